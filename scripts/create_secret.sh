@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Store a secret and print {"secret_id":"…"}.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+
+if (($# != 1)); then
+    cat >&2 <<'USAGE'
+usage: create_secret.sh BASE64
+       base64 --wrap=0 FILE | create_secret.sh -
+
+Stores the secret that BASE64 encodes and prints {"secret_id":"…"}. With - it is read from standard input:
+an argument can be seen by every user of this machine while the script runs.
+
+VAULT_URL  where the service is, http://localhost:8000 if not set
+USAGE
+    exit 2
+fi
+
+read_value "$1"
+post /vault/secret/create/ secret "$value"

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Make .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh dev|test
+# Does nothing where that is done already. After an interruption run it again: the stamp is written last.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lock=$1
+python=.venv/bin/python
+stamp=.venv/installed
+
+fail() { # fail MESSAGE
+    printf 'install.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+fingerprint() { # fingerprint LOCK: of all that an installation depends on; the folder, as scripts name their Python
+    local version
+    version=$("$python" --version 2>&1) || true
+    printf '%s ' "$1"
+    { printf '%s\n' "$version" "$PWD" && cat "requirements/$1.txt" setup.cfg pyproject.toml; } | sha256sum
+}
+
+installed() { # installed LOCK
+    [[ -f $stamp && $(<"$stamp") == "$(fingerprint "$1")" ]]
+}
+
+find_python() { # prints a Python that is new enough and can make virtual environments
+    local candidate found=
+    for candidate in python3.13 python3.12 python3.11 python3; do
+        # Run, not only looked up: a version manager's stand-in is on the PATH whether or not it leads anywhere.
+        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+        found=$candidate
+        if "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+            printf '%s' "$candidate"
+            return
+        fi
+    done
+    [[ $found ]] || fail "Python 3.11 or newer is needed, and none was found"
+    fail "$found cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
+}
+
+# The test lock holds all of the dev lock, so what is installed for the tests does for trying out.
+if installed "$lock" || { [[ $lock == dev ]] && installed test; }; then
+    exit
+fi
+
+printf 'Installing requirements/%s.txt into .venv; the first time this takes up to a minute.\n' "$lock" >&2
+rm -f "$stamp"
+if ! "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    system=$(find_python)
+    "$system" -m venv --clear .venv >&2 ||
+        fail "$system could not make .venv (Debian, Ubuntu: apt install python3-venv)"
+fi
+pip=("$python" -m pip --quiet --disable-pip-version-check install)
+"${pip[@]}" --require-hashes --requirement "requirements/$lock.txt"
+"${pip[@]}" --no-deps --no-build-isolation --editable .
+fingerprint "$lock" >"$stamp"

@@ -1,0 +1,45 @@
+"""The HTTP API."""
+
+from flask import Flask
+
+from vault import __version__
+from vault.api import documentation, exchange, health, secrets
+from vault.api.blueprint import EXTENSION
+from vault.api.problems import Api
+from vault.operations.services import Services
+
+#: Room in a body for all that is not the secret: names, labels, and JSON itself.
+_BODY_ALLOWANCE = 16_384
+
+_DESCRIPTION = """\
+Keeps passwords, keys and tokens: encrypted at rest, every access on record.
+
+**Try it here**: open *Create a secret*, choose *Try it out* and *Execute*, then hand the `secret_id` of the
+reply to *Fetch a secret*. Values travel as base64, and ids only ever in bodies, never in URLs.
+
+Every refusal is a problem document (RFC 9457). Every reply carries the `X-Request-ID` under which logs and
+audit trail know it.
+"""
+
+
+def init_app(app: Flask, services: Services, *, max_secret_bytes: int) -> None:
+    """Let *app* answer HTTP requests by calling *services*."""
+    app.extensions[EXTENSION] = services
+    app.config.update(
+        API_TITLE="Secret Manager",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX="/",
+        API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
+        # Base64 has 4 characters for each 3 bytes.
+        MAX_CONTENT_LENGTH=(max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+    )
+    # With and without a closing slash alike, and never a redirect: many clients do not follow one on POST.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    exchange.init_app(app)
+    pages = Api(app)
+    for blueprint in (secrets.blueprint, health.blueprint):
+        pages.register_blueprint(blueprint)
+    app.register_blueprint(documentation.blueprint)

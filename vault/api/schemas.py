@@ -1,0 +1,106 @@
+"""The shapes of requests and replies."""
+
+import binascii
+from base64 import b64decode, b64encode
+from typing import Any
+
+from marshmallow import RAISE, Schema, fields, validate
+from werkzeug.exceptions import BadRequest
+
+_SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+_SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
+
+#: Standard alphabet, right padding, zero trailing bits, not empty (RFC 4648, section 3.5).
+_BASE64_PATTERN = (
+    "^(?:[A-Za-z0-9+/]{4})*"
+    "(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
+)
+_UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+
+
+class Base64(fields.String):
+    """Bytes as canonical base64: what came in comes out byte for byte the same.
+
+    Anything else is a 400 and no wrong shape (422): the contract sets it apart.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bytes:  # type: ignore[override]
+        text = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            decoded = b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadRequest("invalid base64: use the standard alphabet, with padding") from None
+        # Decoders forgive trailing bits and stray padding; an encoder makes one form only.
+        if not decoded or b64encode(decoded).decode() != text:
+            raise BadRequest("invalid base64: empty, or not in canonical form")
+        return decoded
+
+    def _serialize(self, value: bytes, *_: Any, **__: Any) -> str:  # type: ignore[override]
+        return b64encode(value).decode()
+
+
+class SecretId(fields.String):
+    """A secret's id: 36 characters, in either case; in lower case once it is read."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        form = validate.Regexp(_UUID_PATTERN, error="Not a valid UUID.")
+        # The length too: a pattern's `$` also matches before a closing line feed.
+        super().__init__(validate=[form, validate.Length(equal=36)], **kwargs)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
+        return super()._deserialize(*args, **kwargs).lower()
+
+
+class _Body(Schema):
+    class Meta:
+        """An unknown field is a mistake that its sender wants to hear of."""
+
+        unknown = RAISE
+
+
+class NewSecret(_Body):
+    """A secret to keep."""
+
+    secret = Base64(
+        required=True,
+        metadata=_SECRET
+        | {
+            "description": "The secret, in canonical base64 (RFC 4648, section 4).",
+            "format": "byte",
+            "pattern": _BASE64_PATTERN,
+        },
+    )
+
+
+class SecretReference(_Body):
+    """Which secret."""
+
+    secret_id = SecretId(
+        required=True,
+        metadata=_SECRET_ID | {"description": "What `create` returned.", "format": "uuid"},
+    )
+
+
+class CreatedSecret(Schema):
+    """Where the secret is kept."""
+
+    secret_id = fields.String(
+        required=True,
+        metadata=_SECRET_ID
+        | {"description": "The secret's id. Keep it: whoever has it can fetch.", "format": "uuid"},
+    )
+
+
+class SecretValue(Schema):
+    """A secret's value."""
+
+    secret = Base64(
+        required=True,
+        metadata=_SECRET | {"description": "The secret, just as it was created.", "format": "byte"},
+    )
+
+
+class Healthy(Schema):
+    """All is well."""
+
+    status = fields.String(required=True, metadata={"example": "ok"})

@@ -1,0 +1,36 @@
+"""Secrets over HTTP."""
+
+from typing import Any
+
+from vault.api.blueprint import Blueprint, current_attempt, services
+from vault.api.schemas import CreatedSecret, NewSecret, SecretReference, SecretValue
+from vault.operations.attempt import Action
+
+blueprint = Blueprint(
+    "Secrets", __name__, url_prefix="/vault/secret", description="Keep secrets and get them back."
+)
+
+
+@blueprint.post("/create/")
+@blueprint.operation(Action.CREATE)
+@blueprint.arguments(NewSecret)
+@blueprint.response(200, CreatedSecret, description="The secret is stored, on a majority of the database.")
+def create(body: dict[str, Any]) -> dict[str, str]:
+    """Create a secret.
+
+    Encrypts the secret and stores it. The reply comes once both the secret and its audit entry
+    are durable. Keep the `secret_id`: it is what fetches the secret.
+    """
+    return {"secret_id": services().secrets.create(body["secret"], attempt=current_attempt())}
+
+
+@blueprint.post("/fetch")
+@blueprint.operation(Action.FETCH, refusals=(404,))
+@blueprint.arguments(SecretReference)
+@blueprint.response(200, SecretValue, description="The secret.")
+def fetch(body: dict[str, Any]) -> dict[str, bytes]:
+    """Fetch a secret.
+
+    Returns the secret exactly as it was created, once the fetch is in the audit trail.
+    """
+    return {"secret": services().secrets.fetch(body["secret_id"], attempt=current_attempt())}

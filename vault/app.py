@@ -1,0 +1,44 @@
+"""The composition root: wires everything, decides nothing."""
+
+from flask import Flask
+
+from vault import api, logs
+from vault.crypto import Keyring, MasterKey
+from vault.documents import Database, EncryptOnSave
+from vault.operations.audit import AuditTrail, NoAuditTrail
+from vault.operations.health import Health
+from vault.operations.secrets import Secrets
+from vault.operations.services import Services
+from vault.settings import Settings
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application that *settings* describe. MongoDB is not contacted before the first request."""
+    keyring = Keyring(
+        MasterKey(settings.master_key), [MasterKey(key) for key in settings.master_key_fallbacks]
+    )
+    database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days)
+    encrypt_on_save = EncryptOnSave(keyring)
+    encrypt_on_save.connect()
+    audit_trail = AuditTrail() if settings.audit_enabled else NoAuditTrail()
+    audit_trail.connect()
+    services = Services(
+        secrets=Secrets(keyring, database, max_bytes=settings.max_secret_bytes),
+        health=Health(database),
+    )
+    app = Flask(__name__, static_folder=None)
+    # Signals hold their receivers weakly; they live as long as the application does.
+    app.extensions["secret-manager-receivers"] = (encrypt_on_save, audit_trail, database)
+    api.init_app(app, services, max_secret_bytes=settings.max_secret_bytes)
+    return app
+
+
+def from_environment() -> Flask:
+    """Return the application of this process, configured and logging as the environment says.
+
+    Raises:
+        SettingsError: The environment holds wrong settings.
+    """
+    settings = Settings.from_environment()
+    logs.configure(settings.log_level)
+    return create_app(settings)

@@ -1,0 +1,29 @@
+"""The operators' command: `secret-manager`."""
+
+import sys
+
+import click
+
+from vault import __version__
+from vault.cli.dev import dev
+from vault.cli.serve import serve
+from vault.errors import VaultError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="secret-manager")
+def commands() -> None:
+    """Keep other people's passwords, keys and tokens."""
+
+
+for command in (dev, serve):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; an error raised on purpose is one message, not a traceback."""
+    try:
+        commands(prog_name="secret-manager")
+    except VaultError as error:
+        click.echo(f"secret-manager: {error}", err=True)
+        sys.exit(1)

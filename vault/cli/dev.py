@@ -1,0 +1,181 @@
+"""`secret-manager dev`: the service on a real MongoDB of its own, to try it out and to work on it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import click
+from dotenv import dotenv_values
+
+from vault.cli.children import die_with_parent, end
+from vault.cli.mongod import Mongod
+from vault.errors import MongodUnavailableError, VaultError
+from vault.settings import Settings
+
+#: Everything is in here, in the folder that the command is run in.
+_FOLDER = Path(".dev")
+#: Loopback: without authentication a try-out is nobody else's business.
+_BIND = "127.0.0.1:8000"
+_ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
+_READY_SECONDS = 60
+#: Longer than the service's own limit for requests that still run.
+_STOP_SECONDS = 60
+_POLL_SECONDS = 0.1
+
+_BANNER = """
+The secret manager is ready. Try
+
+  {url}/docs
+  curl -H 'Content-Type: application/json' -d '{{"secret": "aGVsbG8="}}' {url}/vault/secret/create/
+
+The data and the master key are kept in {folder}. Ctrl-C stops it.
+"""
+
+
+class _Stop:
+    """Whether Ctrl-C or SIGTERM came.
+
+    A plain attribute: a `threading.Event` that a handler sets can wait for the very code it interrupted.
+    """
+
+    requested = False
+
+    def request(self, *_: object) -> None:
+        self.requested = True
+
+
+@click.command()
+def dev() -> None:
+    """Run the service on a real MongoDB of its own, for development."""
+    with _stop_on_signals() as stop:
+        key_file = _prepare(_FOLDER)
+        mongod = Mongod(_FOLDER / "db")
+        environment = _environment(mongod.uri, key_file)
+        host, port = _address(environment)
+        _refuse_used(host, port)
+        with mongod, _serve(environment) as serve:
+            _wait_until_ready(host, port, mongod, serve, stop)
+            if not stop.requested:
+                click.echo(_BANNER.format(url=f"http://{host}:{port}", folder=_FOLDER.absolute()))
+            while not stop.requested:
+                _pause(mongod, serve)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[_Stop]:
+    stop = _Stop()
+    earlier = {number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _prepare(folder: Path) -> Path:
+    """Make *folder* and the master key in it, both for their owner only, and return the key's file."""
+    key_file = folder / "master.key"
+    try:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        if not key_file.exists():
+            _write_key(key_file)
+    except OSError as error:
+        raise VaultError(f"cannot use {folder.absolute()}: {error.strerror}") from error
+    return key_file
+
+
+def _write_key(key_file: Path) -> None:
+    # Linked to its name when complete: neither a crash nor a second `dev` leaves or reads half a key.
+    with tempfile.NamedTemporaryFile(dir=key_file.parent) as file:
+        file.write(b64encode(os.urandom(32)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(file.name, key_file)
+
+
+def _environment(uri: str, key_file: Path) -> dict[str, str]:
+    """Return what the service is started with: the user's own settings, but our MongoDB and our key."""
+    ours = {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
+    environment = os.environ | ours
+    for name in ("MASTER_KEY", "MONGO_URI_FILE"):
+        environment.pop(name, None)
+    sources = (environment, dotenv_values(".env"))
+    if not any(source.get(name) for source in sources for name in ("BIND", "BIND_FILE")):
+        environment["BIND"] = _BIND
+    return environment
+
+
+def _address(environment: dict[str, str]) -> tuple[str, int]:
+    """Return host and port at which the service can be reached from here.
+
+    Raises:
+        SettingsError: At least one of the user's own settings is wrong.
+    """
+    settings = Settings.from_mapping(environment, dotenv=dotenv_values(".env"))
+    host, _, port = settings.bind.rpartition(":")
+    return "localhost" if host in _ANY_ADDRESS else host, int(port)
+
+
+def _refuse_used(host: str, port: int) -> None:
+    # Checked before the start: afterwards a stranger's answer there would pass for the service's.
+    with suppress(OSError):
+        socket.create_connection((host.strip("[]"), port), timeout=1).close()
+        raise VaultError(f"{host}:{port} is in use; choose another address, for example BIND=127.0.0.1:8001")
+
+
+@contextmanager
+def _serve(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    # A session of its own: a terminal's Ctrl-C must not reach it as well, for it would cut requests off.
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "vault.cli", "serve"],
+        env=environment,
+        start_new_session=True,
+        preexec_fn=die_with_parent(signal.SIGTERM),
+    )
+    try:
+        yield serve
+    finally:
+        end(serve, seconds=_STOP_SECONDS)
+
+
+def _wait_until_ready(
+    host: str, port: int, mongod: Mongod, serve: subprocess.Popen[bytes], stop: _Stop
+) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    answer = "none"
+    while not stop.requested:
+        with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=5)) as connection:
+            connection.request("GET", "/health/ready")
+            response = connection.getresponse()
+            if response.status == 200:
+                return
+            answer = f"{response.status} {response.read().decode(errors='replace').strip()}"
+        if time.monotonic() > deadline:
+            raise VaultError(
+                f"the service did not get ready in {_READY_SECONDS} s; its last answer: {answer}"
+            )
+        _pause(mongod, serve)
+
+
+def _pause(mongod: Mongod, serve: subprocess.Popen[bytes]) -> None:
+    """Wait a moment.
+
+    Raises:
+        VaultError: One of the two processes has ended.
+    """
+    if not mongod.running:
+        raise MongodUnavailableError(f"mongod has ended, see {mongod.log}")
+    if serve.poll() is not None:
+        raise VaultError(f"the service has ended with exit code {serve.returncode}, see its messages above")
+    time.sleep(_POLL_SECONDS)

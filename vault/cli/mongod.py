@@ -1,0 +1,192 @@
+"""A real `mongod` process of our own, as a replica set of one member: for development and for tests."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from vault.cli.children import die_with_parent, end
+from vault.cli.mongod_binary import find_mongod
+from vault.errors import MongodUnavailableError
+
+__all__ = ["Mongod", "find_mongod"]
+
+#: Below the ports that Linux gives to outgoing connections: none of them takes a stopped server's port.
+_PORTS = range(20_000, 32_768)
+_OPTIONS = (
+    *("--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet"),
+    *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
+    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+)
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+_POLL_SECONDS = 0.02
+_CLIENT_MILLISECONDS = 2_000
+_LOG_BYTES = 10_000_000
+
+_NOT_YET_INITIALIZED = 94
+
+
+class Mongod:
+    """One `mongod`, its data in the folder *data*, its log beside that folder, on a loopback port of its own.
+
+    The port stays the same from one `start` to the next. *options* are further arguments of `mongod`. With
+    *initiate* off the server is started and no more: making it a member of a set is then the caller's work.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        replica_set: str = "dev",
+        port: int | None = None,
+        options: Sequence[str] = (),
+        initiate: bool = True,
+    ) -> None:
+        self.data = data
+        self.log = data.with_name(f"{data.name}.log")
+        self.port = port or _free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.uri = f"mongodb://{self.address}/?replicaSet={replica_set}"
+        self._replica_set = replica_set
+        self._options = options
+        self._initiate = initiate
+        self._log_start = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the server and wait until it is the set's writable primary, at most a minute.
+
+        The server does not outlive the calling thread, see `die_with_parent`.
+
+        Raises:
+            MongodUnavailableError: None can run here, or this one did not start; the message says why.
+        """
+        binary = find_mongod()
+        if _answers(self.port):
+            raise MongodUnavailableError(f"mongod cannot start: {self.address} is in use")
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            self._process = self._launch(binary)
+        except OSError as error:
+            raise MongodUnavailableError(f"mongod cannot start: {error}") from error
+        try:
+            self._wait_until_ready(time.monotonic() + _START_SECONDS)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Let the server end cleanly; one that has not done so in half a minute is killed."""
+        if self._process:
+            end(self._process, seconds=_STOP_SECONDS)
+            self._process = None
+
+    def kill(self) -> None:
+        """End the server at once, as a loss of power would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _launch(self, binary: Path) -> subprocess.Popen[bytes]:
+        arguments = ["--dbpath", str(self.data), "--port", str(self.port), "--replSet", self._replica_set]
+        with self.log.open("ab") as log:
+            if log.tell() > _LOG_BYTES:
+                log.truncate(0)
+            self._log_start = log.seek(0, os.SEEK_END)
+            # A session of its own: a terminal's Ctrl-C must not reach the server before its clients.
+            return subprocess.Popen(  # noqa: S603 - the binary is ours or the PATH's, the arguments our caller's
+                [binary, *arguments, *_OPTIONS, *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        # Not the driver's own waiting: it looks twice a second.
+        while not _answers(self.port):
+            self._pause(deadline)
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            self.address, directConnection=True, timeoutMS=_CLIENT_MILLISECONDS
+        )
+        with client:
+            while not self._is_ready(client):
+                self._pause(deadline)
+
+    def _pause(self, deadline: float) -> None:
+        """Wait a moment for the server, unless it has ended or *deadline* (monotonic seconds) has passed."""
+        if not self.running:
+            raise MongodUnavailableError(self._why_ended())
+        if time.monotonic() > deadline:
+            raise MongodUnavailableError(f"mongod did not get ready in {_START_SECONDS} s, see {self.log}")
+        time.sleep(_POLL_SECONDS)
+
+    def _why_ended(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            if b"DBPathInUse" in log.read():
+                return f"another mongod uses the data in {self.data}: stop what started it first"
+        return f"mongod ended at its start, see {self.log}"
+
+    def _is_ready(self, client: MongoClient[dict[str, Any]]) -> bool:
+        """Return whether the server takes writes; if it has no set that fits, give it one."""
+        # Every failure here is one of a server that still starts; if it lasts, the log has it.
+        with suppress(PyMongoError):
+            if client.admin.command("hello")["isWritablePrimary"] or not self._initiate:
+                return True
+            self._configure(client)
+        return False
+
+    def _configure(self, client: MongoClient[dict[str, Any]]) -> None:
+        member = {"_id": 0, "host": self.address}
+        try:
+            config = client.admin.command("replSetGetConfig")["config"]
+        except OperationFailure as error:
+            if error.code != _NOT_YET_INITIALIZED:
+                raise
+            # Refused, and so harmless, where a kept configuration is just not loaded yet.
+            client.admin.command("replSetInitiate", {"_id": self._replica_set, "members": [member]})
+            return
+        if [kept["host"] for kept in config["members"]] != [self.address]:
+            # The data was kept from another port, so no member is left that could agree: hence the force.
+            new = config | {"members": [member], "version": config["version"] + 1}
+            client.admin.command("replSetReconfig", new, force=True)
+
+
+def _free_port() -> int:
+    while _answers(port := secrets.choice(_PORTS)):
+        pass
+    return port
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

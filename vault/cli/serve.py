@@ -1,0 +1,19 @@
+"""Run the service."""
+
+import os
+import sys
+
+import click
+
+from vault.settings import Settings
+
+
+@click.command()
+def serve() -> None:
+    """Run the service under gunicorn, configured by the environment."""
+    # Here too, and not only by gunicorn: wrong settings are one plain message.
+    Settings.from_environment()
+    # In place of this process, so that signals from the supervisor reach gunicorn itself. Its configuration
+    # is named: a gunicorn.conf.py in the working folder would be loaded unasked.
+    arguments = ["-m", "gunicorn", "--config", "python:vault.server", "vault.app:from_environment()"]
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - nothing in it comes from outside

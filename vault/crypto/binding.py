@@ -1,0 +1,56 @@
+"""What a ciphertext is bound to."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Everything that decides who may read a value, what it is and until when.
+
+    It is the associated data of the encryption: whoever changes one of these in the database, or moves
+    the ciphertext to where another one holds, makes the value unreadable.
+    """
+
+    #: The secret's id, in lower case.
+    secret_id: str
+    #: Which version of the secret; the first is 1.
+    version: int
+    namespace: str
+    #: UTC; kept to the millisecond, which is what MongoDB stores.
+    expires_at: datetime | None = None
+    #: How often the secret may be read in all.
+    max_reads: int | None = None
+
+    @property
+    def salt(self) -> bytes:
+        """What makes the key of this version of this secret its own."""
+        return _encode(self.secret_id.encode(), _integer(self.version))
+
+    def associated_data(self, format_and_key_id: bytes) -> bytes:
+        """Return the bytes to authenticate: each part behind its length, so no two bindings look alike.
+
+        The parts in order: format byte and key id; secret id; version; namespace; expiry in milliseconds
+        since 1970 (empty when there is none); read limit (empty when there is none). Texts are UTF-8,
+        numbers 8 bytes and lengths 4 bytes, both big-endian.
+        """
+        return _encode(
+            format_and_key_id,
+            self.secret_id.encode(),
+            _integer(self.version),
+            self.namespace.encode(),
+            b"" if self.expires_at is None else _integer((self.expires_at - _EPOCH) // _MILLISECOND),
+            b"" if self.max_reads is None else _integer(self.max_reads),
+        )
+
+
+
+def _integer(number: int) -> bytes:
+    return number.to_bytes(8, "big", signed=True)
+
+
+def _encode(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

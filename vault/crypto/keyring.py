@@ -1,0 +1,44 @@
+"""Which master key: the primary encrypts, all decrypt."""
+
+from collections.abc import Iterator, Sequence
+
+from vault.crypto import envelope as envelopes
+from vault.crypto.binding import Binding
+from vault.crypto.master_key import MasterKey
+from vault.errors import DecryptionError
+
+
+class Keyring:
+    """The master keys of one process. Immutable: a rotation is a new process with a new keyring."""
+
+    __slots__ = ("_keys", "primary")
+
+    def __init__(self, primary: MasterKey, fallbacks: Sequence[MasterKey] = ()) -> None:
+        self.primary = primary
+        self._keys = {key.id: key for key in (primary, *fallbacks)}
+
+    def encrypt(self, plaintext: bytes, binding: Binding) -> bytes:
+        """Return *plaintext* encrypted under the primary key, as an envelope bound to *binding*."""
+        return envelopes.encrypt(plaintext, key=self.primary, binding=binding)
+
+    def decrypt(self, envelope: bytes, binding: Binding) -> bytes:
+        """Return the plaintext of *envelope*.
+
+        The key is found by the id inside the envelope, so values stay readable after a rotation.
+
+        Raises:
+            DecryptionError: The envelope or *binding* was altered, or no key here has the envelope's id.
+        """
+        key = self._keys.get(envelopes.key_id(envelope))
+        if key is None:
+            raise DecryptionError
+        return envelopes.decrypt(envelope, key=key, binding=binding)
+
+    def __contains__(self, key_id: bytes) -> bool:
+        return key_id in self._keys
+
+    def __iter__(self) -> Iterator[MasterKey]:
+        return iter(self._keys.values())
+
+    def __repr__(self) -> str:
+        return f"<Keyring primary {self.primary.id.hex()}, {len(self._keys)} keys>"

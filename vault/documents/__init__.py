@@ -1,0 +1,7 @@
+"""What is stored in MongoDB, and how it is reached."""
+
+from vault.documents.audit_entry import AuditEntry
+from vault.documents.database import Database
+from vault.documents.secret import EncryptOnSave, Secret
+
+__all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret"]

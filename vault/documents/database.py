@@ -1,0 +1,112 @@
+"""The connection to MongoDB: its options, its indexes, and its failures as this package's own errors."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import mongoengine
+from mongoengine.errors import OperationError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+
+from vault.documents.audit_entry import AuditEntry
+from vault.errors import StorageUnavailableError
+
+logger = logging.getLogger(__name__)
+
+#: Database used when the connection string names none.
+DEFAULT_DATABASE = "vault"
+
+#: These hold whatever the connection string says: promises 4 and 5 rest on them.
+_OPTIONS: dict[str, Any] = {
+    "w": "majority",
+    "journal": True,
+    "retryWrites": True,
+    "retryReads": True,
+    # The limit of one operation, its retries and the choice of a server included; then the answer is 503.
+    "timeoutMS": 3_000,
+    "connectTimeoutMS": 1_000,
+    "tz_aware": True,
+    "uuidRepresentation": "standard",
+    "appname": "secret-manager",
+}
+
+_RETENTION_INDEX = "retention"
+_INDEX_OPTIONS_CONFLICT = 85
+_SECONDS_A_DAY = 86_400
+_LONGEST_TTL = 2**31 - 1
+
+
+class Database:
+    """MongoDB as one process uses it.
+
+    Connects on first use: a process that forks must not take open connections along.
+    """
+
+    def __init__(self, uri: str, *, audit_ttl_days: int) -> None:
+        self._audit_ttl_days = audit_ttl_days
+        self._prepared = False
+        self._lock = Lock()
+        mongoengine.register_connection("default", db=DEFAULT_DATABASE, host=uri, **_OPTIONS)
+
+    def close(self) -> None:
+        """Forget the connection and its settings."""
+        mongoengine.disconnect()
+
+    def ping(self) -> None:
+        """Ask the primary whether it is there.
+
+        Raises:
+            StorageUnavailableError: It is not, or did not answer in time.
+        """
+        with storage_errors():
+            mongoengine.get_db().command("ping")
+
+    def prepare(self) -> None:
+        """Connect and bring the indexes to what the settings say, once a process.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not there; the next call tries again.
+        """
+        if self._prepared:
+            return
+        with self._lock, storage_errors():
+            if not self._prepared:
+                _set_retention(self._audit_ttl_days)
+                self._prepared = True
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn whatever MongoDB's drivers raise inside the block into `StorageUnavailableError`, with a log line.
+
+    Of a connection's failure the text is logged, which names hosts; of other failures only kind and code:
+    their texts can quote documents.
+    """
+    try:
+        yield
+    except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
+        reason = error.__cause__ if isinstance(error, OperationError) and error.__cause__ else error
+        text = str(reason) if isinstance(reason, ConnectionFailure) else ""
+        logger.warning(
+            "MongoDB failed: %s %s %s", type(reason).__name__, getattr(reason, "code", None) or "", text
+        )
+        raise StorageUnavailableError("MongoDB is not available") from None
+
+
+def _set_retention(days: int) -> None:
+    """Let MongoDB remove audit entries older than *days*; 0 keeps them for MongoDB's longest TTL, 68 years.
+
+    The index is there from the first start, so that a changed setting never has to build one over a
+    trail that has grown large.
+    """
+    entries = AuditEntry._get_collection()
+    seconds = days * _SECONDS_A_DAY or _LONGEST_TTL
+    try:
+        entries.create_index("ts", name=_RETENTION_INDEX, expireAfterSeconds=seconds)
+    except OperationFailure as error:
+        if error.code != _INDEX_OPTIONS_CONFLICT:
+            raise
+        index = {"name": _RETENTION_INDEX, "expireAfterSeconds": seconds}
+        entries.database.command("collMod", entries.name, index=index)

@@ -1,0 +1,46 @@
+"""The one tree of errors that this package raises on purpose.
+
+An error says what happened; which HTTP status that is, is decided in `vault.api.problems` alone.
+No message of this tree holds a value, a key, a token or a secret's id: messages reach replies and logs.
+"""
+
+
+class VaultError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class SettingsError(VaultError):
+    """One or more settings are wrong; the message names each of them, never a value."""
+
+
+class SecretTooLargeError(VaultError):
+    """A plaintext is larger than `MAX_SECRET_BYTES`."""
+
+
+class SecretNotFoundError(VaultError):
+    """No readable secret has this id: it never existed or is no longer there, the caller cannot tell which."""
+
+    def __init__(self) -> None:
+        super().__init__("Secret not found")
+
+
+class DecryptionError(VaultError):
+    """A ciphertext does not verify: it, its key or what it is bound to differs from what was encrypted.
+
+    Deliberately one error without a reason: which part failed would help whoever forges ciphertexts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("a stored value does not verify")
+
+
+class StorageUnavailableError(VaultError):
+    """MongoDB did not do what it was asked in time; what was asked may or may not have taken effect."""
+
+
+class AuditUnavailableError(VaultError):
+    """The audit entry could not be written, so nothing is released and nothing destructive is done."""
+
+
+class MongodUnavailableError(VaultError):
+    """No MongoDB server can be run on this machine; the message says what to install or set."""

@@ -1,0 +1,70 @@
+"""Logs: JSON lines on standard output, each with its request's id."""
+
+import json
+import logging
+import logging.config
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+#: The id of the request being answered in this context; empty outside a request.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: time, level, logger, message, request id and what `extra` holds.
+
+    Of an exception it keeps the type and the code locations, never the text: an exception's text may
+    quote the value that it tripped over, and that value may be a secret.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return *record* as one line of JSON."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if identifier := request_id.get():
+            line["request_id"] = identifier
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = _locations(record.exc_info[1])
+        return json.dumps(line, default=str)
+
+
+def _locations(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [type(error).__name__, *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
+    cause = error.__cause__ or error.__context__
+    return own if cause is None else [*own, "caused by", *_locations(cause)]
+
+
+def configuration(level: str) -> dict[str, Any]:
+    """Return the `logging.config.dictConfig` dictionary of a process that logs from *level* up.
+
+    Libraries stay at `WARNING` and above whatever *level* is: PyMongo's debug log prints whole commands.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "vault.logs.JsonFormatter"}},
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
+        },
+        "root": {"level": "WARNING", "handlers": ["stdout"]},
+        "loggers": {
+            "vault": {"level": level.upper()},
+            "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},
+            "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
+        },
+    }
+
+
+def configure(level: str) -> None:
+    """Let this process log from *level* up."""
+    logging.config.dictConfig(configuration(level))

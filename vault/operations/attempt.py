@@ -1,0 +1,50 @@
+"""One try at one action."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vault.signals import attempt_finished
+
+#: The principal of a request without a credential.
+ANONYMOUS = "anonymous"
+
+
+class Action(StrEnum):
+    """What is tried, as the audit trail names it."""
+
+    CREATE = "create"
+    FETCH = "fetch"
+
+
+class Status(StrEnum):
+    """How it ended, as the audit trail names it."""
+
+    SUCCESS = "success"
+    BAD_REQUEST = "bad_request"
+    NOT_FOUND = "not_found"
+    DENIED = "denied"
+    ERROR = "error"
+
+
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
+class Attempt:
+    """Who tries what, and from where. It leaves exactly one audit entry, by the first call of `finish`."""
+
+    action: Action
+    principal: str = ANONYMOUS
+    ip: str = ""
+    user_agent: str = ""
+    request_id: str = ""
+    secret_id: str | None = None
+    _finished: bool = field(default=False, init=False, repr=False)
+
+    def finish(self, status: Status) -> None:
+        """Record the outcome. Call it before anything is released or destroyed; later calls do nothing.
+
+        Raises:
+            AuditUnavailableError: The entry could not be written: release nothing, destroy nothing.
+        """
+        if not self._finished:
+            # Set first: an entry whose writing failed may be there all the same, and is not tried twice.
+            self._finished = True
+            attempt_finished.send(self, status=status)

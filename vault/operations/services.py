@@ -1,0 +1,14 @@
+"""The operations of one application, in one hand."""
+
+from dataclasses import dataclass
+
+from vault.operations.health import Health
+from vault.operations.secrets import Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the floors above call."""
+
+    secrets: Secrets
+    health: Health

@@ -1,0 +1,40 @@
+"""gunicorn's configuration: `gunicorn --config python:vault.server 'vault.app:from_environment()'`."""
+
+from gevent import monkey
+
+# Before anything else is imported: what has already taken hold of a blocking socket or lock stays blocking.
+monkey.patch_all()
+
+import gc  # noqa: E402
+import sys  # noqa: E402
+from typing import Any  # noqa: E402
+
+from vault import logs  # noqa: E402
+from vault.errors import SettingsError  # noqa: E402
+from vault.settings import Settings  # noqa: E402
+
+try:
+    _settings = Settings.from_environment()
+except SettingsError as error:
+    sys.exit(str(error))
+
+bind = _settings.bind
+workers = _settings.web_concurrency
+worker_class = "gevent"
+# The application is loaded once and shared by the forked workers; it opens no connection before a request.
+preload_app = True
+# gunicorn's other parser is an unreleased dependency; this one is strict about framing.
+http_parser = "python"
+# A local socket that can reconfigure a running service is not wanted here.
+control_socket_disable = True
+# Seconds. A worker that stops waits for idle connections too, so this is also how long an idle one delays it.
+keepalive = 5
+# In-flight requests finish after SIGTERM: each is bounded well below this.
+graceful_timeout = 20
+logconfig_dict = logs.configuration(_settings.log_level)
+loglevel = _settings.log_level
+
+
+def when_ready(_server: Any) -> None:
+    """Keep what was loaded before the fork shared: a collection in a worker would copy its pages."""
+    gc.freeze()

@@ -1,0 +1,144 @@
+"""Settings: the one place that reads the environment."""
+
+import binascii
+import os
+from base64 import b64decode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from marshmallow import Schema, ValidationError, fields, validate
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from vault.errors import SettingsError
+
+_KEY_SIZE = 32
+_NO_KEY = (
+    "required; make one with: "
+    'python3 -c "import base64, secrets; print(base64.b64encode(secrets.token_bytes(32)).decode())"'
+)
+#: MongoDB keeps a TTL in seconds, at most 2**31 - 1.
+_MAX_TTL_DAYS = (2**31 - 1) // 86_400
+#: Keeps a secret's document, with all its versions, below MongoDB's 16 MiB.
+_MAX_SECRET_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator decides; the README's table says what each setting means."""
+
+    master_key: bytes = field(repr=False)
+    master_key_fallbacks: tuple[bytes, ...] = field(repr=False)
+    mongo_uri: str = field(repr=False)
+    audit_enabled: bool
+    audit_ttl_days: int
+    max_secret_bytes: int
+    bind: str
+    web_concurrency: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Return the settings of the environment and of a `.env` file in the working folder.
+
+        Raises:
+            SettingsError: At least one is wrong; the message lists every wrong one, by name.
+        """
+        return cls.from_mapping(os.environ, dotenv=dotenv_values(Path.cwd() / ".env", interpolate=False))
+
+    @classmethod
+    def from_mapping(
+        cls, environment: Mapping[str, str], *, dotenv: Mapping[str, str | None] | None = None
+    ) -> "Settings":
+        """Return the settings that *environment* holds, and below it *dotenv*; an empty value is no value.
+
+        Raises:
+            SettingsError: As `from_environment`.
+        """
+        schema = _SettingsSchema()
+        values, errors = _read(schema.fields, environment, dotenv or {})
+        try:
+            loaded: dict[str, Any] = schema.load(values)
+        except ValidationError as error:
+            errors = error.normalized_messages() | errors
+        if errors:
+            lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
+            raise SettingsError("\n".join(["wrong settings:", *lines]))
+        return cls(**{name.lower(): value for name, value in loaded.items()})
+
+
+def _read(
+    names: Iterable[str], *sources: Mapping[str, str | None]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the raw values of *names*, and the errors of those that could not be read.
+
+    A name is looked up in the first of *sources* that has it in either form, as NAME or NAME_FILE.
+    """
+    values: dict[str, str] = {}
+    errors: dict[str, list[str]] = {}
+    for name in names:
+        pairs = ((source.get(name), source.get(f"{name}_FILE")) for source in sources)
+        value, file = next((pair for pair in pairs if any(pair)), (None, None))
+        if value and file:
+            errors[name] = [f"set {name} or {name}_FILE, not both."]
+        elif value:
+            values[name] = value
+        elif file:
+            try:
+                values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
+            except (OSError, ValueError):
+                errors[name] = [f"{name}_FILE does not name a readable text file."]
+    return values, errors
+
+
+def _key(text: str) -> bytes:
+    """Return the key that *text* holds: 32 raw characters, or the base64 of 32 bytes."""
+    try:
+        key = text.encode("ascii") if len(text) == _KEY_SIZE else b64decode(text, validate=True)
+    except (UnicodeEncodeError, binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_SIZE:
+        raise ValidationError(f"must be the base64 of {_KEY_SIZE} bytes, or exactly {_KEY_SIZE} characters.")
+    return key
+
+
+class _Key(fields.Field[bytes]):
+    def _deserialize(self, value: str, *_: object, **__: object) -> bytes:
+        return _key(value)
+
+
+class _Keys(fields.Field[tuple[bytes, ...]]):
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[bytes, ...]:
+        return tuple(_key(part.strip()) for part in value.split(","))
+
+
+def _mongo_uri(uri: str) -> None:
+    # An SRV record is looked up by the client when it connects: here it would cost a DNS query at each start.
+    if uri.startswith("mongodb+srv://"):
+        return
+    try:
+        parse_uri(uri, warn=True)
+    except (PyMongoError, ValueError):
+        raise ValidationError("not a valid MongoDB connection string.") from None
+
+
+class _SettingsSchema(Schema):
+    """Each setting's form and default, under its name in the environment."""
+
+    MASTER_KEY = _Key(required=True, error_messages={"required": _NO_KEY})
+    MASTER_KEY_FALLBACKS = _Keys(load_default=())
+    MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=_mongo_uri)
+    AUDIT_ENABLED = fields.Boolean(load_default=True)
+    AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
+    MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
+    BIND = fields.String(
+        load_default="0.0.0.0:8000",
+        validate=validate.Regexp(r"\S+:\d{1,5}\Z", error="must be ADDRESS:PORT."),
+    )
+    WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
+    LOG_LEVEL = fields.String(
+        load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
+    )
