@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Print a secret as {"secret":"…"}.
 set -euo pipefail
+# shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 if (($# != 1)); then

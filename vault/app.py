@@ -27,8 +27,14 @@ def create_app(settings: Settings) -> Flask:
         health=Health(database),
     )
     app = Flask(__name__, static_folder=None)
-    # Signals hold their receivers weakly; they live as long as the application does.
-    app.extensions["secret-manager-receivers"] = (encrypt_on_save, audit_trail, database)
+
+    def close() -> None:
+        audit_trail.disconnect()
+        encrypt_on_save.disconnect()
+        database.close()
+
+    # Signals hold their receivers weakly: kept here, they live as long as the application does.
+    app.extensions["secret-manager-close"] = close
     api.init_app(app, services, max_secret_bytes=settings.max_secret_bytes)
     return app
 

@@ -18,7 +18,7 @@ class SecretTooLargeError(VaultError):
 
 
 class SecretNotFoundError(VaultError):
-    """No readable secret has this id: it never existed or is no longer there, the caller cannot tell which."""
+    """No readable secret has this id: it never existed, or no longer does; nobody is told which."""
 
     def __init__(self) -> None:
         super().__init__("Secret not found")

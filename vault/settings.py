@@ -63,7 +63,7 @@ class Settings:
         try:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
-            errors = error.normalized_messages() | errors
+            errors = dict(error.messages_dict) | errors
         if errors:
             lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
             raise SettingsError("\n".join(["wrong settings:", *lines]))

@@ -27,9 +27,9 @@ def page() -> str:
     return render_template("docs.html")
 
 
-@blueprint.get("/ui/<path:name>")
+@blueprint.get("/ui/<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>")
 def swagger_ui(name: str) -> Response:
-    """Return one of Swagger UI's own files."""
+    """Return one of Swagger UI's own files: of all that the package holds, what the page needs."""
     return send_from_directory(_SWAGGER_UI, name)
 
 

@@ -12,8 +12,7 @@ _SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
 
 #: Standard alphabet, right padding, zero trailing bits, not empty (RFC 4648, section 3.5).
 _BASE64_PATTERN = (
-    "^(?:[A-Za-z0-9+/]{4})*"
-    "(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
+    "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
 )
 _UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 

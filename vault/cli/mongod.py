@@ -19,7 +19,7 @@ from vault.cli.children import die_with_parent, end
 from vault.cli.mongod_binary import find_mongod
 from vault.errors import MongodUnavailableError
 
-__all__ = ["Mongod", "find_mongod"]
+__all__ = ["Mongod", "find_mongod", "free_port"]
 
 #: Below the ports that Linux gives to outgoing connections: none of them takes a stopped server's port.
 _PORTS = range(20_000, 32_768)
@@ -33,8 +33,6 @@ _STOP_SECONDS = 30
 _POLL_SECONDS = 0.02
 _CLIENT_MILLISECONDS = 2_000
 _LOG_BYTES = 10_000_000
-
-_NOT_YET_INITIALIZED = 94
 
 
 class Mongod:
@@ -55,7 +53,7 @@ class Mongod:
     ) -> None:
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.uri = f"mongodb://{self.address}/?replicaSet={replica_set}"
         self._replica_set = replica_set
@@ -168,9 +166,7 @@ class Mongod:
         member = {"_id": 0, "host": self.address}
         try:
             config = client.admin.command("replSetGetConfig")["config"]
-        except OperationFailure as error:
-            if error.code != _NOT_YET_INITIALIZED:
-                raise
+        except OperationFailure:
             # Refused, and so harmless, where a kept configuration is just not loaded yet.
             client.admin.command("replSetInitiate", {"_id": self._replica_set, "members": [member]})
             return
@@ -180,7 +176,8 @@ class Mongod:
             client.admin.command("replSetReconfig", new, force=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port on which nothing listens now."""
     while _answers(port := secrets.choice(_PORTS)):
         pass
     return port

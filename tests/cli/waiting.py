@@ -1,0 +1,12 @@
+"""Waiting for what another process does."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Return once *condition* holds; fail when it has not come true in a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,106 @@
+"""What the tests share: real MongoDB servers, applications on them, and the service as a process."""
+
+import secrets
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo import MongoClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.service import Service
+from vault.app import create_app
+from vault.cli.mongod import Mongod
+from vault.crypto import Keyring, MasterKey
+from vault.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def master_key() -> str:
+    """Return a master key as the environment holds it."""
+    return b64encode(secrets.token_bytes(32)).decode()
+
+
+@pytest.fixture
+def keyring() -> Keyring:
+    """Return a keyring of one new key."""
+    return Keyring(MasterKey(secrets.token_bytes(32)))
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """Run one real MongoDB, a replica set of one member, for all tests that leave it as it is."""
+    # It looks for expired documents each second, not each minute: nobody wants to wait for that here.
+    options = ("--setParameter", "ttlMonitorSleepSecs=1")
+    with Mongod(tmp_path_factory.mktemp("mongod") / "db", options=options) as server:
+        yield server
+
+
+@pytest.fixture
+def mongo_uri(mongod: Mongod) -> Iterator[str]:
+    """Return the connection string of a database of the test's own; it is dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield mongod.uri.replace("/?", f"/{name}?")
+    with MongoClient(mongod.uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def stored(mongo_uri: str) -> Iterator[MongoDatabase]:
+    """Return the test's database as it lies there, without this package in between."""
+    with MongoClient(mongo_uri, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def environment(master_key: str, mongo_uri: str) -> dict[str, str]:
+    """Return the settings of a service on the test's database, as its environment holds them."""
+    return {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
+
+
+@contextmanager
+def running_app(environment: dict[str, str]) -> Iterator[Flask]:
+    """Make an application of *environment* and take it down again, its signal receivers too."""
+    app = create_app(Settings.from_mapping(environment))
+    # What a client sees is what counts, not what a debugger would show.
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    try:
+        yield app
+    finally:
+        app.extensions["secret-manager-close"]()
+
+
+@pytest.fixture
+def app(environment: dict[str, str]) -> Iterator[Flask]:
+    """Return an application in this process, on the test's own real database."""
+    with running_app(environment) as app:
+        yield app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Return a client of `app`."""
+    return app.test_client()
+
+
+@pytest.fixture
+def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """Run the service as operators run it, two workers, on the test's own real database."""
+    with Service(environment, folder=tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def service_url(service: Service) -> str:
+    """Return the base URL of a running service."""
+    return service.url
+
+
+def pytest_report_header() -> str:
+    """Name the Python that runs the tests."""
+    return f"python: {sys.executable}"

@@ -1,0 +1,59 @@
+"""Format 1 of the envelope a second time, written from its description and from RFC 5869, not from the code."""
+
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """All that format 1 says goes into an envelope."""
+
+    master_key: bytes
+    nonce: bytes
+    plaintext: bytes
+    secret_id: str
+    version: int
+    namespace: str
+    expires_at_milliseconds: int | None
+    max_reads: int | None
+
+    def envelope(self) -> bytes:
+        """Return format byte, key id, nonce, ciphertext, tag."""
+        header = b"\x01" + hkdf(self.master_key, info=b"secret-manager key id", size=8)
+        salt = parts(self.secret_id.encode("ascii"), struct.pack(">q", self.version))
+        key = hkdf(self.master_key, salt=salt, info=b"secret-manager secret", size=32)
+        encryptor = Cipher(AES(key), GCM(self.nonce)).encryptor()
+        encryptor.authenticate_additional_data(
+            parts(
+                header,
+                self.secret_id.encode("ascii"),
+                struct.pack(">q", self.version),
+                self.namespace.encode("utf-8"),
+                number(self.expires_at_milliseconds),
+                number(self.max_reads),
+            )
+        )
+        ciphertext = encryptor.update(self.plaintext) + encryptor.finalize()
+        return header + self.nonce + ciphertext + encryptor.tag
+
+
+def number(value: int | None) -> bytes:
+    """Return eight bytes, or none for no number."""
+    return b"" if value is None else struct.pack(">q", value)
+
+
+def parts(*values: bytes) -> bytes:
+    """Return each value behind its length in four bytes."""
+    return b"".join(struct.pack(">I", len(value)) + value for value in values)
+
+
+def hkdf(secret: bytes, *, info: bytes, size: int, salt: bytes = b"") -> bytes:
+    """Return *size* bytes, 32 at most, of HKDF-SHA256 (RFC 5869: one block of expansion is enough)."""
+    pseudorandom_key = hmac.digest(salt or bytes(32), secret, hashlib.sha256)
+    return hmac.digest(pseudorandom_key, info + b"\x01", hashlib.sha256)[:size]

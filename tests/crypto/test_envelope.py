@@ -1,0 +1,152 @@
+"""Confidentiality and integrity of one encrypted value."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.crypto.reference import Sealed
+from vault.crypto import Binding, MasterKey
+from vault.crypto import envelope as envelopes
+from vault.errors import DecryptionError
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "envelope-1.json").read_text())
+KEY = MasterKey(bytes(range(32)))
+BINDING = Binding(
+    secret_id="550e8400-e29b-41d4-a716-446655440000",
+    version=1,
+    namespace="default",
+    expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    max_reads=3,
+)
+
+
+def encrypt(plaintext: bytes = b"correct horse", binding: Binding = BINDING) -> bytes:
+    return envelopes.encrypt(plaintext, key=KEY, binding=binding)
+
+
+def decrypt(envelope: bytes, binding: Binding = BINDING) -> bytes:
+    return envelopes.decrypt(envelope, key=KEY, binding=binding)
+
+
+def binding_of(vector: dict[str, Any]) -> Binding:
+    milliseconds = vector["expires_at_milliseconds"]
+    return Binding(
+        secret_id=vector["secret_id"],
+        version=vector["version"],
+        namespace=vector["namespace"],
+        expires_at=None
+        if milliseconds is None
+        else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds),
+        max_reads=vector["max_reads"],
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_stored_envelopes_stay_readable(vector: dict[str, Any]) -> None:
+    """An envelope of format 1 that was once written is read for good."""
+    key = MasterKey(bytes.fromhex(vector["master_key"]))
+    plaintext = envelopes.decrypt(bytes.fromhex(vector["envelope"]), key=key, binding=binding_of(vector))
+    assert plaintext.hex() == vector["plaintext"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None:
+    """Format 1 is what its description says: another implementation makes the same envelopes."""
+    parts = {name: value for name, value in vector.items() if name not in ("name", "envelope")}
+    for name in ("master_key", "nonce", "plaintext"):
+        parts[name] = bytes.fromhex(parts[name])
+    assert Sealed(**parts).envelope().hex() == vector["envelope"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_new_envelopes_have_the_pinned_format(
+    vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same nonce, what is encrypted today is to the byte what the vector says."""
+    monkeypatch.setattr(os, "urandom", lambda size: bytes.fromhex(vector["nonce"])[:size])
+    key = MasterKey(bytes.fromhex(vector["master_key"]))
+    envelope = envelopes.encrypt(bytes.fromhex(vector["plaintext"]), key=key, binding=binding_of(vector))
+    assert envelope.hex() == vector["envelope"]
+
+
+@given(plaintext=st.binary(max_size=4096))
+def test_what_was_encrypted_comes_back(plaintext: bytes) -> None:
+    """Decrypting an envelope gives the plaintext, whatever its bytes."""
+    assert decrypt(encrypt(plaintext)) == plaintext
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    """No single bit of an envelope can change unnoticed."""
+    envelope = encrypt()
+    for position in range(len(envelope) * 8):
+        altered = bytearray(envelope)
+        altered[position // 8] ^= 1 << position % 8
+        with pytest.raises(DecryptionError):
+            decrypt(bytes(altered))
+
+
+def test_every_truncation_is_refused() -> None:
+    """No beginning of an envelope, the empty one included, decrypts."""
+    envelope = encrypt()
+    for length in range(len(envelope)):
+        with pytest.raises(DecryptionError):
+            decrypt(envelope[:length])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"secret_id": "550e8400-e29b-41d4-a716-446655440001"},
+        {"version": 2},
+        {"namespace": "other"},
+        {"expires_at": datetime(2030, 1, 1, tzinfo=UTC) + timedelta(milliseconds=1)},
+        {"expires_at": None},
+        {"max_reads": 4},
+        {"max_reads": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_changed_binding_is_refused(change: dict[str, Any]) -> None:
+    """A ciphertext does not decrypt as another secret, version or namespace, nor with other limits."""
+    envelope = encrypt()
+    with pytest.raises(DecryptionError):
+        decrypt(envelope, replace(BINDING, **change))
+
+
+def test_another_key_is_refused() -> None:
+    """An envelope does not decrypt under a master key that did not make it."""
+    with pytest.raises(DecryptionError):
+        envelopes.decrypt(encrypt(), key=MasterKey(bytes(32)), binding=BINDING)
+
+
+def test_encrypting_twice_gives_unrelated_envelopes() -> None:
+    """Whoever sees two envelopes of the same value cannot tell that it is the same."""
+    first, second = encrypt(b"a" * 64), encrypt(b"a" * 64)
+    assert first[9:] != second[9:]
+
+
+bindings = st.builds(
+    Binding,
+    secret_id=st.text(st.characters(codec="utf-8"), max_size=40),
+    version=st.integers(0, 2**63 - 1),
+    namespace=st.text(st.characters(codec="utf-8"), max_size=40),
+    expires_at=st.none()
+    | st.datetimes(timezones=st.just(UTC)).map(
+        lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    ),
+    max_reads=st.none() | st.integers(0, 2**63 - 1),
+)
+
+
+@given(first=bindings, second=bindings)
+def test_associated_data_tells_bindings_apart(first: Binding, second: Binding) -> None:
+    """Two bindings have the same associated data only if they are the same."""
+    same = first.associated_data(b"header") == second.associated_data(b"header")
+    assert same == (first == second)

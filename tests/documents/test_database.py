@@ -1,0 +1,142 @@
+"""The connection, its indexes and its failures."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from mongoengine.errors import OperationError
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
+
+from vault.documents import AuditEntry, Database, Secret
+from vault.documents.database import storage_errors
+from vault.errors import StorageUnavailableError
+
+FOR_GOOD = 2**31 - 1
+
+
+@contextmanager
+def connected(uri: str, **options: Any) -> Iterator[Database]:
+    database = Database(uri, **{"audit_ttl_days": 0, **options})
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def retention(stored: MongoDatabase[dict[str, Any]]) -> int:
+    seconds: int = stored.audit_logs.index_information()["retention"]["expireAfterSeconds"]
+    return seconds
+
+
+def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """Changing how long entries are kept changes the index: to days, to other days, and back to for good."""
+    for days, seconds in ((0, FOR_GOOD), (90, 7_776_000), (90, 7_776_000), (1, 86_400), (0, FOR_GOOD)):
+        with connected(mongo_uri, audit_ttl_days=days) as database:
+            database.prepare()
+            database.prepare()
+        assert retention(stored) == seconds
+
+
+def test_another_trouble_with_an_index_is_reported(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """An index that cannot be made, for any reason but other options, keeps the service from being ready."""
+    stored.audit_logs.create_index("other", name="retention")
+    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
+        database.prepare()
+
+
+def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
+    """Majority and journal are set by the service itself, and reads go to the primary."""
+    with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):
+        for document in (Secret, AuditEntry):
+            collection = document._get_collection()
+            assert collection.write_concern.document == {"w": "majority", "j": True}
+            assert collection.read_preference.mongos_mode == "primary"
+            assert collection.database.client.options.retry_writes
+
+
+def test_the_database_is_vault_unless_the_string_names_another(mongod: Any, mongo_uri: str) -> None:
+    """The connection string may name the database; without one it is `vault`."""
+    with connected(mongod.uri):
+        assert Secret._get_collection().database.name == "vault"
+    with connected(mongo_uri):
+        assert Secret._get_collection().database.name.startswith("test_")
+
+
+def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
+    """A name server that does not know the cluster yet keeps no service from starting, only from being ready."""
+    with connected("mongodb+srv://cluster.invalid/other") as database:
+        with pytest.raises(StorageUnavailableError):
+            database.ping()
+
+
+def test_a_server_that_is_not_there_is_told_in_time() -> None:
+    """Without MongoDB the answer is the one error, after a bounded wait."""
+    with connected("mongodb://127.0.0.1:1") as database, pytest.raises(StorageUnavailableError):
+        database.ping()
+
+
+def test_a_failed_preparation_is_tried_again(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose first contact fails prepares its indexes at the next."""
+    with connected(mongo_uri, audit_ttl_days=2) as database:
+        with monkeypatch.context() as broken, pytest.raises(StorageUnavailableError):
+            broken.setattr(AuditEntry, "_get_collection", raising(ServerSelectionTimeoutError("gone")))
+            database.prepare()
+        database.prepare()
+    assert retention(stored) == 172_800
+
+
+def raising(error: Exception) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ServerSelectionTimeoutError("no host answers"), "ServerSelectionTimeoutError  no host answers"),
+        (OperationFailure("quoting hunter2", code=13), "OperationFailure 13"),
+        (DuplicateKeyError("quoting hunter2", code=11000), "DuplicateKeyError 11000"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_failures_are_one_error_and_quote_nothing(
+    error: Exception, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the drivers raise is one error; the log tells its kind, and no text that may quote documents."""
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
+        raise error
+    assert said in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_mongoengine_s_wrapping_is_looked_through(caplog: pytest.LogCaptureFixture) -> None:
+    """MongoEngine's own error around a driver's error is logged as the driver's."""
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
+        raise OperationError("quoting hunter2") from OperationFailure("quoting hunter2", code=13)
+    assert "OperationFailure 13" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_entries_past_their_retention_are_removed_by_mongodb(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """MongoDB itself removes old entries and keeps younger ones, once its monitor runs."""
+    with connected(mongo_uri, audit_ttl_days=1) as database:
+        database.prepare()
+    now = datetime.now(UTC)
+    stored.audit_logs.insert_many([{"ts": now - timedelta(days=2)}, {"ts": now - timedelta(hours=23)}])
+    deadline = time.monotonic() + 90
+    while stored.audit_logs.count_documents({}) == 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [entry["ts"] > now - timedelta(days=1) for entry in stored.audit_logs.find()] == [True]

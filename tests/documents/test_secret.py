@@ -1,0 +1,103 @@
+"""What of a secret reaches the database."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Binary, encode
+from pymongo.database import Database as MongoDatabase
+
+from vault.crypto import Keyring
+from vault.documents import Database, EncryptOnSave, Secret
+from vault.errors import DecryptionError
+
+PLAINTEXT = b"the plaintext nobody may find"
+
+
+@pytest.fixture(autouse=True)
+def hook(mongo_uri: str, keyring: Keyring) -> Iterator[EncryptOnSave]:
+    database = Database(mongo_uri, audit_ttl_days=0)
+    hook = EncryptOnSave(keyring)
+    hook.connect()
+    yield hook
+    hook.disconnect()
+    database.close()
+
+
+def new_secret(number: int = 0) -> Secret:
+    secret = Secret(id=f"550e8400-e29b-41d4-a716-44665544000{number}", created_at=datetime.now(UTC))
+    secret.conceal(PLAINTEXT)
+    return secret
+
+
+def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
+    """What `save` writes holds no trace of the plaintext, and reads back as it."""
+    new_secret().save()
+    document = stored.secrets.find_one()
+    assert document is not None
+    assert PLAINTEXT not in encode(document)
+    assert set(document) == {"_id", "namespace", "version", "envelope", "key_id", "created_at"}
+    assert document["key_id"] == keyring.primary.id.hex()
+    assert Secret.objects.get().reveal(keyring) == PLAINTEXT
+
+
+def test_inserting_in_bulk_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
+    """What `objects.insert` writes, which sends another signal than `save`, is encrypted as well."""
+    Secret.objects.insert([new_secret(1), new_secret(2)])
+    assert stored.secrets.count_documents({}) == 2
+    assert not any(PLAINTEXT in encode(document) for document in stored.secrets.find())
+    assert [secret.reveal(keyring) for secret in Secret.objects] == [PLAINTEXT] * 2
+
+
+def test_without_the_hook_nothing_is_written(
+    hook: EncryptOnSave, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A secret that nothing encrypts cannot be saved: there is no field for its plaintext."""
+    hook.disconnect()
+    with pytest.raises(Exception, match="Field is required"):
+        new_secret().save()
+    assert stored.secrets.count_documents({}) == 0
+
+
+def test_saving_again_keeps_the_value(keyring: Keyring) -> None:
+    """Saving a document whose value is not touched neither loses nor encrypts it twice."""
+    secret = new_secret().save()
+    before = secret.envelope
+    secret.save()
+    assert Secret.objects.get().envelope == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"envelope": Binary(b"")},
+        {"envelope": Binary(bytes(60))},
+        {"version": 2},
+        {"namespace": "other"},
+    ],
+    ids=lambda change: str(change)[:24],
+)
+def test_a_changed_document_does_not_read(
+    change: dict[str, Any], stored: MongoDatabase[dict[str, Any]], keyring: Keyring
+) -> None:
+    """Whoever can write to the database cannot change what a ciphertext stands for."""
+    new_secret().save()
+    stored.secrets.update_one({}, {"$set": change})
+    with pytest.raises(DecryptionError):
+        Secret.objects.get().reveal(keyring)
+
+
+def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
+    """A ciphertext that is copied to another secret does not decrypt there."""
+    new_secret(1).save()
+    other = new_secret(2).save()
+    stored.secrets.update_one({"_id": new_secret(1).id}, {"$set": {"envelope": Binary(other.envelope)}})
+    with pytest.raises(DecryptionError):
+        Secret.objects.get(id=new_secret(1).id).reveal(keyring)
+
+
+def test_a_representation_shows_no_plaintext() -> None:
+    """What a debugger or a log would print of a secret is not its value."""
+    secret = new_secret()
+    assert PLAINTEXT.decode() not in repr(secret) + str(secret.to_mongo())

@@ -1,0 +1,124 @@
+"""The service as a process of its own, as operators run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import requests
+
+from vault.cli.mongod import free_port
+
+
+class Reply(NamedTuple):
+    """What the service answered."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Service:
+    """`secret-manager serve` in *folder*, with *environment* and none of this process's own settings."""
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        *,
+        folder: Path,
+        command: tuple[str, ...] = ("-m", "vault.cli", "serve"),
+    ) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"service-{self.port}.log"
+        self._folder = folder
+        self._command = command
+        self._environment = {
+            # Coverage of child processes, and the PATH, come along; settings do not.
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name.startswith(("COVERAGE", "PATH", "PYTHON"))
+            },
+            "BIND": f"127.0.0.1:{self.port}",
+            "PYTHONWARNINGS": "error",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_until("/health/live")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process, without waiting for it to answer."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self._command],
+                cwd=self._folder,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the process and return its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+
+    def wait_until(self, path: str, *, status: int = 200, seconds: float = 30) -> None:
+        """Return once *path* answers with *status*; fail after *seconds*."""
+        deadline = time.monotonic() + seconds
+        answer: object = None
+        while time.monotonic() < deadline:
+            try:
+                answer = self.get(path).status
+            except OSError as error:
+                answer = error
+            if answer == status:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{path} did not answer {status} but {answer}: {self.log.read_text()[-2000:]}")
+
+    def get(self, path: str) -> Reply:
+        """Return the answer to a GET of *path*."""
+        return _reply(requests.get(self.url + path, timeout=30))
+
+    def post(self, path: str, body: object, **headers: str) -> Reply:
+        """Return the answer to a POST of *body* as JSON; bytes are sent as they are."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **headers}
+        return _reply(requests.post(self.url + path, data, headers=headers, timeout=30))
+
+    def create(self, plaintext: bytes) -> str:
+        """Create a secret and return its id."""
+        reply = self.post("/vault/secret/create/", {"secret": b64encode(plaintext).decode()})
+        assert reply.status == 200, reply
+        return str(reply.body["secret_id"])
+
+    def fetch(self, secret_id: str) -> Reply:
+        """Return the answer to a fetch."""
+        return self.post("/vault/secret/fetch", {"secret_id": secret_id})
+
+
+def _reply(reply: requests.Response) -> Reply:
+    return Reply(reply.status_code, reply.json(), dict(reply.headers))

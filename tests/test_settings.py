@@ -1,0 +1,158 @@
+"""What the environment may hold, and what is said when it holds something else."""
+
+import os
+import re
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.errors import SettingsError
+from vault.settings import Settings
+
+KEY = bytes(range(200, 232))
+KEY_TEXT = b64encode(KEY).decode()
+RAW_KEY = "exactly-thirty-two-characters-ok"
+
+
+def load(**environment: str) -> Settings:
+    return Settings.from_mapping({"MASTER_KEY": KEY_TEXT, **environment})
+
+
+def message(**environment: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(**environment)
+    return str(caught.value)
+
+
+def test_only_the_master_key_is_required() -> None:
+    """With nothing but a master key, every setting has the default that the contract names."""
+    settings = load()
+    assert settings == Settings(
+        master_key=KEY,
+        master_key_fallbacks=(),
+        mongo_uri="mongodb://localhost:27017",
+        audit_enabled=True,
+        audit_ttl_days=0,
+        max_secret_bytes=65_536,
+        bind="0.0.0.0:8000",  # noqa: S104 - the default that is promised
+        web_concurrency=2,
+        log_level="info",
+    )
+
+
+def test_a_missing_master_key_says_how_to_make_one() -> None:
+    """Whoever starts without a key is given a command that makes one, and it works as the key."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_mapping({})
+    command = re.search(r'python3 -c "(.*)"', str(caught.value))
+    assert command is not None
+    printed: list[str] = []
+    exec(command[1], {"print": printed.append})  # noqa: S102 - our own message
+    assert len(Settings.from_mapping({"MASTER_KEY": printed[0]}).master_key) == 32
+
+
+def test_a_key_can_be_32_raw_characters() -> None:
+    """Exactly 32 characters are taken as the key itself."""
+    assert load(MASTER_KEY=RAW_KEY).master_key == RAW_KEY.encode()
+
+
+@pytest.mark.parametrize(
+    "key", ["short", b64encode(bytes(31)).decode(), "é" * 32, KEY_TEXT + "\n", " " + KEY_TEXT, "=" * 44]
+)
+def test_any_other_key_is_refused(key: str) -> None:
+    """A key that is neither base64 of 32 bytes nor 32 characters stops the start, and is not shown."""
+    text = message(MASTER_KEY=key)
+    assert "MASTER_KEY: must be the base64 of 32 bytes" in text
+    assert key not in text
+
+
+def test_fallback_keys_are_separated_by_commas() -> None:
+    """Several fallbacks can be named, in either form."""
+    other = b64encode(bytes(32)).decode()
+    assert load(MASTER_KEY_FALLBACKS=f"{other}, {RAW_KEY}").master_key_fallbacks == (
+        bytes(32),
+        RAW_KEY.encode(),
+    )
+
+
+def test_every_wrong_setting_is_named_at_once() -> None:
+    """One start shows all that is wrong, each by name, none with its value."""
+    wrong = {
+        "MASTER_KEY": "hunter2-key",
+        "MASTER_KEY_FALLBACKS": "hunter2-fallback",
+        "MONGO_URI": "mongodb://user:hunter2@password@host",
+        "AUDIT_ENABLED": "hunter2-perhaps",
+        "AUDIT_TTL_DAYS": "-1",
+        "MAX_SECRET_BYTES": "hunter2-many",
+        "BIND": "hunter2-where",
+        "WEB_CONCURRENCY": "0",
+        "LOG_LEVEL": "hunter2-loud",
+    }
+    text = message(**wrong)
+    assert re.findall(r"^  ([A-Z_]+): \S", text, re.MULTILINE) == sorted(wrong)
+    assert "hunter2" not in text
+
+
+def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
+    """NAME_FILE names a file that holds the value; one trailing newline is not part of it."""
+    file = tmp_path / "key"
+    file.write_text(RAW_KEY[:-1] + "\n\n")
+    settings = Settings.from_mapping({"MASTER_KEY_FILE": str(file)})
+    assert settings.master_key == (RAW_KEY[:-1] + "\n").encode()
+
+
+def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
+    """Setting NAME and NAME_FILE is an error: nobody could tell which one counts."""
+    assert "MASTER_KEY: set MASTER_KEY or MASTER_KEY_FILE, not both." in message(MASTER_KEY_FILE="/any")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A file that is not there, or no text, is an error of the setting that names it."""
+    file = tmp_path / "file"
+    if content is not None:
+        file.write_bytes(content)
+    text = message(LOG_LEVEL_FILE=str(file))
+    assert "LOG_LEVEL: LOG_LEVEL_FILE does not name a readable text file." in text
+
+
+def test_an_empty_value_is_no_value() -> None:
+    """A variable that is set to nothing, as deployments do with optional ones, gives the default."""
+    assert load(AUDIT_TTL_DAYS="", MASTER_KEY_FALLBACKS="", LOG_LEVEL_FILE="") == load()
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings in `.env` of the working folder count where the environment says nothing."""
+    (tmp_path / ".env").write_text(f"MASTER_KEY={KEY_TEXT}\nAUDIT_TTL_DAYS=7\nLOG_LEVEL=debug\n")
+    level = tmp_path / "level"
+    level.write_text("error")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {"AUDIT_TTL_DAYS": "9", "LOG_LEVEL_FILE": str(level)})
+    settings = Settings.from_environment()
+    assert (settings.master_key, settings.audit_ttl_days, settings.log_level) == (KEY, 9, "error")
+
+
+def test_an_srv_connection_string_is_taken_as_it_is() -> None:
+    """A cluster named by its SRV record costs no look-up at start."""
+    assert load(MONGO_URI="mongodb+srv://cluster.invalid").mongo_uri == "mongodb+srv://cluster.invalid"
+
+
+def test_no_representation_shows_a_secret_setting() -> None:
+    """What a debugger or a log would print of the settings holds no key and no password."""
+    shown = repr(load(MONGO_URI="mongodb://user:hunter2@host", MASTER_KEY_FALLBACKS=RAW_KEY))
+    for secret in ("hunter2", RAW_KEY, repr(KEY)[2:-1]):
+        assert secret not in shown
+
+
+@given(st.dictionaries(st.sampled_from(["MASTER_KEY", "MONGO_URI", "BIND", "AUDIT_TTL_DAYS"]), st.text()))
+def test_no_value_makes_another_kind_of_error(environment: dict[str, str]) -> None:
+    """Whatever a setting holds, the answer is settings or the one error that names what is wrong."""
+    try:
+        Settings.from_mapping(environment)
+    except SettingsError as error:
+        assert str(error).startswith("wrong settings:")
