@@ -101,6 +101,13 @@ def service_url(service: Service) -> str:
     return service.url
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ask every test for the sentence that says what it promises."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not item.function.__doc__:
+            raise pytest.UsageError(f"{item.nodeid} has no docstring")
+
+
 def pytest_report_header() -> str:
     """Name the Python that runs the tests."""
     return f"python: {sys.executable}"

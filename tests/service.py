@@ -103,6 +103,10 @@ class Service:
         """Return the answer to a GET of *path*."""
         return _reply(requests.get(self.url + path, timeout=30))
 
+    def get_text(self, path: str) -> str:
+        """Return what a GET of *path* brings."""
+        return requests.get(self.url + path, timeout=30).text
+
     def post(self, path: str, body: object, **headers: str) -> Reply:
         """Return the answer to a POST of *body* as JSON; bytes are sent as they are."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -37,7 +37,7 @@ def test_only_the_master_key_is_required() -> None:
         audit_enabled=True,
         audit_ttl_days=0,
         max_secret_bytes=65_536,
-        bind="0.0.0.0:8000",  # noqa: S104 - the default that is promised
+        bind="0.0.0.0:8000",
         web_concurrency=2,
         log_level="info",
     )
@@ -104,7 +104,7 @@ def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
     assert settings.master_key == (RAW_KEY[:-1] + "\n").encode()
 
 
-def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
+def test_value_and_file_together_are_refused() -> None:
     """Setting NAME and NAME_FILE is an error: nobody could tell which one counts."""
     assert "MASTER_KEY: set MASTER_KEY or MASTER_KEY_FILE, not both." in message(MASTER_KEY_FILE="/any")
 

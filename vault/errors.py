@@ -43,4 +43,4 @@ class AuditUnavailableError(VaultError):
 
 
 class MongodUnavailableError(VaultError):
-    """No MongoDB server can be run on this machine; the message says what to install or set."""
+    """A MongoDB server of our own cannot run here or did not start; the message says what to do about it."""

@@ -1,4 +1,4 @@
-"""Format 1 of the envelope a second time, written from its description and from RFC 5869, not from the code."""
+"""Format 1 of the envelope a second time, from its description and RFC 5869, not from the code."""
 
 import hashlib
 import hmac

@@ -70,10 +70,10 @@ def test_the_database_is_vault_unless_the_string_names_another(mongod: Any, mong
 
 
 def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
-    """A name server that does not know the cluster yet keeps no service from starting, only from being ready."""
-    with connected("mongodb+srv://cluster.invalid/other") as database:
-        with pytest.raises(StorageUnavailableError):
-            database.ping()
+    """A cluster that the name server does not know yet keeps no service from starting."""
+    uri = "mongodb+srv://cluster.invalid/other"
+    with connected(uri) as database, pytest.raises(StorageUnavailableError):
+        database.ping()
 
 
 def test_a_server_that_is_not_there_is_told_in_time() -> None:
@@ -113,7 +113,7 @@ def raising(error: Exception) -> Any:
 def test_failures_are_one_error_and_quote_nothing(
     error: Exception, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever the drivers raise is one error; the log tells its kind, and no text that may quote documents."""
+    """Whatever the drivers raise is one error; the log tells its kind and quotes no document."""
     with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
         raise error
     assert said in caplog.text

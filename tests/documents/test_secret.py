@@ -42,7 +42,9 @@ def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyri
     assert Secret.objects.get().reveal(keyring) == PLAINTEXT
 
 
-def test_inserting_in_bulk_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
+def test_inserting_in_bulk_stores_no_plaintext(
+    stored: MongoDatabase[dict[str, Any]], keyring: Keyring
+) -> None:
     """What `objects.insert` writes, which sends another signal than `save`, is encrypted as well."""
     Secret.objects.insert([new_secret(1), new_secret(2)])
     assert stored.secrets.count_documents({}) == 2
@@ -60,7 +62,7 @@ def test_without_the_hook_nothing_is_written(
     assert stored.secrets.count_documents({}) == 0
 
 
-def test_saving_again_keeps_the_value(keyring: Keyring) -> None:
+def test_saving_again_keeps_the_value() -> None:
     """Saving a document whose value is not touched neither loses nor encrypts it twice."""
     secret = new_secret().save()
     before = secret.envelope

@@ -21,7 +21,7 @@ blueprint = Blueprint(
 )
 
 
-@blueprint.get("/")
+@blueprint.get("")
 def page() -> str:
     """Return the page."""
     return render_template("docs.html")

@@ -37,7 +37,8 @@ class Refusal:
     status: int
     #: What the audit trail says; None where the trail itself may be what is missing.
     recorded_as: Status | None
-    detail: str | None = None
+    #: What the reply says; empty where the error's own message is meant for the caller.
+    detail: str = ""
 
 
 _INTERNAL = Refusal(500, Status.ERROR, "The request could not be completed.")
@@ -63,10 +64,10 @@ DESCRIPTIONS: dict[int, tuple[str, str]] = {
         "the Content-Type must be application/json, in UTF-8",
     ),
     422: ("The body is JSON of another shape; `errors` names each field.", "The body has the wrong shape."),
-    500: ("A stored value does not verify, or a defect. Nothing more is said.", str(_INTERNAL.detail)),
+    500: ("A stored value does not verify, or a defect. Nothing more is said.", _INTERNAL.detail),
     503: (
         "MongoDB or the audit trail is not available. Nothing was released; try again after `Retry-After`.",
-        str(_REFUSALS[StorageUnavailableError].detail),
+        _REFUSALS[StorageUnavailableError].detail,
     ),
 }
 
@@ -85,11 +86,10 @@ class Problem(Schema):
     )
 
 
-def problem(status: int, detail: str | None, *, errors: object = None, headers: Any = ()) -> Response:
+def problem(status: int, detail: str, *, errors: object = None, headers: Any = ()) -> Response:
     """Return the reply that refuses a request with *status*."""
-    body: dict[str, object] = {"type": "about:blank", "title": HTTP_STATUS_CODES[status], "status": status}
-    if detail:
-        body["detail"] = detail
+    title = HTTP_STATUS_CODES[status]
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
     reply = Response(json.dumps(body), status, headers, content_type=CONTENT_TYPE)
@@ -103,7 +103,7 @@ def refusal(error: Exception) -> Refusal:
     if isinstance(error, HTTPException):
         status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
         recorded_as = Status.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Status.BAD_REQUEST
-        return Refusal(status, recorded_as, error.description)
+        return Refusal(status, recorded_as, error.description or error.name)
     return _REFUSALS.get(type(error), _INTERNAL)
 
 

@@ -19,10 +19,10 @@ window.ui = SwaggerUIBundle({
   // Whoever created a secret here finds its id filled in where it can be fetched.
   responseInterceptor: (reply) => {
     if (reply.ok && reply.body?.secret_id) {
-      window.ui.getSystem().oas3Actions.setRequestBodyValue({
-        pathMethod: ["/vault/secret/fetch", "post"],
-        value: JSON.stringify({ secret_id: reply.body.secret_id }, null, 2),
-      });
+      const { setRequestBodyValue, setRetainRequestBodyValueFlag } = window.ui.getSystem().oas3Actions;
+      const pathMethod = ["/vault/secret/fetch", "post"];
+      setRetainRequestBodyValueFlag({ pathMethod, value: true });
+      setRequestBodyValue({ pathMethod, value: JSON.stringify({ secret_id: reply.body.secret_id }, null, 2) });
     }
     return reply;
   },

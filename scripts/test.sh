@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Install what the tests need into .venv and run them all; arguments go to pytest.
+# A test that needs a system package which is not there is skipped and says which; with CI=true it fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/install.sh test
+if [[ $# -gt 0 ]]; then
+    # A part of the tests covers a part of the code: there is nothing to measure.
+    exec .venv/bin/python -m pytest "$@"
+fi
+exec .venv/bin/python -m pytest --cov --cov-report=term

@@ -1,0 +1,352 @@
+"""The documentation: the page `/docs`, in a browser too, and the document `/openapi.json`."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.service import Service
+from tests.system import needs
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+CONTENT_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+CREATE = "/vault/secret/create/"
+FETCH = "/vault/secret/fetch"
+
+
+class Elements(HTMLParser):
+    """The elements of a page, and the text inside scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.inline = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        """Note code that is written into the page."""
+        if self.cdata_elem in ("script", "style"):
+            self.inline += data
+
+
+@pytest.fixture
+def elements(client: FlaskClient) -> Elements:
+    """Return what the page consists of."""
+    with client.get("/docs") as reply:
+        return Elements(reply.text)
+
+
+@pytest.fixture
+def assets(elements: Elements) -> list[str]:
+    """Return the addresses of all that the page loads."""
+    return [
+        attributes["href" if tag == "link" else "src"]
+        for tag, attributes in elements.found
+        if tag in ("link", "script")
+    ]
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    reply = client.get("/openapi.json")
+    assert reply.content_type == "application/json"
+    return dict(reply.json)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, method and description of each operation."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """Return *part*, or what it refers to."""
+    while "$ref" in part:
+        reference = part["$ref"]
+        part = document
+        for step in reference.removeprefix("#/").split("/"):
+            part = part[step]
+    return part
+
+
+def example_of_body(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """Return the body that the page fills in."""
+    schema = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
+    return {name: schema["properties"][name]["example"] for name in schema["required"]}
+
+
+# --- The page
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_page_answers_directly(client: FlaskClient, path: str, method: str) -> None:
+    """The page is there with and without a closing slash, and neither redirects."""
+    reply = client.open(path, method=method)
+    assert (reply.status_code, reply.content_type) == (200, "text/html; charset=utf-8")
+    assert reply.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert reply.headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+def test_page_is_only_read(client: FlaskClient, path: str) -> None:
+    """Anything but reading the page is refused, and the refusal names what is allowed."""
+    reply = client.post(path)
+    assert (reply.status_code, reply.content_type) == (405, "application/problem+json")
+    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_assets_are_served_by_the_service(client: FlaskClient, assets: list[str]) -> None:
+    """All that the page loads is there, of the right type and under the page's policy."""
+    assert len(assets) == 5
+    for path in assets:
+        with client.get(path) as reply:
+            assert reply.status_code == 200, path
+            assert reply.mimetype == CONTENT_TYPES[path.rpartition(".")[2]]
+            assert reply.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert len(reply.data) > 100
+
+
+def test_assets_are_loaded_once(client: FlaskClient, assets: list[str]) -> None:
+    """A browser that has an asset asks whether it changed, and does not load it again."""
+    for path in assets:
+        with client.get(path) as reply:
+            assert reply.headers["Cache-Control"] == "no-cache"
+            etag = reply.headers["ETag"]
+        with client.get(path, headers={"If-None-Match": etag}) as reply:
+            assert (reply.status_code, reply.data) == (304, b"")
+
+
+def test_page_names_nothing_outside(elements: Elements) -> None:
+    """The page refers to this service only, and has no code or style of its own that a policy must allow."""
+    for tag, attributes in elements.found:
+        for name, value in attributes.items():
+            assert name != "style", tag
+            assert not name.startswith("on"), tag
+            if name in ("href", "src", "action", "data-document"):
+                assert re.match("/[a-z]", value), value
+    assert elements.inline.strip() == ""
+
+
+def test_own_assets_name_nothing_outside(client: FlaskClient, assets: list[str]) -> None:
+    """Neither script nor style of the page's own refers to another host."""
+    own = [path for path in assets if path.startswith("/docs/page/") and not path.endswith(".svg")]
+    assert len(own) == 2
+    for path in own:
+        with client.get(path) as reply:
+            assert "//" not in re.sub(r"^\s*//.*$", "", reply.text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/ui/",
+        "/docs/ui/swagger-ui.js",
+        "/docs/ui/oauth2-redirect.html",
+        "/docs/ui/VERSION",
+        "/docs/page/missing.css",
+        "/docs/page/",
+        "/docs/missing",
+    ],
+)
+def test_nothing_else_is_served(client: FlaskClient, path: str) -> None:
+    """What the page does not need is not found, even where Swagger UI's package holds it."""
+    reply = client.get(path)
+    assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("folder", ["/docs/ui", "/docs/page"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../templates/docs.html",
+        "..%2ftemplates%2fdocs.html",
+        "%2e%2e/templates/docs.html",
+        "..%5ctemplates%5cdocs.html",
+        "../../../problems.py",
+        "../__init__.py",
+        "swagger-ui.css/../VERSION",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "docs.js%00.html",
+    ],
+)
+def test_no_path_leads_outside(client: FlaskClient, folder: str, name: str) -> None:
+    """No spelling of a path leads out of the folders of assets."""
+    reply = client.get(f"{folder}/{name}")
+    assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
+
+
+# --- The document
+
+
+def test_document_is_valid(document: dict[str, Any]) -> None:
+    """The document is valid OpenAPI 3."""
+    validate(document)
+    assert document["openapi"].startswith("3.")
+
+
+def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) -> None:
+    """The document has exactly the operations that the service has."""
+    served = {
+        (rule.rule, method.lower())
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.partition(".")[0] not in ("documentation", "api-docs")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {(path, method) for path, method, _ in operations(document)} == served
+
+
+def test_operations_are_explained(document: dict[str, Any]) -> None:
+    """Every operation says in a line, and again at length, what it does."""
+    for path, _, operation in operations(document):
+        assert operation["summary"], path
+        assert operation["description"], path
+        assert operation["tags"], path
+    assert all(tag["description"] for tag in document["tags"])
+
+
+def test_example_bodies_are_accepted(client: FlaskClient, document: dict[str, Any]) -> None:
+    """What the page fills in can be sent as it is: it is refused at most because there is no such secret."""
+    for path, method, operation in operations(document):
+        if "requestBody" in operation:
+            reply = client.open(path, method=method.upper(), json=example_of_body(document, operation))
+            assert reply.status_code in (200, 404), (path, reply.json)
+
+
+def test_replies_are_described(document: dict[str, Any]) -> None:
+    """Every reply has its meaning and shape; a refusal is a problem document with an example of it."""
+    for path, _, operation in operations(document):
+        assert "200" in operation["responses"], path
+        for status, reference in operation["responses"].items():
+            reply = resolve(document, reference)
+            assert reply["description"], (path, status)
+            if int(status) < 400:
+                assert reply["content"]["application/json"]["schema"], (path, status)
+                continue
+            assert list(reply["content"]) == ["application/problem+json"], (path, status)
+            content = reply["content"]["application/problem+json"]
+            problem = resolve(document, content["schema"])
+            assert content["example"]["status"] == int(status)
+            assert set(problem["required"]) <= set(content["example"]) <= set(problem["properties"])
+
+
+def test_properties_are_explained(document: dict[str, Any]) -> None:
+    """Every property of every shape has a description or an example."""
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["properties"], name
+        for field, shape in schema["properties"].items():
+            assert shape.get("description") or shape.get("example"), (name, field)
+
+
+# --- In a browser
+
+
+class Watched:
+    """A page of *service*, with whatever a finished page does not do."""
+
+    def __init__(self, browser: Browser, service: Service, **context: Any) -> None:
+        self.complaints: list[str] = []
+        self._origin = service.url + "/"
+        self.page: Page = browser.new_page(**context)
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("request", self._on_request)
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        self.page.add_init_script(
+            "document.addEventListener('securitypolicyviolation', event =>"
+            " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
+        )
+        self.page.goto(service.url + "/docs")
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "assert"):
+            self.complaints.append(message.text)
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((self._origin, "data:")):
+            self.complaints.append(f"outside: {request.url}")
+
+    def try_out(self, path: str, body: dict[str, str] | None = None) -> tuple[str, dict[str, Any]]:
+        """Send *body*, or what is filled in, to *path*; return the status and the body that are shown."""
+        operation = self.page.locator(".opblock").filter(has=self.page.locator(f'[data-path="{path}"]'))
+        operation.locator(".opblock-summary-control").click()
+        operation.get_by_role("button", name="Try it out").click()
+        if body is not None:
+            operation.locator("textarea").fill(json.dumps(body))
+        operation.get_by_role("button", name="Execute").click()
+        shown = operation.locator(".live-responses-table tbody .response")
+        status = shown.locator(".response-col_status").inner_text()
+        return status, json.loads(shown.locator(".highlight-code code").first.inner_text())
+
+
+@pytest.fixture
+def chromium() -> str:
+    """Return where the browser is."""
+    return needs("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def open_page(chromium: str, service: Service) -> Iterator[Callable[..., Watched]]:
+    """Run a browser, and return what opens the service's page in it; playwright's event loop ends with it."""
+    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
+    ):
+        yield partial(Watched, browser, service)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "color_scheme"), [(1280, 900, "light"), (390, 844, "dark")], ids=["desktop", "phone"]
+)
+def test_api_can_be_tried_in_a_browser(
+    open_page: Callable[..., Watched], service: Service, width: int, height: int, color_scheme: str
+) -> None:
+    """Who opens the page can create a secret and fetch it, and the browser has nothing to complain about."""
+    watched = open_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
+    secret = "Zm9yIHRoZSBicm93c2VyIMO8"
+    status, created = watched.try_out(CREATE, {"secret": secret})
+    assert status == "200"
+    assert service.fetch(created["secret_id"]).body == {"secret": secret}
+    # The id of the reply is filled in already.
+    assert watched.try_out(FETCH) == ("200", {"secret": secret})
+    textarea = watched.page.locator("textarea").last
+    assert json.loads(textarea.input_value()) == {"secret_id": created["secret_id"]}
+
+    root = watched.page.locator("html")
+    assert root.evaluate("element => element.scrollWidth") <= width
+    assert ("dark-mode" in (root.get_attribute("class") or "")) == (color_scheme == "dark")
+    assert watched.complaints == []
+
+
+def test_refusal_is_readable_in_a_browser(open_page: Callable[..., Watched]) -> None:
+    """A refusal is shown with its reason, and is all that the browser complains about."""
+    watched = open_page()
+    status, problem = watched.try_out(CREATE, {"secret": "not base64"})
+    assert (status, problem["status"]) == ("400", 400)
+    assert problem["detail"].startswith("invalid base64")
+    expect(watched.page.locator(".live-responses-table")).to_contain_text("application/problem+json")
+    assert watched.complaints == [
+        "Failed to load resource: the server responded with a status of 400 (BAD REQUEST)"
+    ]

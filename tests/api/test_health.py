@@ -1,0 +1,23 @@
+"""Live and ready."""
+
+from flask.testing import FlaskClient
+
+from tests.conftest import running_app
+
+
+def test_with_mongodb_the_service_is_live_and_ready(client: FlaskClient) -> None:
+    """Both checks answer 200 when the service can do its work."""
+    for path in ("/health/live", "/health/ready", "/health/ready/"):
+        reply = client.get(path)
+        assert (reply.status_code, reply.json) == (200, {"status": "ok"})
+
+
+def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str, str]) -> None:
+    """A missing MongoDB is named by the readiness check; it is no reason to restart the process."""
+    with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
+        assert app.test_client().get("/health/live").status_code == 200
+        reply = app.test_client().get("/health/ready")
+        assert reply.status_code == 503
+        assert reply.content_type == "application/problem+json"
+        assert list(reply.get_json(force=True)["errors"]) == ["mongodb"]
+        assert "Retry-After" in reply.headers

@@ -1,0 +1,383 @@
+"""Create and fetch over HTTP, and every refusal of them."""
+
+import json
+from base64 import b64decode, b64encode
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import OperationFailure
+from werkzeug.exceptions import BadRequest
+from werkzeug.test import TestResponse
+
+from tests.conftest import running_app
+from vault.api.schemas import Base64
+from vault.documents import AuditEntry, Secret
+
+CREATE = "/vault/secret/create/"
+FETCH = "/vault/secret/fetch"
+UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
+
+
+def post(client: FlaskClient, path: str, body: object, **headers: str) -> TestResponse:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post(path, data=data, headers={"Content-Type": "application/json", **headers})
+
+
+def assert_refused(reply: TestResponse, status: int, detail: str) -> dict[str, Any]:
+    assert reply.status_code == status
+    assert reply.content_type == "application/problem+json"
+    problem: dict[str, Any] = json.loads(reply.data)
+    assert problem["type"] == "about:blank"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"].startswith(detail)
+    return problem
+
+
+def entries(stored: MongoDatabase[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(entry["action"], entry["status"]) for entry in stored.audit_logs.find().sort("_id")]
+
+
+@pytest.mark.parametrize(
+    "plaintext", [b"a", b"my_secret_password", b"\x00\xff" * 500, bytes(65_536)], ids=len
+)
+def test_what_was_created_comes_back_the_same(client: FlaskClient, plaintext: bytes) -> None:
+    """A secret of any bytes, up to the limit, comes back as the very same string."""
+    secret = b64encode(plaintext).decode()
+    created = post(client, CREATE, {"secret": secret})
+    assert created.status_code == 200
+    assert str(UUID(created.json["secret_id"], version=4)) == created.json["secret_id"]
+    fetched = post(client, FETCH, created.json)
+    assert (fetched.status_code, fetched.json) == (200, {"secret": secret})
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_paths_answer_with_and_without_slash(client: FlaskClient, slash: str) -> None:
+    """No path redirects: curl would not follow."""
+    created = post(client, CREATE.rstrip("/") + slash, {"secret": "YQ=="})
+    assert created.status_code == 200
+    assert post(client, FETCH + slash, created.json).status_code == 200
+
+
+def test_an_id_is_found_in_either_case(client: FlaskClient) -> None:
+    """An upper-case id names the same secret."""
+    secret_id = post(client, CREATE, {"secret": "YQ=="}).json["secret_id"]
+    assert post(client, FETCH, {"secret_id": secret_id.upper()}).json == {"secret": "YQ=="}
+
+
+def test_replies_are_not_kept_by_caches(client: FlaskClient) -> None:
+    """Every reply below /vault/, refusals too, forbids to store it."""
+    for path in (CREATE, FETCH, "/vault/nowhere"):
+        assert post(client, path, {}).headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "YQ",
+        "YQ=",
+        "YQ===",
+        "Y",
+        "YR==",
+        "YWJ=",
+        "YQ==YQ==",
+        "_-8=",
+        "YQ==\n",
+        " YQ==",
+        "Y Q==",
+        "YQ==\x00",
+        "\x00",
+        "ÿÿÿÿ",
+        "\ud800",
+        "invalid!",
+        "====",
+    ],
+    ids=repr,
+)
+def test_anything_but_canonical_base64_is_400(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], secret: str
+) -> None:
+    """Empty, unpadded, spaced, URL-safe or otherwise loose base64 is refused, and nothing is stored."""
+    assert_refused(post(client, CREATE, {"secret": secret}), 400, "invalid base64")
+    assert stored.secrets.count_documents({}) == 0
+    assert entries(stored) == [("create", "bad_request")]
+
+
+@given(text=st.text() | st.text("abcXYZ019+/=-_ \n", max_size=12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_base64_that_is_taken_is_what_an_encoder_makes(text: str) -> None:
+    """Only texts that encoding their own bytes reproduces are taken."""
+    try:
+        decoded = Base64().deserialize(text)
+    except BadRequest:
+        try:
+            canonical = b64encode(b64decode(text, validate=True)).decode() == text
+        except ValueError:
+            canonical = False
+        assert not canonical or not text
+    else:
+        assert b64encode(decoded).decode() == text
+
+
+@pytest.mark.parametrize("path", [CREATE, FETCH])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"secret": "YQ=="',
+        b'{"secret": "YQ==",}',
+        b"{'secret': 'YQ=='}",
+        b'{"secret": "YQ==", "secret": "YQ=="}',
+        b'{"secret": {"a": 1, "a": 1}}',
+        b'{"secret": NaN}',
+        b'{"secret": -Infinity}',
+        b'{"secret": "YQ=="}\x00',
+        b'{"secret": "Y\x00Q=="}',
+        b'\xef\xbb\xbf{"secret": "YQ=="}',
+        '{"secret": "YQ=="}'.encode("utf-16"),
+        b'{"secret": "\xff\xfe"}',
+        b'{"secret": ' + b"1" * 5000 + b"}",
+        b"[" * 50_000,
+        b'{"a":' * 20_000,
+    ],
+    ids=lambda body: str(body)[:30] if isinstance(body, bytes) else body,
+)
+def test_malformed_json_is_400(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], path: str, body: bytes
+) -> None:
+    """A body that is not JSON, or that two readers could read differently, is refused and on record."""
+    assert_refused(post(client, path, body), 400, "malformed JSON")
+    assert [status for _, status in entries(stored)] == ["bad_request"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "fields"),
+    [
+        (CREATE, [], ["_schema"]),
+        (CREATE, [{"secret": "YQ=="}], ["_schema"]),
+        (CREATE, None, ["_schema"]),
+        (CREATE, "YQ==", ["_schema"]),
+        (CREATE, {}, ["secret"]),
+        (CREATE, {"secret": None}, ["secret"]),
+        (CREATE, {"secret": 5}, ["secret"]),
+        (CREATE, {"secret": True}, ["secret"]),
+        (CREATE, {"secret": ["YQ=="]}, ["secret"]),
+        (CREATE, {"secret": {"$ne": None}}, ["secret"]),
+        (CREATE, {"secret": "YQ==", "other": 1, "more": 2}, ["more", "other"]),
+        (FETCH, {}, ["secret_id"]),
+        (FETCH, {"secret_id": None}, ["secret_id"]),
+        (FETCH, {"secret_id": 7}, ["secret_id"]),
+        (FETCH, {"secret_id": {"$gt": ""}}, ["secret_id"]),
+        (FETCH, {"secret_id": ""}, ["secret_id"]),
+        (FETCH, {"secret_id": f"{{{UNKNOWN_ID}}}"}, ["secret_id"]),
+        (FETCH, {"secret_id": f"urn:uuid:{UNKNOWN_ID}"}, ["secret_id"]),
+        (FETCH, {"secret_id": UNKNOWN_ID.replace("-", "")}, ["secret_id"]),
+        (FETCH, {"secret_id": UNKNOWN_ID + "\n"}, ["secret_id"]),
+        (FETCH, {"secret_id": UNKNOWN_ID[:-1] + "\n"}, ["secret_id"]),
+        (FETCH, {"secret_id": UNKNOWN_ID[:-1] + "\u0660"}, ["secret_id"]),
+        (FETCH, {"secret_id": UNKNOWN_ID[:-1] + "\x00"}, ["secret_id"]),
+        (FETCH, {"secret_id": UNKNOWN_ID, "secret": "YQ=="}, ["secret"]),
+    ],
+    ids=str,
+)
+def test_a_wrong_shape_is_422_and_names_each_field(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], path: str, body: object, fields: list[str]
+) -> None:
+    """JSON of another shape, type or with unknown fields is refused by the name of each field."""
+    problem = assert_refused(post(client, path, body), 422, "")
+    assert sorted(problem["errors"]) == fields
+    assert [status for _, status in entries(stored)] == ["bad_request"]
+    assert stored.secrets.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("secret_id", [UNKNOWN_ID, "00000000-0000-0000-0000-000000000000"])
+def test_an_unknown_id_is_404(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], secret_id: str
+) -> None:
+    """A secret that never was is `Secret not found`, and the attempt is on record."""
+    problem = assert_refused(post(client, FETCH, {"secret_id": secret_id}), 404, "Secret not found")
+    assert problem["detail"] == "Secret not found"
+    assert entries(stored) == [("fetch", "not_found")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": ""},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/vnd.api+json"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "br"},
+    ],
+    ids=str,
+)
+def test_another_kind_of_body_is_415(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], headers: dict[str, str]
+) -> None:
+    """Only plain JSON in UTF-8 is read; anything else, compressed bodies too, is refused unread."""
+    assert_refused(post(client, CREATE, {"secret": "YQ=="}, **headers), 415, "the ")
+    assert entries(stored) == [("create", "bad_request")]
+
+
+def test_json_may_say_that_it_is_utf_8(client: FlaskClient) -> None:
+    """A content type that names UTF-8 is the same as one that does not."""
+    reply = post(client, CREATE, {"secret": "YQ=="}, **{"Content-Type": "application/json; charset=UTF-8"})
+    assert reply.status_code == 200
+
+
+def test_a_secret_over_the_limit_is_413(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """A secret of one byte too many is refused with the limit, and nothing is stored."""
+    secret = b64encode(bytes(65_537)).decode()
+    assert_refused(post(client, CREATE, {"secret": secret}), 413, "a secret may have at most 65536 bytes")
+    assert stored.secrets.count_documents({}) == 0
+    assert entries(stored) == [("create", "bad_request")]
+
+
+def test_the_limit_is_a_setting(environment: dict[str, str]) -> None:
+    """`MAX_SECRET_BYTES` moves the limit of secrets, and that of bodies with it."""
+    with running_app({**environment, "MAX_SECRET_BYTES": "200000"}) as app:
+        client = app.test_client()
+        assert post(client, CREATE, {"secret": b64encode(bytes(200_000)).decode()}).status_code == 200
+        assert post(client, CREATE, {"secret": b64encode(bytes(200_001)).decode()}).status_code == 413
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["with Content-Length", "without"])
+def test_a_body_over_the_limit_is_413_and_not_read(client: FlaskClient, declared: bool) -> None:
+    """A body that is too long is refused by its declared length, or as soon as it has grown too long."""
+    body = CountingStream(100_000_000)
+    length = {"CONTENT_LENGTH": "100000000"} if declared else {"wsgi.input_terminated": True}
+    reply = client.post(
+        CREATE, content_type="application/json", environ_overrides={"wsgi.input": body, **length}
+    )
+    assert_refused(reply, 413, "The data value transmitted exceeds the capacity limit.")
+    assert body.read_so_far <= (0 if declared else 65_536 * 2)
+
+
+def test_a_body_within_the_limit_needs_no_length(client: FlaskClient) -> None:
+    """A chunked body that is short enough is read like any other."""
+    body = json.dumps({"secret": "YQ=="}).encode()
+    reply = client.post(
+        CREATE, data=body, content_type="application/json", environ_overrides={"wsgi.input_terminated": True}
+    )
+    assert reply.status_code == 200
+
+
+class CountingStream:
+    """A body of white space that knows how much of it was read."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.read_so_far = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to *size* bytes."""
+        size = min(size if size >= 0 else self.size, self.size - self.read_so_far)
+        self.read_so_far += size
+        return b" " * size
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bad chunk"), OSError("gone")], ids=str)
+def test_a_broken_body_is_400(client: FlaskClient, error: Exception) -> None:
+    """A body that the server cannot read, as its framing is wrong, is the sender's mistake."""
+
+    class Broken:
+        def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - a stream's signature
+            raise error
+
+    reply = client.post(
+        CREATE,
+        content_type="application/json",
+        environ_overrides={"wsgi.input": Broken(), "wsgi.input_terminated": True},
+    )
+    assert reply.status_code == 400
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_another_method_is_405(client: FlaskClient, method: str) -> None:
+    """Another method is refused with the one that is allowed, as HTTP asks."""
+    reply = client.open(FETCH, method=method)
+    assert reply.status_code == 405
+    assert reply.headers["Allow"] == "POST"
+    assert reply.content_type == "application/problem+json"
+
+
+def test_an_unknown_path_is_404(client: FlaskClient) -> None:
+    """A path that is not there is a problem document too."""
+    assert_refused(client.get("/vault//secret/fetch"), 404, "The requested URL was not found")
+
+
+def test_an_altered_secret_is_500_and_says_nothing(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stored value that does not verify is answered with nothing but the status, and is on record."""
+    created = post(client, CREATE, {"secret": "YQ=="}).json
+    stored.secrets.update_one({}, {"$set": {"namespace": "other"}})
+    problem = assert_refused(post(client, FETCH, created), 500, "The request could not be completed.")
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert entries(stored)[-1] == ("fetch", "error")
+    assert created["secret_id"] not in caplog.text
+
+
+def test_a_defect_is_500_and_leaks_nothing(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody foresaw is answered like a value that does not verify, and is on record."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("quoting hunter2")
+
+    monkeypatch.setattr(Secret, "reveal", fail)
+    created = post(client, CREATE, {"secret": "YQ=="}).json
+    reply = post(client, FETCH, created)
+    assert_refused(reply, 500, "The request could not be completed.")
+    assert b"hunter2" not in reply.data
+    assert entries(stored)[-1] == ("fetch", "error")
+
+
+def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
+    """Without its storage the service says when to try again, and nothing of what is broken."""
+    with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
+        for path, body in ((CREATE, {"secret": "YQ=="}), (FETCH, {"secret_id": UNKNOWN_ID})):
+            reply = post(app.test_client(), path, body)
+            assert_refused(reply, 503, "The service cannot reach its storage.")
+            assert int(reply.headers["Retry-After"]) > 0
+            assert b"127.0.0.1" not in reply.data
+
+
+@pytest.mark.parametrize("body", [{"secret_id": None}, {"secret_id": UNKNOWN_ID}, b"{"], ids=str)
+def test_a_refusal_that_cannot_be_recorded_is_503(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, body: object
+) -> None:
+    """Not even a refusal is answered without its audit entry."""
+    break_the_trail(monkeypatch)
+    assert_refused(post(client, FETCH, body), 503, "The service cannot write its audit trail.")
+
+
+def test_no_plaintext_leaves_without_its_entry(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the trail cannot be written, fetch releases nothing and create gives no id away."""
+    created = post(client, CREATE, {"secret": "YQ=="}).json
+    break_the_trail(monkeypatch)
+    for path, body in ((FETCH, created), (CREATE, {"secret": "YWI="})):
+        reply = post(client, path, body)
+        assert_refused(reply, 503, "The service cannot write its audit trail.")
+        assert b"YQ==" not in reply.data
+        assert b"secret_id" not in reply.data
+    assert entries(stored) == [("create", "success")]
+
+
+def break_the_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OperationFailure("not authorized", code=13)
+
+    monkeypatch.setattr(AuditEntry, "save", fail)
