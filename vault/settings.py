@@ -58,7 +58,7 @@ class Settings:
         Raises:
             SettingsError: As `from_environment`.
         """
-        schema = _SettingsSchema()
+        schema = SettingsSchema()
         values, errors = _read(schema.fields, environment, dotenv or {})
         try:
             loaded: dict[str, Any] = schema.load(values)
@@ -125,7 +125,7 @@ def _mongo_uri(uri: str) -> None:
         raise ValidationError("not a valid MongoDB connection string.") from None
 
 
-class _SettingsSchema(Schema):
+class SettingsSchema(Schema):
     """Each setting's form and default, under its name in the environment."""
 
     MASTER_KEY = _Key(required=True, error_messages={"required": _NO_KEY})

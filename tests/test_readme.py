@@ -1,0 +1,77 @@
+"""What the README says is what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+from vault.settings import Settings, SettingsSchema
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DEFAULT_URL = "http://localhost:8000"
+
+
+def blocks(language: str, section: str) -> list[str]:
+    text = README[README.index(f"\n{section}\n") + len(section) + 2 :]
+    text = re.split(r"\n#{2,3} ", text)[0]
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_table_has_the_settings_and_their_defaults() -> None:
+    """Every setting is in the table, none else is, and each default is the one in the code."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| .+ \| (.+) \|$", README, re.MULTILINE)
+    defaults = {name: default.strip("`") for name, default in rows}
+    assert list(defaults) == list(SettingsSchema().fields)
+    key = "32 characters that are the key.."
+    settings = Settings.from_mapping({"MASTER_KEY": key})
+    for name, default in defaults.items():
+        value = getattr(settings, name.lower())
+        expected = {"MASTER_KEY": "required", "MASTER_KEY_FALLBACKS": "none"}.get(name, str(value))
+        assert default == (expected.lower() if isinstance(value, bool) else expected)
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("## Try it", r'\{"secret_id":"[0-9a-f-]{36}"\}'),
+        ("### curl", r'\{"secret":"bXlfc2VjcmV0X3Bhc3N3b3Jk"\}'),
+    ],
+)
+def test_the_curl_lines_give_what_is_said(service: Service, section: str, expected: str) -> None:
+    """A reader who copies the curl lines gets what the README shows."""
+    [script] = [block for block in blocks("bash", section) if "curl" in block]
+    run = subprocess.run(
+        ["bash", "-euc", script.replace(DEFAULT_URL, service.url)], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(expected, run.stdout.strip())
+
+
+def test_the_shell_scripts_lines_work(service: Service) -> None:
+    """A reader who copies the lines with the scripts creates secrets, and is told of one that is not there."""
+    [script] = blocks("bash", "### Shell scripts")
+    run = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "VAULT_URL": service.url},
+        check=False,
+    )
+    assert len(re.findall(r'\{"secret_id":"[0-9a-f-]{36}"\}', run.stdout)) == 2
+    assert "Secret not found" in run.stderr
+
+
+def test_the_python_example_works(service: Service) -> None:
+    """A reader who runs the Python lines gets the secret back."""
+    [program] = blocks("python", "### Python")
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace(DEFAULT_URL, service.url)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "my_secret_password\n"
