@@ -51,7 +51,7 @@ def test_the_curl_lines_give_what_is_said(service: Service, section: str, expect
 
 
 def test_the_shell_scripts_lines_work(service: Service) -> None:
-    """A reader who copies the lines with the scripts creates secrets, and is told of one that is not there."""
+    """A reader who copies the scripts' lines creates secrets, and is told of one that is not there."""
     [script] = blocks("bash", "### Shell scripts")
     run = subprocess.run(
         ["bash", "-c", script],

@@ -258,7 +258,7 @@ def test_a_body_over_the_limit_is_413_and_not_read(client: FlaskClient, declared
     reply = client.post(
         CREATE, content_type="application/json", environ_overrides={"wsgi.input": body, **length}
     )
-    assert_refused(reply, 413, "The data value transmitted exceeds the capacity limit.")
+    assert_refused(reply, 413, "The body is larger than allowed.")
     assert body.read_so_far <= (0 if declared else 65_536 * 2)
 
 
@@ -312,7 +312,7 @@ def test_another_method_is_405(client: FlaskClient, method: str) -> None:
 
 def test_an_unknown_path_is_404(client: FlaskClient) -> None:
     """A path that is not there is a problem document too."""
-    assert_refused(client.get("/vault//secret/fetch"), 404, "The requested URL was not found")
+    assert_refused(client.get("/vault//secret/fetch"), 404, "There is nothing at this path.")
 
 
 def test_an_altered_secret_is_500_and_says_nothing(

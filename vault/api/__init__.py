@@ -3,7 +3,7 @@
 from flask import Flask
 
 from vault import __version__
-from vault.api import documentation, exchange, health, secrets
+from vault.api import documentation, exchange, health, refusals, secrets
 from vault.api.blueprint import EXTENSION
 from vault.api.problems import Api
 from vault.operations.services import Services
@@ -14,8 +14,8 @@ _BODY_ALLOWANCE = 16_384
 _DESCRIPTION = """\
 Keeps passwords, keys and tokens: encrypted at rest, every access on record.
 
-**Try it here**: open *Create a secret*, choose *Try it out* and *Execute*, then hand the `secret_id` of the
-reply to *Fetch a secret*. Values travel as base64, and ids only ever in bodies, never in URLs.
+**Try it here**: open *Create a secret*, choose *Try it out* and *Execute*. *Fetch a secret* then has the new
+id filled in. Values travel as base64, and ids only ever in bodies, never in URLs.
 
 Every refusal is a problem document (RFC 9457). Every reply carries the `X-Request-ID` under which logs and
 audit trail know it.
@@ -40,6 +40,7 @@ def init_app(app: Flask, services: Services, *, max_secret_bytes: int) -> None:
     app.url_map.merge_slashes = False
     exchange.init_app(app)
     pages = Api(app)
+    refusals.document(pages.spec)
     for blueprint in (secrets.blueprint, health.blueprint):
         pages.register_blueprint(blueprint)
     app.register_blueprint(documentation.blueprint)

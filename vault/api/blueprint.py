@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import wraps
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 import flask_smorest
@@ -11,15 +10,13 @@ from flask import current_app, g, request
 from vault import logs
 from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
+from vault.api.refusals import COMMON, KINDS
 from vault.operations.attempt import Action, Attempt
 from vault.operations.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 EXTENSION = "secret-manager"
-
-#: Every operation with a body can be refused with these.
-_COMMON_REFUSALS = (400, 413, 415, 422, 500, 503)
 
 
 def services() -> Services:
@@ -39,11 +36,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
 
     ARGUMENTS_PARSER = StrictJsonParser()
 
-    def operation(self, action: Action, *, refusals: tuple[int, ...] = ()) -> Callable[[View], View]:
+    def operation(self, action: Action, *, refusals: tuple[str, ...] = ()) -> Callable[[View], View]:
         """Make a view the operation *action*: it runs as an `Attempt`, and no refusal goes unrecorded.
 
         Belongs directly below the route, so that it encloses the reading of the body.
-        *refusals* are the statuses that it documents beside those that every operation has.
+        *refusals* are kinds of `vault.api.refusals`, in place of the common kind of the same status.
         """
 
         def decorate(view: View) -> View:
@@ -62,9 +59,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                         attempt.finish(recorded_as)
                     raise
 
-            documented: Any = run
-            for status in (*_COMMON_REFUSALS, *refusals):
-                documented = self.alt_response(status, HTTPStatus(status).name)(documented)
+            documented: Any = self.doc(operationId=view.__name__)(run)
+            for name in {KINDS[name].status: name for name in (*COMMON, *refusals)}.values():
+                documented = self.alt_response(KINDS[name].status, name)(documented)
             result: View = documented
             return result
 

@@ -15,6 +15,7 @@ blueprint = flask_smorest.Blueprint(
 
 
 @blueprint.get("/live")
+@blueprint.doc(operationId="live")
 @blueprint.response(HTTPStatus.OK, Healthy, description="The process answers.")
 def live() -> dict[str, str]:
     """Tell whether the process answers.
@@ -25,8 +26,9 @@ def live() -> dict[str, str]:
 
 
 @blueprint.get("/ready")
+@blueprint.doc(operationId="ready")
 @blueprint.response(HTTPStatus.OK, Healthy, description="The service can create and fetch.")
-@blueprint.alt_response(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE.name)
+@blueprint.alt_response(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady")
 def ready() -> dict[str, str] | Response:
     """Tell whether the service can create and fetch.
 

@@ -1,10 +1,11 @@
 """The shapes of requests and replies."""
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from typing import Any
 
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 from werkzeug.exceptions import BadRequest
 
 _SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
@@ -41,13 +42,11 @@ class Base64(fields.String):
 class SecretId(fields.String):
     """A secret's id: 36 characters, in either case; in lower case once it is read."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        form = validate.Regexp(_UUID_PATTERN, error="Not a valid UUID.")
-        # The length too: a pattern's `$` also matches before a closing line feed.
-        super().__init__(validate=[form, validate.Length(equal=36)], **kwargs)
-
     def _deserialize(self, *args: Any, **kwargs: Any) -> str:
-        return super()._deserialize(*args, **kwargs).lower()
+        text = super()._deserialize(*args, **kwargs)
+        if not re.fullmatch(_UUID_PATTERN, text):
+            raise ValidationError("Not a valid UUID.")
+        return text.lower()
 
 
 class _Body(Schema):
@@ -64,7 +63,8 @@ class NewSecret(_Body):
         required=True,
         metadata=_SECRET
         | {
-            "description": "The secret, in canonical base64 (RFC 4648, section 4).",
+            "description": "The secret, in canonical base64 (RFC 4648, section 4). Not empty; "
+            "by default at most 64 KiB once it is decoded.",
             "format": "byte",
             "pattern": _BASE64_PATTERN,
         },
@@ -76,21 +76,29 @@ class SecretReference(_Body):
 
     secret_id = SecretId(
         required=True,
-        metadata=_SECRET_ID | {"description": "What `create` returned.", "format": "uuid"},
+        metadata=_SECRET_ID
+        | {"description": "What `create` returned.", "format": "uuid", "pattern": _UUID_PATTERN},
     )
 
 
-class CreatedSecret(Schema):
+class _Reply(Schema):
+    class Meta:
+        """A reply may gain fields: readers ignore those that they do not know."""
+
+        unknown = EXCLUDE
+
+
+class CreatedSecret(_Reply):
     """Where the secret is kept."""
 
     secret_id = fields.String(
         required=True,
         metadata=_SECRET_ID
-        | {"description": "The secret's id. Keep it: whoever has it can fetch.", "format": "uuid"},
+        | {"description": "The secret's id. Keep it: it is what fetches the secret.", "format": "uuid"},
     )
 
 
-class SecretValue(Schema):
+class SecretValue(_Reply):
     """A secret's value."""
 
     secret = Base64(
@@ -99,7 +107,7 @@ class SecretValue(Schema):
     )
 
 
-class Healthy(Schema):
+class Healthy(_Reply):
     """All is well."""
 
-    status = fields.String(required=True, metadata={"example": "ok"})
+    status = fields.String(required=True, metadata={"example": "ok", "description": "Always `ok`."})

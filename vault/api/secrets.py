@@ -12,10 +12,10 @@ blueprint = Blueprint(
 
 
 @blueprint.post("/create/")
-@blueprint.operation(Action.CREATE)
+@blueprint.operation(Action.CREATE, refusals=("InvalidSecret", "SecretTooLarge"))
 @blueprint.arguments(NewSecret)
-@blueprint.response(200, CreatedSecret, description="The secret is stored, on a majority of the database.")
-def create(body: dict[str, Any]) -> dict[str, str]:
+@blueprint.response(200, CreatedSecret, description="The secret and its audit entry are stored durably.")
+def create_secret(body: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
 
     Encrypts the secret and stores it. The reply comes once both the secret and its audit entry
@@ -25,10 +25,10 @@ def create(body: dict[str, Any]) -> dict[str, str]:
 
 
 @blueprint.post("/fetch")
-@blueprint.operation(Action.FETCH, refusals=(404,))
+@blueprint.operation(Action.FETCH, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(SecretReference)
-@blueprint.response(200, SecretValue, description="The secret.")
-def fetch(body: dict[str, Any]) -> dict[str, bytes]:
+@blueprint.response(200, SecretValue, description="The secret, byte for byte as it was created.")
+def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     """Fetch a secret.
 
     Returns the secret exactly as it was created, once the fetch is in the audit trail.

@@ -1,0 +1,145 @@
+"""What the API document says of refusals, each with the example that it shows."""
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from apispec import APISpec
+from marshmallow import EXCLUDE, Schema, fields
+
+from vault.api.problems import CONTENT_TYPE, INTERNAL, REFUSALS, RETRY_AFTER, TITLES, WRONG_SHAPE
+from vault.errors import StorageUnavailableError
+
+_REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "The id under which logs and audit trail know this request; yours, if you sent one.",
+        "schema": {"type": "string"},
+    }
+}
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds to wait.",
+        "schema": {"type": "integer", "example": RETRY_AFTER},
+    }
+}
+
+
+class Problem(Schema):
+    """Problem details (RFC 9457)."""
+
+    class Meta:
+        """A problem may gain members: readers ignore those that they do not know."""
+
+        unknown = EXCLUDE
+
+    type = fields.String(
+        required=True,
+        metadata={"description": "Always `about:blank`: `status` says all.", "example": "about:blank"},
+    )
+    title = fields.String(
+        required=True, metadata={"description": "The status in words.", "example": "Not Found"}
+    )
+    status = fields.Integer(required=True, metadata={"description": "The HTTP status.", "example": 404})
+    detail = fields.String(
+        required=True,
+        metadata={"description": "What was wrong with this request.", "example": "Secret not found"},
+    )
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.Raw(),
+        metadata={
+            "description": "What was wrong, by field.",
+            "example": {"secret": ["Missing data for required field."]},
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """One kind of refusal, as readers of the API document see it."""
+
+    status: int
+    description: str
+    detail: str
+    errors: dict[str, list[str]] = field(default_factory=dict)
+
+    def response(self) -> dict[str, Any]:
+        """Return it as OpenAPI's response object."""
+        example = {
+            "type": "about:blank",
+            "title": TITLES[self.status],
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            example["errors"] = self.errors
+        retry_after = _RETRY_AFTER if self.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return {
+            "description": self.description,
+            "headers": _REQUEST_ID | retry_after,
+            "content": {CONTENT_TYPE: {"schema": Problem, "example": example}},
+        }
+
+
+#: Each kind of refusal by its name in the API document.
+KINDS = {
+    "MalformedBody": Documented(400, "The body is not JSON.", "malformed JSON at line 1, column 1"),
+    "InvalidSecret": Documented(
+        400,
+        "The body is not JSON, or the secret is not canonical base64.",
+        "invalid base64: empty, or not in canonical form",
+    ),
+    "SecretNotFound": Documented(
+        404,
+        "No such secret. It never existed or is no longer there: the answer is one and the same.",
+        "Secret not found",
+    ),
+    "BodyTooLarge": Documented(413, "The body is larger than allowed.", "The body is larger than allowed."),
+    "SecretTooLarge": Documented(
+        413,
+        "The secret, or the whole body, is larger than allowed; the limit is the operator's setting.",
+        "a secret may have at most 65536 bytes",
+    ),
+    "UnsupportedBody": Documented(
+        415,
+        "The body is not declared as JSON in UTF-8, or is compressed.",
+        "the Content-Type must be application/json, in UTF-8",
+    ),
+    "WrongShape": Documented(
+        422,
+        "The body is JSON of another shape; `errors` names each field.",
+        WRONG_SHAPE,
+        {"_schema": ["Invalid input type."]},
+    ),
+    "InvalidSecretId": Documented(
+        422,
+        "The body is JSON of another shape, or the id is not a UUID; `errors` names each field.",
+        WRONG_SHAPE,
+        {"secret_id": ["Not a valid UUID."]},
+    ),
+    "Failure": Documented(
+        500,
+        "The service failed, or a stored value did not verify. The logs tell more under the `X-Request-ID`.",
+        INTERNAL.detail,
+    ),
+    "Unavailable": Documented(
+        503,
+        "MongoDB or the audit trail is not available. Nothing was released; try again after `Retry-After`.",
+        REFUSALS[StorageUnavailableError].detail,
+    ),
+    "NotReady": Documented(
+        503,
+        "The service cannot create and fetch now; `errors` names each failing check.",
+        "The service is not ready.",
+        {"mongodb": ["MongoDB is not available"]},
+    ),
+}
+
+#: What any operation with a body may answer.
+COMMON = ("MalformedBody", "BodyTooLarge", "UnsupportedBody", "WrongShape", "Failure", "Unavailable")
+
+
+def document(spec: APISpec) -> None:
+    """Add every kind of refusal to *spec*, for operations to refer to."""
+    for name, kind in KINDS.items():
+        spec.components.response(name, kind.response(), lazy=True)
