@@ -219,3 +219,13 @@ def test_port_that_answers_is_not_chosen(make, monkeypatch):
         monkeypatch.setattr(module.secrets, "choice", lambda _: next(choices))
         monkeypatch.setattr(module, "_answers", lambda port: port == used)
         assert make().port == 20_001
+
+
+def test_a_configuration_that_fits_is_left_alone(make):
+    """A set that already has the server at its address is not configured anew while it elects."""
+    server = make()
+    server.start()
+    with MongoClient(server.address, directConnection=True) as client:
+        before = client.admin.command("replSetGetConfig")["config"]
+        server._configure(client)
+        assert client.admin.command("replSetGetConfig")["config"] == before
