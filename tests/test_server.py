@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def test_plaintext_and_keys_are_in_neither_database_nor_log(
         assert service.fetch(secret_id).status == 200
         for body in (f'{{"secret": "{forms[1]}"'.encode(), {"secret": forms[0]}, {"secret": 1, forms[0]: 2}):
             assert service.post(CREATE, body).status in (400, 422)
+        for framing in (b"Content-Length: 0", b"Content-Length: 3"):
+            # What is left of the body is parsed as a request; gunicorn quotes what it cannot parse.
+            body = json.dumps({"secret": forms[1]}).encode()
+            raw(service, framing + b"\r\nConnection: keep-alive", body + b"\r\n\r\n")
+        raw(service, b"Authorization Bearer " + forms[0].encode())
         stored.secrets.update_one({}, {"$inc": {"version": 1}})
         assert service.fetch(secret_id).status == 500
         assert service.stop() == 0
@@ -113,9 +119,13 @@ def test_a_mongodb_that_comes_late_goes_and_comes_back(
 
 
 def refuses(service: Service) -> None:
-    for reply in (service.get("/health/ready"), service.post(CREATE, {"secret": "YQ=="})):
-        assert reply.status == 503
-        assert reply.headers["Retry-After"]
+    """Ask 20 at a time: `Service` gives up on a reply after 30 s, so no wait may add to another's."""
+    with ThreadPoolExecutor(20) as pool:
+        replies = [pool.submit(service.post, CREATE, {"secret": "YQ=="}) for _ in range(20)]
+        replies.append(pool.submit(service.get, "/health/ready"))
+        for reply in replies:
+            assert reply.result().status == 503
+            assert reply.result().headers["Retry-After"]
     assert service.get("/health/live").status == 200
 
 
@@ -159,6 +169,27 @@ def test_a_body_of_100_megabytes_is_413(service: Service, framing: bytes, body: 
     assert service.get("/health/ready").status == 200
 
 
+def test_an_endless_body_stops_nobody_else(environment: dict[str, str], tmp_path: Path) -> None:
+    """While a refused sender goes on and on sending, its worker answers others, and in the end hangs up."""
+    endless = threading.Event()
+    with Service({**environment, "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+        head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+            connection.sendall(head.encode() + b"Content-Length: 100000000000\r\n\r\n")
+
+            def send() -> None:
+                with suppress(OSError):
+                    while True:
+                        connection.sendall(b" " * 1_000_000)
+                endless.set()
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            while not endless.is_set():
+                assert service.get("/health/live").status == 200
+            sender.join()
+
+
 @pytest.mark.parametrize(
     "request_parts",
     [
@@ -176,7 +207,7 @@ def test_wrong_framing_is_400(service: Service, request_parts: tuple[bytes, byte
 
 
 def raw(service: Service, framing: bytes, *body: bytes) -> bytes:
-    head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         try:
             for part in (head.encode() + framing + b"\r\n\r\n", *body):

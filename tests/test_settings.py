@@ -6,9 +6,11 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vault.cli import commands
 from vault.errors import SettingsError
 from vault.settings import Settings
 
@@ -47,11 +49,10 @@ def test_a_missing_master_key_says_how_to_make_one() -> None:
     """Whoever starts without a key is given a command that makes one, and it works as the key."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping({})
-    command = re.search(r'python3 -c "(.*)"', str(caught.value))
+    command = re.search(r"MASTER_KEY: required; make one with: secret-manager (.*)", str(caught.value))
     assert command is not None
-    printed: list[str] = []
-    exec(command[1], {"print": printed.append})  # noqa: S102 - our own message
-    assert len(Settings.from_mapping({"MASTER_KEY": printed[0]}).master_key) == 32
+    made = CliRunner().invoke(commands, command[1].split())
+    assert len(Settings.from_mapping({"MASTER_KEY": made.output.strip()}).master_key) == 32
 
 
 def test_a_key_can_be_32_raw_characters() -> None:
@@ -135,6 +136,38 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
     monkeypatch.setattr(os, "environ", {"AUDIT_TTL_DAYS": "9", "LOG_LEVEL_FILE": str(level)})
     settings = Settings.from_environment()
     assert (settings.master_key, settings.audit_ttl_days, settings.log_level) == (KEY, 9, "error")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BIND", "127.0.0.1:0"),
+        ("BIND", "127.0.0.1:65536"),
+        ("BIND", "::1:8000"),
+        ("BIND", "unix:/tmp/socket:80"),
+        ("MONGO_URI", "mongodb://host/name.collection"),
+        ("MONGO_URI", "mongodb://host/?tls=true&tlsCAFile=/missing"),
+        ("MONGO_URI", "mongodb://host/?fsync=true"),
+        ("MONGO_URI", "mongodb+srv://host/?readPreference=secondary&readPreferenceTags=dc:ny"),
+    ],
+)
+def test_a_value_that_could_never_work_is_refused(name: str, value: str) -> None:
+    """What would only fail once the service runs is refused when it starts."""
+    assert f"  {name}: " in message(**{name: value})
+
+
+@pytest.mark.parametrize("bind", ["[::1]:8000", "localhost:1", "0.0.0.0:65535"])
+def test_an_address_can_have_any_form(bind: str) -> None:
+    """Names, IPv4 and IPv6 addresses can be listened on."""
+    assert load(BIND=bind).bind == bind
+
+
+def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` that cannot be read stops the start with a message, not a traceback."""
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"\.env: not a readable text file"):
+        Settings.from_environment()
 
 
 def test_an_srv_connection_string_is_taken_as_it_is() -> None:

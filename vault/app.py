@@ -3,10 +3,11 @@
 from flask import Flask
 
 from vault import api, logs
-from vault.crypto import Keyring, MasterKey
+from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
-from vault.operations.audit import AuditTrail, NoAuditTrail
+from vault.operations.audit import audit_trail
 from vault.operations.health import Health
+from vault.operations.key_watch import KeyWatch
 from vault.operations.secrets import Secrets
 from vault.operations.services import Services
 from vault.settings import Settings
@@ -14,22 +15,22 @@ from vault.settings import Settings
 
 def create_app(settings: Settings) -> Flask:
     """Return the application that *settings* describe. MongoDB is not contacted before the first request."""
-    keyring = Keyring(
-        MasterKey(settings.master_key), [MasterKey(key) for key in settings.master_key_fallbacks]
-    )
+    keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
     database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days)
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
-    audit_trail = AuditTrail() if settings.audit_enabled else NoAuditTrail()
-    audit_trail.connect()
+    trail = audit_trail(enabled=settings.audit_enabled)
+    trail.connect()
+    key_watch = KeyWatch(keyring, database)
     services = Services(
-        secrets=Secrets(keyring, database, max_bytes=settings.max_secret_bytes),
-        health=Health(database),
+        secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        health=Health(database, key_watch),
     )
     app = Flask(__name__, static_folder=None)
 
     def close() -> None:
-        audit_trail.disconnect()
+        key_watch.close()
+        trail.disconnect()
         encrypt_on_save.disconnect()
         database.close()
 

@@ -34,6 +34,17 @@ class DecryptionError(VaultError):
         super().__init__("a stored value does not verify")
 
 
+class KeyMissingError(VaultError):
+    """A master key that is in use is not in this process's keyring: it must neither read nor write."""
+
+    def __init__(self) -> None:
+        super().__init__("a master key that is in use is missing here")
+
+
+class RewrapRefusedError(VaultError):
+    """Rewrapping now would take secrets away from running replicas; the message says what to do first."""
+
+
 class StorageUnavailableError(VaultError):
     """MongoDB did not do what it was asked in time; what was asked may or may not have taken effect."""
 

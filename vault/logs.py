@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+import re
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -45,6 +46,30 @@ def _locations(error: BaseException) -> list[str]:
     return own if cause is None else [*own, "caused by", *_locations(cause)]
 
 
+#: The beginnings of gunicorn's messages that go on with what a client sent.
+_QUOTING = re.compile(
+    r"Invalid request from ip=\S+(?=:)"
+    r"|Error handling (HTTP/2 )?request"
+    r"|Ignored premature client disconnection"
+    r"|Closing connection"
+    r"|HTTP/2 [a-z ]+"
+    r"|%s %s"
+)
+
+
+class WithoutRequests(logging.Filter):
+    """Takes out of gunicorn's messages what they quote of a request.
+
+    It quotes what it cannot parse; behind a wrong Content-Length that is the rest of a body, secret and all.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let *record* pass, cut off where the quotation begins."""
+        if quoting := _QUOTING.match(str(record.msg)):
+            record.msg, record.args = quoting[0].replace("%s %s", "request"), ()
+        return True
+
+
 def configuration(level: str) -> dict[str, Any]:
     """Return the `logging.config.dictConfig` dictionary of a process that logs from *level* up.
 
@@ -54,13 +79,19 @@ def configuration(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "vault.logs.JsonFormatter"}},
+        "filters": {"without_requests": {"()": "vault.logs.WithoutRequests"}},
         "handlers": {
             "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
         },
         "root": {"level": "WARNING", "handlers": ["stdout"]},
         "loggers": {
             "vault": {"level": level.upper()},
-            "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},
+            "gunicorn.error": {
+                "level": level.upper(),
+                "handlers": [],
+                "filters": ["without_requests"],
+                "propagate": True,
+            },
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }

@@ -2,6 +2,7 @@
 
 import binascii
 import os
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,14 +17,13 @@ from pymongo.uri_parser import parse_uri
 from vault.errors import SettingsError
 
 _KEY_SIZE = 32
-_NO_KEY = (
-    "required; make one with: "
-    'python3 -c "import base64, secrets; print(base64.b64encode(secrets.token_bytes(32)).decode())"'
-)
+_NO_KEY = "required; make one with: secret-manager keys generate"
 #: MongoDB keeps a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
 #: Keeps a secret's document, with all its versions, below MongoDB's 16 MiB.
 _MAX_SECRET_BYTES = 1_048_576
+#: PyMongo refuses these beside what `vault.documents.database` sets for good.
+_CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,11 @@ class Settings:
         Raises:
             SettingsError: At least one is wrong; the message lists every wrong one, by name.
         """
-        return cls.from_mapping(os.environ, dotenv=dotenv_values(Path.cwd() / ".env", interpolate=False))
+        try:
+            dotenv = dotenv_values(Path.cwd() / ".env", interpolate=False)
+        except (OSError, ValueError):
+            raise SettingsError("wrong settings:\n  .env: not a readable text file.") from None
+        return cls.from_mapping(os.environ, dotenv=dotenv)
 
     @classmethod
     def from_mapping(
@@ -116,13 +120,22 @@ class _Keys(fields.Field[tuple[bytes, ...]]):
 
 
 def _mongo_uri(uri: str) -> None:
-    # An SRV record is looked up by the client when it connects: here it would cost a DNS query at each start.
-    if uri.startswith("mongodb+srv://"):
-        return
     try:
-        parse_uri(uri, warn=True)
-    except (PyMongoError, ValueError):
-        raise ValidationError("not a valid MongoDB connection string.") from None
+        # As a plain URI: an SRV record is looked up by the client when it connects, not at each start.
+        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1), warn=True)
+    except (PyMongoError, ValueError, OSError):
+        raise ValidationError("not a valid MongoDB connection string, or it names a missing file.") from None
+    if parts["collection"]:
+        raise ValidationError("must not name a collection.")
+    if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts["options"]}:
+        names = ", ".join(sorted(clashing))
+        raise ValidationError(f"must not set {names}: reads go to the primary, writes to the journal.")
+
+
+def _bind(text: str) -> None:
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})", text)
+    if not match or not 0 < int(match[1]) < 65_536:
+        raise ValidationError("must be ADDRESS:PORT, an IPv6 address in brackets.")
 
 
 class SettingsSchema(Schema):
@@ -134,10 +147,7 @@ class SettingsSchema(Schema):
     AUDIT_ENABLED = fields.Boolean(load_default=True)
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
-    BIND = fields.String(
-        load_default="0.0.0.0:8000",
-        validate=validate.Regexp(r"\S+:\d{1,5}\Z", error="must be ADDRESS:PORT."),
-    )
+    BIND = fields.String(load_default="0.0.0.0:8000", validate=_bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
     LOG_LEVEL = fields.String(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])

@@ -1,5 +1,6 @@
 """Create and fetch over HTTP, and every refusal of them."""
 
+import io
 import json
 from base64 import b64decode, b64encode
 from typing import Any
@@ -283,6 +284,15 @@ class CountingStream:
         size = min(size if size >= 0 else self.size, self.size - self.read_so_far)
         self.read_so_far += size
         return b" " * size
+
+
+def test_a_body_that_ends_early_is_400(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """A body that is shorter than was declared is refused, even if what came of it is JSON."""
+    body = io.BytesIO(b'{"secret":"YQ=="}')
+    overrides = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": "500"}
+    reply = client.post(CREATE, content_type="application/json", environ_overrides=overrides)
+    assert_refused(reply, 400, "the body is shorter than its Content-Length")
+    assert stored.secrets.count_documents({}) == 0
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bad chunk"), OSError("gone")], ids=str)

@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from mongoengine.errors import OperationError
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
 
 from vault.documents import AuditEntry, Database, Secret
-from vault.documents.database import storage_errors
+from vault.documents.database import _database_name, storage_errors
 from vault.errors import StorageUnavailableError
 
 FOR_GOOD = 2**31 - 1
@@ -120,12 +119,39 @@ def test_failures_are_one_error_and_quote_nothing(
     assert "hunter2" not in caplog.text
 
 
-def test_mongoengine_s_wrapping_is_looked_through(caplog: pytest.LogCaptureFixture) -> None:
-    """MongoEngine's own error around a driver's error is logged as the driver's."""
-    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
-        raise OperationError("quoting hunter2") from OperationFailure("quoting hunter2", code=13)
-    assert "OperationFailure 13" in caplog.text
+def test_mongoengine_s_wrapping_is_looked_through(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A write that MongoDB refuses is logged as what MongoDB said, not as MongoEngine's error around it."""
+    stored.create_collection("audit_logs", validator={"never": {"$exists": True}})
+    entry = AuditEntry(ts=datetime.now(UTC), action="fetch", status="success", principal="hunter2")
+    refused = pytest.raises(StorageUnavailableError)
+    with connected(mongo_uri), caplog.at_level(logging.WARNING), refused, storage_errors():
+        entry.save(force_insert=True)
+    assert "WriteError 121" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """A trail that already has a TTL index, under whatever name, gets its retention changed."""
+    stored.audit_logs.create_index("ts", expireAfterSeconds=60)
+    with connected(mongo_uri, audit_ttl_days=1) as database:
+        database.prepare()
+    assert stored.audit_logs.index_information()["ts_1"]["expireAfterSeconds"] == 86_400
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("mongodb://host", "vault"),
+        ("mongodb://host/?w=1", "vault"),
+        ("mongodb://user:pa#ss@host/other", "other"),
+        ("mongodb+srv://cluster.invalid/other?w=1", "other"),
+    ],
+)
+def test_the_database_is_the_one_that_the_driver_would_use(uri: str, name: str) -> None:
+    """The name of the database is read as PyMongo reads it."""
+    assert _database_name(uri) == name
 
 
 def test_entries_past_their_retention_are_removed_by_mongodb(

@@ -11,6 +11,8 @@ from threading import Thread
 
 import pytest
 
+from tests.system import needs
+
 _SCRIPTS = Path(__file__).parents[2] / "scripts"
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _STRANGE = ['"', "\\", '","a":"', "\\u0041", "a\nb\n", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)", "-d"]
@@ -240,8 +242,7 @@ def test_missing_venv_module_is_one_clear_line(checkout, broken):
 
 def test_scripts_are_clean():
     """The linter shellcheck finds nothing in any script."""
-    if not shutil.which("shellcheck"):
-        pytest.skip("needs shellcheck (Debian, Ubuntu: apt install shellcheck)")
+    needs("shellcheck")
     scripts = sorted(f"scripts/{script.name}" for script in _SCRIPTS.glob("*.sh"))
     run = subprocess.run(
         ["shellcheck", *scripts], cwd=_SCRIPTS.parent, capture_output=True, text=True, check=False

@@ -49,6 +49,8 @@ def _read(req: Request) -> bytes:
         raise
     except Exception:  # noqa: BLE001 - the server's own errors: only the sender can have caused them
         raise BadRequest("the body is not framed as HTTP asks") from None
+    if req.content_length not in (None, len(body)):
+        raise BadRequest("the body is shorter than its Content-Length")
     return body
 
 

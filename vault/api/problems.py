@@ -13,6 +13,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from vault.errors import (
     AuditUnavailableError,
     DecryptionError,
+    KeyMissingError,
     SecretNotFoundError,
     SecretTooLargeError,
     StorageUnavailableError,
@@ -48,6 +49,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
     SecretNotFoundError: Refusal(404, Status.NOT_FOUND),
     DecryptionError: INTERNAL,
+    KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
     StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),
     AuditUnavailableError: Refusal(503, None, "The service cannot write its audit trail. Try again shortly."),
 }
@@ -56,6 +58,7 @@ WRONG_SHAPE = "The body has the wrong shape."
 
 #: What is said of HTTP's own errors where nothing closer is known; Werkzeug's texts are meant for browsers.
 _HTTP_DETAILS = {
+    400: "The request could not be read.",
     404: "There is nothing at this path.",
     405: "This path does not take this method.",
     413: "The body is larger than allowed.",

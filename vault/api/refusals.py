@@ -124,7 +124,7 @@ KINDS = {
     ),
     "Unavailable": Documented(
         503,
-        "MongoDB or the audit trail is not available. Nothing was released; try again after `Retry-After`.",
+        "MongoDB, the audit trail or a master key is not available. Nothing was released; try again later.",
         REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": Documented(

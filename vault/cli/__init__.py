@@ -6,6 +6,7 @@ import click
 
 from vault import __version__
 from vault.cli.dev import dev
+from vault.cli.keys import keys
 from vault.cli.serve import serve
 from vault.errors import VaultError
 
@@ -16,7 +17,7 @@ def commands() -> None:
     """Keep other people's passwords, keys and tokens."""
 
 
-for command in (dev, serve):
+for command in (dev, keys, serve):
     commands.add_command(command)
 
 

@@ -110,7 +110,7 @@ def _environment(uri: str, key_file: Path) -> dict[str, str]:
     environment = os.environ | ours
     for name in ("MASTER_KEY", "MONGO_URI_FILE"):
         environment.pop(name, None)
-    sources = (environment, dotenv_values(".env"))
+    sources = (environment, dotenv_values(".env", interpolate=False))
     if not any(source.get(name) for source in sources for name in ("BIND", "BIND_FILE")):
         environment["BIND"] = _BIND
     return environment
@@ -122,7 +122,7 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
     Raises:
         SettingsError: At least one of the user's own settings is wrong.
     """
-    settings = Settings.from_mapping(environment, dotenv=dotenv_values(".env"))
+    settings = Settings.from_mapping(environment, dotenv=dotenv_values(".env", interpolate=False))
     host, _, port = settings.bind.rpartition(":")
     return "localhost" if host in _ANY_ADDRESS else host, int(port)
 

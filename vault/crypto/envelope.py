@@ -26,7 +26,7 @@ def encrypt(plaintext: bytes, *, key: MasterKey, binding: Binding) -> bytes:
     A random 96-bit nonce is safe here because each version of each secret has a key of its own: the
     2³² encryptions that NIST SP 800-38D allows under one key are never near.
     """
-    header = _FORMAT + key.id
+    header = _header(key)
     nonce = os.urandom(_NONCE_SIZE)
     return header + nonce + _cipher(key, binding).encrypt(nonce, plaintext, binding.associated_data(header))
 
@@ -38,7 +38,7 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
         DecryptionError: The envelope is not what `encrypt` returned for this *key* and *binding*.
     """
     header, rest = envelope[:_HEADER_SIZE], envelope[_HEADER_SIZE:]
-    if header != _FORMAT + key.id or len(rest) < _NONCE_SIZE + _TAG_SIZE:
+    if header != _header(key) or len(rest) < _NONCE_SIZE + _TAG_SIZE:
         raise DecryptionError
     try:
         return _cipher(key, binding).decrypt(
@@ -48,9 +48,13 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
         raise DecryptionError from None
 
 
-def key_id(envelope: bytes) -> bytes:
-    """Return the id of the key that *envelope* says it was made with; it may be any bytes of any length."""
-    return envelope[len(_FORMAT) : _HEADER_SIZE]
+def key_id(envelope: bytes) -> str:
+    """Return the id of the key that *envelope* says it was made with; of a damaged one, any text."""
+    return envelope[len(_FORMAT) : _HEADER_SIZE].hex()
+
+
+def _header(key: MasterKey) -> bytes:
+    return _FORMAT + bytes.fromhex(key.id)
 
 
 def _cipher(key: MasterKey, binding: Binding) -> AESGCM:

@@ -1,6 +1,7 @@
 """Which master key: the primary encrypts, all decrypt."""
 
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 
 from vault.crypto import envelope as envelopes
 from vault.crypto.binding import Binding
@@ -11,15 +12,25 @@ from vault.errors import DecryptionError
 class Keyring:
     """The master keys of one process. Immutable: a rotation is a new process with a new keyring."""
 
-    __slots__ = ("_keys", "primary")
+    __slots__ = ("_keys", "_primary")
 
     def __init__(self, primary: MasterKey, fallbacks: Sequence[MasterKey] = ()) -> None:
-        self.primary = primary
-        self._keys = {key.id: key for key in (primary, *fallbacks)}
+        self._primary = primary
+        self._keys = MappingProxyType({key.id: key for key in (primary, *fallbacks)})
+
+    @classmethod
+    def of(cls, primary: bytes, fallbacks: Sequence[bytes]) -> "Keyring":
+        """Return the keyring of the given key material, 32 bytes each."""
+        return cls(MasterKey(primary), [MasterKey(material) for material in fallbacks])
+
+    @property
+    def primary(self) -> MasterKey:
+        """The key that encrypts."""
+        return self._primary
 
     def encrypt(self, plaintext: bytes, binding: Binding) -> bytes:
         """Return *plaintext* encrypted under the primary key, as an envelope bound to *binding*."""
-        return envelopes.encrypt(plaintext, key=self.primary, binding=binding)
+        return envelopes.encrypt(plaintext, key=self._primary, binding=binding)
 
     def decrypt(self, envelope: bytes, binding: Binding) -> bytes:
         """Return the plaintext of *envelope*.
@@ -34,11 +45,11 @@ class Keyring:
             raise DecryptionError
         return envelopes.decrypt(envelope, key=key, binding=binding)
 
-    def __contains__(self, key_id: bytes) -> bool:
+    def __contains__(self, key_id: object) -> bool:
         return key_id in self._keys
 
     def __iter__(self) -> Iterator[MasterKey]:
         return iter(self._keys.values())
 
     def __repr__(self) -> str:
-        return f"<Keyring primary {self.primary.id.hex()}, {len(self._keys)} keys>"
+        return f"<Keyring primary {self._primary.id}, {len(self._keys)} keys>"

@@ -22,12 +22,12 @@ class MasterKey:
         if len(material) != KEY_SIZE:
             raise ValueError(f"a master key has {KEY_SIZE} bytes")
         self._material = material
-        #: The key's id, 8 bytes, derived one-way: it names the key and tells nothing about it.
-        self.id: bytes = self.derive(b"secret-manager key id", length=KEY_ID_SIZE)
+        #: The key's id, 8 bytes in hexadecimal, derived one-way: it names the key and tells nothing about it.
+        self.id: str = self.derive(b"secret-manager key id", length=KEY_ID_SIZE).hex()
 
     def derive(self, info: bytes, *, salt: bytes | None = None, length: int = KEY_SIZE) -> bytes:
         """Return *length* bytes for the purpose *info*; another *salt* gives unrelated bytes."""
         return HKDF(algorithm=SHA256(), length=length, salt=salt, info=info).derive(self._material)
 
     def __repr__(self) -> str:
-        return f"<MasterKey {self.id.hex()}>"
+        return f"<MasterKey {self.id}>"

@@ -1,6 +1,6 @@
 """One record of the audit trail."""
 
-from mongoengine import DateTimeField, Document, StringField
+from mongoengine import DateTimeField, DictField, Document, StringField
 
 
 class AuditEntry(Document):
@@ -14,6 +14,7 @@ class AuditEntry(Document):
     ip = StringField()
     ua = StringField()
     request_id = StringField()
+    details = DictField(default=None)
 
     meta = {  # noqa: RUF012 - MongoEngine's own form
         "collection": "audit_logs",

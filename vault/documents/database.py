@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import mongoengine
 from mongoengine.errors import OperationError
-from pymongo import MongoClient
+from pymongo import MongoClient, timeout
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from vault.documents.audit_entry import AuditEntry
+from vault.documents.secret import Secret
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,12 @@ _OPTIONS: dict[str, Any] = {
     "appname": "secret-manager",
 }
 
+#: Finds the keys in use by a seek each, and what a key holds up in the order of ids.
+_KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _RETENTION_INDEX = "retention"
 _INDEX_OPTIONS_CONFLICT = 85
+#: Seconds that one step of an operator's command may take.
+_PATIENCE = 600
 _SECONDS_A_DAY = 86_400
 _LONGEST_TTL = 2**31 - 1
 
@@ -56,7 +61,7 @@ class Database:
         # records at once. So it gets no URI, only the name of the database and how to make a client.
         mongoengine.register_connection(
             "default",
-            db=unquote(urlsplit(uri).path).strip("/") or DEFAULT_DATABASE,
+            db=_database_name(uri),
             uuidRepresentation="standard",
             mongo_client_class=lambda **_: MongoClient(uri, **_OPTIONS),
         )
@@ -80,12 +85,14 @@ class Database:
         Raises:
             StorageUnavailableError: MongoDB is not there; the next call tries again.
         """
-        if self._prepared:
-            return
-        with self._lock, storage_errors():
-            if not self._prepared:
+        if not self._prepared:
+            # The lock is for the making of the client alone: waits for others' time-outs would add up.
+            with storage_errors():
+                with self._lock:
+                    mongoengine.get_db()
                 _set_retention(self._audit_ttl_days)
-                self._prepared = True
+                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
+            self._prepared = True
 
 
 @contextmanager
@@ -98,12 +105,26 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
-        reason = error.__cause__ if isinstance(error, OperationError) and error.__cause__ else error
+        # MongoEngine raises errors of its own while it handles the driver's.
+        reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning(
             "MongoDB failed: %s %s %s", type(reason).__name__, getattr(reason, "code", None) or "", text
         )
         raise StorageUnavailableError("MongoDB is not available") from None
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """As `storage_errors`, for an operator's commands: a step may take minutes, where a request may not."""
+    with storage_errors(), timeout(_PATIENCE):
+        yield
+
+
+def _database_name(uri: str) -> str:
+    # As a plain URI, so that no SRV record is looked up for it.
+    name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
+    return name or DEFAULT_DATABASE
 
 
 def _set_retention(days: int) -> None:
@@ -119,5 +140,5 @@ def _set_retention(days: int) -> None:
     except OperationFailure as error:
         if error.code != _INDEX_OPTIONS_CONFLICT:
             raise
-        index = {"name": _RETENTION_INDEX, "expireAfterSeconds": seconds}
+        index = {"keyPattern": {"ts": 1}, "expireAfterSeconds": seconds}
         entries.database.command("collMod", entries.name, index=index)

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mongoengine import BinaryField, DateTimeField, Document, IntField, StringField, signals
+from pymongo import UpdateOne
 
 from vault.crypto import Binding, Keyring
+from vault.errors import DecryptionError, KeyMissingError
 
 #: The namespace of whoever has not been given one.
 DEFAULT_NAMESPACE = "default"
@@ -14,8 +16,9 @@ DEFAULT_NAMESPACE = "default"
 class Secret(Document):
     """A secret as it lies in MongoDB: ciphertext, and what it is bound to.
 
-    The plaintext is a property, never a field, so nothing can write it. Updates by queryset
-    (`Secret.objects.update`) send no signal and would bypass the hook: none may touch the ciphertext.
+    The plaintext is never a field, so nothing can write it. Updates by queryset
+    (`Secret.objects.update`) send no signal and would bypass the hook: none may touch the ciphertext,
+    but for `replace`, whose callers encrypt by themselves.
     """
 
     id = StringField(primary_key=True)
@@ -25,6 +28,8 @@ class Secret(Document):
     #: Hexadecimal id of the master key that the envelope was made with, to find what a key still holds up.
     key_id = StringField(required=True)
     created_at = DateTimeField(required=True)
+    expires_at = DateTimeField()
+    max_reads = IntField()
 
     meta = {  # noqa: RUF012 - MongoEngine's own form
         "collection": "secrets",
@@ -39,7 +44,13 @@ class Secret(Document):
     @property
     def binding(self) -> Binding:
         """What the ciphertext is bound to."""
-        return Binding(secret_id=self.id, version=self.version, namespace=self.namespace)
+        return Binding(
+            secret_id=self.id,
+            version=self.version,
+            namespace=self.namespace,
+            expires_at=self.expires_at,
+            max_reads=self.max_reads,
+        )
 
     def conceal(self, plaintext: bytes) -> None:
         """Take *plaintext*; it is encrypted when the document is saved."""
@@ -49,15 +60,44 @@ class Secret(Document):
         """Return the plaintext.
 
         Raises:
-            DecryptionError: The document is not as it was saved, or its key is not in *keyring*.
+            KeyMissingError: It was saved by a process with a master key that *keyring* does not have.
+            DecryptionError: The document is not as it was saved.
         """
-        return keyring.decrypt(self.envelope, self.binding)
+        if self.key_id not in keyring:
+            raise KeyMissingError
+        try:
+            return keyring.decrypt(self.envelope, self.binding)
+        except (AttributeError, OverflowError, TypeError):
+            # A field that holds what this class never puts there.
+            raise DecryptionError from None
+
+    def rewrapped(self, keyring: Keyring) -> dict[str, Any]:
+        """Return the fields, for `replace`, that put the value under the primary key of *keyring*.
+
+        Raises:
+            KeyMissingError: As `reveal`.
+            DecryptionError: As `reveal`.
+        """
+        envelope = keyring.encrypt(self.reveal(keyring), self.binding)
+        return {"envelope": envelope, "key_id": keyring.primary.id}
+
+    @classmethod
+    def replace(cls, changes: list[tuple["Secret", dict[str, Any]]]) -> int:
+        """Write each document's new fields if it is still what was read; return how many were."""
+        writes = [
+            UpdateOne({"_id": secret.id, "envelope": secret.envelope}, {"$set": fields})
+            for secret, fields in changes
+        ]
+        if not writes:
+            return 0
+        matched: int = cls._get_collection().bulk_write(writes, ordered=False).matched_count
+        return matched
 
     def encrypt(self, keyring: Keyring) -> None:
         """Put the plaintext that waits here, if one does, into the envelope, and let go of it."""
         if self._plaintext is not None:
             self.envelope = keyring.encrypt(self._plaintext, self.binding)
-            self.key_id = keyring.primary.id.hex()
+            self.key_id = keyring.primary.id
             self._plaintext = None
 
 

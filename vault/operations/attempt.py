@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from vault.signals import attempt_finished
 
 #: The principal of a request without a credential.
 ANONYMOUS = "anonymous"
+
+#: The principal of commands that are run on the machine itself.
+OPERATOR = "operator"
 
 
 class Action(StrEnum):
@@ -14,6 +18,8 @@ class Action(StrEnum):
 
     CREATE = "create"
     FETCH = "fetch"
+    REWRAP_START = "rewrap_start"
+    REWRAP_END = "rewrap_end"
 
 
 class Status(StrEnum):
@@ -26,7 +32,7 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-@dataclass(slots=True, kw_only=True, weakref_slot=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt:
     """Who tries what, and from where. It leaves exactly one audit entry, by the first call of `finish`."""
 
@@ -35,7 +41,9 @@ class Attempt:
     ip: str = ""
     user_agent: str = ""
     request_id: str = ""
-    secret_id: str | None = None
+    secret_id: str | None = field(default=None, repr=False)
+    #: What else belongs in the entry: key ids and counts.
+    details: dict[str, Any] = field(default_factory=dict)
     _finished: bool = field(default=False, init=False, repr=False)
 
     def finish(self, status: Status) -> None:

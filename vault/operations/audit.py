@@ -39,6 +39,7 @@ class AuditTrail:
             ip=attempt.ip,
             ua=_printable(attempt.user_agent),
             request_id=attempt.request_id,
+            details=attempt.details or None,
         )
         try:
             with storage_errors():
@@ -55,6 +56,11 @@ class NoAuditTrail:
 
     def disconnect(self) -> None:
         """Do nothing."""
+
+
+def audit_trail(*, enabled: bool) -> AuditTrail | NoAuditTrail:
+    """Return the trail of this process, or what stands in for it."""
+    return AuditTrail() if enabled else NoAuditTrail()
 
 
 def _printable(user_agent: str) -> str:

@@ -4,18 +4,19 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from vault.crypto import Keyring
-from vault.documents import Database, Secret
+from vault.documents import Secret
 from vault.documents.database import storage_errors
 from vault.errors import SecretNotFoundError, SecretTooLargeError
 from vault.operations.attempt import Attempt, Status
+from vault.operations.key_watch import KeyWatch
 
 
 class Secrets:
     """The secrets that one keyring opens."""
 
-    def __init__(self, keyring: Keyring, database: Database, *, max_bytes: int) -> None:
+    def __init__(self, keyring: Keyring, key_watch: KeyWatch, *, max_bytes: int) -> None:
         self._keyring = keyring
-        self._database = database
+        self._key_watch = key_watch
         self._max_bytes = max_bytes
 
     def create(self, plaintext: bytes, *, attempt: Attempt) -> str:
@@ -23,12 +24,13 @@ class Secrets:
 
         Raises:
             SecretTooLargeError: It is longer than the limit in bytes.
+            KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
         """
         if len(plaintext) > self._max_bytes:
             raise SecretTooLargeError(f"a secret may have at most {self._max_bytes} bytes")
-        self._database.prepare()
+        self._key_watch.require()
         # Given here and not by the database: the ciphertext is bound to it.
         secret = Secret(id=str(uuid4()), created_at=datetime.now(UTC))
         attempt.secret_id = secret.id
@@ -42,13 +44,14 @@ class Secrets:
         """Return the plaintext of *secret_id*, once the audit entry is durable.
 
         Raises:
+            KeyMissingError: This process may not serve, or lacks the secret's key.
             SecretNotFoundError: There is no such secret.
             DecryptionError: What is stored does not verify.
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
         """
         attempt.secret_id = secret_id
-        self._database.prepare()
+        self._key_watch.require()
         with storage_errors():
             secret = Secret.objects(id=secret_id).first()
         if secret is None:

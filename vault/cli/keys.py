@@ -1,0 +1,77 @@
+"""Make, look at and rotate master keys."""
+
+import secrets
+import sys
+import time
+from base64 import b64encode
+
+import click
+
+from vault.cli.operator import connected
+from vault.operations.keys import KeyStatus, key_statuses
+from vault.operations.rewrap import Rewrap
+from vault.operations.rewrap import rewrap as rewrap_all
+
+_HEADINGS = ("key id", "role here", "secret versions", "may be dropped")
+
+
+@click.group()
+def keys() -> None:
+    """Make, look at and rotate master keys."""
+
+
+@keys.command()
+def generate() -> None:
+    """Print a new master key, for MASTER_KEY."""
+    click.echo(b64encode(secrets.token_bytes(32)).decode())
+
+
+@keys.command()
+def status() -> None:
+    """Show which master keys are held here and in use, and which may be dropped.
+
+    Exits with 1 if a key that is in use is missing here.
+    """
+    with connected() as keyring:
+        found = key_statuses(keyring)
+    rows = [_HEADINGS, *(_row(key) for key in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    sys.exit(any(key.role == "missing" for key in found))
+
+
+def _row(key: KeyStatus) -> tuple[str, ...]:
+    if key.droppable:
+        verdict = "yes"
+    elif key.role == "primary":
+        verdict = "no, it encrypts"
+    elif key.versions:
+        verdict = "no, secrets need it"
+    else:
+        verdict = "no, a replica encrypts under it"
+    return (key.key_id, key.role, str(key.versions), verdict)
+
+
+@keys.command()
+@click.option("--dry-run", is_flag=True, help="Read and decrypt everything, change nothing.")
+def rewrap(dry_run: bool) -> None:
+    """Put every secret under the primary key.
+
+    Safe to interrupt, to repeat and to run twice at a time. Exits with 1 while any secret needs another key.
+    """
+    with connected() as keyring, click.progressbar(length=0, label="Rewrapping", file=sys.stderr) as bar:
+        started = time.monotonic()
+
+        def show(outcome: Rewrap) -> None:
+            bar.length = max(outcome.total, outcome.seen)
+            bar.label = f"Rewrapping, {outcome.seen / (time.monotonic() - started):.0f}/s"
+            bar.update(outcome.seen - bar.pos)
+
+        outcome = rewrap_all(keyring, dry_run=dry_run, progress=show)
+    verb = "could be rewrapped" if dry_run else "rewrapped"
+    click.echo(
+        f"{outcome.rewrapped} {verb}, {outcome.overtaken} changed meanwhile, "
+        f"{outcome.unreadable} do not verify, {outcome.left} left"
+    )
+    sys.exit(outcome.left > 0)

@@ -1,0 +1,142 @@
+"""Putting every secret under the primary key."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vault.crypto import Keyring
+from vault.documents import Secret, key_usage
+from vault.documents.database import patient
+from vault.errors import DecryptionError, RewrapRefusedError
+from vault.operations.attempt import OPERATOR, Action, Attempt, Status
+
+#: Secrets that are read, and then written, in one round trip each.
+_BATCH = 250
+
+#: A secret, and the fields that put it under another key.
+Change = tuple[Secret, dict[str, Any]]
+
+#: Batches under way at a time: while MongoDB writes some, others are read and encrypted.
+_WORKERS = 3
+
+
+@dataclass(slots=True)
+class Rewrap:
+    """How far a rewrap has come, in versions of secrets."""
+
+    total: int = 0
+    rewrapped: int = 0
+    #: Changed or removed by somebody else between being read and being written.
+    overtaken: int = 0
+    #: Does not verify, so it cannot be put under another key.
+    unreadable: int = 0
+    #: Still needs another key than the primary.
+    left: int = 0
+
+    @property
+    def seen(self) -> int:
+        """How many were looked at."""
+        return self.rewrapped + self.overtaken + self.unreadable
+
+    def add(self, batch: "Rewrap") -> None:
+        """Count what was done with a *batch*."""
+        self.rewrapped += batch.rewrapped
+        self.overtaken += batch.overtaken
+        self.unreadable += batch.unreadable
+        self.left -= batch.rewrapped
+
+
+def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None]) -> Rewrap:
+    """Put every version of every secret under the primary key; return what was done.
+
+    It may be interrupted at any point, repeated, and run twice at a time: each secret is changed only if
+    it is still what was read. *progress* is called after each batch. With *dry_run* everything is read and
+    decrypted, and nothing is changed.
+
+    Raises:
+        RewrapRefusedError: Replicas are running that write under other keys; they may lack the primary one.
+        StorageUnavailableError: MongoDB went away; what was done until then is done.
+        AuditUnavailableError: The start or the end could not be recorded.
+    """
+    with patient():
+        writing = key_usage.writing_key_ids()
+        if writing and keyring.primary.id not in writing:
+            names = ", ".join(sorted(writing))
+            raise RewrapRefusedError(f"replicas write under {names}: make {keyring.primary.id} theirs first")
+    left = _left(keyring)
+    outcome = Rewrap(total=left, left=left)
+    if dry_run:
+        _rewrap_all(keyring, outcome, progress, _pretend)
+        return outcome
+    _record(Action.REWRAP_START, Status.SUCCESS, keyring, outcome)
+    try:
+        _rewrap_all(keyring, outcome, progress, Secret.replace)
+        outcome.left = _left(keyring)
+    finally:
+        _record(Action.REWRAP_END, Status.ERROR if outcome.left else Status.SUCCESS, keyring, outcome)
+    return outcome
+
+
+def _pretend(changes: list[Change]) -> int:
+    return len(changes)
+
+
+def _record(action: Action, status: Status, keyring: Keyring, outcome: Rewrap) -> None:
+    details = {"primary": keyring.primary.id, **asdict(outcome)}
+    Attempt(action=action, principal=OPERATOR, details=details).finish(status)
+
+
+def _rewrap_all(
+    keyring: Keyring,
+    outcome: Rewrap,
+    progress: Callable[[Rewrap], None],
+    write: Callable[[list[Change]], int],
+) -> None:
+    under_way: deque[Future[Rewrap]] = deque()
+
+    def finish(most: int) -> None:
+        while len(under_way) > most:
+            outcome.add(under_way.popleft().result())
+            progress(outcome)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for batch in _batches(keyring):
+            under_way.append(pool.submit(_rewrap_batch, batch, keyring, write))
+            finish(_WORKERS)
+        finish(0)
+
+
+def _batches(keyring: Keyring) -> Iterator[list[Secret]]:
+    """Yield all secrets under fallback keys, in the order of their ids, so that none is met twice."""
+    for key in keyring:
+        if key is keyring.primary:
+            continue
+        batch = _batch_after("", key.id)
+        while batch:
+            yield batch
+            batch = _batch_after(batch[-1].id, key.id)
+
+
+def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
+    with patient():
+        return list(Secret.objects(key_id=key_id, id__gt=secret_id).order_by("id").limit(_BATCH))
+
+
+def _rewrap_batch(batch: list[Secret], keyring: Keyring, write: Callable[[list[Change]], int]) -> Rewrap:
+    changes = []
+    for secret in batch:
+        try:
+            changes.append((secret, secret.rewrapped(keyring)))
+        except DecryptionError:
+            continue
+    with patient():
+        written = write(changes)
+    return Rewrap(rewrapped=written, overtaken=len(changes) - written, unreadable=len(batch) - len(changes))
+
+
+def _left(keyring: Keyring) -> int:
+    with patient():
+        others = key_usage.stored_key_ids() - {keyring.primary.id}
+        return sum(key_usage.stored_versions(key_id) for key_id in others)
