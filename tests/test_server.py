@@ -1,6 +1,8 @@
 """The service as operators run it: gunicorn, several workers, a MongoDB that comes and goes."""
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -153,6 +155,15 @@ def test_a_stop_lets_requests_finish(service: Service) -> None:
     assert reply.startswith(b"HTTP/1.1 200 OK")
     assert b"secret_id" in reply
     assert stopped == [0]
+
+
+def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
+    """Ctrl-C, which a terminal sends to all processes at once, ends the service cleanly and quietly."""
+    assert service.process is not None
+    service.create(PLAINTEXT)
+    os.killpg(service.process.pid, signal.SIGINT)
+    assert service.process.wait(40) == 0
+    assert all(line["level"] == "info" for line in log_lines(service))
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_only_the_master_key_is_required() -> None:
         max_secret_bytes=65_536,
         bind="0.0.0.0:8000",
         web_concurrency=2,
+        trusted_proxies=(),
         log_level="info",
     )
 
@@ -90,6 +91,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "MAX_SECRET_BYTES": "hunter2-many",
         "BIND": "hunter2-where",
         "WEB_CONCURRENCY": "0",
+        "TRUSTED_PROXIES": "hunter2-everyone",
         "LOG_LEVEL": "hunter2-loud",
     }
     text = message(**wrong)
@@ -148,6 +150,8 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
         ("MONGO_URI", "mongodb://host/name.collection"),
         ("MONGO_URI", "mongodb://host/?tls=true&tlsCAFile=/missing"),
         ("MONGO_URI", "mongodb://host/?fsync=true"),
+        ("MONGO_URI", "mongodb://host/?replicaset=rs0&foo=bar"),
+        ("MONGO_URI", "host:27017"),
         ("MONGO_URI", "mongodb+srv://host/?readPreference=secondary&readPreferenceTags=dc:ny"),
     ],
 )
@@ -168,6 +172,17 @@ def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"\.env: not a readable text file"):
         Settings.from_environment()
+
+
+def test_a_log_level_can_be_in_any_case() -> None:
+    """`INFO` is what many programs call it."""
+    assert load(LOG_LEVEL="INFO").log_level == "info"
+
+
+def test_trusted_proxies_are_networks() -> None:
+    """Proxies are trusted by network; an address alone is a network of one."""
+    networks = load(TRUSTED_PROXIES="10.0.0.0/8, fd00::/8,192.0.2.1").trusted_proxies
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
 
 
 def test_an_srv_connection_string_is_taken_as_it_is() -> None:

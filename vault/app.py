@@ -1,5 +1,7 @@
 """The composition root: wires everything, decides nothing."""
 
+import atexit
+
 from flask import Flask
 
 from vault import api, logs
@@ -12,6 +14,9 @@ from vault.operations.secrets import Secrets
 from vault.operations.services import Services
 from vault.settings import Settings
 
+#: Where an application's extensions hold the function that takes it down.
+CLOSE = "secret-manager-close"
+
 
 def create_app(settings: Settings) -> Flask:
     """Return the application that *settings* describe. MongoDB is not contacted before the first request."""
@@ -19,12 +24,12 @@ def create_app(settings: Settings) -> Flask:
     database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days)
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
-    trail = audit_trail(enabled=settings.audit_enabled)
+    trail = audit_trail(keyring, enabled=settings.audit_enabled)
     trail.connect()
     key_watch = KeyWatch(keyring, database)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
-        health=Health(database, key_watch),
+        health=Health(database, key_watch, trail),
     )
     app = Flask(__name__, static_folder=None)
 
@@ -35,8 +40,13 @@ def create_app(settings: Settings) -> Flask:
         database.close()
 
     # Signals hold their receivers weakly: kept here, they live as long as the application does.
-    app.extensions["secret-manager-close"] = close
-    api.init_app(app, services, max_secret_bytes=settings.max_secret_bytes)
+    app.extensions[CLOSE] = close
+    api.init_app(
+        app,
+        services,
+        max_secret_bytes=settings.max_secret_bytes,
+        trusted_proxies=settings.trusted_proxies,
+    )
     return app
 
 
@@ -48,4 +58,7 @@ def from_environment() -> Flask:
     """
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
+    atexit.register(app.extensions[CLOSE])
+    return app

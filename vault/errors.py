@@ -13,6 +13,13 @@ class SettingsError(VaultError):
     """One or more settings are wrong; the message names each of them, never a value."""
 
 
+class CredentialRequiredError(VaultError):
+    """What was asked is never open to anonymous callers."""
+
+    def __init__(self) -> None:
+        super().__init__("this needs a credential")
+
+
 class SecretTooLargeError(VaultError):
     """A plaintext is larger than `MAX_SECRET_BYTES`."""
 
@@ -51,6 +58,27 @@ class StorageUnavailableError(VaultError):
 
 class AuditUnavailableError(VaultError):
     """The audit entry could not be written, so nothing is released and nothing destructive is done."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit trail cannot be written")
+
+
+class InvalidCheckpointError(VaultError):
+    """A file that should be a checkpoint of the audit trail is none, or is not signed by a known key."""
+
+
+class InvalidCursorError(VaultError):
+    """A cursor is not one that a query returned."""
+
+    def __init__(self) -> None:
+        super().__init__("the cursor is not one that a query returned")
+
+
+class OverloadedError(VaultError):
+    """Too many requests are waiting for MongoDB already; this one was not begun."""
+
+    def __init__(self) -> None:
+        super().__init__("too many requests are waiting")
 
 
 class MongodUnavailableError(VaultError):

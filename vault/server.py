@@ -6,12 +6,15 @@ from gevent import monkey
 monkey.patch_all()
 
 import gc  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
-from gevent import Timeout, sleep  # noqa: E402
+from gevent import Timeout, sleep, spawn  # noqa: E402
 
 from vault import logs  # noqa: E402
+from vault.api.blueprint import EXTENSION  # noqa: E402
 from vault.errors import SettingsError  # noqa: E402
 from vault.settings import Settings  # noqa: E402
 
@@ -61,3 +64,12 @@ def post_request(_worker: Any, request: Any, _environ: Any, _reply: Any) -> None
 def when_ready(_server: Any) -> None:
     """Keep what was loaded before the fork shared: a collection in a worker would copy its pages."""
     gc.freeze()
+    # Ctrl-C stops as gracefully as a supervisor does.
+    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Look at once whether the worker can serve: what is wrong is in the log before the first request."""
+    # A terminal sends it to all; here the master's word counts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spawn(worker.app.callable.extensions[EXTENSION].health.failures)

@@ -6,6 +6,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Settings:
     max_secret_bytes: int
     bind: str
     web_concurrency: int
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     log_level: str
 
     @classmethod
@@ -119,12 +121,27 @@ class _Keys(fields.Field[tuple[bytes, ...]]):
         return tuple(_key(part.strip()) for part in value.split(","))
 
 
+class _Word(fields.String):
+    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
+        return super()._deserialize(*args, **kwargs).lower()
+
+
+class _Networks(fields.Field[tuple[IPv4Network | IPv6Network, ...]]):
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[IPv4Network | IPv6Network, ...]:
+        try:
+            return tuple(ip_network(part.strip()) for part in value.split(","))
+        except ValueError:
+            raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas.") from None
+
+
 def _mongo_uri(uri: str) -> None:
     try:
         # As a plain URI: an SRV record is looked up by the client when it connects, not at each start.
-        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1), warn=True)
+        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))
     except (PyMongoError, ValueError, OSError):
-        raise ValidationError("not a valid MongoDB connection string, or it names a missing file.") from None
+        raise ValidationError(
+            "must be mongodb://…, with options that PyMongo knows and files that are there."
+        ) from None
     if parts["collection"]:
         raise ValidationError("must not name a collection.")
     if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts["options"]}:
@@ -149,6 +166,5 @@ class SettingsSchema(Schema):
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
     BIND = fields.String(load_default="0.0.0.0:8000", validate=_bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
-    LOG_LEVEL = fields.String(
-        load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
-    )
+    TRUSTED_PROXIES = _Networks(load_default=())
+    LOG_LEVEL = _Word(load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"]))

@@ -1,8 +1,12 @@
 """Live and ready."""
 
+from typing import Any
+
 from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app
+from tests.trail import break_trail, mend_trail
 
 
 def test_with_mongodb_the_service_is_live_and_ready(client: FlaskClient) -> None:
@@ -21,3 +25,21 @@ def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str
         assert reply.content_type == "application/problem+json"
         assert list(reply.get_json(force=True)["errors"]) == ["mongodb"]
         assert "Retry-After" in reply.headers
+
+
+def test_a_trail_that_cannot_be_written_is_named(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """After a failed entry the service is not ready, until the trail can be written; the gap is on record."""
+    assert client.get("/health/ready").status_code == 200
+    break_trail(stored)
+    assert client.post("/vault/secret/fetch", json={}).status_code == 503
+    for _ in range(2):
+        reply = client.get("/health/ready")
+        assert reply.status_code == 503
+        assert list(reply.get_json(force=True)["errors"]) == ["audit"]
+    mend_trail(stored)
+    assert client.get("/health/ready").status_code == 200
+    assert client.get("/health/ready").status_code == 200
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"], entry["principal"]) == ("trail_resumed", "success", "service")

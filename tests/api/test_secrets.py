@@ -11,13 +11,13 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.database import Database as MongoDatabase
-from pymongo.errors import OperationFailure
 from werkzeug.exceptions import BadRequest
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
+from tests.trail import break_trail
 from vault.api.schemas import Base64
-from vault.documents import AuditEntry, Secret
+from vault.documents import Secret
 
 CREATE = "/vault/secret/create/"
 FETCH = "/vault/secret/fetch"
@@ -365,19 +365,19 @@ def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("body", [{"secret_id": None}, {"secret_id": UNKNOWN_ID}, b"{"], ids=str)
 def test_a_refusal_that_cannot_be_recorded_is_503(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, body: object
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], body: object
 ) -> None:
     """Not even a refusal is answered without its audit entry."""
-    break_the_trail(monkeypatch)
+    break_trail(stored)
     assert_refused(post(client, FETCH, body), 503, "The service cannot write its audit trail.")
 
 
 def test_no_plaintext_leaves_without_its_entry(
-    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
     """When the trail cannot be written, fetch releases nothing and create gives no id away."""
     created = post(client, CREATE, {"secret": "YQ=="}).json
-    break_the_trail(monkeypatch)
+    break_trail(stored)
     for path, body in ((FETCH, created), (CREATE, {"secret": "YWI="})):
         reply = post(client, path, body)
         assert_refused(reply, 503, "The service cannot write its audit trail.")
@@ -386,8 +386,14 @@ def test_no_plaintext_leaves_without_its_entry(
     assert entries(stored) == [("create", "success")]
 
 
-def break_the_trail(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OperationFailure("not authorized", code=13)
-
-    monkeypatch.setattr(AuditEntry, "save", fail)
+def test_a_secret_that_cannot_be_stored_is_on_record(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """Where MongoDB refuses only the secrets, the answer is 503 and the trail has the attempt as an error."""
+    client.get("/health/ready")
+    stored.command("collMod", "secrets", validator={"never": {"$exists": True}})
+    assert post(client, CREATE, {"secret": "YQ=="}).status_code == 503
+    assert entries(stored) == [("create", "error")]
+    # Neither may a trail that fails as well change the answer.
+    break_trail(stored)
+    assert_refused(post(client, CREATE, {"secret": "YQ=="}), 503, "The service cannot reach its storage.")

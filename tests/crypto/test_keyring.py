@@ -12,7 +12,7 @@ BINDING = Binding(secret_id="550e8400-e29b-41d4-a716-446655440000", version=1, n
 def test_the_primary_key_encrypts() -> None:
     """A new envelope names the primary key, not a fallback."""
     envelope = Keyring(NEW, [OLD]).encrypt(b"value", BINDING)
-    assert envelope[1:9] == NEW.id
+    assert envelope[1:9].hex() == NEW.id
 
 
 def test_fallback_keys_decrypt() -> None:
@@ -49,7 +49,7 @@ def test_no_representation_shows_a_key() -> None:
     for shown in (repr(MasterKey(material)), repr(Keyring(MasterKey(material)))):
         assert material.hex() not in shown
         assert repr(material)[2:-1] not in shown
-        assert MasterKey(material).id.hex() in shown
+        assert MasterKey(material).id in shown
 
 
 def test_each_purpose_has_a_key_of_its_own() -> None:

@@ -38,7 +38,7 @@ def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyri
     assert document is not None
     assert PLAINTEXT not in encode(document)
     assert set(document) == {"_id", "namespace", "version", "envelope", "key_id", "created_at"}
-    assert document["key_id"] == keyring.primary.id.hex()
+    assert document["key_id"] == keyring.primary.id
     assert Secret.objects.get().reveal(keyring) == PLAINTEXT
 
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 from pymongo.database import Database as MongoDatabase
-from pymongo.errors import OperationFailure
 
 from tests.conftest import running_app
-from vault.documents import AuditEntry
+from tests.trail import break_trail
 from vault.errors import AuditUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
+
+#: What chains an entry, which `test_stream.py` looks at.
+CHAINING = ["stream", "seq", "hash", "signer", "signature"]
 
 
 @pytest.mark.usefixtures("app")
@@ -20,7 +22,7 @@ def test_an_attempt_leaves_one_entry(stored: MongoDatabase[dict[str, Any]]) -> N
     )
     attempt.finish(Status.SUCCESS)
     attempt.finish(Status.ERROR)
-    [entry] = stored.audit_logs.find({}, {"_id": False, "ts": False})
+    [entry] = stored.audit_logs.find({}, dict.fromkeys(["_id", "ts", *CHAINING], False))
     assert entry == {
         "action": "fetch",
         "status": "success",
@@ -42,13 +44,9 @@ def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[
 
 
 @pytest.mark.usefixtures("app")
-def test_an_entry_that_cannot_be_written_stops_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_cannot_be_written_stops_the_attempt(stored: MongoDatabase[dict[str, Any]]) -> None:
     """When the trail refuses an entry, whoever is about to release something is told so."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise OperationFailure("not allowed", code=13)
-
-    monkeypatch.setattr(AuditEntry, "save", fail)
+    break_trail(stored)
     with pytest.raises(AuditUnavailableError):
         Attempt(action=Action.FETCH).finish(Status.SUCCESS)
 

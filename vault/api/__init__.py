@@ -1,10 +1,13 @@
 """The HTTP API."""
 
+from collections.abc import Sequence
+
 from flask import Flask
 
 from vault import __version__
-from vault.api import documentation, exchange, health, refusals, secrets
-from vault.api.blueprint import EXTENSION
+from vault.api import audit, documentation, exchange, health, refusals, secrets
+from vault.api.blueprint import EXTENSION, TRUSTED_PROXIES
+from vault.api.client_address import Network
 from vault.api.problems import Api
 from vault.operations.services import Services
 
@@ -22,7 +25,9 @@ audit trail know it.
 """
 
 
-def init_app(app: Flask, services: Services, *, max_secret_bytes: int) -> None:
+def init_app(
+    app: Flask, services: Services, *, max_secret_bytes: int, trusted_proxies: Sequence[Network]
+) -> None:
     """Let *app* answer HTTP requests by calling *services*."""
     app.extensions[EXTENSION] = services
     app.config.update(
@@ -34,6 +39,7 @@ def init_app(app: Flask, services: Services, *, max_secret_bytes: int) -> None:
         # Base64 has 4 characters for each 3 bytes.
         MAX_CONTENT_LENGTH=(max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE,
         PROVIDE_AUTOMATIC_OPTIONS=False,
+        **{TRUSTED_PROXIES: trusted_proxies},
     )
     # With and without a closing slash alike, and never a redirect: many clients do not follow one on POST.
     app.url_map.strict_slashes = False
@@ -41,6 +47,6 @@ def init_app(app: Flask, services: Services, *, max_secret_bytes: int) -> None:
     exchange.init_app(app)
     pages = Api(app)
     refusals.document(pages.spec)
-    for blueprint in (secrets.blueprint, health.blueprint):
+    for blueprint in (secrets.blueprint, audit.blueprint, health.blueprint):
         pages.register_blueprint(blueprint)
     app.register_blueprint(documentation.blueprint)

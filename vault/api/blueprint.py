@@ -1,6 +1,7 @@
 """What the blueprints of this API have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -8,15 +9,18 @@ import flask_smorest
 from flask import current_app, g, request
 
 from vault import logs
+from vault.api.client_address import client_address
 from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
 from vault.api.refusals import COMMON, KINDS
-from vault.operations.attempt import Action, Attempt
+from vault.errors import AuditUnavailableError, CredentialRequiredError, StorageUnavailableError
+from vault.operations.attempt import ANONYMOUS, Action, Attempt, Status
 from vault.operations.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 EXTENSION = "secret-manager"
+TRUSTED_PROXIES = "TRUSTED_PROXIES"
 
 
 def services() -> Services:
@@ -31,36 +35,71 @@ def current_attempt() -> Attempt:
     return attempt
 
 
+def current_principal() -> str:
+    """Return who sends this request: nobody that is known, as long as there are no credentials."""
+    return ANONYMOUS
+
+
+def _client_address() -> str:
+    forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
+    return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
+
+
+def _require_credential(attempt: Attempt) -> None:
+    if attempt.principal == ANONYMOUS:
+        raise CredentialRequiredError
+
+
+@contextmanager
+def _recorded(attempt: Attempt) -> Iterator[None]:
+    """Let no refusal inside the block go unrecorded."""
+    try:
+        yield
+    except StorageUnavailableError:
+        # Without MongoDB there is no trail, and waiting for it would double the time to the answer.
+        if services().health.reaches_mongodb():
+            with suppress(AuditUnavailableError):
+                attempt.finish(Status.ERROR)
+        raise
+    except Exception as error:
+        if recorded_as := refusal(error).recorded_as:
+            attempt.finish(recorded_as)
+        raise
+
+
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is not typed
     """A blueprint that reads JSON strictly, documents its refusals and leaves audit entries."""
 
     ARGUMENTS_PARSER = StrictJsonParser()
 
-    def operation(self, action: Action, *, refusals: tuple[str, ...] = ()) -> Callable[[View], View]:
+    def operation(
+        self, action: Action, *, authenticated: bool = False, refusals: tuple[str, ...] = ()
+    ) -> Callable[[View], View]:
         """Make a view the operation *action*: it runs as an `Attempt`, and no refusal goes unrecorded.
 
-        Belongs directly below the route, so that it encloses the reading of the body.
+        Belongs directly below the route, so that it encloses the reading of the body. *authenticated*
+        operations are never open to anonymous callers, whatever they send.
         *refusals* are kinds of `vault.api.refusals`, in place of the common kind of the same status.
         """
+        kinds = (*COMMON, *refusals, *(["CredentialRequired"] if authenticated else []))
 
         def decorate(view: View) -> View:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
                 g.attempt = attempt = Attempt(
                     action=action,
-                    ip=request.remote_addr or "",
+                    principal=current_principal(),
+                    ip=_client_address(),
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )
-                try:
+                with _recorded(attempt):
+                    if authenticated:
+                        _require_credential(attempt)
                     return view(*args, **kwargs)
-                except Exception as error:
-                    if recorded_as := refusal(error).recorded_as:
-                        attempt.finish(recorded_as)
-                    raise
 
             documented: Any = self.doc(operationId=view.__name__)(run)
-            for name in {KINDS[name].status: name for name in (*COMMON, *refusals)}.values():
+            for name in {KINDS[name].status: name for name in kinds}.values():
                 documented = self.alt_response(KINDS[name].status, name)(documented)
             result: View = documented
             return result

@@ -12,8 +12,11 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from vault.errors import (
     AuditUnavailableError,
+    CredentialRequiredError,
     DecryptionError,
+    InvalidCursorError,
     KeyMissingError,
+    OverloadedError,
     SecretNotFoundError,
     SecretTooLargeError,
     StorageUnavailableError,
@@ -46,6 +49,9 @@ class Refusal:
 INTERNAL = Refusal(500, Status.ERROR, "The request could not be completed.")
 
 REFUSALS: dict[type[Exception], Refusal] = {
+    CredentialRequiredError: Refusal(401, Status.DENIED, "This needs a credential."),
+    InvalidCursorError: Refusal(422, Status.BAD_REQUEST),
+    OverloadedError: Refusal(503, None, "The service is overloaded. Try again shortly."),
     SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
     SecretNotFoundError: Refusal(404, Status.NOT_FOUND),
     DecryptionError: INTERNAL,
@@ -73,6 +79,8 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
     reply = Response(json.dumps(body), status, headers, content_type=CONTENT_TYPE)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         reply.headers["Retry-After"] = str(RETRY_AFTER)
+    if status == HTTPStatus.UNAUTHORIZED:
+        reply.headers["WWW-Authenticate"] = "Bearer"
     return reply
 
 

@@ -1,7 +1,6 @@
 """What the API document says of refusals, each with the example that it shows."""
 
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 from apispec import APISpec
@@ -16,11 +15,14 @@ _REQUEST_ID = {
         "schema": {"type": "string"},
     }
 }
-_RETRY_AFTER = {
-    "Retry-After": {
-        "description": "Seconds to wait.",
-        "schema": {"type": "integer", "example": RETRY_AFTER},
-    }
+_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
+    503: {
+        "Retry-After": {
+            "description": "Seconds to wait.",
+            "schema": {"type": "integer", "example": RETRY_AFTER},
+        }
+    },
 }
 
 
@@ -73,10 +75,10 @@ class Documented:
         }
         if self.errors:
             example["errors"] = self.errors
-        retry_after = _RETRY_AFTER if self.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        headers = _REQUEST_ID | _HEADERS.get(self.status, {})
         return {
             "description": self.description,
-            "headers": _REQUEST_ID | retry_after,
+            "headers": headers,
             "content": {CONTENT_TYPE: {"schema": Problem, "example": example}},
         }
 
@@ -88,6 +90,9 @@ KINDS = {
         400,
         "The body is not JSON, or the secret is not canonical base64.",
         "invalid base64: empty, or not in canonical form",
+    ),
+    "CredentialRequired": Documented(
+        401, "There is no credential, and this is never open without one.", "This needs a credential."
     ),
     "SecretNotFound": Documented(
         404,
@@ -116,6 +121,12 @@ KINDS = {
         "The body is JSON of another shape, or the id is not a UUID; `errors` names each field.",
         WRONG_SHAPE,
         {"secret_id": ["Not a valid UUID."]},
+    ),
+    "InvalidQuery": Documented(
+        422,
+        "The body is JSON of another shape, or the cursor is none; `errors` names each field.",
+        WRONG_SHAPE,
+        {"limit": ["Must be greater than or equal to 1 and less than or equal to 1000."]},
     ),
     "Failure": Documented(
         500,

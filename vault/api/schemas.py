@@ -9,7 +9,7 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 from werkzeug.exceptions import BadRequest
 
 _SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
-_SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
+SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
 
 #: Standard alphabet, right padding, zero trailing bits, not empty (RFC 4648, section 3.5).
 _BASE64_PATTERN = (
@@ -49,14 +49,16 @@ class SecretId(fields.String):
         return text.lower()
 
 
-class _Body(Schema):
+class Body(Schema):
+    """What a request holds."""
+
     class Meta:
         """An unknown field is a mistake that its sender wants to hear of."""
 
         unknown = RAISE
 
 
-class NewSecret(_Body):
+class NewSecret(Body):
     """A secret to keep."""
 
     secret = Base64(
@@ -71,34 +73,36 @@ class NewSecret(_Body):
     )
 
 
-class SecretReference(_Body):
+class SecretReference(Body):
     """Which secret."""
 
     secret_id = SecretId(
         required=True,
-        metadata=_SECRET_ID
+        metadata=SECRET_ID
         | {"description": "What `create` returned.", "format": "uuid", "pattern": _UUID_PATTERN},
     )
 
 
-class _Reply(Schema):
+class Reply(Schema):
+    """What a reply holds."""
+
     class Meta:
         """A reply may gain fields: readers ignore those that they do not know."""
 
         unknown = EXCLUDE
 
 
-class CreatedSecret(_Reply):
+class CreatedSecret(Reply):
     """Where the secret is kept."""
 
     secret_id = fields.String(
         required=True,
-        metadata=_SECRET_ID
+        metadata=SECRET_ID
         | {"description": "The secret's id. Keep it: it is what fetches the secret.", "format": "uuid"},
     )
 
 
-class SecretValue(_Reply):
+class SecretValue(Reply):
     """A secret's value."""
 
     secret = Base64(
@@ -107,7 +111,7 @@ class SecretValue(_Reply):
     )
 
 
-class Healthy(_Reply):
+class Healthy(Reply):
     """All is well."""
 
     status = fields.String(required=True, metadata={"example": "ok", "description": "Always `ok`."})

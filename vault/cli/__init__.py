@@ -5,6 +5,7 @@ import sys
 import click
 
 from vault import __version__
+from vault.cli.audit import audit
 from vault.cli.dev import dev
 from vault.cli.keys import keys
 from vault.cli.serve import serve
@@ -17,7 +18,7 @@ def commands() -> None:
     """Keep other people's passwords, keys and tokens."""
 
 
-for command in (dev, keys, serve):
+for command in (audit, dev, keys, serve):
     commands.add_command(command)
 
 

@@ -32,8 +32,8 @@ def status() -> None:
 
     Exits with 1 if a key that is in use is missing here.
     """
-    with connected() as keyring:
-        found = key_statuses(keyring)
+    with connected() as operator:
+        found = key_statuses(operator.keyring)
     rows = [_HEADINGS, *(_row(key) for key in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     for row in rows:
@@ -60,7 +60,10 @@ def rewrap(dry_run: bool) -> None:
 
     Safe to interrupt, to repeat and to run twice at a time. Exits with 1 while any secret needs another key.
     """
-    with connected() as keyring, click.progressbar(length=0, label="Rewrapping", file=sys.stderr) as bar:
+    # Off a terminal there would be no bar, but a line for each change of the rate.
+    hidden = not sys.stderr.isatty()
+    progressbar = click.progressbar(length=0, label="Rewrapping", file=sys.stderr, hidden=hidden)
+    with connected() as operator, progressbar as bar:
         started = time.monotonic()
 
         def show(outcome: Rewrap) -> None:
@@ -68,7 +71,7 @@ def rewrap(dry_run: bool) -> None:
             bar.label = f"Rewrapping, {outcome.seen / (time.monotonic() - started):.0f}/s"
             bar.update(outcome.seen - bar.pos)
 
-        outcome = rewrap_all(keyring, dry_run=dry_run, progress=show)
+        outcome = rewrap_all(operator.keyring, dry_run=dry_run, progress=show)
     verb = "could be rewrapped" if dry_run else "rewrapped"
     click.echo(
         f"{outcome.rewrapped} {verb}, {outcome.overtaken} changed meanwhile, "

@@ -2,28 +2,41 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from vault.crypto import Keyring
 from vault.documents import Database
 from vault.operations.audit import audit_trail
 from vault.settings import Settings
 
+#: Seconds that one step of a command may take; a request has far less.
+_PATIENCE = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What an operator's command works with."""
+
+    keyring: Keyring
+    audit_ttl_days: int
+
 
 @contextmanager
-def connected() -> Iterator[Keyring]:
-    """Connect as the service would, and yield its keyring.
+def connected() -> Iterator[Operator]:
+    """Connect as the service would, and yield what commands need.
 
     Raises:
         SettingsError: The environment holds wrong settings.
         StorageUnavailableError: MongoDB is not there.
     """
     settings = Settings.from_environment()
-    database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days)
-    trail = audit_trail(enabled=settings.audit_enabled)
+    database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, patience=_PATIENCE)
+    keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
+    trail = audit_trail(keyring, enabled=settings.audit_enabled)
     trail.connect()
     try:
         database.prepare()
-        yield Keyring.of(settings.master_key, settings.master_key_fallbacks)
+        yield Operator(keyring, settings.audit_ttl_days)
     finally:
         trail.disconnect()
         database.close()

@@ -1,10 +1,17 @@
 """One record of the audit trail."""
 
-from mongoengine import DateTimeField, DictField, Document, StringField
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mongoengine import DateTimeField, DictField, Document, IntField, ListField, StringField
 
 
 class AuditEntry(Document):
-    """Who tried what, on which secret, and how it ended. Never a value, never a credential."""
+    """Who tried what, on which secret, and how it ended. Never a value, never a credential.
+
+    `stream` to `signature` chain it, see `vault.crypto.chain`.
+    """
 
     ts = DateTimeField(required=True)
     action = StringField(required=True)
@@ -16,8 +23,40 @@ class AuditEntry(Document):
     request_id = StringField()
     details = DictField(default=None)
 
+    #: One worker's chain, by a random id; and the entry's number in it, from 0.
+    stream = StringField(required=True)
+    seq = IntField(required=True)
+    #: The link and the time of the entry before; without them it is the first of its stream.
+    previous = StringField()
+    previous_ts = DateTimeField()
+    #: On the first entry of a stream: the streams that it replaces, as their commits failed, and how far
+    #: each is known to be stored: `stream`, `seq` (-1 for nothing) and `ts`.
+    replaces = ListField(DictField(), default=None)
+    hash = StringField(required=True)
+    #: On the last entry of a commit: who signed the hash, and the signature.
+    signer = StringField()
+    signature = StringField()
+
     meta = {  # noqa: RUF012 - MongoEngine's own form
         "collection": "audit_logs",
         "auto_create_index": False,
         "strict": False,
     }
+
+    def record(self) -> dict[str, Any]:
+        """Return the entry as a record, see `record_of`."""
+        return record_of(self.to_mongo())
+
+
+def record_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored entry as it is hashed and exported: JSON values only, without MongoDB's `_id`."""
+    return {
+        name: moment(value) if isinstance(value, datetime) else value
+        for name, value in document.items()
+        if name != "_id"
+    }
+
+
+def moment(time: datetime) -> str:
+    """Return *time* as entries have it: UTC, to the millisecond, as MongoDB stores it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,7 +9,7 @@ from typing import Any
 import mongoengine
 from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from vault.documents.audit_entry import AuditEntry
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 #: Database used when the connection string names none.
 DEFAULT_DATABASE = "vault"
 
+#: Seconds that one operation may take, its retries and the choice of a server included.
+PATIENCE = 3
+
 #: These hold whatever the connection string says: that acknowledged means durable, and that any replica
 #: sees at once what another has written, rests on them.
 _OPTIONS: dict[str, Any] = {
@@ -29,20 +32,20 @@ _OPTIONS: dict[str, Any] = {
     "readPreference": "primary",
     "retryWrites": True,
     "retryReads": True,
-    # The limit of one operation, its retries and the choice of a server included; then the answer is 503.
-    "timeoutMS": 3_000,
     "connectTimeoutMS": 1_000,
     "tz_aware": True,
+    # A date that Python cannot hold is a document that was tampered with, and no reason to read no other.
+    "datetime_conversion": "DATETIME_AUTO",
     "uuidRepresentation": "standard",
     "appname": "secret-manager",
 }
 
 #: Finds the keys in use by a seek each, and what a key holds up in the order of ids.
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
+_STREAM_INDEX = [("stream", 1), ("seq", 1)]
+_SECRET_INDEX = [("secret_id", 1), ("_id", 1)]
 _RETENTION_INDEX = "retention"
 _INDEX_OPTIONS_CONFLICT = 85
-#: Seconds that one step of an operator's command may take.
-_PATIENCE = 600
 _SECONDS_A_DAY = 86_400
 _LONGEST_TTL = 2**31 - 1
 
@@ -53,7 +56,7 @@ class Database:
     Connects on first use: a process that forks must not take open connections along.
     """
 
-    def __init__(self, uri: str, *, audit_ttl_days: int) -> None:
+    def __init__(self, uri: str, *, audit_ttl_days: int, patience: float = PATIENCE) -> None:
         self._audit_ttl_days = audit_ttl_days
         self._prepared = False
         self._lock = Lock()
@@ -63,12 +66,17 @@ class Database:
             "default",
             db=_database_name(uri),
             uuidRepresentation="standard",
-            mongo_client_class=lambda **_: MongoClient(uri, **_OPTIONS),
+            mongo_client_class=lambda **_: MongoClient(uri, timeoutMS=patience * 1_000, **_OPTIONS),
         )
 
     def close(self) -> None:
         """Forget the connection and its settings."""
         mongoengine.disconnect()
+
+    def is_reachable(self) -> bool:
+        """Return whether a primary is known at this moment, without waiting for one."""
+        reachable: bool = mongoengine.get_connection().topology_description.has_writable_server()
+        return reachable
 
     def ping(self) -> None:
         """Ask the primary whether it is there.
@@ -87,10 +95,12 @@ class Database:
         """
         if not self._prepared:
             # The lock is for the making of the client alone: waits for others' time-outs would add up.
-            with storage_errors():
+            with storage_errors(), timeout(PATIENCE):
                 with self._lock:
                     mongoengine.get_db()
                 _set_retention(self._audit_ttl_days)
+                AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - as above
+                AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
                 Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
             self._prepared = True
 
@@ -108,17 +118,15 @@ def storage_errors() -> Iterator[None]:
         # MongoEngine raises errors of its own while it handles the driver's.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
-        logger.warning(
-            "MongoDB failed: %s %s %s", type(reason).__name__, getattr(reason, "code", None) or "", text
-        )
+        logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
         raise StorageUnavailableError("MongoDB is not available") from None
 
 
-@contextmanager
-def patient() -> Iterator[None]:
-    """As `storage_errors`, for an operator's commands: a step may take minutes, where a request may not."""
-    with storage_errors(), timeout(_PATIENCE):
-        yield
+def _codes(error: BaseException) -> str:
+    if isinstance(error, BulkWriteError):
+        failures = [*error.details["writeErrors"], *error.details["writeConcernErrors"]]
+        return ", ".join(sorted({str(failure["code"]) for failure in failures}))
+    return str(getattr(error, "code", None) or "")
 
 
 def _database_name(uri: str) -> str:

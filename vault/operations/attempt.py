@@ -9,6 +9,9 @@ from vault.signals import attempt_finished
 #: The principal of a request without a credential.
 ANONYMOUS = "anonymous"
 
+#: The principal of what the service does by itself.
+SERVICE = "service"
+
 #: The principal of commands that are run on the machine itself.
 OPERATOR = "operator"
 
@@ -18,6 +21,8 @@ class Action(StrEnum):
 
     CREATE = "create"
     FETCH = "fetch"
+    AUDIT_QUERY = "audit_query"
+    TRAIL_RESUMED = "trail_resumed"
     REWRAP_START = "rewrap_start"
     REWRAP_END = "rewrap_end"
 

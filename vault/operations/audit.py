@@ -1,12 +1,20 @@
 """The audit trail: the one place that writes entries."""
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from vault.coalesce import Coalescer
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.database import storage_errors
 from vault.errors import AuditUnavailableError, StorageUnavailableError
-from vault.operations.attempt import Attempt, Status
+from vault.operations.attempt import SERVICE, Action, Attempt, Status
+from vault.operations.signers import endorse
+from vault.operations.stream import Stream
+from vault.periodic import Periodic
 from vault.signals import attempt_finished
 
 logger = logging.getLogger(__name__)
@@ -14,24 +22,57 @@ logger = logging.getLogger(__name__)
 #: Characters of a user agent that are kept.
 _USER_AGENT_LENGTH = 256
 
+#: Seconds between two heads in the log.
+_HEAD_INTERVAL = 60
+
 
 class AuditTrail:
-    """Writes an `AuditEntry` for each finished attempt while it is connected.
+    """Writes an `AuditEntry` for each finished attempt while it is connected, all as one stream.
 
     blinker keeps only a weak reference to a receiver: whoever connects this must keep it.
     """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
+        self._stream: Stream | None = None
+        self._commits: Coalescer[AuditEntry, None] = Coalescer(self._commit)
+        self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
+        self._logged: dict[str, Any] | None = None
+        self._failed = False
 
     def connect(self) -> None:
         """Start listening."""
         attempt_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
-        """Stop listening."""
+        """Stop listening, and leave the head in the log."""
         attempt_finished.disconnect(self._on_finish)
+        self._heads.close()
+        self.log_head()
+
+    def check(self) -> None:
+        """After a commit that failed, see whether the trail can be written again; then it says so itself.
+
+        Raises:
+            AuditUnavailableError: It cannot.
+        """
+        if self._failed:
+            Attempt(action=Action.TRAIL_RESUMED, principal=SERVICE).finish(Status.SUCCESS)
+
+    def log_head(self) -> None:
+        """Write the stream's head to the log if it has moved.
+
+        That a stream's end was removed cannot be seen inside the database; whoever can remove it there does
+        not reach the log.
+        """
+        head = self._stream.head if self._stream else None
+        if head != self._logged:
+            logger.info("audit head", extra={"head": head})
+            self._logged = head
 
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
         entry = AuditEntry(
-            ts=datetime.now(UTC),
             action=attempt.action,
             status=status,
             principal=attempt.principal,
@@ -41,11 +82,37 @@ class AuditTrail:
             request_id=attempt.request_id,
             details=attempt.details or None,
         )
+        if not self._heads.started:
+            self._begin()
+        self._commits.call(entry)
+
+    def _begin(self) -> None:
+        try:
+            endorse(self._keyring)
+        except StorageUnavailableError:
+            raise AuditUnavailableError from None
+        self._heads.start()
+
+    def _commit(self, entries: Sequence[AuditEntry]) -> Sequence[None]:
+        now = datetime.now(UTC)
+        stream = self._stream or Stream(SigningKey(self._keyring.primary))
+        if stream.is_behind(now):
+            stream = stream.successor()
+        stream.chain(entries, now)
         try:
             with storage_errors():
-                entry.save(force_insert=True)
-        except StorageUnavailableError:
-            raise AuditUnavailableError("the audit trail cannot be written") from None
+                AuditEntry.objects.insert(list(entries), load_bulk=False)
+        except BaseException as error:
+            # Whatever it was, the entries may be there: their numbers are not used again.
+            self._failed = True
+            self._stream = stream.successor()
+            if isinstance(error, StorageUnavailableError):
+                raise AuditUnavailableError from None
+            raise
+        stream.committed(entries[-1])
+        self._failed = False
+        self._stream = stream
+        return [None] * len(entries)
 
 
 class NoAuditTrail:
@@ -57,10 +124,13 @@ class NoAuditTrail:
     def disconnect(self) -> None:
         """Do nothing."""
 
+    def check(self) -> None:
+        """Do nothing."""
 
-def audit_trail(*, enabled: bool) -> AuditTrail | NoAuditTrail:
+
+def audit_trail(keyring: Keyring, *, enabled: bool) -> AuditTrail | NoAuditTrail:
     """Return the trail of this process, or what stands in for it."""
-    return AuditTrail() if enabled else NoAuditTrail()
+    return AuditTrail(keyring) if enabled else NoAuditTrail()
 
 
 def _printable(user_agent: str) -> str:

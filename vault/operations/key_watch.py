@@ -1,7 +1,9 @@
 """Whether this process holds every master key that is in use; without one it does not serve."""
 
 import logging
+from contextlib import suppress
 from threading import Event, Lock, Thread
+from time import monotonic
 
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
@@ -13,6 +15,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks; a claim lasts several of them.
 INTERVAL = 5.0
 
+#: Seconds after a look until which the claim made by it surely holds.
+_RELIABLE = key_usage.CLAIM_MILLISECONDS / 2_000
+
 
 class KeyWatch:
     """Holds the keyring against the database: before the process first serves, and every few seconds then."""
@@ -21,7 +26,8 @@ class KeyWatch:
         self._keyring = keyring
         self._database = database
         self._missing: set[str] = set()
-        self._watching = False
+        self._looked = 0.0
+        self._thread: Thread | None = None
         self._lock = Lock()
         self._closed = Event()
 
@@ -32,11 +38,15 @@ class KeyWatch:
             KeyMissingError: A key that is in use is not in the keyring.
             StorageUnavailableError: MongoDB has not been there yet to tell.
         """
-        if not self._watching:
+        if self._thread is None:
             # Each request for itself until one has seen MongoDB: none waits for another's time-out.
             self._database.prepare()
             self.look()
             self._watch()
+        elif self._missing or monotonic() - self._looked > _RELIABLE:
+            # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
+            # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
+            self.look()
         if self._missing:
             raise KeyMissingError
 
@@ -46,25 +56,31 @@ class KeyWatch:
         Raises:
             StorageUnavailableError: MongoDB is not there; what was seen last still counts.
         """
+        started = monotonic()
         held = {key.id for key in self._keyring}
         with storage_errors():
             missing = key_usage.stored_key_ids() - held
-            if not missing and not key_usage.claim(self._keyring):
+            # Again if what was in the way has gone since: without a claim nobody serves.
+            while not missing and not key_usage.claim(self._keyring):
                 missing = key_usage.writing_key_ids() - held
+        self._looked = started
         before, self._missing = self._missing, missing
         if missing != before:
             _report(missing)
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more; a look that is under way ends first."""
         self._closed.set()
+        if self._thread:
+            self._thread.join()
 
     def _watch(self) -> None:
         """Go on looking, in a thread of the process that serves: no thread survives gunicorn's fork."""
         with self._lock:
-            if not self._watching:
-                Thread(target=self._go_on, name="key-watch", daemon=True).start()
-                self._watching = True
+            if self._thread is None:
+                thread = Thread(target=self._go_on, name="key-watch", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _go_on(self) -> None:
         while not self._closed.wait(INTERVAL):
@@ -81,10 +97,12 @@ def _report(missing: set[str]) -> None:
     if not missing:
         logger.warning("serving: every master key that is in use is in the keyring")
     for key_id in sorted(missing):
-        with storage_errors():
-            versions = key_usage.stored_versions(key_id)
+        versions = "an unknown number of"
+        # Of many millions the count takes longer than a request may: no reason to say nothing.
+        with suppress(StorageUnavailableError), storage_errors():
+            versions = str(key_usage.stored_versions(key_id))
         logger.error(
-            "not serving: master key %s is in use and not in the keyring; %d secret versions need it",
+            "not serving: master key %s is in use and not in the keyring; %s secret versions need it",
             key_id,
             versions,
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vault.crypto import Keyring
 from vault.documents import key_usage
-from vault.documents.database import patient
+from vault.documents.database import storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
         StorageUnavailableError: MongoDB is not there.
     """
     held = [key.id for key in keyring]
-    with patient():
+    with storage_errors():
         writing = key_usage.writing_key_ids()
         missing = sorted((key_usage.stored_key_ids() | writing) - set(held))
         roles = dict.fromkeys(held, "fallback") | dict.fromkeys(missing, "missing")

@@ -8,7 +8,7 @@ from typing import Any
 
 from vault.crypto import Keyring
 from vault.documents import Secret, key_usage
-from vault.documents.database import patient
+from vault.documents.database import storage_errors
 from vault.errors import DecryptionError, RewrapRefusedError
 from vault.operations.attempt import OPERATOR, Action, Attempt, Status
 
@@ -60,7 +60,7 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
         StorageUnavailableError: MongoDB went away; what was done until then is done.
         AuditUnavailableError: The start or the end could not be recorded.
     """
-    with patient():
+    with storage_errors():
         writing = key_usage.writing_key_ids()
         if writing and keyring.primary.id not in writing:
             names = ", ".join(sorted(writing))
@@ -98,14 +98,22 @@ def _rewrap_all(
 
     def finish(most: int) -> None:
         while len(under_way) > most:
-            outcome.add(under_way.popleft().result())
+            # It stays in the queue while it is waited for: that is where an interruption comes.
+            outcome.add(under_way[0].result())
+            under_way.popleft()
             progress(outcome)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for batch in _batches(keyring):
-            under_way.append(pool.submit(_rewrap_batch, batch, keyring, write))
-            finish(_WORKERS)
-        finish(0)
+    try:
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for batch in _batches(keyring):
+                under_way.append(pool.submit(_rewrap_batch, batch, keyring, write))
+                finish(_WORKERS)
+            finish(0)
+    finally:
+        # After an interruption or a failure: what was under way then has gone through, and counts.
+        for rest in under_way:
+            if not rest.exception():
+                outcome.add(rest.result())
 
 
 def _batches(keyring: Keyring) -> Iterator[list[Secret]]:
@@ -120,7 +128,7 @@ def _batches(keyring: Keyring) -> Iterator[list[Secret]]:
 
 
 def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
-    with patient():
+    with storage_errors():
         return list(Secret.objects(key_id=key_id, id__gt=secret_id).order_by("id").limit(_BATCH))
 
 
@@ -131,12 +139,12 @@ def _rewrap_batch(batch: list[Secret], keyring: Keyring, write: Callable[[list[C
             changes.append((secret, secret.rewrapped(keyring)))
         except DecryptionError:
             continue
-    with patient():
+    with storage_errors():
         written = write(changes)
     return Rewrap(rewrapped=written, overtaken=len(changes) - written, unreadable=len(batch) - len(changes))
 
 
 def _left(keyring: Keyring) -> int:
-    with patient():
+    with storage_errors():
         others = key_usage.stored_key_ids() - {keyring.primary.id}
         return sum(key_usage.stored_versions(key_id) for key_id in others)

@@ -1,0 +1,107 @@
+"""The audit trail over HTTP."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from vault.api import blueprint
+
+QUERY = "/vault/audit/query"
+
+
+@pytest.fixture
+def auditor(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """Return a client that is somebody, with a trail of three creates and one fetch by nobody."""
+    ids = [client.post("/vault/secret/create", json={"secret": "YQ=="}).json["secret_id"] for _ in range(3)]
+    client.post("/vault/secret/fetch", json={"secret_id": ids[0]})
+    monkeypatch.setattr(blueprint, "current_principal", lambda: "auditor")
+    return client
+
+
+def query(client: FlaskClient, **body: Any) -> dict[str, Any]:
+    reply = client.post(QUERY, json=body)
+    assert reply.status_code == 200, reply.json
+    return dict(reply.json)
+
+
+@pytest.mark.parametrize("body", [{}, {"limit": "many"}, []], ids=str)
+def test_anonymous_callers_get_nothing(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], body: object
+) -> None:
+    """Whatever an anonymous caller asks, the answer is 401, and on record as denied."""
+    reply = client.post(QUERY, json=body)
+    assert reply.status_code == 401
+    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert reply.content_type == "application/problem+json"
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"], entry["principal"]) == ("audit_query", "denied", "anonymous")
+
+
+def test_a_query_returns_entries_and_is_itself_on_record(
+    auditor: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """Who may read the trail gets it in the order of time, and leaves an entry too."""
+    entries = query(auditor)["entries"]
+    assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch"]
+    assert entries[3]["secret_id"] == entries[0]["secret_id"]
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["principal"]) == ("audit_query", "auditor")
+
+
+def test_pages_follow_one_another(auditor: FlaskClient) -> None:
+    """Every entry comes once, page by page, until there is no cursor."""
+    first = query(auditor, limit=3, principal="anonymous")
+    second = query(auditor, limit=3, principal="anonymous", cursor=first["cursor"])
+    assert second["cursor"] is None
+    seqs = [entry["seq"] for page in (first, second) for entry in page["entries"]]
+    assert seqs == [0, 1, 2, 3]
+
+
+def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
+    """Action, principal, secret and times select entries, alone and together."""
+    everything = query(auditor)["entries"]
+    fetched = everything[3]
+    later = {"since": fetched["ts"]}
+    for which in (
+        {"action": "fetch"},
+        {"secret_id": fetched["secret_id"].upper(), "action": "fetch"},
+        {**later, "action": "fetch", "principal": "anonymous"},
+    ):
+        assert query(auditor, **which)["entries"] == [fetched]
+    assert len(query(auditor, secret_id=fetched["secret_id"])["entries"]) == 2
+    assert query(auditor, until=everything[0]["ts"])["entries"] == []
+    assert query(auditor, principal="nobody")["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"limit": "5"}, "limit"),
+        ({"since": "yesterday"}, "since"),
+        ({"until": 5}, "until"),
+        ({"action": {"$ne": ""}}, "action"),
+        ({"principal": ["a"]}, "principal"),
+        ({"secret_id": "x"}, "secret_id"),
+        ({"cursor": 7}, "cursor"),
+        ({"everything": True}, "everything"),
+    ],
+    ids=str,
+)
+def test_a_wrong_query_is_422(auditor: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """A query of another shape is refused by the name of the field, database operators included."""
+    reply = auditor.post(QUERY, json=body)
+    assert reply.status_code == 422
+    assert list(reply.get_json(force=True)["errors"]) == [field]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "6b05a36cf43fd516532765c", "{}"])
+def test_a_made_up_cursor_is_422(auditor: FlaskClient, cursor: str) -> None:
+    """A cursor that no query returned is refused, not ignored."""
+    reply = auditor.post(QUERY, json={"cursor": cursor})
+    assert reply.status_code == 422
+    assert reply.get_json(force=True)["detail"] == "the cursor is not one that a query returned"

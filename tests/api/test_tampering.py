@@ -1,0 +1,215 @@
+"""Whatever is changed in the database: a fetch says only that it failed, and the trail that it was tried."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Binary
+from bson.datetime_ms import DatetimeMS
+from flask.testing import FlaskClient
+
+from tests.rotation import Stored, fill, new_key, settings
+from vault.crypto import Binding, Keyring
+
+OURS, FALLBACK = new_key(), new_key()
+FETCH = "/vault/secret/fetch"
+#: Of an envelope: format byte, key id, nonce, ciphertext (as long as the value), tag.
+SIZE = 1 + 8 + 12 + 24 + 16
+PROBLEM = {
+    "type": "about:blank",
+    "title": "Internal Server Error",
+    "status": 500,
+    "detail": "The request could not be completed.",
+}
+
+
+@pytest.fixture
+def environment(mongo_uri: str) -> dict[str, str]:
+    return settings(mongo_uri, OURS, FALLBACK)
+
+
+class Target:
+    """A stored secret, fetched over HTTP after each change."""
+
+    def __init__(self, client: FlaskClient, stored: Stored) -> None:
+        self.client = client
+        self.stored = stored
+        [self.id] = fill(stored, OURS, 1)
+        self.document = self._read(self.id)
+        self.envelope: bytes = self.document["envelope"]
+        self.refused = 0
+
+    def other(self) -> dict[str, Any]:
+        """Return another stored secret."""
+        [other] = fill(self.stored, OURS, 1)
+        return self._read(other)
+
+    def assert_refused(self, *, unset: str | None = None, **changed: Any) -> None:
+        """Change the document, see its fetch refused like any other, and change it back."""
+        change: dict[str, Any] = {"$set": changed} if changed else {}
+        if unset:
+            change["$unset"] = {unset: ""}
+        self.stored.secrets.update_one({"_id": self.id}, change)
+        self.assert_is_refused()
+        self.stored.secrets.replace_one({"_id": self.id}, self.document)
+
+    def assert_is_refused(self) -> None:
+        """See the fetch refused as every other one, with an entry in the trail."""
+        reply = self.client.post(FETCH, json={"secret_id": self.id})
+        self.refused += 1
+        assert reply.status_code == 500
+        assert reply.content_type == "application/problem+json"
+        assert json.loads(reply.data) == PROBLEM
+        # The headers too: only the request's id tells one refusal from another.
+        names = set(reply.headers.keys()) - {"X-Request-ID"}
+        assert {name: reply.headers[name] for name in names} == {
+            "Content-Type": "application/problem+json",
+            "Content-Length": str(len(reply.data)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        entries = list(self.stored.audit_logs.find({"secret_id": self.id}).sort("_id"))
+        assert len(entries) == self.refused
+        assert (entries[-1]["action"], entries[-1]["status"]) == ("fetch", "error")
+        assert entries[-1]["request_id"] == reply.headers["X-Request-ID"]
+
+    def assert_reads(self) -> None:
+        """See that without a change the value is there."""
+        reply = self.client.post(FETCH, json={"secret_id": self.id})
+        assert reply.status_code == 200
+
+    def _read(self, secret_id: str) -> dict[str, Any]:
+        document = self.stored.secrets.find_one({"_id": secret_id})
+        assert document is not None
+        return document
+
+
+@pytest.fixture
+def target(client: FlaskClient, stored: Stored) -> Target:
+    return Target(client, stored)
+
+
+def test_a_flipped_bit_anywhere_is_refused(target: Target) -> None:
+    """A bit of every byte of an envelope, its format, key id, nonce, ciphertext and tag, is missed."""
+    assert len(target.envelope) == SIZE
+    for position in range(SIZE):
+        altered = bytearray(target.envelope)
+        altered[position] ^= 1 << position % 8
+        target.assert_refused(envelope=Binary(bytes(altered)))
+    target.assert_reads()
+
+
+def test_every_bit_of_what_is_not_encrypted_is_missed(target: Target) -> None:
+    """Each bit of the format byte and of the key id, which decide how a value is read, is missed."""
+    for bit in range(9 * 8):
+        altered = bytearray(target.envelope)
+        altered[bit // 8] ^= 1 << bit % 8
+        target.assert_refused(envelope=Binary(bytes(altered)))
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 9, 15, 21, 36, 37, 45, 60])
+def test_a_truncated_envelope_is_refused(target: Target, length: int) -> None:
+    """An envelope that ends in any of its parts, or has lost its beginning, does not verify."""
+    target.assert_refused(envelope=Binary(target.envelope[:length]))
+    target.assert_refused(envelope=Binary(target.envelope[length + 1 :]))
+
+
+def test_an_extended_envelope_is_refused(target: Target) -> None:
+    """Nothing can be added to an envelope."""
+    target.assert_refused(envelope=Binary(target.envelope + b"\0"))
+    target.assert_refused(envelope=Binary(target.envelope * 2))
+
+
+def test_an_envelope_under_another_held_key_is_refused(target: Target) -> None:
+    """An envelope that claims to be under a fallback key is not tried under the primary one."""
+    named = target.envelope[:1] + bytes.fromhex(FALLBACK.id) + target.envelope[9:]
+    target.assert_refused(envelope=Binary(named))
+    target.assert_refused(envelope=Binary(named), key_id=FALLBACK.id)
+
+
+def test_swapped_secrets_are_refused(target: Target) -> None:
+    """Neither an envelope nor all of a document can take the place of another secret's."""
+    other = target.other()
+    target.assert_refused(envelope=other["envelope"])
+    everything = {name: value for name, value in other.items() if name != "_id"}
+    target.assert_refused(**everything)
+    target.assert_reads()
+
+
+def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target) -> None:
+    """An envelope of the same secret from another version or namespace is of no use in this one."""
+    for changed in ({"version": 2}, {"namespace": "other"}):
+        binding = Binding(**{"secret_id": target.id, "version": 1, "namespace": "default", **changed})
+        envelope = Keyring(OURS).encrypt(b"from elsewhere", binding)
+        target.assert_refused(envelope=Binary(envelope))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": 2},
+        {"version": 0},
+        {"version": -1},
+        {"version": 2**63 - 1},
+        {"version": "two"},
+        {"version": [1]},
+        {"namespace": "other"},
+        {"namespace": ""},
+        {"namespace": "default\0"},
+        {"namespace": 5},
+        {"expires_at": datetime(2100, 1, 1, tzinfo=UTC)},
+        {"expires_at": datetime(1970, 1, 1, tzinfo=UTC)},
+        {"expires_at": DatetimeMS(2**63 - 1)},
+        {"expires_at": "never"},
+        {"max_reads": 1},
+        {"max_reads": 0},
+        {"max_reads": 2**63 - 1},
+        {"max_reads": "many"},
+        {"version": 2, "namespace": "other", "max_reads": 3},
+        {"envelope": "text"},
+        {"envelope": 5},
+        {"envelope": None},
+    ],
+    ids=str,
+)
+def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> None:
+    """No version, namespace, expiry or read limit can be changed or added, nor anything of the wrong type."""
+    target.assert_refused(**changed)
+    target.assert_reads()
+
+
+def test_a_missing_envelope_is_refused(target: Target) -> None:
+    """A document without an envelope does not verify."""
+    target.assert_refused(unset="envelope")
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [{"$unset": {"expires_at": ""}}, {"$unset": {"max_reads": ""}}, {"$set": {"max_reads": 6}}],
+    ids=str,
+)
+def test_limits_cannot_be_taken_off(
+    target: Target, stored: Stored, remove: dict[str, Any], stored_with_limits: Callable[[str], None]
+) -> None:
+    """A secret with an expiry or a read limit does not read without it, nor with a higher one."""
+    stored_with_limits(target.id)
+    target.assert_reads()
+    # The read is in the trail as well.
+    target.refused += 1
+    stored.secrets.update_one({"_id": target.id}, remove)
+    target.assert_is_refused()
+
+
+@pytest.fixture
+def stored_with_limits(stored: Stored) -> Callable[[str], None]:
+    """Return what gives a stored secret an expiry and a read limit, as if it had been created so."""
+
+    def give(secret_id: str) -> None:
+        limits: dict[str, Any] = {"expires_at": datetime(2100, 1, 1, tzinfo=UTC), "max_reads": 5}
+        binding = Binding(secret_id=secret_id, version=1, namespace="default", **limits)
+        envelope = Keyring(OURS).encrypt(b"limited", binding)
+        stored.secrets.update_one({"_id": secret_id}, {"$set": {"envelope": Binary(envelope), **limits}})
+
+    return give

@@ -1,0 +1,265 @@
+"""The operators' commands for master keys, as operators run them."""
+
+import os
+import pty
+import random
+import re
+import signal
+import subprocess
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import running_app
+from tests.rotation import (
+    Stored,
+    age_claims,
+    connected,
+    fill,
+    new_key,
+    run_keys,
+    settings,
+    start_keys,
+    table,
+    text,
+    under,
+    values,
+)
+from vault.crypto import Keyring, MasterKey
+from vault.documents import key_usage
+
+OLD, NEW, FOREIGN = (new_key() for _ in range(3))
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def keys(mongo_uri: str, tmp_path: Path) -> Run:
+    """Return what runs `secret-manager keys` with a new and an old key, and sees that it shows neither."""
+
+    def run(
+        *arguments: str, primary: MasterKey = NEW, fallbacks: tuple[MasterKey, ...] = (OLD,)
+    ) -> subprocess.CompletedProcess[str]:
+        environment = settings(mongo_uri, primary, *fallbacks)
+        done = run_keys(*arguments, environment=environment, folder=tmp_path)
+        for key in (primary, *fallbacks):
+            assert text(key) not in done.stdout + done.stderr
+            assert key._material.hex() not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def assert_names_no_secret(done: subprocess.CompletedProcess[str], stored: Stored) -> None:
+    for document in stored.secrets.find({}, {"_id": True}):
+        assert document["_id"] not in done.stdout + done.stderr
+
+
+def claim(uri: str, keyring: Keyring) -> None:
+    with connected(uri):
+        assert key_usage.claim(keyring)
+
+
+def test_generated_keys_work_and_differ(mongo_uri: str, tmp_path: Path) -> None:
+    """`generate` needs no settings and prints one new key, which a service runs with."""
+    made = [run_keys("generate", environment={}, folder=tmp_path) for _ in range(2)]
+    assert [(done.returncode, done.stderr) for done in made] == [(0, "")] * 2
+    first, second = (done.stdout.removesuffix("\n") for done in made)
+    assert first != second
+    assert len(b64decode(first, validate=True)) == 32
+    with running_app({"MASTER_KEY": first, "MONGO_URI": mongo_uri}) as app:
+        assert app.test_client().post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
+
+
+def test_status_of_an_empty_database(keys: Run) -> None:
+    """Before there are secrets, a fallback key may be dropped and the primary one may not."""
+    done = keys("status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "key id            role here  secret versions  may be dropped",
+        f"{NEW.id}  primary    0                no, it encrypts",
+        f"{OLD.id}  fallback   0                yes",
+    ]
+
+
+def test_status_tells_what_needs_each_key(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """A fallback key may be dropped once no secret needs it and no replica encrypts under it any more."""
+    fill(stored, OLD, 3)
+    fill(stored, NEW, 2)
+    claim(mongo_uri, Keyring(OLD, [NEW]))
+    assert table(keys("status").stdout) == {
+        NEW.id: ("primary", 2, "no, it encrypts"),
+        OLD.id: ("fallback", 3, "no, secrets need it"),
+    }
+    stored.secrets.delete_many({"key_id": OLD.id})
+    done = keys("status")
+    assert done.returncode == 0
+    assert table(done.stdout)[OLD.id] == ("fallback", 0, "no, a replica encrypts under it")
+    age_claims(stored)
+    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "yes")
+
+
+def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """A key that is in use and not held here is shown last, and the exit code is 1."""
+    fill(stored, FOREIGN, 4)
+    done = keys("status", fallbacks=())
+    assert (done.returncode, done.stderr) == (1, "")
+    assert list(table(done.stdout).items()) == [
+        (NEW.id, ("primary", 0, "no, it encrypts")),
+        (FOREIGN.id, ("missing", 4, "no, secrets need it")),
+    ]
+    stored.secrets.delete_many({})
+    claim(mongo_uri, Keyring(OLD))
+    done = keys("status", fallbacks=())
+    assert done.returncode == 1
+    assert table(done.stdout)[OLD.id] == ("missing", 0, "no, a replica encrypts under it")
+
+
+def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
+    """Looking leaves no entry in the trail and claims no key."""
+    fill(stored, OLD, 1)
+    keys("status")
+    assert stored.audit_logs.count_documents({}) == 0
+    assert stored["keys"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize("command", ["status", "rewrap"])
+def test_what_goes_wrong_is_one_line(tmp_path: Path, command: str) -> None:
+    """Without MongoDB, and with wrong settings, the command fails with a message and no traceback."""
+    environment = settings("mongodb://127.0.0.1:1", NEW)
+    done = run_keys(command, environment=environment, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "secret-manager: MongoDB is not available"
+    assert "Traceback" not in done.stderr
+    done = run_keys(command, environment={}, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("secret-manager: wrong settings:\n  MASTER_KEY: required")
+
+
+def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:
+    """A rewrap ends with one line of counts and exit code 0; off a terminal nothing else is printed."""
+    before = fill(stored, OLD, 600)
+    done = keys("rewrap")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "600 rewrapped, 0 changed meanwhile, 0 do not verify, 0 left\n"
+    assert values(stored, NEW) == before
+    assert keys("rewrap").stdout == "0 rewrapped, 0 changed meanwhile, 0 do not verify, 0 left\n"
+
+
+def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
+    """What does not verify, or needs a key that is not held, makes the exit code 1, each time."""
+    first, *_ = fill(stored, OLD, 5)
+    fill(stored, FOREIGN, 2)
+    stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
+    for rewrapped in (4, 0):
+        done = keys("rewrap")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout == f"{rewrapped} rewrapped, 0 changed meanwhile, 1 do not verify, 3 left\n"
+        assert_names_no_secret(done, stored)
+
+
+def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:
+    """`--dry-run` finds what does not verify, changes nothing, and is not done while anything is left."""
+    first, *_ = fill(stored, OLD, 5)
+    stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
+    done = keys("rewrap", "--dry-run")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == "4 could be rewrapped, 0 changed meanwhile, 1 do not verify, 1 left\n"
+    assert under(stored, OLD) == 5
+    assert stored.audit_logs.count_documents({}) == 0
+
+
+def test_a_refused_rewrap_is_one_line(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """While replicas write under another key, one line on standard error says what to do first."""
+    fill(stored, OLD, 5)
+    claim(mongo_uri, Keyring(OLD, [NEW]))
+    done = keys("rewrap")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (f"secret-manager: replicas write under {OLD.id}: make {NEW.id} theirs first\n")
+    assert under(stored, OLD) == 5
+
+
+def test_on_a_terminal_a_bar_shows_rate_and_time_left(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """The bar goes to standard error alone: standard output is the one line of counts."""
+    before = fill(stored, OLD, 3_000)
+    terminal, end = pty.openpty()
+    with start_keys(
+        "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path, stderr=end
+    ) as process:
+        os.close(end)
+        shown = read_all(terminal)
+        assert process.stdout is not None
+        assert process.stdout.read() == "3000 rewrapped, 0 changed meanwhile, 0 do not verify, 0 left\n"
+    assert process.returncode == 0
+    assert re.search(r"Rewrapping, \d+/s  \[#+-+\] +\d+%", shown)
+    assert re.search(r"Rewrapping, \d+/s  \[#+\] +100%", shown)
+    assert values(stored, NEW) == before
+
+
+def read_all(terminal: int) -> str:
+    read = bytearray()
+    try:
+        while chunk := os.read(terminal, 65_536):
+            read += chunk
+    except OSError:  # How Linux says that the other end is closed.
+        pass
+    os.close(terminal)
+    return read.decode()
+
+
+def test_an_interrupted_rewrap_is_on_record(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """Ctrl-C ends it with a message; the trail has its end and its counts, and the next run does the rest."""
+    before = fill(stored, OLD, 6_000)
+    environment = settings(mongo_uri, NEW, OLD)
+    with start_keys("rewrap", environment=environment, folder=tmp_path) as process:
+        wait_for_rewrapped(stored, process, 1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "Traceback" not in err
+    start, end = stored.audit_logs.find().sort("_id")
+    assert (start["action"], end["action"], end["status"]) == ("rewrap_start", "rewrap_end", "error")
+    assert end["details"]["left"] > 0
+    assert values(stored, NEW, OLD) == before
+    assert run_keys("rewrap", environment=environment, folder=tmp_path).returncode == 0
+    assert values(stored, NEW) == before
+
+
+def wait_for_rewrapped(stored: Stored, process: subprocess.Popen[str], count: int) -> None:
+    """Return once *count* secrets are under the new key, or the process has ended."""
+    while process.poll() is None and under(stored, NEW) < count:
+        pass
+
+
+def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """Killed at any point and run again, it loses no secret and encrypts none twice."""
+    environment = settings(mongo_uri, NEW, OLD)
+    before = fill(stored, OLD, 5_000)
+    killed = 0
+    # The first as soon as there is something to lose, the others wherever it happens to be.
+    for more in (1, *(random.randrange(1, 2_000) for _ in range(4))):  # noqa: S311 - nothing secret
+        fresh = fill(stored, OLD, 1_000)
+        before |= fresh
+        with start_keys("rewrap", environment=environment, folder=tmp_path) as process:
+            wait_for_rewrapped(stored, process, under(stored, NEW) + more)
+            process.kill()
+        killed += process.returncode == -signal.SIGKILL and under(stored, OLD) > 0
+        assert values(stored, NEW, OLD) == before
+    assert killed
+    done = run_keys("rewrap", environment=environment, folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.endswith(" 0 changed meanwhile, 0 do not verify, 0 left\n")
+    assert under(stored, OLD) == 0
+    assert values(stored, NEW) == before
+
+
+def test_two_processes_at_once_do_each_secret_once(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """Two operators who rewrap at the same time both succeed, and each secret is done by one of them."""
+    before = fill(stored, OLD, 3_000)
+    environment = settings(mongo_uri, NEW, OLD)
+    both = [start_keys("rewrap", environment=environment, folder=tmp_path) for _ in range(2)]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(int(line.split()[0]) for line in printed) == 3_000
+    assert values(stored, NEW) == before

@@ -1,0 +1,137 @@
+"""Which master keys are in use, and who may begin to write under one."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from tests.rotation import Stored, age_claims, connected, fill, new_key
+from vault.crypto import Keyring
+from vault.documents import Database, Secret
+from vault.documents.key_usage import (
+    CLAIM_MILLISECONDS,
+    claim,
+    stored_key_ids,
+    stored_versions,
+    writing_key_ids,
+)
+
+OLD, NEW, FOREIGN = (new_key() for _ in range(3))
+
+
+@pytest.fixture(autouse=True)
+def database(mongo_uri: str) -> Iterator[Database]:
+    with connected(mongo_uri) as database:
+        yield database
+
+
+def test_of_two_keys_the_first_is_written_under() -> None:
+    """Of replicas with keys unknown to each other the first gets its claim and the other does not."""
+    assert claim(Keyring(OLD))
+    assert not claim(Keyring(FOREIGN))
+    assert writing_key_ids() == {OLD.id}
+
+
+def test_of_replicas_that_race_one_key_wins(stored: Stored) -> None:
+    """Of sixteen replicas with four keys that start at once on an empty database, those of one may write."""
+    keys = [new_key() for _ in range(4)]
+    barrier = Barrier(16, timeout=60)
+
+    def start(number: int) -> tuple[str, bool]:
+        keyring = Keyring(keys[number % 4])
+        barrier.wait()
+        return keyring.primary.id, claim(keyring)
+
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(30):
+            outcomes = list(pool.map(start, range(16)))
+            winners = {key_id for key_id, won in outcomes if won}
+            assert len(winners) == 1
+            assert all(won == (key_id in winners) for key_id, won in outcomes)
+            assert writing_key_ids() == winners
+            stored["keys"].drop()
+
+
+def test_a_claim_may_be_repeated(stored: Stored) -> None:
+    """A replica renews its claim, and others with the same key join it, without the claims growing."""
+    for _ in range(5):
+        assert claim(Keyring(OLD))
+    assert [len(document["replicas"]) for document in stored["keys"].find()] == [1]
+
+
+def test_whoever_knows_the_other_key_may_claim() -> None:
+    """In the middle of a rotation replicas with both keys write under either, and both keys are in use."""
+    assert claim(Keyring(OLD, [NEW]))
+    assert claim(Keyring(NEW, [OLD]))
+    assert claim(Keyring(OLD, [NEW]))
+    assert writing_key_ids() == {OLD.id, NEW.id}
+    assert not claim(Keyring(NEW))
+    assert not claim(Keyring(OLD))
+
+
+def test_a_stale_claim_does_not_count(stored: Stored) -> None:
+    """A replica that has gone keeps nobody from starting; one that was late once still counts."""
+    claim(Keyring(OLD))
+    age_claims(stored, CLAIM_MILLISECONDS // 2)
+    assert writing_key_ids() == {OLD.id}
+    assert not claim(Keyring(FOREIGN))
+    age_claims(stored)
+    assert writing_key_ids() == set()
+    assert claim(Keyring(FOREIGN))
+    assert writing_key_ids() == {FOREIGN.id}
+    assert not claim(Keyring(OLD))
+    # What has gone stale is swept out by the next claim.
+    assert [len(document["replicas"]) for document in stored["keys"].find()] == [1]
+
+
+def test_an_empty_database_uses_no_key() -> None:
+    """Before anything was written no key is in use."""
+    assert writing_key_ids() == set()
+    assert stored_key_ids() == set()
+
+
+def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
+    """Each key that secrets need is known, with how many need it."""
+    fill(stored, OLD, 3)
+    fill(stored, NEW, 2)
+    assert stored_key_ids() == {OLD.id, NEW.id}
+    assert [stored_versions(key.id) for key in (OLD, NEW, FOREIGN)] == [3, 2, 0]
+
+
+def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:
+    """Return what MongoDB did for *act*, by its own account."""
+    stored.command("profile", 2)
+    act()
+    stored.command("profile", 0)
+    return list(stored["system.profile"].find({"ns": stored.secrets.full_name}))
+
+
+def test_looking_is_cheap(stored: Stored) -> None:
+    """However many secrets there are, finding the keys in use costs an index seek a key and reads none."""
+    fill(stored, OLD, 300)
+    fill(stored, NEW, 300)
+    [operation] = profiled(stored, stored_key_ids)
+    assert operation["planSummary"] == "DISTINCT_SCAN { key_id: 1, _id: 1 }"
+    assert operation["keysExamined"] <= 3
+    assert operation["docsExamined"] == 0
+
+
+def test_counting_reads_no_secret(stored: Stored) -> None:
+    """How many secrets need a key is counted in the index alone."""
+    fill(stored, OLD, 300)
+    [operation] = profiled(stored, lambda: stored_versions(OLD.id))
+    assert "COLLSCAN" not in operation["planSummary"]
+    assert operation["docsExamined"] == 0
+
+
+def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None:
+    """A rewrap finds each batch by the index, in its order."""
+    fill(stored, OLD, 300)
+    fill(stored, NEW, 300)
+    batch = Secret.objects(key_id=OLD.id, id__gt="8").order_by("id").limit(10)
+    [operation] = profiled(stored, lambda: list(batch))
+    assert operation["planSummary"] == "IXSCAN { key_id: 1, _id: 1 }"
+    assert operation["docsExamined"] == 10
+    assert "hasSortStage" not in operation

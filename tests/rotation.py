@@ -1,0 +1,125 @@
+"""What the tests of key rotation share: master keys, secrets under them, and the operators' commands."""
+
+import os
+import secrets
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pymongo.database import Database as MongoDatabase
+
+from vault.crypto import Keyring, MasterKey
+from vault.documents import Database, Secret
+from vault.documents.key_usage import CLAIM_MILLISECONDS
+
+#: A database as it lies there.
+Stored = MongoDatabase[dict[str, Any]]
+
+
+def new_key() -> MasterKey:
+    """Return a new master key."""
+    return MasterKey(secrets.token_bytes(32))
+
+
+def text(key: MasterKey) -> str:
+    """Return *key* as the environment holds it."""
+    return b64encode(key._material).decode()
+
+
+def settings(uri: str, primary: MasterKey, *fallbacks: MasterKey) -> dict[str, str]:
+    """Return the environment of a replica on *uri* with these keys."""
+    environment = {"MONGO_URI": uri, "MASTER_KEY": text(primary)}
+    if fallbacks:
+        environment["MASTER_KEY_FALLBACKS"] = ",".join(map(text, fallbacks))
+    return environment
+
+
+@contextmanager
+def connected(uri: str) -> Iterator[Database]:
+    """Connect the documents to *uri*, with all indexes."""
+    database = Database(uri, audit_ttl_days=0)
+    database.prepare()
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:
+    """Store *count* secrets under *key* and return their values by id."""
+    values = {str(uuid4()): secrets.token_bytes(24) for _ in range(count)}
+    documents = []
+    for secret_id, value in values.items():
+        secret = Secret(id=secret_id, created_at=datetime.now(UTC))
+        secret.conceal(value)
+        secret.encrypt(Keyring(key))
+        documents.append(secret.to_mongo().to_dict())
+    stored.secrets.insert_many(documents)
+    return values
+
+
+def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:
+    """Return the value of every stored secret, as a replica with *keys* reads it.
+
+    Each secret must be found under the key that its envelope names: what says otherwise is a lost secret.
+    """
+    found = {}
+    for document in stored.secrets.find():
+        assert document["envelope"][1:9].hex() == document["key_id"]
+        found[document["_id"]] = Secret._from_son(document).reveal(Keyring(keys[0], keys[1:]))
+    return found
+
+
+def under(stored: Stored, key: MasterKey) -> int:
+    """Return how many secrets say that they are under *key*."""
+    return stored.secrets.count_documents({"key_id": key.id})
+
+
+def age_claims(stored: Stored, milliseconds: int = CLAIM_MILLISECONDS + 1_000) -> None:
+    """Let all claims be *milliseconds* old; by default, too old to count."""
+    then = datetime.now(UTC) - timedelta(milliseconds=milliseconds)
+    stored["keys"].update_one({}, {"$set": {"replicas.$[].renewed_at": then}})
+
+
+def command_environment(environment: dict[str, str]) -> dict[str, str]:
+    """Return the whole environment of a command with the settings *environment* and none of this process."""
+    kept = {
+        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "PYTHON"))
+    }
+    return {**kept, "PYTHONWARNINGS": "error", **environment}
+
+
+def start_keys(
+    *arguments: str, environment: dict[str, str], folder: Path, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start `secret-manager keys` in *folder*."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vault.cli", "keys", *arguments],
+        cwd=folder,
+        env=command_environment(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def run_keys(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `secret-manager keys` in *folder* to its end."""
+    with start_keys(*arguments, environment=environment, folder=folder) as process:
+        out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def table(printed: str) -> dict[str, tuple[str, int, str]]:
+    """Return what `keys status` *printed*: role, secret versions and verdict, by key id."""
+    heading, *rows = printed.splitlines()
+    assert heading.split("  ")[0] == "key id"
+    cells = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
+    return {key_id: (role, int(versions), verdict) for key_id, role, versions, verdict in cells}

@@ -1,0 +1,343 @@
+"""Calls that wait at the same time share one flush, and none is stranded."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Lock
+from typing import Any
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from vault import coalesce
+from vault.coalesce import Coalescer
+from vault.errors import OverloadedError
+
+
+class Gate:
+    """A flush that records what it gets, and waits before each return until it is let through."""
+
+    def __init__(self, *, answer: Callable[[int], object] = lambda item: item * 10, open: bool = False) -> None:  # noqa: A002 - says it best
+        self.flushes: list[list[int]] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._answer = answer
+        self._lock = Lock()
+        self._passes = threading.Semaphore(1_000_000 if open else 0)
+
+    def __call__(self, items: Sequence[int]) -> list[object]:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.flushes.append(list(items))
+        assert self._passes.acquire(timeout=60)
+        with self._lock:
+            self._at_once -= 1
+        return [self._answer(item) for item in items]
+
+    def let_through(self, flushes: int = 1) -> None:
+        """Let so many flushes end."""
+        self._passes.release(flushes)
+
+    def wait_for(self, flushes: int) -> None:
+        """Return once so many flushes have begun."""
+        wait_until(lambda: len(self.flushes) == flushes)
+
+
+class Calls:
+    """Calls in threads of their own, begun one after the other."""
+
+    def __init__(self, calls: Coalescer[int, object], pool: ThreadPoolExecutor) -> None:
+        self._calls = calls
+        self._pool = pool
+
+    def lead(self, item: int, gate: Gate) -> Future[object]:
+        """Begin the call that leads; return once it flushes."""
+        begun = len(gate.flushes)
+        future = self._pool.submit(self._calls.call, item)
+        gate.wait_for(begun + 1)
+        return future
+
+    def follow(self, *items: int) -> list[Future[object]]:
+        """Begin calls that wait, in this order; return once they do."""
+        futures = []
+        for item in items:
+            waiting = len(self._calls._pending)
+            futures.append(self._pool.submit(self._calls.call, item))
+            wait_until(lambda waiting=waiting: len(self._calls._pending) == waiting + 1)
+        return futures
+
+
+@pytest.fixture
+def pool() -> Any:
+    """Return threads for calls; all of them must have ended."""
+    with ThreadPoolExecutor(40) as pool:
+        yield pool
+
+
+def results(futures: Sequence[Future[object]]) -> list[object]:
+    return [future.result(timeout=60) for future in futures]
+
+
+def test_a_lone_call_is_flushed_at_once_and_alone() -> None:
+    """Whoever finds nothing under way pays for nothing: each call is its own flush, in its own thread."""
+    threads = []
+
+    def flush(items: Sequence[int]) -> list[int]:
+        threads.append(threading.current_thread())
+        return [item + len(items) for item in items]
+
+    calls = Coalescer(flush)
+    assert [calls.call(number) for number in range(3)] == [1, 2, 3]
+    assert threads == [threading.current_thread()] * 3
+
+
+def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> None:
+    """What comes during a flush is the next one, in the order of coming, and each gets its own result."""
+    gate = Gate()
+    calls = Calls(Coalescer(gate), pool)
+    futures = [calls.lead(1, gate), *calls.follow(4, 2, 3)]
+    gate.let_through()
+    gate.wait_for(2)
+    futures += calls.follow(9, 8)
+    gate.let_through(2)
+    assert results(futures) == [10, 40, 20, 30, 90, 80]
+    assert gate.flushes == [[1], [4, 2, 3], [9, 8]]
+    assert gate.most_at_once == 1
+
+
+def test_a_flush_carries_at_most_a_batch(pool: ThreadPoolExecutor) -> None:
+    """More calls than fit in one flush take several, still one at a time and in order."""
+    gate = Gate()
+    calls = Calls(Coalescer(gate, batch=3), pool)
+    futures = [calls.lead(0, gate), *calls.follow(*range(1, 8))]
+    gate.let_through(4)
+    assert results(futures) == [number * 10 for number in range(8)]
+    assert gate.flushes == [[0], [1, 2, 3], [4, 5, 6], [7]]
+    assert gate.most_at_once == 1
+
+
+def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) -> None:
+    """The calls of a flush that fails get its error, whole; those before and after it get their results."""
+
+    def answer(item: int) -> int:
+        if item == 3:
+            raise LookupError("the flush failed")
+        return item
+
+    gate = Gate(answer=answer)
+    calls = Calls(Coalescer(gate, batch=3), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4, 5)]
+    gate.let_through(3)
+    assert [type(future.exception(timeout=60)) for future in futures[1:4]] == [LookupError] * 3
+    assert results([futures[0], *futures[4:]]) == [0, 4, 5]
+    gate.let_through()
+    assert results([calls.lead(7, gate)]) == [7]
+
+
+def test_a_flush_without_a_result_for_each_call_fails() -> None:
+    """Who gets which result is never guessed: too few or too many of them are an error."""
+    for answers in ([], [1, 2]):
+        calls: Coalescer[int, int] = Coalescer(lambda _items, answers=answers: answers)
+        with pytest.raises(ValueError, match="zip"):
+            calls.call(1)
+
+
+def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> None:
+    """A call too many is refused at once; those that wait already are answered, and then there is room."""
+    gate = Gate()
+    coalescer: Coalescer[int, object] = Coalescer(gate, pending=2)
+    calls = Calls(coalescer, pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2)]
+    with pytest.raises(OverloadedError):
+        coalescer.call(3)
+    gate.let_through(2)
+    assert results(futures) == [0, 10, 20]
+    gate.let_through()
+    assert coalescer.call(4) == 40
+    assert gate.flushes == [[0], [1, 2], [4]]
+
+
+class CutOffError(BaseException):
+    """What ends a caller that waits, as `GreenletExit` or `KeyboardInterrupt` would."""
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what cuts off the n-th caller that waits, once it is woken or told so."""
+    events: list[Any] = []
+
+    class Interruptible(Event):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = Event()
+            events.append(self)
+
+        def wait(self, timeout: float | None = None) -> bool:
+            # Woken in the middle of its wait, whether or not it was given a turn meanwhile.
+            while not self.cut.is_set():
+                if super().wait(0.005) and not self.deaf:
+                    return True
+            raise CutOffError
+
+        deaf = False
+
+    monkeypatch.setattr(coalesce, "Event", Interruptible)
+
+    def cut(number: int, *, given_a_turn: bool = False) -> None:
+        if not given_a_turn:
+            events[number].cut.set()
+        else:
+            events[number].deaf = True
+
+    cut.events = events  # type: ignore[attr-defined]
+    return cut
+
+
+def test_a_caller_that_is_cut_off_while_it_waits_strands_nobody(
+    pool: ThreadPoolExecutor, cut_off: Any
+) -> None:
+    """A caller that is torn out of the queue is not flushed; all others are."""
+    gate = Gate()
+    calls = Calls(Coalescer(gate), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
+    cut_off(1)
+    assert isinstance(futures[2].exception(timeout=60), CutOffError)
+    gate.let_through(2)
+    assert results([futures[0], futures[1], futures[3]]) == [0, 10, 30]
+    assert gate.flushes == [[0], [1, 3]]
+
+
+def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
+    pool: ThreadPoolExecutor, cut_off: Any
+) -> None:
+    """A caller whose item is being flushed may go; the flush and its other calls go on."""
+    gate = Gate()
+    calls = Calls(Coalescer(gate), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2)]
+    gate.let_through()
+    gate.wait_for(2)
+    cut_off(1)
+    assert isinstance(futures[2].exception(timeout=60), CutOffError)
+    gate.let_through()
+    assert results(futures[:2]) == [0, 10]
+    gate.let_through()
+    assert results([calls.lead(3, gate)]) == [30]
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_caller_that_is_cut_off_with_the_lead_just_given_passes_it_on(
+    pool: ThreadPoolExecutor, cut_off: Any, others: int
+) -> None:
+    """Torn out at the worst moment, when it is to lead, a caller leaves the lead to the next, if there is one."""
+    gate = Gate()
+    coalescer: Coalescer[int, object] = Coalescer(gate)
+    calls = Calls(coalescer, pool)
+    futures = [calls.lead(0, gate), *calls.follow(*range(1, 2 + others))]
+    cut_off(0, given_a_turn=True)
+    gate.let_through()
+    wait_until(cut_off.events[0].is_set)
+    assert gate.flushes == [[0]]
+    cut_off(0)
+    assert isinstance(futures[1].exception(timeout=60), CutOffError)
+    gate.let_through(2)
+    assert results([futures[0], *futures[2:]]) == [0, *(number * 10 for number in range(2, 2 + others))]
+    assert coalescer.call(9) == 90
+    assert [item for flush in gate.flushes for item in flush] == [0, *range(2, 2 + others), 9]
+
+
+def test_a_leader_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> None:
+    """When the flush is torn down, its calls fail, and those that wait go on."""
+
+    def answer(item: int) -> int:
+        if item < 3:
+            raise CutOffError
+        return item
+
+    gate = Gate(answer=answer)
+    calls = Calls(Coalescer(gate, batch=2), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
+    gate.let_through(3)
+    assert all(isinstance(future.exception(timeout=60), CutOffError) for future in futures[:3])
+    assert results(futures[3:]) == [3, 4]
+
+
+def test_under_stress_every_call_gets_its_own_answer() -> None:
+    """32 threads that never rest: no answer is lost, doubled or given to another."""
+    flushed: list[int] = []
+
+    def flush(items: Sequence[int]) -> list[int]:
+        flushed.extend(items)
+        if len(flushed) % 64 == 0:
+            time.sleep(0)
+        return [-item for item in items]
+
+    coalescer = Coalescer(flush, batch=7)
+
+    def client(number: int) -> bool:
+        return all(coalescer.call(item) == -item for item in range(number, 32 * 300, 32))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            assert all(pool.map(client, range(32)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(flushed) == list(range(32 * 300))
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from vault.coalesce import Coalescer
+
+flushes = []
+def flush(items):
+    flushes.append(list(items))
+    gevent.sleep(0.01)
+    return [item * 10 for item in items]
+
+calls = Coalescer(flush, batch=50)
+greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
+gevent.sleep(0)
+# One that waits for the second flush, one of the last, and the one that would lead the second.
+for number in (60, 199, 1):
+    greenlets[number].kill()
+killed = {1, 60, 199}
+gevent.joinall(greenlets, timeout=30, raise_error=True)
+assert all(isinstance(greenlets[number].value, gevent.GreenletExit) for number in killed)
+assert all(greenlets[n].value == n * 10 for n in range(200) if n not in killed)
+assert flushes[0] == [0] and len(flushes) == 5, flushes
+assert sorted(sum(flushes, [])) == [n for n in range(200) if n not in killed]
+
+# Killed when it has been given the lead and has not run yet: both are done in the same turn of the loop.
+flushes.clear()
+calls = Coalescer(flush)
+leader = gevent.spawn(calls.call, 0)
+waiting = [gevent.spawn_later(0.001, calls.call, number) for number in (1, 2, 3)]
+hand_over = calls._hand_over
+def hand_over_to_the_killed():
+    calls._hand_over = hand_over
+    waiting[0].kill(block=False)
+    hand_over()
+    assert not waiting[0].dead
+calls._hand_over = hand_over_to_the_killed
+gevent.joinall([leader, *waiting], timeout=30, raise_error=True)
+assert isinstance(waiting[0].value, gevent.GreenletExit)
+assert [greenlet.value for greenlet in (leader, *waiting[1:])] == [0, 20, 30]
+assert flushes == [[0], [2, 3]], flushes
+print("all answered")
+"""
+
+
+def test_greenlets_share_flushes_as_threads_do() -> None:
+    """Under gevent, as the service runs, it is the same: also when greenlets that wait are killed."""
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("all answered\n", "", 0)

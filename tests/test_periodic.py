@@ -1,0 +1,69 @@
+"""What is done every few seconds."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from vault.periodic import Periodic
+
+
+@contextmanager
+def started(periodic: Periodic) -> Iterator[Periodic]:
+    periodic.start()
+    try:
+        yield periodic
+    finally:
+        periodic.close()
+
+
+def threads(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
+def test_it_goes_on_until_it_is_closed() -> None:
+    """Once started it is done again and again, in a thread of its own; once closed, no more."""
+    done: list[str] = []
+    with started(Periodic("again", 0.001, lambda: done.append(threading.current_thread().name))):
+        wait_until(lambda: len(done) > 3)
+    wait_until(lambda: not threads("again"))
+    assert set(done) == {"again"}
+
+
+def test_it_starts_once() -> None:
+    """However often it is started, one thread does it."""
+    periodic = Periodic("once", 60, lambda: None)
+    assert (periodic.started, threads("once")) == (False, 0)
+    with started(periodic):
+        periodic.start()
+        assert (periodic.started, threads("once")) == (True, 1)
+    wait_until(lambda: not threads("once"))
+
+
+def test_nothing_is_done_before_the_first_interval_is_over() -> None:
+    """Starting does nothing by itself, and closing ends the wait at once."""
+    done: list[int] = []
+    with started(Periodic("later", 3_600, lambda: done.append(1))):
+        pass
+    wait_until(lambda: not threads("later"))
+    assert done == []
+
+
+def test_an_error_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What fails once is tried again the next time."""
+    done: list[int] = []
+
+    def fail_at_first() -> None:
+        done.append(1)
+        if len(done) == 1:
+            raise LookupError("not this time")
+
+    with caplog.at_level(logging.ERROR), started(Periodic("flaky", 0.001, fail_at_first)):
+        wait_until(lambda: len(done) > 2)
+    wait_until(lambda: not threads("flaky"))
+    [record] = caplog.records
+    assert record.message == "flaky failed"
+    assert record.exc_info is not None

@@ -1,0 +1,20 @@
+"""A trail that MongoDB itself refuses to write."""
+
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.errors import CollectionInvalid
+
+
+def break_trail(stored: Database[dict[str, Any]]) -> None:
+    """Let MongoDB refuse every new audit entry."""
+    never = {"never": {"$exists": True}}
+    try:
+        stored.create_collection("audit_logs", validator=never)
+    except CollectionInvalid:
+        stored.command("collMod", "audit_logs", validator=never)
+
+
+def mend_trail(stored: Database[dict[str, Any]]) -> None:
+    """Let MongoDB take audit entries again."""
+    stored.command("collMod", "audit_logs", validator={})

@@ -1,0 +1,37 @@
+"""Where a request comes from, as far as that can be believed."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+
+
+def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """Return the address of the client behind *peer*, the other end of the connection.
+
+    *forwarded_for* is what proxies appended to, each the address that it got the request from. It is believed
+    from its end for as long as the hop that wrote the entry is in a *trusted* network: what comes before
+    the first hop that is not could have been written by the client itself.
+    """
+    address = _parse(peer)
+    if address is None:
+        return peer
+    for hop in reversed(forwarded_for.split(",")):
+        written = _parse(hop.strip())
+        if written is None or not any(address in network for network in trusted):
+            break
+        address = written
+    return str(address)
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that *text* holds, with or without a port."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

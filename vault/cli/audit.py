@@ -1,0 +1,91 @@
+"""Look at the audit trail, export it, and let it be verified."""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from vault.cli.audit_verify import verify
+from vault.cli.operator import connected
+from vault.operations import signers, trail
+from vault.operations.trail import Filter
+from vault.operations.verify import Record
+
+_TAIL_SECONDS = 1
+_TAIL_ENTRIES = 1_000
+
+
+class _Moment(click.ParamType[datetime]):
+    """A time as people write it; UTC unless it says otherwise."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time that *value* names."""
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail("not a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@click.group()
+def audit() -> None:
+    """Look at the audit trail, export it and verify it."""
+
+
+audit.add_command(verify)
+
+
+@audit.command()
+@click.option("--lines", default=10, show_default=True, help="How many earlier entries to show first.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with new entries.")
+def tail(lines: int, follow: bool) -> None:
+    """Show the newest entries, and new ones as they come, until Ctrl-C."""
+    with connected():
+        fresh = trail.latest(lines)
+        seen = {identifier for identifier, _ in trail.latest(_TAIL_ENTRIES)}
+        while True:
+            for _, record in fresh:
+                click.echo(_line(record))
+            if not follow:
+                return
+            time.sleep(_TAIL_SECONDS)
+            newest = trail.latest(_TAIL_ENTRIES)
+            fresh = [(identifier, record) for identifier, record in newest if identifier not in seen]
+            seen = {identifier for identifier, _ in newest}
+
+
+def _line(record: Record) -> str:
+    names = ("ts", "action", "status", "principal", "ip", "secret_id", "request_id")
+    return "  ".join(str(record.get(name) or "-") for name in names)
+
+
+@audit.command()
+@click.option("--since", type=_Moment(), help="Entries from this time on.")
+@click.option("--until", type=_Moment(), help="Entries before this time.")
+@click.option("--action", help="Entries of this action only.")
+@click.option("--principal", help="Entries of this principal only.")
+@click.option("--secret", "secret_id", help="Entries about the secret with this id only.")
+def export(**which: Any) -> None:
+    """Print entries as JSON lines. Only an export without filters can be verified as a whole."""
+    with connected():
+        for record in trail.export(Filter(**which)):
+            click.echo(json.dumps(record, ensure_ascii=False))
+
+
+@audit.command("public-key")
+def public_key() -> None:
+    """Print the keys that verify the trail, as PEM, the current one first. They are no secret."""
+    with connected() as operator:
+        for key in signers.trusted(operator.keyring).values():
+            click.echo(key.pem(), nl=False)
+
+
+@audit.command()
+def checkpoint() -> None:
+    """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
+    with connected() as operator:
+        click.echo(json.dumps(trail.checkpoint(operator.keyring)))

@@ -1,0 +1,105 @@
+"""Verify the audit trail, in the database or as an exported file."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO
+
+import click
+
+from vault.cli.operator import connected
+from vault.crypto.chain import VerifyingKey
+from vault.operations import signers, trail
+from vault.operations.trail import Filter
+from vault.operations.verify import Finding, Record, Verifier
+
+#: Entries between two signs of progress.
+_PROGRESS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the entries come from, and what they are held against."""
+
+    keys: Mapping[str, VerifyingKey]
+    records: Iterable[Record]
+    #: How many days entries are kept; 0 for good.
+    days: int
+    read_on: Callable[[str, int], Iterable[Record]]
+
+
+@click.command()
+@click.option("--file", type=click.File(), help="Verify an export: needs neither database nor master key.")
+@click.option("--public-key", "keys", type=click.File("rb"), help="With --file: from `audit public-key`.")
+@click.option("--checkpoint", type=click.File(), help="Hold the trail against one of `audit checkpoint`.")
+@click.option(
+    "--retention-days", "days", type=click.IntRange(0), help="In place of AUDIT_TTL_DAYS; 0 for a file."
+)
+def verify(
+    file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
+) -> None:
+    """Hold the trail against its chains and signatures. Exits with 1 if it is not what the service wrote.
+
+    That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
+    """
+    with ExitStack() as stack:
+        if file is not None and keys is not None:
+            source = _Source(_keys(keys.read()), _parsed(file), days or 0, _no_more)
+        elif file is None and keys is None:
+            operator = stack.enter_context(connected())
+            days = operator.audit_ttl_days if days is None else days
+            trusted = signers.trusted(operator.keyring)
+            source = _Source(trusted, trail.export(Filter()), days, trail.read_on)
+        else:
+            raise click.UsageError("--file and --public-key belong together.")
+        verifier = Verifier(
+            source.keys,
+            kept_since=trail.kept_since(source.days, datetime.now(UTC)),
+            heads=trail.heads(checkpoint.read(), source.keys) if checkpoint else None,
+        )
+        tampered = _report(trail.verify(verifier, _counted(source.records), source.read_on))
+    verdict = "NOT what the service wrote" if tampered else "intact"
+    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {verdict}")
+    sys.exit(tampered)
+
+
+def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
+    try:
+        return {key.signer: key for key in VerifyingKey.from_pem(bundle)}
+    except ValueError:
+        raise click.UsageError("--public-key does not hold Ed25519 public keys.") from None
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Record]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        # What is no object at all is a finding like any other entry that the service did not write.
+        yield record if isinstance(record, dict) else {"stream": "?"}
+
+
+def _no_more(_stream: str, _seq: int) -> Iterator[Record]:
+    return iter(())
+
+
+def _counted(records: Iterable[Record]) -> Iterator[Record]:
+    for number, record in enumerate(records):
+        if number % _PROGRESS == 0 and number:
+            click.echo(f"\r{number} entries", nl=False, err=True)
+        yield record
+    click.echo("\r", nl=False, err=True)
+
+
+def _report(findings: Iterable[Finding]) -> bool:
+    """Print *findings*; return whether one is tampering."""
+    tampered = False
+    for finding in findings:
+        tampered |= finding.tampering
+        kind = "TAMPERING" if finding.tampering else "note"
+        click.echo(f"{kind}: stream {finding.stream} seq {finding.seq}: {finding.text}")
+    return tampered

@@ -1,0 +1,114 @@
+"""The audit trail's chain: what is hashed, what is signed, and how one entry follows another.
+
+The canonical form of an object is JSON with sorted keys, no white space, no escapes but those that JSON
+requires, in UTF-8. An entry is an object; its seals are `hash`, `signer` and `signature`. `hash` is the
+SHA-256 of the canonical form of the entry without its seals. `previous` is the link of the entry before: the
+SHA-256 of the canonical form of its seals alone, so that none of them can be changed without breaking the
+chain. All are hexadecimal.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from vault.crypto.master_key import MasterKey
+
+_SEALS = frozenset({"hash", "signer", "signature"})
+_SIGNING_INFO = b"secret-manager audit signing"
+_SIGNER_SIZE = 8
+_PEM_BLOCK = re.compile(rb"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
+# One encoder for all: making one takes longer than encoding an entry.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def canonical(record: Mapping[str, Any]) -> bytes:
+    """Return what is hashed of an entry.
+
+    Raises:
+        TypeError: It holds something that JSON has no form for.
+        ValueError: The same.
+    """
+    return _ENCODER.encode({name: value for name, value in record.items() if name not in _SEALS}).encode()
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """Return the hash of an entry."""
+    return hashlib.sha256(canonical(record)).hexdigest()
+
+
+def link(record: Mapping[str, Any]) -> str:
+    """Return what the entry after *record* has as `previous`."""
+    seals = {name: record[name] for name in _SEALS if name in record}
+    return hashlib.sha256(_ENCODER.encode(seals).encode()).hexdigest()
+
+
+class SigningKey:
+    """Signs for one master key. Its public half verifies and tells nothing about the master key."""
+
+    def __init__(self, key: MasterKey) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(key.derive(_SIGNING_INFO))
+        self.public = VerifyingKey(self._private.public_key())
+
+    def sign(self, message: bytes) -> str:
+        """Return the signature of *message*, in hexadecimal."""
+        return self._private.sign(message).hex()
+
+
+class VerifyingKey:
+    """Verifies what a `SigningKey` signed."""
+
+    def __init__(self, key: Ed25519PublicKey) -> None:
+        self._key = key
+        #: The key itself, 32 bytes.
+        self.raw = key.public_bytes_raw()
+        #: Names the key: the beginning of the SHA-256 of its 32 bytes, in hexadecimal.
+        self.signer = hashlib.sha256(self.raw).hexdigest()[: 2 * _SIGNER_SIZE]
+
+    @classmethod
+    def of(cls, text: object) -> "VerifyingKey | None":
+        """Return the key whose 32 bytes *text* holds in hexadecimal; None if it holds no key."""
+        try:
+            return cls(Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(text))))
+        except ValueError:
+            return None
+
+    @classmethod
+    def from_pem(cls, bundle: bytes) -> "list[VerifyingKey]":
+        """Return the keys of a PEM file, in order; text around them is passed over.
+
+        Raises:
+            ValueError: There is none, or a block is not an Ed25519 public key.
+        """
+        try:
+            keys = [load_pem_public_key(block) for block in _PEM_BLOCK.findall(bundle)]
+        except UnsupportedAlgorithm:
+            keys = []
+        ed25519 = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+        if not keys or len(ed25519) != len(keys):
+            raise ValueError("these are not Ed25519 public keys")
+        return [cls(key) for key in ed25519]
+
+    def pem(self) -> str:
+        """Return the key as PEM, for those who verify without this service."""
+        return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    @property
+    def endorsement(self) -> bytes:
+        """What another key signs to vouch for this one."""
+        return b"secret-manager audit key " + self.raw
+
+    def verifies(self, signature: object, message: bytes) -> bool:
+        """Return whether *signature* (hexadecimal) is this key's signature of *message*."""
+        try:
+            raw = bytes.fromhex(str(signature))
+            self._key.verify(raw, message)
+        except (InvalidSignature, ValueError):
+            return False
+        # It has one form: with a space or a capital in it, it was altered.
+        return raw.hex() == signature

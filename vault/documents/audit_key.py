@@ -1,0 +1,20 @@
+"""The public half of a key that signed audit entries, vouched for by keys that came after it."""
+
+from mongoengine import DictField, Document, StringField
+
+
+class AuditKey(Document):
+    """Keeps entries verifiable when the master key that signed them has been dropped."""
+
+    #: The signer, as entries name it.
+    id = StringField(primary_key=True)
+    #: The 32 bytes of the Ed25519 key, in hexadecimal.
+    public_key = StringField(required=True)
+    #: Signatures of the public key, by their signers.
+    endorsements = DictField()
+
+    meta = {  # noqa: RUF012 - MongoEngine's own form
+        "collection": "audit_keys",
+        "auto_create_index": False,
+        "strict": False,
+    }

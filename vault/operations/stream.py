@@ -1,0 +1,78 @@
+"""One worker's chain of audit entries."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from vault.crypto import chain
+from vault.documents import AuditEntry
+
+#: How far a clock may step back before a stream ends: within one stream time does not run backwards.
+_CLOCK_SLACK = timedelta(seconds=1)
+
+#: While MongoDB is away commit after commit fails. Only the first ones can have left something there.
+_MOST_REPLACED = 50
+
+
+class Stream:
+    """Where one chain stands: what the next entry follows.
+
+    It moves on only when a commit succeeded. After a commit whose outcome is not known the numbers that
+    it used may be taken, so the chain ends there and `successor` is what goes on.
+    """
+
+    def __init__(self, signing_key: chain.SigningKey, *, replaces: Sequence[dict[str, Any]] = ()) -> None:
+        self.id = secrets.token_hex(16)
+        self._signing_key = signing_key
+        self._replaces = replaces
+        self._last: AuditEntry | None = None
+
+    @property
+    def head(self) -> dict[str, Any] | None:
+        """The newest entry that is known to be stored, as it can be held against the trail later."""
+        if self._last is None:
+            return None
+        names = ("stream", "seq", "ts", "hash", "signer", "signature")
+        record = self._last.record()
+        return {name: record[name] for name in names}
+
+    def is_behind(self, now: datetime) -> bool:
+        """Return whether the clock has stepped back too far for this stream to go on."""
+        return self._last is not None and now < self._last.ts - _CLOCK_SLACK
+
+    def chain(self, entries: Sequence[AuditEntry], now: datetime) -> None:
+        """Number, time, link and hash *entries*, at least one, as the next of this stream; sign the last."""
+        previous = self._last
+        for entry in entries:
+            self._follow(entry, previous, _to_milliseconds(now))
+            previous = entry
+        entries[-1].signer = self._signing_key.public.signer
+        entries[-1].signature = self._signing_key.sign(entries[-1].hash.encode())
+
+    def _follow(self, entry: AuditEntry, previous: AuditEntry | None, now: datetime) -> None:
+        entry.stream = self.id
+        if previous is None:
+            entry.seq, entry.ts, entry.replaces = 0, now, list(self._replaces) or None
+        else:
+            entry.seq, entry.ts = previous.seq + 1, max(now, previous.ts)
+            entry.previous, entry.previous_ts = chain.link(previous.record()), previous.ts
+        entry.hash = chain.digest(entry.record())
+
+    def committed(self, last: AuditEntry) -> None:
+        """Go on from *last*, which is known to be stored."""
+        self._last = last
+
+    def successor(self) -> "Stream":
+        """Return the stream that takes over. Its first entry tells where this one was left."""
+        head = self.head
+        if head is None:
+            # The first commit failed, so nobody has been told yet of those that this stream replaces.
+            left = [*self._replaces, {"stream": self.id, "seq": -1}][:_MOST_REPLACED]
+        else:
+            left = [{name: head[name] for name in ("stream", "seq", "ts")}]
+        return Stream(self._signing_key, replaces=left)
+
+
+def _to_milliseconds(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)
