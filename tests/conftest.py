@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.service import Service
+from tests.written_trail import WrittenTrail, write_trail
 from vault.app import create_app
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
@@ -61,6 +62,12 @@ def stored(mongo_uri: str) -> Iterator[MongoDatabase]:
 def environment(master_key: str, mongo_uri: str) -> dict[str, str]:
     """Return the settings of a service on the test's database, as its environment holds them."""
     return {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
+
+
+@pytest.fixture(scope="session")
+def ten_thousand(mongod: Mongod) -> WrittenTrail:
+    """Return a trail of 10,000 entries that 4 workers wrote at the same time."""
+    return write_trail(mongod.uri, (1_000, 3_000, 3_000, 3_000))
 
 
 @contextmanager

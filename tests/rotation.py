@@ -15,7 +15,7 @@ from uuid import uuid4
 from pymongo.database import Database as MongoDatabase
 
 from vault.crypto import Keyring, MasterKey
-from vault.documents import Database, Secret
+from vault.documents import Database, Secret, key_usage
 from vault.documents.key_usage import CLAIM_MILLISECONDS
 
 #: A database as it lies there.
@@ -84,7 +84,7 @@ def under(stored: Stored, key: MasterKey) -> int:
 def age_claims(stored: Stored, milliseconds: int = CLAIM_MILLISECONDS + 1_000) -> None:
     """Let all claims be *milliseconds* old; by default, too old to count."""
     then = datetime.now(UTC) - timedelta(milliseconds=milliseconds)
-    stored["keys"].update_one({}, {"$set": {"replicas.$[].renewed_at": then}})
+    stored["keys"].update_one({}, {"$set": {"workers.$[].renewed_at": then}})
 
 
 def command_environment(environment: dict[str, str]) -> dict[str, str]:
@@ -117,9 +117,19 @@ def run_keys(*arguments: str, environment: dict[str, str], folder: Path) -> subp
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
+def claim(keyring: Keyring, worker: str = "") -> bool:
+    """Claim as a worker; without a name, as the one worker that has this primary key."""
+    return key_usage.claim(keyring, worker or keyring.primary.id)
+
+
+def rows(printed: str) -> dict[str, list[str]]:
+    """Return the rows of what `keys status` *printed*, by key id."""
+    heading, *lines = printed.splitlines()
+    assert heading.split("  ")[0] == "key id"
+    cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+    return {key_id: rest for key_id, *rest in cells}
+
+
 def table(printed: str) -> dict[str, tuple[str, int, str]]:
     """Return what `keys status` *printed*: role, secret versions and verdict, by key id."""
-    heading, *rows = printed.splitlines()
-    assert heading.split("  ")[0] == "key id"
-    cells = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
-    return {key_id: (role, int(versions), verdict) for key_id, role, versions, verdict in cells}
+    return {key_id: (row[0], int(row[3]), row[4]) for key_id, row in rows(printed).items()}

@@ -20,15 +20,16 @@ from vault.errors import OverloadedError
 class Gate:
     """A flush that records what it gets, and waits before each return until it is let through."""
 
-    def __init__(self, *, answer: Callable[[int], object] = lambda item: item * 10, open: bool = False) -> None:  # noqa: A002 - says it best
+    def __init__(self, answer: Callable[[int], object] = lambda item: item * 10) -> None:
         self.flushes: list[list[int]] = []
         self.most_at_once = 0
         self._at_once = 0
         self._answer = answer
         self._lock = Lock()
-        self._passes = threading.Semaphore(1_000_000 if open else 0)
+        self._passes = threading.Semaphore(0)
 
     def __call__(self, items: Sequence[int]) -> list[object]:
+        """Flush."""
         with self._lock:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -128,7 +129,7 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
             raise LookupError("the flush failed")
         return item
 
-    gate = Gate(answer=answer)
+    gate = Gate(answer)
     calls = Calls(Coalescer(gate, batch=3), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4, 5)]
     gate.let_through(3)
@@ -166,8 +167,8 @@ class CutOffError(BaseException):
 
 
 @pytest.fixture
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return what cuts off the n-th caller that waits, once it is woken or told so."""
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what cuts off the n-th caller that waits."""
     events: list[Any] = []
 
     class Interruptible(Event):
@@ -176,22 +177,19 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             self.cut = Event()
             events.append(self)
 
-        def wait(self, timeout: float | None = None) -> bool:
-            # Woken in the middle of its wait, whether or not it was given a turn meanwhile.
+        def wait(self, _timeout: float | None = None) -> bool:
             while not self.cut.is_set():
                 if super().wait(0.005) and not self.deaf:
                     return True
             raise CutOffError
 
+        #: Whether it does not wake when it is given a turn, so that it can be cut off just then.
         deaf = False
 
     monkeypatch.setattr(coalesce, "Event", Interruptible)
 
-    def cut(number: int, *, given_a_turn: bool = False) -> None:
-        if not given_a_turn:
-            events[number].cut.set()
-        else:
-            events[number].deaf = True
+    def cut(number: int) -> None:
+        events[number].cut.set()
 
     cut.events = events  # type: ignore[attr-defined]
     return cut
@@ -232,12 +230,12 @@ def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
 def test_a_caller_that_is_cut_off_with_the_lead_just_given_passes_it_on(
     pool: ThreadPoolExecutor, cut_off: Any, others: int
 ) -> None:
-    """Torn out at the worst moment, when it is to lead, a caller leaves the lead to the next, if there is one."""
+    """Torn out at the worst moment, when it is to lead, a caller leaves the lead to the next."""
     gate = Gate()
     coalescer: Coalescer[int, object] = Coalescer(gate)
     calls = Calls(coalescer, pool)
     futures = [calls.lead(0, gate), *calls.follow(*range(1, 2 + others))]
-    cut_off(0, given_a_turn=True)
+    cut_off.events[0].deaf = True
     gate.let_through()
     wait_until(cut_off.events[0].is_set)
     assert gate.flushes == [[0]]
@@ -257,7 +255,7 @@ def test_a_leader_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> No
             raise CutOffError
         return item
 
-    gate = Gate(answer=answer)
+    gate = Gate(answer)
     calls = Calls(Coalescer(gate, batch=2), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)

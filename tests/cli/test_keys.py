@@ -16,9 +16,11 @@ from tests.conftest import running_app
 from tests.rotation import (
     Stored,
     age_claims,
+    claim,
     connected,
     fill,
     new_key,
+    rows,
     run_keys,
     settings,
     start_keys,
@@ -28,7 +30,6 @@ from tests.rotation import (
     values,
 )
 from vault.crypto import Keyring, MasterKey
-from vault.documents import key_usage
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,9 +57,9 @@ def assert_names_no_secret(done: subprocess.CompletedProcess[str], stored: Store
         assert document["_id"] not in done.stdout + done.stderr
 
 
-def claim(uri: str, keyring: Keyring) -> None:
+def claim_at(uri: str, keyring: Keyring, worker: str = "") -> None:
     with connected(uri):
-        assert key_usage.claim(keyring)
+        assert claim(keyring, worker)
 
 
 def test_generated_keys_work_and_differ(mongo_uri: str, tmp_path: Path) -> None:
@@ -77,9 +78,9 @@ def test_status_of_an_empty_database(keys: Run) -> None:
     done = keys("status")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "key id            role here  secret versions  may be dropped",
-        f"{NEW.id}  primary    0                no, it encrypts",
-        f"{OLD.id}  fallback   0                yes",
+        "key id            role here  workers with it  encrypting  secret versions  may be dropped",
+        f"{NEW.id}  primary    0 of 0           0 of 0      0                no, it encrypts",
+        f"{OLD.id}  fallback   0 of 0           0 of 0      0                yes",
     ]
 
 
@@ -87,7 +88,7 @@ def test_status_tells_what_needs_each_key(keys: Run, stored: Stored, mongo_uri: 
     """A fallback key may be dropped once no secret needs it and no replica encrypts under it any more."""
     fill(stored, OLD, 3)
     fill(stored, NEW, 2)
-    claim(mongo_uri, Keyring(OLD, [NEW]))
+    claim_at(mongo_uri, Keyring(OLD, [NEW]))
     assert table(keys("status").stdout) == {
         NEW.id: ("primary", 2, "no, it encrypts"),
         OLD.id: ("fallback", 3, "no, secrets need it"),
@@ -95,9 +96,21 @@ def test_status_tells_what_needs_each_key(keys: Run, stored: Stored, mongo_uri: 
     stored.secrets.delete_many({"key_id": OLD.id})
     done = keys("status")
     assert done.returncode == 0
-    assert table(done.stdout)[OLD.id] == ("fallback", 0, "no, a replica encrypts under it")
+    assert table(done.stdout)[OLD.id] == ("fallback", 0, "no, workers encrypt under it")
     age_claims(stored)
     assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "yes")
+
+
+def test_status_tells_how_far_a_rotation_is(keys: Run, mongo_uri: str) -> None:
+    """How many running workers hold a key, and encrypt under it, tells when a step is done everywhere."""
+    claim_at(mongo_uri, Keyring(OLD), "not updated")
+    claim_at(mongo_uri, Keyring(OLD, [NEW]), "updated")
+    found = rows(keys("status").stdout)
+    assert (found[OLD.id][1:3], found[NEW.id][1:3]) == (["2 of 2", "2 of 2"], ["1 of 2", "0 of 2"])
+    claim_at(mongo_uri, Keyring(OLD, [NEW]), "not updated")
+    claim_at(mongo_uri, Keyring(NEW, [OLD]), "updated")
+    found = rows(keys("status").stdout)
+    assert (found[OLD.id][1:3], found[NEW.id][1:3]) == (["2 of 2", "1 of 2"], ["2 of 2", "1 of 2"])
 
 
 def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_uri: str) -> None:
@@ -110,10 +123,10 @@ def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_ur
         (FOREIGN.id, ("missing", 4, "no, secrets need it")),
     ]
     stored.secrets.delete_many({})
-    claim(mongo_uri, Keyring(OLD))
+    claim_at(mongo_uri, Keyring(OLD))
     done = keys("status", fallbacks=())
     assert done.returncode == 1
-    assert table(done.stdout)[OLD.id] == ("missing", 0, "no, a replica encrypts under it")
+    assert table(done.stdout)[OLD.id] == ("missing", 0, "no, workers encrypt under it")
 
 
 def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
@@ -173,10 +186,13 @@ def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:
 def test_a_refused_rewrap_is_one_line(keys: Run, stored: Stored, mongo_uri: str) -> None:
     """While replicas write under another key, one line on standard error says what to do first."""
     fill(stored, OLD, 5)
-    claim(mongo_uri, Keyring(OLD, [NEW]))
+    claim_at(mongo_uri, Keyring(OLD, [NEW]))
     done = keys("rewrap")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (f"secret-manager: replicas write under {OLD.id}: make {NEW.id} theirs first\n")
+    assert done.stderr == (
+        f"secret-manager: running workers encrypt under {OLD.id}, and {NEW.id} is primary here: "
+        "make it theirs first, or run this with their keys\n"
+    )
     assert under(stored, OLD) == 5
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,15 @@ def reference(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(reference, value)) + "]"
     if isinstance(value, str):
-        escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
-        return '"' + re.sub(r'["\\\x00-\x1f]', lambda m: escapes.get(m[0], f"\\u{ord(m[0]):04x}"), value) + '"'
+        return '"' + re.sub(r'["\\\x00-\x1f]', _escaped, value) + '"'
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    short = {'"': '"', "\\": "\\", "\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+    return "\\" + short.get(found[0], f"u{ord(found[0]):04x}")
 
 
 def sha256(text: str) -> str:
@@ -66,7 +71,8 @@ def test_trails_that_were_written_stay_verifiable(vector: dict[str, Any]) -> Non
     key = SigningKey(MasterKey(bytes.fromhex(vector["master_key"])))
     assert key.public.raw.hex() == vector["public_key"]
     if "signature" in record:
-        assert (key.public.signer, key.sign(record["hash"].encode())) == (record["signer"], record["signature"])
+        assert key.public.signer == record["signer"]
+        assert key.sign(record["hash"].encode()) == record["signature"]
         assert key.public.verifies(record["signature"], record["hash"].encode())
 
 
@@ -87,7 +93,7 @@ def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None
 
 def test_the_vectors_chain() -> None:
     """Each vector that has a `previous` follows the one before it."""
-    for before, vector in zip(VECTORS, VECTORS[1:], strict=False):
+    for before, vector in pairwise(VECTORS):
         assert vector["record"].get("previous", before["link"]) == before["link"]
 
 
@@ -147,7 +153,7 @@ def test_every_field_counts(name: str) -> None:
     assert chain.digest(ENTRY) not in {chain.digest(record) for record in changed}
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", b"bytes", {1, 2}, object()], ids=repr)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", b"bytes", {1, 2}], ids=repr)
 def test_what_json_has_no_form_for_is_refused(value: object) -> None:
     """An entry that holds what is not JSON has no hash, rather than one that others would not come to."""
     with pytest.raises((TypeError, ValueError)):

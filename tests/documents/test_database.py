@@ -124,7 +124,8 @@ def test_mongoengine_s_wrapping_is_looked_through(
 ) -> None:
     """A write that MongoDB refuses is logged as what MongoDB said, not as MongoEngine's error around it."""
     stored.create_collection("audit_logs", validator={"never": {"$exists": True}})
-    entry = AuditEntry(ts=datetime.now(UTC), action="fetch", status="success", principal="hunter2")
+    chained = {"stream": "s", "seq": 0, "hash": "h"}
+    entry = AuditEntry(ts=datetime.now(UTC), action="a", status="s", principal="hunter2", **chained)
     refused = pytest.raises(StorageUnavailableError)
     with connected(mongo_uri), caplog.at_level(logging.WARNING), refused, storage_errors():
         entry.save(force_insert=True)
@@ -161,7 +162,8 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
     with connected(mongo_uri, audit_ttl_days=1) as database:
         database.prepare()
     now = datetime.now(UTC)
-    stored.audit_logs.insert_many([{"ts": now - timedelta(days=2)}, {"ts": now - timedelta(hours=23)}])
+    ages = (timedelta(days=2), timedelta(hours=23))
+    stored.audit_logs.insert_many([{"ts": now - age, "seq": seq} for seq, age in enumerate(ages)])
     deadline = time.monotonic() + 90
     while stored.audit_logs.count_documents({}) == 2 and time.monotonic() < deadline:
         time.sleep(0.1)

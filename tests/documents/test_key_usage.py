@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.rotation import Stored, age_claims, connected, fill, new_key
+from tests.rotation import Stored, age_claims, claim, connected, fill, new_key
 from vault.crypto import Keyring
 from vault.documents import Database, Secret
 from vault.documents.key_usage import (
     CLAIM_MILLISECONDS,
-    claim,
+    release,
     stored_key_ids,
     stored_versions,
     writing_key_ids,
@@ -42,7 +42,7 @@ def test_of_replicas_that_race_one_key_wins(stored: Stored) -> None:
     def start(number: int) -> tuple[str, bool]:
         keyring = Keyring(keys[number % 4])
         barrier.wait()
-        return keyring.primary.id, claim(keyring)
+        return keyring.primary.id, claim(keyring, f"worker {number}")
 
     with ThreadPoolExecutor(16) as pool:
         for _ in range(30):
@@ -58,7 +58,7 @@ def test_a_claim_may_be_repeated(stored: Stored) -> None:
     """A replica renews its claim, and others with the same key join it, without the claims growing."""
     for _ in range(5):
         assert claim(Keyring(OLD))
-    assert [len(document["replicas"]) for document in stored["keys"].find()] == [1]
+    assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
 
 
 def test_whoever_knows_the_other_key_may_claim() -> None:
@@ -83,7 +83,7 @@ def test_a_stale_claim_does_not_count(stored: Stored) -> None:
     assert writing_key_ids() == {FOREIGN.id}
     assert not claim(Keyring(OLD))
     # What has gone stale is swept out by the next claim.
-    assert [len(document["replicas"]) for document in stored["keys"].find()] == [1]
+    assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
 
 
 def test_an_empty_database_uses_no_key() -> None:
@@ -135,3 +135,13 @@ def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None
     assert operation["planSummary"] == "IXSCAN { key_id: 1, _id: 1 }"
     assert operation["docsExamined"] == 10
     assert "hasSortStage" not in operation
+
+
+def test_a_worker_that_ends_takes_its_claim_back() -> None:
+    """A key can be dropped the moment its last worker has ended, without waiting for its claim to lapse."""
+    claim(Keyring(OLD), "one")
+    claim(Keyring(OLD), "two")
+    release("one")
+    assert not claim(Keyring(FOREIGN))
+    release("two")
+    assert claim(Keyring(FOREIGN))

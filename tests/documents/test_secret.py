@@ -8,10 +8,11 @@ import pytest
 from bson import Binary, encode
 from pymongo.database import Database as MongoDatabase
 
-from vault.crypto import Keyring
+from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret
 from vault.errors import DecryptionError
 
+OTHER = MasterKey(bytes(32))
 PLAINTEXT = b"the plaintext nobody may find"
 
 
@@ -77,6 +78,7 @@ def test_saving_again_keeps_the_value() -> None:
         {"envelope": Binary(bytes(60))},
         {"version": 2},
         {"namespace": "other"},
+        {"key_id": OTHER.id},
     ],
     ids=lambda change: str(change)[:24],
 )
@@ -87,7 +89,7 @@ def test_a_changed_document_does_not_read(
     new_secret().save()
     stored.secrets.update_one({}, {"$set": change})
     with pytest.raises(DecryptionError):
-        Secret.objects.get().reveal(keyring)
+        Secret.objects.get().reveal(Keyring(keyring.primary, [OTHER]))
 
 
 def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:

@@ -13,7 +13,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect
 
-from tests.rotation import Stored, age_claims, fill, new_key, settings, under, values
+from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, under, values
 from tests.trail import break_trail
 from vault.cli.operator import connected
 from vault.crypto import Keyring, MasterKey
@@ -258,10 +258,13 @@ def test_what_another_rewrap_did_meanwhile_is_not_done_twice(
 def test_it_is_refused_while_replicas_write_under_other_keys(stored: Stored, dry_run: bool) -> None:
     """Replicas that may lack the primary key lose no secret to it: nothing is changed, and why is said."""
     before = fill(stored, OLD, 5)
-    key_usage.claim(Keyring(OLD))
+    claim(Keyring(OLD))
     with pytest.raises(RewrapRefusedError) as refused:
         run(dry_run=dry_run)
-    assert str(refused.value) == f"replicas write under {OLD.id}: make {NEW.id} theirs first"
+    assert (
+        str(refused.value) == f"running workers encrypt under {OLD.id}, and {NEW.id} is primary here: "
+        "make it theirs first, or run this with their keys"
+    )
     assert values(stored, OLD) == before
     assert trail(stored) == []
 
@@ -269,8 +272,8 @@ def test_it_is_refused_while_replicas_write_under_other_keys(stored: Stored, dry
 def test_it_is_allowed_beside_replicas_with_the_same_primary(stored: Stored) -> None:
     """Once a replica writes under the primary key, all that are left hold it."""
     before = fill(stored, OLD, 5)
-    key_usage.claim(Keyring(OLD, [NEW]))
-    key_usage.claim(Keyring(NEW, [OLD]))
+    claim(Keyring(OLD, [NEW]))
+    claim(Keyring(NEW, [OLD]))
     assert run() == Rewrap(total=5, rewrapped=5)
     assert values(stored, NEW) == before
 
@@ -278,7 +281,7 @@ def test_it_is_allowed_beside_replicas_with_the_same_primary(stored: Stored) -> 
 def test_replicas_that_have_gone_refuse_nothing(stored: Stored) -> None:
     """A claim that was not renewed is no running replica."""
     before = fill(stored, OLD, 5)
-    key_usage.claim(Keyring(OLD))
+    claim(Keyring(OLD))
     age_claims(stored)
     assert run() == Rewrap(total=5, rewrapped=5)
     assert values(stored, NEW) == before

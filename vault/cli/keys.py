@@ -12,7 +12,7 @@ from vault.operations.keys import KeyStatus, key_statuses
 from vault.operations.rewrap import Rewrap
 from vault.operations.rewrap import rewrap as rewrap_all
 
-_HEADINGS = ("key id", "role here", "secret versions", "may be dropped")
+_HEADINGS = ("key id", "role here", "workers with it", "encrypting", "secret versions", "may be dropped")
 
 
 @click.group()
@@ -28,7 +28,11 @@ def generate() -> None:
 
 @keys.command()
 def status() -> None:
-    """Show which master keys are held here and in use, and which may be dropped.
+    """Show which master keys are held and in use, and which may be dropped.
+
+    Workers are the service's running processes, on all machines; "role here" is that in this command's own
+    keyring. In a rotation, the new key is everywhere once all workers hold it, and the swap is done
+    once all encrypt under it.
 
     Exits with 1 if a key that is in use is missing here.
     """
@@ -49,12 +53,13 @@ def _row(key: KeyStatus) -> tuple[str, ...]:
     elif key.versions:
         verdict = "no, secrets need it"
     else:
-        verdict = "no, a replica encrypts under it"
-    return (key.key_id, key.role, str(key.versions), verdict)
+        verdict = "no, workers encrypt under it"
+    holding, encrypting = f"{key.holding} of {key.workers}", f"{key.encrypting} of {key.workers}"
+    return (key.key_id, key.role, holding, encrypting, str(key.versions), verdict)
 
 
 @keys.command()
-@click.option("--dry-run", is_flag=True, help="Read and decrypt everything, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Read and decrypt what is left, change nothing.")
 def rewrap(dry_run: bool) -> None:
     """Put every secret under the primary key.
 

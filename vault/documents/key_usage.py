@@ -1,5 +1,6 @@
 """Which master keys are in use: those that stored secrets need, and those that replicas write under now."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from mongoengine.connection import get_db
@@ -13,8 +14,16 @@ CLAIM_MILLISECONDS = 20_000
 _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", CLAIM_MILLISECONDS]}]}
-_FRESH = {"$filter": {"input": "$replicas", "cond": _IS_FRESH}}
+_FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
 _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker process's word: which key it encrypts under, and which it holds."""
+
+    key_id: str
+    held: frozenset[str]
 
 
 def stored_key_ids() -> set[str]:
@@ -28,31 +37,44 @@ def stored_versions(key_id: str) -> int:
     return count
 
 
+def claims() -> list[Claim]:
+    """Return the claims of all workers that run now."""
+    pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
+    found = [worker for document in _collection().aggregate(pipeline) for worker in document["workers"]]
+    return [Claim(worker["key_id"], frozenset(worker["held"])) for worker in found]
+
+
 def writing_key_ids() -> set[str]:
-    """Return the ids of the keys that replicas write under now."""
-    pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"key_ids": _FRESH_IDS}}]
-    found = list(get_db()[_COLLECTION].aggregate(pipeline))
-    return set(found[0]["key_ids"]) if found else set()
+    """Return the ids of the keys that workers encrypt under now."""
+    return {claim.key_id for claim in claims()}
 
 
-def claim(keyring: Keyring) -> bool:
-    """Say that this process writes under its primary key, unless a replica writes under one that it lacks.
+def claim(keyring: Keyring, worker: str) -> bool:
+    """Say that *worker* encrypts under the primary key, unless another does so under one that it lacks.
 
-    Returns whether the claim holds. All claims are one document, so of replicas that start at once with
-    different keys exactly one gets its claim. Times are MongoDB's: clocks of replicas do not matter.
+    Returns whether the claim holds. All claims are one document, so of workers that start at once with
+    different keys exactly one gets its claim. Times are MongoDB's: clocks of machines do not matter.
     """
-    claims = get_db()[_COLLECTION]
-    others = {"$and": [_IS_FRESH, {"$ne": ["$$this.key_id", keyring.primary.id]}]}
-    own = {"key_id": keyring.primary.id, "renewed_at": "$$NOW"}
-    kept = {"$filter": {"input": "$replicas", "cond": others}}
     known = [key.id for key in keyring]
+    others = {"$and": [_IS_FRESH, {"$ne": ["$$this.worker", worker]}]}
+    own = {"worker": worker, "key_id": keyring.primary.id, "held": known, "renewed_at": "$$NOW"}
+    kept = {"$filter": {"input": "$workers", "cond": others}}
     for _ in range(2):
-        result = claims.update_one(
+        result = _collection().update_one(
             _CLAIMS | {"$expr": {"$setIsSubset": [_FRESH_IDS, known]}},
-            [{"$set": {"replicas": {"$concatArrays": [kept, [own]]}}}],
+            [{"$set": {"workers": {"$concatArrays": [kept, [own]]}}}],
         )
         if result.matched_count:
             return True
-        # Either a replica's key is not known here, or nobody has claimed anything yet.
-        claims.update_one(_CLAIMS, {"$setOnInsert": {"replicas": []}}, upsert=True)
+        # Either another worker's key is not known here, or nobody has claimed anything yet.
+        _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
     return False
+
+
+def release(worker: str) -> None:
+    """Take back the claim of *worker*, which serves no more."""
+    _collection().update_one(_CLAIMS, {"$pull": {"workers": {"worker": worker}}})
+
+
+def _collection() -> Any:
+    return get_db()[_COLLECTION]

@@ -7,6 +7,7 @@ from mongoengine import BinaryField, DateTimeField, Document, IntField, StringFi
 from pymongo import UpdateOne
 
 from vault.crypto import Binding, Keyring
+from vault.crypto.envelope import key_id
 from vault.errors import DecryptionError, KeyMissingError
 
 #: The namespace of whoever has not been given one.
@@ -66,6 +67,9 @@ class Secret(Document):
         if self.key_id not in keyring:
             raise KeyMissingError
         try:
+            # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
+            if key_id(self.envelope) != self.key_id:
+                raise DecryptionError
             return keyring.decrypt(self.envelope, self.binding)
         except (AttributeError, OverflowError, TypeError):
             # A field that holds what this class never puts there.

@@ -1,6 +1,7 @@
 """Whether this process holds every master key that is in use; without one it does not serve."""
 
 import logging
+import secrets
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -25,6 +26,7 @@ class KeyWatch:
     def __init__(self, keyring: Keyring, database: Database) -> None:
         self._keyring = keyring
         self._database = database
+        self._worker = ""
         self._missing: set[str] = set()
         self._looked = 0.0
         self._thread: Thread | None = None
@@ -41,6 +43,8 @@ class KeyWatch:
         if self._thread is None:
             # Each request for itself until one has seen MongoDB: none waits for another's time-out.
             self._database.prepare()
+            # Named in the process that serves: named before gunicorn's fork, all workers would be one.
+            self._worker = self._worker or secrets.token_hex(8)
             self.look()
             self._watch()
         elif self._missing or monotonic() - self._looked > _RELIABLE:
@@ -61,7 +65,7 @@ class KeyWatch:
         with storage_errors():
             missing = key_usage.stored_key_ids() - held
             # Again if what was in the way has gone since: without a claim nobody serves.
-            while not missing and not key_usage.claim(self._keyring):
+            while not missing and not key_usage.claim(self._keyring, self._worker):
                 missing = key_usage.writing_key_ids() - held
         self._looked = started
         before, self._missing = self._missing, missing
@@ -69,10 +73,12 @@ class KeyWatch:
             _report(missing)
 
     def close(self) -> None:
-        """Look no more; a look that is under way ends first."""
+        """Look no more, once a look that is under way has ended, and take the claim back."""
         self._closed.set()
         if self._thread:
             self._thread.join()
+            with suppress(StorageUnavailableError), storage_errors():
+                key_usage.release(self._worker)
 
     def _watch(self) -> None:
         """Go on looking, in a thread of the process that serves: no thread survives gunicorn's fork."""
@@ -97,12 +103,9 @@ def _report(missing: set[str]) -> None:
     if not missing:
         logger.warning("serving: every master key that is in use is in the keyring")
     for key_id in sorted(missing):
-        versions = "an unknown number of"
+        need = "an unknown number of secret versions need it"
         # Of many millions the count takes longer than a request may: no reason to say nothing.
         with suppress(StorageUnavailableError), storage_errors():
-            versions = str(key_usage.stored_versions(key_id))
-        logger.error(
-            "not serving: master key %s is in use and not in the keyring; %s secret versions need it",
-            key_id,
-            versions,
-        )
+            versions = key_usage.stored_versions(key_id)
+            need = f"{versions} secret versions need it" if versions else "a worker encrypts under it"
+        logger.error("not serving: master key %s is in use and not in the keyring; %s", key_id, need)

@@ -16,13 +16,15 @@ class KeyStatus:
     role: str
     #: Versions of secrets that are encrypted under it.
     versions: int
-    #: Whether a replica encrypts under it now.
-    writing: bool
+    #: Worker processes that run now; how many of them hold the key, and encrypt under it.
+    workers: int
+    holding: int
+    encrypting: int
 
     @property
     def droppable(self) -> bool:
-        """Whether every replica would go on without it."""
-        return self.role == "fallback" and not self.versions and not self.writing
+        """Whether the service would go on without it."""
+        return self.role == "fallback" and not self.versions and not self.encrypting
 
 
 def key_statuses(keyring: Keyring) -> list[KeyStatus]:
@@ -33,11 +35,19 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
     """
     held = [key.id for key in keyring]
     with storage_errors():
-        writing = key_usage.writing_key_ids()
-        missing = sorted((key_usage.stored_key_ids() | writing) - set(held))
+        claims = key_usage.claims()
+        used = key_usage.stored_key_ids() | {claim.key_id for claim in claims}
+        missing = sorted(used - set(held))
         roles = dict.fromkeys(held, "fallback") | dict.fromkeys(missing, "missing")
         roles[keyring.primary.id] = "primary"
         return [
-            KeyStatus(key_id, role, key_usage.stored_versions(key_id), key_id in writing)
+            KeyStatus(
+                key_id=key_id,
+                role=role,
+                versions=key_usage.stored_versions(key_id),
+                workers=len(claims),
+                holding=sum(key_id in claim.held for claim in claims),
+                encrypting=sum(key_id == claim.key_id for claim in claims),
+            )
             for key_id, role in roles.items()
         ]

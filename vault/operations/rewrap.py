@@ -64,7 +64,10 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
         writing = key_usage.writing_key_ids()
         if writing and keyring.primary.id not in writing:
             names = ", ".join(sorted(writing))
-            raise RewrapRefusedError(f"replicas write under {names}: make {keyring.primary.id} theirs first")
+            raise RewrapRefusedError(
+                f"running workers encrypt under {names}, and {keyring.primary.id} is primary here: "
+                "make it theirs first, or run this with their keys"
+            )
     left = _left(keyring)
     outcome = Rewrap(total=left, left=left)
     if dry_run:

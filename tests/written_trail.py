@@ -1,0 +1,158 @@
+"""A trail that several workers have written, and what somebody with access to the database could do to it."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import MongoClient
+
+from tests.rotation import connected, new_key
+from vault.crypto import Keyring, chain
+from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents.audit_entry import record_of
+from vault.operations import signers, trail
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.audit import AuditTrail
+from vault.operations.verify import Finding, Verifier
+
+Record = dict[str, Any]
+Records = list[Record]
+
+
+@dataclass(frozen=True)
+class WrittenTrail:
+    """Entries as they lie in MongoDB, by stream and number; the first stream is the one that ends first."""
+
+    keyring: Keyring
+    documents: Records
+    checkpoint: dict[str, Any]
+
+    @property
+    def records(self) -> Records:
+        """All entries as records."""
+        return [record_of(document) for document in self.documents]
+
+    @property
+    def keys(self) -> dict[str, VerifyingKey]:
+        """The keys that verify it."""
+        key = SigningKey(self.keyring.primary).public
+        return {key.signer: key}
+
+    @property
+    def heads(self) -> dict[str, Record]:
+        """The heads of its checkpoint, by stream."""
+        return {head["stream"]: head for head in self.checkpoint["heads"]}
+
+
+def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> WrittenTrail:
+    """Let one worker for each of *counts* write so many entries, all at once, in commits of all sizes."""
+    name = f"written_{secrets.token_hex(6)}"
+    uri = server.replace("/?", f"/{name}?")
+    keyring = Keyring(new_key())
+    with connected(uri), MongoClient[Any](server, tz_aware=True) as client:
+        workers = [AuditTrail(keyring) for _ in counts]
+        with ThreadPoolExecutor(clients * len(counts)) as pool:
+            for worker, count in zip(workers, counts, strict=True):
+                for number in range(count):
+                    pool.submit(worker._on_finish, _attempt(number), status=_status(number))
+        for worker in workers:
+            worker.disconnect()
+        documents = list(client[name].audit_logs.find().sort([("stream", 1), ("seq", 1)]))
+        checkpoint = trail.checkpoint(keyring)
+        client.drop_database(name)
+    assert len(documents) == sum(counts)
+    return WrittenTrail(keyring, documents, json.loads(json.dumps(checkpoint)))
+
+
+def _attempt(number: int) -> Attempt:
+    return Attempt(
+        action=Action.FETCH if number % 3 else Action.CREATE,
+        ip="192.0.2.1",
+        user_agent='Zażółć "curl" \U0001f511' if number % 5 else "",
+        request_id=f"r-{number}",
+        secret_id=f"secret-{number % 100}",
+        details={"number": number, "nested": {"ß": [number]}} if number % 7 == 0 else {},
+    )
+
+
+def _status(number: int) -> Status:
+    return Status.SUCCESS if number % 4 else Status.NOT_FOUND
+
+
+def streams(records: Iterable[Record]) -> dict[str, Records]:
+    """Return the entries of each stream, in order."""
+    found: dict[str, Records] = {}
+    for record in records:
+        found.setdefault(record["stream"], []).append(record)
+    return found
+
+
+def flat(parts: Mapping[str, Records]) -> Records:
+    """Return the entries of all streams in one list."""
+    return [record for records in parts.values() for record in records]
+
+
+def findings(
+    records: Iterable[Record],
+    keys: Mapping[str, VerifyingKey],
+    *,
+    kept_since: str = "",
+    heads: Mapping[str, Record] | None = None,
+    read_on: Callable[[list[tuple[str, int]]], Iterable[Record]] = lambda _ends: (),
+) -> list[Finding]:
+    """Return what is found in *records*."""
+    verifier = Verifier(keys, kept_since=lambda: kept_since, heads=heads)
+    return list(trail.verify(verifier, records, read_on))
+
+
+def tampering(*arguments: Any, **options: Any) -> list[tuple[str, int, str]]:
+    """Return what is found and is tampering."""
+    found = findings(*arguments, **options)
+    return [(finding.stream, finding.seq, finding.text) for finding in found if finding.tampering]
+
+
+def rehash(record: Record, previous: Record | None, key: SigningKey | None = None) -> Record:
+    """Return *record* with a right hash, as who has no key can make it; chained to *previous*; signed by *key*."""
+    made = {name: value for name, value in record.items() if name not in ("hash", "signer", "signature")}
+    if previous is not None:
+        made |= {"previous": chain.link(previous), "previous_ts": previous["ts"]}
+    made["hash"] = chain.digest(made)
+    if key is not None:
+        made |= {"signer": key.public.signer, "signature": key.sign(made["hash"].encode())}
+    return made
+
+
+def rechain(
+    records: Records, start: int, seal: Callable[[Record, Record], Record] = lambda made, _old: made
+) -> Records:
+    """Return a stream with all hashes and links from its entry *start* on computed anew.
+
+    *seal* gets each new entry and the old one, and returns what is put in its place.
+    """
+    made = records[:start]
+    for old in records[start:]:
+        made.append(seal(rehash(old, made[-1] if made else None), old))
+    return made
+
+
+def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: int = 1) -> Records:
+    """Return a stream of *count* entries, made without a database; every *signed*-th is signed."""
+    key = SigningKey(keyring.primary)
+    made: Records = []
+    for number in range(count):
+        entry = {
+            "ts": f"2026-11-24T15:{number // 60:02}:{number % 60:02}.000Z",
+            "stream": name,
+            "seq": number,
+        }
+        last = number % signed == signed - 1
+        made.append(rehash(entry, made[-1] if made else None, key if last else None))
+    return made
+
+
+def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
+    """Return the keys that *keyring* believes with the database that is connected."""
+    return signers.trusted(keyring)
