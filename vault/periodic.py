@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from threading import Event, Lock, Thread
 
+from vault.errors import StorageUnavailableError
+
 logger = logging.getLogger(__name__)
 
 
@@ -19,22 +21,32 @@ class Periodic:
         self._action = action
         self._lock = Lock()
         self._closed = Event()
-        self.started = False
+        self._thread: Thread | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it was started."""
+        return self._thread is not None
 
     def start(self) -> None:
         """Start, once: later calls do nothing."""
         with self._lock:
-            if not self.started:
-                Thread(target=self._run, name=self._name, daemon=True).start()
-                self.started = True
+            if self._thread is None:
+                thread = Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
-        """Do it no more."""
+        """Do it no more; if it is under way, wait until it is done."""
         self._closed.set()
+        if self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.wait(self._interval):
             try:
                 self._action()
+            except StorageUnavailableError:
+                continue  # It is in the log already, where it happened.
             except Exception:
                 logger.exception("%s failed", self._name)

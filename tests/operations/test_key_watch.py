@@ -291,7 +291,7 @@ def test_the_watch_goes_on_whatever_happens(
     wait_until(lambda: "serving: every master key" in caplog.text)
     assert not refused(watch)
     assert caplog.text.count("MongoDB failed") == 2
-    assert caplog.text.count("the look at the keys failed") == 1
+    assert caplog.text.count("key-watch failed") == 1
     # This thread and the one of the watch.
     assert len(asked_by) == 2
 
@@ -310,7 +310,7 @@ def test_one_thread_watches(watch: KeyWatch) -> None:
     """However many requests begin at the same time, one thread goes on looking."""
     for _ in range(3):
         watch.require()
-        watch._watch()
+        watch._watch.start()
     assert len(threads()) == 1
 
 
@@ -324,7 +324,7 @@ def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPa
 
     def look_slowly() -> set[str]:
         began.set()
-        watch._closed.wait(60)
+        watch._watch._closed.wait(60)
         time.sleep(0.2)
         ended.append(True)
         return set()

@@ -3,13 +3,13 @@
 import logging
 import secrets
 from contextlib import suppress
-from threading import Event, Lock, Thread
 from time import monotonic
 
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
 from vault.documents.database import storage_errors
 from vault.errors import KeyMissingError, StorageUnavailableError
+from vault.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +29,7 @@ class KeyWatch:
         self._worker = ""
         self._missing: set[str] = set()
         self._looked = 0.0
-        self._thread: Thread | None = None
-        self._lock = Lock()
-        self._closed = Event()
+        self._watch = Periodic("key-watch", INTERVAL, self.look)
 
     def require(self) -> None:
         """Return if this process may read and write secrets.
@@ -40,13 +38,13 @@ class KeyWatch:
             KeyMissingError: A key that is in use is not in the keyring.
             StorageUnavailableError: MongoDB has not been there yet to tell.
         """
-        if self._thread is None:
+        if not self._watch.started:
             # Each request for itself until one has seen MongoDB: none waits for another's time-out.
             self._database.prepare()
             # Named in the process that serves: named before gunicorn's fork, all workers would be one.
             self._worker = self._worker or secrets.token_hex(8)
             self.look()
-            self._watch()
+            self._watch.start()
         elif self._missing or monotonic() - self._looked > _RELIABLE:
             # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
             # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
@@ -74,28 +72,10 @@ class KeyWatch:
 
     def close(self) -> None:
         """Look no more, once a look that is under way has ended, and take the claim back."""
-        self._closed.set()
-        if self._thread:
-            self._thread.join()
+        self._watch.close()
+        if self._watch.started:
             with suppress(StorageUnavailableError), storage_errors():
                 key_usage.release(self._worker)
-
-    def _watch(self) -> None:
-        """Go on looking, in a thread of the process that serves: no thread survives gunicorn's fork."""
-        with self._lock:
-            if self._thread is None:
-                thread = Thread(target=self._go_on, name="key-watch", daemon=True)
-                thread.start()
-                self._thread = thread
-
-    def _go_on(self) -> None:
-        while not self._closed.wait(INTERVAL):
-            try:
-                self.look()
-            except StorageUnavailableError:
-                continue  # It is in the log, and requests find out by themselves.
-            except Exception:
-                logger.exception("the look at the keys failed")
 
 
 def _report(missing: set[str]) -> None:
