@@ -224,13 +224,16 @@ def read_all(terminal: int) -> str:
     return read.decode()
 
 
-def test_an_interrupted_rewrap_is_on_record(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
-    """Ctrl-C ends it with a message; the trail has its end and its counts, and the next run does the rest."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_rewrap_is_on_record(
+    number: int, stored: Stored, mongo_uri: str, tmp_path: Path
+) -> None:
+    """Ctrl-C or a stop ends it with a message and an entry with its counts; the next run does the rest."""
     before = fill(stored, OLD, 6_000)
     environment = settings(mongo_uri, NEW, OLD)
     with start_keys("rewrap", environment=environment, folder=tmp_path) as process:
         wait_for_rewrapped(stored, process, 1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert "Traceback" not in err

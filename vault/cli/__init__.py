@@ -1,5 +1,6 @@
 """The operators' command: `secret-manager`."""
 
+import signal
 import sys
 
 import click
@@ -24,6 +25,8 @@ for command in (audit, dev, keys, serve):
 
 def main() -> None:
     """Run the command line; an error raised on purpose is one message, not a traceback."""
+    # An orchestrator's stop ends a command as Ctrl-C does: what it began is brought to an end and recorded.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         commands(prog_name="secret-manager")
     except VaultError as error:
