@@ -2,12 +2,14 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.cli.waiting import wait_until
+from vault.errors import StorageUnavailableError
 from vault.periodic import Periodic
 
 
@@ -67,3 +69,32 @@ def test_an_error_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -
     [record] = caplog.records
     assert record.message == "flaky failed"
     assert record.exc_info is not None
+
+
+def test_a_mongodb_that_is_away_is_not_reported_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """What could not be done for want of MongoDB is in the log already, and tried again the next time."""
+    done: list[int] = []
+
+    def fail() -> None:
+        done.append(1)
+        raise StorageUnavailableError("MongoDB is not available")
+
+    with caplog.at_level(logging.DEBUG), started(Periodic("away", 0.001, fail)):
+        wait_until(lambda: len(done) > 2)
+    assert caplog.records == []
+
+
+def test_closing_waits_for_what_is_under_way() -> None:
+    """Once it is closed nothing of it goes on: what it works with may be taken down."""
+    begun = threading.Event()
+    ended: list[int] = []
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.2)
+        ended.append(1)
+
+    with started(Periodic("slow", 0.001, work)):
+        assert begun.wait(60)
+    assert ended
+    assert not threads("slow")

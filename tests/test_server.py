@@ -4,20 +4,27 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pymongo.database import Database as MongoDatabase
 
+from tests.cli.waiting import wait_until
+from tests.rotation import command_environment
 from tests.service import Service
 from vault.cli.mongod import Mongod, free_port
+from vault.documents.audit_entry import record_of
 
 CREATE = "/vault/secret/create/"
 PLAINTEXT = b"the plaintext nobody may find"
@@ -269,3 +276,52 @@ def test_gunicorn_with_wrong_settings_says_so(tmp_path: Path) -> None:
     assert service.process is not None
     assert service.process.wait(30) != 0
     assert "MASTER_KEY: required; make one with" in service.log.read_text()
+
+
+def test_every_answer_has_its_entry_and_every_worker_its_stream(
+    environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """32 clients on 4 workers: an entry for each answer, a chain for each worker, its head in the log."""
+    answered: Counter[tuple[str, str]] = Counter()
+    lock = threading.Lock()
+    end = time.monotonic() + 8
+
+    def client(_number: int) -> None:
+        while time.monotonic() < end:
+            request_id = uuid4().hex
+            made = service.post(CREATE, {"secret": "YQ=="}, **{"X-Request-ID": request_id})
+            assert made.status == 200
+            fetched = service.post("/vault/secret/fetch", made.body, **{"X-Request-ID": f"f-{request_id}"})
+            assert fetched.status == 200
+            refused = service.post(CREATE, {"secret": "?"}, **{"X-Request-ID": f"r-{request_id}"})
+            assert refused.status == 400
+            with lock:
+                answered.update({("create", request_id), ("fetch", f"f-{request_id}")})
+                answered["create", f"r-{request_id}"] += 1
+
+    with Service({**environment, "WEB_CONCURRENCY": "4"}, folder=tmp_path) as service:
+        assert service.process is not None
+        master = service.process.pid
+        wait_until(lambda: len(children(master)) == 4)
+        workers = children(master)
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(client, range(32)))
+        assert service.stop() == 0
+    assert answered.total() > 100
+    written = [record_of(entry) for entry in stored.audit_logs.find().sort([("stream", 1), ("seq", 1)])]
+    assert Counter((record["action"], record["request_id"]) for record in written) == answered
+    # The application is loaded once for all workers; their streams must not be.
+    assert len({record["stream"] for record in written}) == len(workers) == 4
+    ends = {record["stream"]: record["hash"] for record in written}
+    logged = [line for line in log_lines(service) if line["message"] == "audit head"]
+    assert {str(line["pid"]) for line in logged} == workers
+    assert {line["head"]["stream"]: line["head"]["hash"] for line in logged} == ends
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "audit", "verify"],
+        cwd=tmp_path,
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{len(written)} entries in 4 streams: intact\n")

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import MongoClient
@@ -12,7 +13,7 @@ from pymongo import MongoClient
 from tests.rotation import connected, new_key
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
-from vault.documents.audit_entry import record_of
+from vault.documents.audit_entry import moment, record_of
 from vault.operations import signers, trail
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
@@ -115,7 +116,7 @@ def tampering(*arguments: Any, **options: Any) -> list[tuple[str, int, str]]:
 
 
 def rehash(record: Record, previous: Record | None, key: SigningKey | None = None) -> Record:
-    """Return *record* with a right hash, as who has no key can make it; chained to *previous*; signed by *key*."""
+    """Return *record* with a right hash, which needs no key; chained to *previous*; signed by *key*."""
     made = {name: value for name, value in record.items() if name not in ("hash", "signer", "signature")}
     if previous is not None:
         made |= {"previous": chain.link(previous), "previous_ts": previous["ts"]}
@@ -143,11 +144,8 @@ def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: in
     key = SigningKey(keyring.primary)
     made: Records = []
     for number in range(count):
-        entry = {
-            "ts": f"2026-11-24T15:{number // 60:02}:{number % 60:02}.000Z",
-            "stream": name,
-            "seq": number,
-        }
+        time = datetime(2026, 11, 24, 12, tzinfo=UTC) + timedelta(seconds=number)
+        entry = {"ts": moment(time), "stream": name, "seq": number}
         last = number % signed == signed - 1
         made.append(rehash(entry, made[-1] if made else None, key if last else None))
     return made

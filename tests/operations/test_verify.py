@@ -1,4 +1,4 @@
-"""Whatever is done to a trail is found and named; what the service itself does to it is not taken for that."""
+"""Whatever is done to a trail is found and named; what the service itself does to it is not."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from tests.written_trail import (
 )
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
-from vault.operations.verify import Finding
+from vault.operations.verify import Finding, Verifier
 
 #: Who has access to the database, and no master key.
 FORGER = SigningKey(new_key())
@@ -57,9 +57,9 @@ class Victim:
         all_of_it = flat(self.parts | {self.name: records})
         return tampering(all_of_it, self.trail.keys, kept_since=kept_since, heads=heads)
 
-    def with_changed(self, seq: int, **changes: Any) -> Records:
-        """Return the victim's stream with changes in one entry."""
-        return [*self.records[:seq], self.records[seq] | changes, *self.records[seq + 1 :]]
+    def with_changed(self, at: int, **changes: Any) -> Records:
+        """Return the victim's stream with changes in entry *at*."""
+        return [*self.records[:at], self.records[at] | changes, *self.records[at + 1 :]]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_removed_beginning_is_found_within_the_retention(victim: Victim) -> No
 
 
 def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
-    """Cut off behind a signed entry, which looks whole from inside, a stream falls short of its checkpoint."""
+    """Cut off behind a signed entry a stream looks whole from inside, and falls short of its checkpoint."""
     records = victim.records[: victim.signed + 1]
     assert victim.found(records) == []
     assert victim.found(records, checkpoint=True) == [
@@ -234,7 +234,7 @@ def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> Non
     found = victim.found(records)
     names = f"entries {one} to {other - 1}"
     assert found[0] == (victim.name, other, f"{names} before it: missing, within the retention")
-    assert (victim.name, one, f"comes after entry {records[other - 1]['seq']}") in found
+    assert (victim.name, one, f"comes after entry {other}") in found
 
 
 def test_an_inserted_entry_is_found_by_its_number(victim: Victim) -> None:
@@ -406,9 +406,7 @@ def test_a_commit_that_failed_half_written_is_only_a_note() -> None:
     """Entries without a signature, where the successor says that a commit failed, are no tampering."""
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
-    note = Finding(
-        whole[0]["stream"], 7, "is of a commit that failed; nothing was released", tampering=False
-    )
+    note = Finding(whole[0]["stream"], 7, "is of a commit that failed; nothing was released", tampering=False)
     assert failed(whole[:6], whole[6:8], replaces=[left]) == [note]
     # Written whole after all, it is signed, and there is nothing to say.
     assert failed(whole[:6], whole[6:], replaces=[left]) == []
@@ -434,7 +432,15 @@ def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
 
 @pytest.mark.parametrize(
     "replaces",
-    [5, "x", [5], [{}], [{"stream": "a"}], [{"stream": "a", "seq": "x"}], [{"stream": [], "seq": 1, "ts": 5}]],
+    [
+        5,
+        "x",
+        [5],
+        [{}],
+        [{"stream": "a"}],
+        [{"stream": "a", "seq": "x"}],
+        [{"stream": [], "seq": 1, "ts": 5}],
+    ],
     ids=repr,
 )
 def test_nonsense_about_predecessors_is_found(replaces: Any) -> None:
@@ -481,9 +487,8 @@ def test_retention_is_told_anew_each_time() -> None:
     """What passes its retention while a long trail is verified may be removed meanwhile."""
     whole = stream_of(30, KEYRING)
     times = iter([whole[5]["ts"], whole[15]["ts"]])
-    from vault.operations.verify import Verifier  # noqa: PLC0415 - used by the other tests through a helper
-
     verifier = Verifier(KEYS, kept_since=lambda: next(times))
+    assert verifier.streams == 0
     found = list(joined.from_iterable(verifier.add(record) for record in [*whole[5:10], *whole[15:]]))
     assert [(finding.seq, finding.tampering) for finding in found] == [(5, False), (15, False)]
 
@@ -553,7 +558,12 @@ def test_each_piece_of_junk_is_found(junk: Record) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 15) | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 15)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.binary(max_size=3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=4,
 )
@@ -586,6 +596,6 @@ def test_no_other_selection_or_order_goes_unnoticed(order: list[int], kept: set[
 
 
 def test_records_survive_their_export(victim: Victim) -> None:
-    """As JSON lines, and with their fields in another order, the records verify as they do in the database."""
+    """As JSON lines, and with their fields in another order, the records verify as well."""
     lines = [json.dumps(dict(reversed(record.items()))) for record in victim.trail.records]
     assert findings([json.loads(line) for line in lines], victim.trail.keys) == []

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from vault.cli.operator import connected
 from vault.operations import signers, trail
 from vault.operations.trail import Filter
 from vault.operations.verify import Record
+from vault.printable import printable
 
 _TAIL_SECONDS = 1
 _TAIL_ENTRIES = 1_000
@@ -40,27 +42,34 @@ audit.add_command(verify)
 
 
 @audit.command()
-@click.option("--lines", default=10, show_default=True, help="How many earlier entries to show first.")
+@click.option(
+    "--lines",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How many earlier entries to show first.",
+)
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with new entries.")
 def tail(lines: int, follow: bool) -> None:
     """Show the newest entries, and new ones as they come, until Ctrl-C."""
-    with connected():
-        fresh = trail.latest(lines)
-        seen = {identifier for identifier, _ in trail.latest(_TAIL_ENTRIES)}
+    with suppress(KeyboardInterrupt), connected(reading=True):
+        newest = trail.latest(max(lines, _TAIL_ENTRIES))
+        fresh = newest[len(newest) - min(lines, len(newest)) :]
         while True:
             for _, record in fresh:
                 click.echo(_line(record))
             if not follow:
                 return
             time.sleep(_TAIL_SECONDS)
+            # Text, because whoever can write to the database can make anything an identifier.
+            seen = {str(identifier) for identifier, _ in newest}
             newest = trail.latest(_TAIL_ENTRIES)
-            fresh = [(identifier, record) for identifier, record in newest if identifier not in seen]
-            seen = {identifier for identifier, _ in newest}
+            fresh = [(identifier, record) for identifier, record in newest if str(identifier) not in seen]
 
 
 def _line(record: Record) -> str:
     names = ("ts", "action", "status", "principal", "ip", "secret_id", "request_id")
-    return "  ".join(str(record.get(name) or "-") for name in names)
+    return "  ".join(printable(str(record.get(name) or "-")) for name in names)
 
 
 @audit.command()
@@ -71,15 +80,16 @@ def _line(record: Record) -> str:
 @click.option("--secret", "secret_id", help="Entries about the secret with this id only.")
 def export(**which: Any) -> None:
     """Print entries as JSON lines. Only an export without filters can be verified as a whole."""
-    with connected():
+    with connected(reading=True):
         for record in trail.export(Filter(**which)):
-            click.echo(json.dumps(record, ensure_ascii=False))
+            # What is no JSON is not of our making, and `verify` will say so.
+            click.echo(json.dumps(record, default=str))
 
 
 @audit.command("public-key")
 def public_key() -> None:
     """Print the keys that verify the trail, as PEM, the current one first. They are no secret."""
-    with connected() as operator:
+    with connected(reading=True) as operator:
         for key in signers.trusted(operator.keyring).values():
             click.echo(key.pem(), nl=False)
 
@@ -87,5 +97,5 @@ def public_key() -> None:
 @audit.command()
 def checkpoint() -> None:
     """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
-    with connected() as operator:
+    with connected(reading=True) as operator:
         click.echo(json.dumps(trail.checkpoint(operator.keyring)))

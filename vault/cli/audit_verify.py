@@ -15,6 +15,12 @@ from vault.crypto.chain import VerifyingKey
 from vault.operations import signers, trail
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Record, Verifier
+from vault.printable import printable
+
+#: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
+_TEXT = click.File(encoding="utf-8", errors="replace")
+
+_MOST_DAYS = 36_500
 
 #: Entries between two signs of progress.
 _PROGRESS = 10_000
@@ -28,15 +34,18 @@ class _Source:
     records: Iterable[Record]
     #: How many days entries are kept; 0 for good.
     days: int
-    read_on: Callable[[str, int], Iterable[Record]]
+    read_on: Callable[[trail.Ends], Iterable[Record]]
 
 
 @click.command()
-@click.option("--file", type=click.File(), help="Verify an export: needs neither database nor master key.")
+@click.option("--file", type=_TEXT, help="Verify an export: needs neither database nor master key.")
 @click.option("--public-key", "keys", type=click.File("rb"), help="With --file: from `audit public-key`.")
-@click.option("--checkpoint", type=click.File(), help="Hold the trail against one of `audit checkpoint`.")
+@click.option("--checkpoint", type=_TEXT, help="Hold the trail against one of `audit checkpoint`.")
 @click.option(
-    "--retention-days", "days", type=click.IntRange(0), help="In place of AUDIT_TTL_DAYS; 0 for a file."
+    "--retention-days",
+    "days",
+    type=click.IntRange(0, _MOST_DAYS),
+    help="In place of AUDIT_TTL_DAYS; 0 for a file.",
 )
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
@@ -49,7 +58,7 @@ def verify(
         if file is not None and keys is not None:
             source = _Source(_keys(keys.read()), _parsed(file), days or 0, _no_more)
         elif file is None and keys is None:
-            operator = stack.enter_context(connected())
+            operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
             trusted = signers.trusted(operator.keyring)
             source = _Source(trusted, trail.export(Filter()), days, trail.read_on)
@@ -57,7 +66,7 @@ def verify(
             raise click.UsageError("--file and --public-key belong together.")
         verifier = Verifier(
             source.keys,
-            kept_since=trail.kept_since(source.days, datetime.now(UTC)),
+            kept_since=lambda: trail.kept_since(source.days, datetime.now(UTC)),
             heads=trail.heads(checkpoint.read(), source.keys) if checkpoint else None,
         )
         tampered = _report(trail.verify(verifier, _counted(source.records), source.read_on))
@@ -76,15 +85,23 @@ def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
 def _parsed(lines: Iterable[str]) -> Iterator[Record]:
     for line in lines:
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = json.loads(line, object_pairs_hook=_without_doubles)
+        except (RecursionError, ValueError):
             record = None
         # What is no object at all is a finding like any other entry that the service did not write.
         yield record if isinstance(record, dict) else {"stream": "?"}
 
 
-def _no_more(_stream: str, _seq: int) -> Iterator[Record]:
-    return iter(())
+def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        # Which of the two a reader sees depends on the reader.
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _no_more(_ends: trail.Ends) -> Iterable[Record]:
+    return ()
 
 
 def _counted(records: Iterable[Record]) -> Iterator[Record]:
@@ -101,5 +118,5 @@ def _report(findings: Iterable[Finding]) -> bool:
     for finding in findings:
         tampered |= finding.tampering
         kind = "TAMPERING" if finding.tampering else "note"
-        click.echo(f"{kind}: stream {finding.stream} seq {finding.seq}: {finding.text}")
+        click.echo(printable(f"{kind}: stream {finding.stream} seq {finding.seq}: {finding.text}"))
     return tampered

@@ -22,8 +22,11 @@ class Operator:
 
 
 @contextmanager
-def connected() -> Iterator[Operator]:
+def connected(*, reading: bool = False) -> Iterator[Operator]:
     """Connect as the service would, and yield what commands need.
+
+    A command that only reads the trail changes nothing, indexes and retention included: it works for a user
+    who may only read, and on a trail that was tampered with so that the service would not start.
 
     Raises:
         SettingsError: The environment holds wrong settings.
@@ -35,7 +38,7 @@ def connected() -> Iterator[Operator]:
     trail = audit_trail(keyring, enabled=settings.audit_enabled)
     trail.connect()
     try:
-        database.prepare()
+        database.ping() if reading else database.prepare()
         yield Operator(keyring, settings.audit_ttl_days)
     finally:
         trail.disconnect()

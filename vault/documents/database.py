@@ -84,7 +84,7 @@ class Database:
         Raises:
             StorageUnavailableError: It is not, or did not answer in time.
         """
-        with storage_errors():
+        with storage_errors(), timeout(PATIENCE):
             mongoengine.get_db().command("ping")
 
     def prepare(self) -> None:

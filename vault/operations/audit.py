@@ -15,6 +15,7 @@ from vault.operations.attempt import SERVICE, Action, Attempt, Status
 from vault.operations.signers import endorse
 from vault.operations.stream import Stream
 from vault.periodic import Periodic
+from vault.printable import printable
 from vault.signals import attempt_finished
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class AuditTrail:
         not reach the log.
         """
         head = self._stream.head if self._stream else None
-        if head != self._logged:
+        if head and head != self._logged:
             logger.info("audit head", extra={"head": head})
             self._logged = head
 
@@ -78,7 +79,8 @@ class AuditTrail:
             principal=attempt.principal,
             secret_id=attempt.secret_id,
             ip=attempt.ip,
-            ua=_printable(attempt.user_agent),
+            # It ends up in terminals.
+            ua=printable(attempt.user_agent[:_USER_AGENT_LENGTH]),
             request_id=attempt.request_id,
             details=attempt.details or None,
         )
@@ -97,19 +99,21 @@ class AuditTrail:
         now = datetime.now(UTC)
         stream = self._stream or Stream(SigningKey(self._keyring.primary))
         if stream.is_behind(now):
+            self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
         try:
             with storage_errors():
                 AuditEntry.objects.insert(list(entries), load_bulk=False)
+            stream.committed(entries[-1])
         except BaseException as error:
             # Whatever it was, the entries may be there: their numbers are not used again.
             self._failed = True
+            self.log_head()
             self._stream = stream.successor()
             if isinstance(error, StorageUnavailableError):
                 raise AuditUnavailableError from None
             raise
-        stream.committed(entries[-1])
         self._failed = False
         self._stream = stream
         return [None] * len(entries)
@@ -131,11 +135,3 @@ class NoAuditTrail:
 def audit_trail(keyring: Keyring, *, enabled: bool) -> AuditTrail | NoAuditTrail:
     """Return the trail of this process, or what stands in for it."""
     return AuditTrail(keyring) if enabled else NoAuditTrail()
-
-
-def _printable(user_agent: str) -> str:
-    """Return the beginning of *user_agent* with control characters escaped: it ends up in terminals."""
-    shortened = user_agent[:_USER_AGENT_LENGTH]
-    return "".join(
-        character if character.isprintable() else f"\\u{ord(character):04x}" for character in shortened
-    )

@@ -14,11 +14,11 @@ def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
     """
     keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
     with storage_errors():
-        unknown = [stored for stored in AuditKey.objects if stored.id not in keys]
+        candidates = list(AuditKey.objects)
     found = True
     while found:
         found = False
-        for stored in unknown:
+        for stored in candidates:
             key = VerifyingKey.of(stored.public_key)
             if key and key.signer not in keys and _is_endorsed(stored, key, keys):
                 keys[key.signer] = key
@@ -45,7 +45,9 @@ def endorse(keyring: Keyring) -> None:
 
 
 def _is_endorsed(stored: AuditKey, key: VerifyingKey, keys: dict[str, VerifyingKey]) -> bool:
+    # Whoever can write to the database can leave anything there.
+    endorsements = stored.endorsements if isinstance(stored.endorsements, dict) else {}
     return any(
         signer in keys and keys[signer].verifies(signature, key.endorsement)
-        for signer, signature in stored.endorsements.items()
+        for signer, signature in endorsements.items()
     )

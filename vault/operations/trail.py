@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from bson import ObjectId
@@ -17,10 +18,17 @@ from vault.documents.audit_entry import moment, record_of
 from vault.documents.database import storage_errors
 from vault.errors import InvalidCheckpointError, InvalidCursorError
 from vault.operations.attempt import Attempt, Status
+from vault.operations.signers import trusted
 from vault.operations.verify import Finding, Record, Verifier
 
 #: Entries that are read in one round trip.
 _BATCH = 1_000
+
+#: How far MongoDB's clock, by which it prunes, may be ahead of ours.
+_CLOCKS = timedelta(minutes=1)
+
+#: Streams, and the number of the newest entry that was read of each.
+Ends = Sequence[tuple[str, int]]
 
 #: Seconds after which a commit that was read half must have been written whole.
 _SETTLED = 2
@@ -95,31 +103,38 @@ def page(
 
 
 def verify(
-    verifier: Verifier, records: Iterable[Record], read_on: Callable[[str, int], Iterable[Record]]
+    verifier: Verifier, records: Iterable[Record], read_on: Callable[[Ends], Iterable[Record]]
 ) -> Iterator[Finding]:
     """Yield what *verifier* finds in *records*.
 
-    *read_on* returns what has come to a stream after an entry: the service may write while it is read.
+    *read_on* returns what has come to streams after their ends: the service may write while it is read.
     """
     for record in records:
         yield from verifier.add(record)
-    for stream, seq in verifier.unsigned():
-        for record in read_on(stream, seq):
-            yield from verifier.add(record)
+    for record in read_on(verifier.unsigned()):
+        yield from verifier.add(record)
     yield from verifier.finish()
 
 
-def read_on(stream: str, seq: int) -> Iterator[Record]:
-    """Yield what is stored of *stream* after entry *seq*, once a commit that was read half is whole."""
-    time.sleep(_SETTLED)
-    with storage_errors():
-        for document in _collection().find({"stream": stream, "seq": {"$gt": seq}}).sort("seq", 1):
-            yield record_of(document)
+def read_on(ends: Ends) -> Iterator[Record]:
+    """Yield what is stored after *ends*, up to the next signature: the rest of commits that were read half.
+
+    Raises:
+        StorageUnavailableError: MongoDB went away.
+    """
+    if ends:
+        time.sleep(_SETTLED)
+    for stream, seq in ends:
+        with storage_errors():
+            for document in _collection().find({"stream": stream, "seq": {"$gt": seq}}).sort("seq", 1):
+                yield record_of(document)
+                if "signature" in document:
+                    break
 
 
 def kept_since(days: int, now: datetime) -> str:
     """Return the time, as in records, from which entries must be there; empty if all must."""
-    return moment(now - timedelta(days=days)) if days else ""
+    return moment(now - timedelta(days=days) + _CLOCKS) if days else ""
 
 
 def checkpoint(keyring: Keyring) -> dict[str, Any]:
@@ -129,14 +144,13 @@ def checkpoint(keyring: Keyring) -> dict[str, Any]:
         StorageUnavailableError: MongoDB is not there.
     """
     names = ("stream", "seq", "ts", "hash")
+    keys = trusted(keyring)
+    heads = []
     with storage_errors():
-        streams = _collection().distinct("stream")
-        signed = [
-            _collection().find_one({"stream": stream, "signature": {"$exists": True}}, sort=[("seq", -1)])
-            for stream in streams
-        ]
-    records = [record_of(document) for document in signed if document]
-    heads = [{name: record[name] for name in names} for record in records]
+        for stream in _collection().distinct("stream"):
+            signed = _collection().find({"stream": stream, "signature": {"$exists": True}}).sort("seq", -1)
+            genuine = (record for record in map(record_of, signed) if _is_genuine(record, keys))
+            heads += [{name: record[name] for name in names} for record in islice(genuine, 1)]
     made: dict[str, Any] = {"ts": moment(datetime.now(UTC)), "heads": heads}
     key = SigningKey(keyring.primary)
     return made | {"signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
@@ -154,10 +168,23 @@ def heads(text: str, keys: Mapping[str, VerifyingKey]) -> dict[str, Record]:
         if key is None or not key.verifies(made["signature"], chain.canonical(made)):
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
         return {head["stream"]: head for head in made["heads"]}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
+    """Return whether one of *keys* signed this very entry."""
+    try:
+        key = keys[record["signer"]]
+        is_signed = key.verifies(record["signature"], record["hash"].encode())
+        return is_signed and record["hash"] == chain.digest(record)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _collection() -> Any:
     # Past the documents: records are made of what is stored, at a third of the cost.
-    return AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
+    collection = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
+    # Text that is no UTF-8 is a finding, and must not keep anybody from reading the rest.
+    options = collection.codec_options.with_options(unicode_decode_error_handler="replace")
+    return collection.with_options(codec_options=options)

@@ -7,8 +7,8 @@ Only the last signature of each stream is verified: it covers, through the chain
 signature before it.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vault.crypto import chain
@@ -30,10 +30,11 @@ class Finding:
 
 @dataclass(slots=True)
 class _State:
-    """What is remembered of a stream: its newest entry, and its newest signed one."""
+    """What is remembered of a stream: its newest entry, its newest signed one, and what it replaces."""
 
     last: Record
     signed: Record | None = None
+    replaces: "dict[str, _Witness]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,14 @@ class Verifier:
         self,
         keys: Mapping[str, VerifyingKey],
         *,
-        kept_since: str = "",
+        kept_since: Callable[[], str] = lambda: "",
         heads: Mapping[str, Record] | None = None,
     ) -> None:
         """Prepare for a trail that *keys* (by signer) signed.
 
-        What is older than *kept_since* (a time as in records; empty when entries are kept for good) may be
-        missing. *heads* are those of a checkpoint, by stream.
+        What is older than *kept_since* (a time as in records, told anew each time, as pruning goes on
+        meanwhile; empty when entries are kept for good) may be missing. *heads* are those of a checkpoint,
+        by stream.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -77,7 +79,9 @@ class Verifier:
         try:
             yield from self._add(record)
         except (AttributeError, KeyError, TypeError, ValueError):
-            yield Finding(str(record.get("stream")), -1, "is not an entry of this service's making")
+            seq = record.get("seq")
+            named = seq if isinstance(seq, int) else -1
+            yield Finding(str(record.get("stream")), named, "is not an entry of this service's making")
 
     @property
     def streams(self) -> int:
@@ -98,7 +102,13 @@ class Verifier:
     def finish(self) -> Iterator[Finding]:
         """Yield what is wrong with the trail as a whole."""
         for stream, state in self._streams.items():
-            yield from self._signature(stream, state.signed)
+            wrong = self._signature(stream, state.signed)
+            if wrong:
+                yield wrong
+            elif state.signed:
+                # Not before: who forges entries could excuse them by a forged successor.
+                self._replaced |= state.replaces
+        for stream, state in self._streams.items():
             if state.signed is not state.last:
                 yield self._unsigned_end(stream, state)
         for witnesses in (self._replaced, self._checkpoint):
@@ -106,13 +116,18 @@ class Verifier:
                 yield from self._reaches(stream, witness)
 
     def _add(self, record: Record) -> Iterator[Finding]:
-        stream, seq = record["stream"], record["seq"] + 0
+        stream, seq = record["stream"], record["seq"]
+        if not isinstance(stream, str) or not isinstance(seq, int) or seq < 0:
+            raise TypeError
         if record["hash"] != chain.digest(record):
             yield Finding(stream, seq, "was altered: its hash does not fit its content")
         state = self._streams.get(stream)
         if state is None:
-            yield from self._first(record)
-            self._streams[stream] = _State(record, record if "signature" in record else None)
+            if seq > 0:
+                yield self._missing(record, 0)
+            self._streams[stream] = _State(
+                record, record if "signature" in record else None, _replaced_by(record)
+            )
         else:
             yield from self._next(record, state.last)
             if seq > state.last["seq"]:
@@ -122,12 +137,6 @@ class Verifier:
         if witness and witness.seq == seq and witness.hash != record["hash"]:
             yield Finding(stream, seq, "is not the entry that the checkpoint holds")
 
-    def _first(self, record: Record) -> Iterator[Finding]:
-        for left in record.get("replaces", ()):
-            self._replaced[left["stream"]] = _Witness(left["seq"], left.get("ts", ""), "its successor")
-        if record["seq"] > 0:
-            yield self._missing(record, 0)
-
     def _next(self, record: Record, last: Record) -> Iterator[Finding]:
         stream, seq = record["stream"], record["seq"]
         if seq == last["seq"]:
@@ -136,24 +145,30 @@ class Verifier:
             yield Finding(stream, seq, f"comes after entry {last['seq']}")
         elif seq > last["seq"] + 1:
             yield self._missing(record, last["seq"] + 1)
+            if last["ts"] > record["previous_ts"]:
+                # MongoDB may not have removed it yet, but then it is past the retention, too.
+                yield Finding(stream, last["seq"], "is younger than what comes after it")
         elif record["previous"] != chain.link(last):
             yield Finding(stream, seq, "does not follow the entry before it, which was altered or replaced")
 
     def _missing(self, record: Record, first: int) -> Finding:
         stream, seq = record["stream"], record["seq"]
         names = f"entry {first}" if first == seq - 1 else f"entries {first} to {seq - 1}"
-        if record["previous_ts"] < self._kept_since:
+        if record["previous_ts"] < self._kept_since():
             return Finding(stream, seq, f"{names} before it: gone, past the retention", tampering=False)
         return Finding(stream, seq, f"{names} before it: missing, within the retention")
 
-    def _signature(self, stream: str, signed: Record | None) -> Iterator[Finding]:
+    def _signature(self, stream: str, signed: Record | None) -> Finding | None:
         if signed is None:
-            return
+            return None
         key = self._keys.get(str(signed.get("signer")))
         if key is None:
-            yield Finding(stream, signed["seq"], "is signed by a key that is not known")
-        elif not key.verifies(signed["signature"], str(signed["hash"]).encode()):
-            yield Finding(stream, signed["seq"], "has a wrong signature: it or entries before it were forged")
+            return Finding(stream, signed["seq"], "is signed by a key that is not known")
+        if not key.verifies(signed["signature"], str(signed["hash"]).encode()):
+            return Finding(
+                stream, signed["seq"], "has a wrong signature: it or entries before it were forged"
+            )
+        return None
 
     def _unsigned_end(self, stream: str, state: _State) -> Finding:
         seq = state.last["seq"]
@@ -164,9 +179,16 @@ class Verifier:
 
     def _reaches(self, stream: str, witness: _Witness) -> Iterator[Finding]:
         state = self._streams.get(stream)
-        if witness.seq < 0 or witness.ts < self._kept_since:
+        if witness.seq < 0 or witness.ts < self._kept_since():
             return
         if state is None:
             yield Finding(stream, witness.seq, f"is missing with its whole stream: {witness.name} knows it")
         elif state.last["seq"] < witness.seq:
             yield Finding(stream, witness.seq, f"is missing at the end: {witness.name} knows it")
+
+
+def _replaced_by(record: Record) -> dict[str, _Witness]:
+    return {
+        str(left["stream"]): _Witness(int(left["seq"]), str(left.get("ts", "")), "its successor")
+        for left in record.get("replaces", ())
+    }

@@ -1,0 +1,101 @@
+"""Measure `secret-manager audit verify`: `python loadtest/verify.py [ENTRIES]`.
+
+Starts a MongoDB of its own (a replica set of one), fills it with a trail of four streams, and verifies it
+in the database and as an exported file: the whole, and before that a tenth of it, to compare the memory.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from vault.cli.mongod import Mongod
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry, Database
+from vault.operations.stream import Stream
+
+_STREAMS = 4
+#: Entries of one commit: what 32 clients on 4 workers come to.
+_COMMIT = 8
+_BATCH = 1_000
+
+
+def fill(uri: str, key: bytes, count: int) -> None:
+    """Store *count* entries signed with *key*."""
+    database = Database(uri, audit_ttl_days=0)
+    database.prepare()
+    signing_key = SigningKey(Keyring.of(key, ()).primary)
+    streams = [Stream(signing_key) for _ in range(_STREAMS)]
+    batch: list[AuditEntry] = []
+    for number in range(0, count, _COMMIT):
+        stream = streams[number // _COMMIT % _STREAMS]
+        entries = [_entry() for _ in range(min(_COMMIT, count - number))]
+        stream.chain(entries, datetime.now(UTC))
+        stream.committed(entries[-1])
+        batch += entries
+        if len(batch) >= _BATCH or number + _COMMIT >= count:
+            AuditEntry._get_collection().insert_many([entry.to_mongo() for entry in batch])  # noqa: SLF001 - fast
+            batch = []
+    database.close()
+
+
+def _entry() -> AuditEntry:
+    return AuditEntry(
+        action="fetch",
+        status="success",
+        principal="anonymous",
+        secret_id=str(uuid4()),
+        ip="192.0.2.1",
+        ua="Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0",
+        request_id=secrets.token_hex(16),
+    )
+
+
+def measure(name: str, count: int, arguments: list[str], environment: dict[str, str]) -> None:
+    """Print how many entries a second `audit verify` with *arguments* does, and how much memory it takes."""
+    command = [sys.executable, "-m", "vault.cli", "audit", "verify", *arguments]
+    started = time.monotonic()
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - started
+    if process.returncode:
+        sys.exit(f"audit verify ended with {process.returncode}")
+    print(f"{name}: {count} in {seconds:.1f} s: {count / seconds:.0f}/s, {used.ru_maxrss // 1024} MiB")
+
+
+def main() -> None:
+    """Print the figures."""
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    key = secrets.token_bytes(32)
+    for count in (most // 10, most):
+        with tempfile.TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:
+            fill(mongod.uri, key, count)
+            environment = {
+                **os.environ,
+                "MONGO_URI": mongod.uri,
+                "MASTER_KEY": b64encode(key).decode(),
+            }
+            measure("in the database", count, [], environment)
+            files = {name: Path(folder) / name for name in ("export", "public-key")}
+            for name, path in files.items():
+                with path.open("w") as file:
+                    command = [sys.executable, "-m", "vault.cli", "audit", name]
+                    subprocess.run(command, env=environment, stdout=file, check=True)
+            measure(
+                "as a file",
+                count,
+                ["--file", str(files["export"]), "--public-key", str(files["public-key"])],
+                {name: value for name, value in os.environ.items() if name != "MASTER_KEY"},
+            )
+
+
+if __name__ == "__main__":
+    main()
