@@ -54,11 +54,12 @@ def post_request(_worker: Any, request: Any, _environ: Any, _reply: Any) -> None
     letting any other connection take its turn.
     """
     with Timeout(_DRAIN_SECONDS, False):
-        for _ in range(_DRAIN_BYTES // _DRAIN_STEP):
+        # The measuring of coverage loses track of a greenlet that has slept: it does not see the loop's end.
+        for _ in range(_DRAIN_BYTES // _DRAIN_STEP):  # pragma: no branch
             if len(request.body.read(_DRAIN_STEP)) < _DRAIN_STEP:
                 return
             sleep(0)
-    request.force_close()
+    request.force_close()  # pragma: no cover - as above; test_an_endless_body_stops_nobody_else needs it
 
 
 def when_ready(_server: Any) -> None:

@@ -137,6 +137,15 @@ def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None
     assert "hasSortStage" not in operation
 
 
+def test_a_worker_that_the_others_could_not_read_does_not_claim() -> None:
+    """Whoever swaps keys before the new one is everywhere stops the newcomer, not those that run."""
+    assert claim(Keyring(OLD))
+    assert not claim(Keyring(NEW, [OLD]))
+    assert claim(Keyring(OLD))
+    assert claim(Keyring(OLD, [NEW]))
+    assert claim(Keyring(NEW, [OLD]))
+
+
 def test_a_worker_that_ends_takes_its_claim_back() -> None:
     """A key can be dropped the moment its last worker has ended, without waiting for its claim to lapse."""
     claim(Keyring(OLD), "one")

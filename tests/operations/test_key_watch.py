@@ -194,20 +194,35 @@ def test_all_workers_of_a_replica_get_ready_together(watch: KeyWatch, stored: St
 
 
 @pytest.mark.usefixtures("seldom")
+def test_a_key_that_running_workers_lack_is_not_written_under(
+    client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica swapped too early does not serve, and says why; those that run go on."""
+    assert key_usage.claim(Keyring(FOREIGN), "one that runs")
+    fill(stored, FOREIGN, 1)
+    swapped = KeyWatch(Keyring(OURS, [FOREIGN]), Database.__new__(Database))
+    swapped._worker = "swapped"
+    swapped.look()
+    assert f"other workers lack this one's primary master key {OURS.id}" in caplog.text
+    assert key_usage.claim(Keyring(FOREIGN), "one that runs")
+    assert_refuses(client)
+
+
+@pytest.mark.usefixtures("seldom")
 def test_nobody_serves_without_a_claim(
     watch: KeyWatch, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the claim that was in the way ends between two questions, this replica makes its own."""
     claim(Keyring(FOREIGN))
-    ask = key_usage.writing_key_ids
+    ask = key_usage.claims
 
-    def a_moment_later() -> set[str]:
+    def a_moment_later() -> list[key_usage.Claim]:
         age_claims(stored)
         return ask()
 
-    monkeypatch.setattr(key_usage, "writing_key_ids", a_moment_later)
+    monkeypatch.setattr(key_usage, "claims", a_moment_later)
     watch.look()
-    assert ask() == {OURS.id}
+    assert [claim.key_id for claim in ask()] == [OURS.id]
     assert not refused(watch)
 
 

@@ -36,7 +36,7 @@ def status() -> None:
 
     Exits with 1 if a key that is in use is missing here.
     """
-    with connected() as operator:
+    with connected(reading=True) as operator:
         found = key_statuses(operator.keyring)
     rows = [_HEADINGS, *(_row(key) for key in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]

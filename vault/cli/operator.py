@@ -25,7 +25,7 @@ class Operator:
 def connected(*, reading: bool = False) -> Iterator[Operator]:
     """Connect as the service would, and yield what commands need.
 
-    A command that only reads the trail changes nothing, indexes and retention included: it works for a user
+    A command that only reads changes nothing, indexes and retention included: it works for a user
     who may only read, and on a trail that was tampered with so that the service would not start.
 
     Raises:

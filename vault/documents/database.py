@@ -36,7 +36,8 @@ _OPTIONS: dict[str, Any] = {
     "tz_aware": True,
     # A date that Python cannot hold is a document that was tampered with, and no reason to read no other.
     "datetime_conversion": "DATETIME_AUTO",
-    "uuidRepresentation": "standard",
+    # Nothing here is a BSON UUID. Decoded as one, a malformed one would keep anybody from reading the rest.
+    "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
 }
 

@@ -50,23 +50,26 @@ def writing_key_ids() -> set[str]:
 
 
 def claim(keyring: Keyring, worker: str) -> bool:
-    """Say that *worker* encrypts under the primary key, unless another does so under one that it lacks.
+    """Say that *worker* encrypts under the primary key, unless it and another could not read each other.
 
-    Returns whether the claim holds. All claims are one document, so of workers that start at once with
-    different keys exactly one gets its claim. Times are MongoDB's: clocks of machines do not matter.
+    Returns whether the claim holds: every other worker's primary key is in *keyring*, and each of them holds
+    the one of *keyring*. All claims are one document, so of workers that start at once with different keys
+    exactly one gets its claim. Times are MongoDB's: clocks of machines do not matter.
     """
     known = [key.id for key in keyring]
+    holds = {"$in": [keyring.primary.id, "$$this.held"]}
+    held_by_all = {"$allElementsTrue": [{"$map": {"input": _FRESH, "in": holds}}]}
     others = {"$and": [_IS_FRESH, {"$ne": ["$$this.worker", worker]}]}
     own = {"worker": worker, "key_id": keyring.primary.id, "held": known, "renewed_at": "$$NOW"}
     kept = {"$filter": {"input": "$workers", "cond": others}}
     for _ in range(2):
         result = _collection().update_one(
-            _CLAIMS | {"$expr": {"$setIsSubset": [_FRESH_IDS, known]}},
+            _CLAIMS | {"$expr": {"$and": [{"$setIsSubset": [_FRESH_IDS, known]}, held_by_all]}},
             [{"$set": {"workers": {"$concatArrays": [kept, [own]]}}}],
         )
         if result.matched_count:
             return True
-        # Either another worker's key is not known here, or nobody has claimed anything yet.
+        # Either another worker is in the way, or nobody has claimed anything yet.
         _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
     return False
 

@@ -53,11 +53,15 @@ class AuditTrail:
         self.log_head()
 
     def check(self) -> None:
-        """After a commit that failed, see whether the trail can be written again; then it says so itself.
+        """See whether the trail can be written; after a commit that failed it says so itself once it can.
+
+        Keys are endorsed here too, so that a rotation without any traffic leaves a trail that verifies.
 
         Raises:
             AuditUnavailableError: It cannot.
         """
+        if not self._heads.started:
+            self._begin()
         if self._failed:
             Attempt(action=Action.TRAIL_RESUMED, principal=SERVICE).finish(Status.SUCCESS)
 

@@ -64,11 +64,14 @@ class KeyWatch:
             missing = key_usage.stored_key_ids() - held
             # Again if what was in the way has gone since: without a claim nobody serves.
             while not missing and not key_usage.claim(self._keyring, self._worker):
-                missing = key_usage.writing_key_ids() - held
+                claims = key_usage.claims()
+                missing = {claim.key_id for claim in claims} - held
+                if not all(self._keyring.primary.id in claim.held for claim in claims):
+                    missing.add(self._keyring.primary.id)
         self._looked = started
         before, self._missing = self._missing, missing
         if missing != before:
-            _report(missing)
+            _report(missing, self._keyring.primary.id)
 
     def close(self) -> None:
         """Look no more, once a look that is under way has ended, and take the claim back."""
@@ -78,11 +81,13 @@ class KeyWatch:
                 key_usage.release(self._worker)
 
 
-def _report(missing: set[str]) -> None:
-    """Say in the log which keys are *missing*, or that none is any more."""
+def _report(missing: set[str], primary: str) -> None:
+    """Say in the log which keys are *missing*, the *primary* one elsewhere, all others here."""
     if not missing:
         logger.warning("serving: every master key that is in use is in the keyring")
-    for key_id in sorted(missing):
+    if primary in missing:
+        logger.error("not serving: other workers lack this one's primary master key %s", primary)
+    for key_id in sorted(missing - {primary}):
         need = "an unknown number of secret versions need it"
         # Of many millions the count takes longer than a request may: no reason to say nothing.
         with suppress(StorageUnavailableError), storage_errors():
