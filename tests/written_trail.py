@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bson import ObjectId
 from pymongo import MongoClient
 
 from tests.rotation import connected, new_key
@@ -154,3 +155,13 @@ def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: in
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
     """Return the keys that *keyring* believes with the database that is connected."""
     return signers.trusted(keyring)
+
+
+def as_stored(record: Record) -> dict[str, Any]:
+    """Return *record* as the service would have stored it, at its time."""
+    document = dict(record)
+    for name in ("ts", "previous_ts"):
+        if name in document:
+            document[name] = datetime.fromisoformat(document[name])
+    made = int(document["ts"].timestamp()).to_bytes(4, "big") + secrets.token_bytes(8)
+    return {"_id": ObjectId(made), **document}

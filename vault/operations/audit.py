@@ -14,6 +14,7 @@ from vault.errors import AuditUnavailableError, StorageUnavailableError
 from vault.operations.attempt import SERVICE, Action, Attempt, Status
 from vault.operations.signers import endorse
 from vault.operations.stream import Stream
+from vault.operations.verify import MOST_ENTRIES_A_COMMIT
 from vault.periodic import Periodic
 from vault.printable import printable
 from vault.signals import attempt_finished
@@ -37,7 +38,7 @@ class AuditTrail:
         self._keyring = keyring
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
-        self._commits: Coalescer[AuditEntry, None] = Coalescer(self._commit)
+        self._commits: Coalescer[AuditEntry, None] = Coalescer(self._commit, batch=MOST_ENTRIES_A_COMMIT)
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
         self._logged: dict[str, Any] | None = None
         self._failed = False

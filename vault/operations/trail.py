@@ -21,17 +21,23 @@ from vault.operations.attempt import Attempt, Status
 from vault.operations.signers import trusted
 from vault.operations.verify import Finding, Record, Verifier
 
+#: Below every `_id` that the service makes; of other types, none is above it.
+_FIRST = ObjectId("0" * 24)
+
 #: Entries that are read in one round trip.
 _BATCH = 1_000
 
 #: How far MongoDB's clock, by which it prunes, may be ahead of ours.
 _CLOCKS = timedelta(minutes=1)
 
+#: How long after an entry's time its `_id` may have been made, in the same process.
+_COMMIT_TIME = timedelta(minutes=10)
+
 #: Streams, and the number of the newest entry that was read of each.
 Ends = Sequence[tuple[str, int]]
 
 #: Seconds after which a commit that was read half must have been written whole.
-_SETTLED = 2
+_SETTLED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +71,7 @@ def export(which: Filter) -> Iterator[Record]:
     order = [("stream", 1), ("seq", 1)]
     with storage_errors():
         for document in _collection().find(which.query(), batch_size=_BATCH).sort(order):
-            yield record_of(document)
+            yield _record(document)
 
 
 def latest(count: int) -> list[tuple[ObjectId, Record]]:
@@ -89,7 +95,7 @@ def page(
         InvalidCursorError: *cursor* is not one that this function returned.
         StorageUnavailableError: MongoDB is not there.
     """
-    query = which.query()
+    query = which.query() | {"_id": {"$gt": _FIRST}}
     if cursor is not None:
         try:
             query["_id"] = {"$gt": ObjectId(cursor)}
@@ -127,7 +133,7 @@ def read_on(ends: Ends) -> Iterator[Record]:
     for stream, seq in ends:
         with storage_errors():
             for document in _collection().find({"stream": stream, "seq": {"$gt": seq}}).sort("seq", 1):
-                yield record_of(document)
+                yield _record(document)
                 if "signature" in document:
                     break
 
@@ -180,6 +186,29 @@ def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
         return is_signed and record["hash"] == chain.digest(record)
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
+
+
+#: What each field is stored as; all others are text.
+_TYPES = {
+    "_id": ObjectId,
+    "ts": datetime,
+    "previous_ts": datetime,
+    "seq": int,
+    "details": dict,
+    "replaces": list,
+}
+
+
+def _record(document: Mapping[str, Any]) -> Record:
+    """Return a stored entry as a record; without a hash if it is not stored as the service stores entries.
+
+    What hashes alike and is stored in another form would be found by no query, or never be pruned.
+    """
+    record = record_of(document)
+    as_stored = all(type(value) is _TYPES.get(name, str) for name, value in document.items())
+    if as_stored and "ts" in document:
+        as_stored = abs(document["_id"].generation_time - document["ts"]) < _COMMIT_TIME
+    return record if as_stored else record | {"hash": None}
 
 
 def _collection() -> Any:

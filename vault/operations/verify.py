@@ -16,6 +16,9 @@ from vault.crypto.chain import VerifyingKey
 
 Record = Mapping[str, Any]
 
+#: Entries that one commit has at the most.
+MOST_ENTRIES_A_COMMIT = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -30,11 +33,34 @@ class Finding:
 
 @dataclass(slots=True)
 class _State:
-    """What is remembered of a stream: its newest entry, its newest signed one, and what it replaces."""
+    """What is remembered of a stream since its beginning, or since what was pruned of it last."""
 
     last: Record
+    #: The number of the first entry.
+    first: int
+    #: The newest signed entry, and those that came after it.
     signed: Record | None = None
+    unsigned: int = 0
+    #: The streams that it replaces.
     replaces: "dict[str, _Witness]" = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, record: Record) -> "_State":
+        state = cls(record, record["seq"], replaces=_replaced_by(record))
+        state.take(record)
+        return state
+
+    def take(self, record: Record) -> None:
+        """Go on to *record*."""
+        self.last = record
+        self.signed, self.unsigned = (
+            (record, 0) if "signature" in record else (self.signed, self.unsigned + 1)
+        )
+
+    @property
+    def covered(self) -> int:
+        """The number up to which entries are signed."""
+        return self.signed["seq"] if self.signed else self.first - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +71,8 @@ class _Witness:
     ts: str
     name: str
     hash: str | None = None
+    #: When a successor began: nothing was written to the stream after that.
+    until: str = ""
 
 
 class Verifier:
@@ -119,37 +147,46 @@ class Verifier:
         stream, seq = record["stream"], record["seq"]
         if not isinstance(stream, str) or not isinstance(seq, int) or seq < 0:
             raise TypeError
-        if record["hash"] != chain.digest(record):
+        altered = record["hash"] != chain.digest(record)
+        if altered:
             yield Finding(stream, seq, "was altered: its hash does not fit its content")
         state = self._streams.get(stream)
         if state is None:
             if seq > 0:
                 yield self._missing(record, 0)
-            self._streams[stream] = _State(
-                record, record if "signature" in record else None, _replaced_by(record)
-            )
+            self._streams[stream] = _State.at(record)
+        elif seq > state.last["seq"] + 1:
+            yield from self._gap(record, state)
+            self._streams[stream] = _State.at(record)
         else:
-            yield from self._next(record, state.last)
+            yield from self._next(record, state.last, altered=altered)
             if seq > state.last["seq"]:
-                state.last = record
-                state.signed = record if "signature" in record else state.signed
+                state.take(record)
         witness = self._checkpoint.get(stream)
         if witness and witness.seq == seq and witness.hash != record["hash"]:
             yield Finding(stream, seq, "is not the entry that the checkpoint holds")
 
-    def _next(self, record: Record, last: Record) -> Iterator[Finding]:
+    def _next(self, record: Record, last: Record, *, altered: bool) -> Iterator[Finding]:
         stream, seq = record["stream"], record["seq"]
         if seq == last["seq"]:
             yield Finding(stream, seq, "is there twice")
         elif seq < last["seq"]:
             yield Finding(stream, seq, f"comes after entry {last['seq']}")
-        elif seq > last["seq"] + 1:
-            yield self._missing(record, last["seq"] + 1)
-            if last["ts"] > record["previous_ts"]:
-                # MongoDB may not have removed it yet, but then it is past the retention, too.
-                yield Finding(stream, last["seq"], "is younger than what comes after it")
         elif record["previous"] != chain.link(last):
             yield Finding(stream, seq, "does not follow the entry before it, which was altered or replaced")
+        elif not altered and (record["previous_ts"] != last["ts"] or record["ts"] < last["ts"]):
+            yield Finding(stream, seq, "does not fit the time of the entry before it")
+
+    def _gap(self, record: Record, state: _State) -> Iterator[Finding]:
+        """Judge what stands before missing entries by itself: no later signature covers it."""
+        missing = self._missing(record, state.last["seq"] + 1)
+        yield missing
+        wrong = self._signature(record["stream"], state.signed)
+        if wrong:
+            yield wrong
+        if not missing.tampering and state.last["ts"] > record["previous_ts"]:
+            # MongoDB prunes the oldest first: what it left before a gap can only be as old.
+            yield Finding(record["stream"], state.last["seq"], "is younger than what comes after it")
 
     def _missing(self, record: Record, first: int) -> Finding:
         stream, seq = record["stream"], record["seq"]
@@ -171,10 +208,15 @@ class Verifier:
         return None
 
     def _unsigned_end(self, stream: str, state: _State) -> Finding:
-        seq = state.last["seq"]
+        seq, ts = state.last["seq"], state.last["ts"]
         replaced = self._replaced.get(stream)
-        if replaced and replaced.seq == (state.signed["seq"] if state.signed else -1):
-            return Finding(stream, seq, "is of a commit that failed; nothing was released", tampering=False)
+        if ts < self._kept_since():
+            return Finding(stream, seq, "is past the retention, and its signature gone", tampering=False)
+        is_one_commit = state.unsigned <= MOST_ENTRIES_A_COMMIT
+        if replaced and replaced.seq == state.covered and is_one_commit and ts <= replaced.until:
+            names = f"with the {state.unsigned - 1} before it " if state.unsigned > 1 else ""
+            text = f"is {names}of a commit that failed; nothing was released"
+            return Finding(stream, seq, text, tampering=False)
         return Finding(stream, seq, "ends its stream and is covered by no signature")
 
     def _reaches(self, stream: str, witness: _Witness) -> Iterator[Finding]:
@@ -189,6 +231,8 @@ class Verifier:
 
 def _replaced_by(record: Record) -> dict[str, _Witness]:
     return {
-        str(left["stream"]): _Witness(int(left["seq"]), str(left.get("ts", "")), "its successor")
+        str(left["stream"]): _Witness(
+            int(left["seq"]), str(left.get("ts", "")), "its successor", until=record["ts"]
+        )
         for left in record.get("replaces", ())
     }
