@@ -25,6 +25,7 @@ from tests.trail import break_trail, mend_trail
 from tests.written_trail import (
     Record,
     WrittenTrail,
+    as_stored,
     rechain,
     rehash,
     stream_of,
@@ -133,15 +134,14 @@ def test_an_untouched_trail_is_intact(long_trail: Trail) -> None:
     assert (done.returncode, done.stdout) == (0, "10000 entries in 4 streams: intact\n")
     assert done.stderr.strip() == ""
     more = stream_of(5_000, long_trail.written.keyring, signed=10)
-    long_trail.stored.audit_logs.insert_many([as_document(record) for record in more])
+    long_trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
     done = long_trail.run("verify")
     assert (done.returncode, done.stdout) == (0, "15000 entries in 5 streams: intact\n")
     assert done.stderr.strip() == "10000 entries"
 
 
 def as_document(record: Record) -> Record:
-    times = ("ts", "previous_ts")
-    return {name: datetime.fromisoformat(value) if name in times else value for name, value in record.items()}
+    return {name: value for name, value in as_stored(record).items() if name != "_id"}
 
 
 def drop(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
@@ -412,9 +412,9 @@ def test_a_checkpoint_holds_all_heads(trail: Trail) -> None:
     end = next(iter(ends.values()))
     for number, key in ((1, None), (2, SigningKey(new_key()))):
         forged = rehash(end | {"seq": end["seq"] + number}, end, key)
-        trail.stored.audit_logs.insert_one(as_document(forged))
+        trail.stored.audit_logs.insert_one(as_stored(forged))
     copied = end | {"seq": end["seq"] + 3}
-    trail.stored.audit_logs.insert_one(as_document(copied))
+    trail.stored.audit_logs.insert_one(as_stored(copied))
     again = json.loads(trail.run("checkpoint").stdout)
     assert again["heads"] == made["heads"]
 
@@ -426,7 +426,7 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
     for record, number in zip(old, range(20), strict=True):
         record["ts"] = moment(days_ago + timedelta(days=number // 10 * 2, seconds=number))
     old = rechain(old, 0, lambda made, _: rehash(made, None, SigningKey(trail.written.keyring.primary)))
-    trail.stored.audit_logs.insert_many([as_document(record) for record in old])
+    trail.stored.audit_logs.insert_many([as_stored(record) for record in old])
     checkpoint = trail.output("checkpoint")
     trail.stored.audit_logs.delete_many({"ts": {"$lt": datetime.now(UTC) - timedelta(days=2)}})
     stream = old[0]["stream"]
