@@ -26,7 +26,7 @@ except SettingsError as error:
 bind = _settings.bind
 workers = _settings.web_concurrency
 worker_class = "gevent"
-# The application is loaded once and shared by the forked workers; it opens no connection before a request.
+# The application is loaded once and shared by the forked workers; it opens no connection before the fork.
 preload_app = True
 # gunicorn's other parser is an unreleased dependency; this one is strict about framing.
 http_parser = "python"
