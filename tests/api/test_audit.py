@@ -7,7 +7,9 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from vault.api import blueprint
+from vault.operations.principal import Principal, Scope
 
+AUDITOR = Principal(name="auditor", scopes=frozenset({Scope.AUDIT_READ}))
 QUERY = "/vault/audit/query"
 
 
@@ -16,7 +18,7 @@ def auditor(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> FlaskClient
     """Return a client that is somebody, with a trail of three creates and one fetch by nobody."""
     ids = [client.post("/vault/secret/create", json={"secret": "YQ=="}).json["secret_id"] for _ in range(3)]
     client.post("/vault/secret/fetch", json={"secret_id": ids[0]})
-    monkeypatch.setattr(blueprint, "current_principal", lambda: "auditor")
+    monkeypatch.setattr(blueprint, "current_principal", lambda: AUDITOR)
     return client
 
 

@@ -6,13 +6,14 @@ from vault.api.audit_schemas import AuditPage, AuditQuery
 from vault.api.blueprint import Blueprint, current_attempt
 from vault.operations import trail
 from vault.operations.attempt import Action
+from vault.operations.principal import Scope
 from vault.operations.trail import Filter
 
 blueprint = Blueprint("Audit", __name__, url_prefix="/vault/audit", description="Who did what, and when.")
 
 
 @blueprint.post("/query")
-@blueprint.operation(Action.AUDIT_QUERY, authenticated=True, refusals=("InvalidQuery",))
+@blueprint.operation(Action.AUDIT_QUERY, scope=Scope.AUDIT_READ, refusals=("InvalidQuery",))
 @blueprint.arguments(AuditQuery)
 @blueprint.response(200, AuditPage, description="Entries in the order of time.")
 def query_audit(body: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
 from vault.api.refusals import COMMON, KINDS
 from vault.errors import AuditUnavailableError, CredentialRequiredError, StorageUnavailableError
-from vault.operations.attempt import ANONYMOUS, Action, Attempt, Status
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.principal import ANONYMOUS, Principal, Scope
 from vault.operations.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -35,7 +36,7 @@ def current_attempt() -> Attempt:
     return attempt
 
 
-def current_principal() -> str:
+def current_principal() -> Principal:
     """Return who sends this request: nobody that is known, as long as there are no credentials."""
     return ANONYMOUS
 
@@ -45,8 +46,8 @@ def _client_address() -> str:
     return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
 
 
-def _require_credential(attempt: Attempt) -> None:
-    if attempt.principal == ANONYMOUS:
+def _require(scope: Scope, principal: Principal) -> None:
+    if scope not in principal.scopes:
         raise CredentialRequiredError
 
 
@@ -73,15 +74,15 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
     ARGUMENTS_PARSER = StrictJsonParser()
 
     def operation(
-        self, action: Action, *, authenticated: bool = False, refusals: tuple[str, ...] = ()
+        self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = ()
     ) -> Callable[[View], View]:
         """Make a view the operation *action*: it runs as an `Attempt`, and no refusal goes unrecorded.
 
-        Belongs directly below the route, so that it encloses the reading of the body. *authenticated*
-        operations are never open to anonymous callers, whatever they send.
-        *refusals* are kinds of `vault.api.refusals`, in place of the common kind of the same status.
+        Belongs directly below the route, so that it encloses the reading of the body. Only principals with
+        *scope* get further. *refusals* are kinds of `vault.api.refusals`, in place of the common kind of the
+        same status.
         """
-        kinds = (*COMMON, *refusals, *(["CredentialRequired"] if authenticated else []))
+        kinds = (*COMMON, "CredentialRequired", *refusals)
 
         def decorate(view: View) -> View:
             @wraps(view)
@@ -94,8 +95,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                     request_id=logs.request_id.get(),
                 )
                 with _recorded(attempt):
-                    if authenticated:
-                        _require_credential(attempt)
+                    _require(scope, attempt.principal)
                     return view(*args, **kwargs)
 
             documented: Any = self.doc(operationId=view.__name__)(run)

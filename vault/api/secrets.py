@@ -5,6 +5,7 @@ from typing import Any
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.schemas import CreatedSecret, NewSecret, SecretReference, SecretValue
 from vault.operations.attempt import Action
+from vault.operations.principal import Scope
 
 blueprint = Blueprint(
     "Secrets", __name__, url_prefix="/vault/secret", description="Keep secrets and get them back."
@@ -12,7 +13,7 @@ blueprint = Blueprint(
 
 
 @blueprint.post("/create/")
-@blueprint.operation(Action.CREATE, refusals=("InvalidSecret", "SecretTooLarge"))
+@blueprint.operation(Action.CREATE, scope=Scope.SECRET_CREATE, refusals=("InvalidSecret", "SecretTooLarge"))
 @blueprint.arguments(NewSecret)
 @blueprint.response(200, CreatedSecret, description="The secret and its audit entry are stored durably.")
 def create_secret(body: dict[str, Any]) -> dict[str, str]:
@@ -25,7 +26,7 @@ def create_secret(body: dict[str, Any]) -> dict[str, str]:
 
 
 @blueprint.post("/fetch")
-@blueprint.operation(Action.FETCH, refusals=("SecretNotFound", "InvalidSecretId"))
+@blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(SecretReference)
 @blueprint.response(200, SecretValue, description="The secret, byte for byte as it was created.")
 def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:

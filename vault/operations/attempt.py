@@ -4,16 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from vault.operations.principal import ANONYMOUS, Principal
 from vault.signals import attempt_finished
-
-#: The principal of a request without a credential.
-ANONYMOUS = "anonymous"
-
-#: The principal of what the service does by itself.
-SERVICE = "service"
-
-#: The principal of commands that are run on the machine itself.
-OPERATOR = "operator"
 
 
 class Action(StrEnum):
@@ -42,7 +34,7 @@ class Attempt:
     """Who tries what, and from where. It leaves exactly one audit entry, by the first call of `finish`."""
 
     action: Action
-    principal: str = ANONYMOUS
+    principal: Principal = ANONYMOUS
     ip: str = ""
     user_agent: str = ""
     request_id: str = ""

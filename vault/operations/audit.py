@@ -11,7 +11,8 @@ from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.database import storage_errors
 from vault.errors import AuditUnavailableError, StorageUnavailableError
-from vault.operations.attempt import SERVICE, Action, Attempt, Status
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.principal import SERVICE
 from vault.operations.signers import endorse
 from vault.operations.stream import Stream
 from vault.operations.verify import MOST_ENTRIES_A_COMMIT
@@ -81,7 +82,7 @@ class AuditTrail:
         entry = AuditEntry(
             action=attempt.action,
             status=status,
-            principal=attempt.principal,
+            principal=attempt.principal.name,
             secret_id=attempt.secret_id,
             ip=attempt.ip,
             # It ends up in terminals.

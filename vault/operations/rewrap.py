@@ -10,7 +10,8 @@ from vault.crypto import Keyring
 from vault.documents import Secret, key_usage
 from vault.documents.database import storage_errors
 from vault.errors import DecryptionError, RewrapRefusedError
-from vault.operations.attempt import OPERATOR, Action, Attempt, Status
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.principal import OPERATOR
 
 #: Secrets that are read, and then written, in one round trip each.
 _BATCH = 250
