@@ -8,6 +8,8 @@ from vault import api, logs
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
 from vault.operations.audit import audit_trail
+from vault.operations.catalog import Catalog
+from vault.operations.changes import Changes
 from vault.operations.health import Health
 from vault.operations.key_watch import KeyWatch
 from vault.operations.secrets import Secrets
@@ -29,6 +31,14 @@ def create_app(settings: Settings) -> Flask:
     key_watch = KeyWatch(keyring, database)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        changes=Changes(
+            keyring,
+            key_watch,
+            max_bytes=settings.max_secret_bytes,
+            max_versions=settings.max_versions,
+            recovery_days=settings.delete_recovery_days,
+        ),
+        catalog=Catalog(keyring, key_watch),
         health=Health(database, key_watch, trail),
     )
     app = Flask(__name__, static_folder=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -21,8 +21,11 @@ _KEY_SIZE = 32
 _NO_KEY = "required; make one with: secret-manager keys generate"
 #: MongoDB keeps a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
-#: Keeps a secret's document, with all its versions, below MongoDB's 16 MiB.
+#: What all versions of a secret may have together: they are one document, and MongoDB's limit is 16 MiB.
+_MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
+#: Around each value: envelope, key id, number, time.
+_VERSION_OVERHEAD = 256
 #: PyMongo refuses these beside what `vault.documents.database` sets for good.
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 
@@ -37,6 +40,8 @@ class Settings:
     audit_enabled: bool
     audit_ttl_days: int
     max_secret_bytes: int
+    max_versions: int
+    delete_recovery_days: int
     bind: str
     web_concurrency: int
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
@@ -164,7 +169,17 @@ class SettingsSchema(Schema):
     AUDIT_ENABLED = fields.Boolean(load_default=True)
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
+    MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
+    DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
     BIND = fields.String(load_default="0.0.0.0:8000", validate=_bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
     TRUSTED_PROXIES = _Networks(load_default=())
     LOG_LEVEL = _Word(load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"]))
+
+    @validates_schema
+    def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
+        if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD) > _MAX_VERSIONS_BYTES:
+            raise ValidationError(
+                f"all versions of the largest secret must fit into {_MAX_VERSIONS_BYTES} bytes.",
+                "MAX_VERSIONS",
+            )

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.trail import break_trail
-from vault.api.schemas import Base64
+from vault.api.fields import Base64
 from vault.documents import Secret
 
 CREATE = "/vault/secret/create/"

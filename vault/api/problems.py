@@ -14,13 +14,17 @@ from vault.errors import (
     AuditUnavailableError,
     CredentialRequiredError,
     DecryptionError,
+    IdempotencyMismatchError,
     InvalidCursorError,
     KeyMissingError,
+    NameTakenError,
     OverloadedError,
+    SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
     StorageUnavailableError,
     VaultError,
+    VersionConflictError,
 )
 from vault.operations.attempt import Status
 
@@ -54,6 +58,10 @@ REFUSALS: dict[type[Exception], Refusal] = {
     OverloadedError: Refusal(503, None, "The service is overloaded. Try again shortly."),
     SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
     SecretNotFoundError: Refusal(404, Status.NOT_FOUND),
+    NameTakenError: Refusal(409, Status.BAD_REQUEST),
+    VersionConflictError: Refusal(409, Status.BAD_REQUEST),
+    IdempotencyMismatchError: Refusal(422, Status.BAD_REQUEST),
+    SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
     DecryptionError: INTERNAL,
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
     StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),

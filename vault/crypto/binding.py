@@ -24,6 +24,8 @@ class Binding:
     expires_at: datetime | None = None
     #: How often the secret may be read in all.
     max_reads: int | None = None
+    #: By what it can be asked for beside its id.
+    name: str | None = None
 
     @property
     def salt(self) -> bytes:
@@ -34,9 +36,10 @@ class Binding:
         """Return the bytes to authenticate: each part behind its length, so no two bindings look alike.
 
         The parts in order: format byte and key id; secret id; version; namespace; expiry in milliseconds
-        since 1970 (empty when there is none); read limit (empty when there is none). Texts are UTF-8,
-        numbers 8 bytes and lengths 4 bytes, both big-endian.
+        since 1970 (empty when there is none); read limit (empty when there is none); name (left out when
+        there is none). Texts are UTF-8, numbers 8 bytes and lengths 4 bytes, both big-endian.
         """
+        name = [] if self.name is None else [self.name.encode()]
         return _encode(
             format_and_key_id,
             self.secret_id.encode(),
@@ -44,6 +47,7 @@ class Binding:
             self.namespace.encode(),
             b"" if self.expires_at is None else _integer((self.expires_at - _EPOCH) // _MILLISECOND),
             b"" if self.max_reads is None else _integer(self.max_reads),
+            *name,
         )
 
 

@@ -1,7 +1,8 @@
 """One encrypted value: format byte ‖ key id (8) ‖ nonce (12) ‖ AES-256-GCM ciphertext and tag (16).
 
+Format 1 is for secrets without a name, format 2 for those with one, which is part of what they are bound to.
 Stored envelopes are for good. Whatever this module once wrote it goes on reading; a change of any part
-is a new format byte. `tests/vectors/` pins the format.
+is a new format byte. `tests/vectors/` pins the formats.
 """
 
 import os
@@ -13,10 +14,12 @@ from vault.crypto.binding import Binding
 from vault.crypto.master_key import KEY_ID_SIZE, MasterKey
 from vault.errors import DecryptionError
 
-_FORMAT = b"\x01"
+_UNNAMED = b"\x01"
+_NAMED = b"\x02"
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
-_HEADER_SIZE = len(_FORMAT) + KEY_ID_SIZE
+_FORMAT_SIZE = 1
+_HEADER_SIZE = _FORMAT_SIZE + KEY_ID_SIZE
 _KEY_INFO = b"secret-manager secret"
 
 
@@ -26,7 +29,7 @@ def encrypt(plaintext: bytes, *, key: MasterKey, binding: Binding) -> bytes:
     A random 96-bit nonce is safe here because each version of each secret has a key of its own: the
     2³² encryptions that NIST SP 800-38D allows under one key are never near.
     """
-    header = _header(key)
+    header = _header(key, binding)
     nonce = os.urandom(_NONCE_SIZE)
     return header + nonce + _cipher(key, binding).encrypt(nonce, plaintext, binding.associated_data(header))
 
@@ -38,7 +41,7 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
         DecryptionError: The envelope is not what `encrypt` returned for this *key* and *binding*.
     """
     header, rest = envelope[:_HEADER_SIZE], envelope[_HEADER_SIZE:]
-    if header != _header(key) or len(rest) < _NONCE_SIZE + _TAG_SIZE:
+    if header != _header(key, binding) or len(rest) < _NONCE_SIZE + _TAG_SIZE:
         raise DecryptionError
     try:
         return _cipher(key, binding).decrypt(
@@ -50,11 +53,11 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
 
 def key_id(envelope: bytes) -> str:
     """Return the id of the key that *envelope* says it was made with; of a damaged one, any text."""
-    return envelope[len(_FORMAT) : _HEADER_SIZE].hex()
+    return envelope[_FORMAT_SIZE:_HEADER_SIZE].hex()
 
 
-def _header(key: MasterKey) -> bytes:
-    return _FORMAT + bytes.fromhex(key.id)
+def _header(key: MasterKey, binding: Binding) -> bytes:
+    return (_UNNAMED if binding.name is None else _NAMED) + bytes.fromhex(key.id)
 
 
 def _cipher(key: MasterKey, binding: Binding) -> AESGCM:

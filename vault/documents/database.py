@@ -7,11 +7,13 @@ from threading import Lock
 from typing import Any
 
 import mongoengine
+from mongoengine.connection import get_db
 from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from vault.documents import idempotency
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
 from vault.errors import StorageUnavailableError
@@ -43,6 +45,11 @@ _OPTIONS: dict[str, Any] = {
 
 #: Finds the keys in use by a seek each, and what a key holds up in the order of ids.
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
+_OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
+#: Lists a namespace in the order of names; without those that have none, it keeps names unique.
+_LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
+_NAME_INDEX = [("namespace", 1), ("name", 1)]
+_LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 _SECRET_INDEX = [("secret_id", 1), ("_id", 1)]
 _RETENTION_INDEX = "retention"
@@ -86,7 +93,7 @@ class Database:
             StorageUnavailableError: It is not, or did not answer in time.
         """
         with storage_errors(), timeout(PATIENCE):
-            mongoengine.get_db().command("ping")
+            get_db().command("ping")
 
     def prepare(self) -> None:
         """Connect and bring the indexes to what the settings say, once a process.
@@ -98,11 +105,14 @@ class Database:
             # The lock is for the making of the client alone: waits for others' time-outs would add up.
             with storage_errors(), timeout(PATIENCE):
                 with self._lock:
-                    mongoengine.get_db()
+                    get_db()
                 _set_retention(self._audit_ttl_days)
                 AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - as above
                 AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
-                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
+                _index_secrets()
+                get_db()[idempotency.COLLECTION].create_index(
+                    "created_at", expireAfterSeconds=idempotency.REMEMBERED
+                )
             self._prepared = True
 
 
@@ -121,6 +131,19 @@ def storage_errors() -> Iterator[None]:
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
         raise StorageUnavailableError("MongoDB is not available") from None
+
+
+def _index_secrets() -> None:
+    secrets = Secret.raw()
+    secrets.create_index(_KEY_INDEX)
+    secrets.create_index(_LIST_INDEX)
+    # Where few secrets have the field, the others are left out: each index costs every create something.
+    # Two of the older keys: MongoDB seeks distinct ones in a sparse index only, batches in a compound one.
+    secrets.create_index("older.key_id", sparse=True)
+    secrets.create_index(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}})
+    secrets.create_index(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}})
+    secrets.create_index(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}})
+    secrets.create_index("purge_at", expireAfterSeconds=0, sparse=True)
 
 
 def _codes(error: BaseException) -> str:

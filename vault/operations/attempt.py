@@ -13,6 +13,11 @@ class Action(StrEnum):
 
     CREATE = "create"
     FETCH = "fetch"
+    UPDATE = "update"
+    DESCRIBE = "describe"
+    DELETE = "delete"
+    RESTORE = "restore"
+    LIST = "list"
     AUDIT_QUERY = "audit_query"
     TRAIL_RESUMED = "trail_resumed"
     REWRAP_START = "rewrap_start"
@@ -39,7 +44,7 @@ class Attempt:
     user_agent: str = ""
     request_id: str = ""
     secret_id: str | None = field(default=None, repr=False)
-    #: What else belongs in the entry: key ids and counts.
+    #: What else belongs in the entry: names, versions, limits, key ids and counts.
     details: dict[str, Any] = field(default_factory=dict)
     _finished: bool = field(default=False, init=False, repr=False)
 

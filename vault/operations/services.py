@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from vault.operations.catalog import Catalog
+from vault.operations.changes import Changes
 from vault.operations.health import Health
 from vault.operations.secrets import Secrets
 
@@ -11,4 +13,6 @@ class Services:
     """What the floors above call."""
 
     secrets: Secrets
+    changes: Changes
+    catalog: Catalog
     health: Health
