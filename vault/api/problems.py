@@ -84,7 +84,7 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
     body = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
-    reply = Response(json.dumps(body), status, headers, content_type=CONTENT_TYPE)
+    reply = Response(json.dumps(body) + "\n", status, headers, content_type=CONTENT_TYPE)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         reply.headers["Retry-After"] = str(RETRY_AFTER)
     if status == HTTPStatus.UNAUTHORIZED:
