@@ -151,7 +151,8 @@ KINDS = {
     ),
     "Unavailable": Documented(
         503,
-        "MongoDB, the audit trail or a master key is not available. Nothing was released; try again later.",
+        "MongoDB, the audit trail or a master key is not available, or others are changing this secret. "
+        "Nothing was released; try again later.",
         REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": Documented(

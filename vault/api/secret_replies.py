@@ -5,14 +5,15 @@ from typing import Any
 from marshmallow import fields
 
 from vault.api.fields import SECRET_ID, Base64, Moment, Reply
-from vault.api.secret_schemas import LABELS, NAME, SECRET
+from vault.api.secret_fields import LABELS, NAME, SECRET
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _LATER = "2026-11-25T15:30:00.000Z"
 
 
-def _moment(description: str, example: str = _TIME) -> Moment:
-    return Moment(required=True, allow_none=True, metadata={"description": description, "example": example})
+def _moment(description: str, example: str = _TIME, *, allow_none: bool = False) -> Moment:
+    metadata = {"description": description, "example": example}
+    return Moment(required=True, allow_none=allow_none, metadata=metadata)
 
 
 def _secret_id(description: str = "The secret's id.") -> fields.String:
@@ -49,7 +50,7 @@ class DeletedSecret(Reply):
     """What was deleted."""
 
     secret_id = _secret_id()
-    restorable_until = _moment("Until when `restore` brings it back; null if it cannot.", _LATER)
+    restorable_until = _moment("Until when `restore` brings it back; null: never.", _LATER, allow_none=True)
 
 
 class KeptVersion(Reply):
@@ -82,11 +83,12 @@ class SecretDescription(SecretSummary):
         fields.Nested(KeptVersion), required=True, metadata={"description": "Those kept, the newest first."}
     )
     created_at = _moment("When it was created.")
-    expires_at = _moment("From when on it can no longer be read; null for never.", _LATER)
+    expires_at = _moment("From when on it can no longer be read; null for never.", _LATER, allow_none=True)
     max_reads = _number("How often it can be fetched in all; null for no limit.", 5, allow_none=True)
     reads_left = _number("How often it still can; null for no limit.", 4, allow_none=True)
     last_fetched_at = _moment(
-        "When it was last fetched, by the audit trail; null if never, or if that entry is no longer kept."
+        "When it was last fetched, by the newest 1,000 audit entries about it; null if they hold no fetch.",
+        allow_none=True,
     )
 
 

@@ -4,76 +4,21 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import BASE64_PATTERN, SECRET_ID, UUID_PATTERN, Base64, Body, SecretId
+from vault.api.fields import SECRET_ID, UUID_PATTERN, Body, Flag, SecretId
+from vault.api.secret_fields import NAME_LENGTH, a_name, a_value, matches, some_labels
 from vault.operations.reference import Reference
 
-SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
-NAME = {"example": "billing/db-password"}
-LABELS = {"example": {"team": "billing", "env": "prod"}}
-
-_NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
-_NAME_LENGTH = 256
-_PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
-_LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
-_MOST_LABELS = 16
-_LABEL_KEY_LENGTH = 63
-_LABEL_LENGTH = 128
 _TEN_YEARS = 315_360_000
 _MOST_READS = 1_000
 _MOST_LISTED = 1_000
-
-_ONE_LINE = validate.Predicate("isprintable", error="Must be printable, and one line.")
-
-
-def _matches(pattern: str, error: str) -> validate.Validator:
-    # Python's `$` matches before a closing line feed too; JSON Schema's does not.
-    return validate.Regexp(pattern.removesuffix("$") + r"\Z", error=error)
-
-
-def _name(**description: Any) -> fields.String:
-    return fields.String(
-        validate=[
-            validate.Length(1, _NAME_LENGTH),
-            _matches(_NAME_PATTERN, "Must be a path like billing/db-password."),
-        ],
-        metadata=NAME | {"pattern": _NAME_PATTERN, **description},
-    )
-
-
-def _labels(**description: Any) -> fields.Dict:
-    key = fields.String(
-        validate=[
-            validate.Length(1, _LABEL_KEY_LENGTH),
-            _matches(_LABEL_KEY_PATTERN, "Must be letters, digits, dots, dashes, slashes and underscores."),
-        ]
-    )
-    value = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), _ONE_LINE])
-    return fields.Dict(
-        keys=key,
-        values=value,
-        load_default=dict,
-        validate=validate.Length(max=_MOST_LABELS),
-        metadata=LABELS | description,
-    )
-
-
-def _value(description: str) -> Base64:
-    return Base64(
-        required=True,
-        metadata=SECRET
-        | {
-            "description": f"{description}, in canonical base64 (RFC 4648, section 4). Not empty; "
-            "by default at most 64 KiB once it is decoded.",
-            "format": "byte",
-            "pattern": BASE64_PATTERN,
-        },
-    )
+_PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
+_VISIBLE_PATTERN = "^[!-~]+$"
 
 
 class NewSecret(Body):
     """A secret to keep, and for how long."""
 
-    secret = _value("The secret")
+    secret = a_value("The secret")
     ttl_seconds = fields.Integer(
         strict=True,
         load_default=None,
@@ -89,11 +34,11 @@ class NewSecret(Body):
             "example": 1,
         },
     )
-    name = _name(
+    name = a_name(
         description="A name beside its id, unique in the namespace: a path of letters, digits, dots, dashes "
         "and underscores. It is no authority: to use it takes a credential."
     )
-    labels = _labels(description="Short texts by key, to find secrets by. They are not encrypted.")
+    labels = some_labels(description="Short texts by key, to find secrets by. They are not encrypted.")
 
 
 class IdempotencyKey(Schema):
@@ -104,11 +49,12 @@ class IdempotencyKey(Schema):
         load_default=None,
         validate=[
             validate.Length(1, 255),
-            _matches("^[!-~]+$", "Must be visible ASCII characters, without spaces."),
+            matches(_VISIBLE_PATTERN, "Must be visible ASCII characters, without spaces."),
         ],
         metadata={
-            "description": "Of your choice, a new one for each secret. Sent again with the same body within "
-            "24 hours it gives the same id and creates nothing; with another body it is refused."
+            "pattern": _VISIBLE_PATTERN,
+            "description": "A random one for each secret. Sent again with the same body within "
+            "24 hours it gives the same id and creates nothing; with another body it is refused.",
         },
     )
 
@@ -120,7 +66,7 @@ class SecretReference(Body):
         metadata=SECRET_ID
         | {"description": "What `create` returned.", "format": "uuid", "pattern": UUID_PATTERN}
     )
-    name = _name(description="Its name, in place of the id. This takes a credential: names can be guessed.")
+    name = a_name(description="Its name, in place of the id. This takes a credential: names can be guessed.")
 
     @validates_schema
     def _either(self, data: dict[str, Any], **_: Any) -> None:
@@ -149,7 +95,7 @@ class VersionReference(SecretReference):
 class NewVersion(SecretReference):
     """A new value for a secret."""
 
-    secret = _value("The new value")
+    secret = a_value("The new value")
     expected_version = fields.Integer(
         strict=True,
         load_default=None,
@@ -167,16 +113,18 @@ class ListQuery(Body):
     name_prefix = fields.String(
         load_default="",
         validate=[
-            validate.Length(0, _NAME_LENGTH),
-            _matches(_PREFIX_PATTERN, "Names have other characters."),
+            validate.Length(0, NAME_LENGTH),
+            matches(_PREFIX_PATTERN, "Names have other characters."),
         ],
-        metadata={"description": "Secrets whose name begins so.", "example": "billing/"},
+        metadata={
+            "pattern": _PREFIX_PATTERN,
+            "description": "Secrets whose name begins so.",
+            "example": "billing/",
+        },
     )
-    labels = _labels(description="Secrets that have all of these labels.")
-    deleted = fields.Boolean(
+    labels = some_labels(description="Secrets that have all of these labels.")
+    deleted = Flag(
         load_default=False,
-        truthy={True},
-        falsy={False},
         metadata={
             "description": "Those that were deleted and can be restored, not the others.",
             "example": False,

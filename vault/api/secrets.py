@@ -4,6 +4,7 @@ from typing import Any
 
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.fields import SECRET_ID
+from vault.api.secret_fields import LABELS, NAME, SECRET
 from vault.api.secret_replies import (
     DeletedSecret,
     SecretDescription,
@@ -13,9 +14,6 @@ from vault.api.secret_replies import (
     UpdatedSecret,
 )
 from vault.api.secret_schemas import (
-    LABELS,
-    NAME,
-    SECRET,
     IdempotencyKey,
     ListQuery,
     NewSecret,
@@ -41,7 +39,7 @@ _CREATIONS = {
         "value": {**_VALUE, "max_reads": 1, "ttl_seconds": 86_400},
     },
     "named": {
-        "summary": "With a name and labels",
+        "summary": "With a name, which takes a credential, and labels",
         "value": {**_VALUE, **_BY_NAME, "labels": LABELS["example"]},
     },
 }

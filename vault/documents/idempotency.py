@@ -13,13 +13,13 @@ REMEMBERED = 86_400
 COLLECTION = "idempotency_keys"
 
 #: Milliseconds, by MongoDB's clock, after which another may do what the first has not brought to its end.
-_HELD_MILLISECONDS = 10_000
+_HELD_MILLISECONDS = 30_000
 
 _IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_000]}]}
 _IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reservation:
     """What is known under an idempotency key, and whether it is ours to create the secret."""
 
@@ -32,8 +32,8 @@ class Reservation:
     stored: bool
     token: str
     is_mine: bool
-    #: The secret of whoever held the key before and did not come to the end. Its id was given to nobody.
-    former: str | None
+    #: The secrets of those who held the key before and did not come to the end. No id was given to anybody.
+    former: list[str]
 
     def keep(self, secret_id: str) -> bool:
         """Say that *secret_id* is stored; return False if another has taken over since."""
@@ -42,25 +42,36 @@ class Reservation:
         return bool(_collection().update_one(held, kept).matched_count)
 
     def abandon(self) -> None:
-        """Leave the key to the next one who comes with it."""
-        held = {"_id": self.digest, "token": self.token, "stored": False}
-        _collection().update_one(held, {"$unset": {"held_until": ""}})
+        """Leave the key, with what is left, to the next one who comes with the same body."""
+        _collection().update_one(self._unfinished, {"$unset": {"held_until": ""}})
+
+    def forget(self) -> None:
+        """Leave the key to the next one who comes with it: nothing is left."""
+        _collection().delete_one(self._unfinished)
+
+    @property
+    def _unfinished(self) -> dict[str, Any]:
+        return {"_id": self.digest, "token": self.token, "stored": False}
 
 
 def reserve(digest: str, *, key_id: str, body_mac: str, secret_id: str) -> Reservation:
     """Reserve the key with this *digest* for the creation of *secret_id*, or tell who has it.
 
-    One atomic step: of many that come at once, one gets it.
+    One atomic step: of many that come at once, one gets it. With another body nobody does.
     """
     token = token_hex(16)
     until = {"$add": ["$$NOW", _HELD_MILLISECONDS]}
-    mine = {"token": token, "secret_id": secret_id, "former": "$secret_id", "held_until": until}
+    before = {"$cond": [{"$gt": ["$secret_id", None]}, ["$secret_id"], []]}
+    former = {"$concatArrays": [{"$ifNull": ["$former", []]}, before]}
+    mine = {"token": token, "secret_id": secret_id, "former": former, "held_until": until}
+    is_another = {"$ne": [{"$ifNull": ["$body_mac", body_mac]}, body_mac]}
+    kept = {"$or": [_IS_TAKEN, is_another]}
     found = _collection().find_one_and_update(
         {"_id": digest},
         [
             # One that MongoDB has not removed yet, which it does once a minute, is as good as none.
             {"$replaceWith": {"$cond": [_IS_REMEMBERED, "$$ROOT", {"_id": "$_id"}]}},
-            {"$replaceWith": {"$cond": [_IS_TAKEN, "$$ROOT", {"$mergeObjects": ["$$ROOT", mine]}]}},
+            {"$replaceWith": {"$cond": [kept, "$$ROOT", {"$mergeObjects": ["$$ROOT", mine]}]}},
             {"$set": {name: {"$ifNull": [f"${name}", value]} for name, value in _new(key_id, body_mac)}},
         ],
         upsert=True,
@@ -74,7 +85,7 @@ def reserve(digest: str, *, key_id: str, body_mac: str, secret_id: str) -> Reser
         stored=found["stored"],
         token=token,
         is_mine=found["token"] == token,
-        former=found.get("former"),
+        former=found["former"],
     )
 
 

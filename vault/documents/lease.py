@@ -1,7 +1,5 @@
 """The sole right to change a secret, for a few seconds."""
 
-import random
-import time
 from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any
@@ -10,16 +8,11 @@ from pymongo import ReturnDocument
 
 from vault.documents.secret import Secret
 from vault.errors import SecretBusyError
+from vault.waiting import tries
 
 #: Milliseconds, by MongoDB's clock, after which a lease that was not ended ends by itself. Longer than its
-#: holder can wait for the entry that it writes meanwhile.
-LEASE_MILLISECONDS = 10_000
-
-#: Seconds that one waits for another's lease to end.
-_PATIENCE = 3.0
-
-#: Seconds between two tries, on average.
-_PAUSE = 0.02
+#: holder can wait for MongoDB's answer and for the entry that it writes meanwhile.
+LEASE_MILLISECONDS = 30_000
 
 
 class Lease:
@@ -29,12 +22,13 @@ class Lease:
     """
 
     def __init__(self, secret: Secret, token: str) -> None:
+        #: As it is now, without its older versions.
         self.secret = secret
         self._mine = {"_id": secret.id, "lease.token": token}
 
     @classmethod
     def take(cls, secret_id: str) -> "Lease | None":
-        """Return the lease of a secret, with the secret as it is now; None if there is no such secret.
+        """Return the lease of a secret; None if there is no such secret.
 
         Raises:
             SecretBusyError: Others held it all the time.
@@ -42,20 +36,18 @@ class Lease:
         token = token_hex(16)
         free = {"$or": [{"lease": None}, {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}]}
         until = {"$add": ["$$NOW", LEASE_MILLISECONDS]}
-        deadline = time.monotonic() + _PATIENCE
-        while True:
+        for _ in tries():
             document = Secret.raw().find_one_and_update(
                 {"_id": secret_id, **free},
                 [{"$set": {"lease": {"token": token, "until": until}}}],
+                projection={"older": 0},
                 return_document=ReturnDocument.AFTER,
             )
             if document:
                 return cls(Secret._from_son(document), token)  # noqa: SLF001 - MongoEngine has no public way
             if not Secret.raw().find_one({"_id": secret_id}, {"_id": 1}):
                 return None
-            if time.monotonic() > deadline:
-                raise SecretBusyError
-            time.sleep(random.uniform(0, 2 * _PAUSE))  # noqa: S311 - spreads those that wait
+        raise SecretBusyError
 
     def apply(self, change: Mapping[str, Any]) -> None:
         """Set the fields of *change*, expressions of MongoDB's, and end the lease.

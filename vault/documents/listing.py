@@ -27,7 +27,8 @@ def page(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield what readers may see, or with *deleted* what can be restored: id, name and labels of each."""
     conditions: list[dict[str, Any]] = [
-        {"namespace": namespace, "pending": None, "deleted_at": {"$ne": None} if deleted else None},
+        # As `Secret.is_there` says it of one that has been read.
+        {"namespace": namespace, "pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
     ]

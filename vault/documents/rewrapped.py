@@ -11,7 +11,7 @@ from vault.documents.secret import Secret, SecretVersion
 from vault.errors import DecryptionError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rewrapped:
     """One version's new envelope, and the one that it takes the place of."""
 

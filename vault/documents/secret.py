@@ -19,6 +19,9 @@ from vault.crypto import Binding, Keyring
 from vault.crypto.envelope import key_id
 from vault.errors import DecryptionError, KeyMissingError
 
+#: MongoDB's expression for when a secret may be removed that nothing but its expiry ends.
+PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
+
 #: The namespace of whoever has not been given one.
 DEFAULT_NAMESPACE = "default"
 
@@ -54,7 +57,7 @@ class Secret(Document):
     older = ListField(EmbeddedDocumentField(SecretVersion), default=None)
     expires_at = DateTimeField()
     max_reads = IntField()
-    #: Reads so far, counted where `max_reads` limits them.
+    #: Reads so far, counted where `max_reads` limits them; see `vault.documents.reads`.
     reads = IntField()
     name = StringField()
     #: `key=value` each.

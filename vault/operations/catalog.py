@@ -15,6 +15,9 @@ from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.key_watch import KeyWatch
 from vault.operations.reference import Reference
 
+#: Of a secret with many entries, fetched long ago: how many of them describing it may read.
+_ENTRIES_LOOKED_AT = 1_000
+
 
 class Catalog:
     """Describes and lists the secrets that one keyring opens."""
@@ -36,10 +39,12 @@ class Catalog:
         """
         reference.note(attempt)
         self._key_watch.require()
-        secret = reference.find(attempt=attempt)
+        secret = reference.find(attempt=attempt, without=("older.envelope",))
+        if secret.namespace != attempt.principal.namespace:
+            raise SecretNotFoundError
         # So that what is said of its name and limits is what it was created with.
         secret.reveal(self._keyring)
-        if secret.namespace != attempt.principal.namespace or not secret.is_there(datetime.now(UTC)):
+        if not secret.is_there(datetime.now(UTC)):
             raise SecretNotFoundError
         last_fetch = _last_fetch(secret.id)
         attempt.finish(Status.SUCCESS)
@@ -101,11 +106,12 @@ def _summary(secret_id: str, name: str | None, labels: Sequence[str] | None) -> 
 
 
 def _last_fetch(secret_id: str) -> datetime | None:
-    """Return when the secret was last fetched, as far back as the trail goes."""
-    fetches = AuditEntry.objects(secret_id=secret_id, action=Action.FETCH, status=Status.SUCCESS)
+    """Return when the secret was last fetched, as far as the newest entries about it tell."""
+    fetched = {"action": Action.FETCH, "status": Status.SUCCESS}
     with storage_errors():
-        newest = fetches.order_by("-id").only("ts").first()
-    return newest.ts if newest else None
+        entries = AuditEntry.objects(secret_id=secret_id).order_by("-id").limit(_ENTRIES_LOOKED_AT)
+        newest = entries.aggregate([{"$match": fetched}, {"$limit": 1}, {"$project": {"ts": 1}}])
+        return next((entry["ts"] for entry in newest), None)
 
 
 def _cursor(name: str | None, secret_id: str) -> str:

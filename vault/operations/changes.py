@@ -13,7 +13,8 @@ from vault.crypto import Keyring
 from vault.documents import Secret
 from vault.documents.database import storage_errors
 from vault.documents.lease import Lease
-from vault.errors import SecretNotFoundError, StorageUnavailableError, VaultError, VersionConflictError
+from vault.documents.secret import PURGE_AT_EXPIRY
+from vault.errors import SecretNotFoundError, StorageUnavailableError, VersionConflictError
 from vault.operations.attempt import Attempt, Status
 from vault.operations.key_watch import KeyWatch
 from vault.operations.reference import Reference
@@ -110,9 +111,11 @@ class Changes:
         reference.note(attempt)
         with self._leased(reference, attempt) as lease:
             secret = lease.secret
-            _require(bool(secret.deleted_at) and secret.purge_at > datetime.now(UTC))
+            # A read that was under way when it was deleted may have been the last.
+            is_restorable = secret.deleted_at and secret.reads_left != 0
+            _require(bool(is_restorable) and secret.purge_at > datetime.now(UTC))
             attempt.finish(Status.SUCCESS)
-            lease.apply({"deleted_at": "$$REMOVE", "purge_at": secret.expires_at or "$$REMOVE"})
+            lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
         return str(secret.id)
 
     @contextmanager
@@ -122,14 +125,15 @@ class Changes:
         _require(found.namespace == attempt.principal.namespace)
         with storage_errors():
             lease = Lease.take(found.id)
-            if lease is None:
-                raise SecretNotFoundError
-            try:
+        if lease is None:
+            raise SecretNotFoundError
+        try:
+            with storage_errors():
                 yield lease
-            except VaultError:
-                with suppress(StorageUnavailableError), storage_errors():
-                    lease.end()
-                raise
+        except Exception:
+            with suppress(StorageUnavailableError), storage_errors():
+                lease.end()
+            raise
 
     def _newest(self, secret: Secret, version: int, plaintext: bytes) -> dict[str, Any]:
         """Return the change that puts *plaintext* before all other versions, and drops the oldest."""

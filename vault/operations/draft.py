@@ -48,11 +48,8 @@ class Draft:
         return json.dumps(values, sort_keys=True).encode()
 
 
-def details(secret: Secret) -> dict[str, Any]:
-    """Return what an audit entry says of a new secret: its name and its limits."""
-    limits = {
-        "name": secret.name,
-        "expires_at": secret.expires_at and moment(secret.expires_at),
-        "max_reads": secret.max_reads,
-    }
-    return {name: value for name, value in limits.items() if value is not None}
+def limits(secret: Secret) -> dict[str, Any]:
+    """Return what an audit entry says of a new secret: its expiry and its read limit."""
+    expires_at = secret.expires_at and moment(secret.expires_at)
+    found = {"expires_at": expires_at, "max_reads": secret.max_reads}
+    return {name: value for name, value in found.items() if value is not None}

@@ -2,25 +2,18 @@
 
 import hashlib
 import hmac
-import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from vault.crypto import Keyring
-from vault.documents import Secret, arrival, idempotency
+from vault.documents import arrival, idempotency
 from vault.documents.database import storage_errors
 from vault.documents.idempotency import Reservation
 from vault.errors import IdempotencyMismatchError, SecretBusyError, StorageUnavailableError, VaultError
 from vault.operations.principal import Principal
+from vault.waiting import tries
 
 _BODY_INFO = b"secret-manager idempotent body"
-
-#: Seconds that one waits for another who creates under the same key.
-_PATIENCE = 3.0
-
-#: Seconds between two looks, on average.
-_PAUSE = 0.02
 
 
 class Once:
@@ -33,7 +26,7 @@ class Once:
     def creating(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Iterator[str]:
         """Yield the id to give out: *secret_id* if the block is to create it, else the one there is already.
 
-        When the block fails nothing is remembered, and the next one who comes begins anew.
+        When the block fails, and leaves nothing, the next one who comes begins anew.
 
         Raises:
             IdempotencyMismatchError: The key was used with another *body*.
@@ -45,56 +38,53 @@ class Once:
             yield reservation.secret_id
             return
         try:
-            secret_id = _left_by(reservation) or secret_id
+            with storage_errors():
+                # Those who made them did not come to giving the ids away, and now never will. What its name
+                # finds, others may have changed since: that one is it.
+                found = [former for former in reservation.former if not arrival.withdraw(former)]
+            secret_id = found[0] if found else secret_id
             yield secret_id
         except VaultError:
-            with suppress(StorageUnavailableError), storage_errors():
-                reservation.abandon()
+            _leave(reservation, secret_id)
             raise
         with storage_errors():
-            kept = reservation.keep(secret_id)
-        if not kept:
-            raise SecretBusyError
+            if not reservation.keep(secret_id):
+                arrival.withdraw(secret_id)
+                raise SecretBusyError
 
     def _reserve(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Reservation:
         digest = _digest(principal, key)
-        primary = self._keyring.primary.id
-        deadline = time.monotonic() + _PATIENCE
-        while True:
+        key_id = self._keyring.primary.id
+        for _ in tries():
+            body_mac = self._mac(key_id, digest, body)
             with storage_errors():
                 reservation = idempotency.reserve(
-                    digest, key_id=primary, body_mac=self._mac(primary, body), secret_id=secret_id
+                    digest, key_id=key_id, body_mac=body_mac, secret_id=secret_id
                 )
-            if not hmac.compare_digest(reservation.body_mac, self._mac(reservation.key_id, body)):
-                if reservation.is_mine:
-                    with storage_errors():
-                        reservation.abandon()
+            # The key of the first one, after a rotation of the master key.
+            key_id = reservation.key_id
+            if not hmac.compare_digest(reservation.body_mac, self._mac(key_id, digest, body)):
                 raise IdempotencyMismatchError
             if reservation.is_mine or reservation.stored:
                 return reservation
-            if time.monotonic() > deadline:
-                raise SecretBusyError
-            time.sleep(random.uniform(0, 2 * _PAUSE))  # noqa: S311 - spreads those that wait
+        raise SecretBusyError
 
-    def _mac(self, key_id: str, body: bytes) -> str:
-        """Return the keyed hash of *body*; of a key that was dropped since, one that equals none."""
+    def _mac(self, key_id: str, digest: str, body: bytes) -> str:
+        """Return the keyed hash of *body*, for this record only; under a dropped key, one like no other."""
         for master_key in self._keyring:
             if master_key.id == key_id:
-                return hmac.digest(master_key.derive(_BODY_INFO), body, hashlib.sha256).hex()
+                message = digest.encode() + body
+                return hmac.digest(master_key.derive(_BODY_INFO), message, hashlib.sha256).hex()
         return ""
 
 
-def _left_by(reservation: Reservation) -> str | None:
-    """Return the id of what was created by one who did not come to giving the id away, and now never will.
-
-    That is only of use where it is found by its name, so that others may have changed it since; else it goes.
-    """
-    former = reservation.former
-    if former is None:
-        return None
-    with storage_errors():
-        arrival.withdraw(former)
-        return former if Secret.raw().find_one({"_id": former}, {"_id": 1}) else None
+def _leave(reservation: Reservation, secret_id: str) -> None:
+    with suppress(StorageUnavailableError), storage_errors():
+        left = [one for one in (*reservation.former, secret_id) if not arrival.withdraw(one)]
+        if left:
+            reservation.abandon()
+        else:
+            reservation.forget()
 
 
 def _digest(principal: Principal, key: str) -> str:

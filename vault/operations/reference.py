@@ -1,6 +1,6 @@
 """Which secret is meant."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vault.documents import Secret
@@ -13,7 +13,7 @@ from vault.operations.attempt import Attempt
 class Reference:
     """A secret by its id, or by its name in the namespace of whoever asks."""
 
-    secret_id: str | None = None
+    secret_id: str | None = field(default=None, repr=False)
     name: str | None = None
 
     def note(self, attempt: Attempt) -> None:

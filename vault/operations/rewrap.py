@@ -14,7 +14,7 @@ from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import OPERATOR
 
 #: Secrets that are read, and then written, in one round trip each.
-_BATCH = 250
+_BATCH = 100
 
 #: Batches under way at a time: while MongoDB writes some, others are read and encrypted.
 _WORKERS = 3

@@ -7,9 +7,16 @@ from datetime import UTC, datetime
 from vault.crypto import Keyring
 from vault.documents import Secret, arrival, reads
 from vault.documents.database import storage_errors
-from vault.errors import SecretNotFoundError, SecretTooLargeError, StorageUnavailableError, VaultError
+from vault.errors import (
+    CredentialRequiredError,
+    SecretBusyError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StorageUnavailableError,
+    VaultError,
+)
 from vault.operations.attempt import Attempt, Status
-from vault.operations.draft import Draft, details
+from vault.operations.draft import Draft, limits
 from vault.operations.idempotency import Once
 from vault.operations.key_watch import KeyWatch
 from vault.operations.reference import Reference
@@ -30,6 +37,7 @@ class Secrets:
         With an *idempotency_key* that was used for the same draft before, return the id from then.
 
         Raises:
+            CredentialRequiredError: With a name, without a credential.
             SecretTooLargeError: It is longer than the limit in bytes.
             NameTakenError: Another secret of the namespace has the name.
             IdempotencyMismatchError: The key was used for another draft.
@@ -38,15 +46,19 @@ class Secrets:
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
         """
+        if draft.name is not None:
+            attempt.details["name"] = draft.name
+            if not attempt.principal.authenticated:
+                # Whoever could take names would decide what others find under them.
+                raise CredentialRequiredError
         require_size(draft.plaintext, self._max_bytes)
         self._key_watch.require()
         secret = draft.secret(attempt.principal.namespace)
-        attempt.details |= details(secret)
         with self._creating(secret, draft, idempotency_key, attempt) as secret_id:
-            attempt.secret_id = secret_id
             if secret_id == secret.id:
                 self._store(secret, attempt)
             else:
+                attempt.secret_id = secret_id
                 attempt.details["repeated"] = True
                 attempt.finish(Status.SUCCESS)
         return secret_id
@@ -59,9 +71,11 @@ class Secrets:
         return self._once.creating(secret.id, key=key, body=draft.canonical(), principal=attempt.principal)
 
     def _store(self, secret: Secret, attempt: Attempt) -> None:
-        with storage_errors():
-            arrival.store(secret)
         try:
+            with storage_errors():
+                arrival.store(secret)
+            attempt.secret_id = secret.id
+            attempt.details |= limits(secret)
             attempt.finish(Status.SUCCESS)
             with storage_errors():
                 published = arrival.publish(secret)
@@ -88,9 +102,11 @@ class Secrets:
         reference.note(attempt)
         self._key_watch.require()
         secret = reference.find(attempt=attempt, without=() if version else ("older",))
+        if secret.namespace != attempt.principal.namespace:
+            raise SecretNotFoundError
         plaintext = self._reveal(secret, version)
         # Not before it verified: only then are its limits those that it was created with.
-        if secret.namespace != attempt.principal.namespace or not secret.is_there(datetime.now(UTC)):
+        if not secret.is_there(datetime.now(UTC)):
             raise SecretNotFoundError
         if version or secret.version > 1:
             attempt.details["version"] = version or secret.version
@@ -109,19 +125,23 @@ class Secrets:
 
 @contextmanager
 def _counted(secret: Secret) -> Iterator[None]:
-    """Count a read where reads are limited; give it back if the block fails, as then nothing is released."""
+    """Count a read where reads are limited, once the block is done; when it fails, nothing is released."""
     if secret.max_reads is None:
         yield
         return
     with storage_errors():
-        if not reads.count(secret.id):
-            raise SecretNotFoundError
+        token = reads.hold(secret.id)
+    if token is None:
+        raise SecretNotFoundError
     try:
         yield
     except VaultError:
         with suppress(StorageUnavailableError), storage_errors():
-            reads.give_back(secret.id)
+            reads.let_go(secret.id, token)
         raise
+    with storage_errors():
+        if not reads.count(secret.id, token):
+            raise SecretBusyError
 
 
 def require_size(plaintext: bytes, limit: int) -> None:
