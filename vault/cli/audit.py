@@ -10,9 +10,10 @@ import click
 
 from vault.cli.audit_verify import verify
 from vault.cli.operator import connected
+from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail
+from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
-from vault.operations.verify import Record
 from vault.printable import printable
 
 _TAIL_SECONDS = 1
@@ -98,4 +99,4 @@ def public_key() -> None:
 def checkpoint() -> None:
     """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
     with connected(reading=True) as operator:
-        click.echo(json.dumps(trail.checkpoint(operator.keyring)))
+        click.echo(json.dumps(checkpoints.checkpoint(operator.keyring)))

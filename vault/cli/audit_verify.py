@@ -12,9 +12,11 @@ import click
 
 from vault.cli.operator import connected
 from vault.crypto.chain import VerifyingKey
-from vault.operations import signers, trail
+from vault.operations import checkpoint as checkpoints
+from vault.operations import signers, trail, verification
+from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
-from vault.operations.verify import Finding, Record, Verifier
+from vault.operations.verify import Finding, Verifier
 from vault.printable import printable
 
 #: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
@@ -34,7 +36,7 @@ class _Source:
     records: Iterable[Record]
     #: How many days entries are kept; 0 for good.
     days: int
-    read_on: Callable[[trail.Ends], Iterable[Record]]
+    read_on: Callable[[verification.Ends], Iterable[Record]]
 
 
 @click.command()
@@ -61,15 +63,15 @@ def verify(
             operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
             trusted = signers.trusted(operator.keyring)
-            source = _Source(trusted, trail.export(Filter()), days, trail.read_on)
+            source = _Source(trusted, trail.export(Filter()), days, verification.read_on)
         else:
             raise click.UsageError("--file and --public-key belong together.")
         verifier = Verifier(
             source.keys,
-            kept_since=lambda: trail.kept_since(source.days, datetime.now(UTC)),
-            heads=trail.heads(checkpoint.read(), source.keys) if checkpoint else None,
+            kept_since=lambda: verification.kept_since(source.days, datetime.now(UTC)),
+            heads=checkpoints.heads(checkpoint.read(), source.keys) if checkpoint else None,
         )
-        tampered = _report(trail.verify(verifier, _counted(source.records), source.read_on))
+        tampered = _report(verification.verify(verifier, _counted(source.records), source.read_on))
     verdict = "NOT what the service wrote" if tampered else "intact"
     click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {verdict}")
     sys.exit(tampered)
@@ -100,7 +102,7 @@ def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_more(_ends: trail.Ends) -> Iterable[Record]:
+def _no_more(_ends: verification.Ends) -> Iterable[Record]:
     return ()
 
 

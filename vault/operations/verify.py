@@ -8,13 +8,11 @@ signature before it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
-
-Record = Mapping[str, Any]
+from vault.operations.stream_state import Record, StreamState, Witness
 
 #: Entries that one commit has at the most.
 MOST_ENTRIES_A_COMMIT = 100
@@ -29,50 +27,6 @@ class Finding:
     text: str
     #: Whether the trail is not what the service wrote.
     tampering: bool = True
-
-
-@dataclass(slots=True)
-class _State:
-    """What is remembered of a stream since its beginning, or since what was pruned of it last."""
-
-    last: Record
-    #: The number of the first entry.
-    first: int
-    #: The newest signed entry, and those that came after it.
-    signed: Record | None = None
-    unsigned: int = 0
-    #: The streams that it replaces.
-    replaces: "dict[str, _Witness]" = field(default_factory=dict)
-
-    @classmethod
-    def at(cls, record: Record) -> "_State":
-        state = cls(record, record["seq"], replaces=_replaced_by(record))
-        state.take(record)
-        return state
-
-    def take(self, record: Record) -> None:
-        """Go on to *record*."""
-        self.last = record
-        self.signed, self.unsigned = (
-            (record, 0) if "signature" in record else (self.signed, self.unsigned + 1)
-        )
-
-    @property
-    def covered(self) -> int:
-        """The number up to which entries are signed."""
-        return self.signed["seq"] if self.signed else self.first - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Witness:
-    """Says from outside of a stream how far it was stored."""
-
-    seq: int
-    ts: str
-    name: str
-    hash: str | None = None
-    #: When a successor began: nothing was written to the stream after that.
-    until: str = ""
 
 
 class Verifier:
@@ -94,11 +48,11 @@ class Verifier:
         self._keys = keys
         self._kept_since = kept_since
         self._checkpoint = {
-            stream: _Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
+            stream: Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
             for stream, head in (heads or {}).items()
         }
-        self._replaced: dict[str, _Witness] = {}
-        self._streams: dict[str, _State] = {}
+        self._replaced: dict[str, Witness] = {}
+        self._streams: dict[str, StreamState] = {}
         self.entries = 0
 
     def add(self, record: Record) -> Iterator[Finding]:
@@ -154,10 +108,10 @@ class Verifier:
         if state is None:
             if seq > 0:
                 yield self._missing(record, 0)
-            self._streams[stream] = _State.at(record)
+            self._streams[stream] = StreamState.at(record)
         elif seq > state.last["seq"] + 1:
             yield from self._gap(record, state)
-            self._streams[stream] = _State.at(record)
+            self._streams[stream] = StreamState.at(record)
         else:
             yield from self._next(record, state.last, altered=altered)
             if seq > state.last["seq"]:
@@ -177,7 +131,7 @@ class Verifier:
         elif not altered and (record["previous_ts"] != last["ts"] or record["ts"] < last["ts"]):
             yield Finding(stream, seq, "does not fit the time of the entry before it")
 
-    def _gap(self, record: Record, state: _State) -> Iterator[Finding]:
+    def _gap(self, record: Record, state: StreamState) -> Iterator[Finding]:
         """Judge what stands before missing entries by itself: no later signature covers it."""
         missing = self._missing(record, state.last["seq"] + 1)
         yield missing
@@ -207,7 +161,7 @@ class Verifier:
             )
         return None
 
-    def _unsigned_end(self, stream: str, state: _State) -> Finding:
+    def _unsigned_end(self, stream: str, state: StreamState) -> Finding:
         seq, ts = state.last["seq"], state.last["ts"]
         replaced = self._replaced.get(stream)
         if ts < self._kept_since():
@@ -219,7 +173,7 @@ class Verifier:
             return Finding(stream, seq, text, tampering=False)
         return Finding(stream, seq, "ends its stream and is covered by no signature")
 
-    def _reaches(self, stream: str, witness: _Witness) -> Iterator[Finding]:
+    def _reaches(self, stream: str, witness: Witness) -> Iterator[Finding]:
         state = self._streams.get(stream)
         if witness.seq < 0 or witness.ts < self._kept_since():
             return
@@ -227,12 +181,3 @@ class Verifier:
             yield Finding(stream, witness.seq, f"is missing with its whole stream: {witness.name} knows it")
         elif state.last["seq"] < witness.seq:
             yield Finding(stream, witness.seq, f"is missing at the end: {witness.name} knows it")
-
-
-def _replaced_by(record: Record) -> dict[str, _Witness]:
-    return {
-        str(left["stream"]): _Witness(
-            int(left["seq"]), str(left.get("ts", "")), "its successor", until=record["ts"]
-        )
-        for left in record.get("replaces", ())
-    }
