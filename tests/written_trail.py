@@ -103,7 +103,7 @@ def findings(
     *,
     kept_since: str = "",
     heads: Mapping[str, Record] | None = None,
-    read_on: Callable[[list[tuple[str, int]]], Iterable[Record]] = lambda _ends: (),
+    read_on: verification.ReadOn = lambda _ends: (),
 ) -> list[Finding]:
     """Return what is found in *records*."""
     verifier = Verifier(keys, kept_since=lambda: kept_since, heads=heads)

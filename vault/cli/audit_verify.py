@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import IO
 
 import click
@@ -14,7 +15,7 @@ from vault.cli.operator import connected
 from vault.crypto.chain import VerifyingKey
 from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail, verification
-from vault.operations.stream_state import Record
+from vault.operations.stream_state import End, Record
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Verifier
 from vault.printable import printable
@@ -36,7 +37,7 @@ class _Source:
     records: Iterable[Record]
     #: How many days entries are kept; 0 for good.
     days: int
-    read_on: Callable[[verification.Ends], Iterable[Record]]
+    read_on: verification.ReadOn
 
 
 @click.command()
@@ -63,7 +64,8 @@ def verify(
             operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
             trusted = signers.trusted(operator.keyring)
-            source = _Source(trusted, trail.export(Filter()), days, verification.read_on)
+            read_on = partial(verification.read_on, began=datetime.now(UTC))
+            source = _Source(trusted, trail.export(Filter()), days, read_on)
         else:
             raise click.UsageError("--file and --public-key belong together.")
         verifier = Verifier(
@@ -102,7 +104,7 @@ def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_more(_ends: verification.Ends) -> Iterable[Record]:
+def _no_more(_ends: Sequence[End]) -> Iterable[Record]:
     return ()
 
 

@@ -36,6 +36,16 @@ def stored_record(document: Mapping[str, Any]) -> Record:
     return record if as_stored else record | {"hash": None}
 
 
+def earliest_id(time: datetime) -> ObjectId:
+    """Return an `_id` that no entry from *time* on is below."""
+    return _id_of(time.timestamp() - COMMIT_TIME.total_seconds())
+
+
+def _id_of(seconds: float) -> ObjectId:
+    within = min(max(int(seconds), 0), 2**32 - 1)
+    return ObjectId(within.to_bytes(4, "big") + bytes(8))
+
+
 def collection() -> Any:
     """Return the collection of entries."""
     found = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way

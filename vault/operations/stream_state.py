@@ -8,6 +8,17 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How far a stream was read, where more of it is to be expected."""
+
+    stream: str
+    #: The newest entry that was read; -1 for none.
+    seq: int
+    #: How far a witness knows it to be stored; -1 where there is none, but no signature either.
+    known: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Witness:
     """Says from outside of a stream how far it was stored."""
 
@@ -50,6 +61,19 @@ class StreamState:
     def covered(self) -> int:
         """The number up to which entries are signed."""
         return self.signed["seq"] if self.signed else self.first - 1
+
+
+def place(record: Record) -> tuple[str, int]:
+    """Return stream and number of *record*, if it has any, and a time.
+
+    Raises:
+        KeyError: It has not.
+        TypeError: They are not such.
+    """
+    stream, seq, ts = record["stream"], record["seq"], record["ts"]
+    if not isinstance(stream, str) or not isinstance(ts, str) or not isinstance(seq, int) or seq < 0:
+        raise TypeError
+    return stream, seq
 
 
 def _replaced_by(record: Record) -> dict[str, Witness]:

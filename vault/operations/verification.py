@@ -6,47 +6,63 @@ from datetime import datetime, timedelta
 
 from vault.documents.audit_entry import moment
 from vault.documents.database import storage_errors
-from vault.operations.entries import collection, stored_record
-from vault.operations.stream_state import Record
+from vault.operations.entries import collection, earliest_id, stored_record
+from vault.operations.stream_state import End, Record
 from vault.operations.verify import Finding, Verifier
 
 #: How far MongoDB's clock, by which it prunes, may be ahead of ours.
 _CLOCKS = timedelta(minutes=1)
 
-#: Streams, and the number of the newest entry that was read of each.
-Ends = Sequence[tuple[str, int]]
+#: Yields what has come to a trail after these ends.
+ReadOn = Callable[[Sequence[End]], Iterable[Record]]
 
 #: Seconds after which a commit that was read half must have been written whole.
 _SETTLED = 4
 
+#: How often to read on, as what comes can name further streams. A trail that never settles is not waited for.
+_ROUNDS = 5
 
-def verify(
-    verifier: Verifier, records: Iterable[Record], read_on: Callable[[Ends], Iterable[Record]]
-) -> Iterator[Finding]:
-    """Yield what *verifier* finds in *records*.
 
-    *read_on* returns what has come to streams after their ends: the service may write while it is read.
-    """
+def verify(verifier: Verifier, records: Iterable[Record], read_on: ReadOn) -> Iterator[Finding]:
+    """Yield what *verifier* finds in *records*, and in what *read_on* brings where those end too early."""
     for record in records:
         yield from verifier.add(record)
-    for record in read_on(verifier.unsigned()):
-        yield from verifier.add(record)
+    known: list[End] = []
+    for _ in range(_ROUNDS):
+        ends = verifier.ends()
+        if not ends or ends == known:
+            break
+        known = ends
+        for record in read_on(ends):
+            if not verifier.has_seen(record):
+                yield from verifier.add(record)
     yield from verifier.finish()
 
 
-def read_on(ends: Ends) -> Iterator[Record]:
-    """Yield what is stored after *ends*, up to the next signature: the rest of commits that were read half.
+def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
+    """Yield what is stored after *ends*: as far as it is known to be, and to the end of that commit.
+
+    For a stream without a signature at its end, also the first commit of streams that replace it. Those
+    that were there when verification *began* have been read already.
 
     Raises:
         StorageUnavailableError: MongoDB went away.
     """
-    if ends:
-        time.sleep(_SETTLED)
-    for stream, seq in ends:
-        with storage_errors():
-            for document in collection().find({"stream": stream, "seq": {"$gt": seq}}).sort("seq", 1):
+    time.sleep(_SETTLED)
+    with storage_errors():
+        unsigned = [end.stream for end in ends if end.known < 0]
+        successors = collection().find(
+            {
+                "_id": {"$gte": earliest_id(began)},
+                "seq": 0,
+                "replaces.stream": {"$in": unsigned},
+            }
+        )
+        for end in (*ends, *(End(str(document["stream"]), -1) for document in successors)):
+            for document in collection().find({"stream": end.stream, "seq": {"$gt": end.seq}}).sort("seq", 1):
                 yield stored_record(document)
-                if "signature" in document:
+                seq = document["seq"]
+                if "signature" in document and isinstance(seq, int) and seq >= end.known:
                     break
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
-from vault.operations.stream_state import Record, StreamState, Witness
+from vault.operations.stream_state import End, Record, StreamState, Witness, place
 
 #: Entries that one commit has at the most.
 MOST_ENTRIES_A_COMMIT = 100
@@ -51,7 +51,6 @@ class Verifier:
             stream: Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
             for stream, head in (heads or {}).items()
         }
-        self._replaced: dict[str, Witness] = {}
         self._streams: dict[str, StreamState] = {}
         self.entries = 0
 
@@ -70,16 +69,21 @@ class Verifier:
         """How many streams were seen."""
         return len(self._streams)
 
-    def unsigned(self) -> list[tuple[str, int]]:
-        """Return stream and newest number of each stream whose newest entry is not signed.
+    def has_seen(self, record: Record) -> bool:
+        """Return whether the place of *record* in its stream has been passed."""
+        seq = record["seq"]
+        return isinstance(seq, int) and seq <= self._reached(str(record["stream"]))
 
-        While the service writes, these may be commits that were read half: read on from there.
+    def ends(self) -> list[End]:
+        """Return the ends of streams that would be findings if nothing more came.
+
+        While the service writes, a commit may have been read half, and a stream may have gone on between
+        its being read and that of its successor: read on from there, and look for further successors.
         """
-        return [
-            (stream, state.last["seq"])
-            for stream, state in self._streams.items()
-            if state.signed is not state.last
-        ]
+        replaced = self._replaced()
+        unsigned = [End(found.stream, found.seq) for found in self._unsigned(replaced) if found.tampering]
+        short = self._short(replaced)
+        return unsigned + [End(stream, self._reached(stream), witness.seq) for stream, witness in short]
 
     def finish(self) -> Iterator[Finding]:
         """Yield what is wrong with the trail as a whole."""
@@ -87,20 +91,14 @@ class Verifier:
             wrong = self._signature(stream, state.signed)
             if wrong:
                 yield wrong
-            elif state.signed:
-                # Not before: who forges entries could excuse them by a forged successor.
-                self._replaced |= state.replaces
-        for stream, state in self._streams.items():
-            if state.signed is not state.last:
-                yield self._unsigned_end(stream, state)
-        for witnesses in (self._replaced, self._checkpoint):
-            for stream, witness in witnesses.items():
-                yield from self._reaches(stream, witness)
+        replaced = self._replaced()
+        yield from self._unsigned(replaced)
+        for stream, witness in self._short(replaced):
+            where = "at the end" if stream in self._streams else "with its whole stream"
+            yield Finding(stream, witness.seq, f"is missing {where}: {witness.name} knows it")
 
     def _add(self, record: Record) -> Iterator[Finding]:
-        stream, seq = record["stream"], record["seq"]
-        if not isinstance(stream, str) or not isinstance(seq, int) or seq < 0:
-            raise TypeError
+        stream, seq = place(record)
         altered = record["hash"] != chain.digest(record)
         if altered:
             yield Finding(stream, seq, "was altered: its hash does not fit its content")
@@ -161,9 +159,21 @@ class Verifier:
             )
         return None
 
-    def _unsigned_end(self, stream: str, state: StreamState) -> Finding:
+    def _replaced(self) -> dict[str, Witness]:
+        """Return what successors say of streams, of those that are signed: a forged one excuses nothing."""
+        replaced: dict[str, Witness] = {}
+        for stream, state in self._streams.items():
+            if state.replaces and state.signed and not self._signature(stream, state.signed):
+                replaced |= state.replaces
+        return replaced
+
+    def _unsigned(self, replaced: Mapping[str, Witness]) -> Iterator[Finding]:
+        for stream, state in self._streams.items():
+            if state.signed is not state.last:
+                yield self._unsigned_end(stream, state, replaced.get(stream))
+
+    def _unsigned_end(self, stream: str, state: StreamState, replaced: Witness | None) -> Finding:
         seq, ts = state.last["seq"], state.last["ts"]
-        replaced = self._replaced.get(stream)
         if ts < self._kept_since():
             return Finding(stream, seq, "is past the retention, and its signature gone", tampering=False)
         is_one_commit = state.unsigned <= MOST_ENTRIES_A_COMMIT
@@ -173,11 +183,12 @@ class Verifier:
             return Finding(stream, seq, text, tampering=False)
         return Finding(stream, seq, "ends its stream and is covered by no signature")
 
-    def _reaches(self, stream: str, witness: Witness) -> Iterator[Finding]:
+    def _short(self, replaced: Mapping[str, Witness]) -> Iterator[tuple[str, Witness]]:
+        """Yield the streams that do not reach as far as a witness says, with that witness."""
+        for stream, witness in (*replaced.items(), *self._checkpoint.items()):
+            if witness.seq > self._reached(stream) and witness.ts >= self._kept_since():
+                yield stream, witness
+
+    def _reached(self, stream: str) -> int:
         state = self._streams.get(stream)
-        if witness.seq < 0 or witness.ts < self._kept_since():
-            return
-        if state is None:
-            yield Finding(stream, witness.seq, f"is missing with its whole stream: {witness.name} knows it")
-        elif state.last["seq"] < witness.seq:
-            yield Finding(stream, witness.seq, f"is missing at the end: {witness.name} knows it")
+        return int(state.last["seq"]) if state else -1
