@@ -63,7 +63,7 @@ def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> Writ
         for worker in workers:
             worker.disconnect()
         documents = list(client[name].audit_logs.find().sort([("stream", 1), ("seq", 1)]))
-        made = checkpoint.checkpoint(keyring)
+        made = checkpoint.make(keyring)
         client.drop_database(name)
     assert len(documents) == sum(counts)
     return WrittenTrail(keyring, documents, json.loads(json.dumps(made)))

@@ -34,7 +34,7 @@ from tests.written_trail import (
 )
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto.chain import SigningKey, VerifyingKey, canonical
 from vault.documents import AuditEntry
 from vault.documents.audit_entry import moment, record_of
 from vault.errors import AuditUnavailableError
@@ -339,6 +339,7 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
         ("verify", "--public-key", "PEM"),
         ("verify", "--file", "missing", "--public-key", "PEM"),
         ("verify", "--file", "EXPORT", "--public-key", "EXPORT"),
+        ("verify", "--file", "EXPORT", "--public-key", "PEM", "--retention-days", "90"),
         ("verify", "--retention-days", "-1"),
         ("verify", "--retention-days", "1000000000"),
         ("export", "--since", "yesterday"),
@@ -377,6 +378,9 @@ def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
     stranger = SigningKey(new_key())
     unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}
     foreign = rehash(unsigned, None, stranger)
+    genuine = SigningKey(trail.written.keyring.primary)
+    timeless = {"ts": "once", "heads": [], "signer": genuine.public.signer}
+    timeless["signature"] = genuine.sign(canonical(timeless))
     not_signed = "secret-manager: the checkpoint is not signed by a key that is known\n"
     none = "secret-manager: this is not a checkpoint\n"
     arguments = offline(trail)
@@ -389,6 +393,7 @@ def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
         (json.dumps(unsigned), none),
         ("[" * 100_000, none),
         ("not JSON", none),
+        (json.dumps(timeless), none),
         ("[]", none),
         (b"\xff\xfe", none),
         ("", none),
@@ -437,15 +442,40 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
         assert done.stdout.splitlines() == [f"note: {gone}gone, past the retention", verdict]
         assert done.returncode == 0
     # As a file it is held against no retention, unless one is given.
-    done = trail.run("verify", *offline(trail))
-    assert done.stdout.splitlines()[0] == f"TAMPERING: {gone}missing, within the retention"
-    assert trail.run("verify", *offline(trail), "--retention-days", "2").returncode == 0
+    exported = offline(trail)
+    for arguments in ((), ("--retention-days", "0"), ("--checkpoint", checkpoint)):
+        done = trail.run("verify", *exported, *arguments)
+        assert done.stdout.splitlines()[0] == f"TAMPERING: {gone}missing, within the retention"
+    done = trail.run("verify", *exported, "--checkpoint", checkpoint, "--retention-days", "2")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"note: {gone}gone, past the retention")
     # A whole stream that is past it may be gone, although the checkpoint knows it.
     trail.stored.audit_logs.delete_many({"stream": stream})
     done = trail.run("verify", "--checkpoint", checkpoint, AUDIT_TTL_DAYS="2")
     assert done.returncode == 1
     assert f"TAMPERING: stream {stream} seq 19: is missing with its whole stream" in done.stdout
     assert trail.run("verify", "--checkpoint", checkpoint, AUDIT_TTL_DAYS="1").returncode == 0
+
+
+def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) -> None:
+    """However old an archive is, only what had passed its retention when it was made may be gone."""
+    key = SigningKey(trail.written.keyring.primary)
+    names = ("stream", "seq", "ts", "hash")
+    made_at = datetime(2020, 3, 1, 12, tzinfo=UTC)
+    old = stream_of(4, trail.written.keyring)
+    for record, hours in zip(old, (-72, -47, -46, 0), strict=True):
+        record["ts"] = moment(made_at + timedelta(hours=hours))
+    old = rechain(old, 0, lambda made, _: rehash(made, None, key))
+    content = {"ts": moment(made_at), "heads": [{name: old[3][name] for name in names}]}
+    signed = {"signer": key.public.signer, "signature": key.sign(canonical(content))}
+    checkpoint = trail.file("checkpoint", json.dumps(content | signed))
+    # The second passed its retention within the hour that the export may have taken.
+    for first, tampering in ((0, False), (1, False), (2, False), (3, True)):
+        exported = "\n".join(map(json.dumps, old[first:]))
+        done = trail.run(
+            *("verify", *offline(trail, exported), "--checkpoint", checkpoint, "--retention-days", "2")
+        )
+        assert done.returncode == tampering
+        assert ("within the retention" in done.stdout) == tampering
 
 
 def written_by(uri: str, keyring: Keyring, count: int) -> None:

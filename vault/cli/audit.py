@@ -99,4 +99,4 @@ def public_key() -> None:
 def checkpoint() -> None:
     """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
     with connected(reading=True) as operator:
-        click.echo(json.dumps(checkpoints.checkpoint(operator.keyring)))
+        click.echo(json.dumps(checkpoints.make(operator.keyring)))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import IO
 
@@ -24,6 +24,9 @@ from vault.printable import printable
 _TEXT = click.File(encoding="utf-8", errors="replace")
 
 _MOST_DAYS = 36_500
+
+#: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
+_EXPORT_TIME = timedelta(hours=1)
 
 #: Entries between two signs of progress.
 _PROGRESS = 10_000
@@ -48,7 +51,7 @@ class _Source:
     "--retention-days",
     "days",
     type=click.IntRange(0, _MOST_DAYS),
-    help="In place of AUDIT_TTL_DAYS; 0 for a file.",
+    help="In place of AUDIT_TTL_DAYS. With --file, where it is 0 unless given, days before the checkpoint.",
 )
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
@@ -57,6 +60,9 @@ def verify(
 
     That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
     """
+    if file is not None and days and checkpoint is None:
+        # Back from today it would excuse whatever an old archive lacks.
+        raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
     with ExitStack() as stack:
         if file is not None and keys is not None:
             source = _Source(_keys(keys.read()), _parsed(file), days or 0, _no_more)
@@ -68,10 +74,12 @@ def verify(
             source = _Source(trusted, trail.export(Filter()), days, read_on)
         else:
             raise click.UsageError("--file and --public-key belong together.")
+        held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
+        taken = held.time + _EXPORT_TIME if held and file else None
         verifier = Verifier(
             source.keys,
-            kept_since=lambda: verification.kept_since(source.days, datetime.now(UTC)),
-            heads=checkpoints.heads(checkpoint.read(), source.keys) if checkpoint else None,
+            kept_since=lambda: verification.kept_since(source.days, taken or datetime.now(UTC)),
+            heads=held.heads if held else None,
         )
         tampered = _report(verification.verify(verifier, _counted(source.records), source.read_on))
     verdict = "NOT what the service wrote" if tampered else "intact"

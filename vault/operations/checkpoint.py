@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -16,7 +17,17 @@ from vault.operations.signers import trusted
 from vault.operations.stream_state import Record
 
 
-def checkpoint(keyring: Keyring) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that somebody kept, and that is genuine."""
+
+    #: When it was made.
+    time: datetime
+    #: The heads by stream: `stream`, `seq`, `ts` and `hash`.
+    heads: Mapping[str, Record]
+
+
+def make(keyring: Keyring) -> dict[str, Any]:
     """Return the heads of all streams, signed: to be kept where those who can write to MongoDB cannot.
 
     Raises:
@@ -35,8 +46,8 @@ def checkpoint(keyring: Keyring) -> dict[str, Any]:
     return made | {"signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
 
 
-def heads(text: str, keys: Mapping[str, VerifyingKey]) -> dict[str, Record]:
-    """Return the heads in a checkpoint, by stream.
+def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
+    """Return the checkpoint in *text*.
 
     Raises:
         InvalidCheckpointError: It is none, or not signed by one of *keys*.
@@ -46,7 +57,8 @@ def heads(text: str, keys: Mapping[str, VerifyingKey]) -> dict[str, Record]:
         key = keys.get(made["signer"])
         if key is None or not key.verifies(made["signature"], chain.canonical(made)):
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
-        return {head["stream"]: head for head in made["heads"]}
+        heads = {head["stream"]: head for head in made["heads"]}
+        return Checkpoint(datetime.fromisoformat(made["ts"]), heads)
     except (KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a checkpoint") from None
 
