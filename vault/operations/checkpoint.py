@@ -9,10 +9,10 @@ from typing import Any
 
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
-from vault.documents.audit_entry import moment, record_of
+from vault.documents.audit_entry import moment
 from vault.documents.database import storage_errors
 from vault.errors import InvalidCheckpointError
-from vault.operations.entries import collection
+from vault.operations.entries import collection, records
 from vault.operations.signers import trusted
 from vault.operations.stream_state import Record
 
@@ -37,10 +37,11 @@ def make(keyring: Keyring) -> dict[str, Any]:
     keys = trusted(keyring)
     heads = []
     with storage_errors():
-        for stream in collection().distinct("stream"):
-            signed = collection().find({"stream": stream, "signature": {"$exists": True}}).sort("seq", -1)
-            genuine = (record for record in map(record_of, signed) if _is_genuine(record, keys))
-            heads += [{name: record[name] for name in names} for record in islice(genuine, 1)]
+        streams = collection().distinct("stream")
+    for stream in streams:
+        signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
+        genuine = (record for record in signed if _is_genuine(record, keys))
+        heads += [{name: record[name] for name in names} for record in islice(genuine, 1)]
     made: dict[str, Any] = {"ts": moment(datetime.now(UTC)), "heads": heads}
     key = SigningKey(keyring.primary)
     return made | {"signer": key.public.signer, "signature": key.sign(chain.canonical(made))}

@@ -12,14 +12,11 @@ from vault.documents.audit_entry import record_of
 from vault.documents.database import storage_errors
 from vault.errors import InvalidCursorError
 from vault.operations.attempt import Attempt, Status
-from vault.operations.entries import collection, stored_record
+from vault.operations.entries import collection, records
 from vault.operations.stream_state import Record
 
 #: Below every `_id` that the service makes; of other types, none is above it.
 _FIRST = ObjectId("0" * 24)
-
-#: Entries that are read in one round trip.
-_BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +42,12 @@ class Filter:
 
 
 def export(which: Filter) -> Iterator[Record]:
-    """Yield the entries as records, stream by stream, each in order: what `verify` wants.
+    """Return the entries as records, stream by stream, each in order: what `verify` wants.
 
     Raises:
         StorageUnavailableError: MongoDB went away.
     """
-    order = [("stream", 1), ("seq", 1)]
-    with storage_errors():
-        for document in collection().find(which.query(), batch_size=_BATCH).sort(order):
-            yield stored_record(document)
+    return records(which.query(), ("stream", 1), ("seq", 1))
 
 
 def latest(count: int) -> list[tuple[ObjectId, Record]]:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from vault.documents.audit_entry import moment
-from vault.documents.database import storage_errors
-from vault.operations.entries import collection, earliest_id, stored_record
+from vault.operations.entries import earliest_id, records
 from vault.operations.stream_state import End, Record
 from vault.operations.verify import Finding, Verifier
 
@@ -49,21 +48,15 @@ def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
         StorageUnavailableError: MongoDB went away.
     """
     time.sleep(_SETTLED)
-    with storage_errors():
-        unsigned = [end.stream for end in ends if end.known < 0]
-        successors = collection().find(
-            {
-                "_id": {"$gte": earliest_id(began)},
-                "seq": 0,
-                "replaces.stream": {"$in": unsigned},
-            }
-        )
-        for end in (*ends, *(End(str(document["stream"]), -1) for document in successors)):
-            for document in collection().find({"stream": end.stream, "seq": {"$gt": end.seq}}).sort("seq", 1):
-                yield stored_record(document)
-                seq = document["seq"]
-                if "signature" in document and isinstance(seq, int) and seq >= end.known:
-                    break
+    unsigned = [end.stream for end in ends if end.known < 0]
+    replacing = {"_id": {"$gte": earliest_id(began)}, "seq": 0, "replaces.stream": {"$in": unsigned}}
+    successors = [End(str(record["stream"]), -1) for record in records(replacing, ("_id", 1))]
+    for end in (*ends, *successors):
+        for record in records({"stream": end.stream, "seq": {"$gt": end.seq}}, ("seq", 1)):
+            yield record
+            seq = record["seq"]
+            if "signature" in record and isinstance(seq, int) and seq >= end.known:
+                break
 
 
 def kept_since(days: int, now: datetime) -> str:

@@ -17,6 +17,9 @@ from vault.operations.stream_state import End, Record, StreamState, Witness, pla
 #: Entries that one commit has at the most.
 MOST_ENTRIES_A_COMMIT = 100
 
+_ALTERED = "was altered: its hash does not fit its content"
+_FOREIGN = "is not an entry of this service's making"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -62,7 +65,7 @@ class Verifier:
         except (AttributeError, KeyError, TypeError, ValueError):
             seq = record.get("seq")
             named = seq if isinstance(seq, int) else -1
-            yield Finding(str(record.get("stream")), named, "is not an entry of this service's making")
+            yield Finding(str(record.get("stream")), named, _FOREIGN)
 
     @property
     def streams(self) -> int:
@@ -101,7 +104,7 @@ class Verifier:
         stream, seq = place(record)
         altered = record["hash"] != chain.digest(record)
         if altered:
-            yield Finding(stream, seq, "was altered: its hash does not fit its content")
+            yield Finding(stream, seq, _ALTERED if isinstance(record["hash"], str) else _FOREIGN)
         state = self._streams.get(stream)
         if state is None:
             if seq > 0:
