@@ -9,7 +9,13 @@ from typing import Any
 import mongoengine
 from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
 from pymongo.uri_parser import parse_uri
 
 from vault.documents.audit_entry import AuditEntry
@@ -100,7 +106,7 @@ class Database:
                 with self._lock:
                     mongoengine.get_db()
                 _set_retention(self._audit_ttl_days)
-                AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - as above
+                _number_entries_once()
                 AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
                 Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
             self._prepared = True
@@ -134,6 +140,21 @@ def _database_name(uri: str) -> str:
     # As a plain URI, so that no SRV record is looked up for it.
     name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
     return name or DEFAULT_DATABASE
+
+
+def _number_entries_once() -> None:
+    """Let MongoDB refuse a second entry with the same number in the same stream.
+
+    Where there already is one, somebody removed the index and put it there: that is for `audit verify` to
+    name, and no reason not to serve.
+    """
+    try:
+        AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - see _set_retention
+    except DuplicateKeyError:
+        logger.error(  # noqa: TRY400 - the traceback would quote the entry
+            "the audit trail was tampered with: it has an entry twice, and its unique index is gone; "
+            "run `secret-manager audit verify`"
+        )
 
 
 def _set_retention(days: int) -> None:
