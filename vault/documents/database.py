@@ -30,8 +30,8 @@ DEFAULT_DATABASE = "vault"
 #: Seconds that one operation may take, its retries and the choice of a server included.
 PATIENCE = 3
 
-#: These hold whatever the connection string says: that acknowledged means durable, and that any replica
-#: sees at once what another has written, rests on them.
+#: They hold whatever the connection string says. Without them an acknowledged write could be lost, and a
+#: replica might not see at once what another has written.
 _OPTIONS: dict[str, Any] = {
     "w": "majority",
     "journal": True,
@@ -40,14 +40,14 @@ _OPTIONS: dict[str, Any] = {
     "retryReads": True,
     "connectTimeoutMS": 1_000,
     "tz_aware": True,
-    # A date that Python cannot hold is a document that was tampered with, and no reason to read no other.
+    # Somebody may have stored a date that Python cannot hold. Reading other documents must still work.
     "datetime_conversion": "DATETIME_AUTO",
-    # Nothing here is a BSON UUID. Decoded as one, a malformed one would keep anybody from reading the rest.
+    # The service stores no BSON UUIDs. Decoding a malformed one would fail, and the rest could not be read.
     "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
 }
 
-#: Finds the keys in use by a seek each, and what a key holds up in the order of ids.
+#: Finds the keys in use with one seek for each, and the secrets under a key in the order of their ids.
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 _SECRET_INDEX = [("secret_id", 1), ("_id", 1)]
@@ -67,8 +67,8 @@ class Database:
         self._audit_ttl_days = audit_ttl_days
         self._prepared = False
         self._lock = Lock()
-        # MongoEngine would read the URI by itself: it lets a URI's read preference win, and looks up SRV
-        # records at once. So it gets no URI, only the name of the database and how to make a client.
+        # MongoEngine does not get the URI: it would let the URI's read preference win, and look up SRV
+        # records at once. It gets the name of the database, and a function that makes the client.
         mongoengine.register_connection(
             "default",
             db=_database_name(uri),
@@ -101,14 +101,15 @@ class Database:
             StorageUnavailableError: MongoDB is not there; the next call tries again.
         """
         if not self._prepared:
-            # The lock is for the making of the client alone: waits for others' time-outs would add up.
+            # Only one thread may make the client. The rest is not locked: if MongoDB is away, each caller
+            # waits for its own time-out and not for those of all others, one after the other.
             with storage_errors(), timeout(PATIENCE):
                 with self._lock:
                     mongoengine.get_db()
                 _set_retention(self._audit_ttl_days)
                 _number_entries_once()
-                AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
-                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
+                AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - see _set_retention
+                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - see _set_retention
             self._prepared = True
 
 
@@ -122,7 +123,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
-        # MongoEngine raises errors of its own while it handles the driver's.
+        # MongoEngine's errors have the driver's as their context.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
@@ -137,7 +138,7 @@ def _codes(error: BaseException) -> str:
 
 
 def _database_name(uri: str) -> str:
-    # As a plain URI, so that no SRV record is looked up for it.
+    # For a "mongodb+srv" URI the parser would look up SRV records.
     name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
     return name or DEFAULT_DATABASE
 
