@@ -18,6 +18,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
 from tests.cli.waiting import wait_until
+from tests.conftest import running_app
 from tests.rotation import Stored, command_environment, connected, new_key, settings, text
 from tests.service import Service
 from tests.test_server import children, log_lines
@@ -516,6 +517,18 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> Non
         folder=tmp_path,
     )
     assert (done.returncode, done.stdout) == (0, "9 entries in 3 streams: intact\n")
+
+
+def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, tmp_path: Path) -> None:
+    """A replica vouches for the keys before it when it gets ready: the old one may be dropped unused."""
+    old, new, newest = (new_key() for _ in range(3))
+    written_by(mongo_uri, Keyring(old), 3)
+    for keys in ((new, old), (newest, new)):
+        assert run_audit("verify", environment=settings(mongo_uri, newest), folder=tmp_path).returncode == 1
+        with running_app(settings(mongo_uri, *keys)) as app:
+            assert app.test_client().get("/health/ready").status_code == 200
+    done = run_audit("verify", environment=settings(mongo_uri, newest), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "3 entries in 1 streams: intact\n")
 
 
 def test_a_trail_with_failed_commits_is_intact(
