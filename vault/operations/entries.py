@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 
 import bson
@@ -63,7 +64,13 @@ def earliest_id(time: datetime) -> ObjectId:
     return _id_of(time.timestamp() - COMMIT_TIME.total_seconds())
 
 
+def latest_id(time: datetime) -> ObjectId:
+    """Return an `_id` that every entry before *time* is below."""
+    return _id_of(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))
+
+
 def _id_of(seconds: float) -> ObjectId:
+    # It has four bytes for them: 1970 to 2106.
     within = min(max(int(seconds), 0), 2**32 - 1)
     return ObjectId(within.to_bytes(4, "big") + bytes(8))
 

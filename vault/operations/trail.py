@@ -12,7 +12,7 @@ from vault.documents.audit_entry import record_of
 from vault.documents.database import storage_errors
 from vault.errors import InvalidCursorError
 from vault.operations.attempt import Attempt, Status
-from vault.operations.entries import collection, records
+from vault.operations.entries import collection, earliest_id, latest_id, records
 from vault.operations.stream_state import Record
 
 #: Below every `_id` that the service makes; of other types, none is above it.
@@ -71,12 +71,17 @@ def page(
         InvalidCursorError: *cursor* is not one that this function returned.
         StorageUnavailableError: MongoDB is not there.
     """
-    query = which.query() | {"_id": {"$gt": _FIRST}}
-    if cursor is not None:
-        try:
-            query["_id"] = {"$gt": ObjectId(cursor)}
-        except InvalidId:
-            raise InvalidCursorError from None
+    try:
+        after = ObjectId(cursor) if cursor is not None else _FIRST
+    except InvalidId:
+        raise InvalidCursorError from None
+    # Pages follow the order of `_id`. With bounds on it MongoDB does not walk, or sort, the whole trail.
+    bounds = {"$gt": after}
+    if which.since:
+        bounds["$gte"] = earliest_id(which.since)
+    if which.until:
+        bounds["$lt"] = latest_id(which.until)
+    query = which.query() | {"_id": bounds}
     with storage_errors():
         found = list(collection().find(query).sort("_id", 1).limit(limit))
     more = str(found[-1]["_id"]) if len(found) == limit else None
