@@ -61,16 +61,16 @@ def _record(raw: bytes, options: CodecOptions[Any]) -> Record:
 
 def earliest_id(time: datetime) -> ObjectId:
     """Return an `_id` that no entry from *time* on is below."""
-    return _id_of(time.timestamp() - COMMIT_TIME.total_seconds())
+    return id_at(time.timestamp() - COMMIT_TIME.total_seconds())
 
 
 def latest_id(time: datetime) -> ObjectId:
     """Return an `_id` that every entry before *time* is below."""
-    return _id_of(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))
+    return id_at(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))
 
 
-def _id_of(seconds: float) -> ObjectId:
-    # It has four bytes for them: 1970 to 2106.
+def id_at(seconds: float) -> ObjectId:
+    """Return the lowest `_id` of a time in *seconds* since 1970, or the nearest that there is."""
     within = min(max(int(seconds), 0), 2**32 - 1)
     return ObjectId(within.to_bytes(4, "big") + bytes(8))
 

@@ -50,15 +50,15 @@ def export(which: Filter) -> Iterator[Record]:
     return records(which.query(), ("stream", 1), ("seq", 1))
 
 
-def latest(count: int) -> list[tuple[ObjectId, Record]]:
-    """Return the newest *count* entries with their `_id`, the oldest of them first.
+def latest(count: int) -> list[Record]:
+    """Return the newest *count* entries, at least one, the oldest of them first.
 
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
     with storage_errors():
         found = list(collection().find().sort("_id", -1).limit(count))
-    return [(document["_id"], record_of(document)) for document in reversed(found)]
+    return [record_of(document) for document in reversed(found)]
 
 
 def page(
