@@ -108,8 +108,8 @@ class Database:
                     mongoengine.get_db()
                 _set_retention(self._audit_ttl_days)
                 _number_entries_once()
-                AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - see _set_retention
-                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - see _set_retention
+                AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
+                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
             self._prepared = True
 
 
