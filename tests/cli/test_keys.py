@@ -234,10 +234,8 @@ def test_an_interrupted_rewrap_is_on_record(
     before = fill(stored, OLD, 3_000)
     environment = settings(mongo_uri, NEW, OLD)
     # Half the way it cannot go on, so it is under way whenever the signal comes.
-    with (
-        start_keys("rewrap", environment=environment, folder=tmp_path) as process,
-        held(mongo_uri, stored, sorted(before)[1_500]),
-    ):
+    with held(mongo_uri, stored, sorted(before)[1_500]):
+        process = start_keys("rewrap", environment=environment, folder=tmp_path)
         wait_until(lambda: under(stored, NEW))
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
@@ -257,11 +255,13 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
     before = fill(stored, OLD, 5_000)
     # The first as soon as there is something to lose, the others wherever it happens to be.
     for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - nothing secret
-        before |= fill(stored, OLD, 1_000)
+        fresh = fill(stored, OLD, 1_000)
+        before |= fresh
         wanted = under(stored, NEW) + more
-        # It cannot write the last batch, so it does not come to its end; at least 750 are in the others.
+        # One batch cannot be written, so it does not come to its end; at least 750 are in the others. A fresh
+        # secret: others may be in a batch that MongoDB writes though its process was killed.
         with (
-            held(mongo_uri, stored, max(before)),
+            held(mongo_uri, stored, max(fresh)),
             start_keys("rewrap", environment=environment, folder=tmp_path) as process,
         ):
             wait_until(lambda wanted=wanted: under(stored, NEW) >= wanted)
