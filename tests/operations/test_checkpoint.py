@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,16 @@ def test_a_checkpoint_is_read_as_it_was_made(mongo_uri: str, stored: Stored) -> 
     assert read.time >= before.replace(microsecond=before.microsecond // 1_000 * 1_000)
     names = ("stream", "seq", "ts", "hash")
     assert read.heads == {name: {field: part[5][field] for field in names} for name, part in whole.items()}
+
+
+@pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
+def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
+    """Whatever somebody stores in a stream's place, it is no condition, and the checkpoint is made."""
+    whole = stream_of(3, KEYRING, name="aa")
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many([as_stored(record) for record in whole])
+        stored.audit_logs.insert_one(as_stored(whole[2]) | {"stream": stream, "seq": 7})
+        assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
 
 
 def test_a_checkpoint_of_another_key_is_not_believed(mongo_uri: str) -> None:

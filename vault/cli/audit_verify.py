@@ -51,7 +51,7 @@ class _Source:
     "--retention-days",
     "days",
     type=click.IntRange(0, _MOST_DAYS),
-    help="In place of AUDIT_TTL_DAYS. With --file, where it is 0 unless given, days before the checkpoint.",
+    help="Days that entries are kept, if not AUDIT_TTL_DAYS. For a file, counted back from the checkpoint.",
 )
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None

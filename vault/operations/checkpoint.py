@@ -38,7 +38,8 @@ def make(keyring: Keyring) -> dict[str, Any]:
     heads = []
     with storage_errors():
         streams = collection().distinct("stream")
-    for stream in streams:
+    # Anything else was never the service's, and in a query it could be a condition.
+    for stream in (stream for stream in streams if isinstance(stream, str)):
         signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
         genuine = (record for record in signed if _is_genuine(record, keys))
         heads += [{name: record[name] for name in names} for record in islice(genuine, 1)]
