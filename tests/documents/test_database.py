@@ -50,6 +50,35 @@ def test_another_trouble_with_an_index_is_reported(
         database.prepare()
 
 
+def test_a_trail_with_an_entry_twice_is_served_and_named(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who drops the unique index and adds a duplicate stops no worker; the log says what to run."""
+    stored.audit_logs.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
+    with connected(mongo_uri) as database, caplog.at_level(logging.ERROR):
+        database.prepare()
+        database.prepare()
+        # What comes after that index is there.
+        assert "key_id_1__id_1" in stored.secrets.index_information()
+    [record] = caplog.records
+    assert "run `secret-manager audit verify`" in record.message
+    assert "hunter2" not in caplog.text
+    # With the duplicate removed, the next worker makes the index.
+    stored.audit_logs.delete_one({})
+    with connected(mongo_uri) as database:
+        database.prepare()
+    assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
+
+
+def test_another_index_in_that_place_is_reported(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """Only a duplicate is passed over: an index that is not unique keeps the service from being ready."""
+    stored.audit_logs.create_index([("stream", 1), ("seq", 1)])
+    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
+        database.prepare()
+
+
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
     """Majority and journal are set by the service itself, and reads go to the primary."""
     with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):

@@ -10,7 +10,13 @@ import mongoengine
 from mongoengine.connection import get_db
 from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
 from pymongo.uri_parser import parse_uri
 
 from vault.documents import idempotency
@@ -26,8 +32,8 @@ DEFAULT_DATABASE = "vault"
 #: Seconds that one operation may take, its retries and the choice of a server included.
 PATIENCE = 3
 
-#: These hold whatever the connection string says: that acknowledged means durable, and that any replica
-#: sees at once what another has written, rests on them.
+#: They hold whatever the connection string says. Without them an acknowledged write could be lost, and a
+#: replica might not see at once what another has written.
 _OPTIONS: dict[str, Any] = {
     "w": "majority",
     "journal": True,
@@ -36,14 +42,14 @@ _OPTIONS: dict[str, Any] = {
     "retryReads": True,
     "connectTimeoutMS": 1_000,
     "tz_aware": True,
-    # A date that Python cannot hold is a document that was tampered with, and no reason to read no other.
+    # Somebody may have stored a date that Python cannot hold. Reading other documents must still work.
     "datetime_conversion": "DATETIME_AUTO",
-    # Nothing here is a BSON UUID. Decoded as one, a malformed one would keep anybody from reading the rest.
+    # The service stores no BSON UUIDs. Decoding a malformed one would fail, and the rest could not be read.
     "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
 }
 
-#: Finds the keys in use by a seek each, and what a key holds up in the order of ids.
+#: Finds the keys in use with one seek for each, and the secrets under a key in the order of their ids.
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
 #: What list wants, in the order of names.
@@ -69,8 +75,8 @@ class Database:
         self._audit_ttl_days = audit_ttl_days
         self._prepared = False
         self._lock = Lock()
-        # MongoEngine would read the URI by itself: it lets a URI's read preference win, and looks up SRV
-        # records at once. So it gets no URI, only the name of the database and how to make a client.
+        # MongoEngine does not get the URI: it would let the URI's read preference win, and look up SRV
+        # records at once. It gets the name of the database, and a function that makes the client.
         mongoengine.register_connection(
             "default",
             db=_database_name(uri),
@@ -103,12 +109,13 @@ class Database:
             StorageUnavailableError: MongoDB is not there; the next call tries again.
         """
         if not self._prepared:
-            # The lock is for the making of the client alone: waits for others' time-outs would add up.
+            # Only one thread may make the client. The rest is not locked: if MongoDB is away, each caller
+            # waits for its own time-out and not for those of all others, one after the other.
             with storage_errors(), timeout(PATIENCE):
                 with self._lock:
                     get_db()
                 _set_retention(self._audit_ttl_days)
-                AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - as above
+                _number_entries_once()
                 AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
                 _index_secrets()
                 get_db()[idempotency.COLLECTION].create_index(
@@ -127,7 +134,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
-        # MongoEngine raises errors of its own while it handles the driver's.
+        # MongoEngine's errors have the driver's as their context.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
@@ -156,9 +163,24 @@ def _codes(error: BaseException) -> str:
 
 
 def _database_name(uri: str) -> str:
-    # As a plain URI, so that no SRV record is looked up for it.
+    # For a "mongodb+srv" URI the parser would look up SRV records.
     name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
     return name or DEFAULT_DATABASE
+
+
+def _number_entries_once() -> None:
+    """Let MongoDB refuse a second entry with the same number in the same stream.
+
+    Where there already is one, somebody removed the index and put it there: that is for `audit verify` to
+    name, and no reason not to serve.
+    """
+    try:
+        AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - see _set_retention
+    except DuplicateKeyError:
+        logger.error(  # noqa: TRY400 - the traceback would quote the entry
+            "the audit trail was tampered with: it has an entry twice, and its unique index is gone; "
+            "run `secret-manager audit verify`"
+        )
 
 
 def _set_retention(days: int) -> None:
