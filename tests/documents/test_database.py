@@ -5,13 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
 
-from vault.documents import AuditEntry, Database, Secret
+from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import _database_name, storage_errors
 from vault.errors import StorageUnavailableError
 
@@ -197,3 +198,26 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
     while stored.audit_logs.count_documents({}) == 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [entry["ts"] > now - timedelta(days=1) for entry in stored.audit_logs.find()] == [True]
+
+
+def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long an index takes, its building is begun once and not cut off by those who wait."""
+    building, may_end = Semaphore(0), Event()
+    build = indexes.build
+
+    def build_slowly(**options: int) -> None:
+        building.release()
+        assert may_end.wait(60)
+        build(**options)
+
+    monkeypatch.setattr(indexes, "build", build_slowly)
+    monkeypatch.setattr(database, "PATIENCE", 0.2)
+    with connected(mongo_uri) as made:
+        for _ in range(3):
+            with pytest.raises(StorageUnavailableError, match="still building"):
+                made.prepare()
+        assert building.acquire(timeout=60)
+        assert not building.acquire(blocking=False)
+        may_end.set()
+        monkeypatch.setattr(database, "PATIENCE", 60)
+        made.prepare()
