@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
+from tests.life import ALICE, Caller
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
 from vault.app import create_app
@@ -93,6 +94,18 @@ def app(environment: dict[str, str]) -> Iterator[Flask]:
 def client(app: Flask) -> FlaskClient:
     """Return a client of `app`."""
     return app.test_client()
+
+
+@pytest.fixture
+def anyone(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """Return somebody without a credential who calls `client`."""
+    return Caller(client, monkeypatch)
+
+
+@pytest.fixture
+def alice(anyone: Caller) -> Caller:
+    """Return somebody who may do everything with the secrets of the default namespace."""
+    return anyone.become(ALICE)
 
 
 @pytest.fixture
