@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +26,12 @@ from vault.settings import Settings
 def master_key() -> str:
     """Return a master key as the environment holds it."""
     return b64encode(secrets.token_bytes(32)).decode()
+
+
+@pytest.fixture(scope="session")
+def key(master_key: str) -> MasterKey:
+    """Return the master key itself."""
+    return MasterKey(b64decode(master_key))
 
 
 @pytest.fixture

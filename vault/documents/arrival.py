@@ -1,5 +1,6 @@
 """A new secret on its way to being found: stored, then on record, then published."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from mongoengine import NotUniqueError
@@ -46,6 +47,15 @@ def publish(secret: Secret) -> bool:
     return bool(Secret.raw().update_one({"_id": secret.id, "pending": True}, change).matched_count)
 
 
-def withdraw(secret_id: str | None) -> None:
-    """Remove a secret whose id was given to nobody, unless it can be found by its name."""
-    Secret.raw().delete_one({"_id": secret_id, "$or": [{"name": None}, {"pending": True}]})
+def withdraw(*secret_ids: str) -> None:
+    """Remove secrets whose ids were given to nobody, unless they can be found by their names."""
+    Secret.raw().delete_many({"_id": {"$in": secret_ids}, "$or": [{"name": None}, {"pending": True}]})
+
+
+def published(secret_ids: Sequence[str]) -> str | None:
+    """Return which of these secrets, whose ids nobody has, can be found by its name; remove the others."""
+    withdraw(*secret_ids)
+    found = Secret.raw().find_one(
+        {"_id": {"$in": secret_ids}, "name": {"$ne": None}, "pending": None}, {"_id": 1}
+    )
+    return found and str(found["_id"])

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from vault.crypto import Keyring
-from vault.documents import Secret, arrival, idempotency
+from vault.crypto import Keyring, MasterKey
+from vault.documents import arrival, idempotency
 from vault.documents.database import storage_errors
 from vault.documents.idempotency import Reservation
 from vault.errors import IdempotencyMismatchError, SecretBusyError, StorageUnavailableError, VaultError
@@ -33,7 +33,7 @@ class Once:
     def creating(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Iterator[str]:
         """Yield the id to give out: *secret_id* if the block is to create it, else the one there is already.
 
-        When the block fails nothing is remembered, and the next one who comes begins anew.
+        When the block fails, the next one who comes with the same *body* begins anew.
 
         Raises:
             IdempotencyMismatchError: The key was used with another *body*.
@@ -44,31 +44,32 @@ class Once:
         if not reservation.is_mine:
             yield reservation.secret_id
             return
+        # If this fails, the reservation lapses: what was left is still known to the next one then.
+        secret_id = _left_by(reservation) or secret_id
         try:
-            secret_id = _left_by(reservation) or secret_id
             yield secret_id
         except VaultError:
             with suppress(StorageUnavailableError), storage_errors():
-                reservation.abandon()
+                reservation.abandon(secret_id)
             raise
         with storage_errors():
             kept = reservation.keep(secret_id)
         if not kept:
+            with suppress(StorageUnavailableError), storage_errors():
+                arrival.withdraw(secret_id)
             raise SecretBusyError
 
     def _reserve(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Reservation:
         digest = _digest(principal, key)
-        primary = self._keyring.primary.id
+        # By whichever key the one before hashed; one by a key that was dropped since equals none of these.
+        body_macs = {master_key.id: _mac(master_key, body) for master_key in self._keyring}
         deadline = time.monotonic() + _PATIENCE
         while True:
             with storage_errors():
                 reservation = idempotency.reserve(
-                    digest, key_id=primary, body_mac=self._mac(primary, body), secret_id=secret_id
+                    digest, key_id=self._keyring.primary.id, body_macs=body_macs, secret_id=secret_id
                 )
-            if not hmac.compare_digest(reservation.body_mac, self._mac(reservation.key_id, body)):
-                if reservation.is_mine:
-                    with storage_errors():
-                        reservation.abandon()
+            if not hmac.compare_digest(reservation.body_mac, body_macs.get(reservation.key_id, "")):
                 raise IdempotencyMismatchError
             if reservation.is_mine or reservation.stored:
                 return reservation
@@ -76,12 +77,9 @@ class Once:
                 raise SecretBusyError
             time.sleep(random.uniform(0, 2 * _PAUSE))  # noqa: S311 - spreads those that wait
 
-    def _mac(self, key_id: str, body: bytes) -> str:
-        """Return the keyed hash of *body*; of a key that was dropped since, one that equals none."""
-        for master_key in self._keyring:
-            if master_key.id == key_id:
-                return hmac.digest(master_key.derive(_BODY_INFO), body, hashlib.sha256).hex()
-        return ""
+
+def _mac(master_key: MasterKey, body: bytes) -> str:
+    return hmac.digest(master_key.derive(_BODY_INFO), body, hashlib.sha256).hex()
 
 
 def _left_by(reservation: Reservation) -> str | None:
@@ -89,12 +87,8 @@ def _left_by(reservation: Reservation) -> str | None:
 
     That is only of use where it is found by its name, so that others may have changed it since; else it goes.
     """
-    former = reservation.former
-    if former is None:
-        return None
     with storage_errors():
-        arrival.withdraw(former)
-        return former if Secret.raw().find_one({"_id": former}, {"_id": 1}) else None
+        return arrival.published(reservation.former) if reservation.former else None
 
 
 def _digest(principal: Principal, key: str) -> str:

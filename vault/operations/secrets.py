@@ -48,6 +48,8 @@ class Secrets:
                 self._store(secret, attempt)
             else:
                 attempt.details["repeated"] = True
+                # The secret's own was counted from its creation.
+                attempt.details.pop("expires_at", None)
                 attempt.finish(Status.SUCCESS)
         return secret_id
 
