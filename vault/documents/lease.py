@@ -34,7 +34,7 @@ class Lease:
 
     @classmethod
     def take(cls, secret_id: str) -> "Lease | None":
-        """Return the lease of a secret, with the secret as it is now; None if there is no such secret.
+        """Return the lease of a secret, with its newest version as it is; None if there is no such secret.
 
         Raises:
             SecretBusyError: Others held it all the time.
@@ -47,6 +47,8 @@ class Lease:
             document = Secret.raw().find_one_and_update(
                 {"_id": secret_id, **free},
                 [{"$set": {"lease": {"token": token, "until": until}}}],
+                # Up to 15 MB that nobody needs here: changes move them inside MongoDB.
+                projection={"older": False},
                 return_document=ReturnDocument.AFTER,
             )
             if document:
