@@ -1,5 +1,6 @@
 """What the tests of a secret's life share: calls by somebody known, and what they left in the database."""
 
+import json
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +48,8 @@ class Caller:
 
     def post(self, action: str, body: object, **headers: str) -> TestResponse:
         """Return the answer to *action* with *body*."""
-        return self._client.post(f"/vault/secret/{action}", json=body, headers=headers)
+        headers = {"Content-Type": "application/json", **headers}
+        return self._client.post(f"/vault/secret/{action}", data=json.dumps(body), headers=headers)
 
     def __call__(self, action: str, **body: Any) -> dict[str, Any]:
         """Return what *action* answers, which must not refuse."""

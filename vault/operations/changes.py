@@ -13,7 +13,7 @@ from vault.crypto import Keyring
 from vault.documents import Secret
 from vault.documents.database import storage_errors
 from vault.documents.lease import Lease
-from vault.errors import SecretNotFoundError, StorageUnavailableError, VaultError, VersionConflictError
+from vault.errors import SecretNotFoundError, StorageUnavailableError, VersionConflictError
 from vault.operations.attempt import Attempt, Status
 from vault.operations.key_watch import KeyWatch
 from vault.operations.reference import Reference
@@ -109,8 +109,10 @@ class Changes:
         """
         reference.note(attempt)
         with self._leased(reference, attempt) as lease:
-            secret = lease.secret
-            _require(bool(secret.deleted_at) and secret.purge_at > datetime.now(UTC))
+            secret, now = lease.secret, datetime.now(UTC)
+            # Nor what nobody could read then: a last read may have been under way when it was deleted.
+            is_readable = secret.reads_left != 0 and not secret.is_expired(now)
+            _require(bool(secret.deleted_at) and secret.purge_at > now and is_readable)
             attempt.finish(Status.SUCCESS)
             lease.apply({"deleted_at": "$$REMOVE", "purge_at": secret.expires_at or "$$REMOVE"})
         return str(secret.id)
@@ -126,7 +128,7 @@ class Changes:
                 raise SecretNotFoundError
             try:
                 yield lease
-            except VaultError:
+            except Exception:
                 with suppress(StorageUnavailableError), storage_errors():
                     lease.end()
                 raise
