@@ -51,6 +51,15 @@ class SecretId(fields.String):
         return text.lower()
 
 
+class Flag(fields.Boolean):
+    """True or false, and no number that equals one of them."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Moment(fields.AwareDateTime):
     """A time in UTC, to the millisecond, as audit entries have it too."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import BASE64_PATTERN, SECRET_ID, UUID_PATTERN, Base64, Body, SecretId
+from vault.api.fields import BASE64_PATTERN, SECRET_ID, UUID_PATTERN, Base64, Body, Flag, SecretId
 from vault.operations.reference import Reference
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
@@ -173,10 +173,8 @@ class ListQuery(Body):
         metadata={"description": "Secrets whose name begins so.", "example": "billing/"},
     )
     labels = _labels(description="Secrets that have all of these labels.")
-    deleted = fields.Boolean(
+    deleted = Flag(
         load_default=False,
-        truthy={True},
-        falsy={False},
         metadata={
             "description": "Those that were deleted and can be restored, not the others.",
             "example": False,
