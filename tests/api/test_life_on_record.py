@@ -156,7 +156,7 @@ def test_a_busy_secret_is_one_entry(
 def test_without_its_entry_nothing_is_released_or_changed(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
 ) -> None:
-    """While the trail cannot be written every call is 503, and the secret is as it was, with no lease on it."""
+    """While the trail cannot be written each call is 503, and the secret is as it was, with no lease."""
     secret_id = there(action, value=b"nobody may see this", name="a/b", max_reads=3, labels=["a=b"])
     before = document(stored, secret_id)
     break_trail(stored)
