@@ -184,6 +184,22 @@ def test_the_largest_secret_with_all_its_versions_fits(
             assert caller.fetch(UNKNOWN_ID, version=version) == b64(values[version])
 
 
+@pytest.mark.parametrize("size", [1, 65_536])
+def test_the_largest_of_everything_fits_into_a_body(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The largest secret with the longest name and labels, in JSON's longest form, is no body too large."""
+    labels = {f"{number:063x}": "\U0001f600" * 128 for number in range(16)}
+    with running_app({**environment, "MAX_SECRET_BYTES": str(size)}) as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        secret_id = caller.create(
+            bytes(size), name="n" * 256, labels=labels, max_reads=1_000, ttl_seconds=315_360_000
+        )
+        described = caller("describe", secret_id=secret_id)
+        assert (described["name"], described["labels"]) == ("n" * 256, labels)
+        assert len(caller("list", labels=labels)["secrets"]) == 1
+
+
 def test_describe_tells_everything_but_the_value(anyone: Caller, stored: Stored) -> None:
     """A description has all that is known of a secret, does not count as a read, and holds no value."""
     anyone.become(ALICE)
