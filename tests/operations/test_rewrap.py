@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from bson import Binary
@@ -16,13 +15,23 @@ from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
 from tests.life import b64
-from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, under, values
+from tests.rotation import (
+    Stored,
+    age_claims,
+    claim,
+    fill,
+    new_key,
+    settings,
+    under,
+    values,
+    versioned,
+    versions_of,
+)
 from tests.trail import break_trail
 from vault.cli.operator import connected
 from vault.crypto import Keyring, MasterKey
 from vault.documents import EncryptOnSave, Secret, key_usage, rewrapped
 from vault.documents.rewrapped import Rewrapped
-from vault.documents.secret import SecretVersion
 from vault.errors import AuditUnavailableError, RewrapRefusedError, StorageUnavailableError
 from vault.operations import rewrap as rewrap_module
 from vault.operations.rewrap import Rewrap, rewrap
@@ -394,34 +403,6 @@ def test_two_at_once_beside_creates_lose_nothing(stored: Stored) -> None:
     under_old = 600 + (len(before) - 600) // 2
     assert sum(outcome.rewrapped for outcome in outcomes) == under_old
     assert values(stored, NEW) == before
-
-
-def versioned(stored: Stored, *keys: MasterKey, **fields: Any) -> tuple[str, dict[int, bytes]]:
-    """Store a secret with a version under each of *keys*; return its id and its values by version."""
-    secret = Secret(**{"id": str(uuid4()), "created_at": datetime.now(UTC), **fields})
-    values = {version: b"value %d" % version for version, _ in enumerate(keys, 1)}
-    made = [
-        SecretVersion(
-            version=version,
-            envelope=Keyring(key).encrypt(values[version], secret.binding(version)),
-            key_id=key.id,
-            created_at=datetime.now(UTC),
-        )
-        for version, key in enumerate(keys, 1)
-    ]
-    secret.older, newest = made[:-1] or None, made[-1]
-    secret.version, secret.envelope, secret.key_id = newest.version, newest.envelope, newest.key_id
-    stored.secrets.insert_one(secret.to_mongo().to_dict())
-    return str(secret.id), values
-
-
-def versions_of(stored: Stored, secret_id: str, *keys: MasterKey) -> dict[int, bytes]:
-    """Return the values of a secret's versions, as a replica with *keys* reads them."""
-    document = stored.secrets.find_one({"_id": secret_id})
-    assert document
-    secret = Secret._from_son(document)
-    keyring = Keyring(keys[0], keys[1:])
-    return {stored.version: secret.reveal_version(stored, keyring) for stored in secret.versions()}
 
 
 def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
