@@ -199,10 +199,10 @@ QUERIES: list[dict[str, Any]] = [
 ]
 
 
-def profiled(stored: Stored, caller: Caller, **query: Any) -> dict[str, Any]:
+def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any) -> dict[str, Any]:
     """Return what MongoDB did for a list, by its own account."""
     stored.command("profile", 2)
-    caller("list", **query)
+    caller(action, **query)
     stored.command("profile", 0)
     [operation] = stored["system.profile"].find({"ns": stored.secrets.full_name, "op": "query"})
     stored["system.profile"].drop()
@@ -229,6 +229,14 @@ def test_a_list_sends_no_value(alice: Caller, stored: Stored, key: MasterKey) ->
     for number in range(20):
         put(stored, key, bytes(65_536), name=f"large/{number}")
     assert profiled(stored, alice)["responseLength"] < 20 * 200
+
+
+def test_a_description_sends_one_value(alice: Caller, stored: Stored) -> None:
+    """To describe a secret its newest version alone is read: it tells whether the limits are genuine."""
+    secret_id = alice.create(bytes(65_536))
+    alice.update(secret_id, *[bytes(65_536)] * 4)
+    assert profiled(stored, alice, "describe", secret_id=secret_id)["responseLength"] < 65_536 * 2
+    assert len(alice("describe", secret_id=secret_id)["versions"]) == 5
 
 
 @pytest.mark.parametrize("prefix", ["", "n/"])

@@ -36,7 +36,7 @@ class Catalog:
         """
         reference.note(attempt)
         self._key_watch.require()
-        secret = reference.find(attempt=attempt)
+        secret = reference.find(attempt=attempt, without=("older.envelope",))
         # So that what is said of its name and limits is what it was created with.
         secret.reveal(self._keyring)
         if secret.namespace != attempt.principal.namespace or not secret.is_there(datetime.now(UTC)):
