@@ -1,5 +1,7 @@
 """The life of a secret in real processes: several workers, many callers at once, one MongoDB."""
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
 from tests.life import b64
+from tests.rotation import command_environment
 from tests.service import Reply, Service
+from vault.cli.mongod import Mongod
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -190,3 +194,44 @@ def test_reads_at_once_with_changes_are_counted(service: Service, pool: ThreadPo
     fetched = [reply for number, reply in enumerate(replies) if number % 4]
     assert Counter(reply.status for reply in fetched) == {200: 20, 404: 28}
     assert {reply.body["secret"] for reply in fetched if reply.status == 200} == {b64(b"value")}
+
+
+def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
+    environment: dict[str, str], stored: Stored, mongod: Mongod, tmp_path: Path
+) -> None:
+    """Through the whole life of a secret no value is written down, and its entries are an intact chain."""
+    values = [f"the value {number} that nobody may find".encode() for number in range(3)]
+    settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
+    with Service(settings, folder=tmp_path) as service:
+        options = {"name": "a/b", "labels": {"k": "v"}, "max_reads": 9, "ttl_seconds": 3_600}
+        for body in ({"secret": b64(values[0])}, {"secret": b64(values[0]), **options}):
+            header = {"Idempotency-Key": f"{len(body)}"}
+            made, again = (service.post("/vault/secret/create", body, **header) for _ in range(2))
+            assert (made.status, made.body) == (200, again.body)
+            secret_id = made.body["secret_id"]
+            for value in values[1:]:
+                reply = service.post("/vault/secret/update", {"secret_id": secret_id, "secret": b64(value)})
+                assert reply.status == 200
+            for action in ("fetch", "describe", "delete", "restore", "fetch", "delete", "fetch"):
+                service.post(f"/vault/secret/{action}", {"secret_id": secret_id})
+            refused = {"secret_id": secret_id, "secret": b64(values[2]), "name": "a/b"}
+            assert service.post("/vault/secret/update", refused).status == 422
+        assert service.stop() == 0
+    log = service.log.read_text()
+    for value in values:
+        for form in (value.decode(), b64(value), value.hex()):
+            assert form not in log
+            for collection in stored.list_collection_names():
+                for documents in stored[collection].find_raw_batches():
+                    assert form.encode() not in documents
+        assert value not in mongod.log.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "audit", "verify"],
+        cwd=tmp_path,
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert stored.audit_logs.count_documents({}) == 2 * (2 + 2 + 7 + 1)

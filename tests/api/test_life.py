@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app
@@ -315,3 +316,25 @@ def test_documents_of_before_still_live(anyone: Caller, stored: Stored) -> None:
     anyone.update(secret_id, b"new")
     assert anyone.fetch(secret_id, version=1) == b64(b"old")
     anyone("delete", secret_id=secret_id)
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_every_path_answers_with_and_without_slash(anyone: Caller, stored: Stored, action: str) -> None:
+    """No path redirects: curl would not follow."""
+    for path in (action, f"{action}/"):
+        secret_id = anyone.create()
+        if action == "restore":
+            gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+            stored.secrets.update_one({"_id": secret_id}, {"$set": gone})
+        reply = anyone.post(path, {"secret_id": secret_id, **CALLS[action]})
+        assert reply.status_code == 200
+        assert reply.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("action", [*CALLS, "list"])
+def test_only_post_is_taken(client: FlaskClient, method: str, action: str) -> None:
+    """No other method does anything, whatever it is called."""
+    reply = client.open(f"/vault/secret/{action}", method=method)
+    assert reply.status_code == 405
+    assert reply.headers["Allow"] == "POST"
