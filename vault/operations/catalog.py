@@ -125,6 +125,7 @@ def _position(cursor: str) -> Position:
         raise InvalidCursorError from None
     if not isinstance(secret_id, str) or not isinstance(name, str | None):
         raise InvalidCursorError
-    if not f"{name}{secret_id}".isascii():
+    # Decoders forgive much; an encoder makes one form only.
+    if not f"{name}{secret_id}".isascii() or _cursor(name, secret_id) != cursor:
         raise InvalidCursorError
     return name, secret_id
