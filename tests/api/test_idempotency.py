@@ -15,6 +15,7 @@ from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
 from vault.documents import arrival
 from vault.documents.idempotency import Reservation
+from vault.operations.principal import ANONYMOUS, Principal
 
 Stored = MongoDatabase[dict[str, Any]]
 KEY = "the key of a request"
@@ -119,14 +120,18 @@ def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, A
     assert stored.secrets.count_documents({}) == 1
 
 
-def test_each_principal_has_keys_of_its_own(alice: Caller, stored: Stored) -> None:
+def test_each_principal_has_keys_of_its_own(alice: Caller) -> None:
     """The key of one is nothing to another, of whatever namespace, nor to nobody of the same name."""
-    made = {created(alice)}
-    for principal in (BOB, EVE):
-        made.add(created(alice.become(principal)))
-    made.add(created(alice.become(ALICE), BODY, "key-2"))
-    assert len(made) == 4
-    assert stored.secrets.count_documents({}) == 4
+    nobody_s_name = Principal(name=ANONYMOUS.name, scopes=ALICE.scopes)
+    alike = [
+        Principal(name=name, namespace=space, scopes=ALICE.scopes)
+        for name, space in (("a", "bc"), ("ab", "c"))
+    ]
+    everybody = [ALICE, BOB, EVE, ANONYMOUS, nobody_s_name, *alike]
+    made = {created(alice.become(principal)) for principal in everybody}
+    assert len(made) == len(everybody)
+    assert {created(alice.become(principal)) for principal in everybody} == made
+    assert created(alice, BODY, "key-2") not in made
 
 
 def test_neither_key_nor_body_lies_in_the_database(alice: Caller, stored: Stored) -> None:
