@@ -9,7 +9,7 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail
+from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
 from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
@@ -149,15 +149,12 @@ def test_after_a_day_a_key_is_new(alice: Caller, stored: Stored) -> None:
     stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=23, minutes=59)}})
     assert created(alice) == first
     # Against the sweep: it is the service that must not believe a record that is too old.
-    stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
-    try:
+    with unswept(stored):
         stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=24, seconds=1)}})
         second = created(alice, {"secret": "YQ=="})
         assert second != first
         assert created(alice, {"secret": "YQ=="}) == second
         assert record(stored)["created_at"] > in_past(minutes=1)
-    finally:
-        stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=True)
     assert stored.secrets.count_documents({}) == 2
 
 
