@@ -2,6 +2,8 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -119,3 +121,13 @@ def put(stored: Stored, key: MasterKey, value: bytes = b"value", **fields: Any) 
     secret.encrypt(Keyring(key))
     stored.secrets.insert_one(secret.to_mongo().to_dict())
     return str(secret.id)
+
+
+@contextmanager
+def unswept(stored: Stored) -> Iterator[None]:
+    """Let MongoDB remove nothing by itself in the block: what is gone must be gone without that."""
+    stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
+    try:
+        yield
+    finally:
+        stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=True)

@@ -13,7 +13,7 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
-from tests.life import b64
+from tests.life import b64, unswept
 from tests.rotation import command_environment
 from tests.service import Reply, Service
 from vault.cli.mongod import Mongod
@@ -141,8 +141,7 @@ def test_what_has_expired_is_not_readable_though_it_is_there(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
     """A secret with a second to live cannot be read after it, while its document still lies there."""
-    stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
-    try:
+    with unswept(stored):
         secret_id = create(service, ttl_seconds=1)
         found = stored.secrets.find_one({"_id": secret_id})
         assert found is not None
@@ -151,8 +150,6 @@ def test_what_has_expired_is_not_readable_though_it_is_there(
         for reply in at_once(pool, 16, lambda _: service.fetch(secret_id)):
             assert reply.status == 404
         assert stored.secrets.find_one({"_id": secret_id}) == found
-    finally:
-        stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=True)
     wait_until(lambda: stored.secrets.count_documents({}) == 0)
 
 

@@ -9,12 +9,13 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail
+from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
 from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
 from vault.documents import arrival
 from vault.documents.idempotency import Reservation
+from vault.operations.principal import ANONYMOUS, Principal
 
 Stored = MongoDatabase[dict[str, Any]]
 KEY = "the key of a request"
@@ -119,14 +120,18 @@ def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, A
     assert stored.secrets.count_documents({}) == 1
 
 
-def test_each_principal_has_keys_of_its_own(alice: Caller, stored: Stored) -> None:
+def test_each_principal_has_keys_of_its_own(alice: Caller) -> None:
     """The key of one is nothing to another, of whatever namespace, nor to nobody of the same name."""
-    made = {created(alice)}
-    for principal in (BOB, EVE):
-        made.add(created(alice.become(principal)))
-    made.add(created(alice.become(ALICE), BODY, "key-2"))
-    assert len(made) == 4
-    assert stored.secrets.count_documents({}) == 4
+    nobody_s_name = Principal(name=ANONYMOUS.name, scopes=ALICE.scopes)
+    alike = [
+        Principal(name=name, namespace=space, scopes=ALICE.scopes)
+        for name, space in (("a", "bc"), ("ab", "c"))
+    ]
+    everybody = [ALICE, BOB, EVE, ANONYMOUS, nobody_s_name, *alike]
+    made = {created(alice.become(principal)) for principal in everybody}
+    assert len(made) == len(everybody)
+    assert {created(alice.become(principal)) for principal in everybody} == made
+    assert created(alice, BODY, "key-2") not in made
 
 
 def test_neither_key_nor_body_lies_in_the_database(alice: Caller, stored: Stored) -> None:
@@ -144,15 +149,12 @@ def test_after_a_day_a_key_is_new(alice: Caller, stored: Stored) -> None:
     stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=23, minutes=59)}})
     assert created(alice) == first
     # Against the sweep: it is the service that must not believe a record that is too old.
-    stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
-    try:
+    with unswept(stored):
         stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=24, seconds=1)}})
         second = created(alice, {"secret": "YQ=="})
         assert second != first
         assert created(alice, {"secret": "YQ=="}) == second
         assert record(stored)["created_at"] > in_past(minutes=1)
-    finally:
-        stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=True)
     assert stored.secrets.count_documents({}) == 2
 
 

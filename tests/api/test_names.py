@@ -18,6 +18,7 @@ from tests.life import (
     in_past,
     put,
     trail,
+    unswept,
 )
 from vault.crypto import MasterKey
 from vault.operations.principal import ANONYMOUS
@@ -130,19 +131,15 @@ def test_the_name_of_what_is_gone_is_free(alice: Caller, stored: Stored, key: Ma
 def test_many_who_take_over_a_free_name_are_one(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """Of 16 who want the name of a secret that has gone one gets it."""
     # The sweep would come between: what is gone here has yet to be noticed by those who create.
-    stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
-    try:
-        with ThreadPoolExecutor(16) as pool:
-            for number in range(5):
-                name = f"free/{number}"
-                put(stored, key, name=name, expires_at=in_past(minutes=1), purge_at=in_past(minutes=1))
-                bodies = [{"secret": "YQ==", "name": name}] * 16
-                replies = list(pool.map(lambda body: alice.post("create", body), bodies))
-                assert sorted(reply.status_code for reply in replies) == [200] + [409] * 15
-                [found] = stored.secrets.find({"name": name})
-                assert "pending" not in found
-    finally:
-        stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=True)
+    with unswept(stored), ThreadPoolExecutor(16) as pool:
+        for number in range(5):
+            name = f"free/{number}"
+            put(stored, key, name=name, expires_at=in_past(minutes=1), purge_at=in_past(minutes=1))
+            bodies = [{"secret": "YQ==", "name": name}] * 16
+            replies = list(pool.map(lambda body: alice.post("create", body), bodies))
+            assert sorted(reply.status_code for reply in replies) == [200] + [409] * 15
+            [found] = stored.secrets.find({"name": name})
+            assert "pending" not in found
 
 
 def test_the_name_of_what_can_be_restored_is_taken(alice: Caller, stored: Stored, key: MasterKey) -> None:

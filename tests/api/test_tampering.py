@@ -335,5 +335,16 @@ def test_older_versions_of_any_form_harm_no_newest(
     assert alice.fetch(versions) == b64(b"value number 3")
     assert alice.post("fetch", {"secret_id": versions, "version": 1}).status_code in (404, 500, 503)
     assert alice.post("describe", {"secret_id": versions}).status_code in (200, 500)
-    alice.post("update", {"secret_id": versions, "secret": "YQ=="})
+    assert alice("update", secret_id=versions, secret="YQ==")["version"] == 4
+    assert alice.fetch(versions, version=3) == b64(b"value number 3")
     assert alice("delete", secret_id=versions)["secret_id"] == versions
+
+
+@pytest.mark.parametrize("labels", [5, "text", [5], [None, "a=b"], [["a=b"]], {"a": "b"}], ids=str)
+def test_strange_labels_keep_nobody_from_a_list(alice: Caller, stored: Stored, labels: object) -> None:
+    """One secret with labels that the service never wrote is listed and described, and so are all others."""
+    ids = {alice.create(), alice.create()}
+    stored.secrets.update_one({}, {"$set": {"labels": labels}})
+    assert {secret["secret_id"] for secret in alice("list")["secrets"]} == ids
+    for secret_id in ids:
+        assert alice("describe", secret_id=secret_id)["labels"] in ({}, {"a": "b"})

@@ -144,8 +144,10 @@ class Changes:
             "key_id": "$key_id",
             "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
         }
-        kept = {"$gt": ["$$this.version", version - self._max_versions]}
-        older = {"$concatArrays": [{"$ifNull": ["$older", []]}, [before]]}
+        is_new = {"$gt": ["$$this.version", version - self._max_versions]}
+        kept = {"$and": [{"$isNumber": "$$this.version"}, is_new]}
+        # What is no list somebody else put there: the change, on record by now, must not fail for it.
+        older = {"$concatArrays": [{"$cond": [{"$isArray": "$older"}, "$older", []]}, [before]]}
         return {
             "older": {"$filter": {"input": older, "cond": kept}},
             "version": version,
