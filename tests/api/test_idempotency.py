@@ -224,7 +224,7 @@ def test_one_killed_after_another_hides_nothing(alice: Caller, stored: Stored) -
     left = created(alice, NAMED)
     lapse(stored)
     with pytest.MonkeyPatch.context() as killed:
-        killed.setattr(arrival, "published", _dies)
+        killed.setattr(arrival, "withdraw", _dies)
         assert create(alice, NAMED).status_code == 500
     lapse(stored)
     assert created(alice, NAMED) == left
@@ -238,7 +238,7 @@ def test_one_who_is_creating_is_waited_for(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another creates under the key one waits, and in the end is told to come again."""
-    monkeypatch.setattr("vault.operations.idempotency._PATIENCE", 0.2)
+    monkeypatch.setattr("vault.waiting._PATIENCE", 0.2)
     created(alice)
     lapse(stored, held_until=in_future(seconds=60))
     before = record(stored)

@@ -7,7 +7,6 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.life import (
-    ALICE,
     BOB,
     CALLS,
     EVE,
@@ -64,10 +63,12 @@ def test_a_named_secret_is_open_by_its_id(alice: Caller) -> None:
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_an_anonymous_caller_may_give_a_name(anyone: Caller) -> None:
-    """A name may be given by anybody; using it takes a credential."""
-    secret_id = anyone.create(name=NAME)
-    assert anyone.become(ALICE)("describe", name=NAME)["secret_id"] == secret_id
+def test_an_anonymous_caller_gives_no_name(anyone: Caller, stored: Stored) -> None:
+    """To give a name takes a credential: it decides what others find under it, and tells which are taken."""
+    assert anyone.refused("create", secret="YQ==", name=NAME) == 401
+    assert stored.secrets.count_documents({}) == 0
+    [told] = trail(stored)
+    assert (told["status"], told["details"]) == ("denied", {"name": NAME})
 
 
 @pytest.mark.parametrize("action", CALLS)
@@ -118,7 +119,7 @@ def test_a_name_that_many_want_at_once_is_one_secret_s(alice: Caller, stored: St
 def test_the_name_of_what_is_gone_is_free(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """A name can be given again once its secret has expired, was used up or deleted for good."""
     put(stored, key, name="expired", expires_at=in_past(minutes=1), purge_at=in_past(minutes=1))
-    put(stored, key, name="used-up", max_reads=1, reads=1, purge_at=in_past(minutes=1))
+    put(stored, key, name="used-up", max_reads=1, reads=1, purge_at=in_future(minutes=1))
     put(stored, key, name="restorable", deleted_at=in_past(days=2), purge_at=in_past(minutes=1))
     put(stored, key, name="never-published", pending=True, purge_at=in_past(minutes=1))
     alice("delete", secret_id=alice.create(name="deleted"))
@@ -143,12 +144,18 @@ def test_many_who_take_over_a_free_name_are_one(alice: Caller, stored: Stored, k
 
 
 def test_the_name_of_what_can_be_restored_is_taken(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """A deleted secret keeps its name while it can be restored; so does one that is used up just now."""
+    """A deleted secret keeps its name while it can be restored."""
     put(stored, key, name="restorable", deleted_at=in_past(days=2), purge_at=in_future(minutes=1))
-    put(stored, key, name="used-up", max_reads=1, reads=1, purge_at=in_future(minutes=1))
+    assert alice.refused("create", secret="YQ==", name="restorable") == 409
+
+
+def test_a_name_that_may_become_free_is_503(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a name whose secret is neither published nor given up nobody says that it is taken."""
+    monkeypatch.setattr("vault.waiting._PATIENCE", 0.2)
     put(stored, key, name="being-created", pending=True, purge_at=in_future(minutes=1))
-    for name in ("restorable", "used-up", "being-created"):
-        assert alice.refused("create", secret="YQ==", name=name) == 409
+    assert alice.refused("create", secret="YQ==", name="being-created") == 503
 
 
 @pytest.mark.parametrize(

@@ -121,13 +121,12 @@ def test_a_read_of_what_was_deleted_meanwhile_is_404(
 ) -> None:
     """A limited secret that is deleted between being looked up and being counted is not read."""
     secret_id = alice.create(max_reads=5)
-    count = reads.count
+    hold = reads.hold
 
-    def late(which: str) -> bool:
-        monkeypatch.setattr(reads, "count", count)
+    def late(which: str) -> str | None:
         alice("delete", secret_id=which)
-        return count(which)
+        return hold(which)
 
-    monkeypatch.setattr(reads, "count", late)
+    monkeypatch.setattr(reads, "hold", late)
     assert alice.refused("fetch", secret_id=secret_id) == 404
     assert "reads" not in document(stored, secret_id)

@@ -239,7 +239,6 @@ LIMITS: list[dict[str, Any]] = [
     {"$set": {"name": "a/c"}},
     {"$set": {"name": ""}},
     {"$unset": {"name": ""}},
-    {"$set": {"namespace": "elsewhere"}},
     {"$inc": {"version": 1}},
     {"$inc": {"version": -1}},
 ]

@@ -10,7 +10,6 @@ from tests.life import document, in_future, in_past, put
 from tests.rotation import Stored, connected
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret, arrival
-from vault.errors import NameTakenError
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +34,7 @@ def test_publishing_leaves_nothing_of_the_waiting(stored: Stored, expires_at: An
     arrival.store(secret)
     waiting = document(stored, secret.id)
     assert waiting["pending"] is True
-    assert waiting["purge_at"] < in_future(seconds=61)
+    assert waiting["purge_at"] < in_future(minutes=6)
     assert arrival.publish(secret)
     published = document(stored, secret.id)
     assert "pending" not in published
@@ -59,29 +58,13 @@ def test_nothing_is_published_twice() -> None:
     assert not arrival.publish(secret)
 
 
-def test_a_name_lost_to_another_in_the_last_moment_is_taken(
-    stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who makes way for itself, but is overtaken by another, hears that the name is taken."""
-    put(stored, key, name="a", expires_at=in_past(minutes=1), purge_at=in_past(minutes=1))
-    store_again = arrival._store_again
-
-    def overtaken(secret: Secret) -> None:
-        put(stored, key, name="a")
-        store_again(secret)
-
-    monkeypatch.setattr(arrival, "_store_again", overtaken)
-    with pytest.raises(NameTakenError):
-        arrival.store(new_secret(name="a"))
-    assert stored.secrets.count_documents({}) == 1
-
-
 def test_withdrawing_spares_what_can_be_found(stored: Stored, key: MasterKey) -> None:
     """What has no name, or is not published, goes; what others may have found by its name stays."""
     unnamed = put(stored, key)
     pending = put(stored, key, name="pending", pending=True)
     published = put(stored, key, name="published")
     other = put(stored, key)
-    assert arrival.published([unnamed, pending, published]) == published
+    gone = [arrival.withdraw(secret_id) for secret_id in (unnamed, pending, published)]
+    assert gone == [True, True, False]
     assert {found["_id"] for found in stored.secrets.find()} == {published, other}
-    assert arrival.published([unnamed, pending]) is None
+    assert arrival.withdraw(unnamed)

@@ -130,8 +130,8 @@ def test_counting_reads_no_secret(stored: Stored) -> None:
 
 def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None:
     """A rewrap finds each batch by the index, in its order."""
-    fill(stored, OLD, 300)
-    fill(stored, NEW, 300)
+    fill(stored, OLD, 60)
+    fill(stored, NEW, 600)
     [operation] = profiled(stored, lambda: rewrapped.under_key(OLD.id, after="8", limit=10))
     for index in ("IXSCAN { key_id: 1, _id: 1 }", "IXSCAN { older.key_id: 1, _id: 1 }"):
         assert index in operation["planSummary"]
