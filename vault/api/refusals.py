@@ -7,7 +7,14 @@ from apispec import APISpec
 from marshmallow import EXCLUDE, Schema, fields
 
 from vault.api.problems import CONTENT_TYPE, INTERNAL, REFUSALS, RETRY_AFTER, TITLES, WRONG_SHAPE
-from vault.errors import StorageUnavailableError
+from vault.errors import (
+    CredentialRequiredError,
+    RateLimitedError,
+    ScopeMissingError,
+    StorageUnavailableError,
+    TokenNotFoundError,
+)
+from vault.operations.principal import Scope
 
 _REQUEST_ID = {
     "X-Request-ID": {
@@ -15,8 +22,24 @@ _REQUEST_ID = {
         "schema": {"type": "string"},
     }
 }
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "`Bearer`, and what was wrong with the credential if one was sent (RFC 6750).",
+        "schema": {"type": "string", "example": "Bearer"},
+    }
+}
 _HEADERS = {
-    401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
+    401: _CHALLENGE,
+    403: _CHALLENGE,
+    429: {
+        name: {"description": text, "schema": {"type": "integer", "example": example}}
+        for name, text, example in (
+            ("Retry-After", "Seconds to wait.", 12),
+            ("RateLimit-Limit", "Requests in a window.", 100),
+            ("RateLimit-Remaining", "Requests that are left in this window.", 0),
+            ("RateLimit-Reset", "Seconds until the next window.", 12),
+        )
+    },
     503: {
         "Retry-After": {
             "description": "Seconds to wait.",
@@ -92,7 +115,37 @@ KINDS = {
         "invalid base64: empty, or not in canonical form",
     ),
     "CredentialRequired": Documented(
-        401, "There is no credential, and this is never open without one.", "This needs a credential."
+        401,
+        "There is no credential where one is needed, or one that is not valid.",
+        REFUSALS[CredentialRequiredError].detail,
+    ),
+    "Forbidden": Documented(
+        403,
+        "The credential lacks the scope, or the address may not use the service.",
+        str(ScopeMissingError(Scope.SECRET_FETCH)),
+    ),
+    "GrantRefused": Documented(
+        403,
+        "The credential lacks the scope, or something that the new token was to have; or the address may "
+        "not use the service.",
+        "A token cannot have more than its maker: scopes.",
+    ),
+    "TooManyRequests": Documented(
+        429,
+        "Too many requests of this principal, or refused credentials from this address.",
+        REFUSALS[RateLimitedError].detail,
+    ),
+    "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
+    "TokenNameTaken": Documented(
+        409,
+        "The name is taken, by a revoked token too, or reserved.",
+        "There is, or was, a token of this name.",
+    ),
+    "InvalidToken": Documented(
+        422,
+        "The body is JSON of another shape; `errors` names each field.",
+        WRONG_SHAPE,
+        {"role": ["Must be one of: reader, writer, auditor, admin."]},
     ),
     "SecretNotFound": Documented(
         404,
@@ -135,7 +188,8 @@ KINDS = {
     ),
     "Unavailable": Documented(
         503,
-        "MongoDB, the audit trail or a master key is not available. Nothing was released; try again later.",
+        "MongoDB, the audit trail, a master key or the issuer of JWTs is not available. Nothing was "
+        "released; try again later.",
         REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": Documented(
@@ -147,7 +201,10 @@ KINDS = {
 }
 
 #: What any operation with a body may answer.
-COMMON = ("MalformedBody", "BodyTooLarge", "UnsupportedBody", "WrongShape", "Failure", "Unavailable")
+COMMON = (
+    *("MalformedBody", "CredentialRequired", "Forbidden", "BodyTooLarge", "UnsupportedBody", "WrongShape"),
+    *("TooManyRequests", "Failure", "Unavailable"),
+)
 
 
 def document(spec: APISpec) -> None:

@@ -9,7 +9,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.crypto.binding import Binding
+from vault.crypto.binding import Bound
 from vault.crypto.master_key import KEY_ID_SIZE, MasterKey
 from vault.errors import DecryptionError
 
@@ -17,10 +17,9 @@ _FORMAT = b"\x01"
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
 _HEADER_SIZE = len(_FORMAT) + KEY_ID_SIZE
-_KEY_INFO = b"secret-manager secret"
 
 
-def encrypt(plaintext: bytes, *, key: MasterKey, binding: Binding) -> bytes:
+def encrypt(plaintext: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     """Return the envelope of *plaintext*, readable only under the same *key* and *binding*.
 
     A random 96-bit nonce is safe here because each version of each secret has a key of its own: the
@@ -31,7 +30,7 @@ def encrypt(plaintext: bytes, *, key: MasterKey, binding: Binding) -> bytes:
     return header + nonce + _cipher(key, binding).encrypt(nonce, plaintext, binding.associated_data(header))
 
 
-def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
+def decrypt(envelope: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     """Return the plaintext of *envelope*.
 
     Raises:
@@ -57,5 +56,5 @@ def _header(key: MasterKey) -> bytes:
     return _FORMAT + bytes.fromhex(key.id)
 
 
-def _cipher(key: MasterKey, binding: Binding) -> AESGCM:
-    return AESGCM(key.derive(_KEY_INFO, salt=binding.salt))
+def _cipher(key: MasterKey, binding: Bound) -> AESGCM:
+    return AESGCM(key.derive(binding.info, salt=binding.salt))

@@ -3,5 +3,6 @@
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.database import Database
 from vault.documents.secret import EncryptOnSave, Secret
+from vault.documents.token import Token
 
-__all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret"]
+__all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret", "Token"]

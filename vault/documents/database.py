@@ -14,6 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
+from vault.documents.token import Token
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ _OPTIONS: dict[str, Any] = {
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 _SECRET_INDEX = [("secret_id", 1), ("_id", 1)]
+_NAME_INDEX = [("name", 1)]
 _RETENTION_INDEX = "retention"
 _INDEX_OPTIONS_CONFLICT = 85
 _SECONDS_A_DAY = 86_400
@@ -103,6 +105,7 @@ class Database:
                 AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - as above
                 AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
                 Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
+                Token._get_collection().create_index(_NAME_INDEX, unique=True)  # noqa: SLF001 - as above
             self._prepared = True
 
 

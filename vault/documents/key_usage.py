@@ -7,6 +7,7 @@ from mongoengine.connection import get_db
 
 from vault.crypto import Keyring
 from vault.documents.secret import Secret
+from vault.documents.token_key import StoredTokenKey
 
 #: Milliseconds after which a replica that has not claimed its key again no longer counts as writing.
 CLAIM_MILLISECONDS = 20_000
@@ -27,14 +28,20 @@ class Claim:
 
 
 def stored_key_ids() -> set[str]:
-    """Return the ids of the keys that stored secrets need, at the cost of one index seek a key."""
-    return set(Secret.objects.distinct("key_id"))
+    """Return the ids of the keys that stored secrets and the token key need; one index seek a key."""
+    return set(Secret.objects.distinct("key_id")) | set(StoredTokenKey.objects.distinct("key_id"))
 
 
 def stored_versions(key_id: str) -> int:
     """Return how many secret versions need the key; it counts index entries, about a million a second."""
     count: int = Secret.objects(key_id=key_id).count()
     return count
+
+
+def opens_tokens(key_id: str) -> bool:
+    """Return whether the token key is under this key."""
+    found: int = StoredTokenKey.objects(key_id=key_id).count()
+    return found > 0
 
 
 def claims() -> list[Claim]:

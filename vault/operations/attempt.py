@@ -14,6 +14,9 @@ class Action(StrEnum):
     CREATE = "create"
     FETCH = "fetch"
     AUDIT_QUERY = "audit_query"
+    TOKEN_CREATE = "token_create"
+    TOKEN_LIST = "token_list"
+    TOKEN_REVOKE = "token_revoke"
     TRAIL_RESUMED = "trail_resumed"
     REWRAP_START = "rewrap_start"
     REWRAP_END = "rewrap_end"
@@ -39,7 +42,7 @@ class Attempt:
     user_agent: str = ""
     request_id: str = ""
     secret_id: str | None = field(default=None, repr=False)
-    #: What else belongs in the entry: key ids and counts.
+    #: What else belongs in the entry: key ids and counts, which token, why somebody was denied.
     details: dict[str, Any] = field(default_factory=dict)
     _finished: bool = field(default=False, init=False, repr=False)
 

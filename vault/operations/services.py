@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from vault.operations.authentication import Authenticator
 from vault.operations.health import Health
 from vault.operations.secrets import Secrets
+from vault.operations.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +14,5 @@ class Services:
 
     secrets: Secrets
     health: Health
+    tokens: Tokens
+    authenticator: Authenticator
