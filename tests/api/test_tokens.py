@@ -8,6 +8,9 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
+from tests.api.test_documentation import operations
+from tests.conftest import running_app
+from vault.crypto.token import new_token
 
 Stored = MongoDatabase[dict[str, Any]]
 CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
@@ -124,3 +127,20 @@ def test_the_credential_is_looked_at_before_the_body(client: FlaskClient, stored
         reply = client.post(CREATE, data=body, content_type="text/plain")
         assert reply.status_code == 401
     assert stored.audit_logs.distinct("status") == ["denied"]
+
+
+def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
+    """While MongoDB is away, a token is neither good nor wrong: every operation answers 503."""
+    away = {
+        **environment,
+        "MONGO_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50",
+        "AUTH_ENABLED": "true",
+    }
+    with running_app(away) as app:
+        client = app.test_client()
+        document = client.get("/openapi.json").json
+        for path, _, _ in operations(document):
+            if path.startswith("/vault/"):
+                reply = client.post(path, json={}, headers=bearer(new_token()))
+                assert reply.status_code == 503, path
+                assert "WWW-Authenticate" not in reply.headers
