@@ -4,9 +4,11 @@ When the place where all workers count together fails, each goes on by itself, i
 log: a request is never refused because its count could not be kept.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_network
 from typing import Any
 
 from flask import Flask, Response, current_app, g
@@ -39,6 +41,10 @@ class _Limits:
             headers_enabled=False,
         )
         self.limiter.init_app(app)
+        # limits starts a timer for each place in memory; no thread survives gunicorn's fork.
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()
         # A name is all that Flask-Limiter knows a limit by, hence the two functions.
         self.request: Callable[[], None] = _request
         if settings.rate_limit:
@@ -67,7 +73,7 @@ def count_request(attempt: Attempt) -> None:
         RateLimitedError: It is one too many.
     """
     principal = attempt.principal
-    key = f"principal:{principal.name}" if principal.authenticated else f"address:{attempt.ip}"
+    key = f"principal:{principal.name}" if principal.authenticated else _source(attempt.ip)
     _count(_limits().request, key, attempt)
 
 
@@ -80,7 +86,12 @@ def count_failure(attempt: Attempt) -> None:
     Raises:
         RateLimitedError: It is one too many.
     """
-    _count(_limits().failure, f"address:{attempt.ip}", attempt)
+    _count(_limits().failure, _source(attempt.ip), attempt)
+
+
+def _source(address: str) -> str:
+    """Return what *address* is counted as: of IPv6 the first 64 bits, as one client has all the rest."""
+    return f"address:{ip_network(f'{address}/64', strict=False) if ':' in address else address}"
 
 
 def _limits() -> _Limits:

@@ -8,6 +8,9 @@ from time import monotonic
 from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import PyJWKClientError, PyJWTError
 
@@ -30,6 +33,13 @@ LEEWAY = 30
 FETCH_SECONDS = 3
 RETRY_SECONDS = 10
 KEPT_SECONDS = 300
+
+#: How the algorithms of each kind of key begin.
+_ALGORITHM_KINDS: dict[type, tuple[str, ...]] = {
+    RSAPublicKey: ("RS", "PS"),
+    EllipticCurvePublicKey: ("ES",),
+    Ed25519PublicKey: ("EdDSA",),
+}
 
 _MOST_SUBJECT_CHARACTERS = 128
 _MOST_CHARACTERS = 8_192
@@ -64,7 +74,7 @@ class WebTokens:
         """
         try:
             claims = self._claims(credential)
-        except PyJWTError as error:
+        except (PyJWTError, TypeError, ValueError) as error:
             raise InvalidCredentialError(f"jwt {type(error).__name__}") from None
         subject = claims["sub"]
         if not (subject.isprintable() and 0 < len(subject) <= _MOST_SUBJECT_CHARACTERS):
@@ -105,9 +115,17 @@ class WebTokens:
 
 
 def fixed_key(pem: str) -> KeySource:
-    """Return the source of the one public key *pem*."""
+    """Return the source of the one public key *pem*, whatever key a header names."""
     key = load_pem_public_key(pem.encode())
-    return lambda _header: key
+    kinds = next(names for kind, names in _ALGORITHM_KINDS.items() if isinstance(key, kind))
+
+    def source(header: dict[str, Any]) -> Any:
+        # PyJWT does not expect a key of another kind.
+        if not header["alg"].startswith(kinds):
+            raise jwt.InvalidKeyError
+        return key
+
+    return source
 
 
 class KeySet:
