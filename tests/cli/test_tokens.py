@@ -85,6 +85,21 @@ def test_a_revoked_token_is_shown_as_such(tokens: Run, stored: Stored) -> None:
     assert (last["action"], last["status"], last["details"]) == ("token_revoke", "error", {"token": "nobody"})
 
 
+def test_what_was_done_with_tokens_verifies(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+    """Entries about tokens, with all that they were given, are part of the chain like any other."""
+    tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")
+    tokens("revoke", "ci")
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "audit", "verify"],
+        cwd=tmp_path,
+        env=command_environment(settings(mongo_uri, KEY)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
+
+
 def test_what_somebody_wrote_cannot_play_with_a_terminal(tokens: Run, stored: Stored) -> None:
     """A name that the service did not write is shown without control characters."""
     tokens("create", "--name", "ci", "--role", "reader")

@@ -63,7 +63,12 @@ class AuditRecord(Reply):
     request_id = fields.String(
         metadata={"description": "The request's id, as in the logs.", "example": "r-2041"}
     )
-    details = fields.Dict(metadata={"description": "Key ids and counts.", "example": {"total": 12}})
+    details = fields.Dict(
+        metadata={
+            "description": "Key ids and counts; which token; why it was denied.",
+            "example": {"total": 12},
+        }
+    )
     stream = fields.String(required=True, metadata={"description": "Which chain.", "example": "9f" * 16})
     seq = fields.Integer(required=True, metadata={"description": "Number in its chain.", "example": 7})
 
