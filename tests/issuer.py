@@ -95,6 +95,8 @@ class Issuer:
         #: What is answered in place of the keys.
         self.body: bytes | None = None
         self.status = 200
+        #: Whether it sends bytes without end, each in time.
+        self.drips = False
         #: Cleared, it lets whoever asks wait.
         self.answers = threading.Event()
         self.answers.set()
@@ -110,6 +112,9 @@ class Issuer:
                 self.send_response(issuer.status)
                 self.send_header("Location", "/elsewhere")
                 self.end_headers()
+                while issuer.drips:
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
@@ -130,6 +135,7 @@ class Issuer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.drips = False
         self.answers.set()
         self._server.shutdown()
         self._server.server_close()

@@ -171,7 +171,9 @@ def test_what_is_no_key_set_lets_nobody_in(
 
 
 def test_a_key_for_another_use_or_too_weak_verifies_nothing(issuer: Issuer, keys: KeySet) -> None:
-    """Published secrets, and keys that are too short to trust, count for nothing."""
+    """Published secrets, keys to encrypt with, and keys that are too short to trust, count for nothing."""
+    issuer.keys["enc"] = jwk("enc", STRANGER, "RS256") | {"use": "enc"}
+    assert refused(sign("enc", key=STRANGER), keys) == "jwt InvalidKeyError"
     weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - refused
     issuer.keys["weak"] = jwk("weak", weak, "RS256")
     issuer.keys["shared"] = {"kty": "oct", "kid": "shared", "k": "c2hhcmVk", "alg": "HS256"}
@@ -181,11 +183,16 @@ def test_a_key_for_another_use_or_too_weak_verifies_nothing(issuer: Issuer, keys
     assert refused(credential, keys) == "jwt InvalidKeyError"
 
 
-def test_an_issuer_that_hangs_costs_one_wait(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the issuer does not answer, requests wait for one attempt together, and later ones not at all."""
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "dripping"])
+def test_an_issuer_that_hangs_costs_one_wait(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, drips: bool
+) -> None:
+    """While no answer comes, or no end of it, requests wait for one fetch together, later ones not at all."""
     monkeypatch.setattr(web_tokens, "FETCH_SECONDS", 0.3)
     keys = KeySet(issuer.url)
-    issuer.answers.clear()
+    issuer.drips = drips
+    if not drips:
+        issuer.answers.clear()
 
     def ask(_: int) -> None:
         with pytest.raises(CredentialsUnavailableError):
@@ -195,7 +202,10 @@ def test_an_issuer_that_hangs_costs_one_wait(issuer: Issuer, monkeypatch: pytest
         list(pool.map(ask, range(60)))
     assert issuer.fetches == 1
     # Ten seconds later, with the issuer back.
+    issuer.drips = False
     issuer.answers.set()
+    assert keys._fetching is not None
+    keys._fetching.join()
     keys._failed = -1e9
     assert principal(sign(), keys).name == "jwt:build"
 

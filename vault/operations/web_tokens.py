@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
@@ -139,6 +139,7 @@ class KeySet:
     def __init__(self, url: str) -> None:
         self._client = jwt.PyJWKClient(url, timeout=FETCH_SECONDS, lifespan=KEPT_SECONDS)
         self._lock = Lock()
+        self._fetching: Thread | None = None
         self._failed = -float("inf")
 
     def __call__(self, header: dict[str, Any]) -> Any:
@@ -151,7 +152,7 @@ class KeySet:
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise jwt.InvalidKeyError
-        # Without the lock: what is known already waits for nobody's fetch.
+        # What is known already waits for nobody's fetch.
         return self._kept(kid) or self._fetched(kid)
 
     def _set(self) -> jwt.PyJWKSet | None:
@@ -161,22 +162,37 @@ class KeySet:
 
     def _kept(self, kid: str) -> jwt.PyJWK | None:
         kept = self._set()
-        return self._client.match_kid(kept.keys, kid) if kept else None
+        key = self._client.match_kid(kept.keys, kid) if kept else None
+        return key if key and key.public_key_use in (None, "sig") else None
 
     def _fetched(self, kid: str) -> jwt.PyJWK:
-        if not self._lock.acquire(timeout=FETCH_SECONDS):
-            raise CredentialsUnavailableError
-        try:
-            if monotonic() - self._failed < RETRY_SECONDS:
+        with self._lock:
+            if self._rests():
                 raise CredentialsUnavailableError
-            return self._client.get_signing_key(kid)
+            if self._fetching is None or not self._fetching.is_alive():
+                # In a thread, as the client's time-out bounds each wait for bytes and not their sum.
+                self._fetching = Thread(target=self._fetch, args=(kid,), daemon=True)
+                self._fetching.start()
+            fetching = self._fetching
+        fetching.join(FETCH_SECONDS)
+        if key := self._kept(kid):
+            return key
+        if fetching.is_alive():
+            self._failed = monotonic()
+        if self._rests():
+            raise CredentialsUnavailableError
+        # It answered, and has no such key.
+        raise jwt.InvalidKeyError
+
+    def _rests(self) -> bool:
+        return monotonic() - self._failed < RETRY_SECONDS
+
+    def _fetch(self, kid: str) -> None:
+        try:
+            self._client.get_signing_key(kid)
         except (PyJWTError, ValueError, OSError) as error:
             if type(error) is PyJWKClientError and self._set():
-                # It answered, and has no such key.
-                raise jwt.InvalidKeyError from None
+                return
             # It did not answer, or what came is no set of keys.
             self._failed = monotonic()
             logger.warning("the JWKS endpoint failed: %s", type(error).__name__)
-            raise CredentialsUnavailableError from None
-        finally:
-            self._lock.release()
