@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from pymongo.database import Database as MongoDatabase
+from pymongo.errors import OperationFailure
 
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret, key_usage
@@ -62,6 +63,24 @@ def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:
         documents.append(secret.to_mongo().to_dict())
     stored.secrets.insert_many(documents)
     return values
+
+
+@contextmanager
+def held(uri: str, stored: Stored, secret_id: str) -> Iterator[None]:
+    """Let every other write to one secret wait until the block ends; nothing is changed."""
+    with connected(uri):
+        pass  # An index that has to be made would wait, too.
+    with stored.client.start_session() as session:
+        while not session.in_transaction:
+            session.start_transaction()
+            try:
+                stored.secrets.update_one({"_id": secret_id}, {"$set": {"held": True}}, session=session)
+            except OperationFailure as error:
+                # Just then somebody else writes to it, who does not wait.
+                assert error.has_error_label("TransientTransactionError")
+                session.abort_transaction()
+        yield
+        session.abort_transaction()
 
 
 def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """What the README says is what the code does."""
 
+import json
 import re
 import subprocess
 import sys
@@ -75,3 +76,20 @@ def test_the_python_example_works(service: Service) -> None:
         check=True,
     )
     assert run.stdout == "my_secret_password\n"
+
+
+def test_the_lines_on_the_life_of_a_secret_do_what_they_say(service: Service) -> None:
+    """A reader who copies them sees a secret used up, created once, updated, described and deleted."""
+    [script] = blocks("bash", "### The life of a secret")
+    run = subprocess.run(
+        ["bash", "-euc", script.replace(DEFAULT_URL, service.url)], capture_output=True, text=True, check=True
+    )
+    replies = [json.loads(line) for line in run.stdout.splitlines()]
+    read, gone, created, repeated, updated, newest, first, described, deleted, too_late = replies
+    assert read == first == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+    assert gone["status"] == too_late["status"] == 404
+    assert created == repeated
+    assert updated["version"] == described["version"] == 2
+    assert newest == {"secret": "bXlfbmV3X3Bhc3N3b3Jk"}
+    assert described["labels"] == {"team": "billing"}
+    assert deleted["restorable_until"] is None

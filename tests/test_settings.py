@@ -42,6 +42,8 @@ def test_only_the_master_key_is_required() -> None:
         audit_enabled=True,
         audit_ttl_days=0,
         max_secret_bytes=65_536,
+        max_versions=10,
+        delete_recovery_days=0,
         auth_enabled=False,
         jwt_jwks_url=None,
         jwt_public_key=None,

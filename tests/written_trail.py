@@ -15,7 +15,7 @@ from tests.rotation import connected, new_key
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit_entry import moment, record_of
-from vault.operations import signers, trail
+from vault.operations import checkpoint, signers, verification
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.verify import Finding, Verifier
@@ -63,10 +63,10 @@ def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> Writ
         for worker in workers:
             worker.disconnect()
         documents = list(client[name].audit_logs.find().sort([("stream", 1), ("seq", 1)]))
-        checkpoint = trail.checkpoint(keyring)
+        made = checkpoint.make(keyring)
         client.drop_database(name)
     assert len(documents) == sum(counts)
-    return WrittenTrail(keyring, documents, json.loads(json.dumps(checkpoint)))
+    return WrittenTrail(keyring, documents, json.loads(json.dumps(made)))
 
 
 def _attempt(number: int) -> Attempt:
@@ -103,11 +103,11 @@ def findings(
     *,
     kept_since: str = "",
     heads: Mapping[str, Record] | None = None,
-    read_on: Callable[[list[tuple[str, int]]], Iterable[Record]] = lambda _ends: (),
+    read_on: verification.ReadOn = lambda _ends: (),
 ) -> list[Finding]:
     """Return what is found in *records*."""
     verifier = Verifier(keys, kept_since=lambda: kept_since, heads=heads)
-    return list(trail.verify(verifier, records, read_on))
+    return list(verification.verify(verifier, records, read_on))
 
 
 def tampering(*arguments: Any, **options: Any) -> list[tuple[str, int, str]]:

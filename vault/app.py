@@ -10,6 +10,8 @@ from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
 from vault.operations.audit import audit_trail
 from vault.operations.authentication import Authenticator, Credentials, TokenCredentials
+from vault.operations.catalog import Catalog
+from vault.operations.changes import Changes
 from vault.operations.health import Health
 from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import ANONYMOUS, NOBODY
@@ -38,6 +40,14 @@ def create_app(settings: Settings) -> Flask:
     token_keys = TokenKeys(keyring)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        changes=Changes(
+            keyring,
+            key_watch,
+            max_bytes=settings.max_secret_bytes,
+            max_versions=settings.max_versions,
+            recovery_days=settings.delete_recovery_days,
+        ),
+        catalog=Catalog(keyring, key_watch),
         health=Health(database, key_watch, trail),
         tokens=Tokens(token_keys, key_watch),
         authenticator=Authenticator(

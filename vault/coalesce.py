@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
-from vault.errors import OverloadedError
+from vault.errors import OverloadedError, StorageUnavailableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_CUT_OFF = "MongoDB was not waited for"
 
 
 class _Call(Generic[Item, Result]):
@@ -29,7 +31,8 @@ class Coalescer(Generic[Item, Result]):
 
     There is no timer, so a lone call pays nothing. *flush* gets the pending items in the order of their
     calls, at most *batch* of them, and returns a result for each; never two flushes run at a time. If it
-    raises, exactly the calls of that flush fail, with its error.
+    raises, exactly the calls of that flush fail, with its error. If it is cut off, as by `GreenletExit` or
+    `KeyboardInterrupt`, that is for its leader alone: the others get a `StorageUnavailableError`.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Coalescer(Generic[Item, Result]):
         """Return the result for *item* once the flush that carries it is done.
 
         Raises:
+            StorageUnavailableError: The flush was cut off: what became of the item is not known.
             OverloadedError: Too many calls are waiting already; this one was not taken.
         """
         mine: _Call[Item, Result] = _Call(item)
@@ -67,13 +71,13 @@ class Coalescer(Generic[Item, Result]):
                 self._leave(mine)
                 raise
         if not mine.finished:
-            self._lead()
+            self._lead(mine)
         if mine.error:
             # One error for all of a flush; without the traceback, or each caller would add to it.
             raise mine.error.with_traceback(None)
         return mine.result  # type: ignore[return-value] # finished without an error, so there is one
 
-    def _lead(self) -> None:
+    def _lead(self, mine: _Call[Item, Result]) -> None:
         with self._lock:
             batch = self._pending[: self._batch]
             del self._pending[: self._batch]
@@ -81,8 +85,9 @@ class Coalescer(Generic[Item, Result]):
             for call, result in zip(batch, self._flush([call.item for call in batch]), strict=True):
                 call.result = result
         except BaseException as error:  # noqa: BLE001 - a leader that is cut off must not strand its followers
+            ordinary = error if isinstance(error, Exception) else StorageUnavailableError(_CUT_OFF)
             for call in batch:
-                call.error = error
+                call.error = error if call is mine else ordinary
         for call in batch:
             call.finished = True
         self._hand_over()

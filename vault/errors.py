@@ -84,6 +84,34 @@ class SecretNotFoundError(VaultError):
         super().__init__("Secret not found")
 
 
+class NameTakenError(VaultError):
+    """A secret of this name exists in the namespace, or can still be restored."""
+
+    def __init__(self) -> None:
+        super().__init__("this name is taken")
+
+
+class VersionConflictError(VaultError):
+    """The newest version of a secret is not the one that was expected."""
+
+    def __init__(self) -> None:
+        super().__init__("the newest version is another than expected")
+
+
+class SecretBusyError(VaultError):
+    """Others are changing this secret at this moment; what was asked has not been done."""
+
+    def __init__(self) -> None:
+        super().__init__("the secret is being changed by others")
+
+
+class IdempotencyMismatchError(VaultError):
+    """An idempotency key came again with another body."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used with another body")
+
+
 class DecryptionError(VaultError):
     """A ciphertext does not verify: it, its key or what it is bound to differs from what was encrypted.
 

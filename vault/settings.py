@@ -16,8 +16,11 @@ from vault.networks import Network
 _NO_KEY = "required; make one with: secret-manager keys generate"
 #: MongoDB keeps a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
-#: Keeps a secret's document, with all its versions, below MongoDB's 16 MiB.
+#: What all versions of a secret may have together: they are one document, and MongoDB's limit is 16 MiB.
+_MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
+#: Around each value: envelope, key id, number, time.
+_VERSION_OVERHEAD = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,8 @@ class Settings:
     audit_enabled: bool
     audit_ttl_days: int
     max_secret_bytes: int
+    max_versions: int
+    delete_recovery_days: int
     auth_enabled: bool
     jwt_jwks_url: str | None
     jwt_public_key: str | None
@@ -114,6 +119,8 @@ class SettingsSchema(Schema):
     AUDIT_ENABLED = fields.Boolean(load_default=True)
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
+    MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
+    DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
     AUTH_ENABLED = fields.Boolean(load_default=False)
     JWT_JWKS_URL = fields.String(load_default=None, validate=forms.jwks_url)
     JWT_PUBLIC_KEY = fields.String(load_default=None, validate=forms.public_key)
@@ -132,6 +139,14 @@ class SettingsSchema(Schema):
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
     )
+
+    @validates_schema
+    def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
+        if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD) > _MAX_VERSIONS_BYTES:
+            raise ValidationError(
+                f"all versions of the largest secret must fit into {_MAX_VERSIONS_BYTES} bytes.",
+                "MAX_VERSIONS",
+            )
 
     # Also when something else is wrong: all wrong settings are told at once.
     @validates_schema(skip_on_field_errors=False, pass_original=True)

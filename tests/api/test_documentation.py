@@ -91,11 +91,15 @@ def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def example_of_body(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    """Return the body that the page fills in."""
-    schema = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
-    names = schema.get("required") or schema["properties"]
-    return {name: schema["properties"][name]["example"] for name in names}
+def examples_of_body(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the bodies that the page offers, the first of which it fills in."""
+    content = operation["requestBody"]["content"]["application/json"]
+    if "examples" in content:
+        return [example["value"] for example in content["examples"].values()]
+    if "example" in content:
+        return [content["example"]]
+    schema = resolve(document, content["schema"])
+    return [{name: shape["example"] for name, shape in schema["properties"].items()}]
 
 
 # --- The page
@@ -234,8 +238,9 @@ def test_example_bodies_are_accepted(client: FlaskClient, document: dict[str, An
     """What the page fills in can be sent as it is: it lacks at most the secret, or a credential."""
     for path, method, operation in operations(document):
         if "requestBody" in operation:
-            reply = client.open(path, method=method.upper(), json=example_of_body(document, operation))
-            assert reply.status_code in (200, 401, 404), (path, reply.json)
+            for body in examples_of_body(document, operation):
+                reply = client.open(path, method=method.upper(), json=body)
+                assert reply.status_code in (200, 401, 404), (path, reply.json)
 
 
 def test_replies_are_described(document: dict[str, Any]) -> None:
@@ -335,7 +340,7 @@ def open_page(chromium: str, service: Service) -> Iterator[Callable[..., Watched
 def test_api_can_be_tried_in_a_browser(
     open_page: Callable[..., Watched], service: Service, width: int, height: int, color_scheme: str
 ) -> None:
-    """Who opens the page can create a secret and fetch it, and the browser has nothing to complain about."""
+    """Who opens the page can take a secret through its life, and the browser does not complain."""
     watched = open_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
     secret = "Zm9yIHRoZSBicm93c2VyIMO8"
     status, created = watched.try_out(CREATE, {"secret": secret})
@@ -345,6 +350,12 @@ def test_api_can_be_tried_in_a_browser(
     assert watched.try_out(FETCH) == ("200", {"secret": secret})
     textarea = watched.page.locator("textarea").last
     assert json.loads(textarea.input_value()) == {"secret_id": created["secret_id"]}
+    status, updated = watched.try_out("/vault/secret/update")
+    assert (status, updated) == ("200", {**created, "version": 2})
+    status, described = watched.try_out("/vault/secret/describe")
+    assert (status, described["version"]) == ("200", 2)
+    status, deleted = watched.try_out("/vault/secret/delete")
+    assert (status, deleted) == ("200", {**created, "restorable_until": None})
 
     root = watched.page.locator("html")
     assert root.evaluate("element => element.scrollWidth") <= width

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.trail import break_trail
-from vault.api.schemas import Base64
+from vault.api.fields import Base64
 from vault.documents import Secret
 
 CREATE = "/vault/secret/create/"
@@ -330,7 +330,7 @@ def test_an_altered_secret_is_500_and_says_nothing(
 ) -> None:
     """A stored value that does not verify is answered with nothing but the status, and is on record."""
     created = post(client, CREATE, {"secret": "YQ=="}).json
-    stored.secrets.update_one({}, {"$set": {"namespace": "other"}})
+    stored.secrets.update_one({}, {"$set": {"version": 2}})
     problem = assert_refused(post(client, FETCH, created), 500, "The request could not be completed.")
     assert set(problem) == {"type", "title", "status", "detail"}
     assert entries(stored)[-1] == ("fetch", "error")

@@ -155,10 +155,6 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
         {"version": 2**63 - 1},
         {"version": "two"},
         {"version": [1]},
-        {"namespace": "other"},
-        {"namespace": ""},
-        {"namespace": "default\0"},
-        {"namespace": 5},
         {"expires_at": datetime(2100, 1, 1, tzinfo=UTC)},
         {"expires_at": datetime(1970, 1, 1, tzinfo=UTC)},
         {"expires_at": DatetimeMS(2**63 - 1)},
@@ -167,7 +163,7 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
         {"max_reads": 0},
         {"max_reads": 2**63 - 1},
         {"max_reads": "many"},
-        {"version": 2, "namespace": "other", "max_reads": 3},
+        {"version": 2, "max_reads": 3},
         {"envelope": "text"},
         {"envelope": 5},
         {"envelope": None},
@@ -178,6 +174,16 @@ def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> 
     """No version, namespace, expiry or read limit can be changed or added, nor anything of the wrong type."""
     target.assert_refused(**changed)
     target.assert_reads()
+
+
+@pytest.mark.parametrize("namespace", ["other", "", "default\0", 5], ids=repr)
+def test_a_secret_of_another_namespace_is_not_found(
+    target: Target, stored: Stored, namespace: object
+) -> None:
+    """Another namespace's secret is as one that never was, whether it verifies or not."""
+    stored.secrets.update_one({"_id": target.id}, {"$set": {"namespace": namespace}})
+    reply = target.client.post(FETCH, json={"secret_id": target.id})
+    assert (reply.status_code, reply.json["detail"]) == (404, "Secret not found")
 
 
 def test_a_missing_envelope_is_refused(target: Target) -> None:

@@ -45,7 +45,7 @@ def test_a_token_is_made_listed_used_and_revoked(app: Flask, manager: FlaskClien
     new = found["new"]
     assert (new["state"], new["namespace"], new["created_by"]) == ("active", "team-a", "manager")
     assert (new["scopes"], new["networks"]) == (["secret:fetch"], ["127.0.0.1/32"])
-    assert new["expires_at"].endswith("+00:00")
+    assert new["expires_at"].endswith("Z")
     assert new["revoked_at"] is None
     assert post(manager, REVOKE, {"name": "new"}) == {"name": "new"}
     assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]

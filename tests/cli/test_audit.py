@@ -18,6 +18,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
 from tests.cli.waiting import wait_until
+from tests.conftest import running_app
 from tests.rotation import Stored, command_environment, connected, new_key, settings, text
 from tests.service import Service
 from tests.test_server import children, log_lines
@@ -34,7 +35,7 @@ from tests.written_trail import (
 )
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto.chain import SigningKey, VerifyingKey, canonical
 from vault.documents import AuditEntry
 from vault.documents.audit_entry import moment, record_of
 from vault.errors import AuditUnavailableError
@@ -339,6 +340,7 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
         ("verify", "--public-key", "PEM"),
         ("verify", "--file", "missing", "--public-key", "PEM"),
         ("verify", "--file", "EXPORT", "--public-key", "EXPORT"),
+        ("verify", "--file", "EXPORT", "--public-key", "PEM", "--retention-days", "90"),
         ("verify", "--retention-days", "-1"),
         ("verify", "--retention-days", "1000000000"),
         ("export", "--since", "yesterday"),
@@ -377,6 +379,9 @@ def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
     stranger = SigningKey(new_key())
     unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}
     foreign = rehash(unsigned, None, stranger)
+    genuine = SigningKey(trail.written.keyring.primary)
+    timeless = {"ts": "once", "heads": [], "signer": genuine.public.signer}
+    timeless["signature"] = genuine.sign(canonical(timeless))
     not_signed = "secret-manager: the checkpoint is not signed by a key that is known\n"
     none = "secret-manager: this is not a checkpoint\n"
     arguments = offline(trail)
@@ -389,6 +394,7 @@ def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
         (json.dumps(unsigned), none),
         ("[" * 100_000, none),
         ("not JSON", none),
+        (json.dumps(timeless), none),
         ("[]", none),
         (b"\xff\xfe", none),
         ("", none),
@@ -437,15 +443,40 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
         assert done.stdout.splitlines() == [f"note: {gone}gone, past the retention", verdict]
         assert done.returncode == 0
     # As a file it is held against no retention, unless one is given.
-    done = trail.run("verify", *offline(trail))
-    assert done.stdout.splitlines()[0] == f"TAMPERING: {gone}missing, within the retention"
-    assert trail.run("verify", *offline(trail), "--retention-days", "2").returncode == 0
+    exported = offline(trail)
+    for arguments in ((), ("--retention-days", "0"), ("--checkpoint", checkpoint)):
+        done = trail.run("verify", *exported, *arguments)
+        assert done.stdout.splitlines()[0] == f"TAMPERING: {gone}missing, within the retention"
+    done = trail.run("verify", *exported, "--checkpoint", checkpoint, "--retention-days", "2")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"note: {gone}gone, past the retention")
     # A whole stream that is past it may be gone, although the checkpoint knows it.
     trail.stored.audit_logs.delete_many({"stream": stream})
     done = trail.run("verify", "--checkpoint", checkpoint, AUDIT_TTL_DAYS="2")
     assert done.returncode == 1
     assert f"TAMPERING: stream {stream} seq 19: is missing with its whole stream" in done.stdout
     assert trail.run("verify", "--checkpoint", checkpoint, AUDIT_TTL_DAYS="1").returncode == 0
+
+
+def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) -> None:
+    """However old an archive is, only what had passed its retention when it was made may be gone."""
+    key = SigningKey(trail.written.keyring.primary)
+    names = ("stream", "seq", "ts", "hash")
+    made_at = datetime(2020, 3, 1, 12, tzinfo=UTC)
+    old = stream_of(4, trail.written.keyring)
+    for record, hours in zip(old, (-72, -47, -46, 0), strict=True):
+        record["ts"] = moment(made_at + timedelta(hours=hours))
+    old = rechain(old, 0, lambda made, _: rehash(made, None, key))
+    content = {"ts": moment(made_at), "heads": [{name: old[3][name] for name in names}]}
+    signed = {"signer": key.public.signer, "signature": key.sign(canonical(content))}
+    checkpoint = trail.file("checkpoint", json.dumps(content | signed))
+    # The second passed its retention within the hour that the export may have taken.
+    for first, tampering in ((0, False), (1, False), (2, False), (3, True)):
+        exported = "\n".join(map(json.dumps, old[first:]))
+        done = trail.run(
+            *("verify", *offline(trail, exported), "--checkpoint", checkpoint, "--retention-days", "2")
+        )
+        assert done.returncode == tampering
+        assert ("within the retention" in done.stdout) == tampering
 
 
 def written_by(uri: str, keyring: Keyring, count: int) -> None:
@@ -486,6 +517,18 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> Non
         folder=tmp_path,
     )
     assert (done.returncode, done.stdout) == (0, "9 entries in 3 streams: intact\n")
+
+
+def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, tmp_path: Path) -> None:
+    """A replica vouches for the keys before it when it gets ready: the old one may be dropped unused."""
+    old, new, newest = (new_key() for _ in range(3))
+    written_by(mongo_uri, Keyring(old), 3)
+    for keys in ((new, old), (newest, new)):
+        assert run_audit("verify", environment=settings(mongo_uri, newest), folder=tmp_path).returncode == 1
+        with running_app(settings(mongo_uri, *keys)) as app:
+            assert app.test_client().get("/health/ready").status_code == 200
+    done = run_audit("verify", environment=settings(mongo_uri, newest), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "3 entries in 1 streams: intact\n")
 
 
 def test_a_trail_with_failed_commits_is_intact(
@@ -539,21 +582,26 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
                 pool.submit(load)
             try:
                 wait_until(lambda: stored.audit_logs.estimated_document_count() > 500)
-                wait_until(lambda: len(stored.audit_logs.distinct("stream")) == 4)
+                wait_until(lambda: len(stored.audit_logs.distinct("stream")) >= 4)
                 done = run_audit("verify", environment=environment, folder=tmp_path)
                 assert (done.returncode, done.stdout[-8:]) == (0, " intact\n")
                 checkpoint = run_audit("checkpoint", environment=environment, folder=tmp_path)
                 (tmp_path / "checkpoint").write_text(checkpoint.stdout)
-                victim = next(iter(children(service.process.pid)))
-                os.kill(int(victim), signal.SIGKILL)
-                wait_until(lambda: len(stored.audit_logs.distinct("stream")) == 5)
+                known = set(stored.audit_logs.distinct("stream"))
+                workers = children(service.process.pid)
+                os.kill(int(next(iter(workers))), signal.SIGKILL)
+                wait_until(lambda: set(stored.audit_logs.distinct("stream")) - known)
+                wait_until(lambda: len(children(service.process.pid) - workers) == 1)
             finally:
                 ended.append(True)
     done = run_audit("verify", "--checkpoint", "checkpoint", environment=environment, folder=tmp_path)
-    assert done.stdout == f"{stored.audit_logs.count_documents({})} entries in 5 streams: intact\n"
+    written = list(stored.audit_logs.find().sort([("stream", 1), ("seq", 1)]))
+    ends = {entry["stream"]: entry["hash"] for entry in written}
+    assert done.stdout.splitlines()[-1] == f"{len(written)} entries in {len(ends)} streams: intact"
     assert done.returncode == 0
-    pids = {line["pid"] for line in log_lines(service) if line["message"] == "audit head"}
-    assert int(victim) not in pids
+    # Each worker that was not killed has left the end of its stream in the log.
+    logged = {line["head"]["hash"] for line in log_lines(service) if line["message"] == "audit head"}
+    assert len(logged & set(ends.values())) >= len(workers) - 1
 
 
 def test_tail_shows_the_newest_entries(trail: Trail) -> None:

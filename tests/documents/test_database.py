@@ -5,13 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
 
-from vault.documents import AuditEntry, Database, Secret
+from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import _database_name, storage_errors
 from vault.errors import StorageUnavailableError
 
@@ -46,6 +47,35 @@ def test_another_trouble_with_an_index_is_reported(
 ) -> None:
     """An index that cannot be made, for any reason but other options, keeps the service from being ready."""
     stored.audit_logs.create_index("other", name="retention")
+    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
+        database.prepare()
+
+
+def test_a_trail_with_an_entry_twice_is_served_and_named(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who drops the unique index and adds a duplicate stops no worker; the log says what to run."""
+    stored.audit_logs.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
+    with connected(mongo_uri) as database, caplog.at_level(logging.ERROR):
+        database.prepare()
+        database.prepare()
+        # What comes after that index is there.
+        assert "key_id_1__id_1" in stored.secrets.index_information()
+    [record] = caplog.records
+    assert "run `secret-manager audit verify`" in record.message
+    assert "hunter2" not in caplog.text
+    # With the duplicate removed, the next worker makes the index.
+    stored.audit_logs.delete_one({})
+    with connected(mongo_uri) as database:
+        database.prepare()
+    assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
+
+
+def test_another_index_in_that_place_is_reported(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """Only a duplicate is passed over: an index that is not unique keeps the service from being ready."""
+    stored.audit_logs.create_index([("stream", 1), ("seq", 1)])
     with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
         database.prepare()
 
@@ -168,3 +198,26 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
     while stored.audit_logs.count_documents({}) == 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [entry["ts"] > now - timedelta(days=1) for entry in stored.audit_logs.find()] == [True]
+
+
+def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long an index takes, its building is begun once and not cut off by those who wait."""
+    building, may_end = Semaphore(0), Event()
+    build = indexes.build
+
+    def build_slowly(**options: int) -> None:
+        building.release()
+        assert may_end.wait(60)
+        build(**options)
+
+    monkeypatch.setattr(indexes, "build", build_slowly)
+    monkeypatch.setattr(database, "PATIENCE", 0.2)
+    with connected(mongo_uri) as made:
+        for _ in range(3):
+            with pytest.raises(StorageUnavailableError, match="still building"):
+                made.prepare()
+        assert building.acquire(timeout=60)
+        assert not building.acquire(blocking=False)
+        may_end.set()
+        monkeypatch.setattr(database, "PATIENCE", 60)
+        made.prepare()

@@ -112,18 +112,20 @@ def test_looking_is_cheap(stored: Stored) -> None:
     """However many secrets there are, finding the keys in use costs an index seek a key and reads none."""
     fill(stored, OLD, 300)
     fill(stored, NEW, 300)
-    [operation] = profiled(stored, stored_key_ids)
-    assert operation["planSummary"] == "DISTINCT_SCAN { key_id: 1, _id: 1 }"
-    assert operation["keysExamined"] <= 3
-    assert operation["docsExamined"] == 0
+    newest, older = profiled(stored, stored_key_ids)
+    assert newest["planSummary"] == "DISTINCT_SCAN { key_id: 1, _id: 1 }"
+    assert older["planSummary"] == "DISTINCT_SCAN { older.key_id: 1 }"
+    for operation in (newest, older):
+        assert operation["keysExamined"] <= 3
+        assert operation["docsExamined"] == 0
 
 
 def test_counting_reads_no_secret(stored: Stored) -> None:
     """How many secrets need a key is counted in the index alone."""
     fill(stored, OLD, 300)
-    [operation] = profiled(stored, lambda: stored_versions(OLD.id))
-    assert "COLLSCAN" not in operation["planSummary"]
-    assert operation["docsExamined"] == 0
+    for operation in profiled(stored, lambda: stored_versions(OLD.id)):
+        assert "COLLSCAN" not in operation["planSummary"]
+        assert operation["docsExamined"] == 0
 
 
 def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None:

@@ -165,6 +165,20 @@ def test_a_failed_commit_fails_exactly_its_own_attempts(
     assert sorted(record["request_id"] for record in records(stored)) == ["100", "101"]
 
 
+def test_a_request_that_is_cut_off_takes_no_other_along(
+    trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts whose commit was led by one that was torn down are told that the trail cannot be written."""
+    gate = Gate(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        futures = gate.fill(trail, pool, waiting=3)
+        monkeypatch.setattr(Stream, "committed", _interrupt)
+        gate.opened.set()
+        errors = [type(future.exception(60)) for future in futures]
+    assert errors == [KeyboardInterrupt, KeyboardInterrupt, AuditUnavailableError, AuditUnavailableError]
+    assert stored.audit_logs.count_documents({}) == 4
+
+
 def test_another_error_is_not_taken_for_a_trail_that_is_away(
     trail: AuditTrail, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
@@ -214,6 +228,25 @@ def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[d
     trail.check()
     [entry] = records(stored)
     assert (entry["action"], entry["principal"], entry["status"]) == ("trail_resumed", "service", "success")
+
+
+def test_a_trail_that_ends_says_that_it_has_recovered(
+    mongo_uri: str, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """What a failed commit has left is explained even if nobody asks for anything any more."""
+    with connected(mongo_uri):
+        for mend in (lambda: None, lambda: mend_trail(stored)):
+            trail = AuditTrail(keyring)
+            trail.connect()
+            break_trail(stored)
+            with pytest.raises(AuditUnavailableError):
+                write(trail)
+            mend()
+            trail.disconnect()
+            trail.disconnect()
+    # The one that could not end quietly all the same.
+    [entry] = records(stored)
+    assert (entry["action"], entry["seq"], entry["replaces"][0]["seq"]) == ("trail_resumed", 0, -1)
 
 
 def test_a_trail_that_cannot_begin_stops_the_attempt(keyring: Keyring) -> None:

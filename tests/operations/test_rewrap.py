@@ -1,6 +1,6 @@
 """Every secret gets under the primary key, and none is lost on the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, u
 from tests.trail import break_trail
 from vault.cli.operator import connected
 from vault.crypto import Keyring, MasterKey
-from vault.documents import EncryptOnSave, Secret, key_usage
+from vault.documents import EncryptOnSave, Secret, key_usage, rewrapped
+from vault.documents.rewrapped import Rewrapped
 from vault.errors import AuditUnavailableError, RewrapRefusedError, StorageUnavailableError
 from vault.operations import rewrap as rewrap_module
 from vault.operations.rewrap import Rewrap, rewrap
@@ -69,14 +70,14 @@ def tamper(stored: Stored, secret_id: str) -> dict[str, Any]:
 
 def before_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Let *act* happen once, between the reading of a batch and its writing."""
-    write, pending = Secret.replace, [act]
+    write, pending = rewrapped.replace, [act]
 
-    def act_first(changes: list[tuple[Secret, dict[str, Any]]]) -> int:
+    def act_first(changes: Sequence[Rewrapped]) -> int:
         if pending:
             pending.pop()()
         return write(changes)
 
-    monkeypatch.setattr(Secret, "replace", act_first)
+    monkeypatch.setattr(rewrapped, "replace", act_first)
 
 
 def test_everything_is_under_the_primary_key_afterwards(stored: Stored) -> None:
@@ -332,11 +333,11 @@ def test_a_rewrap_that_loses_mongodb_says_how_far_it_came(
 ) -> None:
     """When MongoDB fails on the way, what went through is on record, and the next run goes on."""
     before = fill(stored, OLD, 40)
-    write, batches = Secret.replace, iter(range(4))
+    write, batches = rewrapped.replace, iter(range(4))
     # All four are under way before the first of them is waited for.
     others_written = Event()
 
-    def fail_once(changes: list[tuple[Secret, dict[str, Any]]]) -> int:
+    def fail_once(changes: Sequence[Rewrapped]) -> int:
         number = next(batches)
         if number == 1:
             assert others_written.wait(60)
@@ -347,7 +348,7 @@ def test_a_rewrap_that_loses_mongodb_says_how_far_it_came(
         return written
 
     with monkeypatch.context() as failing:
-        failing.setattr(Secret, "replace", fail_once)
+        failing.setattr(rewrapped, "replace", fail_once)
         with pytest.raises(StorageUnavailableError):
             run()
     done = under(stored, NEW)

@@ -133,14 +133,15 @@ def test_of_several_failures_in_a_row_none_is_forgotten(key: SigningKey) -> None
 
 
 def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> None:
-    """However many commits fail, the entry that tells of them stays small, and tells of the first ones."""
-    stream = first = Stream(key)
-    commit(first, 1)
+    """However many commits fail, the entry that tells of them stays small, with the first and the last."""
+    streams = [Stream(key)]
+    commit(streams[0], 1)
     for _ in range(200):
-        stream = stream.successor()
-    [record] = commit(stream, 1)
-    assert len(record["replaces"]) == 50
-    assert record["replaces"][0]["stream"] == first.id
+        streams.append(streams[-1].successor())
+    [record] = commit(streams[-1], 1)
+    named = [left["stream"] for left in record["replaces"]]
+    assert named == [stream.id for stream in (*streams[:25], *streams[-26:-1])]
+    assert [left["seq"] for left in record["replaces"]] == [0, *[-1] * 49]
 
 
 @pytest.fixture

@@ -1,70 +1,100 @@
-"""What verifying takes from the database, and how long entries have to be there."""
+"""Reading the trail, page by page."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bson import Code, Int64, ObjectId
+from bson import ObjectId
 
 from tests.rotation import Stored, connected, new_key
-from tests.written_trail import as_stored, rehash, stream_of
+from tests.written_trail import as_stored, rehash
 from vault.crypto import Keyring
 from vault.documents.audit_entry import moment
 from vault.operations import trail
+from vault.operations.attempt import Action, Attempt
+from vault.operations.entries import COMMIT_TIME
 from vault.operations.trail import Filter
 
 KEYRING = Keyring(new_key())
-NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
+BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
-def test_a_commit_is_read_on_up_to_its_signature(
-    mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What has come meanwhile is read until a signature covers it, and no further: the service goes on."""
-    waits: list[float] = []
-    # Not the module itself: others sleep, too.
-    monkeypatch.setattr(trail, "time", SimpleNamespace(sleep=waits.append))
-    streams = {name: stream_of(9, KEYRING, name=name, signed=3) for name in ("aa", "bb", "cc")}
-    unsigned = stream_of(2, KEYRING, name="dd", signed=3)
+@pytest.fixture
+def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
+    """Return a database with an entry for each of 4,000 minutes; its number tells which."""
+    records = [
+        rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)
+        for number in range(4_000)
+    ]
     with connected(mongo_uri):
-        for part in (*streams.values(), unsigned):
-            stored.audit_logs.insert_many([as_stored(record) for record in part])
-        ends = [("aa", 3), ("bb", 6), ("cc", 8), ("dd", 0), ("ee", 0)]
-        found = list(trail.read_on(ends))
-        assert found == [*streams["aa"][4:6], *streams["bb"][7:9], unsigned[1]]
-        # One wait for all of them, and none if there is nothing to wait for.
-        assert len(waits) == 1
-        assert list(trail.read_on([])) == []
-        assert len(waits) == 1
+        stored.audit_logs.insert_many([as_stored(record) for record in records])
+        yield stored
+
+
+def page(which: Filter, *, limit: int = 4_000, cursor: str | None = None) -> tuple[list[int], str | None]:
+    attempt = Attempt(action=Action.AUDIT_QUERY)
+    records, more = trail.page(which, cursor=cursor, limit=limit, attempt=attempt)
+    return [record["seq"] for record in records], more
+
+
+FAR = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("since", "until", "found"),
     [
-        {"action": Code("fetch")},
-        {"secret_id": Code("an-id")},
-        {"ts": "2026-11-24T12:00:03.000Z"},
-        {"_id": "text"},
-        {"_id": ObjectId("00" * 12)},
-        {"seq": Int64(3)},
+        (BEGIN + 3_900 * MINUTE, None, range(3_900, 4_000)),
+        (None, BEGIN + 100 * MINUTE, range(100)),
+        (BEGIN + 500.5 * MINUTE, BEGIN + 600.5 * MINUTE, range(501, 601)),
+        (*FAR, range(4_000)),
+        (*FAR[::-1], range(0)),
     ],
-    ids=str,
+    ids=["late", "early", "between", "all", "none"],
 )
-def test_an_entry_in_another_form_is_no_entry(mongo_uri: str, stored: Stored, change: dict[str, Any]) -> None:
-    """What would hash alike but be found by no query, or never be pruned, is named as altered."""
-    record = rehash(stream_of(1, KEYRING)[0] | {"action": "fetch", "secret_id": "an-id"}, None)
-    with connected(mongo_uri):
-        stored.audit_logs.insert_one(as_stored(record))
-        assert [found["hash"] for found in trail.export(Filter())] == [record["hash"]]
-        stored.audit_logs.drop()
-        stored.audit_logs.insert_one({**as_stored(record), **change})
-        assert [found["hash"] for found in trail.export(Filter())] == [None]
+@pytest.mark.usefixtures("minutes")
+def test_pages_hold_the_time_that_was_asked_for(
+    since: datetime | None, until: datetime | None, found: range
+) -> None:
+    """Page by page, each entry of the time comes once, and no other."""
+    which = Filter(since=since, until=until)
+    assert page(which)[0] == list(found)
+    seqs, cursor = page(which, limit=300)
+    while cursor:
+        more, cursor = page(which, limit=300, cursor=cursor)
+        seqs += more
+    assert seqs == list(found)
 
 
-def test_entries_have_to_be_there_as_long_as_they_are_kept() -> None:
-    """The retention counts from now, less what MongoDB's clock may be ahead; without one, all must be."""
-    assert trail.kept_since(0, NOW) == ""
-    for days in (1, 90, 36_500):
-        since = trail.kept_since(days, NOW)
-        assert moment(NOW - timedelta(days=days)) < since < moment(NOW - timedelta(days=days, minutes=-5))
+def examined(stored: Stored) -> int:
+    """Return how many entries MongoDB has looked at for the last query, in whichever index."""
+    [profile] = stored.system.profile.find({"command.find": "audit_logs"}).sort("$natural", -1).limit(1)
+    return int(max(profile["docsExamined"], profile["keysExamined"]))
+
+
+@pytest.mark.parametrize("principal", [None, "somebody"])
+def test_a_page_of_a_short_time_does_not_walk_the_whole_trail(minutes: Stored, principal: str | None) -> None:
+    """MongoDB looks at the entries of the time that was asked for, and some minutes around it."""
+    minutes.command("profile", 2)
+    around = 2 * COMMIT_TIME // MINUTE + 10
+    for first, last in ((3_900, 3_950), (50, 100), (2_000, 2_001)):
+        page(Filter(since=BEGIN + first * MINUTE, until=BEGIN + last * MINUTE, principal=principal))
+        assert examined(minutes) <= last - first + around
+    cursor = None
+    for _ in range(3):
+        _, cursor = page(Filter(since=BEGIN + 2_000 * MINUTE), limit=100, cursor=cursor)
+        assert examined(minutes) <= 100 + around
+
+
+def test_a_page_has_entries_that_were_written_late(minutes: Stored) -> None:
+    """An entry that was stored minutes after its time, or by a clock a little ahead, is not left out."""
+    for number, seconds in enumerate((-590, 590), 4_000):
+        time = BEGIN + 5_000 * MINUTE + timedelta(seconds=0.4)
+        record = rehash({"ts": moment(time), "stream": "aa", "seq": number}, None)
+        at = int((time + timedelta(seconds=seconds)).timestamp())
+        document: dict[str, Any] = as_stored(record)
+        document["_id"] = ObjectId(at.to_bytes(4, "big") + bytes(8))
+        minutes.audit_logs.insert_one(document)
+        moments = {"since": time, "until": time + timedelta(milliseconds=1)}
+        assert number in page(Filter(**moments))[0]

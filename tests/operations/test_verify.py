@@ -1,7 +1,7 @@
 """Whatever is done to a trail is found and named; what the service itself does to it is not."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain as joined
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.written_trail import (
 )
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
+from vault.operations.stream_state import End
 from vault.operations.verify import Finding, Verifier
 
 #: Who has access to the database, and no master key.
@@ -502,16 +503,98 @@ def test_retention_is_told_anew_each_time() -> None:
 def test_a_commit_that_was_read_half_is_read_on() -> None:
     """While the service writes, what is missing at the end comes with a second look, up to a signature."""
     whole = stream_of(12, KEYRING, signed=3)
-    asked: list[list[tuple[str, int]]] = []
+    later = Later(whole[4:6])
+    assert findings(whole[:4], KEYS, read_on=later) == []
+    assert later.asked == [[End(whole[0]["stream"], 3)]]
+    # A signed end is one, as long as nobody knows more.
+    later = Later(whole[6:])
+    assert findings(whole[:6], KEYS, read_on=later) == []
+    assert later.asked == []
+    later = Later()
+    assert tampering(whole[:4], KEYS, read_on=later) != []
+    assert len(later.asked) == 1
 
-    def read_on(ends: list[tuple[str, int]]) -> Records:
-        asked.append(ends)
-        return whole[4:6]
 
-    assert findings(whole[:4], KEYS, read_on=read_on) == []
-    assert findings(whole[:6], KEYS, read_on=lambda ends: [] if not ends else whole[6:]) == []
-    assert asked == [[(whole[0]["stream"], 3)]]
-    assert tampering(whole[:4], KEYS, read_on=lambda _ends: []) != []
+class Later:
+    """What comes to a trail while it is read on, each time something else, and what was asked for."""
+
+    def __init__(self, *comes: Records) -> None:
+        self._comes = list(comes)
+        self.asked: list[list[End]] = []
+
+    def __call__(self, ends: Sequence[End]) -> Records:
+        """Read on."""
+        self.asked.append(list(ends))
+        return self._comes.pop(0) if self._comes else []
+
+
+def successor_of(left: Record, *, name: str = "next", key: SigningKey | None = None) -> Record:
+    """Return the first entry of a stream that replaces another, which is known to be stored up to *left*."""
+    replaces = [{"stream": left["stream"], "seq": left["seq"], "ts": left["ts"]}]
+    first = {"ts": "2026-11-24T16:00:00.000Z", "stream": name, "seq": 0, "replaces": replaces}
+    return rehash(first, None, key or SigningKey(KEYRING.primary))
+
+
+def test_a_stream_that_went_on_while_others_were_read_is_read_on() -> None:
+    """Where its successor, or the checkpoint, knows more than was read, that may have been written since."""
+    whole = stream_of(9, KEYRING, signed=3)
+    stream = whole[0]["stream"]
+    successor = successor_of(whole[8])
+    for scanned in (whole[:6], whole[:3], []):
+        end = End(stream, len(scanned) - 1, 8)
+        later = Later(whole[len(scanned) :])
+        assert findings([*scanned, successor], KEYS, read_on=later) == []
+        assert later.asked == [[end]]
+        later = Later(whole[len(scanned) :])
+        assert findings(scanned, KEYS, heads={stream: whole[8]}, read_on=later) == []
+        assert later.asked == [[end]]
+        # It was not: then it is missing.
+        assert tampering([*scanned, successor], KEYS, read_on=Later()) != []
+        assert tampering(scanned, KEYS, heads={stream: whole[8]}, read_on=Later()) != []
+
+
+def test_a_successor_that_came_while_others_were_read_explains_an_unsigned_end() -> None:
+    """A commit that fails while a trail is read has its successor behind what was read already."""
+    whole = stream_of(9, KEYRING, signed=3)
+    later = Later([successor_of(whole[5])])
+    [found] = findings(whole[:7], KEYS, read_on=later)
+    assert (found.seq, found.tampering) == (6, False)
+    assert later.asked == [[End(whole[0]["stream"], 6)]]
+    # A forged one explains nothing, and makes nobody look for what it names.
+    later = Later([successor_of(whole[5], key=FORGER)])
+    assert tampering(whole[:7], KEYS, read_on=later) != []
+    later = Later()
+    assert tampering([successor_of(whole[8], key=FORGER)], KEYS, read_on=later) != []
+    assert later.asked == []
+
+
+def test_what_is_read_on_can_name_further_streams() -> None:
+    """Each successor that comes may itself know more of another stream than was read."""
+    first, second = stream_of(3, KEYRING, name="aa", signed=3), stream_of(3, KEYRING, name="bb", signed=3)
+    second = rechain(
+        [second[0] | {"replaces": [{"stream": "aa", "seq": 2, "ts": first[2]["ts"]}]}, *second[1:]],
+        0,
+        lambda made, _: rehash(made, None, SigningKey(KEYRING.primary)),
+    )
+    third = successor_of(second[2])
+    later = Later(second, first)
+    assert findings([third], KEYS, read_on=later) == []
+    assert later.asked == [[End("bb", -1, 2)], [End("aa", -1, 2)]]
+
+
+def test_what_was_read_already_is_not_taken_for_a_duplicate() -> None:
+    """When reading on brings what has been read, it is passed over."""
+    whole = stream_of(9, KEYRING, signed=3)
+    later = Later(whole[3:])
+    assert findings([*whole[:6], successor_of(whole[8])], KEYS, read_on=later) == []
+
+
+def test_a_trail_that_never_settles_is_not_waited_for() -> None:
+    """However long somebody goes on to put unsigned entries there, verifying comes to its end."""
+    whole = stream_of(100, KEYRING, signed=1_000)
+    later = Later(*([record] for record in whole[1:]))
+    assert tampering(whole[:1], KEYS, read_on=later) != []
+    assert len(later.asked) == 5
 
 
 JUNK: list[Any] = [
@@ -535,6 +618,8 @@ JUNK: list[Any] = [
     {"stream": "p", "seq": 0, "hash": "h", "details": {"a": [Binary(b"x", 7), Decimal128("1")]}},
     {"stream": "q", "seq": 0, "hash": "h", "ts": DatetimeMS(2**60)},
     {"stream": "r", "seq": 0, "hash": "h", 5: "no text"},
+    {"stream": "s", "seq": 0, "hash": "h"},
+    {"stream": "t", "seq": 0, "hash": "h", "ts": 5},
 ]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC
 
 from marshmallow import fields, validate
 
-from vault.api.schemas import SECRET_ID, Body, Reply, SecretId
+from vault.api.fields import SECRET_ID, Body, Reply, SecretId
 
 _TIME = "2026-11-24T15:30:00Z"
 _MOST_ENTRIES = 1_000
@@ -65,7 +65,7 @@ class AuditRecord(Reply):
     )
     details = fields.Dict(
         metadata={
-            "description": "Key ids and counts; which token; why it was denied.",
+            "description": "Names, versions, limits, key ids, counts; why something was denied.",
             "example": {"total": 12},
         }
     )

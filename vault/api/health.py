@@ -4,14 +4,21 @@ from http import HTTPStatus
 
 import flask_smorest
 from flask import Response
+from marshmallow import fields
 
 from vault.api.blueprint import services
+from vault.api.fields import Reply
 from vault.api.problems import problem
-from vault.api.schemas import Healthy
 
 blueprint = flask_smorest.Blueprint(
     "Health", __name__, url_prefix="/health", description="For orchestrators and load balancers."
 )
+
+
+class Healthy(Reply):
+    """All is well."""
+
+    status = fields.String(required=True, metadata={"example": "ok", "description": "Always `ok`."})
 
 
 @blueprint.get("/live")

@@ -17,18 +17,22 @@ from vault.errors import (
     CredentialsUnavailableError,
     DecryptionError,
     GrantRefusedError,
+    IdempotencyMismatchError,
     InvalidCredentialError,
     InvalidCursorError,
     InvalidTokenNameError,
     KeyMissingError,
+    NameTakenError,
     OverloadedError,
     RateLimitedError,
     ScopeMissingError,
+    SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
     StorageUnavailableError,
     TokenNotFoundError,
     VaultError,
+    VersionConflictError,
 )
 from vault.operations.attempt import Status
 
@@ -77,6 +81,10 @@ REFUSALS: dict[type[Exception], Refusal] = {
     OverloadedError: Refusal(503, None, "The service is overloaded. Try again shortly."),
     SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
     SecretNotFoundError: Refusal(404, Status.NOT_FOUND),
+    NameTakenError: Refusal(409, Status.BAD_REQUEST),
+    VersionConflictError: Refusal(409, Status.BAD_REQUEST),
+    IdempotencyMismatchError: Refusal(422, Status.BAD_REQUEST),
+    SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
     DecryptionError: INTERNAL,
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
     StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),
@@ -99,7 +107,7 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
     body = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
-    reply = Response(json.dumps(body), status, headers, content_type=CONTENT_TYPE)
+    reply = Response(json.dumps(body) + "\n", status, headers, content_type=CONTENT_TYPE)
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         reply.headers["Retry-After"] = str(RETRY_AFTER)
     return reply

@@ -59,6 +59,16 @@ KINDS = {
         "No such secret. It never existed or is no longer there: the answer is one and the same.",
         "Secret not found",
     ),
+    "NameTaken": Documented(
+        409,
+        "Another secret of the namespace has this name, or had it and can be restored.",
+        "this name is taken",
+    ),
+    "VersionConflict": Documented(
+        409,
+        "The newest version is not `expected_version`. Nothing was changed.",
+        "the newest version is another than expected",
+    ),
     "BodyTooLarge": Documented(413, "The body is larger than allowed.", "The body is larger than allowed."),
     "SecretTooLarge": Documented(
         413,
@@ -75,6 +85,12 @@ KINDS = {
         "The body is JSON of another shape; `errors` names each field.",
         WRONG_SHAPE,
         {"_schema": ["Invalid input type."]},
+    ),
+    "InvalidNewSecret": Documented(
+        422,
+        "The body is JSON of another shape and `errors` names each field, or the `Idempotency-Key` was used "
+        "with another body.",
+        "this Idempotency-Key was used with another body",
     ),
     "InvalidSecretId": Documented(
         422,
@@ -95,8 +111,8 @@ KINDS = {
     ),
     "Unavailable": Documented(
         503,
-        "MongoDB, the audit trail, a master key or the issuer of JWTs is not available. Nothing was "
-        "released; try again later.",
+        "MongoDB, the audit trail, a master key or the issuer of JWTs is not available, or others are "
+        "changing this secret. Nothing was released; try again later.",
         REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": Documented(

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.schemas import Body, Reply
+from vault.api.fields import Body, Moment, Reply
 from vault.networks import Network
 from vault.operations.principal import NAME_PATTERN, ROLES, Scope, is_name, scopes_named
 from vault.operations.tokens import STATES, Grant
@@ -16,7 +16,7 @@ _NAMESPACE = {"example": "default", "pattern": NAME_PATTERN}
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _STATE = {"example": "active"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
-_TIME = {"example": "2026-11-24T15:30:00+00:00"}
+_TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MOST_SECONDS = 10 * 365 * 86_400
 _MOST_NETWORKS = 32
 
@@ -135,10 +135,10 @@ class TokenRecord(Reply):
     networks = fields.List(
         fields.String(), required=True, metadata=_NETWORKS | {"description": "Where from; empty: anywhere."}
     )
-    created_at = fields.AwareDateTime(required=True, allow_none=True, metadata=_TIME)
+    created_at = Moment(required=True, allow_none=True, metadata=_TIME)
     created_by = fields.String(required=True, metadata={"example": "operator", "description": "By whom."})
-    expires_at = fields.AwareDateTime(required=True, allow_none=True, metadata=_TIME)
-    revoked_at = fields.AwareDateTime(required=True, allow_none=True, metadata=_TIME)
+    expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
+    revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
 
 
 class TokenList(Reply):

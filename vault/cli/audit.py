@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +11,14 @@ import click
 
 from vault.cli.audit_verify import verify
 from vault.cli.operator import connected
+from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail
+from vault.operations.stream_state import Record
+from vault.operations.tail import Tail
 from vault.operations.trail import Filter
-from vault.operations.verify import Record
 from vault.printable import printable
 
 _TAIL_SECONDS = 1
-_TAIL_ENTRIES = 1_000
 
 
 class _Moment(click.ParamType[datetime]):
@@ -53,23 +55,21 @@ audit.add_command(verify)
 def tail(lines: int, follow: bool) -> None:
     """Show the newest entries, and new ones as they come, until Ctrl-C."""
     with suppress(KeyboardInterrupt), connected(reading=True):
-        newest = trail.latest(max(lines, _TAIL_ENTRIES))
-        fresh = newest[len(newest) - min(lines, len(newest)) :]
+        if not follow:
+            _show(trail.latest(lines) if lines else [])
+            return
+        end = Tail(lines)
+        fresh = end.look()
+        _show(fresh[len(fresh) - min(lines, len(fresh)) :])
         while True:
-            for _, record in fresh:
-                click.echo(_line(record))
-            if not follow:
-                return
             time.sleep(_TAIL_SECONDS)
-            # Text, because whoever can write to the database can make anything an identifier.
-            seen = {str(identifier) for identifier, _ in newest}
-            newest = trail.latest(_TAIL_ENTRIES)
-            fresh = [(identifier, record) for identifier, record in newest if str(identifier) not in seen]
+            _show(end.look())
 
 
-def _line(record: Record) -> str:
+def _show(records: Iterable[Record]) -> None:
     names = ("ts", "action", "status", "principal", "ip", "secret_id", "request_id")
-    return "  ".join(printable(str(record.get(name) or "-")) for name in names)
+    for record in records:
+        click.echo("  ".join(printable(str(record.get(name) or "-")) for name in names))
 
 
 @audit.command()
@@ -98,4 +98,4 @@ def public_key() -> None:
 def checkpoint() -> None:
     """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
     with connected(reading=True) as operator:
-        click.echo(json.dumps(trail.checkpoint(operator.keyring)))
+        click.echo(json.dumps(checkpoints.make(operator.keyring)))

@@ -2,25 +2,31 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import IO
 
 import click
 
 from vault.cli.operator import connected
 from vault.crypto.chain import VerifyingKey
-from vault.operations import signers, trail
+from vault.operations import checkpoint as checkpoints
+from vault.operations import signers, trail, verification
+from vault.operations.stream_state import End, Record
 from vault.operations.trail import Filter
-from vault.operations.verify import Finding, Record, Verifier
+from vault.operations.verify import Finding, Verifier
 from vault.printable import printable
 
 #: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
 _TEXT = click.File(encoding="utf-8", errors="replace")
 
 _MOST_DAYS = 36_500
+
+#: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
+_EXPORT_TIME = timedelta(hours=1)
 
 #: Entries between two signs of progress.
 _PROGRESS = 10_000
@@ -34,7 +40,7 @@ class _Source:
     records: Iterable[Record]
     #: How many days entries are kept; 0 for good.
     days: int
-    read_on: Callable[[trail.Ends], Iterable[Record]]
+    read_on: verification.ReadOn
 
 
 @click.command()
@@ -45,7 +51,7 @@ class _Source:
     "--retention-days",
     "days",
     type=click.IntRange(0, _MOST_DAYS),
-    help="In place of AUDIT_TTL_DAYS; 0 for a file.",
+    help="Days that entries are kept, if not AUDIT_TTL_DAYS. For a file, counted back from the checkpoint.",
 )
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
@@ -54,6 +60,9 @@ def verify(
 
     That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
     """
+    if file is not None and days and checkpoint is None:
+        # Back from today it would excuse whatever an old archive lacks.
+        raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
     with ExitStack() as stack:
         if file is not None and keys is not None:
             source = _Source(_keys(keys.read()), _parsed(file), days or 0, _no_more)
@@ -61,15 +70,18 @@ def verify(
             operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
             trusted = signers.trusted(operator.keyring)
-            source = _Source(trusted, trail.export(Filter()), days, trail.read_on)
+            read_on = partial(verification.read_on, began=datetime.now(UTC))
+            source = _Source(trusted, trail.export(Filter()), days, read_on)
         else:
             raise click.UsageError("--file and --public-key belong together.")
+        held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
+        taken = held.time + _EXPORT_TIME if held and file else None
         verifier = Verifier(
             source.keys,
-            kept_since=lambda: trail.kept_since(source.days, datetime.now(UTC)),
-            heads=trail.heads(checkpoint.read(), source.keys) if checkpoint else None,
+            kept_since=lambda: verification.kept_since(source.days, taken or datetime.now(UTC)),
+            heads=held.heads if held else None,
         )
-        tampered = _report(trail.verify(verifier, _counted(source.records), source.read_on))
+        tampered = _report(verification.verify(verifier, _counted(source.records), source.read_on))
     verdict = "NOT what the service wrote" if tampered else "intact"
     click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {verdict}")
     sys.exit(tampered)
@@ -100,7 +112,7 @@ def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_more(_ends: trail.Ends) -> Iterable[Record]:
+def _no_more(_ends: Sequence[End]) -> Iterable[Record]:
     return ()
 
 

@@ -6,10 +6,16 @@ from typing import ClassVar, Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_UNNAMED = b"\x01"
+_NAMED = b"\x02"
 
 
 class Bound(Protocol):
     """What an envelope is made for. Two kinds of it never share a key: their `info` differs."""
+
+    @property
+    def format(self) -> bytes:
+        """The envelope's format byte."""
 
     @property
     def info(self) -> bytes:
@@ -42,6 +48,13 @@ class Binding:
     expires_at: datetime | None = None
     #: How often the secret may be read in all.
     max_reads: int | None = None
+    #: By what it can be asked for beside its id.
+    name: str | None = None
+
+    @property
+    def format(self) -> bytes:
+        """The envelope's format byte: 1 without a name, 2 with one."""
+        return _UNNAMED if self.name is None else _NAMED
 
     @property
     def salt(self) -> bytes:
@@ -52,9 +65,10 @@ class Binding:
         """Return the bytes to authenticate: each part behind its length, so no two bindings look alike.
 
         The parts in order: format byte and key id; secret id; version; namespace; expiry in milliseconds
-        since 1970 (empty when there is none); read limit (empty when there is none). Texts are UTF-8,
-        numbers 8 bytes and lengths 4 bytes, both big-endian.
+        since 1970 (empty when there is none); read limit (empty when there is none); name (left out when
+        there is none). Texts are UTF-8, numbers 8 bytes and lengths 4 bytes, both big-endian.
         """
+        name = [] if self.name is None else [self.name.encode()]
         return _encode(
             format_and_key_id,
             self.secret_id.encode(),
@@ -62,6 +76,7 @@ class Binding:
             self.namespace.encode(),
             b"" if self.expires_at is None else _integer((self.expires_at - _EPOCH) // _MILLISECOND),
             b"" if self.max_reads is None else _integer(self.max_reads),
+            *name,
         )
 
 

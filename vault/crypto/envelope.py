@@ -1,7 +1,9 @@
 """One encrypted value: format byte ‖ key id (8) ‖ nonce (12) ‖ AES-256-GCM ciphertext and tag (16).
 
+Format 1 is for secrets without a name, format 2 for those with one, which is part of what they are bound to,
+and format 3 for the token key.
 Stored envelopes are for good. Whatever this module once wrote it goes on reading; a change of any part
-is a new format byte. `tests/vectors/` pins the format.
+is a new format byte. `tests/vectors/` pins the formats.
 """
 
 import os
@@ -13,10 +15,9 @@ from vault.crypto.binding import Bound
 from vault.crypto.master_key import KEY_ID_SIZE, MasterKey
 from vault.errors import DecryptionError
 
-_FORMAT = b"\x01"
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
-_HEADER_SIZE = len(_FORMAT) + KEY_ID_SIZE
+_HEADER_SIZE = 1 + KEY_ID_SIZE
 
 
 def encrypt(plaintext: bytes, *, key: MasterKey, binding: Bound) -> bytes:
@@ -25,7 +26,7 @@ def encrypt(plaintext: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     A random 96-bit nonce is safe here because each version of each secret has a key of its own: the
     2³² encryptions that NIST SP 800-38D allows under one key are never near.
     """
-    header = _header(key)
+    header = _header(key, binding)
     nonce = os.urandom(_NONCE_SIZE)
     return header + nonce + _cipher(key, binding).encrypt(nonce, plaintext, binding.associated_data(header))
 
@@ -37,7 +38,7 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Bound) -> bytes:
         DecryptionError: The envelope is not what `encrypt` returned for this *key* and *binding*.
     """
     header, rest = envelope[:_HEADER_SIZE], envelope[_HEADER_SIZE:]
-    if header != _header(key) or len(rest) < _NONCE_SIZE + _TAG_SIZE:
+    if header != _header(key, binding) or len(rest) < _NONCE_SIZE + _TAG_SIZE:
         raise DecryptionError
     try:
         return _cipher(key, binding).decrypt(
@@ -49,11 +50,11 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Bound) -> bytes:
 
 def key_id(envelope: bytes) -> str:
     """Return the id of the key that *envelope* says it was made with; of a damaged one, any text."""
-    return envelope[len(_FORMAT) : _HEADER_SIZE].hex()
+    return envelope[1:_HEADER_SIZE].hex()
 
 
-def _header(key: MasterKey) -> bytes:
-    return _FORMAT + bytes.fromhex(key.id)
+def _header(key: MasterKey, binding: Bound) -> bytes:
+    return binding.format + bytes.fromhex(key.id)
 
 
 def _cipher(key: MasterKey, binding: Bound) -> AESGCM:

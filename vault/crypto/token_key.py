@@ -21,6 +21,7 @@ _SEAL_PURPOSE = b"secret-manager token record\x00"
 class TokenKeyBinding:
     """What the token key's envelope is bound to: being the token key. It cannot pass for a secret's."""
 
+    format: ClassVar[bytes] = b"\x03"
     info: ClassVar[bytes] = b"secret-manager token key"
     salt: ClassVar[bytes] = b""
 

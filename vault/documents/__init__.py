@@ -2,7 +2,8 @@
 
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.database import Database
-from vault.documents.secret import EncryptOnSave, Secret
+from vault.documents.encrypt_on_save import EncryptOnSave
+from vault.documents.secret import Secret
 from vault.documents.token import Token
 
 __all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret", "Token"]

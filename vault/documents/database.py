@@ -2,19 +2,19 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import mongoengine
+from mongoengine.connection import get_db
 from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from vault.documents.audit_entry import AuditEntry
-from vault.documents.secret import Secret
-from vault.documents.token import Token
+from vault.documents import indexes
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ DEFAULT_DATABASE = "vault"
 #: Seconds that one operation may take, its retries and the choice of a server included.
 PATIENCE = 3
 
-#: These hold whatever the connection string says: that acknowledged means durable, and that any replica
-#: sees at once what another has written, rests on them.
+#: They hold whatever the connection string says. Without them an acknowledged write could be lost, and a
+#: replica might not see at once what another has written.
 _OPTIONS: dict[str, Any] = {
     "w": "majority",
     "journal": True,
@@ -35,22 +35,15 @@ _OPTIONS: dict[str, Any] = {
     "retryReads": True,
     "connectTimeoutMS": 1_000,
     "tz_aware": True,
-    # A date that Python cannot hold is a document that was tampered with, and no reason to read no other.
+    # Somebody may have stored a date that Python cannot hold. Reading other documents must still work.
     "datetime_conversion": "DATETIME_AUTO",
-    # Nothing here is a BSON UUID. Decoded as one, a malformed one would keep anybody from reading the rest.
+    # The service stores no BSON UUIDs. Decoding a malformed one would fail, and the rest could not be read.
     "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
 }
 
-#: Finds the keys in use by a seek each, and what a key holds up in the order of ids.
-_KEY_INDEX = [("key_id", 1), ("_id", 1)]
-_STREAM_INDEX = [("stream", 1), ("seq", 1)]
-_SECRET_INDEX = [("secret_id", 1), ("_id", 1)]
-_NAME_INDEX = [("name", 1)]
-_RETENTION_INDEX = "retention"
-_INDEX_OPTIONS_CONFLICT = 85
-_SECONDS_A_DAY = 86_400
-_LONGEST_TTL = 2**31 - 1
+#: Seconds that the building of an index may take: over many millions of documents it takes minutes.
+_BUILD_PATIENCE = 86_400
 
 
 class Database:
@@ -63,8 +56,9 @@ class Database:
         self._audit_ttl_days = audit_ttl_days
         self._prepared = False
         self._lock = Lock()
-        # MongoEngine would read the URI by itself: it lets a URI's read preference win, and looks up SRV
-        # records at once. So it gets no URI, only the name of the database and how to make a client.
+        self._preparation: Future[None] | None = None
+        # MongoEngine does not get the URI: it would let the URI's read preference win, and look up SRV
+        # records at once. It gets the name of the database, and a function that makes the client.
         mongoengine.register_connection(
             "default",
             db=_database_name(uri),
@@ -88,25 +82,47 @@ class Database:
             StorageUnavailableError: It is not, or did not answer in time.
         """
         with storage_errors(), timeout(PATIENCE):
-            mongoengine.get_db().command("ping")
+            get_db().command("ping")
 
     def prepare(self) -> None:
         """Connect and bring the indexes to what the settings say, once a process.
 
+        Over a large collection that can take longer than a caller waits; it goes on meanwhile.
+
         Raises:
-            StorageUnavailableError: MongoDB is not there; the next call tries again.
+            StorageUnavailableError: MongoDB is not there, or not ready yet; the next call tries again.
         """
-        if not self._prepared:
-            # The lock is for the making of the client alone: waits for others' time-outs would add up.
-            with storage_errors(), timeout(PATIENCE):
-                with self._lock:
-                    mongoengine.get_db()
-                _set_retention(self._audit_ttl_days)
-                AuditEntry._get_collection().create_index(_STREAM_INDEX, unique=True)  # noqa: SLF001 - as above
-                AuditEntry._get_collection().create_index(_SECRET_INDEX)  # noqa: SLF001 - as above
-                Secret._get_collection().create_index(_KEY_INDEX)  # noqa: SLF001 - MongoEngine has no public way
-                Token._get_collection().create_index(_NAME_INDEX, unique=True)  # noqa: SLF001 - as above
+        if self._prepared:
+            return
+        # Only one thread may make the client. The rest is not locked: if MongoDB is away, each caller
+        # waits for its own time-out and not for those of all others, one after the other.
+        with self._lock, storage_errors():
+            get_db()
+        self.ping()
+        try:
+            self._building().result(PATIENCE)
+        except TimeoutError:
+            raise StorageUnavailableError("MongoDB is still building indexes") from None
+
+    def _building(self) -> "Future[None]":
+        """Return what is done once the indexes are built; the building does not wait for anybody."""
+        with self._lock:
+            if self._preparation is None:
+                self._preparation = Future()
+                building = Thread(target=self._build, args=[self._preparation], name="indexes", daemon=True)
+                building.start()
+            return self._preparation
+
+    def _build(self, preparation: "Future[None]") -> None:
+        try:
+            with storage_errors(), timeout(_BUILD_PATIENCE):
+                indexes.build(audit_ttl_days=self._audit_ttl_days)
+        except StorageUnavailableError as error:
+            self._preparation = None
+            preparation.set_exception(error)
+        else:
             self._prepared = True
+            preparation.set_result(None)
 
 
 @contextmanager
@@ -119,7 +135,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
-        # MongoEngine raises errors of its own while it handles the driver's.
+        # MongoEngine's errors have the driver's as their context.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
@@ -134,23 +150,6 @@ def _codes(error: BaseException) -> str:
 
 
 def _database_name(uri: str) -> str:
-    # As a plain URI, so that no SRV record is looked up for it.
+    # For a "mongodb+srv" URI the parser would look up SRV records.
     name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
     return name or DEFAULT_DATABASE
-
-
-def _set_retention(days: int) -> None:
-    """Let MongoDB remove audit entries older than *days*; 0 keeps them for MongoDB's longest TTL, 68 years.
-
-    The index is there from the first start, so that a changed setting never has to build one over a
-    trail that has grown large.
-    """
-    entries = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
-    seconds = days * _SECONDS_A_DAY or _LONGEST_TTL
-    try:
-        entries.create_index("ts", name=_RETENTION_INDEX, expireAfterSeconds=seconds)
-    except OperationFailure as error:
-        if error.code != _INDEX_OPTIONS_CONFLICT:
-            raise
-        index = {"keyPattern": {"ts": 1}, "expireAfterSeconds": seconds}
-        entries.database.command("collMod", entries.name, index=index)

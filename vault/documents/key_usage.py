@@ -29,13 +29,24 @@ class Claim:
 
 def stored_key_ids() -> set[str]:
     """Return the ids of the keys that stored secrets and the token key need; one index seek a key."""
-    return set(Secret.objects.distinct("key_id")) | set(StoredTokenKey.objects.distinct("key_id"))
+    secrets = set(Secret.raw().distinct("key_id")) | set(Secret.raw().distinct("older.key_id"))
+    return secrets | set(StoredTokenKey.objects.distinct("key_id"))
 
 
 def stored_versions(key_id: str) -> int:
-    """Return how many secret versions need the key; it counts index entries, about a million a second."""
-    count: int = Secret.objects(key_id=key_id).count()
-    return count
+    """Return how many secret versions need the key.
+
+    For newest versions it counts index entries, about a million a second; secrets with older ones it reads.
+    """
+    newest: int = Secret.raw().count_documents({"key_id": key_id})
+    is_under_it = {"$filter": {"input": "$older", "cond": {"$eq": ["$$this.key_id", key_id]}}}
+    older = Secret.raw().aggregate(
+        [
+            {"$match": {"older.key_id": key_id}},
+            {"$group": {"_id": None, "count": {"$sum": {"$size": is_under_it}}}},
+        ]
+    )
+    return newest + sum(int(found["count"]) for found in older)
 
 
 def opens_tokens(key_id: str) -> bool:

@@ -1,36 +1,73 @@
-"""The stored secret, and the hook that encrypts it on its way into MongoDB."""
+"""The stored secret: ciphertext, and what it is bound to."""
 
-from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
-from mongoengine import BinaryField, DateTimeField, Document, IntField, StringField, signals
-from pymongo import UpdateOne
+from mongoengine import (
+    BinaryField,
+    BooleanField,
+    DateTimeField,
+    Document,
+    EmbeddedDocument,
+    EmbeddedDocumentField,
+    IntField,
+    ListField,
+    StringField,
+)
 
 from vault.crypto import Binding, Keyring
 from vault.crypto.envelope import key_id
 from vault.errors import DecryptionError, KeyMissingError
 
+#: MongoDB's expression for when a secret may be removed that nothing but its expiry ends.
+PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
+
 #: The namespace of whoever has not been given one.
 DEFAULT_NAMESPACE = "default"
 
 
+class SecretVersion(EmbeddedDocument):
+    """One version of a secret's value."""
+
+    version = IntField(required=True)
+    envelope = BinaryField(required=True)
+    #: Hexadecimal id of the master key that the envelope was made with, to find what a key still holds up.
+    key_id = StringField(required=True)
+    created_at = DateTimeField(required=True)
+
+    meta = {"strict": False}  # noqa: RUF012 - MongoEngine's own form
+
+
 class Secret(Document):
-    """A secret as it lies in MongoDB: ciphertext, and what it is bound to.
+    """A secret as it lies in MongoDB. Its newest version is its own fields, those before are `older`.
 
     The plaintext is never a field, so nothing can write it. Updates by queryset
-    (`Secret.objects.update`) send no signal and would bypass the hook: none may touch the ciphertext,
-    but for `replace`, whose callers encrypt by themselves.
+    (`Secret.objects.update`) send no signal and would bypass the hook that encrypts: none may touch the
+    ciphertext. What does, `Lease.apply` and `rewrapped.replace`, gets values that are encrypted already.
     """
 
     id = StringField(primary_key=True)
     namespace = StringField(required=True, default=DEFAULT_NAMESPACE)
     version = IntField(required=True, default=1)
     envelope = BinaryField(required=True)
-    #: Hexadecimal id of the master key that the envelope was made with, to find what a key still holds up.
     key_id = StringField(required=True)
     created_at = DateTimeField(required=True)
+    #: When the newest version was made; not there while that is the first.
+    updated_at = DateTimeField()
+    older = ListField(EmbeddedDocumentField(SecretVersion), default=None)
     expires_at = DateTimeField()
     max_reads = IntField()
+    #: Reads so far, counted where `max_reads` limits them; see `vault.documents.reads`.
+    reads = IntField()
+    name = StringField()
+    #: `key=value` each.
+    labels = ListField(StringField(), default=None)
+    #: When it was deleted, if it can still be restored.
+    deleted_at = DateTimeField()
+    #: It has a name but no entry in the trail yet, so nobody may find it.
+    pending = BooleanField()
+    #: When MongoDB may remove the document.
+    purge_at = DateTimeField()
 
     meta = {  # noqa: RUF012 - MongoEngine's own form
         "collection": "secrets",
@@ -42,91 +79,80 @@ class Secret(Document):
 
     _plaintext: bytes | None = None
 
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether its time is over. MongoDB removes it once a minute only."""
+        return self.expires_at is not None and bool(self.expires_at <= now)
+
     @property
-    def binding(self) -> Binding:
-        """What the ciphertext is bound to."""
-        return Binding(
-            secret_id=self.id,
+    def reads_left(self) -> int | None:
+        """How often it may still be read; None when that is not limited."""
+        return None if self.max_reads is None else max(0, self.max_reads - (self.reads or 0))
+
+    def is_there(self, now: datetime) -> bool:
+        """Return whether readers may know of it."""
+        gone = self.pending or self.deleted_at or self.is_expired(now) or self.reads_left == 0
+        return not gone
+
+    def versions(self) -> list[SecretVersion]:
+        """Return all versions that are kept, the newest first."""
+        newest = SecretVersion(
             version=self.version,
-            namespace=self.namespace,
-            expires_at=self.expires_at,
-            max_reads=self.max_reads,
+            envelope=self.envelope,
+            key_id=self.key_id,
+            created_at=self.updated_at or self.created_at,
         )
+        return [newest, *reversed(self.older or ())]
 
     def conceal(self, plaintext: bytes) -> None:
         """Take *plaintext*; it is encrypted when the document is saved."""
         self._plaintext = plaintext
 
+    def encrypt(self, keyring: Keyring) -> None:
+        """Put the plaintext that waits here, if one does, into the envelope, and let go of it."""
+        if self._plaintext is not None:
+            self.envelope = keyring.encrypt(self._plaintext, self.binding(self.version))
+            self.key_id = keyring.primary.id
+            self._plaintext = None
+
     def reveal(self, keyring: Keyring) -> bytes:
-        """Return the plaintext.
+        """Return the plaintext of the newest version.
 
         Raises:
             KeyMissingError: It was saved by a process with a master key that *keyring* does not have.
             DecryptionError: The document is not as it was saved.
         """
-        if self.key_id not in keyring:
-            raise KeyMissingError
-        try:
-            # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
-            if key_id(self.envelope) != self.key_id:
-                raise DecryptionError
-            return keyring.decrypt(self.envelope, self.binding)
-        except (AttributeError, OverflowError, TypeError):
-            # A field that holds what this class never puts there.
-            raise DecryptionError from None
+        return self.reveal_version(self, keyring)
 
-    def rewrapped(self, keyring: Keyring) -> dict[str, Any]:
-        """Return the fields, for `replace`, that put the value under the primary key of *keyring*.
+    def reveal_version(self, stored: "Secret | SecretVersion", keyring: Keyring) -> bytes:
+        """Return the plaintext of one of this secret's versions.
 
         Raises:
             KeyMissingError: As `reveal`.
             DecryptionError: As `reveal`.
         """
-        envelope = keyring.encrypt(self.reveal(keyring), self.binding)
-        return {"envelope": envelope, "key_id": keyring.primary.id}
+        if stored.key_id not in keyring:
+            raise KeyMissingError
+        try:
+            # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
+            if key_id(stored.envelope) != stored.key_id:
+                raise DecryptionError
+            return keyring.decrypt(stored.envelope, self.binding(stored.version))
+        except (AttributeError, OverflowError, TypeError):
+            # A field that holds what this class never puts there.
+            raise DecryptionError from None
+
+    def binding(self, version: int) -> Binding:
+        """Return what the ciphertext of *version* is bound to."""
+        return Binding(
+            secret_id=self.id,
+            version=version,
+            namespace=self.namespace,
+            expires_at=self.expires_at,
+            max_reads=self.max_reads,
+            name=self.name,
+        )
 
     @classmethod
-    def replace(cls, changes: list[tuple["Secret", dict[str, Any]]]) -> int:
-        """Write each document's new fields if it is still what was read; return how many were."""
-        writes = [
-            UpdateOne({"_id": secret.id, "envelope": secret.envelope}, {"$set": fields})
-            for secret, fields in changes
-        ]
-        if not writes:
-            return 0
-        matched: int = cls._get_collection().bulk_write(writes, ordered=False).matched_count
-        return matched
-
-    def encrypt(self, keyring: Keyring) -> None:
-        """Put the plaintext that waits here, if one does, into the envelope, and let go of it."""
-        if self._plaintext is not None:
-            self.envelope = keyring.encrypt(self._plaintext, self.binding)
-            self.key_id = keyring.primary.id
-            self._plaintext = None
-
-
-class EncryptOnSave:
-    """Encrypts every `Secret` on its way into MongoDB while it is connected.
-
-    blinker keeps only a weak reference to a receiver: whoever connects this must keep it.
-    """
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-
-    def connect(self) -> None:
-        """Start listening. `save()` and `objects.insert()` announce themselves by different signals."""
-        signals.pre_save.connect(self._on_save, sender=Secret)
-        signals.pre_bulk_insert.connect(self._on_bulk_insert, sender=Secret)
-
-    def disconnect(self) -> None:
-        """Stop listening."""
-        signals.pre_save.disconnect(self._on_save, sender=Secret)
-        signals.pre_bulk_insert.disconnect(self._on_bulk_insert, sender=Secret)
-
-    def _on_save(self, _sender: type[Secret], document: Secret, **_: Any) -> None:
-        document.encrypt(self._keyring)
-
-    def _on_bulk_insert(self, _sender: type[Secret], documents: Iterable[Secret], **_: Any) -> None:
-        for document in documents:
-            document.encrypt(self._keyring)
+    def raw(cls) -> Any:
+        """Return the collection itself, for atomic changes that MongoEngine has no words for."""
+        return cls._get_collection()

@@ -13,6 +13,11 @@ class Action(StrEnum):
 
     CREATE = "create"
     FETCH = "fetch"
+    UPDATE = "update"
+    DESCRIBE = "describe"
+    DELETE = "delete"
+    RESTORE = "restore"
+    LIST = "list"
     AUDIT_QUERY = "audit_query"
     TOKEN_CREATE = "token_create"
     TOKEN_LIST = "token_list"
@@ -42,7 +47,7 @@ class Attempt:
     user_agent: str = ""
     request_id: str = ""
     secret_id: str | None = field(default=None, repr=False)
-    #: What else belongs in the entry: key ids and counts, which token, why somebody was denied.
+    #: What else belongs in the entry: names, versions, limits, key ids and counts, why somebody was denied.
     details: dict[str, Any] = field(default_factory=dict)
     _finished: bool = field(default=False, init=False, repr=False)
 

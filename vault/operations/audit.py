@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+
+from pymongo import timeout
 
 from vault.coalesce import Coalescer
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
-from vault.documents.database import storage_errors
+from vault.documents.database import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, StorageUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
@@ -49,7 +52,15 @@ class AuditTrail:
         attempt_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
-        """Stop listening, and leave the head in the log."""
+        """Stop listening, and leave the head in the log.
+
+        If the last commit failed and the trail can be written again, it says so first. Without that entry
+        nothing would explain what the commit may have left.
+        """
+        if self._failed:
+            # An operator's command has more patience, and has waited already.
+            with suppress(AuditUnavailableError), timeout(PATIENCE):
+                self.check()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
         self.log_head()
@@ -92,7 +103,10 @@ class AuditTrail:
         )
         if not self._heads.started:
             self._begin()
-        self._commits.call(entry)
+        try:
+            self._commits.call(entry)
+        except StorageUnavailableError:
+            raise AuditUnavailableError from None
 
     def _begin(self) -> None:
         try:
@@ -112,13 +126,11 @@ class AuditTrail:
             with storage_errors():
                 AuditEntry.objects.insert(list(entries), load_bulk=False)
             stream.committed(entries[-1])
-        except BaseException as error:
+        except BaseException:
             # Whatever it was, the entries may be there: their numbers are not used again.
             self._failed = True
             self.log_head()
             self._stream = stream.successor()
-            if isinstance(error, StorageUnavailableError):
-                raise AuditUnavailableError from None
             raise
         self._failed = False
         self._stream = stream

@@ -1,24 +1,21 @@
 """Putting every secret, and the token key, under the primary key."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from vault.crypto import Keyring
-from vault.documents import Secret, key_usage
+from vault.documents import Secret, key_usage, rewrapped
 from vault.documents.database import storage_errors
+from vault.documents.rewrapped import Rewrapped
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import DecryptionError, RewrapRefusedError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import OPERATOR
 
 #: Secrets that are read, and then written, in one round trip each.
-_BATCH = 250
-
-#: A secret, and the fields that put it under another key.
-Change = tuple[Secret, dict[str, Any]]
+_BATCH = 100
 
 #: Batches under way at a time: while MongoDB writes some, others are read and encrypted.
 _WORKERS = 3
@@ -79,14 +76,14 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
     _record(Action.REWRAP_START, Status.SUCCESS, keyring, outcome)
     try:
         outcome.add(_rewrap_token_key(keyring, dry_run=False))
-        _rewrap_all(keyring, outcome, progress, Secret.replace)
+        _rewrap_all(keyring, outcome, progress, rewrapped.replace)
         outcome.left = _left(keyring)
     finally:
         _record(Action.REWRAP_END, Status.ERROR if outcome.left else Status.SUCCESS, keyring, outcome)
     return outcome
 
 
-def _pretend(changes: list[Change]) -> int:
+def _pretend(changes: Sequence[Rewrapped]) -> int:
     return len(changes)
 
 
@@ -99,7 +96,7 @@ def _rewrap_all(
     keyring: Keyring,
     outcome: Rewrap,
     progress: Callable[[Rewrap], None],
-    write: Callable[[list[Change]], int],
+    write: Callable[[Sequence[Rewrapped]], int],
 ) -> None:
     under_way: deque[Future[Rewrap]] = deque()
 
@@ -136,19 +133,21 @@ def _batches(keyring: Keyring) -> Iterator[list[Secret]]:
 
 def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
     with storage_errors():
-        return list(Secret.objects(key_id=key_id, id__gt=secret_id).order_by("id").limit(_BATCH))
+        return rewrapped.under_key(key_id, after=secret_id, limit=_BATCH)
 
 
-def _rewrap_batch(batch: list[Secret], keyring: Keyring, write: Callable[[list[Change]], int]) -> Rewrap:
-    changes = []
-    for secret in batch:
-        try:
-            changes.append((secret, secret.rewrapped(keyring)))
-        except DecryptionError:
-            continue
+def _rewrap_batch(
+    batch: list[Secret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
+) -> Rewrap:
+    made = [
+        rewrapped.rewrap(secret, stored, keyring)
+        for secret in batch
+        for stored in rewrapped.under_other_keys(secret, keyring)
+    ]
+    changes = [change for change in made if change]
     with storage_errors():
         written = write(changes)
-    return Rewrap(rewrapped=written, overtaken=len(changes) - written, unreadable=len(batch) - len(changes))
+    return Rewrap(rewrapped=written, overtaken=len(changes) - written, unreadable=len(made) - len(changes))
 
 
 def _rewrap_token_key(keyring: Keyring, *, dry_run: bool) -> Rewrap:

@@ -1,14 +1,25 @@
 """Create and fetch secrets."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from vault.crypto import Keyring
-from vault.documents import Secret
+from vault.documents import Secret, arrival, reads
 from vault.documents.database import storage_errors
-from vault.errors import SecretNotFoundError, SecretTooLargeError
+from vault.errors import (
+    CredentialRequiredError,
+    SecretBusyError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StorageUnavailableError,
+    VaultError,
+)
 from vault.operations.attempt import Attempt, Status
+from vault.operations.draft import Draft, limits
+from vault.operations.idempotency import Once
 from vault.operations.key_watch import KeyWatch
+from vault.operations.reference import Reference
 
 
 class Secrets:
@@ -18,44 +29,126 @@ class Secrets:
         self._keyring = keyring
         self._key_watch = key_watch
         self._max_bytes = max_bytes
+        self._once = Once(keyring)
 
-    def create(self, plaintext: bytes, *, attempt: Attempt) -> str:
-        """Store *plaintext* and return its new id, once both secret and audit entry are durable.
+    def create(self, draft: Draft, *, idempotency_key: str | None = None, attempt: Attempt) -> str:
+        """Store a new secret and return its id, once both secret and audit entry are durable.
+
+        With an *idempotency_key* that was used for the same draft before, return the id from then.
 
         Raises:
+            CredentialRequiredError: With a name, without a credential.
             SecretTooLargeError: It is longer than the limit in bytes.
+            NameTakenError: Another secret of the namespace has the name.
+            IdempotencyMismatchError: The key was used for another draft.
+            SecretBusyError: Others are creating it at this moment.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
         """
-        if len(plaintext) > self._max_bytes:
-            raise SecretTooLargeError(f"a secret may have at most {self._max_bytes} bytes")
+        if draft.name is not None:
+            attempt.details["name"] = draft.name
+            if not attempt.principal.authenticated:
+                # Whoever could take names would decide what others find under them.
+                raise CredentialRequiredError
+        require_size(draft.plaintext, self._max_bytes)
         self._key_watch.require()
-        # Given here and not by the database: the ciphertext is bound to it.
-        secret = Secret(id=str(uuid4()), created_at=datetime.now(UTC))
-        attempt.secret_id = secret.id
-        secret.conceal(plaintext)
-        with storage_errors():
-            secret.save(force_insert=True)
-        attempt.finish(Status.SUCCESS)
-        return attempt.secret_id
+        secret = draft.secret(attempt.principal.namespace)
+        with self._creating(secret, draft, idempotency_key, attempt) as secret_id:
+            if secret_id == secret.id:
+                self._store(secret, attempt)
+            else:
+                attempt.secret_id = secret_id
+                attempt.details["repeated"] = True
+                attempt.finish(Status.SUCCESS)
+        return secret_id
 
-    def fetch(self, secret_id: str, *, attempt: Attempt) -> bytes:
-        """Return the plaintext of *secret_id*, once the audit entry is durable.
+    def _creating(
+        self, secret: Secret, draft: Draft, key: str | None, attempt: Attempt
+    ) -> AbstractContextManager[str]:
+        if key is None:
+            return nullcontext(secret.id)
+        return self._once.creating(secret.id, key=key, body=draft.canonical(), principal=attempt.principal)
+
+    def _store(self, secret: Secret, attempt: Attempt) -> None:
+        try:
+            with storage_errors():
+                arrival.store(secret)
+            attempt.secret_id = secret.id
+            attempt.details |= limits(secret)
+            attempt.finish(Status.SUCCESS)
+            with storage_errors():
+                published = arrival.publish(secret)
+        except VaultError:
+            with suppress(StorageUnavailableError), storage_errors():
+                arrival.withdraw(secret.id)
+            raise
+        if not published:
+            raise StorageUnavailableError("it took too long to record the secret")
+
+    def fetch(self, reference: Reference, *, version: int | None = None, attempt: Attempt) -> bytes:
+        """Return the plaintext of a secret's newest, or the given, version, once the audit entry is durable.
+
+        A read of a secret with a limit counts, even if the reply is lost on its way.
 
         Raises:
+            CredentialRequiredError: By name, without a credential.
             KeyMissingError: This process may not serve, or lacks the secret's key.
-            SecretNotFoundError: There is no such secret.
+            SecretNotFoundError: There is no such secret or version, or it may no longer be read.
             DecryptionError: What is stored does not verify.
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
         """
-        attempt.secret_id = secret_id
+        reference.note(attempt)
         self._key_watch.require()
-        with storage_errors():
-            secret = Secret.objects(id=secret_id).first()
-        if secret is None:
+        secret = reference.find(attempt=attempt, without=() if version else ("older",))
+        if secret.namespace != attempt.principal.namespace:
             raise SecretNotFoundError
-        plaintext: bytes = secret.reveal(self._keyring)
-        attempt.finish(Status.SUCCESS)
+        plaintext = self._reveal(secret, version)
+        # Not before it verified: only then are its limits those that it was created with.
+        if not secret.is_there(datetime.now(UTC)):
+            raise SecretNotFoundError
+        if version or secret.version > 1:
+            attempt.details["version"] = version or secret.version
+        with _counted(secret):
+            attempt.finish(Status.SUCCESS)
         return plaintext
+
+    def _reveal(self, secret: Secret, version: int | None) -> bytes:
+        if version is None:
+            return secret.reveal(self._keyring)
+        for stored in secret.versions():
+            if stored.version == version:
+                return secret.reveal_version(stored, self._keyring)
+        raise SecretNotFoundError
+
+
+@contextmanager
+def _counted(secret: Secret) -> Iterator[None]:
+    """Count a read where reads are limited, once the block is done; when it fails, nothing is released."""
+    if secret.max_reads is None:
+        yield
+        return
+    with storage_errors():
+        token = reads.hold(secret.id)
+    if token is None:
+        raise SecretNotFoundError
+    try:
+        yield
+    except VaultError:
+        with suppress(StorageUnavailableError), storage_errors():
+            reads.let_go(secret.id, token)
+        raise
+    with storage_errors():
+        if not reads.count(secret.id, token):
+            raise SecretBusyError
+
+
+def require_size(plaintext: bytes, limit: int) -> None:
+    """Return if *plaintext* has at most *limit* bytes.
+
+    Raises:
+        SecretTooLargeError: It has more.
+    """
+    if len(plaintext) > limit:
+        raise SecretTooLargeError(f"a secret may have at most {limit} bytes")

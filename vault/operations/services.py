@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from vault.operations.authentication import Authenticator
+from vault.operations.catalog import Catalog
+from vault.operations.changes import Changes
 from vault.operations.health import Health
 from vault.operations.secrets import Secrets
 from vault.operations.tokens import Tokens
@@ -13,6 +15,8 @@ class Services:
     """What the floors above call."""
 
     secrets: Secrets
+    changes: Changes
+    catalog: Catalog
     health: Health
     tokens: Tokens
     authenticator: Authenticator

@@ -11,8 +11,10 @@ from vault.documents import AuditEntry
 #: How far a clock may step back before a stream ends: within one stream time does not run backwards.
 _CLOCK_SLACK = timedelta(seconds=1)
 
-#: While MongoDB is away commit after commit fails. Only the first ones can have left something there.
-_MOST_REPLACED = 50
+#: How many streams a successor names of the first that it replaces, and how many of the last. In an outage
+#: commits can fail by the thousand. Those that left entries unsigned were cut off halfway by MongoDB's going
+#: or by its coming back, at the one end of the outage or at the other; between, it took nothing.
+_REPLACED_AT_EITHER_END = 25
 
 
 class Stream:
@@ -68,7 +70,9 @@ class Stream:
         head = self.head
         if head is None:
             # The first commit failed, so nobody has been told yet of those that this stream replaces.
-            left = [*self._replaces, {"stream": self.id, "seq": -1}][:_MOST_REPLACED]
+            left = [*self._replaces, {"stream": self.id, "seq": -1}]
+            if len(left) > 2 * _REPLACED_AT_EITHER_END:
+                del left[_REPLACED_AT_EITHER_END]
         else:
             left = [{name: head[name] for name in ("stream", "seq", "ts")}]
         return Stream(self._signing_key, replaces=left)

@@ -8,16 +8,17 @@ signature before it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
-
-Record = Mapping[str, Any]
+from vault.operations.stream_state import End, Record, StreamState, Witness, place
 
 #: Entries that one commit has at the most.
 MOST_ENTRIES_A_COMMIT = 100
+
+_ALTERED = "was altered: its hash does not fit its content"
+_FOREIGN = "is not an entry of this service's making"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,50 +30,6 @@ class Finding:
     text: str
     #: Whether the trail is not what the service wrote.
     tampering: bool = True
-
-
-@dataclass(slots=True)
-class _State:
-    """What is remembered of a stream since its beginning, or since what was pruned of it last."""
-
-    last: Record
-    #: The number of the first entry.
-    first: int
-    #: The newest signed entry, and those that came after it.
-    signed: Record | None = None
-    unsigned: int = 0
-    #: The streams that it replaces.
-    replaces: "dict[str, _Witness]" = field(default_factory=dict)
-
-    @classmethod
-    def at(cls, record: Record) -> "_State":
-        state = cls(record, record["seq"], replaces=_replaced_by(record))
-        state.take(record)
-        return state
-
-    def take(self, record: Record) -> None:
-        """Go on to *record*."""
-        self.last = record
-        self.signed, self.unsigned = (
-            (record, 0) if "signature" in record else (self.signed, self.unsigned + 1)
-        )
-
-    @property
-    def covered(self) -> int:
-        """The number up to which entries are signed."""
-        return self.signed["seq"] if self.signed else self.first - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Witness:
-    """Says from outside of a stream how far it was stored."""
-
-    seq: int
-    ts: str
-    name: str
-    hash: str | None = None
-    #: When a successor began: nothing was written to the stream after that.
-    until: str = ""
 
 
 class Verifier:
@@ -94,11 +51,10 @@ class Verifier:
         self._keys = keys
         self._kept_since = kept_since
         self._checkpoint = {
-            stream: _Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
+            stream: Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
             for stream, head in (heads or {}).items()
         }
-        self._replaced: dict[str, _Witness] = {}
-        self._streams: dict[str, _State] = {}
+        self._streams: dict[str, StreamState] = {}
         self.entries = 0
 
     def add(self, record: Record) -> Iterator[Finding]:
@@ -109,23 +65,28 @@ class Verifier:
         except (AttributeError, KeyError, TypeError, ValueError):
             seq = record.get("seq")
             named = seq if isinstance(seq, int) else -1
-            yield Finding(str(record.get("stream")), named, "is not an entry of this service's making")
+            yield Finding(str(record.get("stream")), named, _FOREIGN)
 
     @property
     def streams(self) -> int:
         """How many streams were seen."""
         return len(self._streams)
 
-    def unsigned(self) -> list[tuple[str, int]]:
-        """Return stream and newest number of each stream whose newest entry is not signed.
+    def has_seen(self, record: Record) -> bool:
+        """Return whether the place of *record* in its stream has been passed."""
+        seq = record["seq"]
+        return isinstance(seq, int) and seq <= self._reached(str(record["stream"]))
 
-        While the service writes, these may be commits that were read half: read on from there.
+    def ends(self) -> list[End]:
+        """Return the ends of streams that would be findings if nothing more came.
+
+        While the service writes, a commit may have been read half, and a stream may have gone on between
+        its being read and that of its successor: read on from there, and look for further successors.
         """
-        return [
-            (stream, state.last["seq"])
-            for stream, state in self._streams.items()
-            if state.signed is not state.last
-        ]
+        replaced = self._replaced()
+        unsigned = [End(found.stream, found.seq) for found in self._unsigned(replaced) if found.tampering]
+        short = self._short(replaced)
+        return unsigned + [End(stream, self._reached(stream), witness.seq) for stream, witness in short]
 
     def finish(self) -> Iterator[Finding]:
         """Yield what is wrong with the trail as a whole."""
@@ -133,31 +94,25 @@ class Verifier:
             wrong = self._signature(stream, state.signed)
             if wrong:
                 yield wrong
-            elif state.signed:
-                # Not before: who forges entries could excuse them by a forged successor.
-                self._replaced |= state.replaces
-        for stream, state in self._streams.items():
-            if state.signed is not state.last:
-                yield self._unsigned_end(stream, state)
-        for witnesses in (self._replaced, self._checkpoint):
-            for stream, witness in witnesses.items():
-                yield from self._reaches(stream, witness)
+        replaced = self._replaced()
+        yield from self._unsigned(replaced)
+        for stream, witness in self._short(replaced):
+            where = "at the end" if stream in self._streams else "with its whole stream"
+            yield Finding(stream, witness.seq, f"is missing {where}: {witness.name} knows it")
 
     def _add(self, record: Record) -> Iterator[Finding]:
-        stream, seq = record["stream"], record["seq"]
-        if not isinstance(stream, str) or not isinstance(seq, int) or seq < 0:
-            raise TypeError
+        stream, seq = place(record)
         altered = record["hash"] != chain.digest(record)
         if altered:
-            yield Finding(stream, seq, "was altered: its hash does not fit its content")
+            yield Finding(stream, seq, _ALTERED if isinstance(record["hash"], str) else _FOREIGN)
         state = self._streams.get(stream)
         if state is None:
             if seq > 0:
                 yield self._missing(record, 0)
-            self._streams[stream] = _State.at(record)
+            self._streams[stream] = StreamState.at(record)
         elif seq > state.last["seq"] + 1:
             yield from self._gap(record, state)
-            self._streams[stream] = _State.at(record)
+            self._streams[stream] = StreamState.at(record)
         else:
             yield from self._next(record, state.last, altered=altered)
             if seq > state.last["seq"]:
@@ -177,7 +132,7 @@ class Verifier:
         elif not altered and (record["previous_ts"] != last["ts"] or record["ts"] < last["ts"]):
             yield Finding(stream, seq, "does not fit the time of the entry before it")
 
-    def _gap(self, record: Record, state: _State) -> Iterator[Finding]:
+    def _gap(self, record: Record, state: StreamState) -> Iterator[Finding]:
         """Judge what stands before missing entries by itself: no later signature covers it."""
         missing = self._missing(record, state.last["seq"] + 1)
         yield missing
@@ -207,9 +162,21 @@ class Verifier:
             )
         return None
 
-    def _unsigned_end(self, stream: str, state: _State) -> Finding:
+    def _replaced(self) -> dict[str, Witness]:
+        """Return what successors say of streams, of those that are signed: a forged one excuses nothing."""
+        replaced: dict[str, Witness] = {}
+        for stream, state in self._streams.items():
+            if state.replaces and state.signed and not self._signature(stream, state.signed):
+                replaced |= state.replaces
+        return replaced
+
+    def _unsigned(self, replaced: Mapping[str, Witness]) -> Iterator[Finding]:
+        for stream, state in self._streams.items():
+            if state.signed is not state.last:
+                yield self._unsigned_end(stream, state, replaced.get(stream))
+
+    def _unsigned_end(self, stream: str, state: StreamState, replaced: Witness | None) -> Finding:
         seq, ts = state.last["seq"], state.last["ts"]
-        replaced = self._replaced.get(stream)
         if ts < self._kept_since():
             return Finding(stream, seq, "is past the retention, and its signature gone", tampering=False)
         is_one_commit = state.unsigned <= MOST_ENTRIES_A_COMMIT
@@ -219,20 +186,12 @@ class Verifier:
             return Finding(stream, seq, text, tampering=False)
         return Finding(stream, seq, "ends its stream and is covered by no signature")
 
-    def _reaches(self, stream: str, witness: _Witness) -> Iterator[Finding]:
+    def _short(self, replaced: Mapping[str, Witness]) -> Iterator[tuple[str, Witness]]:
+        """Yield the streams that do not reach as far as a witness says, with that witness."""
+        for stream, witness in (*replaced.items(), *self._checkpoint.items()):
+            if witness.seq > self._reached(stream) and witness.ts >= self._kept_since():
+                yield stream, witness
+
+    def _reached(self, stream: str) -> int:
         state = self._streams.get(stream)
-        if witness.seq < 0 or witness.ts < self._kept_since():
-            return
-        if state is None:
-            yield Finding(stream, witness.seq, f"is missing with its whole stream: {witness.name} knows it")
-        elif state.last["seq"] < witness.seq:
-            yield Finding(stream, witness.seq, f"is missing at the end: {witness.name} knows it")
-
-
-def _replaced_by(record: Record) -> dict[str, _Witness]:
-    return {
-        str(left["stream"]): _Witness(
-            int(left["seq"]), str(left.get("ts", "")), "its successor", until=record["ts"]
-        )
-        for left in record.get("replaces", ())
-    }
+        return int(state.last["seq"]) if state else -1

@@ -7,6 +7,14 @@ const followBrowser = () => document.documentElement.classList.toggle("dark-mode
 dark.addEventListener("change", followBrowser);
 followBrowser();
 
+const takesAnId = {
+  "/vault/secret/fetch": {},
+  "/vault/secret/update": { secret: "bXlfbmV3X3Bhc3N3b3Jk", expected_version: 1 },
+  "/vault/secret/describe": {},
+  "/vault/secret/delete": {},
+  "/vault/secret/restore": {},
+};
+
 window.ui = SwaggerUIBundle({
   domNode: container,
   url: container.dataset.document,
@@ -16,13 +24,16 @@ window.ui = SwaggerUIBundle({
   docExpansion: "list",
   // Without this, Swagger UI asks a validator on the internet about the document.
   validatorUrl: null,
-  // Whoever created a secret here finds its id filled in where it can be fetched.
+  // Whoever created a secret here finds its id filled in where something can be done with it.
   responseInterceptor: (reply) => {
-    if (reply.ok && reply.body?.secret_id) {
+    if (reply.ok && reply.url.includes("/vault/secret/create") && reply.body?.secret_id) {
       const { setRequestBodyValue, setRetainRequestBodyValueFlag } = window.ui.getSystem().oas3Actions;
-      const pathMethod = ["/vault/secret/fetch", "post"];
-      setRetainRequestBodyValueFlag({ pathMethod, value: true });
-      setRequestBodyValue({ pathMethod, value: JSON.stringify({ secret_id: reply.body.secret_id }, null, 2) });
+      for (const [path, more] of Object.entries(takesAnId)) {
+        const pathMethod = [path, "post"];
+        const value = JSON.stringify({ secret_id: reply.body.secret_id, ...more }, null, 2);
+        setRetainRequestBodyValueFlag({ pathMethod, value: true });
+        setRequestBodyValue({ pathMethod, value });
+      }
     }
     return reply;
   },

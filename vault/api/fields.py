@@ -1,21 +1,23 @@
-"""The shapes of requests and replies."""
+"""What the shapes of requests and replies are made of."""
 
 import binascii
 import re
 from base64 import b64decode, b64encode
+from datetime import datetime
 from typing import Any
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 from werkzeug.exceptions import BadRequest
 
-_SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+from vault.documents.audit_entry import moment
+
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
 
 #: Standard alphabet, right padding, zero trailing bits, not empty (RFC 4648, section 3.5).
-_BASE64_PATTERN = (
+BASE64_PATTERN = (
     "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
 )
-_UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
 
 class Base64(fields.String):
@@ -44,9 +46,25 @@ class SecretId(fields.String):
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> str:
         text = super()._deserialize(*args, **kwargs)
-        if not re.fullmatch(_UUID_PATTERN, text):
+        if not re.fullmatch(UUID_PATTERN, text):
             raise ValidationError("Not a valid UUID.")
         return text.lower()
+
+
+class Flag(fields.Boolean):
+    """True or false, and nothing that could be taken for it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class Moment(fields.AwareDateTime):
+    """A time in UTC, to the millisecond, as audit entries have it too."""
+
+    def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
+        return None if value is None else moment(value)
 
 
 class Body(Schema):
@@ -58,31 +76,6 @@ class Body(Schema):
         unknown = RAISE
 
 
-class NewSecret(Body):
-    """A secret to keep."""
-
-    secret = Base64(
-        required=True,
-        metadata=_SECRET
-        | {
-            "description": "The secret, in canonical base64 (RFC 4648, section 4). Not empty; "
-            "by default at most 64 KiB once it is decoded.",
-            "format": "byte",
-            "pattern": _BASE64_PATTERN,
-        },
-    )
-
-
-class SecretReference(Body):
-    """Which secret."""
-
-    secret_id = SecretId(
-        required=True,
-        metadata=SECRET_ID
-        | {"description": "What `create` returned.", "format": "uuid", "pattern": _UUID_PATTERN},
-    )
-
-
 class Reply(Schema):
     """What a reply holds."""
 
@@ -90,28 +83,3 @@ class Reply(Schema):
         """A reply may gain fields: readers ignore those that they do not know."""
 
         unknown = EXCLUDE
-
-
-class CreatedSecret(Reply):
-    """Where the secret is kept."""
-
-    secret_id = fields.String(
-        required=True,
-        metadata=SECRET_ID
-        | {"description": "The secret's id. Keep it: it is what fetches the secret.", "format": "uuid"},
-    )
-
-
-class SecretValue(Reply):
-    """A secret's value."""
-
-    secret = Base64(
-        required=True,
-        metadata=_SECRET | {"description": "The secret, just as it was created.", "format": "byte"},
-    )
-
-
-class Healthy(Reply):
-    """All is well."""
-
-    status = fields.String(required=True, metadata={"example": "ok", "description": "Always `ok`."})

@@ -1,0 +1,51 @@
+"""What a checkpoint holds, and whose are believed."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.rotation import Stored, connected, new_key
+from tests.written_trail import as_stored, stream_of
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.errors import InvalidCheckpointError
+from vault.operations import checkpoint
+
+KEYRING = Keyring(new_key())
+KEY = SigningKey(KEYRING.primary).public
+
+
+def test_a_checkpoint_is_read_as_it_was_made(mongo_uri: str, stored: Stored) -> None:
+    """It holds its own time, and the newest signed entry of each stream; a stream without one is left out."""
+    whole = {name: stream_of(8, KEYRING, name=name, signed=3) for name in ("aa", "bb")}
+    unsigned = stream_of(2, KEYRING, name="cc", signed=3)
+    before = datetime.now(UTC)
+    with connected(mongo_uri):
+        for part in (*whole.values(), unsigned):
+            stored.audit_logs.insert_many([as_stored(record) for record in part])
+        made = json.loads(json.dumps(checkpoint.make(KEYRING)))
+    read = checkpoint.read(json.dumps(made), {KEY.signer: KEY})
+    # To the millisecond, as entries have it.
+    assert read.time >= before.replace(microsecond=before.microsecond // 1_000 * 1_000)
+    names = ("stream", "seq", "ts", "hash")
+    assert read.heads == {name: {field: part[5][field] for field in names} for name, part in whole.items()}
+
+
+@pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
+def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
+    """Whatever somebody stores in a stream's place, it is no condition, and the checkpoint is made."""
+    whole = stream_of(3, KEYRING, name="aa")
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many([as_stored(record) for record in whole])
+        stored.audit_logs.insert_one(as_stored(whole[2]) | {"stream": stream, "seq": 7})
+        assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
+
+
+def test_a_checkpoint_of_another_key_is_not_believed(mongo_uri: str) -> None:
+    """Only who holds a key that is known can say what a trail must hold."""
+    with connected(mongo_uri):
+        made = checkpoint.make(Keyring(new_key()))
+    with pytest.raises(InvalidCheckpointError):
+        checkpoint.read(json.dumps(made), {KEY.signer: KEY})

@@ -1,0 +1,81 @@
+"""What secrets have in requests: a value, a name, labels."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from vault.api.fields import BASE64_PATTERN, Base64
+
+SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+NAME = {"example": "billing/db-password"}
+LABELS = {"example": {"team": "billing", "env": "prod"}}
+
+_NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
+NAME_LENGTH = 256
+_LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
+_MOST_LABELS = 16
+_LABEL_KEY_LENGTH = 63
+_LABEL_LENGTH = 128
+
+_ONE_LINE = validate.Predicate("isprintable", error="Must be printable, and one line.")
+
+
+def matches(pattern: str, error: str) -> Callable[[str], None]:
+    """Return what refuses a text that is not all *pattern*."""
+
+    # A function, as apispec would document a Regexp in its place; and the whole text, as in JSON Schema.
+    def check(text: str) -> None:
+        if not re.fullmatch(pattern, text):
+            raise ValidationError(error)
+
+    return check
+
+
+def a_name(**description: Any) -> fields.String:
+    """Return the field for a secret's name."""
+    return fields.String(
+        validate=[
+            validate.Length(1, NAME_LENGTH),
+            matches(_NAME_PATTERN, "Must be a path like billing/db-password."),
+        ],
+        metadata=NAME | {"pattern": _NAME_PATTERN, **description},
+    )
+
+
+def _not_too_many(labels: dict[str, str]) -> None:
+    if len(labels) > _MOST_LABELS:
+        raise ValidationError(f"At most {_MOST_LABELS} labels.")
+
+
+def some_labels(**description: Any) -> fields.Dict:
+    """Return the field for labels."""
+    key = fields.String(
+        validate=[
+            validate.Length(1, _LABEL_KEY_LENGTH),
+            matches(_LABEL_KEY_PATTERN, "Must be letters, digits, dots, dashes, slashes and underscores."),
+        ]
+    )
+    text = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), _ONE_LINE])
+    return fields.Dict(
+        keys=key,
+        values=text,
+        load_default=dict,
+        validate=_not_too_many,
+        metadata=LABELS | {"maxProperties": _MOST_LABELS, **description},
+    )
+
+
+def a_value(description: str) -> Base64:
+    """Return the field for a secret's value."""
+    return Base64(
+        required=True,
+        metadata=SECRET
+        | {
+            "description": f"{description}, in canonical base64 (RFC 4648, section 4). Not empty; "
+            "by default at most 64 KiB once it is decoded.",
+            "format": "byte",
+            "pattern": BASE64_PATTERN,
+        },
+    )

@@ -1,0 +1,145 @@
+"""The shapes of requests about secrets."""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from vault.api.fields import SECRET_ID, UUID_PATTERN, Body, Flag, SecretId
+from vault.api.secret_fields import NAME_LENGTH, a_name, a_value, matches, some_labels
+from vault.operations.reference import Reference
+
+_TEN_YEARS = 315_360_000
+_MOST_READS = 1_000
+_MOST_LISTED = 1_000
+_PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
+_VISIBLE_PATTERN = "^[!-~]+$"
+
+
+class NewSecret(Body):
+    """A secret to keep, and for how long."""
+
+    secret = a_value("The secret")
+    ttl_seconds = fields.Integer(
+        strict=True,
+        load_default=None,
+        validate=validate.Range(1, _TEN_YEARS),
+        metadata={"description": "After this many seconds it can no longer be read.", "example": 86_400},
+    )
+    max_reads = fields.Integer(
+        strict=True,
+        load_default=None,
+        validate=validate.Range(1, _MOST_READS),
+        metadata={
+            "description": "So often it can be fetched, and no more. A reply that is lost on its way counts.",
+            "example": 1,
+        },
+    )
+    name = a_name(
+        description="A name beside its id, unique in the namespace: a path of letters, digits, dots, dashes "
+        "and underscores. It is no authority: to use it takes a credential."
+    )
+    labels = some_labels(description="Short texts by key, to find secrets by. They are not encrypted.")
+
+
+class IdempotencyKey(Schema):
+    """The header that makes a repeated create safe."""
+
+    idempotency_key = fields.String(
+        data_key="Idempotency-Key",
+        load_default=None,
+        validate=[
+            validate.Length(1, 255),
+            matches(_VISIBLE_PATTERN, "Must be visible ASCII characters, without spaces."),
+        ],
+        metadata={
+            "pattern": _VISIBLE_PATTERN,
+            "description": "A random one for each secret. Sent again with the same body within "
+            "24 hours it gives the same id and creates nothing; with another body it is refused.",
+        },
+    )
+
+
+class SecretReference(Body):
+    """Which secret: by its id, or, with a credential, by its name."""
+
+    secret_id = SecretId(
+        metadata=SECRET_ID
+        | {"description": "What `create` returned.", "format": "uuid", "pattern": UUID_PATTERN}
+    )
+    name = a_name(description="Its name, in place of the id. This takes a credential: names can be guessed.")
+
+    @validates_schema
+    def _either(self, data: dict[str, Any], **_: Any) -> None:
+        if "secret_id" not in data and "name" not in data:
+            raise ValidationError("Missing: give this or a name.", "secret_id")
+        if "secret_id" in data and "name" in data:
+            raise ValidationError("Give this or the secret_id, not both.", "name")
+
+    @post_load
+    def _refer(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        secret_id, name = data.pop("secret_id", None), data.pop("name", None)
+        return data | {"reference": Reference(secret_id=secret_id, name=name)}
+
+
+class VersionReference(SecretReference):
+    """Which secret, and which version of it."""
+
+    version = fields.Integer(
+        strict=True,
+        load_default=None,
+        validate=validate.Range(1, 2**31 - 1),
+        metadata={"description": "Which version, while it is kept; the newest if left out.", "example": 1},
+    )
+
+
+class NewVersion(SecretReference):
+    """A new value for a secret."""
+
+    secret = a_value("The new value")
+    expected_version = fields.Integer(
+        strict=True,
+        load_default=None,
+        validate=validate.Range(1, 2**31 - 1),
+        metadata={
+            "description": "The newest version as far as you know; if it is another, nothing is changed.",
+            "example": 1,
+        },
+    )
+
+
+class ListQuery(Body):
+    """Which secrets are wanted; what is left out does not matter."""
+
+    name_prefix = fields.String(
+        load_default="",
+        validate=[
+            validate.Length(0, NAME_LENGTH),
+            matches(_PREFIX_PATTERN, "Names have other characters."),
+        ],
+        metadata={
+            "pattern": _PREFIX_PATTERN,
+            "description": "Secrets whose name begins so.",
+            "example": "billing/",
+        },
+    )
+    labels = some_labels(description="Secrets that have all of these labels.")
+    deleted = Flag(
+        load_default=False,
+        metadata={
+            "description": "Those that were deleted and can be restored, not the others.",
+            "example": False,
+        },
+    )
+    limit = fields.Integer(
+        strict=True,
+        load_default=100,
+        validate=validate.Range(1, _MOST_LISTED),
+        metadata={"description": "How many to return at the most.", "example": 100},
+    )
+    cursor = fields.String(
+        load_default=None,
+        metadata={
+            "description": "The `cursor` of the page before.",
+            "example": "WyJiaWxsaW5nIiwgIjU1MGUiXQ==",
+        },
+    )

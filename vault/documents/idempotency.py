@@ -1,0 +1,97 @@
+"""Which creates were asked for under an idempotency key, so that a repeated one creates nothing twice."""
+
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+from mongoengine.connection import get_db
+from pymongo import ReturnDocument
+
+#: Seconds that a key is remembered.
+REMEMBERED = 86_400
+
+COLLECTION = "idempotency_keys"
+
+#: Milliseconds, by MongoDB's clock, after which another may do what the first has not brought to its end.
+_HELD_MILLISECONDS = 30_000
+
+_IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_000]}]}
+_IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reservation:
+    """What is known under an idempotency key, and whether it is ours to create the secret."""
+
+    digest: str
+    #: Which master key the body's hash was made with, and the hash.
+    key_id: str
+    body_mac: str
+    secret_id: str
+    #: Whether the secret is stored and its id may have been given out.
+    stored: bool
+    token: str
+    is_mine: bool
+    #: The secrets of those who held the key before and did not come to the end. No id was given to anybody.
+    former: list[str]
+
+    def keep(self, secret_id: str) -> bool:
+        """Say that *secret_id* is stored; return False if another has taken over since."""
+        held = {"_id": self.digest, "token": self.token}
+        kept = {"$set": {"stored": True, "secret_id": secret_id}}
+        return bool(_collection().update_one(held, kept).matched_count)
+
+    def abandon(self) -> None:
+        """Leave the key, with what is left, to the next one who comes with the same body."""
+        _collection().update_one(self._unfinished, {"$unset": {"held_until": ""}})
+
+    def forget(self) -> None:
+        """Leave the key to the next one who comes with it: nothing is left."""
+        _collection().delete_one(self._unfinished)
+
+    @property
+    def _unfinished(self) -> dict[str, Any]:
+        return {"_id": self.digest, "token": self.token, "stored": False}
+
+
+def reserve(digest: str, *, key_id: str, body_mac: str, secret_id: str) -> Reservation:
+    """Reserve the key with this *digest* for the creation of *secret_id*, or tell who has it.
+
+    One atomic step: of many that come at once, one gets it. With another body nobody does.
+    """
+    token = token_hex(16)
+    until = {"$add": ["$$NOW", _HELD_MILLISECONDS]}
+    before = {"$cond": [{"$gt": ["$secret_id", None]}, ["$secret_id"], []]}
+    former = {"$concatArrays": [{"$ifNull": ["$former", []]}, before]}
+    mine = {"token": token, "secret_id": secret_id, "former": former, "held_until": until}
+    is_another = {"$ne": [{"$ifNull": ["$body_mac", body_mac]}, body_mac]}
+    kept = {"$or": [_IS_TAKEN, is_another]}
+    found = _collection().find_one_and_update(
+        {"_id": digest},
+        [
+            # One that MongoDB has not removed yet, which it does once a minute, is as good as none.
+            {"$replaceWith": {"$cond": [_IS_REMEMBERED, "$$ROOT", {"_id": "$_id"}]}},
+            {"$replaceWith": {"$cond": [kept, "$$ROOT", {"$mergeObjects": ["$$ROOT", mine]}]}},
+            {"$set": {name: {"$ifNull": [f"${name}", value]} for name, value in _new(key_id, body_mac)}},
+        ],
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    return Reservation(
+        digest=digest,
+        key_id=found["key_id"],
+        body_mac=found["body_mac"],
+        secret_id=found["secret_id"],
+        stored=found["stored"],
+        token=token,
+        is_mine=found["token"] == token,
+        former=found["former"],
+    )
+
+
+def _new(key_id: str, body_mac: str) -> list[tuple[str, Any]]:
+    return [("created_at", "$$NOW"), ("key_id", key_id), ("body_mac", body_mac), ("stored", False)]
+
+
+def _collection() -> Any:
+    return get_db()[COLLECTION]

@@ -1,0 +1,130 @@
+"""What can be known of secrets without their values."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from vault.crypto import Keyring
+from vault.documents import AuditEntry, listing
+from vault.documents.database import storage_errors
+from vault.documents.listing import Position
+from vault.errors import InvalidCursorError, SecretNotFoundError
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.key_watch import KeyWatch
+from vault.operations.reference import Reference
+
+#: Of a secret with many entries, fetched long ago: how many of them describing it may read.
+_ENTRIES_LOOKED_AT = 1_000
+
+
+class Catalog:
+    """Describes and lists the secrets that one keyring opens."""
+
+    def __init__(self, keyring: Keyring, key_watch: KeyWatch) -> None:
+        self._keyring = keyring
+        self._key_watch = key_watch
+
+    def describe(self, reference: Reference, *, attempt: Attempt) -> dict[str, Any]:
+        """Return everything about a secret but its value, once the audit entry is durable.
+
+        Raises:
+            CredentialRequiredError: By name, without a credential.
+            SecretNotFoundError: There is no such secret, or it may no longer be read.
+            DecryptionError: What is stored does not verify.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: It could not be read.
+            AuditUnavailableError: The entry could not be written.
+        """
+        reference.note(attempt)
+        self._key_watch.require()
+        secret = reference.find(attempt=attempt, without=("older.envelope",))
+        if secret.namespace != attempt.principal.namespace:
+            raise SecretNotFoundError
+        # So that what is said of its name and limits is what it was created with.
+        secret.reveal(self._keyring)
+        if not secret.is_there(datetime.now(UTC)):
+            raise SecretNotFoundError
+        last_fetch = _last_fetch(secret.id)
+        attempt.finish(Status.SUCCESS)
+        return _summary(secret.id, secret.name, secret.labels) | {
+            "version": secret.version,
+            "versions": [
+                {"version": stored.version, "created_at": stored.created_at} for stored in secret.versions()
+            ],
+            "created_at": secret.created_at,
+            "expires_at": secret.expires_at,
+            "max_reads": secret.max_reads,
+            "reads_left": secret.reads_left,
+            "last_fetched_at": last_fetch,
+        }
+
+    def page(
+        self,
+        *,
+        name_prefix: str,
+        labels: Mapping[str, str],
+        deleted: bool,
+        cursor: str | None,
+        limit: int,
+        attempt: Attempt,
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return up to *limit* secrets of the principal's namespace by name, and the next page's cursor.
+
+        With *deleted*, those that can be restored; else those that can be read.
+
+        Raises:
+            InvalidCursorError: *cursor* is not one that this function returned.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: MongoDB is not there.
+            AuditUnavailableError: That somebody looked could not be recorded.
+        """
+        after = None if cursor is None else _position(cursor)
+        self._key_watch.require()
+        with storage_errors():
+            found = list(
+                listing.page(
+                    attempt.principal.namespace,
+                    now=datetime.now(UTC),
+                    after=after,
+                    limit=limit,
+                    name_prefix=name_prefix,
+                    labels=[f"{key}={value}" for key, value in labels.items()],
+                    deleted=deleted,
+                )
+            )
+        attempt.finish(Status.SUCCESS)
+        summaries = [_summary(one["_id"], one.get("name"), one.get("labels")) for one in found]
+        more = _cursor(found[-1].get("name"), found[-1]["_id"]) if len(found) == limit else None
+        return summaries, more
+
+
+def _summary(secret_id: str, name: str | None, labels: Sequence[str] | None) -> dict[str, Any]:
+    pairs = (label.partition("=") for label in labels or ())
+    return {"secret_id": secret_id, "name": name, "labels": {key: value for key, _, value in pairs}}
+
+
+def _last_fetch(secret_id: str) -> datetime | None:
+    """Return when the secret was last fetched, as far as the newest entries about it tell."""
+    fetched = {"action": Action.FETCH, "status": Status.SUCCESS}
+    with storage_errors():
+        entries = AuditEntry.objects(secret_id=secret_id).order_by("-id").limit(_ENTRIES_LOOKED_AT)
+        newest = entries.aggregate([{"$match": fetched}, {"$limit": 1}, {"$project": {"ts": 1}}])
+        return next((entry["ts"] for entry in newest), None)
+
+
+def _cursor(name: str | None, secret_id: str) -> str:
+    return urlsafe_b64encode(json.dumps([name, secret_id]).encode()).decode()
+
+
+def _position(cursor: str) -> Position:
+    try:
+        name, secret_id = json.loads(urlsafe_b64decode(cursor))
+    except (RecursionError, TypeError, ValueError):
+        raise InvalidCursorError from None
+    if not isinstance(secret_id, str) or not isinstance(name, str | None):
+        raise InvalidCursorError
+    if not f"{name}{secret_id}".isascii():
+        raise InvalidCursorError
+    return name, secret_id

@@ -1,0 +1,160 @@
+"""Update, delete and restore secrets: what could destroy something.
+
+The entry of a change has to be durable before the change, and must tell what happened. So each holds a lease
+on the secret: what was found at its beginning still holds when the entry is there and the change follows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vault.crypto import Keyring
+from vault.documents import Secret
+from vault.documents.database import storage_errors
+from vault.documents.lease import Lease
+from vault.documents.secret import PURGE_AT_EXPIRY
+from vault.errors import SecretNotFoundError, StorageUnavailableError, VersionConflictError
+from vault.operations.attempt import Attempt, Status
+from vault.operations.key_watch import KeyWatch
+from vault.operations.reference import Reference
+from vault.operations.secrets import require_size
+
+
+class Changes:
+    """Changes of the secrets that one keyring opens."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        key_watch: KeyWatch,
+        *,
+        max_bytes: int,
+        max_versions: int,
+        recovery_days: int,
+    ) -> None:
+        """Keep the newest *max_versions* of each secret, and deleted ones for *recovery_days*."""
+        self._keyring = keyring
+        self._key_watch = key_watch
+        self._max_bytes = max_bytes
+        self._max_versions = max_versions
+        self._recovery = timedelta(days=recovery_days)
+
+    def update(
+        self, reference: Reference, plaintext: bytes, *, expected_version: int | None, attempt: Attempt
+    ) -> tuple[str, int]:
+        """Make *plaintext* the newest version of a secret; return the secret's id and the version's number.
+
+        Name, labels, expiry and read limit stay as they are.
+
+        Raises:
+            SecretTooLargeError: It is longer than the limit in bytes.
+            VersionConflictError: The newest version is not *expected_version*.
+            CredentialRequiredError: By name, without a credential.
+            SecretNotFoundError: There is no such secret.
+            SecretBusyError: Others are changing it at this moment.
+            DecryptionError: What is stored does not verify.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: It could not be stored, or nobody knows whether it was.
+            AuditUnavailableError: The entry could not be written, and nothing was changed.
+        """
+        reference.note(attempt)
+        require_size(plaintext, self._max_bytes)
+        with self._leased(reference, attempt) as lease:
+            secret = lease.secret
+            # First: limits that were changed in the database must not become genuine by a new version.
+            secret.reveal(self._keyring)
+            _require(secret.is_there(datetime.now(UTC)))
+            if expected_version not in (None, secret.version):
+                raise VersionConflictError
+            version = secret.version + 1
+            change = self._newest(secret, version, plaintext)
+            attempt.details["version"] = version
+            attempt.finish(Status.SUCCESS)
+            lease.apply(change)
+        return secret.id, version
+
+    def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
+        """Take a secret away from readers; return its id, and until when it can be restored, if it can.
+
+        Raises:
+            CredentialRequiredError: By name, without a credential.
+            SecretNotFoundError: There is no such secret.
+            SecretBusyError: Others are changing it at this moment.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: It could not be deleted, or nobody knows whether it was.
+            AuditUnavailableError: The entry could not be written, and nothing was deleted.
+        """
+        reference.note(attempt)
+        with self._leased(reference, attempt) as lease:
+            secret, now = lease.secret, datetime.now(UTC)
+            _require(secret.is_there(now))
+            until = min(now + self._recovery, secret.expires_at or datetime.max.replace(tzinfo=UTC))
+            attempt.finish(Status.SUCCESS)
+            if self._recovery:
+                lease.apply({"deleted_at": now, "purge_at": until})
+                return secret.id, until
+            lease.remove()
+        return secret.id, None
+
+    def restore(self, reference: Reference, *, attempt: Attempt) -> str:
+        """Bring a deleted secret back as it was; return its id.
+
+        Raises:
+            CredentialRequiredError: By name, without a credential.
+            SecretNotFoundError: There is no deleted secret like that, or it is too late.
+            SecretBusyError: Others are changing it at this moment.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: It could not be restored, or nobody knows whether it was.
+            AuditUnavailableError: The entry could not be written, and nothing was restored.
+        """
+        reference.note(attempt)
+        with self._leased(reference, attempt) as lease:
+            secret = lease.secret
+            # A read that was under way when it was deleted may have been the last.
+            is_restorable = secret.deleted_at and secret.reads_left != 0
+            _require(bool(is_restorable) and secret.purge_at > datetime.now(UTC))
+            attempt.finish(Status.SUCCESS)
+            lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
+        return str(secret.id)
+
+    @contextmanager
+    def _leased(self, reference: Reference, attempt: Attempt) -> Iterator[Lease]:
+        self._key_watch.require()
+        found = reference.find(attempt=attempt, without=("envelope", "older"))
+        _require(found.namespace == attempt.principal.namespace)
+        with storage_errors():
+            lease = Lease.take(found.id)
+        if lease is None:
+            raise SecretNotFoundError
+        try:
+            with storage_errors():
+                yield lease
+        except Exception:
+            with suppress(StorageUnavailableError), storage_errors():
+                lease.end()
+            raise
+
+    def _newest(self, secret: Secret, version: int, plaintext: bytes) -> dict[str, Any]:
+        """Return the change that puts *plaintext* before all other versions, and drops the oldest."""
+        # As it is in the database when the change comes: a rewrap may come before.
+        before = {
+            "version": "$version",
+            "envelope": "$envelope",
+            "key_id": "$key_id",
+            "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
+        }
+        kept = {"$gt": ["$$this.version", version - self._max_versions]}
+        older = {"$concatArrays": [{"$ifNull": ["$older", []]}, [before]]}
+        return {
+            "older": {"$filter": {"input": older, "cond": kept}},
+            "version": version,
+            "envelope": self._keyring.encrypt(plaintext, secret.binding(version)),
+            "key_id": self._keyring.primary.id,
+            "updated_at": datetime.now(UTC),
+        }
+
+
+def _require(there: bool) -> None:
+    if not there:
+        raise SecretNotFoundError

@@ -1,0 +1,75 @@
+"""Checkpoints: the heads of all streams, signed, to be kept outside of the database."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from vault.crypto import Keyring, chain
+from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents.audit_entry import moment
+from vault.documents.database import storage_errors
+from vault.errors import InvalidCheckpointError
+from vault.operations.entries import collection, records
+from vault.operations.signers import trusted
+from vault.operations.stream_state import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that somebody kept, and that is genuine."""
+
+    #: When it was made.
+    time: datetime
+    #: The heads by stream: `stream`, `seq`, `ts` and `hash`.
+    heads: Mapping[str, Record]
+
+
+def make(keyring: Keyring) -> dict[str, Any]:
+    """Return the heads of all streams, signed: to be kept where those who can write to MongoDB cannot.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    names = ("stream", "seq", "ts", "hash")
+    keys = trusted(keyring)
+    heads = []
+    with storage_errors():
+        streams = collection().distinct("stream")
+    # Anything else was never the service's, and in a query it could be a condition.
+    for stream in (stream for stream in streams if isinstance(stream, str)):
+        signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
+        genuine = (record for record in signed if _is_genuine(record, keys))
+        heads += [{name: record[name] for name in names} for record in islice(genuine, 1)]
+    made: dict[str, Any] = {"ts": moment(datetime.now(UTC)), "heads": heads}
+    key = SigningKey(keyring.primary)
+    return made | {"signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
+
+
+def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
+    """Return the checkpoint in *text*.
+
+    Raises:
+        InvalidCheckpointError: It is none, or not signed by one of *keys*.
+    """
+    try:
+        made = json.loads(text)
+        key = keys.get(made["signer"])
+        if key is None or not key.verifies(made["signature"], chain.canonical(made)):
+            raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
+        heads = {head["stream"]: head for head in made["heads"]}
+        return Checkpoint(datetime.fromisoformat(made["ts"]), heads)
+    except (KeyError, RecursionError, TypeError, ValueError):
+        raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
+    """Return whether one of *keys* signed this very entry."""
+    try:
+        key = keys[record["signer"]]
+        is_signed = key.verifies(record["signature"], record["hash"].encode())
+        return is_signed and record["hash"] == chain.digest(record)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False

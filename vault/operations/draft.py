@@ -1,0 +1,55 @@
+"""A secret that is to be created."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from vault.documents import Secret
+from vault.documents.audit_entry import moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What its creator decides."""
+
+    plaintext: bytes = field(repr=False)
+    #: Seconds that it can be read; None for no end.
+    ttl_seconds: int | None = None
+    #: How often it can be read; None for no limit.
+    max_reads: int | None = None
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def secret(self, namespace: str) -> Secret:
+        """Return the document, with a new id, in *namespace*."""
+        now = datetime.now(UTC)
+        expires_at = now + timedelta(seconds=self.ttl_seconds) if self.ttl_seconds else None
+        secret = Secret(
+            # Given here and not by the database: the ciphertext is bound to it.
+            id=str(uuid4()),
+            namespace=namespace,
+            created_at=now,
+            expires_at=expires_at,
+            purge_at=expires_at,
+            max_reads=self.max_reads,
+            name=self.name,
+            labels=[f"{key}={value}" for key, value in sorted(self.labels.items())] or None,
+        )
+        secret.conceal(self.plaintext)
+        return secret
+
+    def canonical(self) -> bytes:
+        """Return the same bytes for the same draft, however its body was written."""
+        values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
+        return json.dumps(values, sort_keys=True).encode()
+
+
+def limits(secret: Secret) -> dict[str, Any]:
+    """Return what an audit entry says of a new secret: its expiry and its read limit."""
+    expires_at = secret.expires_at and moment(secret.expires_at)
+    found = {"expires_at": expires_at, "max_reads": secret.max_reads}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,94 @@
+"""Creating once, however often it is asked for."""
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from vault.crypto import Keyring
+from vault.documents import arrival, idempotency
+from vault.documents.database import storage_errors
+from vault.documents.idempotency import Reservation
+from vault.errors import IdempotencyMismatchError, SecretBusyError, StorageUnavailableError, VaultError
+from vault.operations.principal import Principal
+from vault.waiting import tries
+
+_BODY_INFO = b"secret-manager idempotent body"
+
+
+class Once:
+    """Lets what comes again with the same idempotency key happen once."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    @contextmanager
+    def creating(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Iterator[str]:
+        """Yield the id to give out: *secret_id* if the block is to create it, else the one there is already.
+
+        When the block fails, and leaves nothing, the next one who comes begins anew.
+
+        Raises:
+            IdempotencyMismatchError: The key was used with another *body*.
+            SecretBusyError: Another has been creating under this key all the time, or has taken over.
+            StorageUnavailableError: MongoDB is not there.
+        """
+        reservation = self._reserve(secret_id, key=key, body=body, principal=principal)
+        if not reservation.is_mine:
+            yield reservation.secret_id
+            return
+        try:
+            with storage_errors():
+                # Those who made them did not come to giving the ids away, and now never will. What its name
+                # finds, others may have changed since: that one is it.
+                found = [former for former in reservation.former if not arrival.withdraw(former)]
+            secret_id = found[0] if found else secret_id
+            yield secret_id
+        except VaultError:
+            _leave(reservation, secret_id)
+            raise
+        with storage_errors():
+            if not reservation.keep(secret_id):
+                arrival.withdraw(secret_id)
+                raise SecretBusyError
+
+    def _reserve(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Reservation:
+        digest = _digest(principal, key)
+        key_id = self._keyring.primary.id
+        for _ in tries():
+            body_mac = self._mac(key_id, digest, body)
+            with storage_errors():
+                reservation = idempotency.reserve(
+                    digest, key_id=key_id, body_mac=body_mac, secret_id=secret_id
+                )
+            # The key of the first one, after a rotation of the master key.
+            key_id = reservation.key_id
+            if not hmac.compare_digest(reservation.body_mac, self._mac(key_id, digest, body)):
+                raise IdempotencyMismatchError
+            if reservation.is_mine or reservation.stored:
+                return reservation
+        raise SecretBusyError
+
+    def _mac(self, key_id: str, digest: str, body: bytes) -> str:
+        """Return the keyed hash of *body*, for this record only; under a dropped key, one like no other."""
+        for master_key in self._keyring:
+            if master_key.id == key_id:
+                message = digest.encode() + body
+                return hmac.digest(master_key.derive(_BODY_INFO), message, hashlib.sha256).hex()
+        return ""
+
+
+def _leave(reservation: Reservation, secret_id: str) -> None:
+    with suppress(StorageUnavailableError), storage_errors():
+        left = [one for one in (*reservation.former, secret_id) if not arrival.withdraw(one)]
+        if left:
+            reservation.abandon()
+        else:
+            reservation.forget()
+
+
+def _digest(principal: Principal, key: str) -> str:
+    """Return the hash that *key* is stored under: each principal has keys of its own."""
+    parts = (principal.namespace, principal.name, str(principal.authenticated), key)
+    encoded = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    return hashlib.sha256(encoded).hexdigest()
