@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tests.crypto.reference import hkdf
 from vault.crypto import Binding, Keyring, MasterKey
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
 from vault.errors import DecryptionError
@@ -65,3 +67,22 @@ def test_no_representation_shows_a_key() -> None:
     shown = repr(TokenKey(material))
     assert material.hex() not in shown
     assert repr(material) not in shown
+
+
+def test_a_stored_token_key_stays_readable() -> None:
+    """An envelope of format 3 that was once written is read for good."""
+    file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
+    vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
+    keyring = Keyring(MasterKey(vector["master_key"]))
+    assert keyring.decrypt(vector["envelope"], TokenKeyBinding()) == vector["token_key"]
+
+
+def test_the_stored_token_key_follows_from_the_description() -> None:
+    """Format 3 is format byte, key id, nonce and AES-256-GCM, under a key for this purpose alone."""
+    file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
+    vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
+    header = b"\x03" + hkdf(vector["master_key"], info=b"secret-manager key id", size=8)
+    envelope = vector["envelope"]
+    assert envelope[:9] == header
+    key = hkdf(vector["master_key"], info=b"secret-manager token key", size=32)
+    assert AESGCM(key).decrypt(envelope[9:21], envelope[21:], header) == vector["token_key"]

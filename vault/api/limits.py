@@ -21,6 +21,7 @@ from vault.operations.attempt import Attempt
 from vault.settings import Settings
 
 _EXTENSION = "secret-manager-limits"
+_COUNTED_BY = "counted_by"
 _MEMORY = "memory://"
 _DATABASE = "vault"
 
@@ -41,6 +42,8 @@ class _Limits:
             headers_enabled=False,
         )
         self.limiter.init_app(app)
+        # It would look for limits of each view before the request. There are none but those called below.
+        self.limiter.request_filter(lambda: _COUNTED_BY not in g)
         # limits starts a timer for each place in memory; no thread survives gunicorn's fork.
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer):
@@ -100,7 +103,7 @@ def _limits() -> _Limits:
 
 
 def _count(count: Callable[[], None], key: str, attempt: Attempt) -> None:
-    g.counted_by = key
+    setattr(g, _COUNTED_BY, key)
     try:
         count()
     except RateLimitExceeded:
@@ -109,7 +112,7 @@ def _count(count: Callable[[], None], key: str, attempt: Attempt) -> None:
 
 
 def _key() -> str:
-    key: str = g.counted_by
+    key: str = g.get(_COUNTED_BY)
     return key
 
 

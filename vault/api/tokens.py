@@ -19,6 +19,17 @@ blueprint = Blueprint(
     "Tokens", __name__, url_prefix="/vault/token", description="Credentials for programs and people."
 )
 
+_CREATIONS = {
+    "role": {
+        "summary": "With a role, for a day",
+        "value": {"name": "ci", "role": "reader", "expires_in": 86_400},
+    },
+    "scopes": {
+        "summary": "With scopes, bound to a network",
+        "value": {"name": "ci", "scopes": [Scope.SECRET_FETCH], "networks": ["192.0.2.0/24"]},
+    },
+}
+
 
 @blueprint.post("/create")
 @blueprint.operation(
@@ -26,7 +37,7 @@ blueprint = Blueprint(
     scope=Scope.TOKEN_MANAGE,
     refusals=("GrantRefused", "TokenNameTaken", "InvalidToken"),
 )
-@blueprint.arguments(NewToken)
+@blueprint.arguments(NewToken, examples=_CREATIONS)
 @blueprint.response(200, CreatedToken, description="The token, this once.")
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
