@@ -12,7 +12,8 @@ usage: fetch_secret.sh ID
 Prints the secret that has this id as {"secret":"…"}, its value in base64. With - the id is read from standard
 input: an argument can be seen by every user of this machine while the script runs.
 
-VAULT_URL  where the service is, http://localhost:8000 if not set
+VAULT_URL    where the service is, http://localhost:8000 if not set
+VAULT_TOKEN  a credential, if the service asks for one
 USAGE
     exit 2
 fi

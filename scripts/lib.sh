@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What create_secret.sh and fetch_secret.sh share; sourced by them. Needs bash and curl.
 #
-# A value goes through variables, builtins and a pipe only: never an argument of a child process, which every
+# A value, or a token, goes through variables, builtins and pipes only: never an argument of a child process, which every
 # user of the machine can list, and never a here-string, which bash may write to a file.
 
 fail() { # fail MESSAGE
@@ -34,11 +34,18 @@ json_string() { # json_string TEXT: print it as a JSON string
     printf '"%s"' "$text"
 }
 
+headers() { # print the request's headers, one a line
+    printf 'Content-Type: application/json\n'
+    [[ -z ${VAULT_TOKEN-} ]] || printf 'Authorization: Bearer %s\n' "$VAULT_TOKEN"
+}
+
 post() { # post PATH FIELD VALUE: send {"FIELD": "VALUE"}, print the service's reply, fail if it refuses
     local url=${VAULT_URL:-http://localhost:8000} reply status
+    # A line feed in it would begin another header.
+    [[ ${VAULT_TOKEN-} != *[[:cntrl:][:space:]]* ]] || fail "VAULT_TOKEN holds white space or control characters"
     reply=$(
         printf '{"%s":%s}' "$2" "$(json_string "$3")" |
-            curl --silent --show-error --max-time 30 --header 'Content-Type: application/json' \
+            curl --silent --show-error --max-time 30 --header @<(headers) \
                 --data-binary @- --write-out '\n%{http_code}' --url "${url%/}$1"
     ) || fail "no answer from $url"
     status=${reply##*$'\n'}

@@ -13,9 +13,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.rotation import Stored
-from vault.api import blueprint
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
+from vault.operations.attempt import Attempt
+from vault.operations.authentication import Authenticator
 from vault.operations.principal import ANONYMOUS, Principal, Scope
 
 UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -45,7 +46,11 @@ class Caller:
 
     def become(self, principal: Principal) -> "Caller":
         """Call as *principal* from now on."""
-        self._monkeypatch.setattr(blueprint, "current_principal", lambda: principal)
+
+        def identify(_authenticator: Authenticator, _credential: str | None, *, attempt: Attempt) -> None:
+            attempt.principal = principal
+
+        self._monkeypatch.setattr(Authenticator, "identify", identify)
         return self
 
     def post(self, action: str, body: object, **headers: str) -> TestResponse:

@@ -31,7 +31,7 @@ def test_the_table_has_the_settings_and_their_defaults() -> None:
     settings = Settings.from_mapping({"MASTER_KEY": key})
     for name, default in defaults.items():
         value = getattr(settings, name.lower())
-        expected = "required" if name == "MASTER_KEY" else "none" if value == () else str(value)
+        expected = "required" if name == "MASTER_KEY" else "none" if value in ((), None) else str(value)
         assert default == (expected.lower() if isinstance(value, bool) else expected)
 
 

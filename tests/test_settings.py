@@ -4,9 +4,12 @@ import os
 import re
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,9 +44,21 @@ def test_only_the_master_key_is_required() -> None:
         max_secret_bytes=65_536,
         max_versions=10,
         delete_recovery_days=0,
+        auth_enabled=False,
+        jwt_jwks_url=None,
+        jwt_public_key=None,
+        jwt_issuer=None,
+        jwt_audience=None,
+        rate_limit=None,
+        failed_auth_limit="30/minute",
+        rate_limit_storage_uri="memory://",
         bind="0.0.0.0:8000",
         web_concurrency=2,
+        tls_cert=None,
+        tls_key=None,
+        tls_client_ca=None,
         trusted_proxies=(),
+        allowed_networks=(),
         log_level="info",
     )
 
@@ -91,9 +106,18 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "AUDIT_ENABLED": "hunter2-perhaps",
         "AUDIT_TTL_DAYS": "-1",
         "MAX_SECRET_BYTES": "hunter2-many",
+        "AUTH_ENABLED": "hunter2-perhaps",
+        "JWT_JWKS_URL": "http://hunter2.example/keys",
+        "JWT_PUBLIC_KEY": "hunter2-key",
+        "RATE_LIMIT": "hunter2/minute",
+        "FAILED_AUTH_LIMIT": "hunter2",
+        "RATE_LIMIT_STORAGE_URI": "redis://:hunter2@host",
         "BIND": "hunter2-where",
         "WEB_CONCURRENCY": "0",
+        "TLS_CERT": "/hunter2.crt",
+        "TLS_KEY": "/hunter2.key",
         "TRUSTED_PROXIES": "hunter2-everyone",
+        "ALLOWED_NETWORKS": "hunter2-everywhere",
         "LOG_LEVEL": "hunter2-loud",
     }
     text = message(**wrong)
@@ -229,7 +253,8 @@ def test_an_srv_connection_string_is_taken_as_it_is() -> None:
 
 def test_no_representation_shows_a_secret_setting() -> None:
     """What a debugger or a log would print of the settings holds no key and no password."""
-    shown = repr(load(MONGO_URI="mongodb://user:hunter2@host", MASTER_KEY_FALLBACKS=RAW_KEY))
+    uri = "mongodb://user:hunter2@host"
+    shown = repr(load(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri, MASTER_KEY_FALLBACKS=RAW_KEY))
     for secret in ("hunter2", RAW_KEY, repr(KEY)[2:-1]):
         assert secret not in shown
 
@@ -241,3 +266,67 @@ def test_no_value_makes_another_kind_of_error(environment: dict[str, str]) -> No
         Settings.from_mapping(environment)
     except SettingsError as error:
         assert str(error).startswith("wrong settings:")
+
+
+def pem(key: Any) -> str:
+    text: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return text.decode()
+
+
+JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "vault"}
+EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"JWT_JWKS_URL": "https://issuer.example/keys", "JWT_PUBLIC_KEY": EC_KEY, **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_PUBLIC_KEY": EC_KEY}, "JWT_ISSUER"),
+        ({"JWT_PUBLIC_KEY": EC_KEY, "JWT_ISSUER": "i"}, "JWT_AUDIENCE"),
+        ({"JWT_ISSUER": "i"}, "JWT_ISSUER"),
+        ({"JWT_AUDIENCE": "a"}, "JWT_AUDIENCE"),
+        ({"JWT_JWKS_URL": "https://", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "https://[half", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "http://issuer.example/keys", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "file:///keys", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_PUBLIC_KEY": pem(rsa.generate_private_key(65_537, 1_024)), **JWT}, "JWT_PUBLIC_KEY"),  # noqa: S505 - refused
+        ({"JWT_PUBLIC_KEY": pem(x25519.X25519PrivateKey.generate()), **JWT}, "JWT_PUBLIC_KEY"),
+        ({"TLS_CERT": "/a"}, "TLS_CERT"),
+        ({"TLS_KEY": "/a"}, "TLS_KEY"),
+        ({"TLS_CLIENT_CA": "/a"}, "TLS_CLIENT_CA"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_settings_that_make_no_sense_together_are_refused(environment: dict[str, str], name: str) -> None:
+    """JWTs need one source of keys, an issuer and an audience; TLS a certificate and its key."""
+    assert re.findall(r"^  ([A-Z_]+): \S", message(**environment), re.MULTILINE) == [name]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://issuer.example/keys", "http://localhost:8080/keys", "http://[::1]/"]
+)
+def test_keys_come_from_where_nobody_can_change_them(url: str) -> None:
+    """The issuer's keys are fetched by https, or from this machine."""
+    assert load(JWT_JWKS_URL=url, **JWT).jwt_jwks_url == url
+
+
+@pytest.mark.parametrize(
+    "key",
+    [rsa.generate_private_key(65_537, 2_048), ed25519.Ed25519PrivateKey.generate()],
+    ids=["RSA", "Ed25519"],
+)
+def test_a_public_key_can_be_of_several_kinds(key: Any) -> None:
+    """Keys that verify JWTs are taken in PEM."""
+    assert load(JWT_PUBLIC_KEY=pem(key), **JWT).jwt_public_key == pem(key)
+
+
+@pytest.mark.parametrize("limit", ["100/minute", "10 per second;1000/hour", "5/2minutes"])
+def test_a_rate_limit_is_in_flask_limiter_s_notation(limit: str) -> None:
+    """Limits can be written as Flask-Limiter's documentation does."""
+    assert load(RATE_LIMIT=limit).rate_limit == limit
+
+
+def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
+    """One count for all workers lies in a MongoDB, the service's own or another."""
+    uri = "mongodb+srv://limits.invalid/counts"
+    assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri

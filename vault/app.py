@@ -1,6 +1,7 @@
 """The composition root: wires everything, decides nothing."""
 
 import atexit
+import logging
 
 from flask import Flask
 
@@ -8,13 +9,20 @@ from vault import api, logs
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
 from vault.operations.audit import audit_trail
+from vault.operations.authentication import Authenticator, Credentials, TokenCredentials
 from vault.operations.catalog import Catalog
 from vault.operations.changes import Changes
 from vault.operations.health import Health
 from vault.operations.key_watch import KeyWatch
+from vault.operations.principal import ANONYMOUS, NOBODY
 from vault.operations.secrets import Secrets
 from vault.operations.services import Services
+from vault.operations.token_keys import TokenKeys
+from vault.operations.tokens import Tokens
+from vault.operations.web_tokens import KeySet, KeySource, NoWebTokens, WebTokens, fixed_key
 from vault.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: Where an application's extensions hold the function that takes it down.
 CLOSE = "secret-manager-close"
@@ -29,6 +37,7 @@ def create_app(settings: Settings) -> Flask:
     trail = audit_trail(keyring, enabled=settings.audit_enabled)
     trail.connect()
     key_watch = KeyWatch(keyring, database)
+    token_keys = TokenKeys(keyring)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
         changes=Changes(
@@ -40,6 +49,12 @@ def create_app(settings: Settings) -> Flask:
         ),
         catalog=Catalog(keyring, key_watch),
         health=Health(database, key_watch, trail),
+        tokens=Tokens(token_keys, key_watch),
+        authenticator=Authenticator(
+            TokenCredentials(token_keys),
+            _web_tokens(settings),
+            anonymous=NOBODY if settings.auth_enabled else ANONYMOUS,
+        ),
     )
     app = Flask(__name__, static_folder=None)
 
@@ -47,17 +62,24 @@ def create_app(settings: Settings) -> Flask:
         key_watch.close()
         trail.disconnect()
         encrypt_on_save.disconnect()
+        api.close(app)
         database.close()
 
     # Signals hold their receivers weakly: kept here, they live as long as the application does.
     app.extensions[CLOSE] = close
-    api.init_app(
-        app,
-        services,
-        max_secret_bytes=settings.max_secret_bytes,
-        trusted_proxies=settings.trusted_proxies,
-    )
+    api.init_app(app, services, settings)
     return app
+
+
+def _web_tokens(settings: Settings) -> Credentials:
+    """Return what takes JWTs, or what stands in for it; the settings are known to make sense together."""
+    if settings.jwt_jwks_url:
+        source: KeySource = KeySet(settings.jwt_jwks_url)
+    elif settings.jwt_public_key:
+        source = fixed_key(settings.jwt_public_key)
+    else:
+        return NoWebTokens()
+    return WebTokens(source, issuer=str(settings.jwt_issuer), audience=str(settings.jwt_audience))
 
 
 def from_environment() -> Flask:
@@ -69,6 +91,8 @@ def from_environment() -> Flask:
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
     app = create_app(settings)
+    if not settings.auth_enabled:
+        logger.warning("AUTH_ENABLED is off: whoever reaches the service and has an id has the secret")
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])
     return app

@@ -20,6 +20,59 @@ class CredentialRequiredError(VaultError):
         super().__init__("this needs a credential")
 
 
+class InvalidCredentialError(VaultError):
+    """A credential was sent and is not good. The caller is not told why; the audit trail is."""
+
+    def __init__(self, reason: str, *, principal: str = "") -> None:
+        super().__init__("the credential is not valid")
+        self.reason = reason
+        #: Whose credential it is, as far as that is certain.
+        self.principal = principal
+
+
+class CredentialsUnavailableError(VaultError):
+    """What tells whether a credential is good cannot be reached; that is no reason to let anybody in."""
+
+    def __init__(self) -> None:
+        super().__init__("credentials cannot be checked")
+
+
+class ScopeMissingError(VaultError):
+    """The principal is known, and lacks the scope of what it asked."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This needs the scope {scope}.")
+
+
+class GrantRefusedError(VaultError):
+    """A token was to get what whoever makes it does not have; the message says what."""
+
+
+class InvalidTokenNameError(VaultError):
+    """A token was to get a name that is not free; the message says why."""
+
+
+class TokenNotFoundError(VaultError):
+    """No token that the principal can see has this name."""
+
+    def __init__(self) -> None:
+        super().__init__("Token not found")
+
+
+class AddressRefusedError(VaultError):
+    """The request comes from an address that is not in `ALLOWED_NETWORKS`."""
+
+    def __init__(self) -> None:
+        super().__init__("the address is not allowed")
+
+
+class RateLimitedError(VaultError):
+    """There were too many requests, or refused credentials, of one principal or address."""
+
+    def __init__(self) -> None:
+        super().__init__("too many requests")
+
+
 class SecretTooLargeError(VaultError):
     """A plaintext is larger than `MAX_SECRET_BYTES`."""
 

@@ -8,10 +8,12 @@ monkey.patch_all()
 import gc  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
+import ssl  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
 from gevent import Timeout, sleep, spawn  # noqa: E402
+from gevent.hub import Hub  # noqa: E402
 
 from vault import logs  # noqa: E402
 from vault.api.blueprint import EXTENSION  # noqa: E402
@@ -24,6 +26,13 @@ except SettingsError as error:
     sys.exit(str(error))
 
 bind = _settings.bind
+certfile = _settings.tls_cert
+keyfile = _settings.tls_key
+ca_certs = _settings.tls_client_ca
+# With an authority for clients, all of them need a certificate.
+cert_reqs = ssl.CERT_REQUIRED if _settings.tls_client_ca else ssl.CERT_NONE
+# A client that breaks off its handshake is no error of ours: gevent would print a traceback of it.
+Hub.NOT_ERROR = (*Hub.NOT_ERROR, ssl.SSLError, ConnectionError)
 workers = _settings.web_concurrency
 worker_class = "gevent"
 # The application is loaded once and shared by the forked workers; it opens no connection before the fork.

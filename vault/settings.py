@@ -1,23 +1,18 @@
 """Settings: the one place that reads the environment."""
 
-import binascii
 import os
-import re
-from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
+from vault import setting_forms as forms
 from vault.errors import SettingsError
+from vault.networks import Network
 
-_KEY_SIZE = 32
 _NO_KEY = "required; make one with: secret-manager keys generate"
 #: MongoDB keeps a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
@@ -26,8 +21,6 @@ _MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
 #: Around each value: envelope, key id, number, time.
 _VERSION_OVERHEAD = 256
-#: PyMongo refuses these beside what `vault.documents.database` sets for good.
-_CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +35,21 @@ class Settings:
     max_secret_bytes: int
     max_versions: int
     delete_recovery_days: int
+    auth_enabled: bool
+    jwt_jwks_url: str | None
+    jwt_public_key: str | None
+    jwt_issuer: str | None
+    jwt_audience: str | None
+    rate_limit: str | None
+    failed_auth_limit: str
+    rate_limit_storage_uri: str = field(repr=False)
     bind: str
     web_concurrency: int
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    tls_cert: str | None
+    tls_key: str | None
+    tls_client_ca: str | None
+    trusted_proxies: tuple[Network, ...]
+    allowed_networks: tuple[Network, ...]
     log_level: str
 
     @classmethod
@@ -105,76 +110,35 @@ def _read(
     return values, errors
 
 
-def _key(text: str) -> bytes:
-    """Return the key that *text* holds: 32 raw characters, or the base64 of 32 bytes."""
-    try:
-        key = text.encode("ascii") if len(text) == _KEY_SIZE else b64decode(text, validate=True)
-    except (UnicodeEncodeError, binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY_SIZE:
-        raise ValidationError(f"must be the base64 of {_KEY_SIZE} bytes, or exactly {_KEY_SIZE} characters.")
-    return key
-
-
-class _Key(fields.Field[bytes]):
-    def _deserialize(self, value: str, *_: object, **__: object) -> bytes:
-        return _key(value)
-
-
-class _Keys(fields.Field[tuple[bytes, ...]]):
-    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[bytes, ...]:
-        return tuple(_key(part.strip()) for part in value.split(","))
-
-
-class _Word(fields.String):
-    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
-        return super()._deserialize(*args, **kwargs).lower()
-
-
-class _Networks(fields.Field[tuple[IPv4Network | IPv6Network, ...]]):
-    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[IPv4Network | IPv6Network, ...]:
-        try:
-            return tuple(ip_network(part.strip()) for part in value.split(","))
-        except ValueError:
-            raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas.") from None
-
-
-def _mongo_uri(uri: str) -> None:
-    try:
-        # As a plain URI: an SRV record is looked up by the client when it connects, not at each start.
-        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))
-    except (PyMongoError, ValueError, OSError):
-        raise ValidationError(
-            "must be mongodb://…, with options that PyMongo knows and files that are there."
-        ) from None
-    if parts["collection"]:
-        raise ValidationError("must not name a collection.")
-    if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts["options"]}:
-        names = ", ".join(sorted(clashing))
-        raise ValidationError(f"must not set {names}: reads go to the primary, writes to the journal.")
-
-
-def _bind(text: str) -> None:
-    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})", text)
-    if not match or not 0 < int(match[1]) < 65_536:
-        raise ValidationError("must be ADDRESS:PORT, an IPv6 address in brackets.")
-
-
 class SettingsSchema(Schema):
     """Each setting's form and default, under its name in the environment."""
 
-    MASTER_KEY = _Key(required=True, error_messages={"required": _NO_KEY})
-    MASTER_KEY_FALLBACKS = _Keys(load_default=())
-    MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=_mongo_uri)
+    MASTER_KEY = forms.Key(required=True, error_messages={"required": _NO_KEY})
+    MASTER_KEY_FALLBACKS = forms.Keys(load_default=())
+    MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri)
     AUDIT_ENABLED = fields.Boolean(load_default=True)
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
     MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
     DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
-    BIND = fields.String(load_default="0.0.0.0:8000", validate=_bind)
+    AUTH_ENABLED = fields.Boolean(load_default=False)
+    JWT_JWKS_URL = fields.String(load_default=None, validate=forms.jwks_url)
+    JWT_PUBLIC_KEY = fields.String(load_default=None, validate=forms.public_key)
+    JWT_ISSUER = fields.String(load_default=None)
+    JWT_AUDIENCE = fields.String(load_default=None)
+    RATE_LIMIT = fields.String(load_default=None, validate=forms.rate_limit)
+    FAILED_AUTH_LIMIT = fields.String(load_default="30/minute", validate=forms.rate_limit)
+    RATE_LIMIT_STORAGE_URI = fields.String(load_default="memory://", validate=forms.rate_limit_storage)
+    BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
-    TRUSTED_PROXIES = _Networks(load_default=())
-    LOG_LEVEL = _Word(load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"]))
+    TLS_CERT = fields.String(load_default=None)
+    TLS_KEY = fields.String(load_default=None)
+    TLS_CLIENT_CA = fields.String(load_default=None)
+    TRUSTED_PROXIES = forms.Networks(load_default=())
+    ALLOWED_NETWORKS = forms.Networks(load_default=())
+    LOG_LEVEL = forms.Word(
+        load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
+    )
 
     @validates_schema
     def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
@@ -183,3 +147,12 @@ class SettingsSchema(Schema):
                 f"all versions of the largest secret must fit into {_MAX_VERSIONS_BYTES} bytes.",
                 "MAX_VERSIONS",
             )
+
+    # Also when something else is wrong: all wrong settings are told at once.
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _check_jwt(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
+        forms.jwt(raw)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _check_tls(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
+        forms.tls(raw)

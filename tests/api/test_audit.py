@@ -3,22 +3,22 @@
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from vault.api import blueprint
-from vault.operations.principal import Principal, Scope
+from tests.access import make_token
 
-AUDITOR = Principal(name="auditor", scopes=frozenset({Scope.AUDIT_READ}))
 QUERY = "/vault/audit/query"
 
 
 @pytest.fixture
-def auditor(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def auditor(app: Flask, client: FlaskClient) -> FlaskClient:
     """Return a client that is somebody, with a trail of three creates and one fetch by nobody."""
     ids = [client.post("/vault/secret/create", json={"secret": "YQ=="}).json["secret_id"] for _ in range(3)]
     client.post("/vault/secret/fetch", json={"secret_id": ids[0]})
-    monkeypatch.setattr(blueprint, "current_principal", lambda: AUDITOR)
+    token = make_token(app, "auditor", role="auditor")
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     return client
 
 
@@ -46,7 +46,7 @@ def test_a_query_returns_entries_and_is_itself_on_record(
 ) -> None:
     """Who may read the trail gets it in the order of time, and leaves an entry too."""
     entries = query(auditor)["entries"]
-    assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch"]
+    assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch", "token_create"]
     assert entries[3]["secret_id"] == entries[0]["secret_id"]
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.access import make_token
+from tests.conftest import running_app
 from tests.service import Service
 from tests.system import needs
 
@@ -311,15 +315,22 @@ def chromium() -> str:
     return needs("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture
-def open_page(chromium: str, service: Service) -> Iterator[Callable[..., Watched]]:
-    """Run a browser, and return what opens the service's page in it; playwright's event loop ends with it."""
+@contextmanager
+def running_browser(chromium: str) -> Iterator[Browser]:
+    """Run a browser; playwright's event loop ends with it."""
     quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
     ):
+        yield browser
+
+
+@pytest.fixture
+def open_page(chromium: str, service: Service) -> Iterator[Callable[..., Watched]]:
+    """Run a browser, and return what opens the service's page in it."""
+    with running_browser(chromium) as browser:
         yield partial(Watched, browser, service)
 
 
@@ -362,3 +373,33 @@ def test_refusal_is_readable_in_a_browser(open_page: Callable[..., Watched]) -> 
     assert watched.complaints == [
         "Failed to load resource: the server responded with a status of 400 (BAD REQUEST)"
     ]
+
+
+@pytest.fixture
+def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Service, str]]:
+    """Run a service that asks for a credential, and return it with a token that it takes."""
+    settings = {**environment, "AUTH_ENABLED": "true"}
+    with running_app(settings) as app:
+        token = make_token(app, "ci", role="writer")
+    with Service(settings, folder=tmp_path) as service:
+        yield service, token
+
+
+def test_a_browser_can_be_authorized(chromium: str, asking: tuple[Service, str]) -> None:
+    """*Authorize* takes a token; before it an operation is refused, after it answered; nothing keeps it."""
+    service, token = asking
+    with running_browser(chromium) as browser:
+        watched = Watched(browser, service)
+        page = watched.page
+        assert watched.try_out(FETCH, {"secret_id": "550e8400-e29b-41d4-a716-446655440000"})[0] == "401"
+        page.locator(".auth-wrapper .authorize").first.click()
+        page.locator(".modal-ux input").fill(token)
+        page.locator(".modal-ux .auth-btn-wrapper .authorize").click()
+        page.locator(".modal-ux .btn-done").click()
+        status, created = watched.try_out(CREATE, {"secret": "YQ=="})
+        assert status == "200"
+        assert len(created["secret_id"]) == 36
+        assert (
+            page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
+        )
+        assert [text for text in watched.complaints if "401" not in text] == []

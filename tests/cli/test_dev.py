@@ -273,3 +273,31 @@ def test_service_that_does_not_get_ready_is_given_up(monkeypatch):
         with pytest.raises(VaultError, match="its last answer: 503 no mongodb"):
             module._wait_until_ready("127.0.0.1", server.server_port, *processes, module._Stop())
         server.shutdown()
+
+
+def test_banner_makes_a_token(make, tmp_path):
+    """The banner's command makes a token, with which the audit trail can be read in a first try."""
+    dev = make().ready()
+    (command,) = (line for line in dev.output.read_text().splitlines() if "tokens create" in line)
+    command = command.replace(
+        "'" + str(Path(sys.executable).with_name("secret-manager")) + "'", f"{sys.executable} -m vault.cli"
+    )
+    token = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env=dev.environment | dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
+    assert reply.status_code == 200
+
+
+def test_trying_out_is_without_tls(monkeypatch, master_key):
+    """Settings that ask for TLS are refused, with the command that serves it."""
+    settings = SimpleNamespace(tls_cert="a", bind="127.0.0.1:8000")
+    monkeypatch.setattr(module.Settings, "from_mapping", lambda *_, **__: settings)
+    with pytest.raises(VaultError, match="unset TLS_CERT"):
+        module._address({"MASTER_KEY": master_key})

@@ -5,12 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from tests.rotation import command_environment
+from tests.service import Service
 from tests.system import needs
 
 _SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -248,3 +251,50 @@ def test_scripts_are_clean():
         ["shellcheck", *scripts], cwd=_SCRIPTS.parent, capture_output=True, text=True, check=False
     )
     assert run.stdout == ""
+
+
+@pytest.fixture
+def asking(environment, tmp_path):
+    """Return the URL of a service that asks for a credential, and a token that it takes."""
+    settings = environment | {"AUTH_ENABLED": "true"}
+    command = [sys.executable, "-m", "vault.cli", "tokens", "create", "--name", "ci", "--role", "writer"]
+    made = subprocess.run(
+        command, cwd=tmp_path, env=command_environment(settings), capture_output=True, text=True, check=True
+    )
+    with Service(settings, folder=tmp_path) as service:
+        yield service.url, made.stdout.strip()
+
+
+def test_a_token_is_sent(asking):
+    """With `VAULT_TOKEN` both scripts are let in; without it, or with another, they are not."""
+    url, token = asking
+    created = _run("create_secret.sh", "aGVsbG8=", url=url, VAULT_TOKEN=token)
+    assert (created.returncode, created.stderr) == (0, b"")
+    identifier = json.loads(created.stdout)["secret_id"]
+    fetched = _run("fetch_secret.sh", identifier, url=url, VAULT_TOKEN=token)
+    assert fetched.stdout == b'{"secret":"aGVsbG8="}\n'
+    for wrong in ("", token[:-1]):
+        refused = _run("fetch_secret.sh", identifier, url=url, VAULT_TOKEN=wrong)
+        assert (refused.returncode, refused.stdout) == (1, b"")
+        assert b"the service refused with status 401" in refused.stderr
+
+
+@pytest.mark.parametrize("token", ["a\nX-Other: b", "a\r", "a b", "\t"])
+def test_a_token_is_one_header(recorder, token):
+    """What would become another header is refused before anything is sent, and not shown."""
+    failed = _run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN=token)
+    assert (failed.returncode, failed.stdout) == (1, b"")
+    assert failed.stderr == b"create_secret.sh: VAULT_TOKEN holds white space or control characters\n"
+
+
+def test_a_token_is_no_childs_argument(recorder, tmp_path):
+    """The token goes to curl through a pipe: its arguments are in the process list."""
+    arguments = tmp_path / "arguments"
+    wrapper = tmp_path / "curl"
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >{arguments}\nexec {shutil.which("curl")} "$@"\n')
+    wrapper.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    run = _run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path, VAULT_TOKEN="smt_hidden")
+    assert run.returncode == 0
+    assert "--header" in arguments.read_text()
+    assert "smt_hidden" not in arguments.read_text()

@@ -65,7 +65,7 @@ class AuditRecord(Reply):
     )
     details = fields.Dict(
         metadata={
-            "description": "Names, versions, limits, key ids, counts.",
+            "description": "Names, versions, limits, key ids, counts; why something was denied.",
             "example": {"total": 12},
         }
     )

@@ -9,13 +9,14 @@ import flask_smorest
 from flask import current_app, g, request
 
 from vault import logs
+from vault.api import authentication
 from vault.api.client_address import client_address
 from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
 from vault.api.refusals import COMMON, KINDS
-from vault.errors import AuditUnavailableError, CredentialRequiredError, StorageUnavailableError
+from vault.errors import AuditUnavailableError, StorageUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.principal import ANONYMOUS, Principal, Scope
+from vault.operations.principal import Scope
 from vault.operations.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -36,19 +37,9 @@ def current_attempt() -> Attempt:
     return attempt
 
 
-def current_principal() -> Principal:
-    """Return who sends this request: nobody that is known, as long as there are no credentials."""
-    return ANONYMOUS
-
-
 def _client_address() -> str:
     forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
     return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
-
-
-def _require(scope: Scope, principal: Principal) -> None:
-    if scope not in principal.scopes:
-        raise CredentialRequiredError
 
 
 @contextmanager
@@ -82,23 +73,23 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         *scope* get further. *refusals* are kinds of `vault.api.refusals`, in place of the common kind of the
         same status.
         """
-        kinds = (*COMMON, "CredentialRequired", *refusals)
+        kinds = (*COMMON, *refusals)
+        documentation = {"x-scope": scope, "security": authentication.security(scope)}
 
         def decorate(view: View) -> View:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
                 g.attempt = attempt = Attempt(
                     action=action,
-                    principal=current_principal(),
                     ip=_client_address(),
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )
                 with _recorded(attempt):
-                    _require(scope, attempt.principal)
+                    authentication.admit(attempt, scope, authenticator=services().authenticator)
                     return view(*args, **kwargs)
 
-            documented: Any = self.doc(operationId=view.__name__)(run)
+            documented: Any = self.doc(operationId=view.__name__, **documentation)(run)
             for name in {KINDS[name].status: name for name in kinds}.values():
                 documented = self.alt_response(KINDS[name].status, name)(documented)
             result: View = documented

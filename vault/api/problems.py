@@ -11,18 +11,26 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from vault.errors import (
+    AddressRefusedError,
     AuditUnavailableError,
     CredentialRequiredError,
+    CredentialsUnavailableError,
     DecryptionError,
+    GrantRefusedError,
     IdempotencyMismatchError,
+    InvalidCredentialError,
     InvalidCursorError,
+    InvalidTokenNameError,
     KeyMissingError,
     NameTakenError,
     OverloadedError,
+    RateLimitedError,
+    ScopeMissingError,
     SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
     StorageUnavailableError,
+    TokenNotFoundError,
     VaultError,
     VersionConflictError,
 )
@@ -48,12 +56,27 @@ class Refusal:
     recorded_as: Status | None
     #: What the reply says; empty where the error's own message is meant for the caller.
     detail: str = ""
+    #: What the caller is told of credentials (RFC 6750).
+    challenge: str = ""
 
 
 INTERNAL = Refusal(500, Status.ERROR, "The request could not be completed.")
 
 REFUSALS: dict[type[Exception], Refusal] = {
-    CredentialRequiredError: Refusal(401, Status.DENIED, "This needs a credential."),
+    CredentialRequiredError: Refusal(401, Status.DENIED, "This needs a credential.", "Bearer"),
+    # One answer, whatever is wrong with it: the reason would help whoever tries credentials out.
+    InvalidCredentialError: Refusal(
+        401, Status.DENIED, "The credential is not valid.", 'Bearer error="invalid_token"'
+    ),
+    CredentialsUnavailableError: Refusal(
+        503, Status.ERROR, "The service cannot check credentials. Try again shortly."
+    ),
+    ScopeMissingError: Refusal(403, Status.DENIED, "", 'Bearer error="insufficient_scope"'),
+    GrantRefusedError: Refusal(403, Status.DENIED),
+    AddressRefusedError: Refusal(403, Status.DENIED, "This address may not use the service."),
+    RateLimitedError: Refusal(429, Status.DENIED, "Too many requests. Try again later."),
+    InvalidTokenNameError: Refusal(409, Status.BAD_REQUEST),
+    TokenNotFoundError: Refusal(404, Status.NOT_FOUND),
     InvalidCursorError: Refusal(422, Status.BAD_REQUEST),
     OverloadedError: Refusal(503, None, "The service is overloaded. Try again shortly."),
     SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
@@ -85,10 +108,8 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
     if errors:
         body["errors"] = errors
     reply = Response(json.dumps(body) + "\n", status, headers, content_type=CONTENT_TYPE)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         reply.headers["Retry-After"] = str(RETRY_AFTER)
-    if status == HTTPStatus.UNAUTHORIZED:
-        reply.headers["WWW-Authenticate"] = "Bearer"
     return reply
 
 
@@ -140,4 +161,5 @@ def _handle(error: Exception) -> Response:
     answer = refusal(error)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)
-    return problem(answer.status, answer.detail or str(error))
+    headers = [("WWW-Authenticate", answer.challenge)] if answer.challenge else ()
+    return problem(answer.status, answer.detail or str(error), headers=headers)

@@ -1,87 +1,17 @@
 """What the API document says of refusals, each with the example that it shows."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
 from apispec import APISpec
-from marshmallow import EXCLUDE, Schema, fields
 
-from vault.api.problems import CONTENT_TYPE, INTERNAL, REFUSALS, RETRY_AFTER, TITLES, WRONG_SHAPE
-from vault.errors import StorageUnavailableError
-
-_REQUEST_ID = {
-    "X-Request-ID": {
-        "description": "The id under which logs and audit trail know this request; yours, if you sent one.",
-        "schema": {"type": "string"},
-    }
-}
-_HEADERS = {
-    401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
-    503: {
-        "Retry-After": {
-            "description": "Seconds to wait.",
-            "schema": {"type": "integer", "example": RETRY_AFTER},
-        }
-    },
-}
-
-
-class Problem(Schema):
-    """Problem details (RFC 9457)."""
-
-    class Meta:
-        """A problem may gain members: readers ignore those that they do not know."""
-
-        unknown = EXCLUDE
-
-    type = fields.String(
-        required=True,
-        metadata={"description": "Always `about:blank`: `status` says all.", "example": "about:blank"},
-    )
-    title = fields.String(
-        required=True, metadata={"description": "The status in words.", "example": "Not Found"}
-    )
-    status = fields.Integer(required=True, metadata={"description": "The HTTP status.", "example": 404})
-    detail = fields.String(
-        required=True,
-        metadata={"description": "What was wrong with this request.", "example": "Secret not found"},
-    )
-    errors = fields.Dict(
-        keys=fields.String(),
-        values=fields.Raw(),
-        metadata={
-            "description": "What was wrong, by field.",
-            "example": {"secret": ["Missing data for required field."]},
-        },
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Documented:
-    """One kind of refusal, as readers of the API document see it."""
-
-    status: int
-    description: str
-    detail: str
-    errors: dict[str, list[str]] = field(default_factory=dict)
-
-    def response(self) -> dict[str, Any]:
-        """Return it as OpenAPI's response object."""
-        example = {
-            "type": "about:blank",
-            "title": TITLES[self.status],
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.errors:
-            example["errors"] = self.errors
-        headers = _REQUEST_ID | _HEADERS.get(self.status, {})
-        return {
-            "description": self.description,
-            "headers": headers,
-            "content": {CONTENT_TYPE: {"schema": Problem, "example": example}},
-        }
-
+from vault.api.documented import Documented
+from vault.api.problems import INTERNAL, REFUSALS, WRONG_SHAPE
+from vault.errors import (
+    CredentialRequiredError,
+    RateLimitedError,
+    ScopeMissingError,
+    StorageUnavailableError,
+    TokenNotFoundError,
+)
+from vault.operations.principal import Scope
 
 #: Each kind of refusal by its name in the API document.
 KINDS = {
@@ -92,7 +22,37 @@ KINDS = {
         "invalid base64: empty, or not in canonical form",
     ),
     "CredentialRequired": Documented(
-        401, "There is no credential, and this is never open without one.", "This needs a credential."
+        401,
+        "There is no credential where one is needed, or one that is not valid.",
+        REFUSALS[CredentialRequiredError].detail,
+    ),
+    "Forbidden": Documented(
+        403,
+        "The credential lacks the scope, or the address may not use the service.",
+        str(ScopeMissingError(Scope.SECRET_FETCH)),
+    ),
+    "GrantRefused": Documented(
+        403,
+        "The credential lacks the scope, or something that the new token was to have; or the address may "
+        "not use the service.",
+        "A token cannot have more than its maker: scopes.",
+    ),
+    "TooManyRequests": Documented(
+        429,
+        "Too many requests of this principal, or refused credentials from this address.",
+        REFUSALS[RateLimitedError].detail,
+    ),
+    "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
+    "TokenNameTaken": Documented(
+        409,
+        "The name is taken, by a revoked token too, or reserved.",
+        "There is, or was, a token of this name.",
+    ),
+    "InvalidToken": Documented(
+        422,
+        "The body is JSON of another shape; `errors` names each field.",
+        WRONG_SHAPE,
+        {"role": ["Must be one of: reader, writer, auditor, admin."]},
     ),
     "SecretNotFound": Documented(
         404,
@@ -151,8 +111,8 @@ KINDS = {
     ),
     "Unavailable": Documented(
         503,
-        "MongoDB, the audit trail or a master key is not available, or others are changing this secret. "
-        "Nothing was released; try again later.",
+        "MongoDB, the audit trail, a master key or the issuer of JWTs is not available, or others are "
+        "changing this secret. Nothing was released; try again later.",
         REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": Documented(
@@ -164,7 +124,10 @@ KINDS = {
 }
 
 #: What any operation with a body may answer.
-COMMON = ("MalformedBody", "BodyTooLarge", "UnsupportedBody", "WrongShape", "Failure", "Unavailable")
+COMMON = (
+    *("MalformedBody", "CredentialRequired", "Forbidden", "BodyTooLarge", "UnsupportedBody", "WrongShape"),
+    *("TooManyRequests", "Failure", "Unavailable"),
+)
 
 
 def document(spec: APISpec) -> None:

@@ -10,6 +10,7 @@ from vault.cli.audit import audit
 from vault.cli.dev import dev
 from vault.cli.keys import keys
 from vault.cli.serve import serve
+from vault.cli.tokens import tokens
 from vault.errors import VaultError
 
 
@@ -19,7 +20,7 @@ def commands() -> None:
     """Keep other people's passwords, keys and tokens."""
 
 
-for command in (audit, dev, keys, serve):
+for command in (audit, dev, keys, serve, tokens):
     commands.add_command(command)
 
 

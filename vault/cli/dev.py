@@ -36,6 +36,7 @@ The secret manager is ready. Try
 
   {url}/docs
   curl -H 'Content-Type: application/json' -d '{{"secret": "aGVsbG8="}}' {url}/vault/secret/create/
+  MONGO_URI='{uri}' MASTER_KEY_FILE='{key_file}' '{command}' tokens create --name me --role admin
 
 The data and the master key are kept in {folder}. Ctrl-C stops it.
 """
@@ -65,7 +66,15 @@ def dev() -> None:
         with mongod, _serve(environment) as serve:
             _wait_until_ready(host, port, mongod, serve, stop)
             if not stop.requested:
-                click.echo(_BANNER.format(url=f"http://{host}:{port}", folder=_FOLDER.absolute()))
+                click.echo(
+                    _BANNER.format(
+                        url=f"http://{host}:{port}",
+                        uri=mongod.uri,
+                        key_file=key_file.absolute(),
+                        command=Path(sys.executable).with_name("secret-manager"),
+                        folder=_FOLDER.absolute(),
+                    )
+                )
             while not stop.requested:
                 _pause(mongod, serve)
 
@@ -121,8 +130,11 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
 
     Raises:
         SettingsError: At least one of the user's own settings is wrong.
+        VaultError: They ask for TLS.
     """
     settings = Settings.from_mapping(environment, dotenv=dotenv_values(".env", interpolate=False))
+    if settings.tls_cert:
+        raise VaultError("trying out is done without TLS: unset TLS_CERT, or run `secret-manager serve`")
     host, _, port = settings.bind.rpartition(":")
     return "localhost" if host in _ANY_ADDRESS else host, int(port)
 

@@ -52,6 +52,8 @@ def _row(key: KeyStatus) -> tuple[str, ...]:
         verdict = "no, it encrypts"
     elif key.versions:
         verdict = "no, secrets need it"
+    elif key.tokens:
+        verdict = "no, tokens need it"
     else:
         verdict = "no, workers encrypt under it"
     holding, encrypting = f"{key.holding} of {key.workers}", f"{key.encrypting} of {key.workers}"
@@ -61,7 +63,7 @@ def _row(key: KeyStatus) -> tuple[str, ...]:
 @keys.command()
 @click.option("--dry-run", is_flag=True, help="Read and decrypt what is left, change nothing.")
 def rewrap(dry_run: bool) -> None:
-    """Put every secret under the primary key.
+    """Put every secret, and the key of all tokens, under the primary key.
 
     Safe to interrupt, to repeat and to run twice at a time. Exits with 1 while any secret needs another key.
     """

@@ -18,6 +18,7 @@ class Operator:
     """What an operator's command works with."""
 
     keyring: Keyring
+    database: Database
     audit_ttl_days: int
 
 
@@ -39,7 +40,7 @@ def connected(*, reading: bool = False) -> Iterator[Operator]:
     trail.connect()
     try:
         database.ping() if reading else database.prepare()
-        yield Operator(keyring, settings.audit_ttl_days)
+        yield Operator(keyring, database, settings.audit_ttl_days)
     finally:
         trail.disconnect()
         database.close()

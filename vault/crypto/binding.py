@@ -2,9 +2,31 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_UNNAMED = b"\x01"
+_NAMED = b"\x02"
+
+
+class Bound(Protocol):
+    """What an envelope is made for. Two kinds of it never share a key: their `info` differs."""
+
+    @property
+    def format(self) -> bytes:
+        """The envelope's format byte."""
+
+    @property
+    def info(self) -> bytes:
+        """The purpose of the key, as `MasterKey.derive` has it."""
+
+    @property
+    def salt(self) -> bytes:
+        """What makes the key this one value's own."""
+
+    def associated_data(self, format_and_key_id: bytes) -> bytes:
+        """Return the bytes to authenticate beside the value; *format_and_key_id* is part of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +36,8 @@ class Binding:
     It is the associated data of the encryption: whoever changes one of these in the database, or moves
     the ciphertext to where another one holds, makes the value unreadable.
     """
+
+    info: ClassVar[bytes] = b"secret-manager secret"
 
     #: The secret's id, in lower case.
     secret_id: str
@@ -26,6 +50,11 @@ class Binding:
     max_reads: int | None = None
     #: By what it can be asked for beside its id.
     name: str | None = None
+
+    @property
+    def format(self) -> bytes:
+        """The envelope's format byte: 1 without a name, 2 with one."""
+        return _UNNAMED if self.name is None else _NAMED
 
     @property
     def salt(self) -> bytes:

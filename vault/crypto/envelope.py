@@ -1,6 +1,7 @@
 """One encrypted value: format byte ‖ key id (8) ‖ nonce (12) ‖ AES-256-GCM ciphertext and tag (16).
 
-Format 1 is for secrets without a name, format 2 for those with one, which is part of what they are bound to.
+Format 1 is for secrets without a name, format 2 for those with one, which is part of what they are bound to,
+and format 3 for the token key.
 Stored envelopes are for good. Whatever this module once wrote it goes on reading; a change of any part
 is a new format byte. `tests/vectors/` pins the formats.
 """
@@ -10,20 +11,16 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.crypto.binding import Binding
+from vault.crypto.binding import Bound
 from vault.crypto.master_key import KEY_ID_SIZE, MasterKey
 from vault.errors import DecryptionError
 
-_UNNAMED = b"\x01"
-_NAMED = b"\x02"
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
-_FORMAT_SIZE = 1
-_HEADER_SIZE = _FORMAT_SIZE + KEY_ID_SIZE
-_KEY_INFO = b"secret-manager secret"
+_HEADER_SIZE = 1 + KEY_ID_SIZE
 
 
-def encrypt(plaintext: bytes, *, key: MasterKey, binding: Binding) -> bytes:
+def encrypt(plaintext: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     """Return the envelope of *plaintext*, readable only under the same *key* and *binding*.
 
     A random 96-bit nonce is safe here because each version of each secret has a key of its own: the
@@ -34,7 +31,7 @@ def encrypt(plaintext: bytes, *, key: MasterKey, binding: Binding) -> bytes:
     return header + nonce + _cipher(key, binding).encrypt(nonce, plaintext, binding.associated_data(header))
 
 
-def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
+def decrypt(envelope: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     """Return the plaintext of *envelope*.
 
     Raises:
@@ -53,12 +50,12 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Binding) -> bytes:
 
 def key_id(envelope: bytes) -> str:
     """Return the id of the key that *envelope* says it was made with; of a damaged one, any text."""
-    return envelope[_FORMAT_SIZE:_HEADER_SIZE].hex()
+    return envelope[1:_HEADER_SIZE].hex()
 
 
-def _header(key: MasterKey, binding: Binding) -> bytes:
-    return (_UNNAMED if binding.name is None else _NAMED) + bytes.fromhex(key.id)
+def _header(key: MasterKey, binding: Bound) -> bytes:
+    return binding.format + bytes.fromhex(key.id)
 
 
-def _cipher(key: MasterKey, binding: Binding) -> AESGCM:
-    return AESGCM(key.derive(_KEY_INFO, salt=binding.salt))
+def _cipher(key: MasterKey, binding: Bound) -> AESGCM:
+    return AESGCM(key.derive(binding.info, salt=binding.salt))

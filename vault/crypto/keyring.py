@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from vault.crypto import envelope as envelopes
-from vault.crypto.binding import Binding
+from vault.crypto.binding import Bound
 from vault.crypto.master_key import MasterKey
 from vault.errors import DecryptionError
 
@@ -28,11 +28,11 @@ class Keyring:
         """The key that encrypts."""
         return self._primary
 
-    def encrypt(self, plaintext: bytes, binding: Binding) -> bytes:
+    def encrypt(self, plaintext: bytes, binding: Bound) -> bytes:
         """Return *plaintext* encrypted under the primary key, as an envelope bound to *binding*."""
         return envelopes.encrypt(plaintext, key=self._primary, binding=binding)
 
-    def decrypt(self, envelope: bytes, binding: Binding) -> bytes:
+    def decrypt(self, envelope: bytes, binding: Bound) -> bytes:
         """Return the plaintext of *envelope*.
 
         The key is found by the id inside the envelope, so values stay readable after a rotation.

@@ -4,5 +4,6 @@ from vault.documents.audit_entry import AuditEntry
 from vault.documents.database import Database
 from vault.documents.encrypt_on_save import EncryptOnSave
 from vault.documents.secret import Secret
+from vault.documents.token import Token
 
-__all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret"]
+__all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret", "Token"]

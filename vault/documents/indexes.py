@@ -9,6 +9,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from vault.documents import idempotency
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
+from vault.documents.token import Token
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def build(*, audit_ttl_days: int) -> None:
     _number_entries_once(entries)
     entries.create_index(_SECRET_INDEX)
     _index_secrets()
+    Token._get_collection().create_index("name", unique=True)  # noqa: SLF001 - as above
     get_db()[idempotency.COLLECTION].create_index("created_at", expireAfterSeconds=idempotency.REMEMBERED)
 
 

@@ -7,6 +7,7 @@ from mongoengine.connection import get_db
 
 from vault.crypto import Keyring
 from vault.documents.secret import Secret
+from vault.documents.token_key import StoredTokenKey
 
 #: Milliseconds after which a replica that has not claimed its key again no longer counts as writing.
 CLAIM_MILLISECONDS = 20_000
@@ -27,8 +28,9 @@ class Claim:
 
 
 def stored_key_ids() -> set[str]:
-    """Return the ids of the keys that stored secrets need, at the cost of one index seek a key."""
-    return set(Secret.raw().distinct("key_id")) | set(Secret.raw().distinct("older.key_id"))
+    """Return the ids of the keys that stored secrets and the token key need; one index seek a key."""
+    secrets = set(Secret.raw().distinct("key_id")) | set(Secret.raw().distinct("older.key_id"))
+    return secrets | set(StoredTokenKey.objects.distinct("key_id"))
 
 
 def stored_versions(key_id: str) -> int:
@@ -47,6 +49,12 @@ def stored_versions(key_id: str) -> int:
         ]
     )
     return newest + sum(int(found["count"]) for found in older)
+
+
+def opens_tokens(key_id: str) -> bool:
+    """Return whether the token key is under this key."""
+    found: int = StoredTokenKey.objects(key_id=key_id).count()
+    return found > 0
 
 
 def claims() -> list[Claim]:

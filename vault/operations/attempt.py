@@ -19,6 +19,9 @@ class Action(StrEnum):
     RESTORE = "restore"
     LIST = "list"
     AUDIT_QUERY = "audit_query"
+    TOKEN_CREATE = "token_create"
+    TOKEN_LIST = "token_list"
+    TOKEN_REVOKE = "token_revoke"
     TRAIL_RESUMED = "trail_resumed"
     REWRAP_START = "rewrap_start"
     REWRAP_END = "rewrap_end"
@@ -44,7 +47,7 @@ class Attempt:
     user_agent: str = ""
     request_id: str = ""
     secret_id: str | None = field(default=None, repr=False)
-    #: What else belongs in the entry: names, versions, limits, key ids and counts.
+    #: What else belongs in the entry: names, versions, limits, key ids and counts, why somebody was denied.
     details: dict[str, Any] = field(default_factory=dict)
     _finished: bool = field(default=False, init=False, repr=False)
 

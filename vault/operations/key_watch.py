@@ -92,5 +92,6 @@ def _report(missing: set[str], primary: str) -> None:
         # Of many millions the count takes longer than a request may: no reason to say nothing.
         with suppress(StorageUnavailableError), storage_errors():
             versions = key_usage.stored_versions(key_id)
-            need = f"{versions} secret versions need it" if versions else "a worker encrypts under it"
+            need = "all tokens need it" if key_usage.opens_tokens(key_id) else "a worker encrypts under it"
+            need = f"{versions} secret versions need it" if versions else need
         logger.error("not serving: master key %s is in use and not in the keyring; %s", key_id, need)

@@ -16,6 +16,8 @@ class KeyStatus:
     role: str
     #: Versions of secrets that are encrypted under it.
     versions: int
+    #: Whether the key of all tokens is.
+    tokens: bool
     #: Worker processes that run now; how many of them hold the key, and encrypt under it.
     workers: int
     holding: int
@@ -24,7 +26,7 @@ class KeyStatus:
     @property
     def droppable(self) -> bool:
         """Whether the service would go on without it."""
-        return self.role == "fallback" and not self.versions and not self.encrypting
+        return self.role == "fallback" and not (self.versions or self.tokens or self.encrypting)
 
 
 def key_statuses(keyring: Keyring) -> list[KeyStatus]:
@@ -45,6 +47,7 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
                 key_id=key_id,
                 role=role,
                 versions=key_usage.stored_versions(key_id),
+                tokens=key_usage.opens_tokens(key_id),
                 workers=len(claims),
                 holding=sum(key_id in claim.held for claim in claims),
                 encrypting=sum(key_id == claim.key_id for claim in claims),

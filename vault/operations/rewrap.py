@@ -1,4 +1,4 @@
-"""Putting every secret under the primary key."""
+"""Putting every secret, and the token key, under the primary key."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,8 @@ from vault.crypto import Keyring
 from vault.documents import Secret, key_usage, rewrapped
 from vault.documents.database import storage_errors
 from vault.documents.rewrapped import Rewrapped
-from vault.errors import RewrapRefusedError
+from vault.documents.token_key import StoredTokenKey
+from vault.errors import DecryptionError, RewrapRefusedError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import OPERATOR
 
@@ -22,7 +23,7 @@ _WORKERS = 3
 
 @dataclass(slots=True)
 class Rewrap:
-    """How far a rewrap has come, in versions of secrets."""
+    """How far a rewrap has come, in versions of secrets; the token key counts as one."""
 
     total: int = 0
     rewrapped: int = 0
@@ -47,7 +48,7 @@ class Rewrap:
 
 
 def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None]) -> Rewrap:
-    """Put every version of every secret under the primary key; return what was done.
+    """Put every version of every secret, and the token key, under the primary key; return what was done.
 
     It may be interrupted at any point, repeated, and run twice at a time: each secret is changed only if
     it is still what was read. *progress* is called after each batch. With *dry_run* everything is read and
@@ -69,10 +70,12 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
     left = _left(keyring)
     outcome = Rewrap(total=left, left=left)
     if dry_run:
+        outcome.add(_rewrap_token_key(keyring, dry_run=True))
         _rewrap_all(keyring, outcome, progress, _pretend)
         return outcome
     _record(Action.REWRAP_START, Status.SUCCESS, keyring, outcome)
     try:
+        outcome.add(_rewrap_token_key(keyring, dry_run=False))
         _rewrap_all(keyring, outcome, progress, rewrapped.replace)
         outcome.left = _left(keyring)
     finally:
@@ -148,7 +151,19 @@ def _rewrap_batch(
     return Rewrap(rewrapped=written, overtaken=len(changes) - written, unreadable=len(made) - len(changes))
 
 
+def _rewrap_token_key(keyring: Keyring, *, dry_run: bool) -> Rewrap:
+    with storage_errors():
+        stored = StoredTokenKey.stored()
+        if stored is None or stored.key_id == keyring.primary.id or stored.key_id not in keyring:
+            return Rewrap()
+        try:
+            done = bool(stored.reveal(keyring)) if dry_run else stored.rewrap(keyring)
+        except DecryptionError:
+            return Rewrap(unreadable=1)
+    return Rewrap(rewrapped=int(done), overtaken=int(not done))
+
+
 def _left(keyring: Keyring) -> int:
     with storage_errors():
         others = key_usage.stored_key_ids() - {keyring.primary.id}
-        return sum(key_usage.stored_versions(key_id) for key_id in others)
+        return sum(key_usage.stored_versions(key_id) + key_usage.opens_tokens(key_id) for key_id in others)

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from vault.operations.authentication import Authenticator
 from vault.operations.catalog import Catalog
 from vault.operations.changes import Changes
 from vault.operations.health import Health
 from vault.operations.secrets import Secrets
+from vault.operations.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +18,5 @@ class Services:
     changes: Changes
     catalog: Catalog
     health: Health
+    tokens: Tokens
+    authenticator: Authenticator

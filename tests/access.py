@@ -1,0 +1,49 @@
+"""What the tests of access share: tokens, and how they are sent."""
+
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+from flask import Flask
+
+from vault.operations.attempt import Action, Attempt
+from vault.operations.principal import OPERATOR, ROLES, scopes_named
+from vault.operations.services import Services
+from vault.operations.tokens import Grant
+
+
+def services(app: Flask) -> Services:
+    """Return the operations of *app*."""
+    found: Services = app.extensions["secret-manager"]
+    return found
+
+
+def make_token(
+    app: Flask,
+    name: str,
+    *,
+    role: str = "",
+    scopes: tuple[str, ...] = (),
+    namespace: str | None = None,
+    networks: tuple[str, ...] = (),
+    seconds: float | None = None,
+) -> str:
+    """Return a new token, as an operator makes it."""
+    grant = Grant(
+        name=name,
+        scopes=ROLES.get(role, frozenset()) | scopes_named(scopes),
+        namespace=namespace,
+        networks=tuple(map(ip_network, networks)),
+        lifetime=timedelta(seconds=seconds) if seconds else None,
+    )
+    return services(app).tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
+
+
+def revoke(app: Flask, name: str) -> None:
+    """Revoke the token *name*, as an operator does."""
+    services(app).tokens.revoke(name, attempt=Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR))
+
+
+def bearer(credential: str) -> dict[str, Any]:
+    """Return the headers that send *credential*."""
+    return {"Authorization": f"Bearer {credential}"}

@@ -1,0 +1,254 @@
+"""Who may do what: every operation of the API document against every kind of credential."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo import MongoClient
+from pymongo.database import Database as MongoDatabase
+from werkzeug.test import TestResponse
+
+from tests.access import bearer, make_token, revoke
+from tests.api.test_documentation import examples_of_body, operations
+from tests.conftest import running_app
+from tests.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
+from vault.cli.mongod import Mongod
+from vault.crypto.token import new_token
+from vault.operations.principal import ANONYMOUS, ROLES, Scope
+
+#: What may come of a request that is let in: the examples' secrets and names need not be there.
+LET_IN = {200, 404, 409, 422}
+
+
+@dataclass(frozen=True)
+class World:
+    """An application, its operations, and one token of each kind."""
+
+    app: Flask
+    stored: MongoDatabase[dict[str, Any]]
+    #: Path, scope and example body of each operation below `/vault/`.
+    operations: list[tuple[str, Scope, dict[str, Any]]]
+    tokens: dict[str, str]
+
+    def ask(self, client: FlaskClient, path: str, body: object, header: str | None) -> TestResponse:
+        """Return the answer to *body* with *header* as `Authorization`."""
+        headers = {} if header is None else {"Authorization": header}
+        return client.post(path, json=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    """Run an identity provider."""
+    with Issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module", params=["true", "false"], ids=["asking", "not asking"])
+def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issuer: Issuer) -> Iterator[World]:
+    """Return an application that asks for credentials, or not, with a token of each kind."""
+    uri = mongod.uri.replace("/?", f"/test_{secrets.token_hex(6)}?")
+    environment = {
+        "MASTER_KEY": master_key,
+        "MONGO_URI": uri,
+        "AUTH_ENABLED": request.param,
+        "FAILED_AUTH_LIMIT": "100000/second",
+        **issuer.environment,
+    }
+    with MongoClient[Any](uri) as mongo, running_app(environment) as app:
+        document = app.test_client().get("/openapi.json").json
+        found = [
+            (path, Scope(operation["x-scope"]), examples_of_body(document, operation)[0])
+            for path, method, operation in operations(document)
+            if path.startswith("/vault/") and method == "post"
+        ]
+        tokens = {role: make_token(app, role, role=role) for role in ROLES}
+        tokens |= {
+            scope: make_token(app, f"only-{scope.replace(':', '-')}", scopes=(scope,)) for scope in Scope
+        }
+        tokens["revoked"] = make_token(app, "revoked", role="admin")
+        revoke(app, "revoked")
+        tokens["expired"] = make_token(app, "expired", role="admin", seconds=1e-3)
+        tokens["elsewhere"] = make_token(app, "elsewhere", role="admin", networks=("192.0.2.0/24",))
+        tokens["altered"] = make_token(app, "altered", role="reader")
+        mongo.get_default_database().tokens.update_one(
+            {"name": "altered"}, {"$set": {"scopes": [scope.value for scope in Scope]}}
+        )
+        tokens["abroad"] = make_token(app, "abroad", role="admin", namespace="abroad")
+        yield World(app, mongo.get_default_database(), found, tokens)
+        mongo.drop_database(mongo.get_default_database().name)
+
+
+def wrong_checksum(token: str) -> str:
+    return token[:-1] + ("0" if token[-1] != "0" else "1")
+
+
+#: Each credential that lets nobody in: the header, and whose the trail says that it is.
+REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
+    "nothing after Bearer": (lambda _: "Bearer", "anonymous"),
+    "a space after Bearer": (lambda _: "Bearer ", "anonymous"),
+    "no token": (lambda _: "Bearer let me in", "anonymous"),
+    "the prefix": (lambda _: "Bearer smt_", "anonymous"),
+    "two credentials": (lambda w: f"Bearer {w.tokens['admin']}, Bearer {w.tokens['admin']}", "anonymous"),
+    "white space behind": (lambda w: f"Bearer {w.tokens['admin']} x", "anonymous"),
+    "wrong checksum": (lambda w: f"Bearer {wrong_checksum(w.tokens['admin'])}", "anonymous"),
+    "other case": (lambda w: f"Bearer {w.tokens['admin'].swapcase()}", "anonymous"),
+    "unknown": (lambda _: f"Bearer {new_token()}", "token:"),
+    "altered": (lambda w: f"Bearer {w.tokens['altered']}", "token:"),
+    "revoked": (lambda w: f"Bearer {w.tokens['revoked']}", "revoked"),
+    "expired": (lambda w: f"Bearer {w.tokens['expired']}", "expired"),
+    "wrong network": (lambda w: f"Bearer {w.tokens['elsewhere']}", "elsewhere"),
+    "JWT, not one": (lambda _: "Bearer a.b.c", "anonymous"),
+    "JWT, alg none": (lambda _: f"Bearer {unsigned()}", "anonymous"),
+    "JWT, HS256 with the public key": (lambda _: f"Bearer {signed_with_the_public_key()}", "anonymous"),
+    "JWT, another signature": (lambda _: f"Bearer {sign(key=STRANGER)}", "anonymous"),
+    "JWT, another key's algorithm": (lambda _: f"Bearer {sign(algorithm='PS256')}", "anonymous"),
+    "JWT, wrong issuer": (lambda _: f"Bearer {sign(iss='https://other.example')}", "anonymous"),
+    "JWT, wrong audience": (lambda _: f"Bearer {sign(aud='other')}", "anonymous"),
+    "JWT, expired": (lambda _: f"Bearer {sign(exp=1_700_000_000)}", "anonymous"),
+    "JWT, not yet valid": (lambda _: f"Bearer {sign(nbf=4_000_000_000)}", "anonymous"),
+    "JWT, unknown kid": (lambda _: f"Bearer {sign('rsa-2')}", "anonymous"),
+    "JWT, no kid": (lambda _: f"Bearer {sign(None)}", "anonymous"),
+    "JWT, no exp": (lambda _: f"Bearer {sign(exp=None)}", "anonymous"),
+    "JWT, no iss": (lambda _: f"Bearer {sign(iss=None)}", "anonymous"),
+    "JWT, no aud": (lambda _: f"Bearer {sign(aud=None)}", "anonymous"),
+    "JWT, no sub": (lambda _: f"Bearer {sign(sub=None)}", "anonymous"),
+    "JWT, sub of line feeds": (lambda _: f"Bearer {sign(sub='a' + chr(10))}", "anonymous"),
+    "JWT, endless sub": (lambda _: f"Bearer {sign(sub='a' * 129)}", "anonymous"),
+    "JWT, empty sub": (lambda _: f"Bearer {sign(sub='')}", "anonymous"),
+    "JWT, namespace of another type": (lambda _: f"Bearer {sign(namespace=['a'])}", "jwt:build"),
+    "JWT, namespace of another form": (lambda _: f"Bearer {sign(namespace='a b')}", "jwt:build"),
+    "JWT, scopes of another type": (lambda _: f"Bearer {sign(scope=['secret:fetch'])}", "jwt:build"),
+    "JWT, endless": (lambda _: f"Bearer {sign(more='a' * 9_000)}", "anonymous"),
+}
+
+
+def test_every_operation_says_which_scope_it_needs(world: World) -> None:
+    """No path below `/vault/` is without a scope, and the document names it and the credential."""
+    document = world.app.test_client().get("/openapi.json").json
+    described = {path: operation for path, _, operation in operations(document) if path.startswith("/vault/")}
+    routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
+    assert set(described) == {path for path, _, _ in world.operations} == routes
+    for path, operation in described.items():
+        assert operation["x-scope"] in list(Scope), path
+        assert {"token": []} in operation["security"], path
+        assert ({} in operation["security"]) == (operation["x-scope"] in ANONYMOUS.scopes), path
+        assert {"401", "403", "429"} <= set(operation["responses"]), path
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_credential_that_is_not_good_lets_nobody_in(world: World, name: str) -> None:
+    """Whatever is wrong, every operation answers 401 in the same words, and the trail says `denied`."""
+    make, principal = REFUSED[name]
+    world.stored.audit_logs.delete_many({})
+    bodies = set()
+    client = world.app.test_client()
+    for path, _, body in world.operations:
+        header = make(world)
+        reply = world.ask(client, path, body, header)
+        assert reply.status_code == 401, path
+        assert reply.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        bodies.add(reply.data)
+    assert len(bodies) == 1
+    entries = list(world.stored.audit_logs.find())
+    assert len(entries) == len(world.operations)
+    for entry in entries:
+        assert entry["status"] == "denied"
+        assert entry["principal"] == principal or (
+            principal == "token:" and entry["principal"].startswith(principal)
+        )
+        assert entry["details"]["reason"]
+        for token in world.tokens.values():
+            assert token not in str(entry)
+            assert token[4:36] not in str(entry)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Basic dXNlcjpwYXNz", "Bearerx y"], ids=["none", "Basic", "no scheme"]
+)
+def test_no_credential_is_nobody(world: World, header: str | None) -> None:
+    """Without a bearer credential every operation is 401 where one is asked for, and the trail says so."""
+    asking = not world.app.extensions["secret-manager"].authenticator._anonymous.scopes
+    client = world.app.test_client()
+    world.stored.audit_logs.delete_many({})
+    expected = []
+    for path, scope, body in world.operations:
+        reply = world.ask(client, path, body, header)
+        if not asking and scope in ANONYMOUS.scopes:
+            assert reply.status_code in LET_IN, path
+            continue
+        expected.append(("denied", "anonymous"))
+        assert reply.status_code == 401, path
+        assert reply.headers["WWW-Authenticate"] == "Bearer"
+    denied = world.stored.audit_logs.find({"status": "denied"})
+    assert [(entry["status"], entry["principal"]) for entry in denied] == expected
+
+
+@pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
+def test_a_scope_is_what_lets_in(world: World, held: str) -> None:
+    """Each role, and each scope alone, is let in to exactly the operations that need it; else 403."""
+    scopes = ROLES.get(held) or {Scope(held)}
+    check_scopes(world, f"Bearer {world.tokens[held]}", scopes)
+
+
+@pytest.mark.parametrize(
+    ("kid", "claim", "scopes"),
+    [
+        *(("rsa-1", scope.value, {scope}) for scope in Scope),
+        *((kid, " ".join(Scope), set(Scope)) for kid in ("rsa-1", "ec-1", "ed-1")),
+        ("rsa-1", "openid secret:fetch  profile", {Scope.SECRET_FETCH}),
+        ("rsa-1", "", set()),
+        ("rsa-1", None, set()),
+        (
+            "rsa-1",
+            "secret:* secret secret: SECRET:FETCH secret:fetch,secret:create xsecret:fetch admin",
+            set(),
+        ),
+        ("rsa-1", "secret:fetch\tsecret:create", set()),
+    ],
+    ids=lambda value: f"{len(value)} scopes" if isinstance(value, set) else str(value),
+)
+def test_a_jwt_lets_in_by_its_scopes(world: World, kid: str, claim: str | None, scopes: set[Scope]) -> None:
+    """A JWT of any published key has the scopes of its claim by their exact names, and no others."""
+    check_scopes(world, f"bearer {sign(kid, scope=claim)}", scopes)
+
+
+def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope]) -> None:
+    client = world.app.test_client()
+    for path, scope, body in world.operations:
+        if path == "/vault/token/revoke":
+            # Of nobody that other tests need.
+            body = {"name": "nobody"}
+        reply = world.ask(client, path, body, header)
+        if scope in scopes:
+            # It may still be refused for what it asks: nobody gives what they do not have.
+            assert reply.status_code in LET_IN | {403}, (path, reply.text)
+            assert "WWW-Authenticate" not in reply.headers, path
+            continue
+        assert reply.status_code == 403, path
+        assert reply.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope"'
+        assert reply.get_json(force=True)["detail"] == f"This needs the scope {scope}."
+        entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
+        assert entry is not None
+        assert (entry["status"], entry["details"]) == ("denied", {"reason": f"needs {scope}"})
+
+
+def test_another_namespace_s_secret_is_not_there(world: World) -> None:
+    """Whatever is asked about another namespace's secret, the answer is that of one that never was."""
+    client = world.app.test_client()
+    created = client.post(
+        "/vault/secret/create", json={"secret": "YQ=="}, headers=bearer(world.tokens["writer"])
+    ).json
+    for path, _, body in world.operations:
+        if "secret_id" not in body or not path.startswith("/vault/secret/"):
+            continue
+        answers = [
+            world.ask(client, path, {**body, "secret_id": secret_id}, f"Bearer {world.tokens['abroad']}")
+            for secret_id in (created["secret_id"], "00000000-0000-4000-8000-000000000000")
+        ]
+        assert [answer.status_code for answer in answers] == [404, 404], path
+        assert answers[0].data == answers[1].data

@@ -1,0 +1,206 @@
+"""How many requests are answered, and from where."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+from werkzeug.test import TestResponse
+
+from tests.access import bearer, make_token
+from tests.conftest import running_app
+from tests.service import Service
+from vault.crypto.token import new_token
+
+FETCH = "/vault/secret/fetch"
+Stored = MongoDatabase[dict[str, Any]]
+
+
+def ask(client: FlaskClient, token: str | None = None, address: str = "127.0.0.1") -> TestResponse:
+    headers = bearer(token) if token else {}
+    return client.post(FETCH, json={}, headers=headers, environ_overrides={"REMOTE_ADDR": address})
+
+
+def statuses(
+    client: FlaskClient, count: int, token: str | None = None, address: str = "127.0.0.1"
+) -> list[int]:
+    return [ask(client, token, address).status_code for _ in range(count)]
+
+
+@contextmanager
+def limited(environment: dict[str, str], **settings: str) -> Iterator[tuple[Flask, FlaskClient]]:
+    with running_app({**environment, **settings}) as app:
+        yield app, app.test_client()
+
+
+def test_a_principal_has_its_limit(environment: dict[str, str]) -> None:
+    """Each principal is answered as often as the limit says, wherever it asks from; no other pays."""
+    with limited(environment, RATE_LIMIT="3/hour") as (app, client):
+        one, other = (make_token(app, name, role="reader") for name in ("one", "other"))
+        assert statuses(client, 2, one) + statuses(client, 3, one, "192.0.2.1") == [422] * 3 + [429] * 2
+        assert statuses(client, 4, other) == [422] * 3 + [429]
+        assert statuses(client, 1) == [422]
+
+
+def test_nobody_has_a_limit_by_address(environment: dict[str, str]) -> None:
+    """Without a credential it is the address that is counted, of IPv6 the 64 bits of one client."""
+    for asking, status in (("false", 422), ("true", 401)):
+        with limited(environment, RATE_LIMIT="3/hour", AUTH_ENABLED=asking) as (_, client):
+            assert statuses(client, 4) == [status] * 3 + [429]
+            assert statuses(client, 1, address="192.0.2.1") == [status]
+            found = [statuses(client, 1, address=f"2001:db8::{number}")[0] for number in range(4)]
+            assert found == [status] * 3 + [429]
+            assert statuses(client, 1, address="2001:db8:0:1::1") == [status]
+
+
+def test_a_reply_says_how_much_is_left(environment: dict[str, str], stored: Stored) -> None:
+    """Each reply has the limit and what is left; a 429 also when to come again, and it is on record."""
+    with limited(environment, RATE_LIMIT="2/minute;100/hour") as (_, client):
+        for left in (1, 0):
+            reply = ask(client)
+            assert reply.headers["RateLimit-Limit"] == "2"
+            assert reply.headers["RateLimit-Remaining"] == str(left)
+            assert 1 <= int(reply.headers["RateLimit-Reset"]) <= 61
+            assert "Retry-After" not in reply.headers
+        reply = ask(client)
+    assert (reply.status_code, reply.content_type) == (429, "application/problem+json")
+    assert reply.get_json(force=True)["detail"] == "Too many requests. Try again later."
+    assert reply.headers["RateLimit-Remaining"] == "0"
+    assert 1 <= int(reply.headers["Retry-After"]) <= 61
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["status"], last["details"]) == ("denied", {"reason": "rate limit"})
+
+
+def test_several_limits_all_count(environment: dict[str, str]) -> None:
+    """Of several limits the one that is reached first refuses."""
+    with limited(environment, RATE_LIMIT="50/second;4/hour") as (_, client):
+        assert statuses(client, 6) == [422] * 4 + [429] * 2
+
+
+def test_without_a_limit_nothing_is_said_of_one(client: FlaskClient) -> None:
+    """By default requests are not limited, and no header speaks of limits; nor where nothing is counted."""
+    assert statuses(client, 100) == [422] * 100
+    assert not any(name.startswith("RateLimit") for name, _ in ask(client).headers)
+
+
+def test_the_page_and_health_are_not_limited(environment: dict[str, str]) -> None:
+    """What is not below `/vault/` is always answered."""
+    with limited(environment, RATE_LIMIT="1/hour") as (_, client):
+        assert [client.get(path).status_code for path in ("/health/live", "/openapi.json") * 3] == [200] * 6
+
+
+def test_refused_credentials_are_limited_by_address(environment: dict[str, str], stored: Stored) -> None:
+    """Who tries out credentials is slowed down, by address; good ones from there still count."""
+    with limited(environment, FAILED_AUTH_LIMIT="3/hour") as (app, client):
+        good = make_token(app, "good", role="reader")
+        tried = [status for _ in range(5) for status in statuses(client, 1, new_token())]
+        assert tried == [401] * 3 + [429] * 2
+        assert statuses(client, 1, good) == [422]
+        assert statuses(client, 1) == [422]
+        assert statuses(client, 1, new_token(), "192.0.2.1") == [401]
+    refused = list(stored.audit_logs.find({"status": "denied"}))
+    assert Counter(entry["details"]["reason"] for entry in refused) == {"unknown": 4, "rate limit": 2}
+
+
+def test_refused_credentials_are_limited_by_default(client: FlaskClient) -> None:
+    """Nobody has to set anything for it."""
+    assert statuses(client, 32, "no token") == [401] * 30 + [429] * 2
+
+
+@pytest.mark.parametrize("uri", ["memory://", "shared"])
+def test_a_count_can_be_shared(environment: dict[str, str], stored: Stored, uri: str) -> None:
+    """Two processes with one MongoDB count together; without, each for itself."""
+    settings = {"RATE_LIMIT": "3/hour"}
+    if uri == "shared":
+        settings["RATE_LIMIT_STORAGE_URI"] = environment["MONGO_URI"]
+    found = []
+    for _ in range(2):
+        with limited(environment, **settings) as (_app, client):
+            found += statuses(client, 2)
+    assert found == ([422] * 3 + [429] if uri == "shared" else [422] * 4)
+    assert stored.rate_limits.count_documents({}) == (uri == "shared")
+
+
+def test_four_workers_let_through_what_the_limit_says(environment: dict[str, str], tmp_path: Path) -> None:
+    """A limit that 4 workers share through MongoDB is the limit of all of them together, within 5 %."""
+    settings = {
+        "WEB_CONCURRENCY": "4",
+        "RATE_LIMIT": "300/hour",
+        "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"],
+    }
+    with Service({**environment, **settings}, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        with ThreadPoolExecutor(16) as pool:
+            replies = Counter(pool.map(lambda _: service.post(FETCH, {}).status, range(600)))
+    assert 285 <= replies[422] <= 315
+    assert replies[422] + replies[429] == 600
+
+
+def test_a_lost_count_refuses_nobody(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """While the place of the count is away each worker counts by itself, and one line in the log says so."""
+    settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": "mongodb://127.0.0.1:1"}
+    with caplog.at_level(logging.WARNING), limited(environment, **settings) as (_, client):
+        assert statuses(client, 6) == [422] * 5 + [429]
+        assert "RateLimit-Limit" in ask(client).headers
+    assert caplog.text.count("Rate limit storage unreachable") == 1
+
+
+def test_a_count_that_is_lost_on_the_way_back_refuses_nobody(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If what is left cannot be told, the reply goes out without it."""
+    settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"]}
+    with limited(environment, **settings) as (app, client):
+        storage = app.extensions["secret-manager-limits"].limiter.storage
+        assert ask(client).headers["RateLimit-Limit"] == "5"
+        client_of_limits = storage._storage
+        wrapped = type(storage).get_expiry
+
+        def get_expiry(self: Any, key: str) -> float:
+            client_of_limits.close()
+            return float(wrapped(self, key))
+
+        monkeypatch.setattr(type(storage), "get_expiry", get_expiry)
+        assert ask(client).status_code == 422
+
+
+# --- Networks
+
+
+def test_only_allowed_networks_reach_the_vault(environment: dict[str, str], stored: Stored) -> None:
+    """From elsewhere every call is 403 whatever it carries, and on record; health and page are for all."""
+    with limited(environment, ALLOWED_NETWORKS="192.0.2.0/24,2001:db8::/32") as (app, client):
+        token = make_token(app, "boss", role="admin")
+        for address in ("192.0.2.9", "2001:db8::9"):
+            assert statuses(client, 1, token, address) == [422]
+        for address in ("127.0.0.1", "198.51.100.1", "2001:db9::", ""):
+            reply = ask(client, token, address)
+            assert reply.status_code == 403
+            assert reply.get_json(force=True)["detail"] == "This address may not use the service."
+            assert "WWW-Authenticate" not in reply.headers
+        assert client.get("/health/live").status_code == 200
+    denied = list(stored.audit_logs.find({"status": "denied"}))
+    assert [entry["details"]["reason"] for entry in denied] == ["address"] * 4
+
+
+def test_an_address_behind_a_proxy_is_the_client_s(environment: dict[str, str]) -> None:
+    """Networks of settings and of tokens are held against the address that trusted proxies name."""
+    settings = {"TRUSTED_PROXIES": "127.0.0.1", "ALLOWED_NETWORKS": "192.0.2.0/24"}
+    with limited(environment, **settings) as (app, client):
+        token = make_token(app, "ci", role="reader", networks=("192.0.2.7",))
+        for forwarded, status in (
+            ("192.0.2.7", 422),
+            ("192.0.2.8", 401),
+            ("198.51.100.1, 192.0.2.8", 401),
+            ("192.0.3.1", 403),
+        ):
+            headers = {**bearer(token), "X-Forwarded-For": forwarded}
+            assert client.post(FETCH, json={}, headers=headers).status_code == status

@@ -1,0 +1,146 @@
+"""Tokens over HTTP."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer, make_token
+from tests.api.test_documentation import operations
+from tests.conftest import running_app
+from vault.crypto.token import new_token
+
+Stored = MongoDatabase[dict[str, Any]]
+CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
+NEW = {"name": "new", "scopes": ["secret:fetch"]}
+
+
+@pytest.fixture
+def manager(app: Flask, client: FlaskClient) -> FlaskClient:
+    """Return a client that may manage tokens and fetch, in a namespace of its own."""
+    token = make_token(app, "manager", scopes=("token:manage", "secret:fetch"), namespace="team-a")
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dict[str, Any]:
+    reply = client.post(path, json=body)
+    assert reply.status_code == status, reply.text
+    found: dict[str, Any] = reply.get_json(force=True)
+    return found
+
+
+def test_a_token_is_made_listed_used_and_revoked(app: Flask, manager: FlaskClient) -> None:
+    """What `create` returns is a credential; `list` shows it and `revoke` ends it."""
+    token = post(manager, CREATE, {**NEW, "expires_in": 60, "networks": ["127.0.0.1"]})["token"]
+    with app.test_client() as other:
+        fetched = other.post("/vault/secret/fetch", json={}, headers=bearer(token))
+        assert fetched.status_code == 422
+        assert other.post(LIST, json={}, headers=bearer(token)).status_code == 403
+    found = {entry["name"]: entry for entry in post(manager, LIST, {})["tokens"]}
+    assert set(found) == {"manager", "new"}
+    assert token not in str(found)
+    new = found["new"]
+    assert (new["state"], new["namespace"], new["created_by"]) == ("active", "team-a", "manager")
+    assert (new["scopes"], new["networks"]) == (["secret:fetch"], ["127.0.0.1/32"])
+    assert new["expires_at"].endswith("Z")
+    assert new["revoked_at"] is None
+    assert post(manager, REVOKE, {"name": "new"}) == {"name": "new"}
+    assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
+
+
+def test_a_role_and_scopes_add_up(app: Flask, client: FlaskClient) -> None:
+    """A token can have a role and scopes beside it."""
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
+    post(client, CREATE, {"name": "new", "role": "auditor", "scopes": ["token:manage"]})
+    found = {entry["name"]: entry for entry in post(client, LIST, {})["tokens"]}
+    assert found["new"]["scopes"] == ["audit:read", "token:manage"]
+    assert found["new"]["networks"] == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"role": "admin"}, {"scopes": ["audit:read"]}, {"namespace": "team-b"}, {"role": "reader"}],
+    ids=str,
+)
+def test_more_than_one_has_is_403(manager: FlaskClient, stored: Stored, more: dict[str, Any]) -> None:
+    """A grant beyond the maker's own is refused and on record, with what was asked for."""
+    problem = post(manager, CREATE, {**NEW, **more}, 403)
+    assert problem["detail"].startswith("A token cannot have more than its maker: ")
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["status"], last["principal"], last["details"]["token"]) == ("denied", "manager", "new")
+    assert stored.tokens.count_documents({}) == 1
+
+
+def test_a_taken_name_is_409(manager: FlaskClient) -> None:
+    """A name that is, or was, another token's, or means somebody else, is refused."""
+    post(manager, CREATE, NEW)
+    for name in ("new", "operator"):
+        assert post(manager, CREATE, {**NEW, "name": name}, 409)["status"] == 409
+
+
+def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> None:
+    """A token of another namespace is the same answer as one that never was."""
+    make_token(app, "theirs", role="reader")
+    answers = [post(manager, REVOKE, {"name": name}, 404) for name in ("theirs", "missing")]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"scopes": ["secret:fetch"]}, "name"),
+        ({"name": "new"}, "role"),
+        ({"name": "new", "scopes": []}, "role"),
+        ({"name": "new", "role": "king"}, "role"),
+        ({"name": "new", "role": None}, "role"),
+        ({**NEW, "scopes": ["secret:*"]}, "scopes"),
+        ({**NEW, "scopes": ["SECRET:FETCH"]}, "scopes"),
+        ({**NEW, "scopes": "secret:fetch"}, "scopes"),
+        ({**NEW, "name": "a:b"}, "name"),
+        ({**NEW, "name": "new\n"}, "name"),
+        ({**NEW, "name": "x" * 65}, "name"),
+        ({**NEW, "name": "-x"}, "name"),
+        ({**NEW, "name": {"$ne": ""}}, "name"),
+        ({**NEW, "namespace": ""}, "namespace"),
+        ({**NEW, "networks": ["10.0.0.1/8"]}, "networks"),
+        ({**NEW, "networks": ["everywhere"]}, "networks"),
+        ({**NEW, "networks": ["10.0.0.1"] * 33}, "networks"),
+        ({**NEW, "expires_in": 0}, "expires_in"),
+        ({**NEW, "expires_in": "60"}, "expires_in"),
+        ({**NEW, "expires_in": 10**12}, "expires_in"),
+        ({**NEW, "token": "smt_mine"}, "token"),
+    ],
+    ids=str,
+)
+def test_a_wrong_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """A token of another shape is refused by the name of the field."""
+    assert list(post(manager, CREATE, body, 422)["errors"]) == [field]
+
+
+def test_the_credential_is_looked_at_before_the_body(client: FlaskClient, stored: Stored) -> None:
+    """Whoever may not is told so whatever they send, and none of it is read."""
+    for body in (b"{", b'{"name": 7}', b" " * 10_000_000):
+        reply = client.post(CREATE, data=body, content_type="text/plain")
+        assert reply.status_code == 401
+    assert stored.audit_logs.distinct("status") == ["denied"]
+
+
+def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
+    """While MongoDB is away, a token is neither good nor wrong: every operation answers 503."""
+    away = {
+        **environment,
+        "MONGO_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50",
+        "AUTH_ENABLED": "true",
+    }
+    with running_app(away) as app:
+        client = app.test_client()
+        document = client.get("/openapi.json").json
+        for path, _, _ in operations(document):
+            if path.startswith("/vault/"):
+                reply = client.post(path, json={}, headers=bearer(new_token()))
+                assert reply.status_code == 503, path
+                assert "WWW-Authenticate" not in reply.headers

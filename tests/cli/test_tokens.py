@@ -1,0 +1,166 @@
+"""The operators' commands for tokens, as operators run them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer
+from tests.conftest import running_app
+from tests.rotation import claim, command_environment, connected, new_key, run_keys, settings, table, text
+from tests.trail import break_trail
+from vault.crypto import Keyring
+from vault.crypto.token import is_token
+
+Stored = MongoDatabase[dict[str, Any]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+KEY, NEW = new_key(), new_key()
+
+
+@pytest.fixture
+def tokens(mongo_uri: str, tmp_path: Path) -> Run:
+    """Return what runs `secret-manager tokens`."""
+
+    def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vault.cli", "tokens", *arguments],
+            cwd=tmp_path,
+            env=command_environment(settings(mongo_uri, KEY) if environment is None else environment),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_the_first_token_is_made_here(tokens: Run, mongo_uri: str, stored: Stored) -> None:
+    """`create` prints the token alone; a service that asks for one takes it, and the trail has its making."""
+    done = tokens("create", "--name", "boss", "--role", "admin")
+    assert (done.returncode, done.stderr) == (0, "")
+    token = done.stdout.removesuffix("\n")
+    assert is_token(token)
+    with running_app({**settings(mongo_uri, KEY), "AUTH_ENABLED": "true"}) as app:
+        client = app.test_client()
+        assert client.post("/vault/token/list", json={}).status_code == 401
+        assert client.post("/vault/token/list", json={}, headers=bearer(token)).status_code == 200
+    entry = stored.audit_logs.find_one({"action": "token_create"})
+    assert entry is not None
+    assert (entry["principal"], entry["status"], entry["details"]["token"]) == ("operator", "success", "boss")
+    assert stored["keys"].find_one()["workers"] == []
+
+
+def test_all_that_a_token_can_have(tokens: Run) -> None:
+    """Scopes, namespace, networks and time are taken as given, and `list` shows them, but not the token."""
+    done = tokens(
+        *("create", "--name", "ci", "--scope", "secret:fetch", "--scope", "secret:create"),
+        *("--namespace", "team-a", "--network", "10.0.0.0/8", "--network", "::1", "--expires-in", "3600"),
+    )
+    assert done.returncode == 0, done.stderr
+    listed = tokens("list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    heading, row = listed.stdout.splitlines()
+    assert heading.split() == ["name", "state", "namespace", "scopes", "networks", "created", "by", "expires"]
+    assert row.split()[:2] == ["ci", "active"]
+    for cell in ("team-a", "secret:create secret:fetch", "10.0.0.0/8 ::1/128", "operator"):
+        assert cell in row
+    assert done.stdout.strip() not in listed.stdout
+
+
+def test_a_revoked_token_is_shown_as_such(tokens: Run, stored: Stored) -> None:
+    """`revoke` ends a token by its name, as often as one likes; one that never was is told."""
+    tokens("create", "--name", "ci", "--role", "reader")
+    for _ in range(2):
+        done = tokens("revoke", "ci")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert tokens("list").stdout.splitlines()[1].split()[:2] == ["ci", "revoked"]
+    done = tokens("revoke", "nobody")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "secret-manager: Token not found\n")
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["status"], last["details"]) == ("token_revoke", "error", {"token": "nobody"})
+
+
+def test_what_was_done_with_tokens_verifies(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+    """Entries about tokens, with all that they were given, are part of the chain like any other."""
+    tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")
+    tokens("revoke", "ci")
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "audit", "verify"],
+        cwd=tmp_path,
+        env=command_environment(settings(mongo_uri, KEY)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
+
+
+def test_what_somebody_wrote_cannot_play_with_a_terminal(tokens: Run, stored: Stored) -> None:
+    """A name that the service did not write is shown without control characters."""
+    tokens("create", "--name", "ci", "--role", "reader")
+    stored.tokens.update_one({}, {"$set": {"name": "\x1b[2J"}})
+    assert tokens("list").stdout.splitlines()[1].split()[:2] == ["\\u001b[2J", "altered"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "--name", "ci"),
+        ("create", "--role", "admin"),
+        ("create", "--name", "a:b", "--role", "admin"),
+        ("create", "--name", "ci", "--role", "king"),
+        ("create", "--name", "ci", "--scope", "secret:*"),
+        ("create", "--name", "ci", "--role", "admin", "--network", "everywhere"),
+        ("create", "--name", "ci", "--role", "admin", "--expires-in", "0"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_told(tokens: Run, arguments: tuple[str, ...]) -> None:
+    """What makes no token is told before anything is done."""
+    done = tokens(*arguments, environment={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage:")
+
+
+def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
+    """When the trail cannot be written, `create` prints nothing."""
+    break_trail(stored)
+    done = tokens("create", "--name", "ci", "--role", "admin")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("secret-manager: the audit trail cannot be written\n")
+
+
+def test_a_wrong_master_key_makes_no_token_key(tokens: Run, mongo_uri: str, stored: Stored) -> None:
+    """With a key that the service does not have `create` refuses: the service could read no token of it."""
+    with connected(mongo_uri):
+        assert claim(Keyring(KEY))
+    done = tokens("create", "--name", "ci", "--role", "admin", environment=settings(mongo_uri, NEW))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "a master key that is in use is missing here" in done.stderr
+    assert stored.token_keys.count_documents({}) == 0
+
+
+def test_tokens_outlive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored) -> None:
+    """`keys status` counts the token key, `keys rewrap` puts it under the new key, and tokens stay good."""
+    token = tokens("create", "--name", "ci", "--role", "auditor").stdout.strip()
+
+    def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_keys(*arguments, environment=settings(mongo_uri, NEW, KEY), folder=tmp_path)
+
+    assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "no, tokens need it")
+    done = keys("rewrap", "--dry-run")
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "1 could be rewrapped")
+    assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "no, tokens need it")
+    for rewrapped in (1, 0):
+        done = keys("rewrap")
+        assert (done.returncode, done.stdout.split(",")[0]) == (0, f"{rewrapped} rewrapped")
+    assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "yes")
+    with running_app(settings(mongo_uri, NEW)) as app:
+        reply = app.test_client().post("/vault/audit/query", json={}, headers=bearer(token))
+        assert reply.status_code == 200
+    assert text(NEW) not in str(stored.token_keys.find_one())

@@ -1,0 +1,67 @@
+"""What a token looks like."""
+
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.crypto.token import is_token, new_token
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+VECTORS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "token-1.json").read_text()
+)
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def base62(text: str) -> int:
+    number = 0
+    for digit in text:
+        number = number * 62 + ALPHABET.index(digit)
+    return number
+
+
+def test_new_tokens_are_tokens_and_differ() -> None:
+    """Each new token has the form, its own random part, and the checksum that the description asks for."""
+    tokens = {new_token() for _ in range(500)}
+    assert len({token[4:36] for token in tokens}) == 500
+    for token in tokens:
+        assert is_token(token)
+        assert base62(token[36:]) == zlib.crc32(token[:36].encode())
+
+
+def test_every_character_is_drawn() -> None:
+    """The random part uses the whole alphabet: 32 characters of 62 are 190 bits."""
+    assert set("".join(new_token()[4:36] for _ in range(500))) == set(ALPHABET)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_tokens_that_were_given_out_stay_tokens(vector: dict[str, Any]) -> None:
+    """The form of tokens is for good."""
+    assert is_token(vector["token"])
+
+
+def test_scanners_find_tokens() -> None:
+    """The regular expression in the README finds a token in a text, and only tokens."""
+    [expression] = re.findall(r"`(\\bsmt_\S+)`", README)
+    token = new_token()
+    assert re.findall(expression, f"curl -H 'Authorization: Bearer {token}' … smt_short") == [token]
+
+
+@given(st.integers(0, 41), st.characters(categories=("L", "N", "P", "S", "Z", "C")))
+def test_a_mistyped_token_is_none(position: int, character: str) -> None:
+    """Another character anywhere in a token shows in its checksum or its form."""
+    token = VECTORS[0]["token"]
+    mistyped = token[:position] + character + token[position + 1 :]
+    assert is_token(mistyped) == (mistyped == token)
+
+
+@given(st.text() | st.from_regex(r"smt_[0-9A-Za-z]{36,40}\n?", fullmatch=True))
+def test_chance_is_no_token(text: str) -> None:
+    """No text is a token by chance, whatever it is."""
+    assert not is_token(text)

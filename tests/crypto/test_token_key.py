@@ -1,0 +1,88 @@
+"""How tokens are hashed, what is known of them sealed, and the key to both kept."""
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tests.crypto.reference import hkdf
+from vault.crypto import Binding, Keyring, MasterKey
+from vault.crypto.token_key import TokenKey, TokenKeyBinding
+from vault.errors import DecryptionError
+
+VECTORS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "token-1.json").read_text()
+)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_stored_tokens_stay_good(vector: dict[str, Any]) -> None:
+    """What was once stored of a token is found and verified for good."""
+    key = TokenKey(bytes.fromhex(vector["token_key"]))
+    assert key.hash(vector["token"]) == vector["hash"]
+    assert key.sealed(vector["record"], vector["seal"])
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None:
+    """Hash and seal are HMAC-SHA256 behind a purpose each, over the token and over canonical JSON."""
+    key = bytes.fromhex(vector["token_key"])
+    fields = sorted(vector["record"].items())
+    record = (
+        "{" + ",".join(f'"{name}":{json.dumps(value, separators=(",", ":"))}' for name, value in fields) + "}"
+    )
+    for purpose, message, expected in (
+        (b"secret-manager token\x00", vector["token"], vector["hash"]),
+        (b"secret-manager token record\x00", record, vector["seal"]),
+    ):
+        assert hmac.new(key, purpose + message.encode(), hashlib.sha256).hexdigest() == expected
+
+
+def test_another_key_finds_and_seals_nothing() -> None:
+    """Without the token key neither a hash nor a seal can be made."""
+    one, other = (TokenKey(TokenKey.new_material()) for _ in range(2))
+    assert one.hash("smt_x") != other.hash("smt_x")
+    assert not other.sealed({"a": 1}, one.seal({"a": 1}))
+
+
+def test_the_token_key_does_not_pass_for_a_secret(keyring: Keyring) -> None:
+    """Whoever moves the token key's envelope to a secret of theirs cannot fetch it there, nor the reverse."""
+    # Even under a binding that would give the same salt.
+    binding = Binding(secret_id="", version=0, namespace="")
+    envelope = keyring.encrypt(b"the token key", TokenKeyBinding())
+    with pytest.raises(DecryptionError):
+        keyring.decrypt(envelope, binding)
+    with pytest.raises(DecryptionError):
+        keyring.decrypt(keyring.encrypt(b"a secret", binding), TokenKeyBinding())
+    assert keyring.decrypt(envelope, TokenKeyBinding()) == b"the token key"
+
+
+def test_no_representation_shows_a_key() -> None:
+    """What a debugger or a log would print of the key is not the key."""
+    material = MasterKey(bytes(range(32))).derive(b"test")
+    shown = repr(TokenKey(material))
+    assert material.hex() not in shown
+    assert repr(material) not in shown
+
+
+def test_a_stored_token_key_stays_readable() -> None:
+    """An envelope of format 3 that was once written is read for good."""
+    file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
+    vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
+    keyring = Keyring(MasterKey(vector["master_key"]))
+    assert keyring.decrypt(vector["envelope"], TokenKeyBinding()) == vector["token_key"]
+
+
+def test_the_stored_token_key_follows_from_the_description() -> None:
+    """Format 3 is format byte, key id, nonce and AES-256-GCM, under a key for this purpose alone."""
+    file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
+    vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
+    header = b"\x03" + hkdf(vector["master_key"], info=b"secret-manager key id", size=8)
+    envelope = vector["envelope"]
+    assert envelope[:9] == header
+    key = hkdf(vector["master_key"], info=b"secret-manager token key", size=32)
+    assert AESGCM(key).decrypt(envelope[9:21], envelope[21:], header) == vector["token_key"]

@@ -1,0 +1,167 @@
+"""Stored tokens: whoever can write to the database can neither make nor widen one."""
+
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import Binary, Int64
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer, make_token, revoke
+from tests.conftest import running_app
+from vault.crypto import MasterKey
+from vault.documents.token import Token
+
+Stored = MongoDatabase[dict[str, Any]]
+QUERY = "/vault/audit/query"
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def ask(client: FlaskClient, token: str) -> int:
+    return client.post(QUERY, json={}, headers=bearer(token)).status_code
+
+
+@pytest.fixture
+def token(app: Flask) -> str:
+    """Return a token of nearly everything that can be altered."""
+    return make_token(app, "ci", role="auditor", networks=("127.0.0.0/8",), seconds=3_600)
+
+
+def test_a_token_is_good_as_it_was_stored(client: FlaskClient, token: str) -> None:
+    """What was stored of a token verifies when it is read again."""
+    assert ask(client, token) == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$set": {"name": "other"}},
+        {"$set": {"namespace": "other"}},
+        {"$push": {"scopes": "token:manage"}},
+        {"$set": {"scopes": ["audit:read", "secret:fetch"]}},
+        {"$set": {"scopes": "audit:read"}},
+        {"$set": {"scopes": None}},
+        {"$set": {"scopes": [["audit:read"]]}},
+        {"$set": {"networks": []}},
+        {"$unset": {"networks": 1}},
+        {"$set": {"networks": ["0.0.0.0/0"]}},
+        {"$set": {"expires_at": LATER}},
+        {"$set": {"expires_at": None}},
+        {"$unset": {"expires_at": 1}},
+        {"$set": {"expires_at": LATER.isoformat()}},
+        {"$set": {"expires_at": Int64(2**60)}},
+        {"$set": {"expires_at": False}},
+        {"$set": {"created_at": LATER}},
+        {"$set": {"created_by": "somebody"}},
+        {"$set": {"revoked_at": False}},
+        {"$set": {"seal": "0" * 64}},
+        {"$set": {"seal": ""}},
+        {"$set": {"seal": None}},
+        {"$set": {"seal": Binary(b"x")}},
+        {"$unset": {"seal": 1}},
+    ],
+    ids=str,
+)
+def test_an_altered_token_is_refused(
+    client: FlaskClient, stored: Stored, token: str, change: dict[str, Any]
+) -> None:
+    """Scopes, namespace, networks, times, name: a token that somebody changed in the database is none."""
+    stored.tokens.update_one({}, change)
+    assert ask(client, token) == 401
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["status"], last["details"]["reason"]) == ("denied", "altered")
+    assert last["principal"].startswith("token:")
+
+
+def test_a_revoked_token_cannot_be_unrevoked(
+    app: Flask, client: FlaskClient, stored: Stored, token: str
+) -> None:
+    """Taking the revocation out of the database does not bring the token back."""
+    revoke(app, "ci")
+    stored.tokens.update_one({}, {"$unset": {"revoked_at": 1}})
+    assert ask(client, token) == 401
+
+
+def test_a_token_cannot_take_another_one_s_place(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """Whoever copies an administrator's scopes, seal and all, to a token of theirs has an altered token."""
+    make_token(app, "boss", role="admin")
+    mine = make_token(app, "mine", role="reader")
+    boss = stored.tokens.find_one({"name": "boss"})
+    assert boss is not None
+    stored.tokens.update_one({"name": "boss"}, {"$set": {"name": "was boss"}})
+    del boss["_id"]
+    stored.tokens.update_one({"name": "mine"}, {"$set": boss})
+    assert ask(client, mine) == 401
+
+
+def strings(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*(strings(part) for pair in value.items() for part in pair))
+    if isinstance(value, list):
+        return set().union(*(strings(part) for part in value))
+    return {value.hex() if isinstance(value, bytes) else str(value)}
+
+
+def test_a_dump_of_the_database_gives_nobody_a_token(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """No text of all that is stored is a credential, and no token is among it."""
+    token = make_token(app, "ci", role="admin")
+    assert ask(client, token) == 200
+    dump = [document for name in stored.list_collection_names() for document in stored[name].find()]
+    assert token not in json.dumps(
+        dump, default=lambda value: value.hex() if isinstance(value, bytes) else str(value)
+    )
+    assert token[4:36] not in str(dump)
+    found = set().union(*map(strings, dump))
+    assert len(found) > 20
+    for text in found:
+        for credential in (text, f"smt_{text}"):
+            if credential.isprintable() and credential.isascii():
+                assert ask(client, credential) in (401, 429)
+
+
+def test_a_new_token_key_ends_tokens_and_makes_none(
+    environment: dict[str, str], stored: Stored, token: str
+) -> None:
+    """Whoever replaces the token key, by one under a master key of theirs, gets nobody in."""
+    material = secrets.token_bytes(32)
+    stored.token_keys.update_one({}, {"$set": {"envelope": b"\x01" + material * 3}})
+    with running_app(environment) as fresh:
+        assert ask(fresh.test_client(), token) == 500
+    stored.token_keys.update_one({}, {"$set": {"key_id": MasterKey(material).id}})
+    with running_app(environment) as fresh:
+        assert ask(fresh.test_client(), token) == 503
+    stored.token_keys.update_one({}, {"$set": {"key_id": None}})
+    with running_app(environment) as fresh:
+        assert ask(fresh.test_client(), token) == 503
+    stored.token_keys.delete_many({})
+    with running_app(environment) as fresh:
+        assert ask(fresh.test_client(), token) == 401
+
+
+def test_a_token_key_of_another_type_does_not_verify(
+    environment: dict[str, str], stored: Stored, token: str
+) -> None:
+    """A key whose envelope is no bytes is answered like one that does not verify."""
+    stored.token_keys.update_one({}, {"$set": {"envelope": 7}})
+    with running_app(environment) as fresh:
+        assert ask(fresh.test_client(), token) == 500
+
+
+@pytest.mark.usefixtures("token")
+def test_the_seal_covers_every_field() -> None:
+    """A field that is added to the document one day does not stay outside the seal unnoticed."""
+    found = Token.objects.first()
+    assert set(found._record()) | {"seal"} == set(Token._fields)
+
+
+@pytest.mark.usefixtures("token")
+def test_a_time_is_kept_to_what_mongodb_keeps() -> None:
+    """Sealed times are those that come back from MongoDB, to the millisecond."""
+    found = Token.objects.first()
+    assert found.created_at.microsecond % 1_000 == 0
+    assert found.expires_at - found.created_at == timedelta(hours=1)

@@ -1,0 +1,240 @@
+"""Make, list and revoke tokens: nobody gives what they do not have, and all of it is on record."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import make_token, revoke, services
+from tests.conftest import running_app
+from tests.trail import break_trail, mend_trail
+from vault.documents.token_key import StoredTokenKey
+from vault.errors import (
+    AuditUnavailableError,
+    GrantRefusedError,
+    InvalidTokenNameError,
+    StorageUnavailableError,
+    TokenNotFoundError,
+)
+from vault.operations import token_keys
+from vault.operations.attempt import Action, Attempt
+from vault.operations.principal import OPERATOR, ROLES, Principal, Scope
+from vault.operations.tokens import Grant, TokenInfo
+
+Stored = MongoDatabase[dict[str, Any]]
+NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
+MAKER = Principal(
+    name="maker",
+    namespace="team-a",
+    scopes=frozenset({Scope.TOKEN_MANAGE, Scope.SECRET_FETCH}),
+    networks=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+    expires_at=NOON,
+)
+
+
+def attempt(action: Action = Action.TOKEN_CREATE, principal: Principal = MAKER) -> Attempt:
+    return Attempt(action=action, principal=principal)
+
+
+def create(app: Flask, principal: Principal = MAKER, **grant: Any) -> str:
+    whole = {"name": "new", "scopes": frozenset({Scope.SECRET_FETCH}), **grant}
+    return services(app).tokens.create(Grant(**whole), attempt=attempt(principal=principal))
+
+
+def infos(app: Flask, principal: Principal = OPERATOR) -> list[TokenInfo]:
+    return services(app).tokens.list(attempt=attempt(Action.TOKEN_LIST, principal))
+
+
+def entries(stored: Stored) -> list[tuple[str, str, str, Any]]:
+    found = stored.audit_logs.find().sort("_id")
+    return [(e["action"], e["status"], e["principal"], (e.get("details") or {}).get("token")) for e in found]
+
+
+def test_what_is_not_given_is_as_the_maker_has_it(app: Flask) -> None:
+    """A token of which only name and scopes are asked is in its maker's namespace, networks and time."""
+    create(app)
+    [token] = infos(app)
+    assert (token.namespace, token.created_by, token.state) == ("team-a", "maker", "active")
+    assert (token.scopes, token.networks) == (("secret:fetch",), ("10.0.0.0/8", "fd00::/8"))
+    assert token.expires_at == NOON
+
+
+def test_a_maker_can_give_less(app: Flask) -> None:
+    """A token can have a smaller network and less time than its maker."""
+    create(app, networks=(ip_network("10.1.0.0/16"),), lifetime=timedelta(hours=1))
+    [token] = infos(app)
+    assert token.networks == ("10.1.0.0/16",)
+    assert token.expires_at is not None
+    assert token.expires_at < NOON
+
+
+@pytest.mark.parametrize(
+    ("grant", "what"),
+    [
+        ({"scopes": frozenset({Scope.AUDIT_READ})}, "scopes"),
+        ({"scopes": frozenset(Scope)}, "scopes"),
+        ({"namespace": "team-b"}, "another namespace"),
+        ({"networks": (ip_network("0.0.0.0/0"),)}, "networks"),
+        ({"networks": (ip_network("10.1.0.0/16"), ip_network("192.0.2.1"))}, "networks"),
+        ({"networks": (ip_network("fc00::/7"),)}, "networks"),
+        ({"lifetime": timedelta(days=100 * 366)}, "time"),
+    ],
+    ids=str,
+)
+def test_nobody_gives_what_they_do_not_have(
+    app: Flask, stored: Stored, grant: dict[str, Any], what: str
+) -> None:
+    """A scope, a namespace, a network or time that the maker lacks is refused, by name."""
+    with pytest.raises(GrantRefusedError, match=f": {what}"):
+        create(app, **grant)
+    assert stored.tokens.count_documents({}) == 0
+
+
+def test_who_has_no_bounds_gives_any(app: Flask) -> None:
+    """A maker that is bound to no network and no time can bind a token to any."""
+    unbound = Principal(name="unbound", scopes=frozenset(Scope))
+    create(app, unbound, networks=(ip_network("192.0.2.0/24"),), lifetime=timedelta(days=9_000))
+    create(app, unbound, name="second")
+    assert [token.expires_at is None for token in infos(app)] == [False, True]
+
+
+def test_an_operator_gives_anything(app: Flask) -> None:
+    """Whoever runs the command on the machine makes tokens of any scopes in any namespace."""
+    make_token(app, "boss", role="admin", namespace="team-b")
+    [token] = infos(app)
+    assert set(token.scopes) == set(Scope)
+    assert (token.namespace, token.created_by) == ("team-b", "operator")
+
+
+def test_roles_are_lists_of_scopes() -> None:
+    """Each role has the scopes that are documented, and `admin` has all."""
+    assert {role: {scope.value for scope in scopes} for role, scopes in ROLES.items()} == {
+        "reader": {"secret:fetch", "secret:describe", "secret:list"},
+        "writer": {
+            *("secret:fetch", "secret:describe", "secret:list"),
+            *("secret:create", "secret:update", "secret:delete"),
+        },
+        "auditor": {"audit:read"},
+        "admin": {scope.value for scope in Scope},
+    }
+
+
+@pytest.mark.parametrize("name", ["anonymous", "operator", "service"])
+def test_no_token_has_a_name_that_means_somebody_else(app: Flask, name: str) -> None:
+    """In the trail, a token cannot be taken for anonymous callers, operators or the service."""
+    with pytest.raises(InvalidTokenNameError, match="reserved"):
+        create(app, name=name)
+
+
+def test_a_name_is_never_used_twice(app: Flask) -> None:
+    """Neither beside a token nor after it was revoked another one can have its name."""
+    create(app)
+    for _ in range(2):
+        with pytest.raises(InvalidTokenNameError, match="is, or was"):
+            create(app)
+        revoke(app, "new")
+
+
+def test_each_principal_sees_its_own_namespace(app: Flask) -> None:
+    """Tokens of another namespace are neither listed nor revoked: they are not there."""
+    make_token(app, "theirs", role="reader", namespace="team-b")
+    create(app)
+    assert [token.name for token in infos(app, MAKER)] == ["new"]
+    assert [token.name for token in infos(app)] == ["new", "theirs"]
+    for name in ("theirs", "missing"):
+        with pytest.raises(TokenNotFoundError):
+            services(app).tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE))
+
+
+def test_a_revoked_token_stays_as_it_is(app: Flask) -> None:
+    """Revoking twice changes nothing; the time of the first one counts."""
+    create(app)
+    revoke(app, "new")
+    [first] = infos(app)
+    revoke(app, "new")
+    assert infos(app) == [first]
+    assert first.state == "revoked"
+
+
+def test_states_are_told_apart(app: Flask, stored: Stored) -> None:
+    """The list says which tokens are active, have ended, or are not what the service wrote."""
+    for name in ("active", "expired", "revoked", "altered"):
+        make_token(app, name, role="reader", seconds=1e-3 if name == "expired" else None)
+    revoke(app, "revoked")
+    stored.tokens.update_one({"name": "altered"}, {"$set": {"scopes": 7, "namespace": None}})
+    assert {token.name: token.state for token in infos(app)} == {
+        name: name for name in ("active", "expired", "revoked", "altered")
+    }
+    listed = services(app).tokens.list("expired", attempt=attempt(Action.TOKEN_LIST, OPERATOR))
+    assert [token.name for token in listed] == ["expired"]
+    revoke(app, "altered")
+    assert stored.tokens.count_documents({"name": "altered", "revoked_at": {"$exists": True}}) == 1
+
+
+def test_without_the_token_key_nothing_is_believed(
+    environment: dict[str, str], app: Flask, stored: Stored
+) -> None:
+    """Tokens whose key is gone are shown as altered, and there is nothing to revoke."""
+    create(app)
+    stored.token_keys.delete_many({})
+    with running_app(environment) as fresh:
+        assert [token.state for token in infos(fresh)] == ["altered"]
+        with pytest.raises(TokenNotFoundError):
+            revoke(fresh, "new")
+
+
+def test_every_step_is_on_record(app: Flask, stored: Stored) -> None:
+    """Making, listing and revoking leave an entry each, with the token's name and what it was given."""
+    create(app)
+    infos(app)
+    revoke(app, "new")
+    assert entries(stored) == [
+        ("token_create", "success", "maker", "new"),
+        ("token_list", "success", "operator", None),
+        ("token_revoke", "success", "operator", "new"),
+    ]
+    entry = stored.audit_logs.find_one(sort=[("_id", 1)])
+    assert entry is not None
+    assert entry["details"] == {
+        "token": "new",
+        "namespace": "team-a",
+        "scopes": ["secret:fetch"],
+        "networks": ["10.0.0.0/8", "fd00::/8"],
+        "expires_at": NOON.isoformat(),
+    }
+
+
+def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
+    """When the trail cannot be written no token is given out, shown or revoked."""
+    create(app)
+    break_trail(stored)
+    for call in (lambda: create(app, name="other"), lambda: infos(app), lambda: revoke(app, "new")):
+        with pytest.raises(AuditUnavailableError):
+            call()
+    mend_trail(stored)
+    assert {token.name: token.state for token in infos(app)}["new"] == "active"
+
+
+def test_all_processes_make_one_token_key(environment: dict[str, str], stored: Stored) -> None:
+    """Tokens that are made at the same moment, the very first ones, are all under one key."""
+    with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
+        services(app).health.failures()
+        keys = list(
+            pool.map(
+                lambda _: token_keys.TokenKeys(services(app).tokens._keys._keyring).find_or_make(), range(8)
+            )
+        )
+    assert stored.token_keys.count_documents({}) == 1
+    assert len({key.hash("smt_") for key in keys}) == 1
+
+
+def test_a_token_key_that_vanishes_is_no_key(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If what was just stored is not there, no token is made under a key that nobody else has."""
+    services(app).health.failures()
+    monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)
+    with pytest.raises(StorageUnavailableError):
+        create(app)

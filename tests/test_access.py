@@ -1,0 +1,122 @@
+"""Access on the service as it is run: several workers, real logs, commands beside it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.cli.waiting import wait_until
+from tests.issuer import AUDIENCE, ISSUER, public_pem, sign
+from tests.rotation import command_environment
+from tests.service import Reply, Service
+
+FETCH = "/vault/secret/fetch"
+CREATE = "/vault/secret/create/"
+
+
+@pytest.fixture
+def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """Run a service that asks for credentials, with four workers and at its most verbose."""
+    settings = {
+        "AUTH_ENABLED": "true",
+        "WEB_CONCURRENCY": "4",
+        "LOG_LEVEL": "debug",
+        "JWT_PUBLIC_KEY": public_pem(),
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+    }
+    with Service({**environment, **settings}, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        yield service
+
+
+def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "tokens", *arguments],
+        cwd=folder,
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def send(service: Service, path: str, body: object, credential: str) -> Reply:
+    return service.post(path, body, Authorization=f"Bearer {credential}", Connection="close")
+
+
+def test_a_revoked_token_ends_on_every_worker(
+    environment: dict[str, str], asking: Service, tmp_path: Path
+) -> None:
+    """A token that all four workers have just believed is refused by all of them within 5 seconds."""
+    token = tokens(environment, tmp_path, "create", "--name", "ci", "--role", "reader")
+
+    def answers() -> Counter[int]:
+        return Counter(send(asking, FETCH, {}, token).status for _ in range(40))
+
+    wait_until(lambda: len({line["pid"] for line in requests(asking)}) == 4 or answers().total() < 0)
+    assert answers() == {422: 40}
+    tokens(environment, tmp_path, "revoke", "ci")
+    time.sleep(5)
+    # By default 30 refused credentials a minute are answered 401.
+    assert set(answers()) <= {401, 429}
+
+
+def requests(service: Service) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in service.log.read_text().splitlines())
+    return [line for line in lines if line["message"] == "request"]
+
+
+def test_no_credential_is_in_a_log_an_entry_or_a_reply(
+    environment: dict[str, str],
+    asking: Service,
+    tmp_path: Path,
+    stored: MongoDatabase[dict[str, Any]],
+) -> None:
+    """At the most verbose, neither good credentials nor bad ones, nor any part of them, appear anywhere."""
+    good = tokens(environment, tmp_path, "create", "--name", "boss", "--role", "admin")
+    bad = good[:-1] + ("0" if good[-1] != "0" else "1")
+    jwt, forged = sign(), sign(iss="https://other.example")
+    replies = [send(asking, CREATE, {"secret": "YQ=="}, credential) for credential in (good, jwt)]
+    assert [reply.status for reply in replies] == [200, 200]
+    made = send(asking, "/vault/token/create", {"name": "new", "role": "reader"}, good)
+    new = made.body["token"]
+    everything = (good, new, bad, jwt, forged)
+    replies += [send(asking, "/vault/token/list", {}, credential) for credential in everything]
+    assert [reply.status for reply in replies[2:]] == [200, 403, 401, 403, 401]
+    stored.tokens.update_one({"name": "new"}, {"$set": {"namespace": "other"}})
+    time.sleep(3.1)
+    replies += [send(asking, FETCH, {}, new), asking.post(FETCH, {}, Authorization=f"Basic {bad}")]
+    assert [reply.status for reply in replies[-2:]] == [401, 401]
+    assert asking.stop() == 0
+    seen = asking.log.read_text() + str([reply.body for reply in replies])
+    seen += str([list(stored[name].find()) for name in stored.list_collection_names()])
+    for credential in (good, bad, new, jwt, forged):
+        assert credential not in seen
+        for part in credential.replace("_", ".").split("."):
+            assert len(part) < 10 or part[:32] not in seen
+    assert "Bearer" not in asking.log.read_text()
+    assert {entry["principal"] for entry in stored.audit_logs.find()} >= {
+        "boss",
+        "new",
+        "jwt:build",
+        "operator",
+    }
+
+
+def test_a_start_without_authentication_warns(service: Service, asking: Service) -> None:
+    """Whoever starts the service as it comes is told in the log what an id is worth."""
+    for running, expected in ((service, 1), (asking, 0)):
+        lines = [json.loads(line) for line in running.log.read_text().splitlines()]
+        warnings = [
+            line for line in lines if line["level"] == "warning" and "AUTH_ENABLED" in line["message"]
+        ]
+        assert len(warnings) == expected

@@ -1,0 +1,41 @@
+"""Networks, and whether an address is in one."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from vault.networks import contain, cover
+
+NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.255.0.1", True),
+        ("11.0.0.1", False),
+        ("2001:db8::1", True),
+        ("::1", False),
+        ("", False),
+        ("x", False),
+    ],
+)
+def test_an_address_is_in_a_network_or_not(address: str, expected: bool) -> None:
+    """Addresses of both kinds are held against networks of both; what is no address is in none."""
+    assert contain(NETWORKS, address) is expected
+    assert not contain([], address)
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("10.0.0.0/8", True),
+        ("10.1.0.0/16", True),
+        ("0.0.0.0/0", False),
+        ("2001:db8:1::/48", True),
+        ("::/0", False),
+    ],
+)
+def test_a_network_is_covered_as_a_whole(network: str, expected: bool) -> None:
+    """A network is covered only by one that holds all of it."""
+    assert cover(NETWORKS, ip_network(network)) is expected

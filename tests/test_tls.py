@@ -1,0 +1,200 @@
+"""TLS in the server itself, by real handshakes."""
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+from tests.cli.waiting import wait_until
+from tests.service import Service
+from tests.test_settings import message
+from vault.settings import Settings
+
+FETCH = "/vault/secret/fetch"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as files and as objects."""
+
+    certificate: Path
+    key: Path
+    made: Any
+    private: Any
+
+
+def make(folder: Path, name: str, authority: Pair | None = None) -> Pair:
+    """Make a certificate for 127.0.0.1, signed by *authority* or by itself."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(authority.made.subject if authority else subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                (authority.private if authority else private).public_key()
+            ),
+            critical=False,
+        )
+        .add_extension(
+            x509.KeyUsage(
+                **{
+                    **dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False),
+                    **dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False),
+                    "digital_signature": True,
+                    "crl_sign": False,
+                    "key_cert_sign": authority is None,
+                }
+            ),
+            critical=True,
+        )
+        .sign(authority.private if authority else private, SHA256())
+    )
+    certificate = folder / f"{name}.crt"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    return Pair(certificate, write_key(folder / f"{name}.key", private, NoEncryption()), made, private)
+
+
+def write_key(file: Path, private: Any, encryption: KeySerializationEncryption) -> Path:
+    file.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    return file
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Pair:
+    """Return a certification authority."""
+    return make(tmp_path, "authority")
+
+
+@pytest.fixture
+def server(tmp_path: Path, authority: Pair) -> Pair:
+    """Return the server's certificate."""
+    return make(tmp_path, "server", authority)
+
+
+@pytest.fixture
+def settings(environment: dict[str, str], server: Pair) -> dict[str, str]:
+    """Return the settings of a service that speaks TLS."""
+    return {**environment, "TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
+
+
+@pytest.fixture
+def service(settings: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """Run a service that speaks TLS."""
+    yield from run(settings, tmp_path)
+
+
+def run(settings: dict[str, str], folder: Path) -> Iterator[Service]:
+    service = Service(settings, folder=folder)
+    service.start()
+    try:
+        wait_until(lambda: answers(service.port))
+        yield service
+    finally:
+        service.stop()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ask(service: Service, authority: Pair, client: Pair | None = None) -> requests.Response:
+    return requests.post(
+        f"https://127.0.0.1:{service.port}{FETCH}",
+        json={},
+        verify=str(authority.certificate),
+        cert=(str(client.certificate), str(client.key)) if client else None,
+        timeout=30,
+    )
+
+
+def test_the_server_speaks_tls_itself(service: Service, authority: Pair) -> None:
+    """A client that trusts the authority is answered over TLS; one that does not, and plain HTTP, are not."""
+    assert ask(service, authority).status_code == 422
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.post(f"https://127.0.0.1:{service.port}{FETCH}", json={}, timeout=30)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.post(service.url + FETCH, json={}, timeout=30)
+
+
+def test_old_versions_of_tls_are_refused(service: Service) -> None:
+    """Nothing below TLS 1.2 is spoken."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(("127.0.0.1", service.port)) as connection, pytest.raises(ssl.SSLError):
+        context.wrap_socket(connection)
+
+
+def test_clients_need_a_certificate_where_an_authority_is_named(
+    settings: dict[str, str], tmp_path: Path, authority: Pair
+) -> None:
+    """With `TLS_CLIENT_CA` only clients with a certificate of that authority are answered."""
+    other = make(tmp_path, "other")
+    known, stranger = make(tmp_path, "known", authority), make(tmp_path, "stranger", other)
+    for service in run({**settings, "TLS_CLIENT_CA": str(authority.certificate)}, tmp_path):
+        assert ask(service, authority, known).status_code == 422
+        for client in (None, stranger):
+            with pytest.raises(requests.exceptions.ConnectionError):
+                ask(service, authority, client)
+        assert all(json.loads(line) for line in service.log.read_text().splitlines())
+
+
+def test_files_that_cannot_be_served_with_are_refused(
+    tmp_path: Path, settings: dict[str, str], server: Pair, authority: Pair
+) -> None:
+    """A wrong file, a key of another certificate or with a password: told at start, never quoted."""
+    locked = write_key(tmp_path / "locked.key", server.private, BestAvailableEncryption(b"hunter2"))
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n")
+    good = {name: settings[name] for name in ("TLS_CERT", "TLS_KEY")}
+    for wrong in (
+        {"TLS_CERT": str(nonsense)},
+        {"TLS_CERT": str(tmp_path / "missing")},
+        {"TLS_CERT": "a\x00b"},
+        {"TLS_KEY": str(authority.key)},
+        {"TLS_KEY": str(locked)},
+        {"TLS_KEY": str(tmp_path)},
+    ):
+        text = message(**{**good, **wrong})
+        assert "  TLS_CERT: TLS_CERT and TLS_KEY must name files" in text
+        assert "  TLS_KEY: TLS_CERT and TLS_KEY must name files" in text
+        assert "hunter2" not in text
+    for name in (nonsense, tmp_path / "missing"):
+        text = message(**good, TLS_CLIENT_CA=str(name))
+        assert "  TLS_CLIENT_CA: must name a file of certificates in PEM." in text
+        assert "hunter2" not in text
+    assert Settings.from_mapping(settings | {"TLS_CLIENT_CA": str(authority.certificate)})

@@ -1,0 +1,142 @@
+"""Make, list and revoke tokens: how the first one comes to be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import click
+
+from vault.cli.operator import connected
+from vault.errors import VaultError
+from vault.networks import Network
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.key_watch import KeyWatch
+from vault.operations.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
+from vault.operations.token_keys import TokenKeys
+from vault.operations.tokens import Grant, TokenInfo, Tokens
+from vault.printable import printable
+
+_HEADINGS = ("name", "state", "namespace", "scopes", "networks", "created", "by", "expires")
+
+
+class _Name(click.ParamType[str]):
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not is_name(text):
+            self.fail("up to 64 letters, digits, dots, hyphens and underscores", param, ctx)
+        return text
+
+
+class _Network(click.ParamType[Network]):
+    name = "network"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
+        try:
+            return ip_network(value)
+        except ValueError:
+            self.fail("not a network such as 192.0.2.0/24", param, ctx)
+
+
+@click.group()
+def tokens() -> None:
+    """Make, list and revoke tokens."""
+
+
+@tokens.command()
+@click.option("--name", type=_Name(), required=True, help="What the audit trail calls it; never used twice.")
+@click.option("--role", type=click.Choice(list(ROLES)), help="A name for some scopes.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="What it may do; can be given several times.",
+)
+@click.option("--namespace", type=_Name(), help="Whose secrets it may see.  [default: default]")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    type=_Network(),
+    help="Where it may be used from; can be given several times.  [default: anywhere]",
+)
+@click.option(
+    "--expires-in",
+    "seconds",
+    type=click.IntRange(1, 315_360_000),
+    help="Seconds until it ends.  [default: never]",
+)
+def create(
+    name: str,
+    role: str | None,
+    scopes: tuple[str, ...],
+    namespace: str | None,
+    networks: tuple[Network, ...],
+    seconds: int | None,
+) -> None:
+    """Make a token and print it, the only time that it is shown."""
+    if not role and not scopes:
+        raise click.UsageError("Give --role or --scope.")
+    grant = Grant(
+        name=name,
+        scopes=ROLES.get(role or "", frozenset()) | scopes_named(scopes),
+        namespace=namespace,
+        networks=networks,
+        lifetime=timedelta(seconds=seconds) if seconds else None,
+    )
+    with _attempt(Action.TOKEN_CREATE) as (operations, attempt):
+        text = operations.create(grant, attempt=attempt)
+    click.echo(text)
+
+
+@tokens.command("list")
+def list_tokens() -> None:
+    """Show all tokens, ended ones too; never the tokens themselves."""
+    with _attempt(Action.TOKEN_LIST) as (operations, attempt):
+        found = operations.list(attempt=attempt)
+    rows = [_HEADINGS, *(_row(token) for token in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@tokens.command()
+@click.argument("name")
+def revoke(name: str) -> None:
+    """End the token NAME, on every replica within 5 seconds."""
+    with _attempt(Action.TOKEN_REVOKE) as (operations, attempt):
+        operations.revoke(name, attempt=attempt)
+
+
+@contextmanager
+def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
+    """Yield the operations, and the operator's attempt at *action*; no refusal goes unrecorded."""
+    with connected() as operator:
+        # Held against the database as a worker would be: a wrong master key must not become the tokens'.
+        key_watch = KeyWatch(operator.keyring, operator.database)
+        attempt = Attempt(action=action, principal=OPERATOR)
+        try:
+            yield Tokens(TokenKeys(operator.keyring), key_watch), attempt
+        except VaultError:
+            attempt.finish(Status.ERROR)
+            raise
+        finally:
+            key_watch.close()
+
+
+def _row(token: TokenInfo) -> tuple[str, ...]:
+    cells = (
+        token.name,
+        token.state,
+        token.namespace,
+        " ".join(token.scopes),
+        " ".join(token.networks),
+        token.created_at.date().isoformat() if token.created_at else "",
+        token.created_by,
+        token.expires_at.isoformat(timespec="seconds") if token.expires_at else "",
+    )
+    return tuple(printable(cell) or "-" for cell in cells)

@@ -1,0 +1,65 @@
+"""The stored token key."""
+
+from mongoengine import BinaryField, Document, StringField
+
+from vault.crypto import Keyring
+from vault.crypto.envelope import key_id
+from vault.crypto.token_key import TokenKey, TokenKeyBinding
+from vault.errors import DecryptionError, KeyMissingError
+
+#: There is one.
+_ID = "tokens"
+
+
+class StoredTokenKey(Document):
+    """The key of all tokens, encrypted under a master key."""
+
+    id = StringField(primary_key=True, default=_ID)
+    envelope = BinaryField(required=True)
+    #: Hexadecimal id of the master key that the envelope was made with.
+    key_id = StringField(required=True)
+
+    meta = {  # noqa: RUF012 - MongoEngine's own form
+        "collection": "token_keys",
+        "auto_create_index": False,
+        "strict": False,
+    }
+
+    @classmethod
+    def stored(cls) -> "StoredTokenKey | None":
+        """Return what is stored, if anything is."""
+        found: StoredTokenKey | None = cls.objects(id=_ID).first()
+        return found
+
+    @classmethod
+    def of(cls, material: bytes, keyring: Keyring) -> "StoredTokenKey":
+        """Return *material* encrypted under the primary key, not yet saved."""
+        return cls(envelope=keyring.encrypt(material, TokenKeyBinding()), key_id=keyring.primary.id)
+
+    def reveal(self, keyring: Keyring) -> TokenKey:
+        """Return the key. Errors as `material`."""
+        return TokenKey(self._material(keyring))
+
+    def rewrap(self, keyring: Keyring) -> bool:
+        """Put it under the primary key, if it is still what was read; return whether it was.
+
+        Raises:
+            KeyMissingError: It is under a master key that *keyring* does not have.
+            DecryptionError: It is not as it was stored.
+        """
+        new = self.of(self._material(keyring), keyring)
+        changed: int = StoredTokenKey.objects(id=self.id, envelope=self.envelope).update_one(
+            set__envelope=new.envelope, set__key_id=new.key_id
+        )
+        return bool(changed)
+
+    def _material(self, keyring: Keyring) -> bytes:
+        if self.key_id not in keyring:
+            raise KeyMissingError
+        try:
+            if key_id(self.envelope) != self.key_id:
+                raise DecryptionError
+            return keyring.decrypt(self.envelope, TokenKeyBinding())
+        except TypeError:
+            # A field that holds what this class never puts there.
+            raise DecryptionError from None
