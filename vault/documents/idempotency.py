@@ -18,11 +18,16 @@ _HELD_MILLISECONDS = 10_000
 
 _IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_000]}]}
 _IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
-#: Whoever held it before did not come to the end: what they made is of no use to anybody, or to be adopted.
+#: What those who held it before may have made. One who was slow makes it late, so none is forgotten soon.
 _FORMER = {
-    "$concatArrays": [
-        {"$ifNull": ["$former", []]},
-        {"$filter": {"input": ["$secret_id"], "cond": "$$this"}},
+    "$slice": [
+        {
+            "$concatArrays": [
+                {"$ifNull": ["$former", []]},
+                {"$filter": {"input": ["$secret_id"], "cond": "$$this"}},
+            ]
+        },
+        -50,
     ]
 }
 
@@ -50,9 +55,9 @@ class Reservation:
         return bool(_collection().update_one(held, kept).matched_count)
 
     def abandon(self, secret_id: str) -> None:
-        """Leave the key to the next one who comes with it, and all that may have been left, *secret_id*."""
+        """Leave the key to the next one who comes with it, and what may have been made, *secret_id*."""
         held = {"_id": self.digest, "token": self.token, "stored": False}
-        left = {"$set": {"secret_id": secret_id}, "$unset": {"held_until": "", "former": ""}}
+        left = {"$set": {"secret_id": secret_id}, "$unset": {"held_until": ""}}
         _collection().update_one(held, left)
 
 
