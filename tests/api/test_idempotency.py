@@ -292,6 +292,41 @@ def test_a_holder_that_lost_its_place_at_the_very_end_is_adopted(
     assert stored.secrets.count_documents({}) == 1
 
 
+def test_what_a_slow_holder_made_late_is_found_after_all(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one is slow and the next one looked too early, and so failed, the third gets the one secret."""
+    publish = arrival.publish
+    statuses: list[int] = []
+
+    def slowly(secret: Any) -> bool:
+        monkeypatch.setattr(arrival, "publish", publish)
+        published = publish(secret)
+        lapse(stored)
+        with monkeypatch.context() as early:
+            early.setattr(arrival, "published", lambda _: None)
+            statuses.append(create(alice, NAMED).status_code)
+        return published
+
+    monkeypatch.setattr(arrival, "publish", slowly)
+    statuses.append(create(alice, NAMED).status_code)
+    assert statuses == [409, 503]
+    [found] = stored.secrets.find()
+    assert created(alice, NAMED) == found["_id"]
+
+
+def test_what_was_left_is_found_however_often_others_fail(alice: Caller, stored: Stored) -> None:
+    """A hundred retries that could not be recorded lose nothing of what a killed holder had published."""
+    left = created(alice, NAMED)
+    lapse(stored)
+    break_trail(stored)
+    for _ in range(100):
+        assert create(alice, NAMED).status_code == 503
+    mend_trail(stored)
+    assert created(alice, NAMED) == left
+    assert len(record(stored)["former"]) <= 50
+
+
 @pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
 def test_a_create_that_could_not_be_recorded_can_be_repeated(
     alice: Caller, stored: Stored, body: dict[str, Any]

@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.life import b64
+from tests.life import b64, in_future, in_past
 from tests.rotation import (
     Stored,
     age_claims,
@@ -424,6 +424,25 @@ def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
     assert key_usage.stored_versions(NEW.id) == 14
     for secret_id, versions in secrets.items():
         assert versions_of(stored, secret_id, NEW) == versions
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deleted_at": in_past(days=1), "purge_at": in_future(days=1)},
+        {"name": "a/b", "pending": True, "purge_at": in_future(days=1)},
+        {"expires_at": in_past(days=1)},
+        {"max_reads": 1, "reads": 1, "purge_at": in_future(days=1)},
+    ],
+    ids=["deleted", "pending", "expired", "used up"],
+)
+def test_what_nobody_can_read_now_is_rewrapped_too(stored: Stored, fields: dict[str, Any]) -> None:
+    """A secret that may come back, or still lies there, needs its old key no more, and is else as it was."""
+    secret_id, expected = versioned(stored, OLD, OLD, **fields)
+    before = stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0})
+    assert run() == Rewrap(total=2, rewrapped=2)
+    assert stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0}) == before
+    assert versions_of(stored, secret_id, NEW) == expected
 
 
 def test_an_old_version_under_a_lost_key_stops_nothing(stored: Stored) -> None:

@@ -20,11 +20,16 @@ _IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_
 _IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
 
 
-#: Whoever held it before did not come to the end: what they made is of no use to anybody, or to be adopted.
+#: What those who held it before may have made. One who was slow makes it late, so none is forgotten soon.
 _FORMER = {
-    "$concatArrays": [
-        {"$ifNull": ["$former", []]},
-        {"$filter": {"input": ["$secret_id"], "cond": "$$this"}},
+    "$slice": [
+        {
+            "$concatArrays": [
+                {"$ifNull": ["$former", []]},
+                {"$filter": {"input": ["$secret_id"], "cond": "$$this"}},
+            ]
+        },
+        -50,
     ]
 }
 

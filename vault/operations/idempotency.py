@@ -75,11 +75,12 @@ def _mac(master_key: MasterKey, digest: str, body: bytes) -> str:
 
 def _leave(reservation: Reservation, secret_id: str) -> None:
     with suppress(StorageUnavailableError), storage_errors():
-        left = [one for one in (*reservation.former, secret_id) if not arrival.withdraw(one)]
-        if left:
-            reservation.abandon()
-        else:
+        is_gone = arrival.withdraw(secret_id)
+        # One who was slow may make what it was to make even now.
+        if is_gone and not reservation.former:
             reservation.forget()
+        else:
+            reservation.abandon()
 
 
 def _digest(principal: Principal, key: str) -> str:
