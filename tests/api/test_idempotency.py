@@ -304,7 +304,7 @@ def test_what_a_slow_holder_made_late_is_found_after_all(
         published = publish(secret)
         lapse(stored)
         with monkeypatch.context() as early:
-            early.setattr(arrival, "published", lambda _: None)
+            early.setattr(arrival, "withdraw", lambda _: True)
             statuses.append(create(alice, NAMED).status_code)
         return published
 

@@ -164,6 +164,13 @@ def test_deleted_lists_what_can_be_restored(alice: Caller, stored: Stored, key: 
     assert names(alice) == ["restorable/1", "restorable/2", "there"]
 
 
+def test_the_last_page_says_that_it_is(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A page that just holds the last secret has no cursor."""
+    fill(stored, key, 10)
+    assert alice("list", limit=len(everything := alice("list")["secrets"]))["cursor"] is None
+    assert alice("list", limit=len(everything) - 1)["cursor"] is not None
+
+
 def test_a_cursor_is_no_way_into_another_namespace(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """Whoever has another's cursor pages on in their own namespace."""
     fill(stored, key, 10)
@@ -250,7 +257,8 @@ def test_the_last_page_costs_no_more_than_the_first(
     for _ in range(len(expected) // 100 - 1 if not prefix else 2):
         cursor = alice("list", limit=100, cursor=cursor, name_prefix=prefix)["cursor"]
     operation = profiled(stored, alice, limit=10, cursor=cursor, name_prefix=prefix)
-    assert operation["nreturned"] == 10
+    # One more than asked for tells that there is a next page.
+    assert operation["nreturned"] == 11
     assert operation["keysExamined"] < 30
     assert operation["docsExamined"] < 30
     assert "hasSortStage" not in operation

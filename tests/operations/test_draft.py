@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.life import in_future
-from vault.operations.draft import Draft, details
+from vault.operations.draft import Draft, limits
 
 DRAFT = Draft(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})
 
@@ -51,12 +51,12 @@ def test_each_secret_of_a_draft_is_another() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"ttl_seconds": None, "max_reads": None, "name": None}, set()),
-        ({"ttl_seconds": None}, {"name", "max_reads"}),
-        ({}, {"name", "max_reads", "expires_at"}),
+        ({"ttl_seconds": None, "max_reads": None}, set()),
+        ({"ttl_seconds": None}, {"max_reads"}),
+        ({}, {"max_reads", "expires_at"}),
     ],
     ids=str,
 )
 def test_an_entry_tells_the_limits_that_there_are(change: dict[str, Any], told: set[str]) -> None:
-    """What is on record of a new secret is its name and its limits, each where there is one."""
-    assert set(details(replace(DRAFT, **change).secret("default"))) == told
+    """What is on record of a new secret is its limits, each where there is one."""
+    assert set(limits(replace(DRAFT, **change).secret("default"))) == told

@@ -56,9 +56,10 @@ class Reservation:
         kept = {"$set": {"stored": True, "secret_id": secret_id}}
         return bool(_collection().update_one(held, kept).matched_count)
 
-    def abandon(self) -> None:
-        """Leave the key, with what is left, to the next one who comes with the same body."""
-        _collection().update_one(self._unfinished, {"$unset": {"held_until": ""}})
+    def abandon(self, secret_id: str) -> None:
+        """Leave the key, and what may be left, *secret_id*, to the next one who comes with the same body."""
+        left = {"$set": {"secret_id": secret_id}, "$unset": {"held_until": ""}}
+        _collection().update_one(self._unfinished, left)
 
     def forget(self) -> None:
         """Leave the key to the next one who comes with it: nothing is left."""

@@ -88,15 +88,17 @@ class Catalog:
                     attempt.principal.namespace,
                     now=datetime.now(UTC),
                     after=after,
-                    limit=limit,
+                    # One more tells whether there is a next page.
+                    limit=limit + 1,
                     name_prefix=name_prefix,
                     labels=[f"{key}={value}" for key, value in labels.items()],
                     deleted=deleted,
                 )
             )
-        summaries = [_summary(one["_id"], one.get("name"), one.get("labels")) for one in found]
+        shown = found[:limit]
+        summaries = [_summary(one["_id"], one.get("name"), one.get("labels")) for one in shown]
         attempt.finish(Status.SUCCESS)
-        more = _cursor(found[-1].get("name"), found[-1]["_id"]) if len(found) == limit else None
+        more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if len(found) > limit else None
         return summaries, more
 
 

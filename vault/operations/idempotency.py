@@ -80,7 +80,7 @@ def _leave(reservation: Reservation, secret_id: str) -> None:
         if is_gone and not reservation.former:
             reservation.forget()
         else:
-            reservation.abandon()
+            reservation.abandon(secret_id)
 
 
 def _digest(principal: Principal, key: str) -> str:
