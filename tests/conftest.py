@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
+from tests.life import ALICE, Caller
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
 from vault.app import create_app
@@ -25,6 +26,12 @@ from vault.settings import Settings
 def master_key() -> str:
     """Return a master key as the environment holds it."""
     return b64encode(secrets.token_bytes(32)).decode()
+
+
+@pytest.fixture(scope="session")
+def key(master_key: str) -> MasterKey:
+    """Return the master key itself."""
+    return MasterKey(b64decode(master_key))
 
 
 @pytest.fixture
@@ -93,6 +100,18 @@ def app(environment: dict[str, str]) -> Iterator[Flask]:
 def client(app: Flask) -> FlaskClient:
     """Return a client of `app`."""
     return app.test_client()
+
+
+@pytest.fixture
+def anyone(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """Return somebody without a credential who calls `client`."""
+    return Caller(client, monkeypatch)
+
+
+@pytest.fixture
+def alice(anyone: Caller) -> Caller:
+    """Return somebody who may do everything with the secrets of the default namespace."""
+    return anyone.become(ALICE)
 
 
 @pytest.fixture

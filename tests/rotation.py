@@ -18,6 +18,7 @@ from pymongo.errors import OperationFailure
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret, key_usage
 from vault.documents.key_usage import CLAIM_MILLISECONDS
+from vault.documents.secret import SecretVersion
 
 #: A database as it lies there.
 Stored = MongoDatabase[dict[str, Any]]
@@ -93,6 +94,34 @@ def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:
         assert document["envelope"][1:9].hex() == document["key_id"]
         found[document["_id"]] = Secret._from_son(document).reveal(Keyring(keys[0], keys[1:]))
     return found
+
+
+def versioned(stored: Stored, *keys: MasterKey, **fields: Any) -> tuple[str, dict[int, bytes]]:
+    """Store a secret with a version under each of *keys*; return its id and its values by version."""
+    secret = Secret(**{"id": str(uuid4()), "created_at": datetime.now(UTC), **fields})
+    values = {version: b"value %d" % version for version, _ in enumerate(keys, 1)}
+    made = [
+        SecretVersion(
+            version=version,
+            envelope=Keyring(key).encrypt(values[version], secret.binding(version)),
+            key_id=key.id,
+            created_at=datetime.now(UTC),
+        )
+        for version, key in enumerate(keys, 1)
+    ]
+    secret.older, newest = made[:-1] or None, made[-1]
+    secret.version, secret.envelope, secret.key_id = newest.version, newest.envelope, newest.key_id
+    stored.secrets.insert_one(secret.to_mongo().to_dict())
+    return str(secret.id), values
+
+
+def versions_of(stored: Stored, secret_id: str, *keys: MasterKey) -> dict[int, bytes]:
+    """Return the values of a secret's versions, as a replica with *keys* reads them."""
+    document = stored.secrets.find_one({"_id": secret_id})
+    assert document
+    secret = Secret._from_son(document)
+    keyring = Keyring(keys[0], keys[1:])
+    return {stored.version: secret.reveal_version(stored, keyring) for stored in secret.versions()}
 
 
 def under(stored: Stored, key: MasterKey) -> int:

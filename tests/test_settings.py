@@ -186,6 +186,41 @@ def test_a_value_that_could_never_work_is_refused(name: str, value: str) -> None
     assert f"  {name}: " in message(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("versions", "size", "fits"),
+    [
+        ("14", "1048576", True),
+        ("15", "1048576", False),
+        ("1000", "15472", True),
+        ("1000", "15473", False),
+        ("1", "1048576", True),
+        ("239", "65536", True),
+        ("240", "65536", False),
+    ],
+)
+def test_all_versions_of_a_secret_have_to_fit(versions: str, size: str, fits: bool) -> None:
+    """Versions that MongoDB could not hold in one document are refused when the service starts."""
+    if fits:
+        assert load(MAX_VERSIONS=versions, MAX_SECRET_BYTES=size).max_versions == int(versions)
+    else:
+        assert "  MAX_VERSIONS: all versions of the largest secret must fit into 15728640 bytes." in message(
+            MAX_VERSIONS=versions, MAX_SECRET_BYTES=size
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("MAX_VERSIONS", wrong) for wrong in ("0", "-1", "1001", "many", "1.5")),
+        *(("DELETE_RECOVERY_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
+        *(("MAX_SECRET_BYTES", wrong) for wrong in ("0", "1048577")),
+    ],
+)
+def test_limits_are_numbers_within_bounds(name: str, wrong: str) -> None:
+    """How many versions and how many days are kept, and how large a secret may be, has its bounds."""
+    assert f"  {name}: " in message(**{name: wrong})
+
+
 @pytest.mark.parametrize("bind", ["[::1]:8000", "localhost:1", "0.0.0.0:65535"])
 def test_an_address_can_have_any_form(bind: str) -> None:
     """Names, IPv4 and IPv6 addresses can be listened on."""

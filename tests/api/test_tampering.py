@@ -10,6 +10,7 @@ from bson import Binary
 from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
+from tests.life import Caller, b64, in_future
 from tests.rotation import Stored, fill, new_key, settings
 from vault.crypto import Binding, Keyring
 
@@ -219,3 +220,130 @@ def stored_with_limits(stored: Stored) -> Callable[[str], None]:
         stored.secrets.update_one({"_id": secret_id}, {"$set": {"envelope": Binary(envelope), **limits}})
 
     return give
+
+
+@pytest.fixture
+def versions(alice: Caller) -> str:
+    """Return a secret of three versions, with every limit and a name."""
+    secret_id = alice.create(b"value number 1", name="a/b", max_reads=900, ttl_seconds=3_600)
+    alice.update(secret_id, b"value number 2", b"value number 3")
+    return secret_id
+
+
+LIMITS: list[dict[str, Any]] = [
+    {"$set": {"expires_at": in_future(days=1)}},
+    {"$unset": {"expires_at": ""}},
+    {"$set": {"max_reads": 901}},
+    {"$set": {"max_reads": 1}},
+    {"$unset": {"max_reads": ""}},
+    {"$set": {"name": "a/c"}},
+    {"$set": {"name": ""}},
+    {"$unset": {"name": ""}},
+    {"$inc": {"version": 1}},
+    {"$inc": {"version": -1}},
+]
+
+
+@pytest.mark.parametrize("change", LIMITS, ids=str)
+def test_no_version_reads_under_other_limits(
+    alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
+) -> None:
+    """Neither the newest version nor an older one reads, or is described, once any limit was changed."""
+    stored.secrets.update_one({"_id": versions}, change)
+    # Which version is the newest decides nothing about an older one, that is asked for by its number.
+    older = [] if "$inc" in change else [{"version": 1}, {"version": 2}]
+    for body in ({}, *older):
+        assert alice.refused("fetch", secret_id=versions, **body) == 500
+    assert alice.refused("describe", secret_id=versions) == 500
+
+
+@pytest.mark.parametrize("change", LIMITS, ids=str)
+def test_an_update_makes_no_change_genuine(
+    alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
+) -> None:
+    """A limit that was changed in the database does not become genuine by a new version."""
+    stored.secrets.update_one({"_id": versions}, change)
+    before = stored.secrets.find_one({"_id": versions})
+    assert alice.refused("update", secret_id=versions, secret="YQ==") in (404, 500)
+    assert stored.secrets.find_one({"_id": versions}) == before
+
+
+def test_versions_cannot_take_each_other_s_place(alice: Caller, stored: Stored, versions: str) -> None:
+    """Envelopes that are swapped among a secret's versions, or put into the newest's place, do not read."""
+    before = stored.secrets.find_one({"_id": versions})
+    assert before is not None
+    first, second = before["older"]
+    swapped = [{**first, "envelope": second["envelope"]}, {**second, "envelope": first["envelope"]}]
+    renumbered = [{**first, "version": 2}, {**second, "version": 1}]
+    for older in (swapped, renumbered):
+        stored.secrets.update_one({"_id": versions}, {"$set": {"older": older}})
+        for version in (1, 2):
+            assert alice.refused("fetch", secret_id=versions, version=version) == 500
+        assert alice.fetch(versions) == b64(b"value number 3")
+    for older in (first, second):
+        stored.secrets.update_one({"_id": versions}, {"$set": {"envelope": older["envelope"]}})
+        for action, more in (("fetch", {}), ("describe", {}), ("update", {"secret": "YQ=="})):
+            assert alice.refused(action, secret_id=versions, **more) == 500
+
+
+def test_named_secrets_cannot_take_each_other_s_place(alice: Caller, stored: Stored) -> None:
+    """Whoever swaps two names, or two secrets below their names, makes neither read as the other."""
+    ids = [alice.create(b"%d" % number, name=f"name/{number}") for number in range(2)]
+    stored.secrets.drop_indexes()
+    first, second = (stored.secrets.find_one({"_id": secret_id}) for secret_id in ids)
+    assert first is not None
+    assert second is not None
+    for names in (("name",), ("name", "envelope"), ("envelope",)):
+        stored.secrets.update_one({"_id": ids[0]}, {"$set": {name: second[name] for name in names}})
+        stored.secrets.update_one({"_id": ids[1]}, {"$set": {name: first[name] for name in names}})
+        for name in ("name/0", "name/1"):
+            assert alice.refused("fetch", name=name) == 500
+        for document in (first, second):
+            stored.secrets.replace_one({"_id": document["_id"]}, document)
+
+
+def test_a_name_cannot_be_added(alice: Caller, stored: Stored) -> None:
+    """A secret that was created without a name is not to be had under one."""
+    secret_id = alice.create()
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"name": "a/b"}})
+    assert alice.refused("fetch", name="a/b") == 500
+    assert alice.refused("fetch", secret_id=secret_id) == 500
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"older": "text"},
+        {"older": 5},
+        {"older": {"version": 1}},
+        {"older": ["text"]},
+        {"older": [None]},
+        {"older": [{}]},
+        {"older": [{"version": 1}]},
+        {"older": [{"version": 1, "envelope": "text", "key_id": OURS.id}]},
+        {"older": [{"version": 1, "envelope": Binary(b""), "key_id": OURS.id}]},
+        {"older": [[]]},
+    ],
+    ids=str,
+)
+def test_older_versions_of_any_form_harm_no_newest(
+    alice: Caller, stored: Stored, versions: str, changed: dict[str, Any]
+) -> None:
+    """Whatever somebody wrote in place of older versions, the newest reads, and no answer tells a value."""
+    stored.secrets.update_one({"_id": versions}, {"$set": changed})
+    assert alice.fetch(versions) == b64(b"value number 3")
+    assert alice.post("fetch", {"secret_id": versions, "version": 1}).status_code in (404, 500, 503)
+    assert alice.post("describe", {"secret_id": versions}).status_code in (200, 500)
+    assert alice("update", secret_id=versions, secret="YQ==")["version"] == 4
+    assert alice.fetch(versions, version=3) == b64(b"value number 3")
+    assert alice("delete", secret_id=versions)["secret_id"] == versions
+
+
+@pytest.mark.parametrize("labels", [5, "text", [5], [None, "a=b"], [["a=b"]], {"a": "b"}], ids=str)
+def test_strange_labels_keep_nobody_from_a_list(alice: Caller, stored: Stored, labels: object) -> None:
+    """One secret with labels that the service never wrote is listed and described, and so are all others."""
+    ids = {alice.create(), alice.create()}
+    stored.secrets.update_one({}, {"$set": {"labels": labels}})
+    assert {secret["secret_id"] for secret in alice("list")["secrets"]} == ids
+    for secret_id in ids:
+        assert alice("describe", secret_id=secret_id)["labels"] in ({}, {"a": "b"})

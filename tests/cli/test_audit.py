@@ -308,6 +308,8 @@ def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
     yield "\n".join([*lines, '{"stream": "\\ud800\\u001b"}']), "stream \\ud800\\u001b seq -1: is not an entry"
     twice = lines[7].replace('"status"', '"status": "denied", "status"')
     yield "\n".join([*lines[:7], twice, *lines[8:]]), "stream ? seq -1: is not an entry"
+    [unsigned] = stream_of(1, trail.written.keyring, signed=2)
+    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream and is covered by no signature"
     changed = json.dumps(json.loads(lines[7]) | {"seq": float("nan")})
     yield "\n".join([*lines[:8], changed, *lines[8:]]), "is not an entry of this service's making"
 

@@ -30,6 +30,8 @@ from tests.rotation import (
     text,
     under,
     values,
+    versioned,
+    versions_of,
 )
 from vault.crypto import Keyring, MasterKey
 
@@ -287,3 +289,34 @@ def test_two_processes_at_once_do_each_secret_once(stored: Stored, mongo_uri: st
     assert [process.returncode for process in both] == [0, 0]
     assert sum(int(line.split()[0]) for line in printed) == 3_000
     assert values(stored, NEW) == before
+
+
+def test_older_versions_hold_up_a_key(stored: Stored, keys: Run) -> None:
+    """`keys status` counts every version of every secret, and lets no key go that an older one needs."""
+    versioned(stored, OLD, OLD, NEW)
+    versioned(stored, NEW, NEW)
+    before = table(keys("status").stdout)
+    assert {key_id: row[1] for key_id, row in before.items()} == {NEW.id: 3, OLD.id: 2}
+    assert keys("rewrap").returncode == 0
+    after = table(keys("status").stdout)
+    assert {key_id: row[1] for key_id, row in after.items()} == {NEW.id: 5, OLD.id: 0}
+    assert before[OLD.id][2] != after[OLD.id][2]
+
+
+def test_a_rewrap_that_is_killed_loses_no_version(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """Killed in the middle of secrets with several versions and run again, it loses none of them."""
+    environment = settings(mongo_uri, NEW, OLD)
+    with connected(mongo_uri):
+        secrets = dict(versioned(stored, OLD, OLD, OLD) for _ in range(1_500))
+    with (
+        held(mongo_uri, stored, max(secrets)),
+        start_keys("rewrap", environment=environment, folder=tmp_path) as process,
+    ):
+        wait_until(lambda: under(stored, NEW))
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = run_keys("rewrap", environment=environment, folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.endswith(" 0 changed meanwhile, 0 do not verify, 0 left\n")
+    for secret_id, expected in secrets.items():
+        assert versions_of(stored, secret_id, NEW) == expected

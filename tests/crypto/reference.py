@@ -1,4 +1,4 @@
-"""Format 1 of the envelope a second time, from its description and RFC 5869, not from the code."""
+"""Formats 1 and 2 of the envelope a second time, from its description and RFC 5869, not from the code."""
 
 import hashlib
 import hmac
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 @dataclass(frozen=True)
 class Sealed:
-    """All that format 1 says goes into an envelope."""
+    """All that goes into an envelope: of format 2 with a name, of format 1 without."""
 
     master_key: bytes
     nonce: bytes
@@ -22,10 +22,12 @@ class Sealed:
     namespace: str
     expires_at_milliseconds: int | None
     max_reads: int | None
+    name: str | None = None
 
     def envelope(self) -> bytes:
         """Return format byte, key id, nonce, ciphertext, tag."""
-        header = b"\x01" + hkdf(self.master_key, info=b"secret-manager key id", size=8)
+        format_byte = b"\x01" if self.name is None else b"\x02"
+        header = format_byte + hkdf(self.master_key, info=b"secret-manager key id", size=8)
         salt = parts(self.secret_id.encode("ascii"), struct.pack(">q", self.version))
         key = hkdf(self.master_key, salt=salt, info=b"secret-manager secret", size=32)
         encryptor = Cipher(AES(key), GCM(self.nonce)).encryptor()
@@ -37,6 +39,7 @@ class Sealed:
                 self.namespace.encode("utf-8"),
                 number(self.expires_at_milliseconds),
                 number(self.max_reads),
+                *([] if self.name is None else [self.name.encode("utf-8")]),
             )
         )
         ciphertext = encryptor.update(self.plaintext) + encryptor.finalize()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.rotation import Stored, age_claims, claim, connected, fill, new_key
+from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, versioned
 from vault.crypto import Keyring
-from vault.documents import Database, Secret
+from vault.documents import Database, rewrapped
 from vault.documents.key_usage import (
     CLAIM_MILLISECONDS,
     release,
@@ -132,11 +132,28 @@ def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None
     """A rewrap finds each batch by the index, in its order."""
     fill(stored, OLD, 300)
     fill(stored, NEW, 300)
-    batch = Secret.objects(key_id=OLD.id, id__gt="8").order_by("id").limit(10)
-    [operation] = profiled(stored, lambda: list(batch))
-    assert operation["planSummary"] == "IXSCAN { key_id: 1, _id: 1 }"
-    assert operation["docsExamined"] == 10
-    assert "hasSortStage" not in operation
+    for number in range(20):
+        versioned(stored, OLD, NEW, id=f"9{number:07}-0000-4000-8000-000000000000")
+    newest, older = profiled(stored, lambda: rewrapped.under_key(OLD.id, after="8", limit=10))
+    assert newest["planSummary"] == "IXSCAN { key_id: 1, _id: 1 }"
+    assert older["planSummary"] == "IXSCAN { older.key_id: 1, _id: 1 }"
+    for operation in (newest, older):
+        assert operation["docsExamined"] == 10
+        assert "hasSortStage" not in operation
+
+
+def test_a_batch_has_newest_and_older_versions_in_order(stored: Stored) -> None:
+    """Secrets come once and by their ids, whether the newest version is under the key or one before."""
+    ids = [
+        *fill(stored, OLD, 7),
+        *(versioned(stored, *keys)[0] for keys in [(OLD, NEW), (OLD, OLD), (NEW, OLD)] * 3),
+    ]
+    fill(stored, NEW, 5)
+    versioned(stored, NEW, NEW)
+    found: list[str] = []
+    while batch := rewrapped.under_key(OLD.id, after=found[-1] if found else "", limit=3):
+        found += [secret.id for secret in batch]
+    assert found == sorted(ids)
 
 
 def test_a_worker_that_the_others_could_not_read_does_not_claim() -> None:

@@ -13,7 +13,20 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect
 
-from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, under, values
+from tests.conftest import running_app
+from tests.life import b64, in_future, in_past
+from tests.rotation import (
+    Stored,
+    age_claims,
+    claim,
+    fill,
+    new_key,
+    settings,
+    under,
+    values,
+    versioned,
+    versions_of,
+)
 from tests.trail import break_trail
 from vault.cli.operator import connected
 from vault.crypto import Keyring, MasterKey
@@ -390,3 +403,173 @@ def test_two_at_once_beside_creates_lose_nothing(stored: Stored) -> None:
     under_old = 600 + (len(before) - 600) // 2
     assert sum(outcome.rewrapped for outcome in outcomes) == under_old
     assert values(stored, NEW) == before
+
+
+def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
+    """Every version of a secret gets under the primary key, whichever it was under, and each one counts."""
+    limits = {"name": "a/b", "max_reads": 5, "expires_at": datetime(2100, 1, 1, tzinfo=UTC)}
+    secrets = dict(
+        [
+            versioned(stored, OLD, OLD, OLD),
+            versioned(stored, OLD, OLDER, NEW, **limits),
+            versioned(stored, NEW, NEW, OLDER),
+            versioned(stored, NEW, OLD, NEW),
+            versioned(stored, NEW, NEW),
+        ]
+    )
+    assert [key_usage.stored_versions(key.id) for key in (OLD, OLDER, NEW)] == [5, 2, 7]
+    assert run(OLD, OLDER, dry_run=True) == Rewrap(total=7, rewrapped=7)
+    assert run(OLD, OLDER) == Rewrap(total=7, rewrapped=7)
+    assert key_usage.stored_key_ids() == {NEW.id}
+    assert key_usage.stored_versions(NEW.id) == 14
+    for secret_id, versions in secrets.items():
+        assert versions_of(stored, secret_id, NEW) == versions
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deleted_at": in_past(days=1), "purge_at": in_future(days=1)},
+        {"name": "a/b", "pending": True, "purge_at": in_future(days=1)},
+        {"expires_at": in_past(days=1)},
+        {"max_reads": 1, "reads": 1, "purge_at": in_future(days=1)},
+    ],
+    ids=["deleted", "pending", "expired", "used up"],
+)
+def test_what_nobody_can_read_now_is_rewrapped_too(stored: Stored, fields: dict[str, Any]) -> None:
+    """A secret that may come back, or still lies there, needs its old key no more, and is else as it was."""
+    secret_id, expected = versioned(stored, OLD, OLD, **fields)
+    before = stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0})
+    assert run() == Rewrap(total=2, rewrapped=2)
+    assert stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0}) == before
+    assert versions_of(stored, secret_id, NEW) == expected
+
+
+def test_an_old_version_under_a_lost_key_stops_nothing(stored: Stored) -> None:
+    """A version whose key is not held is left and counted; the secret's others, and all others, go on."""
+    before = fill(stored, OLD, 5)
+    secret_id, versions = versioned(stored, OLD, FOREIGN, OLD)
+    assert run(dry_run=True) == Rewrap(total=8, rewrapped=7, left=1)
+    assert run() == Rewrap(total=8, rewrapped=7, left=1)
+    assert versions_of(stored, secret_id, NEW, FOREIGN) == versions
+    stored.secrets.delete_one({"_id": secret_id})
+    assert values(stored, NEW) == before
+
+
+def test_what_does_not_verify_counts_once(stored: Stored) -> None:
+    """Versions that do not verify, under whichever keys, are counted once each."""
+    versioned(stored, OLD, OLDER, OLD, OLDER)
+    stored.secrets.update_one({}, {"$set": {"namespace": "other"}})
+    assert run(OLD, OLDER) == Rewrap(total=4, unreadable=4, left=4)
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        "text",
+        5,
+        ["text"],
+        [None],
+        [[]],
+        [{}],
+        [{"version": 1}],
+        [{"version": 1, "key_id": OLD.id}],
+        [{"version": 1, "key_id": OLD.id, "envelope": "text"}],
+        [{"version": "one", "key_id": OLD.id, "envelope": Binary(b"")}],
+        [{"version": 2, "key_id": OLD.id, "envelope": Binary(bytes(60))}],
+        {"key_id": OLD.id},
+    ],
+    ids=str,
+)
+def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored, older: Any) -> None:
+    """Whatever somebody wrote in place of older versions stays, and all other secrets are rewrapped."""
+    first, *_ = before = fill(stored, OLD, 5)
+    stored.secrets.update_one({"_id": first}, {"$set": {"older": older}})
+    outcome = run()
+    assert outcome.rewrapped >= 4
+    assert outcome.left == outcome.total - outcome.rewrapped
+    assert stored.secrets.count_documents({"_id": first, "older": older}) == 1
+    stored.secrets.update_one({"_id": first}, {"$unset": {"older": ""}})
+    assert values(stored, NEW, OLD) == before
+
+
+def test_a_document_of_another_class_stops_nothing(stored: Stored) -> None:
+    """A document that says that it is something else is left and counted, and all others are rewrapped."""
+    first, *_ = before = fill(stored, OLD, 5)
+    stored.secrets.update_one({"_id": first}, {"$set": {"_cls": "Other"}})
+    assert run() == Rewrap(total=5, rewrapped=4, unreadable=1, left=1)
+    stored.secrets.update_one({"_id": first}, {"$unset": {"_cls": ""}})
+    assert values(stored, NEW, OLD) == before
+
+
+def test_an_update_between_read_and_write_loses_nothing(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that gets a new version meanwhile keeps all of them, and the next run does the rest."""
+    secret_id, values = versioned(stored, OLD, OLD)
+
+    def update() -> None:
+        document = stored.secrets.find_one({"_id": secret_id})
+        assert document
+        newest = {name: document[name] for name in ("version", "envelope", "key_id", "created_at")}
+        secret = Secret._from_son(document)
+        change = {
+            "older": [*document["older"], newest],
+            "version": 3,
+            "envelope": Keyring(NEW).encrypt(b"value 3", secret.binding(3)),
+            "key_id": NEW.id,
+        }
+        stored.secrets.update_one({"_id": secret_id}, {"$set": change})
+
+    before_writing(monkeypatch, update)
+    assert run() == Rewrap(total=2, rewrapped=1, overtaken=1, left=1)
+    assert versions_of(stored, secret_id, NEW, OLD) == values | {3: b"value 3"}
+    assert run() == Rewrap(total=1, rewrapped=1)
+    assert versions_of(stored, secret_id, NEW) == values | {3: b"value 3"}
+
+
+def test_a_version_that_was_dropped_meanwhile_does_not_come_back(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older version that is dropped while it is rewrapped stays away."""
+    secret_id, values = versioned(stored, OLD, OLD, OLD)
+    drop = {"$pull": {"older": {"version": 1}}}
+    before_writing(monkeypatch, lambda: stored.secrets.update_one({"_id": secret_id}, drop) and None)
+    assert run() == Rewrap(total=3, rewrapped=2, overtaken=1)
+    assert versions_of(stored, secret_id, NEW) == {2: values[2], 3: values[3]}
+
+
+def test_two_rewraps_at_once_do_each_version_once(stored: Stored) -> None:
+    """Two rewraps at a time put every version under the primary key, once each."""
+    secrets = dict(versioned(stored, OLD, OLD, OLD) for _ in range(60))
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [future.result() for future in [pool.submit(run) for _ in range(2)]]
+    assert sum(outcome.rewrapped for outcome in outcomes) == 180
+    assert key_usage.stored_key_ids() == {NEW.id}
+    for secret_id, expected in secrets.items():
+        assert versions_of(stored, secret_id, NEW) == expected
+
+
+def test_updates_beside_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) -> None:
+    """Of secrets that are updated over and over while they are rewrapped no version is lost."""
+    secrets = [versioned(stored, OLD)[0] for _ in range(12)]
+    with running_app(settings(mongo_uri, NEW, OLD)) as app:
+        client = app.test_client()
+
+        def update(secret_id: str) -> None:
+            for version in range(2, 8):
+                body = {"secret_id": secret_id, "secret": b64(b"value %d" % version)}
+                reply = client.post("/vault/secret/update", json=body)
+                assert (reply.status_code, reply.json["version"]) == (200, version)
+
+        with ThreadPoolExecutor(4) as pool:
+            updating = [pool.submit(update, secret_id) for secret_id in secrets]
+            while not all(future.done() for future in updating):
+                run()
+            for future in updating:
+                future.result()
+        run()
+        assert key_usage.stored_key_ids() == {NEW.id}
+        expected = {version: b"value %d" % version for version in range(1, 8)}
+        for secret_id in secrets:
+            assert versions_of(stored, secret_id, NEW) == expected

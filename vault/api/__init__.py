@@ -19,8 +19,8 @@ from vault.api.problems import Api
 from vault.operations.services import Services
 from vault.settings import Settings
 
-#: Room in a body for all that is not the secret: names, labels, and JSON itself.
-_BODY_ALLOWANCE = 16_384
+#: Room in a body for all that is not the secret: name, JSON itself, and labels, up to 12 bytes a character.
+_BODY_ALLOWANCE = 32_768
 
 _DESCRIPTION = """\
 Keeps passwords, keys and tokens: encrypted at rest, every access on record.

@@ -1,5 +1,6 @@
 """A new secret on its way to being found: stored, then on record, then published."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ from mongoengine import NotUniqueError
 
 from vault.documents.secret import PURGE_AT_EXPIRY, Secret
 from vault.errors import NameTakenError, SecretBusyError
+from vault.waiting import tries
 
 #: How long a secret with a name waits to be published before MongoDB may remove it. The wait itself is a
 #: matter of seconds; the rest is for clocks that differ.
@@ -22,22 +24,22 @@ def store(secret: Secret) -> None:
 
     Raises:
         NameTakenError: Another has the name.
-        SecretBusyError: Another is about to get the name, or not to.
+        SecretBusyError: Another has been about to get the name all the time.
     """
     if secret.name is not None:
         secret.pending = True
         secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
-    try:
-        secret.save(force_insert=True)
-    except NotUniqueError:
-        holder = {"namespace": secret.namespace, "name": secret.name}
-        gone: dict[str, Any] = {"$expr": {"$or": [_IS_PURGEABLE, _IS_USED_UP]}}
+    holder = {"namespace": secret.namespace, "name": secret.name}
+    gone: dict[str, Any] = {"$expr": {"$or": [_IS_PURGEABLE, _IS_USED_UP]}}
+    for _ in tries():
+        with suppress(NotUniqueError):
+            secret.save(force_insert=True)
+            return
         if Secret.raw().delete_one(holder | gone).deleted_count:
-            store(secret)
-        elif Secret.raw().find_one({**holder, "pending": True}, {"_id": 1}):
-            raise SecretBusyError from None
-        else:
-            raise NameTakenError from None
+            continue
+        if not Secret.raw().find_one({**holder, "pending": True}, {"_id": 1}):
+            raise NameTakenError
+    raise SecretBusyError
 
 
 def publish(secret: Secret) -> bool:

@@ -107,11 +107,12 @@ class Database:
     def _building(self) -> "Future[None]":
         """Return what is done once the indexes are built; the building does not wait for anybody."""
         with self._lock:
-            if self._preparation is None:
-                self._preparation = Future()
-                building = Thread(target=self._build, args=[self._preparation], name="indexes", daemon=True)
-                building.start()
-            return self._preparation
+            preparation = self._preparation
+            if preparation is None:
+                # Kept first: the thread takes it away again when it fails.
+                self._preparation = preparation = Future()
+                Thread(target=self._build, args=[preparation], name="indexes", daemon=True).start()
+            return preparation
 
     def _build(self, preparation: "Future[None]") -> None:
         try:

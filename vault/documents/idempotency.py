@@ -1,5 +1,6 @@
 """Which creates were asked for under an idempotency key, so that a repeated one creates nothing twice."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -19,6 +20,20 @@ _IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_
 _IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
 
 
+#: What those who held it before may have made. One who was slow makes it late, so none is forgotten soon.
+_FORMER = {
+    "$slice": [
+        {
+            "$concatArrays": [
+                {"$ifNull": ["$former", []]},
+                {"$filter": {"input": ["$secret_id"], "cond": "$$this"}},
+            ]
+        },
+        -50,
+    ]
+}
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Reservation:
     """What is known under an idempotency key, and whether it is ours to create the secret."""
@@ -33,7 +48,7 @@ class Reservation:
     token: str
     is_mine: bool
     #: The secrets of those who held the key before and did not come to the end. No id was given to anybody.
-    former: list[str]
+    former: Sequence[str]
 
     def keep(self, secret_id: str) -> bool:
         """Say that *secret_id* is stored; return False if another has taken over since."""
@@ -54,24 +69,24 @@ class Reservation:
         return {"_id": self.digest, "token": self.token, "stored": False}
 
 
-def reserve(digest: str, *, key_id: str, body_mac: str, secret_id: str) -> Reservation:
+def reserve(digest: str, *, key_id: str, body_macs: Mapping[str, str], secret_id: str) -> Reservation:
     """Reserve the key with this *digest* for the creation of *secret_id*, or tell who has it.
 
-    One atomic step: of many that come at once, one gets it. With another body nobody does.
+    *body_macs* are the body's hashes by master key; that of *key_id* is kept. With another body's the key is
+    not reserved, and stays as it is. One atomic step: of many that come at once, one gets it.
     """
     token = token_hex(16)
     until = {"$add": ["$$NOW", _HELD_MILLISECONDS]}
-    before = {"$cond": [{"$gt": ["$secret_id", None]}, ["$secret_id"], []]}
-    former = {"$concatArrays": [{"$ifNull": ["$former", []]}, before]}
-    mine = {"token": token, "secret_id": secret_id, "former": former, "held_until": until}
-    is_another = {"$ne": [{"$ifNull": ["$body_mac", body_mac]}, body_mac]}
-    kept = {"$or": [_IS_TAKEN, is_another]}
+    mine = {"token": token, "secret_id": secret_id, "former": _FORMER, "held_until": until}
+    body_mac = body_macs[key_id]
+    is_same = {"$in": [{"$ifNull": ["$body_mac", body_mac]}, list(body_macs.values())]}
+    is_free = {"$and": [is_same, {"$not": [_IS_TAKEN]}]}
     found = _collection().find_one_and_update(
         {"_id": digest},
         [
             # One that MongoDB has not removed yet, which it does once a minute, is as good as none.
             {"$replaceWith": {"$cond": [_IS_REMEMBERED, "$$ROOT", {"_id": "$_id"}]}},
-            {"$replaceWith": {"$cond": [kept, "$$ROOT", {"$mergeObjects": ["$$ROOT", mine]}]}},
+            {"$replaceWith": {"$cond": [is_free, {"$mergeObjects": ["$$ROOT", mine]}, "$$ROOT"]}},
             {"$set": {name: {"$ifNull": [f"${name}", value]} for name, value in _new(key_id, body_mac)}},
         ],
         upsert=True,
@@ -85,7 +100,7 @@ def reserve(digest: str, *, key_id: str, body_mac: str, secret_id: str) -> Reser
         stored=found["stored"],
         token=token,
         is_mine=found["token"] == token,
-        former=found["former"],
+        former=found.get("former", ()),
     )
 
 

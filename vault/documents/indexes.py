@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
 #: What list wants, in the order of names.
-_LIST_INDEX = [("namespace", 1), ("deleted_at", 1), ("name", 1), ("_id", 1)]
-_DELETED_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
+_LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
 _LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
@@ -53,7 +52,8 @@ def _index_secrets() -> None:
     secrets.create_index("older.key_id", sparse=True)
     secrets.create_index(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}})
     secrets.create_index(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}})
-    secrets.create_index(_DELETED_INDEX, partialFilterExpression={"deleted_at": {"$exists": True}})
+    is_deleted = {"deleted_at": {"$exists": True}}
+    secrets.create_index(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted)
     secrets.create_index(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}})
     secrets.create_index("purge_at", expireAfterSeconds=0, sparse=True)
 

@@ -40,10 +40,12 @@ def stored_versions(key_id: str) -> int:
     """
     newest: int = Secret.raw().count_documents({"key_id": key_id})
     is_under_it = {"$filter": {"input": "$older", "cond": {"$eq": ["$$this.key_id", key_id]}}}
+    # What is no list somebody else put there; it still says that it needs the key.
+    count = {"$cond": [{"$isArray": "$older"}, {"$size": is_under_it}, 1]}
     older = Secret.raw().aggregate(
         [
             {"$match": {"older.key_id": key_id}},
-            {"$group": {"_id": None, "count": {"$sum": {"$size": is_under_it}}}},
+            {"$group": {"_id": None, "count": {"$sum": count}}},
         ]
     )
     return newest + sum(int(found["count"]) for found in older)

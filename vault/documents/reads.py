@@ -55,5 +55,6 @@ def let_go(secret_id: str, token: str) -> None:
 
 
 def _without(token: str) -> dict[str, object]:
-    others = {"$ne": ["$$this.token", token]}
-    return {"$filter": {"input": {"$ifNull": ["$held_reads", []]}, "cond": others}}
+    is_other = {"$ne": ["$$this.token", token]}
+    others = {"$filter": {"input": {"$ifNull": ["$held_reads", []]}, "cond": is_other}}
+    return {"$cond": [{"$eq": [others, []]}, "$$REMOVE", others]}

@@ -1,9 +1,13 @@
 """A version of a secret under another master key, on its way back into MongoDB."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from typing import Any
 
-from mongoengine import Q
+from mongoengine.errors import InvalidDocumentError, NotRegistered
 from pymongo import UpdateOne
 
 from vault.crypto import Keyring
@@ -34,20 +38,34 @@ class Rewrapped:
 
 def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
     """Return up to *limit* secrets with a version under the key, by their ids, from *after* on."""
-    under_it = Q(key_id=key_id) | Q(older__key_id=key_id)
-    return list(Secret.objects(under_it & Q(id__gt=after)).order_by("id").limit(limit))
+    # Each by its own index: for both in one query MongoDB may prefer to read all secrets by their ids.
+    newest, older = {"key_id": key_id}, {"older.key_id": key_id, "key_id": {"$ne": key_id}}
+    found = [
+        Secret.raw().find({"_id": {"$gt": after}} | which).sort("_id", 1).limit(limit)
+        for which in (newest, older)
+    ]
+    in_order = merge(*found, key=itemgetter("_id"))
+    return [_secret(document, key_id) for document in islice(in_order, limit)]
 
 
-def under_other_keys(secret: Secret, keyring: Keyring) -> Iterator[SecretVersion]:
-    """Yield the versions of *secret* that are not under the primary key of *keyring*."""
-    return (stored for stored in secret.versions() if stored.key_id != keyring.primary.id)
+def _secret(document: Mapping[str, Any], key_id: str) -> Secret:
+    try:
+        found: Secret = Secret._from_son(document)  # noqa: SLF001 - MongoEngine has no public way
+    except (InvalidDocumentError, NotRegistered):
+        # Not as it was saved, so it does not verify; and no reason to stop before all the others.
+        found = Secret(id=document["_id"], key_id=key_id)
+    return found
+
+
+def versions_under(key_id: str, secret: Secret) -> Iterator[SecretVersion]:
+    """Yield the versions of *secret* that say that they are under the key."""
+    return (stored for stored in secret.versions() if stored.key_id == key_id)
 
 
 def rewrap(secret: Secret, stored: SecretVersion, keyring: Keyring) -> Rewrapped | None:
-    """Return a version of *secret* under the primary key of *keyring*; None if it does not verify.
+    """Return a version of *secret*, which is under a key of *keyring*, under the primary one.
 
-    Raises:
-        KeyMissingError: It is under a key that *keyring* does not have.
+    None if it does not verify.
     """
     try:
         plaintext = secret.reveal_version(stored, keyring)

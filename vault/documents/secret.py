@@ -1,5 +1,6 @@
 """The stored secret: ciphertext, and what it is bound to."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -94,14 +95,15 @@ class Secret(Document):
         return not gone
 
     def versions(self) -> list[SecretVersion]:
-        """Return all versions that are kept, the newest first."""
+        """Return all versions that are kept, the newest first; without what this class never puts there."""
         newest = SecretVersion(
             version=self.version,
             envelope=self.envelope,
             key_id=self.key_id,
             created_at=self.updated_at or self.created_at,
         )
-        return [newest, *reversed(self.older or ())]
+        older: Sequence[object] = self.older if isinstance(self.older, list) else ()
+        return [newest, *(stored for stored in reversed(older) if isinstance(stored, SecretVersion))]
 
     def conceal(self, plaintext: bytes) -> None:
         """Take *plaintext*; it is encrypted when the document is saved."""

@@ -2,7 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,14 +94,16 @@ class Catalog:
                     deleted=deleted,
                 )
             )
-        attempt.finish(Status.SUCCESS)
         summaries = [_summary(one["_id"], one.get("name"), one.get("labels")) for one in found]
+        attempt.finish(Status.SUCCESS)
         more = _cursor(found[-1].get("name"), found[-1]["_id"]) if len(found) == limit else None
         return summaries, more
 
 
-def _summary(secret_id: str, name: str | None, labels: Sequence[str] | None) -> dict[str, Any]:
-    pairs = (label.partition("=") for label in labels or ())
+def _summary(secret_id: str, name: str | None, labels: object) -> dict[str, Any]:
+    # One document that somebody else wrote must not keep a whole namespace from being listed.
+    texts = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+    pairs = (label.partition("=") for label in texts)
     return {"secret_id": secret_id, "name": name, "labels": {key: value for key, _, value in pairs}}
 
 
@@ -125,6 +127,7 @@ def _position(cursor: str) -> Position:
         raise InvalidCursorError from None
     if not isinstance(secret_id, str) or not isinstance(name, str | None):
         raise InvalidCursorError
-    if not f"{name}{secret_id}".isascii():
+    # Decoders forgive much; an encoder makes one form only.
+    if not f"{name}{secret_id}".isascii() or _cursor(name, secret_id) != cursor:
         raise InvalidCursorError
     return name, secret_id

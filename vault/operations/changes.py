@@ -111,9 +111,10 @@ class Changes:
         reference.note(attempt)
         with self._leased(reference, attempt) as lease:
             secret = lease.secret
+            now = datetime.now(UTC)
             # A read that was under way when it was deleted may have been the last.
-            is_restorable = secret.deleted_at and secret.reads_left != 0
-            _require(bool(is_restorable) and secret.purge_at > datetime.now(UTC))
+            is_readable = secret.reads_left != 0 and not secret.is_expired(now)
+            _require(bool(secret.deleted_at) and secret.purge_at > now and is_readable)
             attempt.finish(Status.SUCCESS)
             lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
         return str(secret.id)
@@ -144,8 +145,10 @@ class Changes:
             "key_id": "$key_id",
             "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
         }
-        kept = {"$gt": ["$$this.version", version - self._max_versions]}
-        older = {"$concatArrays": [{"$ifNull": ["$older", []]}, [before]]}
+        is_new = {"$gt": ["$$this.version", version - self._max_versions]}
+        kept = {"$and": [{"$isNumber": "$$this.version"}, is_new]}
+        # What is no list somebody else put there: the change, on record by now, must not fail for it.
+        older = {"$concatArrays": [{"$cond": [{"$isArray": "$older"}, "$older", []]}, [before]]}
         return {
             "older": {"$filter": {"input": older, "cond": kept}},
             "version": version,

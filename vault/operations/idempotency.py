@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from vault.crypto import Keyring
+from vault.crypto import Keyring, MasterKey
 from vault.documents import arrival, idempotency
 from vault.documents.database import storage_errors
 from vault.documents.idempotency import Reservation
@@ -54,37 +54,33 @@ class Once:
 
     def _reserve(self, secret_id: str, *, key: str, body: bytes, principal: Principal) -> Reservation:
         digest = _digest(principal, key)
-        key_id = self._keyring.primary.id
+        # By whichever key the one before hashed; one by a key that was dropped since equals none of these.
+        body_macs = {master_key.id: _mac(master_key, digest, body) for master_key in self._keyring}
         for _ in tries():
-            body_mac = self._mac(key_id, digest, body)
             with storage_errors():
                 reservation = idempotency.reserve(
-                    digest, key_id=key_id, body_mac=body_mac, secret_id=secret_id
+                    digest, key_id=self._keyring.primary.id, body_macs=body_macs, secret_id=secret_id
                 )
-            # The key of the first one, after a rotation of the master key.
-            key_id = reservation.key_id
-            if not hmac.compare_digest(reservation.body_mac, self._mac(key_id, digest, body)):
+            if not hmac.compare_digest(reservation.body_mac, body_macs.get(reservation.key_id, "")):
                 raise IdempotencyMismatchError
             if reservation.is_mine or reservation.stored:
                 return reservation
         raise SecretBusyError
 
-    def _mac(self, key_id: str, digest: str, body: bytes) -> str:
-        """Return the keyed hash of *body*, for this record only; under a dropped key, one like no other."""
-        for master_key in self._keyring:
-            if master_key.id == key_id:
-                message = digest.encode() + body
-                return hmac.digest(master_key.derive(_BODY_INFO), message, hashlib.sha256).hex()
-        return ""
+
+def _mac(master_key: MasterKey, digest: str, body: bytes) -> str:
+    """Return the keyed hash of *body*, for the record under *digest* only."""
+    return hmac.digest(master_key.derive(_BODY_INFO), digest.encode() + body, hashlib.sha256).hex()
 
 
 def _leave(reservation: Reservation, secret_id: str) -> None:
     with suppress(StorageUnavailableError), storage_errors():
-        left = [one for one in (*reservation.former, secret_id) if not arrival.withdraw(one)]
-        if left:
-            reservation.abandon()
-        else:
+        is_gone = arrival.withdraw(secret_id)
+        # One who was slow may make what it was to make even now.
+        if is_gone and not reservation.former:
             reservation.forget()
+        else:
+            reservation.abandon()
 
 
 def _digest(principal: Principal, key: str) -> str:

@@ -109,8 +109,8 @@ def _rewrap_all(
 
     try:
         with ThreadPoolExecutor(_WORKERS) as pool:
-            for batch in _batches(keyring):
-                under_way.append(pool.submit(_rewrap_batch, batch, keyring, write))
+            for key_id, batch in _batches(keyring):
+                under_way.append(pool.submit(_rewrap_batch, key_id, batch, keyring, write))
                 finish(_WORKERS)
             finish(0)
     finally:
@@ -120,14 +120,14 @@ def _rewrap_all(
                 outcome.add(rest.result())
 
 
-def _batches(keyring: Keyring) -> Iterator[list[Secret]]:
-    """Yield all secrets under fallback keys, in the order of their ids, so that none is met twice."""
+def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
+    """Yield each fallback key's id with all secrets under it, by their ids, so that none is met twice."""
     for key in keyring:
         if key is keyring.primary:
             continue
         batch = _batch_after("", key.id)
         while batch:
-            yield batch
+            yield key.id, batch
             batch = _batch_after(batch[-1].id, key.id)
 
 
@@ -137,12 +137,13 @@ def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
 
 
 def _rewrap_batch(
-    batch: list[Secret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
+    key_id: str, batch: list[Secret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
 ) -> Rewrap:
     made = [
         rewrapped.rewrap(secret, stored, keyring)
         for secret in batch
-        for stored in rewrapped.under_other_keys(secret, keyring)
+        # Versions under other keys have their own turn, or none if those keys are not held.
+        for stored in rewrapped.versions_under(key_id, secret)
     ]
     changes = [change for change in made if change]
     with storage_errors():

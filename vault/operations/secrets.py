@@ -135,13 +135,14 @@ def _counted(secret: Secret) -> Iterator[None]:
         raise SecretNotFoundError
     try:
         yield
+        with storage_errors():
+            is_counted = reads.count(secret.id, token)
     except VaultError:
         with suppress(StorageUnavailableError), storage_errors():
             reads.let_go(secret.id, token)
         raise
-    with storage_errors():
-        if not reads.count(secret.id, token):
-            raise SecretBusyError
+    if not is_counted:
+        raise SecretBusyError
 
 
 def require_size(plaintext: bytes, limit: int) -> None:

@@ -1,0 +1,279 @@
+"""What no call takes: refused by the name of the field, on record, and without a trace elsewhere."""
+
+import json
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.life import CALLS, UNKNOWN_ID, Caller, b64, trail
+
+Stored = MongoDatabase[dict[str, Any]]
+NO_NUMBERS: list[object] = [
+    0,
+    -1,
+    1.0,
+    1.5,
+    True,
+    False,
+    "1",
+    "",
+    [],
+    [1],
+    {},
+    {"$gt": 0},
+    10**30,
+    -(10**30),
+    1e300,
+]
+NO_TEXTS: list[object] = [0, 1.5, True, None, [], {}, ["a"], {"$ne": None}]
+#: Too large by one, for each number that there is.
+TOO_LARGE = {
+    "ttl_seconds": 315_360_001,
+    "max_reads": 1_001,
+    "version": 2**31,
+    "expected_version": 2**31,
+    "limit": 1_001,
+}
+NO_LABELS: list[object] = [
+    None,
+    5,
+    True,
+    "a=b",
+    [],
+    [{"a": "b"}],
+    {"": "v"},
+    {"k" * 64: "v"},
+    {"a=b": "v"},
+    {"a b": "v"},
+    {"ä": "v"},
+    {"-a": "v"},
+    {".a": "v"},
+    {"$where": "v"},
+    {"a\n": "v"},
+    {"a\x00": "v"},
+    {"\ud800": "v"},
+    {"a": "v" * 129},
+    {"a": "\n"},
+    {"a": "v\x00"},
+    {"a": "\x7f"},
+    {"a": "\u2028"},
+    {"a": "\u202e"},
+    {"a": "\ud800"},
+    {"a": None},
+    {"a": 5},
+    {"a": True},
+    {"a": ["v"]},
+    {"a": {"b": "c"}},
+    {str(number): "v" for number in range(17)},
+]
+
+
+def assert_named(caller: Caller, stored: Stored, action: str, body: dict[str, Any], field: str) -> None:
+    """See *body* refused by the name of *field* alone, with one entry, and nothing stored."""
+    reply = caller.post(action, body)
+    assert reply.status_code == 422, reply.data
+    assert list(reply.get_json(force=True)["errors"]) == [field]
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "bad_request")]
+    assert stored.secrets.count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "field"),
+    [
+        ("create", "ttl_seconds"),
+        ("create", "max_reads"),
+        ("fetch", "version"),
+        ("update", "expected_version"),
+        ("list", "limit"),
+    ],
+)
+@pytest.mark.parametrize("number", [*NO_NUMBERS, "too large"], ids=repr)
+def test_no_number_is_422(alice: Caller, stored: Stored, action: str, field: str, number: object) -> None:
+    """A number of another type, or out of its bounds, is refused by its name."""
+    bodies = {
+        "create": {"secret": "YQ=="},
+        "fetch": {"secret_id": UNKNOWN_ID},
+        "update": {"secret_id": UNKNOWN_ID, "secret": "YQ=="},
+        "list": {},
+    }
+    value = TOO_LARGE[field] if number == "too large" else number
+    assert_named(alice, stored, action, {**bodies[action], field: value}, field)
+
+
+@pytest.mark.parametrize("action", ["create", "list"])
+@pytest.mark.parametrize("labels", NO_LABELS, ids=lambda labels: repr(labels)[:30])
+def test_no_labels_are_422(alice: Caller, stored: Stored, action: str, labels: object) -> None:
+    """Labels that are too many, too long, of other types or not one printable line are refused."""
+    body = {"labels": labels, **({"secret": "YQ=="} if action == "create" else {})}
+    assert_named(alice, stored, action, body, "labels")
+
+
+def test_labels_at_their_bounds_are_taken(alice: Caller) -> None:
+    """Sixteen labels of the longest keys and values, in any printable characters, come back as they were."""
+    labels = {f"{number:x}" + "/k.-_" * 12: "ü=€ 😀" + "v" * 122 for number in range(15)}
+    labels["empty"] = ""
+    secret_id = alice.create(labels=labels)
+    assert alice("describe", secret_id=secret_id)["labels"] == labels
+    assert [secret["labels"] for secret in alice("list", labels=labels)["secrets"]] == [labels]
+
+
+@pytest.mark.parametrize(
+    "secret_id", [*NO_TEXTS, "", "x", UNKNOWN_ID + "\n", f"{{{UNKNOWN_ID}}}", "\ud800"], ids=repr
+)
+@pytest.mark.parametrize("action", CALLS)
+def test_no_id_is_422(alice: Caller, stored: Stored, action: str, secret_id: object) -> None:
+    """What is no id in its one form is refused in every call."""
+    assert_named(alice, stored, action, {"secret_id": secret_id, **CALLS[action]}, "secret_id")
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_neither_id_nor_name_is_422(alice: Caller, stored: Stored, action: str) -> None:
+    """Somebody has to say which secret is meant."""
+    assert_named(alice, stored, action, CALLS[action], "secret_id")
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_both_id_and_name_are_422(alice: Caller, stored: Stored, action: str) -> None:
+    """Which of the two counted nobody could tell, so neither does."""
+    assert_named(alice, stored, action, {"secret_id": UNKNOWN_ID, "name": "a", **CALLS[action]}, "name")
+
+
+@pytest.mark.parametrize(
+    ("action", "field"),
+    [
+        *((action, "unknown") for action in ("create", "list", *CALLS)),
+        ("create", "secret_id"),
+        ("create", "version"),
+        ("create", "namespace"),
+        ("update", "ttl_seconds"),
+        ("update", "max_reads"),
+        ("update", "labels"),
+        ("update", "version"),
+        ("fetch", "expected_version"),
+        ("delete", "expected_version"),
+        ("describe", "version"),
+        ("list", "secret_id"),
+        ("list", "namespace"),
+    ],
+)
+def test_an_unknown_field_is_422(alice: Caller, stored: Stored, action: str, field: str) -> None:
+    """A field that the call does not take is a mistake that its sender hears of, and never ignored."""
+    body = {"secret_id": UNKNOWN_ID, **CALLS[action]} if action in CALLS else {}
+    body |= {"secret": "YQ=="} if action == "create" else {}
+    assert_named(alice, stored, action, {**body, field: 1}, field)
+
+
+@pytest.mark.parametrize("body", [[], "text", 5, None, True, [{}]], ids=repr)
+@pytest.mark.parametrize("action", ["create", "list", *CALLS])
+def test_another_kind_of_json_is_422(alice: Caller, stored: Stored, action: str, body: object) -> None:
+    """A body that is no object is refused, whatever the call."""
+    assert_named(alice, stored, action, body, "_schema")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("secret", ["", "YQ", "YR==", "\ud800", "ÿ"], ids=repr)
+def test_an_update_takes_canonical_base64_alone(alice: Caller, stored: Stored, secret: str) -> None:
+    """A new version is as strict as a new secret."""
+    reply = alice.post("update", {"secret_id": UNKNOWN_ID, "secret": secret})
+    assert reply.status_code == 400
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("update", "bad_request")]
+
+
+@pytest.mark.parametrize("secret", NO_TEXTS, ids=repr)
+def test_an_update_takes_text_alone(alice: Caller, stored: Stored, secret: object) -> None:
+    """A new value of another type is refused by its name."""
+    assert_named(alice, stored, "update", {"secret_id": UNKNOWN_ID, "secret": secret}, "secret")
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 1.0, "true", "", "on", [], {}, None], ids=repr)
+def test_deleted_is_true_or_false(alice: Caller, stored: Stored, deleted: object) -> None:
+    """Nothing but true and false says whether deleted secrets are wanted."""
+    assert_named(alice, stored, "list", {"deleted": deleted}, "deleted")
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [*NO_TEXTS, "n" * 257, "^", "a.*$ ", "a|b", "(", "[", "a\n", "\n", "ä", "a\x00", "\ud800", "$"],
+    ids=repr,
+)
+def test_no_prefix_is_422(alice: Caller, stored: Stored, prefix: object) -> None:
+    """A prefix that no name has is refused, and never taken for a pattern."""
+    assert_named(alice, stored, "list", {"name_prefix": prefix}, "name_prefix")
+
+
+def encoded(text: str | bytes) -> str:
+    return urlsafe_b64encode(text if isinstance(text, bytes) else text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "=",
+        "====",
+        "ä",
+        "\ud800",
+        "\x00",
+        "not base64 at all!",
+        encoded(""),
+        encoded("null"),
+        encoded("5"),
+        encoded("{}"),
+        encoded('"ab"'),
+        encoded('{"a": 1, "b": 2}'),
+        encoded("[]"),
+        encoded('["a"]'),
+        encoded('["a", "b", "c"]'),
+        encoded('["a", null]'),
+        encoded("[null, null]"),
+        encoded('[5, "b"]'),
+        encoded('["a", 5]'),
+        encoded('[{"$gt": ""}, "b"]'),
+        encoded('["a", {"$gt": ""}]'),
+        encoded('[["a"], ["b"]]'),
+        encoded('[true, "b"]'),
+        encoded('["a", NaN]'),
+        encoded('["a", 1e999]'),
+        encoded('["\\ud800", "b"]'),
+        encoded('["a", "\\udfff"]'),
+        encoded('["ä", "b"]'),
+        encoded('["a", "\\u0000"]') + "\n",
+        encoded("[" * 40_000),
+        encoded('["a", ' + "1" * 20_000 + "]"),
+        encoded(b"\xff\xfe"),
+        encoded('["a", "b"]'.encode("utf-32")) + "A",
+    ],
+    ids=lambda cursor: repr(cursor)[:30],
+)
+def test_a_made_up_cursor_is_422(alice: Caller, stored: Stored, cursor: str) -> None:
+    """A cursor that no list returned is refused and on record, and never a failure."""
+    reply = alice.post("list", {"cursor": cursor})
+    assert reply.status_code == 422
+    assert reply.get_json(force=True)["detail"] == "the cursor is not one that a query returned"
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("list", "bad_request")]
+
+
+@pytest.mark.parametrize("cursor", [0, 1.5, True, [], {}, ["a"], {"$ne": None}], ids=repr)
+def test_a_cursor_is_text(alice: Caller, stored: Stored, cursor: object) -> None:
+    """A cursor of another type is refused by its name."""
+    assert_named(alice, stored, "list", {"cursor": cursor}, "cursor")
+
+
+def test_what_may_be_left_out_may_be_null(alice: Caller) -> None:
+    """Null is the same as leaving out an option that is none by default, a page's last cursor among them."""
+    secret_id = alice.create(ttl_seconds=None, max_reads=None)
+    assert alice.fetch(secret_id, version=None) == b64(b"value")
+    assert alice("update", secret_id=secret_id, secret="YQ==", expected_version=None)["version"] == 2
+    assert len(alice("list", cursor=None)["secrets"]) == 1
+
+
+@pytest.mark.parametrize("action", ["create", "list", *CALLS])
+def test_fields_with_hostile_names_are_named_back(alice: Caller, stored: Stored, action: str) -> None:
+    """Whatever an unknown field is called, the refusal is JSON that names it."""
+    for name in ("\ud800", "\x00", "$where", "a.b", "__proto__", "x" * 1_000, "ä"):
+        reply = alice.post(action, {name: 1})
+        assert reply.status_code == 422
+        assert name in json.loads(reply.data)["errors"]
+    assert stored.secrets.count_documents({}) == 0

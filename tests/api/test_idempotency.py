@@ -1,0 +1,436 @@
+"""Creating under an `Idempotency-Key` over HTTP."""
+
+import json
+from typing import Any
+
+import pytest
+from bson import encode
+from pymongo.database import Database as MongoDatabase
+from werkzeug.test import TestResponse
+
+from tests.conftest import running_app
+from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
+from tests.rotation import new_key, settings
+from tests.trail import break_trail, mend_trail
+from vault.crypto import MasterKey
+from vault.documents import arrival
+from vault.documents.idempotency import Reservation
+from vault.operations.principal import ANONYMOUS, Principal
+
+Stored = MongoDatabase[dict[str, Any]]
+KEY = "the key of a request"
+VALUE = b"the value nobody may find"
+BODY = {"secret": b64(VALUE), "labels": {"a": "1", "b": "2"}, "ttl_seconds": 3_600}
+NAMED = {**BODY, "name": "billing/db-password"}
+
+
+@pytest.fixture(autouse=True)
+def _prepared(alice: Caller) -> None:
+    # Indexes are made with the first request.
+    alice.refused("fetch", secret_id="550e8400-e29b-41d4-a716-446655440000")
+
+
+def create(caller: Caller, body: object = BODY, key: str = "key-1") -> TestResponse:
+    return caller.post("create", body, **{"Idempotency-Key": key})
+
+
+def created(caller: Caller, body: object = BODY, key: str = "key-1") -> str:
+    reply = create(caller, body, key)
+    assert reply.status_code == 200, reply.data
+    return str(reply.json["secret_id"])
+
+
+def record(stored: Stored) -> dict[str, Any]:
+    found = stored.idempotency_keys.find_one()
+    assert found is not None
+    return found
+
+
+def lapse(stored: Stored, **fields: Any) -> None:
+    """Leave the record as a holder leaves it who was killed, longer ago than a holder has time."""
+    stored.idempotency_keys.update_one(
+        {}, {"$set": {"stored": False, "held_until": in_past(seconds=1), **fields}}
+    )
+
+
+def creations(stored: Stored) -> list[dict[str, Any]]:
+    return [entry for entry in trail(stored) if entry["action"] == "create"]
+
+
+@pytest.mark.parametrize("body", [BODY, NAMED, {"secret": "YQ=="}], ids=["plain", "named", "short"])
+def test_the_same_again_gives_the_same_id(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
+    """A create that is repeated under its key creates nothing and gives the same id, and is on record so."""
+    secret_id = created(alice, body)
+    assert [created(alice, body) for _ in range(3)] == [secret_id] * 3
+    assert stored.secrets.count_documents({}) == 1
+    first, *repeated = creations(stored)
+    assert "repeated" not in first.get("details", {})
+    for entry in repeated:
+        assert (entry["status"], entry["secret_id"]) == ("success", secret_id)
+        assert entry["details"]["repeated"] is True
+
+
+def test_a_repeated_creation_claims_no_new_expiry(alice: Caller, stored: Stored) -> None:
+    """The entry of a create that made nothing does not tell an expiry that no secret has."""
+    expires_at = document(stored, created(alice))["expires_at"]
+    created(alice)
+    told = [entry["details"].get("expires_at") for entry in creations(stored)]
+    written = expires_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert told[0] == written
+    assert told[1] in (None, written)
+
+
+def test_the_order_of_a_body_does_not_matter(alice: Caller) -> None:
+    """The same body in another order, of labels too, or with a default written out, is the same."""
+    secret_id = created(alice)
+    for body in (
+        dict(reversed(BODY.items())),
+        {**BODY, "labels": dict(reversed(BODY["labels"].items()))},  # type: ignore[attr-defined]
+        {**BODY, "max_reads": None},
+    ):
+        assert created(alice, body) == secret_id
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"secret": "YQ=="},
+        {"labels": {}},
+        {"labels": {"a": "1"}},
+        {"labels": {"a": "1", "b": "3"}},
+        {"labels": {"a": "2", "b": "1"}},
+        {"ttl_seconds": 3_601},
+        {"ttl_seconds": None},
+        {"max_reads": 1},
+        {"name": "other"},
+    ],
+    ids=str,
+)
+def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, Any]) -> None:
+    """The key of one body is of no use for another, nothing is created, and the first goes on as before."""
+    secret_id = created(alice)
+    before = record(stored)
+    reply = create(alice, {**BODY, **changed})
+    assert reply.status_code == 422
+    assert reply.get_json(force=True)["detail"] == "this Idempotency-Key was used with another body"
+    assert creations(stored)[-1]["status"] == "bad_request"
+    assert "secret_id" not in creations(stored)[-1]
+    assert record(stored) == before
+    assert created(alice) == secret_id
+    assert stored.secrets.count_documents({}) == 1
+
+
+def test_each_principal_has_keys_of_its_own(alice: Caller) -> None:
+    """The key of one is nothing to another, of whatever namespace, nor to nobody of the same name."""
+    nobody_s_name = Principal(name=ANONYMOUS.name, scopes=ALICE.scopes)
+    alike = [
+        Principal(name=name, namespace=space, scopes=ALICE.scopes)
+        for name, space in (("a", "bc"), ("ab", "c"))
+    ]
+    everybody = [ALICE, BOB, EVE, ANONYMOUS, nobody_s_name, *alike]
+    made = {created(alice.become(principal)) for principal in everybody}
+    assert len(made) == len(everybody)
+    assert {created(alice.become(principal)) for principal in everybody} == made
+    assert created(alice, BODY, "key-2") not in made
+
+
+def test_neither_key_nor_body_lies_in_the_database(alice: Caller, stored: Stored) -> None:
+    """What is remembered of a create has neither the key nor the body, nor a hash that anybody could make."""
+    key = "a-key-nobody-may-find"
+    created(alice, BODY, key)
+    kept = encode(record(stored))
+    for form in (VALUE, b64(VALUE).encode(), VALUE.hex().encode(), key.encode(), json.dumps(BODY).encode()):
+        assert form not in kept
+
+
+def test_after_a_day_a_key_is_new(alice: Caller, stored: Stored) -> None:
+    """A key of 24 hours ago is forgotten, though MongoDB has not removed it yet; one of before is not."""
+    first = created(alice)
+    stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=23, minutes=59)}})
+    assert created(alice) == first
+    # Against the sweep: it is the service that must not believe a record that is too old.
+    with unswept(stored):
+        stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=24, seconds=1)}})
+        second = created(alice, {"secret": "YQ=="})
+        assert second != first
+        assert created(alice, {"secret": "YQ=="}) == second
+        assert record(stored)["created_at"] > in_past(minutes=1)
+    assert stored.secrets.count_documents({}) == 2
+
+
+def test_mongodb_forgets_keys_by_itself(alice: Caller, stored: Stored) -> None:
+    """Records are removed a day after they were made."""
+    created(alice)
+    [index] = [
+        index
+        for index in stored.idempotency_keys.index_information().values()
+        if "expireAfterSeconds" in index
+    ]
+    assert (index["key"], index["expireAfterSeconds"]) == ([("created_at", 1)], 86_400)
+
+
+def test_what_a_killed_holder_left_without_a_name_goes(alice: Caller, stored: Stored) -> None:
+    """Whoever was killed before giving the id away leaves nothing: the next one creates the one secret."""
+    left = created(alice)
+    lapse(stored)
+    secret_id = created(alice)
+    assert secret_id != left
+    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
+    assert created(alice) == secret_id
+
+
+def test_what_a_killed_holder_left_unpublished_goes(alice: Caller, stored: Stored) -> None:
+    """A secret with a name that nobody could find yet makes way for that of the next one."""
+    left = created(alice, NAMED)
+    pending = {"pending": True, "purge_at": in_future(minutes=1)}
+    stored.secrets.update_one({"_id": left}, {"$set": pending})
+    lapse(stored)
+    secret_id = created(alice, NAMED)
+    assert secret_id != left
+    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
+    assert "pending" not in document(stored, secret_id)
+
+
+def test_what_a_killed_holder_published_is_given_out(alice: Caller, stored: Stored) -> None:
+    """A secret that could be found by its name already is the one: others may have changed it since."""
+    left = created(alice, NAMED)
+    alice.update(left, b"changed since")
+    lapse(stored)
+    assert created(alice, NAMED) == left
+    assert alice.fetch(left) == b64(b"changed since")
+    assert creations(stored)[-1]["details"]["repeated"] is True
+    assert created(alice, NAMED) == left
+
+
+def test_a_wrong_body_between_hides_nothing(alice: Caller, stored: Stored) -> None:
+    """Another body under the key of one who was killed is refused, and the right one finds its secret."""
+    left = created(alice, NAMED)
+    lapse(stored)
+    assert create(alice, {**NAMED, "secret": "YQ=="}).status_code == 422
+    assert created(alice, NAMED) == left
+
+
+def test_a_wrong_body_between_leaves_no_orphan(alice: Caller, stored: Stored) -> None:
+    """Another body under the key of one who was killed does not keep what was left from being removed."""
+    created(alice)
+    lapse(stored)
+    assert create(alice, {"secret": "YQ=="}).status_code == 422
+    secret_id = created(alice)
+    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
+
+
+def test_one_killed_after_another_hides_nothing(alice: Caller, stored: Stored) -> None:
+    """When the next one is killed as well, what the first had published is still found."""
+    left = created(alice, NAMED)
+    lapse(stored)
+    with pytest.MonkeyPatch.context() as killed:
+        killed.setattr(arrival, "withdraw", _dies)
+        assert create(alice, NAMED).status_code == 500
+    lapse(stored)
+    assert created(alice, NAMED) == left
+
+
+def _dies(*_: object) -> None:
+    raise RuntimeError("killed here")
+
+
+def test_one_who_is_creating_is_waited_for(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another creates under the key one waits, and in the end is told to come again."""
+    monkeypatch.setattr("vault.waiting._PATIENCE", 0.2)
+    created(alice)
+    lapse(stored, held_until=in_future(seconds=60))
+    before = record(stored)
+    reply = create(alice)
+    assert reply.status_code == 503
+    assert reply.headers["Retry-After"]
+    assert creations(stored)[-1]["status"] == "error"
+    assert record(stored) == before
+    assert stored.secrets.count_documents({}) == 1
+
+
+@pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
+def test_a_slow_holder_destroys_nothing(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    """Who took longer than a holder has is refused, and what the other gave out meanwhile stays as it is."""
+    given_out: list[str] = []
+    store = arrival.store
+
+    def slowly(secret: Any) -> None:
+        monkeypatch.setattr(arrival, "store", store)
+        lapse(stored)
+        given_out.append(created(alice, body))
+        store(secret)
+
+    monkeypatch.setattr(arrival, "store", slowly)
+    assert create(alice, body).status_code == (409 if "name" in body else 503)
+    assert created(alice, body) == given_out[0]
+    assert alice.fetch(given_out[0]) == b64(VALUE)
+    # Nor does it leave anything: its id was given to nobody.
+    assert [found["_id"] for found in stored.secrets.find()] == given_out
+
+
+def test_a_holder_that_lost_its_place_at_the_very_end_is_adopted(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A named secret whose holder was slow at the end is given out by the other, not removed by the first."""
+    given_out: list[str] = []
+    keep = Reservation.keep
+
+    def late(self: Reservation, secret_id: str) -> bool:
+        monkeypatch.setattr(Reservation, "keep", keep)
+        lapse(stored)
+        given_out.append(created(alice, NAMED))
+        return keep(self, secret_id)
+
+    monkeypatch.setattr(Reservation, "keep", late)
+    assert create(alice, NAMED).status_code == 503
+    assert created(alice, NAMED) == given_out[0]
+    assert alice("fetch", name=NAMED["name"]) == {"secret": b64(VALUE)}
+    assert stored.secrets.count_documents({}) == 1
+
+
+def test_what_a_slow_holder_made_late_is_found_after_all(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one is slow and the next one looked too early, and so failed, the third gets the one secret."""
+    publish = arrival.publish
+    statuses: list[int] = []
+
+    def slowly(secret: Any) -> bool:
+        monkeypatch.setattr(arrival, "publish", publish)
+        published = publish(secret)
+        lapse(stored)
+        with monkeypatch.context() as early:
+            early.setattr(arrival, "published", lambda _: None)
+            statuses.append(create(alice, NAMED).status_code)
+        return published
+
+    monkeypatch.setattr(arrival, "publish", slowly)
+    statuses.append(create(alice, NAMED).status_code)
+    assert statuses == [409, 503]
+    [found] = stored.secrets.find()
+    assert created(alice, NAMED) == found["_id"]
+
+
+def test_what_was_left_is_found_however_often_others_fail(alice: Caller, stored: Stored) -> None:
+    """A hundred retries that could not be recorded lose nothing of what a killed holder had published."""
+    left = created(alice, NAMED)
+    lapse(stored)
+    break_trail(stored)
+    for _ in range(100):
+        assert create(alice, NAMED).status_code == 503
+    mend_trail(stored)
+    assert created(alice, NAMED) == left
+    assert len(record(stored)["former"]) <= 50
+
+
+@pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
+def test_a_create_that_could_not_be_recorded_can_be_repeated(
+    alice: Caller, stored: Stored, body: dict[str, Any]
+) -> None:
+    """Without its entry nothing is created or found, and the very same request works once the trail does."""
+    break_trail(stored)
+    for _ in range(2):
+        assert create(alice, body).status_code == 503
+        assert stored.secrets.count_documents({}) == 0
+    mend_trail(stored)
+    secret_id = created(alice, body)
+    assert created(alice, body) == secret_id
+    assert stored.secrets.count_documents({}) == 1
+
+
+def test_a_repeated_create_is_not_answered_without_its_entry(alice: Caller, stored: Stored) -> None:
+    """A repeated create gives no id away while the trail cannot be written, and forgets nothing."""
+    secret_id = created(alice)
+    before = record(stored)
+    break_trail(stored)
+    reply = create(alice)
+    assert reply.status_code == 503
+    assert secret_id.encode() not in reply.data
+    mend_trail(stored)
+    assert record(stored) == before
+    assert created(alice) == secret_id
+
+
+def test_a_refused_create_can_be_repeated(alice: Caller) -> None:
+    """A create whose name was taken works under the same key once the name is free."""
+    taken = alice.create(name=NAMED["name"])
+    assert create(alice, NAMED).status_code == 409
+    alice("delete", secret_id=taken)
+    secret_id = created(alice, NAMED)
+    assert created(alice, NAMED) == secret_id
+
+
+def test_a_store_that_fails_leaves_the_key_to_the_next(alice: Caller, stored: Stored) -> None:
+    """A create that MongoDB refused works under the same key once MongoDB does."""
+    stored.command("collMod", "secrets", validator={"never": {"$exists": True}})
+    assert create(alice).status_code == 503
+    stored.command("collMod", "secrets", validator={})
+    assert created(alice) == created(alice)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_after_a_rotation_a_key_still_holds(
+    mongo_uri: str, stored: Stored, key: MasterKey, dropped: bool, alice: Caller
+) -> None:
+    """Under a new master key, with the old one as a fallback, the same request gives the same id.
+
+    When the old one was dropped, nobody can tell that the body is the same: it is refused, never repeated.
+    """
+    secret_id = created(alice)
+    new = new_key()
+    if dropped:
+        stored.secrets.delete_many({})
+        stored["keys"].delete_many({})
+    with (
+        running_app(settings(mongo_uri, new, *(() if dropped else (key,)))) as app,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if not dropped:
+            stored["keys"].delete_many({})
+        caller = Caller(app.test_client(), patch).become(ALICE)
+        if dropped:
+            assert create(caller).status_code == 422
+        else:
+            assert created(caller) == secret_id
+            assert create(caller, {"secret": "YQ=="}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "key", ["!", "~", "k" * 255, 'a,b;c="d"', "8e03978e-40d5-43dd-bc93-6894a57f9324"], ids=len
+)
+def test_any_visible_text_is_a_key(alice: Caller, key: str) -> None:
+    """Up to 255 visible ASCII characters are a key."""
+    assert created(alice, BODY, key) == created(alice, BODY, key)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "a b", "a\tb", "ä", "\x7f", "a\x00b", "\u00a0"], ids=repr)
+def test_any_other_header_is_422(alice: Caller, stored: Stored, key: str) -> None:
+    """A key that is empty, too long, or has spaces or other characters is refused by the header's name."""
+    reply = create(alice, BODY, key)
+    assert reply.status_code == 422
+    assert list(reply.get_json(force=True)["errors"]) == ["Idempotency-Key"]
+    assert stored.secrets.count_documents({}) == 0
+    assert stored.idempotency_keys.count_documents({}) == 0
+    assert creations(stored)[-1]["status"] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    "body", [{"secret": "YQ"}, {"secret": b64(bytes(65_537))}, {"secret": 5}], ids=lambda body: str(body)[:24]
+)
+def test_a_body_that_cannot_be_uses_up_no_key(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
+    """A key that came with a body that cannot be created is free for one that can."""
+    assert create(alice, body).status_code in (400, 413, 422)
+    assert stored.idempotency_keys.count_documents({}) == 0
+    created(alice)
+
+
+@pytest.mark.parametrize("action", ["fetch", "update", "delete"])
+def test_other_calls_know_no_such_header(alice: Caller, action: str) -> None:
+    """The header is create's alone; elsewhere it changes nothing."""
+    secret_id = alice.create()
+    body = {"secret_id": secret_id, **({"secret": "YQ=="} if action == "update" else {})}
+    assert alice.post(action, body, **{"Idempotency-Key": "not a key"}).status_code == 200

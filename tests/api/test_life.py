@@ -1,0 +1,340 @@
+"""From its creation to its end: what can be done with a secret over HTTP, and when no longer."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.conftest import running_app
+from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from vault.crypto import Keyring, MasterKey
+from vault.documents import Secret
+from vault.documents.secret import SecretVersion
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+def test_all_options_together(anyone: Caller, stored: Stored) -> None:
+    """A secret with every option is stored with all of them, and the reply tells its id alone."""
+    anyone.become(ALICE)
+    reply = anyone(
+        "create",
+        secret="YQ==",
+        ttl_seconds=60,
+        max_reads=3,
+        name="billing/db-password",
+        labels={"team": "billing", "env": "prod"},
+    )
+    assert list(reply) == ["secret_id"]
+    found = document(stored, reply["secret_id"])
+    assert found["labels"] == ["env=prod", "team=billing"]
+    assert (found["name"], found["max_reads"]) == ("billing/db-password", 3)
+    assert found["expires_at"] == found["purge_at"]
+    assert in_future(seconds=30) < found["expires_at"] < in_future(seconds=61)
+    assert "pending" not in found
+    assert anyone.fetch(reply["secret_id"]) == "YQ=="
+
+
+def test_without_options_a_document_is_as_it_always_was(anyone: Caller, stored: Stored) -> None:
+    """The two original calls store what they always stored: older replicas read it."""
+    found = document(stored, anyone.create())
+    assert set(found) == {"_id", "namespace", "version", "envelope", "key_id", "created_at"}
+    assert found["envelope"][0] == 1
+
+
+@pytest.mark.parametrize("seconds", [1, 315_360_000])
+def test_the_bounds_of_the_expiry_are_within(anyone: Caller, seconds: int) -> None:
+    """From a second to ten years, a secret can be read at once."""
+    assert anyone.fetch(anyone.create(ttl_seconds=seconds)) == b64(b"value")
+
+
+def test_what_has_expired_is_gone_for_every_call(anyone: Caller, stored: Stored, key: MasterKey) -> None:
+    """A secret whose time is over is the one 404 for every call, though its document is still there."""
+    secret_id = put(stored, key, expires_at=in_past(seconds=1))
+    before = document(stored, secret_id)
+    for action, more in CALLS.items():
+        assert anyone.refused(action, secret_id=secret_id, **more) == 404
+    assert document(stored, secret_id) == before
+
+
+def test_the_reads_of_a_limited_secret_are_counted(anyone: Caller, stored: Stored) -> None:
+    """A secret reads as often as its limit says, whichever version, and then is gone for every call."""
+    secret_id = anyone.create(b"one", max_reads=3)
+    anyone.update(secret_id, b"two")
+    assert anyone.fetch(secret_id) == b64(b"two")
+    assert anyone.fetch(secret_id, version=1) == b64(b"one")
+    assert anyone("describe", secret_id=secret_id)["reads_left"] == 1
+    assert anyone.fetch(secret_id) == b64(b"two")
+    for action, more in CALLS.items():
+        assert anyone.refused(action, secret_id=secret_id, **more) == 404
+    found = document(stored, secret_id)
+    assert (found["reads"], found["max_reads"]) == (3, 3)
+    assert in_future(seconds=30) < found["purge_at"] < in_future(seconds=61)
+
+
+def test_a_used_up_secret_goes_no_later_than_it_expires(anyone: Caller, stored: Stored) -> None:
+    """What was read for the last time is kept for a moment, but never beyond its expiry."""
+    secret_id = anyone.create(max_reads=1, ttl_seconds=20)
+    anyone.fetch(secret_id)
+    found = document(stored, secret_id)
+    assert found["purge_at"] == found["expires_at"]
+
+
+@pytest.mark.parametrize("body", [{"version": 7}, {"version": 3}], ids=str)
+def test_no_read_is_counted_where_nothing_is_read(
+    anyone: Caller, stored: Stored, body: dict[str, Any]
+) -> None:
+    """A version that is not there is 404 and costs no read."""
+    secret_id = anyone.create(max_reads=1)
+    assert anyone.refused("fetch", secret_id=secret_id, **body) == 404
+    assert "reads" not in document(stored, secret_id)
+
+
+def test_versions_stay_readable_by_their_number(anyone: Caller, stored: Stored) -> None:
+    """An update makes a new version; those before read by number, and the newest without."""
+    secret_id = anyone.create(b"1", ttl_seconds=3_600, max_reads=100)
+    before = document(stored, secret_id)
+    for version in (2, 3, 4):
+        reply = anyone("update", secret_id=secret_id, secret=b64(str(version).encode()))
+        assert reply == {"secret_id": secret_id, "version": version}
+    for version in (1, 2, 3, 4):
+        assert anyone.fetch(secret_id, version=version) == b64(str(version).encode())
+    assert anyone.fetch(secret_id) == b64(b"4")
+    after = document(stored, secret_id)
+    for name in ("namespace", "created_at", "expires_at", "max_reads", "purge_at"):
+        assert after[name] == before[name]
+    # A key of its own for each version: no two envelopes have a nonce in common either.
+    assert [older["version"] for older in after["older"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_only_the_newest_versions_are_kept(environment: dict[str, str], stored: Stored, most: int) -> None:
+    """Of a secret's versions as many are kept as the setting says; older ones are gone from the database."""
+    with (
+        running_app({**environment, "MAX_VERSIONS": str(most)}) as app,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        caller = Caller(app.test_client(), patch)
+        secret_id = caller.create(b"1")
+        caller.update(secret_id, *(str(version).encode() for version in range(2, 8)))
+        kept = range(8 - most, 8)
+        described = caller("describe", secret_id=secret_id)
+        assert [version["version"] for version in described["versions"]] == list(reversed(kept))
+        for version in range(1, 8):
+            if version in kept:
+                assert caller.fetch(secret_id, version=version) == b64(str(version).encode())
+            else:
+                assert caller.refused("fetch", secret_id=secret_id, version=version) == 404
+        assert len(document(stored, secret_id)["older"]) == most - 1
+
+
+def test_a_lower_limit_of_versions_takes_effect_with_the_next_update(
+    anyone: Caller, environment: dict[str, str], stored: Stored
+) -> None:
+    """Versions beyond a limit that was lowered go when the secret is updated, all at once."""
+    secret_id = anyone.create(b"1")
+    anyone.update(secret_id, *(b"more" for _ in range(8)))
+    with running_app({**environment, "MAX_VERSIONS": "2"}) as app, pytest.MonkeyPatch.context() as patch:
+        Caller(app.test_client(), patch).update(secret_id, b"10")
+    assert [older["version"] for older in document(stored, secret_id)["older"]] == [9]
+
+
+def test_an_update_is_refused_where_another_version_was_expected(anyone: Caller, stored: Stored) -> None:
+    """With `expected_version` an update goes through only upon that version, and else changes nothing."""
+    secret_id = anyone.create(b"one")
+    for expected, status in ((2, 409), (2**31 - 1, 409), (1, 200), (1, 409), (2, 200)):
+        before = document(stored, secret_id)
+        body = {"secret_id": secret_id, "secret": "YQ==", "expected_version": expected}
+        assert anyone.post("update", body).status_code == status
+        assert (document(stored, secret_id) == before) == (status == 409)
+    assert document(stored, secret_id)["version"] == 3
+
+
+def test_an_update_may_be_as_large_as_a_creation(anyone: Caller, stored: Stored) -> None:
+    """The limit of a value holds for new versions too, and a refused one changes nothing."""
+    secret_id = anyone.create()
+    before = document(stored, secret_id)
+    assert anyone.refused("update", secret_id=secret_id, secret=b64(bytes(65_537))) == 413
+    assert anyone.refused("update", secret_id=secret_id, secret="YQ=") == 400
+    assert document(stored, secret_id) == before
+    anyone.update(secret_id, bytes(65_536))
+
+
+def test_the_largest_secret_with_all_its_versions_fits(
+    environment: dict[str, str], stored: Stored, key: MasterKey
+) -> None:
+    """With settings at their very limit, every version that is promised can be stored and read."""
+    values = {version: bytes([version]) * 1_048_576 for version in range(1, 16)}
+    older = [
+        SecretVersion(
+            version=version,
+            envelope=Keyring(key).encrypt(values[version], Secret(id=UNKNOWN_ID).binding(version)),
+            key_id=key.id,
+            created_at=in_past(days=1),
+        )
+        for version in range(1, 14)
+    ]
+    put(stored, key, values[14], id=UNKNOWN_ID, version=14, older=older)
+    settings = {"MAX_VERSIONS": "14", "MAX_SECRET_BYTES": "1048576"}
+    with running_app({**environment, **settings}) as app, pytest.MonkeyPatch.context() as patch:
+        caller = Caller(app.test_client(), patch)
+        caller.update(UNKNOWN_ID, values[15])
+        assert caller.refused("fetch", secret_id=UNKNOWN_ID, version=1) == 404
+        for version in (2, 15):
+            assert caller.fetch(UNKNOWN_ID, version=version) == b64(values[version])
+
+
+@pytest.mark.parametrize("size", [1, 65_536])
+def test_the_largest_of_everything_fits_into_a_body(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The largest secret with the longest name and labels, in JSON's longest form, is no body too large."""
+    labels = {f"{number:063x}": "\U0001f600" * 128 for number in range(16)}
+    with running_app({**environment, "MAX_SECRET_BYTES": str(size)}) as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        secret_id = caller.create(
+            bytes(size), name="n" * 256, labels=labels, max_reads=1_000, ttl_seconds=315_360_000
+        )
+        described = caller("describe", secret_id=secret_id)
+        assert (described["name"], described["labels"]) == ("n" * 256, labels)
+        assert len(caller("list", labels=labels)["secrets"]) == 1
+
+
+def test_describe_tells_everything_but_the_value(anyone: Caller, stored: Stored) -> None:
+    """A description has all that is known of a secret, does not count as a read, and holds no value."""
+    anyone.become(ALICE)
+    secret_id = anyone.create(
+        b"the value", name="a/b", labels={"k": "v=w", "empty": ""}, max_reads=5, ttl_seconds=60
+    )
+    anyone.update(secret_id, b"the value")
+    described = anyone("describe", name="a/b")
+    found = document(stored, secret_id)
+    times = {name: found[name] for name in ("created_at", "expires_at", "updated_at")}
+    written = {
+        name: time.isoformat(timespec="milliseconds").replace("+00:00", "Z") for name, time in times.items()
+    }
+    assert described == {
+        "secret_id": secret_id,
+        "name": "a/b",
+        "labels": {"k": "v=w", "empty": ""},
+        "version": 2,
+        "versions": [
+            {"version": 2, "created_at": written["updated_at"]},
+            {"version": 1, "created_at": written["created_at"]},
+        ],
+        "created_at": written["created_at"],
+        "expires_at": written["expires_at"],
+        "max_reads": 5,
+        "reads_left": 5,
+        "last_fetched_at": None,
+    }
+    anyone.fetch(secret_id)
+    fetched = stored.audit_logs.find_one({"action": "fetch"})
+    assert fetched is not None
+    described = anyone("describe", secret_id=secret_id)
+    assert described["reads_left"] == 4
+    assert described["last_fetched_at"] == fetched["ts"].isoformat(timespec="milliseconds").replace(
+        "+00:00", "Z"
+    )
+
+
+def test_a_refused_fetch_is_no_last_fetch(anyone: Caller) -> None:
+    """Only a fetch that released the value is told as the last one."""
+    secret_id = anyone.create()
+    anyone.refused("fetch", secret_id=secret_id, version=9)
+    assert anyone("describe", secret_id=secret_id)["last_fetched_at"] is None
+
+
+def test_what_is_deleted_is_gone_for_good(anyone: Caller, stored: Stored) -> None:
+    """By default a deleted secret is out of the database before the answer, with all versions."""
+    secret_id = anyone.create()
+    anyone.update(secret_id, b"two")
+    assert anyone("delete", secret_id=secret_id) == {"secret_id": secret_id, "restorable_until": None}
+    assert stored.secrets.count_documents({}) == 0
+    for action, more in CALLS.items():
+        assert anyone.refused(action, secret_id=secret_id, **more) == 404
+
+
+def test_the_answer_is_one_and_the_same(anyone: Caller, stored: Stored) -> None:
+    """A refusal does not tell whether a secret never was, is somebody else's, was deleted or used up."""
+    deleted, used_up, pending = anyone.create(), anyone.create(max_reads=1), anyone.create()
+    anyone("delete", secret_id=deleted)
+    anyone.fetch(used_up)
+    stored.secrets.update_one({"_id": pending}, {"$set": {"pending": True}})
+    restorable = anyone.create()
+    stored.secrets.update_one({"_id": restorable}, {"$set": {"deleted_at": in_past(hours=1)}})
+    foreign = anyone.become(EVE).create()
+    anyone.become(ALICE)
+    for action, more in CALLS.items():
+        replies = [
+            anyone.post(action, {"secret_id": secret_id, **more})
+            for secret_id in (UNKNOWN_ID, deleted, used_up, pending, foreign)
+            + ((restorable,) if action != "restore" else ())
+        ]
+        assert {reply.status_code for reply in replies} == {404}
+        assert {reply.data for reply in replies} == {replies[0].data}
+        names = set(replies[0].headers.keys()) - {"X-Request-ID"}
+        assert {tuple(reply.headers[name] for name in sorted(names)) for reply in replies} == {
+            tuple(replies[0].headers[name] for name in sorted(names))
+        }
+
+
+def test_only_what_was_deleted_is_restored(anyone: Caller, stored: Stored) -> None:
+    """A secret that is there cannot be restored: that is the 404 of one that is not."""
+    assert anyone.refused("restore", secret_id=anyone.create()) == 404
+    assert trail(stored)[-1]["status"] == "not_found"
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_an_id_works_in_either_case_everywhere(anyone: Caller, stored: Stored, action: str) -> None:
+    """An upper-case id names the same secret in every call, and the trail has it in lower case."""
+    secret_id = anyone.create()
+    if action == "restore":
+        fields = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+        stored.secrets.update_one({"_id": secret_id}, {"$set": fields})
+    anyone(action, secret_id=secret_id.upper(), **CALLS[action])
+    assert trail(stored)[-1]["secret_id"] == secret_id
+
+
+def test_documents_of_before_still_live(anyone: Caller, stored: Stored) -> None:
+    """A document of the first release can be fetched, described, updated, listed and deleted."""
+    secret_id = anyone.create(b"old")
+    assert set(document(stored, secret_id)) == {
+        "_id",
+        "namespace",
+        "version",
+        "envelope",
+        "key_id",
+        "created_at",
+    }
+    assert anyone.fetch(secret_id) == b64(b"old")
+    described = anyone("describe", secret_id=secret_id)
+    assert (described["name"], described["labels"], described["reads_left"]) == (None, {}, None)
+    anyone.become(ALICE)
+    assert [secret["secret_id"] for secret in anyone("list")["secrets"]] == [secret_id]
+    anyone.update(secret_id, b"new")
+    assert anyone.fetch(secret_id, version=1) == b64(b"old")
+    anyone("delete", secret_id=secret_id)
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_every_path_answers_with_and_without_slash(anyone: Caller, stored: Stored, action: str) -> None:
+    """No path redirects: curl would not follow."""
+    for path in (action, f"{action}/"):
+        secret_id = anyone.create()
+        if action == "restore":
+            gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+            stored.secrets.update_one({"_id": secret_id}, {"$set": gone})
+        reply = anyone.post(path, {"secret_id": secret_id, **CALLS[action]})
+        assert reply.status_code == 200
+        assert reply.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("action", [*CALLS, "list"])
+def test_only_post_is_taken(client: FlaskClient, method: str, action: str) -> None:
+    """No other method does anything, whatever it is called."""
+    reply = client.open(f"/vault/secret/{action}", method=method)
+    assert reply.status_code == 405
+    assert reply.headers["Allow"] == "POST"

@@ -1,0 +1,308 @@
+"""Every call leaves its entry, whatever becomes of it; without it nothing is given away or changed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.trail import break_trail, mend_trail
+from vault.crypto import MasterKey
+from vault.documents.lease import Lease
+from vault.errors import SecretBusyError
+from vault.operations.principal import ANONYMOUS
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+@pytest.fixture
+def there(alice: Caller, stored: Stored, key: MasterKey) -> Callable[[str], str]:
+    """Return what makes a secret that a call can be about, with no entry of its own."""
+    alice("list")
+    stored.audit_logs.delete_many({})
+
+    def make(action: str, **fields: Any) -> str:
+        if action == "restore":
+            fields |= {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+        return put(stored, key, **fields)
+
+    return make
+
+
+def entry(action: str, status: str, secret_id: str | None = None, **details: Any) -> dict[str, Any]:
+    told = {"action": action, "status": status, "principal": "alice"}
+    told |= {"secret_id": secret_id} if secret_id else {}
+    return told | ({"details": details} if details else {})
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+@pytest.mark.parametrize("action", CALLS)
+def test_a_success_is_one_entry(
+    alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
+) -> None:
+    """Each call that succeeds leaves one entry, with the id also where only the name was given."""
+    secret_id = there(action, name="a/b")
+    which = {"name": "a/b"} if by == "name" else {"secret_id": secret_id}
+    alice(action, **which, **CALLS[action])
+    details = {"name": "a/b"} if by == "name" else {}
+    details |= {"version": 2} if action == "update" else {}
+    assert trail(stored) == [entry(action, "success", secret_id, **details)]
+
+
+@pytest.mark.usefixtures("there")
+def test_a_creation_tells_its_limits(alice: Caller, stored: Stored) -> None:
+    """The entry of a create has the name and the limits that the secret got, and neither value nor labels."""
+    secret_id = alice.create(name="a", max_reads=2, ttl_seconds=60, labels={"k": "v"})
+    expires_at = document(stored, secret_id)["expires_at"].isoformat(timespec="milliseconds")
+    limits = {"name": "a", "max_reads": 2, "expires_at": expires_at.replace("+00:00", "Z")}
+    assert trail(stored) == [entry("create", "success", secret_id, **limits)]
+
+
+def test_the_entry_tells_which_version_was_read(
+    alice: Caller, stored: Stored, there: Callable[..., str]
+) -> None:
+    """A fetch of a secret with several versions says which one it released; of one with one it need not."""
+    secret_id = there("fetch")
+    alice.fetch(secret_id)
+    alice.update(secret_id, b"two")
+    alice.fetch(secret_id)
+    alice.fetch(secret_id, version=1)
+    assert trail(stored) == [
+        entry("fetch", "success", secret_id),
+        entry("update", "success", secret_id, version=2),
+        entry("fetch", "success", secret_id, version=2),
+        entry("fetch", "success", secret_id, version=1),
+    ]
+
+
+def test_a_list_is_one_entry(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
+    """That somebody listed is on record."""
+    there("fetch")
+    alice("list", name_prefix="a")
+    assert trail(stored) == [entry("list", "success")]
+
+
+@pytest.mark.parametrize("by", ["secret_id", "name"])
+@pytest.mark.parametrize("action", CALLS)
+def test_a_404_is_one_entry(
+    alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
+) -> None:
+    """What is not there is on record by what was asked for."""
+    there("fetch")
+    which = UNKNOWN_ID if by == "secret_id" else "not/there"
+    assert alice.refused(action, **{by: which}, **CALLS[action]) == 404
+    expected = (
+        entry(action, "not_found", UNKNOWN_ID)
+        if by == "secret_id"
+        else entry(action, "not_found", name="not/there")
+    )
+    assert trail(stored) == [expected]
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_a_value_that_does_not_verify_is_one_entry(
+    alice: Caller, stored: Stored, there: Callable[..., str], action: str
+) -> None:
+    """What was tampered with is on record as an error where its value matters, and can still be deleted."""
+    secret_id = there(action)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 7}})
+    reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
+    reads = action in ("fetch", "update", "describe")
+    assert reply.status_code == (500 if reads else 200)
+    [told] = trail(stored)
+    assert (told["action"], told["status"]) == (action, "error" if reads else "success")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"expected_version": 5}, 409), ({"secret": b64(bytes(65_537))}, 413), ({"secret": "YQ"}, 400)],
+    ids=["409", "413", "400"],
+)
+def test_a_refused_update_is_one_entry(
+    alice: Caller, stored: Stored, there: Callable[..., str], body: dict[str, Any], status: int
+) -> None:
+    """A refused update is on record as refused, and no other entry says that there is a new version."""
+    secret_id = there("update")
+    assert alice.refused("update", **{"secret_id": secret_id, "secret": "YQ==", **body}) == status
+    [told] = trail(stored)
+    assert (told["action"], told["status"]) == ("update", "bad_request")
+    assert "details" not in told
+    assert told.get("secret_id") == (None if status == 400 else secret_id)
+
+
+@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+def test_a_busy_secret_is_one_entry(
+    alice: Caller,
+    stored: Stored,
+    there: Callable[..., str],
+    action: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who waited in vain for another's change is told to come again, and that is on record as an error."""
+    monkeypatch.setattr("vault.waiting._PATIENCE", 0.1)
+    secret_id = there(action)
+    assert Lease.take(secret_id)
+    before = document(stored, secret_id)
+    reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
+    assert reply.status_code == 503
+    assert reply.headers["Retry-After"]
+    assert trail(stored) == [entry(action, "error", secret_id)]
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize("by", ["secret_id", "name"])
+@pytest.mark.parametrize("action", CALLS)
+def test_without_its_entry_nothing_is_released_or_changed(
+    alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
+) -> None:
+    """While the trail cannot be written each call is 503, and the secret is as it was, with no lease."""
+    secret_id = there(action, value=b"nobody may see this", name="a/b", max_reads=3, labels=["a=b"])
+    before = document(stored, secret_id)
+    break_trail(stored)
+    which = secret_id if by == "secret_id" else "a/b"
+    reply = alice.post(action, {by: which, **CALLS[action]})
+    assert reply.status_code == 503
+    for told in (b64(b"nobody may see this"), "2", "labels", "version"):
+        assert f'"{told}"'.encode() not in reply.data
+    after = document(stored, secret_id)
+    assert after.pop("reads", 0) == 0
+    assert after == before
+    mend_trail(stored)
+    alice(action, **{by: which}, **CALLS[action])
+
+
+def test_a_list_is_not_answered_without_its_entry(
+    alice: Caller, stored: Stored, there: Callable[..., str]
+) -> None:
+    """While the trail cannot be written no list is given away."""
+    secret_id = there("fetch", name="a/b")
+    break_trail(stored)
+    reply = alice.post("list", {})
+    assert reply.status_code == 503
+    assert secret_id.encode() not in reply.data
+    assert b"a/b" not in reply.data
+
+
+def test_a_read_that_was_not_released_is_given_back(
+    alice: Caller, stored: Stored, there: Callable[..., str]
+) -> None:
+    """A read whose entry could not be written does not count, nor is anything purged early for it."""
+    secret_id = there("fetch", max_reads=2, expires_at=in_future(hours=1), purge_at=in_future(hours=1))
+    before = document(stored, secret_id)
+    for reads in (0, 1):
+        break_trail(stored)
+        for _ in range(3):
+            assert alice.refused("fetch", secret_id=secret_id) == 503
+        assert document(stored, secret_id) == before | ({"reads": reads} if reads else {})
+        mend_trail(stored)
+        assert alice.fetch(secret_id) == b64(b"value")
+    assert alice.refused("fetch", secret_id=secret_id) == 404
+
+
+def test_a_read_that_was_given_back_leaves_no_purge(
+    alice: Caller, stored: Stored, there: Callable[..., str]
+) -> None:
+    """A secret without an expiry whose last read was given back is not purged."""
+    secret_id = there("fetch", max_reads=1)
+    break_trail(stored)
+    assert alice.refused("fetch", secret_id=secret_id) == 503
+    assert "purge_at" not in document(stored, secret_id)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"name": "a/b"}, {"name": "a/b", "max_reads": 1, "ttl_seconds": 60}], ids=str
+)
+@pytest.mark.usefixtures("there")
+def test_a_create_without_its_entry_leaves_nothing(
+    alice: Caller, stored: Stored, options: dict[str, Any]
+) -> None:
+    """A secret whose creation could not be recorded is not there, and its name is free again at once."""
+    break_trail(stored)
+    assert alice.refused("create", secret="YQ==", **options) == 503
+    assert stored.secrets.count_documents({}) == 0
+    mend_trail(stored)
+    secret_id = alice.create(**options)
+    assert alice.fetch(secret_id) == b64(b"value")
+
+
+def test_a_secret_on_its_way_is_nobody_s(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
+    """A secret with a name whose entry is not there yet is found by no call, by id or by name."""
+    secret_id = there("fetch", name="a/b", pending=True, purge_at=in_future(minutes=1))
+    before = document(stored, secret_id)
+    for action, more in CALLS.items():
+        for which in ({"secret_id": secret_id}, {"name": "a/b"}):
+            assert alice.refused(action, **which, **more) == 404
+    assert alice("list") == {"secrets": [], "cursor": None}
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+def test_a_refusal_ends_the_lease(
+    alice: Caller, stored: Stored, there: Callable[..., str], action: str
+) -> None:
+    """Whatever a change was refused for, a value that nobody foresaw included, the next one need not wait."""
+    for fields in (
+        {"expires_at": in_past(hours=1)},
+        {"expires_at": "never"},
+        {"pending": True},
+        {"version": 5},
+        {"max_reads": 5, "reads": "many"},
+        {"deleted_at": "yes", "purge_at": "never"},
+    ):
+        secret_id = there(action, max_reads=5)
+        stored.secrets.update_one({"_id": secret_id}, {"$set": fields})
+        alice.post(action, {"secret_id": secret_id, **CALLS[action]})
+        found = stored.secrets.find_one({"_id": secret_id})
+        assert found is None or "lease" not in found
+    foreign = there(action, namespace=EVE.namespace)
+    alice.become(ALICE)
+    assert alice.refused(action, secret_id=foreign, **CALLS[action]) == 404
+    assert "lease" not in document(stored, foreign)
+
+
+@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+def test_a_change_that_lost_its_lease_is_not_made(
+    alice: Caller, stored: Stored, there: Callable[..., str], action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change whose lease ended before it was made is refused, and what another has done meanwhile stays."""
+    secret_id = there(action)
+    take = Lease.take
+
+    def overtaken(which: str) -> Lease | None:
+        lease = take(which)
+        assert lease
+        stored.secrets.update_one({"_id": which}, {"$set": {"lease.until": in_past(seconds=1)}})
+        other = take(which)
+        assert other
+        other.apply({"labels": ["changed=meanwhile"]})
+        return lease
+
+    monkeypatch.setattr(Lease, "take", overtaken)
+    before = document(stored, secret_id)
+    assert alice.refused(action, secret_id=secret_id, **CALLS[action]) == 503
+    assert document(stored, secret_id) == {**before, "labels": ["changed=meanwhile"]}
+
+
+def test_who_asks_by_name_without_a_credential_is_one_entry(
+    alice: Caller, stored: Stored, there: Callable[..., str]
+) -> None:
+    """A refusal for want of a credential is on record with the name, and with no id that it would reveal."""
+    there("fetch", name="a/b")
+    alice.become(ANONYMOUS)
+    assert alice.refused("fetch", name="a/b") == 401
+    assert trail(stored) == [
+        {"action": "fetch", "status": "denied", "principal": "anonymous", "details": {"name": "a/b"}}
+    ]
+
+
+def test_a_lost_lease_is_an_error_of_its_own(there: Callable[..., str]) -> None:
+    """Ending a lease twice, or changing something after its end, does nothing."""
+    lease = Lease.take(there("update"))
+    assert lease
+    lease.end()
+    lease.end()
+    with pytest.raises(SecretBusyError):
+        lease.apply({"version": 9})
+    with pytest.raises(SecretBusyError):
+        lease.remove()

@@ -1,0 +1,256 @@
+"""Lists over HTTP: a namespace's own secrets, each once, page by page."""
+
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.life import ALICE, EVE, Caller, in_future, in_past, put, trail
+from vault.crypto import MasterKey
+from vault.operations.principal import ANONYMOUS, Principal, Scope
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+def pages(caller: Caller, **query: Any) -> list[list[dict[str, Any]]]:
+    """Return all pages of a list."""
+    found, cursor = [], None
+    while True:
+        page = caller("list", cursor=cursor, **query)
+        found.append(page["secrets"])
+        cursor = page["cursor"]
+        if cursor is None:
+            return found
+
+
+def ids(caller: Caller, **query: Any) -> list[str]:
+    return [secret["secret_id"] for page in pages(caller, **query) for secret in page]
+
+
+def names(caller: Caller, **query: Any) -> list[str | None]:
+    return [secret["name"] for page in pages(caller, **query) for secret in page]
+
+
+def fill(stored: Stored, key: MasterKey, count: int) -> list[str]:
+    """Put secrets into the database, with and without names; return their ids in the order of a list."""
+    named = [(f"n/{number:04}", put(stored, key, name=f"n/{number:04}")) for number in range(count // 2)]
+    unnamed = sorted(put(stored, key) for _ in range(count - count // 2))
+    return unnamed + [secret_id for _, secret_id in sorted(named)]
+
+
+@pytest.fixture(autouse=True)
+def _prepared(alice: Caller) -> None:
+    # Indexes are made with the first request.
+    alice("list")
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 100, 250, 251, 1_000])
+def test_every_secret_comes_once_in_order(alice: Caller, stored: Stored, key: MasterKey, limit: int) -> None:
+    """Page by page, of whatever size, each of 250 secrets comes once: those without a name first."""
+    expected = fill(stored, key, 250 if limit > 1 else 20)
+    assert ids(alice, limit=limit) == expected
+    assert max(map(len, pages(alice, limit=limit))) <= limit
+
+
+def test_a_list_has_a_hundred_by_default(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Without a limit a page has 100 secrets."""
+    fill(stored, key, 250)
+    assert list(map(len, pages(alice))) == [100, 100, 50]
+
+
+def test_deletions_between_pages_hide_nothing_else(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """What is deleted while one pages on is missing; everything else still comes once."""
+    expected = fill(stored, key, 60)
+    seen: list[str] = []
+    deleted: set[str] = set()
+    page = alice("list", limit=10)
+    while True:
+        seen += [secret["secret_id"] for secret in page["secrets"]]
+        # The last one of the page, from where the next goes on, and one that would come next.
+        for secret_id in {seen[-1], *expected[len(seen) + 1 : len(seen) + 2]} - deleted:
+            alice("delete", secret_id=secret_id)
+            deleted.add(secret_id)
+        if page["cursor"] is None:
+            break
+        page = alice("list", limit=10, cursor=page["cursor"])
+    assert len(seen) == len(set(seen))
+    assert set(expected) - deleted <= set(seen)
+    assert seen == [secret_id for secret_id in expected if secret_id in set(seen)]
+
+
+def test_a_secret_tells_id_name_and_labels(alice: Caller) -> None:
+    """A list has of each secret what it is found by, and nothing else."""
+    first = alice.create(labels={"team": "a=b"})
+    second = alice.create(name="a/b")
+    assert alice("list")["secrets"] == [
+        {"secret_id": first, "name": None, "labels": {"team": "a=b"}},
+        {"secret_id": second, "name": "a/b", "labels": {}},
+    ]
+
+
+def test_a_prefix_selects_names(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A prefix selects the names that begin so, to the letter, and no secret without a name."""
+    for name in ("a", "a.b", "a/b", "a/bc", "a/c", "a_b", "aa", "A/b", "axb"):
+        put(stored, key, name=name)
+    put(stored, key)
+    for prefix, expected in {
+        "a/": ["a/b", "a/bc", "a/c"],
+        "a/b": ["a/b", "a/bc"],
+        "a/bc": ["a/bc"],
+        "a/bcd": [],
+        "a.": ["a.b"],
+        "A": ["A/b"],
+        "a": ["a", "a.b", "a/b", "a/bc", "a/c", "a_b", "aa", "axb"],
+        "z": [],
+        "": [None, "A/b", "a", "a.b", "a/b", "a/bc", "a/c", "a_b", "aa", "axb"],
+    }.items():
+        for limit in (1, 2, 100):
+            assert names(alice, name_prefix=prefix, limit=limit) == expected
+
+
+def test_labels_select_together(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Secrets that have all of the labels are found, whatever else they have."""
+    put(stored, key, name="1", labels=["env=prod", "team=a"])
+    put(stored, key, name="2", labels=["env=prod", "team=b"])
+    put(stored, key, name="3", labels=["env=test", "team=a", "x="])
+    put(stored, key, name="4")
+    for labels, expected in (
+        ({"env": "prod"}, ["1", "2"]),
+        ({"team": "a"}, ["1", "3"]),
+        ({"env": "prod", "team": "a"}, ["1"]),
+        ({"env": "prod", "team": "c"}, []),
+        ({"x": ""}, ["3"]),
+        ({"env": "pro"}, []),
+        ({"env": ".*"}, []),
+        ({}, ["1", "2", "3", "4"]),
+    ):
+        assert names(alice, labels=labels, limit=1) == expected
+    assert names(alice, labels={"team": "a"}, name_prefix="3") == ["3"]
+
+
+def test_what_readers_may_not_know_of_is_left_out(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A list has nothing of another namespace, and nothing expired, used up, deleted or on its way."""
+    alice.become(EVE).create(name="foreign")
+    alice.become(ALICE)
+    put(stored, key, name="expired", expires_at=in_past(seconds=1))
+    put(stored, key, name="used-up", max_reads=2, reads=2)
+    put(stored, key, name="pending", pending=True)
+    put(stored, key, name="deleted", deleted_at=in_past(days=1), purge_at=in_future(days=1))
+    put(stored, key, name="purged", deleted_at=in_past(days=1), purge_at=in_past(seconds=1))
+    put(stored, key, name="there/1", expires_at=in_future(hours=1))
+    put(stored, key, name="there/2", max_reads=2, reads=1)
+    put(stored, key, name="there/3", max_reads=2)
+    for limit in (1, 100):
+        assert names(alice, limit=limit) == ["there/1", "there/2", "there/3"]
+    assert names(alice.become(EVE)) == ["foreign"]
+
+
+def test_deleted_lists_what_can_be_restored(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """With `deleted` a list has what can be restored, and that alone."""
+    then, later = in_past(days=1), in_future(days=1)
+    put(stored, key, name="there")
+    put(stored, key, name="restorable/1", deleted_at=then, purge_at=later)
+    put(stored, key, name="restorable/2", deleted_at=then, purge_at=later, max_reads=2, reads=1)
+    put(stored, key, name="too-late", deleted_at=then, purge_at=in_past(seconds=1))
+    put(stored, key, name="expired", deleted_at=then, purge_at=later, expires_at=in_past(seconds=1))
+    put(stored, key, name="used-up", deleted_at=then, purge_at=later, max_reads=2, reads=2)
+    put(stored, key, name="foreign", deleted_at=then, purge_at=later, namespace="elsewhere")
+    assert names(alice, deleted=True, limit=1) == ["restorable/1", "restorable/2"]
+    for name in ("too-late", "expired", "used-up", "foreign", "there"):
+        assert alice.refused("restore", name=name) == 404
+    for name in ("restorable/1", "restorable/2"):
+        alice("restore", name=name)
+    assert names(alice, deleted=True) == []
+    assert names(alice) == ["restorable/1", "restorable/2", "there"]
+
+
+def test_a_cursor_is_no_way_into_another_namespace(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Whoever has another's cursor pages on in their own namespace."""
+    fill(stored, key, 10)
+    cursor = alice("list", limit=2)["cursor"]
+    alice.become(EVE)
+    assert alice("list", cursor=cursor)["secrets"] == []
+
+
+@pytest.mark.parametrize(
+    ("principal", "status"),
+    [
+        (ANONYMOUS, 401),
+        (Principal(name="reader", scopes=frozenset({Scope.SECRET_FETCH, Scope.AUDIT_READ})), 403),
+    ],
+)
+@pytest.mark.parametrize("body", [{}, {"limit": "many"}, {"cursor": "x"}, []], ids=str)
+def test_without_the_scope_nobody_lists(
+    alice: Caller, stored: Stored, principal: Principal, status: int, body: object
+) -> None:
+    """Without `secret:list` the answer is a refusal before the body is read, and on record as denied."""
+    stored.audit_logs.delete_many({})
+    reply = alice.become(principal).post("list", body)
+    assert reply.status_code == status
+    [told] = trail(stored)
+    assert (told["action"], told["status"], told["principal"]) == ("list", "denied", principal.name)
+
+
+QUERIES: list[dict[str, Any]] = [
+    {},
+    {"name_prefix": "n/"},
+    {"name_prefix": "n/00", "labels": {"a": "b"}},
+    {"labels": {"a": "b"}},
+    {"deleted": True},
+]
+
+
+def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any) -> dict[str, Any]:
+    """Return what MongoDB did for a list, by its own account."""
+    stored.command("profile", 2)
+    caller(action, **query)
+    stored.command("profile", 0)
+    [operation] = stored["system.profile"].find({"ns": stored.secrets.full_name, "op": "query"})
+    stored["system.profile"].drop()
+    found: dict[str, Any] = operation
+    return found
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=str)
+def test_a_list_is_found_by_an_index(
+    alice: Caller, stored: Stored, key: MasterKey, query: dict[str, Any]
+) -> None:
+    """Every kind of list uses an index, and those that can be long are in its order."""
+    fill(stored, key, 100)
+    put(stored, key, name="n/0", labels=["a=b"])
+    operation = profiled(stored, alice, limit=10, **query)
+    assert "COLLSCAN" not in operation["planSummary"]
+    assert "IXSCAN" in operation["planSummary"]
+    # What was deleted is little, and found by when it goes.
+    assert ("hasSortStage" in operation) <= ("deleted" in query)
+
+
+def test_a_list_sends_no_value(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """However large the values are, what MongoDB sends for a list is small."""
+    for number in range(20):
+        put(stored, key, bytes(65_536), name=f"large/{number}")
+    assert profiled(stored, alice)["responseLength"] < 20 * 200
+
+
+def test_a_description_sends_one_value(alice: Caller, stored: Stored) -> None:
+    """To describe a secret its newest version alone is read: it tells whether the limits are genuine."""
+    secret_id = alice.create(bytes(65_536))
+    alice.update(secret_id, *[bytes(65_536)] * 4)
+    assert profiled(stored, alice, "describe", secret_id=secret_id)["responseLength"] < 65_536 * 2
+    assert len(alice("describe", secret_id=secret_id)["versions"]) == 5
+
+
+@pytest.mark.parametrize("prefix", ["", "n/"])
+def test_the_last_page_costs_no_more_than_the_first(
+    alice: Caller, stored: Stored, key: MasterKey, prefix: str
+) -> None:
+    """A page begins in the index where the one before ended, however many secrets are before it."""
+    expected = fill(stored, key, 600)
+    cursor = None
+    for _ in range(len(expected) // 100 - 1 if not prefix else 2):
+        cursor = alice("list", limit=100, cursor=cursor, name_prefix=prefix)["cursor"]
+    operation = profiled(stored, alice, limit=10, cursor=cursor, name_prefix=prefix)
+    assert operation["nreturned"] == 10
+    assert operation["keysExamined"] < 30
+    assert operation["docsExamined"] < 30
+    assert "hasSortStage" not in operation

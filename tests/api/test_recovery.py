@@ -1,0 +1,132 @@
+"""Deleted secrets that can be restored, and until when."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.cli.waiting import wait_until
+from tests.life import CALLS, Caller, b64, document, in_future, in_past, put, trail
+from vault.crypto import MasterKey
+from vault.documents import reads
+from vault.documents.lease import Lease
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return {**environment, "DELETE_RECOVERY_DAYS": "7"}
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_a_deleted_secret_comes_back_as_it_was(alice: Caller, stored: Stored) -> None:
+    """Restoring brings back every version, the reads that were left, expiry, name and labels."""
+    secret_id = alice.create(b"one", name="a/b", labels={"k": "v"}, max_reads=5, ttl_seconds=3_600)
+    alice.update(secret_id, b"two")
+    alice.fetch(secret_id)
+    before = document(stored, secret_id)
+    alice("delete", secret_id=secret_id)
+    for action, more in CALLS.items():
+        if action != "restore":
+            assert alice.refused(action, secret_id=secret_id, **more) == 404
+    assert alice.refused("create", secret="YQ==", name="a/b") == 409
+    assert alice("restore", secret_id=secret_id) == {"secret_id": secret_id}
+    assert document(stored, secret_id) == before
+    assert alice.fetch(secret_id, version=1) == b64(b"one")
+    assert alice("fetch", name="a/b") == {"secret": b64(b"two")}
+    assert alice("describe", secret_id=secret_id)["reads_left"] == 2
+    assert alice.refused("restore", secret_id=secret_id) == 404
+
+
+def test_it_can_be_restored_for_as_long_as_the_setting_says(alice: Caller, stored: Stored) -> None:
+    """What the reply tells is when MongoDB may remove it: the setting's days from now."""
+    secret_id = alice.create()
+    until = moment(alice("delete", secret_id=secret_id)["restorable_until"])
+    assert in_future(days=6, hours=23) < until <= in_future(days=7)
+    assert document(stored, secret_id)["purge_at"] == until
+
+
+def test_it_is_never_kept_beyond_its_expiry(alice: Caller, stored: Stored) -> None:
+    """A deleted secret goes when it would have expired anyway."""
+    secret_id = alice.create(ttl_seconds=3_600)
+    expires_at = document(stored, secret_id)["expires_at"]
+    assert moment(alice("delete", secret_id=secret_id)["restorable_until"]) == expires_at
+    assert document(stored, secret_id)["purge_at"] == expires_at
+
+
+def test_too_late_is_404(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """What MongoDB may remove cannot be restored, though it is still there."""
+    secret_id = put(stored, key, deleted_at=in_past(days=8), purge_at=in_past(seconds=1))
+    assert alice.refused("restore", secret_id=secret_id) == 404
+    assert trail(stored)[-1]["status"] == "not_found"
+
+
+def test_deleting_twice_moves_nothing(alice: Caller, stored: Stored) -> None:
+    """A second delete is 404 and does not put off the purge."""
+    secret_id = alice.create()
+    alice("delete", secret_id=secret_id)
+    before = document(stored, secret_id)
+    assert alice.refused("delete", secret_id=secret_id) == 404
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deleted_at": in_past(days=7), "purge_at": in_past(seconds=1)},
+        {"expires_at": in_past(seconds=1), "purge_at": in_past(seconds=1)},
+        {"max_reads": 1, "reads": 1, "purge_at": in_past(seconds=1)},
+        {"name": "a/b", "pending": True, "purge_at": in_past(seconds=1)},
+    ],
+    ids=["deleted", "expired", "used up", "never published"],
+)
+def test_mongodb_removes_what_is_gone(
+    alice: Caller, stored: Stored, key: MasterKey, fields: dict[str, Any]
+) -> None:
+    """Whatever can come back no more is removed with all its versions, and what can be read stays."""
+    there = alice.create(ttl_seconds=3_600)
+    put(stored, key, **fields)
+    wait_until(lambda: stored.secrets.count_documents({}) == 1)
+    assert document(stored, there)
+
+
+def test_a_last_read_under_way_keeps_nothing_for_ever(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that is read for the last time while it is deleted is gone, and will be purged."""
+    secret_id = alice.create(max_reads=1)
+    apply = Lease.apply
+
+    def late(lease: Lease, change: Any) -> None:
+        alice.fetch(secret_id)
+        apply(lease, change)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Lease, "apply", late)
+        alice("delete", secret_id=secret_id)
+    found = document(stored, secret_id)
+    assert found["reads"] == 1
+    assert found["purge_at"] < in_future(days=8)
+    assert alice.refused("restore", secret_id=secret_id) == 404
+    assert document(stored, secret_id) == found
+
+
+def test_a_read_of_what_was_deleted_meanwhile_is_404(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limited secret that is deleted between being looked up and being counted is not read."""
+    secret_id = alice.create(max_reads=5)
+    hold = reads.hold
+
+    def late(which: str) -> str | None:
+        alice("delete", secret_id=which)
+        return hold(which)
+
+    monkeypatch.setattr(reads, "hold", late)
+    assert alice.refused("fetch", secret_id=secret_id) == 404
+    assert "reads" not in document(stored, secret_id)

@@ -1,0 +1,234 @@
+"""The life of a secret in real processes: several workers, many callers at once, one MongoDB."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.cli.waiting import wait_until
+from tests.life import b64, unswept
+from tests.rotation import command_environment
+from tests.service import Reply, Service
+from vault.cli.mongod import Mongod
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+@pytest.fixture
+def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """Run four workers."""
+    with Service({**environment, "WEB_CONCURRENCY": "4", "LOG_LEVEL": "warning"}, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        yield service
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Return 64 callers."""
+    with ThreadPoolExecutor(64) as pool:
+        yield pool
+
+
+def create(service: Service, **options: Any) -> str:
+    reply = service.post("/vault/secret/create", {"secret": b64(b"value"), **options})
+    assert reply.status == 200, reply
+    return str(reply.body["secret_id"])
+
+
+def at_once(pool: ThreadPoolExecutor, count: int, call: Any) -> list[Reply]:
+    return list(pool.map(call, range(count)))
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [(1, 200), (5, 40)])
+def test_no_more_reads_than_allowed(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor, limit: int, rounds: int
+) -> None:
+    """Of 64 fetches at once on 4 workers exactly as many succeed as the secret allows, in each round."""
+    for _ in range(rounds):
+        secret_id = create(service, max_reads=limit)
+        replies = at_once(pool, 64, lambda _, which=secret_id: service.fetch(which))
+        assert Counter(reply.status for reply in replies) == {200: limit, 404: 64 - limit}
+        assert [reply.body["secret"] for reply in replies if reply.status == 200] == [b64(b"value")] * limit
+        told = Counter(
+            entry["status"] for entry in stored.audit_logs.find({"secret_id": secret_id, "action": "fetch"})
+        )
+        assert told == {"success": limit, "not_found": 64 - limit}
+
+
+def test_of_two_updates_upon_one_version_one_goes_through(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor
+) -> None:
+    """Of two updates that expect the same version one succeeds and one is 409, and nothing is lost."""
+    secret_id = create(service)
+    winners: Counter[int] = Counter()
+    for version in range(1, 41):
+        order = (0, 1) if version % 2 else (1, 0)
+
+        def update(number: int, version: int = version, order: tuple[int, int] = order) -> Reply:
+            body = {"secret_id": secret_id, "secret": b64(b"%d of %d" % (order[number], version))}
+            return service.post("/vault/secret/update", {**body, "expected_version": version})
+
+        replies = at_once(pool, 2, update)
+        assert sorted(reply.status for reply in replies) == [200, 409]
+        [winner] = [order[number] for number, reply in enumerate(replies) if reply.status == 200]
+        winners[winner] += 1
+        assert service.fetch(secret_id).body == {"secret": b64(b"%d of %d" % (winner, version))}
+    assert winners.total() == 40
+    told = [
+        (entry["status"], entry.get("details", {}).get("version"))
+        for entry in stored.audit_logs.find({"action": "update"})
+    ]
+    assert sorted(version for status, version in told if status == "success") == list(range(2, 42))
+    assert Counter(status for status, _ in told) == {"success": 40, "bad_request": 40}
+
+
+def test_updates_at_once_are_versions_one_after_another(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor
+) -> None:
+    """Of 16 updates at once each is a version of its own, the newest ten are kept, and the trail is true."""
+    for _ in range(10):
+        secret_id = create(service)
+
+        def update(number: int, which: str = secret_id) -> Reply:
+            body = {"secret_id": which, "secret": b64(b"by %d" % number)}
+            return service.post("/vault/secret/update", body, **{"X-Request-ID": f"{which}-{number}"})
+
+        replies = at_once(pool, 16, update)
+        assert sorted(reply.body["version"] for reply in replies if reply.status == 200) == list(range(2, 18))
+        by_version = {reply.body["version"]: number for number, reply in enumerate(replies)}
+        entries = {
+            entry["request_id"]: entry
+            for entry in stored.audit_logs.find({"secret_id": secret_id, "action": "update"})
+        }
+        assert len(entries) == 16
+        for version, number in by_version.items():
+            entry = entries[f"{secret_id}-{number}"]
+            assert (entry["status"], entry["details"]) == ("success", {"version": version})
+            reply = service.post("/vault/secret/fetch", {"secret_id": secret_id, "version": version})
+            if version > 7:
+                assert reply.body == {"secret": b64(b"by %d" % number)}
+            else:
+                assert reply.status == 404
+
+
+def test_a_create_that_is_repeated_at_once_is_one_secret(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor
+) -> None:
+    """Of 32 retries at once on 4 workers all get one id, and there is one secret, named or not."""
+    for number in range(20):
+        body = {"secret": b64(b"once"), **({"name": f"once/{number}"} if number % 2 else {})}
+
+        def retry(_: int, number: int = number, body: dict[str, str] = body) -> Reply:
+            return service.post("/vault/secret/create", body, **{"Idempotency-Key": f"round-{number}"})
+
+        replies = at_once(pool, 32, retry)
+        assert Counter(reply.status for reply in replies) == {200: 32}
+        assert len({reply.body["secret_id"] for reply in replies}) == 1
+        assert stored.secrets.count_documents({}) == number + 1
+    told = list(stored.audit_logs.find({"action": "create"}))
+    assert len(told) == 20 * 32
+    assert sum(entry.get("details", {}).get("repeated") is True for entry in told) == 20 * 31
+
+
+def test_what_has_expired_is_not_readable_though_it_is_there(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor
+) -> None:
+    """A secret with a second to live cannot be read after it, while its document still lies there."""
+    with unswept(stored):
+        secret_id = create(service, ttl_seconds=1)
+        found = stored.secrets.find_one({"_id": secret_id})
+        assert found is not None
+        wait_until(lambda: time.time() > found["expires_at"].timestamp())
+        assert service.fetch(secret_id).status == 404
+        for reply in at_once(pool, 16, lambda _: service.fetch(secret_id)):
+            assert reply.status == 404
+        assert stored.secrets.find_one({"_id": secret_id}) == found
+    wait_until(lambda: stored.secrets.count_documents({}) == 0)
+
+
+def test_deletes_and_updates_at_once_agree(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor
+) -> None:
+    """Of deletes and updates at once one delete succeeds, and no update brings the secret back."""
+    for _ in range(10):
+        secret_id = create(service)
+
+        def change(number: int, which: str = secret_id) -> Reply:
+            if number % 2:
+                return service.post("/vault/secret/delete", {"secret_id": which})
+            return service.post("/vault/secret/update", {"secret_id": which, "secret": "YQ=="})
+
+        replies = at_once(pool, 16, change)
+        assert {reply.status for reply in replies} <= {200, 404}
+        deletes = [reply.status for number, reply in enumerate(replies) if number % 2]
+        assert Counter(deletes) == {200: 1, 404: 7}
+        assert service.fetch(secret_id).status == 404
+        assert stored.secrets.count_documents({"_id": secret_id}) == 0
+        updates = sum(reply.status == 200 for number, reply in enumerate(replies) if not number % 2)
+        successes = Counter(
+            entry["action"] for entry in stored.audit_logs.find({"secret_id": secret_id, "status": "success"})
+        )
+        assert successes == Counter(create=1, delete=1, update=updates)
+
+
+def test_reads_at_once_with_changes_are_counted(service: Service, pool: ThreadPoolExecutor) -> None:
+    """While a secret is updated no more reads succeed than it allows, each with a genuine value."""
+    secret_id = create(service, max_reads=20)
+
+    def call(number: int) -> Reply:
+        if number % 4:
+            return service.fetch(secret_id)
+        return service.post("/vault/secret/update", {"secret_id": secret_id, "secret": b64(b"value")})
+
+    replies = at_once(pool, 64, call)
+    fetched = [reply for number, reply in enumerate(replies) if number % 4]
+    assert Counter(reply.status for reply in fetched) == {200: 20, 404: 28}
+    assert {reply.body["secret"] for reply in fetched if reply.status == 200} == {b64(b"value")}
+
+
+def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
+    environment: dict[str, str], stored: Stored, mongod: Mongod, tmp_path: Path
+) -> None:
+    """Through the whole life of a secret no value is written down, and its entries are an intact chain."""
+    values = [f"the value {number} that nobody may find".encode() for number in range(3)]
+    settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
+    with Service(settings, folder=tmp_path) as service:
+        options = {"name": "a/b", "labels": {"k": "v"}, "max_reads": 9, "ttl_seconds": 3_600}
+        for body in ({"secret": b64(values[0])}, {"secret": b64(values[0]), **options}):
+            header = {"Idempotency-Key": f"{len(body)}"}
+            made, again = (service.post("/vault/secret/create", body, **header) for _ in range(2))
+            assert (made.status, made.body) == (200, again.body)
+            secret_id = made.body["secret_id"]
+            for value in values[1:]:
+                reply = service.post("/vault/secret/update", {"secret_id": secret_id, "secret": b64(value)})
+                assert reply.status == 200
+            for action in ("fetch", "describe", "delete", "restore", "fetch", "delete", "fetch"):
+                service.post(f"/vault/secret/{action}", {"secret_id": secret_id})
+            refused = {"secret_id": secret_id, "secret": b64(values[2]), "name": "a/b"}
+            assert service.post("/vault/secret/update", refused).status == 422
+        assert service.stop() == 0
+    log = service.log.read_text()
+    for value in values:
+        for form in (value.decode(), b64(value), value.hex()):
+            assert form not in log
+            for collection in stored.list_collection_names():
+                for documents in stored[collection].find_raw_batches():
+                    assert form.encode() not in documents
+        assert value not in mongod.log.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "audit", "verify"],
+        cwd=tmp_path,
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert stored.audit_logs.count_documents({}) == 2 * (2 + 2 + 7 + 1)
