@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.rotation import command_environment
 from tests.service import Service
+from vault.operations.principal import ROLES, Scope
 from vault.settings import Settings, SettingsSchema
 
 ROOT = Path(__file__).parents[1]
@@ -93,3 +95,35 @@ def test_the_lines_on_the_life_of_a_secret_do_what_they_say(service: Service) ->
     assert newest == {"secret": "bXlfbmV3X3Bhc3N3b3Jk"}
     assert described["labels"] == {"team": "billing"}
     assert deleted["restorable_until"] is None
+
+
+def test_the_table_of_roles_is_the_code_s() -> None:
+    """Each scope is in the table, and each role has exactly the scopes that the table gives it."""
+    heading, *rows = re.findall(r"^\| (?:scope|`[a-z]+:[a-z]+`) \|.*\|$", README, re.MULTILINE)
+    roles = re.findall(r"`([a-z]+)`", heading)
+    table = {cells[0].strip("` "): cells[2:] for cells in (row.strip("|").split(" |") for row in rows)}
+    assert set(table) == {scope.value for scope in Scope}
+    assert roles == list(ROLES)
+    for number, role in enumerate(roles):
+        assert {scope for scope, cells in table.items() if cells[number].strip()} == ROLES[role]
+
+
+def test_the_lines_about_access_work(environment: dict[str, str], tmp_path: Path) -> None:
+    """A reader who copies them makes a token with which the script and curl are let in."""
+    script = blocks("bash", "## Access")[0]
+    settings = {
+        **command_environment({**environment, "AUTH_ENABLED": "true"}),
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+    }
+    with Service({**environment, "AUTH_ENABLED": "true"}, folder=tmp_path) as service:
+        run = subprocess.run(
+            ["bash", "-euc", script.replace(DEFAULT_URL, service.url)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**settings, "VAULT_URL": service.url},
+            check=False,
+        )
+    assert re.match(r'\{"secret_id":"[0-9a-f-]{36}"\}\n', run.stdout), run.stderr
+    # The id of the example is nobody's; what counts is that it was looked for.
+    assert "Secret not found" in run.stdout
