@@ -110,7 +110,7 @@ def test_the_table_of_roles_is_the_code_s() -> None:
 
 def test_the_lines_about_access_work(environment: dict[str, str], tmp_path: Path) -> None:
     """A reader who copies them makes a token with which the script and curl are let in."""
-    script = blocks("bash", "## Access")[0]
+    script = "\n".join(blocks("bash", "## Access"))
     settings = {
         **command_environment({**environment, "AUTH_ENABLED": "true"}),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
@@ -127,3 +127,6 @@ def test_the_lines_about_access_work(environment: dict[str, str], tmp_path: Path
     assert re.match(r'\{"secret_id":"[0-9a-f-]{36}"\}\n', run.stdout), run.stderr
     # The id of the example is nobody's; what counts is that it was looked for.
     assert "Secret not found" in run.stdout
+    value, listed = map(json.loads, run.stdout.splitlines()[-2:])
+    assert value == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+    assert [found["name"] for found in listed["secrets"]] == ["billing/db-password"]
