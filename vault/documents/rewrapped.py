@@ -50,11 +50,10 @@ def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
 
 def _secret(document: Mapping[str, Any], key_id: str) -> Secret:
     try:
-        found: Secret = Secret._from_son(document)  # noqa: SLF001 - MongoEngine has no public way
+        return Secret.of(document)
     except (InvalidDocumentError, NotRegistered):
         # Not as it was saved, so it does not verify; and no reason to stop before all the others.
-        found = Secret(id=document["_id"], key_id=key_id)
-    return found
+        return Secret(id=document["_id"], key_id=key_id)
 
 
 def versions_under(key_id: str, secret: Secret) -> Iterator[SecretVersion]:

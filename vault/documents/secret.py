@@ -1,6 +1,6 @@
 """The stored secret: ciphertext, and what it is bound to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -153,6 +153,21 @@ class Secret(Document):
             max_reads=self.max_reads,
             name=self.name,
         )
+
+    @classmethod
+    def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> "Secret | None":
+        """Return the secret that *query* finds, less the fields in *without*.
+
+        Past MongoEngine's queries: they cost as much processor time as all the rest of a fetch.
+        """
+        document = cls.raw().find_one(query, dict.fromkeys(without, 0) or None)
+        return cls.of(document) if document else None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Secret":
+        """Return the secret that *document* holds."""
+        secret: Secret = cls._from_son(document)
+        return secret
 
     @classmethod
     def raw(cls) -> Any:

@@ -37,7 +37,7 @@ class Reference:
             StorageUnavailableError: MongoDB is not there.
         """
         with storage_errors():
-            secret: Secret | None = Secret.objects(**self._query(attempt)).exclude(*without).first()
+            secret = Secret.find(self._query(attempt), without=without)
         if secret is None:
             raise SecretNotFoundError
         attempt.secret_id = secret.id
@@ -45,5 +45,5 @@ class Reference:
 
     def _query(self, attempt: Attempt) -> dict[str, Any]:
         if self.secret_id:
-            return {"id": self.secret_id}
+            return {"_id": self.secret_id}
         return {"namespace": attempt.principal.namespace, "name": self.name}

@@ -58,7 +58,7 @@ class Stream:
             entry.seq, entry.ts, entry.replaces = 0, now, list(self._replaces) or None
         else:
             entry.seq, entry.ts = previous.seq + 1, max(now, previous.ts)
-            entry.previous, entry.previous_ts = chain.link(previous.record()), previous.ts
+            entry.previous, entry.previous_ts = chain.link(_seals(previous)), previous.ts
         entry.hash = chain.digest(entry.record())
 
     def committed(self, last: AuditEntry) -> None:
@@ -76,6 +76,11 @@ class Stream:
         else:
             left = [{name: head[name] for name in ("stream", "seq", "ts")}]
         return Stream(self._signing_key, replaces=left)
+
+
+def _seals(entry: AuditEntry) -> dict[str, str]:
+    seals = {"hash": entry.hash, "signer": entry.signer, "signature": entry.signature}
+    return {name: value for name, value in seals.items() if value is not None}
 
 
 def _to_milliseconds(time: datetime) -> datetime:
