@@ -4,8 +4,6 @@ from typing import Any
 
 from flask import Flask, request
 
-_SECRET_ID = "550e8400-e29b-41d4-a716-446655440000"
-
 app = Flask(__name__)
 
 
@@ -19,7 +17,7 @@ def ready() -> dict[str, str]:
 def create() -> dict[str, Any]:
     """Take a secret and answer an id."""
     request.get_json()["secret"]
-    return {"secret_id": _SECRET_ID}
+    return {"secret_id": "550e8400-e29b-41d4-a716-446655440000"}
 
 
 @app.post("/vault/secret/fetch")

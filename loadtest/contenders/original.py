@@ -3,7 +3,7 @@
 import os
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,7 +15,9 @@ _NONCE_SIZE = 12
 
 app = FastAPI()
 cipher = AESGCM(b64decode(os.environ["MASTER_KEY"]))
-client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(os.environ["MONGO_URI"], w="majority", journal=True)
+client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+    os.environ["MONGO_URI"], w="majority", journal=True
+)
 database = client.get_default_database()
 
 
@@ -64,7 +66,7 @@ async def fetch(body: Reference, request: Request) -> dict[str, str]:
     if found is None:
         raise HTTPException(404, "Secret not found")
     ciphertext = found["ciphertext"]
-    plaintext = cipher.decrypt(ciphertext[:_NONCE_SIZE], ciphertext[_NONCE_SIZE:], None)  # type: ignore[index]
+    plaintext = cipher.decrypt(ciphertext[:_NONCE_SIZE], ciphertext[_NONCE_SIZE:], None)
     await _record("fetch", secret_id, request)
     return {"secret": b64encode(plaintext).decode()}
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from base64 import b64encode
@@ -30,8 +31,7 @@ class Contender(ABC):
     header: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, *, mongo_uri: str, workers: int) -> None:
-        self.folder = folder / self.name.replace(" ", "-")
-        self.folder.mkdir()
+        self.folder = Path(tempfile.mkdtemp(prefix=self.name.replace(" ", "-"), dir=folder))
         self.mongo_uri = mongo_uri
         self.workers = workers
         self.port = _free_port()
@@ -51,7 +51,7 @@ class Contender(ABC):
     #: What answers once it can serve.
     ready = "/health/ready"
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most have nothing left to do
         """Do what is left to do once it answers."""
 
     @abstractmethod
@@ -130,11 +130,14 @@ class _Rest(Contender):
     create = ("/vault/secret/create/", f'{{"secret":"{VALUE}"}}')
     fetch = ("POST", "/vault/secret/fetch", '{"secret_id":"NAME"}')
 
+    def __init__(self, folder: Path, *, mongo_uri: str, workers: int) -> None:
+        super().__init__(folder, mongo_uri=mongo_uri, workers=workers)
+        self.master_key = secrets.token_bytes(32)
+
     def environment(self) -> dict[str, str]:
-        """Return a new master key and where MongoDB is."""
-        key = b64encode(secrets.token_bytes(32)).decode()
+        """Return its settings, as this service names them."""
         return {
-            "MASTER_KEY": key,
+            "MASTER_KEY": b64encode(self.master_key).decode(),
             "MONGO_URI": self.mongo_uri,
             "BIND": f"127.0.0.1:{self.port}",
             "WEB_CONCURRENCY": str(self.workers),
@@ -154,6 +157,12 @@ class SecretManager(_Rest):
     def command(self) -> list[str]:
         """Return the command of the README."""
         return [sys.executable, "-m", "vault.cli", "serve"]
+
+
+class Grown(SecretManager):
+    """The same with many more secrets."""
+
+    name = "grown"
 
 
 class Ceiling(_Rest):
@@ -215,12 +224,13 @@ class OpenBao(Contender):
             try:
                 self.post("/v1/sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
                 self.post("/v1/kv/data/first", {"data": {}})
-                return
             except URLError:
                 # It elects itself leader, and upgrades the mount, after it has answered.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+            else:
+                return
 
     def seed(self, count: int) -> list[str]:
         """Create *count* secrets over HTTP."""

@@ -35,8 +35,8 @@ def run(script: str, url: str, *arguments: str, connections: int, seconds: int) 
     return Load(
         requests=int(_found(r"(\d+) requests in", out)),
         a_second=float(_found(r"Requests/sec:\s+([\d.]+)", out)),
-        p50=_milliseconds(_found(r"50%\s+(\S+)", out)),
-        p99=_milliseconds(_found(r"99%\s+(\S+)", out)),
+        p50=_milliseconds(_found(r"\n\s+50%\s+(\S+)", out)),
+        p99=_milliseconds(_found(r"\n\s+99%\s+(\S+)", out)),
     )
 
 
