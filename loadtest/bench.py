@@ -1,8 +1,8 @@
 """Hold this service against others: `python loadtest/bench.py [--rounds N] [--seconds N] [--growth N]`.
 
-Starts a real MongoDB (majority and journal, a replica set of one) and every contender with the same number of
-workers, puts the same load from wrk on one after the other, in several rounds, and prints one table of medians;
-in brackets what this service has, divided by it. Needs wrk, and `scripts/install.sh bench`.
+Starts a real MongoDB (majority and journal, one member) and every contender with as many workers, puts
+the same load from wrk on one after the other, in several rounds, and prints one table of medians; in brackets
+what this service has, divided by it. Needs wrk, and `scripts/install.sh bench`.
 """
 
 import tempfile
