@@ -1,7 +1,7 @@
 """Plot a locust run: `python loadtest/plot.py PREFIX_stats_history.csv PICTURE.png`.
 
-Throughput and latency percentiles over the number of users. The file comes from locust's `--csv PREFIX`, best of a
-run of loadtest/scenarios/ramp.py.
+Throughput and latency percentiles over the number of users. The file comes from locust's `--csv PREFIX`, best of
+a run of loadtest/scenarios/ramp.py.
 """
 
 import csv
@@ -13,7 +13,7 @@ from statistics import median
 import matplotlib as mpl
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the way of drawing has to be chosen first
+from matplotlib import pyplot as plt
 
 _PERCENTILES = ("50%", "95%", "99%")
 
