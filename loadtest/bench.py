@@ -1,0 +1,141 @@
+"""Hold this service against others: `python loadtest/bench.py [--rounds N] [--seconds N] [--growth N]`.
+
+Starts a real MongoDB (majority and journal, one member) and every contender with as many workers, puts
+the same load from wrk on one after the other, in several rounds, and prints one table of medians; in brackets
+what this service has, divided by it. Needs wrk, and `scripts/install.sh bench`.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from statistics import median
+
+import click
+import wrk
+from contenders.growth import fill
+from contenders.processes import Ceiling, Contender, Grown, OpenBao, Original, SecretManager
+
+from vault.cli.mongod import Mongod
+
+_SEEDED = 1_000
+_KINDS = (SecretManager, Original, OpenBao, Ceiling)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run against one contender."""
+
+    a_second: float
+    p50: float
+    p99: float
+    #: Milliseconds of processor time a request, without MongoDB's.
+    cpu: float
+
+
+def measure(contender: Contender, what: str, *, connections: int, seconds: int) -> Sample:
+    """Put load on *contender* and return what came of it."""
+    before = contender.cpu_seconds()
+    if what == "create":
+        load = wrk.run(
+            "create.lua",
+            contender.url,
+            *contender.create,
+            *contender.header,
+            connections=connections,
+            seconds=seconds,
+        )
+    else:
+        names = str(contender.folder / "names")
+        load = wrk.run(
+            "fetch.lua",
+            contender.url,
+            *contender.fetch,
+            names,
+            *contender.header,
+            connections=connections,
+            seconds=seconds,
+        )
+    cpu = (contender.cpu_seconds() - before) / load.requests * 1_000
+    return Sample(load.a_second, load.p50, load.p99, cpu)
+
+
+def rounds(
+    contenders: Sequence[Contender], what: str, *, count: int, connections: int, seconds: int
+) -> dict[str, Sample]:
+    """Return the medians of *count* rounds, in each of which every contender has its turn."""
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    for _ in range(count):
+        for contender in contenders:
+            sample = measure(contender, what, connections=connections, seconds=seconds)
+            samples[contender.name].append(sample)
+    return {name: _median(found) for name, found in samples.items()}
+
+
+def _median(samples: Sequence[Sample]) -> Sample:
+    return Sample(*(median(getattr(sample, name) for sample in samples) for name in Sample.__slots__))
+
+
+def report(what: str, found: dict[str, Sample]) -> None:
+    """Print a block of the table; in brackets each figure as this service's ratio to it."""
+    ours = found[SecretManager.name]
+    click.echo(f"\n{what:<26}{'requests/s':>18}{'p50 ms':>18}{'p99 ms':>18}{'CPU ms/request':>18}")
+    for name, sample in found.items():
+        cells = (
+            f"{getattr(sample, field):.{digits}f} ({getattr(ours, field) / getattr(sample, field):.2f})"
+            for field, digits in (("a_second", 0), ("p50", 2), ("p99", 2), ("cpu", 3))
+        )
+        click.echo(f"  {name:<24}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+def start(stack: ExitStack, kind: type[Contender], folder: Path, mongod: Mongod, workers: int) -> Contender:
+    """Return a running contender, with a database of its own."""
+    uri = mongod.uri.replace("/?", f"/bench_{token_hex(4)}?")
+    return stack.enter_context(kind(folder, mongo_uri=uri, workers=workers))
+
+
+def offer(contender: Contender, names: Sequence[str]) -> None:
+    """Say which secrets the load is to fetch from *contender*."""
+    (contender.folder / "names").write_text("\n".join(names) + "\n")
+
+
+@click.command()
+@click.option("--rounds", "count", default=5, show_default=True, help="Turns that each contender has.")
+@click.option("--seconds", default=5, show_default=True, help="Length of a turn.")
+@click.option("--connections", default=32, show_default=True)
+@click.option("--workers", default=2, show_default=True)
+@click.option(
+    "--only", multiple=True, type=click.Choice([kind.name for kind in _KINDS]), help="Leave out others."
+)
+@click.option(
+    "--growth", "secrets", default=0, help="Compare with so many secrets, and twice as many entries."
+)
+def main(count: int, seconds: int, connections: int, workers: int, only: Sequence[str], secrets: int) -> None:
+    """Print the table."""
+    kinds = [kind for kind in _KINDS if not only or kind.name in only or kind is SecretManager]
+    with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
+        contenders = [start(stack, kind, Path(name), mongod, workers) for kind in kinds]
+        for contender in contenders:
+            offer(contender, contender.seed(_SEEDED))
+        for many in (connections, 1):
+            for what in ("create", "fetch"):
+                found = rounds(contenders, what, count=count, connections=many, seconds=seconds)
+                report(f"{what}, connections: {many}", found)
+        click.echo("\nafter load: memory MiB (PSS), and seconds from start to ready")
+        for contender in contenders:
+            click.echo(f"  {contender.name:<24}{contender.memory():>12.0f}{contender.ready_after:>12.2f}")
+        if secrets:
+            large = start(stack, Grown, Path(name), mongod, workers)
+            offer(large, fill(large.mongo_uri, large.master_key, secrets, 2 * secrets))
+            for what in ("create", "fetch"):
+                pair = [contenders[0], large]
+                report(
+                    f"{what}, grown",
+                    rounds(pair, what, count=count, connections=connections, seconds=seconds),
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Somebody who uses the service, and believes nothing that was not checked."""
+
+import os
+import random
+from base64 import b64encode
+from typing import Any
+
+from locust import FastHttpUser, constant
+from locust.contrib.fasthttp import ResponseContextManager
+
+_KEPT = 200
+_VALUE_BYTES = 32
+
+
+class SecretsUser(FastHttpUser):
+    """Creates and fetches; a reply that is not the one that it has to be is a failure."""
+
+    abstract = True
+    #: As fast as the service answers; the number of users decides the load.
+    wait_time = constant(0)
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        #: Values by id, of the secrets that this user has created.
+        self.known: dict[str, str] = {}
+
+    def on_start(self) -> None:
+        """Have something to fetch."""
+        self.create()
+
+    def create(self, **options: object) -> str | None:
+        """Create a secret and return its id; None after a failure."""
+        secret = b64encode(os.urandom(_VALUE_BYTES)).decode()
+        with self._post("create/", {"secret": secret, **options}) as reply:
+            secret_id = self._field(reply, "secret_id")
+            if secret_id is None:
+                return None
+        if len(self.known) >= _KEPT:
+            self.known.pop(next(iter(self.known)))
+        self.known[secret_id] = secret
+        return secret_id
+
+    def fetch(self, secret_id: str | None = None) -> None:
+        """Fetch a secret of this user's, and hold it against what was created."""
+        if not self.known:
+            return
+        secret_id = secret_id or random.choice(list(self.known))  # noqa: S311 - nothing secret
+        with self._post("fetch", {"secret_id": secret_id}) as reply:
+            secret = self._field(reply, "secret")
+            if secret is not None and secret != self.known[secret_id]:
+                reply.failure("another value than was created")
+
+    def fetch_nothing(self, secret_id: str) -> None:
+        """See that a secret is not found."""
+        with self._post("fetch", {"secret_id": secret_id}, name="fetch (gone)") as reply:
+            if reply.status_code == 404:
+                reply.success()
+            else:
+                reply.failure(f"{reply.status_code} in place of 404")
+
+    def _post(self, call: str, body: object, *, name: str | None = None) -> ResponseContextManager:
+        return self.client.post(  # type: ignore[no-any-return]
+            f"/vault/secret/{call}", json=body, name=name or call.strip("/"), catch_response=True
+        )
+
+    def _field(self, reply: ResponseContextManager, field: str) -> str | None:
+        """Return a field of a reply of 200; anything else is a failure."""
+        try:
+            if reply.status_code == 200:
+                return str(reply.json()[field])
+            # The body of a refusal has no value in it.
+            reply.failure(f"{reply.status_code}: {reply.text}")
+        except (KeyError, TypeError, ValueError):
+            reply.failure("the reply has another shape")
+        return None

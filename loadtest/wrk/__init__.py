@@ -1,0 +1,52 @@
+"""Runs wrk, which makes the load, and reads what it says."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+_UNITS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run of wrk came to."""
+
+    requests: int
+    a_second: float
+    #: Milliseconds.
+    p50: float
+    p99: float
+
+
+def run(script: str, url: str, *arguments: str, connections: int, seconds: int) -> Load:
+    """Put load on *url* and return what came of it.
+
+    Raises:
+        RuntimeError: A request failed: then the figures would mean nothing.
+    """
+    command = ["wrk", "--latency", "--timeout", "10s"]
+    command += [f"-t{min(2, connections)}", f"-c{connections}", f"-d{seconds}s"]
+    command += ["-s", str(_FOLDER / script), url, "--", *arguments]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise RuntimeError(f"requests failed:\n{out}")
+    return Load(
+        requests=int(_found(r"(\d+) requests in", out)),
+        a_second=float(_found(r"Requests/sec:\s+([\d.]+)", out)),
+        p50=_milliseconds(_found(r"\n\s+50%\s+(\S+)", out)),
+        p99=_milliseconds(_found(r"\n\s+99%\s+(\S+)", out)),
+    )
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if not match:
+        raise RuntimeError(f"wrk said something unexpected:\n{text}")
+    return match[1]
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]
+    return float(number) * _UNITS[unit]

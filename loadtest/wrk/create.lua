@@ -1,0 +1,24 @@
+-- Creates the same secret again and again: wrk -s create.lua URL -- PATH BODY [HEADER VALUE]
+local counter = 0
+local thread_number = 0
+
+function setup(thread)
+  thread:set("number", thread_number)
+  thread_number = thread_number + 1
+end
+
+function init(args)
+  path, body = args[1], args[2]
+  headers = { ["Content-Type"] = "application/json" }
+  if args[3] then
+    headers[args[3]] = args[4]
+  end
+  prefix = number .. "-" .. os.time() .. "-" .. math.floor(os.clock() * 1000000)
+end
+
+function request()
+  counter = counter + 1
+  -- Some keep secrets under names of the caller's choice.
+  local target = path:gsub("NAME", prefix .. "-" .. counter)
+  return wrk.format("POST", target, headers, body)
+end
