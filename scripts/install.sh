@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh dev|test
+# Make .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh dev|test|bench
 # Does nothing where that is done already. After an interruption run it again: the stamp is written last.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,10 +38,11 @@ find_python() { # prints a Python that is new enough and can make virtual enviro
     fail "$found cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
 }
 
-# The test lock holds all of the dev lock, so what is installed for the tests does for trying out.
-if installed "$lock" || { [[ $lock == dev ]] && installed test; }; then
-    exit
-fi
+# Each lock holds all of those before it, so what is installed for the tests does for trying out.
+for larger in dev test bench; do
+    [[ $larger != "$lock" ]] || reached=true
+    [[ -z ${reached-} ]] || ! installed "$larger" || exit 0
+done
 
 printf 'Installing requirements/%s.txt into .venv; the first time this takes up to a minute.\n' "$lock" >&2
 rm -f "$stamp"

@@ -4,15 +4,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lock() { # lock OUTPUT ARGUMENTS…
+lock() { # lock OUTPUT ARGUMENTS…: ARGUMENTS name what is resolved, besides options
     local output=$1
     shift
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-emit-find-links --custom-compile-command scripts/lock.sh \
-        "$@" --output-file "requirements/$output" setup.cfg
+        "$@" --output-file "$output"
 }
 
-lock service.txt "$@"
+lock requirements/service.txt setup.cfg "$@"
 # The build backend is locked too: the package is installed without build isolation.
-printf 'setuptools>=80\n' | lock dev.txt "$@" --constraint requirements/service.txt --extra embedded -
-lock test.txt "$@" --constraint requirements/dev.txt --extra embedded --extra test
+printf 'setuptools>=80\n' |
+    lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
+lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --extra embedded --extra test "$@"
+lock requirements/bench.txt setup.cfg --constraint requirements/test.txt --extra embedded --extra test --extra bench "$@"
+printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
