@@ -212,7 +212,8 @@ class OpenBao(Contender):
             cluster_addr = "http://127.0.0.1:{_free_port()}"
             """
         )
-        return ["bao", "server", "-config", str(self.folder / "bao.hcl"), "-log-level=warn"]
+        bao = str(Path(sys.executable).with_name("bao"))
+        return [bao, "server", "-config", str(self.folder / "bao.hcl"), "-log-level=warn"]
 
     def prepare(self) -> None:
         """Initialize, unseal, and switch KV version 2 on."""
