@@ -1,6 +1,6 @@
 """Plot a locust run: `python loadtest/plot.py PREFIX_stats_history.csv PICTURE.png`.
 
-Throughput and latency percentiles over the number of users. The file comes from locust's `--csv PREFIX`, best of
+Throughput and latency over the number of users. The file comes from locust's `--csv PREFIX`, best of
 a run of loadtest/scenarios/ramp.py.
 """
 

@@ -19,7 +19,7 @@ from vault.cli.mongod import Mongod
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database
-from vault.operations.stream import Stream
+from vault.operations.stream import Entry, Stream
 
 _STREAMS = 4
 #: Entries of one commit: what 32 clients on 4 workers come to.
@@ -33,7 +33,7 @@ def fill(uri: str, key: bytes, count: int) -> None:
     database.prepare()
     signing_key = SigningKey(Keyring.of(key, ()).primary)
     streams = [Stream(signing_key) for _ in range(_STREAMS)]
-    batch: list[AuditEntry] = []
+    batch: list[Entry] = []
     for number in range(0, count, _COMMIT):
         stream = streams[number // _COMMIT % _STREAMS]
         entries = [_entry() for _ in range(min(_COMMIT, count - number))]
@@ -41,21 +41,21 @@ def fill(uri: str, key: bytes, count: int) -> None:
         stream.committed(entries[-1])
         batch += entries
         if len(batch) >= _BATCH or number + _COMMIT >= count:
-            AuditEntry._get_collection().insert_many([entry.to_mongo() for entry in batch])  # noqa: SLF001 - fast
+            AuditEntry.store(batch)
             batch = []
     database.close()
 
 
-def _entry() -> AuditEntry:
-    return AuditEntry(
-        action="fetch",
-        status="success",
-        principal="anonymous",
-        secret_id=str(uuid4()),
-        ip="192.0.2.1",
-        ua="Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0",
-        request_id=secrets.token_hex(16),
-    )
+def _entry() -> Entry:
+    return {
+        "action": "fetch",
+        "status": "success",
+        "principal": "anonymous",
+        "secret_id": str(uuid4()),
+        "ip": "192.0.2.1",
+        "ua": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0",
+        "request_id": secrets.token_hex(16),
+    }
 
 
 def measure(name: str, count: int, arguments: list[str], environment: dict[str, str]) -> None:

@@ -41,6 +41,7 @@ from vault.documents.audit_entry import moment, record_of
 from vault.errors import AuditUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
+from vault.operations.stream import Entry
 
 Done = subprocess.CompletedProcess[str]
 COMMAND = [sys.executable, "-m", "vault.cli", "audit"]
@@ -547,13 +548,13 @@ def test_a_trail_with_failed_commits_is_intact(
         mend_trail(stored)
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
 
-        def half(entries: list[AuditEntry], **_: object) -> None:
-            stored.audit_logs.insert_one(entries[0].to_mongo())
+        def half(entries: list[Entry]) -> None:
+            stored.audit_logs.insert_one(entries[0])
             raise KeyboardInterrupt
 
         with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-            broken.setattr(AuditEntry.objects.__class__, "insert", lambda _self, made, **_: half(made))
-            worker._commit([AuditEntry(action="fetch", status="success", principal="p") for _ in range(2)])
+            broken.setattr(AuditEntry, "store", half)
+            worker._commit([{"action": "fetch", "status": "success", "principal": "p"} for _ in range(2)])
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
         worker.disconnect()
     environment = settings(mongo_uri, keyring.primary)

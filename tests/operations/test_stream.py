@@ -19,7 +19,7 @@ from vault.errors import AuditUnavailableError
 from vault.operations import audit
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
-from vault.operations.stream import Stream
+from vault.operations.stream import Entry, Stream
 
 Stored = MongoDatabase[dict[str, Any]]
 NOW = datetime(2026, 11, 24, 15, 30, 0, 123_999, tzinfo=UTC)
@@ -31,15 +31,15 @@ def key(keyring: Keyring) -> SigningKey:
     return SigningKey(keyring.primary)
 
 
-def entries(count: int) -> list[AuditEntry]:
-    return [AuditEntry(action="fetch", status="success", principal="anonymous") for _ in range(count)]
+def entries(count: int) -> list[Entry]:
+    return [{"action": "fetch", "status": "success", "principal": "anonymous"} for _ in range(count)]
 
 
 def commit(stream: Stream, count: int, now: datetime = NOW) -> list[dict[str, Any]]:
     made = entries(count)
     stream.chain(made, now)
     stream.committed(made[-1])
-    return [entry.record() for entry in made]
+    return [record_of(entry) for entry in made]
 
 
 def test_entries_are_numbered_linked_and_signed(key: SigningKey) -> None:
@@ -210,31 +210,20 @@ def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
     keys = {key.public.signer: key.public}
     write(trail)
     for part in (2, 1):
-        made = entries(2)
 
         class Lost(Exception):  # noqa: N818 - its name is what it is
             pass
 
+        def store(made: list[Entry], part: int = part, lost: type[Exception] = Lost) -> None:
+            stored.audit_logs.insert_many(made[:part])
+            raise lost
+
         with monkeypatch.context() as broken, pytest.raises(Lost):
-            broken.setattr(AuditEntry, "objects", _Losing(stored, part, Lost))
-            trail._commit(made)
+            broken.setattr(AuditEntry, "store", store)
+            trail._commit(entries(2))
         write(trail)
     found = findings(records(stored), keys)
     assert len(records(stored)) == 6
     assert [(finding.tampering, finding.text) for finding in found] == [
         (False, "is of a commit that failed; nothing was released")
     ]
-
-
-class _Losing:
-    """Stores the first *part* entries of a commit, and fails."""
-
-    def __init__(self, stored: Stored, part: int, error: type[Exception]) -> None:
-        self._stored = stored
-        self._part = part
-        self._error = error
-
-    def insert(self, made: list[AuditEntry], **_: object) -> None:
-        """Insert some, and fail."""
-        self._stored.audit_logs.insert_many([entry.to_mongo() for entry in made[: self._part]])
-        raise self._error

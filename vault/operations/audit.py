@@ -17,7 +17,7 @@ from vault.errors import AuditUnavailableError, StorageUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
 from vault.operations.signers import endorse
-from vault.operations.stream import Stream
+from vault.operations.stream import Entry, Stream
 from vault.operations.verify import MOST_ENTRIES_A_COMMIT
 from vault.periodic import Periodic
 from vault.printable import printable
@@ -42,7 +42,7 @@ class AuditTrail:
         self._keyring = keyring
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
-        self._commits: Coalescer[AuditEntry, None] = Coalescer(self._commit, batch=MOST_ENTRIES_A_COMMIT)
+        self._commits: Coalescer[Entry, None] = Coalescer(self._commit, batch=MOST_ENTRIES_A_COMMIT)
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
         self._logged: dict[str, Any] | None = None
         self._failed = False
@@ -90,17 +90,18 @@ class AuditTrail:
             self._logged = head
 
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
-        entry = AuditEntry(
-            action=attempt.action,
-            status=status,
-            principal=attempt.principal.name,
-            secret_id=attempt.secret_id,
-            ip=attempt.ip,
+        entry = {
+            "action": attempt.action.value,
+            "status": status.value,
+            "principal": attempt.principal.name,
+            "secret_id": attempt.secret_id,
+            "ip": attempt.ip,
             # It ends up in terminals.
-            ua=printable(attempt.user_agent[:_USER_AGENT_LENGTH]),
-            request_id=attempt.request_id,
-            details=attempt.details or None,
-        )
+            "ua": printable(attempt.user_agent[:_USER_AGENT_LENGTH]),
+            "request_id": attempt.request_id,
+            "details": attempt.details or None,
+        }
+        entry = {name: value for name, value in entry.items() if value is not None}
         if not self._heads.started:
             self._begin()
         try:
@@ -115,7 +116,7 @@ class AuditTrail:
             raise AuditUnavailableError from None
         self._heads.start()
 
-    def _commit(self, entries: Sequence[AuditEntry]) -> Sequence[None]:
+    def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
         now = datetime.now(UTC)
         stream = self._stream or Stream(SigningKey(self._keyring.primary))
         if stream.is_behind(now):
@@ -124,7 +125,7 @@ class AuditTrail:
         stream.chain(entries, now)
         try:
             with storage_errors():
-                AuditEntry.objects.insert(list(entries), load_bulk=False)
+                AuditEntry.store(entries)
             stream.committed(entries[-1])
         except BaseException:
             # Whatever it was, the entries may be there: their numbers are not used again.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vault.crypto import chain
-from vault.documents import AuditEntry
+from vault.documents.audit_entry import record_of
 
 #: How far a clock may step back before a stream ends: within one stream time does not run backwards.
 _CLOCK_SLACK = timedelta(seconds=1)
@@ -15,6 +15,9 @@ _CLOCK_SLACK = timedelta(seconds=1)
 #: commits can fail by the thousand. Those that left entries unsigned were cut off halfway by MongoDB's going
 #: or by its coming back, at the one end of the outage or at the other; between, it took nothing.
 _REPLACED_AT_EITHER_END = 25
+
+#: An entry in its stored form, less `_id`.
+Entry = dict[str, Any]
 
 
 class Stream:
@@ -28,7 +31,7 @@ class Stream:
         self.id = secrets.token_hex(16)
         self._signing_key = signing_key
         self._replaces = replaces
-        self._last: AuditEntry | None = None
+        self._last: Entry | None = None
 
     @property
     def head(self) -> dict[str, Any] | None:
@@ -36,32 +39,38 @@ class Stream:
         if self._last is None:
             return None
         names = ("stream", "seq", "ts", "hash", "signer", "signature")
-        record = self._last.record()
+        record = record_of(self._last)
         return {name: record[name] for name in names}
 
     def is_behind(self, now: datetime) -> bool:
         """Return whether the clock has stepped back too far for this stream to go on."""
-        return self._last is not None and now < self._last.ts - _CLOCK_SLACK
+        return self._last is not None and bool(now < self._last["ts"] - _CLOCK_SLACK)
 
-    def chain(self, entries: Sequence[AuditEntry], now: datetime) -> None:
+    def chain(self, entries: Sequence[Entry], now: datetime) -> None:
         """Number, time, link and hash *entries*, at least one, as the next of this stream; sign the last."""
         previous = self._last
         for entry in entries:
             self._follow(entry, previous, _to_milliseconds(now))
             previous = entry
-        entries[-1].signer = self._signing_key.public.signer
-        entries[-1].signature = self._signing_key.sign(entries[-1].hash.encode())
+        entries[-1]["signer"] = self._signing_key.public.signer
+        entries[-1]["signature"] = self._signing_key.sign(entries[-1]["hash"].encode())
 
-    def _follow(self, entry: AuditEntry, previous: AuditEntry | None, now: datetime) -> None:
-        entry.stream = self.id
-        if previous is None:
-            entry.seq, entry.ts, entry.replaces = 0, now, list(self._replaces) or None
+    def _follow(self, entry: Entry, previous: Entry | None, now: datetime) -> None:
+        if previous is not None:
+            entry |= {
+                "seq": previous["seq"] + 1,
+                "ts": max(now, previous["ts"]),
+                "previous": chain.link(previous),
+                "previous_ts": previous["ts"],
+            }
         else:
-            entry.seq, entry.ts = previous.seq + 1, max(now, previous.ts)
-            entry.previous, entry.previous_ts = chain.link(_seals(previous)), previous.ts
-        entry.hash = chain.digest(entry.record())
+            entry |= {"seq": 0, "ts": now}
+            if self._replaces:
+                entry["replaces"] = list(self._replaces)
+        entry["stream"] = self.id
+        entry["hash"] = chain.digest(record_of(entry))
 
-    def committed(self, last: AuditEntry) -> None:
+    def committed(self, last: Entry) -> None:
         """Go on from *last*, which is known to be stored."""
         self._last = last
 
@@ -76,11 +85,6 @@ class Stream:
         else:
             left = [{name: head[name] for name in ("stream", "seq", "ts")}]
         return Stream(self._signing_key, replaces=left)
-
-
-def _seals(entry: AuditEntry) -> dict[str, str]:
-    seals = {"hash": entry.hash, "signer": entry.signer, "signature": entry.signature}
-    return {name: value for name, value in seals.items() if value is not None}
 
 
 def _to_milliseconds(time: datetime) -> datetime:
