@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from vault.crypto import Keyring
 from vault.documents import Secret, arrival, reads
+from vault.documents.batches import Batches
 from vault.documents.database import storage_errors
 from vault.errors import (
     CredentialRequiredError,
@@ -30,6 +31,7 @@ class Secrets:
         self._key_watch = key_watch
         self._max_bytes = max_bytes
         self._once = Once(keyring)
+        self._batches = Batches()
 
     def create(self, draft: Draft, *, idempotency_key: str | None = None, attempt: Attempt) -> str:
         """Store a new secret and return its id, once both secret and audit entry are durable.
@@ -72,8 +74,11 @@ class Secrets:
 
     def _store(self, secret: Secret, attempt: Attempt) -> None:
         try:
-            with storage_errors():
-                arrival.store(secret)
+            if secret.name is None:
+                self._batches.insert(secret)
+            else:
+                with storage_errors():
+                    arrival.store(secret)
             attempt.secret_id = secret.id
             attempt.details |= limits(secret)
             attempt.finish(Status.SUCCESS)
@@ -101,7 +106,7 @@ class Secrets:
         """
         reference.note(attempt)
         self._key_watch.require()
-        secret = reference.find(attempt=attempt, without=() if version else ("older",))
+        secret = self._find(reference, version, attempt)
         if secret.namespace != attempt.principal.namespace:
             raise SecretNotFoundError
         plaintext = self._reveal(secret, version)
@@ -113,6 +118,14 @@ class Secrets:
         with _counted(secret):
             attempt.finish(Status.SUCCESS)
         return plaintext
+
+    def _find(self, reference: Reference, version: int | None, attempt: Attempt) -> Secret:
+        if reference.secret_id is None or version:
+            return reference.find(attempt=attempt, without=() if version else ("older",))
+        secret = self._batches.find(reference.secret_id)
+        if secret is None:
+            raise SecretNotFoundError
+        return secret
 
     def _reveal(self, secret: Secret, version: int | None) -> bytes:
         if version is None:
