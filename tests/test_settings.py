@@ -328,5 +328,5 @@ def test_a_rate_limit_is_in_flask_limiter_s_notation(limit: str) -> None:
 
 def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
     """One count for all workers lies in a MongoDB, the service's own or another."""
-    uri = "mongodb+srv://limits.invalid/counts"
-    assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
+    for uri in ("mongodb+srv://limits.invalid/counts", "memory://"):
+        assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri

@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Flask:
     trail = audit_trail(keyring, enabled=settings.audit_enabled)
     trail.connect()
     key_watch = KeyWatch(keyring, database)
-    token_keys = TokenKeys(keyring)
+    token_keys = TokenKeys(keyring, key_watch)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
         changes=Changes(
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> Flask:
         ),
         catalog=Catalog(keyring, key_watch),
         health=Health(database, key_watch, trail),
-        tokens=Tokens(token_keys, key_watch),
+        tokens=Tokens(token_keys),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
             _web_tokens(settings),
@@ -68,6 +68,8 @@ def create_app(settings: Settings) -> Flask:
     # Signals hold their receivers weakly: kept here, they live as long as the application does.
     app.extensions[CLOSE] = close
     api.init_app(app, services, settings)
+    if not settings.auth_enabled:
+        logger.warning("AUTH_ENABLED is off: whoever reaches the service and has an id has the secret")
     return app
 
 
@@ -91,8 +93,6 @@ def from_environment() -> Flask:
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
     app = create_app(settings)
-    if not settings.auth_enabled:
-        logger.warning("AUTH_ENABLED is off: whoever reaches the service and has an id has the secret")
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])
     return app

@@ -10,8 +10,10 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.rotation import claim, command_environment, connected, new_key, run_keys, settings, table, text
+from tests.service import Service
 from tests.trail import break_trail
 from vault.crypto import Keyring
 from vault.crypto.token import is_token
@@ -164,3 +166,26 @@ def test_tokens_outlive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Pa
         reply = app.test_client().post("/vault/audit/query", json={}, headers=bearer(token))
         assert reply.status_code == 200
     assert text(NEW) not in str(stored.token_keys.find_one())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["rewrap", "dry run"])
+def test_a_token_key_that_does_not_verify_is_left(
+    tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored, arguments: tuple[str, ...]
+) -> None:
+    """A token key that somebody altered is counted as what does not verify, and stays."""
+    tokens("create", "--name", "ci", "--role", "auditor")
+    envelope = bytes(stored.token_keys.find_one()["envelope"])
+    stored.token_keys.update_one({}, {"$set": {"envelope": envelope[:-1] + bytes([envelope[-1] ^ 1])}})
+    environment = settings(mongo_uri, NEW, KEY)
+    done = run_keys("rewrap", *arguments, environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert "1 do not verify, 1 left" in done.stdout
+
+
+def test_a_missing_key_of_all_tokens_is_named(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+    """A replica without the master key of the token key does not serve, and its log says what needs it."""
+    tokens("create", "--name", "ci", "--role", "auditor")
+    with Service({**settings(mongo_uri, NEW), "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+        service.wait_until("/health/ready", status=503)
+        wait_until(lambda: f"master key {KEY.id} is in use" in service.log.read_text())
+        assert "all tokens need it" in service.log.read_text()

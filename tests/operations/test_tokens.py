@@ -20,9 +20,9 @@ from vault.errors import (
     StorageUnavailableError,
     TokenNotFoundError,
 )
-from vault.operations import token_keys
 from vault.operations.attempt import Action, Attempt
 from vault.operations.principal import OPERATOR, ROLES, Principal, Scope
+from vault.operations.token_keys import TokenKeys
 from vault.operations.tokens import Grant, TokenInfo
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -222,19 +222,15 @@ def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
 def test_all_processes_make_one_token_key(environment: dict[str, str], stored: Stored) -> None:
     """Tokens that are made at the same moment, the very first ones, are all under one key."""
     with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
-        services(app).health.failures()
-        keys = list(
-            pool.map(
-                lambda _: token_keys.TokenKeys(services(app).tokens._keys._keyring).find_or_make(), range(8)
-            )
-        )
+        shared = services(app).tokens._keys
+        processes = [TokenKeys(shared._keyring, shared._key_watch) for _ in range(8)]
+        keys = list(pool.map(TokenKeys.find_or_make, processes))
     assert stored.token_keys.count_documents({}) == 1
     assert len({key.hash("smt_") for key in keys}) == 1
 
 
 def test_a_token_key_that_vanishes_is_no_key(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """If what was just stored is not there, no token is made under a key that nobody else has."""
-    services(app).health.failures()
     monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)
     with pytest.raises(StorageUnavailableError):
         create(app)

@@ -144,6 +144,7 @@ def _options(uri: str) -> dict[str, Any]:
         # As a plain URI, so that no SRV record is looked up for it.
         "database_name": parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"] or _DATABASE,
         "counter_collection_name": "rate_limits",
+        "window_collection_name": "rate_limit_windows",
         "wrap_exceptions": True,
         "timeoutMS": _PATIENCE,
     }

@@ -120,7 +120,7 @@ def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
         key_watch = KeyWatch(operator.keyring, operator.database)
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
-            yield Tokens(TokenKeys(operator.keyring), key_watch), attempt
+            yield Tokens(TokenKeys(operator.keyring, key_watch)), attempt
         except VaultError:
             attempt.finish(Status.ERROR)
             raise

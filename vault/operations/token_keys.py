@@ -9,13 +9,15 @@ from vault.crypto.token_key import TokenKey
 from vault.documents.database import storage_errors
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import StorageUnavailableError
+from vault.operations.key_watch import KeyWatch
 
 
 class TokenKeys:
     """The token key as one process has it: read once, kept from then on."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, key_watch: KeyWatch) -> None:
         self._keyring = keyring
+        self._key_watch = key_watch
         self._key: TokenKey | None = None
 
     def find(self) -> TokenKey | None:
@@ -23,10 +25,12 @@ class TokenKeys:
 
         Raises:
             StorageUnavailableError: MongoDB is not there.
-            KeyMissingError: It is under a master key that is missing here.
+            KeyMissingError: This process may not serve.
             DecryptionError: It does not verify.
         """
         if self._key is None:
+            # First: it is also what connects to MongoDB, once for all that come at the same time.
+            self._key_watch.require()
             with storage_errors():
                 stored = StoredTokenKey.stored()
             self._key = stored and stored.reveal(self._keyring)

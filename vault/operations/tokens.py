@@ -13,7 +13,6 @@ from vault.documents.token import Token
 from vault.errors import GrantRefusedError, InvalidTokenNameError, TokenNotFoundError
 from vault.networks import Network, cover
 from vault.operations.attempt import Attempt, Status
-from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import OPERATOR, RESERVED_NAMES, Principal, Scope
 from vault.operations.token_keys import TokenKeys
 
@@ -51,9 +50,8 @@ class TokenInfo:
 class Tokens:
     """The tokens of one deployment."""
 
-    def __init__(self, keys: TokenKeys, key_watch: KeyWatch) -> None:
+    def __init__(self, keys: TokenKeys) -> None:
         self._keys = keys
-        self._key_watch = key_watch
 
     def create(self, grant: Grant, *, attempt: Attempt) -> str:
         """Make a token and return it, the only time that anybody sees it.
@@ -77,7 +75,6 @@ class Tokens:
         _require_held(token, grant, attempt.principal)
         if grant.name in RESERVED_NAMES:
             raise InvalidTokenNameError("This name is reserved.")
-        self._key_watch.require()
         key = self._keys.find_or_make()
         text = new_token()
         token.id = key.hash(text)
