@@ -1,11 +1,15 @@
 """What the tests of access share: tokens, and how they are sent."""
 
+import subprocess
+import sys
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
 
+from tests.rotation import command_environment
 from vault.operations.attempt import Action, Attempt
 from vault.operations.principal import OPERATOR, ROLES, scopes_named
 from vault.operations.services import Services
@@ -37,6 +41,19 @@ def make_token(
         lifetime=timedelta(seconds=seconds) if seconds else None,
     )
     return services(app).tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
+
+
+def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:
+    """Return what the operator's command prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "tokens", *arguments],
+        cwd=folder,
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def revoke(app: Flask, name: str) -> None:

@@ -1,8 +1,6 @@
 """Access on the service as it is run: several workers, real logs, commands beside it."""
 
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,9 +10,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
+from tests.access import tokens
 from tests.cli.waiting import wait_until
 from tests.issuer import AUDIENCE, ISSUER, public_pem, sign
-from tests.rotation import command_environment
 from tests.service import Reply, Service
 
 FETCH = "/vault/secret/fetch"
@@ -35,18 +33,6 @@ def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
     with Service({**environment, **settings}, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         yield service
-
-
-def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "tokens", *arguments],
-        cwd=folder,
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
 
 
 def send(service: Service, path: str, body: object, credential: str) -> Reply:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
+from tests.access import bearer, tokens
 from tests.cli.waiting import wait_until
 from tests.life import b64, unswept
 from tests.rotation import command_environment
@@ -119,14 +120,16 @@ def test_updates_at_once_are_versions_one_after_another(
 
 
 def test_a_create_that_is_repeated_at_once_is_one_secret(
-    service: Service, stored: Stored, pool: ThreadPoolExecutor
+    service: Service, environment: dict[str, str], tmp_path: Path, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
     """Of 32 retries at once on 4 workers all get one id, and there is one secret, named or not."""
+    credential = bearer(tokens(environment, tmp_path, "create", "--name", "ci", "--role", "writer"))
     for number in range(20):
         body = {"secret": b64(b"once"), **({"name": f"once/{number}"} if number % 2 else {})}
 
         def retry(_: int, number: int = number, body: dict[str, str] = body) -> Reply:
-            return service.post("/vault/secret/create", body, **{"Idempotency-Key": f"round-{number}"})
+            header = {"Idempotency-Key": f"round-{number}", **credential}
+            return service.post("/vault/secret/create", body, **header)
 
         replies = at_once(pool, 32, retry)
         assert Counter(reply.status for reply in replies) == {200: 32}
@@ -200,9 +203,10 @@ def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
     values = [f"the value {number} that nobody may find".encode() for number in range(3)]
     settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
     with Service(settings, folder=tmp_path) as service:
+        credential = bearer(tokens(environment, tmp_path, "create", "--name", "ci", "--role", "writer"))
         options = {"name": "a/b", "labels": {"k": "v"}, "max_reads": 9, "ttl_seconds": 3_600}
         for body in ({"secret": b64(values[0])}, {"secret": b64(values[0]), **options}):
-            header = {"Idempotency-Key": f"{len(body)}"}
+            header = {"Idempotency-Key": f"{len(body)}", **credential}
             made, again = (service.post("/vault/secret/create", body, **header) for _ in range(2))
             assert (made.status, made.body) == (200, again.body)
             secret_id = made.body["secret_id"]
@@ -231,4 +235,5 @@ def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert stored.audit_logs.count_documents({}) == 2 * (2 + 2 + 7 + 1)
+    # And one of the token's.
+    assert stored.audit_logs.count_documents({}) == 2 * (2 + 2 + 7 + 1) + 1

@@ -13,8 +13,10 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, revoke
 from tests.conftest import running_app
-from vault.crypto import MasterKey
+from vault.crypto import Keyring, MasterKey
 from vault.documents.token import Token
+from vault.documents.token_key import StoredTokenKey
+from vault.errors import KeyMissingError
 
 Stored = MongoDatabase[dict[str, Any]]
 QUERY = "/vault/audit/query"
@@ -150,6 +152,15 @@ def test_a_token_key_of_another_type_does_not_verify(
     stored.token_keys.update_one({}, {"$set": {"envelope": 7}})
     with running_app(environment) as fresh:
         assert ask(fresh.test_client(), token) == 500
+
+
+@pytest.mark.usefixtures("token")
+def test_a_token_key_under_an_unknown_master_key_is_not_tried() -> None:
+    """A key made under a master key that is not held is told as that, and not as one that is wrong."""
+    found = StoredTokenKey.stored()
+    assert found
+    with pytest.raises(KeyMissingError):
+        found.rewrap(Keyring(MasterKey(bytes(32))))
 
 
 @pytest.mark.usefixtures("token")

@@ -5,14 +5,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from tests.rotation import command_environment
+from tests.access import tokens
 from tests.service import Service
 from tests.system import needs
 
@@ -257,12 +256,9 @@ def test_scripts_are_clean():
 def asking(environment, tmp_path):
     """Return the URL of a service that asks for a credential, and a token that it takes."""
     settings = environment | {"AUTH_ENABLED": "true"}
-    command = [sys.executable, "-m", "vault.cli", "tokens", "create", "--name", "ci", "--role", "writer"]
-    made = subprocess.run(
-        command, cwd=tmp_path, env=command_environment(settings), capture_output=True, text=True, check=True
-    )
+    token = tokens(settings, tmp_path, "create", "--name", "ci", "--role", "writer")
     with Service(settings, folder=tmp_path) as service:
-        yield service.url, made.stdout.strip()
+        yield service.url, token
 
 
 def test_a_token_is_sent(asking):

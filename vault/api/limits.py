@@ -26,7 +26,7 @@ _MEMORY = "memory://"
 _DATABASE = "vault"
 
 #: Milliseconds that counting may take.
-_PATIENCE = 500
+_PATIENCE = 1_000
 
 
 class _Limits:
