@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from vault.networks import contain, cover
+from vault.networks import contain, cover, network
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
 
@@ -39,3 +39,18 @@ def test_an_address_is_in_a_network_or_not(address: str, expected: bool) -> None
 def test_a_network_is_covered_as_a_whole(network: str, expected: bool) -> None:
     """A network is covered only by one that holds all of it."""
     assert cover(NETWORKS, ip_network(network)) is expected
+
+
+@pytest.mark.parametrize(
+    "text", ["fe80::1%eth0", "fe80::1%\ud800", "fe80::/64%x", "::ffff:10.0.0.0/104", "10.0.0.1/8", "", "all"]
+)
+def test_what_can_match_nothing_or_hold_anything_is_no_network(text: str) -> None:
+    """No network has a scope, or IPv4 addresses in a form that no client's address is compared in."""
+    with pytest.raises(ValueError):  # noqa: PT011 - what it says is said elsewhere
+        network(text)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "0.0.0.0/0", "::/0"])
+def test_a_network_or_an_address_is_one(text: str) -> None:
+    """A network is taken in its usual forms."""
+    assert network(text) == ip_network(text)

@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
             recovery_days=settings.delete_recovery_days,
         ),
         catalog=Catalog(keyring, key_watch),
+        key_watch=key_watch,
         health=Health(database, key_watch, trail),
         tokens=Tokens(token_keys),
         authenticator=Authenticator(

@@ -1,9 +1,22 @@
 """Networks, and whether an address is in one."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
+
+
+def network(text: str) -> Network:
+    """Return the network, or the one address, that *text* names.
+
+    Raises:
+        ValueError: It names none; or one with an IPv6 scope, which can hold any text; or IPv4 addresses as
+            IPv6, a form in which no client's address is ever compared.
+    """
+    found = ip_network(text)
+    if "%" in text or (isinstance(found, IPv6Network) and found.network_address.ipv4_mapped):
+        raise ValueError
+    return found
 
 
 def contain(networks: Iterable[Network], address: str) -> bool:

@@ -5,12 +5,16 @@ import re
 import ssl
 from base64 import b64decode
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -19,7 +23,7 @@ from marshmallow import ValidationError, fields
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from vault.networks import Network
+from vault.networks import Network, network
 
 _KEY_SIZE = 32
 #: PyMongo refuses these beside what `vault.documents.database` sets for good.
@@ -65,7 +69,7 @@ class Networks(fields.Field[tuple[Network, ...]]):
 
     def _deserialize(self, value: str, *_: object, **__: object) -> tuple[Network, ...]:
         try:
-            return tuple(ip_network(part.strip()) for part in value.split(","))
+            return tuple(network(part.strip()) for part in value.split(","))
         except ValueError:
             raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas.") from None
 
@@ -111,7 +115,9 @@ def public_key(pem: str) -> None:
     except (ValueError, UnsupportedAlgorithm):
         key = None
     strong = isinstance(key, RSAPublicKey) and key.key_size >= _LEAST_RSA_BITS
-    if not (strong or isinstance(key, EllipticCurvePublicKey | Ed25519PublicKey)):
+    curve = key.curve if isinstance(key, EllipticCurvePublicKey) else None
+    usable = isinstance(curve, SECP256R1 | SECP384R1 | SECP521R1)
+    if not (strong or usable or isinstance(key, Ed25519PublicKey)):
         raise ValidationError(
             f"must be a public key in PEM: RSA of {_LEAST_RSA_BITS} bits or more, EC or Ed25519."
         )

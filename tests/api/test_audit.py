@@ -88,6 +88,8 @@ def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
         ({"until": 5}, "until"),
         ({"action": {"$ne": ""}}, "action"),
         ({"principal": ["a"]}, "principal"),
+        ({"principal": "\ud800"}, "principal"),
+        ({"action": "a\n"}, "action"),
         ({"secret_id": "x"}, "secret_id"),
         ({"cursor": 7}, "cursor"),
         ({"everything": True}, "everything"),

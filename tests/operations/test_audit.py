@@ -50,6 +50,25 @@ def test_an_attempt_leaves_one_entry(stored: MongoDatabase[dict[str, Any]]) -> N
 
 
 @pytest.mark.usefixtures("app")
+def test_what_cannot_be_recorded_fails_alone(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """An entry that has no canonical form is refused before others share a commit with it."""
+    attempts = [Attempt(action=Action.FETCH, details={"text": text}) for text in ["good", "\ud800"] * 20]
+
+    def finish(attempt: Attempt) -> bool:
+        try:
+            attempt.finish(Status.SUCCESS)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    # One connects, for all.
+    Attempt(action=Action.FETCH).finish(Status.SUCCESS)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(finish, attempts)) == [True, False] * 20
+    assert stored.audit_logs.count_documents({}) == 21
+
+
+@pytest.mark.usefixtures("app")
 def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[str, Any]]) -> None:
     """What a client calls itself can neither fill the trail nor drive a terminal that shows it."""
     Attempt(action=Action.FETCH, user_agent="\x1b[2J\n" + "x" * 1000).finish(Status.SUCCESS)

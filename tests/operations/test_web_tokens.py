@@ -155,6 +155,8 @@ def test_a_jwt_must_name_its_key(keys: KeySet, issuer: Issuer, kid: Any) -> None
         (200, b"{}"),
         (200, b'{"keys": []}'),
         (200, b'{"keys": [{"kty": "RSA"}]}'),
+        (200, b'{"keys": [{"kty": "RSA", "alg": ["x"], "kid": "b"}]}'),
+        (200, b"[" * 100_000),
     ],
     ids=str,
 )

@@ -4,7 +4,7 @@ from datetime import UTC
 
 from marshmallow import fields, validate
 
-from vault.api.fields import SECRET_ID, Body, Reply, SecretId
+from vault.api.fields import ONE_LINE, SECRET_ID, Body, Reply, SecretId
 
 _TIME = "2026-11-24T15:30:00Z"
 _MOST_ENTRIES = 1_000
@@ -24,10 +24,14 @@ class AuditQuery(Body):
         metadata={"description": "Entries before this time.", "example": "2026-11-25T00:00:00Z"},
     )
     action = fields.String(
-        load_default=None, metadata={"description": "Entries of this action.", "example": "fetch"}
+        load_default=None,
+        validate=ONE_LINE,
+        metadata={"description": "Entries of this action.", "example": "fetch"},
     )
     principal = fields.String(
-        load_default=None, metadata={"description": "Entries of this principal.", "example": "anonymous"}
+        load_default=None,
+        validate=ONE_LINE,
+        metadata={"description": "Entries of this principal.", "example": "anonymous"},
     )
     secret_id = SecretId(
         load_default=None, metadata=SECRET_ID | {"description": "Entries about this secret."}

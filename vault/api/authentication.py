@@ -16,7 +16,7 @@ from vault.operations.principal import ANONYMOUS, Scope
 ALLOWED_NETWORKS = "ALLOWED_NETWORKS"
 
 _SCHEME = "token"
-_BEARER = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
+_BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
 def admit(attempt: Attempt, scope: Scope, *, authenticator: Authenticator) -> None:

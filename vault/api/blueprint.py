@@ -93,6 +93,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )
+                # Nor does it record anything: nobody could verify what it signs.
+                services().key_watch.require()
                 with _recorded(attempt):
                     authentication.admit(attempt, scope, authenticator=services().authenticator)
                     return view(*args, **kwargs)

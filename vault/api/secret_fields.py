@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from vault.api.fields import BASE64_PATTERN, Base64
+from vault.api.fields import BASE64_PATTERN, ONE_LINE, Base64
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
@@ -18,8 +18,6 @@ _LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
 _MOST_LABELS = 16
 _LABEL_KEY_LENGTH = 63
 _LABEL_LENGTH = 128
-
-_ONE_LINE = validate.Predicate("isprintable", error="Must be printable, and one line.")
 
 
 def matches(pattern: str, error: str) -> Callable[[str], None]:
@@ -57,7 +55,7 @@ def some_labels(**description: Any) -> fields.Dict:
             matches(_LABEL_KEY_PATTERN, "Must be letters, digits, dots, dashes, slashes and underscores."),
         ]
     )
-    text = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), _ONE_LINE])
+    text = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), ONE_LINE])
     return fields.Dict(
         keys=key,
         values=text,

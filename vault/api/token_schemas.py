@@ -1,13 +1,12 @@
 """The shapes of requests and replies about tokens."""
 
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from vault.api.fields import Body, Moment, Reply
-from vault.networks import Network
+from vault.networks import Network, network
 from vault.operations.principal import NAME_PATTERN, ROLES, Scope, is_name, scopes_named
 from vault.operations.tokens import STATES, Grant
 
@@ -36,7 +35,7 @@ class NetworkField(fields.String):
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Network:  # type: ignore[override]
         try:
-            return ip_network(super()._deserialize(*args, **kwargs))
+            return network(super()._deserialize(*args, **kwargs))
         except ValueError:
             raise ValidationError("Not a network such as 192.0.2.0/24.") from None
 

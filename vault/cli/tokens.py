@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 
 import click
 
 from vault.cli.operator import connected
 from vault.errors import VaultError
-from vault.networks import Network
+from vault.networks import Network, network
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
@@ -36,7 +35,7 @@ class _Network(click.ParamType[Network]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
         try:
-            return ip_network(value)
+            return network(value)
         except ValueError:
             self.fail("not a network such as 192.0.2.0/24", param, ctx)
 

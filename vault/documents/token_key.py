@@ -1,6 +1,7 @@
 """The stored token key."""
 
 from mongoengine import BinaryField, Document, StringField
+from pymongo.read_concern import ReadConcern
 
 from vault.crypto import Keyring
 from vault.crypto.envelope import key_id
@@ -28,8 +29,10 @@ class StoredTokenKey(Document):
     @classmethod
     def stored(cls) -> "StoredTokenKey | None":
         """Return what is stored, if anything is."""
-        found: StoredTokenKey | None = cls.objects(id=_ID).first()
-        return found
+        # One that a majority has: another could be lost in a failover, and all tokens made with it.
+        sure = cls._get_collection().with_options(read_concern=ReadConcern("majority"))
+        found = sure.find_one({"_id": _ID})
+        return None if found is None else cls._from_son(found)
 
     @classmethod
     def of(cls, material: bytes, keyring: Keyring) -> "StoredTokenKey":
@@ -54,9 +57,9 @@ class StoredTokenKey(Document):
         return bool(changed)
 
     def _material(self, keyring: Keyring) -> bytes:
-        if self.key_id not in keyring:
-            raise KeyMissingError
         try:
+            if self.key_id not in keyring:
+                raise KeyMissingError
             if key_id(self.envelope) != self.key_id:
                 raise DecryptionError
             return keyring.decrypt(self.envelope, TokenKeyBinding())

@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import timeout
 
 from vault.coalesce import Coalescer
-from vault.crypto import Keyring
+from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.database import PATIENCE, storage_errors
@@ -102,6 +102,8 @@ class AuditTrail:
             "details": attempt.details or None,
         }
         entry = {name: value for name, value in entry.items() if value is not None}
+        # Here, what cannot be recorded fails alone, and not all that share its commit.
+        chain.canonical(entry)
         if not self._heads.started:
             self._begin()
         try:

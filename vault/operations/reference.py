@@ -27,6 +27,7 @@ class Reference:
             return
         attempt.details["name"] = self.name
         if not attempt.principal.authenticated:
+            attempt.details["reason"] = "needs a credential"
             raise CredentialRequiredError
 
     def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> Secret:

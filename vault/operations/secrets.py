@@ -52,6 +52,7 @@ class Secrets:
             attempt.details["name"] = draft.name
             if not attempt.principal.authenticated:
                 # Whoever could take names would decide what others find under them.
+                attempt.details["reason"] = "needs a credential"
                 raise CredentialRequiredError
         require_size(draft.plaintext, self._max_bytes)
         self._key_watch.require()

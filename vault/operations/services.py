@@ -6,6 +6,7 @@ from vault.operations.authentication import Authenticator
 from vault.operations.catalog import Catalog
 from vault.operations.changes import Changes
 from vault.operations.health import Health
+from vault.operations.key_watch import KeyWatch
 from vault.operations.secrets import Secrets
 from vault.operations.tokens import Tokens
 
@@ -17,6 +18,7 @@ class Services:
     secrets: Secrets
     changes: Changes
     catalog: Catalog
+    key_watch: KeyWatch
     health: Health
     tokens: Tokens
     authenticator: Authenticator

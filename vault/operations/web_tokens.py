@@ -190,7 +190,7 @@ class KeySet:
     def _fetch(self, kid: str) -> None:
         try:
             self._client.get_signing_key(kid)
-        except (PyJWTError, ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever the issuer sent must not end in silence
             if type(error) is PyJWKClientError and self._set():
                 return
             # It did not answer, or what came is no set of keys.
