@@ -14,6 +14,7 @@ from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
 from vault.documents import arrival
+from vault.documents.batches import Batches
 from vault.documents.idempotency import Reservation
 from vault.operations.principal import ANONYMOUS, Principal
 
@@ -256,15 +257,17 @@ def test_a_slow_holder_destroys_nothing(
 ) -> None:
     """Who took longer than a holder has is refused, and what the other gave out meanwhile stays as it is."""
     given_out: list[str] = []
-    store = arrival.store
+    owner: Any = arrival if "name" in body else Batches
+    step = "store" if "name" in body else "insert"
+    store = getattr(owner, step)
 
-    def slowly(secret: Any) -> None:
-        monkeypatch.setattr(arrival, "store", store)
+    def slowly(*secret: Any) -> None:
+        monkeypatch.setattr(owner, step, store)
         lapse(stored)
         given_out.append(created(alice, body))
-        store(secret)
+        store(*secret)
 
-    monkeypatch.setattr(arrival, "store", slowly)
+    monkeypatch.setattr(owner, step, slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)
     assert created(alice, body) == given_out[0]
     assert alice.fetch(given_out[0]) == b64(VALUE)
