@@ -1,0 +1,77 @@
+"""What waits at the same time shares a round trip, and nothing else."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from mongoengine.errors import NotRegistered
+
+from tests.life import UNKNOWN_ID, in_past, put
+from tests.rotation import Stored, connected
+from vault.crypto import Keyring, MasterKey
+from vault.documents import Database, EncryptOnSave, Secret
+from vault.documents.batches import Batches
+
+
+@pytest.fixture(autouse=True)
+def database(mongo_uri: str, key: MasterKey) -> Iterator[Database]:
+    hook = EncryptOnSave(Keyring(key))
+    hook.connect()
+    with connected(mongo_uri) as database:
+        yield database
+    hook.disconnect()
+
+
+def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None:
+    """Of many who read at once each gets what it asked for, the same one twice too, less older versions."""
+    values = {put(stored, key, b"%d" % number): b"%d" % number for number in range(20)}
+    stored.secrets.update_many({}, {"$set": {"older": [{"version": 0}]}})
+    wanted = [*values, *values, UNKNOWN_ID] * 5
+    batches = Batches()
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(batches.find, wanted))
+    for secret_id, secret in zip(wanted, found, strict=True):
+        if secret_id == UNKNOWN_ID:
+            assert secret is None
+        else:
+            assert secret
+            assert secret.reveal(Keyring(key)) == values[secret_id]
+            assert secret.older is None
+
+
+def test_a_damaged_document_is_nobody_else_s_failure(stored: Stored, key: MasterKey) -> None:
+    """Who reads at the same time as somebody whose document is damaged reads all the same."""
+    whole, damaged = put(stored, key), put(stored, key)
+    stored.secrets.update_one({"_id": damaged}, {"$set": {"_cls": "Nothing"}})
+    batches = Batches()
+
+    def read(secret_id: str) -> Any:
+        try:
+            return batches.find(secret_id)
+        except NotRegistered:
+            return "damaged"
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(read, [whole, damaged] * 50))
+    assert found[1::2] == ["damaged"] * 50
+    assert all(isinstance(secret, Secret) for secret in found[::2])
+
+
+def test_many_new_secrets_at_once_are_all_stored(stored: Stored, key: MasterKey) -> None:
+    """Of many who create at once each has stored its secret, encrypted, when it goes on."""
+    batches = Batches()
+
+    def create(number: int) -> str:
+        secret = Secret(id=f"550e8400-e29b-41d4-a716-{number:012}", created_at=in_past(seconds=0))
+        secret.conceal(b"%d" % number)
+        batches.insert(secret)
+        assert stored.secrets.find_one({"_id": secret.id}, {"_id": 1})
+        return str(secret.id)
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = list(pool.map(create, range(100)))
+    for number, secret_id in enumerate(ids):
+        found = Secret.find({"_id": secret_id})
+        assert found
+        assert found.reveal(Keyring(key)) == b"%d" % number
