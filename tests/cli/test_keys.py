@@ -34,6 +34,7 @@ from tests.rotation import (
     versions_of,
 )
 from vault.crypto import Keyring, MasterKey
+from vault.operations import rewrap
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -235,10 +236,12 @@ def test_an_interrupted_rewrap_is_on_record(
     """Ctrl-C or a stop ends it with a message and an entry with its counts; the next run does the rest."""
     before = fill(stored, OLD, 3_000)
     environment = settings(mongo_uri, NEW, OLD)
-    # Half the way it cannot go on, so it is under way whenever the signal comes.
+    # Half the way it cannot go on, and waits, once the batches after that one are done too. A signal while it
+    # is busy could come in the middle of what measures coverage, and be lost there.
+    waits = (1_500 // rewrap._BATCH + rewrap._WORKERS) * rewrap._BATCH
     with held(mongo_uri, stored, sorted(before)[1_500]):
         process = start_keys("rewrap", environment=environment, folder=tmp_path)
-        wait_until(lambda: under(stored, NEW))
+        wait_until(lambda: under(stored, NEW) >= waits)
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
