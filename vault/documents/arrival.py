@@ -20,15 +20,14 @@ _IS_USED_UP = {"$and": [{"$gt": ["$max_reads", None]}, {"$gte": ["$reads", "$max
 
 
 def store(secret: Secret) -> None:
-    """Store a new secret. One with a name cannot be found by it before it is published.
+    """Store a new secret with a name; it cannot be found by that before it is published.
 
     Raises:
         NameTakenError: Another has the name.
         SecretBusyError: Another has been about to get the name all the time.
     """
-    if secret.name is not None:
-        secret.pending = True
-        secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
+    secret.pending = True
+    secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
     holder = {"namespace": secret.namespace, "name": secret.name}
     gone: dict[str, Any] = {"$expr": {"$or": [_IS_PURGEABLE, _IS_USED_UP]}}
     for _ in tries():
