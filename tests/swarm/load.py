@@ -1,7 +1,7 @@
-"""Load from inside the swarm: `load.py HOST PORT CALLERS [TOKEN_FILE]`, until SIGTERM; then its record as JSON.
+"""Load: `load.py HOST PORT CALLERS [TOKEN_FILE]`, until SIGTERM; then its record as JSON.
 
-Runs in the service's own image, which has no more than Python. Every request has a connection of its own, to one of
-the addresses that the name has at that moment, and is not repeated: what one client sees is what counts.
+Runs in the service's own image, which has no more than Python. Every request has a connection of its own, to
+one of the addresses that the name has at that moment, and is not repeated: what a client sees is what counts.
 """
 
 import json

@@ -32,7 +32,7 @@ def ready() -> None:
         with closing(_connection(settings)) as connection:
             connection.request("GET", "/health/ready")
             reply = connection.getresponse()
-            click.echo(reply.read())
+            click.echo(reply.read(), nl=False)
     except (OSError, HTTPException) as error:
         raise VaultError(f"no answer at {settings.bind}: {error}") from None
     sys.exit(reply.status != 200)

@@ -41,6 +41,8 @@ class ReplicaSet:
         name = parts["options"].get("replicaSet")
         if not name:
             raise ReplicaSetError("MONGO_URI must name the replica set: mongodb://…/?replicaSet=NAME")
+        if key and not (parts["username"] and parts["password"]):
+            raise ReplicaSetError("with access control MONGO_URI must have the user and password to be made")
         self._name = name
         self._members = [f"{host}:{port}" for host, port in parts["nodelist"]]
         self._database = parts["database"] or DEFAULT_DATABASE
