@@ -102,6 +102,7 @@ done
 say "Deploying; this waits until all is ready."
 timeout 300 docker stack deploy --detach=false --quiet --with-registry-auth --resolve-image "$resolve" "${files[@]}" "$stack" ||
     fail "it did not get ready; what is wrong is in: docker service logs $service"
+update_went_through
 
 say "The service is ready."
 container=$(replica)
