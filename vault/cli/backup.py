@@ -34,10 +34,10 @@ def backup(path: Path, overwrite: bool) -> None:
     with (
         connected(reading=True) as operator,
         _new_file(path, overwrite=overwrite) as file,
-        bar("Backing up", dump.estimate()) as advance,
+        bar("Backing up", dump.estimate()) as shown,
     ):
         days = operator.audit_ttl_days
-        made = backups.make(file, operator.keyring, audit_ttl_days=days, progress=advance)
+        made = backups.make(file, operator.keyring, audit_ttl_days=days, progress=shown.advance)
     click.echo(f"{_described(made)} in {printable(str(path))}, {path.stat().st_size:,} bytes")
 
 
@@ -51,8 +51,8 @@ def restore(file: BinaryIO) -> None:
     """
     with connected(reading=True) as operator:
         found = _verified(file, operator.keyring)
-        with bar("Restoring", sum(found.counts.values())) as advance:
-            restores.restore(found, operator.database, progress=advance)
+        with bar("Restoring", sum(found.counts.values())) as shown:
+            restores.restore(found, operator.database, progress=shown.advance)
     click.echo(f"{_described(found)} restored, as of {found.manifest['as_of']}")
 
 
@@ -77,16 +77,16 @@ def drill(file: BinaryIO) -> None:
 def _drill(found: Backup, operator: Operator) -> bool:
     """Do it, tell how it went, and return whether all was well."""
     keyring = operator.keyring
-    with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as advance:
-        restores.fill(found, again=False, progress=advance)
+    with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as shown:
+        restores.fill(found, again=False, progress=shown.advance)
     # Before the indexes, which let MongoDB remove what has expired.
-    with _timed("decrypted them"), bar("Decrypting", found.counts["secrets"]) as advance:
-        versions = drills.decrypt_secrets(keyring, advance)
+    with _timed("decrypted them"), bar("Decrypting", found.counts["secrets"]) as shown:
+        versions = drills.decrypt_secrets(keyring, shown.advance)
         tokens = drills.verify_tokens(keyring)
     with _timed("built the indexes"):
         operator.database.build_indexes()
-    with _timed("verified the trail"), bar("Verifying", found.counts["audit_logs"]) as advance:
-        verifier, findings = drills.verify_trail(found, keyring, advance)
+    with _timed("verified the trail"), bar("Verifying", found.counts["audit_logs"]) as shown:
+        verifier, findings = drills.verify_trail(found, keyring, shown.advance)
     click.echo(f"secret versions: {versions.seen}, of which {versions.wrong} do not decrypt")
     click.echo(f"tokens: {tokens.seen}, of which {tokens.wrong} do not verify")
     click.echo(f"audit entries: {verifier.entries} in {verifier.streams} streams, {len(findings)} findings")
@@ -97,8 +97,8 @@ def _drill(found: Backup, operator: Operator) -> bool:
 
 def _verified(file: BinaryIO, keyring: Keyring) -> Backup:
     size = os.fstat(file.fileno()).st_size
-    with bar("Verifying the file", size) as advance:
-        return backups.read(file, keyring, progress=advance)
+    with bar("Verifying the file", size) as shown:
+        return backups.read(file, keyring, progress=shown.advance)
 
 
 def _described(found: Backup) -> str:
