@@ -1,5 +1,6 @@
 """Backups: making one, and reading one that somebody kept."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +25,9 @@ from vault.operations.stream_state import Record
 
 #: Of the files that are written here. Another number is for what this version would not read rightly.
 FORMAT = 1
+
+#: Seconds after which a new secret must have its entry: both are written at the same time.
+_SETTLED = 4
 
 #: Is told how much more has been done, in documents or, while a file is verified, in bytes.
 Progress = Callable[[int], None]
@@ -54,8 +58,8 @@ class Backup:
 def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Progress) -> Backup:
     """Write a backup into *file*, and the entry about it into the trail.
 
-    All but the trail is as of one moment. The trail is read after that, however long it takes, up to the
-    entry of each stream that was signed last by then: entries are never changed, so it is of that moment too.
+    All but the trail is as of one moment. The trail is read after that, however long it takes, and reaches
+    some seconds further: nothing that is in the backup lacks its entry.
 
     Raises:
         BackupRefusedError: It cannot be made now, or with this keyring.
@@ -77,14 +81,15 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
 
 def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progress) -> Backup:
     writer = ArchiveWriter(file)
-    as_of = moment(datetime.now(UTC))
+    as_of, began = moment(datetime.now(UTC)), time.monotonic()
     with dump.snapshot():
-        key_ids = _keys_in_use(keyring)
-        heads = checkpoint.heads(keyring)
-        ends = list(_signed_ends())
+        key_ids, is_served = _keys_in_use(keyring)
         for name in dump.STATE:
             writer.add(name, dump.batches(name), progress)
-    writer.add(dump.TRAIL, _trail(ends), progress)
+    if is_served:
+        time.sleep(max(0, began + _SETTLED - time.monotonic()))
+    heads = checkpoint.heads(keyring)
+    writer.add(dump.TRAIL, _trail(list(_signed_ends())), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
@@ -102,16 +107,17 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     return Backup(file, manifest)
 
 
-def _keys_in_use(keyring: Keyring) -> list[str]:
-    """Return the ids of the keys that the backup will need; the primary one signs it."""
+def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
+    """Return the ids of the keys that the backup will need, and whether workers serve."""
     with storage_errors():
         if key_usage.unfinished_restore():
             raise BackupRefusedError("a restore into this database is not finished")
-        stored = key_usage.stored_key_ids()
-        missing = [key_id for key_id in sorted(stored | key_usage.writing_key_ids()) if key_id not in keyring]
+        stored, writing = key_usage.stored_key_ids(), key_usage.writing_key_ids()
+    missing = [key_id for key_id in sorted(stored | writing) if key_id not in keyring]
     if missing:
         raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
-    return sorted(stored | {keyring.primary.id})
+    # The primary one signs it.
+    return sorted(stored | {keyring.primary.id}), bool(writing)
 
 
 def _signed_ends() -> Iterator[Record]:

@@ -18,6 +18,9 @@ from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Verifier
 
+#: Secrets that are read in one round trip.
+_BATCH = 1_000
+
 
 @dataclass(slots=True)
 class Checked:
@@ -40,7 +43,7 @@ def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
     """
     checked = Checked()
     with storage_errors():
-        for document in Secret.raw().find():
+        for document in Secret.raw().find(batch_size=_BATCH):
             for is_right in _decrypted(document, keyring):
                 checked.add(is_right=is_right)
             progress(1)
