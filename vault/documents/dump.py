@@ -79,6 +79,7 @@ def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
     """Store *documents* as they are; with *again* some of them may be there already."""
     found = get_db()[collection]
     options = found.codec_options.with_options(document_class=RawBSONDocument)
+    found = found.with_options(codec_options=options)
     fresh = [RawBSONDocument(document, options) for document in documents]
     with storage_errors():
         if again:
