@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pymongo import MongoClient
 
 from tests.rotation import command_environment
 from vault.crypto import Keyring, chain
-from vault.operations import backup, checkpoint
+from vault.operations import archive, backup, checkpoint
 from vault.operations.backup import Backup
 
 
@@ -54,10 +55,21 @@ def read(content: bytes, keyring: Keyring) -> Backup:
     return backup.read(io.BytesIO(content), keyring, progress=nothing)
 
 
-def resigned(manifest: dict[str, Any], keyring: Keyring) -> dict[str, Any]:
-    """Return *manifest* with its hash computed anew, signed with *keyring*."""
-    rest = {name: value for name, value in manifest.items() if name not in ("hash", "signer", "signature")}
-    return checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring)
+def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
+    """Return *content* with another manifest, all digests right, signed with *keyring*.
+
+    What is changed to None is left out.
+    """
+    manifest = archive.read_manifest(io.BytesIO(content)) | changes
+    seals = dict.fromkeys(("hash", "signer", "signature"))
+    rest = {name: value for name, value in (manifest | seals).items() if value is not None}
+    made = checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring) | {
+        name: value for name, value in changes.items() if name in seals
+    }
+    kept = {name: value for name, value in made.items() if value is not None}
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+        start = opened.getmember(archive.MANIFEST).offset
+    return content[:start] + archive._tail(kept)
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def test_a_manifest_in_other_words_is_refused() -> None:
 
 @given(st.binary(max_size=2_000))
 def test_what_is_no_backup_is_refused(content: bytes) -> None:
-    """Whatever else somebody takes for a backup, it is refused as none, with the one error that is for that."""
+    """Whatever else somebody takes for a backup is refused, with the one error that is for that."""
     for other in (content, written()[:1_000] + content):
         with pytest.raises(InvalidBackupError):
             checked(other)
