@@ -95,6 +95,7 @@ def read_manifest(file: BinaryIO) -> dict[str, Any]:
     Raises:
         InvalidBackupError: There is none, or it is damaged.
     """
+    file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             member = archive.extractfile(MANIFEST)

@@ -144,12 +144,21 @@ def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> Backup:
         InvalidBackupError: It is not one that can be restored with *keyring*; the message says why.
     """
     manifest = archive.read_manifest(file)
-    if manifest.get("format") != FORMAT:
+    try:
+        _require_ours(manifest, keyring)
+    except (KeyError, TypeError):
+        raise InvalidBackupError("this is not a backup of this service: its manifest is another") from None
+    archive.verify(file, manifest, progress)
+    return Backup(file, manifest)
+
+
+def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
+    if manifest["format"] != FORMAT:
         raise InvalidBackupError(
-            f"the backup has format {manifest.get('format')}, and this version reads {FORMAT}: take the "
-            f"version that made it, {manifest.get('version')}, or a newer one"
+            f"the backup has format {manifest['format']}, and this version reads {FORMAT}: take the version "
+            f"that made it, {manifest['version']}, or a newer one"
         )
-    missing = [str(key_id) for key_id in manifest.get("key_ids", ()) if key_id not in keyring]
+    missing = [str(key_id) for key_id in manifest["key_ids"] if key_id not in keyring]
     if missing:
         raise InvalidBackupError(f"the backup needs master keys that are missing here: {', '.join(missing)}")
     keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
@@ -158,5 +167,3 @@ def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> Backup:
             "the backup was altered, or made by somebody else: its manifest is whole, but not signed by "
             "a master key of this service"
         )
-    archive.verify(file, manifest, progress)
-    return Backup(file, manifest)
