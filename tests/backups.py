@@ -17,7 +17,13 @@ from vault.operations import archive, backup, checkpoint
 from vault.operations.backup import Backup
 
 
-def start(name: str, *arguments: object, environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
+def start(
+    name: str,
+    *arguments: object,
+    environment: dict[str, str],
+    folder: Path,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     """Start `secret-manager` *name* in *folder*."""
     return subprocess.Popen(
         [sys.executable, "-m", "vault.cli", name, *map(str, arguments)],
@@ -25,7 +31,7 @@ def start(name: str, *arguments: object, environment: dict[str, str], folder: Pa
         env=command_environment(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -83,8 +89,3 @@ def history(uri: str) -> Iterator[None]:
             yield
         finally:
             client.admin.command("setParameter", 1, **{name: before})
-
-
-def other(uri: str) -> str:
-    """Return the connection string of another database, which the test has to drop."""
-    return uri.replace("?", "_restored?")

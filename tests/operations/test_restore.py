@@ -23,13 +23,13 @@ KEYRING = Keyring(KEY)
 
 
 @pytest.fixture
-def source(mongo_uri: str, stored: Stored) -> Iterator[tuple[Backup, dict[str, bytes]]]:
+def source(mongo_uri: str, stored: Stored) -> tuple[Backup, dict[str, bytes]]:
     """Return a backup of 2,500 secrets, and their values; the database is empty then."""
     with history(mongo_uri), connected(mongo_uri):
         kept = fill(stored, KEY, 2_500)
         _, found = made(KEYRING)
     stored.client.drop_database(stored.name)
-    yield found, kept
+    return found, kept
 
 
 @pytest.fixture
@@ -133,13 +133,13 @@ def test_without_its_entry_it_is_not_finished(
 
 
 def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
-    """A service that starts on a half restored database refuses all, says why, and serves once it is whole."""
+    """A service on a half restored database refuses all, says why, and serves once it is whole."""
     with running_app(settings(mongo_uri, KEY)) as app:
         client = app.test_client()
         assert key_usage.begin_restore("a backup")
         for _ in range(2):
             ready = client.get("/health/ready")
-            assert (ready.status_code, list(ready.json["failing"])) == (503, ["restore"])
+            assert (ready.status_code, list(ready.json["errors"])) == (503, ["restore"])
             assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
         assert stored.audit_logs.count_documents({}) == 0
         key_usage.end_restore()
