@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import secrets
 import signal
 import subprocess
 import tarfile
@@ -24,7 +25,7 @@ from tests.conftest import running_app
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.service import Service
 from vault import cli
-from vault.cli import backup as commands
+from vault.cli.backup import _new_file
 from vault.crypto.chain import SigningKey
 from vault.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedError
 from vault.operations import drill as drills
@@ -70,7 +71,7 @@ def drill_databases(stored: Stored) -> list[str]:
 def test_a_service_goes_on_from_a_backup(
     environment: dict[str, str], command: Run, restored: Stored, tmp_path: Path
 ) -> None:
-    """Values, names, tokens, repeated creates and the trail are what they were, and all goes on from there."""
+    """Values, names, tokens, repeated creates and the trail are what they were, and all goes on."""
     secured = environment | {"AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
     create, fetch = "/vault/secret/create", "/vault/secret/fetch"
     with running_app(environment) as app:
@@ -78,7 +79,7 @@ def test_a_service_goes_on_from_a_backup(
         revoked = bearer(make_token(app, "old", role="writer"))
     assert run("tokens", "revoke", "old", environment=environment, folder=tmp_path).returncode == 0
     named = {"secret": b64encode(b"value").decode(), "name": "db"}
-    repeated = {**token, "Idempotency-Key": "a key"}
+    repeated = {**token, "Idempotency-Key": "a-key"}
     with Service(secured, folder=tmp_path) as service:
         assert service.post(create, named, **token).status == 200
         created = service.post(create, {"secret": "YQ=="}, **repeated).body
@@ -129,7 +130,7 @@ def test_a_name_that_was_taken_meanwhile_stays_taken(tmp_path: Path) -> None:
     path = tmp_path / "b.tar"
     with (
         pytest.raises(BackupRefusedError, match="cannot be written: File exists"),
-        commands._new_file(path, overwrite=False) as file,
+        _new_file(path, overwrite=False) as file,
     ):
         file.write(b"new")
         path.write_bytes(b"precious")
@@ -150,7 +151,8 @@ def test_what_cannot_be_read_is_told(command: Run, tmp_path: Path, stored: Store
     assert command("backup", "b.tar").returncode == 0
     (tmp_path / "none.tar").write_bytes(b"something else")
     content = bytearray((tmp_path / "b.tar").read_bytes())
-    content[1_024 + 200] ^= 1
+    with tarfile.open(tmp_path / "b.tar") as opened:
+        content[opened.getmember("secrets.bson.gz").offset_data] ^= 1
     (tmp_path / "damaged.tar").write_bytes(content)
     before = set(stored.client.list_database_names())
     for name in ("restore", "drill"):
@@ -202,7 +204,7 @@ def test_an_interrupted_restore_can_be_run_again(
     there = {"MONGO_URI": uri_of(environment, restored)}
     last = next(iter(stored.secrets.find({}, {"_id": 1}).sort("$natural", -1)))
     restored.create_collection("secrets")
-    with stored.client.start_session() as session, session.start_transaction():
+    with restored.client.start_session() as session, session.start_transaction():
         restored.secrets.insert_one(last, session=session)
         process = start("restore", "b.tar", environment=environment | there, folder=tmp_path)
         wait_until(lambda: restored.secrets.count_documents({}) >= 2_000)
@@ -312,7 +314,7 @@ def test_a_scratch_that_exists_is_left_alone(
 ) -> None:
     """A drill neither fills nor removes a database that is somebody's."""
     assert command("backup", "b.tar").returncode == 0
-    monkeypatch.setattr(commands.secrets, "token_hex", lambda _size: "somebody")
+    monkeypatch.setattr(secrets, "token_hex", lambda _size: "somebody")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stored.client["drill_somebody"].theirs.insert_one({})
@@ -327,7 +329,7 @@ def test_a_scratch_that_exists_is_left_alone(
 def test_a_backup_made_during_writes_is_of_one_moment(
     environment: dict[str, str], restored: Stored, command: Run, tmp_path: Path
 ) -> None:
-    """While others write, it holds all that was acknowledged before, and nothing without what came before it."""
+    """While others write, it holds all that was acknowledged before, and nothing without its past."""
     stop = Event()
     with Service(environment, folder=tmp_path) as service, ThreadPoolExecutor(6) as pool:
         acknowledged: list[str] = []
