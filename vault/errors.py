@@ -129,6 +129,25 @@ class KeyMissingError(VaultError):
         super().__init__("a master key that is in use is missing here")
 
 
+class RestoreUnfinishedError(VaultError):
+    """A restore into this database has not come to its end: not everything is there yet."""
+
+    def __init__(self) -> None:
+        super().__init__("a restore into this database is not finished")
+
+
+class BackupRefusedError(VaultError):
+    """A backup cannot be made now or here; the message says what to do."""
+
+
+class RestoreRefusedError(VaultError):
+    """A backup cannot be restored into this database; the message says why."""
+
+
+class InvalidBackupError(VaultError):
+    """A file is not a backup that can be restored here, as it was made; the message says what is wrong."""
+
+
 class RewrapRefusedError(VaultError):
     """Rewrapping now would take secrets away from running replicas; the message says what to do first."""
 

@@ -7,6 +7,7 @@ import click
 
 from vault import __version__
 from vault.cli.audit import audit
+from vault.cli.backup import backup, drill, restore
 from vault.cli.dev import dev
 from vault.cli.keys import keys
 from vault.cli.ready import ready
@@ -22,7 +23,7 @@ def commands() -> None:
     """Keep other people's passwords, keys and tokens."""
 
 
-for command in (audit, dev, keys, ready, replicaset, serve, tokens):
+for command in (audit, backup, dev, drill, keys, ready, replicaset, restore, serve, tokens):
     commands.add_command(command)
 
 
