@@ -79,7 +79,10 @@ def swarm(tmp_path: Path) -> Swarm:
 
 def on(one: str, two: str, three: str) -> list[str]:
     """Return the members, where each runs."""
-    return [f"secret-manager_mongodb-{number} {node}" for number, node in zip("123", (one, two, three))]
+    return [
+        f"secret-manager_mongodb-{number} {node}"
+        for number, node in zip("123", (one, two, three), strict=True)
+    ]
 
 
 def test_one_node_needs_no_label(swarm: Swarm) -> None:
@@ -207,9 +210,9 @@ def test_which_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
     status, errors, made = swarm.deploy()
     assert (status, made) == (1, [])
     assert "master_key_v1 master_key_v2" in errors
-    assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v1"  # noqa: S106 - a name
+    assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v1"
     swarm.has("service", "MASTER_KEY_FILE=/run/secrets/master_key_v2")
-    assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v2"  # noqa: S106 - a name
+    assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v2"
 
 
 def test_an_update_does_not_look_for_a_newer_mongodb(swarm: Swarm) -> None:
