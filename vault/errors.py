@@ -183,3 +183,7 @@ class OverloadedError(VaultError):
 
 class MongodUnavailableError(VaultError):
     """A MongoDB server of our own cannot run here or did not start; the message says what to do about it."""
+
+
+class ReplicaSetError(VaultError):
+    """The replica set is not what the connection string says, or did not get ready; the message says why."""

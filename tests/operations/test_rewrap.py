@@ -479,7 +479,6 @@ def test_what_does_not_verify_counts_once(stored: Stored) -> None:
         [{"version": 2, "key_id": OLD.id, "envelope": Binary(bytes(60))}],
         {"key_id": OLD.id},
     ],
-    ids=str,
 )
 def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored, older: Any) -> None:
     """Whatever somebody wrote in place of older versions stays, and all other secrets are rewrapped."""

@@ -112,7 +112,6 @@ def test_another_key_under_an_endorsed_name_is_not_believed(stored: Stored) -> N
         forged(SigningKey(FORGER), [1, 2]),
         forged(SigningKey(FORGER), {SECOND_SIGNER: 5, "x": None}),
     ],
-    ids=lambda junk: str(junk)[:60],
 )
 def test_junk_among_the_keys_is_passed_over(stored: Stored, junk: dict[str, Any]) -> None:
     """Whatever lies among the keys makes nobody believed, and keeps nobody from verifying."""

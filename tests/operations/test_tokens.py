@@ -83,7 +83,6 @@ def test_a_maker_can_give_less(app: Flask) -> None:
         ({"networks": (ip_network("fc00::/7"),)}, "networks"),
         ({"lifetime": timedelta(days=100 * 366)}, "time"),
     ],
-    ids=str,
 )
 def test_nobody_gives_what_they_do_not_have(
     app: Flask, stored: Stored, grant: dict[str, Any], what: str

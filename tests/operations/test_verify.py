@@ -614,7 +614,7 @@ JUNK: list[Any] = [
     {"stream": "\ud800", "seq": 1, "hash": "h"},
     {"stream": "x", "seq": -5, "hash": "h"},
     {"stream": "x", "seq": 10**30, "hash": "h"},
-    {"stream": "o", "seq": 0, "hash": "h", "details": ObjectId()},
+    {"stream": "o", "seq": 0, "hash": "h", "details": ObjectId(bytes(12))},
     {"stream": "p", "seq": 0, "hash": "h", "details": {"a": [Binary(b"x", 7), Decimal128("1")]}},
     {"stream": "q", "seq": 0, "hash": "h", "ts": DatetimeMS(2**60)},
     {"stream": "r", "seq": 0, "hash": "h", 5: "no text"},
