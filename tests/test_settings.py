@@ -54,6 +54,7 @@ def test_only_the_master_key_is_required() -> None:
         rate_limit_storage_uri="memory://",
         bind="0.0.0.0:8000",
         web_concurrency=2,
+        request_timeout_seconds=10,
         tls_cert=None,
         tls_key=None,
         tls_client_ca=None,
