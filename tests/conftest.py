@@ -76,9 +76,9 @@ def memory_or_disk() -> str | None:
     return None
 
 
-@pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a database of the test's own; it is dropped afterwards."""
+@contextmanager
+def new_database(mongod: Mongod) -> Iterator[str]:
+    """Yield the connection string of a new database; it is dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     yield mongod.uri.replace("/?", f"/{name}?")
     with MongoClient[Any](mongod.uri) as client:
@@ -87,6 +87,13 @@ def mongo_uri(mongod: Mongod) -> Iterator[str]:
             if not collection.startswith("system."):
                 client[name].drop_collection(collection)
         client.drop_database(name)
+
+
+@pytest.fixture
+def mongo_uri(mongod: Mongod) -> Iterator[str]:
+    """Return the connection string of a database of the test's own."""
+    with new_database(mongod) as uri:
+        yield uri
 
 
 @pytest.fixture
@@ -152,10 +159,17 @@ def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture
-def service_url(service: Service) -> str:
-    """Return the base URL of a running service."""
-    return service.url
+@pytest.fixture(scope="session")
+def shared_service(
+    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Run such a service for all tests that leave it running, and look at nothing but its replies."""
+    folder = tmp_path_factory.mktemp("service")
+    with (
+        new_database(mongod) as uri,
+        Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, folder=folder) as service,
+    ):
+        yield service
 
 
 def pytest_configure() -> None:
