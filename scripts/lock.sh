@@ -16,6 +16,7 @@ lock requirements/service.txt setup.cfg "$@"
 # The build backend is locked too: the package is installed without build isolation.
 printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
+printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --extra embedded --extra test "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt --extra embedded --extra test --extra bench "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"

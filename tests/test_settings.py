@@ -322,8 +322,8 @@ def test_a_public_key_can_be_of_several_kinds(key: Any) -> None:
 
 
 @pytest.mark.parametrize("limit", ["100/minute", "10 per second;1000/hour", "5/2minutes"])
-def test_a_rate_limit_is_in_flask_limiter_s_notation(limit: str) -> None:
-    """Limits can be written as Flask-Limiter's documentation does."""
+def test_a_rate_limit_is_in_the_notation_of_limits(limit: str) -> None:
+    """Limits can be written as the documentation of `limits` does."""
     assert load(RATE_LIMIT=limit).rate_limit == limit
 
 

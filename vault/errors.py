@@ -129,6 +129,25 @@ class KeyMissingError(VaultError):
         super().__init__("a master key that is in use is missing here")
 
 
+class RestoreUnfinishedError(VaultError):
+    """A restore into this database has not come to its end: not everything is there yet."""
+
+    def __init__(self) -> None:
+        super().__init__("a restore into this database is not finished")
+
+
+class BackupRefusedError(VaultError):
+    """A backup cannot be made now or here; the message says what to do."""
+
+
+class RestoreRefusedError(VaultError):
+    """A backup cannot be restored into this database; the message says why."""
+
+
+class InvalidBackupError(VaultError):
+    """A file is not a backup that can be restored here, as it was made; the message says what is wrong."""
+
+
 class RewrapRefusedError(VaultError):
     """Rewrapping now would take secrets away from running replicas; the message says what to do first."""
 
@@ -164,3 +183,7 @@ class OverloadedError(VaultError):
 
 class MongodUnavailableError(VaultError):
     """A MongoDB server of our own cannot run here or did not start; the message says what to do about it."""
+
+
+class ReplicaSetError(VaultError):
+    """The replica set is not what the connection string says, or did not get ready; the message says why."""

@@ -124,7 +124,7 @@ def public_key(pem: str) -> None:
 
 
 def rate_limit(text: str) -> None:
-    """Refuse what is no limit in the notation of Flask-Limiter."""
+    """Refuse what is no limit in the notation of the library `limits`."""
     try:
         parse_many(text)
     except ValueError:

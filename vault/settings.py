@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, missing, validate, validates_schema
 
 from vault import setting_forms as forms
 from vault.errors import SettingsError
@@ -59,11 +59,7 @@ class Settings:
         Raises:
             SettingsError: At least one is wrong; the message lists every wrong one, by name.
         """
-        try:
-            dotenv = dotenv_values(Path.cwd() / ".env", interpolate=False)
-        except (OSError, ValueError):
-            raise SettingsError("wrong settings:\n  .env: not a readable text file.") from None
-        return cls.from_mapping(os.environ, dotenv=dotenv)
+        return cls.from_mapping(os.environ, dotenv=_dotenv())
 
     @classmethod
     def from_mapping(
@@ -81,9 +77,36 @@ class Settings:
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
         if errors:
-            lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
-            raise SettingsError("\n".join(["wrong settings:", *lines]))
+            raise _refusal(errors)
         return cls(**{name.lower(): value for name, value in loaded.items()})
+
+
+def mongo_uri() -> str:
+    """Return the environment's `MONGO_URI`, for what needs MongoDB and no master key.
+
+    Raises:
+        SettingsError: It is wrong.
+    """
+    values, errors = _read(["MONGO_URI"], os.environ, _dotenv())
+    if errors:
+        raise _refusal(errors)
+    try:
+        uri: str = SettingsSchema().fields["MONGO_URI"].deserialize(values.get("MONGO_URI", missing))
+    except ValidationError as error:
+        raise _refusal({"MONGO_URI": map(str, error.messages)}) from None
+    return uri
+
+
+def _dotenv() -> dict[str, str | None]:
+    try:
+        return dotenv_values(Path.cwd() / ".env", interpolate=False)
+    except (OSError, ValueError):
+        raise SettingsError("wrong settings:\n  .env: not a readable text file.") from None
+
+
+def _refusal(errors: Mapping[str, Iterable[str]]) -> SettingsError:
+    lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
+    return SettingsError("\n".join(["wrong settings:", *lines]))
 
 
 def _read(

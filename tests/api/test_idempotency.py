@@ -261,11 +261,11 @@ def test_a_slow_holder_destroys_nothing(
     step = "store" if "name" in body else "insert"
     store = getattr(owner, step)
 
-    def slowly(*secret: Any) -> None:
+    def slowly(*secret: Any) -> Any:
         monkeypatch.setattr(owner, step, store)
         lapse(stored)
         given_out.append(created(alice, body))
-        store(*secret)
+        return store(*secret)
 
     monkeypatch.setattr(owner, step, slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from tests.conftest import running_app
 from tests.trail import break_trail
 from vault.api.fields import Base64
-from vault.documents import Secret
+from vault.documents.readable import Readable
 
 CREATE = "/vault/secret/create/"
 FETCH = "/vault/secret/fetch"
@@ -345,7 +345,7 @@ def test_a_defect_is_500_and_leaks_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError("quoting hunter2")
 
-    monkeypatch.setattr(Secret, "reveal", fail)
+    monkeypatch.setattr(Readable, "reveal", fail)
     created = post(client, CREATE, {"secret": "YQ=="}).json
     reply = post(client, FETCH, created)
     assert_refused(reply, 500, "The request could not be completed.")
@@ -389,11 +389,13 @@ def test_no_plaintext_leaves_without_its_entry(
 def test_a_secret_that_cannot_be_stored_is_on_record(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Where MongoDB refuses only the secrets, the answer is 503 and the trail has the attempt as an error."""
+    """Where MongoDB refuses only the secrets, the answer is 503 and the attempt has its one entry."""
     client.get("/health/ready")
     stored.command("collMod", "secrets", validator={"never": {"$exists": True}})
     assert post(client, CREATE, {"secret": "YQ=="}).status_code == 503
-    assert entries(stored) == [("create", "error")]
+    # Secret and entry went out at the same time.
+    assert entries(stored) == [("create", "success")]
+    assert stored.secrets.count_documents({}) == 0
     # Neither may a trail that fails as well change the answer.
     break_trail(stored)
     assert_refused(post(client, CREATE, {"secret": "YQ=="}), 503, "The service cannot reach its storage.")

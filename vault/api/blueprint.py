@@ -39,7 +39,7 @@ def current_attempt() -> Attempt:
 
 
 def _client_address() -> str:
-    forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
+    forwarded_for = request.headers.get("X-Forwarded-For", "")
     return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
 
 

@@ -1,12 +1,13 @@
 """Where a request comes from, as far as that can be believed."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from vault.networks import Network
 
 
-def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+@lru_cache(256)
+def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
     """Return the address of the client behind *peer*, the other end of the connection.
 
     *forwarded_for* is what proxies appended to, each the address that it got the request from. It is believed

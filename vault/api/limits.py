@@ -1,70 +1,88 @@
-"""How many requests are answered. Flask-Limiter counts; here is what is counted, and what is said of it.
+"""How many requests are answered. `limits` counts; here is what is counted, and what is said of it.
 
 When the place where all workers count together fails, each goes on by itself, in memory, and says so in the
 log: a request is never refused because its count could not be kept.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any
 
-from flask import Flask, Response, current_app, g
-from flask_limiter import Limiter, RateLimitExceeded
+from flask import Flask, Response, after_this_request, current_app
+from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
+from limits.storage import MemoryStorage, storage_from_string
+from limits.strategies import FixedWindowRateLimiter
 from pymongo.uri_parser import parse_uri
 
 from vault.errors import RateLimitedError
 from vault.operations.attempt import Attempt
 from vault.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _EXTENSION = "secret-manager-limits"
-_COUNTED_BY = "counted_by"
 _MEMORY = "memory://"
 _DATABASE = "vault"
 
 #: Milliseconds that counting may take.
 _PATIENCE = 1_000
 
+#: Seconds from a failure until the common count is tried again.
+_PAUSE = 15
+
 
 class _Limits:
     """The limits of one application."""
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
-        self.limiter = Limiter(
-            _key,
-            storage_uri=settings.rate_limit_storage_uri,
-            storage_options=_options(settings.rate_limit_storage_uri),
-            strategy="fixed-window",
-            in_memory_fallback_enabled=True,
-            headers_enabled=False,
-        )
-        self.limiter.init_app(app)
-        # It would look for limits of each view before the request. There are none but those called below.
-        self.limiter.request_filter(lambda: _COUNTED_BY not in g)
+    def __init__(self, settings: Settings) -> None:
+        uri = settings.rate_limit_storage_uri
+        self.request = _parsed(settings.rate_limit)
+        self.failure = _parsed(settings.failed_auth_limit)
+        self.shared = FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
+        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._shared_from = 0.0
         # limits starts a timer for each place in memory; no thread survives gunicorn's fork.
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer):
                 thread.join()
-        # A name is all that Flask-Limiter knows a limit by, hence the two functions.
-        self.request: Callable[[], None] = _request
-        if settings.rate_limit:
-            self.request = self.limiter.shared_limit(settings.rate_limit, scope="requests")(_request)
-        self.failure = self.limiter.shared_limit(settings.failed_auth_limit, scope="failures")(_failure)
+
+    def count(self, limits: Sequence[RateLimitItem], *key: str) -> None:
+        """Count for *key*, and tell in the reply how much the first of *limits* that is reached has left.
+
+        Raises:
+            RateLimitedError: It is one too many.
+        """
+        for limit in limits:
+            counter, passed = self._hit(limit, key)
+            if limit is limits[0] or not passed:
+                _tell(counter, limit, key, passed=passed)
+            if not passed:
+                raise RateLimitedError
+
+    def _hit(self, limit: RateLimitItem, key: Sequence[str]) -> tuple[FixedWindowRateLimiter, bool]:
+        if time.monotonic() >= self._shared_from:
+            try:
+                return self.shared, self.shared.hit(limit, *key)
+            except StorageError:
+                logger.warning("rate limits are counted by each worker for itself: their storage is away")
+                self._shared_from = time.monotonic() + _PAUSE
+        return self._own, self._own.hit(limit, *key)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let *app* count, as *settings* say, and tell so in its replies."""
-    app.extensions[_EXTENSION] = _Limits(app, settings)
-    app.after_request(_tell)
+    """Let *app* count, as *settings* say."""
+    app.extensions[_EXTENSION] = _Limits(settings)
 
 
 def close(app: Flask) -> None:
     """Close the connection to the place where all workers count, if there is one."""
     # limits makes the client at its first use, and has no way to close it.
-    client = getattr(app.extensions[_EXTENSION].limiter.storage, "_storage", None)
+    client = getattr(app.extensions[_EXTENSION].shared.storage, "_storage", None)
     if client is not None:
         client.close()
 
@@ -76,8 +94,9 @@ def count_request(attempt: Attempt) -> None:
         RateLimitedError: It is one too many.
     """
     principal = attempt.principal
-    key = f"principal:{principal.name}" if principal.authenticated else _source(attempt.ip)
-    _count(_limits().request, key, attempt)
+    if limits := _limits().request:
+        key = f"principal:{principal.name}" if principal.authenticated else _source(attempt.ip)
+        _count(limits, "requests", key, attempt=attempt)
 
 
 def count_failure(attempt: Attempt) -> None:
@@ -89,7 +108,15 @@ def count_failure(attempt: Attempt) -> None:
     Raises:
         RateLimitedError: It is one too many.
     """
-    _count(_limits().failure, _source(attempt.ip), attempt)
+    _count(_limits().failure, "failures", _source(attempt.ip), attempt=attempt)
+
+
+def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None:
+    try:
+        _limits().count(limits, *key)
+    except RateLimitedError:
+        attempt.details["reason"] = "rate limit"
+        raise
 
 
 def _source(address: str) -> str:
@@ -102,39 +129,24 @@ def _limits() -> _Limits:
     return found
 
 
-def _count(count: Callable[[], None], key: str, attempt: Attempt) -> None:
-    setattr(g, _COUNTED_BY, key)
-    try:
-        count()
-    except RateLimitExceeded:
-        attempt.details["reason"] = "rate limit"
-        raise RateLimitedError from None
+def _parsed(text: str | None) -> list[RateLimitItem]:
+    """Return the limits of *text*, those of the shortest time first."""
+    return sorted(parse_many(text)) if text else []
 
 
-def _key() -> str:
-    key: str = g.get(_COUNTED_BY)
-    return key
-
-
-def _request() -> None:
-    """Stand for a request; what counts is that it is called."""
-
-
-def _failure() -> None:
-    """Stand for a refused credential."""
-
-
-def _tell(reply: Response) -> Response:
-    limit = _limits().limiter.current_limit
-    if limit is not None:
+def _tell(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], *, passed: bool) -> None:
+    def tell(reply: Response) -> Response:
         with suppress(StorageError):
-            seconds = max(1, round(limit.reset_at - time.time()))
-            reply.headers["RateLimit-Limit"] = str(limit.limit.amount)
-            reply.headers["RateLimit-Remaining"] = str(limit.remaining)
+            window = counter.get_window_stats(limit, *key)
+            seconds = max(1, round(window.reset_time - time.time()))
+            reply.headers["RateLimit-Limit"] = str(limit.amount)
+            reply.headers["RateLimit-Remaining"] = str(window.remaining)
             reply.headers["RateLimit-Reset"] = str(seconds)
-            if limit.breached:
+            if not passed:
                 reply.headers["Retry-After"] = str(seconds)
-    return reply
+        return reply
+
+    after_this_request(tell)
 
 
 def _options(uri: str) -> dict[str, Any]:

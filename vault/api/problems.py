@@ -25,6 +25,7 @@ from vault.errors import (
     NameTakenError,
     OverloadedError,
     RateLimitedError,
+    RestoreUnfinishedError,
     ScopeMissingError,
     SecretBusyError,
     SecretNotFoundError,
@@ -87,6 +88,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
     DecryptionError: INTERNAL,
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
+    RestoreUnfinishedError: Refusal(503, None, "The service is not ready. Try again shortly."),
     StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),
     AuditUnavailableError: Refusal(503, None, "The service cannot write its audit trail. Try again shortly."),
 }

@@ -7,8 +7,11 @@ import click
 
 from vault import __version__
 from vault.cli.audit import audit
+from vault.cli.backup import backup, drill, restore
 from vault.cli.dev import dev
 from vault.cli.keys import keys
+from vault.cli.ready import ready
+from vault.cli.replicaset import replicaset
 from vault.cli.serve import serve
 from vault.cli.tokens import tokens
 from vault.errors import VaultError
@@ -20,7 +23,7 @@ def commands() -> None:
     """Keep other people's passwords, keys and tokens."""
 
 
-for command in (audit, dev, keys, serve, tokens):
+for command in (audit, backup, dev, drill, keys, ready, replicaset, restore, serve, tokens):
     commands.add_command(command)
 
 

@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 
 from vault.cli.children import die_with_parent, end
 from vault.cli.mongod import Mongod
+from vault.cli.ready import local_address
 from vault.errors import MongodUnavailableError, VaultError
 from vault.settings import Settings
 
@@ -25,7 +26,6 @@ from vault.settings import Settings
 _FOLDER = Path(".dev")
 #: Loopback: without authentication a try-out is nobody else's business.
 _BIND = "127.0.0.1:8000"
-_ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 _READY_SECONDS = 60
 #: Longer than the service's own limit for requests that still run.
 _STOP_SECONDS = 60
@@ -135,8 +135,7 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
     settings = Settings.from_mapping(environment, dotenv=dotenv_values(".env", interpolate=False))
     if settings.tls_cert:
         raise VaultError("trying out is done without TLS: unset TLS_CERT, or run `secret-manager serve`")
-    host, _, port = settings.bind.rpartition(":")
-    return "localhost" if host in _ANY_ADDRESS else host, int(port)
+    return local_address(settings.bind)
 
 
 def _refuse_used(host: str, port: int) -> None:

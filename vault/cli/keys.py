@@ -2,12 +2,12 @@
 
 import secrets
 import sys
-import time
 from base64 import b64encode
 
 import click
 
 from vault.cli.operator import connected
+from vault.cli.progress import bar
 from vault.operations.keys import KeyStatus, key_statuses
 from vault.operations.rewrap import Rewrap
 from vault.operations.rewrap import rewrap as rewrap_all
@@ -67,16 +67,10 @@ def rewrap(dry_run: bool) -> None:
 
     Safe to interrupt, to repeat and to run twice at a time. Exits with 1 while any secret needs another key.
     """
-    # Off a terminal there would be no bar, but a line for each change of the rate.
-    hidden = not sys.stderr.isatty()
-    progressbar = click.progressbar(length=0, label="Rewrapping", file=sys.stderr, hidden=hidden)
-    with connected() as operator, progressbar as bar:
-        started = time.monotonic()
+    with connected() as operator, bar("Rewrapping") as shown:
 
         def show(outcome: Rewrap) -> None:
-            bar.length = max(outcome.total, outcome.seen)
-            bar.label = f"Rewrapping, {outcome.seen / (time.monotonic() - started):.0f}/s"
-            bar.update(outcome.seen - bar.pos)
+            shown.reach(outcome.seen, outcome.total)
 
         outcome = rewrap_all(operator.keyring, dry_run=dry_run, progress=show)
     verb = "could be rewrapped" if dry_run else "rewrapped"

@@ -23,18 +23,20 @@ class Operator:
 
 
 @contextmanager
-def connected(*, reading: bool = False) -> Iterator[Operator]:
+def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]:
     """Connect as the service would, and yield what commands need.
 
     A command that only reads changes nothing, indexes and retention included: it works for a user
-    who may only read, and on a trail that was tampered with so that the service would not start.
+    who may only read, and on a trail that was tampered with so that the service would not start. With the
+    name of a *scratch* database it is that, on the same servers, with a trail that is kept for good.
 
     Raises:
         SettingsError: The environment holds wrong settings.
         StorageUnavailableError: MongoDB is not there.
     """
     settings = Settings.from_environment()
-    database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, patience=_PATIENCE)
+    days = 0 if scratch else settings.audit_ttl_days
+    database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
     trail = audit_trail(keyring, enabled=settings.audit_enabled)
     trail.connect()

@@ -1,10 +1,11 @@
 """Reads and writes of secrets that wait at the same time share a round trip."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vault.coalesce import Coalescer
 from vault.documents.database import storage_errors
+from vault.documents.readable import NewestVersion
 from vault.documents.secret import Secret
 
 
@@ -15,7 +16,7 @@ class Batches:
         self._reads: Coalescer[str, Mapping[str, Any] | None] = Coalescer(_read)
         self._writes: Coalescer[Secret, None] = Coalescer(_insert)
 
-    def find(self, secret_id: str) -> Secret | None:
+    def find(self, secret_id: str) -> NewestVersion | None:
         """Return a secret without its older versions.
 
         Raises:
@@ -23,22 +24,21 @@ class Batches:
             OverloadedError: Too many are waiting.
         """
         document = self._reads.call(secret_id)
-        # Each for itself: a document that somebody damaged is nobody else's failure.
-        return None if document is None else Secret.of(document)
+        return None if document is None else NewestVersion(document)
 
-    def insert(self, secret: Secret) -> None:
-        """Store a new secret that has no name.
+    def insert(self, secret: Secret) -> Callable[[], None]:
+        """Store a new secret that has no name; it is stored once what this returns has returned.
 
         Raises:
-            StorageUnavailableError: It may not have been stored.
             OverloadedError: Too many are waiting; it was not stored.
+            StorageUnavailableError: By what this returns: it may not have been stored.
         """
-        self._writes.call(secret)
+        return self._writes.start(secret)
 
 
 def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
     with storage_errors():
-        found = Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"older": 0})
+        found = Secret.raw().find({"_id": {"$in": list(secret_ids)}}, NewestVersion.WITHOUT)
         documents = {document["_id"]: document for document in found}
     return [documents.get(secret_id) for secret_id in secret_ids]
 

@@ -52,8 +52,10 @@ class Database:
     Connects on first use: a process that forks must not take open connections along.
     """
 
-    def __init__(self, uri: str, *, audit_ttl_days: int, patience: float = PATIENCE) -> None:
+    def __init__(self, uri: str, *, audit_ttl_days: int, patience: float = PATIENCE, name: str = "") -> None:
+        """Prepare for the database that *uri* names, or the one of this *name* on the same servers."""
         self._audit_ttl_days = audit_ttl_days
+        self.name = name or _database_name(uri)
         self._prepared = False
         self._lock = Lock()
         self._preparation: Future[None] | None = None
@@ -61,7 +63,7 @@ class Database:
         # records at once. It gets the name of the database, and a function that makes the client.
         mongoengine.register_connection(
             "default",
-            db=_database_name(uri),
+            db=self.name,
             uuidRepresentation="standard",
             mongo_client_class=lambda **_: MongoClient(uri, timeoutMS=patience * 1_000, **_OPTIONS),
         )
@@ -114,10 +116,27 @@ class Database:
                 Thread(target=self._build, args=[preparation], name="indexes", daemon=True).start()
             return preparation
 
+    def build_indexes(self) -> None:
+        """Bring the indexes to what the settings say, however long it takes.
+
+        Raises:
+            StorageUnavailableError: MongoDB went away.
+        """
+        with storage_errors(), timeout(_BUILD_PATIENCE):
+            indexes.build(audit_ttl_days=self._audit_ttl_days)
+
+    def drop(self) -> None:
+        """Remove the database and all that is in it.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not there.
+        """
+        with storage_errors():
+            mongoengine.get_connection().drop_database(self.name)
+
     def _build(self, preparation: "Future[None]") -> None:
         try:
-            with storage_errors(), timeout(_BUILD_PATIENCE):
-                indexes.build(audit_ttl_days=self._audit_ttl_days)
+            self.build_indexes()
         except StorageUnavailableError as error:
             self._preparation = None
             preparation.set_exception(error)

@@ -14,6 +14,8 @@ CLAIM_MILLISECONDS = 20_000
 
 _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
+#: Beside the claims, and so in one atomic step with them: the backup whose restore has not come to its end.
+_RESTORED = "restored"
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", CLAIM_MILLISECONDS]}]}
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
 _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
@@ -84,7 +86,11 @@ def claim(keyring: Keyring, worker: str) -> bool:
     kept = {"$filter": {"input": "$workers", "cond": others}}
     for _ in range(2):
         result = _collection().update_one(
-            _CLAIMS | {"$expr": {"$and": [{"$setIsSubset": [_FRESH_IDS, known]}, held_by_all]}},
+            {
+                **_CLAIMS,
+                _RESTORED: None,
+                "$expr": {"$and": [{"$setIsSubset": [_FRESH_IDS, known]}, held_by_all]},
+            },
             [{"$set": {"workers": {"$concatArrays": [kept, [own]]}}}],
         )
         if result.matched_count:
@@ -97,6 +103,24 @@ def claim(keyring: Keyring, worker: str) -> bool:
 def release(worker: str) -> None:
     """Take back the claim of *worker*, which serves no more."""
     _collection().update_one(_CLAIMS, {"$pull": {"workers": {"worker": worker}}})
+
+
+def begin_restore(backup: str) -> bool:
+    """Let no worker serve until `end_restore`; return False if one does, or another *backup* is restored."""
+    _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
+    free = {**_CLAIMS, _RESTORED: {"$in": [None, backup]}, "$expr": {"$eq": [_FRESH, []]}}
+    return bool(_collection().update_one(free, {"$set": {_RESTORED: backup}}).matched_count)
+
+
+def end_restore() -> None:
+    """Let workers serve."""
+    _collection().update_one(_CLAIMS, {"$unset": {_RESTORED: ""}})
+
+
+def unfinished_restore() -> str | None:
+    """Return the backup whose restore has not come to its end, if there is one."""
+    found: dict[str, str] = _collection().find_one(_CLAIMS) or {}
+    return found.get(_RESTORED)
 
 
 def _collection() -> Any:

@@ -1,7 +1,6 @@
 """The stored secret: ciphertext, and what it is bound to."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from mongoengine import (
@@ -16,15 +15,11 @@ from mongoengine import (
     StringField,
 )
 
-from vault.crypto import Binding, Keyring
-from vault.crypto.envelope import key_id
-from vault.errors import DecryptionError, KeyMissingError
+from vault.crypto import Keyring
+from vault.documents.readable import DEFAULT_NAMESPACE, Readable
 
 #: MongoDB's expression for when a secret may be removed that nothing but its expiry ends.
 PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
-
-#: The namespace of whoever has not been given one.
-DEFAULT_NAMESPACE = "default"
 
 
 class SecretVersion(EmbeddedDocument):
@@ -39,7 +34,7 @@ class SecretVersion(EmbeddedDocument):
     meta = {"strict": False}  # noqa: RUF012 - MongoEngine's own form
 
 
-class Secret(Document):
+class Secret(Readable, Document):
     """A secret as it lies in MongoDB. Its newest version is its own fields, those before are `older`.
 
     The plaintext is never a field, so nothing can write it. Updates by queryset
@@ -80,20 +75,6 @@ class Secret(Document):
 
     _plaintext: bytes | None = None
 
-    def is_expired(self, now: datetime) -> bool:
-        """Return whether its time is over. MongoDB removes it once a minute only."""
-        return self.expires_at is not None and bool(self.expires_at <= now)
-
-    @property
-    def reads_left(self) -> int | None:
-        """How often it may still be read; None when that is not limited."""
-        return None if self.max_reads is None else max(0, self.max_reads - (self.reads or 0))
-
-    def is_there(self, now: datetime) -> bool:
-        """Return whether readers may know of it."""
-        gone = self.pending or self.deleted_at or self.is_expired(now) or self.reads_left == 0
-        return not gone
-
     def versions(self) -> list[SecretVersion]:
         """Return all versions that are kept, the newest first; without what this class never puts there."""
         newest = SecretVersion(
@@ -115,44 +96,6 @@ class Secret(Document):
             self.envelope = keyring.encrypt(self._plaintext, self.binding(self.version))
             self.key_id = keyring.primary.id
             self._plaintext = None
-
-    def reveal(self, keyring: Keyring) -> bytes:
-        """Return the plaintext of the newest version.
-
-        Raises:
-            KeyMissingError: It was saved by a process with a master key that *keyring* does not have.
-            DecryptionError: The document is not as it was saved.
-        """
-        return self.reveal_version(self, keyring)
-
-    def reveal_version(self, stored: "Secret | SecretVersion", keyring: Keyring) -> bytes:
-        """Return the plaintext of one of this secret's versions.
-
-        Raises:
-            KeyMissingError: As `reveal`.
-            DecryptionError: As `reveal`.
-        """
-        if stored.key_id not in keyring:
-            raise KeyMissingError
-        try:
-            # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
-            if key_id(stored.envelope) != stored.key_id:
-                raise DecryptionError
-            return keyring.decrypt(stored.envelope, self.binding(stored.version))
-        except (AttributeError, OverflowError, TypeError):
-            # A field that holds what this class never puts there.
-            raise DecryptionError from None
-
-    def binding(self, version: int) -> Binding:
-        """Return what the ciphertext of *version* is bound to."""
-        return Binding(
-            secret_id=self.id,
-            version=version,
-            namespace=self.namespace,
-            expires_at=self.expires_at,
-            max_reads=self.max_reads,
-            name=self.name,
-        )
 
     @classmethod
     def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> "Secret | None":

@@ -25,6 +25,8 @@ class Action(StrEnum):
     TRAIL_RESUMED = "trail_resumed"
     REWRAP_START = "rewrap_start"
     REWRAP_END = "rewrap_end"
+    BACKUP = "backup"
+    BACKUP_RESTORE = "backup_restore"
 
 
 class Status(StrEnum):

@@ -33,19 +33,32 @@ def make(keyring: Keyring) -> dict[str, Any]:
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
+    return signed({"ts": moment(datetime.now(UTC)), "heads": heads(keyring)}, keyring)
+
+
+def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
+    """Return what was *made*, signed by the primary key."""
+    key = SigningKey(keyring.primary)
+    return {**made, "signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
+
+
+def heads(keyring: Keyring) -> list[Record]:
+    """Return the newest entry of each stream that is genuine and signed: its place, time and hash.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
     names = ("stream", "seq", "ts", "hash")
     keys = trusted(keyring)
-    heads = []
+    found: list[Record] = []
     with storage_errors():
         streams = collection().distinct("stream")
     # Anything else was never the service's, and in a query it could be a condition.
     for stream in (stream for stream in streams if isinstance(stream, str)):
         signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
         genuine = (record for record in signed if _is_genuine(record, keys))
-        heads += [{name: record[name] for name in names} for record in islice(genuine, 1)]
-    made: dict[str, Any] = {"ts": moment(datetime.now(UTC)), "heads": heads}
-    key = SigningKey(keyring.primary)
-    return made | {"signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
+        found += [{name: record[name] for name in names} for record in islice(genuine, 1)]
+    return found
 
 
 def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
@@ -56,13 +69,18 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
     """
     try:
         made = json.loads(text)
-        key = keys.get(made["signer"])
-        if key is None or not key.verifies(made["signature"], chain.canonical(made)):
+        if not is_signed(made, keys):
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
         heads = {head["stream"]: head for head in made["heads"]}
         return Checkpoint(datetime.fromisoformat(made["ts"]), heads)
     except (KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def is_signed(made: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> bool:
+    """Return whether one of *keys* signed what was *made*."""
+    key = keys.get(made["signer"])
+    return key is not None and key.verifies(made["signature"], chain.canonical(made))
 
 
 def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:

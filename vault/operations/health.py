@@ -1,7 +1,12 @@
 """Whether this process can do its work."""
 
 from vault.documents import Database
-from vault.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
+from vault.errors import (
+    AuditUnavailableError,
+    KeyMissingError,
+    RestoreUnfinishedError,
+    StorageUnavailableError,
+)
 from vault.operations.audit import AuditTrail, NoAuditTrail
 from vault.operations.key_watch import KeyWatch
 
@@ -22,6 +27,8 @@ class Health:
             self._trail.check()
         except StorageUnavailableError as error:
             return {"mongodb": [str(error)]}
+        except RestoreUnfinishedError as error:
+            return {"restore": [str(error)]}
         except KeyMissingError as error:
             return {"keys": [str(error)]}
         except AuditUnavailableError as error:

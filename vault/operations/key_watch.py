@@ -8,7 +8,7 @@ from time import monotonic
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
 from vault.documents.database import storage_errors
-from vault.errors import KeyMissingError, StorageUnavailableError
+from vault.errors import KeyMissingError, RestoreUnfinishedError, StorageUnavailableError
 from vault.periodic import Periodic
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class KeyWatch:
         self._database = database
         self._worker = ""
         self._missing: set[str] = set()
+        self._is_restored = False
         self._looked = 0.0
         self._watch = Periodic("key-watch", INTERVAL, self.look)
 
@@ -36,6 +37,7 @@ class KeyWatch:
 
         Raises:
             KeyMissingError: A key that is in use is not in the keyring.
+            RestoreUnfinishedError: Not everything is there yet.
             StorageUnavailableError: MongoDB has not been there yet to tell.
         """
         if not self._watch.started:
@@ -45,10 +47,12 @@ class KeyWatch:
             self._worker = self._worker or secrets.token_hex(8)
             self.look()
             self._watch.start()
-        elif self._missing or monotonic() - self._looked > _RELIABLE:
+        elif self._missing or self._is_restored or monotonic() - self._looked > _RELIABLE:
             # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
             # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
             self.look()
+        if self._is_restored:
+            raise RestoreUnfinishedError
         if self._missing:
             raise KeyMissingError
 
@@ -60,18 +64,21 @@ class KeyWatch:
         """
         started = monotonic()
         held = {key.id for key in self._keyring}
+        is_restored = False
         with storage_errors():
             missing = key_usage.stored_key_ids() - held
             # Again if what was in the way has gone since: without a claim nobody serves.
-            while not missing and not key_usage.claim(self._keyring, self._worker):
+            while not (missing or is_restored) and not key_usage.claim(self._keyring, self._worker):
+                is_restored = key_usage.unfinished_restore() is not None
                 claims = key_usage.claims()
                 missing = {claim.key_id for claim in claims} - held
                 if not all(self._keyring.primary.id in claim.held for claim in claims):
                     missing.add(self._keyring.primary.id)
         self._looked = started
-        before, self._missing = self._missing, missing
-        if missing != before:
-            _report(missing, self._keyring.primary.id)
+        before = self._missing, self._is_restored
+        self._missing, self._is_restored = missing, is_restored
+        if (missing, is_restored) != before:
+            _report(missing, self._keyring.primary.id, is_restored=is_restored)
 
     def close(self) -> None:
         """Look no more, once a look that is under way has ended, and take the claim back."""
@@ -81,9 +88,11 @@ class KeyWatch:
                 key_usage.release(self._worker)
 
 
-def _report(missing: set[str], primary: str) -> None:
+def _report(missing: set[str], primary: str, *, is_restored: bool) -> None:
     """Say in the log which keys are *missing*, the *primary* one elsewhere, all others here."""
-    if not missing:
+    if is_restored:
+        logger.error("not serving: a restore into this database is not finished; run it again")
+    elif not missing:
         logger.warning("serving: every master key that is in use is in the keyring")
     if primary in missing:
         logger.error("not serving: other workers lack this one's primary master key %s", primary)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from vault.documents.secret import DEFAULT_NAMESPACE
+from vault.documents.readable import DEFAULT_NAMESPACE
 from vault.networks import Network
 
 #: The form of tokens' names and of namespaces. A colon never is in one: names of other kinds have one.

@@ -8,6 +8,7 @@ from vault.crypto import Keyring
 from vault.documents import Secret, arrival, reads
 from vault.documents.batches import Batches
 from vault.documents.database import storage_errors
+from vault.documents.readable import NewestVersion, Readable
 from vault.errors import (
     CredentialRequiredError,
     SecretBusyError,
@@ -75,14 +76,10 @@ class Secrets:
 
     def _store(self, secret: Secret, attempt: Attempt) -> None:
         try:
-            if secret.name is None:
-                self._batches.insert(secret)
-            else:
-                with storage_errors():
-                    arrival.store(secret)
-            attempt.secret_id = secret.id
-            attempt.details |= limits(secret)
-            attempt.finish(Status.SUCCESS)
+            with self._storing(secret):
+                attempt.secret_id = secret.id
+                attempt.details |= limits(secret)
+                attempt.finish(Status.SUCCESS)
             with storage_errors():
                 published = arrival.publish(secret)
         except VaultError:
@@ -91,6 +88,21 @@ class Secrets:
             raise
         if not published:
             raise StorageUnavailableError("it took too long to record the secret")
+
+    @contextmanager
+    def _storing(self, secret: Secret) -> Iterator[None]:
+        """Have *secret* stored: before the block if it has a name, otherwise while the block runs."""
+        if secret.name is not None:
+            # Whether it is free is known only then.
+            with storage_errors():
+                arrival.store(secret)
+            yield
+            return
+        stored = self._batches.insert(secret)
+        try:
+            yield
+        finally:
+            stored()
 
     def fetch(self, reference: Reference, *, version: int | None = None, attempt: Attempt) -> bytes:
         """Return the plaintext of a secret's newest, or the given, version, once the audit entry is durable.
@@ -120,7 +132,7 @@ class Secrets:
             attempt.finish(Status.SUCCESS)
         return plaintext
 
-    def _find(self, reference: Reference, version: int | None, attempt: Attempt) -> Secret:
+    def _find(self, reference: Reference, version: int | None, attempt: Attempt) -> Secret | NewestVersion:
         if reference.secret_id is None or version:
             return reference.find(attempt=attempt, without=() if version else ("older",))
         secret = self._batches.find(reference.secret_id)
@@ -128,8 +140,8 @@ class Secrets:
             raise SecretNotFoundError
         return secret
 
-    def _reveal(self, secret: Secret, version: int | None) -> bytes:
-        if version is None:
+    def _reveal(self, secret: Secret | NewestVersion, version: int | None) -> bytes:
+        if isinstance(secret, NewestVersion) or version is None:
             return secret.reveal(self._keyring)
         for stored in secret.versions():
             if stored.version == version:
@@ -138,7 +150,7 @@ class Secrets:
 
 
 @contextmanager
-def _counted(secret: Secret) -> Iterator[None]:
+def _counted(secret: Readable) -> Iterator[None]:
     """Count a read where reads are limited, once the block is done; when it fails, nothing is released."""
     if secret.max_reads is None:
         yield

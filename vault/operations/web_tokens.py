@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import PyJWKClientError, PyJWTError
 
-from vault.documents.secret import DEFAULT_NAMESPACE
+from vault.documents.readable import DEFAULT_NAMESPACE
 from vault.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.operations.principal import Principal, is_name, scopes_named
 

@@ -1,0 +1,25 @@
+FROM python:3.13-slim AS build
+WORKDIR /build
+COPY requirements/build.txt requirements/service.txt requirements/
+# Wheels only: nothing is compiled, and no package's own code runs here. /app gets no pip.
+RUN python -m venv tools && python -m venv --without-pip /app \
+    && tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
+    && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
+        -r requirements/service.txt
+COPY setup.cfg pyproject.toml README.md ./
+COPY vault vault
+RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
+    && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="0.1.0"
+RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
+COPY --from=build /app /app
+# /dev/shm: gunicorn needs a place for its workers' signs of life, and the root filesystem may be read-only.
+ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
+USER 10001:10001
+EXPOSE 8000
+# An election of MongoDB takes seconds: no reason to replace a replica.
+HEALTHCHECK --start-period=30s --start-interval=2s --interval=10s --timeout=8s --retries=3 CMD ["secret-manager", "ready"]
+ENTRYPOINT ["secret-manager"]
+CMD ["serve"]

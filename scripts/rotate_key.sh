@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Rotate the master key of the service that deploy.sh deployed: four steps, each a rolling update, and none before the
+# one before has reached every worker. Interrupted, run it again: it goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/swarm.sh
+source scripts/swarm.sh
+
+update() { # update OPTIONS…
+    timeout 900 docker service update --quiet --detach=false "$@" "$service" >/dev/null ||
+        fail "the update did not go through, and was taken back; see: docker service logs $service"
+}
+
+manager() { # manager ARGUMENTS…: run the service's own command where the service runs
+    local container
+    container=$(replica)
+    [[ $container ]] || fail "no replica is ready on this node; run this on a manager among: $(elsewhere)"
+    docker exec "$container" secret-manager "$@"
+}
+
+everywhere() { # everywhere ROLE COLUMN: wait until all workers hold the key, or encrypt under it (`keys status`)
+    local cell deadline=$((SECONDS + 60))
+    while cell=$(manager keys status | awk -F '  +' -v role="$1" -v column="$2" '$2 == role { print $column }'); do
+        # "4 of 4"
+        [[ -z $cell || ${cell%% *} != "${cell##* }" ]] || return 0
+        ((SECONDS < deadline)) || fail "not all workers have followed ($cell); see: keys status"
+        sleep 2
+    done
+    fail "keys status failed"
+}
+
+check_engine
+primary=$(setting MASTER_KEY_FILE)
+primary=${primary##*/}
+fallback=$(setting MASTER_KEY_FALLBACKS_FILE)
+fallback=${fallback##*/}
+[[ $primary =~ ^(.+_v)([0-9]+)$ ]] || fail "the service has no master key named master_key_vN: deploy it with scripts/deploy.sh"
+new=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
+
+if [[ -z $fallback ]]; then
+    have_secret "$new" || manager keys generate | docker secret create "$new" - >/dev/null
+    say "1. Giving $new to every replica, as a key that decrypts."
+    update --secret-add "source=$new,target=$new,uid=10001,gid=10001,mode=0400" \
+        --env-add "MASTER_KEY_FALLBACKS_FILE=/run/secrets/$new"
+    fallback=$new
+fi
+if [[ $fallback == "$new" ]]; then
+    everywhere fallback 3
+    say "2. Encrypting under $new; $primary still decrypts."
+    update --env-add "MASTER_KEY_FILE=/run/secrets/$new" --env-add "MASTER_KEY_FALLBACKS_FILE=/run/secrets/$primary"
+    fallback=$primary primary=$new
+fi
+everywhere primary 4
+say "3. Putting every secret under $primary."
+manager keys rewrap
+manager keys status
+say "4. Taking $fallback away."
+update --secret-rm "$fallback" --env-rm MASTER_KEY_FALLBACKS_FILE
+everywhere primary 4
+say "The service is on $primary. To deploy by hand: export MASTER_KEY_SECRET=$primary"
+say "Keep a copy of it, and of $fallback for as long as you keep backups from before. Then: docker secret rm $fallback"

@@ -1,0 +1,91 @@
+"""What the tests of backups share: the commands, and files made by them."""
+
+import io
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+
+from tests.rotation import command_environment
+from vault.crypto import Keyring, chain
+from vault.operations import archive, backup, checkpoint
+from vault.operations.backup import Backup
+
+
+def start(
+    name: str,
+    *arguments: object,
+    environment: dict[str, str],
+    folder: Path,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
+    """Start `secret-manager` *name* in *folder*."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vault.cli", name, *map(str, arguments)],
+        cwd=folder,
+        env=command_environment(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def run(
+    name: str, *arguments: object, environment: dict[str, str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run `secret-manager` *name* in *folder* to its end."""
+    with start(name, *arguments, environment=environment, folder=folder) as process:
+        out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def nothing(_more: int) -> None:
+    """Show no progress."""
+
+
+def made(keyring: Keyring) -> tuple[bytes, Backup]:
+    """Return the bytes of a backup of the database that is connected, and the backup."""
+    file = io.BytesIO()
+    found = backup.make(file, keyring, audit_ttl_days=0, progress=nothing)
+    return file.getvalue(), found
+
+
+def read(content: bytes, keyring: Keyring) -> Backup:
+    """Return the backup that *content* is. Errors as `vault.operations.backup.read`."""
+    return backup.read(io.BytesIO(content), keyring, progress=nothing)
+
+
+def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
+    """Return *content* with another manifest, all digests right, signed with *keyring*.
+
+    What is changed to None is left out.
+    """
+    manifest = archive.read_manifest(io.BytesIO(content)) | changes
+    seals = dict.fromkeys(("hash", "signer", "signature"))
+    rest = {name: value for name, value in (manifest | seals).items() if value is not None}
+    made = checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring) | {
+        name: value for name, value in changes.items() if name in seals
+    }
+    kept = {name: value for name, value in made.items() if value is not None}
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+        start = opened.getmember(archive.MANIFEST).offset
+    return content[:start] + archive._tail(kept)
+
+
+@contextmanager
+def history(uri: str) -> Iterator[None]:
+    """Let MongoDB keep the past for as long as it does by default; the tests' own does not, see `mongod`."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        name = "minSnapshotHistoryWindowInSeconds"
+        before = client.admin.command("getParameter", 1, **{name: 1})[name]
+        client.admin.command("setParameter", 1, **{name: 300})
+        try:
+            yield
+        finally:
+            client.admin.command("setParameter", 1, **{name: before})

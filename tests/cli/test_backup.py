@@ -1,0 +1,381 @@
+"""Backup, restore and drill, as operators run them."""
+
+import os
+import pty
+import re
+import secrets
+import signal
+import subprocess
+import tarfile
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from pymongo import MongoClient
+
+from tests.access import bearer, make_token
+from tests.backups import history, run, start
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app
+from tests.rotation import Stored, fill, new_key, settings, values, versioned
+from tests.service import Service
+from vault import cli
+from vault.cli.backup import _new_file
+from vault.crypto.chain import SigningKey
+from vault.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedError
+from vault.operations import drill as drills
+
+OLD, NEW, FOREIGN = (new_key() for _ in range(3))
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(mongo_uri: str) -> Iterator[dict[str, str]]:
+    """Return settings with a new and an old key, on a MongoDB that keeps the past."""
+    with history(mongo_uri):
+        yield settings(mongo_uri, NEW, OLD)
+
+
+@pytest.fixture
+def command(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Return what runs a command in a folder of its own."""
+
+    def command(name: str, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+        return run(name, *arguments, environment=environment | changes, folder=tmp_path)
+
+    return command
+
+
+@pytest.fixture
+def restored(mongo_uri: str) -> Iterator[Stored]:
+    """Return another, empty database on the same server; it is dropped afterwards."""
+    with MongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+        name = f"{client.get_default_database().name}_restored"
+        yield client[name]
+        client.drop_database(name)
+
+
+def uri_of(environment: dict[str, str], database: Stored) -> str:
+    return re.sub(r"/[^/?]+\?", f"/{database.name}?", environment["MONGO_URI"])
+
+
+def drill_databases(stored: Stored) -> list[str]:
+    return [name for name in stored.client.list_database_names() if name.startswith("drill_")]
+
+
+def test_a_service_goes_on_from_a_backup(
+    environment: dict[str, str], command: Run, restored: Stored, tmp_path: Path
+) -> None:
+    """Values, names, tokens, repeated creates and the trail are what they were, and all goes on."""
+    secured = environment | {"AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
+    create, fetch = "/vault/secret/create", "/vault/secret/fetch"
+    with running_app(environment) as app:
+        token = bearer(make_token(app, "ci", role="writer"))
+        revoked = bearer(make_token(app, "old", role="writer"))
+    assert run("tokens", "revoke", "old", environment=environment, folder=tmp_path).returncode == 0
+    named = {"secret": b64encode(b"value").decode(), "name": "db"}
+    repeated = {**token, "Idempotency-Key": "a-key"}
+    with Service(secured, folder=tmp_path) as service:
+        assert service.post(create, named, **token).status == 200
+        created = service.post(create, {"secret": "YQ=="}, **repeated).body
+        assert service.post("/vault/secret/update", {"name": "db", "secret": "bmV3"}, **token).status == 200
+    made = command("backup", "b.tar")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert re.fullmatch(r"2 secrets, 2 tokens and 6 audit entries in b\.tar, [\d,]+ bytes\n", made.stdout)
+    assert (tmp_path / "b.tar").stat().st_mode & 0o777 == 0o600
+    there = {"MONGO_URI": uri_of(environment, restored)}
+    done = command("restore", "b.tar", **there)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 secrets, 2 tokens and 6 audit entries restored, as of 20")
+    with Service(secured | there, folder=tmp_path) as service:
+        assert service.post(fetch, {"name": "db"}, **token).body == {"secret": "bmV3"}
+        assert service.post(fetch, {"name": "db", "version": 1}, **token).body == {"secret": named["secret"]}
+        assert service.post(create, {"secret": "YQ=="}, **repeated).body == created
+        assert service.post(create, named, **token).status == 409
+        assert service.post(fetch, {"name": "db"}, **revoked).status == 401
+    with tarfile.open(tmp_path / "b.tar") as opened:
+        opened.extract("manifest.json", tmp_path, filter="data")
+    verified = run(
+        "audit",
+        "verify",
+        "--checkpoint",
+        "manifest.json",
+        environment=environment | there,
+        folder=tmp_path,
+    )
+    assert (verified.returncode, verified.stderr.strip()) == (0, "")
+    assert re.fullmatch(r"1[0-9] entries in \d streams: intact\n", verified.stdout)
+
+
+def test_a_backup_takes_nobody_s_place(command: Run, stored: Stored, tmp_path: Path) -> None:
+    """A file that is there stays as it is, unless the operator says otherwise."""
+    fill(stored, OLD, 1)
+    (tmp_path / "b.tar").write_bytes(b"precious")
+    done = command("backup", "b.tar")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "secret-manager: b.tar exists; --overwrite takes its place\n"
+    assert (tmp_path / "b.tar").read_bytes() == b"precious"
+    assert command("backup", "--overwrite", "b.tar").returncode == 0
+    assert command("drill", "b.tar").returncode == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "b.tar"]
+
+
+def test_a_name_that_was_taken_meanwhile_stays_taken(tmp_path: Path) -> None:
+    """A file that comes while the backup is made is not overwritten either, and nothing else is left."""
+    path = tmp_path / "b.tar"
+    with (
+        pytest.raises(BackupRefusedError, match="cannot be written: File exists"),
+        _new_file(path, overwrite=False) as file,
+    ):
+        file.write(b"new")
+        path.write_bytes(b"precious")
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_nothing_can_be_written_is_told(command: Run) -> None:
+    """A folder that is not there is one line, and nothing is read for it."""
+    done = command("backup", "nowhere/b.tar")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "secret-manager: nowhere/b.tar cannot be written: No such file or directory\n"
+
+
+def test_what_cannot_be_read_is_told(command: Run, tmp_path: Path, stored: Stored) -> None:
+    """A file that is no backup, is damaged, or needs another key is one line; nothing was written."""
+    fill(stored, OLD, 5)
+    assert command("backup", "b.tar").returncode == 0
+    (tmp_path / "none.tar").write_bytes(b"something else")
+    content = bytearray((tmp_path / "b.tar").read_bytes())
+    with tarfile.open(tmp_path / "b.tar") as opened:
+        content[opened.getmember("secrets.bson.gz").offset_data] ^= 1
+    (tmp_path / "damaged.tar").write_bytes(content)
+    before = set(stored.client.list_database_names())
+    for name in ("restore", "drill"):
+        for file, said in (("none.tar", "this is not a backup"), ("damaged.tar", "the backup is damaged")):
+            done = command(name, file)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"secret-manager: {said}")
+        done = command(name, "b.tar", MASTER_KEY_FALLBACKS="")
+        assert done.returncode == 1
+        assert done.stderr.endswith(f"missing here: {OLD.id}\n")
+    assert set(stored.client.list_database_names()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_backup_leaves_no_file(
+    number: int, environment: dict[str, str], stored: Stored, tmp_path: Path
+) -> None:
+    """Ctrl-C or a stop ends it with a message, and neither a file nor a part of one is left."""
+    fill(stored, OLD, 500)
+    signer = SigningKey(OLD).public.signer
+    stored.audit_keys.insert_one({"_id": signer, "public_key": "?", "endorsements": {}})
+    # Its entry waits for somebody who changes the same document; the file is written by then.
+    with stored.client.start_session() as session, session.start_transaction():
+        stored.audit_keys.update_one({"_id": signer}, {"$set": {"held": 1}}, session=session)
+        process = start("backup", "b.tar", environment=environment, folder=tmp_path)
+        wait_until(lambda: waiting(stored))
+        assert [path.name.startswith(".b.tar.") for path in tmp_path.iterdir()] == [True]
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        session.abort_transaction()
+    assert (process.returncode, out) == (1, "")
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def waiting(stored: Stored) -> bool:
+    """Return whether somebody waits to change the public key."""
+    running = stored.client.admin.aggregate([{"$currentOp": {}}, {"$match": {"op": "update"}}])
+    return any(found.get("ns") == f"{stored.name}.audit_keys" for found in running)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_restore_can_be_run_again(
+    number: int, environment: dict[str, str], stored: Stored, restored: Stored, command: Run, tmp_path: Path
+) -> None:
+    """Stopped or killed in the middle, it leaves a database that nobody serves; run again, it is whole."""
+    kept = fill(stored, OLD, 3_000)
+    assert command("backup", "b.tar").returncode == 0
+    there = {"MONGO_URI": uri_of(environment, restored)}
+    last = next(iter(stored.secrets.find({}, {"_id": 1}).sort("$natural", -1)))
+    restored.create_collection("secrets")
+    with restored.client.start_session() as session, session.start_transaction():
+        restored.secrets.insert_one(last, session=session)
+        process = start("restore", "b.tar", environment=environment | there, folder=tmp_path)
+        wait_until(lambda: restored.secrets.count_documents({}) >= 2_000)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        session.abort_transaction()
+    assert process.returncode in (1, -signal.SIGKILL)
+    refused = command("tokens", "list", **there)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith("secret-manager: a restore into this database is not finished\n")
+    done = command("restore", "b.tar", **there)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert values(restored, NEW, OLD) == kept
+    assert command("restore", "b.tar", **there).stderr.startswith("secret-manager: the database is not empty")
+
+
+def test_a_drill_tells_what_it_found(command: Run, stored: Stored) -> None:
+    """A drill counts what it decrypted and verified, says how long each part took, and leaves nothing."""
+    versioned(stored, OLD, OLD, NEW)
+    fill(stored, NEW, 7)
+    assert command("backup", "first.tar").returncode == 0
+    assert command("backup", "b.tar").returncode == 0
+    before = stored.audit_logs.count_documents({})
+    done = command("drill", "b.tar")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = re.sub(
+        r"in \d+\.\d s", "in . s", re.sub("drill_[0-9a-f]{16}", "drill_", done.stdout)
+    ).splitlines()
+    assert lines == [
+        "verified the file in . s",
+        "scratch database: drill_",
+        "restored 8 secrets, 0 tokens and 1 audit entries in . s",
+        "decrypted them in . s",
+        "built the indexes in . s",
+        "verified the trail in . s",
+        "secret versions: 10, of which 0 do not decrypt",
+        "tokens: 0, of which 0 do not verify",
+        "audit entries: 1 in 1 streams, 0 findings",
+        "the backup is good",
+    ]
+    assert drill_databases(stored) == []
+    assert stored.audit_logs.count_documents({}) == before
+
+
+def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environment: dict[str, str]) -> None:
+    """What was damaged before it was backed up is counted, each kind by itself, and the exit code is 1."""
+    ids = list(fill(stored, NEW, 5))
+    with running_app(environment) as app:
+        make_token(app, "a", role="reader")
+        make_token(app, "b", role="reader")
+    assert command("backup", "first.tar").returncode == 0
+    stored.secrets.update_one({"_id": ids[0]}, {"$inc": {"version": 1}})
+    stored.secrets.update_one({"_id": ids[1]}, {"$set": {"older": [{"_cls": "Nonsense"}]}})
+    stored.tokens.update_one({"name": "a"}, {"$set": {"scopes": ["everything"]}})
+    stored.audit_logs.update_one({"action": "backup"}, {"$set": {"ip": "192.0.2.9"}})
+    assert command("backup", "b.tar").returncode == 0
+    done = command("drill", "b.tar")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "secret versions: 5, of which 2 do not decrypt\n" in done.stdout
+    assert "tokens: 2, of which 1 do not verify\n" in done.stdout
+    assert re.search(
+        r"audit entries: \d in \d streams, 1 findings\nTAMPERING: stream \w+ seq 0: ", done.stdout
+    )
+    assert done.stdout.endswith("the backup is NOT good\n")
+    assert not any(secret_id in done.stdout for secret_id in ids)
+    assert drill_databases(stored) == []
+
+
+def test_tokens_without_their_key_do_not_verify(
+    command: Run, stored: Stored, environment: dict[str, str]
+) -> None:
+    """Where the key of all tokens is gone or altered, none of them is good."""
+    with running_app(environment) as app:
+        make_token(app, "a", role="reader")
+    stored.token_keys.update_one({}, {"$set": {"envelope": b"\3" + bytes.fromhex(NEW.id) + bytes(60)}})
+    assert command("backup", "b.tar").returncode == 0
+    assert "tokens: 1, of which 1 do not verify\n" in command("drill", "b.tar").stdout
+
+
+@pytest.mark.parametrize("wrong", [KeyboardInterrupt, InvalidBackupError])
+def test_a_scratch_database_never_stays(
+    wrong: type[BaseException],
+    environment: dict[str, str],
+    stored: Stored,
+    command: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Interrupted with Ctrl-C, or failing, a drill removes what it has made."""
+    fill(stored, NEW, 5)
+    assert command("backup", "b.tar").returncode == 0
+
+    def fail(*_: object) -> None:
+        assert len(drill_databases(stored)) == 1
+        raise wrong
+
+    monkeypatch.setattr(drills, "verify_trail", fail)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
+    assert done.exit_code == 1
+    assert drill_databases(stored) == []
+
+
+def test_a_scratch_that_exists_is_left_alone(
+    environment: dict[str, str], stored: Stored, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drill neither fills nor removes a database that is somebody's."""
+    assert command("backup", "b.tar").returncode == 0
+    monkeypatch.setattr(secrets, "token_hex", lambda _size: "somebody")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stored.client["drill_somebody"].theirs.insert_one({})
+    try:
+        done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
+        assert isinstance(done.exception, RestoreRefusedError)
+        assert stored.client["drill_somebody"].list_collection_names() == ["theirs"]
+    finally:
+        stored.client.drop_database("drill_somebody")
+
+
+def test_a_backup_made_during_writes_is_of_one_moment(
+    environment: dict[str, str], restored: Stored, command: Run, tmp_path: Path
+) -> None:
+    """While others write, it holds all that was acknowledged before, and nothing without its past."""
+    stop = Event()
+    with Service(environment, folder=tmp_path) as service, ThreadPoolExecutor(6) as pool:
+        acknowledged: list[str] = []
+
+        def write() -> tuple[str, str]:
+            pair = service.create(b"0"), service.create(b"0")
+            while not stop.is_set():
+                for secret_id in pair:
+                    body = {"secret_id": secret_id, "secret": "YQ=="}
+                    assert service.post("/vault/secret/update", body).status == 200
+                acknowledged.append(service.create(b"new"))
+            return pair
+
+        writing = [pool.submit(write) for _ in range(6)]
+        try:
+            wait_until(lambda: len(acknowledged) > 30)
+            before = list(acknowledged)
+            made = command("backup", "b.tar")
+            during = len(acknowledged)
+        finally:
+            stop.set()
+        pairs = [future.result() for future in writing]
+    assert made.returncode == 0, made.stderr
+    assert during > len(before)
+    assert command("drill", "b.tar").stdout.endswith("the backup is good\n")
+    assert command("restore", "b.tar", MONGO_URI=uri_of(environment, restored)).returncode == 0
+    there = {document["_id"]: document for document in restored.secrets.find()}
+    assert set(before) <= set(there)
+    for first, second in pairs:
+        assert there[first]["version"] - there[second]["version"] in (0, 1)
+    changes: dict[str, list[str]] = {}
+    for entry in restored.audit_logs.find({"status": "success", "secret_id": {"$exists": True}}):
+        changes.setdefault(entry["secret_id"], []).append(entry["action"])
+    for secret_id, document in there.items():
+        assert changes[secret_id].count("create") == 1
+        assert changes[secret_id].count("update") >= document["version"] - 1
+
+
+def test_on_a_terminal_a_bar_is_shown(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
+    """On a terminal a long backup shows how far it is, with its rate."""
+    fill(stored, NEW, 500)
+    terminal, end = pty.openpty()
+    process = start("backup", "b.tar", environment=environment, folder=tmp_path, stderr=end)
+    os.close(end)
+    out, _ = process.communicate(timeout=60)
+    shown = os.read(terminal, 65_536).decode()
+    os.close(terminal)
+    assert re.search(r"Backing up, \d+/s  \[#+\] +100%", shown)
+    assert out.startswith("500 secrets")

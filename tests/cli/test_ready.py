@@ -1,0 +1,64 @@
+"""`secret-manager ready`, which supervisors ask."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.rotation import command_environment
+from tests.service import Service
+from tests.test_tls import make
+from vault.cli.mongod import free_port
+
+
+def ready(environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vault.cli", "ready"],
+        cwd=folder,
+        env=command_environment(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_ready_service_is_told(environment: dict[str, str], tmp_path: Path) -> None:
+    """The command finds the service by the service's own settings, and shows its answer."""
+    with Service(environment, folder=tmp_path) as service:
+        done = ready({**environment, "BIND": f"0.0.0.0:{service.port}"}, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"status":"ok"}\n', "")
+
+
+def test_one_that_is_not_is_told_too(environment: dict[str, str], tmp_path: Path) -> None:
+    """Without MongoDB the exit status is 1, and the failing check is named."""
+    away = {**environment, "MONGO_URI": f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"}
+    with Service(away, folder=tmp_path) as service:
+        done = ready({**away, "BIND": f"127.0.0.1:{service.port}"}, tmp_path)
+    assert done.returncode == 1
+    assert '"mongodb"' in done.stdout
+
+
+def test_no_service_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    """Where nothing listens, the command says where it looked."""
+    address = f"127.0.0.1:{free_port()}"
+    done = ready({**environment, "BIND": address}, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"secret-manager: no answer at {address}: ")
+
+
+def test_tls_is_spoken_where_the_service_does(environment: dict[str, str], tmp_path: Path) -> None:
+    """Over TLS it asks too; where clients need a certificate, it shows the service's own."""
+    authority = make(tmp_path, "authority")
+    pair = make(tmp_path, "server", authority)
+    tls = {**environment, "TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
+    for settings in (tls, {**tls, "TLS_CLIENT_CA": str(authority.certificate)}):
+        service = Service(settings, folder=tmp_path)
+        service.start()
+        try:
+            there = {**settings, "BIND": f"127.0.0.1:{service.port}"}
+            for _ in range(100):
+                done = ready(there, tmp_path)
+                if done.returncode == 0:
+                    break
+            assert done.stdout == '{"status":"ok"}\n', done.stderr
+        finally:
+            service.stop()

@@ -1,0 +1,89 @@
+"""Locust's scenarios run, and every reply is what it has to be."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+from tests.system import needs
+
+ROOT = Path(__file__).parents[2]
+SHORT = {
+    "ramp": ("--most-users", "4", "--step-seconds", "1"),
+    "spike": ("--spike-users", "8", "--phase-seconds", "1"),
+}
+
+
+@pytest.fixture
+def locust() -> str:
+    """Return where locust is: installed beside the service, or by itself in `loadtest/.venv`."""
+    for folder in (Path(sys.executable).parent, ROOT / "loadtest/.venv/bin"):
+        if (folder / "locust").exists():
+            return str(folder / "locust")
+    if os.environ.get("CI") == "true":
+        pytest.fail("needs locust in loadtest/.venv", pytrace=False)
+    pytest.skip("needs locust: scripts/install.sh bench")
+
+
+def run(locust: str, scenario: str, service: Service, folder: Path, *options: str) -> tuple[int, int]:
+    """Return how many requests the scenario made, and how many failed."""
+    short = SHORT.get(scenario, ("--users", "4", "--spawn-rate", "4", "--run-time", "3s"))
+    done = subprocess.run(
+        [
+            locust,
+            *("-f", str(ROOT / f"loadtest/scenarios/{scenario}.py"), "--headless"),
+            *("--host", service.url, "--csv", "found", *short, *options),
+        ],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with (folder / "found_stats.csv").open() as table:
+        total = next(row for row in csv.DictReader(table) if row["Name"] == "Aggregated")
+    return int(total["Request Count"]), int(total["Failure Count"])
+
+
+@pytest.mark.parametrize("scenario", ["mix", "reads", "writes", "once", "spike", "ramp"])
+def test_a_scenario_runs_without_a_failure(
+    locust: str, service: Service, tmp_path: Path, scenario: str
+) -> None:
+    """Each scenario gets done, and what it gets back is what it stored."""
+    requests, failures = run(locust, scenario, service, tmp_path)
+    assert requests > 20
+    assert failures == 0
+
+
+def test_the_load_can_come_from_several_processes(locust: str, service: Service, tmp_path: Path) -> None:
+    """One scenario is shared between two processes, and their figures are put together."""
+    requests, failures = run(locust, "mix", service, tmp_path, "--processes", "2")
+    assert requests > 20
+    assert failures == 0
+
+
+def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
+    """`bench.py` puts real load on this service and on another one, and prints each as a ratio."""
+    needs("wrk")
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "loadtest/bench.py"), "--only", "ceiling"),
+            *("--rounds", "1", "--seconds", "1", "--growth", "100"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("  secret-manager") for line in lines) == 7
+    assert sum(line.startswith("  ceiling") for line in lines) == 5
+    assert sum(line.startswith("  grown") for line in lines) == 2

@@ -1,0 +1,157 @@
+"""A backup in an empty database, and what keeps it from getting there."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.backups import history, made, nothing
+from tests.conftest import running_app
+from tests.rotation import Stored, claim, connected, fill, new_key, settings, values
+from tests.trail import break_trail, mend_trail
+from vault.crypto import Keyring
+from vault.documents import Database, dump, key_usage
+from vault.errors import (
+    AuditUnavailableError,
+    RestoreRefusedError,
+)
+from vault.operations import restore
+from vault.operations.audit import AuditTrail
+from vault.operations.backup import Backup
+
+KEY = new_key()
+KEYRING = Keyring(KEY)
+
+
+@pytest.fixture
+def source(mongo_uri: str, stored: Stored) -> tuple[Backup, dict[str, bytes]]:
+    """Return a backup of 2,500 secrets, and their values; the database is empty then."""
+    with history(mongo_uri), connected(mongo_uri):
+        kept = fill(stored, KEY, 2_500)
+        _, found = made(KEYRING)
+    stored.client.drop_database(stored.name)
+    return found, kept
+
+
+@pytest.fixture
+def database(mongo_uri: str) -> Iterator[Database]:
+    """Connect with a trail, without making indexes."""
+    database = Database(mongo_uri, audit_ttl_days=0)
+    trail = AuditTrail(KEYRING)
+    trail.connect()
+    yield database
+    trail.disconnect()
+    database.close()
+
+
+def test_what_is_restored_is_what_was_backed_up(
+    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+) -> None:
+    """Every secret is there again, with all indexes, the restore is on record, and workers may serve."""
+    backup, kept = source
+    told: list[int] = []
+    restore.restore(backup, database, progress=told.append)
+    assert values(stored, KEY) == kept
+    assert sum(told) == 2_500
+    assert "retention" in stored.audit_logs.index_information()
+    assert len(stored.secrets.index_information()) == 9
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"], entry["principal"]) == ("backup_restore", "success", "operator")
+    assert entry["details"]["backup"] == backup.id
+    assert entry["details"]["documents"]["secrets"] == 2_500
+    assert claim(KEYRING)
+
+
+def test_a_filled_database_is_left_alone(
+    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+) -> None:
+    """Where there is a document already nothing is written, and workers go on serving."""
+    stored.audit_logs.insert_one({"_id": 1})
+    with pytest.raises(RestoreRefusedError, match="not empty: there are documents in audit_logs"):
+        restore.restore(source[0], database, progress=nothing)
+    assert stored.list_collection_names() == ["audit_logs"]
+
+
+def test_workers_that_serve_keep_a_restore_off(
+    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+) -> None:
+    """While a worker serves on the database, empty or not, nothing is written."""
+    assert claim(KEYRING)
+    with pytest.raises(RestoreRefusedError, match="stop the service"):
+        restore.restore(source[0], database, progress=nothing)
+    assert stored.list_collection_names() == ["keys"]
+    assert key_usage.unfinished_restore() is None
+
+
+def test_an_interrupted_restore_goes_on(
+    source: tuple[Backup, dict[str, bytes]],
+    database: Database,
+    stored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cut off anywhere, it leaves a database on which nobody serves; the same again brings it to its end."""
+    backup, kept = source
+    insert = dump.insert
+
+    def cut(collection: str, documents: list[bytes], *, again: bool) -> None:
+        if stored.secrets.count_documents({}) >= 1_000:
+            insert(collection, documents[:10], again=again)
+            raise KeyboardInterrupt
+        insert(collection, documents, again=again)
+
+    monkeypatch.setattr(dump, "insert", cut)
+    with pytest.raises(KeyboardInterrupt):
+        restore.restore(backup, database, progress=nothing)
+    assert stored.secrets.count_documents({}) == 1_010
+    assert not claim(KEYRING)
+    monkeypatch.undo()
+    restore.restore(backup, database, progress=nothing)
+    assert values(stored, KEY) == kept
+    assert claim(KEYRING)
+
+
+def test_another_backup_does_not_go_on_with_it(
+    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+) -> None:
+    """What was begun with one backup is not mixed with another."""
+    assert key_usage.begin_restore("another")
+    with pytest.raises(RestoreRefusedError, match="the restore of another backup"):
+        restore.restore(source[0], database, progress=nothing)
+    assert stored.list_collection_names() == ["keys"]
+
+
+def test_without_its_entry_it_is_not_finished(
+    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+) -> None:
+    """While the trail cannot be written nobody serves on what was restored; the same again mends it."""
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        restore.restore(source[0], database, progress=nothing)
+    assert not claim(KEYRING)
+    mend_trail(stored)
+    restore.restore(source[0], database, progress=nothing)
+    assert claim(KEYRING)
+
+
+def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
+    """A service on a half restored database refuses all, says why, and serves once it is whole."""
+    with running_app(settings(mongo_uri, KEY)) as app:
+        client = app.test_client()
+        assert key_usage.begin_restore("a backup")
+        for _ in range(2):
+            ready = client.get("/health/ready")
+            assert (ready.status_code, list(ready.json["errors"])) == (503, ["restore"])
+            assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
+        assert stored.audit_logs.count_documents({}) == 0
+        key_usage.end_restore()
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
+
+
+def test_batches_are_bounded(
+    source: tuple[Backup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large the documents are, what is in memory at a time is not more than a batch of them."""
+    monkeypatch.setattr(restore, "_BATCH_BYTES", 2_000)
+    batches = [batch for _, batch in restore._batches(source[0])]
+    assert sum(map(len, batches)) == 2_500
+    assert max(sum(map(len, batch)) for batch in batches) < 2_000 + max(map(len, batches[0]))

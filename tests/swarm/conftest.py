@@ -1,0 +1,85 @@
+"""The engine that the tests of the deployment run on, and the stacks on it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.swarm.engine import (
+    API,
+    IMAGE,
+    STACK,
+    Replica,
+    build,
+    deploy,
+    docker,
+    is_settled,
+    remove,
+    replicas,
+    run,
+    wait_for,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this folder: they run when they are asked for, and not with the others."""
+    for item in items:
+        if "tests/swarm/" in item.path.as_posix():
+            item.add_marker(pytest.mark.swarm)
+
+
+def missing() -> str:
+    """Return what keeps these tests from running here; nothing if they can."""
+    if not shutil.which("docker"):
+        return "needs docker (Debian packages: docker.io docker-cli docker-buildx)"
+    state = run(
+        "docker", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}", check=False
+    )
+    if state.returncode:
+        return "needs a Docker Engine that answers"
+    if state.stdout.strip() != "active true":
+        return "needs an engine in swarm mode: docker swarm init"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Return the image of this checkout, on an engine that has no deployment which tests could destroy."""
+    if reason := missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    names = docker("service", "ls", "--format", "{{.Name}}") + docker("volume", "ls", "-q")
+    if STACK in names:
+        pytest.fail(
+            f"this engine has a stack {STACK}, or its data: these tests would remove it", pytrace=False
+        )
+    build(IMAGE)
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def master_key(image: str) -> str:
+    """Return a master key as the quick start makes it."""
+    return docker("run", "--rm", "--read-only", image, "keys", "generate")
+
+
+@pytest.fixture(scope="module")
+def quick_start(master_key: str) -> Iterator[list[Replica]]:
+    """Deploy on the empty engine as the quick start says, and return both replicas."""
+    try:
+        deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
+        wait_for(lambda: is_settled(2), what="two ready replicas")
+        yield replicas()
+    finally:
+        remove()
+
+
+@pytest.fixture
+def two(quick_start: list[Replica]) -> list[Replica]:
+    """Return the replicas as they are now, two of them and both ready."""
+    assert quick_start
+    if not is_settled(2):
+        docker("service", "scale", f"{API}=2")
+    return replicas()

@@ -1,0 +1,126 @@
+"""The quick start, and the service under load while its containers come, go and are killed."""
+
+import json
+import time
+
+import pytest
+
+from tests.swarm.engine import (
+    API,
+    IMAGE,
+    MONGODB_NETWORK,
+    STACK,
+    Replica,
+    assert_nothing_is_lost,
+    build,
+    containers,
+    deploy,
+    docker,
+    is_settled,
+    load,
+    primary,
+    run,
+    wait_for,
+)
+
+#: The health check of this image looks after one second, and then fails.
+_UNHEALTHY = f"FROM {IMAGE}\nHEALTHCHECK --interval=1s --retries=2 --start-period=0s CMD false\n"
+
+
+def image_of_service() -> str:
+    return docker("service", "inspect", API, "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}")
+
+
+def test_a_secret_crosses_from_one_replica_to_the_other(quick_start: list[Replica]) -> None:
+    """What is created on one replica is fetched on the other."""
+    one, other = quick_start
+    status, created = one.create(b"test_secret")
+    assert status == 200
+    assert other.fetch(created["secret_id"]) == (200, {"secret": "dGVzdF9zZWNyZXQ="})
+
+
+def test_mongodb_is_a_set_of_three_on_a_network_of_its_own(quick_start: list[Replica]) -> None:
+    """MongoDB's network is encrypted, leads nowhere and lets nothing attach; nothing is published."""
+    assert primary() in {"mongodb-1", "mongodb-2", "mongodb-3"}
+    network = json.loads(docker("network", "inspect", MONGODB_NETWORK))[0]
+    assert (network["Internal"], network["Attachable"]) == (True, False)
+    assert "encrypted" in network["Options"]
+    refused = run("docker", "run", "--rm", "--network", MONGODB_NETWORK, IMAGE, "--version", check=False)
+    assert "not manually attachable" in refused.stderr
+    for number in "123":
+        service = json.loads(docker("service", "inspect", f"{STACK}_mongodb-{number}"))[0]
+        assert not service["Endpoint"].get("Ports")
+    # The troubleshooting commands of the README: from a replica all members have one name.
+    addresses = quick_start[0].run("getent", "ahostsv4", "mongodb")
+    assert len({line.split()[0] for line in addresses.splitlines()}) == 3
+
+
+def test_the_container_is_nobody_special(quick_start: list[Replica]) -> None:
+    """The service runs without root, and its image works on a read-only root filesystem, without pip."""
+    assert quick_start[0].run("id", "-u") == "10001"
+    assert "secret-manager" in docker("run", "--rm", "--read-only", "--cap-drop=ALL", IMAGE, "--version")
+    assert run("docker", "exec", quick_start[0].container, "python", "-m", "pip", check=False).returncode == 1
+
+
+def test_a_repeated_deployment_changes_nothing(two: list[Replica], master_key: str) -> None:
+    """Deployed again, the same stack keeps its containers and its data."""
+    _, created = two[0].create(b"kept")
+    before = containers()
+    deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
+    wait_for(lambda: is_settled(2), what="two ready replicas")
+    assert containers() == before
+    assert two[1].fetch(created["secret_id"])[0] == 200
+
+
+def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
+    """Scaling, an update to a new image, a restart of all, and scaling back: every request is answered."""
+    assert two
+    build("secret-manager:v2.0", f"FROM {IMAGE}\nLABEL test.version=2\n")
+    with load() as outcome:
+        docker("service", "scale", f"{API}=4")
+        assert is_settled(4)
+        docker("service", "scale", f"{API}=2")
+        image = ("--no-resolve-image", "--image", "secret-manager:v2.0")
+        docker("service", "update", "--quiet", "--detach=false", *image, API)
+        docker("service", "update", "--quiet", "--detach=false", "--force", API)
+    assert image_of_service() == "secret-manager:v2.0"
+    assert not outcome.failures
+    assert_nothing_is_lost(outcome)
+
+
+def test_an_image_that_is_not_healthy_is_taken_back(two: list[Replica]) -> None:
+    """The update is rolled back by itself, and every request meanwhile is answered."""
+    assert two
+    build("secret-manager:unhealthy", _UNHEALTHY)
+    before = image_of_service()
+    with load() as outcome:
+        image = ("--no-resolve-image", "--image", "secret-manager:unhealthy")
+        failed = run("docker", "service", "update", "--quiet", "--detach=false", *image, API, check=False)
+        assert "rolled back" in failed.stderr
+    assert image_of_service() == before
+    assert not outcome.failures
+
+
+def test_a_killed_replica_is_missed_by_nobody_else(two: list[Replica]) -> None:
+    """Only what it was answering is lost with it: a second later nothing fails, and it comes back."""
+    with load(seconds=4) as outcome:
+        killed = time.time()
+        docker("kill", "--signal", "KILL", two[0].container)
+    assert outcome.last_failure() < killed + 2
+    wait_for(lambda: is_settled(2), what="two ready replicas")
+    assert_nothing_is_lost(outcome)
+
+
+@pytest.mark.usefixtures("two")
+def test_a_killed_primary_is_replaced_within_15_seconds() -> None:
+    """MongoDB elects another primary; then all is answered again, and nothing acknowledged is missing."""
+    before = primary()
+    [container] = containers(f"{STACK}_{before}")
+    with load() as outcome:
+        killed = time.time()
+        docker("kill", "--signal", "KILL", container)
+        time.sleep(20)
+    assert outcome.failures
+    assert outcome.last_failure() < killed + 15
+    assert primary() != before
+    assert_nothing_is_lost(outcome)

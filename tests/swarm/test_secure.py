@@ -1,0 +1,127 @@
+"""The deployment for production, made by scripts/deploy.sh and carried on by scripts/rotate_key.sh."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.swarm.engine import (
+    BUILD_OPTIONS,
+    IMAGE,
+    MONGODB_NETWORK,
+    NETWORK,
+    OVERRIDE,
+    STACK,
+    containers,
+    docker,
+    remove,
+    replicas,
+    run,
+    wait_for,
+)
+
+_DEPLOY = {"PUBLISHED_PORT": "0", "DOCKER_BUILD_OPTIONS": BUILD_OPTIONS}
+#: Prints what MongoDB answers, without a credential.
+_LOOK = (
+    "from pymongo import MongoClient\n"
+    "client = MongoClient('mongodb://mongodb-1', directConnection=True, serverSelectionTimeoutMS=3000)\n"
+    "try: print('read', client.vault.secrets.find_one())\n"
+    "except Exception as error: print(type(error).__name__, getattr(error, 'code', None))\n"
+)
+
+
+@pytest.fixture(scope="module")
+def token(image: str) -> Iterator[str]:
+    """Deploy on the empty engine and return the first token."""
+    assert image
+    try:
+        printed = run("scripts/deploy.sh", OVERRIDE, **_DEPLOY).stdout
+        [found] = re.findall(r"^smt_[0-9A-Za-z]{38}$", printed, re.MULTILINE)
+        yield found
+    finally:
+        remove()
+
+
+def seen_from(network: str, name: str) -> str:
+    """Return what a container on *network* reads from MongoDB."""
+    docker(
+        *(
+            "service",
+            "create",
+            "--quiet",
+            "--detach",
+            "--no-resolve-image",
+            "--name",
+            name,
+            "--network",
+            network,
+        ),
+        *("--endpoint-mode", "dnsrr", "--restart-condition", "none", "--no-healthcheck"),
+        *("--entrypoint", "python", IMAGE, "-c", _LOOK),
+    )
+    label = f"label=com.docker.swarm.service.name={name}"
+    try:
+        wait_for(lambda: docker("ps", "-aq", "--filter", label, "--filter", "status=exited"), what=name)
+        return docker("logs", docker("ps", "-aq", "--filter", label))
+    finally:
+        docker("service", "rm", name)
+
+
+def test_only_who_has_a_token_is_let_in(token: str) -> None:
+    """With the first token a secret crosses from one replica to the other; without one the answer is 401."""
+    one, other = replicas()
+    status, created = one.create(b"value", token=token)
+    assert status == 200
+    assert other.fetch(created["secret_id"], token=token)[0] == 200
+    assert other.fetch(created["secret_id"])[0] == 401
+    assert one.create(b"value")[0] == 401
+
+
+@pytest.mark.usefixtures("token")
+def test_mongodb_is_out_of_reach() -> None:
+    """From another network MongoDB is not reached; from its own nothing is read without a credential."""
+    docker("network", "create", "--driver", "overlay", "another")
+    try:
+        assert seen_from("another", "look-another") == "ServerSelectionTimeoutError None"
+    finally:
+        wait_for(
+            lambda: not run("docker", "network", "rm", "another", check=False).returncode, what="its end"
+        )
+    assert seen_from(NETWORK, "look-clients") == "ServerSelectionTimeoutError None"
+    assert seen_from(MONGODB_NETWORK, "look-members") == "OperationFailure 13"
+
+
+@pytest.mark.usefixtures("token")
+def test_containers_can_do_little_and_show_no_secret() -> None:
+    """Root filesystems are read-only, capabilities dropped; what the swarm tells has no secret in it."""
+    values = set()
+    for service in ("secret-manager", "mongodb-1", "mongodb-2", "mongodb-3"):
+        container = containers(f"{STACK}_{service}")[0]
+        host = docker(
+            "inspect", container, "--format", "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}"
+        )
+        assert host == "true [ALL]"
+        assert docker("exec", container, "id", "-u") in {"10001", "999"}
+        for name in docker("exec", container, "ls", "/run/secrets").split():
+            values.add(docker("exec", container, "cat", f"/run/secrets/{name}"))
+    assert len(values) == 3
+    names = docker("service", "ls", "-q").split()
+    told = docker("service", "inspect", *names)
+    logs = "".join(run("docker", "service", "logs", name).stdout for name in names)
+    for value in values:
+        assert value not in told
+        assert value not in logs
+
+
+def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None:
+    """After rotate_key.sh the service is on the next key and all is readable, also after deploy.sh."""
+    _, created = replicas()[0].create(b"older than the key", token=token)
+    done = run("scripts/rotate_key.sh")
+    assert "0 left" in done.stdout
+    printed = run("scripts/deploy.sh", OVERRIDE, **_DEPLOY).stdout
+    assert "/run/secrets/master_key_v2" in printed
+    # There is a token already: it is not made twice.
+    assert "smt_" not in printed
+    for replica in replicas():
+        assert replica.fetch(created["secret_id"], token=token)[0] == 200
+        assert replica.run("ls", "/run/secrets") == "master_key_v2\nmongo_uri"

@@ -1,0 +1,31 @@
+"""The deployment's files hold what the code says, as far as that shows without an engine."""
+
+import re
+from pathlib import Path
+
+from vault import __version__
+from vault.settings import SettingsSchema
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_image_is_labelled_with_its_version() -> None:
+    """The label of the image is the package's version."""
+    [label] = re.findall(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
+    assert label == __version__
+
+
+def test_every_setting_can_be_exported() -> None:
+    """The stack takes each setting from the shell that deploys; address and TLS need more than that."""
+    service = (ROOT / "stack.yml").read_text().split("    ports:")[0]
+    taken = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
+    left_out = {name for name in SettingsSchema().fields if name == "BIND" or name.startswith("TLS_")}
+    assert taken == set(SettingsSchema().fields) - left_out
+
+
+def test_the_image_is_made_of_nothing_else() -> None:
+    """Whatever lies in the checkout, a key in `.dev` or `.env`, is not sent to the engine."""
+    rules = (ROOT / ".dockerignore").read_text().split("\n")
+    assert rules[1] == "*"
+    kept = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert kept == {"vault", "requirements", "setup.cfg", "pyproject.toml", "README.md"}

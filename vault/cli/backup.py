@@ -1,0 +1,162 @@
+"""Back up, restore, and drill that a backup can be restored."""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from vault.cli.operator import Operator, connected
+from vault.cli.progress import bar
+from vault.crypto import Keyring
+from vault.documents import dump
+from vault.errors import BackupRefusedError, RestoreRefusedError
+from vault.operations import backup as backups
+from vault.operations import drill as drills
+from vault.operations import restore as restores
+from vault.operations.backup import Backup
+from vault.printable import printable
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_READABLE = click.File("rb")
+
+
+@click.command()
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option("--overwrite", is_flag=True, help="Take the place of FILE if it exists.")
+def backup(path: Path, overwrite: bool) -> None:
+    """Write secrets, tokens and the audit trail into FILE: as of one moment, and encrypted as they are."""
+    with (
+        connected(reading=True) as operator,
+        _new_file(path, overwrite=overwrite) as file,
+        bar("Backing up", dump.estimate()) as shown,
+    ):
+        days = operator.audit_ttl_days
+        made = backups.make(file, operator.keyring, audit_ttl_days=days, progress=shown.advance)
+    click.echo(f"{_described(made)} in {printable(str(path))}, {path.stat().st_size:,} bytes")
+
+
+@click.command()
+@click.argument("file", type=_READABLE)
+def restore(file: BinaryIO) -> None:
+    """Put the backup in FILE into the database of MONGO_URI, which must be empty.
+
+    The service must not run on it before that is done. What was interrupted goes on when the same FILE is
+    restored again.
+    """
+    with connected(reading=True) as operator:
+        found = _verified(file, operator.keyring)
+        with bar("Restoring", sum(found.counts.values())) as shown:
+            restores.restore(found, operator.database, progress=shown.advance)
+    click.echo(f"{_described(found)} restored, as of {found.manifest['as_of']}")
+
+
+@click.command()
+@click.argument("file", type=_READABLE)
+def drill(file: BinaryIO) -> None:
+    """Restore FILE into a scratch database, decrypt and verify all of it, and remove the scratch.
+
+    The scratch is on the server of MONGO_URI, which need not be the one that serves. Exits with 1 if anything
+    does not verify.
+    """
+    name = f"drill_{secrets.token_hex(8)}"
+    with connected(reading=True, scratch=name) as operator:
+        with _timed("verified the file"):
+            found = _verified(file, operator.keyring)
+        with _scratch(operator):
+            is_good = _drill(found, operator)
+    click.echo("the backup is good" if is_good else "the backup is NOT good")
+    sys.exit(not is_good)
+
+
+def _drill(found: Backup, operator: Operator) -> bool:
+    """Do it, tell how it went, and return whether all was well."""
+    keyring = operator.keyring
+    with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as shown:
+        restores.fill(found, again=False, progress=shown.advance)
+    # Before the indexes, which let MongoDB remove what has expired.
+    with _timed("decrypted them"), bar("Decrypting", found.counts["secrets"]) as shown:
+        versions = drills.decrypt_secrets(keyring, shown.advance)
+        tokens = drills.verify_tokens(keyring)
+    with _timed("built the indexes"):
+        operator.database.build_indexes()
+    with _timed("verified the trail"), bar("Verifying", found.counts["audit_logs"]) as shown:
+        verifier, findings = drills.verify_trail(found, keyring, shown.advance)
+    click.echo(f"secret versions: {versions.seen}, of which {versions.wrong} do not decrypt")
+    click.echo(f"tokens: {tokens.seen}, of which {tokens.wrong} do not verify")
+    click.echo(f"audit entries: {verifier.entries} in {verifier.streams} streams, {len(findings)} findings")
+    for finding in findings:
+        click.echo(printable(f"TAMPERING: stream {finding.stream} seq {finding.seq}: {finding.text}"))
+    return not (versions.wrong or tokens.wrong or findings)
+
+
+def _verified(file: BinaryIO, keyring: Keyring) -> Backup:
+    size = os.fstat(file.fileno()).st_size
+    with bar("Verifying the file", size) as shown:
+        return backups.read(file, keyring, progress=shown.advance)
+
+
+def _described(found: Backup) -> str:
+    counts = found.counts
+    return f"{counts['secrets']} secrets, {counts['tokens']} tokens and {counts['audit_logs']} audit entries"
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    click.echo(f"{what} in {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def _scratch(operator: Operator) -> Iterator[None]:
+    """Let the block have the scratch database, and remove it in any case."""
+    if filled := dump.filled_collection():
+        raise RestoreRefusedError(
+            f"the scratch database {operator.database.name} exists, with {filled} in it"
+        )
+    click.echo(f"scratch database: {operator.database.name}")
+    try:
+        yield
+    finally:
+        operator.database.drop()
+
+
+@contextmanager
+def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Yield a file that gets its name *path* when the block is done, and is gone if that fails.
+
+    Raises:
+        BackupRefusedError: It exists, or cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise BackupRefusedError(f"{printable(str(path))} exists; --overwrite takes its place")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.unfinished")
+    try:
+        unfinished.touch(0o600, exist_ok=False)
+        try:
+            with unfinished.open("r+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, unlike a new name, takes nobody's place.
+            (os.replace if overwrite else os.link)(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise BackupRefusedError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in *folder* last as well as the files."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""Tell whether the service on this machine is ready: for supervisors and health checks that have no curl."""
+
+import ssl
+import sys
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+import click
+
+from vault.errors import VaultError
+from vault.settings import Settings
+
+_ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
+#: Longer than the service takes to find out that MongoDB is away.
+_SECONDS = 7
+
+
+def local_address(bind: str) -> tuple[str, int]:
+    """Return host and port at which what listens on *bind* can be reached from here."""
+    host, _, port = bind.rpartition(":")
+    return "localhost" if host in _ANY_ADDRESS else host, int(port)
+
+
+@click.command()
+def ready() -> None:
+    """Exit with 0 if the service on this machine, with these settings, can create and fetch; else with 1.
+
+    With TLS_CLIENT_CA it shows the service's own certificate, which has to be of that authority too.
+    """
+    settings = Settings.from_environment()
+    try:
+        with closing(_connection(settings)) as connection:
+            connection.request("GET", "/health/ready")
+            reply = connection.getresponse()
+            click.echo(reply.read(), nl=False)
+    except (OSError, HTTPException) as error:
+        raise VaultError(f"no answer at {settings.bind}: {error}") from None
+    sys.exit(reply.status != 200)
+
+
+def _connection(settings: Settings) -> HTTPConnection:
+    host, port = local_address(settings.bind)
+    if not settings.tls_cert:
+        return HTTPConnection(host, port, timeout=_SECONDS)
+    # Who answers on this machine's own port needs no proof, and the certificate names another host.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if settings.tls_client_ca:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return HTTPSConnection(host, port, timeout=_SECONDS, context=context)

@@ -1,0 +1,91 @@
+"""Whole collections as the bytes that MongoDB stores: out of it as of one moment, and into it again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+from mongoengine import get_connection
+from mongoengine.connection import get_db
+
+from vault.documents import idempotency
+from vault.documents.audit_entry import AuditEntry
+from vault.documents.audit_key import AuditKey
+from vault.documents.database import storage_errors
+from vault.documents.secret import Secret
+from vault.documents.token import Token
+from vault.documents.token_key import StoredTokenKey
+from vault.errors import BackupRefusedError, StorageUnavailableError
+
+#: What is stored for good, but for the trail; the largest last.
+STATE = (
+    *(document._get_collection_name() for document in (StoredTokenKey, Token, AuditKey)),  # noqa: SLF001 - as in `indexes`
+    idempotency.COLLECTION,
+    Secret._get_collection_name(),  # noqa: SLF001 - as above
+)
+TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - as above
+
+#: What is true for some seconds only: the claims of workers that run, and counts of requests.
+PASSING = frozenset({"keys", "rate_limits"})
+
+#: What it means that MongoDB cannot read as of that moment, by its code.
+_REFUSALS = {
+    239: "reading the secrets took longer than MongoDB keeps the past: raise "
+    "minSnapshotHistoryWindowInSeconds (300 by default) on each member of the set, and try again",
+    246: "a collection or an index was made meanwhile: try again",
+}
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Let all that is read in the block be as of one moment: that of the first read.
+
+    Raises:
+        BackupRefusedError: It took longer than MongoDB keeps the past, or a collection was changed as such.
+    """
+    try:
+        with get_connection().start_session(snapshot=True) as session, session.bind():
+            yield
+    except StorageUnavailableError as error:
+        # The driver's error is its context.
+        message = _REFUSALS.get(getattr(error.__context__, "code", 0))
+        if message is None:
+            raise
+        raise BackupRefusedError(message) from None
+
+
+def batches(
+    collection: str, query: Mapping[str, Any] | None = None, *order: tuple[str, int]
+) -> Iterator[bytes]:
+    """Yield the documents that *query* finds, as stored, one behind the other; many at a time."""
+    with storage_errors():
+        yield from get_db()[collection].find_raw_batches(query, sort=order or None)
+
+
+def estimate() -> int:
+    """Return about how many documents there are to read."""
+    with storage_errors():
+        return sum(get_db()[name].estimated_document_count() for name in (*STATE, TRAIL))
+
+
+def filled_collection() -> str | None:
+    """Return the name of a collection that holds anything worth keeping; None if there is none."""
+    with storage_errors():
+        names = (name for name in sorted(get_db().list_collection_names()) if name not in PASSING)
+        return next((name for name in names if get_db()[name].find_one({}, {"_id": 1})), None)
+
+
+def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
+    """Store *documents* as they are; with *again* some of them may be there already."""
+    found = get_db()[collection]
+    options = found.codec_options.with_options(document_class=RawBSONDocument)
+    found = found.with_options(codec_options=options)
+    fresh = [RawBSONDocument(document, options) for document in documents]
+    with storage_errors():
+        if again:
+            ids = [document["_id"] for document in fresh]
+            # Text, because somebody may have made anything an identifier.
+            there = {repr(document["_id"]) for document in found.find({"_id": {"$in": ids}}, {"_id": 1})}
+            fresh = [document for document in fresh if repr(document["_id"]) not in there]
+        if fresh:
+            found.insert_many(fresh, ordered=False)

@@ -1,0 +1,169 @@
+"""Backups: making one, and reading one that somebody kept."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+from pymongo import timeout
+
+from vault import __version__
+from vault.crypto import Keyring, chain
+from vault.crypto.chain import SigningKey
+from vault.documents import dump, key_usage
+from vault.documents.audit_entry import moment
+from vault.documents.database import PATIENCE, storage_errors
+from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
+from vault.operations import archive, checkpoint
+from vault.operations.archive import ArchiveWriter
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.entries import collection
+from vault.operations.principal import OPERATOR
+from vault.operations.stream_state import Record
+
+#: Of the files that are written here. Another number is for what this version would not read rightly.
+FORMAT = 1
+
+#: Seconds after which a new secret must have its entry: both are written at the same time.
+_SETTLED = 4
+
+#: Is told how much more has been done, in documents or, while a file is verified, in bytes.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup: genuine, whole, and with every key that it needs in the keyring."""
+
+    file: BinaryIO
+    manifest: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Names it in the audit trail and in the database while it is restored: its manifest's hash."""
+        return str(self.manifest["hash"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many documents of each collection are in it."""
+        return {member.collection: member.documents for member in archive.members(self.manifest)}
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield all documents as BSON, each with the name of its collection."""
+        return archive.documents(self.file, self.manifest)
+
+
+def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Progress) -> Backup:
+    """Write a backup into *file*, and the entry about it into the trail.
+
+    All but the trail is as of one moment. The trail is read after that, however long it takes, and reaches
+    some seconds further: nothing that is in the backup lacks its entry.
+
+    Raises:
+        BackupRefusedError: It cannot be made now, or with this keyring.
+        StorageUnavailableError: MongoDB went away.
+        AuditUnavailableError: The entry could not be written: the file must not be kept.
+    """
+    attempt = Attempt(action=Action.BACKUP, principal=OPERATOR)
+    try:
+        made = _make(file, keyring, audit_ttl_days, progress)
+        attempt.details = {"backup": made.id, "as_of": made.manifest["as_of"], "documents": made.counts}
+        attempt.finish(Status.SUCCESS)
+    except BaseException:
+        # Whatever it was, what went wrong first is what counts.
+        with suppress(AuditUnavailableError), timeout(PATIENCE):
+            attempt.finish(Status.ERROR)
+        raise
+    return made
+
+
+def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progress) -> Backup:
+    writer = ArchiveWriter(file)
+    as_of, began = moment(datetime.now(UTC)), time.monotonic()
+    with dump.snapshot():
+        key_ids, is_served = _keys_in_use(keyring)
+        for name in dump.STATE:
+            writer.add(name, dump.batches(name), progress)
+    if is_served:
+        time.sleep(max(0, began + _SETTLED - time.monotonic()))
+    heads = checkpoint.heads(keyring)
+    writer.add(dump.TRAIL, _trail(list(_signed_ends())), progress)
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": __version__,
+        "ts": moment(datetime.now(UTC)),
+        "as_of": as_of,
+        "audit_ttl_days": audit_ttl_days,
+        "key_ids": key_ids,
+        "members": [asdict(member) for member in writer.members],
+        "heads": heads,
+    }
+    manifest["hash"] = chain.digest(manifest)
+    # It is a checkpoint, too, with more to it.
+    manifest = checkpoint.signed(manifest, keyring)
+    writer.finish(manifest)
+    return Backup(file, manifest)
+
+
+def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
+    """Return the ids of the keys that the backup will need, and whether workers serve."""
+    with storage_errors():
+        if key_usage.unfinished_restore():
+            raise BackupRefusedError("a restore into this database is not finished")
+        stored, writing = key_usage.stored_key_ids(), key_usage.writing_key_ids()
+    missing = [key_id for key_id in sorted(stored | writing) if key_id not in keyring]
+    if missing:
+        raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
+    # The primary one signs it.
+    return sorted(stored | {keyring.primary.id}), bool(writing)
+
+
+def _signed_ends() -> Iterator[Record]:
+    """Yield the last signed entry of each stream. What comes after is of a commit under way, or failed."""
+    with storage_errors():
+        for stream in collection().distinct("stream"):
+            # Anything else was never the service's, and in a query it could be a condition.
+            if isinstance(stream, str):
+                signed = {"stream": stream, "signature": {"$exists": True}}
+                yield from collection().find(signed, {"stream": 1, "seq": 1}).sort("seq", -1).limit(1)
+
+
+def _trail(ends: Iterable[Record]) -> Iterator[bytes]:
+    for end in ends:
+        yield from dump.batches(
+            dump.TRAIL, {"stream": end["stream"], "seq": {"$lte": end["seq"]}}, ("seq", 1)
+        )
+
+
+def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> Backup:
+    """Return the backup in *file*, when every byte of it has been held against what was signed.
+
+    Raises:
+        InvalidBackupError: It is not one that can be restored with *keyring*; the message says why.
+    """
+    manifest = archive.read_manifest(file)
+    try:
+        _require_ours(manifest, keyring)
+    except (KeyError, TypeError):
+        raise InvalidBackupError("this is not a backup of this service: its manifest is another") from None
+    archive.verify(file, manifest, progress)
+    return Backup(file, manifest)
+
+
+def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
+    if manifest["format"] != FORMAT:
+        raise InvalidBackupError(
+            f"the backup has format {manifest['format']}, and this version reads {FORMAT}: take the version "
+            f"that made it, {manifest['version']}, or a newer one"
+        )
+    missing = [str(key_id) for key_id in manifest["key_ids"] if key_id not in keyring]
+    if missing:
+        raise InvalidBackupError(f"the backup needs master keys that are missing here: {', '.join(missing)}")
+    keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
+    if not checkpoint.is_signed(manifest, keys):
+        raise InvalidBackupError(
+            "the backup was altered, or made by somebody else: its manifest is whole, but not signed by "
+            "a master key of this service"
+        )

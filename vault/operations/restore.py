@@ -1,0 +1,79 @@
+"""Restoring a backup."""
+
+from collections.abc import Iterator
+
+from vault.documents import Database, dump, key_usage
+from vault.documents.database import storage_errors
+from vault.errors import RestoreRefusedError
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.backup import Backup, Progress
+from vault.operations.principal import OPERATOR
+
+#: Documents, and their bytes, that are written in one round trip at the most.
+_BATCH = 1_000
+_BATCH_BYTES = 16_777_216
+
+
+def restore(backup: Backup, database: Database, *, progress: Progress) -> None:
+    """Put *backup* into the database that is connected, which must be empty.
+
+    From before the first write until the end no worker serves on it. After an interruption the same
+    backup can be restored again: what is there already stays.
+
+    Raises:
+        RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
+        StorageUnavailableError: MongoDB went away.
+        AuditUnavailableError: The entry about it could not be written; so it is not finished.
+    """
+    again = _begin(backup)
+    fill(backup, again=again, progress=progress)
+    database.build_indexes()
+    details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
+    Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details).finish(Status.SUCCESS)
+    with storage_errors():
+        key_usage.end_restore()
+
+
+def fill(backup: Backup, *, again: bool, progress: Progress) -> None:
+    """Write all documents of *backup*; with *again* some may be there already.
+
+    Raises:
+        StorageUnavailableError: MongoDB went away.
+    """
+    for collection, batch in _batches(backup):
+        dump.insert(collection, batch, again=again)
+        progress(len(batch))
+
+
+def _begin(backup: Backup) -> bool:
+    """Let no worker serve; return whether a restore of the same backup was interrupted."""
+    with storage_errors():
+        unfinished = key_usage.unfinished_restore()
+        if unfinished is None:
+            if filled := dump.filled_collection():
+                raise RestoreRefusedError(f"the database is not empty: there are documents in {filled}")
+        elif unfinished != backup.id:
+            raise RestoreRefusedError(
+                "the restore of another backup into this database is not finished: restore that one again, "
+                "or drop the database"
+            )
+        if not key_usage.begin_restore(backup.id):
+            raise RestoreRefusedError(
+                "workers serve on this database: stop the service; after one that was killed wait 20 seconds"
+            )
+    return unfinished is not None
+
+
+def _batches(backup: Backup) -> Iterator[tuple[str, list[bytes]]]:
+    batch: list[bytes] = []
+    size = 0
+    before = ""
+    for collection, document in backup.documents():
+        if batch and (collection != before or len(batch) == _BATCH or size > _BATCH_BYTES):
+            yield before, batch
+            batch, size = [], 0
+        batch.append(document)
+        size += len(document)
+        before = collection
+    if batch:
+        yield before, batch
