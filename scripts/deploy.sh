@@ -102,7 +102,12 @@ done
 say "Deploying; this waits until all is ready."
 timeout 300 docker stack deploy --detach=false --quiet --with-registry-auth --resolve-image "$resolve" "${files[@]}" "$stack" ||
     fail "it did not get ready; what is wrong is in: docker service logs $service"
-
+update_went_through
+# What came and went meanwhile can still be on its way out.
+until [[ $(docker service ls -f "name=$service" --format '{{.Replicas}}') == "$REPLICAS/$REPLICAS" ]]; do
+    ((SECONDS < 600)) || fail "its replicas come and go; see: docker service ps $service"
+    sleep 1
+done
 say "The service is ready."
 container=$(replica)
 if [[ -z $container ]]; then

@@ -33,6 +33,13 @@ have_secret() { # have_secret NAME
     docker secret inspect "$1" >/dev/null 2>&1
 }
 
+update_went_through() { # fail if the service's last update was taken back: Docker's exit status is 0 then too
+    local state
+    state=$(docker service inspect "$service" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}')
+    [[ -z $state || $state == completed ]] ||
+        fail "the update did not go through ($state); why is in: docker service logs $service"
+}
+
 replica() { # print the id of a healthy replica's container on this node; nothing if there is none
     docker ps -q -f "label=com.docker.swarm.service.name=$service" -f health=healthy | head -n 1
 }

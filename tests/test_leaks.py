@@ -23,6 +23,7 @@ import pytest
 import requests
 from flask import Flask
 from pymongo.errors import PyMongoError
+from werkzeug.exceptions import RequestTimeout
 
 from tests.access import make_token, revoke
 from tests.api.test_documentation import operations
@@ -368,6 +369,10 @@ def failing(kind: type[Exception]) -> Iterator[None]:
         yield
 
 
+def too_late(_request: object) -> bytes:
+    raise RequestTimeout("the body did not arrive in time") from TimeoutError(f"{EVERYTHING}")
+
+
 def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     """Bring each operation to each of its answers."""
     send = in_process(app)
@@ -378,6 +383,9 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
             body = world.good_body(send, path)
             with failing(kind):
                 assert world.ask(send, path, body, admin) == status, path
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_body, "_read", too_late)
+            assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == 408
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
     for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
         with running_app(settings | more) as other:

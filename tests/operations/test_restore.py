@@ -61,6 +61,17 @@ def test_what_is_restored_is_what_was_backed_up(
     assert claim(KEYRING)
 
 
+def test_a_database_without_anything_in_it_is_restored(
+    database: Database, stored: Stored, mongo_uri: str
+) -> None:
+    """A backup of an empty database is one too."""
+    with history(mongo_uri):
+        _, found = made(KEYRING)
+    stored.client.drop_database(stored.name)
+    restore.restore(found, database, progress=nothing)
+    assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
+
+
 def test_a_filled_database_is_left_alone(
     source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:

@@ -54,9 +54,6 @@ class _Hashed:
         self.digest.update(data)
         return self._file.write(data)
 
-    def flush(self) -> None:
-        self._file.flush()
-
 
 class ArchiveWriter:
     """Writes an archive from its beginning to its end; *file* must be seekable."""

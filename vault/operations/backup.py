@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
-from pymongo import timeout
-
-from vault import __version__
+from vault import __version__, deadline
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import dump, key_usage
@@ -73,7 +71,7 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
         attempt.finish(Status.SUCCESS)
     except BaseException:
         # Whatever it was, what went wrong first is what counts.
-        with suppress(AuditUnavailableError), timeout(PATIENCE):
+        with suppress(AuditUnavailableError), deadline.within(PATIENCE):
             attempt.finish(Status.ERROR)
         raise
     return made
