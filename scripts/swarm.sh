@@ -26,7 +26,7 @@ check_engine() { # fail unless this is a manager of a swarm
 setting() { # setting NAME: what the running service has in its environment; nothing if it is not there
     docker service inspect "$service" \
         --format '{{range .Spec.TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}' 2>/dev/null |
-        sed -n "s/^$1=//p"
+        sed -n "s/^$1=//p" || true
 }
 
 have_secret() { # have_secret NAME
