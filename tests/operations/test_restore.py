@@ -16,14 +16,14 @@ from vault.errors import (
 )
 from vault.operations import restore
 from vault.operations.audit import AuditTrail
-from vault.operations.backup import Backup
+from vault.operations.backup import VerifiedBackup
 
 KEY = new_key()
 KEYRING = Keyring(KEY)
 
 
 @pytest.fixture
-def source(mongo_uri: str, stored: Stored) -> tuple[Backup, dict[str, bytes]]:
+def source(mongo_uri: str, stored: Stored) -> tuple[VerifiedBackup, dict[str, bytes]]:
     """Return a backup of 2,500 secrets, and their values; the database is empty then."""
     with history(mongo_uri), connected(mongo_uri):
         kept = fill(stored, KEY, 2_500)
@@ -44,7 +44,7 @@ def database(mongo_uri: str) -> Iterator[Database]:
 
 
 def test_what_is_restored_is_what_was_backed_up(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """Every secret is there again, with all indexes, the restore is on record, and workers may serve."""
     backup, kept = source
@@ -73,7 +73,7 @@ def test_a_database_without_anything_in_it_is_restored(
 
 
 def test_a_filled_database_is_left_alone(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """Where there is a document already nothing is written, and workers go on serving."""
     stored.audit_logs.insert_one({"_id": 1})
@@ -83,7 +83,7 @@ def test_a_filled_database_is_left_alone(
 
 
 def test_workers_that_serve_keep_a_restore_off(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """While a worker serves on the database, empty or not, nothing is written."""
     assert claim(KEYRING)
@@ -94,7 +94,7 @@ def test_workers_that_serve_keep_a_restore_off(
 
 
 def test_an_interrupted_restore_goes_on(
-    source: tuple[Backup, dict[str, bytes]],
+    source: tuple[VerifiedBackup, dict[str, bytes]],
     database: Database,
     stored: Stored,
     monkeypatch: pytest.MonkeyPatch,
@@ -121,7 +121,7 @@ def test_an_interrupted_restore_goes_on(
 
 
 def test_another_backup_does_not_go_on_with_it(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """What was begun with one backup is not mixed with another."""
     assert key_usage.begin_restore("another")
@@ -131,7 +131,7 @@ def test_another_backup_does_not_go_on_with_it(
 
 
 def test_without_its_entry_it_is_not_finished(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """While the trail cannot be written nobody serves on what was restored; the same again mends it."""
     break_trail(stored)
@@ -159,7 +159,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
 
 
 def test_batches_are_bounded(
-    source: tuple[Backup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+    source: tuple[VerifiedBackup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large the documents are, what is in memory at a time is not more than a batch of them."""
     monkeypatch.setattr(restore, "_BATCH_BYTES", 2_000)
