@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vault.documents import Database, dump, key_usage
 from vault.documents.database import storage_errors
-from vault.errors import RestoreRefusedError
+from vault.errors import DuplicateNameError, RestoreRefusedError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.backup import Progress, VerifiedBackup
 from vault.operations.principal import OPERATOR
@@ -24,15 +24,23 @@ def restore(backup: VerifiedBackup, database: Database, *, progress: Progress) -
         InvalidBackupError: The file was changed since it was verified; what was written before is as it was.
         RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
         StorageUnavailableError: MongoDB went away.
+        DuplicateNameError: All was restored, and a name is there twice.
         AuditUnavailableError: The entry about it could not be written; so it is not finished.
     """
     again = _begin(backup)
     fill(backup, again=again, progress=progress)
-    database.build_indexes()
+    duplicate = None
+    try:
+        database.build_indexes()
+    except DuplicateNameError as error:
+        # It was in the backup, and here it can be removed: nobody serves before that, mark or not.
+        duplicate = error
     details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
     Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details).finish(Status.SUCCESS)
     with storage_errors():
         key_usage.end_restore()
+    if duplicate:
+        raise duplicate
 
 
 def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
