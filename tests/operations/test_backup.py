@@ -218,6 +218,13 @@ def test_keys_that_are_missing_are_named(stored: Stored) -> None:
         made(Keyring(NEW))
 
 
+def test_what_is_no_key_id_is_shown(stored: Stored) -> None:
+    """What somebody stored in the place of a key's id is named, too, without control characters."""
+    stored.secrets.insert_many([{"_id": 1, "key_id": "\x1b[2J"}, {"_id": 2, "key_id": 7}])
+    with pytest.raises(BackupRefusedError, match=r"missing here: 7, \\u001b\[2J$"):
+        made(KEYRING)
+
+
 def test_half_a_database_is_not_backed_up() -> None:
     """A database into which a restore has not come to its end is no source of a backup."""
     assert key_usage.begin_restore("another")

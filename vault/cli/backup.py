@@ -31,7 +31,7 @@ _READABLE = click.File("rb")
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Take the place of FILE if it exists.")
 def backup(path: Path, overwrite: bool) -> None:
-    """Write secrets and tokens as of one moment into FILE, encrypted as they are, and the trail up to then.
+    """Write secrets and tokens into FILE, as of one moment and encrypted as they are, and the trail.
 
     The trail reaches some seconds further, so that what the service has written has its entry.
     """

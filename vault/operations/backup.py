@@ -129,7 +129,8 @@ def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
         if key_usage.unfinished_restore():
             raise BackupRefusedError("a restore into this database is not finished")
         stored, writing = key_usage.stored_key_ids(), key_usage.writing_key_ids()
-    missing = [key_id for key_id in sorted(stored | writing) if key_id not in keyring]
+    # Whatever somebody stored as such an id is shown.
+    missing = sorted(printable(str(key_id)) for key_id in stored | writing if key_id not in keyring)
     if missing:
         raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
     # The primary one signs it.
