@@ -328,6 +328,12 @@ def running_browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
+def service(shared_service: Service) -> Service:
+    """Return the service that these tests share with others."""
+    return shared_service
+
+
+@pytest.fixture
 def open_page(chromium: str, service: Service) -> Iterator[Callable[..., Watched]]:
     """Run a browser, and return what opens the service's page in it."""
     with running_browser(chromium) as browser:
