@@ -121,7 +121,6 @@ def post_request(_worker: Any, request: Any, _environ: Any, _reply: Any) -> None
 def when_ready(_server: Any) -> None:
     """Keep what was loaded before the fork shared: a collection in a worker would copy its pages."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
     # Ctrl-C stops as gracefully as a supervisor does.
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
