@@ -78,9 +78,11 @@ def _fuzz(url: str, token: str, cases: int, seed: int, folder: str) -> int:
             "--generation-database",
             "none",
             "--request-timeout",
-            "10",
+            "60",
             "--workers",
             "4",
+            "--max-response-time",
+            "60",
         ),
     ]
     environment = {

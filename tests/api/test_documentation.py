@@ -19,6 +19,7 @@ from tests.access import make_token
 from tests.conftest import running_app
 from tests.service import Service
 from tests.system import needs
+from vault.api.fields import UUID_PATTERN
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -273,6 +274,8 @@ def test_document_says_which_fields_go_together(document: dict[str, Any]) -> Non
     schemas = document["components"]["schemas"]
     for name in ("SecretReference", "VersionReference", "NewVersion"):
         assert schemas[name]["oneOf"] == [{"required": ["secret_id"]}, {"required": ["name"]}]
+    for name in ("SecretReference", "VersionReference", "NewVersion", "AuditQuery"):
+        assert schemas[name]["properties"]["secret_id"]["pattern"] == UUID_PATTERN
     assert [shape["required"] for shape in schemas["NewToken"]["anyOf"]] == [["role"], ["scopes"]]
 
 
