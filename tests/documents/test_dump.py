@@ -1,15 +1,21 @@
 """Whole collections, out of MongoDB as of one moment and into it again."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import bson
 import pytest
 from bson.codec_options import DatetimeConversion
+from pymongo import MongoClient
 
 from tests.backups import history
 from tests.life import Caller
 from tests.rotation import Stored, connected
+from vault.cli.mongod import free_port
+from vault.cli.mongod_binary import find_mongod
 from vault.documents import dump
 from vault.documents.database import storage_errors
 from vault.errors import BackupRefusedError, StorageUnavailableError
@@ -82,6 +88,27 @@ def test_other_failures_are_what_they_are(mongo_uri: str) -> None:
     """Without MongoDB the snapshot ends with the error that says so."""
     with connected(mongo_uri), pytest.raises(StorageUnavailableError), dump.snapshot(), storage_errors():
         list(dump.batches("secrets", {"$nonsense": 1}))
+
+
+def test_a_single_server_is_told(tmp_path: Path) -> None:
+    """A MongoDB that is no replica set cannot read as of one moment; the refusal says what to make of it."""
+    port = free_port()
+    arguments = ["--dbpath", str(tmp_path), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    log = tmp_path / "log"
+    process = subprocess.Popen([find_mongod(), *arguments, "--logpath", log], stdout=subprocess.DEVNULL)
+    uri = f"mongodb://127.0.0.1:{port}/vault"
+    try:
+        with MongoClient[dict[str, Any]](uri) as client:
+            client.admin.command("ping")
+        with (
+            connected(uri),
+            pytest.raises(BackupRefusedError, match="replica set"),
+            dump.snapshot(),
+        ):
+            list(dump.batches("secrets"))
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_what_is_there_already_is_passed_over(mongo_uri: str, stored: Stored) -> None:

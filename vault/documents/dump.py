@@ -33,6 +33,7 @@ _BATCH = 1_000
 
 #: What it means that MongoDB cannot read as of that moment, by its code.
 _REFUSALS = {
+    123: "only a MongoDB replica set can be read as of one moment: make this server one, of one member",
     239: "reading the secrets took longer than MongoDB keeps the past: raise "
     "minSnapshotHistoryWindowInSeconds (300 by default) on each member of the set, and try again",
     246: "a collection or an index was made meanwhile: try again",
