@@ -22,6 +22,12 @@ from vault.errors import BackupRefusedError, StorageUnavailableError
 
 
 @pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let many round trips be needed."""
+    monkeypatch.setattr(dump, "_BATCH", 2)
+
+
+@pytest.fixture
 def kept(mongo_uri: str) -> Iterator[None]:
     """Let MongoDB keep the past."""
     with history(mongo_uri):
@@ -42,7 +48,7 @@ def test_every_collection_has_its_place(alice: Caller, stored: Stored) -> None:
     assert set(stored.list_collection_names()) <= {*dump.STATE, dump.TRAIL, *dump.PASSING}
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("kept", "slowly")
 def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
     """What changes after the first read is not seen, in other collections neither."""
     stored.tokens.insert_one({"_id": "a"})
@@ -58,6 +64,7 @@ def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
         assert sorted((document["_id"], document["n"]) for document in found) == [(n, 0) for n in range(500)]
 
 
+@pytest.mark.usefixtures("slowly")
 def test_a_past_that_is_not_kept_is_told(mongo_uri: str, stored: Stored) -> None:
     """When reading takes longer than MongoDB keeps the past, the refusal says which setting to raise."""
     stored.secrets.insert_many([{"_id": number} for number in range(500)])
