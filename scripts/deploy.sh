@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/swarm.sh
 source scripts/swarm.sh
+# shellcheck source=scripts/members.sh
+source scripts/members.sh
 
 random() { # random BYTES: print them, as hexadecimal digits
     head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'
@@ -28,6 +30,15 @@ master_key() { # print the first master key
     fi
 }
 
+check_key() { # fail unless MASTER_KEY, if any, is one, and that of a quick start; a secret cannot be changed
+    local running LC_ALL=C
+    running=$(setting MASTER_KEY)
+    MASTER_KEY=${MASTER_KEY:-$running}
+    [[ -z $running || $running == "$MASTER_KEY" ]] || fail "the service runs with another MASTER_KEY than the exported one"
+    [[ -z $MASTER_KEY || $MASTER_KEY =~ ^([ -~]{32}|[A-Za-z0-9+/]{43}=)$ ]] ||
+        fail "MASTER_KEY must be the base64 of 32 bytes, or exactly 32 characters"
+}
+
 key_file() {
     head -c 756 /dev/urandom | base64 -w0
 }
@@ -36,40 +47,31 @@ mongo_uri() {
     printf 'mongodb://secret-manager:%s@mongodb-1,mongodb-2,mongodb-3/vault?replicaSet=rs0' "$(random 24)"
 }
 
-newest_key() { # print the name of the secret that is the service's master key, or will be
-    local name
+key_name() { # print the name of the secret that is the service's master key, or is to be
+    local name number=1
+    mapfile -t names < <(docker secret ls -f name=master_key_v --format '{{.Name}}')
     name=$(setting MASTER_KEY_FILE)
-    [[ $name ]] || name=$(docker secret ls -f name=master_key_v --format '{{.Name}}' | sort -V | tail -n 1)
-    printf '%s' "${name##*/}"
-}
-
-place_members() { # let each member of the replica set have a node of its own, for good
-    local nodes node label number=0
-    mapfile -t nodes < <(docker node ls --format '{{.ID}} {{.Status}} {{.Availability}}' | sed -n 's/ Ready Active$//p')
-    ((${#nodes[@]} > 1)) || return 0
-    if ((${#nodes[@]} < 3)); then
-        say "Two nodes only: the loss of one can take MongoDB's majority. Add a third, and run this again."
-        return
+    name=${name:-${MASTER_KEY_SECRET-}}
+    if [[ -z $name && $(setting MASTER_KEY) ]]; then
+        # A new one: nobody can see whether one that is there holds this key.
+        while have_secret "master_key_v$number"; do ((number += 1)); done
+        name=master_key_v$number
     fi
-    local -A labels=()
-    for node in "${nodes[@]}"; do
-        labels[$node]=$(docker node inspect "$node" --format '{{index .Spec.Labels "mongodb"}}')
-    done
-    for node in "${nodes[@]}"; do
-        [[ -z ${labels[$node]} ]] || continue
-        label=none
-        for number in 1 2 3; do
-            [[ " ${labels[*]} " == *" $number "* ]] || { label=$number && break; }
-        done
-        labels[$node]=$label
-        docker node update --label-add "mongodb=$label" "$node" >/dev/null
-        say "Labelled the node $node mongodb=$label."
-    done
+    [[ $name ]] || ((${#names[@]} < 2)) ||
+        fail "which of ${names[*]} is the key? export MASTER_KEY_SECRET=…, the newest under which data was encrypted"
+    name=${name:-${names[0]:-master_key_v1}}
+    printf '%s' "${name##*/}"
 }
 
 check_engine
 [[ -z $(setting MASTER_KEY_FALLBACKS_FILE) ]] || fail "a rotation is under way: finish it with scripts/rotate_key.sh"
-resolve=always
+[[ -z ${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS) ]] ||
+    fail "everybody who may inspect the service sees MASTER_KEY_FALLBACKS: finish that rotation (keys rewrap) and unset it"
+[[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
+    fail "everybody who may inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (README)"
+check_key
+# Not `always`: all members of the replica set would restart at once when mongo:7.0 becomes another image.
+resolve=changed
 if [[ -z ${IMAGE-} ]]; then
     (($(docker node ls -q | wc -l) == 1)) || fail "several nodes get the image from a registry: set IMAGE"
     say "Building the image."
@@ -82,8 +84,7 @@ if [[ -z ${IMAGE-} ]]; then
     docker tag secret-manager:latest "$IMAGE"
     resolve=never
 fi
-MASTER_KEY_SECRET=$(newest_key)
-MASTER_KEY_SECRET=${MASTER_KEY_SECRET:-master_key_v1}
+MASTER_KEY_SECRET=$(key_name)
 secret "$MASTER_KEY_SECRET" master_key
 secret mongodb_key_file key_file
 secret mongodb_root_password random 24
@@ -102,7 +103,12 @@ done
 say "Deploying; this waits until all is ready."
 timeout 300 docker stack deploy --detach=false --quiet --with-registry-auth --resolve-image "$resolve" "${files[@]}" "$stack" ||
     fail "it did not get ready; what is wrong is in: docker service logs $service"
-
+update_went_through
+# What came and went meanwhile can still be on its way out.
+until [[ $(docker service ls -f "name=$service" --format '{{.Replicas}}') == "$REPLICAS/$REPLICAS" ]]; do
+    ((SECONDS < 600)) || fail "its replicas come and go; see: docker service ps $service"
+    sleep 1
+done
 say "The service is ready."
 container=$(replica)
 if [[ -z $container ]]; then

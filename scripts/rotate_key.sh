@@ -8,7 +8,8 @@ source scripts/swarm.sh
 
 update() { # update OPTIONS…
     timeout 900 docker service update --quiet --detach=false "$@" "$service" >/dev/null ||
-        fail "the update did not go through, and was taken back; see: docker service logs $service"
+        fail "the update did not end; see: docker service ps $service"
+    update_went_through
 }
 
 manager() { # manager ARGUMENTS…: run the service's own command where the service runs

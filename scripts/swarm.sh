@@ -26,11 +26,18 @@ check_engine() { # fail unless this is a manager of a swarm
 setting() { # setting NAME: what the running service has in its environment; nothing if it is not there
     docker service inspect "$service" \
         --format '{{range .Spec.TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}' 2>/dev/null |
-        sed -n "s/^$1=//p"
+        sed -n "s/^$1=//p" || true
 }
 
 have_secret() { # have_secret NAME
     docker secret inspect "$1" >/dev/null 2>&1
+}
+
+update_went_through() { # fail if the service's last update was taken back: Docker's exit status is 0 then too
+    local state
+    state=$(docker service inspect "$service" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}')
+    [[ -z $state || $state == completed ]] ||
+        fail "the update did not go through ($state); why is in: docker service logs $service"
 }
 
 replica() { # print the id of a healthy replica's container on this node; nothing if there is none

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.waiting import wait_until
-from vault import coalesce
+from vault import coalesce, deadline
 from vault.coalesce import Coalescer
 from vault.errors import OverloadedError, StorageUnavailableError
 
@@ -165,6 +165,35 @@ def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> Non
     gate.let_through()
     assert coalescer.call(4) == 40
     assert gate.flushes == [[0], [1, 2], [4]]
+
+
+def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be had nothing was begun, and the next call has another chance."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls: Coalescer[int, int] = Coalescer(list)
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(coalesce, "start_new_thread", refuse)
+        with pytest.raises(OverloadedError):
+            calls.call(1)
+    assert calls.call(2) == 2
+
+
+def test_a_caller_waits_no_longer_than_it_may(pool: ThreadPoolExecutor) -> None:
+    """Past its deadline a call that is being flushed is unknown, and one that waits is not begun."""
+    gate = Gate()
+    coalescer: Coalescer[int, object] = Coalescer(gate)
+    calls = Calls(coalescer, pool)
+    first = calls.lead(0, gate)
+    for patience in (0.05, -1):
+        with deadline.within(patience), pytest.raises(StorageUnavailableError):
+            coalescer.call(1)
+    follower = calls.follow(2)
+    gate.let_through(2)
+    assert results([first, *follower]) == [0, 20]
+    assert gate.flushes == [[0], [2]]
 
 
 class CutOffError(BaseException):

@@ -2,10 +2,11 @@
 
 from _thread import start_new_thread
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
+from vault import deadline
 from vault.errors import OverloadedError, StorageUnavailableError
 
 Item = TypeVar("Item")
@@ -32,6 +33,7 @@ class Coalescer(Generic[Item, Result]):
     There is no timer: a lone call pays for a thread, under gevent a greenlet, and for nothing else. *flush*
     gets the pending items in the order of their calls, at most *batch* of them, and returns a result for
     each; never two flushes run at a time. If it raises, exactly the calls of that flush fail, with its error.
+    A flush serves several callers, so it knows nothing of the deadline of any of them.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Coalescer(Generic[Item, Result]):
         """Return the result for *item* once the flush that carries it is done.
 
         Raises:
-            StorageUnavailableError: The flush was cut off: what became of the item is not known.
+            StorageUnavailableError: The flush was cut off, or took longer than the caller may: what became of
+                the item is not known.
             OverloadedError: Too many calls are waiting already; this one was not taken.
         """
         return self.start(item)()
@@ -70,24 +73,42 @@ class Coalescer(Generic[Item, Result]):
             self._pending.append(mine)
             idle, self._busy = not self._busy, True
         if idle:
-            # Not `threading.Thread`: it takes longer to start than all else here.
-            # In the caller's context, for the time that it may take.
-            start_new_thread(copy_context().run, (self._flush_all,))
+            self._begin()
         return lambda: self._wait(mine)
 
-    def _wait(self, mine: _Call[Item, Result]) -> Result:
+    def _begin(self) -> None:
         try:
-            mine.finished.wait()
-        except BaseException:
-            # Cut off, as by `GreenletExit`: what nobody waits for is not begun.
+            # Not `threading.Thread`: it takes longer to start than all else here.
+            start_new_thread(self._flush_all, ())
+        except RuntimeError:
+            # No more threads can be had. None but those that came just now are waiting.
             with self._lock:
-                if mine in self._pending:
-                    self._pending.remove(mine)
+                failed, self._pending, self._busy = self._pending, [], False
+            for call in failed:
+                call.error = OverloadedError()
+                call.finished.set()
+
+    def _wait(self, mine: _Call[Item, Result]) -> Result:
+        left = deadline.remaining()
+        try:
+            in_time = mine.finished.wait(None if left == inf else max(0, left))
+        except BaseException:
+            # Cut off, as by `GreenletExit`.
+            self._withdraw(mine)
             raise
+        if not in_time:
+            self._withdraw(mine)
+            raise StorageUnavailableError("it took too long")
         if mine.error:
             # One error for all of a flush; without the traceback, or each caller would add to it.
             raise mine.error.with_traceback(None)
         return mine.result  # type: ignore[return-value] # finished without an error, so there is one
+
+    def _withdraw(self, mine: _Call[Item, Result]) -> None:
+        """Do not begin what nobody waits for."""
+        with self._lock:
+            if mine in self._pending:
+                self._pending.remove(mine)
 
     def _flush_all(self) -> None:
         while batch := self._next():

@@ -45,6 +45,7 @@ class Settings:
     rate_limit_storage_uri: str = field(repr=False)
     bind: str
     web_concurrency: int
+    request_timeout_seconds: int
     tls_cert: str | None
     tls_key: str | None
     tls_client_ca: str | None
@@ -154,6 +155,8 @@ class SettingsSchema(Schema):
     RATE_LIMIT_STORAGE_URI = fields.String(load_default="memory://", validate=forms.rate_limit_storage)
     BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
+    # At most what gunicorn leaves a worker that stops, `vault.server.graceful_timeout`.
+    REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
     TLS_CERT = fields.String(load_default=None)
     TLS_KEY = fields.String(load_default=None)
     TLS_CLIENT_CA = fields.String(load_default=None)

@@ -9,9 +9,11 @@ from threading import Event, Semaphore
 from typing import Any
 
 import pytest
+from pymongo import _csot
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
 
+from vault import deadline
 from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import _database_name, storage_errors
 from vault.errors import StorageUnavailableError
@@ -221,3 +223,13 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
         may_end.set()
         monkeypatch.setattr(database, "PATIENCE", 60)
         made.prepare()
+
+
+def test_what_is_late_is_not_begun() -> None:
+    """Past its deadline nothing is asked of MongoDB any more; before it only for as long as is left."""
+    with deadline.within(-1), pytest.raises(StorageUnavailableError), storage_errors():
+        raise AssertionError("begun all the same")
+    with deadline.within(1), storage_errors():
+        assert 0 < (_csot.remaining() or 0) <= 1
+    with deadline.within(60), storage_errors():
+        assert _csot.remaining() is None

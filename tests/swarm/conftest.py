@@ -36,10 +36,8 @@ def missing() -> str:
     state = run(
         "docker", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}", check=False
     )
-    if state.returncode:
-        return "needs a Docker Engine that answers"
     if state.stdout.strip() != "active true":
-        return "needs an engine in swarm mode: docker swarm init"
+        return "needs a Docker Engine that answers and manages a swarm (docker swarm init)"
     return ""
 
 

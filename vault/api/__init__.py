@@ -1,5 +1,7 @@
 """The HTTP API."""
 
+from threading import BoundedSemaphore
+
 from flask import Flask
 
 from vault import __version__
@@ -14,8 +16,9 @@ from vault.api import (
     secrets,
     tokens,
 )
-from vault.api.blueprint import EXTENSION, TRUSTED_PROXIES
+from vault.api.blueprint import EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, SLOTS, TRUSTED_PROXIES
 from vault.api.problems import Api
+from vault.api.shapes import Shapes
 from vault.operations.services import Services
 from vault.settings import Settings
 
@@ -38,6 +41,7 @@ audit trail know it.
 def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Let *app* answer HTTP requests by calling *services*."""
     app.extensions[EXTENSION] = services
+    app.extensions[SLOTS] = BoundedSemaphore(MOST_AT_ONCE)
     app.config.update(
         API_TITLE="Secret Manager",
         API_VERSION=__version__,
@@ -49,6 +53,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         PROVIDE_AUTOMATIC_OPTIONS=False,
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
+            REQUEST_TIMEOUT: settings.request_timeout_seconds,
             authentication.ALLOWED_NETWORKS: settings.allowed_networks,
         },
     )
@@ -57,7 +62,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     app.url_map.merge_slashes = False
     limits.init_app(app, settings)
     exchange.init_app(app)
-    pages = Api(app)
+    pages = Api(app, spec_kwargs={"marshmallow_plugin": Shapes()})
     refusals.document(pages.spec)
     authentication.document(pages.spec)
     for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):

@@ -9,13 +9,13 @@ import flask_smorest
 from flask import current_app, g, request
 from marshmallow import Schema
 
-from vault import logs
+from vault import deadline, logs
 from vault.api import authentication
 from vault.api.client_address import client_address
 from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
 from vault.api.refusals import COMMON, KINDS
-from vault.errors import AuditUnavailableError, StorageUnavailableError
+from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import Scope
 from vault.operations.services import Services
@@ -24,6 +24,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 EXTENSION = "secret-manager"
 TRUSTED_PROXIES = "TRUSTED_PROXIES"
+REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
+SLOTS = "secret-manager-slots"
+
+#: Requests that one worker answers at a time. More wait for a MongoDB that does not answer: they are refused.
+MOST_AT_ONCE = 500
 
 
 def services() -> Services:
@@ -41,6 +46,19 @@ def current_attempt() -> Attempt:
 def _client_address() -> str:
     forwarded_for = request.headers.get("X-Forwarded-For", "")
     return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Give the block its time, and refuse to begin it where too many are under way."""
+    slots = current_app.extensions[SLOTS]
+    if not slots.acquire(blocking=False):
+        raise OverloadedError
+    try:
+        with deadline.within(current_app.config[REQUEST_TIMEOUT]):
+            yield
+    finally:
+        slots.release()
 
 
 @contextmanager
@@ -93,11 +111,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )
-                # Nor does it record anything: nobody could verify what it signs.
-                services().key_watch.require()
-                with _recorded(attempt):
-                    authentication.admit(attempt, scope, authenticator=services().authenticator)
-                    return view(*args, **kwargs)
+                with _bounded():
+                    # Nor does it record anything: nobody could verify what it signs.
+                    services().key_watch.require()
+                    with _recorded(attempt):
+                        authentication.admit(attempt, scope, authenticator=services().authenticator)
+                        return view(*args, **kwargs)
 
             documented: View = self.doc(operationId=view.__name__, **documentation)(run)
             return documented

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Lock, Thread
 from typing import Any
 
@@ -14,6 +14,7 @@ from pymongo import MongoClient, timeout
 from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from vault import deadline
 from vault.documents import indexes
 from vault.errors import StorageUnavailableError
 
@@ -120,6 +121,7 @@ class Database:
         """Bring the indexes to what the settings say, however long it takes.
 
         Raises:
+            DuplicateNameError: A name is there twice.
             StorageUnavailableError: MongoDB went away.
         """
         with storage_errors(), timeout(_BUILD_PATIENCE):
@@ -139,7 +141,7 @@ class Database:
             self.build_indexes()
         except StorageUnavailableError as error:
             self._preparation = None
-            preparation.set_exception(error)
+            preparation.set_exception(StorageUnavailableError(str(error)))
         else:
             self._prepared = True
             preparation.set_result(None)
@@ -149,11 +151,17 @@ class Database:
 def storage_errors() -> Iterator[None]:
     """Turn whatever MongoDB's drivers raise inside the block into `StorageUnavailableError`, with a log line.
 
+    The block gets what is left of the request's time where that is less than an operation may take.
+
     Of a connection's failure the text is logged, which names hosts; of other failures only kind and code:
     their texts can quote documents.
     """
+    left = deadline.remaining()
+    if left <= 0:
+        raise StorageUnavailableError("it took too long")
     try:
-        yield
+        with timeout(left) if left < PATIENCE else nullcontext():
+            yield
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
         # MongoEngine's errors have the driver's as their context.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error

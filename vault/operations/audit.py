@@ -6,8 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import timeout
-
+from vault import deadline
 from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
@@ -59,7 +58,7 @@ class AuditTrail:
         """
         if self._failed:
             # An operator's command has more patience, and has waited already.
-            with suppress(AuditUnavailableError), timeout(PATIENCE):
+            with suppress(AuditUnavailableError), deadline.within(PATIENCE):
                 self.check()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()

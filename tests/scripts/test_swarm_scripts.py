@@ -1,0 +1,228 @@
+"""What deploy.sh and rotate_key.sh decide before they change anything, with a swarm that is a few files."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_SCRIPTS = Path(__file__).parents[2] / "scripts"
+_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+#: Stands in for Docker: answers from the folder $STATE, and takes note of what it is to change.
+_DOCKER = r"""#!/bin/bash
+cd "$STATE"
+case "$*" in
+    version*) echo 26.1.5 ;;
+    info*) echo active true ;;
+    "node ls -q") cut -d ' ' -f 1 nodes ;;
+    "node ls "*) cut -d ' ' -f 1-3 nodes ;;
+    "node inspect "*) sed -n "s/^$3 [^ ]* [^ ]* *//p" nodes ;;
+    "service inspect secret-manager_secret-manager "*) [[ -e service ]] && cat service ;;
+    "service inspect "*) grep -q "^$3 " members ;;
+    "service ps "*) sed -n "s/^${*: -1} //p" members ;;
+    "secret ls "*) cat secrets ;;
+    "secret inspect "*) grep -qx "$3" secrets ;;
+    "secret create "*) printf '%s %s\n' "$3" "$(cat)" >>made && echo "$3" >>secrets ;;
+    "stack deploy "*) printf '%s\n' "$*" "$MASTER_KEY_SECRET" >>made && exit 1 ;;
+    "node update "*) printf '%s\n' "${*:3}" >>made ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+@dataclass
+class Swarm:
+    """A swarm that scripts find."""
+
+    state: Path
+
+    def has(self, name: str, *lines: str) -> None:
+        """Let *lines* be all that there is of one kind."""
+        (self.state / name).write_text("".join(f"{line}\n" for line in lines))
+
+    def run(self, *command: str, **environment: str) -> tuple[int, str, list[str]]:
+        """Return a script's exit status, its errors, and what it made and changed."""
+        done = subprocess.run(
+            command,
+            env={"PATH": f"{self.state}:{os.environ['PATH']}", "STATE": str(self.state), **environment},
+            cwd=_SCRIPTS.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = self.state / "made"
+        return done.returncode, done.stderr, made.read_text().splitlines() if made.exists() else []
+
+    def place(self) -> tuple[int, str, list[str]]:
+        """Place MongoDB's members, as deploy.sh does."""
+        sources = "set -euo pipefail; source scripts/swarm.sh; source scripts/members.sh; place_members"
+        return self.run("bash", "-c", sources)
+
+    def deploy(self, **environment: str) -> tuple[int, str, list[str]]:
+        """Deploy an image of a registry, up to where Docker would have to do it."""
+        return self.run("scripts/deploy.sh", IMAGE="registry.example.com/secret-manager:1", **environment)
+
+
+@pytest.fixture
+def swarm(tmp_path: Path) -> Swarm:
+    """Return a swarm of one node, on which nothing is deployed."""
+    (tmp_path / "docker").write_text(_DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    found = Swarm(tmp_path)
+    found.has("nodes", "A Ready Active")
+    found.has("members")
+    found.has("secrets")
+    return found
+
+
+def on(one: str, two: str, three: str) -> list[str]:
+    """Return the members, where each runs."""
+    return [
+        f"secret-manager_mongodb-{number} {node}"
+        for number, node in zip("123", (one, two, three), strict=True)
+    ]
+
+
+def test_one_node_needs_no_label(swarm: Swarm) -> None:
+    """A single node stays as it is."""
+    assert swarm.place() == (0, "", [])
+
+
+def test_members_get_a_node_each_before_the_first_deployment(swarm: Swarm) -> None:
+    """Three nodes that are ready get a member each; the others, also one that is down, get none."""
+    swarm.has(
+        "nodes", "A Down Active", "B Ready Active", "C Ready Drain", *(f"{n} Ready Active" for n in "DEF")
+    )
+    status, _, made = swarm.place()
+    assert status == 0
+    assert sorted(made) == [
+        "--label-add mongodb=1 B",
+        "--label-add mongodb=2 D",
+        "--label-add mongodb=3 E",
+        "--label-add mongodb=none A",
+        "--label-add mongodb=none C",
+        "--label-add mongodb=none F",
+    ]
+
+
+def test_members_that_run_are_labelled_where_they_run(swarm: Swarm) -> None:
+    """Whatever the order of the nodes, no label moves a member off its data."""
+    swarm.has("nodes", *(f"{node} Ready Active" for node in "ABCD"))
+    swarm.has("members", *on("D", "A", "C"))
+    status, _, made = swarm.place()
+    assert status == 0
+    assert sorted(made) == [
+        "--label-add mongodb=1 D",
+        "--label-add mongodb=2 A",
+        "--label-add mongodb=3 C",
+        "--label-add mongodb=none B",
+    ]
+
+
+def test_the_label_of_a_node_that_is_down_counts(swarm: Swarm) -> None:
+    """While a member waits for its node, no other node gets its number."""
+    swarm.has("nodes", "A Ready Active 1", "B Down Active 2", "C Ready Drain 3", "D Ready Active")
+    swarm.has("members", *on("A", "", ""))
+    assert swarm.place()[::2] == (0, ["--label-add mongodb=none D"])
+
+
+@pytest.mark.parametrize("nodes", ["AB", "ABC"])
+def test_members_that_all_share_a_node_stay_there(swarm: Swarm, nodes: str) -> None:
+    """A deployment on one node stays on it when others join, and its operator is told."""
+    swarm.has("nodes", *(f"{node} Ready Active" for node in nodes))
+    swarm.has("members", *on("B", "B", "B"))
+    status, errors, made = swarm.place()
+    assert status == 0
+    assert sorted(made) == [f"--label-add mongodb=none {node}" for node in nodes if node != "B"]
+    assert "All of MongoDB is on the node B" in errors
+
+
+def test_members_on_two_nodes_share_one(swarm: Swarm) -> None:
+    """Two nodes are too few to have a member each: all of MongoDB has one of them."""
+    swarm.has("nodes", "A Ready Active", "B Ready Active")
+    assert swarm.place()[::2] == (0, ["--label-add mongodb=none B"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "members", "why"),
+    [
+        (["A", "B", "C"], ("A", "A", "B"), "share a node"),
+        (["A", "B 2", "C none"], ("A", "B", "A"), "share a node"),
+        (["A", "B", "C"], ("A", "", "B"), "mongodb-2 runs nowhere"),
+        (["A 1", "B", "C 3"], ("B", "B", "C"), "mongodb-1 runs on the node B"),
+    ],
+)
+def test_nothing_is_labelled_where_a_label_would_move_a_member(
+    swarm: Swarm, nodes: list[str], members: tuple[str, str, str], why: str
+) -> None:
+    """Where members share nodes, or are not where they should be, their operator moves them."""
+    swarm.has("nodes", *(f"{node[0]} Ready Active{node[1:]}" for node in nodes))
+    swarm.has("members", *on(*members))
+    status, errors, made = swarm.place()
+    assert (status, made) == (1, [])
+    assert why in errors
+
+
+def test_labels_that_leave_members_no_node_are_refused(swarm: Swarm) -> None:
+    """With one label made by hand and too few nodes for the rest, nothing is deployed."""
+    swarm.has("nodes", "A Ready Active 1", "B Ready Active", "C Down Active")
+    status, errors, made = swarm.place()
+    assert (status, made) == (1, [])
+    assert "no node for the members 2 3" in errors
+
+
+def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
+    """Without MASTER_KEY in the shell the key comes from the service that runs, in a secret that is new."""
+    swarm.has("service", f"MASTER_KEY={_KEY}")
+    swarm.has("secrets", "master_key_v1")
+    _, _, made = swarm.deploy()
+    assert made[0] == f"master_key_v2 {_KEY}"
+    assert made[-1] == "master_key_v2"
+
+
+@pytest.mark.parametrize(
+    ("service", "shell", "why"),
+    [
+        (f"MASTER_KEY={_KEY}", {"MASTER_KEY": _KEY.replace("M", "N")}, "another MASTER_KEY"),
+        ("", {"MASTER_KEY": "short"}, "MASTER_KEY must be"),
+        ("", {"MASTER_KEY_FALLBACKS": _KEY}, "MASTER_KEY_FALLBACKS"),
+        (f"MASTER_KEY_FALLBACKS={_KEY}", {}, "MASTER_KEY_FALLBACKS"),
+        ("MASTER_KEY_FALLBACKS_FILE=/run/secrets/master_key_v1", {}, "a rotation is under way"),
+        ("", {"RATE_LIMIT_STORAGE_URI": "mongodb://u:p@db/"}, "RATE_LIMIT_STORAGE_URI_FILE"),
+    ],
+)
+def test_keys_and_passwords_that_would_not_do_are_refused(
+    swarm: Swarm, service: str, shell: dict[str, str], why: str
+) -> None:
+    """What is no key, is another's, or would show in the service's settings, stops all before it begins."""
+    swarm.has("service", service)
+    status, errors, made = swarm.deploy(**shell)
+    assert (status, made) == (1, [])
+    assert why in errors
+    assert _KEY not in errors
+
+
+def test_which_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
+    """Where no service tells which key it is, its operator must; what the service tells goes first."""
+    swarm.has("secrets", "master_key_v1", "master_key_v2")
+    status, errors, made = swarm.deploy()
+    assert (status, made) == (1, [])
+    assert "master_key_v1 master_key_v2" in errors
+    assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v1"
+    swarm.has("service", "MASTER_KEY_FILE=/run/secrets/master_key_v2")
+    assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v2"
+
+
+def test_an_update_does_not_look_for_a_newer_mongodb(swarm: Swarm) -> None:
+    """An image whose name stays is not replaced by what the registry calls so now."""
+    swarm.has("secrets", "master_key_v1")
+    assert "--resolve-image changed" in "".join(swarm.deploy()[2])
+
+
+def test_without_a_service_there_is_nothing_to_rotate(swarm: Swarm) -> None:
+    """rotate_key.sh says what is missing."""
+    status, errors, made = swarm.run("scripts/rotate_key.sh")
+    assert (status, made) == (1, [])
+    assert "deploy it with scripts/deploy.sh" in errors

@@ -1,0 +1,24 @@
+"""The time that a request may take."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import inf
+from time import monotonic
+
+_END: ContextVar[float] = ContextVar("deadline", default=inf)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Give what the block does so many seconds, less if it has been given less already."""
+    token = _END.set(min(_END.get(), monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _END.reset(token)
+
+
+def remaining() -> float:
+    """Return the seconds that are left; infinity where nothing limits them."""
+    return _END.get() - monotonic()
