@@ -13,8 +13,8 @@ from pymongo import MongoClient
 
 from tests.rotation import command_environment
 from vault.crypto import Keyring, chain
-from vault.operations import archive, backup, checkpoint
-from vault.operations.backup import Backup
+from vault.operations import archive, archive_reader, backup, checkpoint
+from vault.operations.backup import VerifiedBackup
 
 
 def start(
@@ -49,14 +49,14 @@ def nothing(_more: int) -> None:
     """Show no progress."""
 
 
-def made(keyring: Keyring) -> tuple[bytes, Backup]:
+def made(keyring: Keyring) -> tuple[bytes, VerifiedBackup]:
     """Return the bytes of a backup of the database that is connected, and the backup."""
     file = io.BytesIO()
-    found = backup.make(file, keyring, audit_ttl_days=0, progress=nothing)
-    return file.getvalue(), found
+    backup.make(file, keyring, audit_ttl_days=0, progress=nothing)
+    return file.getvalue(), read(file.getvalue(), keyring)
 
 
-def read(content: bytes, keyring: Keyring) -> Backup:
+def read(content: bytes, keyring: Keyring) -> VerifiedBackup:
     """Return the backup that *content* is. Errors as `vault.operations.backup.read`."""
     return backup.read(io.BytesIO(content), keyring, progress=nothing)
 
@@ -66,7 +66,7 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
 
     What is changed to None is left out.
     """
-    manifest = archive.read_manifest(io.BytesIO(content)) | changes
+    manifest = archive_reader.read_manifest(io.BytesIO(content)) | changes
     seals = dict.fromkeys(("hash", "signer", "signature"))
     rest = {name: value for name, value in (manifest | seals).items() if value is not None}
     made = checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring) | {
@@ -75,7 +75,7 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
     kept = {name: value for name, value in made.items() if value is not None}
     with tarfile.open(fileobj=io.BytesIO(content)) as opened:
         start = opened.getmember(archive.MANIFEST).offset
-    return content[:start] + archive._tail(kept)
+    return content[:start] + archive.tail(kept)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What the tests share: real MongoDB servers, applications on them, and the service as a process."""
 
+import os
 import secrets
 import shutil
 import sys
@@ -20,6 +21,7 @@ from tests.life import ALICE, Caller
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
 from vault.app import create_app
+from vault.cli import mongod as ports
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
 from vault.settings import Settings
@@ -74,16 +76,24 @@ def memory_or_disk() -> str | None:
     return None
 
 
-@pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a database of the test's own; it is dropped afterwards."""
+@contextmanager
+def new_database(mongod: Mongod) -> Iterator[str]:
+    """Yield the connection string of a new database; it is dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     yield mongod.uri.replace("/?", f"/{name}?")
     with MongoClient[Any](mongod.uri) as client:
         # One by one: where collections are left, MongoDB takes 100 ms more for the database.
         for collection in client[name].list_collection_names():
-            client[name].drop_collection(collection)
+            if not collection.startswith("system."):
+                client[name].drop_collection(collection)
         client.drop_database(name)
+
+
+@pytest.fixture
+def mongo_uri(mongod: Mongod) -> Iterator[str]:
+    """Return the connection string of a database of the test's own."""
+    with new_database(mongod) as uri:
+        yield uri
 
 
 @pytest.fixture
@@ -149,10 +159,27 @@ def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture
-def service_url(service: Service) -> str:
-    """Return the base URL of a running service."""
-    return service.url
+@pytest.fixture(scope="session")
+def shared_service(
+    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Run such a service for all tests that leave it running, and look at nothing but its replies."""
+    folder = tmp_path_factory.mktemp("service")
+    with (
+        new_database(mongod) as uri,
+        Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, folder=folder) as service,
+    ):
+        yield service
+
+
+def pytest_configure() -> None:
+    """Give each process that tests a part of the ports for itself.
+
+    What is started, or started again, has its port before it listens there: another could take it.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports._PORTS = ports._PORTS[number::count]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -302,12 +302,13 @@ GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import gevent
+from gevent.event import Event
 from vault.coalesce import Coalescer
 
-flushes = []
+flushes, may_end = [], Event()
 def flush(items):
     flushes.append(list(items))
-    gevent.sleep(0.01)
+    may_end.wait()
     return [item * 10 for item in items]
 
 calls = Coalescer(flush, batch=50)
@@ -318,6 +319,7 @@ while not flushes:
 killed = {1, 60, 199}
 for number in killed:
     greenlets[number].kill()
+may_end.set()
 gevent.joinall(greenlets, timeout=30, raise_error=True)
 assert all(isinstance(greenlets[number].value, gevent.GreenletExit) for number in killed)
 assert all(greenlets[n].value == n * 10 for n in range(200) if n not in killed)

@@ -47,7 +47,7 @@ def at_once(pool: ThreadPoolExecutor, count: int, call: Any) -> list[Reply]:
     return list(pool.map(call, range(count)))
 
 
-@pytest.mark.parametrize(("limit", "rounds"), [(1, 200), (5, 40)])
+@pytest.mark.parametrize(("limit", "rounds"), [(1, 100), (5, 20)])
 def test_no_more_reads_than_allowed(
     service: Service, stored: Stored, pool: ThreadPoolExecutor, limit: int, rounds: int
 ) -> None:

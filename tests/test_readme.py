@@ -18,6 +18,12 @@ README = (ROOT / "README.md").read_text()
 DEFAULT_URL = "http://localhost:8000"
 
 
+@pytest.fixture
+def service(shared_service: Service) -> Service:
+    """Return the service that these tests share with others."""
+    return shared_service
+
+
 def blocks(language: str, section: str) -> list[str]:
     text = README[README.index(f"\n{section}\n") + len(section) + 2 :]
     text = re.split(r"\n#{2,3} ", text)[0]

@@ -30,19 +30,21 @@ CREATE = "/vault/secret/create/"
 PLAINTEXT = b"the plaintext nobody may find"
 
 
-def test_the_scenarios_of_the_original_description(service: Service) -> None:
+def test_the_scenarios_of_the_original_description(shared_service: Service) -> None:
     """What users of the original system try first works: docs, round trip, invalid base64, unknown id."""
-    assert service.get_text("/docs").startswith("<!doctype html>")
-    assert service.get("/openapi.json").body["info"]["title"] == "Secret Manager"
+    assert shared_service.get_text("/docs").startswith("<!doctype html>")
+    assert shared_service.get("/openapi.json").body["info"]["title"] == "Secret Manager"
     secret = b64encode(b"swarm_test_secret").decode()
-    created = service.post(CREATE, {"secret": secret})
+    created = shared_service.post(CREATE, {"secret": secret})
     assert created.status == 200
-    fetched = service.post("/vault/secret/fetch", created.body)
+    fetched = shared_service.post("/vault/secret/fetch", created.body)
     assert (fetched.status, fetched.body) == (200, {"secret": secret})
-    assert service.post(CREATE, {"secret": "invalid!"}).status == 400
-    assert service.fetch("550e8400-e29b-41d4-a716-446655440000").status == 404
+    assert shared_service.post(CREATE, {"secret": "invalid!"}).status == 400
+    assert shared_service.fetch("550e8400-e29b-41d4-a716-446655440000").status == 404
     with ThreadPoolExecutor(20) as pool:
-        ids = list(pool.map(lambda number: service.create(f"load_test_secret_{number}".encode()), range(20)))
+        ids = list(
+            pool.map(lambda number: shared_service.create(f"load_test_secret_{number}".encode()), range(20))
+        )
     assert len(set(ids)) == 20
 
 
@@ -182,10 +184,10 @@ def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
     ],
     ids=["with Content-Length", "chunked"],
 )
-def test_a_body_of_100_megabytes_is_413(service: Service, framing: bytes, body: list[bytes]) -> None:
+def test_a_body_of_100_megabytes_is_413(shared_service: Service, framing: bytes, body: list[bytes]) -> None:
     """A far too long body is refused, in whichever form it comes, and the service goes on."""
-    assert raw(service, framing, *body).startswith(b"HTTP/1.1 413 ")
-    assert service.get("/health/ready").status == 200
+    assert raw(shared_service, framing, *body).startswith(b"HTTP/1.1 413 ")
+    assert shared_service.get("/health/ready").status == 200
 
 
 def test_an_endless_body_stops_nobody_else(environment: dict[str, str], tmp_path: Path) -> None:
@@ -220,9 +222,9 @@ def test_an_endless_body_stops_nobody_else(environment: dict[str, str], tmp_path
     ],
     ids=lambda parts: str(parts)[:60],
 )
-def test_wrong_framing_is_400(service: Service, request_parts: tuple[bytes, bytes]) -> None:
+def test_wrong_framing_is_400(shared_service: Service, request_parts: tuple[bytes, bytes]) -> None:
     """A body whose length cannot be told for certain is refused: two readers could see two requests."""
-    assert raw(service, *request_parts).startswith(b"HTTP/1.1 400 ")
+    assert raw(shared_service, *request_parts).startswith(b"HTTP/1.1 400 ")
 
 
 def raw(service: Service, framing: bytes, *body: bytes) -> bytes:
@@ -305,7 +307,7 @@ def test_every_answer_has_its_entry_and_every_worker_its_stream(
         master = service.process.pid
         wait_until(lambda: len(children(master)) == 4)
         workers = children(master)
-        timer = threading.Timer(30, ended.set)
+        timer = threading.Timer(8, ended.set)
         timer.start()
         with ThreadPoolExecutor(32) as pool:
             list(pool.map(client, range(32)))

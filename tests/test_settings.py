@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vault.cli import commands
 from vault.errors import SettingsError
-from vault.settings import Settings
+from vault.settings import Settings, SettingsSchema
 
 KEY = bytes(range(200, 232))
 KEY_TEXT = b64encode(KEY).decode()
@@ -267,6 +267,42 @@ def test_no_value_makes_another_kind_of_error(environment: dict[str, str]) -> No
         Settings.from_mapping(environment)
     except SettingsError as error:
         assert str(error).startswith("wrong settings:")
+
+
+setting_names = st.sampled_from(sorted(SettingsSchema().fields))
+_LOOKALIKES = (
+    "mongodb://",
+    "mongodb://host/?",
+    "http://[",
+    "::1/128",
+    "1/day",
+    ":0",
+    ".",
+    "/",
+    "0",
+    "1",
+    "true",
+)
+setting_values = st.text(max_size=60) | st.sampled_from([RAW_KEY, *_LOOKALIKES])
+
+
+@given(
+    plain=st.dictionaries(setting_names, setting_values),
+    files=st.dictionaries(setting_names, setting_values, max_size=2),
+)
+def test_whatever_is_set_the_refusal_names_it_and_quotes_nothing(
+    plain: dict[str, str], files: dict[str, str]
+) -> None:
+    """With anything in any setting, or as its file's name, it is settings or an error that names it."""
+    environment = {"MASTER_KEY": RAW_KEY, **plain, **{f"{name}_FILE": value for name, value in files.items()}}
+    try:
+        Settings.from_mapping(environment)
+    except SettingsError as error:
+        heading, *lines = str(error).splitlines()
+        assert heading == "wrong settings:"
+        assert {line.split(":")[0].strip() for line in lines} <= set(SettingsSchema().fields)
+        for value in environment.values():
+            assert len(value) < 12 or value not in str(error)
 
 
 def pem(key: Any) -> str:

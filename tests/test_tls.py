@@ -159,6 +159,17 @@ def test_old_versions_of_tls_are_refused(service: Service) -> None:
         context.wrap_socket(connection)
 
 
+def test_who_does_not_shake_hands_is_hung_up(service: Service) -> None:
+    """Neither who connects and says nothing nor who stops in the middle of a handshake stays connected."""
+    with (
+        socket.create_connection(("127.0.0.1", service.port), timeout=30) as silent,
+        socket.create_connection(("127.0.0.1", service.port), timeout=30) as halting,
+    ):
+        # The beginning of a hello.
+        halting.sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert silent.recv(1) == halting.recv(1) == b""
+
+
 def test_clients_need_a_certificate_where_an_authority_is_named(
     settings: dict[str, str], tmp_path: Path, authority: Pair
 ) -> None:

@@ -156,6 +156,16 @@ class StorageUnavailableError(VaultError):
     """MongoDB did not do what it was asked in time; what was asked may or may not have taken effect."""
 
 
+class DuplicateNameError(StorageUnavailableError):
+    """A name is there twice, and MongoDB cannot keep names unique: nobody serves until one is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "two secrets or two tokens have one name: somebody removed a unique index and added one past the "
+            "service; remove it from MongoDB"
+        )
+
+
 class AuditUnavailableError(VaultError):
     """The audit entry could not be written, so nothing is released and nothing destructive is done."""
 

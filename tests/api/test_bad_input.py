@@ -2,12 +2,17 @@
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
+from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
+from tests.conftest import new_database, running_app
 from tests.life import CALLS, UNKNOWN_ID, Caller, b64, trail
+from vault.cli.mongod import Mongod
 
 Stored = MongoDatabase[dict[str, Any]]
 NO_NUMBERS: list[object] = [
@@ -70,6 +75,35 @@ NO_LABELS: list[object] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def shared_uri(mongod: Mongod) -> Iterator[str]:
+    """Return the connection string of the database of all these tests."""
+    with new_database(mongod) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def shared_app(shared_uri: str, master_key: str) -> Iterator[Flask]:
+    """Return one application for all of them: hardly any leaves more than an entry."""
+    with running_app({"MASTER_KEY": master_key, "MONGO_URI": shared_uri}) as app:
+        yield app
+
+
+@pytest.fixture
+def mongo_uri(shared_uri: str) -> str:
+    """Return the connection string of a database without secrets and entries."""
+    with MongoClient[Any](shared_uri) as client:
+        for name in ("secrets", "audit_logs"):
+            client.get_default_database()[name].delete_many({})
+    return shared_uri
+
+
+@pytest.fixture
+def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - empty when the application is used
+    """Return the application on it."""
+    return shared_app
+
+
 def assert_named(caller: Caller, stored: Stored, action: str, body: dict[str, Any], field: str) -> None:
     """See *body* refused by the name of *field* alone, with one entry, and nothing stored."""
     reply = caller.post(action, body)
@@ -126,6 +160,45 @@ def test_labels_at_their_bounds_are_taken(alice: Caller) -> None:
 def test_no_id_is_422(alice: Caller, stored: Stored, action: str, secret_id: object) -> None:
     """What is no id in its one form is refused in every call."""
     assert_named(alice, stored, action, {"secret_id": secret_id, **CALLS[action]}, "secret_id")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        "a/b\n",
+        "a\n",
+        "\na",
+        "a b",
+        "a/../b",
+        ".",
+        "..",
+        "-a",
+        "a/-b",
+        "a\\b",
+        "a\x00b",
+        "a$b",
+        "ä",
+        "a/\u0660",
+        "\ud800",
+        "n" * 257,
+        "a/" * 128 + "a",
+        5,
+        True,
+        None,
+        ["a"],
+        {"$ne": ""},
+    ],
+    ids=lambda name: repr(name)[:20],
+)
+@pytest.mark.parametrize("action", ["create", *CALLS])
+def test_a_wrong_name_is_422(alice: Caller, stored: Stored, action: str, name: object) -> None:
+    """What is no path of plain characters is refused by the name of the field, and nothing is stored."""
+    assert_named(alice, stored, action, {"name": name, **CALLS.get(action, {"secret": "YQ=="})}, "name")
 
 
 @pytest.mark.parametrize("action", CALLS)

@@ -19,6 +19,7 @@ from tests.access import make_token
 from tests.conftest import running_app
 from tests.service import Service
 from tests.system import needs
+from vault.api.fields import UUID_PATTERN
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -268,6 +269,35 @@ def test_properties_are_explained(document: dict[str, Any]) -> None:
             assert shape.get("description") or shape.get("example"), (name, field)
 
 
+def test_document_says_which_fields_go_together(document: dict[str, Any]) -> None:
+    """A secret is meant by its id or by its name, and a token gets a role or scopes: the shapes say so."""
+    schemas = document["components"]["schemas"]
+    for name in ("SecretReference", "VersionReference", "NewVersion"):
+        assert schemas[name]["oneOf"] == [{"required": ["secret_id"]}, {"required": ["name"]}]
+    for name in ("SecretReference", "VersionReference", "NewVersion", "AuditQuery"):
+        assert schemas[name]["properties"]["secret_id"]["pattern"] == UUID_PATTERN
+    assert [shape["required"] for shape in schemas["NewToken"]["anyOf"]] == [["role"], ["scopes"]]
+
+
+def test_links_lead_to_operations_that_take_what_they_give(document: dict[str, Any]) -> None:
+    """Where a reply's id goes next is in the document, and every link names an operation and its fields."""
+    bodies = {
+        operation["operationId"]: resolve(
+            document, operation["requestBody"]["content"]["application/json"]["schema"]
+        )
+        for _, _, operation in operations(document)
+        if "requestBody" in operation
+    }
+    links = [
+        link
+        for _, _, operation in operations(document)
+        for link in operation["responses"]["200"].get("links", {}).values()
+    ]
+    assert len(links) == 11
+    for link in links:
+        assert set(link["requestBody"]) <= set(bodies[link["operationId"]]["properties"])
+
+
 # --- In a browser
 
 
@@ -325,6 +355,12 @@ def running_browser(chromium: str) -> Iterator[Browser]:
         playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
     ):
         yield browser
+
+
+@pytest.fixture
+def service(shared_service: Service) -> Service:
+    """Return the service that these tests share with others."""
+    return shared_service
 
 
 @pytest.fixture

@@ -163,50 +163,6 @@ def test_a_name_that_may_become_free_is_503(
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "/",
-        "/a",
-        "a/",
-        "a//b",
-        "a/b\n",
-        "a\n",
-        "\na",
-        "a b",
-        "a/../b",
-        ".",
-        "..",
-        "-a",
-        "a/-b",
-        "a\\b",
-        "a\x00b",
-        "a$b",
-        "ä",
-        "a/\u0660",
-        "\ud800",
-        "n" * 257,
-        "a/" * 128 + "a",
-        5,
-        True,
-        None,
-        ["a"],
-        {"$ne": ""},
-    ],
-    ids=lambda name: repr(name)[:20],
-)
-@pytest.mark.parametrize("action", ["create", *CALLS])
-def test_a_wrong_name_is_422(alice: Caller, stored: Stored, action: str, name: object) -> None:
-    """What is no path of plain characters is refused by the name of the field, and nothing is stored."""
-    body = {"name": name, **CALLS.get(action, {"secret": "YQ=="})}
-    reply = alice.post(action, body)
-    assert reply.status_code == 422
-    assert list(reply.get_json(force=True)["errors"]) == ["name"]
-    assert stored.secrets.count_documents({}) == 0
-    assert [entry["status"] for entry in trail(stored)] == ["bad_request"]
-
-
 @pytest.mark.parametrize("name", ["a", "n" * 256, "a/" * 127 + "aa", "A_1.b-c/0", "_/_", "a..b"])
 def test_any_path_of_plain_characters_is_a_name(alice: Caller, name: str) -> None:
     """Letters, digits, dots, dashes and underscores between single slashes make a name, up to 256 of them."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from base64 import b64decode, b64encode
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.trail import break_trail
-from vault.api.fields import Base64
+from vault.api.fields import BASE64_PATTERN, Base64
 from vault.documents.readable import Readable
 
 CREATE = "/vault/secret/create/"
@@ -124,6 +125,30 @@ def test_base64_that_is_taken_is_what_an_encoder_makes(text: str) -> None:
         assert not canonical or not text
     else:
         assert b64encode(decoded).decode() == text
+
+
+@given(value=st.binary(min_size=1, max_size=200))
+def test_every_value_goes_in_and_comes_out(value: bytes) -> None:
+    """Whatever bytes a value has, what an encoder makes of it is taken, and it comes back as it was sent."""
+    field = Base64()
+    text = b64encode(value).decode()
+    assert field.deserialize(text) == value
+    assert field.serialize("value", {"value": value}) == text
+
+
+@given(
+    text=st.text("abAZ019+/=-_ \n", max_size=12)
+    | st.binary(max_size=9).map(lambda raw: b64encode(raw).decode())
+)
+def test_the_documented_pattern_is_what_is_taken(text: str) -> None:
+    """Who checks a value by the document's pattern comes to the service's own answer."""
+    try:
+        Base64().deserialize(text)
+        taken = True
+    except BadRequest:
+        taken = False
+    # As in JSON Schema, `$` is the very end.
+    assert taken == bool(re.fullmatch(BASE64_PATTERN, text))
 
 
 @pytest.mark.parametrize("path", [CREATE, FETCH])

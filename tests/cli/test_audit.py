@@ -277,9 +277,15 @@ def printable(shown: str) -> bool:
 
 
 def offline(trail: Trail, exported: str | None = None) -> list[str]:
-    """Return the arguments that verify an export."""
-    file = trail.output("export") if exported is None else trail.file("export.jsonl", exported)
-    return ["--file", file, "--public-key", trail.output("public-key")]
+    """Return the arguments that verify *exported*; without it, what the commands print."""
+    if exported is None:
+        return ["--file", trail.output("export"), "--public-key", trail.output("public-key")]
+    return ["--file", trail.file("export.jsonl", exported), "--public-key", pem(trail)]
+
+
+def pem(trail: Trail) -> str:
+    """Return the path of a file with the trail's public key, which takes no process."""
+    return trail.file("trail.pem", SigningKey(trail.written.keyring.primary).public.pem())
 
 
 def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
@@ -324,14 +330,14 @@ def test_tampering_in_an_export_is_found(trail: Trail) -> None:
         assert done.stdout.splitlines()[-1].endswith("NOT what the service wrote")
         assert printable(done.stdout)
     binary = trail.file("binary", b"\xff\xfe\x00\n\x80\n")
-    done = trail.run("verify", "--file", binary, "--public-key", trail.output("public-key"))
+    done = trail.run("verify", "--file", binary, "--public-key", pem(trail))
     assert (done.returncode, done.stdout.count("TAMPERING: ")) == (1, 2)
 
 
 def test_another_key_verifies_nothing(trail: Trail) -> None:
     """With a public key that is not the trail's, no stream is covered."""
-    pem = trail.file("other.pem", SigningKey(new_key()).public.pem())
-    done = trail.run("verify", "--file", trail.output("export"), "--public-key", pem)
+    other = trail.file("other.pem", SigningKey(new_key()).public.pem())
+    done = trail.run("verify", "--file", trail.output("export"), "--public-key", other)
     assert done.returncode == 1
     assert done.stdout.count("is signed by a key that is not known") == 3
 
@@ -354,7 +360,8 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
 )
 def test_wrong_usage_is_told(trail: Trail, arguments: tuple[str, ...]) -> None:
     """What cannot be meant is a message about how the command is used, and exit code 2."""
-    files = {"EXPORT": trail.output("export"), "PEM": trail.output("public-key")}
+    exported = "\n".join(map(json.dumps, trail.written.records))
+    files = {"EXPORT": trail.file("export.jsonl", exported), "PEM": pem(trail)}
     done = trail.run(*(files.get(argument, argument) for argument in arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: ")

@@ -1,11 +1,14 @@
 """Backup, restore and drill, as operators run them."""
 
+import errno
 import os
 import pty
 import re
 import secrets
 import signal
+import stat
 import subprocess
+import sys
 import tarfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -139,6 +142,45 @@ def test_a_name_that_was_taken_meanwhile_stays_taken(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_without_hard_links_and_without_a_sync_of_its_own_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory sticks and network shares that lack one or both get the file as well."""
+
+    def lacking(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    sync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "link", lacking)
+    monkeypatch.setattr(os, "fsync", files_only)
+    path = tmp_path / "b.tar"
+    with _new_file(path, overwrite=False) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_does_not_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the folder could not be written to its disk, nobody relies on the file."""
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with (
+        pytest.raises(BackupRefusedError, match="Input/output error"),
+        _new_file(tmp_path / "b.tar", overwrite=False),
+    ):
+        pass
+
+
 def test_where_nothing_can_be_written_is_told(command: Run) -> None:
     """A folder that is not there is one line, and nothing is read for it."""
     done = command("backup", "nowhere/b.tar")
@@ -167,11 +209,11 @@ def test_what_cannot_be_read_is_told(command: Run, tmp_path: Path, stored: Store
     assert set(stored.client.list_database_names()) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_backup_leaves_no_file(
     number: int, environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
-    """Ctrl-C or a stop ends it with a message, and neither a file nor a part of one is left."""
+    """Ctrl-C, a stop or a closed terminal ends it, and neither a file nor a part of one is left."""
     fill(stored, OLD, 500)
     signer = SigningKey(OLD).public.signer
     stored.audit_keys.insert_one({"_id": signer, "public_key": "?", "endorsements": {}})
@@ -187,6 +229,35 @@ def test_an_interrupted_backup_leaves_no_file(
     assert (process.returncode, out) == (1, "")
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_terminal_is_told_once() -> None:
+    """The shell and the kernel both tell of it, and the second signal must not cut off the removal."""
+    before = signal.signal(signal.SIGHUP, cli._hang_up)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_is_to_outlive_the_terminal_does(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `nohup` a command goes on when the terminal is closed."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec nohup {sys.executable} "$@"\n')
+    python.chmod(0o700)
+    os.mkfifo(tmp_path / "b.tar")
+    monkeypatch.setattr(sys, "executable", str(python))
+    process = start("drill", "b.tar", environment=environment, folder=tmp_path)
+    # It reads the file when it has set its signals.
+    with (tmp_path / "b.tar").open("wb"):
+        process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.endswith("secret-manager: a backup is read twice: it must be a file, and cannot be a pipe\n")
 
 
 def waiting(collection: Collection[dict[str, Any]]) -> bool:

@@ -257,7 +257,7 @@ def test_an_interrupted_rewrap_is_on_record(
 def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """Killed at any point and run again, it loses no secret and encrypts none twice."""
     environment = settings(mongo_uri, NEW, OLD)
-    before = fill(stored, OLD, 5_000)
+    before = fill(stored, OLD, 1_000)
     # The first as soon as there is something to lose, the others wherever it happens to be.
     for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - nothing secret
         fresh = fill(stored, OLD, 1_000)

@@ -176,3 +176,59 @@ def test_associated_data_tells_bindings_apart(first: Binding, second: Binding) -
     """Two bindings have the same associated data only if they are the same."""
     same = first.associated_data(b"header") == second.associated_data(b"header")
     assert same == (first == second)
+
+
+@given(binding=bindings, header=st.binary(max_size=12))
+def test_associated_data_is_as_described(binding: Binding, header: bytes) -> None:
+    """Whoever has the description alone reads from associated data, part by part, what it was made of."""
+    data = binding.associated_data(header)
+    parts = []
+    while data:
+        length = int.from_bytes(data[:4], "big")
+        parts.append(data[4 : 4 + length])
+        data = data[4 + length :]
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    expiry = "" if binding.expires_at is None else (binding.expires_at - epoch) // timedelta(milliseconds=1)
+    described = [header, binding.secret_id, binding.version, binding.namespace, expiry]
+    described.append("" if binding.max_reads is None else binding.max_reads)
+    described += [] if binding.name is None else [binding.name]
+    assert parts == [
+        part
+        if isinstance(part, bytes)
+        else part.encode()
+        if isinstance(part, str)
+        else part.to_bytes(8, "big", signed=True)
+        for part in described
+    ]
+
+
+@given(first=bindings, second=bindings, plaintext=st.binary(max_size=64))
+def test_an_envelope_opens_for_its_binding_alone(first: Binding, second: Binding, plaintext: bytes) -> None:
+    """Whatever two bindings are, what was made for the one never opens for the other."""
+    envelope = encrypt(plaintext, first)
+    assert decrypt(envelope, first) == plaintext
+    if first != second:
+        with pytest.raises(DecryptionError):
+            decrypt(envelope, second)
+
+
+@given(
+    start=st.integers(0, 80),
+    length=st.integers(0, 80),
+    put=st.binary(max_size=80),
+    plaintext=st.binary(max_size=40),
+)
+def test_no_edit_of_an_envelope_goes_unnoticed(start: int, length: int, put: bytes, plaintext: bytes) -> None:
+    """Whatever is cut out of an envelope, put into it, or put in place of a part, it is refused."""
+    envelope = encrypt(plaintext)
+    edited = envelope[:start] + put + envelope[start + length :]
+    if edited != envelope:
+        with pytest.raises(DecryptionError):
+            decrypt(edited)
+
+
+@given(envelope=st.binary(max_size=200) | st.binary(max_size=120).map(lambda end: encrypt()[:9] + end))
+def test_nothing_made_up_is_an_envelope(envelope: bytes) -> None:
+    """Bytes that nobody encrypted are refused by the one error, also behind a genuine beginning."""
+    with pytest.raises(DecryptionError):
+        decrypt(envelope)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
 
 from tests.crypto.reference import hkdf
+from tests.crypto.test_chain import contents
 from vault.crypto import Binding, Keyring, MasterKey
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
 from vault.errors import DecryptionError
@@ -47,6 +49,16 @@ def test_another_key_finds_and_seals_nothing() -> None:
     one, other = (TokenKey(TokenKey.new_material()) for _ in range(2))
     assert one.hash("smt_x") != other.hash("smt_x")
     assert not other.sealed({"a": 1}, one.seal({"a": 1}))
+
+
+@given(one=contents, other=contents)
+def test_a_seal_is_of_its_record_alone(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Whatever two records hold, the seal of the one is not that of the other, types included."""
+    key = TokenKey(bytes(32))
+    assert key.sealed(one, key.seal(one))
+    # Records are of JSON: what it writes alike is alike.
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert key.sealed(other, key.seal(one)) == same
 
 
 def test_the_token_key_does_not_pass_for_a_secret(keyring: Keyring) -> None:

@@ -1,18 +1,30 @@
 """Whole collections, out of MongoDB as of one moment and into it again."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import bson
 import pytest
 from bson.codec_options import DatetimeConversion
+from pymongo import MongoClient
 
 from tests.backups import history
 from tests.life import Caller
 from tests.rotation import Stored, connected
+from vault.cli.mongod import free_port
+from vault.cli.mongod_binary import find_mongod
 from vault.documents import dump
 from vault.documents.database import storage_errors
 from vault.errors import BackupRefusedError, StorageUnavailableError
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let many round trips be needed."""
+    monkeypatch.setattr(dump, "_BATCH", 2)
 
 
 @pytest.fixture
@@ -36,7 +48,7 @@ def test_every_collection_has_its_place(alice: Caller, stored: Stored) -> None:
     assert set(stored.list_collection_names()) <= {*dump.STATE, dump.TRAIL, *dump.PASSING}
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("kept", "slowly")
 def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
     """What changes after the first read is not seen, in other collections neither."""
     stored.tokens.insert_one({"_id": "a"})
@@ -52,6 +64,7 @@ def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
         assert sorted((document["_id"], document["n"]) for document in found) == [(n, 0) for n in range(500)]
 
 
+@pytest.mark.usefixtures("slowly")
 def test_a_past_that_is_not_kept_is_told(mongo_uri: str, stored: Stored) -> None:
     """When reading takes longer than MongoDB keeps the past, the refusal says which setting to raise."""
     stored.secrets.insert_many([{"_id": number} for number in range(500)])
@@ -75,6 +88,27 @@ def test_other_failures_are_what_they_are(mongo_uri: str) -> None:
     """Without MongoDB the snapshot ends with the error that says so."""
     with connected(mongo_uri), pytest.raises(StorageUnavailableError), dump.snapshot(), storage_errors():
         list(dump.batches("secrets", {"$nonsense": 1}))
+
+
+def test_a_single_server_is_told(tmp_path: Path) -> None:
+    """A MongoDB that is no replica set cannot read as of one moment; the refusal says what to make of it."""
+    port = free_port()
+    arguments = ["--dbpath", str(tmp_path), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    log = tmp_path / "log"
+    process = subprocess.Popen([find_mongod(), *arguments, "--logpath", log], stdout=subprocess.DEVNULL)
+    uri = f"mongodb://127.0.0.1:{port}/vault"
+    try:
+        with MongoClient[dict[str, Any]](uri) as client:
+            client.admin.command("ping")
+        with (
+            connected(uri),
+            pytest.raises(BackupRefusedError, match="replica set"),
+            dump.snapshot(),
+        ):
+            list(dump.batches("secrets"))
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_what_is_there_already_is_passed_over(mongo_uri: str, stored: Stored) -> None:

@@ -4,9 +4,11 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import random
 import subprocess
 import tarfile
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from hypothesis import strategies as st
 
 from tests.backups import nothing
 from vault.crypto import chain
-from vault.errors import InvalidBackupError
-from vault.operations import archive
+from vault.errors import BackupRefusedError, InvalidBackupError
+from vault.operations import archive, archive_reader
 from vault.operations.archive import ArchiveWriter
 
 DOCUMENTS: dict[str, list[dict[str, Any]]] = {
@@ -44,19 +46,18 @@ def written(documents: dict[str, list[dict[str, Any]]] = DOCUMENTS) -> bytes:
     return file.getvalue()
 
 
-def checked(content: bytes) -> dict[str, Any]:
+def checked(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     file = io.BytesIO(content)
-    manifest = archive.read_manifest(file)
-    archive.verify(file, manifest, nothing)
-    return manifest
+    manifest = archive_reader.read_manifest(file)
+    return manifest, archive_reader.verify(file, manifest, nothing)
 
 
 def test_what_was_written_is_read() -> None:
     """Every document of every collection comes back, in order; a whole file is not refused."""
     content = written()
-    manifest = checked(content)
+    manifest, digests = checked(content)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in DOCUMENTS}
-    for name, document in archive.documents(io.BytesIO(content), manifest):
+    for name, document in archive_reader.documents(io.BytesIO(content), manifest, digests):
         found[name].append(bson.decode(document))
     expected = [{**entry, "ts": entry["ts"].replace(tzinfo=None)} for entry in DOCUMENTS["audit_logs"]]
     assert found == {**DOCUMENTS, "audit_logs": expected}
@@ -87,6 +88,99 @@ def test_every_changed_byte_is_refused() -> None:
             checked(bytes(altered))
 
 
+def test_documents_of_any_size_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the pieces that are read end, in a document or in its length, the documents are whole."""
+    monkeypatch.setattr(archive_reader, "_CHUNK", 7)
+    content = written()
+    found = archive_reader.documents(io.BytesIO(content), *checked(content))
+    assert [bson.decode(document)["_id"] for name, document in found if name == "secrets"] == [
+        entry["_id"] for entry in DOCUMENTS["secrets"]
+    ]
+
+
+def test_what_is_read_is_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that was changed or cut after it was verified, no document is read that is not as it was."""
+    monkeypatch.setattr(archive_reader, "_CHUNK", 64)
+    content = written()
+    manifest, digests = checked(content)
+    genuine = list(archive_reader.documents(io.BytesIO(content), manifest, digests))
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+        dumps = [member for member in opened.getmembers() if member.name != archive.MANIFEST]
+    for dump in dumps:
+        for place in range(dump.offset_data, dump.offset_data + dump.size):
+            altered = bytearray(content)
+            altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+            for other in (bytes(altered), content[:place]):
+                found = []
+                with pytest.raises(InvalidBackupError, match="changed while it was read"):
+                    found.extend(archive_reader.documents(io.BytesIO(other), manifest, digests))
+                assert found == genuine[: len(found)]
+
+
+def sparse(size: int, *, pax: bool) -> bytes:
+    """Return an archive whose manifest claims *size* bytes, of which next to none are in the file."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as made:
+        member = tarfile.TarInfo(archive.MANIFEST)
+        if pax:
+            member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+            member.pax_headers |= {"GNU.sparse.name": archive.MANIFEST, "GNU.sparse.realsize": str(size)}
+            text = f"1\n{size}\n0\n".encode().ljust(512, b"\0")
+            member.size = len(text)
+            made.addfile(member, io.BytesIO(text))
+            return file.getvalue()
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = tarfile.itn(size, 12, tarfile.GNU_FORMAT) + tarfile.itn(0, 12, tarfile.GNU_FORMAT)
+    header[483:495] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+    return bytes(header) + bytes(1_024)
+
+
+@pytest.mark.parametrize("pax", [False, True])
+def test_a_small_file_takes_little_memory(pax: bool) -> None:
+    """A header that claims a large file of holes is refused before it is read."""
+    content = sparse(100_000_000, pax=pax)
+    assert len(content) < 20_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidBackupError):
+            checked(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("size", [-512, -(2**70), 2**62, 2**70, 10_000])
+@pytest.mark.parametrize("name", ["secrets.bson.gz", archive.MANIFEST])
+def test_a_size_that_cannot_be_is_refused(name: str, size: int) -> None:
+    """A member that claims to end before it begins, or behind the end of the file, is refused."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    with pytest.raises(InvalidBackupError):
+        checked(member.tobuf(tarfile.GNU_FORMAT) + bytes(2_048))
+
+
+def test_a_manifest_that_would_not_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is larger than what is read makes no backup, and in a file it is refused unread."""
+    content = written()
+    monkeypatch.setattr(archive, "MANIFEST_BYTES", 1_024)
+    monkeypatch.setattr(archive_reader, "MANIFEST_BYTES", 100)
+    with pytest.raises(BackupRefusedError, match="AUDIT_TTL_DAYS"):
+        written({str(number): [] for number in range(10)})
+    with pytest.raises(InvalidBackupError):
+        checked(content)
+
+
+def test_a_pipe_is_refused() -> None:
+    """What can be read only once is told apart from a file that is damaged."""
+    source, target = os.pipe()
+    os.close(target)
+    with os.fdopen(source, "rb") as file, pytest.raises(InvalidBackupError, match="cannot be a pipe"):
+        archive_reader.read_manifest(file)
+
+
 def test_every_cut_and_every_addition_is_refused() -> None:
     """A file that ends too early, anywhere, or that goes on behind its end, is refused."""
     content = written()
@@ -111,7 +205,7 @@ def test_the_damaged_part_is_named() -> None:
 def test_a_manifest_in_other_words_is_refused() -> None:
     """A manifest that says the same and hashes alike, but is written in another way, is refused."""
     content = written()
-    text = json.dumps(archive.read_manifest(io.BytesIO(content)), indent=1, sort_keys=True)
+    text = json.dumps(archive_reader.read_manifest(io.BytesIO(content)), indent=1, sort_keys=True)
     place = content.index(text.encode())
     for other in (text.replace("\n ", "\n\t", 1), text.replace('"ts"', '"\\u0074s"')):
         altered = content[:place] + other.encode() + content[place + len(text) :]

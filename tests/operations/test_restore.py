@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backups import history, made, nothing
+from tests.backups import history, made, nothing, read
 from tests.conftest import running_app
 from tests.rotation import Stored, claim, connected, fill, new_key, settings, values
 from tests.trail import break_trail, mend_trail
@@ -12,18 +12,21 @@ from vault.crypto import Keyring
 from vault.documents import Database, dump, key_usage
 from vault.errors import (
     AuditUnavailableError,
+    DuplicateNameError,
+    InvalidBackupError,
     RestoreRefusedError,
+    StorageUnavailableError,
 )
 from vault.operations import restore
 from vault.operations.audit import AuditTrail
-from vault.operations.backup import Backup
+from vault.operations.backup import VerifiedBackup
 
 KEY = new_key()
 KEYRING = Keyring(KEY)
 
 
 @pytest.fixture
-def source(mongo_uri: str, stored: Stored) -> tuple[Backup, dict[str, bytes]]:
+def source(mongo_uri: str, stored: Stored) -> tuple[VerifiedBackup, dict[str, bytes]]:
     """Return a backup of 2,500 secrets, and their values; the database is empty then."""
     with history(mongo_uri), connected(mongo_uri):
         kept = fill(stored, KEY, 2_500)
@@ -44,7 +47,7 @@ def database(mongo_uri: str) -> Iterator[Database]:
 
 
 def test_what_is_restored_is_what_was_backed_up(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """Every secret is there again, with all indexes, the restore is on record, and workers may serve."""
     backup, kept = source
@@ -73,7 +76,7 @@ def test_a_database_without_anything_in_it_is_restored(
 
 
 def test_a_filled_database_is_left_alone(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """Where there is a document already nothing is written, and workers go on serving."""
     stored.audit_logs.insert_one({"_id": 1})
@@ -83,7 +86,7 @@ def test_a_filled_database_is_left_alone(
 
 
 def test_workers_that_serve_keep_a_restore_off(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """While a worker serves on the database, empty or not, nothing is written."""
     assert claim(KEYRING)
@@ -94,7 +97,7 @@ def test_workers_that_serve_keep_a_restore_off(
 
 
 def test_an_interrupted_restore_goes_on(
-    source: tuple[Backup, dict[str, bytes]],
+    source: tuple[VerifiedBackup, dict[str, bytes]],
     database: Database,
     stored: Stored,
     monkeypatch: pytest.MonkeyPatch,
@@ -121,7 +124,7 @@ def test_an_interrupted_restore_goes_on(
 
 
 def test_another_backup_does_not_go_on_with_it(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """What was begun with one backup is not mixed with another."""
     assert key_usage.begin_restore("another")
@@ -131,7 +134,7 @@ def test_another_backup_does_not_go_on_with_it(
 
 
 def test_without_its_entry_it_is_not_finished(
-    source: tuple[Backup, dict[str, bytes]], database: Database, stored: Stored
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """While the trail cannot be written nobody serves on what was restored; the same again mends it."""
     break_trail(stored)
@@ -141,6 +144,46 @@ def test_without_its_entry_it_is_not_finished(
     mend_trail(stored)
     restore.restore(source[0], database, progress=nothing)
     assert claim(KEYRING)
+
+
+@pytest.mark.parametrize("collection", ["secrets", "tokens"])
+def test_a_name_that_is_there_twice_is_restored_and_named(
+    collection: str, database: Database, stored: Stored, mongo_uri: str
+) -> None:
+    """Who drops a unique index and gives a name twice keeps nothing from being restored, and is told."""
+    with history(mongo_uri):
+        twice = [{"_id": number, "namespace": "default", "name": "hunter2"} for number in range(2)]
+        stored[collection].insert_many(twice)
+        _, found = made(KEYRING)
+    stored.client.drop_database(stored.name)
+    with pytest.raises(DuplicateNameError, match="two secrets or two tokens have one name") as refused:
+        restore.restore(found, database, progress=nothing)
+    assert "hunter2" not in str(refused.value)
+    assert stored[collection].count_documents({}) == 2
+    assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
+    assert key_usage.unfinished_restore() is None
+    # Nobody serves meanwhile, and all who ask are told why.
+    with pytest.raises(StorageUnavailableError, match="have one name") as unavailable:
+        database.prepare()
+    assert type(unavailable.value) is StorageUnavailableError
+    stored[collection].delete_one({"_id": 1})
+    database.prepare()
+
+
+def test_a_file_that_changes_while_it_is_restored_is_told(
+    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
+) -> None:
+    """What is no longer as it was verified is not written; the genuine file brings it to its end."""
+    backup, kept = source
+    backup.file.seek(0)
+    genuine = backup.file.read()
+    backup.file.seek(len(genuine) // 2)
+    backup.file.write(bytes(64))
+    with pytest.raises(InvalidBackupError, match="changed while it was read"):
+        restore.restore(backup, database, progress=nothing)
+    assert not claim(KEYRING)
+    restore.restore(read(genuine, KEYRING), database, progress=nothing)
+    assert values(stored, KEY) == kept
 
 
 def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
@@ -159,7 +202,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
 
 
 def test_batches_are_bounded(
-    source: tuple[Backup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+    source: tuple[VerifiedBackup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large the documents are, what is in memory at a time is not more than a batch of them."""
     monkeypatch.setattr(restore, "_BATCH_BYTES", 2_000)

@@ -60,6 +60,12 @@ def recorder():
         server.shutdown()
 
 
+@pytest.fixture
+def service_url(shared_service):
+    """Return the base URL of a running service."""
+    return shared_service.url
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_created_secret_is_fetched(service_url, slash):
     """`create_secret.sh` prints the id, and `fetch_secret.sh` with that id the secret."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.swarm.engine import (
     MONGODB_NETWORK,
     NETWORK,
     OVERRIDE,
+    ROOT,
     STACK,
     containers,
     docker,
@@ -125,3 +127,26 @@ def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None
     for replica in replicas():
         assert replica.fetch(created["secret_id"], token=token)[0] == 200
         assert replica.run("ls", "/run/secrets") == "master_key_v2\nmongo_uri"
+
+
+def test_a_backup_is_made_and_drilled_next_to_mongodb(token: str, tmp_path: Path) -> None:
+    """job.sh backs up into the folder that one is in, where a MongoDB of the drill's own finds it good."""
+    assert replicas()[0].create(b"kept", token=token)[0] == 200
+    job = str(ROOT / "scripts/job.sh")
+    assert "secrets, 1 tokens" in run("env", "-C", str(tmp_path), job, "backup", "vault.tar").stdout
+    [made] = tmp_path.iterdir()
+    assert made.stat().st_mode & 0o777 == 0o600
+    again = run("env", "-C", str(tmp_path), job, "backup", "vault.tar", check=False)
+    assert again.returncode == 1
+    assert "vault.tar exists" in again.stdout + again.stderr
+    docker(
+        *("service", "create", "--quiet", "--detach=false", "--no-resolve-image", "--name", "drill"),
+        *("--network", MONGODB_NETWORK, "--endpoint-mode", "dnsrr", "mongo:7.0"),
+    )
+    try:
+        own = {"MONGO_URI": "mongodb://drill/"}
+        assert (
+            "the backup is good" in run("env", "-C", str(tmp_path), job, "drill", "vault.tar", **own).stdout
+        )
+    finally:
+        docker("service", "rm", "drill")

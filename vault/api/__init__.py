@@ -18,6 +18,7 @@ from vault.api import (
 )
 from vault.api.blueprint import EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, SLOTS, TRUSTED_PROXIES
 from vault.api.problems import Api
+from vault.api.shapes import Shapes
 from vault.operations.services import Services
 from vault.settings import Settings
 
@@ -61,7 +62,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     app.url_map.merge_slashes = False
     limits.init_app(app, settings)
     exchange.init_app(app)
-    pages = Api(app)
+    pages = Api(app, spec_kwargs={"marshmallow_plugin": Shapes()})
     refusals.document(pages.spec)
     authentication.document(pages.spec)
     for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):

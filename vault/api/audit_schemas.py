@@ -4,7 +4,7 @@ from datetime import UTC
 
 from marshmallow import fields, validate
 
-from vault.api.fields import ONE_LINE, SECRET_ID, Body, Reply, SecretId
+from vault.api.fields import ONE_LINE, SECRET_ID, UUID_PATTERN, Body, Reply, SecretId
 
 _TIME = "2026-11-24T15:30:00Z"
 _MOST_ENTRIES = 1_000
@@ -34,7 +34,9 @@ class AuditQuery(Body):
         metadata={"description": "Entries of this principal.", "example": "anonymous"},
     )
     secret_id = SecretId(
-        load_default=None, metadata=SECRET_ID | {"description": "Entries about this secret."}
+        load_default=None,
+        metadata=SECRET_ID
+        | {"description": "Entries about this secret.", "format": "uuid", "pattern": UUID_PATTERN},
     )
     limit = fields.Integer(
         strict=True,

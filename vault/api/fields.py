@@ -4,7 +4,7 @@ import binascii
 import re
 from base64 import b64decode, b64encode
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 from werkzeug.exceptions import BadRequest
@@ -76,6 +76,9 @@ class Body(Schema):
         """An unknown field is a mistake that its sender wants to hear of."""
 
         unknown = RAISE
+
+    #: What a JSON Schema says beside the fields, such as which of them go together.
+    constraints: ClassVar[dict[str, Any]] = {}
 
 
 class Reply(Schema):

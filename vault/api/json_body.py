@@ -23,6 +23,7 @@ class StrictJsonParser(FlaskParser):
 
         Raises:
             UnsupportedMediaType: The body is not declared as plain JSON.
+            RequestTimeout: The server did not get it in time.
             RequestEntityTooLarge: It is longer than the limit; it was not read further.
             BadRequest: It is not JSON, or not such that it reads the same everywhere.
         """
@@ -46,6 +47,7 @@ def _read(req: Request) -> bytes:
         # Without a Content-Length the stream just ends at the limit; reading on is what raises then.
         req.stream.read(1)
     except HTTPException:
+        # Too long, or too slow.
         raise
     except Exception:  # noqa: BLE001 - the server's own errors: only the sender can have caused them
         raise BadRequest("the body is not framed as HTTP asks") from None

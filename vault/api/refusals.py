@@ -69,6 +69,7 @@ KINDS = {
         "The newest version is not `expected_version`. Nothing was changed.",
         "the newest version is another than expected",
     ),
+    "BodyTooSlow": Documented(408, "The body did not arrive in time.", "the body did not arrive in time"),
     "BodyTooLarge": Documented(413, "The body is larger than allowed.", "The body is larger than allowed."),
     "SecretTooLarge": Documented(
         413,
@@ -125,8 +126,8 @@ KINDS = {
 
 #: What any operation with a body may answer.
 COMMON = (
-    *("MalformedBody", "CredentialRequired", "Forbidden", "BodyTooLarge", "UnsupportedBody", "WrongShape"),
-    *("TooManyRequests", "Failure", "Unavailable"),
+    *("MalformedBody", "CredentialRequired", "Forbidden", "BodyTooSlow", "BodyTooLarge", "UnsupportedBody"),
+    *("WrongShape", "TooManyRequests", "Failure", "Unavailable"),
 )
 
 

@@ -1,6 +1,6 @@
 """The shapes of requests about secrets."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
@@ -61,6 +61,8 @@ class IdempotencyKey(Schema):
 
 class SecretReference(Body):
     """Which secret: by its id, or, with a credential, by its name."""
+
+    constraints: ClassVar = {"oneOf": [{"required": ["secret_id"]}, {"required": ["name"]}]}
 
     secret_id = SecretId(
         metadata=SECRET_ID

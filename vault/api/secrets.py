@@ -25,6 +25,15 @@ from vault.operations.attempt import Action
 from vault.operations.draft import Draft
 from vault.operations.principal import Scope
 
+_SAME_SECRET = {"secret_id": "$response.body#/secret_id"}
+
+
+def _leads_to(*operations: str) -> dict[int, Any]:
+    """Return what the reply of 200 says of the *operations* that take its id."""
+    links = {name: {"operationId": name, "requestBody": _SAME_SECRET} for name in operations}
+    return {200: {"links": links}}
+
+
 blueprint = Blueprint(
     "Secrets", __name__, url_prefix="/vault/secret", description="Keep secrets and get them back."
 )
@@ -61,6 +70,7 @@ def _references(**more: Any) -> dict[str, Any]:
 @blueprint.arguments(NewSecret, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")
 @blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
+@blueprint.doc(responses=_leads_to("fetch_secret", "update_secret", "describe_secret", "delete_secret"))
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
 
@@ -92,6 +102,7 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
 )
 @blueprint.arguments(NewVersion, examples=_references(**_VALUE, expected_version=1))
 @blueprint.response(200, UpdatedSecret, description="The new version is stored durably.")
+@blueprint.doc(responses=_leads_to("fetch_secret", "describe_secret"))
 def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Give a secret a new value.
 
@@ -125,6 +136,7 @@ def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(Action.DELETE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(SecretReference, examples=_references())
 @blueprint.response(200, DeletedSecret, description="Nobody can read it any more.")
+@blueprint.doc(responses=_leads_to("restore_secret"))
 def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Delete a secret.
 
@@ -141,6 +153,7 @@ def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
 )
 @blueprint.arguments(SecretReference, examples=_references())
 @blueprint.response(200, SecretLocation, description="It can be read again.")
+@blueprint.doc(responses=_leads_to("fetch_secret", "update_secret", "delete_secret"))
 def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     """Restore a deleted secret.
 

@@ -1,7 +1,7 @@
 """The shapes of requests and replies about tokens."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
@@ -42,6 +42,13 @@ class NetworkField(fields.String):
 
 class NewToken(Body):
     """A token to make. It cannot have more than whoever makes it; what is left out is as they have it."""
+
+    constraints: ClassVar = {
+        "anyOf": [
+            {"required": ["role"]},
+            {"required": ["scopes"], "properties": {"scopes": {"minItems": 1}}},
+        ]
+    }
 
     name = Name(
         required=True, metadata=_NAME | {"description": "What the audit trail calls it. Never used twice."}

@@ -19,6 +19,7 @@ blueprint = Blueprint(
     "Tokens", __name__, url_prefix="/vault/token", description="Credentials for programs and people."
 )
 
+_SAME_TOKEN = {"name": "$request.body#/name"}
 _CREATIONS = {
     "role": {
         "summary": "With a role, for a day",
@@ -39,6 +40,9 @@ _CREATIONS = {
 )
 @blueprint.arguments(NewToken, examples=_CREATIONS)
 @blueprint.response(200, CreatedToken, description="The token, this once.")
+@blueprint.doc(
+    responses={200: {"links": {"revoke_token": {"operationId": "revoke_token", "requestBody": _SAME_TOKEN}}}}
+)
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
 

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -27,10 +28,20 @@ for command in (audit, backup, dev, drill, keys, ready, replicaset, restore, ser
     commands.add_command(command)
 
 
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    # The shell and the kernel both tell of a closed terminal, and the second must not cut off the end.
+    signal.signal(number, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
+
+
 def main() -> None:
     """Run the command line; an error raised on purpose is one message, not a traceback."""
-    # An orchestrator's stop ends a command as Ctrl-C does: what it began is brought to an end and recorded.
+    # An orchestrator's stop and a closed terminal end a command as Ctrl-C does: what it began comes to an
+    # end and recorded.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Unless `nohup` lets it outlive the terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         commands(prog_name="secret-manager")
     except VaultError as error:

@@ -1,5 +1,6 @@
 """Back up, restore, and drill that a backup can be restored."""
 
+import errno
 import os
 import secrets
 import sys
@@ -19,7 +20,7 @@ from vault.errors import BackupRefusedError, RestoreRefusedError
 from vault.operations import backup as backups
 from vault.operations import drill as drills
 from vault.operations import restore as restores
-from vault.operations.backup import Backup
+from vault.operations.backup import Backup, VerifiedBackup
 from vault.printable import printable
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -30,7 +31,10 @@ _READABLE = click.File("rb")
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Take the place of FILE if it exists.")
 def backup(path: Path, overwrite: bool) -> None:
-    """Write secrets, tokens and the audit trail into FILE: as of one moment, and encrypted as they are."""
+    """Write secrets and tokens into FILE, as of one moment and encrypted as they are, and the trail.
+
+    The trail reaches some seconds further, so that what the service has written has its entry.
+    """
     with (
         connected(reading=True) as operator,
         _new_file(path, overwrite=overwrite) as file,
@@ -74,7 +78,7 @@ def drill(file: BinaryIO) -> None:
     sys.exit(not is_good)
 
 
-def _drill(found: Backup, operator: Operator) -> bool:
+def _drill(found: VerifiedBackup, operator: Operator) -> bool:
     """Do it, tell how it went, and return whether all was well."""
     keyring = operator.keyring
     with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as shown:
@@ -95,7 +99,7 @@ def _drill(found: Backup, operator: Operator) -> bool:
     return not (versions.wrong or tokens.wrong or findings)
 
 
-def _verified(file: BinaryIO, keyring: Keyring) -> Backup:
+def _verified(file: BinaryIO, keyring: Keyring) -> VerifiedBackup:
     size = os.fstat(file.fileno()).st_size
     with bar("Verifying the file", size) as shown:
         return backups.read(file, keyring, progress=shown.advance)
@@ -144,8 +148,10 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            # A link, unlike a new name, takes nobody's place.
-            (os.replace if overwrite else os.link)(unfinished, path)
+            if not overwrite:
+                # Refused where there is one by now. A link would do it at once, but not on every filesystem.
+                path.touch(0o600, exist_ok=False)
+            unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
         _sync(path.parent)
@@ -158,5 +164,9 @@ def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Of some network filesystems, which cannot.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)

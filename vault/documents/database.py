@@ -121,6 +121,7 @@ class Database:
         """Bring the indexes to what the settings say, however long it takes.
 
         Raises:
+            DuplicateNameError: A name is there twice.
             StorageUnavailableError: MongoDB went away.
         """
         with storage_errors(), timeout(_BUILD_PATIENCE):
@@ -140,7 +141,7 @@ class Database:
             self.build_indexes()
         except StorageUnavailableError as error:
             self._preparation = None
-            preparation.set_exception(error)
+            preparation.set_exception(StorageUnavailableError(str(error)))
         else:
             self._prepared = True
             preparation.set_result(None)

@@ -28,8 +28,12 @@ TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - as above
 #: What is true for some seconds only: the claims of workers that run, and counts of requests.
 PASSING = frozenset({"keys", "rate_limits"})
 
+#: Documents that are read in one round trip at the most; without a limit it is 16 MiB of them.
+_BATCH = 1_000
+
 #: What it means that MongoDB cannot read as of that moment, by its code.
 _REFUSALS = {
+    123: "only a MongoDB replica set can be read as of one moment: make this server one, of one member",
     239: "reading the secrets took longer than MongoDB keeps the past: raise "
     "minSnapshotHistoryWindowInSeconds (300 by default) on each member of the set, and try again",
     246: "a collection or an index was made meanwhile: try again",
@@ -59,7 +63,7 @@ def batches(
 ) -> Iterator[bytes]:
     """Yield the documents that *query* finds, as stored, one behind the other; many at a time."""
     with storage_errors():
-        yield from get_db()[collection].find_raw_batches(query, sort=order or None)
+        yield from get_db()[collection].find_raw_batches(query, sort=order or None, batch_size=_BATCH)
 
 
 def estimate() -> int:

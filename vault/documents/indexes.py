@@ -11,6 +11,7 @@ from vault.documents import idempotency
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
 from vault.documents.token import Token
+from vault.errors import DuplicateNameError
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +34,19 @@ def build(*, audit_ttl_days: int) -> None:
     """Build what is missing. What is there already costs a few round trips.
 
     Raises:
+        DuplicateNameError: A name is there twice.
         PyMongoError: MongoDB did not do it.
     """
     entries = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
     _set_retention(entries, audit_ttl_days)
     _number_entries_once(entries)
     entries.create_index(_SECRET_INDEX)
-    _index_secrets()
-    Token._get_collection().create_index("name", unique=True)  # noqa: SLF001 - as above
+    try:
+        _index_secrets()
+        Token._get_collection().create_index("name", unique=True)  # noqa: SLF001 - as above
+    except DuplicateKeyError:
+        # Its text would quote the name.
+        raise DuplicateNameError from None
     get_db()[idempotency.COLLECTION].create_index("created_at", expireAfterSeconds=idempotency.REMEMBERED)
 
 

@@ -1,9 +1,9 @@
 """Backups: making one, and reading one that somebody kept."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -14,18 +14,21 @@ from vault.documents import dump, key_usage
 from vault.documents.audit_entry import moment
 from vault.documents.database import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
-from vault.operations import archive, checkpoint
+from vault.operations import archive_reader, checkpoint
 from vault.operations.archive import ArchiveWriter
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.entries import collection
 from vault.operations.principal import OPERATOR
-from vault.operations.stream_state import Record
+from vault.printable import printable
 
 #: Of the files that are written here. Another number is for what this version would not read rightly.
 FORMAT = 1
 
-#: Seconds after which a new secret must have its entry: both are written at the same time.
-_SETTLED = 4
+#: Seconds after which a new secret must have its entry: that waits for the commit under way and then for its
+#: own, each for `PATIENCE` at the most.
+_SETTLED = 10
+
+_NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
 
 #: Is told how much more has been done, in documents or, while a file is verified, in bytes.
 Progress = Callable[[int], None]
@@ -33,9 +36,8 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup: genuine, whole, and with every key that it needs in the keyring."""
+    """What the manifest of a backup says."""
 
-    file: BinaryIO
     manifest: Mapping[str, Any]
 
     @property
@@ -46,18 +48,31 @@ class Backup:
     @property
     def counts(self) -> dict[str, int]:
         """How many documents of each collection are in it."""
-        return {member.collection: member.documents for member in archive.members(self.manifest)}
+        return {member.collection: member.documents for member in archive_reader.members(self.manifest)}
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBackup(Backup):
+    """A backup in a file: genuine, whole, and with every key that it needs in the keyring."""
+
+    file: BinaryIO
+    #: What keeps it from being another one when it is read.
+    digests: Sequence[bytes] = field(repr=False)
 
     def documents(self) -> Iterator[tuple[str, bytes]]:
-        """Yield all documents as BSON, each with the name of its collection."""
-        return archive.documents(self.file, self.manifest)
+        """Yield all documents as BSON, each with the name of its collection.
+
+        Raises:
+            InvalidBackupError: The file was changed since it was verified.
+        """
+        return archive_reader.documents(self.file, self.manifest, self.digests)
 
 
 def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Progress) -> Backup:
     """Write a backup into *file*, and the entry about it into the trail.
 
     All but the trail is as of one moment. The trail is read after that, however long it takes, and reaches
-    some seconds further: nothing that is in the backup lacks its entry.
+    some seconds further: what the service has written until then has its entry.
 
     Raises:
         BackupRefusedError: It cannot be made now, or with this keyring.
@@ -87,7 +102,10 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     if is_served:
         time.sleep(max(0, began + _SETTLED - time.monotonic()))
     heads = checkpoint.heads(keyring)
-    writer.add(dump.TRAIL, _trail(list(_signed_ends())), progress)
+    ends = dict(_signed_ends())
+    if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
+        raise BackupRefusedError("the end of the trail was removed meanwhile: try again")
+    writer.add(dump.TRAIL, _trail(ends), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
@@ -102,7 +120,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     # It is a checkpoint, too, with more to it.
     manifest = checkpoint.signed(manifest, keyring)
     writer.finish(manifest)
-    return Backup(file, manifest)
+    return Backup(manifest)
 
 
 def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
@@ -111,54 +129,63 @@ def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
         if key_usage.unfinished_restore():
             raise BackupRefusedError("a restore into this database is not finished")
         stored, writing = key_usage.stored_key_ids(), key_usage.writing_key_ids()
-    missing = [key_id for key_id in sorted(stored | writing) if key_id not in keyring]
+    # Whatever somebody stored as such an id is shown.
+    missing = sorted(printable(str(key_id)) for key_id in stored | writing if key_id not in keyring)
     if missing:
         raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
     # The primary one signs it.
     return sorted(stored | {keyring.primary.id}), bool(writing)
 
 
-def _signed_ends() -> Iterator[Record]:
-    """Yield the last signed entry of each stream. What comes after is of a commit under way, or failed."""
+def _signed_ends() -> Iterator[tuple[str, int]]:
+    """Yield each stream with its last signed number. What comes after is of a commit under way, or failed.
+
+    Whoever can write to MongoDB can leave anything there: what is not of the form of an entry ends nothing.
+    """
     with storage_errors():
         for stream in collection().distinct("stream"):
-            # Anything else was never the service's, and in a query it could be a condition.
             if isinstance(stream, str):
-                signed = {"stream": stream, "signature": {"$exists": True}}
-                yield from collection().find(signed, {"stream": 1, "seq": 1}).sort("seq", -1).limit(1)
+                signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
+                # As MongoDB sees it: of a number that is there twice, the driver sees the other one.
+                ends = collection().find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
+                for found in ends.sort("seq", -1).limit(1):
+                    yield stream, found["end"]
 
 
-def _trail(ends: Iterable[Record]) -> Iterator[bytes]:
-    for end in ends:
-        yield from dump.batches(
-            dump.TRAIL, {"stream": end["stream"], "seq": {"$lte": end["seq"]}}, ("seq", 1)
-        )
+def _trail(ends: Mapping[str, int]) -> Iterator[bytes]:
+    for stream, end in ends.items():
+        yield from dump.batches(dump.TRAIL, {"stream": _is(stream), "seq": {"$lte": end}}, ("seq", 1))
 
 
-def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> Backup:
+def _is(stream: str) -> dict[str, Any]:
+    # An array would be found once for each stream that is named in it.
+    return {"$eq": stream, **_NO_ARRAY}
+
+
+def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> VerifiedBackup:
     """Return the backup in *file*, when every byte of it has been held against what was signed.
 
     Raises:
         InvalidBackupError: It is not one that can be restored with *keyring*; the message says why.
     """
-    manifest = archive.read_manifest(file)
+    manifest = archive_reader.read_manifest(file)
     try:
         _require_ours(manifest, keyring)
     except (KeyError, TypeError):
         raise InvalidBackupError("this is not a backup of this service: its manifest is another") from None
-    archive.verify(file, manifest, progress)
-    return Backup(file, manifest)
+    return VerifiedBackup(manifest, file, archive_reader.verify(file, manifest, progress))
 
 
 def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
+    # Nobody has signed what these two say yet, and it goes to a terminal.
     if manifest["format"] != FORMAT:
         raise InvalidBackupError(
-            f"the backup has format {manifest['format']}, and this version reads {FORMAT}: take the version "
-            f"that made it, {manifest['version']}, or a newer one"
+            f"the backup has format {printable(str(manifest['format']))}, and this version reads {FORMAT}: "
+            f"take the version that made it, {printable(str(manifest['version']))}, or a newer one"
         )
-    missing = [str(key_id) for key_id in manifest["key_ids"] if key_id not in keyring]
+    missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
     if missing:
-        raise InvalidBackupError(f"the backup needs master keys that are missing here: {', '.join(missing)}")
+        raise InvalidBackupError(f"the backup needs master keys that are missing here: {missing}")
     keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
     if not checkpoint.is_signed(manifest, keys):
         raise InvalidBackupError(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from vault.documents import Database, dump, key_usage
 from vault.documents.database import storage_errors
-from vault.errors import RestoreRefusedError
+from vault.errors import DuplicateNameError, RestoreRefusedError
 from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.backup import Backup, Progress
+from vault.operations.backup import Progress, VerifiedBackup
 from vault.operations.principal import OPERATOR
 
 #: Documents, and their bytes, that are written in one round trip at the most.
@@ -14,30 +14,40 @@ _BATCH = 1_000
 _BATCH_BYTES = 16_777_216
 
 
-def restore(backup: Backup, database: Database, *, progress: Progress) -> None:
+def restore(backup: VerifiedBackup, database: Database, *, progress: Progress) -> None:
     """Put *backup* into the database that is connected, which must be empty.
 
     From before the first write until the end no worker serves on it. After an interruption the same
     backup can be restored again: what is there already stays.
 
     Raises:
+        InvalidBackupError: The file was changed since it was verified; what was written before is as it was.
         RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
         StorageUnavailableError: MongoDB went away.
+        DuplicateNameError: All was restored, and a name is there twice.
         AuditUnavailableError: The entry about it could not be written; so it is not finished.
     """
     again = _begin(backup)
     fill(backup, again=again, progress=progress)
-    database.build_indexes()
+    duplicate = None
+    try:
+        database.build_indexes()
+    except DuplicateNameError as error:
+        # It was in the backup, and here it can be removed: nobody serves before that, mark or not.
+        duplicate = error
     details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
     Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details).finish(Status.SUCCESS)
     with storage_errors():
         key_usage.end_restore()
+    if duplicate:
+        raise duplicate
 
 
-def fill(backup: Backup, *, again: bool, progress: Progress) -> None:
+def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
     """Write all documents of *backup*; with *again* some may be there already.
 
     Raises:
+        InvalidBackupError: The file was changed since it was verified.
         StorageUnavailableError: MongoDB went away.
     """
     for collection, batch in _batches(backup):
@@ -45,7 +55,7 @@ def fill(backup: Backup, *, again: bool, progress: Progress) -> None:
         progress(len(batch))
 
 
-def _begin(backup: Backup) -> bool:
+def _begin(backup: VerifiedBackup) -> bool:
     """Let no worker serve; return whether a restore of the same backup was interrupted."""
     with storage_errors():
         unfinished = key_usage.unfinished_restore()
@@ -64,7 +74,7 @@ def _begin(backup: Backup) -> bool:
     return unfinished is not None
 
 
-def _batches(backup: Backup) -> Iterator[tuple[str, list[bytes]]]:
+def _batches(backup: VerifiedBackup) -> Iterator[tuple[str, list[bytes]]]:
     batch: list[bytes] = []
     size = 0
     before = ""

@@ -1,0 +1,48 @@
+"""What schemathesis holds the service's replies against, beside its own checks: see `fuzz.py`."""
+
+import json
+
+import schemathesis
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+#: What a body is refused for that OpenAPI 3.0 has no words for: what a cursor, a network and a key of a label
+#: look like, what can be printed, and that an Idempotency-Key was used before.
+_BEYOND_WORDS = {"action", "labels", "networks", "principal"}
+_BEYOND_SHAPES = {
+    "the cursor is not one that a query returned",
+    "this Idempotency-Key was used with another body",
+}
+
+#: Shorter texts may be in a reply by chance.
+_SOME = 12
+
+
+@schemathesis.check
+def good_data_is_taken(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """Refuse what the document allows only for what it cannot express; schemathesis knows no exception."""
+    if response.status_code == 422:
+        problem = json.loads(response.content)
+        errors = problem.get("errors", {})
+        if problem["detail"] in _BEYOND_SHAPES or (errors and errors.keys() <= _BEYOND_WORDS):
+            return
+    positive_data_acceptance(ctx, response, case)
+
+
+@schemathesis.check
+def refusals_tell_no_secret(
+    _ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """No refusal holds the value that was sent, and every reply has its id and asks not to be kept."""
+    secret = case.body.get("secret") if isinstance(case.body, dict) else None
+    if response.status_code != 200 and isinstance(secret, str) and len(secret) >= _SOME:
+        _require(secret not in response.content.decode(), "a refusal quotes the secret")
+    _require("x-request-id" in response.headers, "the reply has no id")
+    if case.path.startswith("/vault/"):
+        _require(response.headers.get("cache-control") == ["no-store"], "the reply may be kept")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)

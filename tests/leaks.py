@@ -1,0 +1,88 @@
+"""Finding marked secrets in whatever came out of the service, also in pieces and in other clothes."""
+
+import json
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+#: Characters of a mark that are a leak: in a form that is about as long as the mark, and in one that is
+#: longer, where as many characters tell less.
+SHORT, LONG = 12, 30
+
+
+def _aligned(encode: Callable[[bytes], bytes], secret: bytes) -> Iterator[str]:
+    """Yield what *secret* looks like inside of base64 of more, wherever in it the secret begins."""
+    for before in range(3):
+        whole = encode(b"\0" * before + secret).decode()
+        # The first characters, and the last, hold bits of what is around.
+        yield whole[-(-before * 4 // 3) :].rstrip("=")[:-1]
+
+
+def forms(secret: bytes) -> set[str]:
+    """Return what *secret* looks like: plain, in base64, in hexadecimal, in a URL, in JSON and in Python."""
+    text = secret.decode("latin-1")
+    found = {text, repr(secret)[2:-1], repr(text)[1:-1], json.dumps(text)[1:-1]}
+    found |= {secret.hex(), secret.hex().upper()}
+    found |= {quote(secret, safe=""), quote(secret, safe="").lower(), quote_plus(secret)}
+    found |= {"".join(f"%{byte:02x}" for byte in secret), "".join(f"%{byte:02X}" for byte in secret)}
+    found |= {*_aligned(b64encode, secret), *_aligned(urlsafe_b64encode, secret)}
+    try:
+        unicode = secret.decode()
+    except UnicodeDecodeError:
+        return found
+    return found | {unicode, repr(unicode)[1:-1], json.dumps(unicode)[1:-1]}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something that came out, and the marks that it has to hold, or may."""
+
+    place: str
+    text: str
+    may_hold: frozenset[str] = frozenset()
+
+
+def _pieces(text: str, size: int) -> Iterator[str]:
+    return (text[start : start + size] for start in range(len(text) - size + 1))
+
+
+class Marks:
+    """Secrets by name."""
+
+    def __init__(self, **secrets: bytes | str) -> None:
+        self._pieces: dict[str, str] = {}
+        for name, secret in secrets.items():
+            self.add(name, secret)
+
+    def add(self, name: str, secret: bytes | str) -> None:
+        """Look for *secret*, too, under *name*."""
+        raw = secret.encode() if isinstance(secret, str) else secret
+        for form in forms(raw):
+            size = SHORT if len(form) < 1.5 * len(raw) else LONG
+            if len(form) < size:
+                raise ValueError(f"{name} is too short to be told from anything else")
+            self._pieces.update(dict.fromkeys(_pieces(form, size), name))
+
+    def found(self, text: str) -> set[str]:
+        """Return the names of those of which *text* holds a piece."""
+        pieces = chain(_pieces(text, SHORT), _pieces(text, LONG))
+        return {self._pieces[piece] for piece in pieces if piece in self._pieces}
+
+    def leaks(self, outputs: list[Output]) -> set[tuple[str, str]]:
+        """Return where which secret is that must not be there."""
+        return {
+            (output.place, name) for output in outputs for name in self.found(output.text) - output.may_hold
+        }
+
+
+def _is_ours(thing: object) -> bool:
+    # Not by `isinstance`: asking a proxy what it is asks what it stands for.
+    return str(type(thing).__module__).partition(".")[0] == "vault"
+
+
+def shown(*things: Any) -> str:
+    """Return the `repr`s of those of *things* that are this package's own."""
+    return " ".join(repr(thing) for thing in things if _is_ours(thing))

@@ -1,0 +1,156 @@
+"""Clients that are slow, half open, too long or too many: they end, and nobody else notices them."""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from tests.service import Service
+from tests.test_server import CREATE, children
+
+HEAD = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+BODY = b'{"secret": "YQ=="}'
+WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+@pytest.fixture
+def one_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """Run a service whose one worker everybody shares."""
+    with Service({**environment, "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        yield service
+
+
+def connect(service: Service) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", service.port), timeout=30)
+
+
+def held(service: Service) -> int:
+    """Return how many connections the service has, by the system's table of them."""
+    ours = f"0100007F:{service.port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(local == ours and state == "01" for _, local, _, state, *_ in rows)
+
+
+def trickle(service: Service, beginning: bytes, piece: bytes) -> bytes:
+    """Send *beginning*, then a *piece* each half second until the service hangs up; return what it said."""
+    said = b""
+    with connect(service) as connection:
+        connection.sendall(beginning)
+        connection.settimeout(0.5)
+        for _ in range(120):
+            try:
+                more = connection.recv(65_536)
+            except TimeoutError:
+                with suppress(OSError):
+                    connection.sendall(piece)
+            except OSError:
+                return said
+            else:
+                said += more
+                if not more:
+                    return said
+    raise AssertionError("the service did not hang up")
+
+
+@pytest.mark.parametrize("piece", [b"", b" "], ids=["half open", "slow"])
+def test_who_does_not_come_to_an_end_is_hung_up(one_worker: Service, piece: bytes) -> None:
+    """Half a body is 408, half a head is no request, and neither keeps its connection, however it is sent."""
+    length, chunked = HEAD + b"Content-Length: 1000\r\n\r\n{", HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    framed = b"1\r\n" + piece + b"\r\n" if piece else b""
+    kinds = [
+        (length, piece),
+        (chunked + b"1\r\n{\r\n", framed),
+        (chunked + b"1", b""),
+        (HEAD, b""),
+        (b"", b""),
+    ]
+    # After one that is answered, as a client does that keeps its connection.
+    kinds += [(WHOLE + beginning, more) for beginning, more in kinds]
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        ends = [pool.submit(trickle, one_worker, beginning, more) for beginning, more in kinds]
+        while not all(end.done() for end in ends):
+            assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
+        said = [end.result() for end in ends]
+    for alone, after in zip(said[:5], said[5:], strict=True):
+        assert after.startswith(b"HTTP/1.1 200 OK")
+        assert after.count(b"HTTP/1.1 ") == 1 + alone.count(b"HTTP/1.1 ")
+    assert [alone[:13] for alone in said[:5]] == [b"HTTP/1.1 408 "] * 3 + [b"", b""]
+    assert b"the body did not arrive in time" in said[0]
+    wait_until(lambda: held(one_worker) == 0)
+
+
+def test_hundreds_of_half_open_connections_starve_nobody(one_worker: Service) -> None:
+    """While 400 clients hold a worker's connections by halves, others are answered, and the worker stays."""
+    assert one_worker.process is not None
+    worker = children(one_worker.process.pid)
+    with ExitStack() as connections:
+        for number in range(400):
+            connection = connections.enter_context(connect(one_worker))
+            connection.sendall([b"", HEAD, HEAD + b"Content-Length: 9\r\n\r\n{", WHOLE][number % 4])
+        for _ in range(20):
+            assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
+        wait_until(lambda: held(one_worker) == 0)
+    assert one_worker.get("/health/ready").status == 200
+    assert children(one_worker.process.pid) == worker
+
+
+def test_who_does_not_read_is_hung_up(one_worker: Service) -> None:
+    """Who asks for much and reads nothing of it does not keep the connection, and others are answered."""
+    with connect(one_worker) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.sendall(b"GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        wait_until(lambda: held(one_worker) == 1)
+        assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
+        wait_until(lambda: held(one_worker) == 0)
+    assert one_worker.get("/health/ready").status == 200
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"".join(b"X-%d: y\r\n" % number for number in range(100_000)),
+        b"X: " + b"y" * 10_000_000,
+        b"X-" + b"y" * 10_000_000,
+        b"Content-Length: " + b"9" * 100_000 + b"\r\n",
+        b"\r" * 1_000_000,
+        b"Cookie: " + b"a=b; " * 2_000_000,
+    ],
+    ids=["many", "a long value", "a long name", "a long length", "returns", "cookies"],
+)
+def test_a_flood_of_headers_is_refused(one_worker: Service, flood: bytes) -> None:
+    """Headers beyond all measure are refused before they are read to their end, and the worker goes on."""
+    with connect(one_worker) as connection:
+        with suppress(OSError):
+            connection.sendall(HEAD + flood + b"\r\n\r\n")
+        with suppress(ConnectionError):
+            assert connection.recv(13)[:10] in (b"HTTP/1.1 4", b"")
+    assert one_worker.fetch(one_worker.create(b"afterwards")).status == 200
+
+
+def test_pipelined_requests_are_answered_in_order_and_let_others_pass(one_worker: Service) -> None:
+    """Hundreds of requests in one go are all answered, in their order, while others are answered, too."""
+    ids = [f"r-{number}" for number in range(300)]
+    with connect(one_worker) as connection, ThreadPoolExecutor(1) as pool:
+
+        def send() -> None:
+            for number in ids:
+                connection.sendall(WHOLE.replace(b"Host: x", b"Host: x\r\nX-Request-ID: " + number.encode()))
+            connection.shutdown(socket.SHUT_WR)
+
+        sent = pool.submit(send)
+        said = b""
+        others = 0
+        while more := connection.recv(65_536):
+            said += more
+            if others < 10:
+                others += one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
+        sent.result()
+    lines = [line for line in said.decode().splitlines() if line.startswith("X-Request-ID: ")]
+    assert [line.removeprefix("X-Request-ID: ") for line in lines] == ids
+    assert said.count(b"HTTP/1.1 200 OK") == len(ids)
+    assert others == 10

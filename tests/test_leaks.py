@@ -1,0 +1,529 @@
+"""Nothing secret comes out where it must not, whatever is asked and however it is refused.
+
+Every operation of the API document is brought to every answer that the document names, with marked secrets,
+credentials and keys in all that is sent and configured. Then everything that came out is searched for the
+marks: replies, the log at its most verbose, tracebacks, the database, and the `repr`s of all objects at work.
+"""
+
+import gc
+import json
+import logging
+import secrets
+import sys
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from flask import Flask
+from pymongo.errors import PyMongoError
+from werkzeug.exceptions import RequestTimeout
+
+from tests.access import make_token, revoke
+from tests.api.test_documentation import operations
+from tests.conftest import running_app
+from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
+from tests.leaks import Marks, Output, forms, shown
+from tests.life import UNKNOWN_ID
+from tests.rotation import Stored
+from tests.service import Service
+from vault import logs
+from vault.api import json_body, problems
+from vault.crypto import MasterKey
+from vault.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
+from vault.operations.attempt import Attempt, Status
+from vault.operations.draft import Draft
+from vault.signals import attempt_finished
+
+#: No form of it passes for a name.
+VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
+OTHER_VALUE = secrets.token_bytes(24)
+KEYS = (secrets.token_bytes(32), secrets.token_bytes(32))
+PASSWORD = secrets.token_urlsafe(18)
+IDEMPOTENCY_KEY = secrets.token_urlsafe(18)
+NAME = f"billing/{secrets.token_hex(12)}"
+LABEL = secrets.token_hex(12)
+BODY_LIMIT = 64 * 1_024
+
+
+def b64(value: bytes) -> str:
+    return b64encode(value).decode()
+
+
+MASTER_KEYS = {"MASTER_KEY": b64(KEYS[0]), "MASTER_KEY_FALLBACKS": b64(KEYS[1])}
+#: Nobody is there: each worker counts for itself, and says so in the log.
+ELSEWHERE = f"mongodb://{quote(PASSWORD)}:{quote(PASSWORD)}@127.0.0.1:1/?serverSelectionTimeoutMS=10"
+SETTINGS = {
+    **MASTER_KEYS,
+    "FAILED_AUTH_LIMIT": "100000/second",
+    "AUTH_ENABLED": "true",
+    "DELETE_RECOVERY_DAYS": "1",
+    "MAX_SECRET_BYTES": "1024",
+    "LOG_LEVEL": "debug",
+    "JWT_PUBLIC_KEY": public_pem(),
+    "JWT_ISSUER": ISSUER,
+    "JWT_AUDIENCE": AUDIENCE,
+}
+
+#: What a reply of 200 is there to tell. No other reply tells anything.
+TOLD = {
+    "/vault/secret/create/": {"id"},
+    "/vault/secret/fetch": {"value"},
+    "/vault/secret/update": {"id"},
+    "/vault/secret/describe": {"id", "name", "label"},
+    "/vault/secret/delete": {"id"},
+    "/vault/secret/restore": {"id"},
+    "/vault/secret/list": {"id", "name", "label"},
+    "/vault/audit/query": {"id", "name"},
+    "/vault/token/create": {"new token"},
+}
+#: What lies in the database as it is. Not the values, no credential and no key.
+STORED = frozenset({"id", "name", "label"})
+
+Send = Callable[..., tuple[int, str]]
+
+
+class World:
+    """What is sent, what came out of it, and what is looked for in that."""
+
+    def __init__(self, document: dict[str, Any], tokens: dict[str, str]) -> None:
+        self.tokens = tokens
+        self.operations = [
+            (path, operation)
+            for path, method, operation in operations(document)
+            if method == "post" and "requestBody" in operation
+        ]
+        self.marks = Marks(
+            value=VALUE,
+            other_value=OTHER_VALUE,
+            key=KEYS[0],
+            fallback=KEYS[1],
+            password=PASSWORD,
+            idempotency_key=IDEMPOTENCY_KEY,
+            name=NAME,
+            label=LABEL,
+        )
+        for kind, token in tokens.items():
+            self.marks.add(f"token of {kind}", token)
+        self.outputs: list[Output] = []
+        self.seen: dict[str, set[int]] = defaultdict(set)
+
+    def jwt(self, **changes: Any) -> str:
+        """Return a JWT that is looked for from now on."""
+        made = sign(jti=secrets.token_hex(12), **changes)
+        # Only what is its own: names of algorithms are no secret.
+        _, body, signature = made.split(".")
+        self.marks.add("JWT", body[24:])
+        self.marks.add("JWT", signature)
+        return made
+
+    def ask(self, send: Send, path: str, body: Any, credential: str | None = None, **headers: str) -> int:
+        """Send *body*, JSON unless it is bytes, keep what comes back, and return its status."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if credential is not None:
+            headers["Authorization"] = f"Bearer {credential}"
+        status, text = send("POST", path, data, {"Content-Type": "application/json", **headers})
+        # What is wrong is told by field, and by label.
+        told = {200: TOLD.get(path, set()), 422: {"label"}}.get(status, set())
+        if status == 200:
+            reply = json.loads(text.partition("\n\n")[2])
+            if "secret_id" in reply:
+                self.marks.add("id", reply["secret_id"])
+            if "token" in reply:
+                self.marks.add("new token", reply["token"])
+        self.outputs.append(Output(f"{status} of {path}", text, frozenset(told)))
+        self.seen[path].add(status)
+        return status
+
+    def create(self, send: Send, **more: Any) -> str:
+        """Create a secret of the marked value and return its id."""
+        body = {"secret": b64(VALUE), "labels": {"mark": LABEL}, **more}
+        headers = {"Idempotency-Key": IDEMPOTENCY_KEY + secrets.token_hex(4)}
+        assert self.ask(send, "/vault/secret/create/", body, self.tokens["admin"], **headers) == 200
+        return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["secret_id"])
+
+    def good_body(self, send: Send, path: str) -> dict[str, Any]:
+        """Return a body that *path* takes."""
+        match path.strip("/").split("/")[1:]:
+            case ["secret", "create"]:
+                name = f"{NAME}/{secrets.token_hex(4)}"
+                return {"secret": b64(VALUE), "name": name, "labels": {"mark": LABEL}}
+            case ["secret", "list"]:
+                return {"name_prefix": NAME, "labels": {"mark": LABEL}}
+            case ["secret", "update"]:
+                return {"secret_id": self.create(send), "secret": b64(OTHER_VALUE)}
+            case ["secret", "restore"]:
+                body = {"secret_id": self.create(send)}
+                assert self.ask(send, "/vault/secret/delete", body, self.tokens["admin"]) == 200
+                return body
+            case ["secret", _]:
+                return {"secret_id": self.create(send)}
+            case ["token", "create"]:
+                return {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
+            case ["token", "revoke"]:
+                name = f"t-{secrets.token_hex(4)}"
+                body = {"name": name, "role": "reader"}
+                assert self.ask(send, "/vault/token/create", body, self.tokens["admin"]) == 200
+                return {"name": name}
+        return {}
+
+
+def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
+    """Yield what is refused whatever the credential, with marks in each place where one could be."""
+    whole = json.dumps({**good, "secret": b64(VALUE)}).encode()
+    yield from (whole[:-1], whole + b"}", b"\xff" + whole, VALUE, b'{"secret": NaN, "a": "%s"}' % VALUE[:9])
+    yield b'{"secret": "%s", "secret": "%s"}' % (b64encode(VALUE), b64encode(OTHER_VALUE))
+    yield from ([b64(VALUE)], b64(VALUE), [good])
+    for field in {*good, "secret", "secret_id", "labels", "cursor"}:
+        for wrong in (VALUE.decode(), b64(VALUE), {LABEL: VALUE.decode()}, [VALUE.decode()]):
+            yield {**good, field: wrong}
+
+
+def exhaust(world: World, send: Send) -> None:
+    """Ask everything in every way that needs no more than a request."""
+    admin = world.tokens["admin"]
+    for path, _ in world.operations:
+        good = world.good_body(send, path)
+        credentials = [
+            *(token for kind, token in world.tokens.items() if kind != "admin"),
+            admin[:-1] + ("0" if admin[-1] != "0" else "1"),
+            world.jwt(key=STRANGER, scope="secret:fetch"),
+            world.jwt(iss=PASSWORD),
+            world.jwt(scope=""),
+            f"{admin}, {admin}",
+            f"{admin}x",
+        ]
+        for credential in credentials:
+            assert world.ask(send, path, good, credential) in (401, 403), path
+        assert world.ask(send, path, good) == 401
+        assert world.ask(send, path, good, Authorization=f"Basic {b64(admin.encode())}") == 401
+        for body in bad_bodies(good):
+            # Some lack nothing: a field may be a text, or be left out.
+            assert world.ask(send, path, body, admin) in (200, 400, 404, 409, 413, 422), (path, body)
+        for headers in (
+            {"Content-Type": "text/plain"},
+            {"Content-Encoding": IDEMPOTENCY_KEY},
+            {"Content-Type": f"application/json; charset={IDEMPOTENCY_KEY}"},
+        ):
+            assert world.ask(send, path, good, admin, **headers) == 415
+        large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (BODY_LIMIT // 100))
+        assert world.ask(send, path, large, admin) == 413
+        for method in ("GET", "PUT", "DELETE", "TRACE"):
+            _, text = send(method, f"{path}?secret={quote(VALUE)}&token={admin}", b"", {})
+            world.outputs.append(Output(f"{method} of {path}", text))
+        for name in ("secret_id", "name"):
+            if name in good:
+                nobody = UNKNOWN_ID if name == "secret_id" else f"n-{secrets.token_hex(4)}"
+                assert world.ask(send, path, {**good, name: nobody}, admin) in (404, 200)
+        assert world.ask(send, path, world.good_body(send, path), admin) == 200
+    send("GET", f"/{quote(VALUE)}/{admin}", b"", {})
+    conflicts(world, send)
+
+
+def conflicts(world: World, send: Send) -> None:
+    """Ask what another has, or has changed: names, versions, idempotency keys."""
+    admin = world.tokens["admin"]
+    path = "/vault/secret/create/"
+    body = {"secret": b64(VALUE), "name": f"{NAME}/{secrets.token_hex(4)}"}
+    assert [world.ask(send, path, body, admin) for _ in range(2)] == [200, 409]
+    key = {"Idempotency-Key": IDEMPOTENCY_KEY}
+    values = [{"secret": b64(value)} for value in (VALUE, VALUE, OTHER_VALUE)]
+    statuses = [world.ask(send, path, value, admin, **key) for value in values]
+    assert statuses in ([200, 200, 422], [422, 422, 200])
+    assert (
+        world.ask(send, path, body, admin, **{"Idempotency-Key": f"{IDEMPOTENCY_KEY} {IDEMPOTENCY_KEY}"})
+        == 422
+    )
+    stale = {"secret_id": world.create(send), "secret": b64(OTHER_VALUE), "expected_version": 7}
+    assert world.ask(send, "/vault/secret/update", stale, admin) == 409
+    token = {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
+    assert [world.ask(send, "/vault/token/create", token, admin) for _ in range(2)] == [200, 409]
+    once = {"secret_id": world.create(send, max_reads=1)}
+    assert [world.ask(send, "/vault/secret/fetch", once, admin) for _ in range(2)] == [200, 404]
+
+
+def in_process(app: Flask) -> Send:
+    """Return what sends to *app*."""
+    client = app.test_client()
+
+    def send(method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        with client.open(path, method=method, data=data, headers=headers) as reply:
+            return reply.status_code, f"{reply.headers}\n\n{reply.get_data(as_text=True)}"
+
+    return send
+
+
+def over_http(service: Service) -> Send:
+    """Return what sends to *service*."""
+
+    def send(method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        reply = requests.request(method, service.url + path, data=data, headers=headers, timeout=30)
+        return reply.status_code, f"{reply.headers}\n\n{reply.text}"
+
+    return send
+
+
+class Lines(logging.Handler):
+    """Keeps the log as it is written."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logs.JsonFormatter())
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.text += self.format(record) + "\n"
+
+
+@contextmanager
+def observed(world: World) -> Iterator[None]:
+    """Keep what is logged in the block, and the `repr`s of the objects at work when an operation ends."""
+    lines = Lines()
+    root, own = logging.getLogger(), logging.getLogger("vault")
+    level = own.level
+    seen: set[str] = set()
+
+    def look(_attempt: Attempt, **_: object) -> None:
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("vault."):
+                seen.add(shown(*frame.f_locals.values()))
+            frame = frame.f_back
+
+    root.addHandler(lines)
+    own.setLevel(logging.DEBUG)
+    attempt_finished.connect(look)
+    try:
+        yield
+    finally:
+        attempt_finished.disconnect(look)
+        own.setLevel(level)
+        root.removeHandler(lines)
+        seen.add(shown(*gc.get_objects()))
+        world.outputs.append(Output("the log", lines.text))
+        world.outputs.append(Output("a repr", "\n".join(seen), STORED))
+
+
+def keep_database(world: World, stored: Stored) -> None:
+    """Keep all that lies in the database."""
+    for name in stored.list_collection_names():
+        text = b"".join(stored[name].find_raw_batches()).decode("latin-1")
+        world.outputs.append(Output(f"the collection {name}", text, STORED))
+
+
+@pytest.fixture
+def settings(mongo_uri: str) -> dict[str, str]:
+    """Return the settings of a service that has marks in them."""
+    return {**SETTINGS, "MONGO_URI": mongo_uri}
+
+
+@contextmanager
+def made_world(settings: dict[str, str]) -> Iterator[tuple[World, Flask]]:
+    """Make an application of *settings*, and tokens of it."""
+    with running_app(settings) as app:
+        tokens = {
+            "admin": make_token(app, "admin", role="admin"),
+            "nothing": make_token(app, "nothing", scopes=("no:scope",)),
+            "elsewhere": make_token(app, "elsewhere", role="admin", networks=("192.0.2.0/24",)),
+            "revoked": make_token(app, "revoked", role="admin"),
+        }
+        revoke(app, "revoked")
+        yield World(app.test_client().get("/openapi.json").json, tokens), app
+
+
+#: What can go wrong below, quoting all that it knows.
+EVERYTHING = [VALUE, b64(VALUE), OTHER_VALUE, KEYS, MASTER_KEYS, PASSWORD, IDEMPOTENCY_KEY, NAME]
+FAILURES = {
+    RuntimeError: 500,
+    StorageUnavailableError: 503,
+    AuditUnavailableError: 503,
+    KeyMissingError: 503,
+}
+
+
+@contextmanager
+def failing(kind: type[Exception]) -> Iterator[None]:
+    """Let the next operation that would succeed fail by *kind*, for a reason that quotes everything."""
+    finish = Attempt.finish
+    failed = False
+    # What meets callers has one message, and takes no other.
+    quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else EVERYTHING
+
+    def fail(attempt: Attempt, status: Status) -> None:
+        nonlocal failed
+        if failed:
+            finish(attempt, status)
+            return
+        failed = True
+        raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Attempt, "finish", fail)
+        yield
+
+
+def too_late(_request: object) -> bytes:
+    raise RequestTimeout("the body did not arrive in time") from TimeoutError(f"{EVERYTHING}")
+
+
+def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
+    """Bring each operation to each of its answers."""
+    send = in_process(app)
+    admin = world.tokens["admin"]
+    exhaust(world, send)
+    for path, _ in world.operations:
+        for kind, status in FAILURES.items():
+            body = world.good_body(send, path)
+            with failing(kind):
+                assert world.ask(send, path, body, admin) == status, path
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_body, "_read", too_late)
+            assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == 408
+    limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
+    for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
+        with running_app(settings | more) as other:
+            send = in_process(other)
+            for path, _ in world.operations:
+                world.ask(send, path, {"secret": b64(VALUE)}, admin)
+                assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == status
+    with running_app(settings | {"MONGO_URI": ELSEWHERE}) as lost:
+        send = in_process(lost)
+        assert world.ask(send, "/vault/secret/create/", {"secret": b64(VALUE)}, admin) == 503
+        status, text = send("GET", "/health/ready", b"", {})
+        assert status == 503
+        world.outputs.append(Output("readiness", text))
+
+
+def test_no_secret_comes_out_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
+    """Through every documented answer of every operation, no mark is where it does not belong."""
+    with made_world(settings) as (world, app):
+        with observed(world):
+            everything(world, app, settings)
+        keep_database(world, stored)
+    for path, operation in world.operations:
+        assert world.seen[path] == {int(status) for status in operation["responses"]}, path
+    assert world.marks.leaks(world.outputs) == set()
+    # What has to be there is found where it has to be: the search works on these very outputs.
+    found = {name for output in world.outputs for name in world.marks.found(output.text)}
+    assert found == {"value", "id", "name", "label", "new token"}
+
+
+def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], tmp_path: Path) -> None:
+    """Nor is any in what the whole process writes, gunicorn and libraries included, at its most verbose."""
+    with made_world(settings) as (world, _):
+        pass
+    with Service(settings, folder=tmp_path) as service:
+        exhaust(world, over_http(service))
+        assert service.stop() == 0
+    text = service.log.read_text()
+    assert '"level": "debug"' in text
+    world.outputs.append(Output("the log", text))
+    assert world.marks.leaks(world.outputs) == set()
+
+
+def log_the_body(patch: pytest.MonkeyPatch) -> None:
+    """Let a line of the log hold what was sent."""
+    read = json_body._read
+
+    def leak(request: Any) -> bytes:
+        body = read(request)
+        logging.getLogger("vault.api.json_body").debug("read %s", body)
+        return body
+
+    patch.setattr(json_body, "_read", leak)
+
+
+def log_the_text(patch: pytest.MonkeyPatch) -> None:
+    """Let the log hold the texts of exceptions."""
+    patch.setattr(logs, "_locations", lambda error: [str(error)])
+
+
+def answer_the_text(patch: pytest.MonkeyPatch) -> None:
+    """Let a refusal say what went wrong."""
+    patch.setattr(problems, "problem", lambda *_, **__: problems.Response(f"{EVERYTHING}", 500))
+
+
+def show_the_draft(patch: pytest.MonkeyPatch) -> None:
+    """Let an object at work show its value."""
+    patch.setattr(Draft, "__repr__", lambda draft: f"<Draft {draft.plaintext}>")
+
+
+def show_the_key(patch: pytest.MonkeyPatch) -> None:
+    """Let an object that lives as long as the process show its key."""
+    patch.setattr(MasterKey, "__repr__", lambda key: f"<MasterKey {key._material.hex()}>")
+
+
+def store_the_key(patch: pytest.MonkeyPatch) -> None:
+    """Let an audit entry hold a credential."""
+    finish = Attempt.finish
+
+    def leak(attempt: Attempt, status: Status) -> None:
+        attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
+        finish(attempt, status)
+
+    patch.setattr(Attempt, "finish", leak)
+
+
+@pytest.mark.parametrize(
+    ("plant", "place", "name"),
+    [
+        (log_the_body, "the log", "value"),
+        (log_the_text, "the log", "password"),
+        (answer_the_text, "500 of /vault/secret/create/", "key"),
+        (show_the_draft, "a repr", "value"),
+        (show_the_key, "a repr", "fallback"),
+        (store_the_key, "the collection audit_logs", "idempotency_key"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_leak_is_found(
+    settings: dict[str, str],
+    stored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch], None],
+    place: str,
+    name: str,
+) -> None:
+    """A leak of any kind that is put there on purpose is found in its place: the check can fail."""
+    plant(monkeypatch)
+    with made_world(settings) as (world, app):
+        with observed(world):
+            send = in_process(app)
+            body = world.good_body(send, "/vault/secret/create/")
+            with failing(RuntimeError):
+                assert world.ask(send, "/vault/secret/create/", body, world.tokens["admin"]) == 500
+            world.create(send)
+        keep_database(world, stored)
+    assert (place, name) in world.marks.leaks(world.outputs)
+
+
+@pytest.mark.parametrize("around", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("secret", [VALUE, OTHER_VALUE, PASSWORD.encode()], ids=["text", "bytes", "letters"])
+def test_a_mark_is_found_in_every_form(secret: bytes, around: str) -> None:
+    """In the middle of something else, cut off, and in any form, a mark is found; something else is not."""
+    marks = Marks(it=secret, other=secrets.token_bytes(24))
+    whole = around.encode() + secret + around.encode()
+    texts = {around + form[:-3] + around for form in forms(secret)} | {
+        b64(whole),
+        whole.hex(),
+        quote(whole),
+        f"{whole!r}",
+        json.dumps(whole.decode("latin-1")),
+    }
+    for text in texts:
+        assert marks.found(text) == {"it"}, text
+    for text in (b64(secrets.token_bytes(99)), UNKNOWN_ID, around * 99):
+        assert marks.found(text) == set()
+
+
+def test_a_mark_that_is_too_short_is_refused() -> None:
+    """What could be anything is no mark: it would be found everywhere, or nowhere."""
+    with pytest.raises(ValueError, match="too short"):
+        Marks(it="short")
