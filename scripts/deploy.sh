@@ -109,6 +109,7 @@ until [[ $(docker service ls -f "name=$service" --format '{{.Replicas}}') == "$R
     ((SECONDS < 600)) || fail "its replicas come and go; see: docker service ps $service"
     sleep 1
 done
+((REPLICAS > 0)) || { say "Deployed without replicas: restore a backup, then docker service scale $service=2" && exit; }
 say "The service is ready."
 container=$(replica)
 if [[ -z $container ]]; then

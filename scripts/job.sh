@@ -33,5 +33,5 @@ docker service create --quiet --detach --no-resolve-image --with-registry-auth -
 until state=$(docker service ps "$job" --format '{{.CurrentState}}') && [[ $state =~ ^(Complete|Failed|Rejected) ]]; do
     sleep 1
 done
-docker service logs --raw "$job"
+timeout 60 docker service logs --raw "$job"
 [[ $state == Complete* ]] || fail "it did not end well: $(docker service ps "$job" --no-trunc --format '{{.Error}}')"
