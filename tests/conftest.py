@@ -4,8 +4,9 @@ import os
 import secrets
 import shutil
 import sys
+import threading
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.life import ALICE, Caller
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
+from vault import coalesce
 from vault.app import create_app
 from vault.cli import mongod as ports
 from vault.cli.mongod import Mongod
@@ -27,6 +29,18 @@ from vault.crypto import Keyring, MasterKey
 from vault.settings import Settings
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measured_threads() -> Iterator[None]:
+    """Start what flushes as a `threading.Thread`: coverage does not follow a thread that is started below it."""
+
+    def start(function: Callable[[], None], arguments: tuple[()]) -> None:
+        threading.Thread(target=function, args=arguments, daemon=True).start()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coalesce, "start_new_thread", start)
+        yield
 
 
 @pytest.fixture(scope="session")

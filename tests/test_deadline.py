@@ -1,6 +1,7 @@
 """What is begun within a time knows how much of it is left."""
 
 from math import inf
+from time import sleep
 
 from vault import deadline
 
@@ -14,4 +15,15 @@ def test_the_shortest_time_counts() -> None:
         with deadline.within(1):
             assert deadline.remaining() <= 1
         assert 1 < deadline.remaining() <= 60
+    assert deadline.remaining() == inf
+
+
+def test_waiting_for_the_client_takes_none_of_the_time() -> None:
+    """What a pause takes is there afterwards, and a pause where nothing is limited changes nothing."""
+    with deadline.within(0.05):
+        with deadline.paused():
+            sleep(0.1)
+        assert deadline.remaining() > 0
+    with deadline.paused():
+        sleep(0.001)
     assert deadline.remaining() == inf

@@ -19,6 +19,16 @@ def within(seconds: float) -> Iterator[None]:
         _END.reset(token)
 
 
+@contextmanager
+def paused() -> Iterator[None]:
+    """Let the block, which waits for the client, take none of the time."""
+    began = monotonic()
+    try:
+        yield
+    finally:
+        _END.set(_END.get() + monotonic() - began)
+
+
 def remaining() -> float:
     """Return the seconds that are left; infinity where nothing limits them."""
     return _END.get() - monotonic()

@@ -49,7 +49,7 @@ control_socket_disable = True
 # Seconds. A worker that stops waits for idle connections too, so this is also how long an idle one delays it.
 keepalive = 5
 # In-flight requests finish after SIGTERM: each is bounded well below this.
-graceful_timeout = 20
+graceful_timeout = 35
 logconfig_dict = logs.configuration(_settings.log_level)
 loglevel = _settings.log_level
 

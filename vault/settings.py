@@ -155,7 +155,7 @@ class SettingsSchema(Schema):
     RATE_LIMIT_STORAGE_URI = fields.String(load_default="memory://", validate=forms.rate_limit_storage)
     BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
-    # At most what gunicorn leaves a worker that stops, `vault.server.graceful_timeout`.
+    # With the time for its body, at most what gunicorn leaves a worker that stops, see `vault.server`.
     REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
     TLS_CERT = fields.String(load_default=None)
     TLS_KEY = fields.String(load_default=None)

@@ -8,6 +8,8 @@ from marshmallow import Schema
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
+from vault import deadline
+
 _CONTENT_TYPE = "application/json"
 
 
@@ -43,9 +45,10 @@ class StrictJsonParser(FlaskParser):
 
 def _read(req: Request) -> bytes:
     try:
-        body = req.stream.read()
-        # Without a Content-Length the stream just ends at the limit; reading on is what raises then.
-        req.stream.read(1)
+        with deadline.paused():
+            body = req.stream.read()
+            # Without a Content-Length the stream just ends at the limit; reading on is what raises then.
+            req.stream.read(1)
     except HTTPException:
         # Too long, or too slow.
         raise

@@ -33,7 +33,7 @@ _DATABASE = "vault"
 _PATIENCE = 1_000
 
 #: Seconds from a failure until the common count is tried again.
-_PAUSE = 15
+_PAUSE = 5
 
 
 class _Limits:
