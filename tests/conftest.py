@@ -33,7 +33,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 
 @pytest.fixture(scope="session", autouse=True)
 def _measured_threads() -> Iterator[None]:
-    """Start what flushes as a `threading.Thread`: coverage does not follow a thread that is started below it."""
+    """Start what flushes as a `threading.Thread`: coverage does not follow what is started below it."""
 
     def start(function: Callable[[], None], arguments: tuple[()]) -> None:
         threading.Thread(target=function, args=arguments, daemon=True).start()
