@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import sys
 import threading
 from base64 import b64decode, b64encode
@@ -187,10 +188,12 @@ def shared_service(
 
 
 def pytest_configure() -> None:
-    """Give each process that tests a part of the ports for itself.
+    """Give each process that tests a part of the ports for itself, and let Ctrl-C reach what it starts.
 
-    What is started, or started again, has its port before it listens there: another could take it.
+    What is started, or started again, has its port before it listens there: another could take it. And what
+    a shell runs in the background ignores Ctrl-C, as do the processes that it starts.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     ports._PORTS = ports._PORTS[number::count]
