@@ -188,12 +188,14 @@ def shared_service(
 
 
 def pytest_configure() -> None:
-    """Give each process that tests a part of the ports for itself, and let Ctrl-C reach what it starts.
+    """Give each process that tests a part of the ports for itself, and let signals reach what it starts.
 
     What is started, or started again, has its port before it listens there: another could take it. And what
-    a shell runs in the background ignores Ctrl-C, as do the processes that it starts.
+    a shell runs in the background ignores Ctrl-C, and what `nohup` runs a lost terminal, as do the processes
+    that it starts.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     ports._PORTS = ports._PORTS[number::count]
