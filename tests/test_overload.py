@@ -2,17 +2,23 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app
 from tests.life import UNKNOWN_ID
+from tests.rotation import Stored
 from tests.service import Service
 from vault.api import blueprint
 from vault.cli.mongod import Mongod
+from vault.documents import AuditEntry
 
 
 @pytest.mark.parametrize("seconds", ["1", "10"])
@@ -59,3 +65,33 @@ def test_beyond_its_room_a_worker_refuses_at_once(client: FlaskClient) -> None:
         client.post("/vault/secret/fetch", json={"secret_id": UNKNOWN_ID}).status_code for _ in range(3)
     )
     assert found == {404: 3}
+
+
+def test_what_is_late_is_taken_back(
+    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the entry takes too long nothing is left of what was begun: no secret, no held read, no lease."""
+    store = AuditEntry.store
+    slow: list[float] = []
+
+    def store_slowly(entries: Any) -> None:
+        time.sleep(slow.pop() if slow else 0)
+        store(entries)
+
+    monkeypatch.setattr(AuditEntry, "store", store_slowly)
+    with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "1"}) as app:
+        client = app.test_client()
+        once = client.post("/vault/secret/create/", json={"secret": "YQ==", "max_reads": 1}).get_json()
+        before, entries = stored.secrets.find_one(), 1
+        for path, body in (
+            ("create/", {"secret": "YQ=="}),
+            ("fetch", once),
+            ("update", {**once, "secret": "Yg=="}),
+        ):
+            slow.append(2)
+            assert client.post(f"/vault/secret/{path}", json=body).status_code == 503
+            assert list(stored.secrets.find()) == [before]
+            # Until it is written the next one would wait for it.
+            entries += 1
+            wait_until(lambda entries=entries: stored.audit_logs.count_documents({}) == entries)
+        assert client.post("/vault/secret/fetch", json=once).get_json() == {"secret": "YQ=="}

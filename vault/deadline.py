@@ -20,6 +20,16 @@ def within(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def anew(seconds: float) -> Iterator[None]:
+    """Give the block so many seconds, whatever it was given before: what was begun has to be taken back."""
+    token = _END.set(monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _END.reset(token)
+
+
+@contextmanager
 def paused() -> Iterator[None]:
     """Let the block, which waits for the client, take none of the time."""
     began = monotonic()

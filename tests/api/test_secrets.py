@@ -370,7 +370,7 @@ def test_a_defect_is_500_and_leaks_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError("quoting hunter2")
 
-    monkeypatch.setattr(Readable, "reveal", fail)
+    monkeypatch.setattr(Readable, "reveal_version", fail)
     created = post(client, CREATE, {"secret": "YQ=="}).json
     reply = post(client, FETCH, created)
     assert_refused(reply, 500, "The request could not be completed.")

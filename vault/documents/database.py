@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from threading import Lock, Thread
 from typing import Any
 
@@ -168,6 +168,13 @@ def storage_errors() -> Iterator[None]:
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
         raise StorageUnavailableError("MongoDB is not available") from None
+
+
+@contextmanager
+def taking_back() -> Iterator[None]:
+    """Let the block take back what was begun, past the request's deadline too; without MongoDB it stays."""
+    with suppress(StorageUnavailableError), deadline.anew(PATIENCE), storage_errors():
+        yield
 
 
 def _codes(error: BaseException) -> str:

@@ -58,7 +58,7 @@ class Readable:
         """
         return self.reveal_version(self, keyring)
 
-    def reveal_version(self, stored: "Encrypted", keyring: Keyring) -> bytes:
+    def reveal_version(self, stored: Encrypted, keyring: Keyring) -> bytes:
         """Return the plaintext of one of this secret's versions.
 
         Raises:

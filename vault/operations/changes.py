@@ -5,16 +5,16 @@ on the secret: what was found at its beginning still holds when the entry is the
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vault.crypto import Keyring
 from vault.documents import Secret
-from vault.documents.database import storage_errors
+from vault.documents.database import storage_errors, taking_back
 from vault.documents.lease import Lease
 from vault.documents.secret import PURGE_AT_EXPIRY
-from vault.errors import SecretNotFoundError, StorageUnavailableError, VersionConflictError
+from vault.errors import SecretNotFoundError, VersionConflictError
 from vault.operations.attempt import Attempt, Status
 from vault.operations.key_watch import KeyWatch
 from vault.operations.reference import Reference
@@ -132,7 +132,7 @@ class Changes:
             with storage_errors():
                 yield lease
         except Exception:
-            with suppress(StorageUnavailableError), storage_errors():
+            with taking_back():
                 lease.end()
             raise
 

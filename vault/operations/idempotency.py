@@ -3,13 +3,13 @@
 import hashlib
 import hmac
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from vault.crypto import Keyring, MasterKey
 from vault.documents import arrival, idempotency
-from vault.documents.database import storage_errors
+from vault.documents.database import storage_errors, taking_back
 from vault.documents.idempotency import Reservation
-from vault.errors import IdempotencyMismatchError, SecretBusyError, StorageUnavailableError, VaultError
+from vault.errors import IdempotencyMismatchError, SecretBusyError, VaultError
 from vault.operations.principal import Principal
 from vault.waiting import tries
 
@@ -74,7 +74,7 @@ def _mac(master_key: MasterKey, digest: str, body: bytes) -> str:
 
 
 def _leave(reservation: Reservation, secret_id: str) -> None:
-    with suppress(StorageUnavailableError), storage_errors():
+    with taking_back():
         is_gone = arrival.withdraw(secret_id)
         # One who was slow may make what it was to make even now.
         if is_gone and not reservation.former:

@@ -7,7 +7,7 @@ from time import monotonic
 
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
-from vault.documents.database import storage_errors
+from vault.documents.database import storage_errors, taking_back
 from vault.errors import KeyMissingError, RestoreUnfinishedError, StorageUnavailableError
 from vault.periodic import Periodic
 
@@ -84,7 +84,7 @@ class KeyWatch:
         """Look no more, once a look that is under way has ended, and take the claim back."""
         self._watch.close()
         if self._watch.started:
-            with suppress(StorageUnavailableError), storage_errors():
+            with taking_back():
                 key_usage.release(self._worker)
 
 

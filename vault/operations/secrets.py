@@ -1,14 +1,14 @@
 """Create and fetch secrets."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 
 from vault.crypto import Keyring
 from vault.documents import Secret, arrival, reads
 from vault.documents.batches import Batches
-from vault.documents.database import storage_errors
-from vault.documents.readable import NewestVersion, Readable
+from vault.documents.database import storage_errors, taking_back
+from vault.documents.readable import Encrypted, Readable
 from vault.errors import (
     CredentialRequiredError,
     SecretBusyError,
@@ -83,7 +83,7 @@ class Secrets:
             with storage_errors():
                 published = arrival.publish(secret)
         except VaultError:
-            with suppress(StorageUnavailableError), storage_errors():
+            with taking_back():
                 arrival.withdraw(secret.id)
             raise
         if not published:
@@ -119,10 +119,10 @@ class Secrets:
         """
         reference.note(attempt)
         self._key_watch.require()
-        secret = self._find(reference, version, attempt)
+        secret, asked_for = self._find(reference, version, attempt)
         if secret.namespace != attempt.principal.namespace:
             raise SecretNotFoundError
-        plaintext = self._reveal(secret, version)
+        plaintext = secret.reveal_version(asked_for, self._keyring)
         # Not before it verified: only then are its limits those that it was created with.
         if not secret.is_there(datetime.now(UTC)):
             raise SecretNotFoundError
@@ -132,20 +132,21 @@ class Secrets:
             attempt.finish(Status.SUCCESS)
         return plaintext
 
-    def _find(self, reference: Reference, version: int | None, attempt: Attempt) -> Secret | NewestVersion:
-        if reference.secret_id is None or version:
-            return reference.find(attempt=attempt, without=() if version else ("older",))
-        secret = self._batches.find(reference.secret_id)
-        if secret is None:
-            raise SecretNotFoundError
-        return secret
-
-    def _reveal(self, secret: Secret | NewestVersion, version: int | None) -> bytes:
-        if isinstance(secret, NewestVersion) or version is None:
-            return secret.reveal(self._keyring)
+    def _find(
+        self, reference: Reference, version: int | None, attempt: Attempt
+    ) -> tuple[Readable, Encrypted]:
+        """Return the secret, and which version of it is asked for."""
+        if version is None and reference.secret_id is not None:
+            newest = self._batches.find(reference.secret_id)
+            if newest is None:
+                raise SecretNotFoundError
+            return newest, newest
+        secret = reference.find(attempt=attempt, without=() if version else ("older",))
+        if version is None:
+            return secret, secret
         for stored in secret.versions():
             if stored.version == version:
-                return secret.reveal_version(stored, self._keyring)
+                return secret, stored
         raise SecretNotFoundError
 
 
@@ -164,7 +165,7 @@ def _counted(secret: Readable) -> Iterator[None]:
         with storage_errors():
             is_counted = reads.count(secret.id, token)
     except VaultError:
-        with suppress(StorageUnavailableError), storage_errors():
+        with taking_back():
             reads.let_go(secret.id, token)
         raise
     if not is_counted:
