@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,36 +10,17 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.rotation import command_environment
+from tests.rotation import start_command
 from vault.crypto import Keyring, chain
 from vault.operations import archive, archive_reader, backup, checkpoint
 from vault.operations.backup import VerifiedBackup
-
-
-def start(
-    name: str,
-    *arguments: object,
-    environment: dict[str, str],
-    folder: Path,
-    stderr: int = subprocess.PIPE,
-) -> subprocess.Popen[str]:
-    """Start `secret-manager` *name* in *folder*."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "vault.cli", name, *map(str, arguments)],
-        cwd=folder,
-        env=command_environment(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
 
 
 def run(
     name: str, *arguments: object, environment: dict[str, str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run `secret-manager` *name* in *folder* to its end."""
-    with start(name, *arguments, environment=environment, folder=folder) as process:
+    with start_command(name, *arguments, environment=environment, folder=folder) as process:
         out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 

@@ -143,12 +143,16 @@ def command_environment(environment: dict[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONWARNINGS": "error", **environment}
 
 
-def start_keys(
-    *arguments: str, environment: dict[str, str], folder: Path, stderr: int = subprocess.PIPE
+def start_command(
+    name: str,
+    *arguments: object,
+    environment: dict[str, str],
+    folder: Path,
+    stderr: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
-    """Start `secret-manager keys` in *folder*."""
+    """Start `secret-manager` *name* in *folder*."""
     return subprocess.Popen(
-        [sys.executable, "-m", "vault.cli", "keys", *arguments],
+        [sys.executable, "-m", "vault.cli", name, *map(str, arguments)],
         cwd=folder,
         env=command_environment(environment),
         stdin=subprocess.DEVNULL,
@@ -160,7 +164,7 @@ def start_keys(
 
 def run_keys(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run `secret-manager keys` in *folder* to its end."""
-    with start_keys(*arguments, environment=environment, folder=folder) as process:
+    with start_command("keys", *arguments, environment=environment, folder=folder) as process:
         out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 

@@ -23,10 +23,10 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.access import bearer, make_token
-from tests.backups import history, run, start
+from tests.backups import history, run
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.rotation import Stored, fill, new_key, settings, values, versioned
+from tests.rotation import Stored, fill, new_key, settings, start_command, values, versioned
 from tests.service import Service
 from vault import cli
 from vault.cli.backup import _new_file
@@ -220,7 +220,7 @@ def test_an_interrupted_backup_leaves_no_file(
     # Its entry waits for somebody who changes the same document; the file is written by then.
     with stored.client.start_session() as session, session.start_transaction():
         stored.audit_keys.update_one({"_id": signer}, {"$set": {"held": 1}}, session=session)
-        process = start("backup", "b.tar", environment=environment, folder=tmp_path)
+        process = start_command("backup", "b.tar", environment=environment, folder=tmp_path)
         wait_until(lambda: waiting(stored["audit_keys"]))
         assert [path.name.startswith(".b.tar.") for path in tmp_path.iterdir()] == [True]
         process.send_signal(number)
@@ -251,7 +251,7 @@ def test_what_is_to_outlive_the_terminal_does(
     python.chmod(0o700)
     os.mkfifo(tmp_path / "b.tar")
     monkeypatch.setattr(sys, "executable", str(python))
-    process = start("drill", "b.tar", environment=environment, folder=tmp_path)
+    process = start_command("drill", "b.tar", environment=environment, folder=tmp_path)
     # It reads the file when it has set its signals.
     with (tmp_path / "b.tar").open("wb"):
         process.send_signal(signal.SIGHUP)
@@ -280,7 +280,7 @@ def test_an_interrupted_restore_can_be_run_again(
     restored.create_collection("secrets")
     with restored.client.start_session() as session, session.start_transaction():
         restored.secrets.insert_one(last, session=session)
-        process = start("restore", "b.tar", environment=environment | there, folder=tmp_path)
+        process = start_command("restore", "b.tar", environment=environment | there, folder=tmp_path)
         wait_until(lambda: waiting(restored.secrets))
         assert restored.secrets.count_documents({}) >= 2_000
         process.send_signal(number)
@@ -447,7 +447,7 @@ def test_on_a_terminal_a_bar_is_shown(environment: dict[str, str], stored: Store
     """On a terminal a long backup shows how far it is, with its rate."""
     fill(stored, NEW, 500)
     terminal, end = pty.openpty()
-    process = start("backup", "b.tar", environment=environment, folder=tmp_path, stderr=end)
+    process = start_command("backup", "b.tar", environment=environment, folder=tmp_path, stderr=end)
     os.close(end)
     out, _ = process.communicate(timeout=60)
     shown = os.read(terminal, 65_536).decode()

@@ -25,7 +25,7 @@ from tests.rotation import (
     rows,
     run_keys,
     settings,
-    start_keys,
+    start_command,
     table,
     text,
     under,
@@ -205,8 +205,8 @@ def test_on_a_terminal_a_bar_shows_rate_and_time_left(stored: Stored, mongo_uri:
     """The bar goes to standard error alone: standard output is the one line of counts."""
     before = fill(stored, OLD, 3_000)
     terminal, end = pty.openpty()
-    with start_keys(
-        "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path, stderr=end
+    with start_command(
+        "keys", "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path, stderr=end
     ) as process:
         os.close(end)
         shown = read_all(terminal)
@@ -240,7 +240,7 @@ def test_an_interrupted_rewrap_is_on_record(
     # is busy could come in the middle of what measures coverage, and be lost there.
     waits = (1_500 // rewrap._BATCH + rewrap._WORKERS) * rewrap._BATCH
     with held(mongo_uri, stored, sorted(before)[1_500]):
-        process = start_keys("rewrap", environment=environment, folder=tmp_path)
+        process = start_command("keys", "rewrap", environment=environment, folder=tmp_path)
         wait_until(lambda: under(stored, NEW) >= waits)
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
@@ -267,7 +267,7 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
         # secret: others may be in a batch that MongoDB writes though its process was killed.
         with (
             held(mongo_uri, stored, max(fresh)),
-            start_keys("rewrap", environment=environment, folder=tmp_path) as process,
+            start_command("keys", "rewrap", environment=environment, folder=tmp_path) as process,
         ):
             wait_until(lambda wanted=wanted: under(stored, NEW) >= wanted)
             process.kill()
@@ -286,7 +286,7 @@ def test_two_processes_at_once_do_each_secret_once(stored: Stored, mongo_uri: st
     environment = settings(mongo_uri, NEW, OLD)
     # Neither comes to its end before both have begun.
     with held(mongo_uri, stored, max(before)):
-        both = [start_keys("rewrap", environment=environment, folder=tmp_path) for _ in range(2)]
+        both = [start_command("keys", "rewrap", environment=environment, folder=tmp_path) for _ in range(2)]
         wait_until(lambda: stored.audit_logs.count_documents({"action": "rewrap_start"}) == 2)
     printed = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -313,7 +313,7 @@ def test_a_rewrap_that_is_killed_loses_no_version(stored: Stored, mongo_uri: str
         secrets = dict(versioned(stored, OLD, OLD, OLD) for _ in range(1_500))
     with (
         held(mongo_uri, stored, max(secrets)),
-        start_keys("rewrap", environment=environment, folder=tmp_path) as process,
+        start_command("keys", "rewrap", environment=environment, folder=tmp_path) as process,
     ):
         wait_until(lambda: under(stored, NEW))
         process.kill()
