@@ -29,3 +29,10 @@ def test_the_image_is_made_of_nothing_else() -> None:
     assert rules[1] == "*"
     kept = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     assert kept == {"vault", "requirements", "setup.cfg", "pyproject.toml", "README.md"}
+
+
+def test_mongodb_has_room_for_the_largest_document() -> None:
+    """Both forms of the stack, and the server for trying out, give MongoDB the cache that it needs."""
+    room = re.compile(r"wiredTigerCacheSizeGB\W+0\.5\b")
+    for name in ("stack.yml", "stack.secure.yml", "vault/cli/mongod.py"):
+        assert room.search((ROOT / name).read_text()), name

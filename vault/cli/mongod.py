@@ -25,7 +25,8 @@ __all__ = ["Mongod", "find_mongod", "free_port"]
 _PORTS = range(20_000, 32_768)
 _OPTIONS = (
     *("--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet"),
-    *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
+    # With half of it the largest secret with the most versions is refused as too large for the cache.
+    *("--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "128"),
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
 )
 _START_SECONDS = 60
