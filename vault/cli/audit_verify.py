@@ -129,6 +129,5 @@ def _report(findings: Iterable[Finding]) -> bool:
     tampered = False
     for finding in findings:
         tampered |= finding.tampering
-        kind = "TAMPERING" if finding.tampering else "note"
-        click.echo(printable(f"{kind}: stream {finding.stream} seq {finding.seq}: {finding.text}"))
+        click.echo(printable(str(finding)))
     return tampered

@@ -9,12 +9,11 @@ from typing import Any, BinaryIO
 
 from vault import __version__, deadline
 from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey
 from vault.documents import dump, key_usage
 from vault.documents.audit_entry import moment
 from vault.documents.database import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
-from vault.operations import archive_reader, checkpoint
+from vault.operations import archive_reader, checkpoint, signers
 from vault.operations.archive import ArchiveWriter
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.entries import collection
@@ -186,8 +185,7 @@ def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
     missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
     if missing:
         raise InvalidBackupError(f"the backup needs master keys that are missing here: {missing}")
-    keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
-    if not checkpoint.is_signed(manifest, keys):
+    if not checkpoint.is_signed(manifest, signers.own(keyring)):
         raise InvalidBackupError(
             "the backup was altered, or made by somebody else: its manifest is whole, but not signed by "
             "a master key of this service"
