@@ -1,11 +1,12 @@
 """The stored token."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from mongoengine import DateTimeField, Document, ListField, StringField
+from mongoengine import DateTimeField, ListField, StringField
 
 from vault.crypto.token_key import TokenKey
+from vault.documents.stored import Stored
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -14,7 +15,7 @@ _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
 
 
-class Token(Document):
+class Token(Stored):
     """What is known of a token: all but the token itself.
 
     The seal covers every other field, so whoever can write to the database can neither make a token nor
@@ -35,11 +36,7 @@ class Token(Document):
     revoked_at = DateTimeField()
     seal = StringField(required=True)
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "tokens",
-        "auto_create_index": False,
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "tokens"}
 
     def close(self, key: TokenKey) -> None:
         """Seal what the fields hold now."""
