@@ -69,6 +69,29 @@ class Moment(fields.AwareDateTime):
         return None if value is None else moment(value)
 
 
+def a_text(description: str, example: str, **options: Any) -> fields.String:
+    """Return a text's field, described."""
+    return fields.String(metadata={"description": description, "example": example}, **options)
+
+
+def a_number(
+    description: str, example: int, *, least: int = 1, most: int, default: int | None = None
+) -> fields.Integer:
+    """Return the field for a whole number in a request, described."""
+    return fields.Integer(
+        strict=True,
+        load_default=default,
+        validate=validate.Range(least, most),
+        metadata={"description": description, "example": example},
+    )
+
+
+def an_id(description: str, **options: Any) -> SecretId:
+    """Return the field for a secret's id in a request, described."""
+    said = {"description": description, "format": "uuid", "pattern": UUID_PATTERN}
+    return SecretId(metadata=SECRET_ID | said, **options)
+
+
 class Body(Schema):
     """What a request holds."""
 

@@ -10,6 +10,7 @@ from vault.api.fields import BASE64_PATTERN, ONE_LINE, Base64
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
+CURSOR = "WyJiaWxsaW5nIiwgIjU1MGUiXQ=="
 LABELS = {"example": {"team": "billing", "env": "prod"}}
 
 _NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"

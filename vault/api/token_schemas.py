@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, Moment, Reply
+from vault.api.fields import Body, Moment, Reply, a_number, a_text
 from vault.networks import Network, network
 from vault.operations.principal import NAME_PATTERN, ROLES, Scope, is_name, scopes_named
 from vault.operations.tokens import STATES, Grant
@@ -13,7 +13,6 @@ from vault.operations.tokens import STATES, Grant
 _NAME = {"example": "ci", "pattern": NAME_PATTERN}
 _NAMESPACE = {"example": "default", "pattern": NAME_PATTERN}
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
-_STATE = {"example": "active"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MOST_SECONDS = 10 * 365 * 86_400
@@ -53,10 +52,7 @@ class NewToken(Body):
     name = Name(
         required=True, metadata=_NAME | {"description": "What the audit trail calls it. Never used twice."}
     )
-    role = fields.String(
-        validate=validate.OneOf(list(ROLES)),
-        metadata={"example": "reader", "description": "A name for some scopes, see the README."},
-    )
+    role = a_text("A name for some scopes, see the README.", "reader", validate=validate.OneOf(list(ROLES)))
     scopes = fields.List(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
         metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
@@ -70,12 +66,7 @@ class NewToken(Body):
         validate=validate.Length(max=_MOST_NETWORKS),
         metadata=_NETWORKS | {"description": "Where it may be used from."},
     )
-    expires_in = fields.Integer(
-        strict=True,
-        load_default=None,
-        validate=validate.Range(1, _MOST_SECONDS),
-        metadata={"example": 86_400, "description": "Seconds until it ends."},
-    )
+    expires_in = a_number("Seconds until it ends.", 86_400, most=_MOST_SECONDS)
 
     @validates_schema
     def _check_scopes(self, data: dict[str, Any], **_: object) -> None:
@@ -97,23 +88,13 @@ class NewToken(Body):
 class CreatedToken(Reply):
     """A new token."""
 
-    token = fields.String(
-        required=True,
-        metadata={
-            "example": "smt_" + "0" * 32 + "05XDxM",
-            "description": "The token. Keep it: nobody sees it again.",
-        },
-    )
+    token = a_text("The token. Keep it: nobody sees it again.", f"smt_{'0' * 32}05XDxM", required=True)
 
 
 class TokenQuery(Body):
     """Which tokens are wanted; all of them if nothing is said."""
 
-    state = fields.String(
-        load_default=None,
-        validate=validate.OneOf(STATES),
-        metadata=_STATE | {"description": "Tokens in this state."},
-    )
+    state = a_text("Tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES))
 
 
 class TokenReference(Body):
@@ -126,13 +107,11 @@ class TokenRecord(Reply):
     """What is known of a token."""
 
     name = fields.String(required=True, metadata=_NAME | {"description": "What it was named."})
-    state = fields.String(
+    state = a_text(
+        "`active`, `expired`, `revoked`, or `altered` if the database holds what the service did not write; "
+        "then it does not count.",
+        "active",
         required=True,
-        metadata={
-            **_STATE,
-            "description": "`active`, `expired`, `revoked`, or `altered` if the database holds what the "
-            "service did not write; then it does not count.",
-        },
     )
     namespace = fields.String(required=True, metadata=_NAMESPACE | {"description": "Whose secrets."})
     scopes = fields.List(
@@ -142,7 +121,7 @@ class TokenRecord(Reply):
         fields.String(), required=True, metadata=_NETWORKS | {"description": "Where from; empty: anywhere."}
     )
     created_at = Moment(required=True, allow_none=True, metadata=_TIME)
-    created_by = fields.String(required=True, metadata={"example": "operator", "description": "By whom."})
+    created_by = a_text("By whom.", "operator", required=True)
     expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
     revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
 
