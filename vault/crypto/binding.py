@@ -1,13 +1,12 @@
 """What a ciphertext is bound to."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import ClassVar, Protocol
 
 from vault.crypto.encoding import joined
+from vault.moments import since_1970
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _UNNAMED = b"\x01"
 _NAMED = b"\x02"
 
@@ -76,7 +75,7 @@ class Binding:
             self.secret_id.encode(),
             _integer(self.version),
             self.namespace.encode(),
-            b"" if self.expires_at is None else _integer((self.expires_at - _EPOCH) // _MILLISECOND),
+            b"" if self.expires_at is None else _integer(since_1970(self.expires_at)),
             b"" if self.max_reads is None else _integer(self.max_reads),
             *name,
         )

@@ -1,15 +1,13 @@
 """The stored token."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from mongoengine import DateTimeField, ListField, StringField
 
 from vault.crypto.token_key import TokenKey
 from vault.documents.stored import Stored
+from vault.moments import since_1970
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
@@ -56,5 +54,5 @@ class Token(Stored):
             **{name: getattr(self, name) for name in _TEXTS},
             **{name: list(getattr(self, name)) for name in _LISTS},
             # A time of another type, which nothing here would write, raises.
-            **{name: time and (time - _EPOCH) // _MILLISECOND for name, time in times.items()},
+            **{name: time and since_1970(time) for name, time in times.items()},
         }
