@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, Flag, a_number, a_text, an_id
-from vault.api.secret_fields import CURSOR, NAME_LENGTH, a_name, a_value, matches, some_labels
+from vault.api.fields import Body, Flag, a_number, a_text, an_id, matches
+from vault.api.secret_fields import CURSOR, NAME_LENGTH, a_name, a_value, some_labels
 from vault.operations.reference import Reference
 
 _TEN_YEARS = 315_360_000

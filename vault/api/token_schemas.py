@@ -5,13 +5,11 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, Moment, Reply, a_number, a_text
+from vault.api.fields import Body, Moment, Reply, a_number, a_text, matches
 from vault.networks import Network, network
-from vault.operations.principal import NAME_PATTERN, ROLES, Scope, is_name, scopes_named
+from vault.operations.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 from vault.operations.tokens import STATES, Grant
 
-_NAME = {"example": "ci", "pattern": NAME_PATTERN}
-_NAMESPACE = {"example": "default", "pattern": NAME_PATTERN}
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
@@ -19,14 +17,13 @@ _MOST_SECONDS = 10 * 365 * 86_400
 _MOST_NETWORKS = 32
 
 
-class Name(fields.String):
-    """A token's name, or a namespace."""
-
-    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
-        text = super()._deserialize(*args, **kwargs)
-        if not is_name(text):
-            raise ValidationError("Up to 64 letters, digits, dots, hyphens and underscores.")
-        return text
+def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
+    """Return the field for a token's name, or a namespace."""
+    return fields.String(
+        validate=matches(NAME_PATTERN, "Up to 64 letters, digits, dots, hyphens and underscores."),
+        metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
+        **options,
+    )
 
 
 class NetworkField(fields.String):
@@ -49,17 +46,13 @@ class NewToken(Body):
         ]
     }
 
-    name = Name(
-        required=True, metadata=_NAME | {"description": "What the audit trail calls it. Never used twice."}
-    )
+    name = _name("What the audit trail calls it. Never used twice.", required=True)
     role = a_text("A name for some scopes, see the README.", "reader", validate=validate.OneOf(list(ROLES)))
     scopes = fields.List(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
         metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
     )
-    namespace = Name(
-        load_default=None, metadata=_NAMESPACE | {"description": "Whose secrets; that of its maker."}
-    )
+    namespace = _name("Whose secrets; that of its maker.", example="default", load_default=None)
     networks = fields.List(
         NetworkField(),
         load_default=[],
@@ -100,20 +93,20 @@ class TokenQuery(Body):
 class TokenReference(Body):
     """Which token."""
 
-    name = Name(required=True, metadata=_NAME | {"description": "What it was named."})
+    name = _name("What it was named.", required=True)
 
 
 class TokenRecord(Reply):
     """What is known of a token."""
 
-    name = fields.String(required=True, metadata=_NAME | {"description": "What it was named."})
+    name = _name("What it was named.", required=True)
     state = a_text(
         "`active`, `expired`, `revoked`, or `altered` if the database holds what the service did not write; "
         "then it does not count.",
         "active",
         required=True,
     )
-    namespace = fields.String(required=True, metadata=_NAMESPACE | {"description": "Whose secrets."})
+    namespace = _name("Whose secrets.", example="default", required=True)
     scopes = fields.List(
         fields.String(), required=True, metadata=_SCOPES | {"description": "What it may do."}
     )
@@ -137,4 +130,4 @@ class TokenList(Reply):
 class RevokedToken(Reply):
     """Which token has ended."""
 
-    name = fields.String(required=True, metadata=_NAME | {"description": "What it was named."})
+    name = _name("What it was named.", required=True)

@@ -1,7 +1,7 @@
 """Backups: making one, and reading one that somebody kept."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from vault.documents.audit_entry import moment
 from vault.documents.database import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
 from vault.operations import archive_reader, checkpoint, signers
-from vault.operations.archive import ArchiveWriter
+from vault.operations.archive import ArchiveWriter, Progress
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.entries import collection
 from vault.operations.principal import OPERATOR
@@ -28,9 +28,6 @@ FORMAT = 1
 _SETTLED = 10
 
 _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
-
-#: Is told how much more has been done, in documents or, while a file is verified, in bytes.
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
