@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rotation import command_environment
+from tests.commands import command_environment
 from tests.service import Service
 from vault.operations.principal import ROLES, Scope
 from vault.settings import Settings, SettingsSchema

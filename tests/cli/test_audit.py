@@ -18,8 +18,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
 from tests.cli.waiting import wait_until
+from tests.commands import Done, run_command, start_command
 from tests.conftest import running_app
-from tests.rotation import Stored, command_environment, connected, new_key, settings, text
+from tests.rotation import Stored, connected, new_key, settings, text
 from tests.service import Service
 from tests.test_server import children, log_lines
 from tests.trail import break_trail, mend_trail
@@ -43,30 +44,7 @@ from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.stream import Entry
 
-Done = subprocess.CompletedProcess[str]
-COMMAND = [sys.executable, "-m", "vault.cli", "audit"]
 ROOT = Path(__file__).parents[2]
-
-
-def start_audit(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
-    """Start `secret-manager audit` in *folder*."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=command_environment(environment) | {"PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run_audit(*arguments: str, environment: dict[str, str], folder: Path) -> Done:
-    """Run `secret-manager audit` in *folder* to its end."""
-    with start_audit(*arguments, environment=environment, folder=folder) as process:
-        out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 class Trail:
@@ -84,7 +62,9 @@ class Trail:
 
     def run(self, *arguments: str, **environment: str) -> Done:
         """Run a command; it must tell no key."""
-        done = run_audit(*arguments, environment=self.environment | environment, folder=self._folder)
+        done = run_command(
+            "audit", *arguments, environment=self.environment | environment, folder=self._folder
+        )
         key = self.written.keyring.primary
         seed = key.derive(b"secret-manager audit signing")
         for secret in (text(key), key._material.hex(), seed.hex()):
@@ -93,7 +73,7 @@ class Trail:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command."""
-        return start_audit(*arguments, environment=self.environment, folder=self._folder)
+        return start_command("audit", *arguments, environment=self.environment, folder=self._folder)
 
     def file(self, name: str, content: str | bytes) -> str:
         """Return the path of a new file."""
@@ -294,7 +274,7 @@ def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) ->
     checkpoint = trail.output("checkpoint")
     for extra in ([], ["--checkpoint", checkpoint]):
         done = subprocess.run(
-            [*COMMAND, "verify", *arguments, *extra],
+            [sys.executable, "-m", "vault.cli", "audit", "verify", *arguments, *extra],
             cwd=tmp_path,
             env={name: value for name, value in os.environ.items() if name.startswith(("PATH", "COVERAGE"))}
             | {"PYTHONPATH": str(ROOT)},
@@ -375,10 +355,14 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
     """Without MongoDB, and with wrong settings, each command fails with a message and no traceback."""
     away = settings("mongodb://127.0.0.1:1", new_key())
     with ThreadPoolExecutor(len(COMMANDS)) as pool:
-        for done in pool.map(lambda name: run_audit(name, environment=away, folder=tmp_path), COMMANDS):
+        for done in pool.map(
+            lambda name: run_command("audit", name, environment=away, folder=tmp_path), COMMANDS
+        ):
             assert (done.returncode, done.stdout) == (1, "")
             assert done.stderr.splitlines()[-1] == "secret-manager: MongoDB is not available"
-        for done in pool.map(lambda name: run_audit(name, environment={}, folder=tmp_path), COMMANDS):
+        for done in pool.map(
+            lambda name: run_command("audit", name, environment={}, folder=tmp_path), COMMANDS
+        ):
             assert (done.returncode, done.stdout) == (1, "")
             assert done.stderr.startswith("secret-manager: wrong settings:\n  MASTER_KEY: required")
 
@@ -503,7 +487,7 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> Non
     old, new, newest = (new_key() for _ in range(3))
 
     def run(*arguments: str, keys: tuple[MasterKey, ...]) -> Done:
-        return run_audit(*arguments, environment=settings(mongo_uri, *keys), folder=tmp_path)
+        return run_command("audit", *arguments, environment=settings(mongo_uri, *keys), folder=tmp_path)
 
     written_by(mongo_uri, Keyring(old), 3)
     checkpoint = tmp_path / "checkpoint"
@@ -521,7 +505,8 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> Non
     assert (signers[0], set(signers)) == (expected[0], set(expected))
     (tmp_path / "bundle.pem").write_text(bundle)
     (tmp_path / "export").write_text(run("export", keys=(newest,)).stdout)
-    done = run_audit(
+    done = run_command(
+        "audit",
         *("verify", "--file", "export", "--public-key", "bundle.pem", "--checkpoint", "checkpoint"),
         environment={},
         folder=tmp_path,
@@ -534,10 +519,15 @@ def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, t
     old, new, newest = (new_key() for _ in range(3))
     written_by(mongo_uri, Keyring(old), 3)
     for keys in ((new, old), (newest, new)):
-        assert run_audit("verify", environment=settings(mongo_uri, newest), folder=tmp_path).returncode == 1
+        assert (
+            run_command(
+                "audit", "verify", environment=settings(mongo_uri, newest), folder=tmp_path
+            ).returncode
+            == 1
+        )
         with running_app(settings(mongo_uri, *keys)) as app:
             assert app.test_client().get("/health/ready").status_code == 200
-    done = run_audit("verify", environment=settings(mongo_uri, newest), folder=tmp_path)
+    done = run_command("audit", "verify", environment=settings(mongo_uri, newest), folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "3 entries in 1 streams: intact\n")
 
 
@@ -565,7 +555,7 @@ def test_a_trail_with_failed_commits_is_intact(
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
         worker.disconnect()
     environment = settings(mongo_uri, keyring.primary)
-    done = run_audit("verify", environment=environment, folder=tmp_path)
+    done = run_command("audit", "verify", environment=environment, folder=tmp_path)
     note, verdict = done.stdout.splitlines()
     assert note.startswith("note: stream ")
     assert note.endswith(" seq 1: is of a commit that failed; nothing was released")
@@ -593,9 +583,9 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
             try:
                 wait_until(lambda: stored.audit_logs.estimated_document_count() > 500)
                 wait_until(lambda: len(stored.audit_logs.distinct("stream")) >= 4)
-                done = run_audit("verify", environment=environment, folder=tmp_path)
+                done = run_command("audit", "verify", environment=environment, folder=tmp_path)
                 assert (done.returncode, done.stdout[-8:]) == (0, " intact\n")
-                checkpoint = run_audit("checkpoint", environment=environment, folder=tmp_path)
+                checkpoint = run_command("audit", "checkpoint", environment=environment, folder=tmp_path)
                 (tmp_path / "checkpoint").write_text(checkpoint.stdout)
                 known = set(stored.audit_logs.distinct("stream"))
                 workers = children(service.process.pid)
@@ -604,7 +594,9 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
                 wait_until(lambda: len(children(service.process.pid) - workers) == 1)
             finally:
                 ended.append(True)
-    done = run_audit("verify", "--checkpoint", "checkpoint", environment=environment, folder=tmp_path)
+    done = run_command(
+        "audit", "verify", "--checkpoint", "checkpoint", environment=environment, folder=tmp_path
+    )
     written = list(stored.audit_logs.find().sort([("stream", 1), ("seq", 1)]))
     ends = {entry["stream"]: entry["hash"] for entry in written}
     assert done.stdout.splitlines()[-1] == f"{len(written)} entries in {len(ends)} streams: intact"
