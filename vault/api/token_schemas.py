@@ -55,7 +55,7 @@ class NewToken(Body):
     )
     role = fields.String(
         validate=validate.OneOf(list(ROLES)),
-        metadata={"example": "reader", "description": "A name for some scopes, see the README."},
+        metadata={"example": "reader", "description": "A name for some scopes, see docs/access.md."},
     )
     scopes = fields.List(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
