@@ -35,7 +35,7 @@ def of_today(document: str) -> bool:
     return not document.startswith(("CHANGELOG", "CONTRIBUTING", "docs/decisions/"))
 
 
-@pytest.mark.parametrize("document", filter(of_today, DOCUMENTS))
+@pytest.mark.parametrize("document", list(filter(of_today, DOCUMENTS)))
 def test_paths_are_there(document: str) -> None:
     """Each file of the checkout that a document names in its text or commands is there."""
     for path in set(_PATH.findall(DOCUMENTS[document])) - _MADE:
@@ -57,12 +57,12 @@ def test_commands_are_there(document: str) -> None:
     for arguments in (found for one in named for found in invocations(one)):
         command: click.Command = commands
         for argument in arguments:
+            if argument.startswith("$"):
+                break
             if isinstance(command, click.Group) and not argument.startswith("-"):
                 assert argument in command.commands, arguments
                 command = command.commands[argument]
-            elif argument.startswith("$"):
-                break
-            elif argument.startswith("--"):
+            if argument.startswith("--"):
                 options = {
                     name
                     for parameter in command.params
