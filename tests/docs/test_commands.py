@@ -17,6 +17,7 @@ from vault.cli.mongod import Mongod
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
 NOT_RUN = {
     "# On a manager of the swarm.": "needs a Docker Engine: tests/swarm goes these ways on one (-m swarm)",
+    "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
     "# With MongoDB's database tools.": "bsondump is no part of this project",
     "# All tests: a quarter of an hour.": "this is one of them",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",

@@ -59,7 +59,9 @@ def checkout(tmp_path: Path) -> Path:
 
 def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run *tests* of *checkout*, and nothing of this one."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST"))}
+    # But of pytest's: which of the ports are this process's own.
+    left_out = ("COVERAGE", "PYTEST_CURRENT_TEST")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", _NOT_AGAIN, *tests],
         cwd=checkout,

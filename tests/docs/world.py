@@ -23,7 +23,10 @@ EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"
 UNTIL_STOPPED = "# until Ctrl-C"
 
 #: What of a checkout its commands see. Whatever they write is beside it, and no part of it.
-_CHECKOUT = ("scripts", "vault", "requirements", "loadtest", "setup.cfg", "pyproject.toml", "README.md")
+_CHECKOUT = (
+    *("scripts", "vault", "tests", "docs", "requirements", "loadtest"),
+    *("setup.cfg", "pyproject.toml", "README.md"),
+)
 
 #: What of this process's environment commands get: how a package index is reached, and the like.
 _KEPT = ("COVERAGE", "HOME", "LANG", "PIP_", "SSL_", "TMPDIR", "http", "no_proxy")
