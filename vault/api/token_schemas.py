@@ -47,7 +47,9 @@ class NewToken(Body):
     }
 
     name = _name("What the audit trail calls it. Never used twice.", required=True)
-    role = a_text("A name for some scopes, see the README.", "reader", validate=validate.OneOf(list(ROLES)))
+    role = a_text(
+        "A name for some scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
+    )
     scopes = fields.List(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
         metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
