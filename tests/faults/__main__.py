@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -84,6 +85,8 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # The first process of a namespace would not hear it; what is there has to be taken down, and kept.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # What is started here is not measured: most of it is killed.
     for name in [name for name in os.environ if name.startswith("COVERAGE")]:
         del os.environ[name]

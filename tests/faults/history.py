@@ -12,7 +12,8 @@ NOT_SENT = 0
 UNKNOWN = -1
 
 UNAVAILABLE = 503
-FAILED = (NOT_SENT, UNKNOWN, UNAVAILABLE)
+#: By these a client knows what happened.
+KNOWN = (200, 404, 409)
 
 #: Every value has it, so that a value is known wherever it turns up. In base64 it is the same in every value.
 MARK = b"fault-value-"
@@ -41,8 +42,8 @@ class Request:
 
     @property
     def failed(self) -> bool:
-        """Whether it was not answered, or 503."""
-        return self.status in FAILED
+        """Whether the client does not know what became of it, or that nothing did."""
+        return self.status not in KNOWN
 
     @property
     def reply(self) -> dict[str, Any]:
