@@ -95,7 +95,7 @@ def test_a_clock_that_is_set_within_a_commit_is_no_tampering(
     """An entry's `_id` has the entry's own time, whatever the clock says when it is made."""
     monkeypatch.setattr("bson.objectid.time", SimpleNamespace(time=lambda: time() + 3_600))
     assert app.test_client().post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
-    [record] = entries.records({})
+    [record] = entries.records({}, ("_id", 1))
     assert record["hash"]
 
 
