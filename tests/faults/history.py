@@ -12,6 +12,8 @@ NOT_SENT = 0
 UNKNOWN = -1
 
 UNAVAILABLE = 503
+#: What a 503 says of which nothing but another change of the same secret is the reason.
+BUSY = "Others are changing the secret"
 #: By these a client knows what happened.
 KNOWN = (200, 404, 409)
 
@@ -44,6 +46,11 @@ class Request:
     def failed(self) -> bool:
         """Whether the client does not know what became of it, or that nothing did."""
         return self.status not in KNOWN
+
+    @property
+    def met_another(self) -> bool:
+        """Whether it was refused as another change of the secret was under way, or had not been taken back."""
+        return self.status == UNAVAILABLE and BUSY in self.text
 
     @property
     def reply(self) -> dict[str, Any]:

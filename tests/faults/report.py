@@ -31,7 +31,7 @@ class Impact:
 def impact(injection: Injection, history: History) -> Impact:
     """Return what *injection* did."""
     during = [one for one in history if injection.began <= one.answered < injection.ended]
-    failures = [one.answered for one in during if one.failed]
+    failures = [one.answered for one in during if one.failed and not one.met_another]
     successes = sorted(one.answered for one in during if one.succeeded)
     times = [injection.began, *successes, injection.ended]
     return Impact(
@@ -66,6 +66,18 @@ def _median_and_worst(seconds: Sequence[float]) -> tuple[str, str]:
     return f"{median(seconds):.1f} s", f"{max(seconds):.1f} s"
 
 
+def longest_held(history: History) -> float:
+    """Return the seconds that a secret could not be changed after a change of it had failed, at most."""
+    longest = 0.0
+    failures: dict[str, float] = {}
+    for one in history:
+        if one.met_another:
+            longest = max(longest, one.answered - failures.get(one.secret, one.answered))
+        elif one.failed:
+            failures[one.secret] = one.answered
+    return longest
+
+
 def totals(history: History, result: Result) -> str:
     """Return what became of the requests, and what was found."""
     found, findings = outcomes(history), result.findings
@@ -76,6 +88,8 @@ def totals(history: History, result: Result) -> str:
         "refused with 503": found["refused"],
         "without an answer": found["unknown"],
         "that found no service": found["not sent"],
+        "refused for another change of the secret": sum(one.met_another for one in history),
+        "longest after one that had failed": f"{longest_held(history):.1f} s",
         "slowest answer": f"{slowest:.1f} s",
         "lost": len(findings.lost),
         "doubled": len(findings.doubled),
