@@ -77,7 +77,7 @@ def _inject(deployment: Deployment, kind: Kind, history: History, *, seconds: fl
 def wait_until_quiet(history: History) -> None:
     """Return once no request has failed for a while, and some have not.
 
-    Those that met another change of their secret count as neither: what a failed one holds is held for a while.
+    One that met another change of its secret counts as neither: what a failed one holds is held for long.
     """
     began = since = time.monotonic()
     seen = len(history.requests)

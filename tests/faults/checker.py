@@ -91,6 +91,7 @@ class Checker:
             if limit := requests[0].body.get("max_reads"):
                 findings.doubled += _read_too_often(name, requests, limit)
                 findings.lost += self._reads_lost(name, requests, limit)
+                findings.lost += self._reads_kept(name, requests, limit, given)
             else:
                 findings.lost += self._impossible(name, requests, given)
         return findings
@@ -143,10 +144,19 @@ class Checker:
                 yield f"{name} was not found after {used} of {limit} reads"
                 return
 
+    def _reads_kept(
+        self, name: str, requests: Sequence[Request], limit: int, given: set[str]
+    ) -> Iterator[str]:
+        """Reads that are left by the database's count, and that the last to come did not get."""
+        last = [request for request in requests if request.action == "fetch"][-1:]
+        stored = [self._stored[secret_id] for secret_id in given if secret_id in self._stored]
+        if last and last[0].status == 404 and any(one.reads < limit for one in stored):
+            yield f"{name} has reads left that nobody can have"
+
     def _impossible(self, name: str, requests: Sequence[Request], given: set[str]) -> Iterator[str]:
         """Answers that no order of what was acknowledged, and of what may have happened, explains."""
         first = next(request for request in requests if request.action == "create")
-        stored = self._stored.get(next(iter(given)))
+        stored = self._stored.get(min(given))
         if stored is None:
             yield f"{name} was acknowledged and is not in the database"
             return

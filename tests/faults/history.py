@@ -49,7 +49,7 @@ class Request:
 
     @property
     def met_another(self) -> bool:
-        """Whether it was refused as another change of the secret was under way, or had not been taken back."""
+        """Whether it was refused for another change of the secret, under way or not yet taken back."""
         return self.status == UNAVAILABLE and BUSY in self.text
 
     @property
