@@ -62,7 +62,7 @@ class logger_class(glogging.Logger):  # type: ignore[misc] # noqa: N801 - gunico
 
 
 class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
-    """Stops as gracefully when its master was killed as when the master tells it to.
+    """gunicorn's worker, which stops gracefully without its master too.
 
     By itself it would exit at once, in the middle of its requests.
     """
@@ -72,6 +72,15 @@ class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
         super(GeventWorker, self).notify()
         if self.ppid != os.getppid():
             self.alive = False
+
+    def handle_request(self, *request: Any) -> None:
+        """Answer a request. That a client does not take its reply is no error of ours."""
+        try:
+            super().handle_request(*request)
+        except TimeoutError:
+            self.log.warning("a client did not take its reply in time")
+            # gunicorn's own word for hanging up.
+            raise StopIteration from None
 
 
 #: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.
