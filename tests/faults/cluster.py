@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.faults.disk import Disk
 from tests.faults.member import Member
@@ -15,6 +17,8 @@ _COUNT = 3
 _NAME = "faults"
 _PORT = 27_017
 _PATIENCE = 120
+
+Found = TypeVar("Found")
 
 
 class Cluster:
@@ -67,7 +71,7 @@ class Cluster:
         self._wait(lambda: all(member.sees_all(_COUNT) for member in self.members))
         self.primary()
 
-    def _wait(self, condition):
+    def _wait(self, condition: Callable[[], Found]) -> Found:
         deadline = time.monotonic() + _PATIENCE
         while not (found := condition()):
             assert time.monotonic() < deadline, "the set did not recover"

@@ -92,7 +92,7 @@ def _primary_hung(deployment: Deployment) -> Iterator[None]:
 @contextmanager
 def _stepped_down(deployment: Deployment) -> Iterator[None]:
     member = deployment.cluster.members[deployment.cluster.primary()]
-    member.ask("replSetStepDown", value=60, force=True)
+    assert member.ask("replSetStepDown", 60), "the primary did not step down"
     yield
 
 

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -14,6 +15,7 @@ from vault.cli.children import die_with_parent
 from vault.cli.mongod import find_mongod
 
 _START_SECONDS = 60
+_ANSWER_MILLISECONDS = 2_000
 #: Of the states of a member (https://www.mongodb.com/docs/manual/reference/replica-states/) those that count.
 _PRIMARY, _SECONDARY = 1, 2
 
@@ -69,7 +71,7 @@ class Member:
         """Return whether it says that it takes writes."""
         return bool((self.hello() or {}).get("isWritablePrimary"))
 
-    def hello(self) -> dict[str, object] | None:
+    def hello(self) -> dict[str, Any] | None:
         """Return what it says of itself, or None if it does not answer."""
         return self.ask("hello") if self.running else None
 
@@ -79,10 +81,13 @@ class Member:
         members = status.get("members", ())
         return len(members) == count and all(one["state"] in (_PRIMARY, _SECONDARY) for one in members)
 
-    def ask(self, command: str, **more: object) -> dict | None:
+    def ask(self, command: str, value: object = 1) -> dict[str, Any] | None:
         """Return its answer to a *command* of administration, or None if there is none."""
         try:
-            with MongoClient(self.address, directConnection=True, timeoutMS=2_000) as client:
-                return client.admin.command(command, **more)
+            client: MongoClient[dict[str, Any]] = MongoClient(
+                self.address, directConnection=True, timeoutMS=_ANSWER_MILLISECONDS
+            )
+            with client:
+                return client.admin.command(command, value)
         except PyMongoError:
             return None
