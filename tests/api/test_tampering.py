@@ -170,9 +170,9 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
         {"envelope": "text"},
         {"envelope": 5},
         {"envelope": None},
-        {"key_id": [OURS.id]},
-        {"key_id": [[OURS.id]]},
-        {"key_id": {"a": OURS.id}},
+        pytest.param({"key_id": [OURS.id]}, id="a key id in a list"),
+        pytest.param({"key_id": [[OURS.id]]}, id="a key id in two lists"),
+        pytest.param({"key_id": {"a": OURS.id}}, id="a key id in a document"),
         {"key_id": 5},
         {"key_id": None},
     ],
@@ -184,7 +184,11 @@ def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> 
     target.assert_reads()
 
 
-@pytest.mark.parametrize("key_id", [[OURS.id], [[OURS.id]], {"a": OURS.id}, 5, None], ids=str)
+@pytest.mark.parametrize(
+    "key_id",
+    [[OURS.id], [[OURS.id]], {"a": OURS.id}, 5, None],
+    ids=["list", "two lists", "document", "number", "none"],
+)
 def test_a_key_id_of_another_type_keeps_nobody_from_serving(
     target: Target, stored: Stored, environment: dict[str, str], key_id: object
 ) -> None:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         good = _run(options, folder, history)
     finally:
-        if good:
+        if good and not options.keep:
             shutil.rmtree(folder)
         else:
             history.save(folder / "history.jsonl")
@@ -48,6 +48,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
     parser.add_argument(
         "--kind", action="append", choices=[kind.name for kind in KINDS], help="only this; can be repeated"
     )
+    parser.add_argument("--keep", action="store_true", help="keep the history and all logs in any case")
     return parser.parse_args(arguments)
 
 

@@ -190,8 +190,8 @@ def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> Non
         {"expires_at": 2**63 - 1},
         {"created_at": 2**63 - 1},
         {"max_reads": [1]},
-        {"key_id": [OLD.id]},
-        {"key_id": [OLD.id, 5]},
+        pytest.param({"key_id": [OLD.id]}, id="a key id in a list"),
+        pytest.param({"key_id": [OLD.id, 5]}, id="a key id among others"),
     ],
     ids=str,
 )
