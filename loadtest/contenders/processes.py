@@ -185,11 +185,20 @@ class Original(_Rest):
     """FastAPI, PyMongo and uvicorn under gunicorn."""
 
     name = "original design"
+    module = "original"
 
     def command(self) -> list[str]:
         """Return gunicorn with uvicorn's workers."""
         worker = ["-k", "uvicorn_worker.UvicornWorker", "--workers", str(self.workers)]
-        return [sys.executable, "-m", "gunicorn", *worker, "-b", f"127.0.0.1:{self.port}", "original:app"]
+        app = f"{self.module}:app"
+        return [sys.executable, "-m", "gunicorn", *worker, "-b", f"127.0.0.1:{self.port}", app]
+
+
+class Modernized(Original):
+    """The same with PyMongo's asynchronous driver, which came after the original."""
+
+    name = "original, modernized"
+    module = "modernized"
 
 
 class OpenBao(Contender):
