@@ -8,8 +8,8 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.faults.checker import Entry, Stored
 from tests.faults.clients import Client, Known, Pool
+from tests.faults.evidence import Entry, Evidence, Stored
 from tests.faults.history import History
 
 
@@ -25,14 +25,14 @@ def read_all(port: int, history: History) -> None:
                 break
 
 
-def evidence(uri: str) -> tuple[dict[str, Stored], list[Entry]]:
-    """Return all stored secrets by their ids, and all entries; nothing that could be rolled back."""
+def evidence(uri: str) -> Evidence:
+    """Return all stored secrets and all entries; nothing that could be rolled back."""
     with MongoClient[dict[str, Any]](uri, readConcernLevel="majority") as client:
         database = client.get_default_database()
         secrets = database.secrets.find({}, {"envelope": 0, "older": 0})
         stored = {one["_id"]: _stored(one) for one in secrets}
         entries = [_entry(one) for one in database.audit_logs.find({"request_id": {"$ne": ""}})]
-    return stored, entries
+    return Evidence(stored, entries)
 
 
 def _stored(document: Mapping[str, Any]) -> Stored:

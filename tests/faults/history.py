@@ -37,6 +37,13 @@ class Request:
     text: str = ""
     key: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.action} {self.id} of {self.secret}"
+
+    def did(self, action: str) -> bool:
+        """Return whether it was an *action* that was answered 200."""
+        return self.action == action and self.succeeded
+
     @property
     def succeeded(self) -> bool:
         """Whether it was answered 200."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tests.faults import afterwards, campaign
 from tests.faults.campaign import Injection, Tell
-from tests.faults.checker import Checker, Findings
+from tests.faults.checker import check
 from tests.faults.clients import Client, Pool
 from tests.faults.cluster import Cluster
+from tests.faults.evidence import Findings
 from tests.faults.faults import Deployment, Kind
 from tests.faults.history import History
 from tests.faults.service import Supervised
@@ -65,9 +66,9 @@ def run(
     time.sleep(_HELD)
     afterwards.read_all(deployment.service.port, history)
     deployment.service.stop()
-    stored, entries = afterwards.evidence(deployment.cluster.uri)
+    evidence = afterwards.evidence(deployment.cluster.uri)
     trail = afterwards.verify(deployment.service.environment)
-    return Result(injections, Checker(history, stored, entries).check(), trail)
+    return Result(injections, check(history, evidence), trail)
 
 
 @contextmanager

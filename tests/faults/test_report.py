@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults import report
 from tests.faults.campaign import Injection
-from tests.faults.checker import Findings
+from tests.faults.evidence import Findings
 from tests.faults.history import BUSY, NOT_SENT, UNKNOWN, History, Request
 from tests.faults.run import Result
 
