@@ -16,6 +16,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault import deadline
 from vault.documents import indexes
+from vault.documents.command_times import LISTENERS
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ _OPTIONS: dict[str, Any] = {
     # The service stores no BSON UUIDs. Decoding a malformed one would fail, and the rest could not be read.
     "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
+    "event_listeners": LISTENERS,
 }
 
 #: Seconds that the building of an index may take: over many millions of documents it takes minutes.
