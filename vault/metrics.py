@@ -88,7 +88,7 @@ DURATION = _histogram("request_duration_seconds", "Time to a reply.", ["operatio
 REFUSALS = _counter("refusals", "Requests that were refused, by the reason.", ["reason"])
 RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests that a rate limit refused.", ["limit"])
 MONGODB = _histogram(
-    "mongodb_duration_seconds", "Time of a command of MongoDB.", ["command", "outcome"], _SECONDS
+    "mongodb_duration_seconds", "Time that MongoDB was waited for.", ["command", "outcome"], _SECONDS
 )
 BATCH_SIZE = _histogram("batch_size", "Items that shared a round trip.", ["queue"], _ITEMS)
 BATCH_WAITING = _gauge("batch_waiting", "Items that wait for a round trip.", ["queue"])
