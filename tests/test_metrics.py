@@ -233,7 +233,7 @@ def test_without_a_folder_nothing_is_measured() -> None:
 
 def test_a_worker_counts_on_in_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts of a worker that has ended stay, its successor adds to them, and what waited is forgotten."""
-    monkeypatch.setattr(metrics._place, "name", metrics._place.name)
+    monkeypatch.setitem(metrics._place, "name", metrics._place["name"])
     counter = Counter("places", "", ["a"], namespace="secret_manager", registry=None).labels("b")
     counter.inc(2)
     metrics.take_place(7)
