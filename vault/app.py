@@ -2,10 +2,12 @@
 
 import atexit
 import logging
+from pathlib import Path
 
 from flask import Flask
 
-from vault import api, logs
+from vault import __version__, api, logs, metrics
+from vault.api import metrics_page
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
 from vault.operations.audit import audit_trail
@@ -17,9 +19,12 @@ from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import ANONYMOUS, NOBODY
 from vault.operations.secrets import Secrets
 from vault.operations.services import Services
+from vault.operations.stock import Stock
 from vault.operations.token_keys import TokenKeys
 from vault.operations.tokens import Tokens
 from vault.operations.web_tokens import KeySet, KeySource, NoWebTokens, WebTokens, fixed_key
+from vault.setting_forms import port
+from vault.setting_summary import summary
 from vault.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -69,6 +74,10 @@ def create_app(settings: Settings) -> Flask:
     # Signals hold their receivers weakly: kept here, they live as long as the application does.
     app.extensions[CLOSE] = close
     api.init_app(app, services, settings)
+    if settings.metrics_bind and metrics.FOLDER:
+        folder = Path(metrics.FOLDER)
+        stock = Stock(keyring, folder)
+        metrics_page.init_app(app, services.health, stock, folder=folder, port=port(settings.metrics_bind))
     if not settings.auth_enabled:
         logger.warning("AUTH_ENABLED is off: whoever reaches the service and has an id has the secret")
     return app
@@ -93,6 +102,7 @@ def from_environment() -> Flask:
     """
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
+    logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
     app = create_app(settings)
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])

@@ -6,7 +6,7 @@ from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
-from vault import deadline
+from vault import deadline, metrics
 from vault.errors import OverloadedError, StorageUnavailableError
 
 Item = TypeVar("Item")
@@ -34,13 +34,14 @@ class Coalescer(Generic[Item, Result]):
     greenlet, until nothing is pending, so that no caller's end is the end of others. *flush* gets the pending
     items in the order of their calls, at most *batch* of them, and returns a result for each; never two
     flushes run at a time. If it raises, exactly the calls of that flush fail, with its error. A flush that
-    serves several callers knows nothing of the deadline of any of them.
+    serves several callers knows nothing of the deadline of any of them. *queue* is its name in the metrics.
     """
 
     def __init__(
         self,
         flush: Callable[[Sequence[Item]], Sequence[Result]],
         *,
+        queue: str,
         batch: int = 100,
         pending: int = 2_000,
     ) -> None:
@@ -52,6 +53,8 @@ class Coalescer(Generic[Item, Result]):
         self._busy = False
         #: Whether the last flush had more than one caller. Then more will join one that a thread makes.
         self._is_shared = False
+        self._waiting = metrics.BATCH_WAITING.labels(queue)
+        self._sizes = metrics.BATCH_SIZE.labels(queue)
 
     def call(self, item: Item) -> Result:
         """Return the result for *item* once the flush that carries it is done.
@@ -77,6 +80,7 @@ class Coalescer(Generic[Item, Result]):
             if len(self._pending) >= self._most_pending:
                 raise OverloadedError
             self._pending.append(mine)
+            self._waiting.set(len(self._pending))
             idle, self._busy = not self._busy, True
         if idle:
             self._begin()
@@ -94,6 +98,7 @@ class Coalescer(Generic[Item, Result]):
         return result
 
     def _results(self, items: Sequence[Item]) -> list[Result]:
+        self._sizes.observe(len(items))
         return [result for _, result in zip(items, self._flush(items), strict=True)]
 
     def _begin(self) -> None:
@@ -104,6 +109,7 @@ class Coalescer(Generic[Item, Result]):
             # No more threads can be had. None but those that came just now are waiting.
             with self._lock:
                 failed, self._pending, self._busy = self._pending, [], False
+                self._waiting.set(0)
             for call in failed:
                 call.error = OverloadedError()
                 call.finished.set()
@@ -148,4 +154,5 @@ class Coalescer(Generic[Item, Result]):
             del self._pending[: self._batch]
             self._busy = bool(batch)
             self._is_shared = len(batch) > 1 if batch else self._is_shared
+            self._waiting.set(len(self._pending))
         return batch

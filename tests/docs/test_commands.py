@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import new_database
 from tests.docs.documents import ROOT, Block, sections
 from tests.docs.world import UNTIL_STOPPED, World
-from vault.cli.mongod import Mongod
+from vault.cli.mongod import Mongod, free_port
 
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
 NOT_RUN = {
@@ -26,8 +26,14 @@ NOT_RUN = {
 
 SECTIONS = sections("bash")
 
+#: Where the metrics are here.
+METRICS_BIND = f"127.0.0.1:{free_port()}"
+
 #: What a section's commands take for granted, beside a service that runs and has a secret.
-SETTINGS = {("README.md", "Access"): {"AUTH_ENABLED": "true"}}
+SETTINGS = {
+    ("README.md", "Access"): {"AUTH_ENABLED": "true"},
+    ("docs/operations.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
+}
 
 Section = tuple[str, str]
 
@@ -98,6 +104,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/audit.md", "Verify it without the database"): contains("intact"),
     ("docs/operations.md", "Back up, and drill"): contains("the backup is good"),
     ("docs/operations.md", "Restore"): contains("restored, as of", "intact"),
+    ("docs/operations.md", "Metrics"): contains("secret_manager_build_info"),
     ("docs/operations.md", "The master key has leaked"): contains("altered"),
     ("docs/operations.md", "When something is wrong"): contains('"ok"', "2 of 2"),
 }
@@ -119,6 +126,7 @@ def test_a_reader_can_copy_the_commands(
     # Who has just been told how to start it has set nothing.
     world = World(tmp_path, {} if starts else {**environment, **SETTINGS.get(section, {})})
     world.names["mongodb://localhost:27017/?replicaSet=rs0"] = environment["MONGO_URI"]
+    world.names["127.0.0.1:9464"] = METRICS_BIND
     with ExitStack() as running:
         if starts:
             running.enter_context(world.started(scripts.pop(0)))

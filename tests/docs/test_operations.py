@@ -1,10 +1,19 @@
 """docs/operations.md explains what operators see."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import running_app
 from tests.docs.documents import DOCUMENTS, ROOT, table
+from vault import logs, metrics
 from vault.api.problems import REFUSALS
 
 OPERATIONS = "docs/operations.md"
@@ -51,3 +60,43 @@ def test_what_clients_are_told_is_explained() -> None:
             assert f'503 "{sentence}."' in shown
     assert {"500", "429"} <= {one[:3] for one in shown}
     assert "`mongodb`, `keys`, `audit` or `restore`" in DOCUMENTS[OPERATIONS]
+
+
+def test_the_fields_of_a_request_s_line_are_explained(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table has every field that the line of a request has beside those of every line, and none else."""
+    with caplog.at_level("INFO", "vault"):
+        client.get("/health/live")
+    [record] = [record for record in caplog.records if record.message == "request"]
+    line = set(json.loads(logs.JsonFormatter().format(record)))
+    common = {"time", "level", "logger", "pid", "message"}
+    assert {row[0].strip("`") for row in table(OPERATIONS, "The log")} == line - common
+    for name in (*common, "request_id"):
+        assert f"`{name}`" in DOCUMENTS[OPERATIONS]
+
+
+def test_the_metrics_are_explained(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every metric is in the table, with its labels; and none that is not there."""
+    monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
+    with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
+        page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
+    looked_at = {
+        sample.name: tuple(sample.labels)
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+    counted = {
+        f"{family.name}_total" if family.type == "counter" else family.name: instrument._labelnames
+        for instrument in vars(metrics).values()
+        if isinstance(instrument, MetricWrapperBase) and instrument._labelnames
+        for family in instrument.describe()
+    }
+    told = {
+        f"secret_manager_{metric.strip('`')}": tuple(re.findall(r"`(\w+)`", labels))
+        for metric, labels, _ in table(OPERATIONS, "Metrics")
+    }
+    assert told == {**counted, **looked_at}
+    assert set(looked_at) & {"secret_manager_ready", "secret_manager_secrets_stored"}

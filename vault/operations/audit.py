@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from vault import deadline
+from vault import deadline, metrics
 from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
@@ -41,7 +41,9 @@ class AuditTrail:
         self._keyring = keyring
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
-        self._commits: Coalescer[Entry, None] = Coalescer(self._commit, batch=MOST_ENTRIES_A_COMMIT)
+        self._commits: Coalescer[Entry, None] = Coalescer(
+            self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
+        )
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
         self._logged: dict[str, Any] | None = None
         self._failed = False
@@ -126,17 +128,19 @@ class AuditTrail:
             stream = stream.successor()
         stream.chain(entries, now)
         try:
-            with storage_errors():
+            with storage_errors("insert"):
                 AuditEntry.store(entries)
             stream.committed(entries[-1])
         except BaseException:
             # Whatever it was, the entries may be there: their numbers are not used again.
             self._failed = True
+            metrics.ENTRIES_FAILED.inc(len(entries))
             self.log_head()
             self._stream = stream.successor()
             raise
         self._failed = False
         self._stream = stream
+        metrics.ENTRIES_WRITTEN.inc(len(entries))
         return [None] * len(entries)
 
 
