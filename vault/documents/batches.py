@@ -13,8 +13,8 @@ class Batches:
     """The round trips of one process."""
 
     def __init__(self) -> None:
-        self._reads: Coalescer[str, Mapping[str, Any] | None] = Coalescer(_read)
-        self._writes: Coalescer[Secret, None] = Coalescer(_insert)
+        self._reads: Coalescer[str, Mapping[str, Any] | None] = Coalescer(_read, queue="reads")
+        self._writes: Coalescer[Secret, None] = Coalescer(_insert, queue="writes")
 
     def find(self, secret_id: str) -> NewestVersion | None:
         """Return a secret without its older versions.

@@ -41,7 +41,9 @@ class AuditTrail:
         self._keyring = keyring
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
-        self._commits: Coalescer[Entry, None] = Coalescer(self._commit, batch=MOST_ENTRIES_A_COMMIT)
+        self._commits: Coalescer[Entry, None] = Coalescer(
+            self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
+        )
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
         self._logged: dict[str, Any] | None = None
         self._failed = False
