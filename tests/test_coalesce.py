@@ -85,14 +85,14 @@ def results(futures: Sequence[Future[object]]) -> list[object]:
 
 def test_a_lone_call_is_flushed_at_once_and_alone() -> None:
     """Whoever finds nothing under way waits for nobody: each call is its own flush."""
-    calls: Coalescer[int, int] = Coalescer(lambda items: [item + len(items) for item in items])
+    calls: Coalescer[int, int] = Coalescer(lambda items: [item + len(items) for item in items], queue="test")
     assert [calls.call(number) for number in range(3)] == [1, 2, 3]
 
 
 def test_a_caller_can_do_something_else_meanwhile() -> None:
     """A call that was only started is flushed all the same, and can be waited for later."""
     gate = Gate()
-    calls: Coalescer[int, object] = Coalescer(gate)
+    calls: Coalescer[int, object] = Coalescer(gate, queue="test")
     first = calls.start(1)
     gate.wait_for(1)
     second = calls.start(2)
@@ -104,7 +104,7 @@ def test_a_caller_can_do_something_else_meanwhile() -> None:
 def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> None:
     """What comes during a flush is the next one, in the order of coming, and each gets its own result."""
     gate = Gate()
-    calls = Calls(Coalescer(gate), pool)
+    calls = Calls(Coalescer(gate, queue="test"), pool)
     futures = [calls.lead(1, gate), *calls.follow(4, 2, 3)]
     gate.let_through()
     gate.wait_for(2)
@@ -118,7 +118,7 @@ def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> N
 def test_a_flush_carries_at_most_a_batch(pool: ThreadPoolExecutor) -> None:
     """More calls than fit in one flush take several, still one at a time and in order."""
     gate = Gate()
-    calls = Calls(Coalescer(gate, batch=3), pool)
+    calls = Calls(Coalescer(gate, batch=3, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(*range(1, 8))]
     gate.let_through(4)
     assert results(futures) == [number * 10 for number in range(8)]
@@ -135,7 +135,7 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
         return item
 
     gate = Gate(answer)
-    calls = Calls(Coalescer(gate, batch=3), pool)
+    calls = Calls(Coalescer(gate, batch=3, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4, 5)]
     gate.let_through(3)
     assert [type(future.exception(timeout=60)) for future in futures[1:4]] == [LookupError] * 3
@@ -147,7 +147,7 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
 def test_a_flush_without_a_result_for_each_call_fails() -> None:
     """Who gets which result is never guessed: too few or too many of them are an error."""
     for answers in ([], [1, 2]):
-        calls: Coalescer[int, int] = Coalescer(lambda _items, answers=answers: answers)
+        calls: Coalescer[int, int] = Coalescer(lambda _items, answers=answers: answers, queue="test")
         with pytest.raises(ValueError, match="zip"):
             calls.call(1)
 
@@ -155,7 +155,7 @@ def test_a_flush_without_a_result_for_each_call_fails() -> None:
 def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> None:
     """A call too many is refused at once; those that wait already are answered, and then there is room."""
     gate = Gate()
-    coalescer: Coalescer[int, object] = Coalescer(gate, pending=2)
+    coalescer: Coalescer[int, object] = Coalescer(gate, pending=2, queue="test")
     calls = Calls(coalescer, pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     with pytest.raises(OverloadedError):
@@ -173,7 +173,7 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    calls: Coalescer[int, int] = Coalescer(list)
+    calls: Coalescer[int, int] = Coalescer(list, queue="test")
     with monkeypatch.context() as without_threads:
         without_threads.setattr(coalesce, "start_new_thread", refuse)
         with pytest.raises(OverloadedError):
@@ -184,7 +184,7 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_caller_waits_no_longer_than_it_may(pool: ThreadPoolExecutor) -> None:
     """Past its deadline a call that is being flushed is unknown, and one that waits is not begun."""
     gate = Gate()
-    coalescer: Coalescer[int, object] = Coalescer(gate)
+    coalescer: Coalescer[int, object] = Coalescer(gate, queue="test")
     calls = Calls(coalescer, pool)
     first = calls.lead(0, gate)
     for patience in (0.05, -1):
@@ -230,7 +230,7 @@ def test_a_caller_that_is_cut_off_while_it_waits_strands_nobody(
 ) -> None:
     """A caller that is torn out of the queue is not flushed; all others are."""
     gate = Gate()
-    calls = Calls(Coalescer(gate), pool)
+    calls = Calls(Coalescer(gate, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
     cut_off(2)
     assert isinstance(futures[2].exception(timeout=60), CutOffError)
@@ -244,7 +244,7 @@ def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
 ) -> None:
     """A caller whose item is being flushed may go; the flush and its other calls go on."""
     gate = Gate()
-    calls = Calls(Coalescer(gate), pool)
+    calls = Calls(Coalescer(gate, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     gate.let_through()
     gate.wait_for(2)
@@ -265,7 +265,7 @@ def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> Non
         return item
 
     gate = Gate(answer)
-    calls = Calls(Coalescer(gate, batch=2), pool)
+    calls = Calls(Coalescer(gate, batch=2, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
     errors = [type(future.exception(timeout=60)) for future in futures[:3]]
@@ -283,7 +283,7 @@ def test_under_stress_every_call_gets_its_own_answer() -> None:
             time.sleep(0)
         return [-item for item in items]
 
-    coalescer = Coalescer(flush, batch=7)
+    coalescer = Coalescer(flush, batch=7, queue="test")
 
     def client(number: int) -> bool:
         return all(coalescer.call(item) == -item for item in range(number, 32 * 300, 32))
@@ -311,7 +311,7 @@ def flush(items):
     may_end.wait()
     return [item * 10 for item in items]
 
-calls = Coalescer(flush, batch=50)
+calls = Coalescer(flush, batch=50, queue="test")
 greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
 while not flushes:
     gevent.sleep(0)

@@ -90,7 +90,7 @@ def test_a_call_that_failed_or_was_given_up_is_told_too(
 ) -> None:
     """A wait ends once, by the kind of its failure, whether it was carried, given up, or could not begin."""
     gate = Gate(lambda _: 1 // 0)
-    coalescer: Coalescer[int, object] = Coalescer(gate)
+    coalescer: Coalescer[int, object] = Coalescer(gate, queue="numbers")
     failing = coalescer.start(1)
     gate.wait_for(1)
     given_up = coalescer.start(2)

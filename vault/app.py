@@ -2,11 +2,13 @@
 
 import atexit
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import api, logs
+from vault import api, logs, metrics
+from vault.api import metrics_page
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
 from vault.operations.audit import audit_trail
@@ -18,9 +20,11 @@ from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import ANONYMOUS, NOBODY
 from vault.operations.secrets import Secrets
 from vault.operations.services import Services
+from vault.operations.stock import Stock
 from vault.operations.token_keys import TokenKeys
 from vault.operations.tokens import Tokens
 from vault.operations.web_tokens import KeySet, KeySource, NoWebTokens, WebTokens, fixed_key
+from vault.setting_forms import port
 from vault.settings import Settings
 from vault.spans import NoTracing
 
@@ -79,6 +83,10 @@ def create_app(settings: Settings) -> Flask:
     app.extensions[CLOSE] = close
     tracing.connect(app)
     api.init_app(app, services, settings)
+    if settings.metrics_bind and metrics.FOLDER:
+        folder = Path(metrics.FOLDER)
+        stock = Stock(keyring, folder)
+        metrics_page.init_app(app, services.health, stock, folder=folder, port=port(settings.metrics_bind))
     if not settings.auth_enabled:
         logger.warning("AUTH_ENABLED is off: whoever reaches the service and has an id has the secret")
     return app

@@ -6,7 +6,7 @@ from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
-from vault import deadline, spans
+from vault import deadline, metrics, spans
 from vault.errors import OverloadedError, StorageUnavailableError
 
 Item = TypeVar("Item")
@@ -39,14 +39,15 @@ class Coalescer(Generic[Item, Result]):
     There is no timer: a lone call pays for a thread, under gevent a greenlet, and for nothing else. *flush*
     gets the pending items in the order of their calls, at most *batch* of them, and returns a result for
     each; never two flushes run at a time. If it raises, exactly the calls of that flush fail, with its error.
-    A flush serves several callers, so it knows nothing of the deadline of any of them.
+    A flush serves several callers, so it knows nothing of the deadline of any of them. *queue* is its name in
+    the metrics.
     """
 
     def __init__(
         self,
         flush: Callable[[Sequence[Item]], Sequence[Result]],
         *,
-        queue: str = "calls",
+        queue: str,
         batch: int = 100,
         pending: int = 2_000,
     ) -> None:
@@ -57,6 +58,8 @@ class Coalescer(Generic[Item, Result]):
         self._lock = Lock()
         self._pending: list[_Call[Item, Result]] = []
         self._busy = False
+        self._waiting = metrics.BATCH_WAITING.labels(queue)
+        self._sizes = metrics.BATCH_SIZE.labels(queue)
 
     def call(self, item: Item) -> Result:
         """Return the result for *item* once the flush that carries it is done.
@@ -79,6 +82,7 @@ class Coalescer(Generic[Item, Result]):
             if len(self._pending) >= self._most_pending:
                 raise OverloadedError
             self._pending.append(mine)
+            self._waiting.set(len(self._pending))
             idle, self._busy = not self._busy, True
         if idle:
             self._begin()
@@ -92,6 +96,7 @@ class Coalescer(Generic[Item, Result]):
             # No more threads can be had. None but those that came just now are waiting.
             with self._lock:
                 failed, self._pending, self._busy = self._pending, [], False
+                self._waiting.set(0)
             for call in failed:
                 call.error = OverloadedError()
                 call.finish()
@@ -122,6 +127,7 @@ class Coalescer(Generic[Item, Result]):
     def _flush_all(self) -> None:
         while batch := self._next():
             try:
+                self._sizes.observe(len(batch))
                 results = self._flush([call.item for call in batch])
                 for call, result in zip(batch, results, strict=True):
                     call.result = result
@@ -137,4 +143,5 @@ class Coalescer(Generic[Item, Result]):
             batch = self._pending[: self._batch]
             del self._pending[: self._batch]
             self._busy = bool(batch)
+            self._waiting.set(len(self._pending))
         return batch

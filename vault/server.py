@@ -5,13 +5,17 @@ from gevent import monkey
 # Before anything else is imported: what has already taken hold of a blocking socket or lock stays blocking.
 monkey.patch_all()
 
+import atexit  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
+import shutil  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 from contextlib import suppress  # noqa: E402
+from itertools import count  # noqa: E402
 from time import monotonic  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -20,8 +24,6 @@ from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging  # noqa: E402
 from werkzeug.exceptions import RequestTimeout  # noqa: E402
 
-from vault import logs  # noqa: E402
-from vault.api.blueprint import EXTENSION  # noqa: E402
 from vault.errors import SettingsError  # noqa: E402
 from vault.settings import Settings  # noqa: E402
 
@@ -30,7 +32,15 @@ try:
 except SettingsError as error:
     sys.exit(str(error))
 
-bind = _settings.bind
+bind = [_settings.bind]
+if _settings.metrics_bind:
+    bind.append(_settings.metrics_bind)
+    # Before `vault.metrics` is loaded, which looks there once.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="secret-manager-metrics-")
+
+from vault import logs, metrics  # noqa: E402
+from vault.api.blueprint import EXTENSION  # noqa: E402
+
 certfile = _settings.tls_cert
 keyfile = _settings.tls_key
 ca_certs = _settings.tls_client_ca
@@ -116,6 +126,31 @@ def post_request(_worker: Any, request: Any, _environ: Any, _reply: Any) -> None
                     return
                 sleep(0)
     request.force_close()  # pragma: no cover - as above; test_an_endless_body_stops_nobody_else needs it
+
+
+def _remove_measured(master: int) -> None:
+    # The workers inherit this as well.
+    if metrics.FOLDER and os.getpid() == master:
+        shutil.rmtree(metrics.FOLDER, ignore_errors=True)
+
+
+atexit.register(_remove_measured, os.getpid())
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give *worker* a number that no other has now: by it metrics go on after a worker that has ended."""
+    taken = {other.number for other in server.WORKERS.values()}
+    worker.number = next(number for number in count() if number not in taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Let *worker* measure as the one of its number."""
+    metrics.take_place(worker.number)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget what only holds while a worker runs."""
+    metrics.leave_place(worker.number)
 
 
 def when_ready(_server: Any) -> None:

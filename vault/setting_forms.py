@@ -97,6 +97,11 @@ def bind(text: str) -> None:
         raise ValidationError("must be ADDRESS:PORT, an IPv6 address in brackets.")
 
 
+def port(address: str) -> str:
+    """Return the port of what `bind` takes."""
+    return address.rpartition(":")[2]
+
+
 def jwks_url(url: str) -> None:
     """Refuse what is no address at which keys can be had that are certain to be the issuer's."""
     try:

@@ -45,6 +45,7 @@ class Settings:
     failed_auth_limit: str
     rate_limit_storage_uri: str = field(repr=False)
     bind: str
+    metrics_bind: str | None
     web_concurrency: int
     request_timeout_seconds: int
     tls_cert: str | None
@@ -159,6 +160,7 @@ class SettingsSchema(Schema):
     FAILED_AUTH_LIMIT = fields.String(load_default="30/minute", validate=forms.rate_limit)
     RATE_LIMIT_STORAGE_URI = fields.String(load_default="memory://", validate=forms.rate_limit_storage)
     BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
+    METRICS_BIND = fields.String(load_default=None, validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
     # With the time for its body, at most what gunicorn leaves a worker that stops, see `vault.server`.
     REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
@@ -178,6 +180,11 @@ class SettingsSchema(Schema):
                 f"all versions of the largest secret must fit into {_MAX_VERSIONS_BYTES} bytes.",
                 "MAX_VERSIONS",
             )
+
+    @validates_schema
+    def _tell_ports_apart(self, data: dict[str, Any], **_: Any) -> None:
+        if forms.port(data["BIND"]) == forms.port(data["METRICS_BIND"] or ""):
+            raise ValidationError("must have another port than BIND.", "METRICS_BIND")
 
     # Also when something else is wrong: all wrong settings are told at once.
     @validates_schema(skip_on_field_errors=False, pass_original=True)

@@ -19,6 +19,7 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 from pymongo.uri_parser import parse_uri
 
+from vault import metrics
 from vault.errors import RateLimitedError
 from vault.operations.attempt import Attempt
 from vault.settings import Settings
@@ -115,6 +116,7 @@ def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None
     try:
         _limits().count(limits, *key)
     except RateLimitedError:
+        metrics.RATE_LIMIT_HITS.labels(key[0]).inc()
         attempt.details["reason"] = "rate limit"
         raise
 

@@ -1,12 +1,13 @@
 """Refusals: the one table from error to status, and the form of the reply (RFC 9457 problem details)."""
 
 import logging
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import flask_smorest
-from flask import Flask, Response, json
+from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -93,6 +94,17 @@ REFUSALS: dict[type[Exception], Refusal] = {
     AuditUnavailableError: Refusal(503, None, "The service cannot write its audit trail. Try again shortly."),
 }
 
+
+def _reason(kind: type[Exception]) -> str:
+    """Return why a request was refused, as one word for metrics and log: there are few, and all are ours."""
+    if kind not in REFUSALS and not issubclass(kind, HTTPException):
+        return "defect"
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
+
+
+#: All reasons but those that are HTTP's own.
+REASONS = ("defect", *map(_reason, REFUSALS))
+
 WRONG_SHAPE = "The body has the wrong shape."
 
 #: What is said of HTTP's own errors where nothing closer is known; Werkzeug's texts are meant for browsers.
@@ -135,6 +147,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Return the reply to an error of HTTP's own, with the headers that belong to it."""
         answer = refusal(error)
+        g.refused_for = _reason(type(error))
         messages = getattr(error, "data", {}).get("messages")
         if messages is None:
             headers = [
@@ -161,6 +174,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
 
 def _handle(error: Exception) -> Response:
     answer = refusal(error)
+    g.refused_for = _reason(type(error))
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)
     headers = [("WWW-Authenticate", answer.challenge)] if answer.challenge else ()

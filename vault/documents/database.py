@@ -17,6 +17,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault import deadline
 from vault.documents import indexes
+from vault.documents.command_times import LISTENERS
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Database:
             db=self.name,
             uuidRepresentation="standard",
             mongo_client_class=lambda **_: MongoClient(
-                uri, timeoutMS=patience * 1_000, event_listeners=listeners, **_OPTIONS
+                uri, timeoutMS=patience * 1_000, event_listeners=[*LISTENERS, *listeners], **_OPTIONS
             ),
         )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mongoengine.connection import get_db
+from pymongo import timeout
 
 from vault.crypto import Keyring
 from vault.documents.secret import Secret
@@ -11,6 +12,9 @@ from vault.documents.token_key import StoredTokenKey
 
 #: Milliseconds after which a replica that has not claimed its key again no longer counts as writing.
 CLAIM_MILLISECONDS = 20_000
+
+#: Seconds that the counting of all versions may take.
+_COUNT_PATIENCE = 600
 
 _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
@@ -51,6 +55,12 @@ def stored_versions(key_id: str) -> int:
         ]
     )
     return newest + sum(int(found["count"]) for found in older)
+
+
+def all_versions() -> dict[str, int]:
+    """Return how many secret versions need each of the keys that are needed. Nobody should wait for it."""
+    with timeout(_COUNT_PATIENCE):
+        return {key_id: stored_versions(key_id) for key_id in stored_key_ids()}
 
 
 def opens_tokens(key_id: str) -> bool:

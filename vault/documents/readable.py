@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from vault import metrics
 from vault.crypto import Binding, Keyring
 from vault.crypto.envelope import key_id
 from vault.errors import DecryptionError, KeyMissingError
@@ -66,15 +67,20 @@ class Readable:
             DecryptionError: As `reveal`.
         """
         if stored.key_id not in keyring:
+            metrics.UNKNOWN_KEY.inc()
             raise KeyMissingError
         try:
-            # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
-            if key_id(stored.envelope) != stored.key_id:
-                raise DecryptionError
-            return keyring.decrypt(stored.envelope, self.binding(stored.version))
-        except (AttributeError, OverflowError, TypeError):
-            # A field that holds what this class never puts there.
+            return self._decrypted(stored, keyring)
+        except (AttributeError, DecryptionError, OverflowError, TypeError):
+            # The others: a field that holds what this class never puts there.
+            metrics.DOES_NOT_VERIFY.inc()
             raise DecryptionError from None
+
+    def _decrypted(self, stored: Encrypted, keyring: Keyring) -> bytes:
+        # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
+        if key_id(stored.envelope) != stored.key_id:
+            raise DecryptionError
+        return keyring.decrypt(stored.envelope, self.binding(stored.version))
 
     def binding(self, version: int) -> Binding:
         """Return what the ciphertext of *version* is bound to."""

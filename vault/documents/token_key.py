@@ -3,6 +3,7 @@
 from mongoengine import BinaryField, Document, StringField
 from pymongo.read_concern import ReadConcern
 
+from vault import metrics
 from vault.crypto import Keyring
 from vault.crypto.envelope import key_id
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
@@ -58,11 +59,18 @@ class StoredTokenKey(Document):
 
     def _material(self, keyring: Keyring) -> bytes:
         try:
-            if self.key_id not in keyring:
-                raise KeyMissingError
-            if key_id(self.envelope) != self.key_id:
-                raise DecryptionError
-            return keyring.decrypt(self.envelope, TokenKeyBinding())
-        except TypeError:
-            # A field that holds what this class never puts there.
+            return self._decrypted(keyring)
+        except KeyMissingError:
+            metrics.UNKNOWN_KEY.inc()
+            raise
+        except (DecryptionError, TypeError):
+            # Of the latter: a field that holds what this class never puts there.
+            metrics.DOES_NOT_VERIFY.inc()
             raise DecryptionError from None
+
+    def _decrypted(self, keyring: Keyring) -> bytes:
+        if self.key_id not in keyring:
+            raise KeyMissingError
+        if key_id(self.envelope) != self.key_id:
+            raise DecryptionError
+        return keyring.decrypt(self.envelope, TokenKeyBinding())

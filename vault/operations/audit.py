@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from vault import deadline
+from vault import deadline, metrics
 from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
@@ -133,11 +133,13 @@ class AuditTrail:
         except BaseException:
             # Whatever it was, the entries may be there: their numbers are not used again.
             self._failed = True
+            metrics.ENTRIES_FAILED.inc(len(entries))
             self.log_head()
             self._stream = stream.successor()
             raise
         self._failed = False
         self._stream = stream
+        metrics.ENTRIES_WRITTEN.inc(len(entries))
         return [None] * len(entries)
 
 

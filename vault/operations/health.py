@@ -10,6 +10,9 @@ from vault.errors import (
 from vault.operations.audit import AuditTrail, NoAuditTrail
 from vault.operations.key_watch import KeyWatch
 
+#: The checks by name, in their order; those after one that fails are not made.
+CHECKS = ("mongodb", "restore", "keys", "audit")
+
 
 class Health:
     """The checks behind readiness."""
