@@ -7,7 +7,8 @@ text of an error. OpenTelemetry's own instrumentations of Flask and PyMongo do, 
 from http import HTTPStatus
 from threading import Event, Lock, Thread
 
-from flask import Flask, Response, g, request, request_finished, request_started, request_tearing_down
+from flask import Flask, Response, g, request
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -61,30 +62,29 @@ class _Commands(CommandListener):
         self._running: dict[int, spans.Span] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Begin a span, if the command is a request's own."""
+        """Begin a span, if the command is a traced request's own."""
+        waiting = spans.current.get()
+        if waiting is spans.NOBODY:
+            return
         name = event.command_name
         collection = event.command.get("collection" if name == "getMore" else name)
         where = {"db.collection.name": collection} if isinstance(collection, str) else {}
         title = " ".join([name, *where.values()])
-        self._running[event.request_id] = spans.current.get().begin(
-            title, **{"db.operation.name": name, **where}
-        )
+        self._running[event.request_id] = waiting.begin(title, **{"db.operation.name": name, **where})
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """End the span."""
-        self._running.pop(event.request_id).end()
+        self._running.pop(event.request_id, spans.NOBODY).end()
 
     def failed(self, event: CommandFailedEvent) -> None:
         """End the span; the text of a failure can quote documents, so of that there is the kind alone."""
         failure = event.failure
-        self._running.pop(event.request_id).end(str(failure.get("code") or failure.get("errtype")))
+        kind = failure.get("code") or failure.get("errtype")
+        self._running.pop(event.request_id, spans.NOBODY).end(str(kind))
 
 
 class Tracing:
-    """Traces an application's requests, and sends the spans as `OTEL_…` variables say.
-
-    Flask's signals hold their receivers weakly: whoever connects this must keep it.
-    """
+    """Traces an application's requests, and sends the spans as `OTEL_…` variables say."""
 
     def __init__(self) -> None:
         self.listeners = (_Commands(),)
@@ -94,10 +94,10 @@ class Tracing:
         self._closed = Event()
 
     def connect(self, app: Flask) -> None:
-        """Trace the requests of *app*."""
-        request_started.connect(self._begin, app)
-        request_finished.connect(self._answer, app)
-        request_tearing_down.connect(self._end, app)
+        """Trace the requests of *app*, from before to after all else that it does for each."""
+        app.before_request(self._begin)
+        app.after_request(self._answer)
+        app.teardown_request(self._end)
 
     def close(self) -> None:
         """Send what is left, in a short time."""
@@ -105,7 +105,7 @@ class Tracing:
         if self._tracer:
             self._closed.wait(_LAST_SECONDS)
 
-    def _begin(self, _app: Flask, **_: object) -> None:
+    def _begin(self) -> None:
         tracer = self._tracer or self._start()
         method = request.method if request.method in _METHODS else "_OTHER"
         attributes = {"http.request.method": method, "url.scheme": request.scheme}
@@ -114,22 +114,28 @@ class Tracing:
             attributes["http.route"] = request.url_rule.rule
         name = f"{method} {attributes.get('http.route', '')}".rstrip()
         # Nor is `tracestate` taken over, which spans would carry along.
-        context = _INCOMING.extract({"traceparent": request.headers.get("traceparent", "")})
-        g.span = span = tracer.start_span(name, context, SpanKind.SERVER, attributes)
-        logs.trace_id.set(format_trace_id(span.get_span_context().trace_id))
-        spans.current.set(_Span(tracer, span))
+        parent = request.headers.get("traceparent")
+        context = _INCOMING.extract({"traceparent": parent}) if parent else Context()
+        span = tracer.start_span(name, context, SpanKind.SERVER, attributes)
+        if span.is_recording():
+            g.span = span
+            logs.trace_id.set(format_trace_id(span.get_span_context().trace_id))
+            spans.current.set(_Span(tracer, span))
 
-    def _answer(self, _app: Flask, *, response: Response, **_: object) -> None:
-        g.span.set_attribute("http.response.status_code", response.status_code)
-        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            g.span.set_attribute("error.type", str(response.status_code))
-            g.span.set_status(StatusCode.ERROR)
+    def _answer(self, reply: Response) -> Response:
+        if span := g.get("span"):
+            span.set_attribute("http.response.status_code", reply.status_code)
+            if reply.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                span.set_attribute("error.type", str(reply.status_code))
+                span.set_status(StatusCode.ERROR)
+        return reply
 
-    def _end(self, _app: Flask, **_: object) -> None:
-        # A kept-alive connection's next request is answered in the same context.
-        spans.current.set(spans.NOBODY)
-        logs.trace_id.set("")
-        g.span.end()
+    def _end(self, _error: BaseException | None) -> None:
+        if span := g.pop("span", None):
+            # A kept-alive connection's next request is answered in the same context.
+            spans.current.set(spans.NOBODY)
+            logs.trace_id.set("")
+            span.end()
 
     def _start(self) -> Tracer:
         """Return what makes this process's spans; not before a request, as no thread survives a fork."""
