@@ -20,7 +20,7 @@ COPY --from=build /app /app
 # /dev/shm: gunicorn needs a place for its workers' signs of life, and the root filesystem may be read-only.
 ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
 USER 10001:10001
-EXPOSE 8000
+EXPOSE 8000 9464
 # An election of MongoDB takes seconds: no reason to replace a replica.
 HEALTHCHECK --start-period=30s --start-interval=2s --interval=10s --timeout=8s --retries=3 CMD ["secret-manager", "ready"]
 ENTRYPOINT ["secret-manager"]

@@ -2,7 +2,8 @@
 
 Every operation of the API document is brought to every answer that the document names, with marked secrets,
 credentials and keys in all that is sent and configured. Then everything that came out is searched for the
-marks: replies, the log at its most verbose, tracebacks, the database, and the `repr`s of all objects at work.
+marks: replies, the log at its most verbose, tracebacks, metrics, the database, and the `repr`s of all objects
+at work.
 """
 
 import gc
@@ -21,10 +22,11 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from flask import Flask
+from flask import Flask, g
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
+from tests import measured
 from tests.access import make_token, revoke
 from tests.api.test_documentation import operations
 from tests.conftest import running_app
@@ -34,7 +36,8 @@ from tests.life import UNKNOWN_ID
 from tests.rotation import Stored
 from tests.service import Service
 from vault import logs
-from vault.api import json_body, problems
+from vault.api import exchange, json_body, problems
+from vault.cli.mongod import free_port
 from vault.crypto import MasterKey
 from vault.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
 from vault.operations.attempt import Attempt, Status
@@ -308,6 +311,7 @@ def observed(world: World) -> Iterator[None]:
         root.removeHandler(lines)
         seen.add(shown(*gc.get_objects()))
         world.outputs.append(Output("the log", lines.text))
+        world.outputs.append(Output("the metrics", measured.shown()))
         world.outputs.append(Output("a repr", "\n".join(seen), STORED))
 
 
@@ -419,12 +423,15 @@ def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], 
     """Nor is any in what the whole process writes, gunicorn and libraries included, at its most verbose."""
     with made_world(settings) as (world, _):
         pass
-    with Service(settings, folder=tmp_path) as service:
+    bind = f"127.0.0.1:{free_port()}"
+    with Service({**settings, "METRICS_BIND": bind}, folder=tmp_path) as service:
         exhaust(world, over_http(service))
+        metrics = requests.get(f"http://{bind}/metrics", timeout=30).text
         assert service.stop() == 0
     text = service.log.read_text()
     assert '"level": "debug"' in text
-    world.outputs.append(Output("the log", text))
+    assert 'secret_manager_requests_total{operation="create_secret"' in metrics
+    world.outputs += [Output("the log", text), Output("the metrics", metrics)]
     assert world.marks.leaks(world.outputs) == set()
 
 
@@ -471,6 +478,11 @@ def store_the_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Attempt, "finish", leak)
 
 
+def label_the_id(patch: pytest.MonkeyPatch) -> None:
+    """Let a label of the metrics hold an id."""
+    patch.setattr(exchange, "_operation", lambda _: g.attempt.secret_id if "attempt" in g else "none")
+
+
 @pytest.mark.parametrize(
     ("plant", "place", "name"),
     [
@@ -480,6 +492,7 @@ def store_the_key(patch: pytest.MonkeyPatch) -> None:
         (show_the_draft, "a repr", "value"),
         (show_the_key, "a repr", "fallback"),
         (store_the_key, "the collection audit_logs", "idempotency_key"),
+        (label_the_id, "the metrics", "id"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

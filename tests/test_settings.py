@@ -53,6 +53,7 @@ def test_only_the_master_key_is_required() -> None:
         failed_auth_limit="30/minute",
         rate_limit_storage_uri="memory://",
         bind="0.0.0.0:8000",
+        metrics_bind=None,
         web_concurrency=2,
         request_timeout_seconds=10,
         tls_cert=None,
@@ -115,6 +116,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "FAILED_AUTH_LIMIT": "hunter2",
         "RATE_LIMIT_STORAGE_URI": "redis://:hunter2@host",
         "BIND": "hunter2-where",
+        "METRICS_BIND": "hunter2-where",
         "WEB_CONCURRENCY": "0",
         "TLS_CERT": "/hunter2.crt",
         "TLS_KEY": "/hunter2.key",
@@ -369,3 +371,10 @@ def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
     """One count for all workers lies in a MongoDB, the service's own or another."""
     for uri in ("mongodb+srv://limits.invalid/counts", "memory://"):
         assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "127.0.0.1:8000", "[::1]:8000"])
+def test_the_metrics_have_a_port_of_their_own(bind: str) -> None:
+    """On the public port there are no metrics, also where another address of the machine has the same one."""
+    assert "METRICS_BIND: must have another port than BIND." in message(METRICS_BIND=bind)
+    assert load(METRICS_BIND="127.0.0.1:9464", BIND=bind).metrics_bind == "127.0.0.1:9464"

@@ -19,13 +19,18 @@ from itertools import count  # noqa: E402
 from time import monotonic  # noqa: E402
 from typing import Any  # noqa: E402
 
-from gevent import Timeout, sleep, spawn  # noqa: E402
+from gevent import Timeout, sleep, spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging  # noqa: E402
+from gunicorn.http.body import LengthReader  # noqa: E402
 from werkzeug.exceptions import RequestTimeout  # noqa: E402
 
 from vault.errors import SettingsError  # noqa: E402
 from vault.settings import Settings  # noqa: E402
+
+# Without this `threading.Condition`, which guards PyMongo's connections, tries to take a lock to find out
+# whether it is held, and gevent then lets others run: that took a tenth of a lone fetch.
+thread.LockType._is_owned = thread.LockType.locked  # noqa: SLF001 - where a condition looks for it
 
 try:
     _settings = Settings.from_environment()
@@ -106,9 +111,16 @@ class _Body:
         return getattr(self._body, name)
 
 
+def _has_come(request: Any) -> bool:
+    """Return whether the body came with the headers, as small ones do: a timer for it took 4 % of a fetch."""
+    reader = request.body.reader
+    return isinstance(reader, LengthReader) and reader.length <= request.unreader.buf.getbuffer().nbytes
+
+
 def pre_request(_worker: Any, request: Any) -> None:
     """Let the sender of *request* not take forever, neither for its body nor to read the reply."""
-    request.body = _Body(request.body)
+    if not _has_come(request):
+        request.body = _Body(request.body)
     request.unreader.sock.settimeout(_CLIENT_SECONDS)
 
 

@@ -1,6 +1,6 @@
 """The HTTP API."""
 
-from threading import BoundedSemaphore
+from collections import deque
 
 from flask import Flask
 
@@ -41,7 +41,7 @@ audit trail know it.
 def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Let *app* answer HTTP requests by calling *services*."""
     app.extensions[EXTENSION] = services
-    app.extensions[SLOTS] = BoundedSemaphore(MOST_AT_ONCE)
+    app.extensions[SLOTS] = deque([None] * MOST_AT_ONCE)
     app.config.update(
         API_TITLE="Secret Manager",
         API_VERSION=__version__,

@@ -52,13 +52,15 @@ def _client_address() -> str:
 def _bounded() -> Iterator[None]:
     """Give the block its time, and refuse to begin it where too many are under way."""
     slots = current_app.extensions[SLOTS]
-    if not slots.acquire(blocking=False):
-        raise OverloadedError
+    try:
+        slots.pop()
+    except IndexError:
+        raise OverloadedError from None
     try:
         with deadline.within(current_app.config[REQUEST_TIMEOUT]):
             yield
     finally:
-        slots.release()
+        slots.append(None)
 
 
 @contextmanager
@@ -78,18 +80,34 @@ def _recorded(attempt: Attempt) -> Iterator[None]:
         raise
 
 
+def _documented_as(documented: Any, view: Any) -> Any:
+    """Return *view* with the documentation that flask-smorest made for *documented*.
+
+    Its own wrappers do nothing but call what they wrap, and took 4 % of a fetch.
+    """
+    view._apidoc = documented._apidoc  # noqa: SLF001 - where flask-smorest looks for it
+    return view
+
+
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is not typed
     """A blueprint that reads JSON strictly, documents its refusals and leaves audit entries."""
 
     ARGUMENTS_PARSER = StrictJsonParser()
 
-    def arguments(self, schema: type[Schema], **options: Any) -> Any:
+    def arguments(self, schema: type[Schema], *, location: str = "json", **documentation: Any) -> Any:
         """Let a view have what *schema* reads; the same instance for all requests, as making one is slow."""
-        return super().arguments(schema(), **options)
+        shape = schema()
+        document = super().arguments(shape, location=location, **documentation)
+
+        def decorate(view: View) -> Any:
+            read = self.ARGUMENTS_PARSER.use_args(shape, location=location)(view)
+            return _documented_as(document(view), read)
+
+        return decorate
 
     def operation(
         self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = ()
-    ) -> Callable[[View], View]:
+    ) -> Callable[[View], Any]:
         """Make a view the operation *action*: it runs as an `Attempt`, and no refusal goes unrecorded.
 
         Belongs directly below the route, so that it encloses the reading of the body. Only principals with
@@ -102,7 +120,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
             "responses": {KINDS[name].status: name for name in (*COMMON, *refusals)},
         }
 
-        def decorate(view: View) -> View:
+        def decorate(view: View) -> Any:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
                 g.attempt = attempt = Attempt(
@@ -118,7 +136,6 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                         authentication.admit(attempt, scope, authenticator=services().authenticator)
                         return view(*args, **kwargs)
 
-            documented: View = self.doc(operationId=view.__name__, **documentation)(run)
-            return documented
+            return _documented_as(self.doc(operationId=view.__name__, **documentation)(view), run)
 
         return decorate
