@@ -16,11 +16,12 @@ def main() -> None:
     with place() as (folder, environment):
         make = [sys.executable, "-m", "vault.cli", "tokens", "create", "--name", "load", "--role", "writer"]
         token = subprocess.run(make, env=environment, cwd=folder, capture_output=True, text=True, check=True)
-        services = [
-            Measured("without", environment, folder),
-            Measured("with", {**environment, "AUTH_ENABLED": "true"}, folder, token.stdout.strip()),
-        ]
-        compare(services, seconds=seconds, what="with a token")
+        asking = {**environment, "AUTH_ENABLED": "true"}
+        with (
+            Measured("without", environment, folder) as without,
+            Measured("with", asking, folder, token.stdout.strip()) as with_token,
+        ):
+            compare((without, with_token), seconds=seconds, what="with a token")
 
 
 if __name__ == "__main__":

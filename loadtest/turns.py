@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import requests
 
@@ -75,6 +75,14 @@ class Measured:
             time.sleep(0.05)
         raise RuntimeError("the service did not get ready")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+        self._log.close()
+
     def take_turn(self, seconds: float) -> None:
         """Load it for *seconds*."""
         before = self._cpu_seconds()
@@ -90,12 +98,6 @@ class Measured:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in children)
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / _TICKS
-
-    def stop(self) -> None:
-        """End the service."""
-        self.process.terminate()
-        self.process.wait(60)
-        self._log.close()
 
 
 @contextmanager
@@ -113,14 +115,10 @@ def place() -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def compare(services: Sequence[Measured], *, seconds: int, what: str) -> None:
-    """Let two *services* take turns of *seconds*, end them, and print what they took and how they compare."""
-    try:
-        for number in range(_ROUNDS + 1):
-            for service in services if number % 2 else reversed(services):
-                service.take_turn(seconds if number else 2)
-    finally:
-        for service in services:
-            service.stop()
+    """Let two *services* take turns of *seconds*, and print what each took and how they compare."""
+    for number in range(_ROUNDS + 1):
+        for service in services if number % 2 else reversed(services):
+            service.take_turn(seconds if number else 2)
     for service in services:
         turns = (f"{turn.rate:.0f}/s {turn.microseconds:.0f} µs" for turn in service.turns[1:])
         print(f"{service.name:8}", *turns)

@@ -9,9 +9,7 @@ from threading import Event
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from mongoengine.connection import get_db
 from prometheus_client import Counter
-from pymongo.errors import OperationFailure
 
 from tests.conftest import running_app
 from tests.life import UNKNOWN_ID, Caller
@@ -174,16 +172,34 @@ def test_shared_round_trips_are_measured() -> None:
     assert measured("batch_size_sum", queue="of a test") == 4
 
 
-def test_mongodb_s_commands_are_measured(client: FlaskClient, stored: Stored) -> None:
-    """Each command's time is measured by its name, apart if it failed."""
-    inserts = Growth("mongodb_duration_seconds_count", command="insert", outcome="succeeded")
-    failures = Growth("mongodb_duration_seconds_count", command="collMod", outcome="failed")
-    client.post(CREATE, json={"secret": "YQ=="})
-    assert inserts.now == 2  # The secret, and its entry.
-    with pytest.raises(OperationFailure):
-        get_db().command("collMod", "not there")
-    assert failures.now == 1
-    assert stored.secrets.count_documents({}) == 1
+def test_what_mongodb_takes_is_measured(anyone: Caller, stored: Stored) -> None:
+    """Reads and writes of secrets and entries are measured by their names, apart if they failed."""
+
+    def growth(command: str, outcome: str) -> Growth:
+        return Growth("mongodb_duration_seconds_count", command=command, outcome=outcome)
+
+    secret_id = anyone.post("create", {"secret": "YQ=="}).get_json()["secret_id"]
+    found, inserted, failed = (
+        growth("find", "succeeded"),
+        growth("insert", "succeeded"),
+        growth("insert", "failed"),
+    )
+    assert anyone.post("create", {"secret": "YQ=="}).status_code == 200
+    # The secret, and its entry.
+    assert (found.now, inserted.now, failed.now) == (0, 2, 0)
+    assert anyone.post("fetch", {"secret_id": secret_id}).status_code == 200
+    assert (found.now, inserted.now, failed.now) == (1, 3, 0)
+    break_trail(stored)
+    assert anyone.post("fetch", {"secret_id": secret_id}).status_code == 503
+    assert (found.now, inserted.now, failed.now) == (2, 3, 1)
+
+
+def test_a_mongodb_that_is_away_is_a_failure(environment: dict[str, str]) -> None:
+    """Also where no command goes out, as there is nobody to send it to, the wait is measured as failed."""
+    failed = Growth("mongodb_duration_seconds_count", command="other", outcome="failed")
+    with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
+        assert app.test_client().get("/health/ready").status_code == 503
+    assert failed.now == 1
 
 
 def test_a_limit_that_refuses_is_counted(environment: dict[str, str]) -> None:
@@ -201,23 +217,23 @@ def test_a_limit_that_refuses_is_counted(environment: dict[str, str]) -> None:
 
 
 def test_without_a_folder_nothing_is_measured() -> None:
-    """Where no metrics are served every instrument is one that does nothing, and MongoDB is not watched."""
+    """Where no metrics are served every instrument is one that does nothing."""
     program = (
-        "from vault import metrics; from vault.documents.command_times import LISTENERS;"
+        "from vault import metrics;"
         "metrics.REQUESTS.labels('a', 'b').inc(); metrics.DURATION.labels('a').observe(1);"
         "metrics.BATCH_WAITING.labels('a').set(1); metrics.take_place(1); metrics.leave_place(1);"
-        "print(metrics.FOLDER, LISTENERS, type(metrics.REQUESTS).__name__)"
+        "print(metrics.FOLDER, type(metrics.REQUESTS).__name__)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS")}
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
-    assert run.stdout == "None () _Nothing\n"
+    assert run.stdout == "None _Nothing\n"
 
 
 def test_a_worker_counts_on_in_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts of a worker that has ended stay, its successor adds to them, and what waited is forgotten."""
-    monkeypatch.setattr(metrics._place, "name", metrics._place.name)
+    monkeypatch.setitem(metrics._place, "name", metrics._place["name"])
     counter = Counter("places", "", ["a"], namespace="secret_manager", registry=None).labels("b")
     counter.inc(2)
     metrics.take_place(7)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import api, logs, metrics
+from vault import __version__, api, logs, metrics
 from vault.api import metrics_page
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
@@ -25,6 +25,7 @@ from vault.operations.token_keys import TokenKeys
 from vault.operations.tokens import Tokens
 from vault.operations.web_tokens import KeySet, KeySource, NoWebTokens, WebTokens, fixed_key
 from vault.setting_forms import port
+from vault.setting_summary import summary
 from vault.settings import Settings
 from vault.spans import NoTracing
 
@@ -121,6 +122,7 @@ def from_environment() -> Flask:
     """
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
+    logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
     app = create_app(settings)
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])

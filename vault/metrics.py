@@ -6,6 +6,8 @@ No label ever holds what a caller or a database chooses: an id, a name, an addre
 
 import os
 from collections.abc import Sequence
+from functools import partial
+from operator import getitem
 from typing import Self, cast
 
 from prometheus_client import Counter, Gauge, Histogram, values
@@ -35,28 +37,19 @@ class _Nothing:
         pass
 
 
-class _Place:
-    """What the files of this process are named after.
-
-    Not after its id, as they would be by themselves: the counts of a worker that has ended have to stay, and
-    its files would pile up. A worker that takes the place of one that has ended counts on in its files.
-    """
-
-    name = f"p{os.getpid()}"
-
-    def __call__(self) -> str:
-        return self.name
-
-
-_place = _Place()
+#: What the files of this process are named after. Not after its id, as they would be by themselves: the
+#: counts of a worker that has ended have to stay, and its files would pile up. A worker that takes the place
+#: of one that has ended counts on in its files.
+_place = {"name": f"p{os.getpid()}"}
 
 if FOLDER:
-    values.ValueClass = values.MultiProcessValue(_place)  # type: ignore[no-untyped-call]
+    # No function of ours: it is called each time that something is counted.
+    values.ValueClass = values.MultiProcessValue(partial(getitem, _place, "name"))  # type: ignore[no-untyped-call]
 
 
 def take_place(number: int) -> None:
     """Let this process, forked just now, count on as the worker of this *number*; no two may at a time."""
-    _place.name = f"w{number}"
+    _place["name"] = f"w{number}"
 
 
 def leave_place(number: int) -> None:
@@ -88,7 +81,7 @@ DURATION = _histogram("request_duration_seconds", "Time to a reply.", ["operatio
 REFUSALS = _counter("refusals", "Requests that were refused, by the reason.", ["reason"])
 RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests that a rate limit refused.", ["limit"])
 MONGODB = _histogram(
-    "mongodb_duration_seconds", "Time of a command of MongoDB.", ["command", "outcome"], _SECONDS
+    "mongodb_duration_seconds", "Time that MongoDB was waited for.", ["command", "outcome"], _SECONDS
 )
 BATCH_SIZE = _histogram("batch_size", "Items that shared a round trip.", ["queue"], _ITEMS)
 BATCH_WAITING = _gauge("batch_waiting", "Items that wait for a round trip.", ["queue"])

@@ -23,6 +23,7 @@ from gevent import Timeout, sleep, spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging  # noqa: E402
 from gunicorn.http.body import LengthReader  # noqa: E402
+from prometheus_client import values  # noqa: E402
 from werkzeug.exceptions import RequestTimeout  # noqa: E402
 
 from vault.errors import SettingsError  # noqa: E402
@@ -42,6 +43,8 @@ if _settings.metrics_bind:
     bind.append(_settings.metrics_bind)
     # Before `vault.metrics` is loaded, which looks there once.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="secret-manager-metrics-")
+    # No greenlet gives way while it counts, so none ever waits for this lock: it can be a plain one.
+    values.Lock = monkey.get_original("threading", "Lock")  # type: ignore[attr-defined]
 
 from vault import logs, metrics  # noqa: E402
 from vault.api.blueprint import EXTENSION  # noqa: E402

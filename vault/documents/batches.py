@@ -37,13 +37,13 @@ class Batches:
 
 
 def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
-    with storage_errors():
+    with storage_errors("find"):
         found = Secret.raw().find({"_id": {"$in": list(secret_ids)}}, NewestVersion.WITHOUT)
         documents = {document["_id"]: document for document in found}
     return [documents.get(secret_id) for secret_id in secret_ids]
 
 
 def _insert(secrets: Sequence[Secret]) -> Sequence[None]:
-    with storage_errors():
+    with storage_errors("insert"):
         Secret.objects.insert(list(secrets), load_bulk=False)
     return [None] * len(secrets)

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any
 
 import mongoengine
@@ -15,9 +17,8 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
-from vault import deadline
+from vault import deadline, metrics
 from vault.documents import indexes
-from vault.documents.command_times import LISTENERS
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ _OPTIONS: dict[str, Any] = {
     "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
 }
+
+# Making a child takes longer than measuring with it.
+_times = cache(metrics.MONGODB.labels)
 
 #: Seconds that the building of an index may take: over many millions of documents it takes minutes.
 _BUILD_PATIENCE = 86_400
@@ -163,21 +167,25 @@ class Database:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
+def storage_errors(command: str = "other") -> Iterator[None]:
     """Turn whatever MongoDB's drivers raise inside the block into `StorageUnavailableError`, with a log line.
 
     The block gets what is left of the request's time where that is less than an operation may take.
+    Metrics get its time, under the name of the MongoDB *command* that it is, if it is one.
 
     Of a connection's failure the text is logged, which names hosts; of other failures only kind and code:
     their texts can quote documents.
     """
+    began = monotonic()
     left = deadline.remaining()
     if left <= 0:
         raise StorageUnavailableError("it took too long")
     try:
         with timeout(left) if left < PATIENCE else nullcontext():
             yield
+        _times(command, "succeeded").observe(monotonic() - began)
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
+        _times(command, "failed").observe(monotonic() - began)
         # MongoEngine's errors have the driver's as their context.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""

@@ -127,7 +127,7 @@ class AuditTrail:
             stream = stream.successor()
         stream.chain(entries, now)
         try:
-            with storage_errors():
+            with storage_errors("insert"):
                 AuditEntry.store(entries)
             stream.committed(entries[-1])
         except BaseException:
