@@ -84,7 +84,7 @@ class Database:
             db=self.name,
             uuidRepresentation="standard",
             mongo_client_class=lambda **_: MongoClient(
-                uri, timeoutMS=patience * 1_000, event_listeners=[*LISTENERS, *listeners], **_OPTIONS
+                uri, timeoutMS=patience * 1_000, event_listeners=listeners, **_OPTIONS
             ),
         )
 
