@@ -16,12 +16,12 @@ from statistics import median
 import click
 import wrk
 from contenders.growth import fill
-from contenders.processes import Ceiling, Contender, Grown, OpenBao, Original, SecretManager
+from contenders.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
 
 from vault.cli.mongod import Mongod
 
 _SEEDED = 1_000
-_KINDS = (SecretManager, Original, OpenBao, Ceiling)
+_KINDS = (SecretManager, Original, Modernized, OpenBao, Ceiling)
 
 
 @dataclass(frozen=True, slots=True)

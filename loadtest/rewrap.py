@@ -3,17 +3,14 @@
 Starts a MongoDB of its own (majority and journal, a replica set of one), fills it, and rotates the key once.
 """
 
-import os
-import resource
 import secrets
-import subprocess
 import sys
 import tempfile
-import time
-from base64 import b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
+
+import measured
 
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring
@@ -46,19 +43,8 @@ def main() -> None:
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     with tempfile.TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:
         fill(mongod.uri, old, count)
-        environment = {
-            **os.environ,
-            "MONGO_URI": mongod.uri,
-            "MASTER_KEY": b64encode(new).decode(),
-            "MASTER_KEY_FALLBACKS": b64encode(old).decode(),
-        }
-        command = [sys.executable, "-m", "vault.cli", "keys", "rewrap"]
-        started = time.monotonic()
-        subprocess.run(command, env=environment, check=True)
-        seconds = time.monotonic() - started
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{count} secrets in {seconds:.1f} s: {count / seconds:.0f}/s")
-    print(f"largest child {used.ru_maxrss // 1024} MiB")
+        taken = measured.run("keys", "rewrap", environment=measured.environment(mongod.uri, new, old))
+    print(f"{count} secrets in {taken.seconds:.1f} s: {count / taken.seconds:.0f}/s, {taken.mebibytes} MiB")
 
 
 if __name__ == "__main__":

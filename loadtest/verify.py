@@ -9,11 +9,11 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
-from base64 import b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
+
+import measured
 
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring
@@ -60,15 +60,9 @@ def _entry() -> Entry:
 
 def measure(name: str, count: int, arguments: list[str], environment: dict[str, str]) -> None:
     """Print how many entries a second `audit verify` with *arguments* does, and how much memory it takes."""
-    command = [sys.executable, "-m", "vault.cli", "audit", "verify", *arguments]
-    started = time.monotonic()
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - started
-    if process.returncode:
-        sys.exit(f"audit verify ended with {process.returncode}")
-    print(f"{name}: {count} in {seconds:.1f} s: {count / seconds:.0f}/s, {used.ru_maxrss // 1024} MiB")
+    taken = measured.run("audit", "verify", *arguments, environment=environment, stderr=subprocess.DEVNULL)
+    rate = count / taken.seconds
+    print(f"{name}: {count} in {taken.seconds:.1f} s: {rate:.0f}/s, {taken.mebibytes} MiB")
 
 
 def main() -> None:
@@ -78,11 +72,7 @@ def main() -> None:
     for count in (most // 10, most):
         with tempfile.TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:
             fill(mongod.uri, key, count)
-            environment = {
-                **os.environ,
-                "MONGO_URI": mongod.uri,
-                "MASTER_KEY": b64encode(key).decode(),
-            }
+            environment = measured.environment(mongod.uri, key)
             measure("in the database", count, [], environment)
             files = {name: Path(folder) / name for name in ("export", "public-key")}
             for name, path in files.items():

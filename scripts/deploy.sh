@@ -68,7 +68,7 @@ check_engine
 [[ -z ${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS) ]] ||
     fail "everybody who may inspect the service sees MASTER_KEY_FALLBACKS: finish that rotation (keys rewrap) and unset it"
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
-    fail "everybody who may inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (README)"
+    fail "everybody who may inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/operations.md)"
 check_key
 # Not `always`: all members of the replica set would restart at once when mongo:7.0 becomes another image.
 resolve=changed

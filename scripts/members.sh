@@ -20,9 +20,9 @@ find_members() { # fill in label and home
         docker service inspect "$services-$number" >/dev/null 2>&1 || continue
         runs=$(docker service ps --no-resolve -f desired-state=running --format '{{.Node}}' "$services-$number")
         home[$number]=${home[$number]:-$runs}
-        [[ ${home[$number]} ]] || fail "mongodb-$number runs nowhere, and no node has its label: see Several nodes in the README"
+        [[ ${home[$number]} ]] || fail "mongodb-$number runs nowhere, and no node has its label: see Several nodes in docs/operations.md"
         [[ -z $runs || $runs == "${home[$number]}" ]] ||
-            fail "mongodb-$number runs on the node $runs, its label is on ${home[$number]}: see Several nodes in the README"
+            fail "mongodb-$number runs on the node $runs, its label is on ${home[$number]}: see Several nodes in docs/operations.md"
     done
 }
 
@@ -35,7 +35,7 @@ choose_homes() { # give each member that is new a node of its own; where there a
         [[ ${label[$node]} || " ${home[*]} " == *" $node "* ]] || free+=("$node")
     done
     ((${#free[@]} >= ${#new[@]} || (${#free[@]} > 0 && ${#new[@]} == 3))) ||
-        fail "there is no node for the members ${new[*]} of the replica set: see Several nodes in the README"
+        fail "there is no node for the members ${new[*]} of the replica set: see Several nodes in docs/operations.md"
     for number in "${new[@]}"; do
         home[$number]=${free[0]}
         ((${#free[@]} < ${#new[@]})) || free=("${free[@]:1}" "${free[0]}")
@@ -50,7 +50,7 @@ place_members() { # label all nodes, so that no member ever starts beside its da
     case $(printf '%s\n' "${home[@]}" | sort -u | wc -l) in
         3) local -A said=(["${home[1]}"]=1 ["${home[2]}"]=2 ["${home[3]}"]=3) ;;
         1) local -A said=(["${home[1]}"]='') && say "All of MongoDB is on the node ${home[1]}: its loss is the loss of everything." ;;
-        *) fail "members of the replica set share a node: see Several nodes in the README" ;;
+        *) fail "members of the replica set share a node: see Several nodes in docs/operations.md" ;;
     esac
     for node in "${!label[@]}"; do
         number=${said[$node]-none}

@@ -1,7 +1,5 @@
 """What the tests of access share: tokens, and how they are sent."""
 
-import subprocess
-import sys
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from tests.rotation import command_environment
+from tests.commands import run_command
 from vault.operations.attempt import Action, Attempt
 from vault.operations.principal import OPERATOR, ROLES, scopes_named
 from vault.operations.services import Services
@@ -45,14 +43,8 @@ def make_token(
 
 def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:
     """Return what the operator's command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "tokens", *arguments],
-        cwd=folder,
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_command("tokens", *arguments, environment=environment, folder=folder)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

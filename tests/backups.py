@@ -1,28 +1,16 @@
-"""What the tests of backups share: the commands, and files made by them."""
+"""What the tests of backups share: files, and time to make them."""
 
 import io
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
 
-from tests.rotation import start_command
 from vault.crypto import Keyring, chain
 from vault.operations import archive, archive_reader, backup, checkpoint
 from vault.operations.backup import VerifiedBackup
-
-
-def run(
-    name: str, *arguments: object, environment: dict[str, str], folder: Path
-) -> subprocess.CompletedProcess[str]:
-    """Run `secret-manager` *name* in *folder* to its end."""
-    with start_command(name, *arguments, environment=environment, folder=folder) as process:
-        out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def nothing(_more: int) -> None:

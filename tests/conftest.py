@@ -20,6 +20,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.life import ALICE, Caller
+from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
 from vault import coalesce
@@ -27,6 +28,7 @@ from vault.app import create_app
 from vault.cli import mongod as ports
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
+from vault.documents import Database
 from vault.settings import Settings
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
@@ -116,6 +118,13 @@ def stored(mongo_uri: str) -> Iterator[MongoDatabase]:
     """Return the test's database as it lies there, without this package in between."""
     with MongoClient(mongo_uri, tz_aware=True) as client:
         yield client.get_default_database()
+
+
+@pytest.fixture
+def database(mongo_uri: str) -> Iterator[Database]:
+    """Connect the documents to the test's database, with all indexes."""
+    with connected(mongo_uri) as database:
+        yield database
 
 
 @pytest.fixture

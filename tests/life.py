@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from tests.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
+from vault.moments import to_milliseconds
 from vault.operations.attempt import Attempt
 from vault.operations.authentication import Authenticator
 from vault.operations.principal import ANONYMOUS, Principal, Scope
@@ -107,16 +108,12 @@ def trail(stored: Stored) -> list[dict[str, Any]]:
 
 def in_past(**ago: float) -> datetime:
     """Return the time so long ago, as MongoDB stores it."""
-    return _stored(datetime.now(UTC) - timedelta(**ago))
+    return to_milliseconds(datetime.now(UTC) - timedelta(**ago))
 
 
 def in_future(**ahead: float) -> datetime:
     """Return the time so far ahead, as MongoDB stores it."""
-    return _stored(datetime.now(UTC) + timedelta(**ahead))
-
-
-def _stored(time: datetime) -> datetime:
-    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)
+    return to_milliseconds(datetime.now(UTC) + timedelta(**ahead))
 
 
 def put(stored: Stored, key: MasterKey, value: bytes = b"value", **fields: Any) -> str:

@@ -1,14 +1,10 @@
-"""What the tests of key rotation share: master keys, secrets under them, and the operators' commands."""
+"""What the tests of key rotation share: master keys, and secrets under them."""
 
-import os
 import secrets
-import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -133,40 +129,6 @@ def age_claims(stored: Stored, milliseconds: int = CLAIM_MILLISECONDS + 1_000) -
     """Let all claims be *milliseconds* old; by default, too old to count."""
     then = datetime.now(UTC) - timedelta(milliseconds=milliseconds)
     stored["keys"].update_one({}, {"$set": {"workers.$[].renewed_at": then}})
-
-
-def command_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return the whole environment of a command with the settings *environment* and none of this process."""
-    kept = {
-        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "PYTHON"))
-    }
-    return {**kept, "PYTHONWARNINGS": "error", **environment}
-
-
-def start_command(
-    name: str,
-    *arguments: object,
-    environment: dict[str, str],
-    folder: Path,
-    stderr: int = subprocess.PIPE,
-) -> subprocess.Popen[str]:
-    """Start `secret-manager` *name* in *folder*."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "vault.cli", name, *map(str, arguments)],
-        cwd=folder,
-        env=command_environment(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
-
-
-def run_keys(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `secret-manager keys` in *folder* to its end."""
-    with start_command("keys", *arguments, environment=environment, folder=folder) as process:
-        out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def claim(keyring: Keyring, worker: str = "") -> bool:

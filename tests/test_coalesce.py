@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event, Lock
+from threading import Event, Lock, get_ident
 from typing import Any
 
 import pytest
@@ -167,6 +167,22 @@ def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> Non
     assert gate.flushes == [[0], [1, 2], [4]]
 
 
+def test_where_calls_come_together_a_lone_one_waits_for_more(pool: ThreadPoolExecutor) -> None:
+    """After a flush that several shared a thread does the next, so that others can join it."""
+    gate = Gate()
+    coalescer: Coalescer[int, object] = Coalescer(gate, queue="test")
+    calls = Calls(coalescer, pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2)]
+    gate.let_through(2)
+    assert results(futures) == [0, 10, 20]
+    flushed_by = []
+    coalescer._flush = lambda items: flushed_by.append(get_ident()) or items
+    for number in (3, 4):
+        wait_until(lambda: not coalescer._busy)
+        assert coalescer.call(number) == number
+    assert [by == get_ident() for by in flushed_by] == [False, True]
+
+
 def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no thread can be had nothing was begun, and the next call has another chance."""
 
@@ -177,8 +193,8 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as without_threads:
         without_threads.setattr(coalesce, "start_new_thread", refuse)
         with pytest.raises(OverloadedError):
-            calls.call(1)
-    assert calls.call(2) == 2
+            calls.start(1)()
+    assert calls.start(2)() == 2
 
 
 def test_a_caller_waits_no_longer_than_it_may(pool: ThreadPoolExecutor) -> None:
@@ -232,7 +248,7 @@ def test_a_caller_that_is_cut_off_while_it_waits_strands_nobody(
     gate = Gate()
     calls = Calls(Coalescer(gate, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
-    cut_off(2)
+    cut_off(1)
     assert isinstance(futures[2].exception(timeout=60), CutOffError)
     gate.let_through(2)
     assert results([futures[0], futures[1], futures[3]]) == [0, 10, 30]
@@ -248,7 +264,7 @@ def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     gate.let_through()
     gate.wait_for(2)
-    cut_off(2)
+    cut_off(1)
     assert isinstance(futures[2].exception(timeout=60), CutOffError)
     gate.let_through()
     assert results(futures[:2]) == [0, 10]
@@ -257,7 +273,7 @@ def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
 
 
 def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> None:
-    """When a flush is torn down, its calls fail in an ordinary way, and the others go on."""
+    """When a flush is torn down, those who wait for it fail in an ordinary way, and the others go on."""
 
     def answer(item: int) -> int:
         if item < 3:
@@ -269,7 +285,7 @@ def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> Non
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
     errors = [type(future.exception(timeout=60)) for future in futures[:3]]
-    assert errors == [StorageUnavailableError] * 3
+    assert errors == [CutOffError, StorageUnavailableError, StorageUnavailableError]
     assert results(futures[3:]) == [3, 4]
 
 
@@ -315,15 +331,15 @@ calls = Coalescer(flush, batch=50, queue="test")
 greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
 while not flushes:
     gevent.sleep(0)
-# One that is being flushed, one that waits for the second flush, and one of the last.
-killed = {1, 60, 199}
+# The one that flushes itself, one that waits for the second flush, and one of the last.
+killed = {0, 60, 199}
 for number in killed:
     greenlets[number].kill()
 may_end.set()
 gevent.joinall(greenlets, timeout=30, raise_error=True)
 assert all(isinstance(greenlets[number].value, gevent.GreenletExit) for number in killed)
 assert all(greenlets[n].value == n * 10 for n in range(200) if n not in killed)
-assert len(flushes) == 4, flushes
+assert len(flushes) == 5, flushes
 assert sorted(sum(flushes, [])) == [n for n in range(200) if n not in {60, 199}]
 print("all answered")
 """

@@ -1,8 +1,6 @@
 """What was acknowledged is there after the loss of the member that acknowledged it."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from base64 import b64encode
@@ -16,6 +14,7 @@ import requests
 from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
+from tests.commands import run_command
 from tests.service import Service
 from tests.three_members import ThreeMembers
 
@@ -103,12 +102,5 @@ def test_the_loss_of_the_primary_loses_nothing_that_was_acknowledged(
         )
     missing = [one for one in clients.acknowledged.items() if entries[one] != 1]
     assert missing == []
-    verified = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "audit", "verify"],
-        env={**os.environ, **environment},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verified = run_command("audit", "verify", environment=environment, folder=tmp_path)
     assert verified.returncode == 0, verified.stdout + verified.stderr

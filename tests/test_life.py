@@ -1,7 +1,5 @@
 """The life of a secret in real processes: several workers, many callers at once, one MongoDB."""
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +12,8 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, tokens
 from tests.cli.waiting import wait_until
+from tests.commands import run_command
 from tests.life import b64, unswept
-from tests.rotation import command_environment
 from tests.service import Reply, Service
 from vault.cli.mongod import Mongod
 
@@ -226,14 +224,7 @@ def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
                 for documents in stored[collection].find_raw_batches():
                     assert form.encode() not in documents
         assert value not in mongod.log.read_bytes()
-    done = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "audit", "verify"],
-        cwd=tmp_path,
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command("audit", "verify", environment=environment, folder=tmp_path)
     assert done.returncode == 0, done.stdout
     # And one of the token's.
     assert stored.audit_logs.count_documents({}) == 2 * (2 + 2 + 7 + 1) + 1

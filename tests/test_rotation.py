@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Condition, Event, Lock
 
 from tests.cli.waiting import wait_until
-from tests.rotation import Stored, new_key, run_keys, settings, table, under, values
+from tests.commands import run_command
+from tests.rotation import Stored, new_key, settings, table, under, values
 from tests.service import Service
 from vault.crypto import MasterKey
 
@@ -139,7 +140,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
     """All four steps, each a rolling update: no request fails, and at the end nothing needs the old key."""
 
     def keys(command: str, *held: MasterKey) -> tuple[int, str]:
-        done = run_keys(command, environment=settings(mongo_uri, *held), folder=tmp_path)
+        done = run_command("keys", command, environment=settings(mongo_uri, *held), folder=tmp_path)
         assert done.stderr == ""
         return done.returncode, done.stdout
 
@@ -171,7 +172,9 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
             assert found[OLD.id][0::2] == ("primary", "no, it encrypts")
             assert found[NEW.id] == ("fallback", 0, "yes")
             # Whoever forgets the next step is told so.
-            refused = run_keys("rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path)
+            refused = run_command(
+                "keys", "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path
+            )
             assert (refused.returncode, refused.stdout) == (1, "")
             assert refused.stderr.startswith(f"secret-manager: running workers encrypt under {OLD.id}, ")
 

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from base64 import b64encode
@@ -21,7 +19,7 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
-from tests.rotation import command_environment
+from tests.commands import run_command
 from tests.service import Service
 from vault.cli.mongod import Mongod, free_port
 from vault.documents.audit_entry import record_of
@@ -322,12 +320,5 @@ def test_every_answer_has_its_entry_and_every_worker_its_stream(
     logged = [line for line in log_lines(service) if line["message"] == "audit head"]
     assert {str(line["pid"]) for line in logged} == workers
     assert {line["head"]["stream"]: line["head"]["hash"] for line in logged} == ends
-    done = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "audit", "verify"],
-        cwd=tmp_path,
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command("audit", "verify", environment=environment, folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{len(written)} entries in 4 streams: intact\n")

@@ -103,7 +103,7 @@ def findings(
     *,
     kept_since: str = "",
     heads: Mapping[str, Record] | None = None,
-    read_on: verification.ReadOn = lambda _ends: (),
+    read_on: verification.ReadOn = verification.nothing_more,
 ) -> list[Finding]:
     """Return what is found in *records*."""
     verifier = Verifier(keys, kept_since=lambda: kept_since, heads=heads)

@@ -34,13 +34,13 @@ class _Call(Generic[Item, Result]):
 
 
 class Coalescer(Generic[Item, Result]):
-    """Whoever finds no flush running starts a thread that flushes until nothing is pending; all wait for it.
+    """A call that is alone flushes its own item; those that come meanwhile share the next flush.
 
-    There is no timer: a lone call pays for a thread, under gevent a greenlet, and for nothing else. *flush*
-    gets the pending items in the order of their calls, at most *batch* of them, and returns a result for
-    each; never two flushes run at a time. If it raises, exactly the calls of that flush fail, with its error.
-    A flush serves several callers, so it knows nothing of the deadline of any of them. *queue* is its name in
-    the metrics.
+    There is no timer: a lone call pays for nothing. What is shared is flushed by a thread, under gevent a
+    greenlet, until nothing is pending, so that no caller's end is the end of others. *flush* gets the pending
+    items in the order of their calls, at most *batch* of them, and returns a result for each; never two
+    flushes run at a time. If it raises, exactly the calls of that flush fail, with its error. A flush that
+    serves several callers knows nothing of the deadline of any of them. *queue* is its name in the metrics.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Coalescer(Generic[Item, Result]):
         self._lock = Lock()
         self._pending: list[_Call[Item, Result]] = []
         self._busy = False
+        #: Whether the last flush had more than one caller. Then more will join one that a thread makes.
+        self._is_shared = False
         self._waiting = metrics.BATCH_WAITING.labels(queue)
         self._sizes = metrics.BATCH_SIZE.labels(queue)
 
@@ -69,7 +71,10 @@ class Coalescer(Generic[Item, Result]):
                 the item is not known.
             OverloadedError: Too many calls are waiting already; this one was not taken.
         """
-        return self.start(item)()
+        with self._lock:
+            alone = not (self._busy or self._is_shared)
+            self._busy |= alone
+        return self._flush_alone(item) if alone else self.start(item)()
 
     def start(self, item: Item) -> Callable[[], Result]:
         """Take *item*, and return what waits for its result, as `call` does.
@@ -87,6 +92,21 @@ class Coalescer(Generic[Item, Result]):
         if idle:
             self._begin()
         return lambda: self._wait(mine)
+
+    def _flush_alone(self, item: Item) -> Result:
+        try:
+            [result] = self._results([item])
+        finally:
+            with self._lock:
+                self._busy = bool(self._pending)
+                others_wait = self._busy
+            if others_wait:
+                self._begin()
+        return result
+
+    def _results(self, items: Sequence[Item]) -> list[Result]:
+        self._sizes.observe(len(items))
+        return [result for _, result in zip(items, self._flush(items), strict=True)]
 
     def _begin(self) -> None:
         try:
@@ -127,9 +147,7 @@ class Coalescer(Generic[Item, Result]):
     def _flush_all(self) -> None:
         while batch := self._next():
             try:
-                self._sizes.observe(len(batch))
-                results = self._flush([call.item for call in batch])
-                for call, result in zip(batch, results, strict=True):
+                for call, result in zip(batch, self._results([call.item for call in batch]), strict=True):
                     call.result = result
             except BaseException as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
                 ordinary = error if isinstance(error, Exception) else StorageUnavailableError(_CUT_OFF)
@@ -143,5 +161,6 @@ class Coalescer(Generic[Item, Result]):
             batch = self._pending[: self._batch]
             del self._pending[: self._batch]
             self._busy = bool(batch)
+            self._is_shared = len(batch) > 1 if batch else self._is_shared
             self._waiting.set(len(self._pending))
         return batch

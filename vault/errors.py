@@ -4,20 +4,30 @@ An error says what happened; which HTTP status that is, is decided in `vault.api
 No message of this tree holds a value, a key, a token or a secret's id: messages reach replies and logs.
 """
 
+from typing import ClassVar
+
 
 class VaultError(Exception):
     """Base of all errors raised on purpose."""
+
+
+class FixedError(VaultError):
+    """Base of those that always say the same."""
+
+    says: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__(self.says)
 
 
 class SettingsError(VaultError):
     """One or more settings are wrong; the message names each of them, never a value."""
 
 
-class CredentialRequiredError(VaultError):
+class CredentialRequiredError(FixedError):
     """What was asked is never open to anonymous callers."""
 
-    def __init__(self) -> None:
-        super().__init__("this needs a credential")
+    says = "this needs a credential"
 
 
 class InvalidCredentialError(VaultError):
@@ -30,11 +40,10 @@ class InvalidCredentialError(VaultError):
         self.principal = principal
 
 
-class CredentialsUnavailableError(VaultError):
+class CredentialsUnavailableError(FixedError):
     """What tells whether a credential is good cannot be reached; that is no reason to let anybody in."""
 
-    def __init__(self) -> None:
-        super().__init__("credentials cannot be checked")
+    says = "credentials cannot be checked"
 
 
 class ScopeMissingError(VaultError):
@@ -52,88 +61,77 @@ class InvalidTokenNameError(VaultError):
     """A token was to get a name that is not free; the message says why."""
 
 
-class TokenNotFoundError(VaultError):
+class TokenNotFoundError(FixedError):
     """No token that the principal can see has this name."""
 
-    def __init__(self) -> None:
-        super().__init__("Token not found")
+    says = "Token not found"
 
 
-class AddressRefusedError(VaultError):
+class AddressRefusedError(FixedError):
     """The request comes from an address that is not in `ALLOWED_NETWORKS`."""
 
-    def __init__(self) -> None:
-        super().__init__("the address is not allowed")
+    says = "the address is not allowed"
 
 
-class RateLimitedError(VaultError):
+class RateLimitedError(FixedError):
     """There were too many requests, or refused credentials, of one principal or address."""
 
-    def __init__(self) -> None:
-        super().__init__("too many requests")
+    says = "too many requests"
 
 
 class SecretTooLargeError(VaultError):
     """A plaintext is larger than `MAX_SECRET_BYTES`."""
 
 
-class SecretNotFoundError(VaultError):
+class SecretNotFoundError(FixedError):
     """No readable secret has this id: it never existed, or no longer does; nobody is told which."""
 
-    def __init__(self) -> None:
-        super().__init__("Secret not found")
+    says = "Secret not found"
 
 
-class NameTakenError(VaultError):
+class NameTakenError(FixedError):
     """A secret of this name exists in the namespace, or can still be restored."""
 
-    def __init__(self) -> None:
-        super().__init__("this name is taken")
+    says = "this name is taken"
 
 
-class VersionConflictError(VaultError):
+class VersionConflictError(FixedError):
     """The newest version of a secret is not the one that was expected."""
 
-    def __init__(self) -> None:
-        super().__init__("the newest version is another than expected")
+    says = "the newest version is another than expected"
 
 
-class SecretBusyError(VaultError):
+class SecretBusyError(FixedError):
     """Others are changing this secret at this moment; what was asked has not been done."""
 
-    def __init__(self) -> None:
-        super().__init__("the secret is being changed by others")
+    says = "the secret is being changed by others"
 
 
-class IdempotencyMismatchError(VaultError):
+class IdempotencyMismatchError(FixedError):
     """An idempotency key came again with another body."""
 
-    def __init__(self) -> None:
-        super().__init__("this Idempotency-Key was used with another body")
+    says = "this Idempotency-Key was used with another body"
 
 
-class DecryptionError(VaultError):
+class DecryptionError(FixedError):
     """A ciphertext does not verify: it, its key or what it is bound to differs from what was encrypted.
 
     Deliberately one error without a reason: which part failed would help whoever forges ciphertexts.
     """
 
-    def __init__(self) -> None:
-        super().__init__("a stored value does not verify")
+    says = "a stored value does not verify"
 
 
-class KeyMissingError(VaultError):
+class KeyMissingError(FixedError):
     """A master key that is in use is not in this process's keyring: it must neither read nor write."""
 
-    def __init__(self) -> None:
-        super().__init__("a master key that is in use is missing here")
+    says = "a master key that is in use is missing here"
 
 
-class RestoreUnfinishedError(VaultError):
+class RestoreUnfinishedError(FixedError):
     """A restore into this database has not come to its end: not everything is there yet."""
 
-    def __init__(self) -> None:
-        super().__init__("a restore into this database is not finished")
+    says = "a restore into this database is not finished"
 
 
 class BackupRefusedError(VaultError):
@@ -156,39 +154,35 @@ class StorageUnavailableError(VaultError):
     """MongoDB did not do what it was asked in time; what was asked may or may not have taken effect."""
 
 
-class DuplicateNameError(StorageUnavailableError):
+class DuplicateNameError(FixedError, StorageUnavailableError):
     """A name is there twice, and MongoDB cannot keep names unique: nobody serves until one is gone."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "two secrets or two tokens have one name: somebody removed a unique index and added one past the "
-            "service; remove it from MongoDB"
-        )
+    says = (
+        "two secrets or two tokens have one name: somebody removed a unique index and added one past the "
+        "service; remove it from MongoDB"
+    )
 
 
-class AuditUnavailableError(VaultError):
+class AuditUnavailableError(FixedError):
     """The audit entry could not be written, so nothing is released and nothing destructive is done."""
 
-    def __init__(self) -> None:
-        super().__init__("the audit trail cannot be written")
+    says = "the audit trail cannot be written"
 
 
 class InvalidCheckpointError(VaultError):
     """A file that should be a checkpoint of the audit trail is none, or is not signed by a known key."""
 
 
-class InvalidCursorError(VaultError):
+class InvalidCursorError(FixedError):
     """A cursor is not one that a query returned."""
 
-    def __init__(self) -> None:
-        super().__init__("the cursor is not one that a query returned")
+    says = "the cursor is not one that a query returned"
 
 
-class OverloadedError(VaultError):
+class OverloadedError(FixedError):
     """Too many requests are waiting for MongoDB already; this one was not begun."""
 
-    def __init__(self) -> None:
-        super().__init__("too many requests are waiting")
+    says = "too many requests are waiting"
 
 
 class MongodUnavailableError(VaultError):

@@ -1,4 +1,7 @@
-"""The design that users know: FastAPI and PyMongo, one round trip a step, AES-256-GCM under one key."""
+"""The design that users know: FastAPI and PyMongo, one round trip a step, AES-256-GCM under one key.
+
+Its PyMongo, 4.7, waits; so its views are functions that FastAPI runs in threads.
+"""
 
 import os
 from base64 import b64decode, b64encode
@@ -9,15 +12,13 @@ from uuid import UUID, uuid4
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import AfterValidator, BaseModel
-from pymongo import AsyncMongoClient
+from pymongo import MongoClient
 
 _NONCE_SIZE = 12
 
 app = FastAPI()
-cipher = AESGCM(b64decode(os.environ["MASTER_KEY"]))
-client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-    os.environ["MONGO_URI"], w="majority", journal=True
-)
+_cipher = AESGCM(b64decode(os.environ["MASTER_KEY"]))
+client: MongoClient[dict[str, Any]] = MongoClient(os.environ["MONGO_URI"], w="majority", journal=True)
 database = client.get_default_database()
 
 
@@ -39,46 +40,52 @@ class Reference(BaseModel):
 
 
 @app.get("/health/ready")
-async def ready() -> dict[str, str]:
+def ready() -> dict[str, str]:
     """Answer."""
-    await database.command("ping")
+    database.command("ping")
     return {"status": "ok"}
 
 
 @app.post("/vault/secret/create/")
-async def create(body: NewSecret, request: Request) -> dict[str, str]:
+def create(body: NewSecret, request: Request) -> dict[str, str]:
     """Encrypt, store, record, answer."""
-    secret_id = str(uuid4())
-    nonce = os.urandom(_NONCE_SIZE)
-    ciphertext = nonce + cipher.encrypt(nonce, b64decode(body.secret), None)
-    await database.secrets.insert_one(
-        {"_id": secret_id, "ciphertext": ciphertext, "created_at": datetime.now(UTC)}
-    )
-    await _record("create", secret_id, request)
-    return {"secret_id": secret_id}
+    secret = encrypted(body)
+    database.secrets.insert_one(secret)
+    database.audit_logs.insert_one(entry("create", secret["_id"], request))
+    return {"secret_id": secret["_id"]}
 
 
 @app.post("/vault/secret/fetch")
-async def fetch(body: Reference, request: Request) -> dict[str, str]:
+def fetch(body: Reference, request: Request) -> dict[str, str]:
     """Read, decrypt, record, answer."""
     secret_id = str(body.secret_id)
-    found = await database.secrets.find_one({"_id": secret_id})
+    plaintext = decrypted(database.secrets.find_one({"_id": secret_id}))
+    database.audit_logs.insert_one(entry("fetch", secret_id, request))
+    return {"secret": plaintext}
+
+
+def encrypted(body: NewSecret) -> dict[str, Any]:
+    """Return what is stored."""
+    nonce = os.urandom(_NONCE_SIZE)
+    ciphertext = nonce + _cipher.encrypt(nonce, b64decode(body.secret), None)
+    return {"_id": str(uuid4()), "ciphertext": ciphertext, "created_at": datetime.now(UTC)}
+
+
+def decrypted(found: dict[str, Any] | None) -> str:
+    """Return the value of what was *found*."""
     if found is None:
         raise HTTPException(404, "Secret not found")
     ciphertext = found["ciphertext"]
-    plaintext = cipher.decrypt(ciphertext[:_NONCE_SIZE], ciphertext[_NONCE_SIZE:], None)
-    await _record("fetch", secret_id, request)
-    return {"secret": b64encode(plaintext).decode()}
+    return b64encode(_cipher.decrypt(ciphertext[:_NONCE_SIZE], ciphertext[_NONCE_SIZE:], None)).decode()
 
 
-async def _record(action: str, secret_id: str, request: Request) -> None:
-    await database.audit_logs.insert_one(
-        {
-            "ts": datetime.now(UTC),
-            "action": action,
-            "status": "success",
-            "secret_id": secret_id,
-            "ip": request.client.host if request.client else "",
-            "ua": request.headers.get("User-Agent", ""),
-        }
-    )
+def entry(action: str, secret_id: str, request: Request) -> dict[str, Any]:
+    """Return what is recorded."""
+    return {
+        "ts": datetime.now(UTC),
+        "action": action,
+        "status": "success",
+        "secret_id": secret_id,
+        "ip": request.client.host if request.client else "",
+        "ua": request.headers.get("User-Agent", ""),
+    }

@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from vault.cli.mongod import free_port
 
 VALUE = b64encode(b"a secret of thirty-two bytes....").decode()
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,7 +35,7 @@ class Contender(ABC):
         self.folder = Path(tempfile.mkdtemp(prefix=self.name.replace(" ", "-"), dir=folder))
         self.mongo_uri = mongo_uri
         self.workers = workers
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         #: Seconds from its start until it answered.
         self.ready_after = 0.0
@@ -184,11 +185,20 @@ class Original(_Rest):
     """FastAPI, PyMongo and uvicorn under gunicorn."""
 
     name = "original design"
+    module = "original"
 
     def command(self) -> list[str]:
         """Return gunicorn with uvicorn's workers."""
         worker = ["-k", "uvicorn_worker.UvicornWorker", "--workers", str(self.workers)]
-        return [sys.executable, "-m", "gunicorn", *worker, "-b", f"127.0.0.1:{self.port}", "original:app"]
+        app = f"{self.module}:app"
+        return [sys.executable, "-m", "gunicorn", *worker, "-b", f"127.0.0.1:{self.port}", app]
+
+
+class Modernized(Original):
+    """The same with PyMongo's asynchronous driver, which came after the original."""
+
+    name = "original, modernized"
+    module = "modernized"
 
 
 class OpenBao(Contender):
@@ -209,7 +219,7 @@ class OpenBao(Contender):
             listener "tcp" {{ address = "127.0.0.1:{self.port}" tls_disable = true }}
             audit "file" "file" {{ options = {{ file_path = "{self.folder / "audit.log"}" }} }}
             api_addr = "{self.url}"
-            cluster_addr = "http://127.0.0.1:{_free_port()}"
+            cluster_addr = "http://127.0.0.1:{free_port()}"
             """
         )
         bao = str(Path(sys.executable).with_name("bao"))
@@ -239,12 +249,6 @@ class OpenBao(Contender):
         for name in names:
             self.post(f"/v1/kv/data/{name}", {"data": {"secret": VALUE}})
         return names
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _cpu_seconds(pid: int) -> float:

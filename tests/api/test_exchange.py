@@ -7,9 +7,13 @@ import sys
 from uuid import UUID
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.access import make_token
 from vault import logs
+from vault.errors import SecretNotFoundError, StorageUnavailableError
+from vault.operations.secrets import Secrets
 
 
 @pytest.mark.parametrize("offered", ["r-1", "a" * 128, "01HV:x/y+z=@._-"])
@@ -26,18 +30,51 @@ def test_any_other_request_id_is_replaced(client: FlaskClient, offered: str) -> 
 
 
 def test_each_request_is_one_line_in_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    """The log tells method, route, status and duration of each request, and none of what it carried."""
+    """The log tells of each request what was asked and how it ended, and none of what it carried."""
     with caplog.at_level(logging.INFO, "vault"):
         client.post("/vault/secret/create?secret=hunter2", json={"secret": "aHVudGVyMg=="})
         client.get("/made/up/hunter2")
     lines = [record for record in caplog.records if record.name == "vault.api.exchange"]
-    assert [(line.method, line.route, line.status) for line in lines] == [  # type: ignore[attr-defined]
-        ("POST", "/vault/secret/create/", 200),
-        ("GET", None, 404),
+    told = ("method", "route", "operation", "status", "reason", "principal")
+    assert [tuple(vars(line)[name] for name in told) for line in lines] == [
+        ("POST", "/vault/secret/create/", "create_secret", 200, None, "anonymous"),
+        ("GET", None, "none", 404, "not_found", None),
     ]
     shown = "".join(logs.JsonFormatter().format(line) for line in lines)
     assert "hunter2" not in shown
     assert "aHVudGVyMg==" not in shown
+
+
+def test_a_request_s_line_names_the_principal(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """Who asked is in the log by name, also who was refused and is known."""
+    client = app.test_client()
+    token = make_token(app, "somebody", scopes=("secret:create",))
+    with caplog.at_level(logging.INFO, "vault"):
+        for path in ("/vault/secret/create/", "/vault/secret/fetch"):
+            client.post(path, json={"secret": "YQ=="}, headers={"Authorization": f"Bearer {token}"})
+    lines = [vars(record) for record in caplog.records if record.message == "request"]
+    assert [(line["status"], line["reason"], line["principal"]) for line in lines] == [
+        (200, None, "somebody"),
+        (403, "scope_missing", "somebody"),
+    ]
+
+
+def test_the_level_tells_whose_business_it_is(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a caller did wrong is no more than information; what the service could not do is more."""
+    raised: list[type[Exception]] = [SecretNotFoundError, StorageUnavailableError, RuntimeError]
+    body = {"secret_id": "550e8400-e29b-41d4-a716-446655440000"}
+    for error in raised:
+
+        def fail(*_: object, error: type[Exception] = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(Secrets, "fetch", fail)
+        with caplog.at_level(logging.INFO, "vault"):
+            client.post("/vault/secret/fetch", json=body)
+    levels = [record.levelname for record in caplog.records if record.message == "request"]
+    assert levels == ["INFO", "WARNING", "ERROR"]
 
 
 def test_a_request_s_lines_carry_its_id(client: FlaskClient) -> None:

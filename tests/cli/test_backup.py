@@ -7,7 +7,6 @@ import re
 import secrets
 import signal
 import stat
-import subprocess
 import sys
 import tarfile
 from base64 import b64encode
@@ -23,10 +22,11 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.access import bearer, make_token
-from tests.backups import history, run
+from tests.backups import history
 from tests.cli.waiting import wait_until
+from tests.commands import Done, run_command, start_command
 from tests.conftest import running_app
-from tests.rotation import Stored, fill, new_key, settings, start_command, values, versioned
+from tests.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.service import Service
 from vault import cli
 from vault.cli.backup import _new_file
@@ -35,7 +35,7 @@ from vault.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedE
 from vault.operations import drill as drills
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def environment(mongo_uri: str) -> Iterator[dict[str, str]]:
 def command(environment: dict[str, str], tmp_path: Path) -> Run:
     """Return what runs a command in a folder of its own."""
 
-    def command(name: str, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
-        return run(name, *arguments, environment=environment | changes, folder=tmp_path)
+    def command(name: str, *arguments: object, **changes: str) -> Done:
+        return run_command(name, *arguments, environment=environment | changes, folder=tmp_path)
 
     return command
 
@@ -81,7 +81,7 @@ def test_a_service_goes_on_from_a_backup(
     with running_app(environment) as app:
         token = bearer(make_token(app, "ci", role="writer"))
         revoked = bearer(make_token(app, "old", role="writer"))
-    assert run("tokens", "revoke", "old", environment=environment, folder=tmp_path).returncode == 0
+    assert run_command("tokens", "revoke", "old", environment=environment, folder=tmp_path).returncode == 0
     named = {"secret": b64encode(b"value").decode(), "name": "db"}
     repeated = {**token, "Idempotency-Key": "a-key"}
     with Service(secured, folder=tmp_path) as service:
@@ -104,7 +104,7 @@ def test_a_service_goes_on_from_a_backup(
         assert service.post(fetch, {"name": "db"}, **revoked).status == 401
     with tarfile.open(tmp_path / "b.tar") as opened:
         opened.extract("manifest.json", tmp_path, filter="data")
-    verified = run(
+    verified = run_command(
         "audit",
         "verify",
         "--checkpoint",

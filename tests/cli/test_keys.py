@@ -5,7 +5,6 @@ import pty
 import random
 import re
 import signal
-import subprocess
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.waiting import wait_until
+from tests.commands import Done, run_command, start_command
 from tests.conftest import running_app
 from tests.rotation import (
     Stored,
@@ -23,9 +23,7 @@ from tests.rotation import (
     held,
     new_key,
     rows,
-    run_keys,
     settings,
-    start_command,
     table,
     text,
     under,
@@ -37,18 +35,16 @@ from vault.crypto import Keyring, MasterKey
 from vault.operations import rewrap
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 
 
 @pytest.fixture
 def keys(mongo_uri: str, tmp_path: Path) -> Run:
     """Return what runs `secret-manager keys` with a new and an old key, and sees that it shows neither."""
 
-    def run(
-        *arguments: str, primary: MasterKey = NEW, fallbacks: tuple[MasterKey, ...] = (OLD,)
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, primary: MasterKey = NEW, fallbacks: tuple[MasterKey, ...] = (OLD,)) -> Done:
         environment = settings(mongo_uri, primary, *fallbacks)
-        done = run_keys(*arguments, environment=environment, folder=tmp_path)
+        done = run_command("keys", *arguments, environment=environment, folder=tmp_path)
         for key in (primary, *fallbacks):
             assert text(key) not in done.stdout + done.stderr
             assert key._material.hex() not in done.stdout + done.stderr
@@ -57,7 +53,7 @@ def keys(mongo_uri: str, tmp_path: Path) -> Run:
     return run
 
 
-def assert_names_no_secret(done: subprocess.CompletedProcess[str], stored: Stored) -> None:
+def assert_names_no_secret(done: Done, stored: Stored) -> None:
     for document in stored.secrets.find({}, {"_id": True}):
         assert document["_id"] not in done.stdout + done.stderr
 
@@ -69,7 +65,7 @@ def claim_at(uri: str, keyring: Keyring, worker: str = "") -> None:
 
 def test_generated_keys_work_and_differ(mongo_uri: str, tmp_path: Path) -> None:
     """`generate` needs no settings and prints one new key, which a service runs with."""
-    made = [run_keys("generate", environment={}, folder=tmp_path) for _ in range(2)]
+    made = [run_command("keys", "generate", environment={}, folder=tmp_path) for _ in range(2)]
     assert [(done.returncode, done.stderr) for done in made] == [(0, "")] * 2
     first, second = (done.stdout.removesuffix("\n") for done in made)
     assert first != second
@@ -146,11 +142,11 @@ def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
 def test_what_goes_wrong_is_one_line(tmp_path: Path, command: str) -> None:
     """Without MongoDB, and with wrong settings, the command fails with a message and no traceback."""
     environment = settings("mongodb://127.0.0.1:1", NEW)
-    done = run_keys(command, environment=environment, folder=tmp_path)
+    done = run_command("keys", command, environment=environment, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "secret-manager: MongoDB is not available"
     assert "Traceback" not in done.stderr
-    done = run_keys(command, environment={}, folder=tmp_path)
+    done = run_command("keys", command, environment={}, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("secret-manager: wrong settings:\n  MASTER_KEY: required")
 
@@ -250,7 +246,7 @@ def test_an_interrupted_rewrap_is_on_record(
     assert (start["action"], end["action"], end["status"]) == ("rewrap_start", "rewrap_end", "error")
     assert end["details"]["left"] > 0
     assert values(stored, NEW, OLD) == before
-    assert run_keys("rewrap", environment=environment, folder=tmp_path).returncode == 0
+    assert run_command("keys", "rewrap", environment=environment, folder=tmp_path).returncode == 0
     assert values(stored, NEW) == before
 
 
@@ -273,7 +269,7 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
             process.kill()
         assert process.returncode == -signal.SIGKILL
         assert values(stored, NEW, OLD) == before
-    done = run_keys("rewrap", environment=environment, folder=tmp_path)
+    done = run_command("keys", "rewrap", environment=environment, folder=tmp_path)
     assert done.returncode == 0
     assert done.stdout.endswith(" 0 changed meanwhile, 0 do not verify, 0 left\n")
     assert under(stored, OLD) == 0
@@ -318,7 +314,7 @@ def test_a_rewrap_that_is_killed_loses_no_version(stored: Stored, mongo_uri: str
         wait_until(lambda: under(stored, NEW))
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    done = run_keys("rewrap", environment=environment, folder=tmp_path)
+    done = run_command("keys", "rewrap", environment=environment, folder=tmp_path)
     assert done.returncode == 0
     assert done.stdout.endswith(" 0 changed meanwhile, 0 do not verify, 0 left\n")
     for secret_id, expected in secrets.items():

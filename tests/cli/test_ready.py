@@ -1,24 +1,15 @@
 """`secret-manager ready`, which supervisors ask."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.rotation import command_environment
+from tests.commands import Done, run_command
 from tests.service import Service
 from tests.test_tls import make
 from vault.cli.mongod import free_port
 
 
-def ready(environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vault.cli", "ready"],
-        cwd=folder,
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def ready(environment: dict[str, str], folder: Path) -> Done:
+    return run_command("ready", environment=environment, folder=folder)
 
 
 def test_a_ready_service_is_told(environment: dict[str, str], tmp_path: Path) -> None:

@@ -1,32 +1,22 @@
 """`secret-manager replicaset`, as a deployment runs it."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.rotation import command_environment
+from tests.commands import Done, run_command
 from vault.cli.mongod import Mongod
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 
 
 @pytest.fixture
 def initiate(tmp_path: Path) -> Run:
     """Return what runs `initiate` with MONGO_URI, or another setting, and no master key."""
 
-    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vault.cli", "replicaset", "initiate", *map(os.fspath, arguments)],
-            cwd=tmp_path,
-            env=command_environment(environment),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*arguments: object, **environment: str) -> Done:
+        return run_command("replicaset", "initiate", *arguments, environment=environment, folder=tmp_path)
 
     return run
 

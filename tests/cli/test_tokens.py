@@ -1,7 +1,5 @@
 """The operators' commands for tokens, as operators run them."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,16 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer
 from tests.cli.waiting import wait_until
+from tests.commands import Done, run_command
 from tests.conftest import running_app
-from tests.rotation import claim, command_environment, connected, new_key, run_keys, settings, table, text
+from tests.rotation import claim, connected, new_key, settings, table, text
 from tests.service import Service
 from tests.trail import break_trail
 from vault.crypto import Keyring
 from vault.crypto.token import is_token
 
 Stored = MongoDatabase[dict[str, Any]]
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 KEY, NEW = new_key(), new_key()
 
 
@@ -27,15 +26,9 @@ KEY, NEW = new_key(), new_key()
 def tokens(mongo_uri: str, tmp_path: Path) -> Run:
     """Return what runs `secret-manager tokens`."""
 
-    def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vault.cli", "tokens", *arguments],
-            cwd=tmp_path,
-            env=command_environment(settings(mongo_uri, KEY) if environment is None else environment),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
+        environment = settings(mongo_uri, KEY) if environment is None else environment
+        return run_command("tokens", *arguments, environment=environment, folder=tmp_path)
 
     return run
 
@@ -91,14 +84,7 @@ def test_what_was_done_with_tokens_verifies(tokens: Run, mongo_uri: str, tmp_pat
     """Entries about tokens, with all that they were given, are part of the chain like any other."""
     tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")
     tokens("revoke", "ci")
-    done = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "audit", "verify"],
-        cwd=tmp_path,
-        env=command_environment(settings(mongo_uri, KEY)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command("audit", "verify", environment=settings(mongo_uri, KEY), folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
 
 
@@ -151,8 +137,8 @@ def test_tokens_outlive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Pa
     """`keys status` counts the token key, `keys rewrap` puts it under the new key, and tokens stay good."""
     token = tokens("create", "--name", "ci", "--role", "auditor").stdout.strip()
 
-    def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_keys(*arguments, environment=settings(mongo_uri, NEW, KEY), folder=tmp_path)
+    def keys(*arguments: str) -> Done:
+        return run_command("keys", *arguments, environment=settings(mongo_uri, NEW, KEY), folder=tmp_path)
 
     assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "no, tokens need it")
     done = keys("rewrap", "--dry-run")
@@ -177,7 +163,7 @@ def test_a_token_key_that_does_not_verify_is_left(
     envelope = bytes(stored.token_keys.find_one()["envelope"])
     stored.token_keys.update_one({}, {"$set": {"envelope": envelope[:-1] + bytes([envelope[-1] ^ 1])}})
     environment = settings(mongo_uri, NEW, KEY)
-    done = run_keys("rewrap", *arguments, environment=environment, folder=tmp_path)
+    done = run_command("keys", "rewrap", *arguments, environment=environment, folder=tmp_path)
     assert done.returncode == 1
     assert "1 do not verify, 1 left" in done.stdout
 

@@ -16,7 +16,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "token-1.json").read_text()
 )
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ACCESS = (Path(__file__).parents[2] / "docs" / "access.md").read_text()
 
 
 def base62(text: str) -> int:
@@ -47,8 +47,8 @@ def test_tokens_that_were_given_out_stay_tokens(vector: dict[str, Any]) -> None:
 
 
 def test_scanners_find_tokens() -> None:
-    """The regular expression in the README finds a token in a text, and only tokens."""
-    [expression] = re.findall(r"`(\\bsmt_\S+)`", README)
+    """The regular expression in docs/access.md finds a token in a text, and only tokens."""
+    [expression] = re.findall(r"`(\\bsmt_\S+)`", ACCESS)
     token = new_token()
     assert re.findall(expression, f"curl -H 'Authorization: Bearer {token}' … smt_short") == [token]
 

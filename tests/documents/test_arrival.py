@@ -1,24 +1,16 @@
 """A new secret is found by its name once it is published, and not before."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.life import document, in_future, in_past, put
-from tests.rotation import Stored, connected
-from vault.crypto import Keyring, MasterKey
-from vault.documents import Database, EncryptOnSave, Secret, arrival
+from tests.rotation import Stored
+from vault.crypto import MasterKey
+from vault.documents import Secret, arrival
 
-
-@pytest.fixture(autouse=True)
-def database(mongo_uri: str, key: MasterKey) -> Iterator[Database]:
-    hook = EncryptOnSave(Keyring(key))
-    hook.connect()
-    with connected(mongo_uri) as database:
-        yield database
-    hook.disconnect()
+pytestmark = pytest.mark.usefixtures("encrypting")
 
 
 def new_secret(**fields: Any) -> Secret:

@@ -1,24 +1,16 @@
 """What waits at the same time shares a round trip, and nothing else."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.life import UNKNOWN_ID, in_past, put
-from tests.rotation import Stored, connected
+from tests.rotation import Stored
 from vault.crypto import Keyring, MasterKey
-from vault.documents import Database, EncryptOnSave, Secret
+from vault.documents import Secret
 from vault.documents.batches import Batches
 
-
-@pytest.fixture(autouse=True)
-def database(mongo_uri: str, key: MasterKey) -> Iterator[Database]:
-    hook = EncryptOnSave(Keyring(key))
-    hook.connect()
-    with connected(mongo_uri) as database:
-        yield database
-    hook.disconnect()
+pytestmark = pytest.mark.usefixtures("encrypting")
 
 
 def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None:

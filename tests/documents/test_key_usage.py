@@ -1,15 +1,14 @@
 """Which master keys are in use, and who may begin to write under one."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
 import pytest
 
-from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, versioned
+from tests.rotation import Stored, age_claims, claim, fill, new_key, versioned
 from vault.crypto import Keyring
-from vault.documents import Database, rewrapped
+from vault.documents import rewrapped
 from vault.documents.key_usage import (
     CLAIM_MILLISECONDS,
     release,
@@ -21,10 +20,7 @@ from vault.documents.key_usage import (
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 
 
-@pytest.fixture(autouse=True)
-def database(mongo_uri: str) -> Iterator[Database]:
-    with connected(mongo_uri) as database:
-        yield database
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_of_two_keys_the_first_is_written_under() -> None:

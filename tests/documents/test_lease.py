@@ -1,24 +1,18 @@
 """One at a time changes a secret, and whoever does not come to the end keeps nobody waiting for long."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
 
 from tests.life import UNKNOWN_ID, document, put
-from tests.rotation import Stored, connected
+from tests.rotation import Stored
 from vault import waiting
 from vault.crypto import MasterKey
-from vault.documents import Database
 from vault.documents.lease import Lease
 from vault.errors import SecretBusyError
 
-
-@pytest.fixture(autouse=True)
-def database(mongo_uri: str) -> Iterator[Database]:
-    with connected(mongo_uri) as database:
-        yield database
+pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture

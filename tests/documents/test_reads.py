@@ -1,21 +1,16 @@
 """Reads are held in one step, counted once, and free again where they came to nothing."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.life import UNKNOWN_ID, document, in_future, in_past, put
-from tests.rotation import Stored, connected
+from tests.rotation import Stored
 from vault.crypto import MasterKey
-from vault.documents import Database, reads
+from vault.documents import reads
 
-
-@pytest.fixture(autouse=True)
-def database(mongo_uri: str) -> Iterator[Database]:
-    with connected(mongo_uri) as database:
-        yield database
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_of_many_at_once_as_many_are_held_as_are_left(stored: Stored, key: MasterKey) -> None:

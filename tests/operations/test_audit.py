@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from threading import Event
@@ -95,15 +95,6 @@ def test_without_a_trail_attempts_finish_silently(
         assert created.status_code == 200
         assert client.post("/vault/secret/fetch", json=created.json).json == {"secret": "YQ=="}
     assert stored.audit_logs.count_documents({}) == 0
-
-
-@pytest.fixture
-def trail(mongo_uri: str, keyring: Keyring) -> Iterator[AuditTrail]:
-    """Return a trail on the test's database that is told of attempts directly."""
-    with connected(mongo_uri):
-        trail = AuditTrail(keyring)
-        yield trail
-        trail.disconnect()
 
 
 def write(trail: AuditTrail, number: int = 0) -> None:

@@ -18,7 +18,7 @@ from pymongo.synchronous.topology import Topology
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text, values
+from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
 from vault.errors import KeyMissingError, StorageUnavailableError
@@ -47,12 +47,6 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the thread look all the time."""
     monkeypatch.setattr(key_watch, "INTERVAL", 0.01)
-
-
-@pytest.fixture
-def database(mongo_uri: str) -> Iterator[Database]:
-    with connected(mongo_uri) as database:
-        yield database
 
 
 @pytest.fixture

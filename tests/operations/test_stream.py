@@ -1,6 +1,5 @@
 """How one worker's entries follow one another, and where a stream ends."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.rotation import connected
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import findings
 from vault.crypto import Keyring, chain
@@ -142,15 +140,6 @@ def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> No
     named = [left["stream"] for left in record["replaces"]]
     assert named == [stream.id for stream in (*streams[:25], *streams[-26:-1])]
     assert [left["seq"] for left in record["replaces"]] == [0, *[-1] * 49]
-
-
-@pytest.fixture
-def trail(mongo_uri: str, keyring: Keyring) -> Iterator[AuditTrail]:
-    """Return a trail on the test's database that is told of attempts directly."""
-    with connected(mongo_uri):
-        trail = AuditTrail(keyring)
-        yield trail
-        trail.disconnect()
 
 
 def write(trail: AuditTrail) -> None:

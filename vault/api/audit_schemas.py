@@ -2,80 +2,52 @@
 
 from datetime import UTC
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
-from vault.api.fields import ONE_LINE, SECRET_ID, UUID_PATTERN, Body, Reply, SecretId
+from vault.api.fields import ONE_LINE, SECRET_ID, Body, Reply, a_number, a_text, an_id
 
 _TIME = "2026-11-24T15:30:00Z"
+_CURSOR = "6b05a36cf43fd516532765c5"
 _MOST_ENTRIES = 1_000
+
+
+def _time(description: str, example: str) -> fields.AwareDateTime:
+    metadata = {"description": description, "example": example}
+    return fields.AwareDateTime(default_timezone=UTC, load_default=None, metadata=metadata)
 
 
 class AuditQuery(Body):
     """Which entries are wanted; what is left out does not matter."""
 
-    since = fields.AwareDateTime(
-        default_timezone=UTC,
-        load_default=None,
-        metadata={"description": "Entries from this time on.", "example": _TIME},
-    )
-    until = fields.AwareDateTime(
-        default_timezone=UTC,
-        load_default=None,
-        metadata={"description": "Entries before this time.", "example": "2026-11-25T00:00:00Z"},
-    )
-    action = fields.String(
-        load_default=None,
-        validate=ONE_LINE,
-        metadata={"description": "Entries of this action.", "example": "fetch"},
-    )
-    principal = fields.String(
-        load_default=None,
-        validate=ONE_LINE,
-        metadata={"description": "Entries of this principal.", "example": "anonymous"},
-    )
-    secret_id = SecretId(
-        load_default=None,
-        metadata=SECRET_ID
-        | {"description": "Entries about this secret.", "format": "uuid", "pattern": UUID_PATTERN},
-    )
-    limit = fields.Integer(
-        strict=True,
-        load_default=100,
-        validate=validate.Range(1, _MOST_ENTRIES),
-        metadata={"description": "How many entries to return at the most.", "example": 100},
-    )
-    cursor = fields.String(
-        load_default=None,
-        metadata={"description": "The `cursor` of the page before.", "example": "6b05a36cf43fd516532765c5"},
-    )
+    since = _time("Entries from this time on.", _TIME)
+    until = _time("Entries before this time.", "2026-11-25T00:00:00Z")
+    action = a_text("Entries of this action.", "fetch", load_default=None, validate=ONE_LINE)
+    principal = a_text("Entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE)
+    secret_id = an_id("Entries about this secret.", load_default=None)
+    limit = a_number("How many entries to return at the most.", 100, most=_MOST_ENTRIES, default=100)
+    cursor = a_text("The `cursor` of the page before.", _CURSOR, load_default=None)
 
 
 class AuditRecord(Reply):
     """One audit entry. Further fields chain it to the one before, see `audit verify`."""
 
-    ts = fields.String(required=True, metadata={"description": "When, in UTC.", "example": _TIME})
-    action = fields.String(required=True, metadata={"description": "What was tried.", "example": "fetch"})
-    status = fields.String(
-        required=True,
-        metadata={
-            "description": "How it ended: `success`, `bad_request`, `not_found`, `denied` or `error`.",
-            "example": "success",
-        },
+    ts = a_text("When, in UTC.", _TIME, required=True)
+    action = a_text("What was tried.", "fetch", required=True)
+    status = a_text(
+        "How it ended: `success`, `bad_request`, `not_found`, `denied` or `error`.", "success", required=True
     )
-    principal = fields.String(required=True, metadata={"description": "Who.", "example": "anonymous"})
+    principal = a_text("Who.", "anonymous", required=True)
     secret_id = fields.String(metadata=SECRET_ID | {"description": "On which secret."})
-    ip = fields.String(metadata={"description": "From which address.", "example": "192.0.2.7"})
-    ua = fields.String(metadata={"description": "By which program.", "example": "curl/8.14.1"})
-    request_id = fields.String(
-        metadata={"description": "The request's id, as in the logs.", "example": "r-2041"}
-    )
+    ip = a_text("From which address.", "192.0.2.7")
+    ua = a_text("By which program.", "curl/8.14.1")
+    request_id = a_text("The request's id, as in the logs.", "r-2041")
     details = fields.Dict(
         metadata={
             "description": "Names, versions, limits, key ids, counts; why something was denied.",
             "example": {"total": 12},
         }
     )
-    stream = fields.String(required=True, metadata={"description": "Which chain.", "example": "9f" * 16})
+    stream = a_text("Which chain.", "9f" * 16, required=True)
     seq = fields.Integer(required=True, metadata={"description": "Number in its chain.", "example": 7})
 
 
@@ -85,11 +57,9 @@ class AuditPage(Reply):
     entries = fields.List(
         fields.Nested(AuditRecord), required=True, metadata={"description": "The oldest first."}
     )
-    cursor = fields.String(
+    cursor = a_text(
+        "For the next query; null when there may be no more entries.",
+        _CURSOR,
         required=True,
         allow_none=True,
-        metadata={
-            "description": "For the next query; null when there may be no more entries.",
-            "example": "6b05a36cf43fd516532765c5",
-        },
     )

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields
+from marshmallow import fields
 
+from vault.api.fields import Reply, a_text
 from vault.api.problems import CONTENT_TYPE, RETRY_AFTER, TITLES
 
 _REQUEST_ID = {
@@ -40,26 +41,13 @@ _HEADERS = {
 }
 
 
-class Problem(Schema):
+class Problem(Reply):
     """Problem details (RFC 9457)."""
 
-    class Meta:
-        """A problem may gain members: readers ignore those that they do not know."""
-
-        unknown = EXCLUDE
-
-    type = fields.String(
-        required=True,
-        metadata={"description": "Always `about:blank`: `status` says all.", "example": "about:blank"},
-    )
-    title = fields.String(
-        required=True, metadata={"description": "The status in words.", "example": "Not Found"}
-    )
+    type = a_text("Always `about:blank`: `status` says all.", "about:blank", required=True)
+    title = a_text("The status in words.", "Not Found", required=True)
     status = fields.Integer(required=True, metadata={"description": "The HTTP status.", "example": 404})
-    detail = fields.String(
-        required=True,
-        metadata={"description": "What was wrong with this request.", "example": "Secret not found"},
-    )
+    detail = a_text("What was wrong with this request.", "Secret not found", required=True)
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.Raw(),

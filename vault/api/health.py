@@ -4,10 +4,9 @@ from http import HTTPStatus
 
 import flask_smorest
 from flask import Response
-from marshmallow import fields
 
 from vault.api.blueprint import services
-from vault.api.fields import Reply
+from vault.api.fields import Reply, a_text
 from vault.api.problems import problem
 
 blueprint = flask_smorest.Blueprint(
@@ -18,7 +17,7 @@ blueprint = flask_smorest.Blueprint(
 class Healthy(Reply):
     """All is well."""
 
-    status = fields.String(required=True, metadata={"example": "ok", "description": "Always `ok`."})
+    status = a_text("Always `ok`.", "ok", required=True)
 
 
 @blueprint.get("/live")

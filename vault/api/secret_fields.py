@@ -1,15 +1,14 @@
 """What secrets have in requests: a value, a name, labels."""
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from vault.api.fields import BASE64_PATTERN, ONE_LINE, Base64
+from vault.api.fields import BASE64_PATTERN, ONE_LINE, Base64, matches
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
+CURSOR = "WyJiaWxsaW5nIiwgIjU1MGUiXQ=="
 LABELS = {"example": {"team": "billing", "env": "prod"}}
 
 _NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
@@ -18,17 +17,6 @@ _LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
 _MOST_LABELS = 16
 _LABEL_KEY_LENGTH = 63
 _LABEL_LENGTH = 128
-
-
-def matches(pattern: str, error: str) -> Callable[[str], None]:
-    """Return what refuses a text that is not all *pattern*."""
-
-    # A function, as apispec would document a Regexp in its place; and the whole text, as in JSON Schema.
-    def check(text: str) -> None:
-        if not re.fullmatch(pattern, text):
-            raise ValidationError(error)
-
-    return check
 
 
 def a_name(**description: Any) -> fields.String:

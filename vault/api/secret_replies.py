@@ -4,8 +4,8 @@ from typing import Any
 
 from marshmallow import fields
 
-from vault.api.fields import SECRET_ID, Base64, Moment, Reply
-from vault.api.secret_fields import LABELS, NAME, SECRET
+from vault.api.fields import SECRET_ID, Base64, Moment, Reply, a_text
+from vault.api.secret_fields import CURSOR, LABELS, NAME, SECRET
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _LATER = "2026-11-25T15:30:00.000Z"
@@ -100,11 +100,4 @@ class SecretPage(Reply):
         required=True,
         metadata={"description": "By name; those without one come first."},
     )
-    cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={
-            "description": "For the next page; null when there are no more.",
-            "example": "WyJiaWxsaW5nIiwgIjU1MGUiXQ==",
-        },
-    )
+    cursor = a_text("For the next page; null when there are no more.", CURSOR, required=True, allow_none=True)

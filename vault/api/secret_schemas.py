@@ -4,13 +4,14 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import SECRET_ID, UUID_PATTERN, Body, Flag, SecretId
-from vault.api.secret_fields import NAME_LENGTH, a_name, a_value, matches, some_labels
+from vault.api.fields import Body, Flag, a_number, a_text, an_id, matches
+from vault.api.secret_fields import CURSOR, NAME_LENGTH, a_name, a_value, some_labels
 from vault.operations.reference import Reference
 
 _TEN_YEARS = 315_360_000
 _MOST_READS = 1_000
 _MOST_LISTED = 1_000
+_MOST_VERSIONS = 2**31 - 1
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
 _VISIBLE_PATTERN = "^[!-~]+$"
 
@@ -19,20 +20,11 @@ class NewSecret(Body):
     """A secret to keep, and for how long."""
 
     secret = a_value("The secret")
-    ttl_seconds = fields.Integer(
-        strict=True,
-        load_default=None,
-        validate=validate.Range(1, _TEN_YEARS),
-        metadata={"description": "After this many seconds it can no longer be read.", "example": 86_400},
-    )
-    max_reads = fields.Integer(
-        strict=True,
-        load_default=None,
-        validate=validate.Range(1, _MOST_READS),
-        metadata={
-            "description": "So often it can be fetched, and no more. A reply that is lost on its way counts.",
-            "example": 1,
-        },
+    ttl_seconds = a_number("After this many seconds it can no longer be read.", 86_400, most=_TEN_YEARS)
+    max_reads = a_number(
+        "So often it can be fetched, and no more. A reply that is lost on its way counts.",
+        1,
+        most=_MOST_READS,
     )
     name = a_name(
         description="A name beside its id, unique in the namespace: a path of letters, digits, dots, dashes "
@@ -64,10 +56,7 @@ class SecretReference(Body):
 
     constraints: ClassVar = {"oneOf": [{"required": ["secret_id"]}, {"required": ["name"]}]}
 
-    secret_id = SecretId(
-        metadata=SECRET_ID
-        | {"description": "What `create` returned.", "format": "uuid", "pattern": UUID_PATTERN}
-    )
+    secret_id = an_id("What `create` returned.")
     name = a_name(description="Its name, in place of the id. This takes a credential: names can be guessed.")
 
     @validates_schema
@@ -86,26 +75,15 @@ class SecretReference(Body):
 class VersionReference(SecretReference):
     """Which secret, and which version of it."""
 
-    version = fields.Integer(
-        strict=True,
-        load_default=None,
-        validate=validate.Range(1, 2**31 - 1),
-        metadata={"description": "Which version, while it is kept; the newest if left out.", "example": 1},
-    )
+    version = a_number("Which version, while it is kept; the newest if left out.", 1, most=_MOST_VERSIONS)
 
 
 class NewVersion(SecretReference):
     """A new value for a secret."""
 
     secret = a_value("The new value")
-    expected_version = fields.Integer(
-        strict=True,
-        load_default=None,
-        validate=validate.Range(1, 2**31 - 1),
-        metadata={
-            "description": "The newest version as far as you know; if it is another, nothing is changed.",
-            "example": 1,
-        },
+    expected_version = a_number(
+        "The newest version as far as you know; if it is another, nothing is changed.", 1, most=_MOST_VERSIONS
     )
 
 
@@ -132,16 +110,5 @@ class ListQuery(Body):
             "example": False,
         },
     )
-    limit = fields.Integer(
-        strict=True,
-        load_default=100,
-        validate=validate.Range(1, _MOST_LISTED),
-        metadata={"description": "How many to return at the most.", "example": 100},
-    )
-    cursor = fields.String(
-        load_default=None,
-        metadata={
-            "description": "The `cursor` of the page before.",
-            "example": "WyJiaWxsaW5nIiwgIjU1MGUiXQ==",
-        },
-    )
+    limit = a_number("How many to return at the most.", 100, most=_MOST_LISTED, default=100)
+    cursor = a_text("The `cursor` of the page before.", CURSOR, load_default=None)

@@ -5,29 +5,25 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, Moment, Reply
+from vault.api.fields import Body, Moment, Reply, a_number, a_text, matches
 from vault.networks import Network, network
-from vault.operations.principal import NAME_PATTERN, ROLES, Scope, is_name, scopes_named
+from vault.operations.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 from vault.operations.tokens import STATES, Grant
 
-_NAME = {"example": "ci", "pattern": NAME_PATTERN}
-_NAMESPACE = {"example": "default", "pattern": NAME_PATTERN}
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
-_STATE = {"example": "active"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MOST_SECONDS = 10 * 365 * 86_400
 _MOST_NETWORKS = 32
 
 
-class Name(fields.String):
-    """A token's name, or a namespace."""
-
-    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
-        text = super()._deserialize(*args, **kwargs)
-        if not is_name(text):
-            raise ValidationError("Up to 64 letters, digits, dots, hyphens and underscores.")
-        return text
+def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
+    """Return the field for a token's name, or a namespace."""
+    return fields.String(
+        validate=matches(NAME_PATTERN, "Up to 64 letters, digits, dots, hyphens and underscores."),
+        metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
+        **options,
+    )
 
 
 class NetworkField(fields.String):
@@ -50,32 +46,22 @@ class NewToken(Body):
         ]
     }
 
-    name = Name(
-        required=True, metadata=_NAME | {"description": "What the audit trail calls it. Never used twice."}
-    )
-    role = fields.String(
-        validate=validate.OneOf(list(ROLES)),
-        metadata={"example": "reader", "description": "A name for some scopes, see the README."},
+    name = _name("What the audit trail calls it. Never used twice.", required=True)
+    role = a_text(
+        "A name for some scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
     )
     scopes = fields.List(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
         metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
     )
-    namespace = Name(
-        load_default=None, metadata=_NAMESPACE | {"description": "Whose secrets; that of its maker."}
-    )
+    namespace = _name("Whose secrets; that of its maker.", example="default", load_default=None)
     networks = fields.List(
         NetworkField(),
         load_default=[],
         validate=validate.Length(max=_MOST_NETWORKS),
         metadata=_NETWORKS | {"description": "Where it may be used from."},
     )
-    expires_in = fields.Integer(
-        strict=True,
-        load_default=None,
-        validate=validate.Range(1, _MOST_SECONDS),
-        metadata={"example": 86_400, "description": "Seconds until it ends."},
-    )
+    expires_in = a_number("Seconds until it ends.", 86_400, most=_MOST_SECONDS)
 
     @validates_schema
     def _check_scopes(self, data: dict[str, Any], **_: object) -> None:
@@ -97,44 +83,32 @@ class NewToken(Body):
 class CreatedToken(Reply):
     """A new token."""
 
-    token = fields.String(
-        required=True,
-        metadata={
-            "example": "smt_" + "0" * 32 + "05XDxM",
-            "description": "The token. Keep it: nobody sees it again.",
-        },
-    )
+    token = a_text("The token. Keep it: nobody sees it again.", f"smt_{'0' * 32}05XDxM", required=True)
 
 
 class TokenQuery(Body):
     """Which tokens are wanted; all of them if nothing is said."""
 
-    state = fields.String(
-        load_default=None,
-        validate=validate.OneOf(STATES),
-        metadata=_STATE | {"description": "Tokens in this state."},
-    )
+    state = a_text("Tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES))
 
 
 class TokenReference(Body):
     """Which token."""
 
-    name = Name(required=True, metadata=_NAME | {"description": "What it was named."})
+    name = _name("What it was named.", required=True)
 
 
 class TokenRecord(Reply):
     """What is known of a token."""
 
-    name = fields.String(required=True, metadata=_NAME | {"description": "What it was named."})
-    state = fields.String(
+    name = _name("What it was named.", required=True)
+    state = a_text(
+        "`active`, `expired`, `revoked`, or `altered` if the database holds what the service did not write; "
+        "then it does not count.",
+        "active",
         required=True,
-        metadata={
-            **_STATE,
-            "description": "`active`, `expired`, `revoked`, or `altered` if the database holds what the "
-            "service did not write; then it does not count.",
-        },
     )
-    namespace = fields.String(required=True, metadata=_NAMESPACE | {"description": "Whose secrets."})
+    namespace = _name("Whose secrets.", example="default", required=True)
     scopes = fields.List(
         fields.String(), required=True, metadata=_SCOPES | {"description": "What it may do."}
     )
@@ -142,7 +116,7 @@ class TokenRecord(Reply):
         fields.String(), required=True, metadata=_NETWORKS | {"description": "Where from; empty: anywhere."}
     )
     created_at = Moment(required=True, allow_none=True, metadata=_TIME)
-    created_by = fields.String(required=True, metadata={"example": "operator", "description": "By whom."})
+    created_by = a_text("By whom.", "operator", required=True)
     expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
     revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
 
@@ -158,4 +132,4 @@ class TokenList(Reply):
 class RevokedToken(Reply):
     """Which token has ended."""
 
-    name = fields.String(required=True, metadata=_NAME | {"description": "What it was named."})
+    name = _name("What it was named.", required=True)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from vault.cli.operator import connected
 from vault.crypto.chain import VerifyingKey
 from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail, verification
-from vault.operations.stream_state import End, Record
+from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Verifier
 from vault.printable import printable
@@ -40,7 +40,7 @@ class _Source:
     records: Iterable[Record]
     #: How many days entries are kept; 0 for good.
     days: int
-    read_on: verification.ReadOn
+    read_on: verification.ReadOn = verification.nothing_more
 
 
 @click.command()
@@ -65,7 +65,7 @@ def verify(
         raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
     with ExitStack() as stack:
         if file is not None and keys is not None:
-            source = _Source(_keys(keys.read()), _parsed(file), days or 0, _no_more)
+            source = _Source(_keys(keys.read()), _parsed(file), days or 0)
         elif file is None and keys is None:
             operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
@@ -112,10 +112,6 @@ def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_more(_ends: Sequence[End]) -> Iterable[Record]:
-    return ()
-
-
 def _counted(records: Iterable[Record]) -> Iterator[Record]:
     for number, record in enumerate(records):
         if number % _PROGRESS == 0 and number:
@@ -129,6 +125,5 @@ def _report(findings: Iterable[Finding]) -> bool:
     tampered = False
     for finding in findings:
         tampered |= finding.tampering
-        kind = "TAMPERING" if finding.tampering else "note"
-        click.echo(printable(f"{kind}: stream {finding.stream} seq {finding.seq}: {finding.text}"))
+        click.echo(printable(str(finding)))
     return tampered

@@ -95,7 +95,7 @@ def _drill(found: VerifiedBackup, operator: Operator) -> bool:
     click.echo(f"tokens: {tokens.seen}, of which {tokens.wrong} do not verify")
     click.echo(f"audit entries: {verifier.entries} in {verifier.streams} streams, {len(findings)} findings")
     for finding in findings:
-        click.echo(printable(f"TAMPERING: stream {finding.stream} seq {finding.seq}: {finding.text}"))
+        click.echo(printable(str(finding)))
     return not (versions.wrong or tokens.wrong or findings)
 
 

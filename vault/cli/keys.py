@@ -8,6 +8,7 @@ import click
 
 from vault.cli.operator import connected
 from vault.cli.progress import bar
+from vault.cli.table import print_table
 from vault.operations.keys import KeyStatus, key_statuses
 from vault.operations.rewrap import Rewrap
 from vault.operations.rewrap import rewrap as rewrap_all
@@ -38,10 +39,7 @@ def status() -> None:
     """
     with connected(reading=True) as operator:
         found = key_statuses(operator.keyring)
-    rows = [_HEADINGS, *(_row(key) for key in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(_HEADINGS, map(_row, found))
     sys.exit(any(key.role == "missing" for key in found))
 
 

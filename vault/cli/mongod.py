@@ -19,8 +19,6 @@ from vault.cli.children import die_with_parent, end
 from vault.cli.mongod_binary import find_mongod
 from vault.errors import MongodUnavailableError
 
-__all__ = ["Mongod", "find_mongod", "free_port"]
-
 #: Below the ports that Linux gives to outgoing connections: none of them takes a stopped server's port.
 _PORTS = range(20_000, 32_768)
 _OPTIONS = (

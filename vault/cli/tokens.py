@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import click
 
 from vault.cli.operator import connected
+from vault.cli.table import print_table
 from vault.errors import VaultError
 from vault.networks import Network, network
 from vault.operations.attempt import Action, Attempt, Status
@@ -20,24 +20,17 @@ from vault.printable import printable
 _HEADINGS = ("name", "state", "namespace", "scopes", "networks", "created", "by", "expires")
 
 
-class _Name(click.ParamType[str]):
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        if not is_name(text):
-            self.fail("up to 64 letters, digits, dots, hyphens and underscores", param, ctx)
-        return text
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise click.BadParameter("up to 64 letters, digits, dots, hyphens and underscores")
+    return text
 
 
-class _Network(click.ParamType[Network]):
-    name = "network"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
-        try:
-            return network(value)
-        except ValueError:
-            self.fail("not a network such as 192.0.2.0/24", param, ctx)
+def _network(text: str) -> Network:
+    try:
+        return network(text)
+    except ValueError:
+        raise click.BadParameter("not a network such as 192.0.2.0/24") from None
 
 
 @click.group()
@@ -46,7 +39,13 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--name", type=_Name(), required=True, help="What the audit trail calls it; never used twice.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    type=_name,
+    required=True,
+    help="What the audit trail calls it; never used twice.",
+)
 @click.option("--role", type=click.Choice(list(ROLES)), help="A name for some scopes.")
 @click.option(
     "--scope",
@@ -55,12 +54,13 @@ def tokens() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="What it may do; can be given several times.",
 )
-@click.option("--namespace", type=_Name(), help="Whose secrets it may see.  [default: default]")
+@click.option("--namespace", metavar="NAME", type=_name, help="Whose secrets it may see.  [default: default]")
 @click.option(
     "--network",
     "networks",
     multiple=True,
-    type=_Network(),
+    metavar="NETWORK",
+    type=_network,
     help="Where it may be used from; can be given several times.  [default: anywhere]",
 )
 @click.option(
@@ -97,10 +97,7 @@ def list_tokens() -> None:
     """Show all tokens, ended ones too; never the tokens themselves."""
     with _attempt(Action.TOKEN_LIST) as (operations, attempt):
         found = operations.list(attempt=attempt)
-    rows = [_HEADINGS, *(_row(token) for token in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(_HEADINGS, map(_row, found))
 
 
 @tokens.command()

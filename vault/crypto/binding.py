@@ -1,11 +1,12 @@
 """What a ciphertext is bound to."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import ClassVar, Protocol
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+from vault.crypto.encoding import joined
+from vault.moments import since_1970
+
 _UNNAMED = b"\x01"
 _NAMED = b"\x02"
 
@@ -59,7 +60,7 @@ class Binding:
     @property
     def salt(self) -> bytes:
         """What makes the key of this version of this secret its own."""
-        return _encode(self.secret_id.encode(), _integer(self.version))
+        return joined(self.secret_id.encode(), _integer(self.version))
 
     def associated_data(self, format_and_key_id: bytes) -> bytes:
         """Return the bytes to authenticate: each part behind its length, so no two bindings look alike.
@@ -69,12 +70,12 @@ class Binding:
         there is none). Texts are UTF-8, numbers 8 bytes and lengths 4 bytes, both big-endian.
         """
         name = [] if self.name is None else [self.name.encode()]
-        return _encode(
+        return joined(
             format_and_key_id,
             self.secret_id.encode(),
             _integer(self.version),
             self.namespace.encode(),
-            b"" if self.expires_at is None else _integer((self.expires_at - _EPOCH) // _MILLISECOND),
+            b"" if self.expires_at is None else _integer(since_1970(self.expires_at)),
             b"" if self.max_reads is None else _integer(self.max_reads),
             *name,
         )
@@ -82,7 +83,3 @@ class Binding:
 
 def _integer(number: int) -> bytes:
     return number.to_bytes(8, "big", signed=True)
-
-
-def _encode(*parts: bytes) -> bytes:
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

@@ -1,14 +1,13 @@
 """The audit trail's chain: what is hashed, what is signed, and how one entry follows another.
 
-The canonical form of an object is JSON with sorted keys, no white space, no escapes but those that JSON
-requires, in UTF-8. An entry is an object; its seals are `hash`, `signer` and `signature`. `hash` is the
-SHA-256 of the canonical form of the entry without its seals. `previous` is the link of the entry before: the
-SHA-256 of the canonical form of its seals alone, so that none of them can be changed without breaking the
-chain. All are hexadecimal.
+The canonical form of an object (`vault.crypto.encoding`) is JSON with sorted keys, no white space, no escapes
+but those that JSON requires, in UTF-8. An entry is an object; its seals are `hash`, `signer` and `signature`.
+`hash` is the SHA-256 of the canonical form of the entry without its seals. `previous` is the link of the
+entry before: the SHA-256 of the canonical form of its seals alone, so that none of them can be changed
+without breaking the chain. All are hexadecimal.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,24 +16,18 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from vault.crypto import encoding
 from vault.crypto.master_key import MasterKey
 
 _SEALS = frozenset({"hash", "signer", "signature"})
 _SIGNING_INFO = b"secret-manager audit signing"
 _SIGNER_SIZE = 8
 _PEM_BLOCK = re.compile(rb"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
-# One encoder for all: making one takes longer than encoding an entry.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:
-    """Return what is hashed of an entry.
-
-    Raises:
-        TypeError: It holds something that JSON has no form for.
-        ValueError: The same.
-    """
-    return _ENCODER.encode({name: value for name, value in record.items() if name not in _SEALS}).encode()
+    """Return what is hashed of an entry. Errors as `encoding.canonical`."""
+    return encoding.canonical({name: value for name, value in record.items() if name not in _SEALS})
 
 
 def digest(record: Mapping[str, Any]) -> str:
@@ -45,7 +38,7 @@ def digest(record: Mapping[str, Any]) -> str:
 def link(record: Mapping[str, Any]) -> str:
     """Return what the entry after *record* has as `previous`."""
     seals = {name: record[name] for name in _SEALS if name in record}
-    return hashlib.sha256(_ENCODER.encode(seals).encode()).hexdigest()
+    return hashlib.sha256(encoding.canonical(seals)).hexdigest()
 
 
 class SigningKey:

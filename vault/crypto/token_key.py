@@ -5,11 +5,12 @@ key re-encrypts this one key, and every token stays good.
 """
 
 import hmac
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from vault.crypto.encoding import canonical
 
 _SIZE = 32
 # No message of one purpose begins like one of the other, so they can share the key.
@@ -54,14 +55,9 @@ class TokenKey:
     def seal(self, record: Mapping[str, Any]) -> str:
         """Return the seal of *record*: HMAC-SHA256 over its canonical JSON, in hexadecimal.
 
-        Canonical: sorted keys, no white space, no escapes but those that JSON requires, in UTF-8.
-
-        Raises:
-            TypeError: It holds something that JSON has no form for.
-            ValueError: The same.
+        Errors as `canonical`.
         """
-        text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return hmac.digest(self._material, _SEAL_PURPOSE + text.encode(), "sha256").hex()
+        return hmac.digest(self._material, _SEAL_PURPOSE + canonical(record), "sha256").hex()
 
     def sealed(self, record: Mapping[str, Any], seal: str) -> bool:
         """Return whether *seal* is this key's seal of *record*. Errors as `seal`."""

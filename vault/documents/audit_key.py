@@ -1,9 +1,13 @@
 """The public half of a key that signed audit entries, vouched for by keys that came after it."""
 
-from mongoengine import DictField, Document, StringField
+from typing import ClassVar
+
+from mongoengine import DictField, StringField
+
+from vault.documents.stored import Stored
 
 
-class AuditKey(Document):
+class AuditKey(Stored):
     """Keeps entries verifiable when the master key that signed them has been dropped."""
 
     #: The signer, as entries name it.
@@ -13,8 +17,4 @@ class AuditKey(Document):
     #: Signatures of the public key, by their signers.
     endorsements = DictField()
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "audit_keys",
-        "auto_create_index": False,
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "audit_keys"}

@@ -43,7 +43,7 @@ def build(*, audit_ttl_days: int) -> None:
     entries.create_index(_SECRET_INDEX)
     try:
         _index_secrets()
-        Token._get_collection().create_index("name", unique=True)  # noqa: SLF001 - as above
+        Token.raw().create_index("name", unique=True)
     except DuplicateKeyError:
         # Its text would quote the name.
         raise DuplicateNameError from None

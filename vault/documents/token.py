@@ -1,20 +1,19 @@
 """The stored token."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from mongoengine import DateTimeField, Document, ListField, StringField
+from mongoengine import DateTimeField, ListField, StringField
 
 from vault.crypto.token_key import TokenKey
+from vault.documents.stored import Stored
+from vault.moments import since_1970
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
 
 
-class Token(Document):
+class Token(Stored):
     """What is known of a token: all but the token itself.
 
     The seal covers every other field, so whoever can write to the database can neither make a token nor
@@ -35,11 +34,7 @@ class Token(Document):
     revoked_at = DateTimeField()
     seal = StringField(required=True)
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "tokens",
-        "auto_create_index": False,
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "tokens"}
 
     def close(self, key: TokenKey) -> None:
         """Seal what the fields hold now."""
@@ -59,5 +54,5 @@ class Token(Document):
             **{name: getattr(self, name) for name in _TEXTS},
             **{name: list(getattr(self, name)) for name in _LISTS},
             # A time of another type, which nothing here would write, raises.
-            **{name: time and (time - _EPOCH) // _MILLISECOND for name, time in times.items()},
+            **{name: time and since_1970(time) for name, time in times.items()},
         }

@@ -1,19 +1,22 @@
 """The stored token key."""
 
-from mongoengine import BinaryField, Document, StringField
+from typing import ClassVar
+
+from mongoengine import BinaryField, StringField
 from pymongo.read_concern import ReadConcern
 
 from vault import metrics
 from vault.crypto import Keyring
 from vault.crypto.envelope import key_id
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
+from vault.documents.stored import Stored
 from vault.errors import DecryptionError, KeyMissingError
 
 #: There is one.
 _ID = "tokens"
 
 
-class StoredTokenKey(Document):
+class StoredTokenKey(Stored):
     """The key of all tokens, encrypted under a master key."""
 
     id = StringField(primary_key=True, default=_ID)
@@ -21,17 +24,13 @@ class StoredTokenKey(Document):
     #: Hexadecimal id of the master key that the envelope was made with.
     key_id = StringField(required=True)
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "token_keys",
-        "auto_create_index": False,
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "token_keys"}
 
     @classmethod
     def stored(cls) -> "StoredTokenKey | None":
         """Return what is stored, if anything is."""
         # One that a majority has: another could be lost in a failover, and all tokens made with it.
-        sure = cls._get_collection().with_options(read_concern=ReadConcern("majority"))
+        sure = cls.raw().with_options(read_concern=ReadConcern("majority"))
         found = sure.find_one({"_id": _ID})
         return None if found is None else cls._from_son(found)
 
@@ -41,7 +40,7 @@ class StoredTokenKey(Document):
         return cls(envelope=keyring.encrypt(material, TokenKeyBinding()), key_id=keyring.primary.id)
 
     def reveal(self, keyring: Keyring) -> TokenKey:
-        """Return the key. Errors as `material`."""
+        """Return the key. Errors as `rewrap`."""
         return TokenKey(self._material(keyring))
 
     def rewrap(self, keyring: Keyring) -> bool:

@@ -17,6 +17,9 @@ from vault.errors import BackupRefusedError
 MANIFEST = "manifest.json"
 _SUFFIX = ".bson.gz"
 
+#: Is told how much more has been done, in documents or, while a file is verified, in bytes.
+Progress = Callable[[int], None]
+
 #: More is read into memory by nobody, because what it says is not verified yet: 300,000 streams and more.
 MANIFEST_BYTES = 67_108_864
 #: What every BSON document begins with is its own length.
@@ -63,7 +66,7 @@ class ArchiveWriter:
         self._file = file
         self.members: list[Member] = []
 
-    def add(self, collection: str, batches: Iterator[bytes], progress: Callable[[int], None]) -> None:
+    def add(self, collection: str, batches: Iterator[bytes], progress: Progress) -> None:
         """Add the dump of a *collection* that comes in *batches* of whole BSON documents."""
         # Size and digest are known only at the end.
         self._file.write(bytes(tarfile.BLOCKSIZE))

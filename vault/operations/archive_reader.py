@@ -6,7 +6,7 @@ A file is held against the one way to write it, header by header, before anythin
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import SEEK_END
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from vault.operations.archive import (
     MANIFEST,
     MANIFEST_BYTES,
     Member,
+    Progress,
     document_ends,
     header,
     padding,
@@ -62,7 +63,7 @@ def _manifest_text(file: BinaryIO) -> bytes:
         place += member.size + len(padding(member.size))
 
 
-def verify(file: BinaryIO, manifest: Mapping[str, Any], progress: Callable[[int], None]) -> list[bytes]:
+def verify(file: BinaryIO, manifest: Mapping[str, Any], progress: Progress) -> list[bytes]:
     """Return if *file* is what was written with *manifest*, to the last byte, with what `documents` needs.
 
     Raises:

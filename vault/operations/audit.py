@@ -108,7 +108,8 @@ class AuditTrail:
         if not self._heads.started:
             self._begin()
         try:
-            self._commits.call(entry)
+            # By a thread also when it is alone: who is cut off, or late, takes no commit along.
+            self._commits.start(entry)()
         except StorageUnavailableError:
             raise AuditUnavailableError from None
 

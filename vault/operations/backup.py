@@ -1,7 +1,7 @@
 """Backups: making one, and reading one that somebody kept."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -9,13 +9,12 @@ from typing import Any, BinaryIO
 
 from vault import __version__, deadline
 from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey
 from vault.documents import dump, key_usage
 from vault.documents.audit_entry import moment
 from vault.documents.database import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
-from vault.operations import archive_reader, checkpoint
-from vault.operations.archive import ArchiveWriter
+from vault.operations import archive_reader, checkpoint, signers
+from vault.operations.archive import ArchiveWriter, Progress
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.entries import collection
 from vault.operations.principal import OPERATOR
@@ -29,9 +28,6 @@ FORMAT = 1
 _SETTLED = 10
 
 _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
-
-#: Is told how much more has been done, in documents or, while a file is verified, in bytes.
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +182,7 @@ def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
     missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
     if missing:
         raise InvalidBackupError(f"the backup needs master keys that are missing here: {missing}")
-    keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
-    if not checkpoint.is_signed(manifest, keys):
+    if not checkpoint.is_signed(manifest, signers.own(keyring)):
         raise InvalidBackupError(
             "the backup was altered, or made by somebody else: its manifest is whole, but not signed by "
             "a master key of this service"

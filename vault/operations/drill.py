@@ -13,7 +13,8 @@ from vault.documents.database import storage_errors
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import DecryptionError, KeyMissingError
 from vault.operations import signers, trail, verification
-from vault.operations.backup import Backup, Progress
+from vault.operations.archive import Progress
+from vault.operations.backup import Backup
 from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Verifier
@@ -96,7 +97,7 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
         kept_since=lambda: kept_since,
         heads={head["stream"]: head for head in manifest["heads"]},
     )
-    found = verification.verify(verifier, _counted(progress), lambda _ends: ())
+    found = verification.verify(verifier, _counted(progress))
     return verifier, [finding for finding in found if finding.tampering]
 
 

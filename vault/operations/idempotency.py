@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vault.crypto import Keyring, MasterKey
+from vault.crypto.encoding import joined
 from vault.documents import arrival, idempotency
 from vault.documents.database import storage_errors, taking_back
 from vault.documents.idempotency import Reservation
@@ -86,5 +87,4 @@ def _leave(reservation: Reservation, secret_id: str) -> None:
 def _digest(principal: Principal, key: str) -> str:
     """Return the hash that *key* is stored under: each principal has keys of its own."""
     parts = (principal.namespace, principal.name, str(principal.authenticated), key)
-    encoded = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
-    return hashlib.sha256(encoded).hexdigest()
+    return hashlib.sha256(joined(*(part.encode() for part in parts))).hexdigest()

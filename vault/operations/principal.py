@@ -86,7 +86,7 @@ ROLES: dict[str, frozenset[Scope]] = {
 def is_name(text: str) -> bool:
     """Return whether *text* can name a token or a namespace."""
     # Not `match`: there, `$` lets a line feed through.
-    return re.fullmatch(NAME_PATTERN.strip("^$"), text) is not None
+    return re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def scopes_named(names: Iterable[str]) -> frozenset[Scope]:

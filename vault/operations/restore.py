@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from vault.documents import Database, dump, key_usage
 from vault.documents.database import storage_errors
 from vault.errors import DuplicateNameError, RestoreRefusedError
+from vault.operations.archive import Progress
 from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.backup import Progress, VerifiedBackup
+from vault.operations.backup import VerifiedBackup
 from vault.operations.principal import OPERATOR
 
 #: Documents, and their bytes, that are written in one round trip at the most.

@@ -6,13 +6,18 @@ from vault.documents.audit_key import AuditKey
 from vault.documents.database import storage_errors
 
 
+def own(keyring: Keyring) -> dict[str, VerifyingKey]:
+    """Return the keys that verify what *keyring* signs, by signer."""
+    return {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
+
+
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
     """Return the keys that are believed, by signer: those of *keyring*, and whatever those vouch for.
 
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
-    keys = {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
+    keys = own(keyring)
     with storage_errors():
         candidates = list(AuditKey.objects)
     found = True

@@ -11,6 +11,7 @@ from vault.crypto.token_key import TokenKey
 from vault.documents.database import storage_errors
 from vault.documents.token import Token
 from vault.errors import GrantRefusedError, InvalidTokenNameError, TokenNotFoundError
+from vault.moments import to_milliseconds
 from vault.networks import Network, cover
 from vault.operations.attempt import Attempt, Status
 from vault.operations.principal import OPERATOR, RESERVED_NAMES, Principal, Scope
@@ -120,7 +121,7 @@ class Tokens:
         if token.is_genuine(key):
             if token.revoked_at:
                 return
-            token.revoked_at = _to_milliseconds(changes["set__revoked_at"])
+            token.revoked_at = to_milliseconds(changes["set__revoked_at"])
             token.close(key)
             changes |= {"set__revoked_at": token.revoked_at, "set__seal": token.seal}
         with storage_errors():
@@ -135,9 +136,9 @@ def _token(grant: Grant, maker: Principal, now: datetime) -> Token:
         namespace=grant.namespace or maker.namespace,
         scopes=sorted(grant.scopes),
         networks=[str(network) for network in grant.networks or maker.networks],
-        created_at=_to_milliseconds(now),
+        created_at=to_milliseconds(now),
         created_by=maker.name,
-        expires_at=expires_at and _to_milliseconds(expires_at),
+        expires_at=expires_at and to_milliseconds(expires_at),
     )
 
 
@@ -178,7 +179,3 @@ def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
         expires_at=token.expires_at,
         revoked_at=token.revoked_at,
     )
-
-
-def _to_milliseconds(time: datetime) -> datetime:
-    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)

@@ -31,6 +31,10 @@ class Finding:
     #: Whether the trail is not what the service wrote.
     tampering: bool = True
 
+    def __str__(self) -> str:
+        kind = "TAMPERING" if self.tampering else "note"
+        return f"{kind}: stream {self.stream} seq {self.seq}: {self.text}"
+
 
 class Verifier:
     """Takes all records and yields findings, on the way and at the end."""
@@ -91,9 +95,7 @@ class Verifier:
     def finish(self) -> Iterator[Finding]:
         """Yield what is wrong with the trail as a whole."""
         for stream, state in self._streams.items():
-            wrong = self._signature(stream, state.signed)
-            if wrong:
-                yield wrong
+            yield from self._signature(stream, state.signed)
         replaced = self._replaced()
         yield from self._unsigned(replaced)
         for stream, witness in self._short(replaced):
@@ -136,9 +138,7 @@ class Verifier:
         """Judge what stands before missing entries by itself: no later signature covers it."""
         missing = self._missing(record, state.last["seq"] + 1)
         yield missing
-        wrong = self._signature(record["stream"], state.signed)
-        if wrong:
-            yield wrong
+        yield from self._signature(record["stream"], state.signed)
         if not missing.tampering and state.last["ts"] > record["previous_ts"]:
             # MongoDB prunes the oldest first: what it left before a gap can only be as old.
             yield Finding(record["stream"], state.last["seq"], "is younger than what comes after it")
@@ -150,23 +150,20 @@ class Verifier:
             return Finding(stream, seq, f"{names} before it: gone, past the retention", tampering=False)
         return Finding(stream, seq, f"{names} before it: missing, within the retention")
 
-    def _signature(self, stream: str, signed: Record | None) -> Finding | None:
+    def _signature(self, stream: str, signed: Record | None) -> Iterator[Finding]:
         if signed is None:
-            return None
+            return
         key = self._keys.get(str(signed.get("signer")))
         if key is None:
-            return Finding(stream, signed["seq"], "is signed by a key that is not known")
-        if not key.verifies(signed["signature"], str(signed["hash"]).encode()):
-            return Finding(
-                stream, signed["seq"], "has a wrong signature: it or entries before it were forged"
-            )
-        return None
+            yield Finding(stream, signed["seq"], "is signed by a key that is not known")
+        elif not key.verifies(signed["signature"], str(signed["hash"]).encode()):
+            yield Finding(stream, signed["seq"], "has a wrong signature: it or entries before it were forged")
 
     def _replaced(self) -> dict[str, Witness]:
         """Return what successors say of streams, of those that are signed: a forged one excuses nothing."""
         replaced: dict[str, Witness] = {}
         for stream, state in self._streams.items():
-            if state.replaces and state.signed and not self._signature(stream, state.signed):
+            if state.replaces and state.signed and not any(self._signature(stream, state.signed)):
                 replaced |= state.replaces
         return replaced
 

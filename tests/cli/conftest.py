@@ -1,0 +1,31 @@
+"""What the tests of commands share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.audit_commands import Trail
+from tests.rotation import Stored
+from tests.written_trail import (
+    WrittenTrail,
+    write_trail,
+)
+from vault.cli.mongod import Mongod
+
+
+@pytest.fixture(scope="session")
+def written(mongod: Mongod) -> WrittenTrail:
+    """Return a small trail of 3 workers."""
+    return write_trail(mongod.uri, (40, 60, 80))
+
+
+@pytest.fixture
+def trail(written: WrittenTrail, mongo_uri: str, stored: Stored, tmp_path: Path) -> Trail:
+    """Return the small trail in the test's database."""
+    return Trail(written, mongo_uri, stored, tmp_path)
+
+
+@pytest.fixture
+def long_trail(ten_thousand: WrittenTrail, mongo_uri: str, stored: Stored, tmp_path: Path) -> Trail:
+    """Return a trail of 10,000 entries in the test's database."""
+    return Trail(ten_thousand, mongo_uri, stored, tmp_path)

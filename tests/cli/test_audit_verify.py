@@ -1,0 +1,214 @@
+"""`secret-manager audit verify`: whatever was tampered with is named, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from bson import ObjectId
+
+from tests.cli.audit_commands import INTACT, Trail, offline, pem, printable
+from tests.rotation import Stored, new_key
+from tests.written_trail import (
+    Record,
+    WrittenTrail,
+    as_stored,
+    rechain,
+    rehash,
+    stream_of,
+    streams,
+)
+from vault.crypto.chain import SigningKey, canonical
+from vault.documents.audit_entry import moment
+
+
+def test_an_untouched_trail_is_intact(long_trail: Trail) -> None:
+    """In the database and as a file, a trail of 10,000 entries verifies; progress goes to standard error."""
+    checkpoint = long_trail.output("checkpoint")
+    done = long_trail.run("verify", "--checkpoint", checkpoint)
+    assert (done.returncode, done.stdout) == (0, "10000 entries in 4 streams: intact\n")
+    assert done.stderr.strip() == ""
+    more = stream_of(5_000, long_trail.written.keyring, signed=10)
+    long_trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
+    done = long_trail.run("verify")
+    assert (done.returncode, done.stdout) == (0, "15000 entries in 5 streams: intact\n")
+    assert done.stderr.strip() == "10000 entries"
+
+
+def as_document(record: Record) -> Record:
+    return {name: value for name, value in as_stored(record).items() if name != "_id"}
+
+
+def drop(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.delete_one(victim)
+
+
+def change(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.update_one({"_id": victim["_id"]}, {"$set": {"status": "denied"}})
+
+
+def copy_signature(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    other = stored.audit_logs.find_one({"stream": victim["stream"], "signature": {"$exists": True}})
+    assert other is not None
+    seals = {name: other[name] for name in ("signer", "signature")}
+    stored.audit_logs.update_one({"_id": victim["_id"]}, {"$set": seals})
+
+
+def duplicate(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.drop_indexes()
+    stored.audit_logs.insert_one(victim | {"_id": ObjectId()})
+
+
+def chain_anew(stored: Stored, victim: Record, trail: WrittenTrail) -> None:
+    records = streams(trail.records)[victim["stream"]]
+    records[victim["seq"]] |= {"secret_id": "another"}
+    for record in rechain(records, victim["seq"])[victim["seq"] :]:
+        where = {"stream": record["stream"], "seq": record["seq"]}
+        stored.audit_logs.replace_one(where, as_document(record))
+
+
+def remove_stream(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.delete_many({"stream": victim["stream"]})
+
+
+def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.delete_many({"stream": victim["stream"], "seq": {"$gt": victim["seq"]}})
+
+
+@pytest.mark.parametrize(
+    ("tamper", "at", "named", "said", "checkpoint"),
+    [
+        (change, "unsigned", 0, "was altered: its hash does not fit its content", False),
+        (drop, "unsigned", 1, "before it: missing, within the retention", False),
+        (drop, "first", 1, "entry 0 before it: missing, within the retention", False),
+        (copy_signature, "head", 0, "has a wrong signature: it or entries before it were forged", False),
+        (duplicate, "unsigned", None, "", False),
+        (chain_anew, "unsigned", None, "ends its stream and is covered by no signature", False),
+        (cut_off, "signed", None, "is missing at the end: the checkpoint knows it", True),
+        (remove_stream, "first", None, "is missing with its whole stream: the checkpoint knows it", True),
+    ],
+    ids=["changed", "removed", "beginning", "copied", "duplicate", "anew", "cut", "stream"],
+)
+def test_tampering_in_the_database_is_found(
+    long_trail: Trail, tamper: Callable[..., None], at: str, named: int | None, said: str, checkpoint: bool
+) -> None:
+    """Of 10,000 entries, whatever is done to one is named by stream and number, and the exit code is 1."""
+    last = long_trail.stored.audit_logs.find_one(sort=[("seq", -1)])
+    assert last is not None
+    in_stream = {"stream": last["stream"]}
+    middle = in_stream | {"seq": {"$gt": 1_000}}
+    victim = {
+        "unsigned": lambda: long_trail.stored.audit_logs.find_one(
+            middle | {"signature": {"$exists": False}}, sort=[("seq", 1)]
+        ),
+        "signed": lambda: long_trail.stored.audit_logs.find_one(
+            middle | {"signature": {"$exists": True}}, sort=[("seq", 1)]
+        ),
+        "first": lambda: long_trail.stored.audit_logs.find_one(in_stream | {"seq": 0}),
+        "head": lambda: last,
+    }[at]()
+    assert victim is not None
+    arguments = ["--checkpoint", long_trail.output("checkpoint")] if checkpoint else []
+    tamper(long_trail.stored, victim, long_trail.written)
+    done = long_trail.run("verify", *arguments)
+    assert done.returncode == 1
+    seq = last["seq"] if named is None else victim["seq"] + named
+    if tamper is duplicate:
+        seq, said = victim["seq"], "is there twice"
+    *found, verdict = done.stdout.splitlines()
+    assert [line for line in found if line.startswith(f"TAMPERING: stream {victim['stream']} seq {seq}: ")]
+    assert all(line.startswith(f"TAMPERING: stream {victim['stream']} seq ") for line in found)
+    assert said in done.stdout
+    assert verdict.endswith(": NOT what the service wrote")
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
+    """An auditor needs the export and the public key: no environment, no database, no secret."""
+    arguments = offline(trail)
+    checkpoint = trail.output("checkpoint")
+    for extra in ([], ["--checkpoint", checkpoint]):
+        done = subprocess.run(
+            [sys.executable, "-m", "vault.cli", "audit", "verify", *arguments, *extra],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name.startswith(("PATH", "COVERAGE"))}
+            | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, INTACT, "\n")
+
+
+def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
+    """Yield exports that were tampered with, and what is said of them."""
+    lines = trail.run("export").stdout.splitlines()
+    yield "\n".join(lines[:5] + lines[6:]), "missing, within the retention"
+    yield "\n".join(lines).replace('"success"', '"denied"', 1), "was altered"
+    yield "\n".join([*lines, "[" * 100_000]), "stream ? seq -1: is not an entry"
+    yield "\n".join([*lines, "not JSON", '"text"', "5"]), "stream ? seq -1: is not an entry"
+    yield "\n".join([*lines, '{"stream": "\\ud800\\u001b"}']), "stream \\ud800\\u001b seq -1: is not an entry"
+    twice = lines[7].replace('"status"', '"status": "denied", "status"')
+    yield "\n".join([*lines[:7], twice, *lines[8:]]), "stream ? seq -1: is not an entry"
+    [unsigned] = stream_of(1, trail.written.keyring, signed=2)
+    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream and is covered by no signature"
+    changed = json.dumps(json.loads(lines[7]) | {"seq": float("nan")})
+    yield "\n".join([*lines[:8], changed, *lines[8:]]), "is not an entry of this service's making"
+
+
+def test_tampering_in_an_export_is_found(trail: Trail) -> None:
+    """Whatever was done to a file, verifying says so with exit code 1, and never by a traceback."""
+    for exported, said in tampered_lines(trail):
+        done = trail.run("verify", *offline(trail, exported))
+        assert done.returncode == 1
+        assert said in done.stdout
+        assert done.stdout.splitlines()[-1].endswith("NOT what the service wrote")
+        assert printable(done.stdout)
+    binary = trail.file("binary", b"\xff\xfe\x00\n\x80\n")
+    done = trail.run("verify", "--file", binary, "--public-key", pem(trail))
+    assert (done.returncode, done.stdout.count("TAMPERING: ")) == (1, 2)
+
+
+def test_another_key_verifies_nothing(trail: Trail) -> None:
+    """With a public key that is not the trail's, no stream is covered."""
+    other = trail.file("other.pem", SigningKey(new_key()).public.pem())
+    done = trail.run("verify", "--file", trail.output("export"), "--public-key", other)
+    assert done.returncode == 1
+    assert done.stdout.count("is signed by a key that is not known") == 3
+
+
+def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
+    """A checkpoint that was changed, or signed by a stranger, or is none: one line, and exit code 1."""
+    made = json.loads(Path(trail.output("checkpoint")).read_text())
+    stranger = SigningKey(new_key())
+    unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}
+    foreign = rehash(unsigned, None, stranger)
+    genuine = SigningKey(trail.written.keyring.primary)
+    timeless = {"ts": "once", "heads": [], "signer": genuine.public.signer}
+    timeless["signature"] = genuine.sign(canonical(timeless))
+    not_signed = "secret-manager: the checkpoint is not signed by a key that is known\n"
+    none = "secret-manager: this is not a checkpoint\n"
+    arguments = offline(trail)
+    for content, said in (
+        (json.dumps(made | {"heads": made["heads"][1:]}), not_signed),
+        (json.dumps(made | {"heads": []}), not_signed),
+        (json.dumps(made | {"ts": moment(datetime.now(UTC))}), not_signed),
+        (json.dumps(made | {"signature": "zz"}), not_signed),
+        (json.dumps(foreign), not_signed),
+        (json.dumps(unsigned), none),
+        ("[" * 100_000, none),
+        ("not JSON", none),
+        (json.dumps(timeless), none),
+        ("[]", none),
+        (b"\xff\xfe", none),
+        ("", none),
+    ):
+        checkpoint = trail.file("checkpoint", content)
+        done = trail.run("verify", *arguments, "--checkpoint", checkpoint)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)

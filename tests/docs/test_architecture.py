@@ -1,0 +1,84 @@
+"""docs/architecture.md describes the package that is there."""
+
+import ast
+import re
+from configparser import ConfigParser
+from typing import Any
+
+from flask import Flask
+from mongoengine import Document
+
+from tests.docs.documents import ROOT, blocks, table
+from tests.rotation import Stored
+from vault.documents import AuditEntry, Secret, Token
+from vault.documents.audit_key import AuditKey
+from vault.documents.token_key import StoredTokenKey
+
+ARCHITECTURE = "docs/architecture.md"
+#: Under each of these headings is a table of modules.
+FLOORS = ("Top", "HTTP", "Commands", "Operations", "Documents", "Crypto", "Ground")
+#: What atomic steps keep in a document beside its fields.
+BESIDE = {"secrets": {"lease", "held_reads"}}
+
+
+def test_every_module_is_there_with_what_it_is_for() -> None:
+    """The tables list the package's modules, each with the first line of its docstring."""
+    there = {}
+    for path in (ROOT / "vault").rglob("*.py"):
+        if not path.name.startswith("__"):
+            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+            there[path.relative_to(ROOT).as_posix()] = docstring.partition("\n")[0]
+    rows = [row for floor in FLOORS for row in table(ARCHITECTURE, floor)]
+    assert {module.strip("`"): text for module, text in rows} == there
+    assert len(rows) == len(there)
+
+
+def test_the_floors_are_those_that_are_held() -> None:
+    """The floors are drawn as import-linter's contract has them, from above to below."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    held = setup["importlinter:contract:floors"]["layers"].split("\n")[1:]
+    [drawn] = [block.text for block in blocks(ARCHITECTURE) if "vault.server" in block.text]
+    lines = [re.split(r" {2,}(?!\|)(?=[^|]*$)", line)[0] for line in drawn.splitlines()]
+    assert [re.findall(r"vault\.\w+", line) for line in lines] == [
+        re.findall(r"\S+\.\S+", line) for line in held
+    ]
+
+
+def test_every_field_is_there() -> None:
+    """The table of collections has the fields of each document that is stored."""
+    rows = {
+        row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in table(ARCHITECTURE, "Collections")
+    }
+    kinds: tuple[type[Document], ...] = (Secret, AuditEntry, AuditKey, Token, StoredTokenKey)
+    for kind in kinds:
+        name = kind._get_collection_name()
+        fields = {field.db_field for field in kind._fields.values()}
+        assert rows[name] == {"_id", *fields} | BESIDE.get(name, set())
+
+
+def described(index: dict[str, Any]) -> str:
+    """Return the kind of *index* in the document's words."""
+    partial = index.get("partialFilterExpression", {})
+    kinds = {
+        "unique": index.get("unique"),
+        "sparse": index.get("sparse"),
+        "TTL": "expireAfterSeconds" in index,
+        f"where `{next(iter(partial), '')}` exists": partial,
+    }
+    return ", ".join(kind for kind, found in kinds.items() if found)
+
+
+def test_every_collection_and_index_is_there(app: Flask, stored: Stored) -> None:
+    """The tables have the collections that a service makes, and exactly its indexes."""
+    assert app.test_client().get("/health/ready").status_code == 200
+    indexes = sorted(
+        (name, ", ".join(index["key"]), described(index))
+        for name in stored.list_collection_names()
+        for index in stored[name].list_indexes()
+        if index["name"] != "_id_"
+    )
+    rows = table(ARCHITECTURE, "Indexes")
+    assert sorted((name.strip("`"), keys.strip("`"), kind) for name, keys, kind, _ in rows) == indexes
+    collections = {row[0].strip("`") for row in table(ARCHITECTURE, "Collections")}
+    assert set(stored.list_collection_names()) <= collections

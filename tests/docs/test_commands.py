@@ -1,0 +1,169 @@
+"""Every command in the documents runs, or says in its first line why it does not run here."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import new_database
+from tests.docs.documents import ROOT, Block, sections
+from tests.docs.world import UNTIL_STOPPED, World
+from vault.cli.mongod import Mongod, free_port
+
+#: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
+NOT_RUN = {
+    "# On a manager of the swarm.": "needs a Docker Engine: tests/swarm goes these ways on one (-m swarm)",
+    "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
+    "# With MongoDB's database tools.": "bsondump is no part of this project",
+    "# All tests: a quarter of an hour.": "this is one of them",
+    "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
+    "# Takes minutes; the tests run a short one.": "tests/loadtest: test_fuzz.py, test_scenarios.py",
+}
+
+SECTIONS = sections("bash")
+
+#: Where the metrics are here.
+METRICS_BIND = f"127.0.0.1:{free_port()}"
+
+#: What a section's commands take for granted, beside a service that runs and has a secret.
+SETTINGS = {
+    ("README.md", "Access"): {"AUTH_ENABLED": "true"},
+    ("docs/operations.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
+}
+
+Section = tuple[str, str]
+
+
+#: What was done before.
+BEFORE = {
+    ("docs/operations.md", "A token has leaked"): ["secret-manager tokens create --name ci --role reader"],
+    ("docs/operations.md", "The master key has leaked"): [
+        "secret-manager tokens create --name ci --role reader"
+    ],
+}
+
+#: What needs an empty database, on which nobody serves.
+RESTORE = ("docs/operations.md", "Restore")
+
+
+def fetched_back(printed: str) -> None:
+    assert printed == '{"secret":"bXlfc2VjcmV0X3Bhc3N3b3Jk"}\n'
+
+
+def an_id(printed: str) -> None:
+    assert re.fullmatch(r'\{"secret_id":"[0-9a-f-]{36}"\}\n', printed)
+
+
+def two_ids_and_a_value(printed: str) -> None:
+    assert len(re.findall(r'\{"secret_id":"[0-9a-f-]{36}"\}', printed)) == 2
+    assert printed.endswith('{"secret":"dmFsdWU="}\n')
+
+
+def a_life(printed: str) -> None:
+    replies = [json.loads(line) for line in printed.splitlines()]
+    read, gone, created, repeated, updated, newest, first, described, deleted, too_late = replies
+    assert read == first == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+    assert gone["status"] == too_late["status"] == 404
+    assert created == repeated
+    assert updated["version"] == described["version"] == 2
+    assert newest == {"secret": "bXlfbmV3X3Bhc3N3b3Jk"}
+    assert described["labels"] == {"team": "billing"}
+    assert deleted["restorable_until"] is None
+
+
+def let_in(printed: str) -> None:
+    an_id(printed.splitlines(keepends=True)[0])
+    # The id of the example is nobody's; what counts is that it was looked for.
+    assert "Secret not found" in printed
+    value, listed = map(json.loads, printed.splitlines()[-2:])
+    assert value == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
+    assert [found["name"] for found in listed["secrets"]] == ["billing/db-password"]
+
+
+def contains(*texts: str) -> Callable[[str], None]:
+    def check(printed: str) -> None:
+        for text in texts:
+            assert text in printed, printed
+
+    return check
+
+
+#: What a section's commands print, where that says more than that none of them failed.
+PRINTED: dict[Section, Callable[[str], None]] = {
+    ("README.md", "Try it"): an_id,
+    ("README.md", "curl"): fetched_back,
+    ("README.md", "Shell scripts"): two_ids_and_a_value,
+    ("README.md", "The life of a secret"): a_life,
+    ("README.md", "Access"): let_in,
+    ("README.md", "Look after it"): contains("primary", "intact", "the backup is good"),
+    ("docs/access.md", "Tokens"): contains("smt_", "10.0.0.0/8"),
+    ("docs/audit.md", "Verify it without the database"): contains("intact"),
+    ("docs/operations.md", "Back up, and drill"): contains("the backup is good"),
+    ("docs/operations.md", "Restore"): contains("restored, as of", "intact"),
+    ("docs/operations.md", "Metrics"): contains("secret_manager_build_info"),
+    ("docs/operations.md", "The master key has leaked"): contains("altered"),
+    ("docs/operations.md", "When something is wrong"): contains('"ok"', "2 of 2"),
+}
+
+
+def is_run(block: Block) -> bool:
+    return block.first_line not in NOT_RUN
+
+
+@pytest.mark.parametrize(
+    "section", [key for key, found in SECTIONS.items() if any(map(is_run, found))], ids="::".join
+)
+def test_a_reader_can_copy_the_commands(
+    section: Section, environment: dict[str, str], mongod: Mongod, tmp_path: Path
+) -> None:
+    """What stands under one heading is run in one shell; nothing fails, and what it prints is as promised."""
+    scripts = [block.text for block in SECTIONS[section] if is_run(block)]
+    starts = scripts[0].rstrip().endswith(UNTIL_STOPPED)
+    # Who has just been told how to start it has set nothing.
+    world = World(tmp_path, {} if starts else {**environment, **SETTINGS.get(section, {})})
+    world.names["mongodb://localhost:27017/?replicaSet=rs0"] = environment["MONGO_URI"]
+    world.names["127.0.0.1:9464"] = METRICS_BIND
+    with ExitStack() as running:
+        if starts:
+            running.enter_context(world.started(scripts.pop(0)))
+        elif section == RESTORE:
+            with world.serving():
+                world.run("secret-manager backup vault-2026-11-24.tar")
+            world.settings["MONGO_URI"] = running.enter_context(new_database(mongod))
+        else:
+            running.enter_context(world.serving())
+            world.run(*BEFORE.get(section, ()))
+        PRINTED.get(section, contains())(world.run(*scripts))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [one for found in SECTIONS.values() for one in found if not is_run(one)],
+    ids=lambda one: one.heading,
+)
+def test_what_is_not_run_is_at_least_a_script(block: Block) -> None:
+    """A block that is not run here can be read by bash, and says no more than its first line why."""
+    assert NOT_RUN[block.first_line]
+    read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    assert (read.returncode, read.stderr) == (0, "")
+
+
+def test_every_reason_is_needed() -> None:
+    """No reason outlives the last block that gave it; no expectation its section."""
+    given = {block.first_line for found in SECTIONS.values() for block in found}
+    assert set(NOT_RUN) <= given
+    assert {*SETTINGS, *BEFORE, *PRINTED, RESTORE} <= set(SECTIONS)
+
+
+def test_what_ci_is_said_to_run_it_runs() -> None:
+    """Each line of the blocks that CI is said to run is one of its own."""
+    own = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    for found in SECTIONS.values():
+        for block in found:
+            if block.first_line == "# CI runs these too.":
+                lines = [line.partition("  #")[0].rstrip() for line in block.text.splitlines()[1:]]
+                assert set(lines) <= set(own)

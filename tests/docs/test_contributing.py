@@ -1,0 +1,97 @@
+"""Who follows CONTRIBUTING.md to the letter has a new operation, with tests that pass."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, ROOT
+
+GUIDE = DOCUMENTS["CONTRIBUTING.md"]
+_STEP = re.compile(r"`([\w/.]+)`(, a new file)?:\n\n```(?:diff|python)\n(.*?)```\n", re.DOTALL)
+
+#: What the guide says fails without its last steps, and then passes with the rest that it touches.
+_FAIL_WITHOUT_DOCUMENTS = "tests/test_readme.py::test_the_table_of_calls_is_the_api_s"
+_FAIL_WITHOUT_A_BODY = "tests/test_leaks.py::test_no_secret_comes_out_where_it_must_not"
+_TOUCHED = (
+    "tests/api/test_count.py",
+    "tests/api/test_access.py::test_every_operation_says_which_scope_it_needs",
+    "tests/api/test_access.py::test_a_scope_is_what_lets_in",
+    "tests/api/test_bad_input.py::test_no_labels_are_422",
+    "tests/api/test_documentation.py",
+    "tests/api/test_life.py::test_only_post_is_taken",
+    "tests/api/test_list.py",
+    "tests/docs/test_architecture.py",
+    _FAIL_WITHOUT_A_BODY,
+    "tests/test_readme.py",
+)
+_NOT_AGAIN = "not browser"
+
+
+def steps() -> Iterator[tuple[str, bool, str]]:
+    """Yield each file that the guide changes, whether it is new, and what is to be done to it."""
+    for path, new, text in _STEP.findall(GUIDE):
+        yield path, bool(new), text
+
+
+def changed(text: str, change: str) -> str:
+    """Return *text* with each part of *change* made, where its other lines say."""
+    for part in re.split(r"^@@\n", change, flags=re.MULTILINE):
+        lines = [(line[:1], line[1:]) for line in part.splitlines()]
+        before = "".join(f"{line}\n" for sign, line in lines if sign != "+")
+        after = "".join(f"{line}\n" for sign, line in lines if sign != "-")
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return text
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a copy of the checkout."""
+    left_out = shutil.ignore_patterns(".git", ".venv", ".dev", "*cache*", "*.egg-info", ".coverage*")
+    return Path(shutil.copytree(ROOT, tmp_path / "checkout", ignore=left_out))
+
+
+def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """Run *tests* of *checkout*, and nothing of this one."""
+    # But of pytest's: which of the ports are this process's own.
+    left_out = ("COVERAGE", "PYTEST_CURRENT_TEST")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", _NOT_AGAIN, *tests],
+        cwd=checkout,
+        env={**kept, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_guide_leads_to_a_new_operation(checkout: Path) -> None:
+    """Every step fits the code, those that are said to be needed are, and in the end all tests pass."""
+    done = []
+    for path, new, text in steps():
+        file = checkout / path
+        if path == "docs/api.md":
+            failed = run_tests(checkout, _FAIL_WITHOUT_DOCUMENTS, _FAIL_WITHOUT_A_BODY)
+            assert len(re.findall(r"^FAILED ", failed.stdout, re.MULTILINE)) == 2, failed.stdout
+        assert file.exists() != new
+        file.write_text(text if new else changed(file.read_text(), text))
+        done.append(path)
+    assert len(done) == 12
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["lint-imports"]):
+        checked = subprocess.run(
+            [Path(sys.executable).with_name(command[0]), *command[1:]],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout
+    passed = run_tests(checkout, *_TOUCHED)
+    assert passed.returncode == 0, passed.stdout[-3_000:]

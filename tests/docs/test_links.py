@@ -1,0 +1,71 @@
+"""Links lead somewhere, and what documents name is there."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from tests.docs.documents import DOCUMENTS, ROOT, anchors, blocks, prose
+from vault.cli import commands
+
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+#: Paths as documents name them: in this checkout, by their beginning.
+_PATH = re.compile(r"(?<![\w./-])(?:docs|loadtest|requirements|scripts|tests|vault)/[\w./-]*\w")
+#: What commands make, or the reader does.
+_MADE = {"path/to/scripts/job.sh"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_resolve(document: str) -> None:
+    """Each link within the project names a file that is there, and a heading in it."""
+    for target in _LINK.findall(prose(DOCUMENTS[document])):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = ((ROOT / document).parent / path).resolve() if path else ROOT / document
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found.relative_to(ROOT).as_posix()), target
+
+
+def of_today(document: str) -> bool:
+    """Return whether *document* is about what is there, not about what was or could be."""
+    return not document.startswith(("CHANGELOG", "CONTRIBUTING", "docs/decisions/"))
+
+
+@pytest.mark.parametrize("document", list(filter(of_today, DOCUMENTS)))
+def test_paths_are_there(document: str) -> None:
+    """Each file of the checkout that a document names in its text or commands is there."""
+    for path in set(_PATH.findall(DOCUMENTS[document])) - _MADE:
+        assert (ROOT / path).exists(), path
+
+
+def invocations(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of each `secret-manager` that *text* runs."""
+    for line in text.splitlines():
+        for found in re.findall(r"(?<![\w:./-])secret-manager ([a-z][^|&;>#`)\n]*)", line):
+            yield shlex.split(found.replace("'", " ").replace('"', " "))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_are_there(document: str) -> None:
+    """Each command and option of `secret-manager` that a document names exists."""
+    text = prose(DOCUMENTS[document])
+    named = [*(block.text for block in blocks(document, "bash")), *re.findall(r"`([^`]+)`", text)]
+    for arguments in (found for one in named for found in invocations(one)):
+        command: click.Command = commands
+        for argument in arguments:
+            if argument.startswith("$"):
+                break
+            if isinstance(command, click.Group) and not argument.startswith("-"):
+                assert argument in command.commands, arguments
+                command = command.commands[argument]
+            if argument.startswith("--"):
+                options = {
+                    name
+                    for parameter in command.params
+                    for name in [*parameter.opts, *parameter.secondary_opts]
+                }
+                assert argument.partition("=")[0] in options | {"--help", "--version"}, arguments

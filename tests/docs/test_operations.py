@@ -1,0 +1,102 @@
+"""docs/operations.md explains what operators see."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import running_app
+from tests.docs.documents import DOCUMENTS, ROOT, table
+from vault import logs, metrics
+from vault.api.problems import REFUSALS
+
+OPERATIONS = "docs/operations.md"
+_LEVELS = ("warning", "error", "exception")
+
+
+def logged(*methods: str) -> Iterator[str]:
+    """Yield what the package logs by *methods*, as it stands there."""
+    for path in (ROOT / "vault").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name("logger"), attr=attr), args=[ast.Constant(text), *_]
+                ):
+                    if attr in methods:
+                        yield str(text)
+
+
+def fits(message: str, text: str) -> bool:
+    """Return whether *message* is how a line of the log with the format *text* begins."""
+    return text.startswith(message) or bool(re.fullmatch(re.escape(text).replace("%s", ".+"), message))
+
+
+def messages() -> list[str]:
+    rows = [row for row in table(OPERATIONS, "Monitor") if row[1] in ("info", "warning", "error")]
+    return [message for row in rows for message in re.findall(r"`(.+?)`", row[0])]
+
+
+def test_what_the_log_says_is_explained() -> None:
+    """Every warning and error that the package logs is in the table, and nothing that it does not log is."""
+    assert len(messages()) > 10
+    for text in logged(*_LEVELS):
+        assert any(fits(message, text) for message in messages()), text
+    for message in messages():
+        assert any(fits(message, text) for text in logged("info", *_LEVELS)), message
+
+
+def test_what_clients_are_told_is_explained() -> None:
+    """Each sentence with which a 503 begins leads on."""
+    shown = {row[0] for row in table(OPERATIONS, "When something is wrong")}
+    for refused in REFUSALS.values():
+        if refused.status == 503:
+            sentence = refused.detail.partition(". ")[0]
+            assert f'503 "{sentence}."' in shown
+    assert {"500", "429"} <= {one[:3] for one in shown}
+    assert "`mongodb`, `keys`, `audit` or `restore`" in DOCUMENTS[OPERATIONS]
+
+
+def test_the_fields_of_a_request_s_line_are_explained(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table has every field that the line of a request has beside those of every line, and none else."""
+    with caplog.at_level("INFO", "vault"):
+        client.get("/health/live")
+    [record] = [record for record in caplog.records if record.message == "request"]
+    line = set(json.loads(logs.JsonFormatter().format(record)))
+    common = {"time", "level", "logger", "pid", "message"}
+    assert {row[0].strip("`") for row in table(OPERATIONS, "The log")} == line - common
+    for name in (*common, "request_id"):
+        assert f"`{name}`" in DOCUMENTS[OPERATIONS]
+
+
+def test_the_metrics_are_explained(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every metric is in the table, with its labels; and none that is not there."""
+    monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
+    with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
+        page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
+    looked_at = {
+        sample.name: tuple(sample.labels)
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+    counted = {
+        f"{family.name}_total" if family.type == "counter" else family.name: instrument._labelnames
+        for instrument in vars(metrics).values()
+        if isinstance(instrument, MetricWrapperBase) and instrument._labelnames
+        for family in instrument.describe()
+    }
+    told = {
+        f"secret_manager_{metric.strip('`')}": tuple(re.findall(r"`(\w+)`", labels))
+        for metric, labels, _ in table(OPERATIONS, "Metrics")
+    }
+    assert told == {**counted, **looked_at}
+    assert set(looked_at) & {"secret_manager_ready", "secret_manager_secrets_stored"}
