@@ -102,5 +102,5 @@ class Picture:
         """Write it to *path*. A few colours do, and take a third of the bytes."""
         drawn = BytesIO()
         self._figure.savefig(drawn, dpi=100)
-        image = Image.open(drawn).convert("RGB").quantize(96, dither=Image.Dither.NONE)
+        image = Image.open(drawn).convert("RGB").quantize(200, dither=Image.Dither.NONE)
         image.save(path, optimize=True)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.waiting import wait_until
 from tests.service import Service
-from tests.test_server import CREATE, children
+from tests.test_server import CREATE, children, log_lines
 
 HEAD = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 BODY = b'{"secret": "YQ=="}'
@@ -108,6 +108,9 @@ def test_who_does_not_read_is_hung_up(one_worker: Service) -> None:
         assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
         wait_until(lambda: held(one_worker) == 0)
     assert one_worker.get("/health/ready").status == 200
+    said = [line for line in log_lines(one_worker) if "AUTH_ENABLED" not in line["message"]]
+    warnings = [line["message"] for line in said if line["level"] != "info"]
+    assert warnings == ["a client did not take its reply in time"]
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,29 @@ def test_a_stop_lets_requests_finish(service: Service) -> None:
     assert stopped == [0]
 
 
+def test_workers_that_lost_their_master_finish_their_requests(
+    service: Service, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A request that is under way when the master is killed gets its answer, and has its entry."""
+    assert service.process is not None
+    workers = children(service.process.pid)
+    body = json.dumps({"secret": b64encode(PLAINTEXT).decode()}).encode()
+    head = (
+        f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n" + body[:5])
+        time.sleep(0.5)
+        service.stop(signal.SIGKILL)
+        # Workers look each second.
+        time.sleep(2.5)
+        connection.sendall(body[5:])
+        reply = connection.makefile("rb").read()
+    assert reply.startswith(b"HTTP/1.1 200 OK")
+    assert [entry["status"] for entry in stored.audit_logs.find()] == ["success"]
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
 def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
     """Ctrl-C, which a terminal sends to all processes at once, ends the service cleanly and quietly."""
     assert service.process is not None

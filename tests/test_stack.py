@@ -1,9 +1,13 @@
 """The deployment's files hold what the code says, as far as that shows without an engine."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+from tests.rotation import command_environment
 from vault import __version__
+from vault.documents.database import PATIENCE
 from vault.settings import SettingsSchema
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +40,18 @@ def test_mongodb_has_room_for_the_largest_document() -> None:
     room = re.compile(r"wiredTigerCacheSizeGB\W+0\.5\b")
     for name in ("stack.yml", "stack.secure.yml", "vault/cli/mongod.py"):
         assert room.search((ROOT / name).read_text()), name
+
+
+def test_who_is_stopped_has_time_for_its_requests(master_key: str) -> None:
+    """A request may take less than a stopped worker waits for it, and that is less than the stack waits."""
+    code = "from vault import server; print(server.graceful_timeout, server._CLIENT_SECONDS)"
+    environment = command_environment({"MASTER_KEY": master_key})
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
+    ).stdout
+    for_requests, for_the_body = map(int, said.split())
+    [range_of_timeout] = SettingsSchema().fields["REQUEST_TIMEOUT_SECONDS"].validators
+    # What was begun may still be taken back after that.
+    assert for_the_body + range_of_timeout.max + PATIENCE < for_requests
+    service = (ROOT / "stack.yml").read_text().split("    ports:")[1]
+    assert for_requests < int(re.findall(r"stop_grace_period: (\d+)s", service)[0])

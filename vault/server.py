@@ -23,6 +23,7 @@ from gevent import Timeout, sleep, spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging  # noqa: E402
 from gunicorn.http.body import LengthReader  # noqa: E402
+from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 from prometheus_client import values  # noqa: E402
 from werkzeug.exceptions import RequestTimeout  # noqa: E402
 
@@ -57,7 +58,6 @@ cert_reqs = ssl.CERT_REQUIRED if _settings.tls_client_ca else ssl.CERT_NONE
 # A client that breaks off its handshake is no error of ours: gevent would print a traceback of it.
 Hub.NOT_ERROR = (*Hub.NOT_ERROR, ssl.SSLError, ConnectionError)
 workers = _settings.web_concurrency
-worker_class = "gevent"
 # The application is loaded once and shared by the forked workers; it opens no connection before the fork.
 preload_app = True
 # gunicorn's other parser is an unreleased dependency; this one is strict about framing.
@@ -77,6 +77,28 @@ class logger_class(glogging.Logger):  # type: ignore[misc] # noqa: N801 - gunico
 
     def access(self, *_: Any) -> None:
         """Do nothing."""
+
+
+class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
+    """gunicorn's worker, which stops gracefully without its master too.
+
+    By itself it would exit at once, in the middle of its requests.
+    """
+
+    def notify(self) -> None:
+        """Let the master know that this worker lives, and see whether there still is one."""
+        super(GeventWorker, self).notify()
+        if self.ppid != os.getppid():
+            self.alive = False
+
+    def handle_request(self, *request: Any) -> None:
+        """Answer a request. That a client does not take its reply is no error of ours."""
+        try:
+            super().handle_request(*request)
+        except TimeoutError:
+            self.log.warning("a client did not take its reply in time")
+            # gunicorn's own word for hanging up.
+            raise StopIteration from None
 
 
 #: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.

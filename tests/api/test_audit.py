@@ -86,6 +86,8 @@ def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
         ({"limit": "5"}, "limit"),
         ({"since": "yesterday"}, "since"),
         ({"until": 5}, "until"),
+        ({"since": "0001-01-01T00:01:00+01:01"}, "since"),
+        ({"until": "9999-12-31T23:59:00-01:00"}, "until"),
         ({"action": {"$ne": ""}}, "action"),
         ({"principal": ["a"]}, "principal"),
         ({"principal": "\ud800"}, "principal"),

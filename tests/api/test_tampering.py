@@ -10,8 +10,10 @@ from bson import Binary
 from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
+from tests.conftest import running_app
 from tests.life import Caller, b64
 from tests.rotation import Stored, fill, new_key, settings
+from vault.app import CLOSE
 from vault.crypto import Binding, Keyring
 
 OURS, FALLBACK = new_key(), new_key()
@@ -168,6 +170,11 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
         {"envelope": "text"},
         {"envelope": 5},
         {"envelope": None},
+        pytest.param({"key_id": [OURS.id]}, id="a key id in a list"),
+        pytest.param({"key_id": [[OURS.id]]}, id="a key id in two lists"),
+        pytest.param({"key_id": {"a": OURS.id}}, id="a key id in a document"),
+        {"key_id": 5},
+        {"key_id": None},
     ],
     ids=str,
 )
@@ -175,6 +182,24 @@ def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> 
     """No version, namespace, expiry or read limit can be changed or added, nor anything of the wrong type."""
     target.assert_refused(**changed)
     target.assert_reads()
+
+
+@pytest.mark.parametrize(
+    "key_id",
+    [[OURS.id], [[OURS.id]], {"a": OURS.id}, 5, None],
+    ids=["list", "two lists", "document", "number", "none"],
+)
+def test_a_key_id_of_another_type_keeps_nobody_from_serving(
+    target: Target, stored: Stored, environment: dict[str, str], key_id: object
+) -> None:
+    """A replica that starts on a database with such a document is ready, and others' secrets read."""
+    other = target.other()["_id"]
+    stored.secrets.update_one({"_id": target.id}, {"$set": {"key_id": key_id, "older": [{"key_id": key_id}]}})
+    target.client.application.extensions[CLOSE]()
+    with running_app(environment) as app:
+        client = app.test_client()
+        assert client.get("/health/ready").status_code == 200
+        assert client.post(FETCH, json={"secret_id": other}).status_code == 200
 
 
 @pytest.mark.parametrize("namespace", ["other", "", "default\0", 5], ids=repr)

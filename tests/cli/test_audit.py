@@ -80,6 +80,7 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
         ("verify", "--retention-days", "-1"),
         ("verify", "--retention-days", "1000000000"),
         ("export", "--since", "yesterday"),
+        ("export", "--since", "0001-01-01T00:01:00+01:01"),
         ("export", "--until", "2026-13-01"),
         ("tail", "--lines", "-1"),
     ],

@@ -22,7 +22,7 @@ CALLERS = (4, 8, 16, 8, 4)
 SETTINGS = {
     "WEB_CONCURRENCY": "4",
     "TRUSTED_PROXIES": "127.0.0.1",
-    "RATE_LIMIT": "40/second",
+    "RATE_LIMIT": "2/second",
     "FAILED_AUTH_LIMIT": "5/minute",
 }
 

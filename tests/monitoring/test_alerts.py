@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.docs.documents import anchors, table
 from tests.system import needs
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,16 @@ def test_a_broken_rule_would_be_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
 def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
-    """Each has one of two severities, one sentence on what is wrong, and a text on what to do."""
+    """Each has one of two severities, a sentence on what is wrong, a text on what to do, and leads to more."""
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert re.fullmatch(r"[^.].{10,100}[^.]\.", rule["annotations"]["summary"])
     assert len(rule["annotations"]["description"]) > 100
+    document, _, anchor = rule["annotations"]["runbook"].partition("#")
+    assert anchor in anchors(document)
+
+
+def test_the_alerts_are_explained() -> None:
+    """The table of alerts has each of them, with its severity, and none else."""
+    rows = table("docs/operations.md", "Dashboard and alerts")
+    told = {name: severity for names, severity, _ in rows for name in re.findall(r"`(\w+)`", names)}
+    assert told == {rule["alert"]: rule["labels"]["severity"] for rule in RULES}

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from threading import Event
+from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask import Flask
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
@@ -21,6 +24,7 @@ from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database
 from vault.documents.audit_entry import record_of
 from vault.errors import AuditUnavailableError
+from vault.operations import entries
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.stream import Stream
@@ -81,6 +85,29 @@ def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[
 def test_an_entry_that_cannot_be_written_stops_the_attempt(stored: MongoDatabase[dict[str, Any]]) -> None:
     """When the trail refuses an entry, whoever is about to release something is told so."""
     break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        Attempt(action=Action.FETCH).finish(Status.SUCCESS)
+
+
+def test_a_clock_that_is_set_within_a_commit_is_no_tampering(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry's `_id` has the entry's own time, whatever the clock says when it is made."""
+    monkeypatch.setattr("bson.objectid.time", SimpleNamespace(time=lambda: time() + 3_600))
+    assert app.test_client().post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
+    [record] = entries.records({}, ("_id", 1))
+    assert record["hash"]
+
+
+def test_nothing_is_released_where_nobody_listens(environment: dict[str, str]) -> None:
+    """Once an application was taken down, as its process ends, what is still under way in it is 503."""
+    with running_app(environment) as app:
+        client = app.test_client()
+        secret = client.post("/vault/secret/create/", json={"secret": "YQ=="}).get_json()
+    for body in (secret, {"secret_id": "no id"}):
+        reply = client.post("/vault/secret/fetch", json=body)
+        assert reply.status_code == 503
+        assert "secret" not in reply.get_json(force=True)
     with pytest.raises(AuditUnavailableError):
         Attempt(action=Action.FETCH).finish(Status.SUCCESS)
 

@@ -190,6 +190,8 @@ def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> Non
         {"expires_at": 2**63 - 1},
         {"created_at": 2**63 - 1},
         {"max_reads": [1]},
+        pytest.param({"key_id": [OLD.id]}, id="a key id in a list"),
+        pytest.param({"key_id": [OLD.id, 5]}, id="a key id among others"),
     ],
     ids=str,
 )
@@ -478,6 +480,8 @@ def test_what_does_not_verify_counts_once(stored: Stored) -> None:
         [{"version": "one", "key_id": OLD.id, "envelope": Binary(b"")}],
         [{"version": 2, "key_id": OLD.id, "envelope": Binary(bytes(60))}],
         {"key_id": OLD.id},
+        [{"version": 1, "key_id": [OLD.id], "envelope": Binary(b"")}],
+        [{"version": 1, "key_id": [[OLD.id]], "envelope": Binary(b"")}],
     ],
 )
 def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored, older: Any) -> None:

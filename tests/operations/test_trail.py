@@ -13,6 +13,7 @@ from vault.crypto import Keyring
 from vault.documents.audit_entry import moment
 from vault.operations import trail
 from vault.operations.attempt import Action, Attempt
+from vault.operations.audit import NoAuditTrail
 from vault.operations.entries import COMMIT_TIME
 from vault.operations.trail import Filter
 
@@ -28,6 +29,9 @@ def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
         rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)
         for number in range(4_000)
     ]
+    # That somebody looks would be an entry, too.
+    nobody = NoAuditTrail()
+    nobody.connect()
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in records])
         yield stored

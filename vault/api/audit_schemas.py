@@ -1,6 +1,7 @@
 """The shapes of audit queries and their replies."""
 
-from datetime import UTC
+from datetime import UTC, datetime
+from typing import Any
 
 from marshmallow import fields
 
@@ -11,9 +12,20 @@ _CURSOR = "6b05a36cf43fd516532765c5"
 _MOST_ENTRIES = 1_000
 
 
+class _Time(fields.AwareDateTime):
+    """A time that is one in UTC, too: hours before the year 1, or after 9999, Python has none."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        time = super()._deserialize(value, *args, **kwargs)
+        try:
+            return time.astimezone(UTC)
+        except OverflowError:
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
+
+
 def _time(description: str, example: str) -> fields.AwareDateTime:
     metadata = {"description": description, "example": example}
-    return fields.AwareDateTime(default_timezone=UTC, load_default=None, metadata=metadata)
+    return _Time(default_timezone=UTC, load_default=None, metadata=metadata)
 
 
 class AuditQuery(Body):

@@ -25,9 +25,10 @@ def _moment(text: str) -> datetime:
     """Return the time that somebody wrote; in UTC unless it says otherwise."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        # Hours before the year 1, or after 9999, Python has no time in UTC.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (OverflowError, ValueError):
         raise click.BadParameter("not a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @click.group()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from bson import ObjectId
 from mongoengine import DateTimeField, DictField, Document, IntField, ListField, StringField
 
 
@@ -49,7 +50,14 @@ class AuditEntry(Document):
 
         Past MongoEngine: to make a document of each entry costs more than all else that is done for it.
         """
+        for entry in entries:
+            entry["_id"] = _id_at(entry["ts"])
         cls._get_collection().insert_many(entries)
+
+
+def _id_at(time: datetime) -> ObjectId:
+    """Return a new id of this *time*: the clock's own may be another, if it was set just now."""
+    return ObjectId(int(time.timestamp()).to_bytes(4, "big") + ObjectId().binary[4:])
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

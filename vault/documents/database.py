@@ -94,7 +94,11 @@ class Database:
 
     def is_reachable(self) -> bool:
         """Return whether a primary is known at this moment, without waiting for one."""
-        reachable: bool = mongoengine.get_connection().topology_description.has_writable_server()
+        try:
+            reachable: bool = mongoengine.get_connection().topology_description.has_writable_server()
+        except mongoengine.ConnectionFailure:
+            # It was closed: the process is ending.
+            return False
         return reachable
 
     def ping(self) -> None:

@@ -34,9 +34,13 @@ class Claim:
 
 
 def stored_key_ids() -> set[str]:
-    """Return the ids of the keys that stored secrets and the token key need; one index seek a key."""
-    secrets = set(Secret.raw().distinct("key_id")) | set(Secret.raw().distinct("older.key_id"))
-    return secrets | set(StoredTokenKey.objects.distinct("key_id"))
+    """Return the ids of the keys that stored secrets and the token key need; one index seek a key.
+
+    What is no text no key has as its id: what claims such a one does not verify, and needs none.
+    """
+    secrets = [*Secret.raw().distinct("key_id"), *Secret.raw().distinct("older.key_id")]
+    found = [*secrets, *StoredTokenKey.objects.distinct("key_id")]
+    return {key_id for key_id in found if isinstance(key_id, str)}
 
 
 def stored_versions(key_id: str) -> int:

@@ -66,6 +66,9 @@ class Readable:
             KeyMissingError: As `reveal`.
             DecryptionError: As `reveal`.
         """
+        if not isinstance(stored.key_id, str):
+            # Somebody else put it there: no key has such an id.
+            raise DecryptionError
         if stored.key_id not in keyring:
             metrics.UNKNOWN_KEY.inc()
             raise KeyMissingError

@@ -13,6 +13,9 @@ from vault.errors import ReplicaSetError
 #: Without a primary nothing can be written. This is half of MongoDB's own value: its loss is noticed sooner,
 #: and an overloaded one is still not taken for lost.
 _ELECTION_TIMEOUT_MILLISECONDS = 5_000
+#: The same for one that hangs, or is cut off, and so breaks no connection: a new primary would wait for its
+#: answer, as long as for MongoDB's own value 10, before it takes writes.
+_HEARTBEAT_TIMEOUT_SECONDS = 5
 _STEP_MILLISECONDS = 10_000
 _PAUSE_SECONDS = 0.5
 _ROOT = "root"
@@ -85,7 +88,10 @@ class ReplicaSet:
             config = {
                 "_id": self._name,
                 "members": [{"_id": number, "host": host} for number, host in enumerate(self._members)],
-                "settings": {"electionTimeoutMillis": _ELECTION_TIMEOUT_MILLISECONDS},
+                "settings": {
+                    "electionTimeoutMillis": _ELECTION_TIMEOUT_MILLISECONDS,
+                    "heartbeatTimeoutSecs": _HEARTBEAT_TIMEOUT_SECONDS,
+                },
             }
             self._at(self._members[0], "replSetInitiate", config)
         elif known != set(self._members):

@@ -57,8 +57,13 @@ def _secret(document: Mapping[str, Any], key_id: str) -> Secret:
 
 
 def versions_under(key_id: str, secret: Secret) -> Iterator[SecretVersion]:
-    """Yield the versions of *secret* that say that they are under the key."""
-    return (stored for stored in secret.versions() if stored.key_id == key_id)
+    """Yield the versions of *secret* that say that they are under the key, in whichever form."""
+    return (stored for stored in secret.versions() if key_id in (stored.key_id, *_listed(stored.key_id)))
+
+
+def _listed(key_id: object) -> Sequence[object]:
+    # MongoDB finds an array by what it holds. It does not verify, and is to be counted.
+    return key_id if isinstance(key_id, list) else ()
 
 
 def rewrap(secret: Secret, stored: SecretVersion, keyring: Keyring) -> Rewrapped | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from vault.errors import AuditUnavailableError
 from vault.operations.principal import ANONYMOUS, Principal
 from vault.signals import attempt_finished
 
@@ -62,4 +63,6 @@ class Attempt:
         if not self._finished:
             # Set first: an entry whose writing failed may be there all the same, and is not tried twice.
             self._finished = True
-            attempt_finished.send(self, status=status)
+            # Nobody listens any more where the process is ending.
+            if not attempt_finished.send(self, status=status):
+                raise AuditUnavailableError

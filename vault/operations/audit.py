@@ -148,12 +148,17 @@ class NoAuditTrail:
     """Stands in where the trail is switched off: attempts finish without an entry."""
 
     def connect(self) -> None:
-        """Do nothing."""
+        """Start listening: without anybody who does, no attempt comes to its end."""
+        attempt_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
-        """Do nothing."""
+        """Stop listening."""
+        attempt_finished.disconnect(self._on_finish)
 
     def check(self) -> None:
+        """Do nothing."""
+
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
         """Do nothing."""
 
 

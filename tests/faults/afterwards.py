@@ -1,0 +1,55 @@
+"""What the service, the database and the audit trail show when all is over."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import MongoClient
+
+from tests.faults.clients import Client, Known, Pool
+from tests.faults.evidence import Entry, Evidence, Stored
+from tests.faults.history import History
+
+
+def read_all(port: int, history: History) -> None:
+    """Fetch every secret that was acknowledged, those with a limit until they are used up."""
+    created = {one.secret: one for one in history if one.action == "create" and one.succeeded}
+    reader = Client(-1, port, seed=0, pool=Pool(), history=history)
+    for request in created.values():
+        limit = request.body.get("max_reads")
+        known = Known(request.secret, request.reply["secret_id"], limited=limit is not None)
+        for _ in range(1 + (limit or 0)):
+            if not reader.fetch(known).succeeded:
+                break
+
+
+def evidence(uri: str) -> Evidence:
+    """Return all stored secrets and all entries; nothing that could be rolled back."""
+    with MongoClient[dict[str, Any]](uri, readConcernLevel="majority") as client:
+        database = client.get_default_database()
+        secrets = database.secrets.find({}, {"envelope": 0, "older": 0})
+        stored = {one["_id"]: _stored(one) for one in secrets}
+        entries = [_entry(one) for one in database.audit_logs.find({"request_id": {"$ne": ""}})]
+    return Evidence(stored, entries)
+
+
+def _stored(document: Mapping[str, Any]) -> Stored:
+    return Stored(document["version"], "deleted_at" in document, document.get("reads", 0))
+
+
+def _entry(document: Mapping[str, Any]) -> Entry:
+    return Entry(document["request_id"], document["action"], document["status"], document.get("secret_id"))
+
+
+def verify(environment: Mapping[str, str]) -> str:
+    """Return what `audit verify` finds wrong; empty if nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vault.cli", "audit", "verify"],
+        env={**os.environ, **environment, "LD_PRELOAD": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr if done.returncode else ""

@@ -1,0 +1,92 @@
+"""Faults one after the other, in an order that a seed decides, each left behind before the next."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.faults.faults import Deployment, Kind
+from tests.faults.history import History
+
+#: Shows a line to who runs it.
+Tell = Callable[[str], None]
+
+#: Seconds without a failed request after which a fault is left behind, and how long that may take.
+_QUIET, _PATIENCE = 3, 120
+_STEP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """One fault: when it began, was mended, and was left behind; seconds of the history's clock."""
+
+    kind: str
+    began: float
+    mended: float
+    ended: float
+
+    def __str__(self) -> str:
+        times = f"mended after {self.mended - self.began:.1f} s, over after {self.ended - self.began:.1f} s"
+        return f"{self.kind}: {times}"
+
+
+def run(
+    deployment: Deployment,
+    kinds: Sequence[Kind],
+    history: History,
+    *,
+    seed: int,
+    seconds: float,
+    shortened: float,
+    tell: Tell,
+) -> list[Injection]:
+    """Inject faults for *seconds*, each kind at least once, and return them.
+
+    How long each lasts is multiplied by *shortened*.
+    """
+    end = time.monotonic() + seconds
+    chance = random.Random(f"faults {seed}")  # noqa: S311 - has to be repeatable
+    injections: list[Injection] = []
+    for kind in _order(kinds, chance):
+        if len(injections) >= len(kinds) and time.monotonic() > end:
+            break
+        injections.append(_inject(deployment, kind, history, seconds=kind.seconds * shortened))
+        tell(str(injections[-1]))
+    return injections
+
+
+def _order(kinds: Sequence[Kind], chance: random.Random) -> Iterator[Kind]:
+    """Return all kinds in some order, then in another, and so on."""
+    while True:
+        yield from chance.sample(kinds, len(kinds))
+
+
+def _inject(deployment: Deployment, kind: Kind, history: History, *, seconds: float) -> Injection:
+    began = time.monotonic()
+    with kind.inject(deployment):
+        time.sleep(seconds)
+    mended = time.monotonic()
+    deployment.cluster.wait_until_whole()
+    wait_until_quiet(history)
+    process = deployment.service.process
+    assert process is not None
+    assert process.poll() is None, f"the service ended by itself, see {deployment.service.log}"
+    return Injection(kind.name, began, mended, time.monotonic())
+
+
+def wait_until_quiet(history: History) -> None:
+    """Return once no request has failed for a while, and some have not.
+
+    One that met another change of its secret counts as neither: what a failed one holds is held for long.
+    """
+    began = since = time.monotonic()
+    seen = len(history.requests)
+    answered = 0
+    while time.monotonic() - since < _QUIET or not answered:
+        assert time.monotonic() - began < _PATIENCE, "the service did not recover"
+        time.sleep(_STEP)
+        for request in history.requests[seen:]:
+            seen += 1
+            answered += request.succeeded
+            if request.failed and not request.met_another:
+                since, answered = time.monotonic(), 0

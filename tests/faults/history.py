@@ -1,0 +1,91 @@
+"""What each client sent and when, and what it was told, or that it does not know."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+#: In place of a status: the connection was refused, so the service never had the request.
+NOT_SENT = 0
+#: In place of a status: it was sent, and nobody knows what became of it.
+UNKNOWN = -1
+
+UNAVAILABLE = 503
+#: What a 503 says of which nothing but another change of the same secret is the reason.
+BUSY = "Others are changing the secret"
+#: By these a client knows what happened.
+KNOWN = (200, 404, 409)
+
+#: Every value has it, so that a value is known wherever it turns up. In base64 it is the same in every value.
+MARK = b"fault-value-"
+
+
+@dataclass(slots=True)
+class Request:
+    """One request and its outcome. Times are seconds of one monotonic clock."""
+
+    id: str
+    action: str
+    #: The secret that it is about, as the clients call it; its id is known only once one has been given.
+    secret: str
+    body: dict[str, Any]
+    sent: float
+    answered: float
+    status: int
+    #: The body of the reply, as it came.
+    text: str = ""
+    key: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.id} of {self.secret}"
+
+    def did(self, action: str) -> bool:
+        """Return whether it was an *action* that was answered 200."""
+        return self.action == action and self.succeeded
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it was answered 200."""
+        return self.status == 200
+
+    @property
+    def failed(self) -> bool:
+        """Whether the client does not know what became of it, or that nothing did."""
+        return self.status not in KNOWN
+
+    @property
+    def met_another(self) -> bool:
+        """Whether it was refused for another change of the secret, under way or not yet taken back."""
+        return self.status == UNAVAILABLE and BUSY in self.text
+
+    @property
+    def reply(self) -> dict[str, Any]:
+        """What the reply says."""
+        said: dict[str, Any] = json.loads(self.text)
+        return said
+
+
+class History:
+    """All requests, in the order of their answers."""
+
+    def __init__(self, requests: list[Request] | None = None) -> None:
+        self.requests = requests or []
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+    def add(self, request: Request) -> None:
+        """Keep *request*; any thread may."""
+        self.requests.append(request)
+
+    def save(self, path: Path) -> None:
+        """Write it to *path*, a request a line."""
+        with path.open("w") as file:
+            file.writelines(json.dumps(asdict(request)) + "\n" for request in self.requests)
+
+    @classmethod
+    def load(cls, path: Path) -> "History":
+        """Return what `save` wrote."""
+        with path.open() as file:
+            return cls([Request(**json.loads(line)) for line in file])

@@ -1,0 +1,93 @@
+"""One `mongod` of the set: it can be killed, hung and started again."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from vault.cli.children import die_with_parent
+from vault.cli.mongod import find_mongod
+
+_START_SECONDS = 60
+_ANSWER_MILLISECONDS = 2_000
+#: Of the states of a member (https://www.mongodb.com/docs/manual/reference/replica-states/) those that count.
+_PRIMARY, _SECONDARY = 1, 2
+
+
+class Member:
+    """A member of the set at *host* and *port*, its data in *folder*; *prefix* runs a command where it is."""
+
+    def __init__(
+        self, folder: Path, host: str, port: int, *, prefix: Sequence[str], replica_set: str
+    ) -> None:
+        self.address = f"{host}:{port}"
+        self.log = folder.with_name(f"{folder.name}.log")
+        self._command = [
+            *prefix,
+            str(find_mongod()),
+            *("--dbpath", str(folder), "--port", str(port), "--bind_ip", host, "--replSet", replica_set),
+            *("--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        ]
+        folder.mkdir(exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it, if it does not run, and return once it answers."""
+        if not self.running:
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command, stdout=log, stderr=log, preexec_fn=die_with_parent(signal.SIGKILL)
+                )
+        deadline = time.monotonic() + _START_SECONDS
+        while self.hello() is None:
+            assert self.running, f"mongod ended, see {self.log}"
+            assert time.monotonic() < deadline, f"mongod does not answer, see {self.log}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def is_primary(self) -> bool:
+        """Return whether it says that it takes writes."""
+        return bool((self.hello() or {}).get("isWritablePrimary"))
+
+    def hello(self) -> dict[str, Any] | None:
+        """Return what it says of itself, or None if it does not answer."""
+        return self.ask("hello") if self.running else None
+
+    def sees_all(self, count: int) -> bool:
+        """Return whether it sees *count* members at work, itself one of them."""
+        status = self.ask("replSetGetStatus") or {}
+        members = status.get("members", ())
+        return len(members) == count and all(one["state"] in (_PRIMARY, _SECONDARY) for one in members)
+
+    def ask(self, command: str, value: object = 1) -> dict[str, Any] | None:
+        """Return its answer to a *command* of administration, or None if there is none."""
+        try:
+            client: MongoClient[dict[str, Any]] = MongoClient(
+                self.address, directConnection=True, timeoutMS=_ANSWER_MILLISECONDS
+            )
+            with client:
+                return client.admin.command(command, value)
+        except PyMongoError:
+            return None

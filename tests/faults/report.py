@@ -1,0 +1,104 @@
+"""What a run shows, as the table of docs/reliability.md."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from tests.faults.campaign import Injection
+from tests.faults.history import NOT_SENT, UNAVAILABLE, UNKNOWN, History
+from tests.faults.run import Result
+
+_HEAD = (
+    "| fault | times | lasts | requests that failed | nobody answered, median | worst "
+    "| last failure after, median | worst |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What one fault did to the requests of its time. Seconds."""
+
+    failed: int
+    #: The longest time in which no request was answered with success.
+    silence: float
+    #: From its beginning to the answer of the last request that failed; 0 where none did.
+    recovery: float
+
+
+def impact(injection: Injection, history: History) -> Impact:
+    """Return what *injection* did."""
+    during = [one for one in history if injection.began <= one.answered < injection.ended]
+    failures = [one.answered for one in during if one.failed and not one.met_another]
+    successes = sorted(one.answered for one in during if one.succeeded)
+    times = [injection.began, *successes, injection.ended]
+    return Impact(
+        len(failures),
+        max(after - before for before, after in pairwise(times)),
+        max(failures, default=injection.began) - injection.began,
+    )
+
+
+def table(injections: Sequence[Injection], history: History) -> str:
+    """Return the faults by kind, and what users saw of them."""
+    return "\n".join([_HEAD, *_rows(injections, history)])
+
+
+def _rows(injections: Sequence[Injection], history: History) -> Iterator[str]:
+    for kind in dict.fromkeys(injection.kind for injection in injections):
+        these = [injection for injection in injections if injection.kind == kind]
+        impacts = [impact(injection, history) for injection in these]
+        lasted = median(injection.mended - injection.began for injection in these)
+        columns = [
+            kind,
+            str(len(these)),
+            f"{lasted:.0f} s",
+            str(sum(one.failed for one in impacts)),
+            *_median_and_worst([one.silence for one in impacts]),
+            *_median_and_worst([one.recovery for one in impacts]),
+        ]
+        yield f"| {' | '.join(columns)} |"
+
+
+def _median_and_worst(seconds: Sequence[float]) -> tuple[str, str]:
+    return f"{median(seconds):.1f} s", f"{max(seconds):.1f} s"
+
+
+def longest_held(history: History) -> float:
+    """Return the seconds that a secret could not be changed after a change of it had failed, at most."""
+    longest = 0.0
+    failures: dict[str, float] = {}
+    for one in history:
+        if one.met_another:
+            longest = max(longest, one.answered - failures.get(one.secret, one.answered))
+        elif one.failed:
+            failures[one.secret] = one.answered
+    return longest
+
+
+def totals(history: History, result: Result) -> str:
+    """Return what became of the requests, and what was found."""
+    findings = result.findings
+    outcomes = {UNAVAILABLE: "refused", UNKNOWN: "unknown", NOT_SENT: "not sent"}
+    found = Counter(outcomes.get(one.status, "answered") for one in history)
+    slowest = max((one.answered - one.sent for one in history), default=0)
+    rows = {
+        "requests": sum(found.values()),
+        "answered": found["answered"],
+        "refused with 503": found["refused"],
+        "without an answer": found["unknown"],
+        "that found no service": found["not sent"],
+        "refused for another change of the secret": sum(one.met_another for one in history),
+        "longest after one that had failed": f"{longest_held(history):.1f} s",
+        "slowest answer": f"{slowest:.1f} s",
+        "lost": len(findings.lost),
+        "doubled": len(findings.doubled),
+        "entries missing": len(findings.unrecorded),
+        "values of another secret": len(findings.swapped),
+        "values in refusals": len(findings.leaked),
+        "unexpected answers": len(findings.unexpected),
+        "trail verifies": "NO" if result.trail else "yes",
+    }
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])

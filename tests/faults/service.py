@@ -1,0 +1,78 @@
+"""The service, as a supervisor keeps it running, its processes to be killed, and its clock to be set."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+
+from tests.service import Service
+
+_WORKERS = 3
+#: Debian's package libfaketime, for whichever machine. Of its two this is the one for threads.
+_LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+#: Seconds after which a supervisor starts again what has ended.
+_PAUSE = 1
+
+
+def can_set_clock() -> bool:
+    """Return whether there is what shows the service another time."""
+    return bool(_LIBRARIES)
+
+
+class Supervised(Service):
+    """The service with several workers on the MongoDB at *uri*."""
+
+    def __init__(self, uri: str, master_key: str, *, folder: Path) -> None:
+        self._clock = folder / "clock"
+        self._set_clock(0)
+        environment = {
+            "MASTER_KEY": master_key,
+            "MONGO_URI": uri,
+            "WEB_CONCURRENCY": str(_WORKERS),
+            "DELETE_RECOVERY_DAYS": "1",
+        }
+        if can_set_clock():
+            environment |= {
+                "LD_PRELOAD": str(_LIBRARIES[0]),
+                # Read again each second.
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_CACHE_DURATION": "1",
+                # A machine's clock that is set changes none of this.
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+        super().__init__(environment, folder=folder)
+        self.environment = environment
+
+    def kill_worker(self) -> None:
+        """End one of the workers at once."""
+        os.kill(self._workers()[0], signal.SIGKILL)
+
+    def kill_master(self) -> None:
+        """End the master at once, and start it again as a supervisor would, until it stays."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        while self.process.poll() is not None:
+            sleep(_PAUSE)
+            self.start()
+            # While workers of the one before hold the port, it ends.
+            sleep(_PAUSE)
+
+    @contextmanager
+    def clock(self, seconds: int) -> Iterator[None]:
+        """Let its clock be so many *seconds* ahead while the block runs."""
+        self._set_clock(seconds)
+        try:
+            yield
+        finally:
+            self._set_clock(0)
+
+    def _set_clock(self, seconds: int) -> None:
+        self._clock.write_text(f"{seconds:+d}\n")
+
+    def _workers(self) -> list[int]:
+        assert self.process is not None
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,0 +1,72 @@
+"""The table of a run."""
+
+import pytest
+
+from tests.faults import report
+from tests.faults.campaign import Injection
+from tests.faults.evidence import Findings
+from tests.faults.history import BUSY, NOT_SENT, UNKNOWN, History, Request
+from tests.faults.run import Result
+
+
+def request(sent: float, answered: float, status: int, *, text: str = "") -> Request:
+    return Request("id", "fetch", "a", {}, sent, answered, status, text)
+
+
+HISTORY = History(
+    [
+        request(9, 10.5, 200),
+        request(10, 12, 503),
+        request(11, 14, UNKNOWN),
+        request(13, 16, 200),
+        request(16, 17, 503, text=BUSY),
+        request(16, 18, 404),
+        request(18, 19, 200),
+        request(20, 21, NOT_SENT),
+        request(21, 22, 200),
+    ]
+)
+
+
+def test_what_users_see_of_a_fault() -> None:
+    """It is the longest time without a success, and the time until the last request failed."""
+    impact = report.impact(Injection("kind", began=10, mended=15, ended=20), HISTORY)
+    assert impact == report.Impact(failed=2, silence=5.5, recovery=4)
+
+
+def test_the_table_has_a_row_for_each_kind() -> None:
+    """Faults of one kind share a row, with the median and the worst of them."""
+    injections = [
+        Injection("kind", began=10, mended=15, ended=20),
+        Injection("other", began=20, mended=20, ended=23),
+        Injection("kind", began=30, mended=33, ended=40),
+    ]
+    rows = report.table(injections, HISTORY).splitlines()[2:]
+    assert rows == [
+        "| kind | 2 | 4 s | 2 | 7.8 s | 10.0 s | 2.0 s | 4.0 s |",
+        "| other | 1 | 0 s | 1 | 2.0 s | 2.0 s | 1.0 s | 1.0 s |",
+    ]
+
+
+@pytest.mark.parametrize(("trail", "verifies"), [("", "yes"), ("entry 7 is missing", "NO")])
+def test_the_totals(trail: str, verifies: str) -> None:
+    """They say what became of all requests, how many violations there are, and whether the trail verifies."""
+    totals = report.totals(HISTORY, Result([], Findings(lost=["a", "b"]), trail))
+    rows = dict(line.strip("| ").split(" | ") for line in totals.splitlines()[2:])
+    assert rows == {
+        "requests": "9",
+        "answered": "5",
+        "refused with 503": "2",
+        "without an answer": "1",
+        "that found no service": "1",
+        "refused for another change of the secret": "1",
+        "longest after one that had failed": "3.0 s",
+        "slowest answer": "3.0 s",
+        "lost": "2",
+        "doubled": "0",
+        "entries missing": "0",
+        "values of another secret": "0",
+        "values in refusals": "0",
+        "unexpected answers": "0",
+        "trail verifies": verifies,
+    }
