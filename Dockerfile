@@ -1,11 +1,13 @@
 FROM python:3.13-slim AS build
 WORKDIR /build
-COPY requirements/build.txt requirements/service.txt requirements/
+# `--build-arg LOCK=tracing` makes an image that can trace.
+ARG LOCK=service
+COPY requirements/build.txt requirements/${LOCK}.txt requirements/
 # Wheels only: nothing is compiled, and no package's own code runs here. /app gets no pip.
 RUN python -m venv tools && python -m venv --without-pip /app \
     && tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
     && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
-        -r requirements/service.txt
+        -r requirements/${LOCK}.txt
 COPY setup.cfg pyproject.toml README.md ./
 COPY vault vault
 RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \

@@ -13,10 +13,13 @@ lock() { # lock OUTPUT ARGUMENTS…: ARGUMENTS name what is resolved, besides op
 }
 
 lock requirements/service.txt setup.cfg "$@"
+lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --extra tracing "$@"
 # The build backend is locked too: the package is installed without build isolation.
 printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
-lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --extra embedded --extra test "$@"
-lock requirements/bench.txt setup.cfg --constraint requirements/test.txt --extra embedded --extra test --extra bench "$@"
+lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/tracing.txt \
+    --extra embedded --extra test --extra tracing "$@"
+lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
+    --extra embedded --extra test --extra tracing --extra bench "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"

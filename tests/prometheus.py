@@ -13,7 +13,8 @@ from tests.system import needs
 from vault.cli.mongod import free_port
 
 _CONFIGURATION = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+rule_files: {rules}
 scrape_configs:
   - job_name: secret-manager
     static_configs: [{{targets: {targets}}}]
@@ -21,17 +22,18 @@ scrape_configs:
 
 
 class Prometheus:
-    """Debian's Prometheus, scraping *targets* each second into *folder*."""
+    """Debian's Prometheus, scraping *targets* each second into *folder*, and holding that against *rules*."""
 
-    def __init__(self, targets: Sequence[str], *, folder: Path) -> None:
+    def __init__(self, targets: Sequence[str], *, folder: Path, rules: Sequence[Path] = ()) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = list(targets)
         self._folder = folder
+        self._rules = [str(path) for path in rules]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         configuration = self._folder / "prometheus.yml"
-        configuration.write_text(_CONFIGURATION.format(targets=self._targets))
+        configuration.write_text(_CONFIGURATION.format(targets=self._targets, rules=self._rules))
         command = [
             needs("prometheus"),
             f"--config.file={configuration}",

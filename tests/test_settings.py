@@ -62,6 +62,7 @@ def test_only_the_master_key_is_required() -> None:
         trusted_proxies=(),
         allowed_networks=(),
         log_level="info",
+        tracing=False,
     )
 
 

@@ -3,6 +3,7 @@
 import atexit
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
@@ -26,6 +27,10 @@ from vault.operations.web_tokens import KeySet, KeySource, NoWebTokens, WebToken
 from vault.setting_forms import port
 from vault.setting_summary import summary
 from vault.settings import Settings
+from vault.spans import NoTracing
+
+if TYPE_CHECKING:
+    from vault.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +41,10 @@ CLOSE = "secret-manager-close"
 def create_app(settings: Settings) -> Flask:
     """Return the application that *settings* describe. MongoDB is not contacted before the first request."""
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
-    database = Database(settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days)
+    tracing = _tracing(settings)
+    database = Database(
+        settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, listeners=tracing.listeners
+    )
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
     trail = audit_trail(keyring, enabled=settings.audit_enabled)
@@ -70,9 +78,11 @@ def create_app(settings: Settings) -> Flask:
         encrypt_on_save.disconnect()
         api.close(app)
         database.close()
+        tracing.close()
 
     # Signals hold their receivers weakly: kept here, they live as long as the application does.
     app.extensions[CLOSE] = close
+    tracing.connect(app)
     api.init_app(app, services, settings)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
@@ -92,6 +102,16 @@ def _web_tokens(settings: Settings) -> Credentials:
     else:
         return NoWebTokens()
     return WebTokens(source, issuer=str(settings.jwt_issuer), audience=str(settings.jwt_audience))
+
+
+def _tracing(settings: Settings) -> "Tracing | NoTracing":
+    """Return what traces, or what stands in for it."""
+    if not settings.tracing:
+        return NoTracing()
+    # Not above: whoever does not trace need not have its packages, nor load them.
+    from vault.tracing import Tracing
+
+    return Tracing()
 
 
 def from_environment() -> Flask:

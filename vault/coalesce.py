@@ -6,7 +6,7 @@ from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
-from vault import deadline, metrics
+from vault import deadline, metrics, spans
 from vault.errors import OverloadedError, StorageUnavailableError
 
 Item = TypeVar("Item")
@@ -16,15 +16,21 @@ _CUT_OFF = "MongoDB was not waited for"
 
 
 class _Call(Generic[Item, Result]):
-    """One caller's item, and what became of it."""
+    """One caller's item, and what became of it; *span* is the caller's, from the call until that is known."""
 
-    __slots__ = ("error", "finished", "item", "result")
+    __slots__ = ("error", "finished", "item", "result", "span")
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, span: spans.Span) -> None:
         self.item = item
+        self.span = span
         self.result: Result | None = None
         self.error: Exception | None = None
         self.finished = Event()
+
+    def finish(self) -> None:
+        """Let the caller go on."""
+        self.span.end(type(self.error).__name__ if self.error else "")
+        self.finished.set()
 
 
 class Coalescer(Generic[Item, Result]):
@@ -46,6 +52,7 @@ class Coalescer(Generic[Item, Result]):
         pending: int = 2_000,
     ) -> None:
         self._flush = flush
+        self._span_name = f"shared {queue}"
         self._batch = batch
         self._most_pending = pending
         self._lock = Lock()
@@ -75,7 +82,7 @@ class Coalescer(Generic[Item, Result]):
         Raises:
             OverloadedError: Too many calls are waiting already; this one was not taken.
         """
-        mine: _Call[Item, Result] = _Call(item)
+        mine: _Call[Item, Result] = _Call(item, spans.current.get().begin(self._span_name))
         with self._lock:
             if len(self._pending) >= self._most_pending:
                 raise OverloadedError
@@ -112,7 +119,7 @@ class Coalescer(Generic[Item, Result]):
                 self._waiting.set(0)
             for call in failed:
                 call.error = OverloadedError()
-                call.finished.set()
+                call.finish()
 
     def _wait(self, mine: _Call[Item, Result]) -> Result:
         left = deadline.remaining()
@@ -135,6 +142,7 @@ class Coalescer(Generic[Item, Result]):
         with self._lock:
             if mine in self._pending:
                 self._pending.remove(mine)
+                mine.span.end(StorageUnavailableError.__name__)
 
     def _flush_all(self) -> None:
         while batch := self._next():
@@ -146,7 +154,7 @@ class Coalescer(Generic[Item, Result]):
                 for call in batch:
                     call.error = ordinary
             for call in batch:
-                call.finished.set()
+                call.finish()
 
     def _next(self) -> list[_Call[Item, Result]]:
         with self._lock:

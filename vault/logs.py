@@ -11,12 +11,14 @@ from typing import Any
 
 #: The id of the request being answered in this context; empty outside a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+#: The id of its trace; empty where it is not traced.
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, request id and what `extra` holds.
+    """One JSON object a record: time, level, logger, message, its ids, and what `extra` holds.
 
     Of an exception it keeps the type and the code locations, never the text: an exception's text may
     quote the value that it tripped over, and that value may be a secret.
@@ -33,6 +35,8 @@ class JsonFormatter(logging.Formatter):
         }
         if identifier := request_id.get():
             line["request_id"] = identifier
+        if trace := trace_id.get():
+            line["trace_id"] = trace
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _locations(record.exc_info[1])

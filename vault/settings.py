@@ -9,6 +9,7 @@ from typing import Any
 from dotenv import dotenv_values
 from marshmallow import Schema, ValidationError, fields, missing, validate, validates_schema
 
+from vault import otel_settings
 from vault import setting_forms as forms
 from vault.errors import SettingsError
 from vault.networks import Network
@@ -53,6 +54,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...]
     allowed_networks: tuple[Network, ...]
     log_level: str
+    tracing: bool
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -78,9 +80,12 @@ class Settings:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
+        # Those are OpenTelemetry's, not ours: it reads the environment by itself, and nothing else.
+        tracing, wrong = otel_settings.read(environment)
+        errors |= wrong
         if errors:
             raise _refusal(errors)
-        return cls(**{name.lower(): value for name, value in loaded.items()})
+        return cls(tracing=tracing, **{name.lower(): value for name, value in loaded.items()})
 
 
 def mongo_uri() -> str:

@@ -1,7 +1,7 @@
 """The connection to MongoDB: its options, its indexes, and its failures as this package's own errors."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
@@ -14,6 +14,7 @@ from mongoengine.connection import get_db
 from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
 from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
+from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
 from vault import deadline, metrics
@@ -58,8 +59,19 @@ class Database:
     Connects on first use: a process that forks must not take open connections along.
     """
 
-    def __init__(self, uri: str, *, audit_ttl_days: int, patience: float = PATIENCE, name: str = "") -> None:
-        """Prepare for the database that *uri* names, or the one of this *name* on the same servers."""
+    def __init__(
+        self,
+        uri: str,
+        *,
+        audit_ttl_days: int,
+        patience: float = PATIENCE,
+        name: str = "",
+        listeners: Sequence[CommandListener] = (),
+    ) -> None:
+        """Prepare for the database that *uri* names, or the one of this *name* on the same servers.
+
+        *listeners* hear of each command.
+        """
         self._audit_ttl_days = audit_ttl_days
         self.name = name or _database_name(uri)
         self._prepared = False
@@ -71,7 +83,9 @@ class Database:
             "default",
             db=self.name,
             uuidRepresentation="standard",
-            mongo_client_class=lambda **_: MongoClient(uri, timeoutMS=patience * 1_000, **_OPTIONS),
+            mongo_client_class=lambda **_: MongoClient(
+                uri, timeoutMS=patience * 1_000, event_listeners=listeners, **_OPTIONS
+            ),
         )
 
     def close(self) -> None:

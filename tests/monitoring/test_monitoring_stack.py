@@ -1,0 +1,103 @@
+"""stack.monitoring.yml fits stack.yml and the files that it deploys, as far as shows without an engine."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "stack.monitoring.yml").read_text())
+SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "stack.yml").read_text())
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())
+GRAFANA = ROOT / "monitoring/grafana"
+
+
+def mounted(service: str) -> dict[str, Path]:
+    """Return the files of *service*, by where they are in its container."""
+    configs = STACK["services"][service]["configs"]
+    return {config["target"]: ROOT / STACK["configs"][config["source"]]["file"] for config in configs}
+
+
+def test_prometheus_finds_the_replicas() -> None:
+    """It asks for the tasks of the service by their name in a network of both, at the metrics' port."""
+    [scrape] = [job for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "secret-manager"]
+    [discovery] = scrape["dns_sd_configs"]
+    [name] = discovery["names"]
+    service = SERVICE["services"][name.removeprefix("tasks.")]
+    assert name.startswith("tasks.")
+    assert discovery["type"] == "A"
+    [port] = re.findall(r":(\d+)\}$", service["environment"]["METRICS_BIND"])
+    assert discovery["port"] == int(port)
+    assert set(service["networks"]) & set(STACK["services"]["prometheus"]["networks"]) == {
+        "secret-manager-network"
+    }
+
+
+def test_it_adds_to_the_service_s_stack_and_changes_nothing_of_it() -> None:
+    """Over stack.yml it brings services, networks and volumes of its own; what it shares is there already."""
+    assert not set(STACK["services"]) & set(SERVICE["services"])
+    assert not set(STACK["volumes"]) & set(SERVICE["volumes"])
+    assert not set(STACK["networks"]) & set(SERVICE["networks"])
+    known = set(STACK["networks"]) | set(SERVICE["networks"])
+    for service in STACK["services"].values():
+        assert set(service["networks"]) <= known
+
+
+@pytest.mark.parametrize("name", STACK["configs"])
+def test_another_file_is_another_config(name: str) -> None:
+    """Docker changes no config: its name has a part of its file's SHA-256, so change it with the file."""
+    config = STACK["configs"][name]
+    digest = hashlib.sha256((ROOT / config["file"]).read_bytes()).hexdigest()
+    assert config["name"] == f"{name}-{digest[:8]}"
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_what_is_deployed_is_pinned_and_closed(name: str) -> None:
+    """Each is an image of one version, on a read-only root without capabilities, and published nowhere."""
+    service = STACK["services"][name]
+    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", service["image"])
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "ports" not in service
+    assert service["deploy"]["resources"]["limits"]["memory"]
+
+
+def test_grafana_reaches_prometheus_and_nothing_else() -> None:
+    """Its one network is internal, the data source is Prometheus there, and the dashboard where it looks."""
+    grafana = STACK["services"]["grafana"]
+    [network] = grafana["networks"]
+    assert STACK["networks"][network]["internal"] is True
+    [source] = yaml.safe_load((GRAFANA / "datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert network in STACK["services"]["prometheus"]["networks"]
+    assert source["jsonData"]["timeInterval"] == PROMETHEUS["global"]["scrape_interval"]
+    [provider] = yaml.safe_load((GRAFANA / "dashboards.yml").read_text())["providers"]
+    files = mounted("grafana")
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert Path(home).parent == Path(provider["options"]["path"])
+    assert files[home] == GRAFANA / "secret-manager.json"
+    folders = {Path(target).parent.as_posix() for target in files}
+    provisioning = {f"/etc/grafana/provisioning/{kind}" for kind in ("datasources", "dashboards")}
+    assert folders == {*provisioning, provider["options"]["path"]}
+
+
+def test_prometheus_reads_its_rules() -> None:
+    """The rules are where its configuration looks for them."""
+    files = mounted("prometheus")
+    [configuration] = [target for target, file in files.items() if file.name == "prometheus.yml"]
+    assert f"--config.file={configuration}" in STACK["services"]["prometheus"]["command"]
+    [rules] = PROMETHEUS["rule_files"]
+    assert files[str(Path(configuration).parent / rules)] == ROOT / "monitoring/alerts.yml"
+
+
+def test_grafana_s_password_is_a_docker_secret() -> None:
+    """It comes from a secret that is made before, and nothing in the stack's files holds one."""
+    grafana = STACK["services"]["grafana"]
+    [secret] = grafana["secrets"]
+    assert STACK["secrets"] == {secret["source"]: {"external": True}}
+    password_file = grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD__FILE"]
+    assert password_file == f"/run/secrets/{secret['target']}"
+    assert "GF_SECURITY_ADMIN_PASSWORD" not in grafana["environment"]
