@@ -58,7 +58,7 @@ def test_a_broken_rule_would_be_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
 def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
-    """Each has one of two severities, a sentence on what is wrong, a text on what to do, and leads to more."""
+    """Each has one of two severities, a sentence on what is wrong, one on what to do, and leads to more."""
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert re.fullmatch(r"[^.].{10,100}[^.]\.", rule["annotations"]["summary"])
     assert len(rule["annotations"]["description"]) > 100
