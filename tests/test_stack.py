@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rotation import command_environment
+from tests.commands import command_environment
 from vault import __version__
-from vault.documents.database import PATIENCE
+from vault.documents.storage import PATIENCE
 from vault.settings import SettingsSchema
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ def test_mongodb_has_room_for_the_largest_document() -> None:
 
 def test_who_is_stopped_has_time_for_its_requests(master_key: str) -> None:
     """A request may take less than a stopped worker waits for it, and that is less than the stack waits."""
-    code = "from vault import server; print(server.graceful_timeout, server._CLIENT_SECONDS)"
+    code = "from vault import server; print(server.graceful_timeout, server.CLIENT_SECONDS)"
     environment = command_environment({"MASTER_KEY": master_key})
     said = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True

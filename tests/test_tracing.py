@@ -14,9 +14,9 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.collector import Collector, running_collector
+from tests.commands import command_environment
 from tests.conftest import running_app
 from tests.leaks import Output
-from tests.rotation import command_environment
 from tests.service import Service
 from tests.test_leaks import SETTINGS, exhaust, made_world, over_http
 from vault import spans

@@ -14,18 +14,14 @@ import socket  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-from contextlib import suppress  # noqa: E402
 from itertools import count  # noqa: E402
-from time import monotonic  # noqa: E402
 from typing import Any  # noqa: E402
 
-from gevent import Timeout, sleep, spawn, thread  # noqa: E402
+from gevent import spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging  # noqa: E402
-from gunicorn.http.body import LengthReader  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 from prometheus_client import values  # noqa: E402
-from werkzeug.exceptions import RequestTimeout  # noqa: E402
 
 from vault.errors import SettingsError  # noqa: E402
 from vault.settings import Settings  # noqa: E402
@@ -49,6 +45,7 @@ if _settings.metrics_bind:
 
 from vault import logs, metrics  # noqa: E402
 from vault.api.blueprint import EXTENSION  # noqa: E402
+from vault.patience import CLIENT_SECONDS, post_request, pre_request  # noqa: E402, F401 - settings of gunicorn's
 
 certfile = _settings.tls_cert
 keyfile = _settings.tls_key
@@ -101,70 +98,6 @@ class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
             raise StopIteration from None
 
 
-#: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.
-#: For the headers it has those of `keepalive`.
-_CLIENT_SECONDS = 10
-
-#: Bytes of a refused request's body that are still read, so that its sender gets to read the refusal.
-_DRAIN_BYTES = 2**27
-_DRAIN_STEP = 2**16
-
-
-class _Body:
-    """A request's body, which has to be there in time: who sends half of one holds a place of others."""
-
-    def __init__(self, body: Any) -> None:
-        self._body = body
-        self._deadline = monotonic() + _CLIENT_SECONDS
-
-    def read(self, size: int | None = None) -> bytes:
-        """Return up to *size* bytes.
-
-        Raises:
-            RequestTimeout: They did not come in time.
-        """
-        late = RequestTimeout("the body did not arrive in time")
-        left = self._deadline - monotonic()
-        # What comes without a pause lets no timer run out.
-        if left <= 0:
-            raise late
-        with Timeout(left, late):
-            data: bytes = self._body.read(size)
-            return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._body, name)
-
-
-def _has_come(request: Any) -> bool:
-    """Return whether the body came with the headers, as small ones do: a timer for it took 4 % of a fetch."""
-    reader = request.body.reader
-    return isinstance(reader, LengthReader) and reader.length <= request.unreader.buf.getbuffer().nbytes
-
-
-def pre_request(_worker: Any, request: Any) -> None:
-    """Let the sender of *request* not take forever, neither for its body nor to read the reply."""
-    if not _has_come(request):
-        request.body = _Body(request.body)
-    request.unreader.sock.settimeout(_CLIENT_SECONDS)
-
-
-def post_request(_worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
-    """Read what a refused request left unread, up to a limit, and then close its connection.
-
-    By itself gunicorn would read on without a limit before the connection's next request, and without
-    letting any other connection take its turn.
-    """
-    if not request.body.failed:
-        with suppress(RequestTimeout):
-            # The measuring of coverage loses track of a greenlet that has slept, and misses the loop's end.
-            for _ in range(_DRAIN_BYTES // _DRAIN_STEP):  # pragma: no branch
-                if len(request.body.read(_DRAIN_STEP)) < _DRAIN_STEP:
-                    return
-                sleep(0)
-    request.force_close()  # pragma: no cover - as above; test_an_endless_body_stops_nobody_else needs it
-
-
 def _remove_measured(master: int) -> None:
     # The workers inherit this as well.
     if metrics.FOLDER and os.getpid() == master:
@@ -202,5 +135,5 @@ def post_worker_init(worker: Any) -> None:
     # A terminal sends it to all; here the master's word counts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # gevent shakes hands with a socket as it comes; whatever else makes one here gives it a time of its own.
-    socket.setdefaulttimeout(_CLIENT_SECONDS)
+    socket.setdefaulttimeout(CLIENT_SECONDS)
     spawn(worker.app.callable.extensions[EXTENSION].health.failures)

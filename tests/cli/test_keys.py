@@ -302,6 +302,17 @@ def test_older_versions_hold_up_a_key(stored: Stored, keys: Run) -> None:
     assert before[OLD.id][2] != after[OLD.id][2]
 
 
+def test_what_lost_its_key_id_holds_up_every_key(stored: Stored, keys: Run) -> None:
+    """Where a secret does not tell which key it needs, `keys status` lets none go that it may be."""
+    [secret_id] = fill(stored, OLD, 1)
+    stored.secrets.update_one({"_id": secret_id}, {"$unset": {"key_id": True}})
+    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "no, what lost its key id may need it")
+    assert keys("rewrap").returncode == 1
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"key_id": OLD.id}})
+    assert keys("rewrap").returncode == 0
+    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "yes")
+
+
 def test_a_rewrap_that_is_killed_loses_no_version(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """Killed in the middle of secrets with several versions and run again, it loses none of them."""
     environment = settings(mongo_uri, NEW, OLD)

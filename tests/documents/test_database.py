@@ -1,4 +1,4 @@
-"""The connection, its indexes and its failures."""
+"""The connection and its indexes."""
 
 import logging
 import time
@@ -9,13 +9,11 @@ from threading import Event, Semaphore
 from typing import Any
 
 import pytest
-from pymongo import _csot
 from pymongo.database import Database as MongoDatabase
-from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
+from pymongo.errors import ServerSelectionTimeoutError
 
-from vault import deadline
 from vault.documents import AuditEntry, Database, Secret, database, indexes
-from vault.documents.database import _database_name, storage_errors
+from vault.documents.database import _database_name
 from vault.errors import StorageUnavailableError
 
 FOR_GOOD = 2**31 - 1
@@ -132,39 +130,6 @@ def raising(error: Exception) -> Any:
     return fail
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ServerSelectionTimeoutError("no host answers"), "ServerSelectionTimeoutError  no host answers"),
-        (OperationFailure("quoting hunter2", code=13), "OperationFailure 13"),
-        (DuplicateKeyError("quoting hunter2", code=11000), "DuplicateKeyError 11000"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_failures_are_one_error_and_quote_nothing(
-    error: Exception, said: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whatever the drivers raise is one error; the log tells its kind and quotes no document."""
-    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
-        raise error
-    assert said in caplog.text
-    assert "hunter2" not in caplog.text
-
-
-def test_mongoengine_s_wrapping_is_looked_through(
-    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
-) -> None:
-    """A write that MongoDB refuses is logged as what MongoDB said, not as MongoEngine's error around it."""
-    stored.create_collection("audit_logs", validator={"never": {"$exists": True}})
-    chained = {"stream": "s", "seq": 0, "hash": "h"}
-    entry = AuditEntry(ts=datetime.now(UTC), action="a", status="s", principal="hunter2", **chained)
-    refused = pytest.raises(StorageUnavailableError)
-    with connected(mongo_uri), caplog.at_level(logging.WARNING), refused, storage_errors():
-        entry.save(force_insert=True)
-    assert "WriteError 121" in caplog.text
-    assert "hunter2" not in caplog.text
-
-
 def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
     """A trail that already has a TTL index, under whatever name, gets its retention changed."""
     stored.audit_logs.create_index("ts", expireAfterSeconds=60)
@@ -223,13 +188,3 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
         may_end.set()
         monkeypatch.setattr(database, "PATIENCE", 60)
         made.prepare()
-
-
-def test_what_is_late_is_not_begun() -> None:
-    """Past its deadline nothing is asked of MongoDB any more; before it only for as long as is left."""
-    with deadline.within(-1), pytest.raises(StorageUnavailableError), storage_errors():
-        raise AssertionError("begun all the same")
-    with deadline.within(1), storage_errors():
-        assert 0 < (_csot.remaining() or 0) <= 1
-    with deadline.within(60), storage_errors():
-        assert _csot.remaining() is None

@@ -17,7 +17,7 @@ from tests.rotation import Stored, connected
 from vault.cli.mongod import free_port
 from vault.cli.mongod_binary import find_mongod
 from vault.documents import dump
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.errors import BackupRefusedError, StorageUnavailableError
 
 

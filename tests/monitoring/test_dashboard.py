@@ -19,10 +19,11 @@ import requests
 from pymongo import MongoClient
 
 from monitoring.panels import Times, ask, panels, queries
+from tests.commands import command_environment
 from tests.conftest import new_database
 from tests.monitoring.load import SETTINGS, MixedLoad, spoil
 from tests.prometheus import Prometheus
-from tests.rotation import command_environment, fill, new_key, settings
+from tests.rotation import fill, new_key, settings
 from tests.service import Service
 from vault.cli.mongod import Mongod, free_port
 

@@ -55,7 +55,7 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> Finds:
     listener = Finds()
 
     def client(*arguments: Any, **options: Any) -> MongoClient[dict[str, Any]]:
-        return MongoClient(*arguments, event_listeners=[listener], **options)
+        return MongoClient(*arguments, **options | {"event_listeners": [listener]})
 
     monkeypatch.setattr(database, "MongoClient", client)
     return listener

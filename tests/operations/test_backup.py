@@ -17,7 +17,7 @@ from tests.trail import break_trail
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import dump, key_usage
-from vault.documents.database import PATIENCE
+from vault.documents.storage import PATIENCE
 from vault.errors import (
     AuditUnavailableError,
     BackupRefusedError,

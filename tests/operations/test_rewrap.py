@@ -32,6 +32,7 @@ from vault.cli.operator import connected
 from vault.crypto import Keyring, MasterKey
 from vault.documents import EncryptOnSave, Secret, key_usage, rewrapped
 from vault.documents.rewrapped import Rewrapped
+from vault.documents.token_key import StoredTokenKey
 from vault.errors import AuditUnavailableError, RewrapRefusedError, StorageUnavailableError
 from vault.operations import rewrap as rewrap_module
 from vault.operations.rewrap import Rewrap, rewrap
@@ -192,6 +193,11 @@ def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> Non
         {"max_reads": [1]},
         pytest.param({"key_id": [OLD.id]}, id="a key id in a list"),
         pytest.param({"key_id": [OLD.id, 5]}, id="a key id among others"),
+        {"key_id": 7},
+        {"key_id": None},
+        {"key_id": {"a": 1}},
+        {"key_id": []},
+        pytest.param({"key_id": [[OLD.id]]}, id="a key id in a list of lists"),
     ],
     ids=str,
 )
@@ -220,6 +226,22 @@ def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> Non
     assert raw.find_one({"_id": first}).raw == damaged
     stored.secrets.delete_one({"_id": first})
     assert values(stored, NEW) == {secret_id: before[secret_id] for secret_id in others}
+
+
+@pytest.mark.parametrize("key_id", [7, None, {"a": 1}, ["x"], [["x"]]], ids=str)
+def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: object) -> None:
+    """A version, or the token key, that does not tell which key it needs keeps a rotation from its end."""
+    secret_id, _ = versioned(stored, NEW, NEW)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
+    assert run().left == 1
+    stored.secrets.delete_many({})
+    token_key = StoredTokenKey.of(bytes(32), Keyring(OLD))
+    token_key.save()
+    stored.token_keys.update_one({}, {"$set": {"key_id": key_id}})
+    assert run() == Rewrap(total=1, unreadable=1, left=1)
+    assert run(dry_run=True) == Rewrap(total=1, unreadable=1, left=1)
+    stored.token_keys.update_one({}, {"$set": {"key_id": OLD.id}})
+    assert run() == Rewrap(total=1, rewrapped=1)
 
 
 def test_a_key_that_is_not_held_leaves_its_secrets(stored: Stored) -> None:

@@ -52,8 +52,10 @@ def _row(key: KeyStatus) -> tuple[str, ...]:
         verdict = "no, secrets need it"
     elif key.tokens:
         verdict = "no, tokens need it"
-    else:
+    elif key.encrypting:
         verdict = "no, workers encrypt under it"
+    else:
+        verdict = "no, what lost its key id may need it"
     holding, encrypting = f"{key.holding} of {key.workers}", f"{key.encrypting} of {key.workers}"
     return (key.key_id, key.role, holding, encrypting, str(key.versions), verdict)
 

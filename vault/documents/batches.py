@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vault.coalesce import Coalescer
-from vault.documents.database import storage_errors
 from vault.documents.readable import NewestVersion
 from vault.documents.secret import Secret
+from vault.documents.storage import storage_errors
 
 
 class Batches:

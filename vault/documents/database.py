@@ -1,33 +1,22 @@
-"""The connection to MongoDB: its options, its indexes, and its failures as this package's own errors."""
+"""The connection to MongoDB: its options, and its indexes."""
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
 from threading import Lock, Thread
-from time import monotonic
 from typing import Any
 
 import mongoengine
 from mongoengine.connection import get_db
-from mongoengine.errors import OperationError
 from pymongo import MongoClient, timeout
-from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
-from vault import deadline, metrics
 from vault.documents import indexes
+from vault.documents.storage import PATIENCE, storage_errors
 from vault.errors import StorageUnavailableError
-
-logger = logging.getLogger(__name__)
 
 #: Database used when the connection string names none.
 DEFAULT_DATABASE = "vault"
-
-#: Seconds that one operation may take, its retries and the choice of a server included.
-PATIENCE = 3
 
 #: They hold whatever the connection string says. Without them an acknowledged write could be lost, and a
 #: replica might not see at once what another has written.
@@ -45,9 +34,6 @@ _OPTIONS: dict[str, Any] = {
     "uuidRepresentation": "unspecified",
     "appname": "secret-manager",
 }
-
-# Making a child takes longer than measuring with it.
-_times = cache(metrics.MONGODB.labels)
 
 #: Seconds that the building of an index may take: over many millions of documents it takes minutes.
 _BUILD_PATIENCE = 86_400
@@ -168,47 +154,6 @@ class Database:
         else:
             self._prepared = True
             preparation.set_result(None)
-
-
-@contextmanager
-def storage_errors(command: str = "other") -> Iterator[None]:
-    """Turn whatever MongoDB's drivers raise inside the block into `StorageUnavailableError`, with a log line.
-
-    The block gets what is left of the request's time where that is less than an operation may take.
-    Metrics get its time, under the name of the MongoDB *command* that it is, if it is one.
-
-    Of a connection's failure the text is logged, which names hosts; of other failures only kind and code:
-    their texts can quote documents.
-    """
-    began = monotonic()
-    left = deadline.remaining()
-    if left <= 0:
-        raise StorageUnavailableError("it took too long")
-    try:
-        with timeout(left) if left < PATIENCE else nullcontext():
-            yield
-        _times(command, "succeeded").observe(monotonic() - began)
-    except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
-        _times(command, "failed").observe(monotonic() - began)
-        # MongoEngine's errors have the driver's as their context.
-        reason = error if isinstance(error, PyMongoError) else error.__context__ or error
-        text = str(reason) if isinstance(reason, ConnectionFailure) else ""
-        logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
-        raise StorageUnavailableError("MongoDB is not available") from None
-
-
-@contextmanager
-def taking_back() -> Iterator[None]:
-    """Let the block take back what was begun, past the request's deadline too; without MongoDB it stays."""
-    with suppress(StorageUnavailableError), deadline.anew(PATIENCE), storage_errors():
-        yield
-
-
-def _codes(error: BaseException) -> str:
-    if isinstance(error, BulkWriteError):
-        failures = [*error.details["writeErrors"], *error.details["writeConcernErrors"]]
-        return ", ".join(sorted({str(failure["code"]) for failure in failures}))
-    return str(getattr(error, "code", None) or "")
 
 
 def _database_name(uri: str) -> str:

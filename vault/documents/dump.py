@@ -11,8 +11,8 @@ from mongoengine.connection import get_db
 from vault.documents import idempotency
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.audit_key import AuditKey
-from vault.documents.database import storage_errors
 from vault.documents.secret import Secret
+from vault.documents.storage import storage_errors
 from vault.documents.token import Token
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import BackupRefusedError, StorageUnavailableError

@@ -22,6 +22,8 @@ _CLAIMS = {"_id": "claims"}
 _RESTORED = "restored"
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", CLAIM_MILLISECONDS]}]}
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
+#: Of a list its members count: one with a text among them is found by that.
+_IS_NO_TEXT = {"$not": {"$type": "string"}}
 _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
 
 
@@ -49,7 +51,9 @@ def stored_versions(key_id: str) -> int:
     For newest versions it counts index entries, about a million a second; secrets with older ones it reads.
     """
     newest: int = Secret.raw().count_documents({"key_id": key_id})
-    is_under_it = {"$filter": {"input": "$older", "cond": {"$eq": ["$$this.key_id", key_id]}}}
+    # In a list, too: that is how MongoDB finds it.
+    named = {"$cond": [{"$isArray": "$$this.key_id"}, "$$this.key_id", ["$$this.key_id"]]}
+    is_under_it = {"$filter": {"input": "$older", "cond": {"$in": [key_id, named]}}}
     # What is no list somebody else put there; it still says that it needs the key.
     count = {"$cond": [{"$isArray": "$older"}, {"$size": is_under_it}, 1]}
     older = Secret.raw().aggregate(
@@ -59,6 +63,22 @@ def stored_versions(key_id: str) -> int:
         ]
     )
     return newest + sum(int(found["count"]) for found in older)
+
+
+def unnamed_versions() -> int:
+    """Return how many secrets have a version whose key id is no text: which key it needs cannot be told.
+
+    The service always writes one, so somebody else took it away; it can be put back while the key is held.
+    It reads all secrets.
+    """
+    older = {"$elemMatch": {"key_id": _IS_NO_TEXT}}
+    with timeout(_COUNT_PATIENCE):
+        return int(Secret.raw().count_documents({"$or": [{"key_id": _IS_NO_TEXT}, {"older": older}]}))
+
+
+def unnamed_token_keys() -> int:
+    """Return the same of the token key."""
+    return int(StoredTokenKey.raw().count_documents({"key_id": _IS_NO_TEXT}))
 
 
 def all_versions() -> dict[str, int]:

@@ -68,6 +68,8 @@ class StoredTokenKey(Stored):
             raise DecryptionError from None
 
     def _decrypted(self, keyring: Keyring) -> bytes:
+        if not isinstance(self.key_id, str):
+            raise DecryptionError
         if self.key_id not in keyring:
             raise KeyMissingError
         if key_id(self.envelope) != self.key_id:

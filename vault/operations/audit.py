@@ -11,7 +11,7 @@ from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
-from vault.documents.database import PATIENCE, storage_errors
+from vault.documents.storage import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, StorageUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from vault.crypto.token import PREFIX, is_token
 from vault.crypto.token_key import TokenKey
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.documents.token import Token
 from vault.errors import CredentialRequiredError, InvalidCredentialError, ScopeMissingError
 from vault.networks import contain

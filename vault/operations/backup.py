@@ -11,7 +11,7 @@ from vault import __version__, deadline
 from vault.crypto import Keyring, chain
 from vault.documents import dump, key_usage
 from vault.documents.audit_entry import moment
-from vault.documents.database import PATIENCE, storage_errors
+from vault.documents.storage import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
 from vault.operations import archive_reader, checkpoint, signers
 from vault.operations.archive import ArchiveWriter, Progress

@@ -8,8 +8,8 @@ from typing import Any
 
 from vault.crypto import Keyring
 from vault.documents import AuditEntry, listing
-from vault.documents.database import storage_errors
 from vault.documents.listing import Position
+from vault.documents.storage import storage_errors
 from vault.errors import InvalidCursorError, SecretNotFoundError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.key_watch import KeyWatch

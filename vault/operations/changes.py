@@ -11,9 +11,9 @@ from typing import Any
 
 from vault.crypto import Keyring
 from vault.documents import Secret
-from vault.documents.database import storage_errors, taking_back
 from vault.documents.lease import Lease
 from vault.documents.secret import PURGE_AT_EXPIRY
+from vault.documents.storage import storage_errors, taking_back
 from vault.errors import SecretNotFoundError, VersionConflictError
 from vault.operations.attempt import Attempt, Status
 from vault.operations.key_watch import KeyWatch

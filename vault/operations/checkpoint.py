@@ -10,7 +10,7 @@ from typing import Any
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit_entry import moment
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.errors import InvalidCheckpointError
 from vault.operations.entries import collection, records
 from vault.operations.signers import trusted

@@ -9,7 +9,7 @@ from mongoengine.errors import InvalidDocumentError, NotRegistered
 
 from vault.crypto import Keyring
 from vault.documents import Secret, Token
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import DecryptionError, KeyMissingError
 from vault.operations import signers, trail, verification

@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 
 from vault.documents import AuditEntry
 from vault.documents.audit_entry import record_of
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.operations.stream_state import Record
 
 #: How long after an entry's time its `_id` may have been made, in the same process.

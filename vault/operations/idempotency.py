@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.encoding import joined
 from vault.documents import arrival, idempotency
-from vault.documents.database import storage_errors, taking_back
 from vault.documents.idempotency import Reservation
+from vault.documents.storage import storage_errors, taking_back
 from vault.errors import IdempotencyMismatchError, SecretBusyError, VaultError
 from vault.operations.principal import Principal
 from vault.waiting import tries

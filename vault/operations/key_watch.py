@@ -7,7 +7,7 @@ from time import monotonic
 
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
-from vault.documents.database import storage_errors, taking_back
+from vault.documents.storage import storage_errors, taking_back
 from vault.errors import KeyMissingError, RestoreUnfinishedError, StorageUnavailableError
 from vault.periodic import Periodic
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vault.crypto import Keyring
 from vault.documents import key_usage
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,15 @@ class KeyStatus:
     workers: int
     holding: int
     encrypting: int
+    #: Secrets, or the token key, that do not tell which key they need: it may be this one.
+    unnamed: int
 
     @property
     def droppable(self) -> bool:
         """Whether the service would go on without it."""
-        return self.role == "fallback" and not (self.versions or self.tokens or self.encrypting)
+        return self.role == "fallback" and not (
+            self.versions or self.tokens or self.encrypting or self.unnamed
+        )
 
 
 def key_statuses(keyring: Keyring) -> list[KeyStatus]:
@@ -42,6 +46,7 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
         missing = sorted(used - set(held))
         roles = dict.fromkeys(held, "fallback") | dict.fromkeys(missing, "missing")
         roles[keyring.primary.id] = "primary"
+        unnamed = key_usage.unnamed_versions() + key_usage.unnamed_token_keys()
         return [
             KeyStatus(
                 key_id=key_id,
@@ -51,6 +56,7 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
                 workers=len(claims),
                 holding=sum(key_id in claim.held for claim in claims),
                 encrypting=sum(key_id == claim.key_id for claim in claims),
+                unnamed=unnamed,
             )
             for key_id, role in roles.items()
         ]

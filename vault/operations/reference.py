@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vault.documents import Secret
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.errors import CredentialRequiredError, SecretNotFoundError
 from vault.operations.attempt import Attempt
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vault.documents import Database, dump, key_usage
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.errors import DuplicateNameError, RestoreRefusedError
 from vault.operations.archive import Progress
 from vault.operations.attempt import Action, Attempt, Status

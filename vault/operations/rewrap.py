@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 from vault.crypto import Keyring
 from vault.documents import Secret, key_usage, rewrapped
-from vault.documents.database import storage_errors
 from vault.documents.rewrapped import Rewrapped
+from vault.documents.storage import storage_errors
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import DecryptionError, RewrapRefusedError
 from vault.operations.attempt import Action, Attempt, Status
@@ -68,7 +68,8 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
                 "make it theirs first, or run this with their keys"
             )
     left = _left(keyring)
-    outcome = Rewrap(total=left, left=left)
+    with storage_errors():
+        outcome = Rewrap(total=left, left=left, unreadable=key_usage.unnamed_versions())
     if dry_run:
         outcome.add(_rewrap_token_key(keyring, dry_run=True))
         _rewrap_all(keyring, outcome, progress, _pretend)
@@ -154,6 +155,8 @@ def _rewrap_batch(
 def _rewrap_token_key(keyring: Keyring, *, dry_run: bool) -> Rewrap:
     with storage_errors():
         stored = StoredTokenKey.stored()
+        if stored is not None and not isinstance(stored.key_id, str):
+            return Rewrap(unreadable=1)
         if stored is None or stored.key_id == keyring.primary.id or stored.key_id not in keyring:
             return Rewrap()
         try:
@@ -166,4 +169,7 @@ def _rewrap_token_key(keyring: Keyring, *, dry_run: bool) -> Rewrap:
 def _left(keyring: Keyring) -> int:
     with storage_errors():
         others = key_usage.stored_key_ids() - {keyring.primary.id}
-        return sum(key_usage.stored_versions(key_id) + key_usage.opens_tokens(key_id) for key_id in others)
+        unnamed = key_usage.unnamed_versions() + key_usage.unnamed_token_keys()
+        return unnamed + sum(
+            key_usage.stored_versions(key_id) + key_usage.opens_tokens(key_id) for key_id in others
+        )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from vault.crypto import Keyring
 from vault.documents import Secret, arrival, reads
 from vault.documents.batches import Batches
-from vault.documents.database import storage_errors, taking_back
 from vault.documents.readable import Encrypted, Readable
+from vault.documents.storage import storage_errors, taking_back
 from vault.errors import (
     CredentialRequiredError,
     SecretBusyError,

@@ -3,7 +3,7 @@
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit_key import AuditKey
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 
 
 def own(keyring: Keyring) -> dict[str, VerifyingKey]:

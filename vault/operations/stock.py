@@ -12,7 +12,7 @@ from time import monotonic, time
 
 from vault.crypto import Keyring
 from vault.documents import key_usage
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)

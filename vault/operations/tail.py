@@ -7,7 +7,7 @@ from typing import Any
 from bson import ObjectId
 
 from vault.documents.audit_entry import record_of
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.operations.entries import collection, id_at
 from vault.operations.stream_state import Record
 

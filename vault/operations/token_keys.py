@@ -6,7 +6,7 @@ from mongoengine import NotUniqueError
 
 from vault.crypto import Keyring
 from vault.crypto.token_key import TokenKey
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import StorageUnavailableError
 from vault.operations.key_watch import KeyWatch

@@ -8,7 +8,7 @@ from mongoengine import NotUniqueError
 
 from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.documents.token import Token
 from vault.errors import GrantRefusedError, InvalidTokenNameError, TokenNotFoundError
 from vault.moments import to_milliseconds

@@ -9,7 +9,7 @@ from bson import ObjectId
 from bson.errors import InvalidId
 
 from vault.documents.audit_entry import record_of
-from vault.documents.database import storage_errors
+from vault.documents.storage import storage_errors
 from vault.errors import InvalidCursorError
 from vault.operations.attempt import Attempt, Status
 from vault.operations.entries import collection, earliest_id, latest_id, records
