@@ -278,12 +278,13 @@ def test_service_that_does_not_get_ready_is_given_up(monkeypatch):
 def test_banner_makes_a_token(make, tmp_path):
     """The banner's command makes a token, with which the audit trail can be read in a first try."""
     dev = make().ready()
-    (command,) = (line for line in dev.output.read_text().splitlines() if "tokens create" in line)
-    command = command.replace(
-        "'" + str(Path(sys.executable).with_name("secret-manager")) + "'", f"{sys.executable} -m vault.cli"
-    )
+    lines = dev.output.read_text().splitlines()
+    commands = [line for line in lines if line.startswith(("  export ", "  secret-manager "))]
+    assert len(commands) == 2
+    assert f"PATH='{Path(sys.executable).parent}'" in commands[0]
+    commands[1] = commands[1].replace("secret-manager", f"{sys.executable} -m vault.cli")
     token = subprocess.run(
-        ["bash", "-c", command],
+        ["bash", "-c", "\n".join(commands)],
         cwd=tmp_path,
         env=dev.environment | dict(os.environ),
         capture_output=True,

@@ -50,6 +50,21 @@ def changed(text: str, change: str) -> str:
     return text
 
 
+def test_the_blocks_fit_the_code() -> None:
+    """What the guide quotes of the code is there: whoever moves such a line is told which block to change."""
+    texts: dict[str, str] = {}
+    misfits = []
+    for path, is_new, change in steps():
+        if is_new:
+            continue
+        text = texts.get(path) or (ROOT / path).read_text()
+        try:
+            texts[path] = changed(text, change)
+        except AssertionError as error:
+            misfits.append(f"{path}: {error}")
+    assert not misfits, "CONTRIBUTING.md quotes lines that are not there, or twice:\n" + "\n".join(misfits)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a copy of the checkout."""

@@ -36,7 +36,11 @@ The secret manager is ready. Try
 
   {url}/docs
   curl -H 'Content-Type: application/json' -d '{{"secret": "aGVsbG8="}}' {url}/vault/secret/create/
-  MONGO_URI='{uri}' MASTER_KEY_FILE='{key_file}' '{command}' tokens create --name me --role admin
+
+or, for commands, in another terminal
+
+  export MONGO_URI='{uri}' MASTER_KEY_FILE='{key_file}' PATH='{programs}':"$PATH"
+  secret-manager tokens create --name me --role admin
 
 The data and the master key are kept in {folder}. Ctrl-C stops it.
 """
@@ -71,7 +75,7 @@ def dev() -> None:
                         url=f"http://{host}:{port}",
                         uri=mongod.uri,
                         key_file=key_file.absolute(),
-                        command=Path(sys.executable).with_name("secret-manager"),
+                        programs=Path(sys.executable).parent,
                         folder=_FOLDER.absolute(),
                     )
                 )
