@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.cli.waiting import wait_until
@@ -168,3 +169,17 @@ def test_the_metrics_speak_the_service_s_tls(environment: dict[str, str], tmp_pa
     finally:
         assert service.stop() == 0
     assert {line["level"] for line in log_lines(service)} <= {"info", "warning"}
+
+
+@pytest.mark.parametrize("bind", ["", "127.0.0.1:{port}"], ids=["without metrics", "with metrics"])
+def test_a_folder_in_which_others_measure_is_left_alone(
+    environment: dict[str, str], tmp_path: Path, bind: str
+) -> None:
+    """Where the library's variable is set for another program, its folder is not removed at the end."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "counter_1.db").write_bytes(b"theirs")
+    settings = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_BIND": bind.format(port=free_port())}
+    with Service({**environment, **settings}, folder=tmp_path) as service:
+        service.create(b"a value")
+    assert (folder / "counter_1.db").read_bytes() == b"theirs"

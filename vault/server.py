@@ -36,6 +36,8 @@ except SettingsError as error:
     sys.exit(str(error))
 
 bind = [_settings.bind]
+# One that was there before is somebody else's, and would be removed at the end.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 if _settings.metrics_bind:
     bind.append(_settings.metrics_bind)
     # Before `vault.metrics` is loaded, which looks there once.
