@@ -1,6 +1,6 @@
 """The shapes of audit queries and their replies."""
 
-from datetime import UTC, datetime
+from datetime import MINYEAR, UTC, datetime
 from typing import Any
 
 from marshmallow import fields
@@ -10,17 +10,18 @@ from vault.api.fields import ONE_LINE, SECRET_ID, Body, Reply, a_number, a_text,
 _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"
 _MOST_ENTRIES = 1_000
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class _Time(fields.AwareDateTime):
-    """A time that is one in UTC, too: hours before the year 1, or after 9999, Python has none."""
+    """A time in UTC. Hours before the year 1, or after 9999, Python has none: then its first or last."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         time = super()._deserialize(value, *args, **kwargs)
         try:
             return time.astimezone(UTC)
         except OverflowError:
-            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
+            return _FIRST if time.year == MINYEAR else _LAST
 
 
 def _time(description: str, example: str) -> fields.AwareDateTime:
