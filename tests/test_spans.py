@@ -103,7 +103,7 @@ def test_a_call_that_failed_or_was_given_up_is_told_too(
     monkeypatch.setattr(coalesce, "start_new_thread", no_thread)
     wait_until(lambda: not coalescer._busy)
     with pytest.raises(OverloadedError):
-        coalescer.call(3)
+        coalescer.start(3)()
     assert recorded.ended == ["StorageUnavailableError", "ZeroDivisionError", "OverloadedError"]
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from pymongo.database import Database as MongoDatabase
 
 from tests.collector import Collector, running_collector
@@ -19,7 +23,7 @@ from tests.conftest import running_app
 from tests.leaks import Output
 from tests.service import Service
 from tests.test_leaks import SETTINGS, exhaust, made_world, over_http
-from vault import spans
+from vault import spans, tracing
 from vault.cli.mongod import free_port
 
 FETCH = "/vault/secret/fetch"
@@ -91,7 +95,8 @@ def test_a_request_is_a_span_and_so_is_each_wait_of_it(traced: Service, collecto
     }
     # The first request of a worker looks after keys and indexes as well.
     assert inside["POST /vault/secret/create/"] >= {"shared writes", "shared entries"}
-    assert inside[f"POST {FETCH}"] >= {"shared reads", "shared entries"}
+    # A read that is alone is shared with nobody.
+    assert inside[f"POST {FETCH}"] >= {"find secrets", "shared entries"}
     assert inside[f"POST {DESCRIBE}"] >= {"find secrets", "aggregate audit_logs", "shared entries"}
     assert all(span.kind == "SPAN_KIND_CLIENT" for children in trees.values() for span in children)
     # One trace has one request, and nothing is in a trace without one.
@@ -265,3 +270,33 @@ def test_outside_of_a_request_nothing_is_traced(
         assert app.test_client().get("/health/live").status_code == 200
         assert spans.current.get() is spans.NOBODY
     assert [span.name for span in collector.spans] == ["GET /health/live"]
+
+
+def test_a_wait_that_failed_is_told_by_its_kind() -> None:
+    """A span of what was waited for in vain is one that failed, with the kind of the failure and no text."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    tracer = provider.get_tracer("test")
+    request = tracing._Span(tracer, tracer.start_span("POST"))
+    request.begin("find secrets").end("11600")
+    request.end()
+    failed, whole = kept.get_finished_spans()
+    assert (failed.name, failed.status.status_code, failed.status.description) == (
+        "find secrets",
+        StatusCode.ERROR,
+        None,
+    )
+    assert failed.attributes == {"db.system.name": "mongodb", "error.type": "11600"}
+    assert whole.status.status_code is StatusCode.UNSET
+    provider.shutdown()
+
+
+def test_first_requests_that_come_together_share_what_traces(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the first to have made it makes no second one."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    found = tracing.Tracing()
+    assert found._start() is found._start()
+    found.close()

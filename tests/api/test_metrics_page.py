@@ -1,6 +1,8 @@
 """The metrics are at an address of their own, and nowhere else."""
 
 from collections.abc import Iterator
+from fcntl import LOCK_EX, flock
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -97,4 +99,13 @@ def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: 
         told = samples(app.test_client())
     assert told["ready", "mongodb"] == 0
     assert told["build_info", __version__] == 1
+    assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]
+
+
+def test_before_the_first_count_nothing_is_made_up(client: FlaskClient) -> None:
+    """Until somebody has counted what the keys hold up, the page has no figure for it."""
+    with (Path(str(metrics.FOLDER)) / "stock.lock").open("w") as another:
+        flock(another, LOCK_EX)
+        told = samples(client)
+    assert told["ready", "mongodb"] == 1
     assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]

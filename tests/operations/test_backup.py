@@ -221,7 +221,7 @@ def test_keys_that_are_missing_are_named(stored: Stored) -> None:
 def test_what_is_no_key_id_is_shown(stored: Stored) -> None:
     """What somebody stored in the place of a key's id is named, too, without control characters."""
     stored.secrets.insert_many([{"_id": 1, "key_id": "\x1b[2J"}, {"_id": 2, "key_id": 7}])
-    with pytest.raises(BackupRefusedError, match=r"missing here: 7, \\u001b\[2J$"):
+    with pytest.raises(BackupRefusedError, match=r"missing here: \\u001b\[2J$"):
         made(KEYRING)
 
 

@@ -18,7 +18,7 @@ from vault.errors import (
     StorageUnavailableError,
 )
 from vault.operations import restore
-from vault.operations.audit import AuditTrail
+from vault.operations.audit import AuditTrail, NoAuditTrail
 from vault.operations.backup import VerifiedBackup
 
 KEY = new_key()
@@ -28,9 +28,12 @@ KEYRING = Keyring(KEY)
 @pytest.fixture
 def source(mongo_uri: str, stored: Stored) -> tuple[VerifiedBackup, dict[str, bytes]]:
     """Return a backup of 2,500 secrets, and their values; the database is empty then."""
+    trail = NoAuditTrail()
+    trail.connect()
     with history(mongo_uri), connected(mongo_uri):
         kept = fill(stored, KEY, 2_500)
         _, found = made(KEYRING)
+    trail.disconnect()
     stored.client.drop_database(stored.name)
     return found, kept
 

@@ -147,7 +147,7 @@ def write(trail: AuditTrail) -> None:
 
 
 def records(stored: Stored) -> list[dict[str, Any]]:
-    return [record_of(document) for document in stored.audit_logs.find().sort("_id", 1)]
+    return [record_of(document) for document in stored.audit_logs.find().sort("$natural", 1)]
 
 
 def test_a_clock_that_stepped_back_ends_the_stream(

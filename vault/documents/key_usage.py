@@ -82,9 +82,14 @@ def unnamed_token_keys() -> int:
 
 
 def all_versions() -> dict[str, int]:
-    """Return how many secret versions need each of the keys that are needed. Nobody should wait for it."""
+    """Return how many secret versions need each of the keys that are needed. Nobody should wait for it.
+
+    Those that do not tell which key they need have an empty id.
+    """
     with timeout(_COUNT_PATIENCE):
-        return {key_id: stored_versions(key_id) for key_id in stored_key_ids()}
+        named = {key_id: stored_versions(key_id) for key_id in stored_key_ids()}
+        unnamed = unnamed_versions()
+    return named | {"": unnamed} if unnamed else named
 
 
 def opens_tokens(key_id: str) -> bool:
