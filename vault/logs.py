@@ -3,8 +3,13 @@
 import json
 import logging
 import logging.config
+import os
 import re
+import sys
+import time
 import traceback
+from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -26,21 +31,42 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as one line of JSON."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "pid": record.process,
-            "message": record.getMessage(),
-        }
-        if identifier := request_id.get():
-            line["request_id"] = identifier
-        if trace := trace_id.get():
-            line["trace_id"] = trace
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
+        more = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
         if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = _locations(record.exc_info[1])
-        return json.dumps(line, default=str)
+            more["exception"] = _locations(record.exc_info[1])
+        return _line(record.created, record.levelno, record.name, record.getMessage(), more)
+
+
+def write(logger: logging.Logger, level: int, message: str, more: Mapping[str, Any]) -> None:
+    """Write a line to standard output as *logger* would.
+
+    Past it, for the one line that every request leaves: by the logger it took a tenth of a fetch.
+    """
+    if logger.isEnabledFor(level):
+        line = _line(time.time(), level, logger.name, message, more)
+        # A log that cannot be written fails no request, as with the logger.
+        with suppress(OSError):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+def _line(seconds: float, level: int, logger: str, message: str, more: Mapping[str, Any]) -> str:
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds"),
+        "level": logging.getLevelName(level).lower(),
+        "logger": logger,
+        "pid": os.getpid(),
+        "message": message,
+    }
+    if identifier := request_id.get():
+        line["request_id"] = identifier
+    if trace := trace_id.get():
+        line["trace_id"] = trace
+    return _ENCODER.encode({**line, **more})
+
+
+# One encoder for all lines: making one takes as long as using it.
+_ENCODER = json.JSONEncoder(default=str)
 
 
 def _locations(error: BaseException) -> list[str]:

@@ -19,7 +19,8 @@ from typing import Any  # noqa: E402
 
 from gevent import spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
-from gunicorn import glogging  # noqa: E402
+from gunicorn import glogging, util  # noqa: E402
+from gunicorn.http import wsgi  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 from prometheus_client import values  # noqa: E402
 
@@ -98,6 +99,26 @@ class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
             self.log.warning("a client did not take its reply in time")
             # gunicorn's own word for hanging up.
             raise StopIteration from None
+
+
+class _Reply(wsgi.Response):  # type: ignore[misc] # as above
+    """gunicorn's reply; headers and a body that is all there are one packet, where gunicorn's are two."""
+
+    headers_sent: bool
+
+    def write(self, data: bytes) -> None:
+        """Send the headers, if that is still to be done, and *data*."""
+        if self.headers_sent or self.req.method == "HEAD" or len(data) != self.response_length:
+            super().write(data)
+            return
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        util.write(self.sock, "".join(lines).encode("latin-1") + data)
+        self.headers_sent = True
+        self.sent = len(data)
+
+
+# Where gunicorn looks for it; it has no setting for this.
+wsgi.Response = _Reply
 
 
 def _remove_measured(master: int) -> None:

@@ -4,6 +4,10 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -29,38 +33,80 @@ def test_any_other_request_id_is_replaced(client: FlaskClient, offered: str) -> 
     assert UUID(reply.headers["X-Request-ID"]).version == 4
 
 
-def test_each_request_is_one_line_in_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    """The log tells of each request what was asked and how it ended, and none of what it carried."""
+@pytest.fixture
+def informative(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Let the service log each request."""
     with caplog.at_level(logging.INFO, "vault"):
-        client.post("/vault/secret/create?secret=hunter2", json={"secret": "aHVudGVyMg=="})
-        client.get("/made/up/hunter2")
-    lines = [record for record in caplog.records if record.name == "vault.api.exchange"]
-    told = ("method", "route", "operation", "status", "reason", "principal")
-    assert [tuple(vars(line)[name] for name in told) for line in lines] == [
-        ("POST", "/vault/secret/create/", "create_secret", 200, None, "anonymous"),
-        ("GET", None, "none", 404, "not_found", None),
+        yield
+
+
+def request_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if line["message"] == "request"]
+
+
+@pytest.mark.usefixtures("informative")
+def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """The log tells of each request what was asked and how it ended, and none of what it carried."""
+    client.post("/vault/secret/create?secret=hunter2", json={"secret": "aHVudGVyMg=="})
+    client.get("/made/up/hunter2")
+    lines = request_lines(capsys)
+    told = ("logger", "method", "route", "operation", "status", "reason", "principal")
+    assert [tuple(line[name] for name in told) for line in lines] == [
+        (
+            "vault.api.exchange",
+            "POST",
+            "/vault/secret/create/",
+            "create_secret",
+            200,
+            None,
+            "anonymous",
+        ),
+        ("vault.api.exchange", "GET", None, "none", 404, "not_found", None),
     ]
-    shown = "".join(logs.JsonFormatter().format(line) for line in lines)
-    assert "hunter2" not in shown
-    assert "aHVudGVyMg==" not in shown
+    assert "hunter2" not in str(lines)
+    assert "aHVudGVyMg==" not in str(lines)
 
 
-def test_a_request_s_line_names_the_principal(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_level_above_leaves_the_lines_of_requests_out(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who sets LOG_LEVEL to warning has no line of what went well."""
+    with caplog.at_level(logging.WARNING, "vault"):
+        client.get("/health/live")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("informative")
+def test_a_log_that_cannot_be_written_fails_no_request(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a reader of the log that is gone, costs lines and no replies."""
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert client.get("/health/live").status_code == 200
+        # What was left in the buffer.
+        with suppress(OSError):
+            full.close()
+
+
+@pytest.mark.usefixtures("informative")
+def test_a_request_s_line_names_the_principal(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
     """Who asked is in the log by name, also who was refused and is known."""
     client = app.test_client()
     token = make_token(app, "somebody", scopes=("secret:create",))
-    with caplog.at_level(logging.INFO, "vault"):
-        for path in ("/vault/secret/create/", "/vault/secret/fetch"):
-            client.post(path, json={"secret": "YQ=="}, headers={"Authorization": f"Bearer {token}"})
-    lines = [vars(record) for record in caplog.records if record.message == "request"]
+    for path in ("/vault/secret/create/", "/vault/secret/fetch"):
+        client.post(path, json={"secret": "YQ=="}, headers={"Authorization": f"Bearer {token}"})
+    lines = request_lines(capsys)
     assert [(line["status"], line["reason"], line["principal"]) for line in lines] == [
         (200, None, "somebody"),
         (403, "scope_missing", "somebody"),
     ]
 
 
+@pytest.mark.usefixtures("informative")
 def test_the_level_tells_whose_business_it_is(
-    client: FlaskClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a caller did wrong is no more than information; what the service could not do is more."""
     raised: list[type[Exception]] = [SecretNotFoundError, StorageUnavailableError, RuntimeError]
@@ -71,10 +117,8 @@ def test_the_level_tells_whose_business_it_is(
             raise error
 
         monkeypatch.setattr(Secrets, "fetch", fail)
-        with caplog.at_level(logging.INFO, "vault"):
-            client.post("/vault/secret/fetch", json=body)
-    levels = [record.levelname for record in caplog.records if record.message == "request"]
-    assert levels == ["INFO", "WARNING", "ERROR"]
+        client.post("/vault/secret/fetch", json=body)
+    assert [line["level"] for line in request_lines(capsys)] == ["info", "warning", "error"]
 
 
 def test_a_request_s_lines_carry_its_id(client: FlaskClient) -> None:

@@ -351,7 +351,10 @@ def test_an_unknown_path_is_404(client: FlaskClient) -> None:
 
 
 def test_an_altered_secret_is_500_and_says_nothing(
-    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+    client: FlaskClient,
+    stored: MongoDatabase[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A stored value that does not verify is answered with nothing but the status, and is on record."""
     created = post(client, CREATE, {"secret": "YQ=="}).json
@@ -359,7 +362,9 @@ def test_an_altered_secret_is_500_and_says_nothing(
     problem = assert_refused(post(client, FETCH, created), 500, "The request could not be completed.")
     assert set(problem) == {"type", "title", "status", "detail"}
     assert entries(stored)[-1] == ("fetch", "error")
-    assert created["secret_id"] not in caplog.text
+    [line] = capsys.readouterr().out.splitlines()
+    assert '"status": 500' in line
+    assert created["secret_id"] not in line + caplog.text
 
 
 def test_a_defect_is_500_and_leaks_nothing(

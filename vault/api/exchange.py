@@ -65,10 +65,11 @@ def _end(reply: Response) -> Response:
     if reason:
         _refusals(reason).inc()
     attempt = g.get("attempt")
-    logger.log(
+    logs.write(
+        logger,
         _level(reply.status_code),
         "request",
-        extra={
+        {
             "method": request.method,
             # The route and not the path: a path is whatever a client makes up.
             "route": rule.rule if rule else None,
