@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from vault import deadline, metrics, spans
 from vault.errors import OverloadedError, StorageUnavailableError
+from vault.idle import wait_until_idle
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -157,6 +158,9 @@ class Coalescer(Generic[Item, Result]):
                 call.finish()
 
     def _next(self) -> list[_Call[Item, Result]]:
+        if self._is_shared:
+            # Who is about to call joins in: a round trip costs as much as a request, here and in MongoDB.
+            wait_until_idle()
         with self._lock:
             batch = self._pending[: self._batch]
             del self._pending[: self._batch]
