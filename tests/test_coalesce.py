@@ -289,6 +289,25 @@ def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> Non
     assert results(futures[3:]) == [3, 4]
 
 
+def test_one_that_is_cut_off_before_its_flush_strands_nobody(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where flushes are shared the next waits for an idle moment; torn out of it, it flushes all the same."""
+    cut_off: list[None] = []
+
+    def wait_until_idle() -> None:
+        cut_off.append(None)
+        raise CutOffError
+
+    monkeypatch.setattr(coalesce, "wait_until_idle", wait_until_idle)
+    gate = Gate()
+    calls = Calls(Coalescer(gate, batch=2, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
+    gate.let_through(3)
+    assert results(futures) == [0, 10, 20, 30]
+    assert cut_off
+
+
 def test_under_stress_every_call_gets_its_own_answer() -> None:
     """32 threads that never rest: no answer is lost, doubled or given to another."""
     flushed: list[int] = []

@@ -2,6 +2,7 @@
 
 from _thread import start_new_thread
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
@@ -160,7 +161,9 @@ class Coalescer(Generic[Item, Result]):
     def _next(self) -> list[_Call[Item, Result]]:
         if self._is_shared:
             # Who is about to call joins in: a round trip costs as much as a request, here and in MongoDB.
-            wait_until_idle()
+            # Whatever cuts this short: there are some that wait for what comes next.
+            with suppress(BaseException):
+                wait_until_idle()
         with self._lock:
             batch = self._pending[: self._batch]
             del self._pending[: self._batch]
