@@ -10,7 +10,7 @@ from vault import idle
 
 @pytest.fixture
 def greenlets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[gevent.Greenlet]]:
-    """Let `vault.idle` take this for a process under gevent; return greenlets to be ended afterwards."""
+    """Let `vault.idle` take this for a process under gevent; return a list whose greenlets are ended after."""
     monkeypatch.setattr(idle.monkey, "is_module_patched", lambda _name: True)
     begun: list[gevent.Greenlet] = []
     yield begun

@@ -52,9 +52,7 @@ class AuditEntry(Document):
         """
         for entry in entries:
             entry["_id"] = _id_at(entry["ts"])
-        collection = cls._get_collection()
-        # PyMongo's bulk of one costs a sixth more than the one.
-        collection.insert_many(entries) if len(entries) > 1 else collection.insert_one(entries[0])
+        cls._get_collection().insert_many(entries)
 
 
 def _id_at(time: datetime) -> ObjectId:

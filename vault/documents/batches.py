@@ -45,6 +45,5 @@ def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
 
 def _insert(secrets: Sequence[Secret]) -> Sequence[None]:
     with storage_errors("insert"):
-        # As with audit entries, one is cheaper by itself.
-        Secret.objects.insert(list(secrets) if len(secrets) > 1 else secrets[0], load_bulk=False)
+        Secret.objects.insert(list(secrets), load_bulk=False)
     return [None] * len(secrets)
