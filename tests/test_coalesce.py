@@ -58,7 +58,7 @@ class Calls:
     def lead(self, item: int, gate: Gate) -> Future[object]:
         """Begin the call that leads; return once it flushes."""
         begun = len(gate.flushes)
-        future = self._pool.submit(self._calls.call, item)
+        future = self._pool.submit(self._call, item)
         gate.wait_for(begun + 1)
         return future
 
@@ -67,9 +67,14 @@ class Calls:
         futures = []
         for item in items:
             waiting = len(self._calls._pending)
-            futures.append(self._pool.submit(self._calls.call, item))
+            futures.append(self._pool.submit(self._call, item))
             wait_until(lambda waiting=waiting: len(self._calls._pending) == waiting + 1)
         return futures
+
+    def _call(self, item: int) -> object:
+        # So that one that is stranded fails its test, and does not hold it up.
+        with deadline.within(60):
+            return self._calls.call(item)
 
 
 @pytest.fixture
@@ -301,11 +306,36 @@ def test_one_that_is_cut_off_before_its_flush_strands_nobody(
 
     monkeypatch.setattr(coalesce, "wait_until_idle", wait_until_idle)
     gate = Gate()
-    calls = Calls(Coalescer(gate, batch=2, queue="test"), pool)
-    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
+    calls = Calls(Coalescer(gate, batch=3, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
-    assert results(futures) == [0, 10, 20, 30]
+    assert results(futures) == [0, 10, 20, 30, 40]
     assert cut_off
+
+
+def test_only_a_shared_flush_that_has_room_waits_for_an_idle_moment(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is alone does not wait for others to come, nor does a full batch, which has no room for them."""
+    waits: list[int] = []
+    gate = Gate()
+    coalescer: Coalescer[int, object] = Coalescer(gate, batch=2, queue="test")
+    monkeypatch.setattr(coalesce, "wait_until_idle", lambda: waits.append(len(coalescer._pending)))
+    calls = Calls(coalescer, pool)
+    lone = calls.lead(0, gate)
+    gate.let_through()
+    assert results([lone]) == [0]
+    assert coalescer.start(1) is not None
+    gate.let_through()
+    wait_until(lambda: not coalescer._busy)
+    assert waits == []
+    futures = [calls.lead(2, gate), *calls.follow(3, 4, 5, 6, 7)]
+    gate.let_through(4)
+    assert results(futures) == [20, 30, 40, 50, 60, 70]
+    wait_until(lambda: not coalescer._busy)
+    # Of two and two, which are full, and the one that is left.
+    assert gate.flushes[-3:] == [[3, 4], [5, 6], [7]]
+    assert waits == [1]
 
 
 def test_under_stress_every_call_gets_its_own_answer() -> None:

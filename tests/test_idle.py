@@ -10,7 +10,7 @@ from vault import idle
 
 @pytest.fixture
 def greenlets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[gevent.Greenlet]]:
-    """Let `vault.idle` take this for a process under gevent; return a list whose greenlets are ended after."""
+    """Let `vault.idle` take this for a process under gevent; return greenlets to be ended afterwards."""
     monkeypatch.setattr(idle.monkey, "is_module_patched", lambda _name: True)
     begun: list[gevent.Greenlet] = []
     yield begun
@@ -43,7 +43,8 @@ def test_a_flood_does_not_hold_it_up(greenlets: list[gevent.Greenlet]) -> None:
             gevent.sleep(0)
 
     greenlets += [gevent.spawn(never_rest) for _ in range(3)]
-    idle.wait_until_idle()
+    with gevent.Timeout(60):
+        idle.wait_until_idle()
     assert len(turns) > 3
     assert not any(greenlet.dead for greenlet in greenlets)
 

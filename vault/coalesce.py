@@ -38,7 +38,7 @@ class _Call(Generic[Item, Result]):
 class Coalescer(Generic[Item, Result]):
     """A call that is alone flushes its own item; those that come meanwhile share the next flush.
 
-    There is no timer: a lone call pays for nothing. What is shared is flushed by a thread, under gevent a
+    A lone call waits for nobody. What is shared is flushed by a thread, under gevent a
     greenlet, until nothing is pending, so that no caller's end is the end of others. *flush* gets the pending
     items in the order of their calls, at most *batch* of them, and returns a result for each; never two
     flushes run at a time. If it raises, exactly the calls of that flush fail, with its error. A flush that
@@ -159,7 +159,7 @@ class Coalescer(Generic[Item, Result]):
                 call.finish()
 
     def _next(self) -> list[_Call[Item, Result]]:
-        if self._is_shared:
+        if self._is_shared and len(self._pending) < self._batch:
             # Who is about to call joins in: a round trip costs as much as a request, here and in MongoDB.
             # Whatever cuts this short: there are some that wait for what comes next.
             with suppress(BaseException):

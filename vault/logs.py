@@ -44,8 +44,8 @@ def write(logger: logging.Logger, level: int, message: str, more: Mapping[str, A
     """
     if logger.isEnabledFor(level):
         line = _line(time.time(), level, logger.name, message, more)
-        # A log that cannot be written fails no request, as with the logger.
-        with suppress(OSError):
+        # A log that cannot be written, or is not there at all, fails no request, as with the logger.
+        with suppress(Exception):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 

@@ -108,13 +108,15 @@ class _Reply(wsgi.Response):  # type: ignore[misc] # as above
 
     def write(self, data: bytes) -> None:
         """Send the headers, if that is still to be done, and *data*."""
-        if self.headers_sent or self.req.method == "HEAD" or len(data) != self.response_length:
+        if self.headers_sent or self._omits_body or len(data) != self.response_length:
             super().write(data)
             return
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
-        util.write(self.sock, "".join(lines).encode("latin-1") + data)
+        reply = "".join(lines).encode("latin-1") + data
+        # Before they are: a send may break off half way, and another reply must not follow then.
         self.headers_sent = True
         self.sent = len(data)
+        util.write(self.sock, reply)
 
 
 # Where gunicorn looks for it; it has no setting for this.

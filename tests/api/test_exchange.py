@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -81,13 +80,26 @@ def test_a_level_above_leaves_the_lines_of_requests_out(
 def test_a_log_that_cannot_be_written_fails_no_request(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk, or a reader of the log that is gone, costs lines and no replies."""
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
+    """A full disk, a reader of the log that is gone, or no output at all costs lines and no replies."""
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - to close it fails
+    for output in (full, None):
+        monkeypatch.setattr(sys, "stdout", output)
         assert client.get("/health/live").status_code == 200
-        # What was left in the buffer.
-        with suppress(OSError):
-            full.close()
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    monkeypatch.setattr(sys, "stdout", full)
+    assert client.get("/health/live").status_code == 200
+
+
+@pytest.mark.usefixtures("informative")
+def test_a_request_s_line_is_there_with_its_reply(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A line is not held back in a buffer, from which a killed process would take it along."""
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        client.get("/health/live")
+        assert json.loads((tmp_path / "log").read_text())["status"] == 200
 
 
 @pytest.mark.usefixtures("informative")
