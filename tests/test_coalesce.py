@@ -325,8 +325,9 @@ def test_only_a_shared_flush_that_has_room_waits_for_an_idle_moment(
     lone = calls.lead(0, gate)
     gate.let_through()
     assert results([lone]) == [0]
-    assert coalescer.start(1) is not None
+    result = coalescer.start(1)
     gate.let_through()
+    assert result() == 10
     wait_until(lambda: not coalescer._busy)
     assert waits == []
     futures = [calls.lead(2, gate), *calls.follow(3, 4, 5, 6, 7)]

@@ -38,11 +38,11 @@ class _Call(Generic[Item, Result]):
 class Coalescer(Generic[Item, Result]):
     """A call that is alone flushes its own item; those that come meanwhile share the next flush.
 
-    A lone call waits for nobody. What is shared is flushed by a thread, under gevent a
-    greenlet, until nothing is pending, so that no caller's end is the end of others. *flush* gets the pending
-    items in the order of their calls, at most *batch* of them, and returns a result for each; never two
-    flushes run at a time. If it raises, exactly the calls of that flush fail, with its error. A flush that
-    serves several callers knows nothing of the deadline of any of them. *queue* is its name in the metrics.
+    A lone call waits for nobody. What is shared is flushed by a thread, under gevent a greenlet, until
+    nothing is pending, so that no caller's end is the end of others. *flush* gets the pending items in the
+    order of their calls, at most *batch* of them, and returns a result for each; never two flushes run at a
+    time. If it raises, exactly the calls of that flush fail, with its error. A flush that serves several
+    callers knows nothing of the deadline of any of them. *queue* is its name in the metrics.
     """
 
     def __init__(

@@ -50,19 +50,12 @@ def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest
     client.post("/vault/secret/create?secret=hunter2", json={"secret": "aHVudGVyMg=="})
     client.get("/made/up/hunter2")
     lines = request_lines(capsys)
-    told = ("logger", "method", "route", "operation", "status", "reason", "principal")
+    told = ("method", "route", "operation", "status", "reason", "principal")
     assert [tuple(line[name] for name in told) for line in lines] == [
-        (
-            "vault.api.exchange",
-            "POST",
-            "/vault/secret/create/",
-            "create_secret",
-            200,
-            None,
-            "anonymous",
-        ),
-        ("vault.api.exchange", "GET", None, "none", 404, "not_found", None),
+        ("POST", "/vault/secret/create/", "create_secret", 200, None, "anonymous"),
+        ("GET", None, "none", 404, "not_found", None),
     ]
+    assert {line["logger"] for line in lines} == {"vault.api.exchange"}
     assert "hunter2" not in str(lines)
     assert "aHVudGVyMg==" not in str(lines)
 
