@@ -35,6 +35,7 @@ from vault.errors import (
     TokenNotFoundError,
     VaultError,
     VersionConflictError,
+    WeakIdempotencyKeyError,
 )
 from vault.operations.attempt import Status
 
@@ -86,6 +87,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     NameTakenError: Refusal(409, Status.BAD_REQUEST),
     VersionConflictError: Refusal(409, Status.BAD_REQUEST),
     IdempotencyMismatchError: Refusal(422, Status.BAD_REQUEST),
+    WeakIdempotencyKeyError: Refusal(422, Status.BAD_REQUEST),
     SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
     DecryptionError: INTERNAL,
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),

@@ -90,7 +90,7 @@ KINDS = {
     "InvalidNewSecret": Documented(
         422,
         "The body is JSON of another shape and `errors` names each field, or the `Idempotency-Key` was used "
-        "with another body.",
+        "with another body, or is too short for a caller without a credential.",
         "this Idempotency-Key was used with another body",
     ),
     "InvalidSecretId": Documented(
