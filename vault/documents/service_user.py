@@ -13,8 +13,8 @@ from vault.errors import ReplicaSetError
 
 Client = MongoClient[dict[str, Any]]
 
-_USER_EXISTS = 51003
-_ROLE_EXISTS = 51002
+_USER_NOT_FOUND = 11
+_ROLE_NOT_FOUND = 31
 _STEP_MILLISECONDS = 10_000
 
 
@@ -41,11 +41,13 @@ class ServiceUser:
             PyMongoError: MongoDB refused, or did not answer.
         """
         database = client[self._database]
+        # Building may take long, finding the server may not.
+        database.command("ping")
         with timeout(BUILD_TIMEOUT_SECONDS):
             entries = database[AuditEntry._get_collection_name()]  # noqa: SLF001 - MongoEngine has no public way
             indexes.build_trail(entries, audit_ttl_days=audit_ttl_days)
         role = {"privileges": privileges.of_role(self._database), "roles": []}
-        ensure(database, "Role", privileges.ROLE, exists=_ROLE_EXISTS, **role)
+        _ensure(database, "Role", privileges.ROLE, missing=_ROLE_NOT_FOUND, **role)
         roles = [{"role": privileges.ROLE, "db": self._database}]
         ensure_user(client[self._source], self._name, self._password, roles)
 
@@ -65,16 +67,15 @@ class ServiceUser:
 
 
 def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
-    """Create the user *name* in *database*, or give it this *password*, if any, and exactly these *roles*."""
+    """Create or change the user *name* in *database*: this *password*, if any, and exactly these *roles*."""
     with_password = {"pwd": password} if password else {}
-    ensure(database, "User", name, exists=_USER_EXISTS, roles=roles, **with_password)
+    _ensure(database, "User", name, missing=_USER_NOT_FOUND, roles=roles, **with_password)
 
 
-def ensure(database: Any, kind: str, name: str, *, exists: int, **what: Any) -> None:
-    """Create a user or a role, or change the one that is there; *exists* is MongoDB's code for that."""
+def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -> None:
     try:
-        database.command(f"create{kind}", name, **what)
-    except OperationFailure as error:
-        if error.code != exists:
-            raise
         database.command(f"update{kind}", name, **what)
+    except OperationFailure as error:
+        if error.code != missing:
+            raise
+        database.command(f"create{kind}", name, **what)
