@@ -27,6 +27,13 @@ def test_every_setting_can_be_exported() -> None:
     assert taken == set(SettingsSchema().fields) - left_out
 
 
+def test_the_retention_reaches_the_job_that_may_set_it() -> None:
+    """For production the job with root's password takes AUDIT_TTL_DAYS from the shell that deploys."""
+    job = (ROOT / "stack.secure.yml").read_text().split("  replica-set:\n")[1].split("    secrets:\n")[0]
+    assert "replicaset\n      - initiate\n" in job
+    assert re.findall(r"^      ([A-Z_]+):", job, re.MULTILINE) == ["MONGO_URI_FILE", "AUDIT_TTL_DAYS"]
+
+
 def test_the_image_is_made_of_nothing_else() -> None:
     """Whatever lies in the checkout, a key in `.dev` or `.env`, is not sent to the engine."""
     rules = (ROOT / ".dockerignore").read_text().split("\n")

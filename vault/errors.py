@@ -169,6 +169,15 @@ class DuplicateNameError(FixedError, StorageUnavailableError):
     )
 
 
+class TrailIndexMissingError(FixedError, StorageUnavailableError):
+    """The audit trail's unique index is not there, and the service's user may not build it."""
+
+    says = (
+        "the audit trail lacks its unique index, and the MongoDB user may not build it; run "
+        "`secret-manager replicaset initiate` or `grant`"
+    )
+
+
 class AuditUnavailableError(FixedError):
     """The audit entry could not be written, so nothing is released and nothing destructive is done."""
 

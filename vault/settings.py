@@ -94,14 +94,29 @@ def mongo_uri() -> str:
     Raises:
         SettingsError: It is wrong.
     """
-    values, errors = _read(["MONGO_URI"], os.environ, _dotenv())
+    uri: str = _alone("MONGO_URI")
+    return uri
+
+
+def audit_ttl_days() -> int:
+    """Return the environment's `AUDIT_TTL_DAYS`, for the same.
+
+    Raises:
+        SettingsError: It is wrong.
+    """
+    days: int = _alone("AUDIT_TTL_DAYS")
+    return days
+
+
+def _alone(name: str) -> Any:
+    """Return the one setting *name*, whatever the others are."""
+    values, errors = _read([name], os.environ, _dotenv())
     if errors:
         raise _refusal(errors)
     try:
-        uri: str = SettingsSchema().fields["MONGO_URI"].deserialize(values.get("MONGO_URI", missing))
+        return SettingsSchema().fields[name].deserialize(values.get(name, missing))
     except ValidationError as error:
-        raise _refusal({"MONGO_URI": map(str, error.messages)}) from None
-    return uri
+        raise _refusal({name: map(str, error.messages)}) from None
 
 
 def _dotenv() -> dict[str, str | None]:

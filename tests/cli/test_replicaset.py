@@ -1,10 +1,15 @@
 """`secret-manager replicaset`, as a deployment runs it."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
+from tests.access_control import locked_mongod
 from tests.commands import Done, run_command
 from vault.cli.mongod import Mongod
 
@@ -73,4 +78,67 @@ def test_a_wrong_connection_string_is_one_message(
     done = initiate(**environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert reason in done.stderr
+    assert "MASTER_KEY" not in done.stderr
+
+
+def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
+    """An administrator's connection string gives MONGO_URI's user the service's rights, and no others."""
+    with locked_mongod(tmp_path) as locked, MongoClient[Any](locked.root) as root:
+        root.vault.command("createUser", "app", pwd="hunter2", roles=["dbOwner"])
+        ours = locked.uri("app:hunter2")
+        administrator = tmp_path / "administrator"
+        administrator.write_text(locked.root + "\n")
+
+        def grant(uri: str, **environment: str) -> Done:
+            options = ("--admin-uri-file", administrator)
+            settings = {"MONGO_URI": uri, **environment}
+            return run_command("replicaset", "grant", *options, environment=settings, folder=tmp_path)
+
+        for days in ("9", "90"):
+            done = grant(ours, AUDIT_TTL_DAYS=days)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "The privileges are granted.\n", "")
+            retention = root.vault.audit_logs.index_information()["retention"]
+            assert retention["expireAfterSeconds"] == int(days) * 86_400
+        [user] = root.vault.command("usersInfo", "app")["users"]
+        assert user["roles"] == [{"role": "secret-manager", "db": "vault"}]
+        # A user without a password in MONGO_URI keeps the one that it has.
+        assert grant(locked.uri("app")).returncode == 0
+        with MongoClient[Any](ours) as client:
+            client.vault.audit_logs.insert_one({})
+            with pytest.raises(OperationFailure, match="not authorized"):
+                client.vault.audit_logs.delete_many({})
+        # That user is no administrator.
+        administrator.write_text(ours)
+        done = grant(ours)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "secret-manager: the privileges were not granted: OperationFailure 13\n"
+
+
+@pytest.mark.parametrize("uri", ["mongodb://root:hunter2@127.0.0.1:1:2", "hunter2"])
+def test_a_wrong_administrator_s_string_is_not_quoted(uri: str, tmp_path: Path) -> None:
+    """A connection string that is none is one message, without what is in it."""
+    administrator = tmp_path / "administrator"
+    administrator.write_text(uri)
+    options = ("--admin-uri-file", administrator)
+    environment = {"MONGO_URI": "mongodb://app:secret@127.0.0.1:1"}
+    done = run_command("replicaset", "grant", *options, environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("secret-manager: the privileges were not granted: ")
+    assert "hunter2" not in done.stderr
+
+
+def test_a_user_is_needed(tmp_path: Path) -> None:
+    """Rights are granted to the user that MONGO_URI names."""
+    options = ("--admin-uri-file", os.devnull)
+    environment = {"MONGO_URI": "mongodb://127.0.0.1:1"}
+    done = run_command("replicaset", "grant", *options, environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert "MONGO_URI must name the user" in done.stderr
+
+
+def test_a_wrong_retention_is_one_message(initiate: Run) -> None:
+    """AUDIT_TTL_DAYS is checked as the service checks it, and alone."""
+    done = initiate(MONGO_URI="mongodb://127.0.0.1:1/?replicaSet=rs0", AUDIT_TTL_DAYS="-1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "AUDIT_TTL_DAYS" in done.stderr
     assert "MASTER_KEY" not in done.stderr

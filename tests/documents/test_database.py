@@ -13,7 +13,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from vault.documents import AuditEntry, Database, Secret, database, indexes
-from vault.documents.database import _database_name
+from vault.documents.database import database_name
 from vault.errors import StorageUnavailableError
 
 FOR_GOOD = 2**31 - 1
@@ -149,7 +149,7 @@ def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabas
 )
 def test_the_database_is_the_one_that_the_driver_would_use(uri: str, name: str) -> None:
     """The name of the database is read as PyMongo reads it."""
-    assert _database_name(uri) == name
+    assert database_name(uri) == name
 
 
 def test_entries_past_their_retention_are_removed_by_mongodb(

@@ -18,7 +18,7 @@ from vault.cli.mongod import free_port
 from vault.cli.mongod_binary import find_mongod
 from vault.documents import dump
 from vault.documents.storage import storage_errors
-from vault.errors import BackupRefusedError, StorageUnavailableError
+from vault.errors import BackupRefusedError, RestoreRefusedError, StorageUnavailableError
 
 
 @pytest.fixture
@@ -134,3 +134,27 @@ def test_only_what_is_worth_keeping_makes_a_database_filled(mongo_uri: str, stor
         assert dump.filled_collection() is None
         stored["somebody's"].insert_one({})
         assert dump.filled_collection() == "somebody's"
+
+
+def test_what_mongodb_does_not_take_is_no_entry_twice(mongo_uri: str) -> None:
+    """Only a second entry of one number has a refusal of its own; any other failure is that of MongoDB."""
+    with connected(mongo_uri):
+        for collection, twice in (
+            ("secrets", {"namespace": "a", "name": "b"}),
+            ("audit_logs", {"_id": "same"}),
+        ):
+            documents = [bson.encode({"_id": number, "stream": number, **twice}) for number in "ab"]
+            kind = StorageUnavailableError if collection == "secrets" else RestoreRefusedError
+            with pytest.raises(kind) as refused:
+                dump.insert(collection, documents, again=False)
+            assert type(refused.value) is kind
+
+
+def test_a_collection_that_cannot_be_read_is_not_taken_for_full(mongo_uri: str, stored: Stored) -> None:
+    """A failure to look into a collection is a failure, and says nothing about what is in it."""
+    stored.secrets.insert_one({"zero": 0})
+    divided = [{"$match": {"$expr": {"$divide": [1, "$zero"]}}}]
+    stored.command("create", "a_view", viewOn="secrets", pipeline=divided)
+    with connected(mongo_uri), pytest.raises(StorageUnavailableError):
+        dump.filled_collection()
+    stored.drop_collection("a_view")

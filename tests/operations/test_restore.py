@@ -173,6 +173,25 @@ def test_a_name_that_is_there_twice_is_restored_and_named(
     database.prepare()
 
 
+def test_an_entry_that_is_there_twice_waits_for_an_administrator(
+    database: Database, stored: Stored, mongo_uri: str
+) -> None:
+    """Where the unique index is there already, no entry is left out: the refusal says which index to drop."""
+    twice = [{"_id": number, "stream": "hunter2", "seq": 0, "signature": "x"} for number in range(2)]
+    with history(mongo_uri):
+        stored.audit_logs.insert_many(twice)
+        _, found = made(KEYRING)
+    stored.client.drop_database(stored.name)
+    database.build_indexes()
+    with pytest.raises(RestoreRefusedError, match="drop the index stream_1_seq_1 of audit_logs") as refused:
+        restore.restore(found, database, progress=nothing)
+    assert "hunter2" not in str(refused.value)
+    stored.audit_logs.drop_index("stream_1_seq_1")
+    restore.restore(found, database, progress=nothing)
+    assert stored.audit_logs.count_documents({"stream": "hunter2"}) == 2
+    assert claim(KEYRING)
+
+
 def test_a_file_that_changes_while_it_is_restored_is_told(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:

@@ -30,6 +30,22 @@ _LOOK = (
     "try: print('read', client.vault.secrets.find_one())\n"
     "except Exception as error: print(type(error).__name__, getattr(error, 'code', None))\n"
 )
+#: Prints what MongoDB answers to the service's own user who changes, removes or hides audit entries.
+_REWRITE = (
+    "from pymongo import MongoClient; from vault.settings import mongo_uri\n"
+    "trail = MongoClient(mongo_uri()).vault.audit_logs\n"
+    "for rewrite in (lambda: trail.update_many({}, {'$set': {'status': 'success'}}),\n"
+    "                lambda: trail.delete_many({}), trail.drop, trail.drop_indexes,\n"
+    "                lambda: trail.create_index('ts', expireAfterSeconds=1, sparse=True)):\n"
+    "    try: print(rewrite())\n"
+    "    except Exception as error: print(error.code)\n"
+)
+#: Prints for how many seconds audit entries are kept.
+_RETENTION = (
+    "from pymongo import MongoClient; from vault.settings import mongo_uri\n"
+    "indexes = MongoClient(mongo_uri()).vault.audit_logs.index_information()\n"
+    "print(indexes['retention']['expireAfterSeconds'])\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +131,22 @@ def test_containers_can_do_little_and_show_no_secret() -> None:
         assert value not in logs
 
 
+@pytest.mark.usefixtures("token")
+def test_the_service_s_own_user_cannot_rewrite_the_trail() -> None:
+    """Who has the service's connection string changes, removes and hides no audit entry."""
+    assert replicas()[0].run("python", "-c", _REWRITE).split() == ["13"] * 5
+
+
 def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None:
-    """After rotate_key.sh the service is on the next key and all is readable, also after deploy.sh."""
+    """After rotate_key.sh the next key is the service's, after deploy.sh too, which changes the retention."""
     _, created = replicas()[0].create(b"older than the key", token=token)
     done = run("scripts/rotate_key.sh")
     assert "0 left" in done.stdout
-    printed = run("scripts/deploy.sh", OVERRIDE, **_DEPLOY).stdout
+    printed = run("scripts/deploy.sh", OVERRIDE, AUDIT_TTL_DAYS="30", **_DEPLOY).stdout
     assert "/run/secrets/master_key_v2" in printed
+    wait_for(
+        lambda: replicas()[0].run("python", "-c", _RETENTION) == str(30 * 86_400), what="another retention"
+    )
     # There is a token already: it is not made twice.
     assert "smt_" not in printed
     for replica in replicas():

@@ -1,5 +1,6 @@
 """The connection to MongoDB: its options, and its indexes."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Lock, Thread
@@ -11,9 +12,11 @@ from pymongo import MongoClient, timeout
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
-from vault.documents import indexes
+from vault.documents import indexes, privileges
 from vault.documents.storage import PATIENCE, storage_errors
 from vault.errors import StorageUnavailableError
+
+logger = logging.getLogger(__name__)
 
 #: Database used when the connection string names none.
 DEFAULT_DATABASE = "vault"
@@ -35,8 +38,8 @@ _OPTIONS: dict[str, Any] = {
     "appname": "secret-manager",
 }
 
-#: Seconds that the building of an index may take: over many millions of documents it takes minutes.
-_BUILD_PATIENCE = 86_400
+#: Building an index over many millions of documents takes minutes.
+BUILD_TIMEOUT_SECONDS = 86_400
 
 
 class Database:
@@ -59,7 +62,7 @@ class Database:
         *listeners* hear of each command.
         """
         self._audit_ttl_days = audit_ttl_days
-        self.name = name or _database_name(uri)
+        self.name = name or database_name(uri)
         self._prepared = False
         self._lock = Lock()
         self._preparation: Future[None] | None = None
@@ -131,9 +134,10 @@ class Database:
 
         Raises:
             DuplicateNameError: A name is there twice.
+            TrailIndexMissingError: The trail's unique index is not there, and may not be made.
             StorageUnavailableError: MongoDB went away.
         """
-        with storage_errors(), timeout(_BUILD_PATIENCE):
+        with storage_errors(), timeout(BUILD_TIMEOUT_SECONDS):
             indexes.build(audit_ttl_days=self._audit_ttl_days)
 
     def drop(self) -> None:
@@ -148,6 +152,7 @@ class Database:
     def _build(self, preparation: "Future[None]") -> None:
         try:
             self.build_indexes()
+            _warn_of_privileges()
         except StorageUnavailableError as error:
             self._preparation = None
             preparation.set_exception(StorageUnavailableError(str(error)))
@@ -156,7 +161,23 @@ class Database:
             preparation.set_result(None)
 
 
-def _database_name(uri: str) -> str:
+def _warn_of_privileges() -> None:
+    """Log it if MongoDB would let this user do what no part of the service ever does to the trail.
+
+    Raises:
+        StorageUnavailableError: MongoDB went away.
+    """
+    with storage_errors():
+        rewriting = privileges.rewriting_the_trail(get_db())
+    if rewriting:
+        logger.warning(
+            "the MongoDB user may rewrite the audit trail (%s); run `secret-manager replicaset grant`",
+            ", ".join(rewriting),
+        )
+
+
+def database_name(uri: str) -> str:
+    """Return the name of the database that *uri* names, or of the one by default."""
     # For a "mongodb+srv" URI the parser would look up SRV records.
     name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
     return name or DEFAULT_DATABASE

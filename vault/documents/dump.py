@@ -7,6 +7,7 @@ from typing import Any
 from bson.raw_bson import RawBSONDocument
 from mongoengine import get_connection
 from mongoengine.connection import get_db
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from vault.documents import idempotency
 from vault.documents.audit_entry import AuditEntry
@@ -15,7 +16,7 @@ from vault.documents.secret import Secret
 from vault.documents.storage import storage_errors
 from vault.documents.token import Token
 from vault.documents.token_key import StoredTokenKey
-from vault.errors import BackupRefusedError, StorageUnavailableError
+from vault.errors import BackupRefusedError, RestoreRefusedError, StorageUnavailableError
 
 #: What is stored for good, but for the trail; the largest last.
 STATE = (
@@ -26,10 +27,13 @@ STATE = (
 TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - as above
 
 #: What is true for some seconds only: the claims of workers that run, and counts of requests.
-PASSING = frozenset({"keys", "rate_limits"})
+PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows"})
 
 #: Documents that are read in one round trip at the most; without a limit it is 16 MiB of them.
 _BATCH = 1_000
+
+_UNAUTHORIZED = 13
+_DUPLICATE_KEY = 11000
 
 #: What it means that MongoDB cannot read as of that moment, by its code.
 _REFUSALS = {
@@ -76,16 +80,31 @@ def filled_collection() -> str | None:
     """Return the name of a collection that holds anything worth keeping; None if there is none."""
     with storage_errors():
         names = (name for name in sorted(get_db().list_collection_names()) if name not in PASSING)
-        return next((name for name in names if get_db()[name].find_one({}, {"_id": 1})), None)
+        return next((name for name in names if _holds_anything(name)), None)
+
+
+def _holds_anything(collection: str) -> bool:
+    try:
+        return get_db()[collection].find_one({}, {"_id": 1}) is not None
+    except OperationFailure as error:
+        if error.code != _UNAUTHORIZED:
+            raise
+        # It is not one of the service's own, so something else uses this database.
+        return True
 
 
 def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
-    """Store *documents* as they are; with *again* some of them may be there already."""
+    """Store *documents* as they are; with *again* some of them may be there already.
+
+    Raises:
+        RestoreRefusedError: An audit entry is there twice, and MongoDB takes no second one.
+        StorageUnavailableError: MongoDB went away.
+    """
     found = get_db()[collection]
     options = found.codec_options.with_options(document_class=RawBSONDocument)
     found = found.with_options(codec_options=options)
     fresh = [RawBSONDocument(document, options) for document in documents]
-    with storage_errors():
+    with storage_errors(), _told_if_numbered_twice(collection):
         if again:
             ids = [document["_id"] for document in fresh]
             # Text, because somebody may have made anything an identifier.
@@ -93,3 +112,18 @@ def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
             fresh = [document for document in fresh if repr(document["_id"]) not in there]
         if fresh:
             found.insert_many(fresh, ordered=False)
+
+
+@contextmanager
+def _told_if_numbered_twice(collection: str) -> Iterator[None]:
+    try:
+        yield
+    except BulkWriteError as error:
+        codes = {failure["code"] for failure in error.details["writeErrors"]}
+        if collection == TRAIL and codes == {_DUPLICATE_KEY}:
+            # Each of the two is evidence, so none is left out.
+            raise RestoreRefusedError(
+                "the backup has an audit entry twice, and the unique index here forbids that: drop the "
+                "index stream_1_seq_1 of audit_logs as an administrator, then restore the same backup again"
+            ) from None
+        raise

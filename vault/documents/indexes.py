@@ -1,6 +1,7 @@
 """MongoDB's indexes: what finds without searching, keeps unique, and removes in time."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from mongoengine.connection import get_db
@@ -11,7 +12,7 @@ from vault.documents import idempotency
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
 from vault.documents.token import Token
-from vault.errors import DuplicateNameError
+from vault.errors import DuplicateNameError, TrailIndexMissingError
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +24,16 @@ _LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
 _LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
-_SECRET_INDEX = [("secret_id", 1), ("_id", 1)]
+#: What finds entries faster, and is no part of what the trail promises.
+_TRAIL_QUERY_INDEXES = ([("secret_id", 1), ("_id", 1)],)
+_RETENTION_KEY = [("ts", 1)]
 _RETENTION_INDEX = "retention"
+_UNAUTHORIZED = 13
+#: What MongoDB says of an index that has no effect on what it does.
+_NO_OPTIONS = ("v", "background")
 _INDEX_OPTIONS_CONFLICT = 85
 _SECONDS_A_DAY = 86_400
+#: For entries that are kept forever: MongoDB's longest TTL, 68 years.
 _LONGEST_TTL = 2**31 - 1
 
 
@@ -35,12 +42,10 @@ def build(*, audit_ttl_days: int) -> None:
 
     Raises:
         DuplicateNameError: A name is there twice.
+        TrailIndexMissingError: As `build_trail`.
         PyMongoError: MongoDB did not do it.
     """
-    entries = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
-    _set_retention(entries, audit_ttl_days)
-    _number_entries_once(entries)
-    entries.create_index(_SECRET_INDEX)
+    build_trail(AuditEntry._get_collection(), audit_ttl_days=audit_ttl_days)  # noqa: SLF001 - MongoEngine has no public way
     try:
         _index_secrets()
         Token.raw().create_index("name", unique=True)
@@ -49,6 +54,79 @@ def build(*, audit_ttl_days: int) -> None:
         # Its text would quote the name.
         raise DuplicateNameError from None
     get_db()[idempotency.COLLECTION].create_index("created_at", expireAfterSeconds=idempotency.REMEMBERED)
+
+
+def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
+    """Build the indexes of the trail, and set its retention, as far as that is not so already.
+
+    Where access control reserves that for an administrator, the indexes are only checked. Without the one
+    that keeps entries from being stored twice nothing is served; what else differs is logged.
+
+    Raises:
+        TrailIndexMissingError: That index is not there, and this user may not build it.
+        PyMongoError: MongoDB did not do it.
+    """
+    seconds = audit_ttl_days * _SECONDS_A_DAY or _LONGEST_TTL
+    existing = _existing(entries)
+    if not (
+        _has(existing, _RETENTION_KEY, {"expireAfterSeconds": seconds})
+        or _may(_set_retention, entries, seconds)
+    ):
+        logger.error(
+            "the audit trail's retention is not AUDIT_TTL_DAYS, and the MongoDB user may not change it; "
+            "run `secret-manager replicaset initiate` or `grant`"
+        )
+    if not (_has(existing, _STREAM_INDEX, {"unique": True}) or _may(_number_entries_once, entries)):
+        _require_an_entry_twice(entries)
+    for key in _TRAIL_QUERY_INDEXES:
+        if not (_has(existing, key, {}) or _may(entries.create_index, key)):
+            logger.error(
+                "the audit trail lacks an index, and the MongoDB user may not build it; "
+                "run `secret-manager replicaset initiate` or `grant`"
+            )
+
+
+def _existing(entries: Any) -> list[dict[str, Any]]:
+    """Return the indexes of the trail; none where they cannot be listed, so that building them tells why."""
+    try:
+        return list(entries.index_information().values())
+    except OperationFailure:
+        return []
+
+
+def _has(existing: list[dict[str, Any]], key: list[tuple[str, int]], options: dict[str, Any]) -> bool:
+    wanted = {"key": key, **options}
+    return any(
+        wanted == {name: index[name] for name in index if name not in _NO_OPTIONS} for index in existing
+    )
+
+
+def _may(build: Callable[..., object], *arguments: object) -> bool:
+    """Call *build*; return False if access control forbids it."""
+    try:
+        build(*arguments)
+    except OperationFailure as error:
+        if error.code != _UNAUTHORIZED:
+            raise
+        return False
+    return True
+
+
+def _require_an_entry_twice(entries: Any) -> None:
+    """Return if the trail's unique index cannot be there, because an entry is there twice.
+
+    Raises:
+        TrailIndexMissingError: It could be there.
+    """
+    same = {"$group": {"_id": {"stream": "$stream", "seq": "$seq"}, "count": {"$sum": 1}}}
+    twice = [same, {"$match": {"count": {"$gt": 1}}}, {"$limit": 1}]
+    if not any(entries.aggregate(twice, allowDiskUse=True)):
+        logger.error(
+            "not serving: the audit trail lacks its unique index, and the MongoDB user may not build it; "
+            "run `secret-manager replicaset initiate` or `grant`"
+        )
+        raise TrailIndexMissingError
+    _report_an_entry_twice()
 
 
 def _index_secrets() -> None:
@@ -80,21 +158,25 @@ def _number_entries_once(entries: Any) -> None:
     try:
         entries.create_index(_STREAM_INDEX, unique=True)
     except DuplicateKeyError:
-        logger.error(  # noqa: TRY400 - the traceback would quote the entry
-            "the audit trail was tampered with: it has an entry twice, and its unique index is gone; "
-            "run `secret-manager audit verify`"
-        )
+        _report_an_entry_twice()
 
 
-def _set_retention(entries: Any, days: int) -> None:
-    """Let MongoDB remove audit entries older than *days*; 0 keeps them for MongoDB's longest TTL, 68 years.
+def _report_an_entry_twice() -> None:
+    # Without a traceback, which would quote the entry.
+    logger.error(
+        "the audit trail was tampered with: it has an entry twice, and its unique index is gone; "
+        "run `secret-manager audit verify`"
+    )
+
+
+def _set_retention(entries: Any, seconds: int) -> None:
+    """Let MongoDB remove audit entries that are older than so many *seconds*.
 
     The index is there from the first start, so that a changed setting never has to build one over a
     trail that has grown large.
     """
-    seconds = days * _SECONDS_A_DAY or _LONGEST_TTL
     try:
-        entries.create_index("ts", name=_RETENTION_INDEX, expireAfterSeconds=seconds)
+        entries.create_index(_RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
     except OperationFailure as error:
         if error.code != _INDEX_OPTIONS_CONFLICT:
             raise
