@@ -123,7 +123,7 @@ class AuditTrail:
     def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
         now = datetime.now(UTC)
         stream = self._stream or Stream(SigningKey(self._keyring.primary))
-        if stream.is_behind(now):
+        if stream.is_behind(now) or stream.is_full(len(entries)):
             self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
