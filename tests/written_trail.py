@@ -1,5 +1,6 @@
 """A trail that several workers have written, and what somebody with access to the database could do to it."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pymongo import MongoClient
 from tests.rotation import connected, new_key
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents import entry_id
 from vault.documents.audit_entry import moment, record_of
 from vault.operations import checkpoint, signers, verification
 from vault.operations.attempt import Action, Attempt, Status
@@ -163,5 +165,14 @@ def as_stored(record: Record) -> dict[str, Any]:
     for name in ("ts", "previous_ts"):
         if name in document:
             document[name] = datetime.fromisoformat(document[name])
-    made = int(document["ts"].timestamp()).to_bytes(4, "big") + secrets.token_bytes(8)
-    return {"_id": ObjectId(made), **document}
+    return {"_id": identifier_of(document), **document}
+
+
+def identifier_of(document: Record) -> ObjectId:
+    """Return the identifier that the service would have given a document."""
+    time, stream, seq = document["ts"], document["stream"], document["seq"]
+    if stream.startswith("2-"):
+        return entry_id.derive(time, stream, seq)
+    # Of an older stream: of the process and its counter.
+    process = hashlib.sha256(stream.encode()).digest()[:5]
+    return ObjectId(int(time.timestamp()).to_bytes(4, "big") + process + (seq % 2**24).to_bytes(3, "big"))

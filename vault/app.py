@@ -20,6 +20,7 @@ from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import ANONYMOUS, NOBODY
 from vault.operations.secrets import Secrets
 from vault.operations.services import Services
+from vault.operations.sinks import sink
 from vault.operations.stock import Stock
 from vault.operations.token_keys import TokenKeys
 from vault.operations.tokens import Tokens
@@ -47,7 +48,8 @@ def create_app(settings: Settings) -> Flask:
     )
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
-    trail = audit_trail(keyring, enabled=settings.audit_enabled)
+    entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
+    trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
     key_watch = KeyWatch(keyring, database)
     token_keys = TokenKeys(keyring, key_watch)

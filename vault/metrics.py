@@ -91,6 +91,10 @@ ENTRIES_WRITTEN = _ENTRIES.labels("written")
 #: Not known to be written.
 ENTRIES_FAILED = _ENTRIES.labels("failed")
 
+_SINK_ENTRIES = _counter("audit_sink_entries", "Audit entries for the second sink.", ["outcome"])
+SINK_WRITTEN = _SINK_ENTRIES.labels("written")
+SINK_FAILED = _SINK_ENTRIES.labels("failed")
+
 _DECRYPTION_FAILURES = _counter("decryption_failures", "Stored values that were not decrypted.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

@@ -5,8 +5,9 @@ import re
 import ssl
 from base64 import b64decode
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -143,6 +144,27 @@ def rate_limit_storage(uri: str) -> None:
             mongo_uri(uri)
         except ValidationError:
             raise ValidationError("must be memory:// or the connection string of a MongoDB.") from None
+
+
+def audit_sink(uri: str) -> None:
+    """Refuse a URI that names neither a file in a folder that exists nor a syslog server."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_plain = not (parts.query or parts.fragment or "@" in parts.netloc or "\0" in unquote(parts.path))
+    if parts.scheme in ("file", "unix"):
+        path = Path(unquote(parts.path))
+        is_good = not parts.netloc and bool(path.name) and path.is_absolute() and path.parent.is_dir()
+    else:
+        is_syslog = parts.scheme in ("syslog", "syslog+tcp") and bool(parts.hostname)
+        is_good = is_syslog and port != 0 and parts.path in ("", "/")
+    if not (is_plain and is_good):
+        raise ValidationError(
+            "must be file:///PATH or unix:///PATH in a folder that exists, syslog://HOST:PORT or "
+            "syslog+tcp://HOST:PORT."
+        )
 
 
 def jwt(values: Mapping[str, str]) -> None:

@@ -33,6 +33,8 @@ class Settings:
     mongo_uri: str = field(repr=False)
     audit_enabled: bool
     audit_ttl_days: int
+    audit_sink: str | None
+    audit_sink_required: bool
     max_secret_bytes: int
     max_versions: int
     delete_recovery_days: int
@@ -163,6 +165,8 @@ class SettingsSchema(Schema):
     MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri)
     AUDIT_ENABLED = fields.Boolean(load_default=True)
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
+    AUDIT_SINK = fields.String(load_default=None, validate=forms.audit_sink)
+    AUDIT_SINK_REQUIRED = fields.Boolean(load_default=True)
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
     MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
     DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
@@ -195,6 +199,11 @@ class SettingsSchema(Schema):
                 f"all versions of the largest secret must fit into {_MAX_VERSIONS_BYTES} bytes.",
                 "MAX_VERSIONS",
             )
+
+    @validates_schema
+    def _check_sink(self, data: dict[str, Any], **_: Any) -> None:
+        if data["AUDIT_SINK"] and not data["AUDIT_ENABLED"]:
+            raise ValidationError("needs AUDIT_ENABLED.", "AUDIT_SINK")
 
     @validates_schema
     def _tell_ports_apart(self, data: dict[str, Any], **_: Any) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson import ObjectId
 
 from tests.rotation import Stored, connected, new_key
 from tests.written_trail import as_stored, stream_of
@@ -39,7 +40,8 @@ def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, s
     whole = stream_of(3, KEYRING, name="aa")
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in whole])
-        stored.audit_logs.insert_one(as_stored(whole[2]) | {"stream": stream, "seq": 7})
+        other = as_stored(whole[2]) | {"_id": ObjectId(), "stream": stream, "seq": 7}
+        stored.audit_logs.insert_one(other)
         assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
 
 

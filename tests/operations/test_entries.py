@@ -6,11 +6,13 @@ import bson
 import pytest
 from bson import Code, Int64, ObjectId
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import PyMongoError
 
 from tests.rotation import Stored, connected, new_key
 from tests.written_trail import as_stored, rehash, stream_of
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry, Database, audit_entry
 from vault.documents.audit_entry import record_of
 from vault.operations import trail
 from vault.operations.attempt import Action, Attempt, Status
@@ -77,6 +79,26 @@ def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
     return (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
 
 
+@pytest.mark.parametrize("name", ["5e" * 16, "2-" + "5e" * 15], ids=["older", "new"])
+def test_an_entry_that_was_put_elsewhere_is_no_entry(mongo_uri: str, stored: Stored, name: str) -> None:
+    """An entry with another identifier, which readers would get elsewhere or not at all, has no hash."""
+    records = stream_of(4, KEYRING, name=name)
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many(map(as_stored, records))
+        assert list(trail.export(Filter())) == records
+        moved = stored.audit_logs.find_one_and_delete({"seq": 2})
+        for at in (0, 3, 4, 8, 9):
+            raw = bytearray(moved["_id"].binary)
+            raw[at] ^= 4
+            identifier = ObjectId(bytes(raw))
+            stored.audit_logs.insert_one(moved | {"_id": identifier})
+            # Of an older stream, what follows cannot tell which of the two was moved.
+            assert [record["seq"] for record in trail.export(Filter()) if record["hash"] is None][:1] == [2]
+            stored.audit_logs.delete_one({"_id": identifier})
+        stored.audit_logs.insert_one(moved)
+        assert list(trail.export(Filter())) == records
+
+
 def test_an_entry_as_the_service_stores_it_is_one(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
     """Whatever an entry holds, in the form in which the service itself stores it it is whole."""
     with connected(mongo_uri):
@@ -88,3 +110,25 @@ def test_an_entry_as_the_service_stores_it_is_one(mongo_uri: str, stored: Stored
         found = list(trail.export(Filter()))
     assert found == [record_of(document) for document in stored.audit_logs.find().sort("seq")]
     assert all(record["hash"] for record in found)
+
+
+def test_a_commit_takes_no_longer_than_readers_wait_for(
+    mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However patient the process, a commit that takes too long fails, and is not stored later."""
+    monkeypatch.setattr(audit_entry, "COMMIT_TIMEOUT_SECONDS", 0.5)
+    record = stream_of(1, KEYRING, name="2-" + "5e" * 15)[0]
+    with connected(mongo_uri):
+        pass
+    database = Database(mongo_uri, audit_ttl_days=0, patience=600)
+    try:
+        with stored.client.start_session() as session, session.start_transaction():
+            # Of two writes with one identifier, the second waits for the end of the first.
+            stored.audit_logs.insert_one(as_stored(record), session=session)
+            with pytest.raises(PyMongoError) as refused:
+                AuditEntry.store([as_stored(record)])
+            session.abort_transaction()
+    finally:
+        database.close()
+    assert refused.value.timeout
+    assert stored.audit_logs.count_documents({}) == 0

@@ -88,6 +88,29 @@ def test_a_stream_is_behind_a_clock_that_stepped_back_far(key: SigningKey) -> No
     assert stream.is_behind(NOW - timedelta(milliseconds=1_010))
 
 
+def test_a_stream_is_full_before_its_identifiers_begin_again(key: SigningKey) -> None:
+    """Numbers stay below what an identifier can hold; a new stream is never full."""
+    stream = Stream(key)
+    assert not stream.is_full(100)
+    stream.committed({"seq": 2**24 - 101})
+    assert not stream.is_full(100)
+    stream.committed({"seq": 2**24 - 100})
+    assert stream.is_full(100)
+
+
+def test_a_full_stream_ends(trail: AuditTrail, stored: Stored, key: SigningKey) -> None:
+    """After as many entries as identifiers can tell apart a successor goes on, and the whole verifies."""
+    write(trail)
+    assert trail._stream is not None
+    trail._stream.is_full = lambda _more: True  # type: ignore[method-assign]
+    write(trail)
+    write(trail)
+    first, *rest = records(stored)
+    assert [record["seq"] for record in rest] == [0, 1]
+    assert rest[0]["replaces"] == [{"stream": first["stream"], "seq": 0, "ts": first["ts"]}]
+    assert findings(records(stored), {key.public.signer: key.public}) == []
+
+
 def test_the_head_is_the_newest_entry_that_is_stored(key: SigningKey) -> None:
     """A head names what can be held against the trail later, and moves only with a commit that succeeded."""
     stream = Stream(key)

@@ -20,8 +20,10 @@ def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     """Query the audit trail.
 
     Needs the scope `audit:read`; it is never open to anonymous callers. Without a filter it returns
-    everything, page by page: hand the `cursor` of a reply to the next query, until there is none.
+    everything, page by page: send the `cursor` of a reply with the next query, until it is null. To go on
+    later, send `follow` in its place: then every entry is returned exactly once, including those that other
+    workers were still writing.
     """
     limit, cursor = body.pop("limit"), body.pop("cursor")
-    entries, more = trail.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
-    return {"entries": entries, "cursor": more}
+    page = trail.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
+    return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}

@@ -38,7 +38,7 @@ class AuditQuery(Body):
     principal = a_text("Entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE)
     secret_id = an_id("Entries about this secret.", load_default=None)
     limit = a_number("How many entries to return at the most.", 100, most=_MOST_ENTRIES, default=100)
-    cursor = a_text("The `cursor` of the page before.", _CURSOR, load_default=None)
+    cursor = a_text("The `cursor` or `follow` of an earlier reply.", _CURSOR, load_default=None)
 
 
 class AuditRecord(Reply):
@@ -68,11 +68,20 @@ class AuditPage(Reply):
     """Some entries, and where to go on."""
 
     entries = fields.List(
-        fields.Nested(AuditRecord), required=True, metadata={"description": "The oldest first."}
+        fields.Nested(AuditRecord),
+        required=True,
+        metadata={
+            "description": "The oldest first; before them, entries that became visible after younger ones."
+        },
     )
     cursor = a_text(
         "For the next query; null when there may be no more entries.",
         _CURSOR,
         required=True,
         allow_none=True,
+    )
+    follow = a_text(
+        "For a later query: it returns all entries after these, including those that do not exist yet.",
+        _CURSOR,
+        required=True,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vault.crypto import Keyring
 from vault.documents import Database
 from vault.operations.audit import audit_trail
+from vault.operations.sinks import sink
 from vault.settings import Settings
 
 #: Seconds that one step of a command may take; a request has far less.
@@ -38,7 +39,8 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
-    trail = audit_trail(keyring, enabled=settings.audit_enabled)
+    entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
+    trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
     try:
         database.ping() if reading else database.prepare()

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bson import ObjectId
 from mongoengine import DateTimeField, DictField, Document, IntField, ListField, StringField
+from pymongo import timeout
+
+#: The timeout of one commit, whatever else the process may wait for.
+COMMIT_TIMEOUT_SECONDS = 20
 
 
 class AuditEntry(Document):
@@ -46,18 +49,14 @@ class AuditEntry(Document):
 
     @classmethod
     def store(cls, entries: Sequence[dict[str, Any]]) -> None:
-        """Store *entries*, in their stored form less `_id`, by one write.
+        """Store *entries*, in their stored form, by one write within `COMMIT_TIMEOUT_SECONDS`.
 
         Past MongoEngine: to make a document of each entry costs more than all else that is done for it.
         """
-        for entry in entries:
-            entry["_id"] = _id_at(entry["ts"])
-        cls._get_collection().insert_many(entries)
-
-
-def _id_at(time: datetime) -> ObjectId:
-    """Return a new id of this *time*: the clock's own may be another, if it was set just now."""
-    return ObjectId(int(time.timestamp()).to_bytes(4, "big") + ObjectId().binary[4:])
+        collection = cls._get_collection()
+        # Operators' commands have more time otherwise; readers wait for no commit that long.
+        with timeout(min(COMMIT_TIMEOUT_SECONDS, collection.database.client.options.timeout)):
+            collection.insert_many(entries)
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vault.errors import AuditUnavailableError, StorageUnavailableError
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
 from vault.operations.signers import endorse
+from vault.operations.sinks import NoSink, Sink
 from vault.operations.stream import Entry, Stream
 from vault.operations.verify import MOST_ENTRIES_A_COMMIT
 from vault.periodic import Periodic
@@ -37,8 +38,9 @@ class AuditTrail:
     blinker keeps only a weak reference to a receiver: whoever connects this must keep it.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, sink: Sink | NoSink | None = None) -> None:
         self._keyring = keyring
+        self._sink = sink or NoSink()
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
         self._commits: Coalescer[Entry, None] = Coalescer(
@@ -65,6 +67,7 @@ class AuditTrail:
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
         self.log_head()
+        self._sink.close()
 
     def check(self) -> None:
         """See whether the trail can be written; after a commit that failed it says so itself once it can.
@@ -74,6 +77,7 @@ class AuditTrail:
         Raises:
             AuditUnavailableError: It cannot.
         """
+        self._sink.prepare()
         if not self._heads.started:
             self._begin()
         if self._failed:
@@ -121,9 +125,10 @@ class AuditTrail:
         self._heads.start()
 
     def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
+        self._sink.prepare()
         now = datetime.now(UTC)
         stream = self._stream or Stream(SigningKey(self._keyring.primary))
-        if stream.is_behind(now):
+        if stream.is_behind(now) or stream.is_full(len(entries)):
             self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
@@ -141,6 +146,7 @@ class AuditTrail:
         self._failed = False
         self._stream = stream
         metrics.ENTRIES_WRITTEN.inc(len(entries))
+        self._sink.write(entries)
         return [None] * len(entries)
 
 
@@ -162,6 +168,6 @@ class NoAuditTrail:
         """Do nothing."""
 
 
-def audit_trail(keyring: Keyring, *, enabled: bool) -> AuditTrail | NoAuditTrail:
+def audit_trail(keyring: Keyring, sink: Sink | NoSink, *, enabled: bool) -> AuditTrail | NoAuditTrail:
     """Return the trail of this process, or what stands in for it."""
-    return AuditTrail(keyring) if enabled else NoAuditTrail()
+    return AuditTrail(keyring, sink) if enabled else NoAuditTrail()

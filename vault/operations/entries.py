@@ -6,16 +6,19 @@ from math import ceil
 from typing import Any
 
 import bson
-from bson import CodecOptions, ObjectId
+from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
 
-from vault.documents import AuditEntry
+from vault.documents import AuditEntry, entry_id
 from vault.documents.audit_entry import record_of
 from vault.documents.storage import storage_errors
 from vault.operations.stream_state import Record
 
-#: How long after an entry's time its `_id` may have been made, in the same process.
+#: The difference between the time of an entry and that of its `_id` up to which queries by time find it.
 COMMIT_TIME = timedelta(minutes=10)
+
+#: The fields that `_id` follows from.
+_PLACE = {"ts", "stream", "seq"}
 
 #: Entries that are read in one round trip.
 _BATCH = 1_000
@@ -44,35 +47,40 @@ def records(query: Mapping[str, Any], *order: tuple[str, int]) -> Iterator[Recor
     options = entries.codec_options
     raw = entries.with_options(codec_options=options.with_options(document_class=RawBSONDocument))
     with storage_errors():
-        for document in raw.find(query, batch_size=_BATCH).sort(order):
-            yield _record(document.raw, options)
+        before: Mapping[str, Any] | None = None
+        for stored in raw.find(query, batch_size=_BATCH).sort(order):
+            document = bson.decode(stored.raw, options)
+            # A field that is there twice is read as one of the two, and MongoDB may find it by the other.
+            if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
+                fits = before is None or not _is_next(document, before) or entry_id.follows(document, before)
+                before = document
+            else:
+                fits = False
+            record = record_of(document)
+            yield record if fits else record | {"hash": None}
 
 
-def _record(raw: bytes, options: CodecOptions[Any]) -> Record:
-    document = bson.decode(raw, options)
-    record = record_of(document)
-    as_stored = all(type(value) is _TYPES.get(name, str) for name, value in document.items())
-    if as_stored and "ts" in document:
-        as_stored = abs(document["_id"].generation_time - document["ts"]) < COMMIT_TIME
-    # A field that is there twice is read as one of the two, and MongoDB may find the entry by the other.
-    as_stored = as_stored and bson.encode(document, codec_options=options) == raw
-    return record if as_stored else record | {"hash": None}
+def _is_as_written(document: Mapping[str, Any]) -> bool:
+    return (
+        all(type(value) is _TYPES.get(name, str) for name, value in document.items())
+        and document.keys() >= _PLACE
+        and entry_id.fits(document)
+    )
+
+
+def _is_next(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether *document* is the entry after the one *before* it, in the same stream."""
+    return bool(document["stream"] == before["stream"] and document["seq"] == before["seq"] + 1)
 
 
 def earliest_id(time: datetime) -> ObjectId:
     """Return an `_id` that no entry from *time* on is below."""
-    return id_at(time.timestamp() - COMMIT_TIME.total_seconds())
+    return entry_id.first_at(time.timestamp() - COMMIT_TIME.total_seconds())
 
 
 def latest_id(time: datetime) -> ObjectId:
     """Return an `_id` that every entry before *time* is below."""
-    return id_at(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))
-
-
-def id_at(seconds: float) -> ObjectId:
-    """Return the lowest `_id` of a time in *seconds* since 1970, or the nearest that there is."""
-    within = min(max(int(seconds), 0), 2**32 - 1)
-    return ObjectId(within.to_bytes(4, "big") + bytes(8))
+    return entry_id.first_at(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))
 
 
 def collection() -> Any:

@@ -1,11 +1,11 @@
 """One worker's chain of audit entries."""
 
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from vault.crypto import chain
+from vault.documents import entry_id
 from vault.documents.audit_entry import record_of
 
 #: How far a clock may step back before a stream ends: within one stream time does not run backwards.
@@ -16,7 +16,7 @@ _CLOCK_SLACK = timedelta(seconds=1)
 #: or by its coming back, at the one end of the outage or at the other; between, it took nothing.
 _REPLACED_AT_EITHER_END = 25
 
-#: An entry in its stored form, less `_id`.
+#: An entry in its stored form.
 Entry = dict[str, Any]
 
 
@@ -28,7 +28,7 @@ class Stream:
     """
 
     def __init__(self, signing_key: chain.SigningKey, *, replaces: Sequence[dict[str, Any]] = ()) -> None:
-        self.id = secrets.token_hex(16)
+        self.id = entry_id.new_stream()
         self._signing_key = signing_key
         self._replaces = replaces
         self._last: Entry | None = None
@@ -45,6 +45,10 @@ class Stream:
     def is_behind(self, now: datetime) -> bool:
         """Return whether the clock has stepped back too far for this stream to go on."""
         return self._last is not None and bool(now < self._last["ts"] - _CLOCK_SLACK)
+
+    def is_full(self, more: int) -> bool:
+        """Return whether *more* entries are too many for this stream to go on."""
+        return self._last is not None and bool(self._last["seq"] + more >= entry_id.MAX_ENTRIES)
 
     def chain(self, entries: Sequence[Entry], now: datetime) -> None:
         """Number, time, link and hash *entries*, at least one, as the next of this stream; sign the last."""
@@ -67,6 +71,7 @@ class Stream:
             entry |= {"seq": 0, "ts": now}
             if self._replaces:
                 entry["replaces"] = list(self._replaces)
+        entry["_id"] = entry_id.derive(entry["ts"], self.id, entry["seq"])
         entry["stream"] = self.id
         entry["hash"] = chain.digest(record_of(entry))
 

@@ -6,13 +6,12 @@ from typing import Any
 
 from bson import ObjectId
 
+from vault.documents import entry_id
 from vault.documents.audit_entry import record_of
 from vault.documents.storage import storage_errors
-from vault.operations.entries import collection, id_at
+from vault.operations.entries import collection
+from vault.operations.position import SETTLED_SECONDS
 from vault.operations.stream_state import Record
-
-#: Seconds by which a new `_id` may be below one that is there: a commit takes time, and clocks differ.
-_OVERLAP = 10
 
 #: Entries that each look goes back at least: where few come, more than some seconds can be looked through.
 _LEAST = 1_000
@@ -66,7 +65,7 @@ def _back(documents: list[dict[str, Any]], least: int) -> ObjectId:
     ids = [document["_id"] for document in documents if isinstance(document["_id"], ObjectId)]
     now = datetime.now(UTC).timestamp()
     if not ids:
-        return id_at(now - _OVERLAP)
+        return entry_id.first_at(now - SETTLED_SECONDS)
     # Not the newest alone, which may be forged and of the future; nor our clock alone, which may be ahead.
     then = min(now, ids[-1].generation_time.timestamp())
-    return min(id_at(then - _OVERLAP), *ids[-least:][:1])
+    return min(entry_id.first_at(then - SETTLED_SECONDS), *ids[-least:][:1])
