@@ -167,6 +167,23 @@ def test_a_trail_with_failed_commits_is_intact(
     assert (done.returncode, verdict) == (0, "4 entries in 3 streams: intact")
 
 
+def test_what_an_earlier_version_left_of_a_failed_commit_needs_a_look(trail: Trail) -> None:
+    """Where a successor lists no hashes, verifying ends with 3; tampering beside it makes that 1."""
+    key = SigningKey(trail.written.keyring.primary)
+    whole = stream_of(9, trail.written.keyring, signed=3)
+    left = {"stream": whole[5]["stream"], "seq": 5, "ts": whole[5]["ts"]}
+    first = {"ts": moment(datetime.now(UTC)), "stream": "next", "seq": 0, "replaces": [left]}
+    exported = [*whole[:7], rehash(first, None, key)]
+    done = trail.run("verify", *offline(trail, "\n".join(map(json.dumps, exported))))
+    finding, verdict = done.stdout.splitlines()
+    assert finding.startswith(f"needs a look: stream {left['stream']} seq 6: is of a commit that failed, or ")
+    assert (done.returncode, verdict) == (3, "8 entries in 2 streams: not proven intact, see above")
+    del exported[1]
+    done = trail.run("verify", *offline(trail, "\n".join(map(json.dumps, exported))))
+    assert "needs a look: " in done.stdout
+    assert (done.returncode, done.stdout.splitlines()[-1][-26:]) == (1, "NOT what the service wrote")
+
+
 def test_a_trail_is_intact_while_and_after_workers_write_it(
     environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail, verification
 from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
-from vault.operations.verify import Finding, Verifier
+from vault.operations.verify import Finding, Kind, Verifier
 from vault.printable import printable
 
 #: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
@@ -27,6 +27,15 @@ _MOST_DAYS = 36_500
 
 #: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
 _EXPORT_TIME = timedelta(hours=1)
+
+_VERDICTS = {
+    Kind.TAMPERING: "NOT what the service wrote",
+    Kind.LOOK: "not proven intact, see above",
+    Kind.NOTE: "intact",
+}
+
+#: By the gravest finding; 2 is for a wrong command line.
+_EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
 #: Entries between two signs of progress.
 _PROGRESS = 10_000
@@ -56,7 +65,10 @@ class _Source:
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
 ) -> None:
-    """Hold the trail against its chains and signatures. Exits with 1 if it is not what the service wrote.
+    """Verify the trail's hash chains and signatures.
+
+    Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, with 3 if a finding needs
+    a look, and with 2 if the command line is wrong.
 
     That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
     """
@@ -81,10 +93,9 @@ def verify(
             kept_since=lambda: verification.kept_since(source.days, taken or datetime.now(UTC)),
             heads=held.heads if held else None,
         )
-        tampered = _report(verification.verify(verifier, _counted(source.records), source.read_on))
-    verdict = "NOT what the service wrote" if tampered else "intact"
-    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {verdict}")
-    sys.exit(tampered)
+        worst = _report(verification.verify(verifier, _counted(source.records), source.read_on))
+    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {_VERDICTS[worst]}")
+    sys.exit(_EXIT_CODES[worst])
 
 
 def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
@@ -120,10 +131,10 @@ def _counted(records: Iterable[Record]) -> Iterator[Record]:
     click.echo("\r", nl=False, err=True)
 
 
-def _report(findings: Iterable[Finding]) -> bool:
-    """Print *findings*; return whether one is tampering."""
-    tampered = False
+def _report(findings: Iterable[Finding]) -> Kind:
+    """Print *findings*; return the gravest kind among them."""
+    found = {Kind.NOTE}
     for finding in findings:
-        tampered |= finding.tampering
+        found.add(finding.kind)
         click.echo(printable(str(finding)))
-    return tampered
+    return next(kind for kind in Kind if kind in found)

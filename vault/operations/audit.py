@@ -17,7 +17,7 @@ from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
 from vault.operations.signers import endorse
 from vault.operations.stream import Entry, Stream
-from vault.operations.verify import MOST_ENTRIES_A_COMMIT
+from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT
 from vault.periodic import Periodic
 from vault.printable import printable
 from vault.signals import attempt_finished

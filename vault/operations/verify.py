@@ -9,31 +9,43 @@ signature before it.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
-from vault.operations.stream_state import End, Record, StreamState, Witness, place
-
-#: Entries that one commit has at the most.
-MOST_ENTRIES_A_COMMIT = 100
+from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT, End, Record, StreamState, Witness, place
 
 _ALTERED = "was altered: its hash does not fit its content"
 _FOREIGN = "is not an entry of this service's making"
 
 
+class Kind(StrEnum):
+    """The weight of a finding, as it is printed."""
+
+    #: The trail is not what the service wrote.
+    TAMPERING = "TAMPERING"
+    #: The trail itself does not tell whether the service wrote it: a person has to look.
+    LOOK = "needs a look"
+    #: Expected in a trail that is intact.
+    NOTE = "note"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about one entry: tampering, or just worth knowing."""
+    """A finding about one entry."""
 
     stream: str
     seq: int
     text: str
-    #: Whether the trail is not what the service wrote.
-    tampering: bool = True
+    kind: Kind = Kind.TAMPERING
+
+    @property
+    def tampering(self) -> bool:
+        """Whether the trail is not what the service wrote."""
+        return self.kind is Kind.TAMPERING
 
     def __str__(self) -> str:
-        kind = "TAMPERING" if self.tampering else "note"
-        return f"{kind}: stream {self.stream} seq {self.seq}: {self.text}"
+        return f"{self.kind}: stream {self.stream} seq {self.seq}: {self.text}"
 
 
 class Verifier:
@@ -139,6 +151,10 @@ class Verifier:
         missing = self._missing(record, state.last["seq"] + 1)
         yield missing
         yield from self._signature(record["stream"], state.signed)
+        if state.unsigned:
+            # As above: only while MongoDB is removing these entries.
+            text = "stands before entries that are gone, and is covered by no signature"
+            yield Finding(record["stream"], state.last["seq"], text, Kind.LOOK)
         if not missing.tampering and state.last["ts"] > record["previous_ts"]:
             # MongoDB prunes the oldest first: what it left before a gap can only be as old.
             yield Finding(record["stream"], state.last["seq"], "is younger than what comes after it")
@@ -147,7 +163,7 @@ class Verifier:
         stream, seq = record["stream"], record["seq"]
         names = f"entry {first}" if first == seq - 1 else f"entries {first} to {seq - 1}"
         if record["previous_ts"] < self._kept_since():
-            return Finding(stream, seq, f"{names} before it: gone, past the retention", tampering=False)
+            return Finding(stream, seq, f"{names} before it: gone, past the retention", Kind.NOTE)
         return Finding(stream, seq, f"{names} before it: missing, within the retention")
 
     def _signature(self, stream: str, signed: Record | None) -> Iterator[Finding]:
@@ -174,13 +190,18 @@ class Verifier:
 
     def _unsigned_end(self, stream: str, state: StreamState, replaced: Witness | None) -> Finding:
         seq, ts = state.last["seq"], state.last["ts"]
-        if ts < self._kept_since():
-            return Finding(stream, seq, "is past the retention, and its signature gone", tampering=False)
         is_one_commit = state.unsigned <= MOST_ENTRIES_A_COMMIT
         if replaced and replaced.seq == state.covered and is_one_commit and ts <= replaced.until:
             names = f"with the {state.unsigned - 1} before it " if state.unsigned > 1 else ""
-            text = f"is {names}of a commit that failed; nothing was released"
-            return Finding(stream, seq, text, tampering=False)
+            text = f"is {names}of a commit that failed"
+            if replaced.hashes is None:
+                unknown = "or forged: the version that wrote it did not record what it tried to store"
+                return Finding(stream, seq, f"{text}, {unknown}", Kind.LOOK)
+            if replaced.hashes.issuperset(state.unsigned_hashes):
+                return Finding(stream, seq, f"{text}; nothing was released", Kind.NOTE)
+        elif ts < self._kept_since():
+            # For a moment, where MongoDB was removing the stream just now. Forged entries could be as old.
+            return Finding(stream, seq, "is past the retention, and covered by no signature", Kind.LOOK)
         return Finding(stream, seq, "ends its stream and is covered by no signature")
 
     def _short(self, replaced: Mapping[str, Witness]) -> Iterator[tuple[str, Witness]]:
