@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from vault.cli.operator import connected
 from vault.crypto.chain import VerifyingKey
 from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail, verification
+from vault.operations.retirement import Part
 from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Kind, Verifier
@@ -50,6 +51,9 @@ class _Source:
     #: How many days entries are kept; 0 for good.
     days: int
     read_on: verification.ReadOn = verification.nothing_more
+    #: What `audit_keys` says of retired signing keys, and the keys that have to be.
+    retirements: Sequence[Part] = ()
+    dropped: Collection[str] = ()
 
 
 @click.command()
@@ -81,9 +85,14 @@ def verify(
         elif file is None and keys is None:
             operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
-            trusted = signers.trusted(operator.keyring)
-            read_on = partial(verification.read_on, began=datetime.now(UTC))
-            source = _Source(trusted, trail.export(Filter()), days, read_on)
+            source = _Source(
+                signers.trusted(operator.keyring),
+                trail.export(Filter()),
+                days,
+                partial(verification.read_on, began=datetime.now(UTC)),
+                signers.retirements(operator.keyring),
+                signers.dropped(operator.keyring),
+            )
         else:
             raise click.UsageError("--file and --public-key belong together.")
         held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
@@ -92,6 +101,9 @@ def verify(
             source.keys,
             kept_since=lambda: verification.kept_since(source.days, taken or datetime.now(UTC)),
             heads=held.heads if held else None,
+            retirements=source.retirements,
+            retired=held.retired if held else (),
+            dropped=source.dropped,
         )
         worst = _report(verification.verify(verifier, _counted(source.records), source.read_on))
     click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {_VERDICTS[worst]}")

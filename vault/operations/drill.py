@@ -96,6 +96,9 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
         signers.trusted(keyring),
         kept_since=lambda: kept_since,
         heads={head["stream"]: head for head in manifest["heads"]},
+        retirements=signers.retirements(keyring),
+        retired=manifest.get("retired", ()),
+        dropped=signers.dropped(keyring),
     )
     found = verification.verify(verifier, _counted(progress))
     return verifier, [finding for finding in found if finding.kind is not Kind.NOTE]

@@ -34,6 +34,10 @@ class Witness:
     #: The hashes that the stream tried to store last; None if a version wrote it that did not record them.
     hashes: frozenset[str] | None = frozenset()
 
+    def row(self) -> dict[str, Any]:
+        """Return its place, time and hash, as a head has them."""
+        return {"seq": self.seq, "ts": self.ts, "hash": self.hash}
+
 
 @dataclass(slots=True)
 class StreamState:
