@@ -223,6 +223,52 @@ def test_a_key_that_was_dropped_long_ago_is_retired_after_an_upgrade(stored: Sto
     assert {part["signer"] for part in retirements(stored)} == {FIRST_SIGNER, SECOND_SIGNER}
 
 
+def test_a_key_that_was_a_fallback_only_is_not_retired(stored: Stored) -> None:
+    """A rotation that was taken back after its first step can be done again, with the same new key."""
+    process(FIRST)
+    process(FIRST, SECOND)
+    for _ in range(2):
+        process(FIRST)
+    assert retirements(stored) == []
+    process(SECOND, FIRST)
+    process(SECOND)
+    assert [part["signer"] for part in retirements(stored)] == [FIRST_SIGNER]
+    assert verified(SECOND) == []
+
+
+def test_a_dropped_key_is_searched_for_once_a_process(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a process looks for dropped keys, it reads the heads of all streams once."""
+    process(FIRST)
+    process(FIRST, SECOND)
+    searches: list[Keyring] = []
+
+    def search(keyring: Keyring) -> list[Record]:
+        searches.append(keyring)
+        return []
+
+    monkeypatch.setattr("vault.operations.checkpoint.newest_signed", search)
+    trail = AuditTrail(Keyring(FIRST))
+    for _ in range(3):
+        trail.retire_signers()
+    assert len(searches) == 1
+    assert retirements(stored) == []
+
+
+def test_a_key_of_which_all_entries_are_gone_is_retired(stored: Stored) -> None:
+    """Where retention has taken what it signed, its endorsement of its successor says that it signed."""
+    process(FIRST)
+    process(FIRST, SECOND)
+    process(SECOND, FIRST)
+    stored.audit_logs.delete_many({"signer": FIRST_SIGNER})
+    process(SECOND)
+    [part] = retirements(stored)
+    assert (part["signer"], part["heads"]) == (FIRST_SIGNER, [])
+    stored.audit_logs.insert_many(map(as_stored, stream_of(2, Keyring(FIRST), name="f0" * 16)))
+    assert BY_DROPPED in verified(SECOND)
+
+
 def test_a_retirement_outlives_the_key_that_made_it(stored: Stored) -> None:
     """Each later key retires what an earlier one has retired, as of then and not of now."""
     rotated()

@@ -50,6 +50,8 @@ class AuditTrail:
         )
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
         self._retirement = Periodic("audit-signers", _RETIREMENT_INTERVAL, self.retire_signers)
+        #: Keys that were dropped and had never signed, so that each look does not search the trail for them.
+        self._unused: set[str] = set()
         self._logged: dict[str, Any] | None = None
         self._failed = False
 
@@ -106,7 +108,8 @@ class AuditTrail:
         """
         heads = partial(checkpoint.newest_signed, self._keyring)
         with suppress(AuditUnavailableError, StorageUnavailableError):
-            signers.retire(self._keyring, heads, self._record_retirement)
+            unused = signers.retire(self._keyring, heads, self._record_retirement, unused=self._unused)
+            self._unused |= unused
 
     def _record_retirement(self, part: dict[str, Any]) -> None:
         attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)

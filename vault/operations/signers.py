@@ -1,6 +1,6 @@
 """Trusted signing keys of the audit trail: their endorsements and retirements."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,13 +27,12 @@ def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
         StorageUnavailableError: MongoDB is not there.
     """
     keys = own(keyring)
-    candidates = _stored({"retirement": {"$exists": False}})
+    candidates = _candidates()
     found = True
     while found:
         found = False
-        for stored in candidates:
-            key = VerifyingKey.of(stored.get("public_key"))
-            if key and key.signer not in keys and _is_endorsed(stored, key, keys):
+        for key, endorsements in candidates:
+            if key.signer not in keys and any(_endorsers(key, endorsements, keys)):
                 keys[key.signer] = key
                 found = True
     return keys
@@ -104,9 +103,16 @@ def is_primary_retired(keyring: Keyring) -> bool:
 
 
 def retire(
-    keyring: Keyring, heads: Callable[[], Iterable[Record]], record: Callable[[dict[str, Any]], None]
-) -> None:
+    keyring: Keyring,
+    heads: Callable[[], Iterable[Record]],
+    record: Callable[[dict[str, Any]], None],
+    *,
+    unused: Collection[str] = (),
+) -> set[str]:
     """Retire each key that signed and is in no keyring any more, as of now.
+
+    Returns the keys that never did, so that the next call need not look for them: they are *unused*. Such a
+    key was a fallback only, and can still become primary.
 
     It is done by the primary key, also for what an earlier key has retired already: that one is dropped in
     its turn. *heads* returns the newest signed entry of each stream. *record* writes one part into the trail;
@@ -119,17 +125,19 @@ def retire(
         StorageUnavailableError: MongoDB is not there.
     """
     primary = SigningKey(keyring.primary)
-    candidates = dropped(keyring)
+    candidates = dropped(keyring).difference(unused)
     if not candidates:
-        return
+        return set()
     parts = retirements(keyring)
     by_primary = [part for part in parts if part.by == primary.public.signer]
     missing = sorted(candidates - {signer for signer, _, _ in retirement.complete(by_primary)})
     if not missing or _are_others_held(keyring):
-        return
+        return set()
     known = retirement.bounds(trusted(keyring), parts)
     newest = [] if known.keys() >= set(missing) else list(heads())
-    for signer in missing:
+    # With retention on, all that a key signed can be gone; what was its fallback it had endorsed.
+    used = known.keys() | {head.get("signer") for head in newest} | _endorsing(trusted(keyring))
+    for signer in used.intersection(missing):
         ends: Iterable[Record] = [head for head in newest if head.get("signer") == signer]
         if signer in known:
             ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
@@ -138,6 +146,7 @@ def retire(
             name = f"{signer} retired {made['id']} {made['part']}"
             with storage_errors():
                 AuditKey.raw().insert_one({"_id": name, "retirement": made})
+    return set(missing) - used
 
 
 def _are_others_held(keyring: Keyring) -> bool:
@@ -157,12 +166,25 @@ def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return list(keys.with_options(codec_options=options).find(query))
 
 
-def _is_endorsed(stored: Mapping[str, Any], key: VerifyingKey, keys: Mapping[str, VerifyingKey]) -> bool:
-    # Whoever can write to the database can leave anything there.
-    endorsements = stored.get("endorsements")
-    if not isinstance(endorsements, dict):
-        return False
-    return any(
-        signer in keys and keys[signer].verifies(signature, key.endorsement)
-        for signer, signature in endorsements.items()
-    )
+def _candidates() -> list[tuple[VerifyingKey, Mapping[str, Any]]]:
+    """Return the stored keys, each with its endorsements; both can be forged."""
+    found: list[tuple[VerifyingKey, Mapping[str, Any]]] = []
+    for stored in _stored({"retirement": {"$exists": False}}):
+        key, endorsements = VerifyingKey.of(stored.get("public_key")), stored.get("endorsements")
+        if key and isinstance(endorsements, dict):
+            found.append((key, endorsements))
+    return found
+
+
+def _endorsers(
+    key: VerifyingKey, endorsements: Mapping[str, Any], keys: Mapping[str, VerifyingKey]
+) -> Iterator[str]:
+    """Yield those of *keys* that endorse *key*."""
+    for signer, signature in endorsements.items():
+        if signer in keys and keys[signer].verifies(signature, key.endorsement):
+            yield signer
+
+
+def _endorsing(keys: Mapping[str, VerifyingKey]) -> set[str]:
+    """Return those of *keys* that have endorsed another one: each was primary at that time."""
+    return {signer for candidate in _candidates() for signer in _endorsers(*candidate, keys)}
