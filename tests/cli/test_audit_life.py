@@ -87,7 +87,7 @@ def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) ->
         assert ("within the retention" in done.stdout) == tampering
 
 
-def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> None:
+def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """With the old key as a fallback, without it, and offline: what was signed with it stays verifiable."""
     old, new, newest = (new_key() for _ in range(3))
 
@@ -98,10 +98,18 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> Non
     checkpoint = tmp_path / "checkpoint"
     checkpoint.write_text(run("checkpoint", keys=(old,)).stdout)
     written_by(mongo_uri, Keyring(new, [old]), 3)
+    done = run("verify", "--checkpoint", str(checkpoint), keys=(new,))
+    assert (done.returncode, done.stdout) == (0, "6 entries in 2 streams: intact\n")
+    done = run("verify", keys=(new,))
+    assert "is signed by a master key that was dropped, and that no process has retired since" in done.stdout
+    assert done.returncode == 3
+    # Each of these retires the one key that its keyring lacks.
     written_by(mongo_uri, Keyring(newest, [new]), 3)
+    written_by(mongo_uri, Keyring(newest), 3)
     for keys in ((newest, new, old), (newest, new), (newest,)):
-        done = run("verify", "--checkpoint", str(checkpoint), keys=keys)
-        assert (done.returncode, done.stdout) == (0, "9 entries in 3 streams: intact\n")
+        for arguments in ((), ("--checkpoint", str(checkpoint))):
+            done = run("verify", *arguments, keys=keys)
+            assert (done.returncode, done.stdout) == (0, "14 entries in 4 streams: intact\n")
     # A replica that nobody has told of the newest key.
     assert "is signed by a key that is not known" in run("verify", keys=(new, old)).stdout
     bundle = run("public-key", keys=(newest,)).stdout
@@ -116,7 +124,22 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, tmp_path: Path) -> Non
         environment={},
         folder=tmp_path,
     )
-    assert (done.returncode, done.stdout) == (0, "9 entries in 3 streams: intact\n")
+    assert (done.returncode, done.stdout) == (0, "14 entries in 4 streams: intact\n")
+    # With a key that was dropped, neither the trail nor the export takes anything more.
+    forged = stream_of(2, Keyring(old))
+    stored.audit_logs.insert_many(map(as_stored, forged))
+    done = run("verify", keys=(newest,))
+    assert "is signed by a master key that had been dropped before" in done.stdout
+    assert done.returncode == 1
+    with (tmp_path / "export").open("a") as file:
+        file.writelines(f"{json.dumps(record)}\n" for record in forged)
+    done = run_command(
+        *("audit", "verify", "--file", "export", "--public-key", "bundle.pem"),
+        environment={},
+        folder=tmp_path,
+    )
+    assert "is signed by a master key that had been dropped before" in done.stdout
+    assert done.returncode == 1
 
 
 def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, tmp_path: Path) -> None:
@@ -132,8 +155,9 @@ def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, t
         )
         with running_app(settings(mongo_uri, *keys)) as app:
             assert app.test_client().get("/health/ready").status_code == 200
-    done = run_command("audit", "verify", environment=settings(mongo_uri, newest), folder=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "3 entries in 1 streams: intact\n")
+    done = run_command("audit", "verify", environment=settings(mongo_uri, newest, new), folder=tmp_path)
+    # The last replica has retired the first key.
+    assert (done.returncode, done.stdout) == (0, "4 entries in 2 streams: intact\n")
 
 
 def test_a_trail_with_failed_commits_is_intact(
@@ -165,6 +189,23 @@ def test_a_trail_with_failed_commits_is_intact(
     assert note.startswith("note: stream ")
     assert note.endswith(" seq 1: is of a commit that failed; nothing was released")
     assert (done.returncode, verdict) == (0, "4 entries in 3 streams: intact")
+
+
+def test_what_an_earlier_version_left_of_a_failed_commit_needs_a_look(trail: Trail) -> None:
+    """Where a successor lists no hashes, verifying ends with 3; tampering beside it makes that 1."""
+    key = SigningKey(trail.written.keyring.primary)
+    whole = stream_of(9, trail.written.keyring, signed=3)
+    left = {"stream": whole[5]["stream"], "seq": 5, "ts": whole[5]["ts"]}
+    first = {"ts": moment(datetime.now(UTC)), "stream": "next", "seq": 0, "replaces": [left]}
+    exported = [*whole[:7], rehash(first, None, key)]
+    done = trail.run("verify", *offline(trail, "\n".join(map(json.dumps, exported))))
+    finding, verdict = done.stdout.splitlines()
+    assert finding.startswith(f"needs a look: stream {left['stream']} seq 6: is of a commit that failed, or ")
+    assert (done.returncode, verdict) == (3, "8 entries in 2 streams: not proven intact, see above")
+    del exported[1]
+    done = trail.run("verify", *offline(trail, "\n".join(map(json.dumps, exported))))
+    assert "needs a look: " in done.stdout
+    assert (done.returncode, done.stdout.splitlines()[-1][-26:]) == (1, "NOT what the service wrote")
 
 
 def test_a_trail_is_intact_while_and_after_workers_write_it(

@@ -5,10 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from bson import encode
 from pymongo.database import Database as MongoDatabase
 
 from tests.trail import break_trail, mend_trail
-from tests.written_trail import findings
+from tests.written_trail import as_stored, findings, rehash
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
@@ -18,6 +19,8 @@ from vault.operations import audit
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.stream import Entry, Stream
+from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT
+from vault.operations.verify import Kind
 
 Stored = MongoDatabase[dict[str, Any]]
 NOW = datetime(2026, 11, 24, 15, 30, 0, 123_999, tzinfo=UTC)
@@ -128,12 +131,14 @@ def test_a_successor_tells_where_its_predecessor_was_left(key: SigningKey) -> No
     """The first entry of the stream that takes over, and only that, names the old one and its known end."""
     stream = Stream(key)
     head = commit(stream, 3)[-1]
-    stream.chain(entries(2), NOW)
+    tried = entries(2)
+    stream.chain(tried, NOW)
     successor = stream.successor()
     first, second = commit(successor, 2)
     assert successor.id != stream.id
     assert (first["seq"], second["seq"]) == (0, 1)
-    assert first["replaces"] == [{"stream": stream.id, "seq": 2, "ts": head["ts"]}]
+    hashes = [entry["hash"] for entry in tried]
+    assert first["replaces"] == [{"stream": stream.id, "seq": 2, "ts": head["ts"], "hashes": hashes}]
     assert "replaces" not in second
     # Once that is stored, nobody has to be told again.
     assert [left["stream"] for left in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
@@ -144,12 +149,19 @@ def test_of_several_failures_in_a_row_none_is_forgotten(key: SigningKey) -> None
     first = Stream(key)
     head = commit(first, 1)[-1]
     streams = [first]
-    for _ in range(3):
+    hashes = []
+    for count in (2, 3, 1):
+        tried = entries(count)
+        streams[-1].chain(tried, NOW)
+        hashes.append([entry["hash"] for entry in tried])
         streams.append(streams[-1].successor())
-    [record] = commit(streams[-1].successor(), 1)
+    [record] = commit(streams[-1], 1)
     assert record["replaces"] == [
-        {"stream": first.id, "seq": 0, "ts": head["ts"]},
-        *({"stream": stream.id, "seq": -1} for stream in streams[1:]),
+        {"stream": first.id, "seq": 0, "ts": head["ts"], "hashes": hashes[0]},
+        *(
+            {"stream": stream.id, "seq": -1, "hashes": tried}
+            for stream, tried in zip(streams[1:-1], hashes[1:], strict=True)
+        ),
     ]
 
 
@@ -158,8 +170,10 @@ def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> No
     streams = [Stream(key)]
     commit(streams[0], 1)
     for _ in range(200):
+        streams[-1].chain(entries(MOST_ENTRIES_A_COMMIT), NOW)
         streams.append(streams[-1].successor())
     [record] = commit(streams[-1], 1)
+    assert len(encode(record)) < 500_000
     named = [left["stream"] for left in record["replaces"]]
     assert named == [stream.id for stream in (*streams[:25], *streams[-26:-1])]
     assert [left["seq"] for left in record["replaces"]] == [0, *[-1] * 49]
@@ -191,7 +205,8 @@ def test_a_clock_that_stepped_back_ends_the_stream(
     first, second, third, fourth = records(stored)
     assert [record["seq"] for record in (first, second, third, fourth)] == [0, 1, 0, 1]
     assert first["stream"] == second["stream"] != third["stream"] == fourth["stream"]
-    assert third["replaces"] == [{"stream": first["stream"], "seq": 1, "ts": second["ts"]}]
+    left = {"stream": first["stream"], "seq": 1, "ts": second["ts"], "hashes": []}
+    assert third["replaces"] == [left]
     assert third["ts"] == moment(NOW - timedelta(hours=1))
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
@@ -210,7 +225,9 @@ def test_after_a_failed_commit_no_number_is_used_again(
     first, second = records(stored)
     assert (first["seq"], second["seq"]) == (0, 0)
     assert first["stream"] != second["stream"]
-    assert second["replaces"][0] == {"stream": first["stream"], "seq": 0, "ts": first["ts"]}
+    left = second["replaces"][0]
+    assert (left["stream"], left["seq"], left["ts"]) == (first["stream"], 0, first["ts"])
+    assert [len(left["hashes"]) for left in second["replaces"]] == [1, 1, 1]
     assert [left["seq"] for left in second["replaces"]] == [0, -1, -1]
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
@@ -239,3 +256,24 @@ def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
     assert [(finding.tampering, finding.text) for finding in found] == [
         (False, "is of a commit that failed; nothing was released")
     ]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_entries_forged_behind_a_live_head_are_tampering(
+    trail: AuditTrail, stored: Stored, key: SigningKey, count: int
+) -> None:
+    """Chained entries that make the next commit collide are not excused as the leftovers of that commit."""
+    write(trail)
+    [head] = records(stored)
+    forged = [head]
+    for seq in range(1, count + 1):
+        entry = {**entries(1)[0], "ts": head["ts"], "stream": head["stream"], "seq": seq}
+        forged.append(rehash(entry, forged[-1]))
+    stored.audit_logs.insert_many([as_stored(record) for record in forged[1:]])
+    with pytest.raises(AuditUnavailableError):
+        write(trail)
+    write(trail)
+    exported = records(stored)
+    assert len({record["stream"] for record in exported}) == 2
+    [found] = findings(exported, {key.public.signer: key.public})
+    assert (found.stream, found.seq, found.kind) == (head["stream"], count, Kind.TAMPERING)

@@ -27,7 +27,7 @@ from tests.written_trail import (
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.operations.stream_state import End
-from vault.operations.verify import Finding, Verifier
+from vault.operations.verify import Finding, Kind, Verifier
 
 #: Who has access to the database, and no master key.
 FORGER = SigningKey(new_key())
@@ -407,20 +407,55 @@ def failed(
 def test_a_commit_that_failed_half_written_is_only_a_note() -> None:
     """Entries without a signature, where the successor says that a commit failed, are no tampering."""
     whole = stream_of(9, KEYRING, signed=3)
-    left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
+    tried = [record["hash"] for record in whole[6:]]
+    left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"], "hashes": tried}
     stream, text = whole[0]["stream"], "of a commit that failed; nothing was released"
     notes = [
-        Finding(stream, 6, f"is {text}", tampering=False),
-        Finding(stream, 7, f"is with the 1 before it {text}", tampering=False),
+        Finding(stream, 6, f"is {text}", Kind.NOTE),
+        Finding(stream, 7, f"is with the 1 before it {text}", Kind.NOTE),
     ]
     for end, note in ((7, notes[0]), (8, notes[1])):
         assert failed(whole[:6], whole[6:end], replaces=[left]) == [note]
     # Written whole after all, it is signed, and there is nothing to say.
     assert failed(whole[:6], whole[6:], replaces=[left]) == []
     # Nothing of the stream was known to be stored.
-    [found] = failed([], whole[:2], replaces=[{"stream": whole[0]["stream"], "seq": -1}])
-    assert (found.seq, found.tampering) == (1, False)
+    tried = [record["hash"] for record in whole[:3]]
+    [found] = failed([], whole[:2], replaces=[{"stream": whole[0]["stream"], "seq": -1, "hashes": tried}])
+    assert (found.seq, found.kind) == (1, Kind.NOTE)
     assert failed([], [], replaces=[{"stream": whole[0]["stream"], "seq": -1}]) == []
+
+
+def test_behind_a_failed_commit_only_what_it_tried_to_store_is_excused() -> None:
+    """Entries that the successor does not list by their hashes are tampering, alone and among listed ones."""
+    whole = stream_of(9, KEYRING, signed=3)
+    stream = whole[0]["stream"]
+    forged = rehash(whole[6] | {"secret_id": "forged"}, whole[5])
+    behind = rehash(whole[7] | {"secret_id": "forged"}, whole[6])
+    for hashes in ([record["hash"] for record in whole[6:]], []):
+        left = {"stream": stream, "seq": 5, "ts": whole[5]["ts"], "hashes": hashes}
+        for unsigned in ([forged], [whole[6], behind]):
+            [found] = failed(whole[:6], unsigned, replaces=[left])
+            assert (found.seq, found.kind) == (unsigned[-1]["seq"], Kind.TAMPERING)
+
+
+def test_a_successor_without_hashes_leaves_a_finding_that_needs_a_look() -> None:
+    """In a trail of an earlier version, leftovers of a failed commit cannot be told from forged ones."""
+    whole = stream_of(9, KEYRING, signed=3)
+    left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
+    [found] = failed(whole[:6], whole[6:8], replaces=[left])
+    assert (found.seq, found.kind) == (7, Kind.LOOK)
+    assert str(found).startswith(f"needs a look: stream {whole[0]['stream']} seq 7: is with the 1 before it ")
+
+
+def test_unsigned_entries_past_the_retention_need_a_look() -> None:
+    """What no signature covers is not taken for pruning under way: forged entries can be as old."""
+    whole = stream_of(9, KEYRING, signed=3)
+    kept_since = "2027-01-01T00:00:00.000Z"
+    forged = rehash({"ts": "2026-11-24T12:00:00.000Z", "stream": "forged", "seq": 0}, None)
+    [found] = findings([*whole, forged], KEYS, kept_since=kept_since)
+    assert (found.stream, found.kind) == ("forged", Kind.LOOK)
+    found = findings([whole[0], *whole[6:]], KEYS, kept_since=kept_since)
+    assert [(finding.seq, finding.kind) for finding in found] == [(6, Kind.NOTE), (0, Kind.LOOK)]
 
 
 def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
@@ -447,6 +482,8 @@ def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
         [{"stream": "a"}],
         [{"stream": "a", "seq": "x"}],
         [{"stream": [], "seq": 1, "ts": 5}],
+        [{"stream": "a", "seq": 1, "hashes": 5}],
+        [{"stream": "a", "seq": 1, "hashes": [[]]}],
     ],
     ids=repr,
 )
@@ -699,12 +736,14 @@ def test_only_one_commit_is_excused() -> None:
     rest = stored[:]
     for record in whole[:101]:
         rest.append(rehash(record | {"seq": len(rest), "ts": "2026-11-24T12:00:09.000Z"}, rest[-1]))
-    replaces = [left | {"stream": stored[0]["stream"]}]
+    hashes = [record["hash"] for record in rest]
+    replaces = [left | {"stream": stored[0]["stream"], "hashes": hashes}]
     [found] = failed(stored, rest[6:106], replaces=replaces)
     assert (found.seq, found.tampering) == (105, False)
     [found] = failed(stored, rest[6:107], replaces=replaces)
     assert (found.seq, found.tampering) == (106, True)
     late = rehash(rest[6] | {"ts": "2031-01-01T00:00:00.000Z"}, stored[-1])
+    replaces[0]["hashes"].append(late["hash"])
     [found] = failed(stored, [late], replaces=replaces)
     assert (found.seq, found.tampering) == (6, True)
 
@@ -712,12 +751,13 @@ def test_only_one_commit_is_excused() -> None:
 def test_the_rest_of_a_failed_commit_outlives_its_head() -> None:
     """When retention has taken the signed entries, what a failed commit left is still no tampering."""
     whole = stream_of(9, KEYRING, signed=3)
-    replaces = [{"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}]
+    tried = [record["hash"] for record in whole[6:]]
+    replaces = [{"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"], "hashes": tried}]
     first = {"ts": "2026-11-24T16:00:00.000Z", "stream": "next", "seq": 0, "replaces": replaces}
     successor = rehash(first, None, SigningKey(KEYRING.primary))
     for kept_since in (whole[6]["ts"], whole[8]["ts"]):
         found = findings([*whole[6:8], successor], KEYS, kept_since=kept_since)
-        assert [finding.tampering for finding in found] == [False, False]
+        assert [finding.kind for finding in found] == [Kind.NOTE, Kind.NOTE]
 
 
 def test_times_follow_one_another() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,9 +15,10 @@ from vault.cli.operator import connected
 from vault.crypto.chain import VerifyingKey
 from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail, verification
+from vault.operations.retirement import Part
 from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
-from vault.operations.verify import Finding, Verifier
+from vault.operations.verify import Finding, Kind, Verifier
 from vault.printable import printable
 
 #: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
@@ -27,6 +28,15 @@ _MOST_DAYS = 36_500
 
 #: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
 _EXPORT_TIME = timedelta(hours=1)
+
+_VERDICTS = {
+    Kind.TAMPERING: "NOT what the service wrote",
+    Kind.LOOK: "not proven intact, see above",
+    Kind.NOTE: "intact",
+}
+
+#: By the gravest finding; 2 is for a wrong command line.
+_EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
 #: Entries between two signs of progress.
 _PROGRESS = 10_000
@@ -41,6 +51,9 @@ class _Source:
     #: How many days entries are kept; 0 for good.
     days: int
     read_on: verification.ReadOn = verification.nothing_more
+    #: What `audit_keys` says of retired signing keys, and the keys that have to be.
+    retirements: Sequence[Part] = ()
+    dropped: Collection[str] = ()
 
 
 @click.command()
@@ -56,7 +69,10 @@ class _Source:
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
 ) -> None:
-    """Hold the trail against its chains and signatures. Exits with 1 if it is not what the service wrote.
+    """Verify the trail's hash chains and signatures.
+
+    Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, with 3 if a finding needs
+    a look, and with 2 if the command line is wrong.
 
     That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
     """
@@ -69,9 +85,14 @@ def verify(
         elif file is None and keys is None:
             operator = stack.enter_context(connected(reading=True))
             days = operator.audit_ttl_days if days is None else days
-            trusted = signers.trusted(operator.keyring)
-            read_on = partial(verification.read_on, began=datetime.now(UTC))
-            source = _Source(trusted, trail.export(Filter()), days, read_on)
+            source = _Source(
+                signers.trusted(operator.keyring),
+                trail.export(Filter()),
+                days,
+                partial(verification.read_on, began=datetime.now(UTC)),
+                signers.retirements(operator.keyring),
+                signers.dropped(operator.keyring),
+            )
         else:
             raise click.UsageError("--file and --public-key belong together.")
         held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
@@ -80,11 +101,13 @@ def verify(
             source.keys,
             kept_since=lambda: verification.kept_since(source.days, taken or datetime.now(UTC)),
             heads=held.heads if held else None,
+            retirements=source.retirements,
+            retired=held.retired if held else (),
+            dropped=source.dropped,
         )
-        tampered = _report(verification.verify(verifier, _counted(source.records), source.read_on))
-    verdict = "NOT what the service wrote" if tampered else "intact"
-    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {verdict}")
-    sys.exit(tampered)
+        worst = _report(verification.verify(verifier, _counted(source.records), source.read_on))
+    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {_VERDICTS[worst]}")
+    sys.exit(_EXIT_CODES[worst])
 
 
 def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
@@ -120,10 +143,10 @@ def _counted(records: Iterable[Record]) -> Iterator[Record]:
     click.echo("\r", nl=False, err=True)
 
 
-def _report(findings: Iterable[Finding]) -> bool:
-    """Print *findings*; return whether one is tampering."""
-    tampered = False
+def _report(findings: Iterable[Finding]) -> Kind:
+    """Print *findings*; return the gravest kind among them."""
+    found = {Kind.NOTE}
     for finding in findings:
-        tampered |= finding.tampering
+        found.add(finding.kind)
         click.echo(printable(str(finding)))
-    return tampered
+    return next(kind for kind in Kind if kind in found)

@@ -26,6 +26,15 @@ from vault.printable import printable
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _READABLE = click.File("rb")
 
+#: The exit code of a drill whose findings need a look, as of `audit verify`.
+_LOOK = 3
+
+_DRILL_VERDICTS = {
+    0: "the backup is good",
+    1: "the backup is NOT good",
+    _LOOK: "the backup is good, but findings about its trail need a look",
+}
+
 
 @click.command()
 @click.argument("path", metavar="FILE", type=_FILE)
@@ -66,20 +75,20 @@ def drill(file: BinaryIO) -> None:
     """Restore FILE into a scratch database, decrypt and verify all of it, and remove the scratch.
 
     The scratch is on the server of MONGO_URI, which need not be the one that serves. Exits with 1 if anything
-    does not verify.
+    does not verify, and with 3 if a finding about the trail needs a look.
     """
     name = f"drill_{secrets.token_hex(8)}"
     with connected(reading=True, scratch=name) as operator:
         with _timed("verified the file"):
             found = _verified(file, operator.keyring)
         with _scratch(operator):
-            is_good = _drill(found, operator)
-    click.echo("the backup is good" if is_good else "the backup is NOT good")
-    sys.exit(not is_good)
+            code = _drill(found, operator)
+    click.echo(_DRILL_VERDICTS[code])
+    sys.exit(code)
 
 
-def _drill(found: VerifiedBackup, operator: Operator) -> bool:
-    """Do it, tell how it went, and return whether all was well."""
+def _drill(found: VerifiedBackup, operator: Operator) -> int:
+    """Do it, tell how it went, and return the exit code."""
     keyring = operator.keyring
     with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as shown:
         restores.fill(found, again=False, progress=shown.advance)
@@ -96,7 +105,9 @@ def _drill(found: VerifiedBackup, operator: Operator) -> bool:
     click.echo(f"audit entries: {verifier.entries} in {verifier.streams} streams, {len(findings)} findings")
     for finding in findings:
         click.echo(printable(str(finding)))
-    return not (versions.wrong or tokens.wrong or findings)
+    if versions.wrong or tokens.wrong or any(finding.tampering for finding in findings):
+        return 1
+    return _LOOK if findings else 0
 
 
 def _verified(file: BinaryIO, keyring: Keyring) -> VerifiedBackup:

@@ -16,5 +16,7 @@ class AuditKey(Stored):
     public_key = StringField(required=True)
     #: Signatures of the public key, by their signers.
     endorsements = DictField()
+    #: In a document of its own: one part of the retirement of a key, see `vault.operations.retirement`.
+    retirement = DictField()
 
     meta: ClassVar = {"collection": "audit_keys"}

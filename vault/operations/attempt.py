@@ -24,6 +24,7 @@ class Action(StrEnum):
     TOKEN_LIST = "token_list"
     TOKEN_REVOKE = "token_revoke"
     TRAIL_RESUMED = "trail_resumed"
+    SIGNER_RETIRED = "signer_retired"
     REWRAP_START = "rewrap_start"
     REWRAP_END = "rewrap_end"
     BACKUP = "backup"

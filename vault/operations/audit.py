@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from vault import deadline, metrics
@@ -13,12 +14,12 @@ from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.storage import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, StorageUnavailableError
+from vault.operations import checkpoint, signers
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
-from vault.operations.signers import endorse
 from vault.operations.sinks import NoSink, Sink
 from vault.operations.stream import Entry, Stream
-from vault.operations.verify import MOST_ENTRIES_A_COMMIT
+from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT
 from vault.periodic import Periodic
 from vault.printable import printable
 from vault.signals import attempt_finished
@@ -30,6 +31,9 @@ _USER_AGENT_LENGTH = 256
 
 #: Seconds between two heads in the log.
 _HEAD_INTERVAL = 60
+
+#: Seconds between two looks for keys that were dropped from all keyrings.
+_RETIREMENT_INTERVAL = 60
 
 
 class AuditTrail:
@@ -47,6 +51,9 @@ class AuditTrail:
             self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
         )
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
+        self._retirement = Periodic("audit-signers", _RETIREMENT_INTERVAL, self.retire_signers)
+        #: Keys that were dropped and had never signed, so that each look does not search the trail for them.
+        self._unused: set[str] = set()
         self._logged: dict[str, Any] | None = None
         self._failed = False
 
@@ -60,10 +67,14 @@ class AuditTrail:
         If the last commit failed and the trail can be written again, it says so first. Without that entry
         nothing would explain what the commit may have left.
         """
-        if self._failed:
-            # An operator's command has more patience, and has waited already.
-            with suppress(AuditUnavailableError), deadline.within(PATIENCE):
+        self._retirement.close()
+        # An operator's command has more patience, and has waited already.
+        with suppress(AuditUnavailableError), deadline.within(PATIENCE):
+            if self._failed:
                 self.check()
+            if self._retirement.started:
+                # A command ends before the first look.
+                self.retire_signers()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
         self.log_head()
@@ -94,6 +105,20 @@ class AuditTrail:
             logger.info("audit head", extra={"head": head})
             self._logged = head
 
+    def retire_signers(self) -> None:
+        """Record the end of each signing key that was dropped: what it signs from now on is forged.
+
+        If that fails, the next look tries again.
+        """
+        heads = partial(checkpoint.newest_signed, self._keyring)
+        with suppress(AuditUnavailableError, StorageUnavailableError):
+            unused = signers.retire(self._keyring, heads, self._record_retirement, unused=self._unused)
+            self._unused |= unused
+
+    def _record_retirement(self, part: dict[str, Any]) -> None:
+        attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)
+        self._on_finish(attempt, status=Status.SUCCESS)
+
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
         entry = {
             "action": attempt.action.value,
@@ -119,10 +144,18 @@ class AuditTrail:
 
     def _begin(self) -> None:
         try:
-            endorse(self._keyring)
+            signers.endorse(self._keyring)
+            is_retired = signers.is_primary_retired(self._keyring)
         except StorageUnavailableError:
             raise AuditUnavailableError from None
+        if is_retired:
+            logger.error(
+                "the primary master key was dropped before and its signing key is retired: "
+                "it cannot become primary again; make a new key"
+            )
+            raise AuditUnavailableError
         self._heads.start()
+        self._retirement.start()
 
     def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
         self._sink.prepare()

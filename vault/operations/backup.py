@@ -111,6 +111,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         "key_ids": key_ids,
         "members": [asdict(member) for member in writer.members],
         "heads": heads,
+        "retired": checkpoint.retired(keyring),
     }
     manifest["hash"] = chain.digest(manifest)
     # It is a checkpoint, too, with more to it.

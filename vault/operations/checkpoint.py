@@ -1,7 +1,7 @@
 """Checkpoints: the heads of all streams, signed, to be kept outside of the database."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,8 +12,8 @@ from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit_entry import moment
 from vault.documents.storage import storage_errors
 from vault.errors import InvalidCheckpointError
+from vault.operations import signers
 from vault.operations.entries import collection, records
-from vault.operations.signers import trusted
 from vault.operations.stream_state import Record
 
 
@@ -25,6 +25,8 @@ class Checkpoint:
     time: datetime
     #: The heads by stream: `stream`, `seq`, `ts` and `hash`.
     heads: Mapping[str, Record]
+    #: The signing keys that were retired by then: what they sign beyond these heads is forged.
+    retired: Sequence[str] = ()
 
 
 def make(keyring: Keyring) -> dict[str, Any]:
@@ -33,7 +35,8 @@ def make(keyring: Keyring) -> dict[str, Any]:
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
-    return signed({"ts": moment(datetime.now(UTC)), "heads": heads(keyring)}, keyring)
+    now = moment(datetime.now(UTC))
+    return signed({"ts": now, "heads": heads(keyring), "retired": retired(keyring)}, keyring)
 
 
 def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
@@ -49,16 +52,32 @@ def heads(keyring: Keyring) -> list[Record]:
         StorageUnavailableError: MongoDB is not there.
     """
     names = ("stream", "seq", "ts", "hash")
-    keys = trusted(keyring)
-    found: list[Record] = []
+    return [{name: record[name] for name in names} for record in newest_signed(keyring)]
+
+
+def newest_signed(keyring: Keyring) -> Iterator[Record]:
+    """Yield the newest entry of each stream that is genuine and signed, as a whole.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    keys = signers.trusted(keyring)
     with storage_errors():
         streams = collection().distinct("stream")
     # Anything else was never the service's, and in a query it could be a condition.
     for stream in (stream for stream in streams if isinstance(stream, str)):
         signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
         genuine = (record for record in signed if _is_genuine(record, keys))
-        found += [{name: record[name] for name in names} for record in islice(genuine, 1)]
-    return found
+        yield from islice(genuine, 1)
+
+
+def retired(keyring: Keyring) -> list[str]:
+    """Return the signing keys that are retired.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return sorted(signers.retired(keyring))
 
 
 def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
@@ -72,7 +91,7 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
         if not is_signed(made, keys):
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
         heads = {head["stream"]: head for head in made["heads"]}
-        return Checkpoint(datetime.fromisoformat(made["ts"]), heads)
+        return Checkpoint(datetime.fromisoformat(made["ts"]), heads, made.get("retired", ()))
     except (KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a checkpoint") from None
 

@@ -17,7 +17,7 @@ from vault.operations.archive import Progress
 from vault.operations.backup import Backup
 from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
-from vault.operations.verify import Finding, Verifier
+from vault.operations.verify import Finding, Kind, Verifier
 
 #: Secrets that are read in one round trip.
 _BATCH = 1_000
@@ -85,7 +85,7 @@ def verify_tokens(keyring: Keyring) -> Checked:
 
 
 def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[Verifier, list[Finding]]:
-    """Hold the trail against its chains, its signatures and the heads in *backup*; return what is wrong.
+    """Verify the trail's chains, signatures and the heads in *backup*; return all findings except notes.
 
     Raises:
         StorageUnavailableError: MongoDB went away.
@@ -96,9 +96,12 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
         signers.trusted(keyring),
         kept_since=lambda: kept_since,
         heads={head["stream"]: head for head in manifest["heads"]},
+        retirements=signers.retirements(keyring),
+        retired=manifest.get("retired", ()),
+        dropped=signers.dropped(keyring),
     )
     found = verification.verify(verifier, _counted(progress))
-    return verifier, [finding for finding in found if finding.tampering]
+    return verifier, [finding for finding in found if finding.kind is not Kind.NOTE]
 
 
 def _counted(progress: Progress) -> Iterator[Record]:

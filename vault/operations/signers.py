@@ -1,9 +1,18 @@
-"""Whose signatures on the audit trail are to be believed."""
+"""Trusted signing keys of the audit trail: their endorsements and retirements."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents import key_usage
+from vault.documents.audit_entry import moment
 from vault.documents.audit_key import AuditKey
 from vault.documents.storage import storage_errors
+from vault.operations import retirement
+from vault.operations.retirement import Heads, Part
+from vault.operations.stream_state import Record
 
 
 def own(keyring: Keyring) -> dict[str, VerifyingKey]:
@@ -18,14 +27,12 @@ def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
         StorageUnavailableError: MongoDB is not there.
     """
     keys = own(keyring)
-    with storage_errors():
-        candidates = list(AuditKey.objects)
+    candidates = _candidates()
     found = True
     while found:
         found = False
-        for stored in candidates:
-            key = VerifyingKey.of(stored.public_key)
-            if key and key.signer not in keys and _is_endorsed(stored, key, keys):
+        for key, endorsements in candidates:
+            if key.signer not in keys and any(_endorsers(key, endorsements, keys)):
                 keys[key.signer] = key
                 found = True
     return keys
@@ -49,10 +56,135 @@ def endorse(keyring: Keyring) -> None:
                 )
 
 
-def _is_endorsed(stored: AuditKey, key: VerifyingKey, keys: dict[str, VerifyingKey]) -> bool:
-    # Whoever can write to the database can leave anything there.
-    endorsements = stored.endorsements if isinstance(stored.endorsements, dict) else {}
-    return any(
-        signer in keys and keys[signer].verifies(signature, key.endorsement)
-        for signer, signature in endorsements.items()
-    )
+def retirements(keyring: Keyring) -> list[Part]:
+    """Return the retirements in `audit_keys` that a key of *keyring* signed.
+
+    A key that was dropped is not believed here: it could retire the keys that came after it.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    keys = own(keyring)
+    found = _stored({"retirement": {"$exists": True}})
+    parts = (Part.of(stored["retirement"], keys) for stored in found)
+    return [part for part in parts if part]
+
+
+def dropped(keyring: Keyring) -> set[str]:
+    """Return the signers that are trusted and not in *keyring* any more.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return trusted(keyring).keys() - own(keyring).keys()
+
+
+def retired(keyring: Keyring) -> dict[str, Heads]:
+    """Return the heads of each key that is retired, by signer.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return retirement.bounds(trusted(keyring), retirements(keyring))
+
+
+def is_primary_retired(keyring: Keyring) -> bool:
+    """Return whether another key of *keyring* has retired the primary one.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    primary, *others = own(keyring)
+    parts = retirements(keyring)
+    # One that the primary key has retired cannot retire it.
+    by_primary = retirement.bounds([primary, *others], [part for part in parts if part.by == primary])
+    proofs = [part for part in parts if part.by in others and part.by not in by_primary]
+    return any(signer == primary for signer, _, _ in retirement.complete(proofs))
+
+
+def retire(
+    keyring: Keyring,
+    heads: Callable[[], Iterable[Record]],
+    record: Callable[[dict[str, Any]], None],
+    *,
+    unused: Collection[str] = (),
+) -> set[str]:
+    """Retire each key that signed and is in no keyring any more, as of now.
+
+    Returns the keys that never did, so that the next call need not look for them: they are *unused*. Such a
+    key was a fallback only, and can still become primary.
+
+    It is done by the primary key, also for what an earlier key has retired already: that one is dropped in
+    its turn. *heads* returns the newest signed entry of each stream. *record* writes one part into the trail;
+    `audit_keys` gets it afterwards, so what was interrupted is done again.
+
+    While other processes hold keys that are not in *keyring*, nothing is done: one of them could still sign.
+
+    Raises:
+        AuditUnavailableError: The trail cannot be written.
+        StorageUnavailableError: MongoDB is not there.
+    """
+    primary = SigningKey(keyring.primary)
+    candidates = dropped(keyring).difference(unused)
+    if not candidates:
+        return set()
+    parts = retirements(keyring)
+    by_primary = [part for part in parts if part.by == primary.public.signer]
+    missing = sorted(candidates - {signer for signer, _, _ in retirement.complete(by_primary)})
+    if not missing or _are_others_held(keyring):
+        return set()
+    known = retirement.bounds(trusted(keyring), parts)
+    newest = [] if known.keys() >= set(missing) else list(heads())
+    # With retention on, all that a key signed can be gone; what was its fallback it had endorsed.
+    used = known.keys() | {head.get("signer") for head in newest} | _endorsing(trusted(keyring))
+    for signer in used.intersection(missing):
+        ends: Iterable[Record] = [head for head in newest if head.get("signer") == signer]
+        if signer in known:
+            ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
+        for made in retirement.make(signer, ends, primary, moment(datetime.now(UTC))):
+            record(made)
+            name = f"{signer} retired {made['id']} {made['part']}"
+            with storage_errors():
+                AuditKey.raw().insert_one({"_id": name, "retirement": made})
+    return set(missing) - used
+
+
+def _are_others_held(keyring: Keyring) -> bool:
+    """Return whether a key that is not in *keyring* is in use, or held by a worker that runs."""
+    with storage_errors():
+        claims = key_usage.claims()
+        in_use = key_usage.stored_key_ids()
+    held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
+    return any(key_id not in keyring for key_id in in_use | held)
+
+
+def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    keys = AuditKey.raw()
+    # Text that is no UTF-8 must not keep others from being read.
+    options = keys.codec_options.with_options(unicode_decode_error_handler="replace")
+    with storage_errors():
+        return list(keys.with_options(codec_options=options).find(query))
+
+
+def _candidates() -> list[tuple[VerifyingKey, Mapping[str, Any]]]:
+    """Return the stored keys, each with its endorsements; both can be forged."""
+    found: list[tuple[VerifyingKey, Mapping[str, Any]]] = []
+    for stored in _stored({"retirement": {"$exists": False}}):
+        key, endorsements = VerifyingKey.of(stored.get("public_key")), stored.get("endorsements")
+        if key and isinstance(endorsements, dict):
+            found.append((key, endorsements))
+    return found
+
+
+def _endorsers(
+    key: VerifyingKey, endorsements: Mapping[str, Any], keys: Mapping[str, VerifyingKey]
+) -> Iterator[str]:
+    """Yield those of *keys* that endorse *key*."""
+    for signer, signature in endorsements.items():
+        if signer in keys and keys[signer].verifies(signature, key.endorsement):
+            yield signer
+
+
+def _endorsing(keys: Mapping[str, VerifyingKey]) -> set[str]:
+    """Return those of *keys* that have endorsed another one: each was primary at that time."""
+    return {signer for candidate in _candidates() for signer in _endorsers(*candidate, keys)}

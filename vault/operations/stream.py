@@ -32,6 +32,8 @@ class Stream:
         self._signing_key = signing_key
         self._replaces = replaces
         self._last: Entry | None = None
+        #: The hashes of a commit that is under way, or that failed.
+        self._attempted: list[str] = []
 
     @property
     def head(self) -> dict[str, Any] | None:
@@ -56,6 +58,7 @@ class Stream:
         for entry in entries:
             self._follow(entry, previous, _to_milliseconds(now))
             previous = entry
+        self._attempted = [entry["hash"] for entry in entries]
         entries[-1]["signer"] = self._signing_key.public.signer
         entries[-1]["signature"] = self._signing_key.sign(entries[-1]["hash"].encode())
 
@@ -78,17 +81,23 @@ class Stream:
     def committed(self, last: Entry) -> None:
         """Go on from *last*, which is known to be stored."""
         self._last = last
+        self._attempted = []
 
     def successor(self) -> "Stream":
-        """Return the stream that takes over. Its first entry tells where this one was left."""
+        """Return the stream that takes over.
+
+        Its first entry records the end of this one, and the hashes of the commit that failed, if one did.
+        Some of these entries can be stored; anything else behind the end is a forgery.
+        """
         head = self.head
+        attempted = {"hashes": self._attempted}
         if head is None:
             # The first commit failed, so nobody has been told yet of those that this stream replaces.
-            left = [*self._replaces, {"stream": self.id, "seq": -1}]
+            left = [*self._replaces, {"stream": self.id, "seq": -1, **attempted}]
             if len(left) > 2 * _REPLACED_AT_EITHER_END:
                 del left[_REPLACED_AT_EITHER_END]
         else:
-            left = [{name: head[name] for name in ("stream", "seq", "ts")}]
+            left = [{**{name: head[name] for name in ("stream", "seq", "ts")}, **attempted}]
         return Stream(self._signing_key, replaces=left)
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
+#: Entries that one commit has at the most.
+MOST_ENTRIES_A_COMMIT = 100
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -28,6 +31,12 @@ class Witness:
     hash: str | None = None
     #: When a successor began: nothing was written to the stream after that.
     until: str = ""
+    #: The hashes that the stream tried to store last; None if a version wrote it that did not record them.
+    hashes: frozenset[str] | None = frozenset()
+
+    def row(self) -> dict[str, Any]:
+        """Return its place, time and hash, as a head has them."""
+        return {"seq": self.seq, "ts": self.ts, "hash": self.hash}
 
 
 @dataclass(slots=True)
@@ -40,6 +49,8 @@ class StreamState:
     #: The newest signed entry, and those that came after it.
     signed: Record | None = None
     unsigned: int = 0
+    #: The hashes of the latter, as many as one commit can have.
+    unsigned_hashes: list[str] = field(default_factory=list)
     #: The streams that it replaces.
     replaces: dict[str, Witness] = field(default_factory=dict)
 
@@ -53,9 +64,12 @@ class StreamState:
     def take(self, record: Record) -> None:
         """Go on to *record*."""
         self.last = record
-        self.signed, self.unsigned = (
-            (record, 0) if "signature" in record else (self.signed, self.unsigned + 1)
-        )
+        if "signature" in record:
+            self.signed, self.unsigned, self.unsigned_hashes = record, 0, []
+            return
+        self.unsigned += 1
+        if self.unsigned <= MOST_ENTRIES_A_COMMIT:
+            self.unsigned_hashes.append(str(record["hash"]))
 
     @property
     def covered(self) -> int:
@@ -79,7 +93,11 @@ def place(record: Record) -> tuple[str, int]:
 def _replaced_by(record: Record) -> dict[str, Witness]:
     return {
         str(left["stream"]): Witness(
-            int(left["seq"]), str(left.get("ts", "")), "its successor", until=record["ts"]
+            int(left["seq"]),
+            str(left.get("ts", "")),
+            "its successor",
+            until=record["ts"],
+            hashes=frozenset(left["hashes"]) if "hashes" in left else None,
         )
         for left in record.get("replaces", ())
     }

@@ -7,33 +7,49 @@ Only the last signature of each stream is verified: it covers, through the chain
 signature before it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
-from vault.operations.stream_state import End, Record, StreamState, Witness, place
-
-#: Entries that one commit has at the most.
-MOST_ENTRIES_A_COMMIT = 100
+from vault.operations import retirement
+from vault.operations.attempt import Action
+from vault.operations.retirement import Heads, Part
+from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT, End, Record, StreamState, Witness, place
 
 _ALTERED = "was altered: its hash does not fit its content"
+_BY_DROPPED = "is signed by a master key that had been dropped before"
 _FOREIGN = "is not an entry of this service's making"
+
+
+class Kind(StrEnum):
+    """The weight of a finding, as it is printed."""
+
+    #: The trail is not what the service wrote.
+    TAMPERING = "TAMPERING"
+    #: The trail itself does not tell whether the service wrote it: a person has to look.
+    LOOK = "needs a look"
+    #: Expected in a trail that is intact.
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about one entry: tampering, or just worth knowing."""
+    """A finding about one entry."""
 
     stream: str
     seq: int
     text: str
-    #: Whether the trail is not what the service wrote.
-    tampering: bool = True
+    kind: Kind = Kind.TAMPERING
+
+    @property
+    def tampering(self) -> bool:
+        """Whether the trail is not what the service wrote."""
+        return self.kind is Kind.TAMPERING
 
     def __str__(self) -> str:
-        kind = "TAMPERING" if self.tampering else "note"
-        return f"{kind}: stream {self.stream} seq {self.seq}: {self.text}"
+        return f"{self.kind}: stream {self.stream} seq {self.seq}: {self.text}"
 
 
 class Verifier:
@@ -45,15 +61,24 @@ class Verifier:
         *,
         kept_since: Callable[[], str] = lambda: "",
         heads: Mapping[str, Record] | None = None,
+        retirements: Sequence[Part] = (),
+        retired: Collection[str] = (),
+        dropped: Collection[str] = (),
     ) -> None:
-        """Prepare for a trail that *keys* (by signer) signed.
+        """Prepare for a trail that *keys* (by signer) signed; the first of them is the current one.
 
         What is older than *kept_since* (a time as in records, told anew each time, as pruning goes on
         meanwhile; empty when entries are kept for good) may be missing. *heads* are those of a checkpoint,
-        by stream.
+        by stream, and *retired* the keys that sign nothing beyond them. *retirements* are known besides those
+        in the trail. *dropped* are keys that have to be retired.
         """
         self._keys = keys
         self._kept_since = kept_since
+        self._retirements = list(retirements)
+        self._retired = retired
+        self._dropped = dropped
+        #: Stream, number and signer of the last signature before each gap, except of the current key.
+        self._before_gaps: list[Record] = []
         self._checkpoint = {
             stream: Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
             for stream, head in (heads or {}).items()
@@ -87,18 +112,22 @@ class Verifier:
         While the service writes, a commit may have been read half, and a stream may have gone on between
         its being read and that of its successor: read on from there, and look for further successors.
         """
-        replaced = self._replaced()
+        bounds = self._bounds()
+        replaced = self._replaced(bounds)
         unsigned = [End(found.stream, found.seq) for found in self._unsigned(replaced) if found.tampering]
-        short = self._short(replaced)
+        short = self._short(replaced, bounds)
         return unsigned + [End(stream, self._reached(stream), witness.seq) for stream, witness in short]
 
     def finish(self) -> Iterator[Finding]:
         """Yield what is wrong with the trail as a whole."""
         for stream, state in self._streams.items():
             yield from self._signature(stream, state.signed)
-        replaced = self._replaced()
+        bounds = self._bounds()
+        yield from self._beyond(bounds)
+        yield from self._without_retirement(bounds)
+        replaced = self._replaced(bounds)
         yield from self._unsigned(replaced)
-        for stream, witness in self._short(replaced):
+        for stream, witness in self._short(replaced, bounds):
             where = "at the end" if stream in self._streams else "with its whole stream"
             yield Finding(stream, witness.seq, f"is missing {where}: {witness.name} knows it")
 
@@ -107,6 +136,9 @@ class Verifier:
         altered = record["hash"] != chain.digest(record)
         if altered:
             yield Finding(stream, seq, _ALTERED if isinstance(record["hash"], str) else _FOREIGN)
+        elif record.get("action") == Action.SIGNER_RETIRED:
+            part = Part.of(record.get("details"), self._keys, (stream, seq))
+            self._retirements += [part] if part else []
         state = self._streams.get(stream)
         if state is None:
             if seq > 0:
@@ -139,6 +171,12 @@ class Verifier:
         missing = self._missing(record, state.last["seq"] + 1)
         yield missing
         yield from self._signature(record["stream"], state.signed)
+        if state.signed and state.signed.get("signer") != next(iter(self._keys)):
+            self._before_gaps.append({name: state.signed.get(name) for name in ("stream", "seq", "signer")})
+        if state.unsigned:
+            # As above: only while MongoDB is removing these entries.
+            text = "stands before entries that are gone, and is covered by no signature"
+            yield Finding(record["stream"], state.last["seq"], text, Kind.LOOK)
         if not missing.tampering and state.last["ts"] > record["previous_ts"]:
             # MongoDB prunes the oldest first: what it left before a gap can only be as old.
             yield Finding(record["stream"], state.last["seq"], "is younger than what comes after it")
@@ -147,7 +185,7 @@ class Verifier:
         stream, seq = record["stream"], record["seq"]
         names = f"entry {first}" if first == seq - 1 else f"entries {first} to {seq - 1}"
         if record["previous_ts"] < self._kept_since():
-            return Finding(stream, seq, f"{names} before it: gone, past the retention", tampering=False)
+            return Finding(stream, seq, f"{names} before it: gone, past the retention", Kind.NOTE)
         return Finding(stream, seq, f"{names} before it: missing, within the retention")
 
     def _signature(self, stream: str, signed: Record | None) -> Iterator[Finding]:
@@ -159,11 +197,46 @@ class Verifier:
         elif not key.verifies(signed["signature"], str(signed["hash"]).encode()):
             yield Finding(stream, signed["seq"], "has a wrong signature: it or entries before it were forged")
 
-    def _replaced(self) -> dict[str, Witness]:
+    def _bounds(self) -> dict[str, Heads]:
+        """Return how far each retired key had signed, by signer."""
+        known = {signer: ("", self._checkpoint) for signer in self._retired if signer in self._keys}
+        return retirement.bounds(self._keys, self._retirements, known)
+
+    def _beyond(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
+        """Yield what a retired key signed beyond its heads, or otherwise than they say."""
+        for signed in self._before_gaps:
+            if not _is_within(signed, bounds):
+                yield Finding(signed["stream"], signed["seq"], _BY_DROPPED)
+        for stream, state in self._streams.items():
+            signed = state.signed or {}
+            if not _is_within(signed, bounds):
+                yield Finding(stream, signed["seq"], _BY_DROPPED)
+                continue
+            head = bounds.get(str(signed.get("signer")), {}).get(stream)
+            if head and head.seq == signed["seq"] and head.hash != signed["hash"]:
+                yield Finding(stream, head.seq, "is not the entry that the retirement of its key holds")
+
+    def _without_retirement(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
+        """Yield, for each key that was dropped and is not retired, an entry that it may sign any time."""
+        for signer in self._dropped:
+            mine = (state.signed for state in self._streams.values() if state.signed)
+            found = [signed for signed in mine if signed.get("signer") == signer]
+            open_ones = [signed for signed in found if not self._is_checked(signed)]
+            if signer not in bounds and open_ones:
+                text = "is signed by a master key that was dropped, and that no process has retired since"
+                yield Finding(open_ones[-1]["stream"], open_ones[-1]["seq"], text, Kind.LOOK)
+
+    def _is_checked(self, signed: Record) -> bool:
+        """Return whether the checkpoint knows the entry."""
+        witness = self._checkpoint.get(signed["stream"])
+        return witness is not None and signed["seq"] <= witness.seq
+
+    def _replaced(self, bounds: Mapping[str, Heads]) -> dict[str, Witness]:
         """Return what successors say of streams, of those that are signed: a forged one excuses nothing."""
         replaced: dict[str, Witness] = {}
         for stream, state in self._streams.items():
-            if state.replaces and state.signed and not any(self._signature(stream, state.signed)):
+            is_signed = state.signed is not None and not any(self._signature(stream, state.signed))
+            if is_signed and _is_within(state.signed or {}, bounds):
                 replaced |= state.replaces
         return replaced
 
@@ -174,21 +247,39 @@ class Verifier:
 
     def _unsigned_end(self, stream: str, state: StreamState, replaced: Witness | None) -> Finding:
         seq, ts = state.last["seq"], state.last["ts"]
-        if ts < self._kept_since():
-            return Finding(stream, seq, "is past the retention, and its signature gone", tampering=False)
         is_one_commit = state.unsigned <= MOST_ENTRIES_A_COMMIT
         if replaced and replaced.seq == state.covered and is_one_commit and ts <= replaced.until:
             names = f"with the {state.unsigned - 1} before it " if state.unsigned > 1 else ""
-            text = f"is {names}of a commit that failed; nothing was released"
-            return Finding(stream, seq, text, tampering=False)
+            text = f"is {names}of a commit that failed"
+            if replaced.hashes is None:
+                unknown = "or forged: the version that wrote it did not record what it tried to store"
+                return Finding(stream, seq, f"{text}, {unknown}", Kind.LOOK)
+            if replaced.hashes.issuperset(state.unsigned_hashes):
+                return Finding(stream, seq, f"{text}; nothing was released", Kind.NOTE)
+        elif ts < self._kept_since():
+            # For a moment, where MongoDB was removing the stream just now. Forged entries could be as old.
+            return Finding(stream, seq, "is past the retention, and covered by no signature", Kind.LOOK)
         return Finding(stream, seq, "ends its stream and is covered by no signature")
 
-    def _short(self, replaced: Mapping[str, Witness]) -> Iterator[tuple[str, Witness]]:
+    def _short(
+        self, replaced: Mapping[str, Witness], bounds: Mapping[str, Heads]
+    ) -> Iterator[tuple[str, Witness]]:
         """Yield the streams that do not reach as far as a witness says, with that witness."""
-        for stream, witness in (*replaced.items(), *self._checkpoint.items()):
+        knows: dict[str, Witness] = {}
+        for heads in (*bounds.values(), replaced, self._checkpoint):
+            for stream, witness in heads.items():
+                if stream not in knows or witness.seq >= knows[stream].seq:
+                    knows[stream] = witness
+        for stream, witness in knows.items():
             if witness.seq > self._reached(stream) and witness.ts >= self._kept_since():
                 yield stream, witness
 
     def _reached(self, stream: str) -> int:
         state = self._streams.get(stream)
         return int(state.last["seq"]) if state else -1
+
+
+def _is_within(signed: Record, bounds: Mapping[str, Heads]) -> bool:
+    """Return whether the key that *signed* the entry was not retired by then."""
+    heads = bounds.get(str(signed.get("signer")))
+    return heads is None or (signed["stream"] in heads and signed["seq"] <= heads[signed["stream"]].seq)

@@ -1,0 +1,35 @@
+"""Applying edits, one after the other, and judging each."""
+
+from random import Random
+
+from pymongo.errors import PyMongoError
+
+from tests.edits.edits import EDITS, Attack
+from tests.edits.victim import Victim
+
+
+class UnnoticedError(AssertionError):
+    """An edit changed what readers are told, and verifying found no tampering."""
+
+
+def run(victim: Victim, seed: int) -> bool:
+    """Apply the edit of this *seed*; return whether it is tampering.
+
+    Raises:
+        UnnoticedError: It is not, and readers are told something else than before.
+    """
+    random = Random(seed)  # noqa: S311 - it has to be repeatable
+    edit = random.choice(EDITS)
+    with victim.edited():
+        try:
+            edit(Attack(victim, random))
+        except PyMongoError as error:
+            # MongoDB does not take everything; what it took before stays.
+            refused = f", refused in part: {type(error).__name__}"
+        else:
+            refused = ""
+        if any(finding.tampering for finding in victim.verify()):
+            return True
+        if victim.reads() != victim.told:
+            raise UnnoticedError(f"seed {seed}: {edit.__name__}{refused}")
+        return False

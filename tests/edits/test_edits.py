@@ -1,0 +1,35 @@
+"""No random edit by an attacker without a key changes unnoticed what readers of the trail are told."""
+
+from collections import Counter
+from collections.abc import Iterator
+from random import SystemRandom
+
+import pytest
+
+from tests.edits.run import UnnoticedError, run
+from tests.edits.victim import Victim, victim
+from tests.rotation import Stored
+
+
+@pytest.fixture
+def edited(mongo_uri: str, stored: Stored) -> Iterator[Victim]:
+    """Return a trail to be edited."""
+    with victim(mongo_uri, stored) as found:
+        yield found
+
+
+def test_random_edits_are_tampering_or_without_effect(edited: Victim) -> None:
+    """Of 40 edits each is found, or leaves every entry of an export, a query and a tail as it was."""
+    first = SystemRandom().randrange(2**32)
+    # Shown when it fails.
+    print(f"seeds {first} to {first + 39}: python -m tests.edits --count 40 --seed {first}")  # noqa: T201 - as above
+    outcomes = Counter(run(edited, seed) for seed in range(first, first + 40))
+    assert outcomes[True] > outcomes[False] > 0
+
+
+def test_an_edit_that_is_not_noticed_fails(edited: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where verifying finds nothing, what readers are told is compared, and the seed is named."""
+    monkeypatch.setattr(Victim, "verify", lambda _: [])
+    with pytest.raises(UnnoticedError, match=r"^seed \d+: "):
+        for seed in range(100):
+            run(edited, seed)

@@ -1,0 +1,170 @@
+"""The trail that is edited, and what its readers are told."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.rotation import Stored, connected, new_key
+from vault.crypto import Keyring, MasterKey
+from vault.documents import AuditEntry
+from vault.documents.audit_entry import record_of
+from vault.operations import checkpoint, signers, trail, verification
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.audit import AuditTrail, NoAuditTrail
+from vault.operations.checkpoint import Checkpoint
+from vault.operations.stream import Entry
+from vault.operations.tail import Tail
+from vault.operations.trail import Filter
+from vault.operations.verify import Finding, Kind, Verifier
+
+#: The collections that verifying reads.
+COLLECTIONS = ("audit_logs", "audit_keys")
+
+#: Whether `audit verify` finds an entry whose `_id` does not follow from its stream, number and time. Then
+#: edits of `_id` belong to every run, and readers must be told all entries in the same order.
+IDS_ARE_BOUND = False
+
+Documents = Mapping[str, list[dict[str, Any]]]
+
+#: What each way of reading shows, in order.
+Told = dict[str, list[str]]
+
+
+@dataclass
+class Victim:
+    """A trail as it lies in MongoDB, to be edited and restored."""
+
+    stored: Stored
+    keyring: Keyring
+    #: All of `COLLECTIONS`, and as they were at earlier times.
+    documents: Documents
+    earlier: list[Documents]
+    checkpoint: Checkpoint
+    #: Entries of commits that failed, which were not signed: verifying notes them, and vouches for none.
+    leftovers: frozenset[str]
+    told: Told
+
+    @contextmanager
+    def edited(self) -> Iterator[Stored]:
+        """Let the block edit the database; restore it afterwards."""
+        try:
+            yield self.stored
+        finally:
+            for name in COLLECTIONS:
+                self.stored[name].drop()
+                self.stored[name].insert_many(self.documents[name])
+            self.stored.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
+
+    def verify(self) -> list[Finding]:
+        """Return what verifying finds now, with the checkpoint of before."""
+        verifier = Verifier(
+            signers.trusted(self.keyring),
+            heads=self.checkpoint.heads,
+            retired=self.checkpoint.retired,
+            retirements=signers.retirements(self.keyring),
+            dropped=signers.dropped(self.keyring),
+        )
+        return list(verification.verify(verifier, trail.export(Filter())))
+
+    def reads(self) -> Told:
+        """Return what readers are told now, without the leftovers."""
+        count = self.stored.audit_logs.count_documents({}) + 1
+        attempt = Attempt(action=Action.AUDIT_QUERY)
+        page, _ = trail.page(Filter(), cursor=None, limit=count, attempt=attempt)
+        shown = {"export": trail.export(Filter()), "query": page, "tail": Tail(count).look()}
+        told = {name: [_text(record) for record in records] for name, records in shown.items()}
+        told = {name: [text for text in texts if text not in self.leftovers] for name, texts in told.items()}
+        return told if IDS_ARE_BOUND else {name: sorted(texts) for name, texts in told.items()}
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True, default=str)
+
+
+@contextmanager
+def victim(uri: str, stored: Stored) -> Iterator[Victim]:
+    """Write a trail with several streams, failed commits, a rotation and a retirement."""
+    nobody = NoAuditTrail()
+    nobody.connect()
+    with connected(uri):
+        old, new = new_key(), new_key()
+        earlier = []
+        for keys in ((old,), (new, old), (new,)):
+            _write(*keys)
+            earlier.append(_documents(stored))
+        keyring = Keyring(new)
+        made = checkpoint.read(json.dumps(checkpoint.make(keyring)), signers.own(keyring))
+        found = Victim(stored, keyring, earlier[-1], earlier[:-1], made, frozenset(), {})
+        found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
+        found.told = found.reads()
+        before = found.verify()
+        assert {finding.kind for finding in before} == {Kind.NOTE}, before
+        assert len(found.leftovers) == 9
+        assert found.checkpoint.retired
+        yield found
+    nobody.disconnect()
+
+
+def _documents(stored: Stored) -> Documents:
+    return {name: list(stored[name].find()) for name in COLLECTIONS}
+
+
+def _leftovers(documents: list[dict[str, Any]]) -> Iterator[str]:
+    signed = {one["stream"]: one["seq"] for one in sorted(documents, key=_seq) if "signature" in one}
+    for document in documents:
+        if document["seq"] > signed.get(document["stream"], -1):
+            yield _text(record_of(document))
+
+
+def _seq(document: Mapping[str, Any]) -> int:
+    return int(document["seq"])
+
+
+def _write(*keys: MasterKey) -> None:
+    """Let two processes with these keys write, in commits of several sizes, of which some fail."""
+    workers = [AuditTrail(Keyring(keys[0], keys[1:])) for _ in range(2)]
+    for number, size in enumerate((1, 3, 2, 5, 1, 4, 2)):
+        for worker in workers:
+            # What it begins with is done by the first attempt.
+            worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+            worker._commit([_entry(number, seq) for seq in range(size)])
+    for worker, kept in zip(workers, (2, 3), strict=True):
+        _fail(worker, kept=kept)
+        worker._commit([_entry(100, seq) for seq in range(2)])
+    # A commit that fails, and then the first one of the stream that took over.
+    _fail(workers[0], kept=0)
+    _fail(workers[0], kept=1)
+    for worker in workers:
+        worker._on_finish(Attempt(action=Action.TRAIL_RESUMED), status=Status.SUCCESS)
+        worker.disconnect()
+
+
+def _fail(worker: AuditTrail, *, kept: int) -> None:
+    """Let a commit of three entries fail when *kept* of them are stored."""
+
+    def store(entries: list[Entry]) -> None:
+        if kept:
+            real(entries[:kept])
+        raise KeyboardInterrupt
+
+    real = AuditEntry.store
+    with pytest.MonkeyPatch.context() as broken, suppress(KeyboardInterrupt):
+        broken.setattr(AuditEntry, "store", store)
+        worker._commit([_entry(99, seq) for seq in range(3)])
+
+
+def _entry(commit: int, number: int) -> Entry:
+    return {
+        "action": "fetch" if number % 2 else "create",
+        "status": "success",
+        "principal": "anonymous",
+        "secret_id": f"secret-{commit}",
+        "ip": "192.0.2.1",
+        "ua": "curl/8",
+        "request_id": f"r-{commit}-{number}",
+        "details": {"number": number, "nested": {"a": [commit]}},
+    }
