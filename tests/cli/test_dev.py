@@ -212,6 +212,20 @@ def test_wrong_settings_are_told_before_anything_is_started(make, tmp_path):
     assert not (tmp_path / ".dev" / "db.log").exists()
 
 
+def test_modules_of_the_working_folder_do_not_run(make, tmp_path):
+    """The service that it starts runs no code of the folder that it is run in."""
+    (tmp_path / "gunicorn").mkdir()
+    (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
+    dev = make(PYTHONSAFEPATH="").ready()
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_fallback_keys_of_the_environment_count(make):
+    """Keys that the user names beside its own reach the service, though they are in no environment."""
+    dev = make(MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars").ready()
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
 def test_key_and_database_are_always_its_own(monkeypatch, tmp_path):
     """Whatever key and MongoDB the environment names, for instance production's, it takes its own."""
     monkeypatch.chdir(tmp_path)

@@ -40,7 +40,7 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
         StorageUnavailableError: MongoDB is not there.
     """
     settings = Settings.from_environment()
-    if settings.dotenv and not reading:
+    if settings.dotenv:
         click.echo(f"Settings from {dotenv_file.path()}: {', '.join(settings.dotenv)}", err=True)
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
