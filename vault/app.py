@@ -116,9 +116,11 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
 def _warn(settings: Settings) -> None:
     """Log what an operator should know of *settings* at every start."""
     if settings.dotenv:
-        level = logging.WARNING if settings.decisive_dotenv else logging.INFO
         found = {"file": str(dotenv_file.path()), "names": list(settings.dotenv)}
-        logger.log(level, "settings from .env", extra=found)
+        if settings.decisive_dotenv:
+            logger.warning("settings from .env", extra=found)
+        else:
+            logger.info("settings from .env", extra=found)
     if settings.is_open:
         logger.warning(
             "AUTH_ENABLED is off, and %s is not a loopback address: "

@@ -11,5 +11,4 @@ class _Application(WSGIApplication):  # type: ignore[misc] # gunicorn is not typ
         os.chdir(self.cfg.chdir)
 
 
-if __name__ == "__main__":
-    _Application("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
+_Application("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
