@@ -1,4 +1,6 @@
-FROM python:3.13-slim AS build
+# Of its newest state; scripts/deploy.sh builds from the digest that scripts/pin_images.sh has found.
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 # `--build-arg LOCK=tracing` makes an image that can trace.
 ARG LOCK=service
@@ -13,7 +15,7 @@ COPY vault vault
 RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
     && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="0.1.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
 COPY --from=build /app /app

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 source scripts/swarm.sh
 # shellcheck source=scripts/members.sh
 source scripts/members.sh
+images=${IMAGES_FILE:-images.env}
 
 random() { # random BYTES: print them, as hexadecimal digits
     head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'
@@ -37,6 +38,29 @@ check_key() { # fail unless MASTER_KEY, if any, is one, and that of a quick star
     [[ -z $running || $running == "$MASTER_KEY" ]] || fail "the service runs with another MASTER_KEY than the exported one"
     [[ -z $MASTER_KEY || $MASTER_KEY =~ ^([ -~]{32}|[A-Za-z0-9+/]{43}=)$ ]] ||
         fail "MASTER_KEY must be the base64 of 32 bytes, or exactly 32 characters"
+    # The service refuses it too, but by then it would be a Docker secret, which cannot be changed.
+    [[ -z $MASTER_KEY ]] || (($(distinct_bytes) > 4)) ||
+        fail "MASTER_KEY is too easy to guess: make one with secret-manager keys generate"
+}
+
+distinct_bytes() { # print how many distinct bytes MASTER_KEY has
+    if ((${#MASTER_KEY} == 32)); then
+        printf '%s' "$MASTER_KEY"
+    else
+        printf '%s' "$MASTER_KEY" | base64 -d
+    fi | od -An -v -tx1 -w1 | sort -u | wc -l
+}
+
+use_pinned_images() { # export what scripts/pin_images.sh has found, where nothing else is exported
+    local name image
+    if [[ ! -e $images ]]; then
+        say "Base images go by tag. scripts/pin_images.sh pins them by digest."
+        return
+    fi
+    while IFS='=' read -r name image; do
+        [[ $name =~ ^[A-Z]+_IMAGE$ ]] || fail "$images is not of scripts/pin_images.sh"
+        export "$name=${!name:-$image}"
+    done <"$images"
 }
 
 key_file() {
@@ -70,13 +94,15 @@ check_engine
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
     fail "everybody who may inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/operations.md)"
 check_key
+use_pinned_images
 # Not `always`: all members of the replica set would restart at once when mongo:7.0 becomes another image.
 resolve=changed
 if [[ -z ${IMAGE-} ]]; then
     (($(docker node ls -q | wc -l) == 1)) || fail "several nodes get the image from a registry: set IMAGE"
     say "Building the image."
     # shellcheck disable=SC2086 # options are words
-    docker build --quiet ${DOCKER_BUILD_OPTIONS-} -t secret-manager:latest . >/dev/null
+    docker build --quiet ${DOCKER_BUILD_OPTIONS-} ${PYTHON_IMAGE:+--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE"} \
+        -t secret-manager:latest . >/dev/null
     # Named by its content: under one and the same name Swarm would not see that it is another.
     IMAGE=$(docker image inspect secret-manager:latest --format '{{.Id}}')
     IMAGE=${IMAGE#sha256:}

@@ -59,7 +59,13 @@ class Traffic:
 def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Path) -> None:
     """Of 4 workers' requests none is missing and none counted twice, also after a SIGKILL and a reload."""
     bind = f"127.0.0.1:{free_port()}"
-    settings = {**environment, "METRICS_BIND": bind, "WEB_CONCURRENCY": "4", "TRUSTED_PROXIES": "127.0.0.1"}
+    settings = {
+        **environment,
+        "METRICS_BIND": bind,
+        "WEB_CONCURRENCY": "4",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "TMPDIR": str(tmp_path),
+    }
     with Service(settings, folder=tmp_path) as service, Prometheus([bind], folder=tmp_path) as prometheus:
         assert service.process is not None
         master = service.process.pid
@@ -96,7 +102,7 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
         prometheus.wait_until("up", {(): 1}, by=())
         assert service.get("/metrics").status == 404
         only_our_words(prometheus.label_values(), bind)
-        folder = measured_into(master)
+        [folder] = tmp_path.glob("secret-manager-metrics-*")
         assert folder.exists()
         assert service.stop() == 0
     assert not folder.exists()
@@ -127,12 +133,6 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
     assert all(command.isalpha() for command in labels.pop("command"))
     assert all(float(bound) > 0 for bound in labels.pop("le"))
     assert labels.keys() == {"__name__"}
-
-
-def measured_into(pid: int) -> Path:
-    """Return the folder that a process keeps its measurements in."""
-    opened = (link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists())
-    return next(path.parent for path in opened if path.suffix == ".db")
 
 
 def test_the_metrics_speak_the_service_s_tls(environment: dict[str, str], tmp_path: Path) -> None:

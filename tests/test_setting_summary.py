@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,57 @@ def test_a_service_that_starts_tells_its_settings_once(environment: dict[str, st
     [line] = [line for line in log_lines(service) if line["message"] == "starting"]
     assert (line["level"], line["version"], line["settings"]["AUDIT_TTL_DAYS"]) == ("info", __version__, 7)
     assert line == log_lines(service)[0]
+
+
+def warnings_of(service: Service) -> list[dict[str, Any]]:
+    """Return what *service* warns of when it starts, and what it tells of a `.env`."""
+    with service:
+        service.wait_until("/health/ready")
+        assert service.stop() == 0
+    lines = log_lines(service)
+    return [line for line in lines if line["level"] == "warning" or line["message"] == "settings from .env"]
+
+
+@pytest.mark.parametrize(
+    ("content", "level"),
+    [("TRUSTED_PROXIES=10.0.0.0/8\nLOG_LEVEL=info\n", "warning"), ("REQUEST_TIMEOUT_SECONDS=9\n", "info")],
+)
+def test_a_service_that_starts_names_its_dotenv_file(
+    environment: dict[str, str], tmp_path: Path, content: str, level: str
+) -> None:
+    """What `.env` sets is told by name, as a warning if it decides who is let in or what is on record."""
+    (tmp_path / ".env").write_text(content)
+    service = Service({**environment, "AUTH_ENABLED": "true"}, folder=tmp_path)
+    [line] = warnings_of(service)
+    assert (line["message"], line["level"]) == ("settings from .env", level)
+    assert line["file"] == str(tmp_path / ".env")
+    assert line["names"] == sorted((name.split("=")[0] for name in content.split()), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("0.0.0.0", "is not a loopback address: anyone"),  # noqa: S104 - that is warned of
+        ("127.0.0.1", "on this machine"),
+    ],
+)
+def test_a_service_without_authentication_says_so_at_every_start(
+    environment: dict[str, str], tmp_path: Path, host: str, words: str
+) -> None:
+    """Who can read secrets where no credential is asked for is in the log of each start."""
+    service = Service(environment, folder=tmp_path)
+    service._environment["BIND"] = f"{host}:{service.port}"
+    [line] = warnings_of(service)
+    assert line["message"].startswith("AUTH_ENABLED is off")
+    assert words in line["message"]
+
+
+def test_a_service_with_a_weak_key_says_so_at_every_start(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A key that is easier to guess than it looks is in the log of each start, without a part of it."""
+    weak = "00112233445566778899aabbccddeeff"
+    service = Service({**environment, "MASTER_KEY": weak, "AUTH_ENABLED": "true"}, folder=tmp_path)
+    [line] = warnings_of(service)
+    assert line["message"].startswith("weak master key: MASTER_KEY is 32 hexadecimal digits")
+    assert weak[:8] not in service.log.read_text()

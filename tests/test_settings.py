@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vault.cli import commands
 from vault.errors import SettingsError
-from vault.settings import Settings, SettingsSchema
+from vault.settings import Settings, SettingsSchema, mongo_uri
 
 KEY = bytes(range(200, 232))
 KEY_TEXT = b64encode(KEY).decode()
@@ -371,6 +371,165 @@ def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
     """One count for all workers lies in a MongoDB, the service's own or another."""
     for uri in ("mongodb+srv://limits.invalid/counts", "memory://"):
         assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "a key, and a comma, 32 letters!!",
+        " a key of 32 characters, spaces ",
+        "," * 3 + "ordinary raw key, 32 bytes!!!",
+    ],
+    ids=["comma", "edge spaces", "leading commas"],
+)
+def test_every_raw_key_can_become_a_fallback(raw: str, tmp_path: Path) -> None:
+    """Any key of 32 characters can be a fallback: alone as it is, in a list as base64."""
+    assert len(raw) == 32
+    assert load(MASTER_KEY=raw).master_key == raw.encode()
+    assert load(MASTER_KEY_FALLBACKS=raw).master_key_fallbacks == (raw.encode(),)
+    file = tmp_path / "key"
+    file.write_text(raw + "\n")
+    assert load(MASTER_KEY_FALLBACKS_FILE=str(file)).master_key_fallbacks == (raw.encode(),)
+    several = f"{KEY_TEXT},{b64encode(raw.encode()).decode()}"
+    assert load(MASTER_KEY_FALLBACKS=several).master_key_fallbacks == (KEY, raw.encode())
+
+
+def test_a_list_that_splits_a_key_says_how_to_write_it() -> None:
+    """A raw key that a list cannot hold is refused with the form that it can."""
+    raw = "a key, and a comma, 32 letters!!"
+    text = message(MASTER_KEY_FALLBACKS=f"{KEY_TEXT},{raw}")
+    assert "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes" in text
+    assert "that holds a comma" in text
+    assert "as the base64 of these characters" in text
+    assert raw[-12:] not in text
+
+
+TRIVIAL = [
+    "x" * 32,
+    "ab" * 16,
+    "0123" * 8,
+    b64encode(bytes(32)).decode(),
+    b64encode(b"\1\2\3\4" * 8).decode(),
+]
+
+
+@pytest.mark.parametrize("key", TRIVIAL)
+def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> None:
+    """A key that anyone can guess is refused as MASTER_KEY, with the way out, and taken as a fallback."""
+    text = message(MASTER_KEY=key)
+    assert "MASTER_KEY: is too easy to guess" in text
+    assert "secret-manager keys generate" in text
+    assert "MASTER_KEY_FALLBACKS" in text
+    assert key not in text
+    assert len(load(MASTER_KEY_FALLBACKS=key).master_key_fallbacks) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("00112233445566778899aabbccddeeff", "128 bits"),
+        ("00112233445566778899AABBCCDDEEFF", "128 bits"),
+        (b64encode(b"00112233445566778899aabbccddeeff").decode(), "128 bits"),
+        (b64encode(bytes(range(24))).decode(), "192 bits"),
+        (b64encode(bytes(range(23))).decode(), "192 bits"),
+        (b64encode(bytes(range(22))).decode(), "192 bits"),
+    ],
+)
+def test_a_weak_key_is_pointed_out(key: str, words: str) -> None:
+    """A key of fewer bits than it seems to have works, and is told of by the setting's name alone."""
+    [primary] = load(MASTER_KEY=key).weak_keys
+    assert primary.startswith("MASTER_KEY is ")
+    assert words in primary
+    [fallback] = load(MASTER_KEY_FALLBACKS=key).weak_keys
+    assert fallback.startswith("a key of MASTER_KEY_FALLBACKS is ")
+    assert key not in primary + fallback
+
+
+def test_a_trivial_fallback_is_pointed_out() -> None:
+    """A fallback that anyone can guess is told of until it is dropped."""
+    [told] = load(MASTER_KEY_FALLBACKS="x" * 32).weak_keys
+    assert "anyone can guess it" in told
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_no_other_key_is_called_weak(key: bytes) -> None:
+    """Keys are called weak for these forms alone."""
+    if len(set(key)) > 4 and not key.isascii():
+        assert load(MASTER_KEY=b64encode(key).decode()).weak_keys == ()
+
+
+def dotenv(folder: Path, monkeypatch: pytest.MonkeyPatch, content: str, **environment: str) -> Path:
+    """Make a `.env` in *folder* and go there, with *environment* and a master key."""
+    file = folder / ".env"
+    file.write_text(content)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "environ", {"MASTER_KEY": KEY_TEXT, **environment})
+    return file
+
+
+def test_what_a_dotenv_file_decides_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings tell which of them are from `.env`; what the environment overrides, or is none, is not."""
+    content = "AUDIT_ENABLED=false\nBIND=127.0.0.1:1\nLOG_LEVEL_FILE=level\nRATE_LIMIT=\nOTHER=1\n"
+    dotenv(tmp_path, monkeypatch, content, BIND="127.0.0.1:2")
+    (tmp_path / "level").write_text("debug")
+    settings = Settings.from_environment()
+    assert settings.dotenv == ("AUDIT_ENABLED", "LOG_LEVEL")
+    assert settings.decisive_dotenv
+    assert not load().dotenv
+    assert not load().decisive_dotenv
+
+
+def test_a_dotenv_file_that_everyone_can_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that any user of the machine could have written stop the start, with the remedy."""
+    file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
+    file.chmod(0o666)
+    with pytest.raises(SettingsError, match=r"\.env: can be written by everyone.*chmod o-w"):
+        Settings.from_environment()
+    with pytest.raises(SettingsError, match=r"\.env: can be written by everyone"):
+        mongo_uri()
+    file.chmod(0o664)
+    assert Settings.from_environment().bind == "127.0.0.1:1"
+
+
+def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another user prepared does not decide how a command runs; root's does."""
+    file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner == 0:
+        assert Settings.from_environment().bind == "127.0.0.1:1"
+        os.chown(file, 1, 1)
+        monkeypatch.setattr(os, "geteuid", lambda: 2)
+    with pytest.raises(SettingsError, match=r"\.env: belongs to another user.*chown"):
+        Settings.from_environment()
+
+
+def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment in `.env` is no file of settings."""
+    dotenv(tmp_path, monkeypatch, "").unlink()
+    (tmp_path / ".env").mkdir()
+    assert Settings.from_environment().dotenv == ()
+
+
+@pytest.mark.parametrize(
+    ("bind", "loopback"),
+    [
+        ("127.0.0.1:80", True),
+        ("127.9.9.9:80", True),
+        ("localhost:80", True),
+        ("[::1]:80", True),
+        ("0.0.0.0:80", False),
+        ("[::]:80", False),
+        ("10.0.0.1:80", False),
+        ("vault.example:80", False),
+    ],
+)
+def test_a_service_is_open_without_authentication_on_a_public_address(bind: str, loopback: bool) -> None:
+    """Open is who lets in callers of other machines without a credential."""
+    assert load(BIND=bind).is_open is not loopback
+    assert not load(BIND=bind, AUTH_ENABLED="true").is_open
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "127.0.0.1:8000", "[::1]:8000"])

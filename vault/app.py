@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import __version__, api, logs, metrics
+from vault import __version__, api, dotenv_file, logs, metrics
 from vault.api import metrics_page
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
+from vault.hardening import harden
 from vault.operations.audit import audit_trail
 from vault.operations.authentication import Authenticator, Credentials, TokenCredentials
 from vault.operations.catalog import Catalog
@@ -90,8 +91,6 @@ def create_app(settings: Settings) -> Flask:
         folder = Path(metrics.FOLDER)
         stock = Stock(keyring, folder)
         metrics_page.init_app(app, services.health, stock, folder=folder, port=port(settings.metrics_bind))
-    if not settings.auth_enabled:
-        logger.warning("AUTH_ENABLED is off: whoever reaches the service and has an id has the secret")
     return app
 
 
@@ -116,15 +115,37 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
     return Tracing()
 
 
+def _warn(settings: Settings) -> None:
+    """Log what an operator should know of *settings* at every start."""
+    if settings.dotenv:
+        found = {"file": str(dotenv_file.path()), "names": list(settings.dotenv)}
+        if settings.decisive_dotenv:
+            logger.warning("settings from .env", extra=found)
+        else:
+            logger.info("settings from .env", extra=found)
+    if settings.is_open:
+        logger.warning(
+            "AUTH_ENABLED is off, and %s is not a loopback address: "
+            "anyone who can reach the service and knows an ID can read that secret",
+            settings.bind,
+        )
+    elif not settings.auth_enabled:
+        logger.warning("AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret")
+    for weakness in settings.weak_keys:
+        logger.warning("weak master key: %s; rotate it", weakness)
+
+
 def from_environment() -> Flask:
     """Return the application of this process, configured and logging as the environment says.
 
     Raises:
         SettingsError: The environment holds wrong settings.
     """
+    harden()
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
     logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
+    _warn(settings)
     app = create_app(settings)
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])

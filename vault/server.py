@@ -25,12 +25,15 @@ from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 from prometheus_client import values  # noqa: E402
 
 from vault.errors import SettingsError  # noqa: E402
+from vault.hardening import harden  # noqa: E402
 from vault.settings import Settings  # noqa: E402
 
 # Without this `threading.Condition`, which guards PyMongo's connections, tries to take a lock to find out
 # whether it is held, and gevent then lets others run: that took a tenth of a lone fetch.
 thread.LockType._is_owned = thread.LockType.locked  # noqa: SLF001 - where a condition looks for it
 
+# The workers, which are forks of this process, inherit it.
+harden()
 try:
     _settings = Settings.from_environment()
 except SettingsError as error:

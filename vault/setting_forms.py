@@ -5,6 +5,7 @@ import re
 import ssl
 from base64 import b64decode
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ from marshmallow import ValidationError, fields
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from vault.key_strength import is_trivial
 from vault.networks import Network, network
 
 _KEY_SIZE = 32
@@ -31,6 +33,10 @@ _KEY_SIZE = 32
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LEAST_RSA_BITS = 2_048
+_IN_A_LIST = (
+    "Keys are separated by commas. Write a key of 32 characters that holds a comma, or that begins or ends "
+    "with a space, as the base64 of these characters."
+)
 
 
 def _key(text: str) -> bytes:
@@ -52,10 +58,29 @@ class Key(fields.Field[bytes]):
 
 
 class Keys(fields.Field[tuple[bytes, ...]]):
-    """Master keys, separated by commas."""
+    """Master keys, separated by commas.
+
+    A list of several keys is longer than 32 characters: a value of exactly 32 is one key, commas and all.
+    """
 
     def _deserialize(self, value: str, *_: object, **__: object) -> tuple[bytes, ...]:
-        return tuple(_key(part.strip()) for part in value.split(","))
+        if len(value) == _KEY_SIZE:
+            return (_key(value),)
+        try:
+            return tuple(_key(part.strip()) for part in value.split(","))
+        except ValidationError as error:
+            raise ValidationError(f"each {error.messages[0]} {_IN_A_LIST}") from None
+
+
+def primary_key(key: bytes) -> None:
+    """Refuse a primary master key that anyone can guess."""
+    if is_trivial(key):
+        raise ValidationError(
+            "is too easy to guess: it consists of very few distinct bytes. Make a new one with: "
+            "secret-manager keys generate. If secrets are stored under this key, set the new key as "
+            "MASTER_KEY and this one as MASTER_KEY_FALLBACKS, start the service, and run: "
+            "secret-manager keys rewrap"
+        )
 
 
 class Word(fields.String):
@@ -101,6 +126,15 @@ def bind(text: str) -> None:
 def port(address: str) -> str:
     """Return the port of what `bind` takes."""
     return address.rpartition(":")[2]
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether what `bind` takes can be reached from this machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def jwks_url(url: str) -> None:

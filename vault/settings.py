@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
 from marshmallow import Schema, ValidationError, fields, missing, validate, validates_schema
 
-from vault import otel_settings
+from vault import dotenv_file, otel_settings
 from vault import setting_forms as forms
 from vault.errors import SettingsError
+from vault.key_strength import weakness
 from vault.networks import Network
 
 _NO_KEY = "required; make one with: secret-manager keys generate"
@@ -22,6 +23,15 @@ _MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
 #: Around each value: envelope, key id, number, time.
 _VERSION_OVERHEAD = 256
+#: Settings that decide who is let in, and what is on record.
+_DECISIVE = frozenset(
+    {
+        *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
+        *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "FAILED_AUTH_LIMIT"),
+    }
+)
+#: Settings that `hide_keys` takes out of the environment.
+_KEYS = ("MASTER_KEY", "MASTER_KEY_FALLBACKS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,25 @@ class Settings:
     allowed_networks: tuple[Network, ...]
     log_level: str
     tracing: bool
+    #: Names of the settings that `.env` sets.
+    dotenv: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether callers from other machines need no credential."""
+        return not self.auth_enabled and not forms.is_loopback(self.bind)
+
+    @property
+    def decisive_dotenv(self) -> bool:
+        """Whether `.env` decides who is let in, or what is on record."""
+        return not _DECISIVE.isdisjoint(self.dotenv)
+
+    @property
+    def weak_keys(self) -> tuple[str, ...]:
+        """What makes master keys easy to guess, one sentence for each such key."""
+        keys = [("MASTER_KEY", self.master_key)]
+        keys += [("a key of MASTER_KEY_FALLBACKS", key) for key in self.master_key_fallbacks]
+        return tuple(f"{name} {wrong}" for name, key in keys if (wrong := weakness(key)))
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -65,7 +94,7 @@ class Settings:
         Raises:
             SettingsError: At least one is wrong; the message lists every wrong one, by name.
         """
-        return cls.from_mapping(os.environ, dotenv=_dotenv())
+        return cls.from_mapping(os.environ, dotenv=dotenv_file.read())
 
     @classmethod
     def from_mapping(
@@ -87,7 +116,11 @@ class Settings:
         errors |= wrong
         if errors:
             raise _refusal(errors)
-        return cls(tracing=tracing, **{name.lower(): value for name, value in loaded.items()})
+        return cls(
+            tracing=tracing,
+            dotenv=_taken(schema.fields, dotenv or {}, environment),
+            **{name.lower(): value for name, value in loaded.items()},
+        )
 
 
 def mongo_uri() -> str:
@@ -112,7 +145,7 @@ def audit_ttl_days() -> int:
 
 def _alone(name: str) -> Any:
     """Return the one setting *name*, whatever the others are."""
-    values, errors = _read([name], os.environ, _dotenv())
+    values, errors = _read([name], os.environ, dotenv_file.read())
     if errors:
         raise _refusal(errors)
     try:
@@ -121,11 +154,25 @@ def _alone(name: str) -> Any:
         raise _refusal({name: map(str, error.messages)}) from None
 
 
-def _dotenv() -> dict[str, str | None]:
-    try:
-        return dotenv_values(Path.cwd() / ".env", interpolate=False)
-    except (OSError, ValueError):
-        raise SettingsError("wrong settings:\n  .env: not a readable text file.") from None
+def hide_keys() -> None:
+    """Take the master keys out of the environment; `Settings.from_environment` still finds them.
+
+    A program that this process starts does not get them, unless it takes the place of this process:
+    `secret-manager serve` becomes gunicorn, and gunicorn starts itself again on SIGUSR2.
+    """
+    for name in _KEYS:
+        value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+        # With both set, the refusal names the error.
+        if not value or file:
+            continue
+        # Not with vm.memfd_noexec=2, and not off Linux: then the key stays where it is.
+        with suppress(AttributeError, OSError):
+            # Survives `execve`.
+            descriptor = os.memfd_create(name, 0)
+            # Readers strip one trailing newline.
+            os.write(descriptor, os.fsencode(value) + b"\n")
+            os.environ[f"{name}_FILE"] = f"/proc/self/fd/{descriptor}"
+            del os.environ[name]
 
 
 def _refusal(errors: Mapping[str, Iterable[str]]) -> SettingsError:
@@ -157,10 +204,21 @@ def _read(
     return values, errors
 
 
+def _taken(
+    names: Iterable[str], source: Mapping[str, str | None], above: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return those of *names* that *source* sets, and that nothing *above* it sets."""
+
+    def sets(mapping: Mapping[str, str | None], name: str) -> bool:
+        return bool(mapping.get(name) or mapping.get(f"{name}_FILE"))
+
+    return tuple(name for name in names if sets(source, name) and not sets(above, name))
+
+
 class SettingsSchema(Schema):
     """Each setting's form and default, under its name in the environment."""
 
-    MASTER_KEY = forms.Key(required=True, error_messages={"required": _NO_KEY})
+    MASTER_KEY = forms.Key(required=True, validate=forms.primary_key, error_messages={"required": _NO_KEY})
     MASTER_KEY_FALLBACKS = forms.Keys(load_default=())
     MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri)
     AUDIT_ENABLED = fields.Boolean(load_default=True)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
@@ -9,11 +10,29 @@ from tests.conftest import running_app
 from tests.trail import break_trail, mend_trail
 
 
-def test_with_mongodb_the_service_is_live_and_ready(client: FlaskClient) -> None:
+@pytest.mark.parametrize("protection", [{"AUTH_ENABLED": "true"}, {"BIND": "127.0.0.1:8000"}])
+def test_with_mongodb_the_service_is_live_and_ready(
+    environment: dict[str, str], protection: dict[str, str]
+) -> None:
     """Both checks answer 200 when the service can do its work."""
-    for path in ("/health/live", "/health/ready", "/health/ready/"):
-        reply = client.get(path)
-        assert (reply.status_code, reply.json) == (200, {"status": "ok"})
+    with running_app({**environment, **protection}) as app:
+        for path in ("/health/live", "/health/ready", "/health/ready/"):
+            reply = app.test_client().get(path)
+            assert (reply.status_code, reply.json) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "192.0.2.1:8000", "[::]:8000", "vault.example:8000"])
+def test_readiness_warns_of_a_service_that_is_open(environment: dict[str, str], bind: str) -> None:
+    """Without authentication on a public address the service is ready, and says what that means."""
+    with running_app({**environment, "BIND": bind}) as app:
+        reply = app.test_client().get("/health/ready")
+        assert reply.status_code == 200
+        assert reply.json is not None
+        assert reply.json["status"] == "ok"
+        [warning] = reply.json["warnings"]
+        assert warning.startswith("AUTH_ENABLED is off: ")
+        assert bind not in warning
+        assert app.test_client().get("/health/live").json == {"status": "ok"}
 
 
 def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """`secret-manager dev`: as a process, and in parts where a process cannot get them to fail."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,9 @@ from vault.errors import VaultError
 
 #: The attribute `vault.cli.dev` is the command; this is its module.
 module = import_module("vault.cli.dev")
+
+
+_started: set[str] = set()
 
 
 class Dev:
@@ -46,6 +50,7 @@ class Dev:
                 stderr=output,
                 start_new_session=True,
             )
+        _started.add(str(self.process.pid))
         return self
 
     def wait_until_it_says(self, text: str) -> None:
@@ -88,9 +93,27 @@ def _processes(folder: Path, name: str = "") -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (process / "cmdline").read_text()
-            if (process / "cwd").readlink() == folder and name in command:
+            if _is_in(process, folder) and name in command:
                 found.append(int(process.name))
     return sorted(found)
+
+
+def _command_line(process: int) -> bytes:
+    # Nobody may collect the status of an orphan: a process that has ended has no command line.
+    try:
+        return Path("/proc", str(process), "cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _is_in(process: Path, folder: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == folder
+    except PermissionError:
+        # Hardened, and this is not root: then it is a descendant of what was started here.
+        while process.name not in ("0", *_started):
+            process = process.with_name(re.findall(r"PPid:\t(\d+)", (process / "status").read_text())[0])
+        return process.name in _started
 
 
 def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
@@ -130,8 +153,11 @@ def test_stop_before_it_is_ready_is_heeded(make, tmp_path):
 def test_killed_it_leaves_nothing(make, tmp_path):
     """Even when it is killed, and so cannot clean up, the service and MongoDB end."""
     dev = make().ready()
+    found = _processes(tmp_path)
     dev.process.kill()
+    dev.process.wait()
     wait_until(lambda: not _processes(tmp_path))
+    wait_until(lambda: not any(_command_line(process) for process in found))
 
 
 def test_master_key_is_its_owners_alone(make, tmp_path):
@@ -143,7 +169,9 @@ def test_master_key_is_its_owners_alone(make, tmp_path):
     assert (folder / "master.key").stat().st_mode & 0o777 == 0o600
     for process in _processes(tmp_path):
         assert key not in Path("/proc", str(process), "cmdline").read_text()
-        assert key not in Path("/proc", str(process), "environ").read_text()
+        # Only root may look into those that are hardened.
+        with suppress(PermissionError):
+            assert key not in Path("/proc", str(process), "environ").read_text()
     assert dev.end(signal.SIGINT)[0] == 0
     assert key not in dev.output.read_text()
     assert key not in (folder / "db.log").read_text()
@@ -210,6 +238,20 @@ def test_wrong_settings_are_told_before_anything_is_started(make, tmp_path):
     assert status == 1
     assert "LOG_LEVEL" in line
     assert not (tmp_path / ".dev" / "db.log").exists()
+
+
+def test_modules_of_the_working_folder_do_not_run(make, tmp_path):
+    """The service that it starts runs no code of the folder that it is run in."""
+    (tmp_path / "gunicorn").mkdir()
+    (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
+    dev = make(PYTHONSAFEPATH="").ready()
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_fallback_keys_of_the_environment_count(make):
+    """Keys that the user names beside its own reach the service, though they are in no environment."""
+    dev = make(MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars").ready()
+    assert dev.end(signal.SIGINT)[0] == 0
 
 
 def test_key_and_database_are_always_its_own(monkeypatch, tmp_path):

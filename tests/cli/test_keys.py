@@ -130,6 +130,16 @@ def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_ur
     assert table(done.stdout)[OLD.id] == ("missing", 0, "no, workers encrypt under it")
 
 
+def test_status_points_out_weak_keys(mongo_uri: str, tmp_path: Path) -> None:
+    """A key that is easier to guess than it looks is told of, on standard error and without a part of it."""
+    weak = "00112233445566778899aabbccddeeff"
+    environment = {"MASTER_KEY": text(NEW), "MASTER_KEY_FALLBACKS": weak, "MONGO_URI": mongo_uri}
+    done = run_command("keys", "status", environment=environment, folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.startswith("Warning: a key of MASTER_KEY_FALLBACKS is 32 hexadecimal digits")
+    assert weak[:8] not in done.stdout + done.stderr
+
+
 def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
     """Looking leaves no entry in the trail and claims no key."""
     fill(stored, OLD, 1)

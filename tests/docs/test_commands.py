@@ -105,6 +105,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/audit.md", "Verify it without the database"): contains("intact"),
     ("docs/operations.md", "Back up, and drill"): contains("the backup is good"),
     ("docs/operations.md", "Restore"): contains("restored, as of", "intact"),
+    ("docs/operations.md", "Raw keys in lists"): contains("YSBrZXksIGFuZCBhIGNvbW1hLCAzMiBsZXR0ZXJzISE="),
     ("docs/operations.md", "Metrics"): contains("secret_manager_build_info"),
     ("docs/operations.md", "The master key has leaked"): contains("altered"),
     ("docs/operations.md", "When something is wrong"): contains('"ok"', "2 of 2"),

@@ -50,7 +50,7 @@ class Cluster:
             member.start()
         subprocess.run(
             [sys.executable, "-m", "vault.cli", "replicaset", "initiate"],
-            env={**os.environ, "MONGO_URI": self.uri, "MASTER_KEY": "x" * 32},
+            env={**os.environ, "MONGO_URI": self.uri, "MASTER_KEY": "exactly-thirty-two-characters-ok"},
             check=True,
         )
         self.wait_until_whole()

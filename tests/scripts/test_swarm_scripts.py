@@ -1,7 +1,9 @@
 """What deploy.sh and rotate_key.sh decide before they change anything, with a swarm that is a few files."""
 
 import os
+import re
 import subprocess
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,11 @@ case "$*" in
     "secret ls "*) cat secrets ;;
     "secret inspect "*) grep -qx "$3" secrets ;;
     "secret create "*) printf '%s %s\n' "$3" "$(cat)" >>made && echo "$3" >>secrets ;;
-    "stack deploy "*) printf '%s\n' "$*" "$MASTER_KEY_SECRET" >>made && exit 1 ;;
+    "build "*) printf '%s\n' "$*" >>made ;;
+    "image inspect "*) echo sha256:0123456789abcdef ;;
+    "tag "*) ;;
+    "stack deploy "*) printf '%s\n' "$*" "${MONGO_IMAGE-}" "$MASTER_KEY_SECRET" >>made && exit 1 ;;
+    "buildx imagetools inspect "*) grep "^$4 " registry | cut -d ' ' -f 2 | grep . ;;
     "node update "*) printf '%s\n' "${*:3}" >>made ;;
     *) exit 1 ;;
 esac
@@ -187,6 +193,8 @@ def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
     [
         (f"MASTER_KEY={_KEY}", {"MASTER_KEY": _KEY.replace("M", "N")}, "another MASTER_KEY"),
         ("", {"MASTER_KEY": "short"}, "MASTER_KEY must be"),
+        ("", {"MASTER_KEY": "abcd" * 8}, "too easy to guess"),
+        ("", {"MASTER_KEY": b64encode(b"\0\1\2\3" * 8).decode()}, "too easy to guess"),
         ("", {"MASTER_KEY_FALLBACKS": _KEY}, "MASTER_KEY_FALLBACKS"),
         (f"MASTER_KEY_FALLBACKS={_KEY}", {}, "MASTER_KEY_FALLBACKS"),
         ("MASTER_KEY_FALLBACKS_FILE=/run/secrets/master_key_v1", {}, "a rotation is under way"),
@@ -219,6 +227,85 @@ def test_an_update_does_not_look_for_a_newer_mongodb(swarm: Swarm) -> None:
     """An image whose name stays is not replaced by what the registry calls so now."""
     swarm.has("secrets", "master_key_v1")
     assert "--resolve-image changed" in "".join(swarm.deploy()[2])
+
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+IMAGES = {
+    "PYTHON_IMAGE": "python:3.13-slim",
+    "MONGO_IMAGE": "mongo:7.0",
+    "PROMETHEUS_IMAGE": "prom/prometheus:v3.13.3",
+    "GRAFANA_IMAGE": "grafana/grafana:12.4.4",
+}
+
+
+def test_every_image_of_others_is_pinned_by_its_digest(swarm: Swarm, tmp_path: Path) -> None:
+    """pin_images.sh asks the registry for each image that the files name, and writes what it is told."""
+    file = tmp_path / "images.env"
+    swarm.has("registry", *(f"{image} {DIGEST}" for image in IMAGES.values()))
+    status, _, _ = swarm.run("scripts/pin_images.sh", IMAGES_FILE=str(file))
+    assert status == 0
+    assert file.read_text().splitlines() == [f"{name}={image}@{DIGEST}" for name, image in IMAGES.items()]
+
+
+@pytest.mark.parametrize("told", ["", "mongo:7.0 <none>"])
+def test_a_registry_that_tells_no_digest_changes_nothing(swarm: Swarm, tmp_path: Path, told: str) -> None:
+    """Without an answer for every image the file stays as it was, and no digest is made up."""
+    file = tmp_path / "images.env"
+    file.write_text("MONGO_IMAGE=mongo:7.0@sha256:before\n")
+    swarm.has("registry", f"python:3.13-slim {DIGEST}", told)
+    status, errors, _ = swarm.run("scripts/pin_images.sh", IMAGES_FILE=str(file))
+    assert status == 1
+    assert "mongo:7.0; " in errors
+    assert file.read_text() == "MONGO_IMAGE=mongo:7.0@sha256:before\n"
+
+
+def test_no_image_of_others_is_named_elsewhere() -> None:
+    """Every image that the deployment takes from a registry can be replaced by its digest."""
+    root = _SCRIPTS.parent
+    named = [
+        line.split(" ")[-1]
+        for name in ("Dockerfile", "loadtest/Dockerfile")
+        for line in (root / name).read_text().splitlines()
+        if line.startswith("FROM ")
+    ]
+    assert {name for name in named if name != "build"} == {"${PYTHON_IMAGE}"}
+    for name in ("stack.yml", "stack.secure.yml", "stack.monitoring.yml"):
+        for image in re.findall(r"^ *image: (.*)$", (root / name).read_text(), re.MULTILINE):
+            assert re.fullmatch(r"\$\{([A-Z]+_)?IMAGE:-[^}]+\}", image), image
+
+
+def test_a_deployment_uses_what_is_pinned(swarm: Swarm, tmp_path: Path) -> None:
+    """deploy.sh builds from and deploys the pinned images; what is exported goes first."""
+    file = tmp_path / "images.env"
+    file.write_text("".join(f"{name}={image}@{DIGEST}\n" for name, image in IMAGES.items()))
+    _, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(file))
+    assert f"--build-arg PYTHON_IMAGE=python:3.13-slim@{DIGEST}" in made[0]
+    assert made[-2] == f"mongo:7.0@{DIGEST}"
+    assert "scripts/pin_images.sh" not in errors
+    _, _, made = swarm.run(
+        "scripts/deploy.sh",
+        IMAGES_FILE=str(file),
+        MONGO_IMAGE="mongo:7.0.9",
+        MASTER_KEY_SECRET="master_key_v1",
+    )
+    assert made[-2] == "mongo:7.0.9"
+
+
+def test_without_pinned_images_tags_count(swarm: Swarm, tmp_path: Path) -> None:
+    """A deployment without digests goes through, and says that they can be had."""
+    _, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(tmp_path / "none"))
+    assert "--build-arg" not in made[0]
+    assert made[-2] == ""
+    assert "scripts/pin_images.sh pins them by digest" in errors
+
+
+def test_a_file_of_something_else_is_refused(swarm: Swarm, tmp_path: Path) -> None:
+    """A file of images sets nothing but images."""
+    file = tmp_path / "images.env"
+    file.write_text("PATH=/tmp\n")
+    status, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(file))
+    assert (status, made) == (1, [])
+    assert "is not of scripts/pin_images.sh" in errors
 
 
 def test_without_a_service_there_is_nothing_to_rotate(swarm: Swarm) -> None:

@@ -6,6 +6,7 @@ from flask import Flask
 
 from vault import __version__
 from vault.api import (
+    allowed_networks,
     audit,
     authentication,
     documentation,
@@ -16,7 +17,8 @@ from vault.api import (
     secrets,
     tokens,
 )
-from vault.api.blueprint import EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, SLOTS, TRUSTED_PROXIES
+from vault.api.blueprint import EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, SLOTS
+from vault.api.client_address import TRUSTED_PROXIES
 from vault.api.problems import Api
 from vault.api.shapes import Shapes
 from vault.operations.services import Services
@@ -54,7 +56,8 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
-            authentication.ALLOWED_NETWORKS: settings.allowed_networks,
+            allowed_networks.ALLOWED_NETWORKS: settings.allowed_networks,
+            health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
         },
     )
     # With and without a closing slash alike, and never a redirect: many clients do not follow one on POST.
@@ -62,6 +65,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     app.url_map.merge_slashes = False
     limits.init_app(app, settings)
     exchange.init_app(app)
+    allowed_networks.init_app(app)
     pages = Api(app, spec_kwargs={"marshmallow_plugin": Shapes()})
     refusals.document(pages.spec)
     authentication.document(pages.spec)

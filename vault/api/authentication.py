@@ -4,16 +4,13 @@ import re
 from typing import Any
 
 from apispec import APISpec
-from flask import current_app, request
+from flask import request
 
-from vault.api import limits
+from vault.api import allowed_networks, limits
 from vault.errors import AddressRefusedError, InvalidCredentialError
-from vault.networks import contain
 from vault.operations.attempt import Attempt
 from vault.operations.authentication import Authenticator
 from vault.operations.principal import ANONYMOUS, Scope
-
-ALLOWED_NETWORKS = "ALLOWED_NETWORKS"
 
 _SCHEME = "token"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
@@ -31,10 +28,11 @@ def admit(attempt: Attempt, scope: Scope, *, authenticator: Authenticator) -> No
         CredentialsUnavailableError: The credential cannot be checked now.
         StorageUnavailableError: The same.
     """
-    allowed = current_app.config[ALLOWED_NETWORKS]
-    if allowed and not contain(allowed, attempt.ip):
+    try:
+        allowed_networks.require(attempt.ip)
+    except AddressRefusedError:
         attempt.details["reason"] = "address"
-        raise AddressRefusedError
+        raise
     try:
         authenticator.identify(_credential(), attempt=attempt)
     except InvalidCredentialError:

@@ -11,7 +11,7 @@ from marshmallow import Schema
 
 from vault import deadline, logs
 from vault.api import authentication
-from vault.api.client_address import client_address
+from vault.api.client_address import address_of_request
 from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
 from vault.api.refusals import COMMON, KINDS
@@ -23,7 +23,6 @@ from vault.operations.services import Services
 View = TypeVar("View", bound=Callable[..., Any])
 
 EXTENSION = "secret-manager"
-TRUSTED_PROXIES = "TRUSTED_PROXIES"
 REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
 
@@ -41,11 +40,6 @@ def current_attempt() -> Attempt:
     """Return what this request tries."""
     attempt: Attempt = g.attempt
     return attempt
-
-
-def _client_address() -> str:
-    forwarded_for = request.headers.get("X-Forwarded-For", "")
-    return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
 
 
 @contextmanager
@@ -125,7 +119,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
             def run(*args: Any, **kwargs: Any) -> Any:
                 g.attempt = attempt = Attempt(
                     action=action,
-                    ip=_client_address(),
+                    ip=address_of_request(),
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )

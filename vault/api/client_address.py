@@ -3,7 +3,18 @@
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from flask import current_app, request
+
 from vault.networks import Network
+
+#: Key of the application's configuration: networks whose `X-Forwarded-For` is believed.
+TRUSTED_PROXIES = "TRUSTED_PROXIES"
+
+
+def address_of_request() -> str:
+    """Return the address of the client that sent this request."""
+    forwarded_for = request.headers.get("X-Forwarded-For", "")
+    return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
 
 
 @lru_cache(256)

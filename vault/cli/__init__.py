@@ -16,6 +16,7 @@ from vault.cli.replicaset import replicaset
 from vault.cli.serve import serve
 from vault.cli.tokens import tokens
 from vault.errors import VaultError
+from vault.hardening import harden
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +37,7 @@ def _hang_up(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; an error raised on purpose is one message, not a traceback."""
+    harden()
     # An orchestrator's stop and a closed terminal end a command as Ctrl-C does: what it began comes to an
     # end and recorded.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

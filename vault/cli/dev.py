@@ -14,8 +14,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import click
-from dotenv import dotenv_values
 
+from vault import dotenv_file
 from vault.cli.children import die_with_parent, end
 from vault.cli.mongod import Mongod
 from vault.cli.ready import local_address
@@ -123,7 +123,7 @@ def _environment(uri: str, key_file: Path) -> dict[str, str]:
     environment = os.environ | ours
     for name in ("MASTER_KEY", "MONGO_URI_FILE"):
         environment.pop(name, None)
-    sources = (environment, dotenv_values(".env", interpolate=False))
+    sources = (environment, dotenv_file.read())
     if not any(source.get(name) for source in sources for name in ("BIND", "BIND_FILE")):
         environment["BIND"] = _BIND
     return environment
@@ -136,7 +136,7 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
         SettingsError: At least one of the user's own settings is wrong.
         VaultError: They ask for TLS.
     """
-    settings = Settings.from_mapping(environment, dotenv=dotenv_values(".env", interpolate=False))
+    settings = Settings.from_mapping(environment, dotenv=dotenv_file.read())
     if settings.tls_cert:
         raise VaultError("trying out is done without TLS: unset TLS_CERT, or run `secret-manager serve`")
     return local_address(settings.bind)
@@ -153,8 +153,11 @@ def _refuse_used(host: str, port: int) -> None:
 def _serve(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     # A session of its own: a terminal's Ctrl-C must not reach it as well, for it would cut requests off.
     serve = subprocess.Popen(
-        [sys.executable, "-m", "vault.cli", "serve"],
+        # Without the working folder on the module search path, as in `vault.cli.serve`.
+        [sys.executable, "-P", "-m", "vault.cli", "serve"],
         env=environment,
+        # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Others end at `execve`.
+        close_fds=False,
         start_new_session=True,
         preexec_fn=die_with_parent(signal.SIGTERM),
     )

@@ -40,6 +40,8 @@ def status() -> None:
     with connected(reading=True) as operator:
         found = key_statuses(operator.keyring)
     print_table(_HEADINGS, map(_row, found))
+    for weakness in operator.weak_keys:
+        click.echo(f"Warning: {weakness}. Rotate it.", err=True)
     sys.exit(any(key.role == "missing" for key in found))
 
 

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import click
+
+from vault import dotenv_file
 from vault.crypto import Keyring
 from vault.documents import Database
 from vault.operations.audit import audit_trail
@@ -21,6 +24,8 @@ class Operator:
     keyring: Keyring
     database: Database
     audit_ttl_days: int
+    #: What makes master keys easy to guess.
+    weak_keys: tuple[str, ...]
 
 
 @contextmanager
@@ -36,6 +41,8 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
         StorageUnavailableError: MongoDB is not there.
     """
     settings = Settings.from_environment()
+    if settings.dotenv:
+        click.echo(f"Settings from {dotenv_file.path()}: {', '.join(settings.dotenv)}", err=True)
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
@@ -44,7 +51,7 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
     trail.connect()
     try:
         database.ping() if reading else database.prepare()
-        yield Operator(keyring, database, settings.audit_ttl_days)
+        yield Operator(keyring, database, settings.audit_ttl_days, settings.weak_keys)
     finally:
         trail.disconnect()
         database.close()

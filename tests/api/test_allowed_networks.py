@@ -1,0 +1,113 @@
+"""`ALLOWED_NETWORKS`: who is answered at all."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.conftest import running_app
+
+HEALTH = {"/health/live", "/health/ready"}
+OUTSIDE = "192.0.2.1"
+
+
+def restricted(environment: dict[str, str], **more: str) -> Any:
+    return running_app({**environment, "ALLOWED_NETWORKS": "10.0.0.0/8, 2001:db8::/32", **more})
+
+
+def status(client: FlaskClient, path: str, address: str, method: str = "GET", **headers: str) -> int:
+    reply = client.open(path, method=method, environ_base={"REMOTE_ADDR": address}, headers=headers)
+    if reply.status_code == 403:
+        assert reply.content_type == "application/problem+json"
+        assert reply.headers["X-Request-ID"]
+        if method != "HEAD":
+            assert reply.get_json(force=True)["detail"] == "This address may not use the service."
+    return reply.status_code
+
+
+def every_path(app: Flask) -> set[tuple[str, str]]:
+    """Return every method and path that *app* has, and some that it does not have."""
+    known = {
+        (method, rule.rule.replace("<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>", "swagger-ui.css"))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    }
+    unknown = {("GET", "/"), ("GET", "/x"), ("GET", "/vault/x"), ("GET", "/health/"), ("GET", "/metrics")}
+    wrong = {("DELETE", path) for _, path in known} | {("OPTIONS", path) for _, path in known}
+    return known | unknown | wrong
+
+
+def test_from_elsewhere_nothing_but_health_is_answered(environment: dict[str, str]) -> None:
+    """For a stranger everything is 403, unknown paths and wrong methods too, except for health checks."""
+    with restricted(environment) as app:
+        client = app.test_client()
+        paths = every_path(app)
+        assert {"/docs", "/openapi.json", "/vault/secret/fetch"} < {path for _, path in paths}
+        for method, path in paths:
+            expected = 200 if path in HEALTH and method in ("GET", "HEAD") else 403
+            assert status(client, path.replace("<path:filename>", "docs.js"), OUTSIDE, method) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.1.2.3", 200),
+        ("::ffff:10.1.2.3", 200),
+        ("2001:db8::1", 200),
+        ("11.0.0.1", 403),
+        ("::ffff:11.0.0.1", 403),
+        ("2001:db9::1", 403),
+        ("fe80::1%eth0", 403),
+        ("", 403),
+    ],
+)
+def test_an_address_is_in_or_out_in_either_form(
+    environment: dict[str, str], address: str, expected: int
+) -> None:
+    """An IPv4 address that comes as IPv6 is the same address, and none at all is outside."""
+    with restricted(environment) as app:
+        assert status(app.test_client(), "/openapi.json", address) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "expected"),
+    [
+        ("203.0.113.1", "10.1.2.3", 200),
+        ("::ffff:203.0.113.1", "::ffff:10.1.2.3", 200),
+        ("203.0.113.1", "192.0.2.1", 403),
+        ("203.0.113.1", "10.1.2.3, 192.0.2.1", 403),
+        ("203.0.113.1", "", 403),
+        ("192.0.2.1", "10.1.2.3", 403),
+    ],
+)
+def test_behind_a_trusted_proxy_the_client_counts(
+    environment: dict[str, str], peer: str, forwarded_for: str, expected: int
+) -> None:
+    """The client's address is what has to be allowed, and a client cannot choose its own."""
+    with restricted(environment, TRUSTED_PROXIES="203.0.113.0/24") as app:
+        headers = {"X-Forwarded-For": forwarded_for}
+        assert status(app.test_client(), "/openapi.json", peer, **headers) == expected
+        client = app.test_client()
+        assert (status(client, "/vault/secret/fetch", peer, "POST", **headers) == 403) is (expected == 403)
+
+
+def test_only_operations_leave_an_entry(
+    environment: dict[str, str], stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A refused operation is on record with its reason; a page that was refused is not."""
+    with restricted(environment) as app:
+        client = app.test_client()
+        for path in ("/docs", "/x", "/openapi.json"):
+            assert status(client, path, OUTSIDE) == 403
+        assert status(client, "/vault/secret/fetch", OUTSIDE, "POST") == 403
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"], entry["ip"]) == ("fetch", "denied", OUTSIDE)
+    assert entry["details"] == {"reason": "address"}
+
+
+def test_without_the_setting_everyone_is_answered(environment: dict[str, str]) -> None:
+    """By default no address is refused."""
+    with running_app(environment) as app:
+        assert status(app.test_client(), "/openapi.json", OUTSIDE) == 200

@@ -1,0 +1,36 @@
+"""What operators' commands have in common."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import run_command
+
+
+@pytest.mark.parametrize(
+    "command", [("tokens", "create", "--name", "a", "--role", "reader"), ("audit", "verify")]
+)
+def test_a_command_names_the_settings_of_a_dotenv_file(
+    environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A command says on standard error which `.env` it has read and what that sets, but no value."""
+    (tmp_path / ".env").write_text("FAILED_AUTH_LIMIT=77/minute\nLOG_LEVEL=debug\nBIND=127.0.0.1:1\n")
+    done = run_command(
+        *command,
+        environment={**environment, "BIND": "127.0.0.1:2"},
+        folder=tmp_path,
+    )
+    assert done.stderr.splitlines()[0] == f"Settings from {tmp_path / '.env'}: FAILED_AUTH_LIMIT, LOG_LEVEL"
+    assert "77/minute" not in done.stderr
+    assert ".env" not in done.stdout
+
+
+def test_a_dotenv_file_that_everyone_can_write_to_stops_a_command(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A command does not do what any user of the machine could have set."""
+    (tmp_path / ".env").write_text("LOG_LEVEL=debug\n")
+    (tmp_path / ".env").chmod(0o666)
+    done = run_command("tokens", "list", environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert "  .env: can be written by everyone" in done.stderr

@@ -1,0 +1,34 @@
+"""`secret-manager serve`."""
+
+from pathlib import Path
+
+from tests.service import Service
+
+#: What the service loads, at its start and later, and what some library would load if it were there.
+_PLANTED = (
+    "gunicorn",
+    "gevent",
+    "vault",
+    "flask",
+    "mongoengine",
+    "prometheus_client",
+    "snappy",
+    "bson",
+    "json",
+)
+_SAFE = ("-P", "-m", "vault.cli", "serve")
+
+
+def test_modules_of_the_working_folder_do_not_run(environment: dict[str, str], tmp_path: Path) -> None:
+    """Whoever can make folders where the service is started runs no code with its master key."""
+    folder = tmp_path / "working"
+    for name in _PLANTED:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(
+            f"import os\nos.close(os.open({str(tmp_path / 'ran-')!r} + __name__, os.O_CREAT))\n"
+            "raise SystemExit('a planted module ran')\n"
+        )
+    with Service(environment, folder=folder, command=_SAFE) as service:
+        service.wait_until("/health/ready")
+        assert service.fetch(service.create(b"value")).status == 200
+    assert not list(tmp_path.glob("ran-*"))
