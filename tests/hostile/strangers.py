@@ -1,0 +1,69 @@
+"""Strangers: a process of its own that attacks with many connections."""
+
+import asyncio
+import sys
+from contextlib import suppress
+from time import monotonic
+
+from tests.hostile.attacks import ATTACKS, Attack
+
+_RECONNECT_SECONDS = 0.05
+
+
+def address(number: int) -> str:
+    """Return the loopback address of stranger *number*; never that of honest clients."""
+    return f"127.0.{1 + number // 250}.{1 + number % 250}"
+
+
+async def _discard(reader: asyncio.StreamReader, arrived: asyncio.Event) -> None:
+    while await reader.read(65_536):
+        arrived.set()
+
+
+async def _attack_once(attack: Attack, port: int, source: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    arrived = asyncio.Event()
+    discarding = asyncio.create_task(_discard(reader, arrived))
+    try:
+        for piece in attack.sent():
+            if discarding.done():
+                return
+            writer.write(piece)
+            await writer.drain()
+            if attack.in_turns and piece:
+                waiting = asyncio.create_task(arrived.wait())
+                await asyncio.wait([waiting, discarding], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                arrived.clear()
+        await discarding
+    finally:
+        discarding.cancel()
+        with suppress(OSError, asyncio.CancelledError):
+            await discarding
+        writer.transport.abort()
+
+
+async def _stranger(attack: Attack, port: int, source: str) -> None:
+    while True:
+        with suppress(OSError):
+            await _attack_once(attack, port, source)
+        await asyncio.sleep(_RECONNECT_SECONDS)
+
+
+async def _all(name: str, port: int, connections: int, addresses: int, seconds: float) -> None:
+    ends = monotonic() + seconds
+    tasks = [
+        asyncio.create_task(_stranger(ATTACKS[name], port, address(number % addresses)))
+        for number in range(connections)
+    ]
+    done, _ = await asyncio.wait(tasks, timeout=ends - monotonic())
+    for task in done:
+        task.result()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    name, port, connections, addresses, seconds = sys.argv[1:]
+    asyncio.run(_all(name, int(port), int(connections), int(addresses), float(seconds)))
