@@ -102,11 +102,7 @@ class Connections:
         return True
 
 
-def _nothing() -> None:
-    """Close nothing."""
-
+_STAND_IN = Connection(Connections(most=1, most_per_source=1), "", lambda: None)
 
 #: The connection that this greenlet serves; a stand-in where requests come from no listener, as in tests.
-current: ContextVar[Connection] = ContextVar(
-    "connection", default=Connection(Connections(most=1, most_per_source=1), "", _nothing)
-)
+current: ContextVar[Connection] = ContextVar("connection", default=_STAND_IN)

@@ -9,6 +9,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from vault import connections
+from vault.turns import TURNS
 
 #: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.
 #: For the headers it has those of `keepalive`.
@@ -17,6 +18,10 @@ CLIENT_SECONDS = 10
 #: Raw bytes that a client may still send after a refusal, so that it gets to read the refusal.
 _LINGER_BYTES = 2**27
 _STEP_BYTES = 2**16
+
+#: Bytes that are received at a time: of headers, as gunicorn does it, and of chunks, each of which is parsed.
+_HEADER_STEP_BYTES = 8_192
+_CHUNKED_STEP_BYTES = 1_024
 
 #: Raw bytes of a chunked body that may come beyond twice those that they decode to.
 _FRAMING_BYTES = 2**16
@@ -60,13 +65,15 @@ class _Body:
 class _Metered:
     """Reading for a chunked body: it gives way each time, and bounds raw bytes by those that are decoded.
 
-    With chunks of one byte, each byte of the body takes six bytes and as many steps of parsing as a large chunk.
+    In chunks of one byte, each byte of the body takes six bytes, and as many steps of parsing as a large
+    chunk.
     """
 
     def __init__(self, request: Any, body: _Body) -> None:
         self._read = request.unreader.chunk
         self._reader = request.body.reader
         self._body = body
+        self._source = connections.current.get().source
         self._raw = 0
 
     def __call__(self, size_hint: int | None = None) -> bytes:
@@ -75,7 +82,7 @@ class _Metered:
         Raises:
             RequestEntityTooLarge: There were too many for what they decode to.
         """
-        sleep(0)
+        TURNS.take(self._source)
         if self._raw > _FRAMING_BYTES + 2 * (self._body.received + self._reader.buf.tell()):
             raise RequestEntityTooLarge("the chunks of the body are too small")
         data: bytes = self._read(size_hint)
@@ -94,12 +101,15 @@ def pre_request(_worker: Any, request: Any) -> None:
 
     A connection whose next request has always arrived would otherwise never let another one run.
     """
-    sleep(0)
-    connections.current.get().work()
+    connection = connections.current.get()
+    TURNS.take(connection.source)
+    connection.work()
     if not _has_come(request):
         body = _Body(request.body)
         if isinstance(request.body.reader, ChunkedReader):
             request.unreader.chunk = _Metered(request, body)
+            # So many bytes are parsed in a turn.
+            request.unreader.mxchunk = _CHUNKED_STEP_BYTES
         request.body = body
     request.unreader.sock.settimeout(CLIENT_SECONDS)
 
@@ -112,7 +122,8 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
     """
     connections.current.get().wait()
     # Only set for a chunked body; the next request may have another one.
-    request.unreader.__dict__.pop("chunk", None)
+    if request.unreader.__dict__.pop("chunk", None):
+        request.unreader.mxchunk = _HEADER_STEP_BYTES
     if not _is_done(request, _limit(worker)):
         request.force_close()
         with suppress(OSError):
@@ -126,7 +137,7 @@ def _limit(worker: Any) -> int:
 
 
 def _is_done(request: Any, limit: int) -> bool:
-    """Return whether the next request begins where reading has stopped, after the rest of a body in bounds."""
+    """Return whether the next request begins where reading stops, after the rest of a body in bounds."""
     if request.body.failed:
         return False
     reader = request.body.reader

@@ -61,7 +61,7 @@ ca_certs = _settings.tls_client_ca
 cert_reqs = ssl.CERT_REQUIRED if _settings.tls_client_ca else ssl.CERT_NONE
 # A client that breaks off its handshake is no error of ours: gevent would print a traceback of it.
 Hub.NOT_ERROR = (*Hub.NOT_ERROR, ssl.SSLError, ConnectionError)
-# Each cipher has forward secrecy and authenticates: TLS 1.2 with an ephemeral key exchange. TLS 1.3 has no others.
+# TLS 1.2 with forward secrecy and authenticated encryption alone. TLS 1.3 has nothing else.
 ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
 workers = _settings.web_concurrency
 # Above the limit that `Connections` enforces: one that it has closed for another takes a moment to end.

@@ -7,9 +7,11 @@ import sys
 import threading
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -67,7 +69,7 @@ class _Honest:
         """Create a secret and fetch it."""
         value = b64encode(f"{monotonic()}".encode()).decode()
         made = self._ask(CREATE, {"secret": value})
-        if "secret_id" in made and self._ask(FETCH, made) != {"secret": value}:
+        if "secret_id" in made and self._ask(FETCH, made) not in ({"secret": value}, {}):
             self._outcome.answers["another value"] += 1
 
     def _ask(self, path: str, body: dict[str, str]) -> dict[str, str]:
@@ -87,40 +89,62 @@ class _Honest:
         self._outcome.milliseconds.append((monotonic() - began) * 1_000)
         return answer
 
-    def run(self, ended: threading.Event) -> None:
-        """Go on until *ended*."""
-        while not ended.is_set():
+    def run(self, ended: threading.Event, round_trips: float) -> None:
+        """Go on until *ended*, or for so many *round_trips*."""
+        while not ended.is_set() and round_trips > 0:
             self.round_trip()
+            round_trips -= 1
             sleep(_PAUSE_SECONDS)
         self._connection.close()
 
 
-def run(service: Service, attack: str, *, connections: int, addresses: int = 1, seconds: float) -> Outcome:
-    """Attack a running *service* and return the outcome; no connections measure the baseline."""
+def run(
+    service: Service,
+    attack: str,
+    *,
+    connections: int,
+    addresses: int = 1,
+    seconds: float = 120,
+    round_trips: float = inf,
+) -> Outcome:
+    """Attack a running *service* and return the outcome; without connections it is the baseline.
+
+    It ends after *seconds*, or once each honest client has made so many *round_trips*.
+    """
     assert service.process is not None
     pid = service.process.pid
     wait_until(lambda: len(children(pid)) == 2)
     workers = children(pid)
     outcome = Outcome()
     ended = threading.Event()
-    command = [sys.executable, "-m", "tests.hostile.strangers", attack, str(service.port)]
-    command += [str(connections), str(addresses), str(seconds)]
-    strangers = subprocess.Popen(command, cwd=ROOT) if connections else None
-    try:
+    with _strangers(attack, service.port, connections, addresses), ThreadPoolExecutor(_HONEST) as pool:
         ends = monotonic() + seconds
-        with ThreadPoolExecutor(_HONEST) as pool:
-            clients = [_Honest(service.port, outcome, keeps=number % 2 == 0) for number in range(_HONEST)]
-            running = [pool.submit(client.run, ended) for client in clients]
-            while monotonic() < ends:
+        clients = [_Honest(service.port, outcome, keeps=number % 2 == 0) for number in range(_HONEST)]
+        running = [pool.submit(client.run, ended, round_trips) for client in clients]
+        try:
+            while monotonic() < ends and not all(honest.done() for honest in running):
                 outcome.megabytes = max(outcome.megabytes, memory(pid))
                 sleep(0.25)
+        finally:
             ended.set()
-            for honest in running:
-                honest.result()
-    finally:
-        ended.set()
-        if strangers:
-            strangers.kill()
-            strangers.wait()
+        for honest in running:
+            honest.result()
     outcome.killed = children(pid) != workers
     return outcome
+
+
+@contextmanager
+def _strangers(attack: str, port: int, connections: int, addresses: int) -> Iterator[None]:
+    """Attack during the block."""
+    if not connections:
+        yield
+        return
+    command = [sys.executable, "-m", "tests.hostile.strangers", attack]
+    command += map(str, (port, connections, addresses))
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as strangers:
+        assert strangers.stdout is not None
+        try:
+            assert strangers.stdout.readline() == b"connected\n"
+            yield
+        finally:
+            strangers.kill()

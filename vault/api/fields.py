@@ -74,10 +74,10 @@ class BoundedDict(fields.Dict):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         _refuse_more(value, self._most, self._too_many)
-        return super()._deserialize(value, *args, **kwargs)
+        return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
-class BoundedList(fields.List):
+class BoundedList(fields.List[Any]):
     """A list of at most *most* items; more are counted, and not looked at one by one."""
 
     def __init__(self, item: Any, *, most: int, metadata: dict[str, Any], **options: Any) -> None:
