@@ -20,7 +20,9 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 @pytest.fixture
 def one_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
     """Run a service whose one worker everybody shares."""
-    with Service({**environment, "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+    # All clients of these tests have one address.
+    settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
+    with Service({**environment, **settings}, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         yield service
 

@@ -3,7 +3,9 @@
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -42,9 +44,9 @@ class Pair:
     private: Any
 
 
-def make(folder: Path, name: str, authority: Pair | None = None) -> Pair:
+def make(folder: Path, name: str, authority: Pair | None = None, private: Any = None) -> Pair:
     """Make a certificate for 127.0.0.1, signed by *authority* or by itself."""
-    private = ec.generate_private_key(ec.SECP256R1())
+    private = private or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     made = (
@@ -67,7 +69,8 @@ def make(folder: Path, name: str, authority: Pair | None = None) -> Pair:
         .add_extension(
             x509.KeyUsage(
                 **{
-                    **dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False),
+                    **dict.fromkeys(("content_commitment", "data_encipherment"), False),
+                    "key_encipherment": isinstance(private, rsa.RSAPrivateKey),
                     **dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False),
                     "digital_signature": True,
                     "crl_sign": False,
@@ -209,3 +212,57 @@ def test_files_that_cannot_be_served_with_are_refused(
         assert "  TLS_CLIENT_CA: must name a file of certificates in PEM." in text
         assert "hunter2" not in text
     assert Settings.from_mapping(settings | {"TLS_CLIENT_CA": str(authority.certificate)})
+
+
+def offer(service: Service, ciphers: str) -> str | None:
+    """Return the cipher of TLS 1.2 that the service takes of those that are offered, or None."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        try:
+            with context.wrap_socket(connection) as secure:
+                return str((secure.cipher() or [""])[0])
+        except ssl.SSLError:
+            return None
+
+
+def test_only_ciphers_with_forward_secrecy_are_spoken(
+    settings: dict[str, str], tmp_path: Path, authority: Pair
+) -> None:
+    """A client that offers RSA key exchange, finite-field Diffie-Hellman or CBC alone is refused."""
+    server = make(tmp_path, "rsa", authority, private=rsa.generate_private_key(65_537, 2_048))
+    files = {"TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
+    for service in run({**settings, **files}, tmp_path):
+        for refused in ("kRSA@SECLEVEL=0", "kDHE@SECLEVEL=0", "ECDHE+AES:!AESGCM:!AESCCM@SECLEVEL=0"):
+            assert offer(service, refused) is None, refused
+        for taken in ("ECDHE+AESGCM", "ECDHE+CHACHA20"):
+            assert str(offer(service, taken)).startswith("ECDHE-RSA-"), taken
+
+
+def test_unfinished_handshakes_count_and_stop_no_one(settings: dict[str, str], tmp_path: Path) -> None:
+    """Unfinished handshakes count against their address, end after one time limit, and block no one."""
+    few = {"MAX_CONNECTIONS_PER_ADDRESS": "3", "WEB_CONCURRENCY": "1"}
+
+    def connect(source: str) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", service.port), timeout=30, source_address=(source, 0))
+
+    for service in run({**settings, **few}, tmp_path):
+        with ExitStack() as held:
+            halting = [held.enter_context(connect("127.0.1.1")) for _ in range(3)]
+            for connection in halting:
+                connection.sendall(b"\x16\x03\x01\x02\x00\x01")
+            with connect("127.0.1.1") as refused:
+                assert refused.recv(1) == b""
+            assert offer(service, "ECDHE+AESGCM")
+            said = b"x"
+            # A byte each second lets no wait for a single byte run out.
+            for _ in range(30):
+                time.sleep(1)
+                try:
+                    halting[0].sendall(b"\x00")
+                except OSError:
+                    said = b""
+                    break
+            assert said == b""

@@ -80,6 +80,9 @@ REQUESTS = _counter("requests", "Requests that were answered.", ["operation", "s
 DURATION = _histogram("request_duration_seconds", "Time to a reply.", ["operation"], _SECONDS)
 REFUSALS = _counter("refusals", "Requests that were refused, by the reason.", ["reason"])
 RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests that a rate limit refused.", ["limit"])
+CONNECTIONS_DROPPED = _counter(
+    "connections_dropped", "Client connections that were refused or closed for others.", ["reason"]
+)
 MONGODB = _histogram(
     "mongodb_duration_seconds", "Time that MongoDB was waited for.", ["command", "outcome"], _SECONDS
 )

@@ -1,7 +1,8 @@
 """Networks, and whether an address is in one."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
@@ -35,3 +36,20 @@ def cover(networks: Iterable[Network], other: Network) -> bool:
         other.version == network.version and other.subnet_of(network)  # type: ignore[arg-type]
         for network in networks
     )
+
+
+@lru_cache(1_024)
+def unmapped(address: str) -> str:
+    """Return *address* without an IPv6 zone, and an IPv4 address that is written as IPv6 as IPv4."""
+    text = address.partition("%")[0]
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        return address
+    return str((isinstance(parsed, IPv6Address) and parsed.ipv4_mapped) or parsed)
+
+
+@lru_cache(1_024)
+def source(address: str) -> str:
+    """Return what *address* is counted as: for IPv6 its /64 network, as one client has all of it."""
+    return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address

@@ -1,28 +1,39 @@
-"""How long a client is waited for: for the rest of its request, and until it takes the reply."""
+"""Limits on what a client may make the server wait for, parse and discard."""
 
 from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from gevent import Timeout, sleep
-from gunicorn.http.body import LengthReader
-from werkzeug.exceptions import RequestTimeout
+from gevent import Timeout, sleep, socket
+from gunicorn.http.body import ChunkedReader, LengthReader
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
+
+from vault import connections
+from vault.turns import TURNS
 
 #: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.
 #: For the headers it has those of `keepalive`.
 CLIENT_SECONDS = 10
 
-#: Bytes of a refused request's body that are still read, so that its sender gets to read the refusal.
-_DRAIN_BYTES = 2**27
-_DRAIN_STEP = 2**16
+#: Raw bytes that a client may still send after a refusal, so that it gets to read the refusal.
+_LINGER_BYTES = 2**27
+_STEP_BYTES = 2**16
+
+#: Bytes that are received at a time: of headers, as gunicorn does it, and of chunks, each of which is parsed.
+_HEADER_STEP_BYTES = 8_192
+_CHUNKED_STEP_BYTES = 1_024
+
+#: Raw bytes of a chunked body that may come beyond twice those that they decode to.
+_FRAMING_BYTES = 2**16
 
 
 class _Body:
-    """A request's body, which has to be there in time: who sends half of one holds a place of others."""
+    """A request's body, which has to arrive in time: a client that sends half of one holds a connection."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
-        self._deadline = monotonic() + CLIENT_SECONDS
+        self._deadline = 0.0
+        self.received = 0
 
     def read(self, size: int | None = None) -> bytes:
         """Return up to *size* bytes.
@@ -30,17 +41,53 @@ class _Body:
         Raises:
             RequestTimeout: They did not come in time.
         """
+        # Not before: the request may have waited for room.
+        self._deadline = self._deadline or monotonic() + CLIENT_SECONDS
         late = RequestTimeout("the body did not arrive in time")
         left = self._deadline - monotonic()
         # What comes without a pause lets no timer run out.
         if left <= 0:
             raise late
-        with Timeout(left, late):
-            data: bytes = self._body.read(size)
-            return data
+        connection = connections.current.get()
+        connection.wait()
+        try:
+            with Timeout(left, late):
+                data: bytes = self._body.read(size)
+        finally:
+            connection.work()
+        self.received += len(data)
+        return data
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
+
+
+class _Metered:
+    """Reading for a chunked body: it gives way each time, and bounds raw bytes by those that are decoded.
+
+    In chunks of one byte, each byte of the body takes six bytes, and as many steps of parsing as a large
+    chunk.
+    """
+
+    def __init__(self, request: Any, body: _Body) -> None:
+        self._read = request.unreader.chunk
+        self._reader = request.body.reader
+        self._body = body
+        self._source = connections.current.get().source
+        self._raw = 0
+
+    def __call__(self, size_hint: int | None = None) -> bytes:
+        """Return the next bytes of the connection.
+
+        Raises:
+            RequestEntityTooLarge: There were too many for what they decode to.
+        """
+        TURNS.take(self._source)
+        if self._raw > _FRAMING_BYTES + 2 * (self._body.received + self._reader.buf.tell()):
+            raise RequestEntityTooLarge("the chunks of the body are too small")
+        data: bytes = self._read(size_hint)
+        self._raw += len(data)
+        return data
 
 
 def _has_come(request: Any) -> bool:
@@ -50,23 +97,71 @@ def _has_come(request: Any) -> bool:
 
 
 def pre_request(_worker: Any, request: Any) -> None:
-    """Let the sender of *request* not take forever, neither for its body nor to read the reply."""
+    """Give way to other connections, and let the client of *request* not take forever.
+
+    A connection whose next request has always arrived would otherwise never let another one run.
+    """
+    connection = connections.current.get()
+    TURNS.take(connection.source)
+    connection.work()
     if not _has_come(request):
-        request.body = _Body(request.body)
+        body = _Body(request.body)
+        if isinstance(request.body.reader, ChunkedReader):
+            request.unreader.chunk = _Metered(request, body)
+            # So many bytes are parsed in a turn.
+            request.unreader.mxchunk = _CHUNKED_STEP_BYTES
+        request.body = body
     request.unreader.sock.settimeout(CLIENT_SECONDS)
 
 
-def post_request(_worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
-    """Read what a refused request left unread, up to a limit, and then close its connection.
+def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
+    """Discard what a refused request left unread, and close its connection unless that was a body's rest.
 
-    By itself gunicorn would read on without a limit before the connection's next request, and without
+    By itself gunicorn would parse on without a limit before the connection's next request, and without
     letting any other connection take its turn.
     """
-    if not request.body.failed:
-        with suppress(RequestTimeout):
-            # The measuring of coverage loses track of a greenlet that has slept, and misses the loop's end.
-            for _ in range(_DRAIN_BYTES // _DRAIN_STEP):  # pragma: no branch
-                if len(request.body.read(_DRAIN_STEP)) < _DRAIN_STEP:
-                    return
-                sleep(0)
-    request.force_close()  # pragma: no cover - as above; test_an_endless_body_stops_nobody_else needs it
+    connections.current.get().wait()
+    # Only set for a chunked body; the next request may have another one.
+    if request.unreader.__dict__.pop("chunk", None):
+        request.unreader.mxchunk = _HEADER_STEP_BYTES
+    if not _is_done(request, _limit(worker)):
+        request.force_close()
+        with suppress(OSError):
+            _linger(request.unreader.sock)
+
+
+def _limit(worker: Any) -> int:
+    """Return the most bytes that a body may have."""
+    limit: int = worker.app.callable.config["MAX_CONTENT_LENGTH"]
+    return limit
+
+
+def _is_done(request: Any, limit: int) -> bool:
+    """Return whether the next request begins where reading stops, after the rest of a body in bounds."""
+    if request.body.failed:
+        return False
+    reader = request.body.reader
+    if isinstance(reader, ChunkedReader):
+        # Reading on means parsing on.
+        return reader.parser is None
+    if reader.length > limit:
+        return False
+    with suppress(RequestTimeout):
+        while reader.length:
+            request.body.read(_STEP_BYTES)
+            sleep(0)
+    return not reader.length
+
+
+def _linger(client: Any) -> None:
+    """Tell *client* that no more is sent, and discard what it sends, unparsed, until it has read that.
+
+    Closing at once would reset the connection, and the client could lose the reply.
+    """
+    # Not TLS's own, after which nothing more could be read.
+    socket.socket.shutdown(client, socket.SHUT_WR)
+    with Timeout(CLIENT_SECONDS, False):
+        for _ in range(_LINGER_BYTES // _STEP_BYTES):
+            if not client.recv(_STEP_BYTES):
+                return
+            sleep(0)

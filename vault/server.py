@@ -14,6 +14,7 @@ import socket  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
+from functools import partial  # noqa: E402
 from itertools import count  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -21,6 +22,7 @@ from gevent import spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging, util  # noqa: E402
 from gunicorn.http import wsgi  # noqa: E402
+from gunicorn.workers import ggevent  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 from prometheus_client import values  # noqa: E402
 
@@ -49,8 +51,10 @@ if _settings.metrics_bind:
     # No greenlet gives way while it counts, so none ever waits for this lock: it can be a plain one.
     values.Lock = monkey.get_original("threading", "Lock")  # type: ignore[attr-defined]
 
-from vault import logs, metrics  # noqa: E402
+from vault import connections, logs, metrics  # noqa: E402
 from vault.api.blueprint import EXTENSION  # noqa: E402
+from vault.connections import Connections  # noqa: E402
+from vault.listener import Listener  # noqa: E402
 from vault.patience import CLIENT_SECONDS, post_request, pre_request  # noqa: E402, F401 - settings of gunicorn's
 
 certfile = _settings.tls_cert
@@ -60,7 +64,21 @@ ca_certs = _settings.tls_client_ca
 cert_reqs = ssl.CERT_REQUIRED if _settings.tls_client_ca else ssl.CERT_NONE
 # A client that breaks off its handshake is no error of ours: gevent would print a traceback of it.
 Hub.NOT_ERROR = (*Hub.NOT_ERROR, ssl.SSLError, ConnectionError)
+# TLS 1.2 with forward secrecy and authenticated encryption alone. TLS 1.3 has nothing else.
+ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
 workers = _settings.web_concurrency
+# Above the limit that `Connections` enforces: one that it has closed for another takes a moment to end.
+worker_connections = _settings.max_connections + 100
+# Where gunicorn looks for it; it has no setting for this.
+ggevent.StreamServer = partial(
+    Listener,
+    limits=partial(
+        Connections,
+        most=_settings.max_connections,
+        most_per_source=_settings.max_connections_per_address,
+        exempt=_settings.trusted_proxies,
+    ),
+)
 # The application is loaded once and shared by the forked workers; it opens no connection before the fork.
 preload_app = True
 # gunicorn's other parser is an unreleased dependency; this one is strict about framing.
@@ -116,6 +134,8 @@ class _Reply(wsgi.Response):  # type: ignore[misc] # as above
             return
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
         reply = "".join(lines).encode("latin-1") + data
+        # Its client is waited for now, and may be one that does not read.
+        connections.current.get().wait()
         # Before they are: a send may break off half way, and another reply must not follow then.
         self.headers_sent = True
         self.sent = len(data)

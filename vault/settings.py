@@ -59,6 +59,8 @@ class Settings:
     bind: str
     metrics_bind: str | None
     web_concurrency: int
+    max_connections: int
+    max_connections_per_address: int
     request_timeout_seconds: int
     tls_cert: str | None
     tls_key: str | None
@@ -239,6 +241,8 @@ class SettingsSchema(Schema):
     BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
     METRICS_BIND = fields.String(load_default=None, validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
+    MAX_CONNECTIONS = fields.Integer(load_default=1_000, validate=validate.Range(10, 100_000))
+    MAX_CONNECTIONS_PER_ADDRESS = fields.Integer(load_default=100, validate=validate.Range(1, 100_000))
     # With the time for its body, at most what gunicorn leaves a worker that stops, see `vault.server`.
     REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
     TLS_CERT = fields.String(load_default=None)

@@ -17,9 +17,10 @@ from vault.api import (
     secrets,
     tokens,
 )
-from vault.api.blueprint import EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, SLOTS
+from vault.api.blueprint import BODY_BYTES, EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, ROOM, SLOTS
 from vault.api.client_address import TRUSTED_PROXIES
 from vault.api.problems import Api
+from vault.api.room import Room
 from vault.api.shapes import Shapes
 from vault.operations.services import Services
 from vault.settings import Settings
@@ -44,6 +45,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Let *app* answer HTTP requests by calling *services*."""
     app.extensions[EXTENSION] = services
     app.extensions[SLOTS] = deque([None] * MOST_AT_ONCE)
+    app.extensions[ROOM] = Room(BODY_BYTES)
     app.config.update(
         API_TITLE="Secret Manager",
         API_VERSION=__version__,

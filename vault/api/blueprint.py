@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import flask_smorest
@@ -10,12 +10,14 @@ from flask import current_app, g, request
 from marshmallow import Schema
 
 from vault import deadline, logs
-from vault.api import authentication
+from vault.api import authentication, json_body
 from vault.api.client_address import address_of_request
 from vault.api.json_body import StrictJsonParser
 from vault.api.problems import refusal
 from vault.api.refusals import COMMON, KINDS
+from vault.api.room import Room
 from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
+from vault.networks import source
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import Scope
 from vault.operations.services import Services
@@ -25,9 +27,13 @@ View = TypeVar("View", bound=Callable[..., Any])
 EXTENSION = "secret-manager"
 REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
+ROOM = "secret-manager-room"
 
-#: Requests that one worker answers at a time. More wait for a MongoDB that does not answer: they are refused.
+#: Requests for which one worker asks MongoDB at a time. Where it does not answer, more of them are refused.
 MOST_AT_ONCE = 500
+
+#: Bytes of the bodies that one worker has under way. Each takes about five times its size in memory.
+BODY_BYTES = 16 * 1_048_576
 
 
 def services() -> Services:
@@ -43,18 +49,28 @@ def current_attempt() -> Attempt:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
-    """Give the block its time, and refuse to begin it where too many are under way."""
+def _slot() -> Iterator[None]:
+    """Hold one of the worker's slots during the block, which may wait for MongoDB but not for the client."""
     slots = current_app.extensions[SLOTS]
     try:
         slots.pop()
     except IndexError:
         raise OverloadedError from None
     try:
-        with deadline.within(current_app.config[REQUEST_TIMEOUT]):
-            yield
+        yield
     finally:
         slots.append(None)
+
+
+def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
+    """Return the reply of *view* to a client that has *scope*, once there is room for its body."""
+    room: Room = current_app.extensions[ROOM]
+    with _slot():
+        authentication.admit(attempt, scope, authenticator=services().authenticator)
+    with room.taken(json_body.announced(request), source(attempt.ip)):
+        json_body.receive(request)
+        with _slot():
+            return view()
 
 
 @contextmanager
@@ -123,12 +139,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )
-                with _bounded():
-                    # Nor does it record anything: nobody could verify what it signs.
-                    services().key_watch.require()
+                with deadline.within(current_app.config[REQUEST_TIMEOUT]):
+                    with _slot():
+                        # Nor does it record anything: nobody could verify what it signs.
+                        services().key_watch.require()
                     with _recorded(attempt):
-                        authentication.admit(attempt, scope, authenticator=services().authenticator)
-                        return view(*args, **kwargs)
+                        return _answer(partial(view, *args, **kwargs), attempt, scope)
 
             return _documented_as(self.doc(operationId=view.__name__, **documentation)(view), run)
 

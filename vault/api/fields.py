@@ -65,6 +65,35 @@ class SecretId(fields.String):
         return text.lower()
 
 
+class BoundedDict(fields.Dict):
+    """A mapping of at most *most* entries; more are counted, and not looked at one by one."""
+
+    def __init__(self, *, most: int, too_many: str, metadata: dict[str, Any], **options: Any) -> None:
+        super().__init__(metadata=metadata | {"maxProperties": most}, **options)
+        self._most, self._too_many = most, too_many
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse_more(value, self._most, self._too_many)
+        return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class BoundedList(fields.List[Any]):
+    """A list of at most *most* items; more are counted, and not looked at one by one."""
+
+    def __init__(self, item: Any, *, most: int, metadata: dict[str, Any], **options: Any) -> None:
+        super().__init__(item, metadata=metadata | {"maxItems": most}, **options)
+        self._most, self._too_many = most, f"Longer than maximum length {most}."
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse_more(value, self._most, self._too_many)
+        return super()._deserialize(value, *args, **kwargs)
+
+
+def _refuse_more(value: Any, most: int, too_many: str) -> None:
+    if isinstance(value, dict | list) and len(value) > most:
+        raise ValidationError(too_many)
+
+
 class Flag(fields.Boolean):
     """True or false, and nothing that could be taken for it."""
 

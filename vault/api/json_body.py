@@ -6,14 +6,15 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from flask import Request, request
+from flask import Request, g, request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser, abort
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from vault import deadline
 
 _CONTENT_TYPE = "application/json"
+_BODY = "body"
 
 
 class StrictJsonParser(FlaskParser):
@@ -45,26 +46,50 @@ class StrictJsonParser(FlaskParser):
         return decorate
 
     def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs' signature
-        """Return the body of *req*.
+        """Return what the body of *req* holds, which `receive` has read.
 
         Raises:
-            UnsupportedMediaType: The body is not declared as plain JSON.
-            RequestTimeout: The server did not get it in time.
-            RequestEntityTooLarge: It is longer than the limit; it was not read further.
             BadRequest: It is not JSON, or not such that it reads the same everywhere.
         """
-        charset = req.mimetype_params.get("charset", "utf-8")
-        if req.mimetype != _CONTENT_TYPE or charset.lower() != "utf-8":
-            raise UnsupportedMediaType(f"the Content-Type must be {_CONTENT_TYPE}, in UTF-8")
-        if req.headers.get("Content-Encoding", "identity") != "identity":
-            raise UnsupportedMediaType("the body must not have a Content-Encoding")
         try:
-            return _DECODER.decode(_read(req).decode())
+            # Not kept: a large body would stay in memory until the end of its request.
+            return _DECODER.decode(g.pop(_BODY).decode())
         except json.JSONDecodeError as error:
             raise BadRequest(f"malformed JSON at line {error.lineno}, column {error.colno}") from None
         except (ValueError, RecursionError):
             # Not UTF-8, a key twice, NaN or Infinity, an endless number, or nested too deeply.
             raise BadRequest("malformed JSON") from None
+
+
+def announced(req: Request) -> int:
+    """Return the most bytes that the body of *req* can have.
+
+    Raises:
+        UnsupportedMediaType: The body is not declared as plain JSON.
+        RequestEntityTooLarge: It is declared as longer than the limit.
+    """
+    charset = req.mimetype_params.get("charset", "utf-8")
+    if req.mimetype != _CONTENT_TYPE or charset.lower() != "utf-8":
+        raise UnsupportedMediaType(f"the Content-Type must be {_CONTENT_TYPE}, in UTF-8")
+    if req.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType("the body must not have a Content-Encoding")
+    limit = req.max_content_length or 0
+    # A chunked body says how long it is only at its end.
+    size = limit if req.content_length is None else req.content_length
+    if size > limit:
+        raise RequestEntityTooLarge
+    return size
+
+
+def receive(req: Request) -> None:
+    """Read the body of *req*.
+
+    Raises:
+        RequestTimeout: The server did not get it in time.
+        RequestEntityTooLarge: It is longer than the limit; it was not read further.
+        BadRequest: It is not framed as HTTP asks.
+    """
+    setattr(g, _BODY, _read(req))
 
 
 def _read(req: Request) -> bytes:

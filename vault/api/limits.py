@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_network
 from typing import Any
 
 from flask import Flask, Response, after_this_request, current_app
@@ -21,6 +20,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault import metrics
 from vault.errors import RateLimitedError
+from vault.networks import source
 from vault.operations.attempt import Attempt
 from vault.settings import Settings
 
@@ -96,7 +96,7 @@ def count_request(attempt: Attempt) -> None:
     """
     principal = attempt.principal
     if limits := _limits().request:
-        key = f"principal:{principal.name}" if principal.authenticated else _source(attempt.ip)
+        key = f"principal:{principal.name}" if principal.authenticated else f"address:{source(attempt.ip)}"
         _count(limits, "requests", key, attempt=attempt)
 
 
@@ -109,7 +109,7 @@ def count_failure(attempt: Attempt) -> None:
     Raises:
         RateLimitedError: It is one too many.
     """
-    _count(_limits().failure, "failures", _source(attempt.ip), attempt=attempt)
+    _count(_limits().failure, "failures", f"address:{source(attempt.ip)}", attempt=attempt)
 
 
 def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None:
@@ -119,11 +119,6 @@ def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None
         metrics.RATE_LIMIT_HITS.labels(key[0]).inc()
         attempt.details["reason"] = "rate limit"
         raise
-
-
-def _source(address: str) -> str:
-    """Return what *address* is counted as: of IPv6 the first 64 bits, as one client has all the rest."""
-    return f"address:{ip_network(f'{address}/64', strict=False) if ':' in address else address}"
 
 
 def _limits() -> _Limits:

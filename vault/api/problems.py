@@ -2,7 +2,9 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -109,6 +111,9 @@ REASONS = ("defect", *map(_reason, REFUSALS))
 
 WRONG_SHAPE = "The body has the wrong shape."
 
+#: Errors of one request that are listed. A body can hold thousands.
+_MOST_ERRORS = 20
+
 #: What is said of HTTP's own errors where nothing closer is known; Werkzeug's texts are meant for browsers.
 _HTTP_DETAILS = {
     400: "The request could not be read.",
@@ -129,6 +134,24 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
     return reply
 
 
+def _first(errors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first of *errors*, and how many there are beside them."""
+    count = 0
+
+    def pick(found: Any) -> Any:
+        nonlocal count
+        if not isinstance(found, dict):
+            count += 1
+            return found if count <= _MOST_ERRORS else None
+        picked = {key: pick(below) for key, below in found.items()}
+        return {key: below for key, below in picked.items() if below} or None
+
+    listed: dict[str, Any] = pick(errors) or {}
+    if count > _MOST_ERRORS:
+        listed["_schema"] = [*listed.get("_schema", ()), f"{count - _MOST_ERRORS} more errors."]
+    return listed
+
+
 def refusal(error: Exception) -> Refusal:
     """Return how *error* is answered; whatever is not in the table is a defect and answered 500."""
     if not isinstance(error, HTTPException):
@@ -146,6 +169,14 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
+    @cached_property
+    def _document(self) -> str:
+        return json.dumps(self.spec.to_dict(), indent=2, sort_keys=False)
+
+    def _openapi_json(self) -> Response:
+        """Return the API document, rendered once: rendering takes longer than 50 other replies."""
+        return Response(self._document, content_type="application/json")
+
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Return the reply to an error of HTTP's own, with the headers that belong to it."""
         answer = refusal(error)
@@ -159,7 +190,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
             ]
             return problem(answer.status, answer.detail, headers=headers)
         # webargs sorts its messages by where the argument was: here that is always the one body.
-        errors = {field: text for place in messages.values() for field, text in place.items()}
+        errors = _first({field: text for place in messages.values() for field, text in place.items()})
         return problem(answer.status, WRONG_SHAPE, errors=errors)
 
     def _register_error_handlers(self) -> None:

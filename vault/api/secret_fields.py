@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import fields, validate
 
-from vault.api.fields import BASE64_PATTERN, ONE_LINE, Base64, matches
+from vault.api.fields import BASE64_PATTERN, ONE_LINE, Base64, BoundedDict, matches
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
@@ -30,12 +30,7 @@ def a_name(**description: Any) -> fields.String:
     )
 
 
-def _not_too_many(labels: dict[str, str]) -> None:
-    if len(labels) > _MOST_LABELS:
-        raise ValidationError(f"At most {_MOST_LABELS} labels.")
-
-
-def some_labels(**description: Any) -> fields.Dict:
+def some_labels(**description: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(
         validate=[
@@ -44,12 +39,13 @@ def some_labels(**description: Any) -> fields.Dict:
         ]
     )
     text = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), ONE_LINE])
-    return fields.Dict(
+    return BoundedDict(
+        most=_MOST_LABELS,
+        too_many=f"At most {_MOST_LABELS} labels.",
         keys=key,
         values=text,
         load_default=dict,
-        validate=_not_too_many,
-        metadata=LABELS | {"maxProperties": _MOST_LABELS, **description},
+        metadata=LABELS | description,
     )
 
 

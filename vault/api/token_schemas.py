@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, Moment, Reply, a_number, a_text, matches
+from vault.api.fields import Body, BoundedList, Moment, Reply, a_number, a_text, matches
 from vault.networks import Network, network
 from vault.operations.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 from vault.operations.tokens import STATES, Grant
@@ -15,6 +15,8 @@ _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MOST_SECONDS = 10 * 365 * 86_400
 _MOST_NETWORKS = 32
+#: More than there are; one can be named twice.
+_MOST_SCOPES = 64
 
 
 def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
@@ -50,15 +52,16 @@ class NewToken(Body):
     role = a_text(
         "A name for some scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
     )
-    scopes = fields.List(
+    scopes = BoundedList(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
+        most=_MOST_SCOPES,
         metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
     )
     namespace = _name("Whose secrets; that of its maker.", example="default", load_default=None)
-    networks = fields.List(
+    networks = BoundedList(
         NetworkField(),
+        most=_MOST_NETWORKS,
         load_default=[],
-        validate=validate.Length(max=_MOST_NETWORKS),
         metadata=_NETWORKS | {"description": "Where it may be used from."},
     )
     expires_in = a_number("Seconds until it ends.", 86_400, most=_MOST_SECONDS)

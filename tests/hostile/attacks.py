@@ -1,0 +1,62 @@
+"""The attacks: the bytes that a stranger sends on each connection."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+
+CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"
+_MIB = 1_048_576
+
+
+def _get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def _head(path: str, *headers: str, kind: str = "application/json") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _post(path: str, body: bytes, *headers: str) -> bytes:
+    return _head(path, f"Content-Length: {len(body)}", *headers) + body
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The traffic of one connection."""
+
+    #: Sent once, on connecting.
+    beginning: bytes = b""
+    #: Sent repeatedly afterwards, as fast as the service takes it. Empty: wait until the service hangs up.
+    piece: bytes = b""
+    #: Wait for a reply after each piece.
+    in_turns: bool = False
+
+    def sent(self) -> Iterator[bytes]:
+        """Yield everything that is sent, without an end if *piece* is repeated."""
+        yield self.beginning
+        if self.piece:
+            yield from repeat(self.piece)
+
+
+#: Wrong label keys, 115 kB of them.
+LABELS = json.dumps({"secret": "YQ==", "labels": {f"{number:05}!": "x" for number in range(8_000)}}).encode()
+LARGE = json.dumps({"secret": b64encode(bytes(_MIB)).decode()}).encode()
+_CHUNKED = "Transfer-Encoding: chunked"
+_CHUNKS = b"1\r\n \r\n" * 10_000
+_BAD_TOKEN = f"Authorization: Bearer smt_{'0' * 32}05XDxM"
+
+ATTACKS = {
+    "pipelined live": Attack(piece=_get("/health/live") * 100),
+    "pipelined 404": Attack(piece=_get("/nothing") * 100),
+    "pipelined openapi": Attack(piece=_get("/openapi.json") * 100),
+    "one-byte chunks": Attack(_head(CREATE, _CHUNKED), _CHUNKS),
+    "refused chunks": Attack(_head(CREATE, _CHUNKED, kind="text/plain"), _CHUNKS),
+    "half-sent bodies": Attack(_head(CREATE, "Content-Length: 1000") + b"{"),
+    "idle": Attack(),
+    "large creates": Attack(piece=_post(CREATE, LARGE), in_turns=True),
+    "bad credentials": Attack(piece=_post(FETCH, b"{}", _BAD_TOKEN), in_turns=True),
+    "wrong labels": Attack(piece=_post(CREATE, LABELS), in_turns=True),
+}

@@ -1,0 +1,118 @@
+"""The attacks in short: honest clients are answered, no worker is killed, and memory stays in bounds."""
+
+import secrets
+import socket
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from tests.conftest import new_database
+from tests.hostile.attacks import ATTACKS, CREATE, LABELS, LARGE
+from tests.hostile.run import LIMIT_MB, memory, run
+from tests.hostile.strangers import address
+from tests.service import Service
+from vault.cli.mongod import Mongod
+
+_SETTINGS = {"MAX_SECRET_BYTES": "1048576", "LOG_LEVEL": "warning"}
+
+
+@pytest.fixture(scope="module")
+def service(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that one attack after the other is aimed at."""
+    with new_database(mongod) as uri:
+        key = b64encode(secrets.token_bytes(32)).decode()
+        environment = {"MASTER_KEY": key, "MONGO_URI": uri, **_SETTINGS}
+        with Service(environment, folder=tmp_path_factory.mktemp("hostile")) as service:
+            service.wait_until("/health/ready")
+            yield service
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_honest_clients_are_answered_beside(service: Service, attack: str) -> None:
+    """Beside each attack every honest request is answered 200, no worker is killed, memory is bounded."""
+    outcome = run(service, attack, connections=20, round_trips=3)
+    assert not outcome.failures
+    assert outcome.answers["200"] == 4 * 3 * 2
+    assert not outcome.killed
+    assert outcome.megabytes < LIMIT_MB
+
+
+@pytest.mark.parametrize("attack", ["idle", "half-sent bodies"])
+def test_honest_clients_are_answered_where_all_connections_are_taken(
+    environment: dict[str, str], tmp_path: Path, attack: str
+) -> None:
+    """More strangers than there are connections, each from its own address, lock no honest client out."""
+    settings = {**environment, **_SETTINGS, "MAX_CONNECTIONS": "20"}
+    with Service(settings, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        outcome = run(service, attack, connections=80, addresses=80, round_trips=4)
+    # A kept connection can be closed between two requests, as any server may do.
+    assert outcome.answers["200"] >= 4 * 2 * 2
+    assert set(outcome.failures) <= {"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
+    assert not outcome.killed
+
+
+def test_an_address_has_so_many_connections(environment: dict[str, str], tmp_path: Path) -> None:
+    """One connection too many of one address is closed at once, other addresses are answered."""
+    settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "5"}
+
+    def connect(source: str) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", service.port), timeout=30, source_address=(source, 0))
+
+    def is_answered(connection: socket.socket) -> bool:
+        try:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            return connection.recv(15) == b"HTTP/1.1 200 OK"
+        except ConnectionError:
+            return False
+
+    with Service(settings, folder=tmp_path) as service, ExitStack() as held:
+        mine = [held.enter_context(connect(address(0))) for _ in range(5)]
+        assert all(map(is_answered, mine))
+        with connect(address(0)) as refused:
+            assert not is_answered(refused)
+        with connect(address(1)) as other:
+            assert is_answered(other)
+        mine[0].close()
+        wait_until(lambda: is_answered(held.enter_context(connect(address(0)))))
+    assert service.log.read_text().count("connections are refused") == 1
+
+
+def test_a_trusted_proxy_has_more(environment: dict[str, str], tmp_path: Path) -> None:
+    """An address of `TRUSTED_PROXIES` has as many connections as there are."""
+    settings = {"MAX_CONNECTIONS_PER_ADDRESS": "1", "TRUSTED_PROXIES": address(0), "WEB_CONCURRENCY": "1"}
+    with Service({**environment, **settings}, folder=tmp_path) as service, ExitStack() as held:
+        for _ in range(5):
+            connection = held.enter_context(
+                socket.create_connection(("127.0.0.1", service.port), source_address=(address(0), 0))
+            )
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_many_large_creates_stay_in_memory(service: Service) -> None:
+    """Of 200 creates of 1 MiB at a time each is stored or told to come again, within the stack's memory."""
+    assert service.process is not None
+
+    def create(_number: int) -> int:
+        return service.post(CREATE, LARGE).status
+
+    with ThreadPoolExecutor(90) as pool:
+        answers = [pool.submit(create, number) for number in range(200)]
+        most = 0.0
+        while not all(answer.done() for answer in answers):
+            most = max(most, memory(service.process.pid))
+    assert {answer.result() for answer in answers} <= {200, 503}
+    assert 200 in {answer.result() for answer in answers}
+    assert most < LIMIT_MB
+
+
+def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
+    """Thousands of wrong labels get one short error."""
+    reply = service.post(CREATE, LABELS)
+    assert (reply.status, reply.body["errors"]) == (422, {"labels": ["At most 16 labels."]})
