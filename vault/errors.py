@@ -101,6 +101,18 @@ class VersionConflictError(FixedError):
     says = "the newest version is another than expected"
 
 
+class SecretNotDeletedError(FixedError):
+    """A secret that can still be read was to be purged."""
+
+    says = "The secret is not deleted. Delete it first, or name a version."
+
+
+class NewestVersionError(FixedError):
+    """The newest version of a secret was to be purged."""
+
+    says = "The newest version cannot be purged. Update or delete the secret first."
+
+
 class SecretBusyError(FixedError):
     """Others are changing this secret at this moment; what was asked has not been done."""
 

@@ -8,6 +8,7 @@ from vault.errors import (
     CredentialRequiredError,
     RateLimitedError,
     ScopeMissingError,
+    SecretNotDeletedError,
     StorageUnavailableError,
     TokenNotFoundError,
 )
@@ -68,6 +69,11 @@ KINDS = {
         409,
         "The newest version is not `expected_version`. Nothing was changed.",
         "the newest version is another than expected",
+    ),
+    "NotPurgeable": Documented(
+        409,
+        "The secret is not deleted, or the version is its newest. Nothing was changed.",
+        str(SecretNotDeletedError()),
     ),
     "BodyTooSlow": Documented(408, "The body did not arrive in time.", "the body did not arrive in time"),
     "BodyTooLarge": Documented(413, "The body is larger than allowed.", "The body is larger than allowed."),
