@@ -1,6 +1,7 @@
 """Every call leaves its entry, whatever becomes of it; without it nothing is given away or changed."""
 
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
+from vault.documents import AuditEntry
 from vault.documents.lease import Lease
 from vault.errors import SecretBusyError
 from vault.operations.principal import ANONYMOUS
@@ -223,6 +225,28 @@ def test_a_create_without_its_entry_leaves_nothing(
     assert stored.secrets.count_documents({}) == 0
     mend_trail(stored)
     secret_id = alice.create(**options)
+    assert alice.fetch(secret_id) == b64(b"value")
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
+@pytest.mark.usefixtures("there")
+def test_no_secret_is_readable_before_its_entry_is_durable(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """While the entry of a create is being written, its secret cannot be read, so a crash leaves none."""
+    store = AuditEntry.store
+    readable: list[int] = []
+
+    def slowly(entries: Any) -> None:
+        # Time enough for a write that is under way at the same moment.
+        sleep(0.3)
+        readable.append(stored.secrets.count_documents({"pending": None}))
+        store(entries)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(AuditEntry, "store", slowly)
+        secret_id = alice.create(**options)
+    assert readable == [0]
     assert alice.fetch(secret_id) == b64(b"value")
 
 

@@ -1,5 +1,6 @@
 """Make, list and revoke tokens: nobody gives what they do not have, and all of it is on record."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -8,19 +9,26 @@ from typing import Any
 import pytest
 from flask import Flask
 from pymongo.database import Database as MongoDatabase
+from pymongo.errors import AutoReconnect
 
 from tests.access import make_token, revoke, services
 from tests.conftest import running_app
+from tests.life import in_future, in_past, unswept
 from tests.trail import break_trail, mend_trail
+from vault.crypto.token import new_token
+from vault.documents import AuditEntry
+from vault.documents.storage import storage_errors
+from vault.documents.token import Token
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import (
     AuditUnavailableError,
     GrantRefusedError,
+    InvalidCredentialError,
     InvalidTokenNameError,
     StorageUnavailableError,
     TokenNotFoundError,
 )
-from vault.operations.attempt import Action, Attempt
+from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import OPERATOR, ROLES, Principal, Scope
 from vault.operations.token_keys import TokenKeys
 from vault.operations.tokens import Grant, TokenInfo
@@ -38,6 +46,13 @@ MAKER = Principal(
 
 def attempt(action: Action = Action.TOKEN_CREATE, principal: Principal = MAKER) -> Attempt:
     return Attempt(action=action, principal=principal)
+
+
+class Unrecorded(Attempt):
+    """An attempt that leaves no entry: one more commit would wait for that which is being written."""
+
+    def finish(self, status: Status) -> None:
+        """Do nothing."""
 
 
 def create(app: Flask, principal: Principal = MAKER, **grant: Any) -> str:
@@ -216,6 +231,156 @@ def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
             call()
     mend_trail(stored)
     assert {token.name: token.state for token in infos(app)}["new"] == "active"
+
+
+def test_a_token_without_its_entry_leaves_its_name_free(app: Flask, stored: Stored) -> None:
+    """A create that could not be recorded leaves no token, active or not, and the same name works later."""
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        create(app)
+    assert stored.tokens.count_documents({}) == 0
+    mend_trail(stored)
+    create(app)
+    assert [token.state for token in infos(app)] == ["active"]
+
+
+def while_recording(monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
+    """Call *look* once the next token is stored, just before its entry is."""
+    store = AuditEntry.store
+
+    def looking(entries: Any) -> None:
+        monkeypatch.setattr(AuditEntry, "store", store)
+        look()
+        store(entries)
+
+    monkeypatch.setattr(AuditEntry, "store", looking)
+
+
+def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its entry is durable a token is not listed, lets nobody in, and cannot be revoked."""
+    make_token(app, "first")
+    texts, seen = [], []
+    monkeypatch.setattr("vault.operations.tokens.new_token", lambda: texts.append(new_token()) or texts[-1])
+
+    def look() -> None:
+        seen.append([document["name"] for document in stored.tokens.find()])
+        seen.append([token.name for token in Token.objects(pending=None)])
+        for call in (
+            lambda: services(app).authenticator.identify(texts[-1], attempt=attempt()),
+            lambda: services(app).tokens.revoke("new", attempt=Unrecorded(action=Action.TOKEN_REVOKE)),
+        ):
+            with pytest.raises((InvalidCredentialError, TokenNotFoundError)) as refused:
+                call()
+            seen.append(getattr(refused.value, "reason", "not found"))
+
+    while_recording(monkeypatch, look)
+    assert create(app) == texts[-1]
+    assert seen == [["first", "new"], ["first"], "unknown", "not found"]
+    named = Attempt(action=Action.FETCH, ip="10.0.0.1")
+    # Nothing of what was seen then is remembered.
+    services(app).authenticator.identify(texts[-1], attempt=named)
+    assert named.principal.name == "new"
+
+
+def test_an_older_replica_does_not_believe_a_pending_token(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that does not know of pending tokens finds one altered, as it has no seal."""
+    make_token(app, "first")
+    key = services(app).tokens._keys.find()
+    assert key
+    genuine: list[bool] = []
+
+    def look() -> None:
+        genuine.extend(token.is_genuine(key) for token in Token.objects.order_by("name"))
+
+    while_recording(monkeypatch, look)
+    create(app)
+    assert genuine == [True, False]
+    assert all(token.is_genuine(key) for token in Token.objects)
+    assert [set(document) & {"pending", "purge_at"} for document in stored.tokens.find()] == [set(), set()]
+
+
+def test_a_token_that_was_stored_before_an_upgrade_stays_good(app: Flask, stored: Stored) -> None:
+    """A token in the form of earlier releases, which knew no pending ones, is listed as it was."""
+    create(app)
+    [document] = stored.tokens.find()
+    assert set(document) == {
+        *("_id", "name", "namespace", "scopes", "networks", "created_at", "created_by", "expires_at", "seal")
+    }
+
+
+def pending(app: Flask, stored: Stored, purge_at: datetime) -> None:
+    """Leave the token `new` as a process does that was killed before the token's entry was durable."""
+    create(app)
+    stored.tokens.update_one({}, {"$set": {"pending": True, "purge_at": purge_at, "seal": ""}})
+
+
+def test_what_a_killed_process_left_gives_its_name_back(app: Flask, stored: Stored) -> None:
+    """A token that was pending for too long makes way for the next one of its name, swept or not."""
+    with unswept(stored):
+        pending(app, stored, in_past(seconds=1))
+        create(app)
+    [document] = stored.tokens.find()
+    assert "pending" not in document
+    assert [token.state for token in infos(app)] == ["active"]
+
+
+def test_a_name_that_another_request_reserves_is_not_free(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process may still finish, its pending token stays, and the name is refused for now."""
+    monkeypatch.setattr("vault.waiting._PATIENCE", 0.1)
+    pending(app, stored, in_future(seconds=60))
+    before = list(stored.tokens.find())
+    with pytest.raises(InvalidTokenNameError, match="Another request"):
+        create(app)
+    assert list(stored.tokens.find()) == before
+
+
+def test_mongodb_removes_what_was_pending_for_too_long(app: Flask, stored: Stored) -> None:
+    """A leftover token is removed within 2 minutes of MongoDB's clock, and an active one never."""
+    with unswept(stored):
+        pending(app, stored, in_future(seconds=60))
+        make_token(app, "active")
+        [index] = [
+            found for found in stored.tokens.index_information().values() if "expireAfterSeconds" in found
+        ]
+        assert (index["key"], index["expireAfterSeconds"]) == ([("purge_at", 1)], 0)
+        assert [document["name"] for document in stored.tokens.find({"purge_at": None})] == ["active"]
+
+
+def test_a_token_that_was_pending_for_too_long_is_not_given_out(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that MongoDB removed while its entry was written is refused, not said to be there."""
+    make_token(app, "first")
+    while_recording(monkeypatch, lambda: stored.tokens.delete_one({"name": "new"}))
+    with pytest.raises(StorageUnavailableError):
+        create(app)
+    assert [token.name for token in infos(app)] == ["first"]
+
+
+def test_a_token_that_nobody_was_given_does_not_keep_its_name(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where MongoDB's answer to the activation is lost, the token is removed and its name is free again."""
+    activate = Token.activate
+
+    def unheard(token: Token) -> bool:
+        activate(token)
+        with storage_errors():
+            raise AutoReconnect
+        raise AssertionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Token, "activate", unheard)
+        with pytest.raises(StorageUnavailableError):
+            create(app)
+    assert stored.tokens.count_documents({}) == 0
+    create(app)
 
 
 def test_all_processes_make_one_token_key(environment: dict[str, str], stored: Stored) -> None:

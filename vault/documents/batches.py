@@ -1,6 +1,6 @@
 """Reads and writes of secrets that wait at the same time share a round trip."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vault.coalesce import Coalescer
@@ -26,14 +26,14 @@ class Batches:
         document = self._reads.call(secret_id)
         return None if document is None else NewestVersion(document)
 
-    def insert(self, secret: Secret) -> Callable[[], None]:
-        """Store a new secret that has no name; it is stored once what this returns has returned.
+    def insert(self, secret: Secret) -> None:
+        """Store a new secret that has no name.
 
         Raises:
             OverloadedError: Too many are waiting; it was not stored.
-            StorageUnavailableError: By what this returns: it may not have been stored.
+            StorageUnavailableError: It may not have been stored.
         """
-        return self._writes.start(secret)
+        self._writes.call(secret)
 
 
 def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:

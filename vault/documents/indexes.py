@@ -44,6 +44,7 @@ def build(*, audit_ttl_days: int) -> None:
     try:
         _index_secrets()
         Token.raw().create_index("name", unique=True)
+        Token.raw().create_index("purge_at", expireAfterSeconds=0, sparse=True)
     except DuplicateKeyError:
         # Its text would quote the name.
         raise DuplicateNameError from None

@@ -1,16 +1,26 @@
 """The stored token."""
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
-from mongoengine import DateTimeField, ListField, StringField
+from mongoengine import BooleanField, DateTimeField, ListField, StringField
+from pymongo.errors import DuplicateKeyError
 
 from vault.crypto.token_key import TokenKey
 from vault.documents.stored import Stored
+from vault.errors import InvalidTokenNameError
 from vault.moments import since_1970
+from vault.waiting import tries
 
 _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
+
+#: Milliseconds, by MongoDB's clock, that a token may be pending; longer than writing its entry can take.
+_PENDING_MILLISECONDS = 120_000
+
+#: A pending token has no seal, so it is good for nothing in replicas that do not know of pending tokens.
+_NO_SEAL = ""
 
 
 class Token(Stored):
@@ -33,8 +43,42 @@ class Token(Stored):
     expires_at = DateTimeField()
     revoked_at = DateTimeField()
     seal = StringField(required=True)
+    #: Its entry is not in the audit trail yet: it can be neither used nor seen.
+    pending = BooleanField()
+    #: When MongoDB may remove a pending token.
+    purge_at = DateTimeField()
 
     meta: ClassVar = {"collection": "tokens"}
+
+    def store(self) -> None:
+        """Store the token as pending, which reserves its name.
+
+        Raises:
+            InvalidTokenNameError: Another token has the name, or is about to get it.
+        """
+        document = {**self.to_mongo().to_dict(), "seal": _NO_SEAL, "pending": True}
+        until = {"$add": ["$$NOW", _PENDING_MILLISECONDS]}
+        # An expression, for MongoDB's own clock.
+        new = [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, {"purge_at": until}]}}]
+        holder = {"name": self.name, "pending": True}
+        for _ in tries():
+            with suppress(DuplicateKeyError):
+                self.raw().update_one({"_id": self.id}, new, upsert=True)
+                return
+            if self.raw().delete_one({**holder, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}).deleted_count:
+                continue
+            if not self.raw().find_one(holder, {"_id": 1}):
+                raise InvalidTokenNameError("There is, or was, a token of this name.")
+        raise InvalidTokenNameError("Another request is creating a token of this name. Try again later.")
+
+    def activate(self) -> bool:
+        """Seal the pending token, so that it can be used; return False if it was pending for too long."""
+        change = {"$set": {"seal": self.seal}, "$unset": {"pending": "", "purge_at": ""}}
+        return bool(self.raw().update_one({"_id": self.id, "pending": True}, change).matched_count)
+
+    def withdraw(self) -> None:
+        """Remove the token, which nobody was given, so that its name is free again."""
+        self.raw().delete_one({"_id": self.id})
 
     def close(self, key: TokenKey) -> None:
         """Seal what the fields hold now."""

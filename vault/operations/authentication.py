@@ -129,7 +129,7 @@ class TokenCredentials:
     def _look_up(self, identifier: str, key: TokenKey) -> _Found:
         since = monotonic()
         with storage_errors():
-            token = Token.objects(id=identifier).first()
+            token = Token.objects(id=identifier, pending=None).first()
         if token is None:
             # Not remembered: it may be made at any moment, and strangers could fill the memory.
             return _Found(_unnamed(identifier), "unknown")

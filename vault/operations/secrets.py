@@ -75,34 +75,23 @@ class Secrets:
         return self._once.creating(secret.id, key=key, body=draft.canonical(), principal=attempt.principal)
 
     def _store(self, secret: Secret, attempt: Attempt) -> None:
-        try:
-            with self._storing(secret):
-                attempt.secret_id = secret.id
-                attempt.details |= limits(secret)
-                attempt.finish(Status.SUCCESS)
-            with storage_errors():
-                published = arrival.publish(secret)
-        except VaultError:
-            with taking_back():
-                arrival.withdraw(secret.id)
-            raise
-        if not published:
-            raise StorageUnavailableError("it took too long to record the secret")
-
-    @contextmanager
-    def _storing(self, secret: Secret) -> Iterator[None]:
-        """Have *secret* stored: before the block if it has a name, otherwise while the block runs."""
-        if secret.name is not None:
-            # Whether it is free is known only then.
+        attempt.secret_id = secret.id
+        attempt.details |= limits(secret)
+        if secret.name is None:
+            # The entry first: a worker that is killed in between leaves no secret without one.
+            attempt.finish(Status.SUCCESS)
+            with _withdrawn_on_failure(secret.id):
+                self._batches.insert(secret)
+            return
+        with _withdrawn_on_failure(secret.id):
+            # Out of reach first: only once it is stored is it certain that the name is free.
             with storage_errors():
                 arrival.store(secret)
-            yield
-            return
-        stored = self._batches.insert(secret)
-        try:
-            yield
-        finally:
-            stored()
+            attempt.finish(Status.SUCCESS)
+            with storage_errors():
+                published = arrival.publish(secret)
+        if not published:
+            raise StorageUnavailableError("it took too long to record the secret")
 
     def fetch(self, reference: Reference, *, version: int | None = None, attempt: Attempt) -> bytes:
         """Return the plaintext of a secret's newest, or the given, version, once the audit entry is durable.
@@ -148,6 +137,17 @@ class Secrets:
             if stored.version == version:
                 return secret, stored
         raise SecretNotFoundError
+
+
+@contextmanager
+def _withdrawn_on_failure(secret_id: str) -> Iterator[None]:
+    """Remove the secret again if the block fails: nobody was given its id."""
+    try:
+        yield
+    except VaultError:
+        with taking_back():
+            arrival.withdraw(secret_id)
+        raise
 
 
 @contextmanager

@@ -4,13 +4,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mongoengine import NotUniqueError
-
 from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey
-from vault.documents.storage import storage_errors
+from vault.documents.storage import storage_errors, taking_back
 from vault.documents.token import Token
-from vault.errors import GrantRefusedError, InvalidTokenNameError, TokenNotFoundError
+from vault.errors import (
+    GrantRefusedError,
+    InvalidTokenNameError,
+    StorageUnavailableError,
+    TokenNotFoundError,
+    VaultError,
+)
 from vault.moments import to_milliseconds
 from vault.networks import Network, cover
 from vault.operations.attempt import Attempt, Status
@@ -80,12 +84,18 @@ class Tokens:
         text = new_token()
         token.id = key.hash(text)
         token.close(key)
-        with storage_errors():
-            try:
-                token.save(force_insert=True)
-            except NotUniqueError:
-                raise InvalidTokenNameError("There is, or was, a token of this name.") from None
-        attempt.finish(Status.SUCCESS)
+        try:
+            with storage_errors():
+                token.store()
+            attempt.finish(Status.SUCCESS)
+            with storage_errors():
+                is_active = token.activate()
+        except VaultError:
+            with taking_back():
+                token.withdraw()
+            raise
+        if not is_active:
+            raise StorageUnavailableError("it took too long to record the token")
         return text
 
     def list(self, state: str | None = None, *, attempt: Attempt) -> list[TokenInfo]:
@@ -156,7 +166,8 @@ def _require_held(token: Token, grant: Grant, maker: Principal) -> None:
 
 
 def _visible(principal: Principal) -> dict[str, Any]:
-    return {} if principal is OPERATOR else {"namespace": principal.namespace}
+    seen = {"pending": None}
+    return seen if principal is OPERATOR else {**seen, "namespace": principal.namespace}
 
 
 def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
