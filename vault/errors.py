@@ -57,6 +57,16 @@ class GrantRefusedError(VaultError):
     """A token was to get what whoever makes it does not have; the message says what."""
 
 
+class RevocationRefusedError(VaultError):
+    """A token that has more than the principal was to be revoked; the message says what it has."""
+
+
+class AmbiguousTokenNameError(FixedError):
+    """Several namespaces have a token of the name that an operator gave."""
+
+    says = "Several namespaces have a token of this name. Give --namespace."
+
+
 class InvalidTokenNameError(VaultError):
     """A token was to get a name that is not free; the message says why."""
 

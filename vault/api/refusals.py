@@ -38,6 +38,12 @@ KINDS = {
         "not use the service.",
         "A token cannot have more than its maker: scopes.",
     ),
+    "RevocationRefused": Documented(
+        403,
+        "The credential lacks the scope, or a scope or network that the token has; or the address "
+        "may not use the service.",
+        "This token has more than yours: scopes.",
+    ),
     "TooManyRequests": Documented(
         429,
         "Too many requests of this principal, or refused credentials from this address.",
@@ -46,7 +52,7 @@ KINDS = {
     "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
     "TokenNameTaken": Documented(
         409,
-        "The name is taken, by a revoked token too, or reserved.",
+        "A token of the namespace has or had this name, or the name is reserved.",
         "There is, or was, a token of this name.",
     ),
     "InvalidToken": Documented(

@@ -20,6 +20,7 @@ class Operator:
     keyring: Keyring
     database: Database
     audit_ttl_days: int
+    token_max_days: int
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
     trail.connect()
     try:
         database.ping() if reading else database.prepare()
-        yield Operator(keyring, database, settings.audit_ttl_days)
+        yield Operator(keyring, database, settings.audit_ttl_days, settings.token_max_days)
     finally:
         trail.disconnect()
         database.close()
