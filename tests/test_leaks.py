@@ -82,6 +82,7 @@ TOLD = {
     "/vault/secret/describe": {"id", "name", "label"},
     "/vault/secret/delete": {"id"},
     "/vault/secret/restore": {"id"},
+    "/vault/secret/purge": {"id"},
     "/vault/secret/list": {"id", "name", "label"},
     "/vault/audit/query": {"id", "name"},
     "/vault/token/create": {"new token"},
@@ -167,7 +168,7 @@ class World:
                 return {"secret": b64(VALUE), "name": name, "labels": {"mark": LABEL}}
             case ["secret", "update"]:
                 return {"secret_id": self.create(send), "secret": b64(OTHER_VALUE)}
-            case ["secret", "restore"]:
+            case ["secret", "restore" | "purge"]:
                 body = {"secret_id": self.create(send)}
                 assert self.ask(send, "/vault/secret/delete", body, self.tokens["admin"]) == 200
                 return body
@@ -251,6 +252,7 @@ def conflicts(world: World, send: Send) -> None:
     )
     stale = {"secret_id": world.create(send), "secret": b64(OTHER_VALUE), "expected_version": 7}
     assert world.ask(send, "/vault/secret/update", stale, admin) == 409
+    assert world.ask(send, "/vault/secret/purge", {"secret_id": world.create(send)}, admin) == 409
     token = {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
     assert [world.ask(send, "/vault/token/create", token, admin) for _ in range(2)] == [200, 409]
     once = {"secret_id": world.create(send, max_reads=1)}

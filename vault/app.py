@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> Flask:
         catalog=Catalog(keyring, key_watch),
         key_watch=key_watch,
         health=Health(database, key_watch, trail),
-        tokens=Tokens(token_keys),
+        tokens=Tokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
             _web_tokens(settings),

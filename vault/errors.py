@@ -57,6 +57,16 @@ class GrantRefusedError(VaultError):
     """A token was to get what whoever makes it does not have; the message says what."""
 
 
+class RevocationRefusedError(VaultError):
+    """A token that has more than the principal was to be revoked; the message says what it has."""
+
+
+class AmbiguousTokenNameError(FixedError):
+    """Several namespaces have a token of the name that an operator gave."""
+
+    says = "Several namespaces have a token of this name. Give --namespace."
+
+
 class InvalidTokenNameError(VaultError):
     """A token was to get a name that is not free; the message says why."""
 
@@ -99,6 +109,18 @@ class VersionConflictError(FixedError):
     """The newest version of a secret is not the one that was expected."""
 
     says = "the newest version is another than expected"
+
+
+class SecretNotDeletedError(FixedError):
+    """A secret that can still be read was to be purged."""
+
+    says = "The secret is not deleted. Delete it first, or name a version."
+
+
+class NewestVersionError(FixedError):
+    """The newest version of a secret was to be purged."""
+
+    says = "The newest version cannot be purged. Update or delete the secret first."
 
 
 class SecretBusyError(FixedError):

@@ -48,6 +48,7 @@ class Settings:
     max_secret_bytes: int
     max_versions: int
     delete_recovery_days: int
+    token_max_days: int
     auth_enabled: bool
     jwt_jwks_url: str | None
     jwt_public_key: str | None
@@ -230,6 +231,7 @@ class SettingsSchema(Schema):
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
     MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
     DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
+    TOKEN_MAX_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
     AUTH_ENABLED = fields.Boolean(load_default=False)
     JWT_JWKS_URL = fields.String(load_default=None, validate=forms.jwks_url)
     JWT_PUBLIC_KEY = fields.String(load_default=None, validate=forms.public_key)

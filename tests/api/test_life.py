@@ -223,6 +223,7 @@ def test_describe_tells_everything_but_the_value(anyone: Caller, stored: Stored)
             {"version": 2, "created_at": written["updated_at"]},
             {"version": 1, "created_at": written["created_at"]},
         ],
+        "purged_versions": [],
         "created_at": written["created_at"],
         "expires_at": written["expires_at"],
         "max_reads": 5,

@@ -48,7 +48,8 @@ def test_a_token_is_made_listed_used_and_revoked(app: Flask, manager: FlaskClien
     assert (new["scopes"], new["networks"]) == (["secret:fetch"], ["127.0.0.1/32"])
     assert new["expires_at"].endswith("Z")
     assert new["revoked_at"] is None
-    assert post(manager, REVOKE, {"name": "new"}) == {"name": "new"}
+    assert post(manager, REVOKE, {"name": "new"}) == {"name": "new", "revoked": ["new"]}
+    assert post(manager, REVOKE, {"name": "new"}) == {"name": "new", "revoked": []}
     assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
 
 
@@ -72,7 +73,11 @@ def test_more_than_one_has_is_403(manager: FlaskClient, stored: Stored, more: di
     assert problem["detail"].startswith("A token cannot have more than its maker: ")
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None
-    assert (last["status"], last["principal"], last["details"]["token"]) == ("denied", "manager", "new")
+    assert (last["status"], last["principal"], last["details"]["token"]) == (
+        "denied",
+        "team-a/manager",
+        "new",
+    )
     assert stored.tokens.count_documents({}) == 1
 
 
@@ -81,6 +86,79 @@ def test_a_taken_name_is_409(manager: FlaskClient) -> None:
     post(manager, CREATE, NEW)
     for name in ("new", "operator"):
         assert post(manager, CREATE, {**NEW, "name": name}, 409)["status"] == 409
+
+
+def test_a_name_tells_nothing_of_other_namespaces(app: Flask, manager: FlaskClient) -> None:
+    """A name that another namespace uses is free: each answer is the one that a fresh database gives."""
+    make_token(app, "theirs", role="reader", namespace="team-b")
+    make_token(app, "ours", role="reader")
+    for name in ("theirs", "ours"):
+        post(manager, CREATE, {**NEW, "name": name})
+        post(manager, CREATE, {**NEW, "name": name}, 409)
+    found = {
+        (entry["name"], entry["namespace"], entry["created_by"])
+        for entry in post(manager, LIST, {})["tokens"]
+    }
+    assert found == {
+        ("manager", "team-a", "operator"),
+        ("theirs", "team-a", "manager"),
+        ("ours", "team-a", "manager"),
+    }
+
+
+def test_what_has_more_than_oneself_is_not_revoked(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """A token with a scope that the caller lacks is 403, on record with the reason, and stays good."""
+    make_token(app, "boss", role="admin", namespace="team-a")
+    problem = post(manager, REVOKE, {"name": "boss", "cascade": True}, 403)
+    assert problem["detail"] == "This token has more than yours: scopes."
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["status"], last["principal"]) == ("token_revoke", "denied", "team-a/manager")
+    assert last["details"] == {
+        "token": "boss",
+        "namespace": "team-a",
+        "cascade": True,
+        "reason": "has more: scopes",
+    }
+    assert {entry["state"] for entry in post(manager, LIST, {})["tokens"]} == {"active"}
+
+
+def test_a_cascade_names_what_it_ended(app: Flask, manager: FlaskClient) -> None:
+    """With `cascade` the tokens that a token made end with it, and the reply names them all."""
+    child = post(manager, CREATE, {"name": "child", "scopes": ["token:manage", "secret:fetch"]})["token"]
+    with app.test_client() as other:
+        made = other.post(CREATE, json={**NEW, "name": "grandchild"}, headers=bearer(child))
+        assert made.status_code == 200
+    assert post(manager, REVOKE, {"name": "child", "cascade": True}) == {
+        "name": "child",
+        "revoked": ["child", "grandchild"],
+    }
+    found = {entry["name"]: entry["state"] for entry in post(manager, LIST, {})["tokens"]}
+    assert found == {"manager": "active", "child": "revoked", "grandchild": "revoked"}
+
+
+def test_a_longer_lifetime_than_allowed_is_403(environment: dict[str, str], stored: Stored) -> None:
+    """With `TOKEN_MAX_DAYS` a token that is to last longer is refused, and nothing is stored."""
+    with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
+        client = app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
+        problem = post(client, CREATE, {**NEW, "expires_in": 31 * 86_400}, 403)
+        assert problem["detail"] == "A token can last at most 30 days."
+        assert stored.tokens.count_documents({}) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": "new", "cascade": 1}, "cascade"),
+        ({"name": "new", "namespace": "x"}, "namespace"),
+    ],
+    ids=str,
+)
+def test_a_wrong_revocation_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """A revocation of another shape is refused by the name of the field."""
+    assert list(post(manager, REVOKE, body, 422)["errors"]) == [field]
 
 
 def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> None:

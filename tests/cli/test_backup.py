@@ -6,6 +6,7 @@ import pty
 import re
 import secrets
 import signal
+import socket
 import stat
 import sys
 import tarfile
@@ -127,6 +128,65 @@ def test_a_backup_takes_nobody_s_place(command: Run, stored: Stored, tmp_path: P
     assert command("backup", "--overwrite", "b.tar").returncode == 0
     assert command("drill", "b.tar").returncode == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "b.tar"]
+
+
+def place(path: Path, kind: str) -> None:
+    """Put something that is not a regular file at *path*."""
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    else:
+        path.symlink_to({"link": "target", "dangling link": "nothing", "device link": os.devnull}[kind])
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "device link", "FIFO", "socket", "folder"])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, overwrite: bool) -> None:
+    """A symbolic link, device, FIFO, socket or folder at the path is refused and stays as it is."""
+    (tmp_path / "target").write_bytes(b"precious")
+    path = tmp_path / "b.tar"
+    place(path, kind)
+    before = path.lstat()
+    with (
+        pytest.raises(BackupRefusedError, match="is not a regular file; choose another name"),
+        _new_file(path, overwrite=overwrite) as file,
+    ):
+        file.write(b"new")
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert (tmp_path / "target").read_bytes() == b"precious"
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "target"]
+
+
+def test_what_takes_the_place_of_the_old_file_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """A link that comes while the backup is made is refused too, and its target keeps its content."""
+    path, target = tmp_path / "b.tar", tmp_path / "target"
+    target.write_bytes(b"precious")
+    with (
+        pytest.raises(BackupRefusedError, match="not a regular file"),
+        _new_file(path, overwrite=True) as file,
+    ):
+        file.write(b"new")
+        path.symlink_to(target)
+    assert path.is_symlink()
+    assert target.read_bytes() == b"precious"
+    assert sorted(tmp_path.iterdir()) == [path, target]
+
+
+def test_an_overwritten_file_becomes_private(tmp_path: Path) -> None:
+    """A backup replaces a file that others could read by one that they cannot, also under its other names."""
+    path, other_name = tmp_path / "b.tar", tmp_path / "other"
+    path.write_bytes(b"old")
+    path.chmod(0o666)
+    other_name.hardlink_to(path)
+    with _new_file(path, overwrite=True) as file:
+        file.write(b"new")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
+    assert other_name.read_bytes() == b"old"
 
 
 def test_a_name_that_was_taken_meanwhile_stays_taken(tmp_path: Path) -> None:

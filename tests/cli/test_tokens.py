@@ -80,6 +80,24 @@ def test_a_revoked_token_is_shown_as_such(tokens: Run, stored: Stored) -> None:
     assert (last["action"], last["status"], last["details"]) == ("token_revoke", "error", {"token": "nobody"})
 
 
+def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
+    """`revoke` of an ambiguous name says what to add, and prints with `--cascade` what ended."""
+    for namespace in ("team-a", "team-b"):
+        assert tokens("create", "--name", "ci", "--role", "reader", "--namespace", namespace).returncode == 0
+    done = tokens("revoke", "ci")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "secret-manager: Several namespaces have a token of this name. Give --namespace.\n",
+    )
+    done = tokens("revoke", "--namespace", "team-a", "--cascade", "ci")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ci\n", "")
+    assert [line.split()[:3] for line in tokens("list").stdout.splitlines()[1:]] == [
+        ["ci", "revoked", "team-a"],
+        ["ci", "active", "team-b"],
+    ]
+
+
 def test_what_was_done_with_tokens_verifies(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
     """Entries about tokens, with all that they were given, are part of the chain like any other."""
     tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")

@@ -87,7 +87,7 @@ def refused(app: Flask, credential: str, ip: str = "192.0.2.7") -> tuple[str, st
 def test_a_token_is_its_principal(app: Flask) -> None:
     """Name, namespace and scopes of a principal are those that its token was given."""
     principal = identify(app, make_token(app, "ci", role="reader", namespace="team-a")).principal
-    assert (principal.name, principal.namespace, principal.authenticated) == ("ci", "team-a", True)
+    assert (principal.name, principal.namespace, principal.authenticated) == ("team-a/ci", "team-a", True)
     assert principal.scopes == {Scope.SECRET_FETCH, Scope.SECRET_DESCRIBE, Scope.SECRET_LIST}
 
 

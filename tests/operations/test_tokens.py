@@ -21,10 +21,12 @@ from vault.documents.storage import storage_errors
 from vault.documents.token import Token
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import (
+    AmbiguousTokenNameError,
     AuditUnavailableError,
     GrantRefusedError,
     InvalidCredentialError,
     InvalidTokenNameError,
+    RevocationRefusedError,
     StorageUnavailableError,
     TokenNotFoundError,
 )
@@ -153,6 +155,320 @@ def test_a_name_is_never_used_twice(app: Flask) -> None:
         revoke(app, "new")
 
 
+def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> None:
+    """Names are unique within a namespace, and the audit trail tells tokens of one name apart."""
+    names = {}
+    for namespace in (None, "team-a", "team-b"):
+        text = make_token(app, "ci", role="reader", namespace=namespace)
+        with pytest.raises(InvalidTokenNameError):
+            make_token(app, "ci", role="reader", namespace=namespace)
+        named = attempt(Action.FETCH)
+        services(app).authenticator.identify(text, attempt=named)
+        names[named.principal.namespace] = named.principal.name
+    assert names == {"default": "ci", "team-a": "team-a/ci", "team-b": "team-b/ci"}
+    assert [(token.name, token.namespace) for token in infos(app)] == [
+        ("ci", "default"),
+        ("ci", "team-a"),
+        ("ci", "team-b"),
+    ]
+    assert sorted(document["name"] for document in stored.tokens.find()) == ["ci", "team-a/ci", "team-b/ci"]
+
+
+def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: Any) -> str:
+    """Return a token as an earlier version stores it: by its plain name, in every namespace."""
+    text = make_token(app, name, namespace=namespace, **(grant or {"role": "reader"}))
+    stored_name = f"{namespace}/{name}" if namespace != "default" else name
+    token = Token.objects(name=stored_name).first()
+    token.name = name
+    key = services(app).tokens._keys.find()
+    assert key
+    token.close(key)
+    stored.tokens.update_one({"_id": token.id}, {"$set": {"name": name, "seal": token.seal}})
+    return text
+
+
+def test_tokens_of_before_keep_their_names(app: Flask, stored: Stored) -> None:
+    """A token that an earlier version stored is good, listed, revoked and unique under its plain name."""
+    text = as_before(app, stored, "ci", "team-a")
+    named = attempt(Action.FETCH)
+    services(app).authenticator.identify(text, attempt=named)
+    assert (named.principal.name, named.principal.namespace) == ("ci", "team-a")
+    assert [(token.name, token.state) for token in infos(app, MAKER)] == [("ci", "active")]
+    with pytest.raises(InvalidTokenNameError, match="is, or was"):
+        create(app, name="ci")
+    unbound = Principal(name="admin", namespace="team-a", scopes=frozenset(Scope))
+    assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
+
+
+def test_a_name_of_before_leaks_into_no_namespace(app: Flask, stored: Stored) -> None:
+    """A name that an earlier version took for all namespaces is free in the others, the default one too."""
+    as_before(app, stored, "ci", "team-a")
+    for namespace in ("default", "team-b"):
+        named = attempt(Action.FETCH)
+        text = make_token(app, "ci", role="reader", namespace=namespace)
+        services(app).authenticator.identify(text, attempt=named)
+        assert named.principal.name == f"{namespace}/ci"
+        with pytest.raises(InvalidTokenNameError):
+            make_token(app, "ci", role="reader", namespace=namespace)
+    assert [(token.name, token.namespace) for token in infos(app)] == [
+        ("ci", "default"),
+        ("ci", "team-a"),
+        ("ci", "team-b"),
+    ]
+
+
+def test_an_older_replica_starts_beside_equal_names(app: Flask, stored: Stored) -> None:
+    """The unique index that an older replica builds at its start holds with names that are equal now."""
+    for namespace in ("default", "team-a"):
+        make_token(app, "ci", role="reader", namespace=namespace)
+    stored.tokens.drop_index("name_1")
+    assert stored.tokens.create_index("name", unique=True) == "name_1"
+    key = services(app).tokens._keys.find()
+    assert key
+    assert all(token.is_genuine(key) for token in Token.objects)
+
+
+def test_an_operator_names_the_namespace_where_a_name_is_ambiguous(app: Flask) -> None:
+    """A name in several namespaces is refused without one; the name in the audit trail always works."""
+    for namespace in ("default", "team-a", "team-b"):
+        make_token(app, "ci", role="reader", namespace=namespace)
+    tokens = services(app).tokens
+
+    def revoke_ci(name: str = "ci", **options: Any) -> tuple[str, ...]:
+        return tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR), **options)
+
+    with pytest.raises(AmbiguousTokenNameError):
+        revoke_ci()
+    assert revoke_ci(namespace="team-b") == ("ci",)
+    assert revoke_ci("team-a/ci") == ("ci",)
+    states = {token.namespace: token.state for token in infos(app)}
+    assert states == {"default": "active", "team-a": "revoked", "team-b": "revoked"}
+    for options in ({"namespace": "team-c"}, {"name": "c"}, {"name": ".*"}):
+        with pytest.raises(TokenNotFoundError):
+            revoke_ci(**options)
+
+
+WHOLE = Principal(name="boss", namespace="team-a", scopes=frozenset(Scope))
+
+
+@pytest.mark.parametrize(
+    ("grant", "what"),
+    [
+        ({"role": "admin"}, "scopes, networks"),
+        ({"scopes": ("audit:read",), "networks": ("10.0.0.1",)}, "scopes"),
+        ({"scopes": ("secret:fetch",)}, "networks"),
+        ({"scopes": ("secret:fetch",), "networks": ("10.0.0.0/7",)}, "networks"),
+        ({"scopes": ("secret:fetch",), "networks": ("10.0.0.0/9", "192.0.2.1")}, "networks"),
+        ({"role": "admin", "networks": ("192.0.2.1",)}, "scopes, networks"),
+    ],
+    ids=str,
+)
+def test_nobody_revokes_what_has_more(app: Flask, stored: Stored, grant: dict[str, Any], what: str) -> None:
+    """A token with a scope or network that the principal lacks stays as it is, and the refusal says why."""
+    make_token(app, "big", namespace="team-a", **grant)
+    before = list(stored.tokens.find())
+    with pytest.raises(RevocationRefusedError, match=f"more than yours: {what}\\."):
+        services(app).tokens.revoke("big", attempt=attempt(Action.TOKEN_REVOKE))
+    assert list(stored.tokens.find()) == before
+
+
+def test_whoever_has_as_much_revokes(app: Flask, stored: Stored) -> None:
+    """Principals end what they cover, themselves, altered tokens, and scopes that mean nothing here."""
+    make_token(
+        app, "small", namespace="team-a", scopes=("secret:fetch",), networks=("10.1.0.0/16", "fd00::1")
+    )
+    make_token(app, "altered", namespace="team-a", role="admin")
+    stored.tokens.update_one({"name": "team-a/altered"}, {"$set": {"created_by": "somebody"}})
+    for name in ("small", "altered"):
+        services(app).tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE))
+    make_token(app, "boss", namespace="team-a", role="admin")
+    newer = Token.objects(name="team-a/boss").first()
+    newer.scopes = [*newer.scopes, "secret:teleport"]
+    key = services(app).tokens._keys.find()
+    assert key
+    newer.close(key)
+    stored.tokens.update_one({"_id": newer.id}, {"$set": {"scopes": newer.scopes, "seal": newer.seal}})
+    services(app).tokens.revoke("boss", attempt=attempt(Action.TOKEN_REVOKE, WHOLE))
+    assert {token.name: token.state for token in infos(app)} == {
+        "small": "revoked",
+        "altered": "altered",
+        "boss": "revoked",
+    }
+    assert stored.tokens.count_documents({"revoked_at": None}) == 0
+
+
+def test_a_token_can_always_revoke_itself(app: Flask) -> None:
+    """A token ends itself, whatever its networks."""
+    text = make_token(
+        app, "me", namespace="team-a", scopes=("token:manage",), networks=("10.0.0.0/8", "192.0.2.0/24")
+    )
+    mine = Attempt(action=Action.TOKEN_REVOKE, ip="10.0.0.1")
+    services(app).authenticator.identify(text, attempt=mine)
+    assert services(app).tokens.revoke("me", attempt=mine) == ("me",)
+    assert [token.state for token in infos(app)] == ["revoked"]
+
+
+def family(app: Flask) -> None:
+    """Make a token that made two, one of which made another; and one that is not related."""
+
+    def made(maker: str, name: str) -> None:
+        principal = Principal(name=f"team-a/{maker}", namespace="team-a", scopes=frozenset(Scope))
+        create(app, principal, name=name)
+
+    make_token(app, "root", namespace="team-a", role="admin")
+    made("root", "a")
+    made("root", "b")
+    made("a", "a-a")
+    make_token(app, "other", namespace="team-a", role="reader")
+    # A maker of the same name in another namespace, and one by which it could be mistaken.
+    create(app, Principal(name="root", scopes=frozenset(Scope)), name="namesake")
+
+
+def states(app: Flask) -> dict[str, str]:
+    return {token.name: token.state for token in infos(app)}
+
+
+def test_a_cascade_ends_all_that_a_token_made(app: Flask, stored: Stored) -> None:
+    """Children and theirs end too, each with an entry of its own before; others stay."""
+    family(app)
+    stored.audit_logs.delete_many({})
+    ended = services(app).tokens.revoke(
+        "root", namespace="team-a", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)
+    )
+    assert ended == ("root", "a", "b", "a-a")
+    assert states(app) == dict.fromkeys(("root", "a", "b", "a-a"), "revoked") | dict.fromkeys(
+        ("other", "namesake"), "active"
+    )
+    told = [entry["details"] for entry in stored.audit_logs.find({"action": "token_revoke"}).sort("_id")]
+    assert told == [
+        {"token": "root", "namespace": "team-a", "cascade": True},
+        {"token": "a", "namespace": "team-a", "created_by": "team-a/root"},
+        {"token": "b", "namespace": "team-a", "created_by": "team-a/root"},
+        {"token": "a-a", "namespace": "team-a", "created_by": "team-a/a"},
+    ]
+
+
+def test_without_a_cascade_children_stay(app: Flask) -> None:
+    """A plain revocation ends the one token."""
+    family(app)
+    assert services(app).tokens.revoke("a", attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == ("a",)
+    assert states(app)["a-a"] == "active"
+
+
+def test_a_cascade_goes_through_what_ended_before(app: Flask) -> None:
+    """Where a cascade was interrupted, a repetition ends what is left, below revoked tokens too."""
+    family(app)
+    for name in ("root", "a"):
+        revoke(app, name)
+    again = [
+        services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+        for _ in range(2)
+    ]
+    assert again == [("b", "a-a"), ()]
+
+
+def test_a_cascade_stops_where_the_trail_does(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No token ends without its entry: what could not be recorded stays active, and can be ended later."""
+    family(app)
+    finish = Attempt.finish
+
+    def failing(which: Attempt, status: Status) -> None:
+        if which.details.get("token") == "b":
+            break_trail(stored)
+        finish(which, status)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Attempt, "finish", failing)
+        with pytest.raises(AuditUnavailableError):
+            services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    mend_trail(stored)
+    assert [name for name, state in states(app).items() if state == "revoked"] == ["a", "root"]
+    services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    assert [name for name, state in states(app).items() if state == "active"] == ["namesake", "other"]
+
+
+def test_makers_in_a_circle_end(app: Flask, stored: Stored) -> None:
+    """Two tokens that name each other as their maker, which the service never writes, end no cascade."""
+    key = services(app).tokens._keys.find_or_make()
+    for name, maker in (("a", "b"), ("b", "a")):
+        make_token(app, name, role="reader")
+        token = Token.objects(name=name).first()
+        token.created_by = maker
+        token.close(key)
+        stored.tokens.update_one({"_id": token.id}, {"$set": {"created_by": maker, "seal": token.seal}})
+    assert services(app).tokens.revoke("a", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == (
+        "a",
+        "b",
+    )
+
+
+def test_a_forged_maker_ends_nothing(app: Flask, stored: Stored) -> None:
+    """A token whose maker was changed in the database is altered, and no part of a cascade."""
+    family(app)
+    stored.tokens.update_one({"name": "team-a/other"}, {"$set": {"created_by": "team-a/root"}})
+    ended = services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    assert "other" not in ended
+    assert stored.tokens.count_documents({"name": "team-a/other", "revoked_at": None}) == 1
+
+
+def test_a_revoked_maker_makes_nothing_more(app: Flask, stored: Stored) -> None:
+    """A maker that was looked up before it was revoked is refused, and leaves no token behind."""
+    make_token(app, "root", namespace="team-a", role="admin")
+    revoke(app, "root")
+    maker = Principal(name="team-a/root", namespace="team-a", scopes=frozenset(Scope))
+    with pytest.raises(InvalidCredentialError):
+        create(app, maker)
+    assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
+
+
+def test_a_cascade_takes_a_token_that_is_being_made(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token whose entry is being written while its maker's tokens are revoked is not given out."""
+    make_token(app, "root", namespace="team-a", role="admin")
+    maker = Principal(name="team-a/root", namespace="team-a", scopes=frozenset(Scope))
+    activate = Token.activate
+
+    def late(token: Token) -> bool:
+        services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+        return activate(token)
+
+    monkeypatch.setattr(Token, "activate", late)
+    with pytest.raises(StorageUnavailableError):
+        create(app, maker)
+    assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
+
+
+def test_the_longest_lifetime_is_a_setting(environment: dict[str, str]) -> None:
+    """With `TOKEN_MAX_DAYS` a token without an expiry gets the longest, and a longer one is refused."""
+    with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
+        with pytest.raises(GrantRefusedError, match="A token can last at most 30 days"):
+            make_token(app, "long", role="reader", seconds=30 * 86_400 + 1)
+        make_token(app, "default", role="reader")
+        make_token(app, "longest", role="reader", seconds=30 * 86_400)
+        make_token(app, "short", role="reader", seconds=60)
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        create(app, Principal(name="short-lived", scopes=frozenset(Scope), expires_at=soon), name="child")
+        lasts = {
+            token.name: token.expires_at - token.created_at
+            for token in infos(app)
+            if token.expires_at and token.created_at
+        }
+    month, minute = timedelta(days=30), timedelta(minutes=1)
+    assert (lasts["default"], lasts["longest"], lasts["short"]) == (month, month, minute)
+    assert lasts["child"] <= timedelta(hours=1)
+
+
+def test_a_token_of_before_keeps_its_lifetime(environment: dict[str, str], app: Flask) -> None:
+    """A token that was made without an expiry stays good when the longest lifetime is set."""
+    text = make_token(app, "old", role="reader")
+    with running_app({**environment, "TOKEN_MAX_DAYS": "1"}) as limited:
+        services(limited).authenticator.identify(text, attempt=attempt(Action.FETCH))
+        assert [(token.state, token.expires_at) for token in infos(limited)] == [("active", None)]
+
+
 def test_each_principal_sees_its_own_namespace(app: Flask) -> None:
     """Tokens of another namespace are neither listed nor revoked: they are not there."""
     make_token(app, "theirs", role="reader", namespace="team-b")
@@ -277,11 +593,11 @@ def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
 
     while_recording(monkeypatch, look)
     assert create(app) == texts[-1]
-    assert seen == [["first", "new"], ["first"], "unknown", "not found"]
+    assert seen == [["first", "team-a/new"], ["first"], "unknown", "not found"]
     named = Attempt(action=Action.FETCH, ip="10.0.0.1")
     # Nothing of what was seen then is remembered.
     services(app).authenticator.identify(texts[-1], attempt=named)
-    assert named.principal.name == "new"
+    assert named.principal.name == "team-a/new"
 
 
 def test_an_older_replica_does_not_believe_a_pending_token(
@@ -357,7 +673,7 @@ def test_a_token_that_was_pending_for_too_long_is_not_given_out(
 ) -> None:
     """A token that MongoDB removed while its entry was written is refused, not said to be there."""
     make_token(app, "first")
-    while_recording(monkeypatch, lambda: stored.tokens.delete_one({"name": "new"}))
+    while_recording(monkeypatch, lambda: stored.tokens.delete_one({"name": "team-a/new"}))
     with pytest.raises(StorageUnavailableError):
         create(app)
     assert [token.name for token in infos(app)] == ["first"]

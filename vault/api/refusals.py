@@ -8,6 +8,7 @@ from vault.errors import (
     CredentialRequiredError,
     RateLimitedError,
     ScopeMissingError,
+    SecretNotDeletedError,
     StorageUnavailableError,
     TokenNotFoundError,
 )
@@ -37,6 +38,12 @@ KINDS = {
         "not use the service.",
         "A token cannot have more than its maker: scopes.",
     ),
+    "RevocationRefused": Documented(
+        403,
+        "The credential lacks the scope, or a scope or network that the token has; or the address "
+        "may not use the service.",
+        "This token has more than yours: scopes.",
+    ),
     "TooManyRequests": Documented(
         429,
         "Too many requests of this principal, or refused credentials from this address.",
@@ -45,7 +52,7 @@ KINDS = {
     "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
     "TokenNameTaken": Documented(
         409,
-        "The name is taken, by a revoked token too, or reserved.",
+        "A token of the namespace has or had this name, or the name is reserved.",
         "There is, or was, a token of this name.",
     ),
     "InvalidToken": Documented(
@@ -68,6 +75,11 @@ KINDS = {
         409,
         "The newest version is not `expected_version`. Nothing was changed.",
         "the newest version is another than expected",
+    ),
+    "NotPurgeable": Documented(
+        409,
+        "The secret is not deleted, or the version is its newest. Nothing was changed.",
+        str(SecretNotDeletedError()),
     ),
     "BodyTooSlow": Documented(408, "The body did not arrive in time.", "the body did not arrive in time"),
     "BodyTooLarge": Documented(413, "The body is larger than allowed.", "The body is larger than allowed."),

@@ -53,6 +53,13 @@ class DeletedSecret(Reply):
     restorable_until = _moment("Until when `restore` brings it back; null: never.", _LATER, allow_none=True)
 
 
+class PurgedSecret(Reply):
+    """What was purged."""
+
+    secret_id = _secret_id()
+    version = _number("The purged version; null: the whole secret.", 1, allow_none=True)
+
+
 class KeptVersion(Reply):
     """One version that is kept."""
 
@@ -81,6 +88,14 @@ class SecretDescription(SecretSummary):
     version = _number("The newest version.", 2)
     versions = fields.List(
         fields.Nested(KeptVersion), required=True, metadata={"description": "Those kept, the newest first."}
+    )
+    purged_versions = fields.List(
+        fields.Integer(),
+        required=True,
+        metadata={
+            "description": "Numbers of purged versions, the newest first, while they would have been kept.",
+            "example": [1],
+        },
     )
     created_at = _moment("When it was created.")
     expires_at = _moment("From when on it can no longer be read; null for never.", _LATER, allow_none=True)

@@ -81,6 +81,16 @@ class VersionReference(SecretReference):
     version = a_number("Which version, while it is kept; the newest if left out.", 1, most=_MOST_VERSIONS)
 
 
+class PurgeReference(SecretReference):
+    """A deleted secret, or one version of a secret."""
+
+    version = a_number(
+        "The version to destroy, of a secret that is not deleted. It cannot be the newest.",
+        1,
+        most=_MOST_VERSIONS,
+    )
+
+
 class NewVersion(SecretReference):
     """A new value for a secret."""
 

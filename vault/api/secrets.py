@@ -7,6 +7,7 @@ from vault.api.fields import SECRET_ID
 from vault.api.secret_fields import LABELS, NAME, SECRET
 from vault.api.secret_replies import (
     DeletedSecret,
+    PurgedSecret,
     SecretDescription,
     SecretLocation,
     SecretPage,
@@ -18,6 +19,7 @@ from vault.api.secret_schemas import (
     ListQuery,
     NewSecret,
     NewVersion,
+    PurgeReference,
     SecretReference,
     VersionReference,
 )
@@ -160,6 +162,29 @@ def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     Brings it back as it was, with all its versions, while that is possible.
     """
     return {"secret_id": services().changes.restore(body["reference"], attempt=current_attempt())}
+
+
+@blueprint.post("/purge")
+@blueprint.operation(
+    Action.PURGE, scope=Scope.SECRET_PURGE, refusals=("SecretNotFound", "NotPurgeable", "InvalidSecretId")
+)
+@blueprint.arguments(
+    PurgeReference,
+    examples={
+        **_references(),
+        "version": {"summary": "One version, by id", "value": {**_BY_ID, "version": 1}},
+    },
+)
+@blueprint.response(200, PurgedSecret, description="It is no longer in the database.")
+def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
+    """Purge a deleted secret, or a version.
+
+    Destroys an older version of a secret or, without `version`, a deleted secret before its time. It cannot
+    be undone, but backups made earlier still hold the value. Needs the scope `secret:purge`; it is never open
+    to anonymous callers.
+    """
+    secret_id = services().changes.purge(**body, attempt=current_attempt())
+    return {"secret_id": secret_id, "version": body["version"]}
 
 
 @blueprint.post("/list")

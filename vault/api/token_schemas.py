@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, BoundedList, Moment, Reply, a_number, a_text, matches
+from vault.api.fields import Body, BoundedList, Flag, Moment, Reply, a_number, a_text, matches
 from vault.networks import Network, network
 from vault.operations.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 from vault.operations.tokens import STATES, Grant
@@ -48,7 +48,7 @@ class NewToken(Body):
         ]
     }
 
-    name = _name("What the audit trail calls it. Never used twice.", required=True)
+    name = _name("Its name. Never used twice in its namespace.", required=True)
     role = a_text(
         "A name for some scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
     )
@@ -64,7 +64,9 @@ class NewToken(Body):
         load_default=[],
         metadata=_NETWORKS | {"description": "Where it may be used from."},
     )
-    expires_in = a_number("Seconds until it ends.", 86_400, most=_MOST_SECONDS)
+    expires_in = a_number(
+        "Seconds until it ends; by default the operator's longest lifetime.", 86_400, most=_MOST_SECONDS
+    )
 
     @validates_schema
     def _check_scopes(self, data: dict[str, Any], **_: object) -> None:
@@ -95,10 +97,17 @@ class TokenQuery(Body):
     state = a_text("Tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES))
 
 
-class TokenReference(Body):
-    """Which token."""
+class TokenRevocation(Body):
+    """A token to revoke."""
 
     name = _name("What it was named.", required=True)
+    cascade = Flag(
+        load_default=False,
+        metadata={
+            "description": "Revoke every token that it made, too, directly or through others.",
+            "example": False,
+        },
+    )
 
 
 class TokenRecord(Reply):
@@ -133,6 +142,14 @@ class TokenList(Reply):
 
 
 class RevokedToken(Reply):
-    """Which token has ended."""
+    """A token that has ended."""
 
     name = _name("What it was named.", required=True)
+    revoked = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "Names of the tokens that this request ended, without those revoked earlier.",
+            "example": ["ci"],
+        },
+    )

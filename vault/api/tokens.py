@@ -9,7 +9,7 @@ from vault.api.token_schemas import (
     RevokedToken,
     TokenList,
     TokenQuery,
-    TokenReference,
+    TokenRevocation,
 )
 from vault.operations.attempt import Action
 from vault.operations.principal import Scope
@@ -66,14 +66,16 @@ def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
 
 
 @blueprint.post("/revoke")
-@blueprint.operation(Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, refusals=("TokenNotFound",))
-@blueprint.arguments(TokenReference)
+@blueprint.operation(
+    Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, refusals=("TokenNotFound", "RevocationRefused")
+)
+@blueprint.arguments(TokenRevocation, example={"name": "ci"})
 @blueprint.response(200, RevokedToken, description="The token has ended.")
-def revoke_token(body: dict[str, Any]) -> dict[str, str]:
+def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke a token.
 
-    Needs the scope `token:manage`. Every replica refuses the token within 5 seconds, and for good. Its name
-    stays taken.
+    Needs the scope `token:manage`, and every scope and network that the token has; your own token you can
+    always revoke. Every replica refuses the token within 5 seconds, and permanently. Its name stays taken.
+    With `cascade` the tokens that it made end too, directly or through others.
     """
-    services().tokens.revoke(body["name"], attempt=current_attempt())
-    return {"name": body["name"]}
+    return {"name": body["name"], "revoked": services().tokens.revoke(**body, attempt=current_attempt())}

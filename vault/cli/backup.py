@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ _DRILL_VERDICTS = {
 
 @click.command()
 @click.argument("path", metavar="FILE", type=_FILE)
-@click.option("--overwrite", is_flag=True, help="Take the place of FILE if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it is a regular file.")
 def backup(path: Path, overwrite: bool) -> None:
     """Write secrets and tokens into FILE, as of one moment and encrypted as they are, and the trail.
 
@@ -146,20 +147,22 @@ def _scratch(operator: Operator) -> Iterator[None]:
 def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Yield a file that gets its name *path* when the block is done, and is gone if that fails.
 
+    Nothing is ever written through *path*: what has the name by then is replaced, or left as it is.
+
     Raises:
-        BackupRefusedError: It exists, or cannot be written.
+        BackupRefusedError: It exists, is not a regular file, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise BackupRefusedError(f"{printable(str(path))} exists; --overwrite takes its place")
+    _require_replaceable(path, overwrite=overwrite)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.unfinished")
     try:
-        unfinished.touch(0o600, exist_ok=False)
         try:
-            with unfinished.open("r+b") as file:
+            with open(unfinished, "xb", opener=_private) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            if not overwrite:
+            if overwrite:
+                _require_replaceable(path, overwrite=True)
+            else:
                 # Refused where there is one by now. A link would do it at once, but not on every filesystem.
                 path.touch(0o600, exist_ok=False)
             unfinished.replace(path)
@@ -168,6 +171,28 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         _sync(path.parent)
     except OSError as error:
         raise BackupRefusedError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _require_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Return if *path* does not exist, or is a regular file that may be overwritten.
+
+    Raises:
+        BackupRefusedError: It exists, even as a symbolic link to nothing.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        # There is none; any other trouble is told when the file is written.
+        return
+    shown = printable(str(path))
+    if not stat.S_ISREG(mode):
+        raise BackupRefusedError(f"{shown} exists and is not a regular file; choose another name")
+    if not overwrite:
+        raise BackupRefusedError(f"{shown} exists; --overwrite takes its place")
 
 
 def _sync(folder: Path) -> None:

@@ -26,6 +26,7 @@ class Operator:
     audit_ttl_days: int
     #: What makes master keys easy to guess.
     weak_keys: tuple[str, ...]
+    token_max_days: int
 
 
 @contextmanager
@@ -51,7 +52,9 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
     trail.connect()
     try:
         database.ping() if reading else database.prepare()
-        yield Operator(keyring, database, settings.audit_ttl_days, settings.weak_keys)
+        yield Operator(
+            keyring, database, settings.audit_ttl_days, settings.weak_keys, settings.token_max_days
+        )
     finally:
         trail.disconnect()
         database.close()

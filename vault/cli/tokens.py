@@ -44,7 +44,7 @@ def tokens() -> None:
     metavar="NAME",
     type=_name,
     required=True,
-    help="What the audit trail calls it; never used twice.",
+    help="Its name; never used twice in its namespace.",
 )
 @click.option("--role", type=click.Choice(list(ROLES)), help="A name for some scopes.")
 @click.option(
@@ -67,7 +67,7 @@ def tokens() -> None:
     "--expires-in",
     "seconds",
     type=click.IntRange(1, 315_360_000),
-    help="Seconds until it ends.  [default: never]",
+    help="Seconds until it ends.  [default: TOKEN_MAX_DAYS, or never]",
 )
 def create(
     name: str,
@@ -102,10 +102,19 @@ def list_tokens() -> None:
 
 @tokens.command()
 @click.argument("name")
-def revoke(name: str) -> None:
-    """End the token NAME, on every replica within 5 seconds."""
+@click.option("--namespace", metavar="NAME", type=_name, help="The token's namespace, if NAME is in several.")
+@click.option("--cascade", is_flag=True, help="End the tokens that it made, too.")
+def revoke(name: str, namespace: str | None, cascade: bool) -> None:
+    """End the token NAME, on every replica within 5 seconds.
+
+    With --cascade every token that it made ends too, directly or through others, and the names of the tokens
+    that ended are printed.
+    """
     with _attempt(Action.TOKEN_REVOKE) as (operations, attempt):
-        operations.revoke(name, attempt=attempt)
+        ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
+    if cascade:
+        for each in ended:
+            click.echo(printable(each))
 
 
 @contextmanager
@@ -116,7 +125,8 @@ def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
         key_watch = KeyWatch(operator.keyring, operator.database)
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
-            yield Tokens(TokenKeys(operator.keyring, key_watch)), attempt
+            keys = TokenKeys(operator.keyring, key_watch)
+            yield Tokens(keys, max_days=operator.token_max_days), attempt
         except VaultError:
             attempt.finish(Status.ERROR)
             raise

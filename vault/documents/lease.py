@@ -51,6 +51,19 @@ class Lease:
                 return None
         raise SecretBusyError
 
+    def older_versions(self) -> set[int]:
+        """Return the numbers of the older versions; without what `Secret` never puts there.
+
+        Raises:
+            SecretBusyError: The lease had ended.
+        """
+        document = Secret.raw().find_one(self._mine, {"older.version": 1})
+        if document is None:
+            raise SecretBusyError
+        older = document.get("older")
+        # A projection keeps documents of an array, and drops its other elements.
+        return {stored.get("version") for stored in older} if isinstance(older, list) else set()
+
     def apply(self, change: Mapping[str, Any]) -> None:
         """Set the fields of *change*, expressions of MongoDB's, and end the lease.
 

@@ -51,6 +51,8 @@ class Secret(Readable, Document):
     #: When the newest version was made; not there while that is the first.
     updated_at = DateTimeField()
     older = ListField(EmbeddedDocumentField(SecretVersion), default=None)
+    #: Numbers of versions that were purged, while the versions around them are kept.
+    purged = ListField(IntField(), default=None)
     expires_at = DateTimeField()
     max_reads = IntField()
     #: Reads so far, counted where `max_reads` limits them; see `vault.documents.reads`.
@@ -85,6 +87,11 @@ class Secret(Readable, Document):
         )
         older: Sequence[object] = self.older if isinstance(self.older, list) else ()
         return [newest, *(stored for stored in reversed(older) if isinstance(stored, SecretVersion))]
+
+    def purged_versions(self) -> list[int]:
+        """Return the numbers of purged versions in ascending order; ignore other types."""
+        purged: Sequence[object] = self.purged if isinstance(self.purged, list) else ()
+        return sorted({number for number in purged if isinstance(number, int)})
 
     def conceal(self, plaintext: bytes) -> None:
         """Take *plaintext*; it is encrypted when the document is saved."""

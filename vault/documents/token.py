@@ -1,5 +1,7 @@
 """The stored token."""
 
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -7,6 +9,7 @@ from mongoengine import BooleanField, DateTimeField, ListField, StringField
 from pymongo.errors import DuplicateKeyError
 
 from vault.crypto.token_key import TokenKey
+from vault.documents.readable import DEFAULT_NAMESPACE
 from vault.documents.stored import Stored
 from vault.errors import InvalidTokenNameError
 from vault.moments import since_1970
@@ -23,6 +26,9 @@ _PENDING_MILLISECONDS = 120_000
 _NO_SEAL = ""
 
 
+_TAKEN = "There is, or was, a token of this name."
+
+
 class Token(Stored):
     """What is known of a token: all but the token itself.
 
@@ -32,7 +38,8 @@ class Token(Stored):
 
     #: The token's keyed hash.
     id = StringField(primary_key=True)
-    #: Never used twice, so that the audit trail stays clear.
+    #: What the audit trail calls it; never used twice. Outside the default namespace it begins with the
+    #: namespace, so that no namespace can find out the names of another.
     name = StringField(required=True)
     namespace = StringField(required=True)
     scopes = ListField(StringField())
@@ -49,6 +56,47 @@ class Token(Stored):
     purge_at = DateTimeField()
 
     meta: ClassVar = {"collection": "tokens"}
+
+    @property
+    def plain_name(self) -> str:
+        """The name within its namespace."""
+        return str(self.name).removeprefix(f"{self.namespace}/")
+
+    @classmethod
+    def new_name(cls, namespace: str, name: str) -> str:
+        """Return the stored name of a new token *name* of *namespace*.
+
+        Earlier versions, which may run beside this one, store tokens of all namespaces by their plain names.
+
+        Raises:
+            InvalidTokenNameError: One of them has the name, in this namespace.
+        """
+        former = cls.raw().find_one({"name": name}, {"namespace": 1})
+        is_own = former is not None and former.get("namespace") == namespace
+        if namespace == DEFAULT_NAMESPACE and (former is None or is_own):
+            return name
+        if is_own:
+            raise InvalidTokenNameError(_TAKEN)
+        return f"{namespace}/{name}"
+
+    @classmethod
+    def named(cls, name: str, *, namespace: str | None) -> "list[Token]":
+        """Return the tokens *name* of *namespace*, or of all namespaces; usually one at the most."""
+        if namespace is not None:
+            return list(
+                cls.objects(namespace=namespace, name__in=[name, f"{namespace}/{name}"], pending=None)
+            )
+        return list(cls.objects(name=re.compile(f"^(.*/)?{re.escape(name)}$"), pending=None))
+
+    @classmethod
+    def made_by(cls, names: Iterable[str]) -> "list[Token]":
+        """Return the tokens that those of these stored *names* have made.
+
+        Those that are still pending are removed: `activate` fails then.
+        """
+        made = {"created_by": {"$in": list(names)}}
+        cls.raw().delete_many({**made, "pending": True})
+        return list(cls.objects(__raw__=made).order_by("name"))
 
     def store(self) -> None:
         """Store the token as pending, which reserves its name.
@@ -68,7 +116,7 @@ class Token(Stored):
             if self.raw().delete_one({**holder, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}).deleted_count:
                 continue
             if not self.raw().find_one(holder, {"_id": 1}):
-                raise InvalidTokenNameError("There is, or was, a token of this name.")
+                raise InvalidTokenNameError(_TAKEN)
         raise InvalidTokenNameError("Another request is creating a token of this name. Try again later.")
 
     def activate(self) -> bool:

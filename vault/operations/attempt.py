@@ -18,6 +18,7 @@ class Action(StrEnum):
     DESCRIBE = "describe"
     DELETE = "delete"
     RESTORE = "restore"
+    PURGE = "purge"
     LIST = "list"
     AUDIT_QUERY = "audit_query"
     TOKEN_CREATE = "token_create"

@@ -53,6 +53,7 @@ class Catalog:
             "versions": [
                 {"version": stored.version, "created_at": stored.created_at} for stored in secret.versions()
             ],
+            "purged_versions": secret.purged_versions()[::-1],
             "created_at": secret.created_at,
             "expires_at": secret.expires_at,
             "max_reads": secret.max_reads,

@@ -1,4 +1,4 @@
-"""Update, delete and restore secrets: what could destroy something.
+"""Update, delete, restore and purge secrets: what could destroy something.
 
 The entry of a change has to be durable before the change, and must tell what happened. So each holds a lease
 on the secret: what was found at its beginning still holds when the entry is there and the change follows.
@@ -14,7 +14,12 @@ from vault.documents import Secret
 from vault.documents.lease import Lease
 from vault.documents.secret import PURGE_AT_EXPIRY
 from vault.documents.storage import storage_errors, taking_back
-from vault.errors import SecretNotFoundError, VersionConflictError
+from vault.errors import (
+    NewestVersionError,
+    SecretNotDeletedError,
+    SecretNotFoundError,
+    VersionConflictError,
+)
 from vault.operations.attempt import Attempt, Status
 from vault.operations.key_watch import KeyWatch
 from vault.operations.reference import Reference
@@ -119,6 +124,46 @@ class Changes:
             lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
         return str(secret.id)
 
+    def purge(self, reference: Reference, *, version: int | None, attempt: Attempt) -> str:
+        """Destroy an older *version* of a secret, or without one a deleted secret; return the secret's id.
+
+        Raises:
+            SecretNotDeletedError: The secret can still be read, and no version is given.
+            NewestVersionError: *version* is the newest.
+            CredentialRequiredError: By name, without a credential.
+            SecretNotFoundError: There is no such deleted secret, or no such version.
+            SecretBusyError: Another request is changing it.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: It could not be purged, or the outcome is unknown.
+            AuditUnavailableError: The entry could not be written, and nothing was purged.
+        """
+        reference.note(attempt)
+        if version is not None:
+            attempt.details["version"] = version
+        with self._leased(reference, attempt) as lease:
+            secret, now = lease.secret, datetime.now(UTC)
+            if version is None:
+                _require_deleted(secret, now)
+                attempt.finish(Status.SUCCESS)
+                lease.remove()
+                return str(secret.id)
+            _require(secret.is_there(now))
+            if version == secret.version:
+                raise NewestVersionError
+            _require(version in lease.older_versions())
+            change = {
+                "older": {"$filter": {"input": "$older", "cond": {"$ne": ["$$this.version", version]}}},
+                "purged": self._purged(secret, secret.version, version),
+            }
+            attempt.finish(Status.SUCCESS)
+            lease.apply(change)
+        return str(secret.id)
+
+    def _purged(self, secret: Secret, newest: int, *more: int) -> list[int] | str:
+        """Return the stored numbers of purged versions, without those that would have been dropped by now."""
+        kept = sorted({*secret.purged_versions(), *more})
+        return [number for number in kept if number > newest - self._max_versions] or "$$REMOVE"
+
     @contextmanager
     def _leased(self, reference: Reference, attempt: Attempt) -> Iterator[Lease]:
         self._key_watch.require()
@@ -151,11 +196,18 @@ class Changes:
         older = {"$concatArrays": [{"$cond": [{"$isArray": "$older"}, "$older", []]}, [before]]}
         return {
             "older": {"$filter": {"input": older, "cond": kept}},
+            "purged": self._purged(secret, version),
             "version": version,
             "envelope": self._keyring.encrypt(plaintext, secret.binding(version)),
             "key_id": self._keyring.primary.id,
             "updated_at": datetime.now(UTC),
         }
+
+
+def _require_deleted(secret: Secret, now: datetime) -> None:
+    if secret.is_there(now):
+        raise SecretNotDeletedError
+    _require(bool(secret.deleted_at) and secret.purge_at > now)
 
 
 def _require(there: bool) -> None:

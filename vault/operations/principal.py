@@ -22,6 +22,8 @@ class Scope(StrEnum):
     SECRET_DESCRIBE = "secret:describe"
     #: Delete and restore.
     SECRET_DELETE = "secret:delete"
+    #: Destroy a version, or a deleted secret, before its time. It cannot be undone.
+    SECRET_PURGE = "secret:purge"
     SECRET_LIST = "secret:list"
     AUDIT_READ = "audit:read"
     #: Make, list and revoke tokens.

@@ -1,7 +1,9 @@
 """Make, list and revoke tokens."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 from vault.crypto.token import new_token
@@ -9,8 +11,11 @@ from vault.crypto.token_key import TokenKey
 from vault.documents.storage import storage_errors, taking_back
 from vault.documents.token import Token
 from vault.errors import (
+    AmbiguousTokenNameError,
     GrantRefusedError,
+    InvalidCredentialError,
     InvalidTokenNameError,
+    RevocationRefusedError,
     StorageUnavailableError,
     TokenNotFoundError,
     VaultError,
@@ -18,7 +23,7 @@ from vault.errors import (
 from vault.moments import to_milliseconds
 from vault.networks import Network, cover
 from vault.operations.attempt import Attempt, Status
-from vault.operations.principal import OPERATOR, RESERVED_NAMES, Principal, Scope
+from vault.operations.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, scopes_named
 from vault.operations.token_keys import TokenKeys
 
 #: `altered`: the database holds what the service did not write.
@@ -55,21 +60,24 @@ class TokenInfo:
 class Tokens:
     """The tokens of one deployment."""
 
-    def __init__(self, keys: TokenKeys) -> None:
+    def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
+        """Let a new token last at most *max_days*; 0 for no limit."""
         self._keys = keys
+        self._max_days = max_days
 
     def create(self, grant: Grant, *, attempt: Attempt) -> str:
         """Make a token and return it, the only time that anybody sees it.
 
         Raises:
-            GrantRefusedError: It would have more than whoever makes it.
-            InvalidTokenNameError: The name is taken, by a revoked token too, or reserved.
+            GrantRefusedError: It would have more than whoever makes it, or last longer than allowed.
+            InvalidTokenNameError: The namespace has, or had, a token of this name; or the name is reserved.
+            InvalidCredentialError: The maker was revoked meanwhile.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
         """
         now = datetime.now(UTC)
-        token = _token(grant, attempt.principal, now)
+        token = self._token(grant, attempt.principal, now)
         attempt.details |= {
             "token": token.name,
             "namespace": token.namespace,
@@ -77,16 +85,21 @@ class Tokens:
             "networks": token.networks,
             "expires_at": token.expires_at and token.expires_at.isoformat(),
         }
+        self._require_short(grant)
         _require_held(token, grant, attempt.principal)
         if grant.name in RESERVED_NAMES:
             raise InvalidTokenNameError("This name is reserved.")
         key = self._keys.find_or_make()
         text = new_token()
         token.id = key.hash(text)
+        with storage_errors():
+            token.name = Token.new_name(token.namespace, grant.name)
         token.close(key)
         try:
             with storage_errors():
                 token.store()
+                # After it is stored: a cascade finds it, or this finds that the maker was revoked.
+                _require_standing(attempt)
             attempt.finish(Status.SUCCESS)
             with storage_errors():
                 is_active = token.activate()
@@ -107,49 +120,64 @@ class Tokens:
         """
         key, now = self._keys.find(), datetime.now(UTC)
         with storage_errors():
-            found = list(Token.objects(**_visible(attempt.principal)).order_by("name"))
+            found = list(Token.objects(**_visible(attempt.principal)))
         infos = [info for info in (_info(token, key, now) for token in found) if state in (None, info.state)]
         attempt.finish(Status.SUCCESS)
-        return infos
+        return sorted(infos, key=lambda info: (info.name, info.namespace))
 
-    def revoke(self, name: str, *, attempt: Attempt) -> None:
-        """End the token *name*, everywhere within 5 seconds. One that has ended already stays so.
+    def revoke(
+        self, name: str, *, namespace: str | None = None, cascade: bool = False, attempt: Attempt
+    ) -> tuple[str, ...]:
+        """End the token *name*, everywhere within 5 seconds; return the names of the tokens that this ended.
+
+        With *cascade* every token that it made ends too, directly or through others, each with an entry of
+        its own before. What failed half way is completed by a repetition. Only operators give a *namespace*.
 
         Raises:
             TokenNotFoundError: The principal sees no such token.
+            AmbiguousTokenNameError: Several namespaces have one, and an operator gave none of them.
+            RevocationRefusedError: The token has more than the principal.
             StorageUnavailableError: MongoDB went away; it may be revoked or not.
-            AuditUnavailableError: The entry could not be written, and nothing was done.
+            AuditUnavailableError: The entry could not be written, and the token was not revoked.
         """
         attempt.details["token"] = name
+        principal = attempt.principal
         key = self._keys.find()
         with storage_errors():
-            token = Token.objects(name=name, **_visible(attempt.principal)).first()
-        if token is None or key is None:
+            found = Token.named(name, namespace=namespace if principal is OPERATOR else principal.namespace)
+        if not found or key is None:
             raise TokenNotFoundError
+        if len({token.namespace for token in found}) > 1:
+            raise AmbiguousTokenNameError
+        attempt.details |= {"namespace": str(found[0].namespace)} | ({"cascade": True} if cascade else {})
+        for token in found:
+            _require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
-        changes = {"set__revoked_at": datetime.now(UTC)}
-        if token.is_genuine(key):
-            if token.revoked_at:
-                return
-            token.revoked_at = to_milliseconds(changes["set__revoked_at"])
-            token.close(key)
-            changes |= {"set__revoked_at": token.revoked_at, "set__seal": token.seal}
-        with storage_errors():
-            Token.objects(id=token.id).update_one(**changes)
+        ended = [token.plain_name for token in found if _end(token, key)]
+        made = _end_made([token.name for token in found], key, attempt) if cascade else ()
+        return (*ended, *made)
 
+    def _token(self, grant: Grant, maker: Principal, now: datetime) -> Token:
+        """Return the token of *grant*, with what its *maker* has where it names nothing."""
+        expires_at = maker.expires_at
+        lifetime = grant.lifetime or (timedelta(days=self._max_days) if self._max_days else None)
+        if lifetime:
+            ends = now + lifetime
+            # Of two bounds that nobody chose for this token, the earlier.
+            expires_at = min(ends, expires_at) if expires_at and not grant.lifetime else ends
+        return Token(
+            name=grant.name,
+            namespace=grant.namespace or maker.namespace,
+            scopes=sorted(grant.scopes),
+            networks=[str(network) for network in grant.networks or maker.networks],
+            created_at=to_milliseconds(now),
+            created_by=maker.name,
+            expires_at=expires_at and to_milliseconds(expires_at),
+        )
 
-def _token(grant: Grant, maker: Principal, now: datetime) -> Token:
-    """Return the token of *grant*, with what its *maker* has where it names nothing."""
-    expires_at = now + grant.lifetime if grant.lifetime else maker.expires_at
-    return Token(
-        name=grant.name,
-        namespace=grant.namespace or maker.namespace,
-        scopes=sorted(grant.scopes),
-        networks=[str(network) for network in grant.networks or maker.networks],
-        created_at=to_milliseconds(now),
-        created_by=maker.name,
-        expires_at=expires_at and to_milliseconds(expires_at),
-    )
+    def _require_short(self, grant: Grant) -> None:
+        if self._max_days and grant.lifetime and grant.lifetime > timedelta(days=self._max_days):
+            raise GrantRefusedError(f"A token can last at most {self._max_days} days.")
 
 
 def _require_held(token: Token, grant: Grant, maker: Principal) -> None:
@@ -165,6 +193,74 @@ def _require_held(token: Token, grant: Grant, maker: Principal) -> None:
         raise GrantRefusedError(f"A token cannot have more than its maker: {', '.join(refused)}.")
 
 
+def _require_standing(attempt: Attempt) -> None:
+    """Return unless the principal of *attempt* is a token that was revoked since it was looked up."""
+    maker = attempt.principal.name
+    if Token.objects(name=maker, revoked_at__ne=None).first():
+        attempt.details["reason"] = "revoked"
+        raise InvalidCredentialError("revoked", principal=maker)
+
+
+def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
+    """Return if the principal of *attempt* has all that *token* has, or is that token.
+
+    Scopes that this version does not know give nothing here. A token that was altered is good for nothing.
+    """
+    principal = attempt.principal
+    if principal is OPERATOR or principal.name == token.name or not token.is_genuine(key):
+        return
+    networks = [ip_network(text) for text in token.networks]
+    is_within = bool(networks) and all(cover(principal.networks, other) for other in networks)
+    more = {
+        "scopes": scopes_named(token.scopes) - principal.scopes,
+        "networks": principal.networks and not is_within,
+    }
+    if refused := [name for name, found in more.items() if found]:
+        attempt.details["reason"] = f"has more: {', '.join(refused)}"
+        raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
+
+
+def _end(token: Token, key: TokenKey) -> bool:
+    """Revoke *token*; return False if it was revoked before."""
+    changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
+    if token.is_genuine(key):
+        if token.revoked_at:
+            return False
+        token.revoked_at = changes["set__revoked_at"]
+        token.close(key)
+        changes["set__seal"] = token.seal
+    with storage_errors():
+        Token.objects(id=token.id).update_one(**changes)
+    return True
+
+
+def _end_made(makers: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
+    """Revoke all that *makers* have made, directly or through others; return the names of those it ended.
+
+    None of them has more than its maker, so what covers the first covers all.
+    """
+    ended = []
+    seen = set(makers)
+    while makers:
+        with storage_errors():
+            made = Token.made_by(makers)
+        # Who made an altered one is not certain; it is good for nothing.
+        made = [token for token in made if token.is_genuine(key) and token.name not in seen]
+        for token in made:
+            if not token.revoked_at:
+                details = {
+                    "token": token.plain_name,
+                    "namespace": token.namespace,
+                    "created_by": token.created_by,
+                }
+                replace(attempt, details=details).finish(Status.SUCCESS)
+                _end(token, key)
+                ended.append(token.plain_name)
+        makers = [token.name for token in made]
+        seen.update(makers)
+    return ended
+
+
 def _visible(principal: Principal) -> dict[str, Any]:
     seen = {"pending": None}
     return seen if principal is OPERATOR else {**seen, "namespace": principal.namespace}
@@ -173,20 +269,20 @@ def _visible(principal: Principal) -> dict[str, Any]:
 def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
     if key is None or not token.is_genuine(key):
         # Nothing else in it is to be believed, not even the types.
-        return TokenInfo(name=str(token.name), state="altered", namespace=str(token.namespace))
+        return TokenInfo(name=token.plain_name, state="altered", namespace=str(token.namespace))
     state = "active"
     if token.revoked_at:
         state = "revoked"
     elif token.expires_at and token.expires_at <= now:
         state = "expired"
     return TokenInfo(
-        name=token.name,
+        name=token.plain_name,
         state=state,
         namespace=token.namespace,
         scopes=tuple(token.scopes),
         networks=tuple(token.networks),
         created_at=token.created_at,
-        created_by=token.created_by,
+        created_by=token.created_by.removeprefix(f"{token.namespace}/"),
         expires_at=token.expires_at,
         revoked_at=token.revoked_at,
     )

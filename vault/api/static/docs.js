@@ -13,6 +13,7 @@ const takesAnId = {
   "/vault/secret/describe": {},
   "/vault/secret/delete": {},
   "/vault/secret/restore": {},
+  "/vault/secret/purge": {},
 };
 
 window.ui = SwaggerUIBundle({

@@ -1,0 +1,321 @@
+"""Purges over HTTP: a version destroyed, or a deleted secret removed, before its time."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer, make_token
+from tests.conftest import running_app
+from tests.life import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.trail import break_trail, mend_trail
+from vault.crypto import Keyring, MasterKey
+from vault.documents import Secret, key_usage, rewrapped
+from vault.documents.lease import Lease
+from vault.operations import drill
+from vault.operations.principal import ANONYMOUS, ROLES, Principal, Scope
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return {**environment, "DELETE_RECOVERY_DAYS": "7"}
+
+
+def three_versions(alice: Caller, **options: Any) -> str:
+    secret_id = alice.create(b"one", **options)
+    alice.update(secret_id, b"two", b"three")
+    return secret_id
+
+
+def envelopes(stored: Stored, secret_id: str) -> dict[int, bytes]:
+    """Return the envelope of each stored version, by its number."""
+    found = document(stored, secret_id)
+    return {stored["version"]: stored["envelope"] for stored in (found, *found.get("older", []))}
+
+
+@pytest.mark.parametrize("by", ["secret_id", "name"])
+def test_a_deleted_secret_is_purged_at_once(alice: Caller, stored: Stored, by: str) -> None:
+    """A purge removes the whole document of a deleted secret, and its name is free again."""
+    secret_id = three_versions(alice, name="a/b")
+    alice("delete", secret_id=secret_id)
+    which = {"secret_id": secret_id, "name": "a/b"}[by]
+    assert alice("purge", **{by: which}) == {"secret_id": secret_id, "version": None}
+    assert stored.secrets.count_documents({}) == 0
+    assert alice.refused("restore", secret_id=secret_id) == 404
+    assert alice.refused("purge", **{by: which}) == 404
+    assert alice.create(name="a/b") != secret_id
+
+
+def test_only_a_deleted_secret_is_purged_whole(alice: Caller, stored: Stored) -> None:
+    """A secret that can be read is refused with 409, and nothing of it changes."""
+    secret_id = three_versions(alice)
+    before = document(stored, secret_id)
+    reply = alice.post("purge", {"secret_id": secret_id})
+    assert (reply.status_code, reply.json["detail"]) == (
+        409,
+        "The secret is not deleted. Delete it first, or name a version.",
+    )
+    assert document(stored, secret_id) == before
+    assert trail(stored)[-1] == {
+        "action": "purge",
+        "status": "bad_request",
+        "principal": "alice",
+        "secret_id": secret_id,
+    }
+
+
+def test_a_purged_version_is_gone_from_the_database(alice: Caller, stored: Stored) -> None:
+    """The ciphertext of the version is in no document any more, and the other versions stay as they are."""
+    secret_id = three_versions(alice)
+    before = envelopes(stored, secret_id)
+    assert alice("purge", secret_id=secret_id, version=2) == {"secret_id": secret_id, "version": 2}
+    found = document(stored, secret_id)
+    assert envelopes(stored, secret_id) == {1: before[1], 3: before[3]}
+    assert before[2] not in str(found).encode()
+    assert found["purged"] == [2]
+    assert "lease" not in found
+    assert alice.refused("fetch", secret_id=secret_id, version=2) == 404
+    assert alice.fetch(secret_id, version=1) == b64(b"one")
+    assert alice.fetch(secret_id) == b64(b"three")
+
+
+def test_a_description_names_purged_versions(alice: Caller) -> None:
+    """A purged version's number stays known, apart from the versions that can be fetched."""
+    secret_id = three_versions(alice)
+    assert alice("describe", secret_id=secret_id)["purged_versions"] == []
+    for version in (1, 2):
+        alice("purge", secret_id=secret_id, version=version)
+    described = alice("describe", secret_id=secret_id)
+    assert described["purged_versions"] == [2, 1]
+    assert [kept["version"] for kept in described["versions"]] == [3]
+
+
+def test_the_newest_version_is_not_purged(alice: Caller, stored: Stored) -> None:
+    """The newest version is refused with 409: a secret always has a value."""
+    secret_id = three_versions(alice)
+    before = document(stored, secret_id)
+    reply = alice.post("purge", {"secret_id": secret_id, "version": 3})
+    assert (reply.status_code, reply.json["detail"]) == (
+        409,
+        "The newest version cannot be purged. Update or delete the secret first.",
+    )
+    assert document(stored, secret_id) == before
+
+
+def test_what_is_not_there_is_404(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Unknown, foreign, expired, used up and unpublished secrets, and unknown versions, are one 404."""
+    secret_id = three_versions(alice)
+    alice("purge", secret_id=secret_id, version=1)
+    foreign = alice.become(EVE).create()
+    alice("delete", secret_id=foreign)
+    alice.become(ALICE)
+    asked: list[dict[str, Any]] = [
+        {"secret_id": secret_id, "version": 1},
+        {"secret_id": secret_id, "version": 4},
+        {"secret_id": UNKNOWN_ID},
+        {"secret_id": UNKNOWN_ID, "version": 1},
+        {"name": "not/there"},
+        {"secret_id": foreign},
+        {"secret_id": foreign, "version": 1},
+        {"secret_id": put(stored, key, expires_at=in_past(seconds=1))},
+        {"secret_id": put(stored, key, max_reads=1, reads=1)},
+        {"secret_id": put(stored, key, name="a", pending=True)},
+        {"secret_id": put(stored, key, deleted_at=in_past(days=8), purge_at=in_past(seconds=1))},
+    ]
+    replies = [alice.post("purge", body) for body in asked]
+    assert [reply.status_code for reply in replies] == [404] * len(asked)
+    assert {reply.data for reply in replies} == {replies[0].data}
+
+
+def test_a_deleted_secret_s_versions_are_purged_together(alice: Caller, stored: Stored) -> None:
+    """A single version of a deleted secret is 404, like every other use of what is deleted."""
+    secret_id = three_versions(alice)
+    alice("delete", secret_id=secret_id)
+    before = document(stored, secret_id)
+    assert alice.refused("purge", secret_id=secret_id, version=1) == 404
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"older": 7}, {"older": [7, {"version": 9}]}, {"purged": 7}, {"purged": ["x", None, 2**40]}],
+    ids=str,
+)
+def test_fields_of_other_types_break_nothing(alice: Caller, stored: Stored, fields: dict[str, Any]) -> None:
+    """Fields that the service did not write are no 500: a version is purged or not found."""
+    secret_id = three_versions(alice)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": fields})
+    expected = 404 if "older" in fields else 200
+    assert alice.post("purge", {"secret_id": secret_id, "version": 1}).status_code == expected
+    stored.secrets.update_one({"_id": secret_id}, {"$unset": {"older": ""}})
+    assert alice.post("describe", {"secret_id": secret_id}).status_code == 200
+
+
+def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
+    """Each purge leaves one entry, which names the version if there was one."""
+    secret_id = three_versions(alice, name="a/b")
+    alice("purge", name="a/b", version=1)
+    alice("delete", secret_id=secret_id)
+    alice("purge", secret_id=secret_id)
+    told = [entry for entry in trail(stored) if entry["action"] == "purge"]
+    whole = {"action": "purge", "status": "success", "principal": "alice", "secret_id": secret_id}
+    assert told == [{**whole, "details": {"name": "a/b", "version": 1}}, whole]
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_nothing_is_purged_without_its_entry(alice: Caller, stored: Stored, version: int | None) -> None:
+    """While the trail cannot be written nothing is destroyed, and the purge can be repeated."""
+    secret_id = three_versions(alice)
+    if version is None:
+        alice("delete", secret_id=secret_id)
+    before = document(stored, secret_id)
+    body = {"secret_id": secret_id} | ({"version": version} if version else {})
+    break_trail(stored)
+    assert alice.refused("purge", **body) == 503
+    assert document(stored, secret_id) == before
+    mend_trail(stored)
+    assert alice("purge", **body)["version"] == version
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_purge_that_lost_its_lease_destroys_nothing(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, version: int | None
+) -> None:
+    """A purge whose lease ended is 503, and what another request did meanwhile stays."""
+    secret_id = three_versions(alice)
+    if version is None:
+        alice("delete", secret_id=secret_id)
+    take = Lease.take
+
+    def overtaken(which: str) -> Lease | None:
+        lease = take(which)
+        stored.secrets.update_one({"_id": which}, {"$unset": {"lease": ""}})
+        return lease
+
+    monkeypatch.setattr(Lease, "take", overtaken)
+    before = document(stored, secret_id)
+    body = {"secret_id": secret_id} | ({"version": version} if version else {})
+    assert alice.refused("purge", **body) == 503
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize("asking", ["true", "false"])
+def test_a_purge_needs_its_scope(
+    environment: dict[str, str], stored: Stored, key: MasterKey, asking: str
+) -> None:
+    """Without a credential a purge is 401, with or without `AUTH_ENABLED`; a writer's token is 403."""
+    gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+    secret_id = put(stored, key, **gone)
+    with running_app({**environment, "AUTH_ENABLED": asking}) as app:
+        client = app.test_client()
+        tokens = {role: bearer(make_token(app, role, role=role)) for role in ROLES}
+
+        def purge(headers: dict[str, str]) -> int:
+            return client.post(
+                "/vault/secret/purge", json={"secret_id": secret_id}, headers=headers
+            ).status_code
+
+        assert purge({}) == 401
+        assert [purge(tokens[role]) for role in ("reader", "writer", "auditor")] == [403, 403, 403]
+        assert stored.secrets.count_documents({}) == 1
+        assert purge(tokens["admin"]) == 200
+    assert stored.secrets.count_documents({}) == 0
+
+
+def test_an_older_admin_token_does_not_purge(alice: Caller) -> None:
+    """A token that was made before the scope existed lists its scopes, and does not get this one."""
+    older = frozenset(Scope) - {Scope.SECRET_PURGE}
+    alice.become(Principal(name="older", scopes=older))
+    assert alice.refused("purge", secret_id=UNKNOWN_ID) == 403
+    assert Scope.SECRET_PURGE not in ANONYMOUS.scopes
+
+
+def test_purged_numbers_are_forgotten_with_the_versions_around_them(
+    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that `MAX_VERSIONS` would have dropped by now is not kept, so the document stays small."""
+    with running_app({**environment, "MAX_VERSIONS": "3"}) as app:
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        secret_id = three_versions(alice)
+        for version in (1, 2):
+            alice("purge", secret_id=secret_id, version=version)
+        assert document(stored, secret_id)["purged"] == [1, 2]
+        alice.update(secret_id, b"four")
+        assert document(stored, secret_id)["purged"] == [2]
+        assert set(envelopes(stored, secret_id)) == {3, 4}
+        alice.update(secret_id, b"five", b"six")
+        assert "purged" not in document(stored, secret_id)
+
+
+def test_an_update_and_a_restore_bring_no_purged_version_back(alice: Caller, stored: Stored) -> None:
+    """Versions keep their numbers after a purge, and what was purged stays so through a deletion."""
+    secret_id = three_versions(alice)
+    alice("purge", secret_id=secret_id, version=2)
+    alice("delete", secret_id=secret_id)
+    alice("restore", secret_id=secret_id)
+    assert alice("update", secret_id=secret_id, secret=b64(b"four"))["version"] == 4
+    assert set(envelopes(stored, secret_id)) == {1, 3, 4}
+    assert alice("describe", secret_id=secret_id)["purged_versions"] == [2]
+
+
+def test_a_rewrap_under_way_does_not_bring_a_version_back(
+    alice: Caller, stored: Stored, keyring: Keyring, key: MasterKey
+) -> None:
+    """A rewrap that read a version before it was purged writes nothing in its place."""
+    secret_id = three_versions(alice)
+    secret = Secret.of(document(stored, secret_id))
+    both = Keyring(keyring.primary, [key])
+    changes = [rewrapped.rewrap(secret, version, both) for version in secret.versions()]
+    alice("purge", secret_id=secret_id, version=2)
+    assert rewrapped.replace([change for change in changes if change]) == 2
+    assert set(envelopes(stored, secret_id)) == {1, 3}
+
+
+def test_a_purged_version_holds_up_no_master_key(
+    alice: Caller, stored: Stored, key: MasterKey, keyring: Keyring
+) -> None:
+    """What counts and checks versions sees those that are left, as a drill of a backup does."""
+    secret_id = three_versions(alice)
+    for version in (1, 2):
+        alice("purge", secret_id=secret_id, version=version)
+    assert key_usage.stored_versions(key.id) == 1
+    checked = drill.decrypt_secrets(Keyring(key), lambda _: None)
+    assert (checked.seen, checked.wrong) == (1, 0)
+    assert keyring.primary.id not in key_usage.stored_key_ids()
+    assert stored.secrets.count_documents({"older.key_id": key.id}) == 0
+
+
+def test_an_older_replica_reads_what_is_left(alice: Caller, stored: Stored) -> None:
+    """During a rolling update an older replica meets one unknown field, and no version without a value."""
+    secret_id = three_versions(alice)
+    alice("purge", secret_id=secret_id, version=1)
+    found = document(stored, secret_id)
+    known = {"_id", "namespace", "version", "envelope", "key_id", "created_at", "updated_at", "older"}
+    assert set(found) == known | {"purged"}
+    assert [set(older) for older in found["older"]] == [{"version", "envelope", "key_id", "created_at"}]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_only_post_purges(client: FlaskClient, method: str) -> None:
+    """No other method does anything."""
+    assert client.open("/vault/secret/purge", method=method).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "secret_id"),
+        ({"secret_id": UNKNOWN_ID, "name": "a"}, "name"),
+        ({"secret_id": UNKNOWN_ID, "version": 0}, "version"),
+        ({"secret_id": UNKNOWN_ID, "version": "1"}, "version"),
+        ({"secret_id": UNKNOWN_ID, "versions": [1]}, "versions"),
+    ],
+    ids=str,
+)
+def test_a_wrong_body_is_422(alice: Caller, body: dict[str, Any], field: str) -> None:
+    """A body of another shape is refused by the name of the field."""
+    reply = alice.post("purge", body)
+    assert (reply.status_code, list(reply.json["errors"])) == (422, [field])
