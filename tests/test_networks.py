@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from vault.networks import contain, cover, network
+from vault.networks import contain, cover, network, source, unmapped
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
 
@@ -54,3 +54,19 @@ def test_what_can_match_nothing_or_hold_anything_is_no_network(text: str) -> Non
 def test_a_network_or_an_address_is_one(text: str) -> None:
     """A network is taken in its usual forms."""
     assert network(text) == ip_network(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:DB8::7", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_an_address_is_counted_as_its_source(address: str, expected: str) -> None:
+    """IPv6 is counted by /64 without its zone, and IPv4 as IPv4; what is no address stays as it is."""
+    assert source(unmapped(address)) == expected

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,19 @@ def test_beyond_its_room_a_worker_refuses_at_once(client: FlaskClient) -> None:
         client.post("/vault/secret/fetch", json={"secret_id": UNKNOWN_ID}).status_code for _ in range(3)
     )
     assert found == {404: 3}
+
+
+def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Path) -> None:
+    """While more clients than a worker has slots hold back half of a body, others are answered."""
+    settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
+    half = b"POST /vault/secret/create/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    half += b"Content-Length: 1000\r\n\r\n{"
+    with Service({**environment, **settings}, folder=tmp_path) as service, ExitStack() as held:
+        service.wait_until("/health/ready")
+        for _ in range(blueprint.MOST_AT_ONCE + 20):
+            connection = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+            held.enter_context(connection).sendall(half)
+        assert [_create(service) for _ in range(10)] == [200] * 10
 
 
 def test_what_is_late_is_taken_back(

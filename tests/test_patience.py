@@ -12,8 +12,9 @@ def test_a_body_that_never_pauses_has_its_time_too(monkeypatch: pytest.MonkeyPat
     """Who sends without a pause lets no timer run out, and is late all the same."""
     now = [0.0]
     monkeypatch.setattr(patience, "monotonic", lambda: now[0])
+    now[0] = 1.0
     body = patience._Body(SimpleNamespace(read=lambda _size: b"more"))
     assert body.read(4) == b"more"
-    now[0] = patience.CLIENT_SECONDS
+    now[0] += patience.CLIENT_SECONDS
     with pytest.raises(RequestTimeout):
         body.read(4)

@@ -118,6 +118,8 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "BIND": "hunter2-where",
         "METRICS_BIND": "hunter2-where",
         "WEB_CONCURRENCY": "0",
+        "MAX_CONNECTIONS": "9",
+        "MAX_CONNECTIONS_PER_ADDRESS": "0",
         "TLS_CERT": "/hunter2.crt",
         "TLS_KEY": "/hunter2.key",
         "TRUSTED_PROXIES": "hunter2-everyone",

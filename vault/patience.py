@@ -146,7 +146,7 @@ def _is_done(request: Any, limit: int) -> bool:
         return reader.parser is None
     if reader.length > limit:
         return False
-    with suppress(RequestTimeout):
+    with suppress(RequestTimeout, OSError):
         while reader.length:
             request.body.read(_STEP_BYTES)
             sleep(0)

@@ -75,7 +75,7 @@ def announced(req: Request) -> int:
         raise UnsupportedMediaType("the body must not have a Content-Encoding")
     limit = req.max_content_length or 0
     # A chunked body says how long it is only at its end.
-    size = limit if req.content_length is None else req.content_length
+    size = limit if "Transfer-Encoding" in req.headers else req.content_length or 0
     if size > limit:
         raise RequestEntityTooLarge
     return size
