@@ -136,9 +136,9 @@ def retire(
     known = retirement.bounds(trusted(keyring), parts)
     newest = [] if known.keys() >= set(missing) else list(heads())
     # With retention on, all that a key signed can be gone; what was its fallback it had endorsed.
-    used = known.keys() | {head.get("signer") for head in newest} | _endorsing(trusted(keyring))
-    for signer in used.intersection(missing):
-        ends: Iterable[Record] = [head for head in newest if head.get("signer") == signer]
+    used = known.keys() | {head["signer"] for head in newest} | _endorsing(trusted(keyring))
+    for signer in (signer for signer in missing if signer in used):
+        ends: Iterable[Record] = [head for head in newest if head["signer"] == signer]
         if signer in known:
             ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
         for made in retirement.make(signer, ends, primary, moment(datetime.now(UTC))):
@@ -146,7 +146,7 @@ def retire(
             name = f"{signer} retired {made['id']} {made['part']}"
             with storage_errors():
                 AuditKey.raw().insert_one({"_id": name, "retirement": made})
-    return set(missing) - used
+    return {signer for signer in missing if signer not in used}
 
 
 def _are_others_held(keyring: Keyring) -> bool:
