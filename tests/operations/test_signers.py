@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -318,6 +319,17 @@ def test_a_process_that_lacks_a_key_in_use_retires_nothing(stored: Stored) -> No
     rotated()
     fill(stored, FIRST, 1)
     AuditTrail(Keyring(SECOND)).retire_signers()
+    assert retirements(stored) == []
+
+
+@pytest.mark.parametrize("workers", [5, [{"key_id": "a"}], [{"key_id": "a", "held": 5}], [{}]])
+def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> None:
+    """Where the claims do not tell who holds which key, no key is retired, and there is no error."""
+    rotated()
+    if isinstance(workers, list):
+        workers = [worker | {"renewed_at": datetime.now(UTC)} for worker in workers]
+    stored["keys"].insert_one({"_id": "claims", "workers": workers})
+    process(SECOND)
     assert retirements(stored) == []
 
 
