@@ -208,6 +208,8 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
     assert load.failures == []
     assert values(stored, NEW) == {secret_id: b64decode(secret) for secret_id, secret in load.values.items()}
     trail = Counter((entry["action"], entry["status"]) for entry in stored.audit_logs.find())
+    # Of the old key, once no worker holds it any more.
+    trail.pop(("signer_retired", "success"), None)
     assert trail == {
         **{(action, "success"): count for action, count in load.answered.items()},
         ("rewrap_start", "success"): 1,

@@ -13,6 +13,7 @@ import tarfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,14 +25,18 @@ from pymongo.collection import Collection
 
 from tests.access import bearer, make_token
 from tests.backups import history
+from tests.cli.audit_commands import written_by
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command, start_command
 from tests.conftest import running_app
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.service import Service
+from tests.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.cli.backup import _new_file
+from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
+from vault.documents.audit_entry import moment
 from vault.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedError
 from vault.operations import drill as drills
 
@@ -406,6 +411,40 @@ def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environ
     assert done.stdout.endswith("the backup is NOT good\n")
     assert not any(secret_id in done.stdout for secret_id in ids)
     assert drill_databases(stored) == []
+
+
+def test_a_drill_says_what_needs_a_look(command: Run, stored: Stored) -> None:
+    """What the trail cannot prove is printed, and the exit code is 3: as of `audit verify`."""
+    assert command("backup", "first.tar").returncode == 0
+    old = stream_of(9, Keyring(NEW), signed=3)
+    for record in old:
+        record["ts"] = moment(datetime.now(UTC) - timedelta(days=3, seconds=9 - record["seq"]))
+    key = SigningKey(NEW)
+    old = rechain(old, 0, lambda made, was: rehash(made, None, key) if "signature" in was else made)
+    stored.audit_logs.insert_many(map(as_stored, [old[0], *old[6:]]))
+    assert command("backup", "b.tar", AUDIT_TTL_DAYS="1").returncode == 0
+    done = command("drill", "b.tar")
+    assert "\nneeds a look: stream " in done.stdout
+    assert done.returncode == 3
+    assert done.stdout.endswith("the backup is good, but findings about its trail need a look\n")
+
+
+def test_a_backup_from_before_its_key_was_dropped_is_good(
+    command: Run, mongo_uri: str, stored: Stored
+) -> None:
+    """Its manifest has the heads of all streams: it drills without the old key, which signs nothing more."""
+    written_by(mongo_uri, Keyring(OLD), 3)
+    written_by(mongo_uri, Keyring(NEW, [OLD]), 3)
+    assert command("backup", "before.tar").returncode == 0
+    done = command("drill", "before.tar", MASTER_KEY_FALLBACKS="")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the backup is good")
+    assert command("backup", "after.tar", MASTER_KEY_FALLBACKS="").returncode == 0
+    stored.audit_logs.insert_many(map(as_stored, stream_of(2, Keyring(OLD))))
+    assert command("backup", "forged.tar", MASTER_KEY_FALLBACKS="").returncode == 0
+    for name, code in (("before", 0), ("after", 0), ("forged", 1)):
+        done = command("drill", f"{name}.tar", MASTER_KEY_FALLBACKS="")
+        assert done.returncode == code, name
+    assert "is signed by a master key that had been dropped before" in done.stdout
 
 
 def test_tokens_without_their_key_do_not_verify(

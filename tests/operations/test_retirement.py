@@ -88,7 +88,7 @@ def test_what_a_retired_key_signs_is_tampering(what: str, evidence: str) -> None
         options = {"retirements": parts(made)}
     else:
         heads = {record["stream"]: record for record in (OLD_STREAM[-1], CURRENT_STREAM[-1])}
-        options = {"heads": heads, "retired": [OLD.public.signer]}
+        options = {"heads": heads, "retired": {OLD.public.signer: "2026-11-24T13:00:00.000Z"}}
         expected = [
             (stream, seq, text.replace("the retirement of its key", "the checkpoint"))
             for stream, seq, text in expected
@@ -159,6 +159,18 @@ def test_of_several_retirements_the_earliest_takes_effect() -> None:
     later = retired(heads=[more], ts="2026-11-24T14:00:00.000Z")
     for made in ((retired(), later), (later, retired())):
         assert told(found([*OLD_STREAM, more], retirements=parts(*made))) == [("aa", 6, BY_DROPPED)]
+
+
+def test_a_checkpoint_from_after_a_forgery_does_not_vouch_for_it() -> None:
+    """The retirement in the trail is earlier, and takes effect."""
+    forged = stream_of(1, Keyring(MASTERS[0]), name="dd")
+    heads = {record["stream"]: record for record in (OLD_STREAM[-1], forged[-1])}
+    for ts, expected in (
+        ("2026-11-24T14:00:00.000Z", [("dd", 0, BY_DROPPED)]),
+        ("2026-11-24T12:30:00.000Z", []),
+    ):
+        known = {"heads": heads, "retired": {OLD.public.signer: ts}}
+        assert told(found([*OLD_STREAM, *forged, entry(retired()[0])], **known)) == expected
 
 
 def test_a_retirement_by_a_key_that_was_retired_later_takes_effect() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.written_trail import Record, as_stored, rehash, stream_of
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
 from vault.errors import AuditUnavailableError
-from vault.operations import signers, trail, verification
+from vault.operations import checkpoint, signers, trail, verification
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.signers import endorse, trusted
@@ -199,16 +200,21 @@ def test_a_dropped_key_is_retired_by_the_next_process(stored: Stored) -> None:
     """Its heads go into the trail and into `audit_keys`, once; all that it signed stays genuine."""
     rotated()
     assert verified(SECOND) == [(Kind.LOOK, NOT_RETIRED)]
-    head = stored.audit_logs.find_one({"signer": FIRST_SIGNER}, sort=[("seq", -1)])
-    assert head is not None
+    last = stored.audit_logs.find_one({"signer": FIRST_SIGNER}, sort=[("seq", -1)])
+    assert last is not None
     for _ in range(2):
         process(SECOND)
     [part] = retirements(stored)
     assert (part["signer"], part["by"]) == (FIRST_SIGNER, SECOND_SIGNER)
-    assert [row[:2] + row[3:] for row in part["heads"]] == [[head["stream"], 2, head["hash"]]]
+    assert [row[:2] + row[3:] for row in part["heads"]] == [[last["stream"], 2, last["hash"]]]
     assert verified(SECOND) == []
     forge(stored, FIRST)
     assert verified(SECOND) == [BY_DROPPED] * 2
+    # No checkpoint holds it.
+    made = checkpoint.make(Keyring(SECOND))
+    assert [head["seq"] for head in made["heads"] if head["stream"] == last["stream"]] == [2]
+    assert made["retired"] == [FIRST_SIGNER]
+    assert "f0" * 16 not in {head["stream"] for head in made["heads"]}
     # Also when the key is a fallback again, to read an old backup.
     assert verified(SECOND, FIRST) == [BY_DROPPED] * 2
 
@@ -318,6 +324,17 @@ def test_a_process_that_lacks_a_key_in_use_retires_nothing(stored: Stored) -> No
     rotated()
     fill(stored, FIRST, 1)
     AuditTrail(Keyring(SECOND)).retire_signers()
+    assert retirements(stored) == []
+
+
+@pytest.mark.parametrize("workers", [5, [{"key_id": "a"}], [{"key_id": "a", "held": 5}], [{}]])
+def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> None:
+    """Where the claims do not tell who holds which key, no key is retired, and there is no error."""
+    rotated()
+    if isinstance(workers, list):
+        workers = [worker | {"renewed_at": datetime.now(UTC)} for worker in workers]
+    stored["keys"].insert_one({"_id": "claims", "workers": workers})
+    process(SECOND)
     assert retirements(stored) == []
 
 

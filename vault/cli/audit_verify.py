@@ -102,7 +102,7 @@ def verify(
             kept_since=lambda: verification.kept_since(source.days, taken or datetime.now(UTC)),
             heads=held.heads if held else None,
             retirements=source.retirements,
-            retired=held.retired if held else (),
+            retired=held.retired if held else {},
             dropped=source.dropped,
         )
         worst = _report(verification.verify(verifier, _counted(source.records), source.read_on))

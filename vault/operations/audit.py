@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from random import SystemRandom
 from typing import Any
 
 from vault import deadline, metrics
@@ -13,7 +14,7 @@ from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.storage import PATIENCE, storage_errors
-from vault.errors import AuditUnavailableError, StorageUnavailableError
+from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
 from vault.operations import checkpoint, signers
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
@@ -32,8 +33,9 @@ _USER_AGENT_LENGTH = 256
 #: Seconds between two heads in the log.
 _HEAD_INTERVAL = 60
 
-#: Seconds between two looks for keys that were dropped from all keyrings.
-_RETIREMENT_INTERVAL = 60
+#: Seconds between two looks for keys that were dropped from all keyrings, at least and at most. Of workers
+#: that start at once, the first one then does it for all.
+_RETIREMENT_INTERVAL = 30, 90
 
 
 class AuditTrail:
@@ -51,9 +53,10 @@ class AuditTrail:
             self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
         )
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
-        self._retirement = Periodic("audit-signers", _RETIREMENT_INTERVAL, self.retire_signers)
-        #: Keys that were dropped and had never signed, so that each look does not search the trail for them.
-        self._unused: set[str] = set()
+        interval = SystemRandom().uniform(*_RETIREMENT_INTERVAL)
+        self._retirement = Periodic("audit-signers", interval, self.retire_signers)
+        #: Keys that were dropped and are retired, or never signed.
+        self._settled: set[str] = set()
         self._logged: dict[str, Any] | None = None
         self._failed = False
 
@@ -111,9 +114,10 @@ class AuditTrail:
         If that fails, the next look tries again.
         """
         heads = partial(checkpoint.newest_signed, self._keyring)
-        with suppress(AuditUnavailableError, StorageUnavailableError):
-            unused = signers.retire(self._keyring, heads, self._record_retirement, unused=self._unused)
-            self._unused |= unused
+        with suppress(AuditUnavailableError, OverloadedError, StorageUnavailableError):
+            self._settled |= signers.retire(
+                self._keyring, heads, self._record_retirement, settled=self._settled
+            )
 
     def _record_retirement(self, part: dict[str, Any]) -> None:
         attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)

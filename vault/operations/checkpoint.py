@@ -1,7 +1,7 @@
 """Checkpoints: the heads of all streams, signed, to be kept outside of the database."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,7 +12,7 @@ from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit_entry import moment
 from vault.documents.storage import storage_errors
 from vault.errors import InvalidCheckpointError
-from vault.operations import signers
+from vault.operations import retirement, signers
 from vault.operations.entries import collection, records
 from vault.operations.stream_state import Record
 
@@ -25,8 +25,8 @@ class Checkpoint:
     time: datetime
     #: The heads by stream: `stream`, `seq`, `ts` and `hash`.
     heads: Mapping[str, Record]
-    #: The signing keys that were retired by then: what they sign beyond these heads is forged.
-    retired: Sequence[str] = ()
+    #: The signing keys that were retired by then, each with that time: they sign nothing beyond these heads.
+    retired: Mapping[str, str]
 
 
 def make(keyring: Keyring) -> dict[str, Any]:
@@ -61,13 +61,15 @@ def newest_signed(keyring: Keyring) -> Iterator[Record]:
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
-    keys = signers.trusted(keyring)
+    keys, bounds = signers.trusted(keyring), signers.retired(keyring)
     with storage_errors():
         streams = collection().distinct("stream")
     # Anything else was never the service's, and in a query it could be a condition.
     for stream in (stream for stream in streams if isinstance(stream, str)):
         signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
-        genuine = (record for record in signed if _is_genuine(record, keys))
+        genuine = (
+            record for record in signed if _is_genuine(record, keys) and retirement.is_within(record, bounds)
+        )
         yield from islice(genuine, 1)
 
 
@@ -91,9 +93,14 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
         if not is_signed(made, keys):
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
         heads = {head["stream"]: head for head in made["heads"]}
-        return Checkpoint(datetime.fromisoformat(made["ts"]), heads, made.get("retired", ()))
+        return Checkpoint(datetime.fromisoformat(made["ts"]), heads, retired_by(made))
     except (KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def retired_by(made: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys that were retired when a checkpoint was *made*, each with its time."""
+    return dict.fromkeys(made.get("retired", ()), made["ts"])
 
 
 def is_signed(made: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> bool:

@@ -12,7 +12,7 @@ from vault.documents import Secret, Token
 from vault.documents.storage import storage_errors
 from vault.documents.token_key import StoredTokenKey
 from vault.errors import DecryptionError, KeyMissingError
-from vault.operations import signers, trail, verification
+from vault.operations import checkpoint, signers, trail, verification
 from vault.operations.archive import Progress
 from vault.operations.backup import Backup
 from vault.operations.stream_state import Record
@@ -97,7 +97,7 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
         kept_since=lambda: kept_since,
         heads={head["stream"]: head for head in manifest["heads"]},
         retirements=signers.retirements(keyring),
-        retired=manifest.get("retired", ()),
+        retired=checkpoint.retired_by(manifest),
         dropped=signers.dropped(keyring),
     )
     found = verification.verify(verifier, _counted(progress))

@@ -92,7 +92,7 @@ def bounds(
     """
     by, *pending = signers
     parts = list(parts)
-    found = dict(known)
+    found = {signer: end for signer, end in known.items() if signer in pending}
     while True:
         end = found.get(by)
         allowed = [part for part in parts if part.by == by and (end is None or _is_within(part, end[1]))]
@@ -111,3 +111,9 @@ def _is_within(part: Part, heads: Heads) -> bool:
         return False
     stream, seq = part.place
     return stream in heads and seq <= heads[stream].seq
+
+
+def is_within(signed: Record, bounds: Mapping[str, Heads]) -> bool:
+    """Return whether the key that *signed* the entry was not retired by then."""
+    heads = bounds.get(str(signed.get("signer")))
+    return heads is None or (signed["stream"] in heads and signed["seq"] <= heads[signed["stream"]].seq)

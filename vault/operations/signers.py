@@ -1,6 +1,6 @@
 """Trusted signing keys of the audit trail: their endorsements and retirements."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,12 +107,12 @@ def retire(
     heads: Callable[[], Iterable[Record]],
     record: Callable[[dict[str, Any]], None],
     *,
-    unused: Collection[str] = (),
+    settled: Collection[str] = (),
 ) -> set[str]:
     """Retire each key that signed and is in no keyring any more, as of now.
 
-    Returns the keys that never did, so that the next call need not look for them: they are *unused*. Such a
-    key was a fallback only, and can still become primary.
+    A key that never signed was a fallback only; it is not retired and can still become primary. Returns the
+    keys that the next call need not look at: they are *settled*.
 
     It is done by the primary key, also for what an earlier key has retired already: that one is dropped in
     its turn. *heads* returns the newest signed entry of each stream. *record* writes one part into the trail;
@@ -125,20 +125,21 @@ def retire(
         StorageUnavailableError: MongoDB is not there.
     """
     primary = SigningKey(keyring.primary)
-    candidates = dropped(keyring).difference(unused)
+    candidates = dropped(keyring).difference(settled)
     if not candidates:
         return set()
-    parts = retirements(keyring)
-    by_primary = [part for part in parts if part.by == primary.public.signer]
-    missing = sorted(candidates - {signer for signer, _, _ in retirement.complete(by_primary)})
-    if not missing or _are_others_held(keyring):
+    missing = _not_retired(candidates, keyring)
+    if not missing:
+        return candidates
+    if _are_others_held(keyring):
         return set()
-    known = retirement.bounds(trusted(keyring), parts)
-    newest = [] if known.keys() >= set(missing) else list(heads())
+    known = retired(keyring)
+    newest = [] if known.keys() >= missing else list(heads())
     # With retention on, all that a key signed can be gone; what was its fallback it had endorsed.
-    used = known.keys() | {head.get("signer") for head in newest} | _endorsing(trusted(keyring))
-    for signer in used.intersection(missing):
-        ends: Iterable[Record] = [head for head in newest if head.get("signer") == signer]
+    used = known.keys() | {head["signer"] for head in newest} | _endorsing(trusted(keyring))
+    # Meanwhile another process can have done it.
+    for signer in sorted(_not_retired(missing & used, keyring)):
+        ends: Iterable[Record] = [head for head in newest if head["signer"] == signer]
         if signer in known:
             ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
         for made in retirement.make(signer, ends, primary, moment(datetime.now(UTC))):
@@ -146,13 +147,24 @@ def retire(
             name = f"{signer} retired {made['id']} {made['part']}"
             with storage_errors():
                 AuditKey.raw().insert_one({"_id": name, "retirement": made})
-    return set(missing) - used
+    return candidates
+
+
+def _not_retired(signers: Set[str], keyring: Keyring) -> Set[str]:
+    """Return those of *signers* that the primary key has not retired."""
+    primary = SigningKey(keyring.primary).public.signer
+    by_primary = (part for part in retirements(keyring) if part.by == primary)
+    return signers - {signer for signer, _, _ in retirement.complete(by_primary)}
 
 
 def _are_others_held(keyring: Keyring) -> bool:
     """Return whether a key that is not in *keyring* is in use, or held by a worker that runs."""
     with storage_errors():
-        claims = key_usage.claims()
+        try:
+            claims = key_usage.claims()
+        except (AttributeError, KeyError, TypeError):
+            # What lies there no worker wrote, and it does not tell.
+            return True
         in_use = key_usage.stored_key_ids()
     held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
     return any(key_id not in keyring for key_id in in_use | held)

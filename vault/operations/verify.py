@@ -10,6 +10,7 @@ signature before it.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
@@ -62,15 +63,15 @@ class Verifier:
         kept_since: Callable[[], str] = lambda: "",
         heads: Mapping[str, Record] | None = None,
         retirements: Sequence[Part] = (),
-        retired: Collection[str] = (),
+        retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
     ) -> None:
         """Prepare for a trail that *keys* (by signer) signed; the first of them is the current one.
 
         What is older than *kept_since* (a time as in records, told anew each time, as pruning goes on
         meanwhile; empty when entries are kept for good) may be missing. *heads* are those of a checkpoint,
-        by stream, and *retired* the keys that sign nothing beyond them. *retirements* are known besides those
-        in the trail. *dropped* are keys that have to be retired.
+        by stream, and *retired* the keys that sign nothing beyond them, each with the checkpoint's time.
+        *retirements* are known besides those in the trail. *dropped* are keys that have to be retired.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -199,17 +200,17 @@ class Verifier:
 
     def _bounds(self) -> dict[str, Heads]:
         """Return how far each retired key had signed, by signer."""
-        known = {signer: ("", self._checkpoint) for signer in self._retired if signer in self._keys}
+        known = {signer: (ts, self._checkpoint) for signer, ts in self._retired.items()}
         return retirement.bounds(self._keys, self._retirements, known)
 
     def _beyond(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
         """Yield what a retired key signed beyond its heads, or otherwise than they say."""
         for signed in self._before_gaps:
-            if not _is_within(signed, bounds):
+            if not retirement.is_within(signed, bounds):
                 yield Finding(signed["stream"], signed["seq"], _BY_DROPPED)
         for stream, state in self._streams.items():
             signed = state.signed or {}
-            if not _is_within(signed, bounds):
+            if not retirement.is_within(signed, bounds):
                 yield Finding(stream, signed["seq"], _BY_DROPPED)
                 continue
             head = bounds.get(str(signed.get("signer")), {}).get(stream)
@@ -236,7 +237,7 @@ class Verifier:
         replaced: dict[str, Witness] = {}
         for stream, state in self._streams.items():
             is_signed = state.signed is not None and not any(self._signature(stream, state.signed))
-            if is_signed and _is_within(state.signed or {}, bounds):
+            if is_signed and retirement.is_within(state.signed or {}, bounds):
                 replaced |= state.replaces
         return replaced
 
@@ -277,9 +278,3 @@ class Verifier:
     def _reached(self, stream: str) -> int:
         state = self._streams.get(stream)
         return int(state.last["seq"]) if state else -1
-
-
-def _is_within(signed: Record, bounds: Mapping[str, Heads]) -> bool:
-    """Return whether the key that *signed* the entry was not retired by then."""
-    heads = bounds.get(str(signed.get("signer")))
-    return heads is None or (signed["stream"] in heads and signed["seq"] <= heads[signed["stream"]].seq)
