@@ -41,6 +41,8 @@ def test_only_the_master_key_is_required() -> None:
         mongo_uri="mongodb://localhost:27017",
         audit_enabled=True,
         audit_ttl_days=0,
+        audit_sink=None,
+        audit_sink_required=True,
         max_secret_bytes=65_536,
         max_versions=10,
         delete_recovery_days=0,
@@ -108,6 +110,8 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "MONGO_URI": "mongodb://user:hunter2@password@host",
         "AUDIT_ENABLED": "hunter2-perhaps",
         "AUDIT_TTL_DAYS": "-1",
+        "AUDIT_SINK": "syslog://user:hunter2@host",
+        "AUDIT_SINK_REQUIRED": "hunter2-perhaps",
         "MAX_SECRET_BYTES": "hunter2-many",
         "AUTH_ENABLED": "hunter2-perhaps",
         "JWT_JWKS_URL": "http://hunter2.example/keys",
@@ -539,3 +543,53 @@ def test_the_metrics_have_a_port_of_their_own(bind: str) -> None:
     """On the public port there are no metrics, also where another address of the machine has the same one."""
     assert "METRICS_BIND: must have another port than BIND." in message(METRICS_BIND=bind)
     assert load(METRICS_BIND="127.0.0.1:9464", BIND=bind).metrics_bind == "127.0.0.1:9464"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///tmp/audit.jsonl",
+        "file:///tmp/with%20space",
+        "unix:///dev/log",
+        "syslog://host",
+        "syslog://192.0.2.1:5514/",
+        "syslog+tcp://[::1]:514",
+    ],
+)
+def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
+    """Each form of a sink is taken as it is."""
+    assert load(AUDIT_SINK=uri).audit_sink == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/audit.jsonl",
+        "file://audit.jsonl",
+        "file://host/tmp/audit.jsonl",
+        "file:///missing/audit.jsonl",
+        "file:///",
+        "file:///tmp/a%00b",
+        "file:audit.jsonl",
+        "unix://",
+        "syslog://",
+        "syslog://host:port",
+        "syslog://host:0",
+        "syslog://host:65536",
+        "syslog://host/path",
+        "syslog://host?x=y",
+        "syslog://[::1",
+        "syslog+tcp://user@host",
+        "https://host",
+    ],
+)
+def test_a_sink_that_could_never_work_is_refused(uri: str) -> None:
+    """What is neither a file in a folder that exists nor a syslog server is refused at the start."""
+    assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in a folder that exists" in message(
+        AUDIT_SINK=uri
+    )
+
+
+def test_a_sink_needs_a_trail() -> None:
+    """A second sink of a trail that is switched off would stay empty unnoticed."""
+    assert "  AUDIT_SINK: needs AUDIT_ENABLED." in message(AUDIT_SINK="syslog://host", AUDIT_ENABLED="false")

@@ -15,7 +15,8 @@ from bson.raw_bson import RawBSONDocument
 
 from tests.cli.audit_commands import Trail, offline, pem, printable, written_by
 from tests.commands import run_command
-from tests.rotation import new_key, settings
+from tests.rotation import Stored, new_key, settings
+from tests.trail import break_trail
 from tests.written_trail import (
     WrittenTrail,
     as_stored,
@@ -57,15 +58,18 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
     assert printable(done.stdout)
     exported = trail.run("export")
     assert (exported.returncode, exported.stderr) == (0, "")
-    assert len(exported.stdout.splitlines()) == 191
+    # One is the export's own.
+    assert len(exported.stdout.splitlines()) == 192
     done = trail.run("verify", *offline(trail, exported.stdout))
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].endswith("NOT what the service wrote")
     done = trail.run("tail", "--no-follow", "--lines", "500")
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 191)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 192)
     assert printable(done.stdout)
     # A checkpoint has what the service wrote and nothing else.
     heads = {head["stream"]: head for head in json.loads(trail.run("checkpoint").stdout)["heads"]}
+    [export] = trail.stored.audit_logs.find({"action": "audit_export"})
+    assert heads.pop(export["stream"])["seq"] == 0
     assert heads == trail.written.heads
 
 
@@ -182,8 +186,37 @@ def test_what_an_attacker_stored_drives_no_terminal(trail: Trail) -> None:
 def test_export_prints_all_that_is_stored(trail: Trail) -> None:
     """An export is one JSON object a line, stream by stream, with every field as it is stored."""
     done = trail.run("export")
-    assert [json.loads(line) for line in done.stdout.splitlines()] == trail.written.records
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    [own] = [record for record in printed if record["action"] == "audit_export"]
+    printed.remove(own)
+    assert printed == trail.written.records
     assert done.stdout.isascii()
+
+
+def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
+    """An export leaves an entry with its filters before it prints anything, and prints nothing without it."""
+    filters = ("--since", "2026-11-01", "--action", "create", "--secret", "secret-7")
+    assert trail.run("export", *filters).returncode == 0
+    entry = stored.audit_logs.find_one({"action": "audit_export"})
+    assert entry is not None
+    assert (entry["principal"], entry["status"], entry["secret_id"]) == ("operator", "success", "secret-7")
+    assert entry["details"] == {"since": "2026-11-01T00:00:00.000Z", "action": "create"}
+    # The whole verifies with the entry, in the database and as a file.
+    assert trail.run("verify").stdout == "181 entries in 4 streams: intact\n"
+    assert trail.run("verify", *offline(trail)).stdout == "182 entries in 5 streams: intact\n"
+    break_trail(stored)
+    done = trail.run("export")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "secret-manager: the audit trail cannot be written"
+    # Those who may only read can still verify.
+    assert trail.run("verify").returncode == 0
+
+
+def test_an_export_of_nothing_leaves_nothing(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
+    """A database without a trail stays empty: a backup may be restored into it."""
+    done = run_command("audit", "export", environment=settings(mongo_uri, new_key()), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert stored.list_collection_names() == []
 
 
 def test_export_filters(trail: Trail) -> None:
@@ -214,7 +247,8 @@ def test_export_filters(trail: Trail) -> None:
     ):
         done = trail.run("export", *arguments)
         assert (done.returncode, done.stderr) == (0, "")
-        found = {(line["stream"], line["seq"]) for line in map(json.loads, done.stdout.splitlines())}
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        found = {(line["stream"], line["seq"]) for line in lines if line["action"] != "audit_export"}
         assert found == {(record["stream"], record["seq"]) for record in records if meant(record)}, arguments
 
 
@@ -229,7 +263,7 @@ def test_looking_changes_nothing(trail: Trail) -> None:
     """None of these commands writes anything or changes the retention, whatever its settings say."""
     before = list(trail.stored.audit_logs.find().sort("_id"))
     indexes = trail.stored.audit_logs.index_information()
-    for command in (("tail", "--no-follow"), ("export",), ("public-key",), ("checkpoint",), ("verify",)):
+    for command in (("tail", "--no-follow"), ("public-key",), ("checkpoint",), ("verify",)):
         assert trail.run(*command, AUDIT_TTL_DAYS="1").returncode == 0
     assert trail.stored.audit_logs.index_information() == indexes
     assert list(trail.stored.audit_logs.find().sort("_id")) == before

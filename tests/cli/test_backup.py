@@ -32,6 +32,7 @@ from tests.conftest import running_app
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.service import Service
 from tests.written_trail import as_stored, rechain, rehash, stream_of
+from tests.trail import break_trail
 from vault import cli
 from vault.cli.backup import _new_file
 from vault.crypto import Keyring
@@ -370,6 +371,7 @@ def test_a_drill_tells_what_it_found(command: Run, stored: Stored) -> None:
     before = stored.audit_logs.count_documents({})
     done = command("drill", "b.tar")
     assert (done.returncode, done.stderr) == (0, "")
+    assert stored.audit_logs.count_documents({}) == before + 1
     lines = re.sub(
         r"in \d+\.\d s", "in . s", re.sub("drill_[0-9a-f]{16}", "drill_", done.stdout)
     ).splitlines()
@@ -386,7 +388,34 @@ def test_a_drill_tells_what_it_found(command: Run, stored: Stored) -> None:
         "the backup is good",
     ]
     assert drill_databases(stored) == []
-    assert stored.audit_logs.count_documents({}) == before
+
+
+def test_a_drill_is_on_record(command: Run, stored: Stored, environment: dict[str, str]) -> None:
+    """A drill leaves an entry in the trail of MONGO_URI's database before it decrypts anything."""
+    fill(stored, NEW, 3)
+    assert command("backup", "b.tar").returncode == 0
+    assert command("drill", "b.tar").returncode == 0
+    entry = stored.audit_logs.find_one({"action": "backup_drill"})
+    backup = stored.audit_logs.find_one({"action": "backup"})
+    assert entry is not None
+    assert backup is not None
+    assert (entry["status"], entry["principal"]) == ("success", "operator")
+    assert entry["details"] == backup["details"]
+    break_trail(stored)
+    done = command("drill", "b.tar")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "secret-manager: the audit trail cannot be written",
+    )
+    assert "scratch" not in done.stdout
+    # Without a trail there, nothing is written: a backup can still be restored into that database.
+    empty = f"{stored.name}_empty"
+    uri = environment["MONGO_URI"].replace(stored.name, empty)
+    try:
+        assert command("drill", "b.tar", MONGO_URI=uri).returncode == 0
+        assert stored.client[empty].list_collection_names() == []
+    finally:
+        stored.client.drop_database(empty)
 
 
 def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environment: dict[str, str]) -> None:
@@ -406,7 +435,7 @@ def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environ
     assert "secret versions: 5, of which 2 do not decrypt\n" in done.stdout
     assert "tokens: 2, of which 1 do not verify\n" in done.stdout
     assert re.search(
-        r"audit entries: \d in \d streams, 1 findings\nTAMPERING: stream \w+ seq 0: ", done.stdout
+        r"audit entries: \d in \d streams, 1 findings\nTAMPERING: stream [\w-]+ seq 0: ", done.stdout
     )
     assert done.stdout.endswith("the backup is NOT good\n")
     assert not any(secret_id in done.stdout for secret_id in ids)

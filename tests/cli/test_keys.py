@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command, start_command
@@ -31,8 +32,13 @@ from tests.rotation import (
     versioned,
     versions_of,
 )
+from tests.trail import break_trail
+from vault.cli import commands
 from vault.crypto import Keyring, MasterKey
-from vault.operations import rewrap
+from vault.errors import KeyMissingError
+from vault.operations import rewrap, trail
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.audit import AuditTrail
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., Done]
@@ -146,6 +152,52 @@ def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
     keys("status")
     assert stored.audit_logs.count_documents({}) == 0
     assert stored["keys"].count_documents({}) == 0
+
+
+def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """Where there is a trail, `status` leaves an entry, and shows nothing without it."""
+    with connected(mongo_uri):
+        write_entry(Keyring(NEW, OLD))
+    assert keys("status").returncode == 0
+    entry = stored.audit_logs.find_one({"action": "keys_status"})
+    assert entry is not None
+    assert (entry["principal"], entry["status"], entry["details"]) == ("operator", "success", {"keys": 2})
+    break_trail(stored)
+    done = keys("status")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "secret-manager: the audit trail cannot be written"
+
+
+def test_status_with_a_missing_key_is_not_signed(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """Whose keys are not the service's learns which are missing, and writes nothing that does not verify."""
+    fill(stored, FOREIGN, 1)
+    with connected(mongo_uri):
+        write_entry(Keyring(FOREIGN))
+    assert keys("status").returncode == 1
+    assert stored.audit_logs.count_documents({}) == 1
+
+
+def test_status_is_shown_where_the_trail_refuses_the_key(
+    stored: Stored, mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that must not sign still learns which keys there are."""
+
+    def refuse(*_: object) -> None:
+        raise KeyMissingError
+
+    for name, value in settings(mongo_uri, NEW).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(trail, "record", refuse)
+    done = CliRunner().invoke(commands, ["keys", "status"])
+    assert done.exit_code == 0
+    assert NEW.id in done.stdout
+    assert stored.audit_logs.count_documents({}) == 0
+
+
+def write_entry(keyring: Keyring) -> None:
+    worker = AuditTrail(keyring)
+    worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    worker.disconnect()
 
 
 @pytest.mark.parametrize("command", ["status", "rewrap"])

@@ -13,6 +13,8 @@ from vault.cli.audit_verify import verify
 from vault.cli.operator import connected
 from vault.operations import checkpoint as checkpoints
 from vault.operations import signers, trail
+from vault.operations.attempt import Action, Attempt
+from vault.operations.principal import OPERATOR
 from vault.operations.stream_state import Record
 from vault.operations.tail import Tail
 from vault.operations.trail import Filter
@@ -74,10 +76,17 @@ def _show(records: Iterable[Record]) -> None:
 @click.option("--action", help="Entries of this action only.")
 @click.option("--principal", help="Entries of this principal only.")
 @click.option("--secret", "secret_id", help="Entries about the secret with this id only.")
-def export(**which: Any) -> None:
-    """Print entries as JSON lines. Only an export without filters can be verified as a whole."""
+def export(**options: Any) -> None:
+    """Print entries as JSON lines. Only an export without filters can be verified as a whole.
+
+    An export is on record, too: it needs a MongoDB user who may insert into the trail.
+    """
+    which = Filter(**options)
+    attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=which.secret_id)
+    attempt.details = {name: value for name, value in which.details().items() if name != "secret_id"}
     with connected(reading=True):
-        for record in trail.export(Filter(**which)):
+        trail.record(attempt)
+        for record in trail.export(which):
             # What is no JSON is not of our making, and `verify` will say so.
             click.echo(json.dumps(record, default=str))
 

@@ -76,14 +76,16 @@ def drill(file: BinaryIO) -> None:
     """Restore FILE into a scratch database, decrypt and verify all of it, and remove the scratch.
 
     The scratch is on the server of MONGO_URI, which need not be the one that serves. Exits with 1 if anything
-    does not verify, and with 3 if a finding about the trail needs a look.
+    does not verify, and with 3 if a finding about the trail needs a look. Where the database of MONGO_URI has an
+    audit trail, the drill is on record in it.
     """
-    name = f"drill_{secrets.token_hex(8)}"
-    with connected(reading=True, scratch=name) as operator:
+    with connected(reading=True) as operator:
         with _timed("verified the file"):
             found = _verified(file, operator.keyring)
-        with _scratch(operator):
-            code = _drill(found, operator)
+        drills.record(found)
+    name = f"drill_{secrets.token_hex(8)}"
+    with connected(reading=True, scratch=name) as operator, _scratch(operator):
+        code = _drill(found, operator)
     click.echo(_DRILL_VERDICTS[code])
     sys.exit(code)
 

@@ -3,13 +3,18 @@
 import secrets
 import sys
 from base64 import b64encode
+from contextlib import suppress
 
 import click
 
 from vault.cli.operator import connected
 from vault.cli.progress import bar
 from vault.cli.table import print_table
+from vault.errors import KeyMissingError
+from vault.operations import trail
+from vault.operations.attempt import Action, Attempt
 from vault.operations.keys import KeyStatus, key_statuses
+from vault.operations.principal import OPERATOR
 from vault.operations.rewrap import Rewrap
 from vault.operations.rewrap import rewrap as rewrap_all
 
@@ -35,14 +40,21 @@ def status() -> None:
     keyring. In a rotation, the new key is everywhere once all workers hold it, and the swap is done
     once all encrypt under it.
 
-    Exits with 1 if a key that is in use is missing here.
+    Exits with 1 if a key that is in use is missing here. Otherwise it is on record: it needs a MongoDB user
+    who may insert into the trail.
     """
     with connected(reading=True) as operator:
         found = key_statuses(operator.keyring)
+        is_missing = any(key.role == "missing" for key in found)
+        if not is_missing:
+            attempt = Attempt(action=Action.KEYS_STATUS, principal=OPERATOR, details={"keys": len(found)})
+            # With other keys than the service, nothing that it signs would verify; it shows which they are.
+            with suppress(KeyMissingError):
+                trail.record(attempt)
     print_table(_HEADINGS, map(_row, found))
     for weakness in operator.weak_keys:
         click.echo(f"Warning: {weakness}. Rotate it.", err=True)
-    sys.exit(any(key.role == "missing" for key in found))
+    sys.exit(is_missing)
 
 
 def _row(key: KeyStatus) -> tuple[str, ...]:

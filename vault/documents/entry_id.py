@@ -31,7 +31,7 @@ _OLDER_STEP = 2**16
 
 def new_stream() -> str:
     """Return the id of a new stream."""
-    return f"2-{secrets.token_hex(15)}"
+    return f"2-{secrets.token_bytes(15).hex()}"
 
 
 def derive(time: datetime, stream: str, seq: int) -> ObjectId:

@@ -30,6 +30,9 @@ class Action(StrEnum):
     REWRAP_END = "rewrap_end"
     BACKUP = "backup"
     BACKUP_RESTORE = "backup_restore"
+    BACKUP_DRILL = "backup_drill"
+    AUDIT_EXPORT = "audit_export"
+    KEYS_STATUS = "keys_status"
 
 
 class Status(StrEnum):

@@ -14,7 +14,9 @@ from vault.documents.token_key import StoredTokenKey
 from vault.errors import DecryptionError, KeyMissingError
 from vault.operations import checkpoint, signers, trail, verification
 from vault.operations.archive import Progress
+from vault.operations.attempt import Action, Attempt
 from vault.operations.backup import Backup
+from vault.operations.principal import OPERATOR
 from vault.operations.stream_state import Record
 from vault.operations.trail import Filter
 from vault.operations.verify import Finding, Kind, Verifier
@@ -34,6 +36,17 @@ class Checked:
         """Count one more."""
         self.seen += 1
         self.wrong += not is_right
+
+
+def record(backup: Backup) -> None:
+    """Record a drill of *backup* in the trail of the database that is connected, not of the scratch.
+
+    Raises:
+        AuditUnavailableError: The entry could not be written: decrypt nothing.
+        StorageUnavailableError: MongoDB is not there.
+    """
+    details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
+    trail.record(Attempt(action=Action.BACKUP_DRILL, principal=OPERATOR, details=details))
 
 
 def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
