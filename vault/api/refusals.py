@@ -45,7 +45,7 @@ KINDS = {
     "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
     "TokenNameTaken": Documented(
         409,
-        "The name is taken, by a revoked token too, or reserved.",
+        "The name is taken, by a revoked token too, or reserved, or about to be given to another token.",
         "There is, or was, a token of this name.",
     ),
     "InvalidToken": Documented(
