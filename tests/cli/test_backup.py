@@ -31,8 +31,8 @@ from tests.commands import Done, run_command, start_command
 from tests.conftest import running_app
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.service import Service
-from tests.written_trail import as_stored, rechain, rehash, stream_of
 from tests.trail import break_trail
+from tests.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.cli.backup import _new_file
 from vault.crypto import Keyring

@@ -76,8 +76,8 @@ def drill(file: BinaryIO) -> None:
     """Restore FILE into a scratch database, decrypt and verify all of it, and remove the scratch.
 
     The scratch is on the server of MONGO_URI, which need not be the one that serves. Exits with 1 if anything
-    does not verify, and with 3 if a finding about the trail needs a look. Where the database of MONGO_URI has an
-    audit trail, the drill is on record in it.
+    does not verify, and with 3 if a finding about the trail needs a look. Where the database of MONGO_URI has
+    an audit trail, the drill is on record in it.
     """
     with connected(reading=True) as operator:
         with _timed("verified the file"):
