@@ -105,7 +105,10 @@ class Contender(ABC):
         return sum(_cpu_seconds(pid) for pid in self._pids())
 
     def memory(self) -> float:
-        """Return the MiB that its processes take, what they share counted once (PSS)."""
+        """Return the MiB that its processes take, what they share counted once (PSS).
+
+        Only root can look: the service keeps other processes of its user out.
+        """
         kilobytes = 0
         for pid in self._pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

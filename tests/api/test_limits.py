@@ -181,7 +181,7 @@ def test_a_count_that_is_lost_on_the_way_back_refuses_nobody(
 
 
 def test_only_allowed_networks_reach_the_vault(environment: dict[str, str], stored: Stored) -> None:
-    """From elsewhere every call is 403 whatever it carries, and on record; health and page are for all."""
+    """From elsewhere every call is 403 whatever it carries, and on record; health is for everyone."""
     with limited(environment, ALLOWED_NETWORKS="192.0.2.0/24,2001:db8::/32") as (app, client):
         token = make_token(app, "boss", role="admin")
         for address in ("192.0.2.9", "2001:db8::9"):

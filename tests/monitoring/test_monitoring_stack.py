@@ -58,7 +58,7 @@ def test_another_file_is_another_config(name: str) -> None:
 def test_what_is_deployed_is_pinned_and_closed(name: str) -> None:
     """Each is an image of one version, on a read-only root without capabilities, and published nowhere."""
     service = STACK["services"][name]
-    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", service["image"])
+    assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}", service["image"])
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "ports" not in service
