@@ -383,6 +383,27 @@ def test_what_differs_and_is_not_vital_is_named(locked: Locked, caplog: pytest.L
     assert not caplog.records
 
 
+@pytest.mark.usefixtures("unguarded")
+def test_who_may_build_the_indexes_and_not_list_them_builds_them(locked: Locked) -> None:
+    """A user of an earlier deployment, with rights that were chosen by hand, serves as it did."""
+    rights = {**privileges.ON_COLLECTIONS, "audit_logs": ("find", "insert", "createIndex", "collMod")}
+    by_hand = [
+        {"resource": {"db": "vault", "collection": name}, "actions": actions}
+        for name, actions in rights.items()
+    ]
+    with Client(locked.root) as root:
+        root.vault.command("createRole", "by-hand", privileges=by_hand, roles=[])
+        root.vault.command("createUser", "app", pwd="hunter2", roles=["by-hand"])
+        for days in (0, 9):
+            with connected(locked.uri("app:hunter2"), audit_ttl_days=days) as database:
+                database.prepare()
+        indexes = root.vault.audit_logs.index_information()
+        root.vault.command("dropUser", "app")
+        root.vault.command("dropRole", "by-hand")
+    assert indexes["stream_1_seq_1"]["unique"]
+    assert indexes["retention"]["expireAfterSeconds"] == 9 * 86_400
+
+
 def test_a_collection_of_others_keeps_a_database_from_being_empty(locked: Locked) -> None:
     """What the user may not even read is something that a restore must not be mixed with."""
     empty(locked)
