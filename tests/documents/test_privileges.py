@@ -123,9 +123,16 @@ REWRITES: dict[str, Callable[[Any], object]] = {
     "another database": lambda trail: trail.database.client.other.things.find_one(),
     "oplog": lambda trail: trail.database.client.local.oplog.rs.find_one(),
 }
-# Registered for all clients of this process that are made from now on: there is no way back.
-COMMANDS = Commands()
-monitoring.register(COMMANDS)
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    """Listen to all clients that are made in the test, the ones of the rate limits included."""
+    listener = Commands()
+    monitoring.register(listener)
+    yield listener
+    # Other tests' clients go without: PyMongo has no public way back.
+    monitoring._LISTENERS.command_listeners.remove(listener)
 
 
 @pytest.fixture(scope="module")
@@ -210,47 +217,41 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("secret/fetch", created, 401, Authorization="Bearer x")
 
 
-def asked_for(locked: Locked, folder: Path) -> dict[str, set[str]]:
+def asked_for(locked: Locked, commands: Commands, folder: Path) -> dict[str, set[str]]:
     """Return what the service's user asks MongoDB for, by collection, in all that it is for."""
-    COMMANDS.used.clear()
-    COMMANDS.listens = True
-    try:
-        token = Operator(settings(locked, OLD), folder)(
-            "tokens", "create", "--name", "admin", "--role", "admin"
-        )
-        # The second time under the next key: the old one's signatures are endorsed.
-        for keys, recovery in (((OLD,), "1"), ((NEW, OLD), "0")):
-            environment = settings(locked, *keys) | {"DELETE_RECOVERY_DAYS": recovery}
-            with running_app(environment) as app:
-                live(app.test_client(), token.strip(), f"app-{recovery}", recovers=recovery == "1")
-        operator = Operator(settings(locked, NEW, OLD), folder)
-        assert "intact" in operator("audit", "verify")
-        assert "0 left" in operator("keys", "rewrap")
-        for command in (
-            *(("keys", "status"), ("tokens", "list"), ("tokens", "revoke", "app-0"), ("backup", "vault.tar")),
-            *(("audit", "tail", "--no-follow"), ("audit", "export"), ("audit", "checkpoint")),
-        ):
-            operator(*command)
-        empty(locked)
-        assert "restored, as of" in operator("restore", "vault.tar")
-        assert "intact" in operator("audit", "verify")
-    finally:
-        COMMANDS.listens = False
-    return COMMANDS.used
+    commands.listens = True
+    token = Operator(settings(locked, OLD), folder)("tokens", "create", "--name", "admin", "--role", "admin")
+    # The second time under the next key: the old one's signatures are endorsed.
+    for keys, recovery in (((OLD,), "1"), ((NEW, OLD), "0")):
+        environment = settings(locked, *keys) | {"DELETE_RECOVERY_DAYS": recovery}
+        with running_app(environment) as app:
+            live(app.test_client(), token.strip(), f"app-{recovery}", recovers=recovery == "1")
+    operator = Operator(settings(locked, NEW, OLD), folder)
+    assert "intact" in operator("audit", "verify")
+    assert "0 left" in operator("keys", "rewrap")
+    for command in (
+        *(("keys", "status"), ("tokens", "list"), ("tokens", "revoke", "app-0"), ("backup", "vault.tar")),
+        *(("audit", "tail", "--no-follow"), ("audit", "export"), ("audit", "checkpoint")),
+    ):
+        operator(*command)
+    commands.listens = False
+    empty(locked)
+    commands.listens = True
+    assert "restored, as of" in operator("restore", "vault.tar")
+    assert "intact" in operator("audit", "verify")
+    return commands.used
 
 
 def empty(locked: Locked) -> None:
     """Remove all documents, as an administrator; collections, indexes and users stay."""
-    COMMANDS.listens = False
     with Client(locked.root) as root:
         for name in root.vault.list_collection_names():
             root.vault[name].delete_many({})
-    COMMANDS.listens = True
 
 
-def test_the_role_is_what_the_service_uses(locked: Locked, tmp_path: Path) -> None:
+def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, tmp_path: Path) -> None:
     """All that the service and its commands do works under the role, and the role allows nothing else."""
-    used = asked_for(locked, tmp_path)
+    used = asked_for(locked, commands, tmp_path)
     needed = {(collection, action) for collection, actions in used.items() for action in actions}
     granted = {
         (collection, action)
@@ -381,6 +382,27 @@ def test_what_differs_and_is_not_vital_is_named(locked: Locked, caplog: pytest.L
     with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
         database.prepare()
     assert not caplog.records
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_who_may_build_the_indexes_and_not_list_them_builds_them(locked: Locked) -> None:
+    """A user of an earlier deployment, with rights that were chosen by hand, serves as it did."""
+    rights = {**privileges.ON_COLLECTIONS, "audit_logs": ("find", "insert", "createIndex", "collMod")}
+    by_hand = [
+        {"resource": {"db": "vault", "collection": name}, "actions": actions}
+        for name, actions in rights.items()
+    ]
+    with Client(locked.root) as root:
+        root.vault.command("createRole", "by-hand", privileges=by_hand, roles=[])
+        root.vault.command("createUser", "app", pwd="hunter2", roles=["by-hand"])
+        for days in (0, 9):
+            with connected(locked.uri("app:hunter2"), audit_ttl_days=days) as database:
+                database.prepare()
+        indexes = root.vault.audit_logs.index_information()
+        root.vault.command("dropUser", "app")
+        root.vault.command("dropRole", "by-hand")
+    assert indexes["stream_1_seq_1"]["unique"]
+    assert indexes["retention"]["expireAfterSeconds"] == 9 * 86_400
 
 
 def test_a_collection_of_others_keeps_a_database_from_being_empty(locked: Locked) -> None:
