@@ -46,6 +46,7 @@ def test_only_the_master_key_is_required() -> None:
         max_secret_bytes=65_536,
         max_versions=10,
         delete_recovery_days=0,
+        token_max_days=0,
         auth_enabled=False,
         jwt_jwks_url=None,
         jwt_public_key=None,
@@ -223,6 +224,7 @@ def test_all_versions_of_a_secret_have_to_fit(versions: str, size: str, fits: bo
     [
         *(("MAX_VERSIONS", wrong) for wrong in ("0", "-1", "1001", "many", "1.5")),
         *(("DELETE_RECOVERY_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
+        *(("TOKEN_MAX_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
         *(("MAX_SECRET_BYTES", wrong) for wrong in ("0", "1048577")),
     ],
 )
