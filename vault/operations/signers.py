@@ -171,10 +171,10 @@ def _are_others_held(keyring: Keyring) -> bool:
 
 
 def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    keys = AuditKey.raw()
-    # Text that is no UTF-8 must not keep others from being read.
-    options = keys.codec_options.with_options(unicode_decode_error_handler="replace")
     with storage_errors():
+        keys = AuditKey.raw()
+        # Text that is no UTF-8 must not keep others from being read.
+        options = keys.codec_options.with_options(unicode_decode_error_handler="replace")
         return list(keys.with_options(codec_options=options).find(query))
 
 
