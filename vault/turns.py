@@ -20,6 +20,7 @@ class Turns:
     def __init__(self) -> None:
         self._queues: dict[str, deque[Any]] = {}
         self._begun = 0
+        self._timer: Any = None
 
     def take(self, source: str) -> None:
         """Give way to other greenlets, and return when it is the turn of *source*."""
@@ -27,7 +28,7 @@ class Turns:
         if self._begun < _MOST_AT_ONCE and not self._queues:
             self._begin(waiter)
             if self._begun == 1:
-                get_hub().loop.run_callback(self._next_round)
+                get_hub().loop.run_callback(self._end_round)
         else:
             self._queues.setdefault(source, deque()).append(waiter)
         waiter.get()
@@ -36,8 +37,15 @@ class Turns:
         self._begun += 1
         get_hub().loop.run_callback(waiter.switch, None)
 
-    def _next_round(self) -> None:
+    def _end_round(self) -> None:
         self._begun = 0
+        if self._queues:
+            # By a timer: gevent runs dozens of callbacks before it looks for what has arrived.
+            self._timer = get_hub().loop.timer(0)
+            self._timer.start(self._begin_round)
+
+    def _begin_round(self) -> None:
+        self._timer.close()
         while self._queues and self._begun < _MOST_AT_ONCE:
             source = next(iter(self._queues))
             queue = self._queues.pop(source)
@@ -45,8 +53,7 @@ class Turns:
             if queue:
                 # Behind the others.
                 self._queues[source] = queue
-        if self._begun:
-            get_hub().loop.run_callback(self._next_round)
+        get_hub().loop.run_callback(self._end_round)
 
 
 #: Those of this worker.
