@@ -9,9 +9,11 @@ def connections(*, most: int = 10, most_per_source: int = 10, exempt: str = "192
     return Connections(most=most, most_per_source=most_per_source, exempt=[network(exempt)])
 
 
-def admit(pool: Connections, address: str, closed: list[str] | None = None, name: str = "") -> Connection:
-    connection = pool.admit(address, lambda: None if closed is None else closed.append(name or address))
+def admit(pool: Connections, address: str, closed: list[str] | None = None) -> Connection:
+    connection = pool.admit(address)
     assert connection is not None
+    if closed is not None:
+        connection.hang_up = lambda: closed.append(address)
     return connection
 
 
@@ -21,26 +23,26 @@ def test_an_address_has_so_many() -> None:
     refused = Growth("connections_dropped_total", reason="address")
     first = admit(pool, "127.0.0.1")
     admit(pool, "127.0.0.1")
-    assert pool.admit("127.0.0.1", lambda: None) is None
+    assert pool.admit("127.0.0.1") is None
     assert refused.now == 1
     admit(pool, "127.0.0.2")
     first.leave()
     first.leave()
     admit(pool, "127.0.0.1")
-    assert pool.admit("127.0.0.1", lambda: None) is None
+    assert pool.admit("127.0.0.1") is None
 
 
 def test_ipv6_is_counted_by_network_and_ipv4_as_ipv4() -> None:
     """Addresses of one /64 are one client, IPv4 in IPv6 are several, and a zone makes no difference."""
     pool = connections(most_per_source=1)
     admit(pool, "2001:db8::1")
-    assert pool.admit("2001:db8::ffff:1", lambda: None) is None
+    assert pool.admit("2001:db8::ffff:1") is None
     admit(pool, "2001:db8:0:1::1")
     admit(pool, "::ffff:192.0.2.7")
     admit(pool, "::ffff:192.0.2.8")
-    assert pool.admit("192.0.2.7", lambda: None) is None
+    assert pool.admit("192.0.2.7") is None
     admit(pool, "fe80::1%eth0")
-    assert pool.admit("fe80::1%eth1", lambda: None) is None
+    assert pool.admit("fe80::1%eth1") is None
 
 
 def test_exempt_networks_and_local_sockets_have_no_limit_of_their_own() -> None:
@@ -79,7 +81,11 @@ def test_an_evicted_connection_is_evicted_once() -> None:
     admit(pool, "127.0.0.2", closed).work()
     gone.wait()
     full = Growth("connections_dropped_total", reason="full")
-    assert pool.admit("127.0.0.3", lambda: None) is None
+    assert pool.admit("127.0.0.3") is None
     assert (closed, full.now) == (["127.0.0.1"], 1)
     gone.leave()
-    assert pool.admit("127.0.0.3", lambda: None) is None
+    assert pool.admit("127.0.0.3") is None
+    # Before it has a socket, too.
+    pool = connections(most=1)
+    admit(pool, "127.0.0.1")
+    admit(pool, "127.0.0.2")

@@ -58,6 +58,8 @@ def test_only_the_master_key_is_required() -> None:
         bind="0.0.0.0:8000",
         metrics_bind=None,
         web_concurrency=2,
+        max_connections=1_000,
+        max_connections_per_address=100,
         request_timeout_seconds=10,
         tls_cert=None,
         tls_key=None,

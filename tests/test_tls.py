@@ -255,6 +255,10 @@ def test_unfinished_handshakes_count_and_stop_no_one(settings: dict[str, str], t
                 connection.sendall(b"\x16\x03\x01\x02\x00\x01")
             with connect("127.0.1.1") as refused:
                 assert refused.recv(1) == b""
+            # Those before it are still in their handshakes.
+            halting[2].setblocking(False)
+            with pytest.raises(BlockingIOError):
+                halting[2].recv(1)
             assert offer(service, "ECDHE+AESGCM")
             said = b"x"
             # A byte each second lets no wait for a single byte run out.

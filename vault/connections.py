@@ -13,16 +13,20 @@ _REFUSED_FULL = metrics.CONNECTIONS_DROPPED.labels("full")
 _EVICTED = metrics.CONNECTIONS_DROPPED.labels("evicted")
 
 
+def _do_nothing() -> None:
+    """Stand in for hanging up until there is a socket."""
+
+
 class Connection:
     """A client's connection, which waits for the client or works on a request."""
 
     __slots__ = ("_pool", "hang_up", "source")
 
-    def __init__(self, pool: "Connections", source_address: str, hang_up: Callable[[], None]) -> None:
+    def __init__(self, pool: "Connections", source_address: str) -> None:
         self._pool = pool
         self.source = source_address
         #: Ends both directions, which wakes the greenlet that waits for the client.
-        self.hang_up = hang_up
+        self.hang_up: Callable[[], None] = _do_nothing
 
     def wait(self) -> None:
         """Note that the service waits for the client from now on."""
@@ -55,7 +59,7 @@ class Connections:
         # In the order in which they began to wait.
         self._waiting: dict[Connection, None] = {}
 
-    def admit(self, address: str, hang_up: Callable[[], None]) -> Connection | None:
+    def admit(self, address: str) -> Connection | None:
         """Return a new connection from *address*, or None if it is refused."""
         address = unmapped(address)
         origin = source(address)
@@ -65,7 +69,7 @@ class Connections:
         if len(self._open) >= self._most and not self._evict():
             _REFUSED_FULL.inc()
             return None
-        connection = Connection(self, origin, hang_up)
+        connection = Connection(self, origin)
         self._open.add(connection)
         self._by_source[origin] += 1
         connection.wait()
@@ -102,7 +106,7 @@ class Connections:
         return True
 
 
-_STAND_IN = Connection(Connections(most=1, most_per_source=1), "", lambda: None)
+_STAND_IN = Connection(Connections(most=1, most_per_source=1), "")
 
 #: The connection that this greenlet serves; a stand-in where requests come from no listener, as in tests.
 current: ContextVar[Connection] = ContextVar("connection", default=_STAND_IN)

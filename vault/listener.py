@@ -1,6 +1,7 @@
 """gevent's server with limits on connections and on the time of a TLS handshake."""
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ from vault.patience import CLIENT_SECONDS
 logger = logging.getLogger(__name__)
 
 #: Refused connections that are closed before others get their turn.
-_REFUSALS_AT_ONCE = 100
+_REFUSALS_AT_ONCE = 400
 
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
@@ -40,16 +41,19 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         """Accept a connection; None if there is none now. Runs in the hub and must not wait."""
         # Many at a time: gunicorn accepts one a turn, and honest clients would queue behind those refused.
         for _ in range(_REFUSALS_AT_ONCE):
-            accepted = super().do_read()
-            if accepted is None:
+            try:
+                descriptor, address = self.socket._accept()  # noqa: SLF001 - as gevent's own server
+            except BlockingIOError:
                 return None
-            client, address = accepted
             # A socket of the file system has no address.
-            host = address[0] if isinstance(address, tuple) else ""
-            connection = self._connections.admit(host, partial(_hang_up, client))
+            connection = self._connections.admit(address[0] if isinstance(address, tuple) else "")
             if connection:
+                listening = self.socket
+                client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
+                connection.hang_up = partial(_hang_up, client)
                 return client, address, connection
-            client.close()
+            # Without making a socket of it, which takes longer than all else here.
+            os.close(descriptor)
             self._log_refusal()
         return None
 
@@ -81,8 +85,8 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
 
 def _hang_up(client: Any) -> None:
     with suppress(OSError):
-        # Of a secure socket too it is only the connection that ends: its greenlet may be reading.
-        socket.socket.shutdown(client, socket.SHUT_RDWR)
+        # Not gevent's own, which raises an error where the connection is waited for. This is read as its end.
+        client._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
 
 
 def _shake_hands(secure: Any) -> bool:
