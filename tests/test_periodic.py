@@ -35,6 +35,24 @@ def test_it_goes_on_until_it_is_closed() -> None:
     assert set(done) == {"again"}
 
 
+def test_processes_that_start_at_once_do_not_act_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each adds a random part of the spread to its interval, chosen in the process that serves."""
+    asked: list[tuple[float, float]] = []
+
+    class Random:
+        def uniform(self, least: float, most: float) -> float:
+            asked.append((least, most))
+            return least
+
+    monkeypatch.setattr("vault.periodic.SystemRandom", Random)
+    done: list[bool] = []
+    periodic = Periodic("spread", 0.001, lambda: done.append(True), spread=60)
+    assert asked == []
+    with started(periodic):
+        wait_until(lambda: len(done) > 1)
+    assert asked == [(0, 60)]
+
+
 def test_it_starts_once() -> None:
     """However often it is started, one thread does it."""
     periodic = Periodic("once", 60, lambda: None)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from random import SystemRandom
 from threading import Event, Lock, Thread
 
 from vault.errors import StorageUnavailableError
@@ -12,12 +13,15 @@ logger = logging.getLogger(__name__)
 class Periodic:
     """Calls *action* every *interval* seconds once started; an error of it is logged and ends nothing.
 
+    Each process adds a random part of *spread* seconds, so that those that start at once do not act at once.
+
     Start it in the process that serves, not before: no thread survives gunicorn's fork.
     """
 
-    def __init__(self, name: str, interval: float, action: Callable[[], None]) -> None:
+    def __init__(self, name: str, interval: float, action: Callable[[], None], *, spread: float = 0) -> None:
         self._name = name
         self._interval = interval
+        self._spread = spread
         self._action = action
         self._lock = Lock()
         self._closed = Event()
@@ -43,7 +47,9 @@ class Periodic:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed.wait(self._interval):
+        # Not before the fork, or all workers of a replica would have the same.
+        interval = self._interval + SystemRandom().uniform(0, self._spread)
+        while not self._closed.wait(interval):
             try:
                 self._action()
             except StorageUnavailableError:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from bson import encode
 from tests.rotation import new_key
 from tests.written_trail import Record, Records, rehash, stream_of
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.operations import retirement, verification
 from vault.operations.retirement import Part
 from vault.operations.verify import Finding, Kind, Verifier
@@ -161,6 +162,16 @@ def test_of_several_retirements_the_earliest_takes_effect() -> None:
         assert told(found([*OLD_STREAM, more], retirements=parts(*made))) == [("aa", 6, BY_DROPPED)]
 
 
+def test_what_is_missing_is_named_by_the_one_that_knows_most() -> None:
+    """Of a checkpoint and a retirement, the one that knows the stream further names its end, once."""
+    checkpoint = {"aa": OLD_STREAM[2]}
+    [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
+    assert (seq, text.split(": ")[1]) == (5, "the retirement of its key knows it")
+    earlier = parts(retired(heads=OLD_STREAM[2:3]))
+    [(_, seq, text)] = told(found(CURRENT_STREAM, heads={"aa": OLD_STREAM[-1]}, retirements=earlier))
+    assert (seq, text.split(": ")[1]) == (5, "the checkpoint knows it")
+
+
 def test_a_checkpoint_from_after_a_forgery_does_not_vouch_for_it() -> None:
     """The retirement in the trail is earlier, and takes effect."""
     forged = stream_of(1, Keyring(MASTERS[0]), name="dd")
@@ -215,6 +226,19 @@ def test_a_retired_key_retires_no_other() -> None:
 def test_a_forged_retirement_is_passed_over(change: dict[str, Any]) -> None:
     """What the current key did not sign retires nothing."""
     assert Part.of(retired()[0] | change, KEYS) is None
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "retirement-1.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["name"]))
+def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
+    """The form of a part and what its signature covers are pinned."""
+    key = VerifyingKey.of(vector["public_key"])
+    assert key is not None
+    part = Part.of(vector["part"], {key.signer: key})
+    assert part is not None
+    assert [[name, *head.row().values()] for name, head in part.heads.items()] == vector["part"]["heads"]
 
 
 def test_junk_is_no_retirement() -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from random import SystemRandom
 from typing import Any
 
 from vault import deadline, metrics
@@ -33,9 +32,9 @@ _USER_AGENT_LENGTH = 256
 #: Seconds between two heads in the log.
 _HEAD_INTERVAL = 60
 
-#: Seconds between two looks for keys that were dropped from all keyrings, at least and at most. Of workers
-#: that start at once, the first one then does it for all.
-_RETIREMENT_INTERVAL = 30, 90
+#: Seconds between two looks for keys that were dropped from all keyrings, and how many more at the most: of
+#: workers that start at once, the first one then does it for all.
+_RETIREMENT_INTERVAL, _RETIREMENT_SPREAD = 30, 60
 
 
 class AuditTrail:
@@ -53,8 +52,9 @@ class AuditTrail:
             self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
         )
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
-        interval = SystemRandom().uniform(*_RETIREMENT_INTERVAL)
-        self._retirement = Periodic("audit-signers", interval, self.retire_signers)
+        self._retirement = Periodic(
+            "audit-signers", _RETIREMENT_INTERVAL, self.retire_signers, spread=_RETIREMENT_SPREAD
+        )
         #: Keys that were dropped and are retired, or never signed.
         self._settled: set[str] = set()
         self._logged: dict[str, Any] | None = None
