@@ -147,7 +147,7 @@ def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
 def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
     """Where there is a trail, `status` leaves an entry, and shows nothing without it."""
     with connected(mongo_uri):
-        write_entry(Keyring(NEW, OLD))
+        write_entry(Keyring(NEW, [OLD]))
     assert keys("status").returncode == 0
     entry = stored.audit_logs.find_one({"action": "keys_status"})
     assert entry is not None

@@ -215,6 +215,22 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
 
 
 @pytest.mark.usefixtures("nobody")
+def test_entries_of_an_older_replica_are_followed_as_well(stored: Stored) -> None:
+    """During a rolling update, late entries in the form of before are in a later page, too."""
+    quick, follower = Writer(0), Follower()
+    time = datetime.now(UTC) - timedelta(seconds=2)
+    older = [
+        as_stored(rehash({"ts": moment(time), "stream": "5e" * 16, "seq": seq}, None)) for seq in range(6)
+    ]
+    for late in (older[:4], older[4:]):
+        quick.write(5)
+        follower.catch_up()
+        stored.audit_logs.insert_many(late)
+        assert follower.catch_up() == all_of(stored)
+    assert len(follower.seen) == 16
+
+
+@pytest.mark.usefixtures("nobody")
 def test_a_filter_is_followed_as_well(stored: Stored) -> None:
     """With a filter, late entries of it come too, and no others."""
     slow, quick = Writer(-2), Writer(0)
