@@ -276,6 +276,25 @@ def test_with_too_many_unsettled_entries_none_is_lost(
 
 
 @pytest.mark.usefixtures("nobody")
+def test_a_page_reads_nothing_again(stored: Stored) -> None:
+    """What was returned and is not settled is looked for in the index alone."""
+    writer, other = Writer(0), Writer(-1)
+    for which in (Filter(), Filter(secret_id="an-id")):
+        follower = Follower(which, limit=1_000)
+        writer.write(300, secret_id="an-id")
+        follower.catch_up()
+        other.write(2, secret_id="an-id")
+        stored.command("profile", 2)
+        follower.look()
+        stored.command("profile", 0)
+        found = list(stored.system.profile.find({"command.find": "audit_logs"}))
+        stored.system.profile.drop()
+        assert sum(query["docsExamined"] for query in found) <= 3
+        assert sum(query["keysExamined"] for query in found) <= 2 * len(follower.seen)
+        assert follower.catch_up() == all_of(stored)
+
+
+@pytest.mark.usefixtures("nobody")
 def test_settled_entries_leave_a_short_cursor() -> None:
     """A cursor holds the streams of unsettled entries only, and is an identifier alone without them."""
     for seconds in (-100, -90):
