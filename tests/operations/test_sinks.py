@@ -176,7 +176,7 @@ def test_what_mongodb_did_not_take_is_in_no_sink(
 
 
 def test_a_torn_line_tears_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where only a part of a line was written, as on a full disk, the next entries begin on a new line."""
+    """After a partial write, as on a full disk, the next entries begin on a new line."""
     output = FileOutput(file)
     output.write([b"one"])
     whole = os.write

@@ -261,7 +261,7 @@ def test_a_clock_that_is_far_ahead_hides_nothing(stored: Stored) -> None:
 def test_with_too_many_unsettled_entries_none_is_lost(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a page cannot look through all unsettled entries, younger ones wait until those are settled."""
+    """If a page cannot look through all unsettled entries, younger ones wait until those are settled."""
     monkeypatch.setattr(trail, "_MAX_UNSETTLED", 100)
     slow, quick = Writer(-2), Writer(0)
     commit = slow.begin(30)
@@ -277,7 +277,7 @@ def test_with_too_many_unsettled_entries_none_is_lost(
 
 @pytest.mark.usefixtures("nobody")
 def test_a_page_reads_nothing_again(stored: Stored) -> None:
-    """What was returned and is not settled is looked for in the index alone."""
+    """A page looks for returned, unsettled entries in the index alone."""
     writer, other = Writer(0), Writer(-1)
     for which in (Filter(), Filter(secret_id="an-id")):
         follower = Follower(which, limit=1_000)
