@@ -588,7 +588,7 @@ def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
     ],
 )
 def test_a_sink_that_could_never_work_is_refused(uri: str) -> None:
-    """What is neither a file in a folder that exists nor a syslog server is refused at the start."""
+    """A URI of neither a file in a folder that exists nor a syslog server is refused at the start."""
     assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in a folder that exists" in message(
         AUDIT_SINK=uri
     )

@@ -62,6 +62,18 @@ def test_pages_follow_one_another(auditor: FlaskClient) -> None:
     assert seqs == [0, 1, 2, 3]
 
 
+def test_a_client_goes_on_where_it_was(auditor: FlaskClient) -> None:
+    """`follow` of any page leads to the entries after it, also to those that did not exist yet."""
+    first = query(auditor, limit=3, principal="anonymous")
+    assert first["follow"] == first["cursor"]
+    second = query(auditor, limit=3, principal="anonymous", cursor=first["follow"])
+    later = query(auditor, limit=3, principal="anonymous", cursor=second["follow"])
+    assert (later["entries"], later["cursor"]) == ([], None)
+    auditor.post(QUERY, json={}, headers={"Authorization": ""})
+    third = query(auditor, limit=3, principal="anonymous", cursor=later["follow"])
+    assert [entry["action"] for entry in third["entries"]] == ["audit_query"]
+
+
 def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
     """Action, principal, secret and times select entries, alone and together."""
     everything = query(auditor)["entries"]
@@ -111,7 +123,22 @@ def test_a_wrong_query_is_422(auditor: FlaskClient, body: dict[str, Any], field:
     assert list(reply.get_json(force=True)["errors"]) == [field]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "6b05a36cf43fd516532765c", "{}"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "6b05a36cf43fd516532765c",
+        "{}",
+        "A" * 32,
+        "_" * 48,
+        "A" * 20_000,
+        "\u00e9" * 24,
+        "\ud800",
+        "\0",
+    ],
+    ids=lambda cursor: ascii(cursor[:24]),
+)
 def test_a_made_up_cursor_is_422(auditor: FlaskClient, cursor: str) -> None:
     """A cursor that no query returned is refused, not ignored."""
     reply = auditor.post(QUERY, json={"cursor": cursor})

@@ -208,7 +208,7 @@ def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
     done = trail.run("export")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "secret-manager: the audit trail cannot be written"
-    # Those who may only read can still verify.
+    # A MongoDB user who may only read can still verify.
     assert trail.run("verify").returncode == 0
 
 

@@ -155,9 +155,9 @@ def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
 
 
 def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
-    """Where there is a trail, `status` leaves an entry, and shows nothing without it."""
+    """On a database with a trail, `status` leaves an entry, and shows nothing without it."""
     with connected(mongo_uri):
-        write_entry(Keyring(NEW, OLD))
+        write_entry(Keyring(NEW, [OLD]))
     assert keys("status").returncode == 0
     entry = stored.audit_logs.find_one({"action": "keys_status"})
     assert entry is not None
@@ -169,7 +169,7 @@ def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
 
 
 def test_status_with_a_missing_key_is_not_signed(keys: Run, stored: Stored, mongo_uri: str) -> None:
-    """Whose keys are not the service's learns which are missing, and writes nothing that does not verify."""
+    """A command with other keys than the service shows which are missing, and writes nothing."""
     fill(stored, FOREIGN, 1)
     with connected(mongo_uri):
         write_entry(Keyring(FOREIGN))

@@ -41,6 +41,8 @@ Section = tuple[str, str]
 
 #: What was done before.
 BEFORE = {
+    # The same lines as those of a sink.
+    ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
     ("docs/operations.md", "A token has leaked"): ["secret-manager tokens create --name ci --role reader"],
     ("docs/operations.md", "The master key has leaked"): [
         "secret-manager tokens create --name ci --role reader"
@@ -103,6 +105,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("README.md", "Look after it"): contains("primary", "intact", "the backup is good"),
     ("docs/access.md", "Tokens"): contains("smt_", "10.0.0.0/8"),
     ("docs/audit.md", "Verify it without the database"): contains("intact"),
+    ("docs/audit.md", "A second sink"): contains("intact"),
     ("docs/operations.md", "Back up, and drill"): contains("the backup is good"),
     ("docs/operations.md", "Restore"): contains("restored, as of", "intact"),
     ("docs/operations.md", "Raw keys in lists"): contains("YSBrZXksIGFuZCBhIGNvbW1hLCAzMiBsZXR0ZXJzISE="),

@@ -63,7 +63,7 @@ def test_an_entry_with_another_identifier_does_not_fit(at: int, by: int) -> None
 
 
 def test_an_older_entry_has_an_identifier_of_its_time_and_process() -> None:
-    """Of an older stream, an identifier of another time does not fit, nor of another process or order."""
+    """In an older stream, an identifier of another time, process or order does not fit."""
     first = ObjectId("6a1468c8" + "aa" * 5 + "fffffe")
     second = ObjectId("6a1468c8" + "aa" * 5 + "000001")
     seconds = first.generation_time

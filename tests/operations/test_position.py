@@ -30,7 +30,7 @@ def test_a_cursor_is_read_back() -> None:
 
 
 def test_a_position_never_goes_back() -> None:
-    """What was settled stays settled, and of each stream the newest entry that was returned counts."""
+    """Settled entries stay settled, and of each stream the newest returned entry counts."""
     first = Position(identifier(50, 0)).after(
         [identifier(60, 1, 5), identifier(61, 2)], settled=identifier(40, 0)
     )
@@ -81,7 +81,7 @@ A, B, C = identifier(1, 7), identifier(2, 8), identifier(3, 9)
     ids=lambda made_up: ascii(made_up[:40]),
 )
 def test_a_made_up_cursor_is_refused(made_up: str) -> None:
-    """Whatever is not a cursor is refused as such."""
+    """Anything that is not a cursor is refused."""
     with pytest.raises(InvalidCursorError):
         Position.decode(made_up)
 

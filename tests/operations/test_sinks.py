@@ -15,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app
+from tests.measured import Growth
 from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import findings
@@ -106,12 +107,14 @@ def test_a_required_sink_that_fails_fails_the_attempt(
     monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
     file.mkdir()
     worker = trail(f"file://{file}")
+    refused = Growth("audit_entries_total", outcome="failed")
     for _ in range(2):
         with pytest.raises(AuditUnavailableError):
             write(worker)
         with pytest.raises(AuditUnavailableError):
             worker.check()
     assert records(stored) == []
+    assert refused.now == 2
     file.rmdir()
     with caplog.at_level(logging.INFO, "vault"):
         write(worker)
@@ -145,10 +148,14 @@ def test_a_sink_that_is_not_required_fails_no_attempt(
     monkeypatch.setattr(sinks, "_OPTIONAL_RETRY_SECONDS", 0)
     file.mkdir()
     worker = trail(f"file://{file}", required=False)
+    written, failed = (
+        Growth("audit_sink_entries_total", outcome=outcome) for outcome in ("written", "failed")
+    )
     write(worker, 3)
     worker.check()
     file.rmdir()
     write(worker, 2)
+    assert (written.now, failed.now) == (2, 3)
     assert [record["seq"] for record in records(stored)] == [0, 1, 2, 3, 4]
     assert [record["seq"] for record in lines(file)] == [3, 4]
     assert [record.message for record in caplog.records] == ["audit sink failed: Is a directory"]
@@ -169,7 +176,7 @@ def test_what_mongodb_did_not_take_is_in_no_sink(
 
 
 def test_a_torn_line_tears_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where only a part of a line was written, as on a full disk, the next entries begin on a new line."""
+    """After a partial write, as on a full disk, the next entries begin on a new line."""
     output = FileOutput(file)
     output.write([b"one"])
     whole = os.write

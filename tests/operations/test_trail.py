@@ -215,6 +215,22 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
 
 
 @pytest.mark.usefixtures("nobody")
+def test_entries_of_an_older_replica_are_followed_as_well(stored: Stored) -> None:
+    """During a rolling update, late entries in the form of before are in a later page, too."""
+    quick, follower = Writer(0), Follower()
+    time = datetime.now(UTC) - timedelta(seconds=2)
+    older = [
+        as_stored(rehash({"ts": moment(time), "stream": "5e" * 16, "seq": seq}, None)) for seq in range(6)
+    ]
+    for late in (older[:4], older[4:]):
+        quick.write(5)
+        follower.catch_up()
+        stored.audit_logs.insert_many(late)
+        assert follower.catch_up() == all_of(stored)
+    assert len(follower.seen) == 16
+
+
+@pytest.mark.usefixtures("nobody")
 def test_a_filter_is_followed_as_well(stored: Stored) -> None:
     """With a filter, late entries of it come too, and no others."""
     slow, quick = Writer(-2), Writer(0)
@@ -245,7 +261,7 @@ def test_a_clock_that_is_far_ahead_hides_nothing(stored: Stored) -> None:
 def test_with_too_many_unsettled_entries_none_is_lost(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a page cannot look through all unsettled entries, younger ones wait until those are settled."""
+    """If a page cannot look through all unsettled entries, younger ones wait until those are settled."""
     monkeypatch.setattr(trail, "_MAX_UNSETTLED", 100)
     slow, quick = Writer(-2), Writer(0)
     commit = slow.begin(30)
@@ -257,6 +273,25 @@ def test_with_too_many_unsettled_entries_none_is_lost(
     quick.write(20)
     monkeypatch.setattr(trail, "SETTLED_SECONDS", -10)
     assert follower.catch_up() == all_of(stored)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_page_reads_nothing_again(stored: Stored) -> None:
+    """A page looks for returned, unsettled entries in the index alone."""
+    writer, other = Writer(0), Writer(-1)
+    for which in (Filter(), Filter(secret_id="an-id")):
+        follower = Follower(which, limit=1_000)
+        writer.write(300, secret_id="an-id")
+        follower.catch_up()
+        other.write(2, secret_id="an-id")
+        stored.command("profile", 2)
+        follower.look()
+        stored.command("profile", 0)
+        found = list(stored.system.profile.find({"command.find": "audit_logs"}))
+        stored.system.profile.drop()
+        assert sum(query["docsExamined"] for query in found) <= 3
+        assert sum(query["keysExamined"] for query in found) <= 2 * len(follower.seen)
+        assert follower.catch_up() == all_of(stored)
 
 
 @pytest.mark.usefixtures("nobody")

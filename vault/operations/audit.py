@@ -162,7 +162,11 @@ class AuditTrail:
         self._retirement.start()
 
     def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
-        self._sink.prepare()
+        try:
+            self._sink.prepare()
+        except AuditUnavailableError:
+            metrics.ENTRIES_FAILED.inc(len(entries))
+            raise
         now = datetime.now(UTC)
         stream = self._stream or Stream(SigningKey(self._keyring.primary))
         if stream.is_behind(now) or stream.is_full(len(entries)):
