@@ -135,6 +135,12 @@ class IdempotencyMismatchError(FixedError):
     says = "this Idempotency-Key was used with another body"
 
 
+class WeakIdempotencyKeyError(FixedError):
+    """An anonymous caller's idempotency key is too easy to guess: all of them share one scope."""
+
+    says = "without a credential an Idempotency-Key must be random, with at least 32 characters"
+
+
 class DecryptionError(FixedError):
     """A ciphertext does not verify: it, its key or what it is bound to differs from what was encrypted.
 

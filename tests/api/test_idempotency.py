@@ -20,6 +20,7 @@ from vault.operations.principal import ANONYMOUS, Principal
 
 Stored = MongoDatabase[dict[str, Any]]
 KEY = "the key of a request"
+LONG = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 VALUE = b"the value nobody may find"
 BODY = {"secret": b64(VALUE), "labels": {"a": "1", "b": "2"}, "ttl_seconds": 3_600}
 NAMED = {**BODY, "name": "billing/db-password"}
@@ -129,10 +130,10 @@ def test_each_principal_has_keys_of_its_own(alice: Caller) -> None:
         for name, space in (("a", "bc"), ("ab", "c"))
     ]
     everybody = [ALICE, BOB, EVE, ANONYMOUS, nobody_s_name, *alike]
-    made = {created(alice.become(principal)) for principal in everybody}
+    made = {created(alice.become(principal), BODY, LONG) for principal in everybody}
     assert len(made) == len(everybody)
-    assert {created(alice.become(principal)) for principal in everybody} == made
-    assert created(alice, BODY, "key-2") not in made
+    assert {created(alice.become(principal), BODY, LONG) for principal in everybody} == made
+    assert created(alice, BODY, f"{LONG}-2") not in made
 
 
 def test_neither_key_nor_body_lies_in_the_database(alice: Caller, stored: Stored) -> None:
@@ -282,11 +283,11 @@ def test_a_holder_that_lost_its_place_at_the_very_end_is_adopted(
     given_out: list[str] = []
     keep = Reservation.keep
 
-    def late(self: Reservation, secret_id: str) -> bool:
+    def late(self: Reservation, secret_id: str, **seal: str) -> bool:
         monkeypatch.setattr(Reservation, "keep", keep)
         lapse(stored)
         given_out.append(created(alice, NAMED))
-        return keep(self, secret_id)
+        return keep(self, secret_id, **seal)
 
     monkeypatch.setattr(Reservation, "keep", late)
     assert create(alice, NAMED).status_code == 503
@@ -429,6 +430,156 @@ def test_a_body_that_cannot_be_uses_up_no_key(alice: Caller, stored: Stored, bod
     assert create(alice, body).status_code in (400, 413, 422)
     assert stored.idempotency_keys.count_documents({}) == 0
     created(alice)
+
+
+@pytest.mark.parametrize("key", [LONG, LONG.replace("-", ""), "k" * 255], ids=len)
+def test_an_anonymous_caller_s_key_can_be_long(anyone: Caller, key: str) -> None:
+    """Without a credential a key of at least 32 characters, such as a UUID in either form, works."""
+    anyone.become(ANONYMOUS)
+    assert created(anyone, BODY, key) == created(anyone, BODY, key)
+
+
+@pytest.mark.parametrize("key", ["key-1", "k" * 31], ids=len)
+def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Stored, key: str) -> None:
+    """Anonymous callers share one scope of keys: one that could be guessed is refused, and on record."""
+    reply = create(anyone.become(ANONYMOUS), BODY, key)
+    assert reply.status_code == 422
+    assert "at least 32 characters" in reply.get_json(force=True)["detail"]
+    assert stored.secrets.count_documents({}) == stored.idempotency_keys.count_documents({}) == 0
+    assert creations(stored)[-1]["status"] == "bad_request"
+
+
+@pytest.mark.parametrize("seal", ["as it was", "of another key", "of the reservation", "of another type"])
+def test_a_swapped_id_is_not_given_out(alice: Caller, stored: Stored, seal: str) -> None:
+    """Whoever writes another secret's id into a record makes the repeated create fail, and leaks no id."""
+    created(alice)
+    other = created(alice, BODY, "key-2")
+    first, second = stored.idempotency_keys.find().sort("created_at")
+    seals = {
+        "as it was": first["stored_seal"],
+        "of another key": second["stored_seal"],
+        "of the reservation": second["reserved_seals"][0],
+        "of another type": {"$gt": ""},
+    }
+    change = {"secret_id": other, "stored_seal": seals[seal]}
+    stored.idempotency_keys.update_one({"_id": first["_id"]}, {"$set": change})
+    reply = create(alice)
+    assert reply.status_code == 500
+    assert other.encode() not in reply.data
+    assert created(alice, BODY, "key-2") == other
+
+
+def test_a_reserved_secret_is_not_taken_for_the_stored_one(alice: Caller, stored: Stored) -> None:
+    """The seal of a reservation does not pass for that of a create that came to its end."""
+    created(alice)
+    seal = record(stored)["reserved_seals"][0]
+    stored.idempotency_keys.update_one({}, {"$set": {"stored_seal": seal}})
+    assert create(alice).status_code == 500
+
+
+@pytest.mark.parametrize(
+    "body", [{**BODY, "secret": "YQ=="}, {**NAMED, "ttl_seconds": None}], ids=["value", "name"]
+)
+def test_an_id_without_a_seal_is_not_given_out_for_another_secret(
+    alice: Caller, stored: Stored, body: dict[str, Any]
+) -> None:
+    """A record in the form of earlier releases gives no id of a secret that is not exactly what was sent."""
+    other = created(alice, body, "key-2")
+    stored.idempotency_keys.delete_many({})
+    created(alice)
+    unseal(stored, secret_id=other)
+    assert create(alice).status_code == 422
+    assert alice.fetch(other) == body["secret"]
+
+
+def unseal(stored: Stored, **fields: Any) -> None:
+    """Make the record like one of an earlier release."""
+    seals = {"stored_seal": "", "reserved_seals": ""}
+    stored.idempotency_keys.update_one({}, {"$unset": seals, **({"$set": fields} if fields else {})})
+
+
+@pytest.mark.parametrize("body", [BODY, NAMED, {**BODY, "max_reads": 3}], ids=["plain", "named", "limited"])
+def test_a_create_from_before_an_upgrade_can_be_repeated(
+    alice: Caller, stored: Stored, body: dict[str, Any]
+) -> None:
+    """What an earlier release created under a key, and is as it was sent, has the same id as before."""
+    secret_id = created(alice, body)
+    unseal(stored)
+    assert created(alice, body) == secret_id
+    assert stored.secrets.count_documents({}) == 1
+
+
+@pytest.mark.parametrize("change", ["update", "delete"])
+def test_a_create_from_before_an_upgrade_whose_secret_changed_is_refused(
+    alice: Caller, stored: Stored, change: str
+) -> None:
+    """Where neither a seal nor the secret itself proves it any more, the repeated create is refused."""
+    secret_id = created(alice)
+    unseal(stored)
+    alice(change, secret_id=secret_id, **({"secret": "YQ=="} if change == "update" else {}))
+    assert create(alice).status_code == 422
+
+
+def test_an_id_without_a_seal_is_not_given_out_for_what_does_not_verify(
+    alice: Caller, stored: Stored
+) -> None:
+    """A secret that was tampered with proves nothing."""
+    secret_id = created(alice)
+    unseal(stored)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 2}})
+    assert create(alice).status_code == 422
+
+
+@pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
+def test_what_an_earlier_release_left_is_cleared_away(
+    alice: Caller, stored: Stored, body: dict[str, Any]
+) -> None:
+    """After a killed holder of an earlier release there is one secret under the key, as before."""
+    left = created(alice, body)
+    lapse(stored)
+    unseal(stored)
+    secret_id = created(alice, body)
+    assert (secret_id == left) == ("name" in body)
+    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
+    assert created(alice, body) == secret_id
+
+
+def test_an_earlier_release_understands_a_record(alice: Caller, stored: Stored) -> None:
+    """Every field that earlier releases read is as they wrote it, in a rolling update as well."""
+    secret_id = created(alice)
+    found = record(stored)
+    assert set(found) == {
+        *("_id", "created_at", "key_id", "body_mac", "stored", "token", "secret_id", "former", "held_until"),
+        *("stored_seal", "reserved_seals"),
+    }
+    assert (found["stored"], found["secret_id"], found["former"]) == (True, secret_id, [])
+
+
+@pytest.mark.parametrize("former", ["plain", "named", "operator"])
+def test_a_forged_former_holder_changes_nothing(alice: Caller, stored: Stored, former: str) -> None:
+    """A secret that was not made under the key is neither given out for it nor removed."""
+    plain, named = alice.create(b"other"), alice.create(b"other", name="other")
+    created(alice)
+    forged: dict[str, Any] = {"plain": plain, "named": named, "operator": {"$gt": ""}}
+    lapse(stored, secret_id=forged[former])
+    secret_id = created(alice)
+    assert secret_id not in (plain, named)
+    assert {found["_id"] for found in stored.secrets.find()} >= {plain, named, secret_id}
+
+
+def test_a_forged_former_holder_does_not_give_away_a_name(alice: Caller, stored: Stored) -> None:
+    """A create whose name another secret has is refused, whatever was written into its record."""
+    other = alice.create(b"other", name=NAMED["name"])
+    created(alice)
+    stored.idempotency_keys.delete_many({})
+    assert create(alice, NAMED).status_code == 409
+    stored.secrets.update_one({"_id": other}, {"$unset": {"name": ""}})
+    created(alice, NAMED)
+    stored.secrets.delete_one({"name": NAMED["name"]})
+    stored.secrets.update_one({"_id": other}, {"$set": {"name": NAMED["name"]}})
+    lapse(stored, secret_id=other)
+    assert create(alice, NAMED).status_code == 409
+    assert alice.fetch(other) == b64(b"other")
 
 
 @pytest.mark.parametrize("action", ["fetch", "update", "delete"])

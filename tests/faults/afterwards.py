@@ -13,10 +13,10 @@ from tests.faults.evidence import Entry, Evidence, Stored
 from tests.faults.history import History
 
 
-def read_all(port: int, history: History) -> None:
+def read_all(port: int, history: History, *, token: str = "") -> None:
     """Fetch every secret that was acknowledged, those with a limit until they are used up."""
     created = {one.secret: one for one in history if one.action == "create" and one.succeeded}
-    reader = Client(-1, port, seed=0, pool=Pool(), history=history)
+    reader = Client(-1, port, seed=0, pool=Pool(), history=history, token=token)
     for request in created.values():
         limit = request.body.get("max_reads")
         known = Known(request.secret, request.reply["secret_id"], limited=limit is not None)
@@ -26,10 +26,10 @@ def read_all(port: int, history: History) -> None:
 
 
 def evidence(uri: str) -> Evidence:
-    """Return all stored secrets and all entries; nothing that could be rolled back."""
+    """Return all secrets that can be found and all entries; nothing that could be rolled back."""
     with MongoClient[dict[str, Any]](uri, readConcernLevel="majority") as client:
         database = client.get_default_database()
-        secrets = database.secrets.find({}, {"envelope": 0, "older": 0})
+        secrets = database.secrets.find({"pending": None}, {"envelope": 0, "older": 0})
         stored = {one["_id"]: _stored(one) for one in secrets}
         entries = [_entry(one) for one in database.audit_logs.find({"request_id": {"$ne": ""}})]
     return Evidence(stored, entries)

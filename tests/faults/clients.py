@@ -60,8 +60,15 @@ class Pool:
 class Client:
     """One client, which has one request under way at a time and does what *seed* makes it choose."""
 
-    def __init__(self, number: int, port: int, *, seed: int, pool: Pool, history: History) -> None:
+    pause = _PAUSE
+    #: The share of creates that are sent under a key.
+    keyed = 0.3
+
+    def __init__(
+        self, number: int, port: int, *, seed: int, pool: Pool, history: History, token: str = ""
+    ) -> None:
         self.name = f"client-{number}"
+        self._credential = {"Authorization": f"Bearer {token}"} if token else {}
         self._thread = threading.Thread(target=self._work, name=self.name, daemon=True)
         self._chance = random.Random(f"{seed} {number}")  # noqa: S311 - has to be repeatable
         self._pool = pool
@@ -101,14 +108,17 @@ class Client:
                 self._rest(self._chance.choice(self._actions)(known))
 
     def _rest(self, request: Request) -> None:
-        self._stopped.wait(_PAUSE_AFTER_FAILURE if request.failed else self._chance.uniform(0, 2 * _PAUSE))
+        self._stopped.wait(
+            _PAUSE_AFTER_FAILURE if request.failed else self._chance.uniform(0, 2 * self.pause)
+        )
 
     def _create(self) -> None:
         name = f"{self.name}-{next(self._serial)}"
         body: dict[str, Any] = {"secret": self._value(name)}
-        key = self._new_id() if self._chance.random() < 0.3 else None
+        key = self._new_id() if self._chance.random() < self.keyed else None
         if self._chance.random() < 0.3:
             body["max_reads"] = self._chance.randint(1, 3)
+        body |= self._more(name)
         request = self._ask("create", name, body, key=key)
         self._rest(request)
         if key:
@@ -120,6 +130,10 @@ class Client:
                 self._rest(request)
         if request.succeeded:
             self._pool.add(Known(name, request.reply["secret_id"], "max_reads" in body))
+
+    def _more(self, _name: str) -> dict[str, Any]:
+        """Return what else to ask for when a secret is created."""
+        return {}
 
     def fetch(self, known: Known) -> Request:
         """Fetch a secret's newest version."""
@@ -151,13 +165,15 @@ class Client:
     def _new_id(self) -> str:
         return str(UUID(int=self._chance.getrandbits(128), version=4))
 
-    def _ask(self, action: str, secret: str, body: dict[str, Any], *, key: str | None = None) -> Request:
+    def _ask(
+        self, action: str, secret: str, body: dict[str, Any], *, key: str | None = None, path: str = ""
+    ) -> Request:
         request_id = self._new_id()
-        headers = {"Content-Type": "application/json", "X-Request-ID": request_id}
+        headers = {"Content-Type": "application/json", "X-Request-ID": request_id, **self._credential}
         if key:
             headers["Idempotency-Key"] = key
         sent = time.monotonic()
-        status, text = self._send(f"/vault/secret/{action}", json.dumps(body), headers)
+        status, text = self._send(path or f"/vault/secret/{action}", json.dumps(body), headers)
         request = Request(request_id, action, secret, body, sent, time.monotonic(), status, text, key)
         self._history.add(request)
         return request

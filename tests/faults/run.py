@@ -20,7 +20,7 @@ from tests.faults.service import Supervised
 
 _CLIENTS = 12
 #: Seconds after which nothing is held any more for a request that failed.
-_HELD = 31
+HELD_SECONDS = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def run(
             deployment, kinds, history, seed=seed, seconds=seconds, shortened=shortened, tell=tell
         )
     tell(f"{len(history.requests)} requests; reading everything once more")
-    time.sleep(_HELD)
+    time.sleep(HELD_SECONDS)
     afterwards.read_all(deployment.service.port, history)
     deployment.service.stop()
     evidence = afterwards.evidence(deployment.cluster.uri)

@@ -19,7 +19,7 @@ Stored = MongoDatabase[dict[str, Any]]
 NAMED = {"secret": b64(b"value"), "name": "a/b"}
 
 
-def gone(*_: object) -> None:
+def gone(*_: object, **__: object) -> None:
     raise AutoReconnect("gone")
 
 
@@ -205,7 +205,7 @@ def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
 def test_a_slow_holder_that_cannot_withdraw_is_503(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """A holder that lost its reservation, and MongoDB too, answers 503 like one that lost the first alone."""
 
-    def lost(*_: object) -> bool:
+    def lost(*_: object, **__: object) -> bool:
         monkeypatch.setattr(arrival, "withdraw", gone)
         return False
 

@@ -38,6 +38,7 @@ from vault.errors import (
     TokenNotFoundError,
     VaultError,
     VersionConflictError,
+    WeakIdempotencyKeyError,
 )
 from vault.operations.attempt import Status
 
@@ -92,6 +93,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     SecretNotDeletedError: Refusal(409, Status.BAD_REQUEST),
     NewestVersionError: Refusal(409, Status.BAD_REQUEST),
     IdempotencyMismatchError: Refusal(422, Status.BAD_REQUEST),
+    WeakIdempotencyKeyError: Refusal(422, Status.BAD_REQUEST),
     SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
     DecryptionError: INTERNAL,
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),

@@ -52,7 +52,7 @@ KINDS = {
     "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
     "TokenNameTaken": Documented(
         409,
-        "A token of the namespace has or had this name, or the name is reserved.",
+        "A token of the namespace has, had or is about to get this name, or the name is reserved.",
         "There is, or was, a token of this name.",
     ),
     "InvalidToken": Documented(
@@ -102,7 +102,7 @@ KINDS = {
     "InvalidNewSecret": Documented(
         422,
         "The body is JSON of another shape and `errors` names each field, or the `Idempotency-Key` was used "
-        "with another body.",
+        "with another body, or is too short for a caller without a credential.",
         "this Idempotency-Key was used with another body",
     ),
     "InvalidSecretId": Documented(

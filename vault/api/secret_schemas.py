@@ -6,6 +6,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 
 from vault.api.fields import Body, Flag, a_number, a_text, an_id, matches
 from vault.api.secret_fields import CURSOR, NAME_LENGTH, a_name, a_value, some_labels
+from vault.operations.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.operations.reference import Reference
 
 _TEN_YEARS = 315_360_000
@@ -46,7 +47,9 @@ class IdempotencyKey(Schema):
         metadata={
             "pattern": _VISIBLE_PATTERN,
             "description": "A random one for each secret. Sent again with the same body within "
-            "24 hours it gives the same id and creates nothing; with another body it is refused.",
+            "24 hours it gives the same id and creates nothing; with another body it is refused. Without a "
+            f"credential it needs at least {MIN_ANONYMOUS_KEY_LENGTH} characters, such as a UUID: anonymous "
+            "callers share one scope.",
         },
     )
 

@@ -42,9 +42,7 @@ def store(secret: Secret) -> None:
 
 
 def publish(secret: Secret) -> bool:
-    """Let a stored secret be found by its name, if it has one; return False if it waited for too long."""
-    if secret.name is None:
-        return True
+    """Let a pending secret be found, by its name as well; return False if it was pending for too long."""
     change = [{"$set": {"purge_at": PURGE_AT_EXPIRY}}, {"$unset": "pending"}]
     return bool(Secret.raw().update_one({"_id": secret.id, "pending": True}, change).matched_count)
 

@@ -20,6 +20,9 @@ _IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_
 _IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
 
 
+#: Former holders of a key whose secrets are remembered.
+_MAX_FORMER = 50
+
 #: What those who held it before may have made. One who was slow makes it late, so none is forgotten soon.
 _FORMER = {
     "$slice": [
@@ -29,9 +32,12 @@ _FORMER = {
                 {"$filter": {"input": ["$secret_id"], "cond": "$$this"}},
             ]
         },
-        -50,
+        -_MAX_FORMER,
     ]
 }
+
+#: The seals of as many, and of the present holder's secret.
+_KEPT_SEALS = -_MAX_FORMER - 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,16 +55,25 @@ class Reservation:
     is_mine: bool
     #: The secrets of those who held the key before and did not come to the end. No id was given to anybody.
     former: Sequence[str]
+    #: What proves that the service itself wrote `secret_id` as stored; None in records of earlier releases.
+    stored_seal: str | None
+    #: What proves that the service itself reserved the key for one of `former`.
+    reserved_seals: Sequence[str]
 
-    def keep(self, secret_id: str) -> bool:
+    def keep(self, secret_id: str, *, seal: str) -> bool:
         """Say that *secret_id* is stored; return False if another has taken over since."""
         held = {"_id": self.digest, "token": self.token}
-        kept = {"$set": {"stored": True, "secret_id": secret_id}}
+        kept = {"$set": {"stored": True, "secret_id": secret_id, "stored_seal": seal}}
         return bool(_collection().update_one(held, kept).matched_count)
 
-    def abandon(self, secret_id: str) -> None:
+    def abandon(self, secret_id: str, *, seal: str) -> None:
         """Leave the key, and what may be left, *secret_id*, to the next one who comes with the same body."""
-        left = {"$set": {"secret_id": secret_id}, "$unset": {"held_until": ""}}
+        left = {
+            "$set": {"secret_id": secret_id},
+            "$unset": {"held_until": ""},
+            # Again, as the newest: of many seals the oldest are dropped.
+            "$push": {"reserved_seals": {"$each": [seal], "$slice": _KEPT_SEALS}},
+        }
         _collection().update_one(self._unfinished, left)
 
     def forget(self) -> None:
@@ -70,15 +85,25 @@ class Reservation:
         return {"_id": self.digest, "token": self.token, "stored": False}
 
 
-def reserve(digest: str, *, key_id: str, body_macs: Mapping[str, str], secret_id: str) -> Reservation:
+def reserve(
+    digest: str, *, key_id: str, body_macs: Mapping[str, str], secret_id: str, seal: str
+) -> Reservation:
     """Reserve the key with this *digest* for the creation of *secret_id*, or tell who has it.
 
-    *body_macs* are the body's hashes by master key; that of *key_id* is kept. With another body's the key is
-    not reserved, and stays as it is. One atomic step: of many that come at once, one gets it.
+    *seal* proves later that it was reserved for that secret. *body_macs* are the body's hashes by master
+    key; that of *key_id* is kept. With another body's the key is not reserved, and stays as it is. One
+    atomic step: of many that come at once, one gets it.
     """
     token = token_hex(16)
     until = {"$add": ["$$NOW", _HELD_MILLISECONDS]}
-    mine = {"token": token, "secret_id": secret_id, "former": _FORMER, "held_until": until}
+    seals = {"$concatArrays": [{"$ifNull": ["$reserved_seals", []]}, [seal]]}
+    mine = {
+        "token": token,
+        "secret_id": secret_id,
+        "former": _FORMER,
+        "reserved_seals": {"$slice": [seals, _KEPT_SEALS]},
+        "held_until": until,
+    }
     body_mac = body_macs[key_id]
     is_same = {"$in": [{"$ifNull": ["$body_mac", body_mac]}, list(body_macs.values())]}
     is_free = {"$and": [is_same, {"$not": [_IS_TAKEN]}]}
@@ -102,6 +127,8 @@ def reserve(digest: str, *, key_id: str, body_macs: Mapping[str, str], secret_id
         token=token,
         is_mine=found["token"] == token,
         former=found.get("former", ()),
+        stored_seal=found.get("stored_seal"),
+        reserved_seals=found.get("reserved_seals", ()),
     )
 
 

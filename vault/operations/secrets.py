@@ -31,8 +31,8 @@ class Secrets:
         self._keyring = keyring
         self._key_watch = key_watch
         self._max_bytes = max_bytes
-        self._once = Once(keyring)
         self._batches = Batches()
+        self._once = Once(keyring, self._batches.find)
 
     def create(self, draft: Draft, *, idempotency_key: str | None = None, attempt: Attempt) -> str:
         """Store a new secret and return its id, once both secret and audit entry are durable.
@@ -43,8 +43,10 @@ class Secrets:
             CredentialRequiredError: With a name, without a credential.
             SecretTooLargeError: It is longer than the limit in bytes.
             NameTakenError: Another secret of the namespace has the name.
+            WeakIdempotencyKeyError: The idempotency key of an anonymous caller is too short.
             IdempotencyMismatchError: The key was used for another draft.
             SecretBusyError: Others are creating it at this moment.
+            DecryptionError: What is stored under the idempotency key does not verify.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
@@ -72,7 +74,7 @@ class Secrets:
     ) -> AbstractContextManager[str]:
         if key is None:
             return nullcontext(secret.id)
-        return self._once.creating(secret.id, key=key, body=draft.canonical(), principal=attempt.principal)
+        return self._once.creating(secret.id, key=key, draft=draft, principal=attempt.principal)
 
     def _store(self, secret: Secret, attempt: Attempt) -> None:
         attempt.secret_id = secret.id

@@ -1,0 +1,16 @@
+"""Kills under load leave nothing unrecorded: the short form of `python -m tests.faults.kills`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_kills_under_load_leave_nothing_unrecorded() -> None:
+    """After kills of workers and of a primary all that can be read or used has its entry; nothing is lost."""
+    command = [sys.executable, "-m", "tests.faults.kills", "--hasty", "--workers", "8", "--primaries", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("workers killed: 8", "primaries killed: 1", "effects without their entry: 0"):
+        assert line in done.stdout

@@ -1,0 +1,144 @@
+"""`python -m tests.killed ACTION`: processes that do the same, each killed at another write to MongoDB.
+
+The first comes to its end, and tells which writes it made; for each of them another is killed before it
+sends that one. Prints what each that was killed called its secret or token. The settings are those of the
+environment.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from pymongo import monitoring
+
+from tests.access import services
+from tests.life import ALICE
+from vault.app import create_app
+from vault.operations.attempt import Action, Attempt
+from vault.operations.draft import Draft
+from vault.operations.reference import Reference
+from vault.operations.services import Services
+from vault.operations.tokens import Grant
+from vault.settings import Settings
+
+_WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
+#: Written to by what runs in the background, or once a process.
+_PASSED_OVER = frozenset({"keys", "audit_keys", "token_keys"})
+#: Seconds for all other writes, so that what could be done without this one is done.
+_FINISHING_SECONDS = 0.2
+_VALUE = b"value"
+
+
+class Killer(monitoring.CommandListener):
+    """Counts this process's writes by collection, once it is armed, and kills it at one of them."""
+
+    def __init__(self, collection: str, number: int) -> None:
+        self.armed = False
+        self.seen: Counter[str] = Counter()
+        self._target = collection, number
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Kill the process if this is the write."""
+        collection = event.command.get(event.command_name)
+        if not self.armed or event.command_name not in _WRITES or collection in _PASSED_OVER:
+            return
+        self.seen[collection] += 1
+        if (collection, self.seen[collection]) == self._target:
+            time.sleep(_FINISHING_SECONDS)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Do nothing."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Do nothing."""
+
+
+def _attempt(action: Action) -> Attempt:
+    return Attempt(action=action, principal=ALICE)
+
+
+def _create(found: Services, key: str | None = None, **options: Any) -> Reference:
+    draft = Draft(plaintext=_VALUE, **options)
+    attempt = _attempt(Action.CREATE)
+    return Reference(secret_id=found.secrets.create(draft, idempotency_key=key, attempt=attempt))
+
+
+def _create_token(found: Services, name: str) -> None:
+    grant = Grant(name=name, scopes=ALICE.scopes)
+    found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
+
+
+def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
+    """Do what comes before *action*, and return what does it; *name* is that of the secret or token."""
+    creates: dict[str, dict[str, Any]] = {
+        "create": {},
+        "create_named": {"name": name},
+        "create_repeatable": {"key": name},
+        "create_named_repeatable": {"name": name, "key": name},
+    }
+    if action in creates:
+        return lambda: _create(found, **creates[action])
+    if action == "create_token":
+        return lambda: _create_token(found, name)
+    if action == "revoke_token":
+        _create_token(found, name)
+        return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))
+    secret = _create(found, max_reads=2)
+    changes: dict[str, Callable[[], object]] = {
+        "fetch": lambda: found.secrets.fetch(secret, attempt=_attempt(Action.FETCH)),
+        "update": lambda: found.changes.update(
+            secret, b"new", expected_version=None, attempt=_attempt(Action.UPDATE)
+        ),
+        "delete": lambda: found.changes.delete(secret, attempt=_attempt(Action.DELETE)),
+        "restore": lambda: found.changes.restore(secret, attempt=_attempt(Action.RESTORE)),
+    }
+    if action == "restore":
+        changes["delete"]()
+    return changes[action]
+
+
+def _run(action: str, collection: str, number: int) -> Counter[str]:
+    """Do *action*, be killed at a collection's write of that *number* if there is one; return the writes."""
+    killer = Killer(collection, number)
+    monitoring.register(killer)
+    app = create_app(Settings.from_environment())
+    found = services(app)
+    # Connected, with all indexes.
+    assert found.health.failures() == {}
+    do = _prepared(action, found, f"{action}-{collection}-{number}")
+    killer.armed = True
+    do()
+    return killer.seen
+
+
+def _in_child(action: str, collection: str = "", number: int = 0) -> Counter[str]:
+    """Return the writes of a process of its own; none if it was killed."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writable, json.dumps(_run(action, collection, number)).encode())
+        os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as pipe:
+        seen = Counter(json.loads(pipe.read() or b"{}"))
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return seen
+
+
+def main(action: str) -> None:
+    """Kill one process after the other, and print what each called its secret or token."""
+    for collection, count in _in_child(action).items():
+        for number in range(1, count + 1):
+            assert not _in_child(action, collection, number)
+            print(f"{action}-{collection}-{number}")  # noqa: T201 - what the command is for
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

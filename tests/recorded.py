@@ -1,0 +1,50 @@
+"""Effects in the database that have no entry in the audit trail."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+
+#: What can be read, listed or used.
+_VISIBLE = {"pending": None}
+
+
+def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
+    """Return how often an effect is there without its entry, by what the effect is."""
+    # Without what could still be rolled back.
+    sure = stored.with_options(read_concern=ReadConcern("majority"))
+    # First the effects: the entry of each is there before it.
+    secrets = list(sure.secrets.find(_VISIBLE, {"envelope": 0, "older.envelope": 0}))
+    tokens = list(sure.tokens.find(_VISIBLE))
+    entries = Counter(map(_told, sure.audit_logs.find({"status": "success"})))
+    effects = Counter(effect for one in secrets for effect in _of_secret(one))
+    effects.update(effect for one in tokens for effect in _of_token(one))
+    lacking = effects - entries
+    return dict(Counter(action for action, *_ in lacking.elements()))
+
+
+def _told(entry: Mapping[str, Any]) -> tuple[str, object, object]:
+    details = entry.get("details") or {}
+    which = details.get("token") if entry["action"].startswith("token_") else entry.get("secret_id")
+    version = details.get("version") if entry["action"] == "update" else None
+    return entry["action"], which, version
+
+
+def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    name = secret["_id"]
+    yield "create", name, None
+    for stored in (secret, *secret.get("older", ())):
+        if stored["version"] > 1:
+            yield "update", name, stored["version"]
+    if "deleted_at" in secret:
+        yield "delete", name, None
+    for _ in range(secret.get("reads", 0)):
+        yield "fetch", name, None
+
+
+def _of_token(token: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    yield "token_create", token["name"], None
+    if token.get("revoked_at"):
+        yield "token_revoke", token["name"], None

@@ -1,0 +1,111 @@
+"""A process that is killed at any of its writes leaves nothing unrecorded, and nothing in the way."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import services
+from tests.life import ALICE, Caller, b64, in_past
+from tests.recorded import unrecorded
+from vault.errors import InvalidTokenNameError
+from vault.operations.attempt import Action, Attempt
+from vault.operations.tokens import Grant
+
+Stored = MongoDatabase[dict[str, Any]]
+ROOT = Path(__file__).parents[1]
+VALUE = {"secret": b64(b"value")}
+
+
+def killed(action: str, environment: Mapping[str, str]) -> list[str]:
+    """Let processes be killed at each write of *action*; return what each named its secret or token."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killed", action],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "DELETE_RECOVERY_DAYS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    # At the least one write does it, and one puts it on record.
+    assert len(names) >= 2
+    return names
+
+
+@pytest.mark.parametrize("action", ["create", "fetch", "update", "delete", "restore", "revoke_token"])
+def test_a_killed_process_leaves_nothing_unrecorded(
+    action: str, environment: dict[str, str], stored: Stored
+) -> None:
+    """Whichever write a process is killed at, what can be read, listed or used has its entry."""
+    killed(action, environment)
+    assert unrecorded(stored) == {}
+
+
+@pytest.mark.parametrize("action", ["create_repeatable", "create_named_repeatable"])
+def test_after_a_kill_a_repeated_create_makes_one_secret(
+    action: str, environment: dict[str, str], stored: Stored, alice: Caller
+) -> None:
+    """The same create under the same key works after each kill, and there is one secret for each key."""
+    names = killed(action, environment)
+    assert unrecorded(stored) == {}
+    stored.idempotency_keys.update_many({"stored": False}, {"$set": {"held_until": in_past(seconds=1)}})
+    for name in names:
+        body = VALUE | ({"name": name} if "named" in action else {})
+        replies = [alice.post("create", body, **{"Idempotency-Key": name}) for _ in range(2)]
+        assert [reply.status_code for reply in replies] == [200, 200]
+        assert replies[0].json == replies[1].json
+        assert alice.fetch(replies[0].json["secret_id"]) == VALUE["secret"]
+    # One for the process that came to its end.
+    assert stored.secrets.count_documents({}) == len(names) + 1
+    assert unrecorded(stored) == {}
+
+
+def test_after_a_kill_a_name_is_free_or_found(
+    environment: dict[str, str], stored: Stored, alice: Caller
+) -> None:
+    """A name that a killed process had begun to give is another secret's later, or finds a recorded one."""
+    names = killed("create_named", environment)
+    assert unrecorded(stored) == {}
+    waited_too_long(stored.secrets)
+    statuses = [alice.post("create", {**VALUE, "name": name}).status_code for name in names]
+    assert set(statuses) <= {200, 409}
+    assert 200 in statuses
+    for name in names:
+        assert alice("fetch", name=name) == VALUE
+    assert unrecorded(stored) == {}
+
+
+def test_after_a_kill_the_name_of_a_token_is_free_or_listed(
+    app: Flask, environment: dict[str, str], stored: Stored
+) -> None:
+    """A name that a killed process had begun to give is another token's later, or is listed and on record."""
+    names = killed("create_token", environment)
+    assert unrecorded(stored) == {}
+    waited_too_long(stored.tokens)
+    tokens = services(app).tokens
+    made = 0
+    for name in names:
+        grant = Grant(name=name, scopes=ALICE.scopes)
+        try:
+            tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=ALICE))
+            made += 1
+        except InvalidTokenNameError:
+            continue
+    assert made
+    listed = tokens.list("active", attempt=Attempt(action=Action.TOKEN_LIST, principal=ALICE))
+    assert {token.name for token in listed} >= set(names)
+    assert unrecorded(stored) == {}
+
+
+def waited_too_long(collection: Any) -> None:
+    """Let all that is pending be so for longer than it may."""
+    collection.update_many({"pending": True}, {"$set": {"purge_at": in_past(seconds=1)}})

@@ -1,0 +1,47 @@
+"""The search for effects without an entry finds each of them."""
+
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.recorded import unrecorded
+
+Stored = MongoDatabase[dict[str, Any]]
+SECRET = {"_id": "a", "version": 3, "older": [{"version": 2}], "deleted_at": 1, "reads": 1}
+TOKEN = {"_id": "b", "name": "ci", "revoked_at": 1}
+ENTRIES: list[dict[str, Any]] = [
+    {"action": "create", "secret_id": "a"},
+    {"action": "update", "secret_id": "a", "details": {"version": 2}},
+    {"action": "update", "secret_id": "a", "details": {"version": 3}},
+    {"action": "delete", "secret_id": "a"},
+    {"action": "fetch", "secret_id": "a"},
+    {"action": "token_create", "details": {"token": "ci"}},
+    {"action": "token_revoke", "details": {"token": "ci"}},
+]
+
+
+@pytest.fixture(autouse=True)
+def _effects(stored: Stored) -> None:
+    stored.secrets.insert_one(dict(SECRET))
+    stored.tokens.insert_one(dict(TOKEN))
+
+
+def record(stored: Stored, *entries: dict[str, Any], status: str = "success") -> None:
+    stored.audit_logs.insert_many([{**entry, "status": status} for entry in entries])
+
+
+def test_what_is_on_record_is_not_found(stored: Stored) -> None:
+    """With an entry for each effect nothing is found, nor is what is pending, without one, an effect."""
+    record(stored, *ENTRIES)
+    stored.secrets.insert_one({"_id": "c", "version": 1, "pending": True})
+    stored.tokens.insert_one({"_id": "d", "name": "next", "pending": True})
+    assert unrecorded(stored) == {}
+
+
+@pytest.mark.parametrize("lacking", ENTRIES, ids=lambda entry: entry["action"])
+def test_an_effect_without_its_entry_is_found(stored: Stored, lacking: dict[str, Any]) -> None:
+    """Each lacking entry is told by its action; one of a refusal does not count."""
+    record(stored, *(entry for entry in ENTRIES if entry is not lacking))
+    record(stored, lacking, status="error")
+    assert unrecorded(stored) == {lacking["action"]: 1}
