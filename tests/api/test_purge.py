@@ -141,7 +141,13 @@ def test_a_deleted_secret_s_versions_are_purged_together(alice: Caller, stored: 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"older": 7}, {"older": [7, {"version": 9}]}, {"purged": 7}, {"purged": ["x", None, 2**40]}],
+    [
+        {"older": 7},
+        {"older": [7, {"version": 9}]},
+        {"older": [[{"version": 1}], {"version": {}}]},
+        {"purged": 7},
+        {"purged": ["x", None, 2**40]},
+    ],
     ids=str,
 )
 def test_fields_of_other_types_break_nothing(alice: Caller, stored: Stored, fields: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ KINDS = {
     "TokenNotFound": Documented(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
     "TokenNameTaken": Documented(
         409,
-        "A token of the namespace has or had this name, or is about to get it; or the name is reserved.",
+        "A token of the namespace has, had or is about to get this name, or the name is reserved.",
         "There is, or was, a token of this name.",
     ),
     "InvalidToken": Documented(

@@ -51,7 +51,7 @@ class Lease:
                 return None
         raise SecretBusyError
 
-    def older_versions(self) -> set[int]:
+    def older_versions(self) -> list[object]:
         """Return the numbers of the older versions; without what `Secret` never puts there.
 
         Raises:
@@ -61,8 +61,8 @@ class Lease:
         if document is None:
             raise SecretBusyError
         older = document.get("older")
-        # A projection keeps documents of an array, and drops its other elements.
-        return {stored.get("version") for stored in older} if isinstance(older, list) else set()
+        elements = older if isinstance(older, list) else ()
+        return [stored.get("version") for stored in elements if isinstance(stored, dict)]
 
     def apply(self, change: Mapping[str, Any]) -> None:
         """Set the fields of *change*, expressions of MongoDB's, and end the lease.
