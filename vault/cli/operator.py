@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vault.crypto import Keyring
 from vault.documents import Database
+from vault.operations import agreement
 from vault.operations.audit import audit_trail
 from vault.settings import Settings
 
@@ -20,17 +21,25 @@ class Operator:
     keyring: Keyring
     database: Database
     audit_ttl_days: int
+    audit_enabled: bool
 
 
 @contextmanager
-def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]:
+def connected(
+    *, reading: bool = False, recorded: bool = False, scratch: str = "", audit_enabled: bool | None = None
+) -> Iterator[Operator]:
     """Connect as the service would, and yield what commands need.
 
     A command that only reads changes nothing, indexes and retention included: it works for a user
     who may only read, and on a trail that was tampered with so that the service would not start. With the
     name of a *scratch* database it is that, on the same servers, with a trail that is kept for good.
 
+    All others, and one that reads and has to be *recorded*, need every master key that is in use, and the
+    state of the audit trail that the database has. *audit_enabled* takes the place of the setting.
+
     Raises:
+        AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
+        KeyMissingError: A key in use is missing; the message says which. Nothing was written.
         SettingsError: The environment holds wrong settings.
         StorageUnavailableError: MongoDB is not there.
     """
@@ -38,11 +47,16 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
-    trail = audit_trail(keyring, enabled=settings.audit_enabled)
+    audited = settings.audit_enabled if audit_enabled is None else audit_enabled
+    trail = audit_trail(keyring, enabled=audited)
     trail.connect()
     try:
-        database.ping() if reading else database.prepare()
-        yield Operator(keyring, database, settings.audit_ttl_days)
+        database.ping()
+        if recorded or not reading:
+            agreement.require(keyring, audit_enabled=audited)
+        if not reading:
+            database.prepare()
+        yield Operator(keyring, database, settings.audit_ttl_days, audited)
     finally:
         trail.disconnect()
         database.close()

@@ -28,6 +28,8 @@ class Action(StrEnum):
     REWRAP_END = "rewrap_end"
     BACKUP = "backup"
     BACKUP_RESTORE = "backup_restore"
+    AUDIT_ENABLED = "audit_enabled"
+    AUDIT_DISABLED = "audit_disabled"
 
 
 class Status(StrEnum):

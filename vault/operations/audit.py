@@ -10,9 +10,10 @@ from vault import deadline, metrics
 from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
-from vault.documents import AuditEntry
+from vault.documents import AuditEntry, key_usage
 from vault.documents.storage import PATIENCE, storage_errors
 from vault.errors import AuditUnavailableError, StorageUnavailableError
+from vault.operations import agreement
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
 from vault.operations.signers import endorse
@@ -114,8 +115,18 @@ class AuditTrail:
             raise AuditUnavailableError from None
 
     def _begin(self) -> None:
+        """Prepare the trail for the first entry of this process.
+
+        Raises:
+            AuditStateError: The database has no trail.
+            AuditUnavailableError: MongoDB is not there.
+            KeyMissingError: A key in use is missing: what this process signs would pass for tampering.
+        """
         try:
+            agreement.require(self._keyring, audit_enabled=True)
             endorse(self._keyring)
+            with storage_errors():
+                key_usage.begin_trail(SigningKey(self._keyring.primary).public.signer)
         except StorageUnavailableError:
             raise AuditUnavailableError from None
         self._heads.start()
@@ -147,6 +158,10 @@ class AuditTrail:
 class NoAuditTrail:
     """Stands in where the trail is switched off: attempts finish without an entry."""
 
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._agrees = False
+
     def connect(self) -> None:
         """Start listening: without anybody who does, no attempt comes to its end."""
         attempt_finished.connect(self._on_finish)
@@ -158,10 +173,13 @@ class NoAuditTrail:
     def check(self) -> None:
         """Do nothing."""
 
-    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
-        """Do nothing."""
+    def _on_finish(self, _attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
+        """Require, once, that the database has no trail either: nothing may happen there unrecorded."""
+        if not self._agrees:
+            agreement.require(self._keyring, audit_enabled=False)
+            self._agrees = True
 
 
 def audit_trail(keyring: Keyring, *, enabled: bool) -> AuditTrail | NoAuditTrail:
     """Return the trail of this process, or what stands in for it."""
-    return AuditTrail(keyring) if enabled else NoAuditTrail()
+    return AuditTrail(keyring) if enabled else NoAuditTrail(keyring)
