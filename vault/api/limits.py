@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_network
 from typing import Any
 
 from flask import Flask, Response, after_this_request, current_app
@@ -19,7 +18,7 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 from pymongo.uri_parser import parse_uri
 
-from vault import metrics
+from vault import metrics, networks
 from vault.errors import RateLimitedError
 from vault.operations.attempt import Attempt
 from vault.settings import Settings
@@ -122,8 +121,7 @@ def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None
 
 
 def _source(address: str) -> str:
-    """Return what *address* is counted as: of IPv6 the first 64 bits, as one client has all the rest."""
-    return f"address:{ip_network(f'{address}/64', strict=False) if ':' in address else address}"
+    return f"address:{networks.source(address)}"
 
 
 def _limits() -> _Limits:

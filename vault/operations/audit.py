@@ -1,8 +1,8 @@
 """The audit trail: the one place that writes entries."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +12,11 @@ from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, key_usage
 from vault.documents.storage import PATIENCE, storage_errors
-from vault.errors import AuditUnavailableError, StorageUnavailableError
+from vault.errors import AuditUnavailableError, StorageUnavailableError, VaultError
 from vault.operations import agreement
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
+from vault.operations.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.operations.signers import endorse
 from vault.operations.stream import Entry, Stream
 from vault.operations.verify import MOST_ENTRIES_A_COMMIT
@@ -25,10 +26,11 @@ from vault.signals import attempt_finished
 
 logger = logging.getLogger(__name__)
 
-#: Characters of a user agent that are kept.
+#: Characters of a user agent that are kept; fewer where the sender was refused.
 _USER_AGENT_LENGTH = 256
+_DENIED_USER_AGENT_LENGTH = 64
 
-#: Seconds between two heads in the log.
+#: Seconds between two heads in the log, and two records of counted refusals.
 _HEAD_INTERVAL = 60
 
 
@@ -45,7 +47,8 @@ class AuditTrail:
         self._commits: Coalescer[Entry, None] = Coalescer(
             self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
         )
-        self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
+        self._refusals = RefusalCounter()
+        self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self._end_minute)
         self._logged: dict[str, Any] | None = None
         self._failed = False
 
@@ -65,6 +68,8 @@ class AuditTrail:
                 self.check()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
+        with deadline.within(PATIENCE):
+            self.record_refusals()
         self.log_head()
 
     def check(self) -> None:
@@ -91,15 +96,46 @@ class AuditTrail:
             logger.info("audit head", extra={"head": head})
             self._logged = head
 
+    def record_refusals(self) -> None:
+        """Write one entry for each kind of refusal that was counted; if that fails, keep its count."""
+        waits = []
+        # All are started first: so they share commits.
+        for kind, count in self._refusals.take():
+            with self._kept(kind, count):
+                waits.append((kind, count, self._start(attempt_of(kind, count), kind.status)))
+        for kind, count, wait in waits:
+            with self._kept(kind, count):
+                wait()
+
+    @contextmanager
+    def _kept(self, kind: Kind, count: Count) -> Iterator[None]:
+        try:
+            yield
+        except VaultError:
+            self._refusals.put_back(kind, count)
+
+    def _end_minute(self) -> None:
+        self.record_refusals()
+        self.log_head()
+
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
+        if status is not Status.DENIED or self._refusals.is_single(attempt, status):
+            try:
+                self._start(attempt, status)()
+            except StorageUnavailableError:
+                raise AuditUnavailableError from None
+
+    def _start(self, attempt: Attempt, status: Status) -> Callable[[], None]:
+        """Start to write an entry, and return what waits until it is durable."""
+        length = _DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _USER_AGENT_LENGTH
         entry = {
             "action": attempt.action.value,
             "status": status.value,
             "principal": attempt.principal.name,
             "secret_id": attempt.secret_id,
             "ip": attempt.ip,
-            # It ends up in terminals.
-            "ua": printable(attempt.user_agent[:_USER_AGENT_LENGTH]),
+            # It ends up in terminals. Cut last: escaped, a character takes up to ten.
+            "ua": printable(attempt.user_agent[:length])[:length],
             "request_id": attempt.request_id,
             "details": attempt.details or None,
         }
@@ -108,11 +144,8 @@ class AuditTrail:
         chain.canonical(entry)
         if not self._heads.started:
             self._begin()
-        try:
-            # By a thread also when it is alone: who is cut off, or late, takes no commit along.
-            self._commits.start(entry)()
-        except StorageUnavailableError:
-            raise AuditUnavailableError from None
+        # By a thread also when it is alone: who is cut off, or late, takes no commit along.
+        return self._commits.start(entry)
 
     def _begin(self) -> None:
         """Prepare the trail for the first entry of this process.
