@@ -77,7 +77,7 @@ def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
 
 
 def test_kinds_are_counted_apart(trail: AuditTrail, stored: Stored) -> None:
-    """Operations, reasons, sources and authenticated principals are counted apart; an IPv6 /64 is one source."""
+    """Operations, reasons, sources and authenticated principals are counted apart; a /64 is one source."""
     more = MAX_SINGLE_OF_KIND + 2
     alice = Principal(name="alice")
     refuse(trail, count=more)

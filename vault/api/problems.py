@@ -24,6 +24,7 @@ from vault.errors import (
     InvalidCursorError,
     InvalidTokenNameError,
     KeyMissingError,
+    KeyUnsharedError,
     NameTakenError,
     OverloadedError,
     RateLimitedError,
@@ -91,6 +92,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     DecryptionError: INTERNAL,
     # Without the keys, or against the state of the trail, no entry can be written.
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
+    KeyUnsharedError: Refusal(503, None, "The service is not ready. Try again shortly."),
     AuditStateError: Refusal(503, None, "The service is not ready. Try again shortly."),
     RestoreUnfinishedError: Refusal(503, None, "The service is not ready. Try again shortly."),
     StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),

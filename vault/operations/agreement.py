@@ -6,7 +6,7 @@ from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import key_usage
 from vault.documents.storage import storage_errors
-from vault.errors import AuditStateError, KeyMissingError
+from vault.errors import AuditStateError, KeyMissingError, KeyUnsharedError
 from vault.operations import signers
 from vault.printable import printable
 
@@ -50,28 +50,37 @@ def require(keyring: Keyring, *, audit_enabled: bool | None) -> None:
 
     Raises:
         AuditStateError: *audit_enabled* disagrees with the database.
-        KeyMissingError: A key in use is missing here, or running workers lack the primary key; it says which.
+        KeyMissingError: A key in use is missing here; the message says which.
+        KeyUnsharedError: Running workers lack the primary key.
         StorageUnavailableError: MongoDB is not there.
     """
     found = compare(keyring, audit_enabled=audit_enabled)
     with storage_errors():
         claims = key_usage.claims()
     # Anyone who can write to the database can store any text as an id, and the message goes to a terminal.
-    missing = [printable(key_id) for key_id in sorted(found.missing | unshared_keys(keyring, claims))]
+    missing = [printable(key_id) for key_id in sorted(found.missing | _unheld(keyring, claims))]
     if found.signer:
         missing.append(f"the key that signs the audit trail (signer {printable(found.signer)})")
     if missing:
         raise KeyMissingError(*missing)
+    if not _is_primary_shared(keyring, claims):
+        raise KeyUnsharedError({claim.key_id for claim in claims}, keyring.primary.id)
     if found.audit_state:
         raise AuditStateError(audit_enabled=bool(audit_enabled))
 
 
 def unshared_keys(keyring: Keyring, claims: list[key_usage.Claim]) -> set[str]:
     """Return the ids of keys that this process or another worker encrypts under, and the other lacks."""
-    missing = {claim.key_id for claim in claims} - {key.id for key in keyring}
-    if not all(keyring.primary.id in claim.held for claim in claims):
-        missing.add(keyring.primary.id)
-    return missing
+    own = set() if _is_primary_shared(keyring, claims) else {keyring.primary.id}
+    return _unheld(keyring, claims) | own
+
+
+def _unheld(keyring: Keyring, claims: list[key_usage.Claim]) -> set[str]:
+    return {claim.key_id for claim in claims} - {key.id for key in keyring}
+
+
+def _is_primary_shared(keyring: Keyring, claims: list[key_usage.Claim]) -> bool:
+    return all(keyring.primary.id in claim.held for claim in claims)
 
 
 def _unknown_signer(keyring: Keyring, recorded: str) -> str:
