@@ -200,7 +200,8 @@ def trail_state() -> TrailState:
     enabled = found.get("enabled")
     if enabled is None:
         enabled = _derived_state()
-    return TrailState(None if enabled is None else enabled is True, str(found.get("signer") or ""))
+    signer = found.get("signer")
+    return TrailState(None if enabled is None else enabled is True, signer if isinstance(signer, str) else "")
 
 
 def set_trail_enabled(*, enabled: bool) -> None:
