@@ -26,7 +26,7 @@ def refuse(service: Service, status: bytes, credential: str) -> int:
     """Send this connection's share of refused requests and return how many were answered with *status*."""
     body = b"{}"
     request = (
-        f"POST /vault/list HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\n"
+        f"POST /vault/audit/query HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nUser-Agent: {'x' * 4_000}\r\n{credential}\r\n"
     ).encode() + body
     answered = 0
@@ -67,8 +67,8 @@ def test_refusals_are_on_record_and_the_record_stays_small(
         service.wait_until("/health/ready")
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             shares = list(pool.map(lambda _: refuse(service, status, credential), range(_CONNECTIONS)))
-        # Of the 429s each worker answers the first few with 401.
-        assert REFUSED - 2 <= sum(shares) <= REFUSED
+        # Before the limit is reached, the first few of the 429s are 401.
+        assert sum(shares) > 0.99 * REFUSED
     entries = list(stored.audit_logs.find({"status": "denied"}))
     assert sum(entry["details"].get("count", 1) for entry in entries) == REFUSED
     assert len(entries) < _MINUTES * (MAX_SINGLE_OF_KIND + 1) * 2

@@ -189,11 +189,7 @@ class AuditTrail:
 
 
 class NoAuditTrail:
-    """Stands in where the trail is switched off: attempts finish without an entry."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._agrees = False
+    """Stands in where there is no trail: attempts finish without an entry."""
 
     def connect(self) -> None:
         """Start listening: without anybody who does, no attempt comes to its end."""
@@ -206,7 +202,18 @@ class NoAuditTrail:
     def check(self) -> None:
         """Do nothing."""
 
-    def _on_finish(self, _attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
+        """Do nothing."""
+
+
+class DisabledAuditTrail(NoAuditTrail):
+    """Stands in where the trail is switched off, once the database agrees with that."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._agrees = False
+
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
         """Require, once, that the database has no trail either: nothing may happen there unrecorded."""
         if not self._agrees:
             agreement.require(self._keyring, audit_enabled=False)
@@ -215,4 +222,4 @@ class NoAuditTrail:
 
 def audit_trail(keyring: Keyring, *, enabled: bool) -> AuditTrail | NoAuditTrail:
     """Return the trail of this process, or what stands in for it."""
-    return AuditTrail(keyring) if enabled else NoAuditTrail(keyring)
+    return AuditTrail(keyring) if enabled else DisabledAuditTrail(keyring)
