@@ -1,5 +1,6 @@
 """Strangers who are refused over and over: all of it is on record, and the record stays small."""
 
+import re
 import socket
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +23,14 @@ _PIPELINED = 50
 _MINUTES = 20
 
 
-def refuse(service: Service, status: bytes, credential: str) -> int:
-    """Send this connection's share of refused requests and return how many were answered with *status*."""
+def refuse(service: Service, credential: str) -> Counter[str]:
+    """Send this connection's share of refused requests and return how many had which status."""
     body = b"{}"
     request = (
         f"POST /vault/audit/query HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nUser-Agent: {'x' * 4_000}\r\n{credential}\r\n"
     ).encode() + body
-    answered = 0
+    answered: Counter[str] = Counter()
     with socket.create_connection(("127.0.0.1", service.port), timeout=120) as connection:
         for _ in range(REFUSED // _CONNECTIONS // _PIPELINED):
             connection.sendall(request * _PIPELINED)
@@ -38,7 +39,7 @@ def refuse(service: Service, status: bytes, credential: str) -> int:
                 more = connection.recv(1 << 20)
                 assert more, f"{ended} replies, then the end"
                 replies += more
-            answered += replies.count(b"HTTP/1.1 " + status)
+            answered.update(re.findall(r"HTTP/1\.1 (\d+)", replies.decode()))
             # The end of the last body.
             while not replies.endswith(b"}\n"):
                 replies += connection.recv(1 << 20)
@@ -48,9 +49,9 @@ def refuse(service: Service, status: bytes, credential: str) -> int:
 @pytest.mark.parametrize(
     ("status", "credential", "settings"),
     [
-        (b"401", "", {"AUTH_ENABLED": "true"}),
-        (b"429", "Authorization: Bearer x\r\n", {"FAILED_AUTH_LIMIT": "1/day"}),
-        (b"403", "", {"ALLOWED_NETWORKS": "192.0.2.0/24"}),
+        ("401", "", {"AUTH_ENABLED": "true"}),
+        ("429", "Authorization: Bearer x\r\n", {"FAILED_AUTH_LIMIT": "1/day"}),
+        ("403", "", {"ALLOWED_NETWORKS": "192.0.2.0/24"}),
     ],
     ids=["401", "429", "403"],
 )
@@ -58,7 +59,7 @@ def test_refusals_are_on_record_and_the_record_stays_small(
     environment: dict[str, str],
     stored: Stored,
     tmp_path: Path,
-    status: bytes,
+    status: str,
     credential: str,
     settings: dict[str, str],
 ) -> None:
@@ -66,11 +67,15 @@ def test_refusals_are_on_record_and_the_record_stays_small(
     with Service({**environment, **settings}, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
-            shares = list(pool.map(lambda _: refuse(service, status, credential), range(_CONNECTIONS)))
-        # Before the limit is reached, the first few of the 429s are 401.
-        assert sum(shares) > 0.99 * REFUSED
+            answered = sum(
+                pool.map(lambda _: refuse(service, credential), range(_CONNECTIONS)), Counter[str]()
+            )
+        # Before the limit is reached, the first few of the 429s are 401. On a busy machine the entry of one
+        # may take too long: that is 503, and nobody knows whether it is there.
+        assert answered[status] > 0.99 * REFUSED
     entries = list(stored.audit_logs.find({"status": "denied"}))
-    assert sum(entry["details"].get("count", 1) for entry in entries) == REFUSED
+    recorded = sum(entry["details"].get("count", 1) for entry in entries)
+    assert REFUSED - answered["503"] <= recorded <= REFUSED
     assert len(entries) < _MINUTES * (MAX_SINGLE_OF_KIND + 1) * 2
     assert sum(len(encode(entry)) for entry in entries) < 200_000
     assert len(Counter(entry["action"] for entry in entries)) == 1

@@ -133,13 +133,14 @@ class KeyMissingError(VaultError):
         super().__init__(f"a master key that is in use is missing here{names}")
 
 
-class KeyUnsharedError(VaultError):
+class KeyUnsharedError(KeyMissingError):
     """Running workers lack this process's primary key: they could not verify what it signs."""
 
     def __init__(self, writing: set[str], primary: str) -> None:
-        super().__init__(
+        VaultError.__init__(
+            self,
             f"running workers encrypt under {', '.join(sorted(writing))}, and {primary} is primary here: "
-            "make it theirs first, or run this with their keys"
+            "make it theirs first, or run this with their keys",
         )
 
 
