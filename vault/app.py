@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> Flask:
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
     trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
-    key_watch = KeyWatch(keyring, database)
+    key_watch = KeyWatch(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, key_watch)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),

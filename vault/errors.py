@@ -150,10 +150,39 @@ class DecryptionError(FixedError):
     says = "a stored value does not verify"
 
 
-class KeyMissingError(FixedError):
-    """A master key that is in use is not in this process's keyring: it must neither read nor write."""
+class KeyMissingError(VaultError):
+    """A master key that is in use is not in this process's keyring: it must neither read nor write.
 
-    says = "a master key that is in use is missing here"
+    The message names the *missing* keys where there are any: for operators, not for callers.
+    """
+
+    def __init__(self, *missing: str) -> None:
+        names = f": {', '.join(missing)}" if missing else ""
+        super().__init__(f"a master key that is in use is missing here{names}")
+
+
+class KeyUnsharedError(KeyMissingError):
+    """Running workers lack this process's primary key: they could not verify what it signs."""
+
+    def __init__(self, writing: set[str], primary: str) -> None:
+        VaultError.__init__(
+            self,
+            f"running workers encrypt under {', '.join(sorted(writing))}, and {primary} is primary here: "
+            "make it theirs first, or run this with their keys",
+        )
+
+
+class AuditStateError(VaultError):
+    """`AUDIT_ENABLED` disagrees with the database; the message says what to do."""
+
+    def __init__(self, *, audit_enabled: bool) -> None:
+        super().__init__(
+            "AUDIT_ENABLED is on, and the audit trail of this database is disabled: "
+            "set AUDIT_ENABLED=false, or run `secret-manager audit enable`"
+            if audit_enabled
+            else "AUDIT_ENABLED is off, and this database has an audit trail: "
+            "set AUDIT_ENABLED=true, or run `secret-manager audit disable`"
+        )
 
 
 class RestoreUnfinishedError(FixedError):

@@ -224,15 +224,21 @@ def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:
 
 
 def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
-    """What does not verify, or needs a key that is not held, makes the exit code 1, each time."""
+    """What does not verify makes the exit code 1, each time; so does a key that is not held, at once."""
     first, *_ = fill(stored, OLD, 5)
-    fill(stored, FOREIGN, 2)
     stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
     for rewrapped in (4, 0):
         done = keys("rewrap")
         assert (done.returncode, done.stderr) == (1, "")
-        assert done.stdout == f"{rewrapped} rewrapped, 0 changed meanwhile, 1 do not verify, 3 left\n"
+        assert done.stdout == f"{rewrapped} rewrapped, 0 changed meanwhile, 1 do not verify, 1 left\n"
         assert_names_no_secret(done, stored)
+    fill(stored, FOREIGN, 2)
+    entries = stored.audit_logs.count_documents({})
+    done = keys("rewrap")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"a master key that is in use is missing here: {FOREIGN.id}" in done.stderr
+    assert stored.audit_logs.count_documents({}) == entries
+    assert keys("rewrap", "--dry-run").stdout.endswith(" 1 do not verify, 3 left\n")
 
 
 def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:

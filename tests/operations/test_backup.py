@@ -227,7 +227,7 @@ def test_what_is_no_key_id_is_shown(stored: Stored) -> None:
 
 def test_half_a_database_is_not_backed_up() -> None:
     """A database into which a restore has not come to its end is no source of a backup."""
-    assert key_usage.begin_restore("another")
+    assert key_usage.begin_restore("another", audit_enabled=None)
     with pytest.raises(BackupRefusedError, match="not finished"):
         made(KEYRING)
 

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier, Event, Thread, get_ident
 from threading import enumerate as running_threads
 from typing import Any
@@ -17,14 +18,15 @@ from pymongo.errors import ExecutionTimeout, OperationFailure, ServerSelectionTi
 from pymongo.synchronous.topology import Topology
 
 from tests.cli.waiting import wait_until
+from tests.commands import run_command
 from tests.conftest import running_app
 from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
 from vault.errors import KeyMissingError, StorageUnavailableError
 from vault.operations import key_watch
+from vault.operations.agreement import Disagreement
 from vault.operations.key_watch import KeyWatch
-from vault.operations.rewrap import rewrap
 
 CREATE = "/vault/secret/create/"
 FETCH = "/vault/secret/fetch"
@@ -151,12 +153,18 @@ def test_a_key_that_a_replica_writes_under_is_missing_too(
 
 @pytest.mark.usefixtures("seldom")
 def test_a_replica_serves_once_the_secrets_are_rewrapped(
-    app: Flask, client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
+    app: Flask,
+    client: FlaskClient,
+    mongo_uri: str,
+    stored: Stored,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     """When nothing needs the missing key any more the replica serves without a restart, and says so."""
     before = fill(stored, FOREIGN, 3)
     assert_refuses(client)
-    rewrap(Keyring(OURS, [FOREIGN]), dry_run=False, progress=lambda _: None)
+    done = run_command("keys", "rewrap", environment=settings(mongo_uri, OURS, FOREIGN), folder=tmp_path)
+    assert done.returncode == 0
     watch_of(app).look()
     assert "serving: every master key that is in use is in the keyring" in caplog.messages
     assert values(stored, OURS) == before
@@ -385,7 +393,7 @@ def test_without_mongodb_what_was_seen_last_counts(watch: KeyWatch, monkeypatch:
     with pytest.raises(StorageUnavailableError):
         watch.look()
     watch.require()
-    watch._missing = {FOREIGN.id}
+    watch._found = Disagreement(missing=frozenset({FOREIGN.id}))
     with pytest.raises(StorageUnavailableError):
         watch.require()
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backups import history, made, nothing, read
+from tests.backups import changed, history, made, nothing, read
 from tests.conftest import running_app
 from tests.rotation import Stored, claim, connected, fill, new_key, settings, values
 from tests.trail import break_trail, mend_trail
 from vault.crypto import Keyring
 from vault.documents import Database, dump, key_usage
 from vault.errors import (
+    AuditStateError,
     AuditUnavailableError,
     DuplicateNameError,
     InvalidBackupError,
@@ -18,6 +19,7 @@ from vault.errors import (
     StorageUnavailableError,
 )
 from vault.operations import restore
+from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail, NoAuditTrail
 from vault.operations.backup import VerifiedBackup
 
@@ -55,7 +57,7 @@ def test_what_is_restored_is_what_was_backed_up(
     """Every secret is there again, with all indexes, the restore is on record, and workers may serve."""
     backup, kept = source
     told: list[int] = []
-    restore.restore(backup, database, progress=told.append)
+    restore.restore(backup, database, audit_enabled=True, progress=told.append)
     assert values(stored, KEY) == kept
     assert sum(told) == 2_500
     assert "retention" in stored.audit_logs.index_information()
@@ -74,7 +76,7 @@ def test_a_database_without_anything_in_it_is_restored(
     with history(mongo_uri):
         _, found = made(KEYRING)
     stored.client.drop_database(stored.name)
-    restore.restore(found, database, progress=nothing)
+    restore.restore(found, database, audit_enabled=True, progress=nothing)
     assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
 
 
@@ -84,7 +86,7 @@ def test_a_filled_database_is_left_alone(
     """Where there is a document already nothing is written, and workers go on serving."""
     stored.audit_logs.insert_one({"_id": 1})
     with pytest.raises(RestoreRefusedError, match="not empty: there are documents in audit_logs"):
-        restore.restore(source[0], database, progress=nothing)
+        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert stored.list_collection_names() == ["audit_logs"]
 
 
@@ -94,7 +96,7 @@ def test_workers_that_serve_keep_a_restore_off(
     """While a worker serves on the database, empty or not, nothing is written."""
     assert claim(KEYRING)
     with pytest.raises(RestoreRefusedError, match="stop the service"):
-        restore.restore(source[0], database, progress=nothing)
+        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert stored.list_collection_names() == ["keys"]
     assert key_usage.unfinished_restore() is None
 
@@ -117,11 +119,11 @@ def test_an_interrupted_restore_goes_on(
 
     monkeypatch.setattr(dump, "insert", cut)
     with pytest.raises(KeyboardInterrupt):
-        restore.restore(backup, database, progress=nothing)
+        restore.restore(backup, database, audit_enabled=True, progress=nothing)
     assert stored.secrets.count_documents({}) == 1_010
     assert not claim(KEYRING)
     monkeypatch.undo()
-    restore.restore(backup, database, progress=nothing)
+    restore.restore(backup, database, audit_enabled=True, progress=nothing)
     assert values(stored, KEY) == kept
     assert claim(KEYRING)
 
@@ -130,9 +132,9 @@ def test_another_backup_does_not_go_on_with_it(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """What was begun with one backup is not mixed with another."""
-    assert key_usage.begin_restore("another")
+    assert key_usage.begin_restore("another", audit_enabled=None)
     with pytest.raises(RestoreRefusedError, match="the restore of another backup"):
-        restore.restore(source[0], database, progress=nothing)
+        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert stored.list_collection_names() == ["keys"]
 
 
@@ -142,10 +144,10 @@ def test_without_its_entry_it_is_not_finished(
     """While the trail cannot be written nobody serves on what was restored; the same again mends it."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
-        restore.restore(source[0], database, progress=nothing)
+        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert not claim(KEYRING)
     mend_trail(stored)
-    restore.restore(source[0], database, progress=nothing)
+    restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert claim(KEYRING)
 
 
@@ -160,7 +162,7 @@ def test_a_name_that_is_there_twice_is_restored_and_named(
         _, found = made(KEYRING)
     stored.client.drop_database(stored.name)
     with pytest.raises(DuplicateNameError, match="two secrets or two tokens have one name") as refused:
-        restore.restore(found, database, progress=nothing)
+        restore.restore(found, database, audit_enabled=True, progress=nothing)
     assert "hunter2" not in str(refused.value)
     assert stored[collection].count_documents({}) == 2
     assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
@@ -202,9 +204,9 @@ def test_a_file_that_changes_while_it_is_restored_is_told(
     backup.file.seek(len(genuine) // 2)
     backup.file.write(bytes(64))
     with pytest.raises(InvalidBackupError, match="changed while it was read"):
-        restore.restore(backup, database, progress=nothing)
+        restore.restore(backup, database, audit_enabled=True, progress=nothing)
     assert not claim(KEYRING)
-    restore.restore(read(genuine, KEYRING), database, progress=nothing)
+    restore.restore(read(genuine, KEYRING), database, audit_enabled=True, progress=nothing)
     assert values(stored, KEY) == kept
 
 
@@ -212,7 +214,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
     """A service on a half restored database refuses all, says why, and serves once it is whole."""
     with running_app(settings(mongo_uri, KEY)) as app:
         client = app.test_client()
-        assert key_usage.begin_restore("a backup")
+        assert key_usage.begin_restore("a backup", audit_enabled=None)
         for _ in range(2):
             ready = client.get("/health/ready")
             assert (ready.status_code, list(ready.json["errors"])) == (503, ["restore"])
@@ -231,3 +233,21 @@ def test_batches_are_bounded(
     batches = [batch for _, batch in restore._batches(source[0])]
     assert sum(map(len, batches)) == 2_500
     assert max(sum(map(len, batch)) for batch in batches) < 2_000 + max(map(len, batches[0]))
+
+
+def test_a_backup_of_an_earlier_version_has_the_state_of_its_trail(
+    mongo_uri: str, database: Database, stored: Stored
+) -> None:
+    """Its manifest does not tell whether there was a trail; its entries do."""
+    Attempt(action=Action.FETCH).finish(Status.SUCCESS)
+    with history(mongo_uri):
+        content, found = made(KEYRING)
+    assert found.audit_enabled is True
+    earlier = read(changed(content, KEYRING, audit_enabled=None), KEYRING)
+    assert "audit_enabled" not in earlier.manifest
+    stored.client.drop_database(stored.name)
+    with pytest.raises(AuditStateError):
+        restore.restore(earlier, database, audit_enabled=False, progress=nothing)
+    assert stored.list_collection_names() == []
+    restore.restore(earlier, database, audit_enabled=True, progress=nothing)
+    assert not key_usage.claim(KEYRING, "one", audit_enabled=False)

@@ -33,7 +33,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.documents import EncryptOnSave, Secret, key_usage, rewrapped
 from vault.documents.rewrapped import Rewrapped
 from vault.documents.token_key import StoredTokenKey
-from vault.errors import AuditUnavailableError, RewrapRefusedError, StorageUnavailableError
+from vault.errors import AuditUnavailableError, KeyMissingError, RewrapRefusedError, StorageUnavailableError
 from vault.operations import rewrap as rewrap_module
 from vault.operations.rewrap import Rewrap, rewrap
 
@@ -47,7 +47,7 @@ def operator(mongo_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Connect as the command does; a batch is ten secrets."""
     monkeypatch.setattr(rewrap_module, "_BATCH", 10)
     monkeypatch.chdir(tmp_path)
-    for name, value in settings(mongo_uri, NEW, OLD).items():
+    for name, value in settings(mongo_uri, NEW, OLD, OLDER).items():
         monkeypatch.setenv(name, value)
     with connected():
         yield
@@ -228,7 +228,7 @@ def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> Non
     assert values(stored, NEW) == {secret_id: before[secret_id] for secret_id in others}
 
 
-@pytest.mark.parametrize("key_id", [7, None, {"a": 1}, ["x"], [["x"]]], ids=str)
+@pytest.mark.parametrize("key_id", [7, None, {"a": 1}], ids=str)
 def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: object) -> None:
     """A version, or the token key, that does not tell which key it needs keeps a rotation from its end."""
     secret_id, _ = versioned(stored, NEW, NEW)
@@ -245,10 +245,23 @@ def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: objec
 
 
 def test_a_key_that_is_not_held_leaves_its_secrets(stored: Stored) -> None:
-    """Secrets under a key that the operator's keyring lacks count as left, and are not touched."""
+    """While a key in use is missing nothing is rewrapped or recorded; a dry run tells what could be."""
     before = fill(stored, OLD, 5) | fill(stored, FOREIGN, 3)
-    assert run() == Rewrap(total=8, rewrapped=5, left=3)
-    assert values(stored, NEW, FOREIGN) == before
+    assert run(dry_run=True) == Rewrap(total=8, rewrapped=5, left=3)
+    with pytest.raises(KeyMissingError, match=FOREIGN.id):
+        run()
+    assert values(stored, OLD, FOREIGN) == before
+    assert trail(stored) == []
+
+
+@pytest.mark.parametrize("key_id", [["x"], [["x"]]], ids=str)
+def test_a_list_names_the_keys_in_it(stored: Stored, key_id: object) -> None:
+    """A version whose key id is a list of texts needs those keys, as MongoDB sees it."""
+    secret_id, _ = versioned(stored, NEW, NEW)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
+    assert run(dry_run=True).left == 1
+    with pytest.raises(KeyMissingError, match=": x"):
+        run()
 
 
 def test_what_changed_meanwhile_is_not_overwritten(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,14 +482,16 @@ def test_what_nobody_can_read_now_is_rewrapped_too(stored: Stored, fields: dict[
     assert versions_of(stored, secret_id, NEW) == expected
 
 
-def test_an_old_version_under_a_lost_key_stops_nothing(stored: Stored) -> None:
-    """A version whose key is not held is left and counted; the secret's others, and all others, go on."""
+def test_an_old_version_under_a_lost_key_has_to_be_removed_first(stored: Stored) -> None:
+    """A version whose key is not held keeps all others from being rewrapped until it is removed."""
     before = fill(stored, OLD, 5)
     secret_id, versions = versioned(stored, OLD, FOREIGN, OLD)
     assert run(dry_run=True) == Rewrap(total=8, rewrapped=7, left=1)
-    assert run() == Rewrap(total=8, rewrapped=7, left=1)
-    assert versions_of(stored, secret_id, NEW, FOREIGN) == versions
+    with pytest.raises(KeyMissingError):
+        run()
+    assert versions_of(stored, secret_id, OLD, FOREIGN) == versions
     stored.secrets.delete_one({"_id": secret_id})
+    assert run() == Rewrap(total=5, rewrapped=5)
     assert values(stored, NEW) == before
 
 

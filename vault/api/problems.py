@@ -15,6 +15,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from vault.errors import (
     AddressRefusedError,
+    AuditStateError,
     AuditUnavailableError,
     CredentialRequiredError,
     CredentialsUnavailableError,
@@ -25,6 +26,7 @@ from vault.errors import (
     InvalidCursorError,
     InvalidTokenNameError,
     KeyMissingError,
+    KeyUnsharedError,
     NameTakenError,
     NewestVersionError,
     OverloadedError,
@@ -98,7 +100,10 @@ REFUSALS: dict[type[Exception], Refusal] = {
     WeakIdempotencyKeyError: Refusal(422, Status.BAD_REQUEST),
     SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
     DecryptionError: INTERNAL,
+    # Without the keys, or against the state of the trail, no entry can be written.
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
+    KeyUnsharedError: Refusal(503, None, "The service is not ready. Try again shortly."),
+    AuditStateError: Refusal(503, None, "The service is not ready. Try again shortly."),
     RestoreUnfinishedError: Refusal(503, None, "The service is not ready. Try again shortly."),
     StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),
     AuditUnavailableError: Refusal(503, None, "The service cannot write its audit trail. Try again shortly."),

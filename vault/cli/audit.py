@@ -11,8 +11,8 @@ import click
 
 from vault.cli.audit_verify import verify
 from vault.cli.operator import connected
+from vault.operations import audit_state, signers, trail
 from vault.operations import checkpoint as checkpoints
-from vault.operations import signers, trail
 from vault.operations.attempt import Action, Attempt
 from vault.operations.principal import OPERATOR
 from vault.operations.stream_state import Record
@@ -84,7 +84,7 @@ def export(**options: Any) -> None:
     which = Filter(**options)
     attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=which.secret_id)
     attempt.details = {name: value for name, value in which.details().items() if name != "secret_id"}
-    with connected(reading=True):
+    with connected(reading=True, recorded=True):
         trail.record(attempt)
         for record in trail.export(which):
             # What is no JSON is not of our making, and `verify` will say so.
@@ -104,3 +104,27 @@ def checkpoint() -> None:
     """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
     with connected(reading=True) as operator:
         click.echo(json.dumps(checkpoints.make(operator.keyring)))
+
+
+@audit.command()
+def enable() -> None:
+    """Enable the audit trail of this database.
+
+    Processes with AUDIT_ENABLED=false stop serving within 5 seconds. Needs the master key in use.
+    """
+    # The setting does not matter here: it is what the service gets next.
+    with connected(reading=True, audit_enabled=True) as operator:
+        audit_state.enable(operator.keyring)
+    click.echo("The audit trail is enabled. Start the service with AUDIT_ENABLED=true.")
+
+
+@audit.command()
+def disable() -> None:
+    """Disable the audit trail of this database; entries stay.
+
+    Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master key in use.
+    """
+    with connected(reading=True, audit_enabled=True) as operator:
+        was_enabled = audit_state.disable(operator.keyring)
+    verdict = "is disabled" if was_enabled else "was disabled already"
+    click.echo(f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.")

@@ -46,7 +46,7 @@ def backup(path: Path, overwrite: bool) -> None:
     The trail reaches some seconds further, so that what the service has written has its entry.
     """
     with (
-        connected(reading=True) as operator,
+        connected(reading=True, recorded=True) as operator,
         _new_file(path, overwrite=overwrite) as file,
         bar("Backing up", dump.estimate()) as shown,
     ):
@@ -66,7 +66,12 @@ def restore(file: BinaryIO) -> None:
     with connected(reading=True) as operator:
         found = _verified(file, operator.keyring)
         with bar("Restoring", sum(found.counts.values())) as shown:
-            restores.restore(found, operator.database, progress=shown.advance)
+            restores.restore(
+                found,
+                operator.database,
+                audit_enabled=operator.audit_enabled,
+                progress=shown.advance,
+            )
     click.echo(f"{_described(found)} restored, as of {found.manifest['as_of']}")
 
 

@@ -80,8 +80,9 @@ def rewrap(dry_run: bool) -> None:
     """Put every secret, and the key of all tokens, under the primary key.
 
     Safe to interrupt, to repeat and to run twice at a time. Exits with 1 while any secret needs another key.
+    While a key in use is missing, only --dry-run works.
     """
-    with connected() as operator, bar("Rewrapping") as shown:
+    with connected(reading=dry_run) as operator, bar("Rewrapping") as shown:
 
         def show(outcome: Rewrap) -> None:
             shown.reach(outcome.seen, outcome.total)

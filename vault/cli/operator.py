@@ -9,6 +9,7 @@ import click
 from vault import dotenv_file
 from vault.crypto import Keyring
 from vault.documents import Database
+from vault.operations import agreement
 from vault.operations.audit import audit_trail
 from vault.operations.sinks import sink
 from vault.settings import Settings
@@ -24,20 +25,28 @@ class Operator:
     keyring: Keyring
     database: Database
     audit_ttl_days: int
+    audit_enabled: bool
     #: What makes master keys easy to guess.
     weak_keys: tuple[str, ...]
     token_max_days: int
 
 
 @contextmanager
-def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]:
+def connected(
+    *, reading: bool = False, recorded: bool = False, scratch: str = "", audit_enabled: bool | None = None
+) -> Iterator[Operator]:
     """Connect as the service would, and yield what commands need.
 
     A command that only reads changes nothing, indexes and retention included: it works for a user
     who may only read, and on a trail that was tampered with so that the service would not start. With the
     name of a *scratch* database it is that, on the same servers, with a trail that is kept for good.
 
+    All others, and one that reads and has to be *recorded*, need every master key that is in use, and the
+    state of the audit trail that the database has. *audit_enabled* takes the place of the setting.
+
     Raises:
+        AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
+        KeyMissingError: A key in use is missing; the message says which. Nothing was written.
         SettingsError: The environment holds wrong settings.
         StorageUnavailableError: MongoDB is not there.
     """
@@ -47,13 +56,23 @@ def connected(*, reading: bool = False, scratch: str = "") -> Iterator[Operator]
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
+    audited = settings.audit_enabled if audit_enabled is None else audit_enabled
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
-    trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
+    trail = audit_trail(keyring, entry_sink, enabled=audited)
     trail.connect()
     try:
-        database.ping() if reading else database.prepare()
+        database.ping()
+        if recorded or not reading:
+            agreement.require(keyring, audit_enabled=audited)
+        if not reading:
+            database.prepare()
         yield Operator(
-            keyring, database, settings.audit_ttl_days, settings.weak_keys, settings.token_max_days
+            keyring,
+            database,
+            settings.audit_ttl_days,
+            audited,
+            settings.weak_keys,
+            settings.token_max_days,
         )
     finally:
         trail.disconnect()

@@ -122,7 +122,7 @@ def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
     """Yield the operations, and the operator's attempt at *action*; no refusal goes unrecorded."""
     with connected() as operator:
         # Held against the database as a worker would be: a wrong master key must not become the tokens'.
-        key_watch = KeyWatch(operator.keyring, operator.database)
+        key_watch = KeyWatch(operator.keyring, operator.database, audit_enabled=operator.audit_enabled)
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
             keys = TokenKeys(operator.keyring, key_watch)

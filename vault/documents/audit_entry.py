@@ -48,6 +48,11 @@ class AuditEntry(Document):
     }
 
     @classmethod
+    def raw(cls) -> Any:
+        """Return the collection itself."""
+        return cls._get_collection()
+
+    @classmethod
     def store(cls, entries: Sequence[dict[str, Any]]) -> None:
         """Store *entries*, in their stored form, by one write within `COMMIT_TIMEOUT_SECONDS`.
 

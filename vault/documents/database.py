@@ -1,7 +1,7 @@
 """The connection to MongoDB: its options, and its indexes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import Any
@@ -14,7 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault.documents import indexes, privileges
 from vault.documents.storage import PATIENCE, storage_errors
-from vault.errors import StorageUnavailableError
+from vault.errors import StorageUnavailableError, VaultError
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,14 @@ class Database:
         with storage_errors(), timeout(PATIENCE):
             get_db().command("ping")
 
-    def prepare(self) -> None:
+    def prepare(self, check: Callable[[], None] = lambda: None) -> None:
         """Connect and bring the indexes to what the settings say, once a process.
 
-        Over a large collection that can take longer than a caller waits; it goes on meanwhile.
+        Over a large collection that can take longer than a caller waits; it goes on meanwhile. *check* comes
+        before the first index: what it raises leaves the database as it is.
 
         Raises:
+            VaultError: What *check* raises.
             StorageUnavailableError: MongoDB is not there, or not ready yet; the next call tries again.
         """
         if self._prepared:
@@ -115,18 +117,18 @@ class Database:
             get_db()
         self.ping()
         try:
-            self._building().result(PATIENCE)
+            self._building(check).result(PATIENCE)
         except TimeoutError:
             raise StorageUnavailableError("MongoDB is still building indexes") from None
 
-    def _building(self) -> "Future[None]":
+    def _building(self, check: Callable[[], None]) -> "Future[None]":
         """Return what is done once the indexes are built; the building does not wait for anybody."""
         with self._lock:
             preparation = self._preparation
             if preparation is None:
                 # Kept first: the thread takes it away again when it fails.
                 self._preparation = preparation = Future()
-                Thread(target=self._build, args=[preparation], name="indexes", daemon=True).start()
+                Thread(target=self._build, args=[preparation, check], name="indexes", daemon=True).start()
             return preparation
 
     def build_indexes(self) -> None:
@@ -149,13 +151,19 @@ class Database:
         with storage_errors():
             mongoengine.get_connection().drop_database(self.name)
 
-    def _build(self, preparation: "Future[None]") -> None:
+    def _build(self, preparation: "Future[None]", check: Callable[[], None]) -> None:
         try:
+            # Where its indexes are missing, it takes as long as building them.
+            with timeout(_BUILD_PATIENCE):
+                check()
             self.build_indexes()
             _warn_of_privileges()
         except StorageUnavailableError as error:
             self._preparation = None
             preparation.set_exception(StorageUnavailableError(str(error)))
+        except VaultError as error:
+            self._preparation = None
+            preparation.set_exception(error)
         else:
             self._prepared = True
             preparation.set_result(None)

@@ -1,4 +1,7 @@
-"""Which master keys are in use: those that stored secrets need, and those that replicas write under now."""
+"""Which master keys are in use: those that stored secrets need, and those that replicas write under now.
+
+The document of the claims also has the state of the audit trail, so that both are one atomic step.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +10,7 @@ from mongoengine.connection import get_db
 from pymongo import timeout
 
 from vault.crypto import Keyring
+from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
 from vault.documents.token_key import StoredTokenKey
 
@@ -20,6 +24,13 @@ _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
 #: Beside the claims, and so in one atomic step with them: the backup whose restore has not come to its end.
 _RESTORED = "restored"
+#: Beside them, too: whether there is an audit trail, and who signs it. Older versions leave it as it is.
+_TRAIL_ENABLED = "trail.enabled"
+_TRAIL_SIGNER = "trail.signer"
+#: Newest entries whose signers are looked at where the database does not say yet who signs the trail.
+_MAX_RECENT_ENTRIES = 1_000
+#: The last entry of a trail that was disabled.
+_DISABLED_ACTION = "audit_disabled"
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", CLAIM_MILLISECONDS]}]}
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
 #: Of a list its members count: one with a text among them is found by that.
@@ -33,6 +44,16 @@ class Claim:
 
     key_id: str
     held: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TrailState:
+    """The state of the audit trail, as the database has it."""
+
+    #: None where no process has decided it yet.
+    enabled: bool | None
+    #: The signer of the process that last began to write entries; empty where no process has said so yet.
+    signer: str
 
 
 def stored_key_ids() -> set[str]:
@@ -110,11 +131,12 @@ def writing_key_ids() -> set[str]:
     return {claim.key_id for claim in claims()}
 
 
-def claim(keyring: Keyring, worker: str) -> bool:
+def claim(keyring: Keyring, worker: str, *, audit_enabled: bool = True) -> bool:
     """Say that *worker* encrypts under the primary key, unless it and another could not read each other.
 
     Returns whether the claim holds: every other worker's primary key is in *keyring*, and each of them holds
-    the one of *keyring*. All claims are one document, so of workers that start at once with different keys
+    the one of *keyring*; and the state of the audit trail is *audit_enabled*, which becomes the state of a
+    database that has none. All claims are one document, so of workers that start at once with different keys
     exactly one gets its claim. Times are MongoDB's: clocks of machines do not matter.
     """
     known = [key.id for key in keyring]
@@ -123,14 +145,16 @@ def claim(keyring: Keyring, worker: str) -> bool:
     others = {"$and": [_IS_FRESH, {"$ne": ["$$this.worker", worker]}]}
     own = {"worker": worker, "key_id": keyring.primary.id, "held": known, "renewed_at": "$$NOW"}
     kept = {"$filter": {"input": "$workers", "cond": others}}
+    state = {"$ifNull": [f"${_TRAIL_ENABLED}", audit_enabled]}
+    agrees = {"$eq": [{"$eq": [state, True]}, audit_enabled]}
     for _ in range(2):
         result = _collection().update_one(
             {
                 **_CLAIMS,
                 _RESTORED: None,
-                "$expr": {"$and": [{"$setIsSubset": [_FRESH_IDS, known]}, held_by_all]},
+                "$expr": {"$and": [{"$setIsSubset": [_FRESH_IDS, known]}, held_by_all, agrees]},
             },
-            [{"$set": {"workers": {"$concatArrays": [kept, [own]]}}}],
+            [{"$set": {"workers": {"$concatArrays": [kept, [own]]}, _TRAIL_ENABLED: state}}],
         )
         if result.matched_count:
             return True
@@ -144,11 +168,17 @@ def release(worker: str) -> None:
     _collection().update_one(_CLAIMS, {"$pull": {"workers": {"worker": worker}}})
 
 
-def begin_restore(backup: str) -> bool:
-    """Let no worker serve until `end_restore`; return False if one does, or another *backup* is restored."""
+def begin_restore(backup: str, *, audit_enabled: bool | None) -> bool:
+    """Let no worker serve until `end_restore`; return False if one does, or another *backup* is restored.
+
+    *audit_enabled* is the state of the audit trail that the backup has; None where the backup does not tell.
+    """
     _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
     free = {**_CLAIMS, _RESTORED: {"$in": [None, backup]}, "$expr": {"$eq": [_FRESH, []]}}
-    return bool(_collection().update_one(free, {"$set": {_RESTORED: backup}}).matched_count)
+    # The state of a trail that was dropped is not that of the one in the backup.
+    trail = {} if audit_enabled is None else {"enabled": audit_enabled}
+    change = {"$set": {_RESTORED: backup, "trail": trail}}
+    return bool(_collection().update_one(free, change).matched_count)
 
 
 def end_restore() -> None:
@@ -160,6 +190,46 @@ def unfinished_restore() -> str | None:
     """Return the backup whose restore has not come to its end, if there is one."""
     found: dict[str, str] = _collection().find_one(_CLAIMS) or {}
     return found.get(_RESTORED)
+
+
+def trail_state() -> TrailState:
+    """Return the state of the audit trail; where the database has none yet, what the newest entry tells."""
+    # Through the same expressions as the claim: to both, whatever is stored there has to be the same.
+    fields = {"enabled": f"${_TRAIL_ENABLED}", "signer": f"${_TRAIL_SIGNER}"}
+    found: dict[str, Any] = next(_collection().aggregate([{"$match": _CLAIMS}, {"$project": fields}]), {})
+    enabled = found.get("enabled")
+    if enabled is None:
+        enabled = _derived_state()
+    signer = found.get("signer")
+    return TrailState(None if enabled is None else enabled is True, signer if isinstance(signer, str) else "")
+
+
+def set_trail_enabled(*, enabled: bool) -> None:
+    """Enable or disable the audit trail of this database; processes that disagree stop serving."""
+    _set_trail({_TRAIL_ENABLED: enabled})
+
+
+def begin_trail(signer: str) -> None:
+    """Record that *signer* signs entries from now on; if the state is not decided yet, it is enabled."""
+    _set_trail({_TRAIL_SIGNER: signer, _TRAIL_ENABLED: {"$ifNull": [f"${_TRAIL_ENABLED}", True]}})
+
+
+def recent_signers() -> set[str]:
+    """Return the signers of the newest entries."""
+    newest = AuditEntry.raw().find({}, {"signer": 1}).sort("_id", -1).limit(_MAX_RECENT_ENTRIES)
+    return {entry["signer"] for entry in newest if isinstance(entry.get("signer"), str)}
+
+
+def _derived_state() -> bool | None:
+    """Return the state that the newest entry tells; None if there is no entry."""
+    newest = AuditEntry.raw().find_one({}, {"action": 1}, sort=[("_id", -1)])
+    return None if newest is None else newest.get("action") != _DISABLED_ACTION
+
+
+def _set_trail(changes: dict[str, Any]) -> None:
+    # As a pipeline: it replaces a value there that is not a document, where a plain `$set` would fail.
+    workers = {"$ifNull": ["$workers", []]}
+    _collection().update_one(_CLAIMS, [{"$set": {"workers": workers, **changes}}], upsert=True)
 
 
 def _collection() -> Any:

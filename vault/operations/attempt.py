@@ -33,6 +33,8 @@ class Action(StrEnum):
     BACKUP_DRILL = "backup_drill"
     AUDIT_EXPORT = "audit_export"
     KEYS_STATUS = "keys_status"
+    AUDIT_ENABLED = "audit_enabled"
+    AUDIT_DISABLED = "audit_disabled"
 
 
 class Status(StrEnum):

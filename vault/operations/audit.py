@@ -1,8 +1,8 @@
 """The audit trail: the one place that writes entries."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,12 +11,13 @@ from vault import deadline, metrics
 from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
-from vault.documents import AuditEntry
+from vault.documents import AuditEntry, key_usage
 from vault.documents.storage import PATIENCE, storage_errors
-from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
-from vault.operations import checkpoint, signers
+from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
+from vault.operations import agreement, checkpoint, signers
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.principal import SERVICE
+from vault.operations.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.operations.sinks import NoSink, Sink
 from vault.operations.stream import Entry, Stream
 from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT
@@ -26,10 +27,11 @@ from vault.signals import attempt_finished
 
 logger = logging.getLogger(__name__)
 
-#: Characters of a user agent that are kept.
+#: Characters of a user agent that are kept; fewer where the sender was refused.
 _USER_AGENT_LENGTH = 256
+_DENIED_USER_AGENT_LENGTH = 64
 
-#: Seconds between two heads in the log.
+#: Seconds between two heads in the log, and two records of counted refusals.
 _HEAD_INTERVAL = 60
 
 #: Seconds between two looks for keys that were dropped from all keyrings, and how many more at the most: of
@@ -51,7 +53,8 @@ class AuditTrail:
         self._commits: Coalescer[Entry, None] = Coalescer(
             self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
         )
-        self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self.log_head)
+        self._refusals = RefusalCounter()
+        self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self._end_minute)
         self._retirement = Periodic(
             "audit-signers", _RETIREMENT_INTERVAL, self.retire_signers, spread=_RETIREMENT_SPREAD
         )
@@ -80,6 +83,8 @@ class AuditTrail:
                 self.retire_signers()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
+        with deadline.within(PATIENCE):
+            self.record_refusals()
         self.log_head()
         self._sink.close()
 
@@ -123,15 +128,46 @@ class AuditTrail:
         attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)
         self._on_finish(attempt, status=Status.SUCCESS)
 
+    def record_refusals(self) -> None:
+        """Write one entry for each kind of refusal that was counted; if that fails, keep its count."""
+        waits = []
+        # All are started first: so they share commits.
+        for kind, count in self._refusals.take():
+            with self._kept(kind, count):
+                waits.append((kind, count, self._start(attempt_of(kind, count), kind.status)))
+        for kind, count, wait in waits:
+            with self._kept(kind, count):
+                wait()
+
+    @contextmanager
+    def _kept(self, kind: Kind, count: Count) -> Iterator[None]:
+        try:
+            yield
+        except VaultError:
+            self._refusals.put_back(kind, count)
+
+    def _end_minute(self) -> None:
+        self.record_refusals()
+        self.log_head()
+
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
+        if status is not Status.DENIED or self._refusals.is_single(attempt, status):
+            try:
+                self._start(attempt, status)()
+            except StorageUnavailableError:
+                raise AuditUnavailableError from None
+
+    def _start(self, attempt: Attempt, status: Status) -> Callable[[], None]:
+        """Start to write an entry, and return what waits until it is durable."""
+        length = _DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _USER_AGENT_LENGTH
         entry = {
             "action": attempt.action.value,
             "status": status.value,
             "principal": attempt.principal.name,
             "secret_id": attempt.secret_id,
             "ip": attempt.ip,
-            # It ends up in terminals.
-            "ua": printable(attempt.user_agent[:_USER_AGENT_LENGTH]),
+            # It ends up in terminals. Cut last: escaped, a character takes up to ten.
+            "ua": printable(attempt.user_agent[:length])[:length],
             "request_id": attempt.request_id,
             "details": attempt.details or None,
         }
@@ -140,24 +176,30 @@ class AuditTrail:
         chain.canonical(entry)
         if not self._heads.started:
             self._begin()
-        try:
-            # By a thread also when it is alone: who is cut off, or late, takes no commit along.
-            self._commits.start(entry)()
-        except StorageUnavailableError:
-            raise AuditUnavailableError from None
+        # By a thread also when it is alone: who is cut off, or late, takes no commit along.
+        return self._commits.start(entry)
 
     def _begin(self) -> None:
+        """Prepare the trail for the first entry of this process.
+
+        Raises:
+            AuditStateError: The database has no trail.
+            AuditUnavailableError: MongoDB is not there.
+            KeyMissingError: A key in use is missing: what this process signs would pass for tampering.
+        """
         try:
+            agreement.require(self._keyring, audit_enabled=True)
+            if signers.is_primary_retired(self._keyring):
+                logger.error(
+                    "the primary master key was dropped before and its signing key is retired: "
+                    "it cannot become primary again; make a new key"
+                )
+                raise AuditUnavailableError
             signers.endorse(self._keyring)
-            is_retired = signers.is_primary_retired(self._keyring)
+            with storage_errors():
+                key_usage.begin_trail(SigningKey(self._keyring.primary).public.signer)
         except StorageUnavailableError:
             raise AuditUnavailableError from None
-        if is_retired:
-            logger.error(
-                "the primary master key was dropped before and its signing key is retired: "
-                "it cannot become primary again; make a new key"
-            )
-            raise AuditUnavailableError
         self._heads.start()
         self._retirement.start()
 
@@ -192,7 +234,7 @@ class AuditTrail:
 
 
 class NoAuditTrail:
-    """Stands in where the trail is switched off: attempts finish without an entry."""
+    """Stands in where there is no trail: attempts finish without an entry."""
 
     def connect(self) -> None:
         """Start listening: without anybody who does, no attempt comes to its end."""
@@ -209,6 +251,20 @@ class NoAuditTrail:
         """Do nothing."""
 
 
+class DisabledAuditTrail(NoAuditTrail):
+    """Stands in where the trail is switched off, once the database agrees with that."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._agrees = False
+
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
+        """Require, once, that the database has no trail either: nothing may happen there unrecorded."""
+        if not self._agrees:
+            agreement.require(self._keyring, audit_enabled=False)
+            self._agrees = True
+
+
 def audit_trail(keyring: Keyring, sink: Sink | NoSink, *, enabled: bool) -> AuditTrail | NoAuditTrail:
     """Return the trail of this process, or what stands in for it."""
-    return AuditTrail(keyring, sink) if enabled else NoAuditTrail()
+    return AuditTrail(keyring, sink) if enabled else DisabledAuditTrail(keyring)

@@ -12,7 +12,7 @@ from vault.crypto import Keyring, chain
 from vault.documents import dump, key_usage
 from vault.documents.audit_entry import moment
 from vault.documents.storage import PATIENCE, storage_errors
-from vault.errors import AuditUnavailableError, BackupRefusedError, InvalidBackupError
+from vault.errors import BackupRefusedError, InvalidBackupError, VaultError
 from vault.operations import archive_reader, checkpoint, signers
 from vault.operations.archive import ArchiveWriter, Progress
 from vault.operations.attempt import Action, Attempt, Status
@@ -40,6 +40,13 @@ class Backup:
     def id(self) -> str:
         """Names it in the audit trail and in the database while it is restored: its manifest's hash."""
         return str(self.manifest["hash"])
+
+    @property
+    def audit_enabled(self) -> bool | None:
+        """Whether it is of a database with an audit trail; None if that was not decided yet."""
+        enabled: bool | None = self.manifest.get("audit_enabled")
+        # Versions before this did not write it.
+        return True if enabled is None and self.counts.get(dump.TRAIL) else enabled
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,7 +89,7 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
         attempt.finish(Status.SUCCESS)
     except BaseException:
         # Whatever it was, what went wrong first is what counts.
-        with suppress(AuditUnavailableError), deadline.within(PATIENCE):
+        with suppress(VaultError), deadline.within(PATIENCE):
             attempt.finish(Status.ERROR)
         raise
     return made
@@ -108,6 +115,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         "ts": moment(datetime.now(UTC)),
         "as_of": as_of,
         "audit_ttl_days": audit_ttl_days,
+        "audit_enabled": _audit_enabled(),
         "key_ids": key_ids,
         "members": [asdict(member) for member in writer.members],
         "heads": heads,
@@ -132,6 +140,11 @@ def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
         raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
     # The primary one signs it.
     return sorted(stored | {keyring.primary.id}), bool(writing)
+
+
+def _audit_enabled() -> bool | None:
+    with storage_errors():
+        return key_usage.trail_state().enabled
 
 
 def _signed_ends() -> Iterator[tuple[str, int]]:

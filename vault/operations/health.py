@@ -2,6 +2,7 @@
 
 from vault.documents import Database
 from vault.errors import (
+    AuditStateError,
     AuditUnavailableError,
     KeyMissingError,
     RestoreUnfinishedError,
@@ -34,7 +35,7 @@ class Health:
             return {"restore": [str(error)]}
         except KeyMissingError as error:
             return {"keys": [str(error)]}
-        except AuditUnavailableError as error:
+        except (AuditStateError, AuditUnavailableError) as error:
             return {"audit": [str(error)]}
         return {}
 

@@ -1,14 +1,22 @@
-"""Whether this process holds every master key that is in use; without one it does not serve."""
+"""The watch over a process's agreement with its database: a process that disagrees does not serve."""
 
 import logging
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 
 from vault.crypto import Keyring
 from vault.documents import Database, key_usage
 from vault.documents.storage import storage_errors, taking_back
-from vault.errors import KeyMissingError, RestoreUnfinishedError, StorageUnavailableError
+from vault.errors import (
+    AuditStateError,
+    KeyMissingError,
+    RestoreUnfinishedError,
+    StorageUnavailableError,
+)
+from vault.operations import agreement
+from vault.operations.agreement import Disagreement
 from vault.periodic import Periodic
 
 logger = logging.getLogger(__name__)
@@ -23,11 +31,12 @@ _RELIABLE = key_usage.CLAIM_MILLISECONDS / 2_000
 class KeyWatch:
     """Holds the keyring against the database: before the process first serves, and every few seconds then."""
 
-    def __init__(self, keyring: Keyring, database: Database) -> None:
+    def __init__(self, keyring: Keyring, database: Database, *, audit_enabled: bool = True) -> None:
         self._keyring = keyring
+        self._audit_enabled = audit_enabled
         self._database = database
         self._worker = ""
-        self._missing: set[str] = set()
+        self._found = Disagreement()
         self._is_restored = False
         self._looked = 0.0
         self._watch = Periodic("key-watch", INTERVAL, self.look)
@@ -37,24 +46,24 @@ class KeyWatch:
 
         Raises:
             KeyMissingError: A key that is in use is not in the keyring.
+            AuditStateError: `AUDIT_ENABLED` disagrees with the database.
             RestoreUnfinishedError: Not everything is there yet.
             StorageUnavailableError: MongoDB has not been there yet to tell.
         """
         if not self._watch.started:
-            # Each request for itself until one has seen MongoDB: none waits for another's time-out.
-            self._database.prepare()
             # Named in the process that serves: named before gunicorn's fork, all workers would be one.
             self._worker = self._worker or secrets.token_hex(8)
+            # Each request for itself until one has seen MongoDB: none waits for another's time-out.
+            self._database.prepare(self._require_agreement)
             self.look()
             self._watch.start()
-        elif self._missing or self._is_restored or monotonic() - self._looked > _RELIABLE:
+        elif self._found or self._is_restored or monotonic() - self._looked > _RELIABLE:
             # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
             # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
             self.look()
         if self._is_restored:
             raise RestoreUnfinishedError
-        if self._missing:
-            raise KeyMissingError
+        self._raise_found()
 
     def look(self) -> None:
         """Hold the keyring against the database now.
@@ -63,22 +72,51 @@ class KeyWatch:
             StorageUnavailableError: MongoDB is not there; what was seen last still counts.
         """
         started = monotonic()
-        held = {key.id for key in self._keyring}
         is_restored = False
+        found = self._compare()
         with storage_errors():
-            missing = key_usage.stored_key_ids() - held
             # Again if what was in the way has gone since: without a claim nobody serves.
-            while not (missing or is_restored) and not key_usage.claim(self._keyring, self._worker):
+            while not (found or is_restored) and not self._claim():
                 is_restored = key_usage.unfinished_restore() is not None
-                claims = key_usage.claims()
-                missing = {claim.key_id for claim in claims} - held
-                if not all(self._keyring.primary.id in claim.held for claim in claims):
-                    missing.add(self._keyring.primary.id)
+                unshared = agreement.unshared_keys(self._keyring, key_usage.claims())
+                found = self._compare()
+                found = replace(found, missing=found.missing | unshared)
         self._looked = started
-        before = self._missing, self._is_restored
-        self._missing, self._is_restored = missing, is_restored
-        if (missing, is_restored) != before:
-            _report(missing, self._keyring.primary.id, is_restored=is_restored)
+        self._see(found, is_restored=is_restored)
+
+    def _require_agreement(self) -> None:
+        """Look once before the indexes are built: the database of other keys stays as it is."""
+        if found := self._compare():
+            self._see(found, is_restored=False)
+            self._raise_found()
+
+    def _compare(self) -> Disagreement:
+        return agreement.compare(self._keyring, audit_enabled=self._audit_enabled)
+
+    def _claim(self) -> bool:
+        return key_usage.claim(self._keyring, self._worker, audit_enabled=self._audit_enabled)
+
+    def _raise_found(self) -> None:
+        if self._found.missing or self._found.signer:
+            raise KeyMissingError
+        if self._found.audit_state:
+            raise AuditStateError(audit_enabled=self._audit_enabled)
+
+    def _see(self, found: Disagreement, *, is_restored: bool) -> None:
+        """Remember what was found, and log it if it is news."""
+        before = self._found, self._is_restored
+        self._found, self._is_restored = found, is_restored
+        if (found, is_restored) == before:
+            return
+        if found.audit_state:
+            logger.error("not serving: %s", AuditStateError(audit_enabled=self._audit_enabled))
+        if found.signer:
+            logger.error(
+                "not serving: the audit trail is signed by a key that the keyring neither holds nor trusts "
+                "(signer %s)",
+                found.signer,
+            )
+        _report(found, self._keyring.primary.id, is_restored=is_restored)
 
     def close(self) -> None:
         """Look no more, once a look that is under way has ended, and take the claim back."""
@@ -88,11 +126,12 @@ class KeyWatch:
                 key_usage.release(self._worker)
 
 
-def _report(missing: set[str], primary: str, *, is_restored: bool) -> None:
-    """Say in the log which keys are *missing*, the *primary* one elsewhere, all others here."""
+def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
+    """Say in the log which keys are missing, the *primary* one elsewhere, all others here."""
+    missing = found.missing
     if is_restored:
         logger.error("not serving: a restore into this database is not finished; run it again")
-    elif not missing:
+    elif not found:
         logger.warning("serving: every master key that is in use is in the keyring")
     if primary in missing:
         logger.error("not serving: other workers lack this one's primary master key %s", primary)

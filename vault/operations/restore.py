@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vault.documents import Database, dump, key_usage
 from vault.documents.storage import storage_errors
-from vault.errors import DuplicateNameError, RestoreRefusedError
+from vault.errors import AuditStateError, DuplicateNameError, RestoreRefusedError
 from vault.operations.archive import Progress
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.backup import VerifiedBackup
@@ -15,7 +15,7 @@ _BATCH = 1_000
 _BATCH_BYTES = 16_777_216
 
 
-def restore(backup: VerifiedBackup, database: Database, *, progress: Progress) -> None:
+def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, progress: Progress) -> None:
     """Put *backup* into the database that is connected, which must be empty.
 
     From before the first write until the end no worker serves on it. After an interruption the same
@@ -23,11 +23,14 @@ def restore(backup: VerifiedBackup, database: Database, *, progress: Progress) -
 
     Raises:
         InvalidBackupError: The file was changed since it was verified; what was written before is as it was.
+        AuditStateError: *audit_enabled*, the setting, disagrees with the backup; nothing was written.
         RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
         StorageUnavailableError: MongoDB went away.
         DuplicateNameError: All was restored, and a name is there twice.
         AuditUnavailableError: The entry about it could not be written; so it is not finished.
     """
+    if backup.audit_enabled not in (None, audit_enabled):
+        raise AuditStateError(audit_enabled=audit_enabled)
     again = _begin(backup)
     fill(backup, again=again, progress=progress)
     duplicate = None
@@ -68,7 +71,7 @@ def _begin(backup: VerifiedBackup) -> bool:
                 "the restore of another backup into this database is not finished: restore that one again, "
                 "or drop the database"
             )
-        if not key_usage.begin_restore(backup.id):
+        if not key_usage.begin_restore(backup.id, audit_enabled=backup.audit_enabled):
             raise RestoreRefusedError(
                 "workers serve on this database: stop the service; after one that was killed wait 20 seconds"
             )

@@ -1,0 +1,160 @@
+"""Operators' commands with a master key that is not the service's."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backups import history
+from tests.cli.audit_commands import written_by
+from tests.commands import Done, run_command
+from tests.conftest import running_app
+from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
+from vault.crypto import Keyring, MasterKey
+from vault.crypto.chain import SigningKey
+from vault.documents import key_usage
+
+KEY, WRONG, NEW = (new_key() for _ in range(3))
+SIGNER = SigningKey(KEY).public.signer
+
+WRITING = [
+    ("tokens", "list"),
+    ("tokens", "create", "--name", "ci", "--role", "admin"),
+    ("tokens", "revoke", "ci"),
+    ("backup", "backup.tar"),
+    ("keys", "rewrap"),
+    ("audit", "enable"),
+    ("audit", "disable"),
+]
+
+
+def run(folder: Path, uri: str, *arguments: str, keys: tuple[MasterKey, ...] = (WRONG,)) -> Done:
+    done = run_command(*arguments, environment=settings(uri, *keys), folder=folder)
+    for key in keys:
+        assert text(key) not in done.stdout + done.stderr
+    return done
+
+
+def everything(stored: Stored) -> dict[str, Any]:
+    """Return all documents and all indexes."""
+    return {
+        name: (list(stored[name].find().sort("_id", 1)), stored[name].index_information())
+        for name in sorted(stored.list_collection_names())
+    }
+
+
+@pytest.mark.parametrize(
+    ("use", "arguments"),
+    [*(("secret", command) for command in WRITING)]
+    + [(use, command) for use in ("token", "worker", "trail") for command in (WRITING[1], WRITING[3])],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_command_with_a_wrong_key_writes_nothing(
+    mongo_uri: str, stored: Stored, tmp_path: Path, use: str, arguments: tuple[str, ...]
+) -> None:
+    """Whatever uses the missing key, the command names it and leaves database and folder as they are."""
+    named = SIGNER if use == "trail" else KEY.id
+    if use == "secret":
+        # Without indexes, too: they are not its to build.
+        fill(stored, KEY, 1)
+    elif use == "worker":
+        with connected(mongo_uri):
+            assert claim(Keyring(KEY))
+    elif use == "token":
+        assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
+        stored.audit_logs.drop()
+        stored["keys"].drop()
+    else:
+        written_by(mongo_uri, Keyring(KEY), 3)
+    before = everything(stored)
+    done = run(tmp_path, mongo_uri, *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("secret-manager: a master key that is in use is missing here: ")
+    assert named in done.stderr
+    assert everything(stored) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_wrong_keys_the_trail_is_intact_and_a_backup_good(
+    mongo_uri: str, stored: Stored, tmp_path: Path
+) -> None:
+    """Commands with a throwaway key leave neither tampering in the trail nor a backup that is not good."""
+    assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
+    for arguments in WRITING:
+        assert run(tmp_path, mongo_uri, *arguments).returncode == 1
+    with history(mongo_uri):
+        assert run(tmp_path, mongo_uri, *WRITING[3], keys=(KEY,)).returncode == 0
+    done = run(tmp_path, mongo_uri, "audit", "verify", keys=(KEY,))
+    assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
+    done = run(tmp_path, mongo_uri, "drill", "backup.tar", keys=(KEY,))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the backup is good")
+    assert stored.audit_keys.count_documents({}) == 0
+
+
+def test_readers_work_with_an_incomplete_keyring(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
+    """What only reads still shows what it can: keys in use, entries, and that their signer is not known."""
+    assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
+    before = stored.audit_logs.count_documents({})
+    done = run(tmp_path, mongo_uri, "keys", "status")
+    assert (done.returncode, KEY.id in done.stdout) == (1, True)
+    assert run(tmp_path, mongo_uri, "audit", "tail", "--no-follow").stdout.count("token_create") == 1
+    done = run(tmp_path, mongo_uri, "audit", "verify")
+    assert (done.returncode, "is signed by a key that is not known" in done.stdout) == (1, True)
+    assert stored.audit_logs.count_documents({}) == before
+
+
+def test_a_key_that_running_workers_lack_signs_nothing(
+    mongo_uri: str, stored: Stored, tmp_path: Path
+) -> None:
+    """A command with the next key as its primary writes only once the workers hold that key."""
+    with connected(mongo_uri):
+        assert claim(Keyring(KEY))
+    done = run(tmp_path, mongo_uri, "tokens", "list", keys=(NEW, KEY))
+    assert (done.returncode, NEW.id in done.stderr) == (1, True)
+    assert stored.audit_logs.count_documents({}) == 0
+    age_claims(stored)
+    assert run(tmp_path, mongo_uri, "tokens", "list", keys=(NEW, KEY)).returncode == 0
+
+
+def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Stored) -> None:
+    """Where only the trail is left, a service needs its signing key, or one that vouches for it."""
+    written_by(mongo_uri, Keyring(KEY), 1)
+    before = everything(stored)
+    with running_app(settings(mongo_uri, WRONG)) as app:
+        client = app.test_client()
+        assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
+        errors = client.get("/health/ready").get_json(force=True)["errors"]
+        assert errors == {"keys": ["a master key that is in use is missing here"]}
+    assert everything(stored) == before
+    # A rotation: the new key vouches for the old one, and stands for it once that is dropped.
+    for keys in ((NEW, KEY), (NEW,)):
+        with running_app(settings(mongo_uri, *keys)) as app:
+            client = app.test_client()
+            assert client.post("/vault/secret/fetch", json={}).status_code == 422
+    with running_app(settings(mongo_uri, KEY)) as app:
+        assert app.test_client().get("/health/ready").status_code == 503
+
+
+@pytest.mark.parametrize("recorded", [None, "text", {"signer": None}, {"signer": ["x"]}], ids=str)
+def test_a_trail_of_an_earlier_version_says_itself_who_signs_it(
+    mongo_uri: str, stored: Stored, recorded: Any
+) -> None:
+    """Without a record the newest entries tell; one entry of a wrong key, newest of all, stops nobody."""
+    for keys in ((KEY,), (WRONG,)):
+        stored["keys"].drop()
+        written_by(mongo_uri, Keyring(*keys), 1) if keys == (KEY,) else taint(mongo_uri, stored)
+    stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail": recorded, "workers": []}}, upsert=True)
+    with running_app(settings(mongo_uri, NEW)) as app:
+        assert app.test_client().get("/health/ready").status_code == 503
+    with running_app(settings(mongo_uri, KEY)) as app:
+        assert app.test_client().get("/health/ready").status_code == 200
+    with connected(mongo_uri):
+        assert key_usage.trail_state().signer == SIGNER
+
+
+def taint(uri: str, stored: Stored) -> None:
+    """Add an entry that is signed with the wrong key, as versions before this one did."""
+    earlier = list(stored.audit_logs.find())
+    stored.audit_logs.delete_many({})
+    written_by(uri, Keyring(WRONG), 1)
+    stored.audit_logs.insert_many(earlier)

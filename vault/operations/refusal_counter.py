@@ -1,0 +1,101 @@
+"""Refused requests: the first few of a kind are recorded one by one, all others as counts.
+
+Anyone can be refused as often as they like, and entries are permanent by default: without a bound, strangers
+fill the disk.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import NamedTuple
+
+from vault.documents.audit_entry import moment
+from vault.networks import source
+from vault.operations.attempt import Action, Attempt, Status
+from vault.operations.principal import ANONYMOUS, SERVICE, Principal
+
+#: Refusals of one kind from one source that get entries of their own, in a minute and a process.
+MAX_SINGLE_OF_KIND = 5
+
+#: The same over all kinds and sources.
+MAX_SINGLE = 100
+
+#: Kinds with a source that are counted in a minute and a process; beyond, the source is left out.
+MAX_SOURCES = 100
+
+
+class Kind(NamedTuple):
+    """What refusals that are counted together have in common."""
+
+    action: Action
+    status: Status
+    reason: str
+    #: The name of an authenticated principal. What an invalid credential claims is up to its sender.
+    principal: str
+    #: The address, of IPv6 the /64; empty for many.
+    source: str
+
+
+@dataclass(slots=True)
+class Count:
+    """How many refusals of one kind there were, and when."""
+
+    count: int
+    since: datetime
+    until: datetime
+
+
+class RefusalCounter:
+    """The refusals of one process within the current minute. Its memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._singles: Counter[Kind] = Counter()
+        self._counts: dict[Kind, Count] = {}
+
+    def is_single(self, attempt: Attempt, status: Status) -> bool:
+        """Return whether a refusal gets an entry of its own; otherwise count it."""
+        principal = attempt.principal if attempt.principal.authenticated else ANONYMOUS
+        reason = str(attempt.details.get("reason", ""))
+        kind = Kind(attempt.action, status, reason, principal.name, source(attempt.ip))
+        now = datetime.now(UTC)
+        with self._lock:
+            if self._singles[kind] < MAX_SINGLE_OF_KIND and self._singles.total() < MAX_SINGLE:
+                self._singles[kind] += 1
+                return True
+            self._add(kind, Count(1, now, now))
+            return False
+
+    def take(self) -> list[tuple[Kind, Count]]:
+        """Return what was counted, and begin the next minute."""
+        with self._lock:
+            taken = list(self._counts.items())
+            self._counts.clear()
+            self._singles.clear()
+        return taken
+
+    def put_back(self, kind: Kind, count: Count) -> None:
+        """Add a *count* that could not be recorded to those of the current minute."""
+        with self._lock:
+            self._add(kind, count)
+
+    def _add(self, kind: Kind, more: Count) -> None:
+        if kind not in self._counts and len(self._counts) >= MAX_SOURCES:
+            # Of these there are no more than actions and reasons.
+            kind = kind._replace(principal=SERVICE.name, source="")
+        count = self._counts.setdefault(kind, Count(0, more.since, more.until))
+        count.count += more.count
+        count.since = min(count.since, more.since)
+        count.until = max(count.until, more.until)
+
+
+def attempt_of(kind: Kind, count: Count) -> Attempt:
+    """Return what stands in the trail for all refusals of *count*."""
+    details = {"count": count.count, "since": moment(count.since), "until": moment(count.until)}
+    return Attempt(
+        action=kind.action,
+        principal=Principal(name=kind.principal),
+        ip=kind.source,
+        details=({"reason": kind.reason} if kind.reason else {}) | details,
+    )
