@@ -20,11 +20,6 @@ def network(text: str) -> Network:
     return found
 
 
-def source(address: str) -> str:
-    """Return the source that *address* counts as: an IPv6 client has all addresses of a /64."""
-    return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
-
-
 def contain(networks: Iterable[Network], address: str) -> bool:
     """Return whether *address* is in one of *networks*; what is no address is in none."""
     try:

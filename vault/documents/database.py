@@ -154,7 +154,7 @@ class Database:
     def _build(self, preparation: "Future[None]", check: Callable[[], None]) -> None:
         try:
             # Where its indexes are missing, it takes as long as building them.
-            with timeout(_BUILD_PATIENCE):
+            with timeout(BUILD_TIMEOUT_SECONDS):
                 check()
             self.build_indexes()
             _warn_of_privileges()
