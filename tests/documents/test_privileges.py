@@ -210,9 +210,10 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
         call("secret/restore", named)
         call("secret/fetch", {**named, "version": 2})
         call("secret/delete", named)
+        call("secret/purge", named)
     call("token/create", {"name": name, "role": "reader"})
     call("token/list", {})
-    call("token/revoke", {"name": name})
+    call("token/revoke", {"name": name, "cascade": True})
     call("audit/query", {})
     call("secret/fetch", created, 401, Authorization="Bearer x")
 

@@ -25,7 +25,8 @@ ON_COLLECTIONS: Mapping[str, Sequence[str]] = {
     # An endorsement is added to the key that it vouches for. No key is ever removed.
     AuditKey._get_collection_name(): ("find", "insert", "update"),  # noqa: SLF001 - as above
     Secret._get_collection_name(): ("find", "insert", "update", "remove", "createIndex"),  # noqa: SLF001 - as above
-    Token._get_collection_name(): ("find", "insert", "update", "createIndex"),  # noqa: SLF001 - as above
+    # A token that stays pending is removed.
+    Token._get_collection_name(): ("find", "insert", "update", "remove", "createIndex"),  # noqa: SLF001 - as above
     # Removed by hand only, to end all tokens after a leak of the master key; see docs/operations.md.
     StoredTokenKey._get_collection_name(): ("find", "insert", "update", "remove"),  # noqa: SLF001 - as above
     idempotency.COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
