@@ -7,6 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 from mongoengine import get_connection
+from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
@@ -126,13 +127,21 @@ def page(which: Filter, *, cursor: str | None, limit: int, attempt: Attempt) -> 
 def _read(which: Filter, position: Position, limit: int) -> tuple[list[Any], ObjectId]:
     """Return entries after *position*, and the identifier up to which none is left out."""
     with storage_errors(), get_connection().start_session() as session:
+        finder = _Finder(which, session)
+        if _is_standalone(session.client):
+            return _read_at_once(finder, position, limit)
         # As of one moment: a plain scan can miss an entry and find a later one of the same stream. Not a
         # snapshot session: those need as much of the past as the server is set to keep.
         found: tuple[list[Any], ObjectId] = session.with_transaction(
-            lambda _: _read_at_once(_Finder(which, session), position, limit),
-            read_concern=ReadConcern("snapshot"),
+            lambda _: _read_at_once(finder, position, limit), read_concern=ReadConcern("snapshot")
         )
         return found
+
+
+def _is_standalone(client: MongoClient[Any]) -> bool:
+    """Return whether MongoDB is a single server that is no replica set, which has no transactions."""
+    servers = client.topology_description.server_descriptions().values()
+    return any(server.server_type_name == "Standalone" for server in servers)
 
 
 def _read_at_once(finder: "_Finder", position: Position, limit: int) -> tuple[list[Any], ObjectId]:
