@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
