@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from vault import connections
+from vault import connections, listener
 from vault.connections import Connections
 from vault.listener import Listener
 
@@ -58,6 +58,21 @@ def test_a_flood_of_refused_connections_is_closed(caplog: pytest.LogCaptureFixtu
         for client in (*flood, other):
             client.close()
     finally:
+        server.stop()
+
+
+def test_refusing_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many refusals in a row others get their turn, and the rest is refused then."""
+    monkeypatch.setattr(listener, "_REFUSALS_AT_ONCE", 1)
+    server = Listener(("127.0.0.1", 0), lambda client, _address: client.recv(1), limits=limits)
+    server.start()
+    try:
+        flood = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(20)]
+        for client in flood[2:]:
+            assert answers(client) == b""
+    finally:
+        for client in flood:
+            client.close()
         server.stop()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
@@ -142,6 +143,18 @@ def test_no_labels_are_422(alice: Caller, stored: Stored, action: str, labels: o
     """Labels that are too many, too long, of other types or not one printable line are refused."""
     body = {"labels": labels, **({"secret": "YQ=="} if action == "create" else {})}
     assert_named(alice, stored, action, body, "labels")
+
+
+@pytest.mark.parametrize("count", [20, 21, 5_000])
+def test_thousands_of_errors_are_counted_and_not_listed(client: FlaskClient, count: int) -> None:
+    """The first 20 errors of a body are listed, and how many more there are."""
+    body = {"secret": "YQ==", **{f"unknown {number}": 1 for number in range(count)}}
+    reply = client.post("/vault/secret/create/", json=body)
+    errors = reply.get_json(force=True)["errors"]
+    more = errors.pop("_schema", None)
+    assert reply.status_code == 422
+    assert list(errors.values()) == [["Unknown field."]] * 20
+    assert more == ([f"{count - 20} more errors."] if count > 20 else None)
 
 
 def test_labels_at_their_bounds_are_taken(alice: Caller) -> None:

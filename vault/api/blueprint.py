@@ -32,8 +32,8 @@ ROOM = "secret-manager-room"
 #: Requests for which one worker asks MongoDB at a time. Where it does not answer, more of them are refused.
 MOST_AT_ONCE = 500
 
-#: Bytes of the bodies that one worker has under way. Each takes about five times its size in memory.
-BODY_BYTES = 16 * 1_048_576
+#: Bytes of the bodies that one worker has under way. Each takes about seven times its size in memory.
+BODY_BYTES = 8 * 1_048_576
 
 
 def services() -> Services:
