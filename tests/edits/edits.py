@@ -8,7 +8,7 @@ from typing import Any
 from bson import Binary, Code, Decimal128, Int64, ObjectId, encode
 from bson.raw_bson import RawBSONDocument
 
-from tests.edits.victim import IDS_ARE_BOUND, Documents, Victim
+from tests.edits.victim import Documents, Victim
 from tests.rotation import new_key
 from vault.crypto import chain
 from vault.crypto.chain import SigningKey
@@ -371,11 +371,6 @@ EDITS: list[Edit] = [
         move_retirement,
         drop_indexes,
     ),
+    move_id,
     combine,
 ]
-
-#: Edits of `_id`, which are in every run once `victim.IDS_ARE_BOUND`.
-ID_EDITS: list[Edit] = [move_id]
-
-if IDS_ARE_BOUND:
-    EDITS = [*ID_EDITS, *EDITS]
