@@ -18,6 +18,7 @@ from tests.conftest import running_app
 from tests.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
 from vault.cli.mongod import Mongod
 from vault.crypto.token import new_token
+from vault.operations import refusal_counter
 from vault.operations.principal import ANONYMOUS, ROLES, Scope
 
 #: What may come of a request that is let in: the examples' secrets and names need not be there.
@@ -58,7 +59,14 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
         "FAILED_AUTH_LIMIT": "100000/second",
         **issuer.environment,
     }
-    with MongoClient[Any](uri) as mongo, running_app(environment) as app:
+    with (
+        MongoClient[Any](uri) as mongo,
+        running_app(environment) as app,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # All tests of this module share the application, and each looks for the entries of its refusals.
+        patch.setattr(refusal_counter, "MAX_SINGLE", 100_000)
+        patch.setattr(refusal_counter, "MAX_SINGLE_OF_KIND", 100_000)
         document = app.test_client().get("/openapi.json").json
         found = [
             (path, Scope(operation["x-scope"]), examples_of_body(document, operation)[0])

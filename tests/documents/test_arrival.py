@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pymongo.collection import Collection
 
 from tests.life import document, in_future, in_past, put
 from tests.rotation import Stored
@@ -40,6 +41,22 @@ def test_who_waited_for_too_long_is_not_published(stored: Stored) -> None:
     stored.secrets.delete_many({})
     assert not arrival.publish(secret)
     assert stored.secrets.count_documents({}) == 0
+
+
+def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
+    stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leftover that is swept just before it would have been removed here does not make its name taken."""
+    put(stored, key, name="a", pending=True, purge_at=in_future(minutes=1))
+    delete = Collection.delete_one
+
+    def overtaken(collection: Any, query: Any) -> Any:
+        stored.secrets.delete_many({})
+        return delete(collection, query)
+
+    monkeypatch.setattr(Collection, "delete_one", overtaken)
+    arrival.store(secret := new_secret(name="a"))
+    assert document(stored, secret.id)["pending"] is True
 
 
 def test_nothing_is_published_twice() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
@@ -641,6 +642,22 @@ def test_what_a_killed_process_left_gives_its_name_back(app: Flask, stored: Stor
         create(app)
     [document] = stored.tokens.find()
     assert "pending" not in document
+    assert [token.state for token in infos(app)] == ["active"]
+
+
+def test_the_name_of_a_token_that_mongodb_removes_at_this_moment_is_free(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leftover that is swept just before it would have been removed here does not make its name taken."""
+    pending(app, stored, in_future(seconds=60))
+    delete = Collection.delete_one
+
+    def overtaken(collection: Any, query: Any) -> Any:
+        stored.tokens.delete_many({})
+        return delete(collection, query)
+
+    monkeypatch.setattr(Collection, "delete_one", overtaken)
+    create(app)
     assert [token.state for token in infos(app)] == ["active"]
 
 

@@ -36,7 +36,8 @@ def store(secret: Secret) -> None:
             return
         if Secret.raw().delete_one(holder | gone).deleted_count:
             continue
-        if not Secret.raw().find_one({**holder, "pending": True}, {"_id": 1}):
+        # One that is pending may come to nothing, and MongoDB may have removed one just now.
+        if Secret.raw().find_one({**holder, "pending": None}, {"_id": 1}):
             raise NameTakenError
     raise SecretBusyError
 

@@ -108,14 +108,16 @@ class Token(Stored):
         until = {"$add": ["$$NOW", _PENDING_MILLISECONDS]}
         # An expression, for MongoDB's own clock.
         new = [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, {"purge_at": until}]}}]
-        holder = {"name": self.name, "pending": True}
+        holder = {"name": self.name}
+        expired = {"pending": True, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}
         for _ in tries():
             with suppress(DuplicateKeyError):
                 self.raw().update_one({"_id": self.id}, new, upsert=True)
                 return
-            if self.raw().delete_one({**holder, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}).deleted_count:
+            if self.raw().delete_one(holder | expired).deleted_count:
                 continue
-            if not self.raw().find_one(holder, {"_id": 1}):
+            # One that is pending may come to nothing, and MongoDB may have removed one just now.
+            if self.raw().find_one({**holder, "pending": None}, {"_id": 1}):
                 raise InvalidTokenNameError(_TAKEN)
         raise InvalidTokenNameError("Another request is creating a token of this name. Try again later.")
 
