@@ -214,6 +214,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
         **{(action, "success"): count for action, count in load.answered.items()},
         ("rewrap_start", "success"): 1,
         ("rewrap_end", "success"): 1,
+        ("keys_status", "success"): 5,
     }
 
 

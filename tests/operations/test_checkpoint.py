@@ -34,6 +34,19 @@ def test_a_checkpoint_is_read_as_it_was_made(mongo_uri: str, stored: Stored) -> 
     assert read.heads == {name: {field: part[5][field] for field in names} for name, part in whole.items()}
 
 
+def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored) -> None:
+    """Of a long stream a few entries are read: workers do the same while they serve."""
+    whole = [record for name in ("aa", "bb") for record in stream_of(200, KEYRING, name=name, signed=1)]
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many([as_stored(record) for record in whole])
+        stored.command("profile", 2)
+        heads = checkpoint.heads(KEYRING)
+        stored.command("profile", 0)
+    assert [head["seq"] for head in heads] == [199, 199]
+    found = list(stored.system.profile.find({"command.find": "audit_logs"}))
+    assert 2 <= sum(query["nreturned"] for query in found) <= 40
+
+
 @pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
 def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
     """Whatever somebody stores in a stream's place, it is no condition, and the checkpoint is made."""

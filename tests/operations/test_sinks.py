@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from tests.written_trail import findings
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import Database
-from vault.documents.audit_entry import record_of
+from vault.documents.audit_entry import moment, record_of
 from vault.errors import AuditUnavailableError
-from vault.operations import sinks
+from vault.operations import retirement, sinks
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.sinks import FileOutput, Sink, sink
@@ -230,6 +231,20 @@ def test_syslog_by_datagrams(trail: Callable[..., AuditTrail], stored: Stored) -
         worker.check()
         assert received(server) == records(stored)
     assert len(records(stored)) == 3
+
+
+def test_a_large_retirement_fits_into_datagrams(
+    trail: Callable[..., AuditTrail], stored: Stored, keyring: Keyring
+) -> None:
+    """The largest entries that the service makes by itself are no larger than a message by UDP can be."""
+    row = {"seq": 9_999_999, "ts": moment(datetime.now(UTC)), "hash": "f" * 64}
+    heads = [{"stream": f"2-{number:030x}", **row} for number in range(1_000)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        worker = trail(f"syslog://127.0.0.1:{server.getsockname()[1]}")
+        for part in retirement.make("f" * 16, heads, SigningKey(keyring.primary), row["ts"]):
+            worker._record_retirement(part)
+            assert received(server) == records(stored)[-1:]
 
 
 def test_syslog_of_this_machine(

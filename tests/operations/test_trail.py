@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from pymongo.errors import AutoReconnect
 
 from tests.rotation import Stored, connected, new_key
 from tests.written_trail import as_stored, rehash
@@ -17,6 +18,7 @@ from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.audit_entry import moment
+from vault.errors import StorageUnavailableError
 from vault.operations import trail
 from vault.operations.attempt import Action, Attempt
 from vault.operations.audit import NoAuditTrail
@@ -292,6 +294,26 @@ def test_a_page_reads_nothing_again(stored: Stored) -> None:
         assert sum(query["docsExamined"] for query in found) <= 3
         assert sum(query["keysExamined"] for query in found) <= 2 * len(follower.seen)
         assert follower.catch_up() == all_of(stored)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_page_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If MongoDB goes away, a page fails as any other operation, and not after two minutes of repetitions."""
+    tried = []
+
+    def gone(*_: object) -> None:
+        tried.append(True)
+        # Far more than fit into the patience below.
+        assert len(tried) < 50
+        error = AutoReconnect("gone")
+        error._add_error_label("TransientTransactionError")
+        raise error
+
+    monkeypatch.setattr(trail, "PATIENCE", 0.2)
+    monkeypatch.setattr(trail, "_read_at_once", gone)
+    with pytest.raises(StorageUnavailableError):
+        page(Filter())
+    assert tried
 
 
 @pytest.mark.usefixtures("nobody")

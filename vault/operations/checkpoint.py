@@ -16,6 +16,9 @@ from vault.operations import retirement, signers
 from vault.operations.entries import collection, records
 from vault.operations.stream_state import Record
 
+#: Entries at the end of a stream that are read in one round trip.
+_FEW = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -66,7 +69,9 @@ def newest_signed(keyring: Keyring) -> Iterator[Record]:
         streams = collection().distinct("stream")
     # Anything else was never the service's, and in a query it could be a condition.
     for stream in (stream for stream in streams if isinstance(stream, str)):
-        signed = records({"stream": stream, "signature": {"$exists": True}}, ("seq", -1))
+        query = {"stream": stream, "signature": {"$exists": True}}
+        # Almost always the first is genuine, and a worker may do this for each stream while it serves.
+        signed = records(query, ("seq", -1), batch=_FEW)
         genuine = (
             record for record in signed if _is_genuine(record, keys) and retirement.is_within(record, bounds)
         )

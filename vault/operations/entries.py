@@ -34,8 +34,8 @@ _TYPES = {
 }
 
 
-def records(query: Mapping[str, Any], *order: tuple[str, int]) -> Iterator[Record]:
-    """Yield the entries that *query* finds, in this *order*, as records.
+def records(query: Mapping[str, Any], *order: tuple[str, int], batch: int = _BATCH) -> Iterator[Record]:
+    """Yield the entries that *query* finds, in this *order*, as records; *batch* of them are read at a time.
 
     One that is not stored as the service stores entries has no hash: what hashes alike in another form
     would be found by no query, or never be pruned.
@@ -48,7 +48,7 @@ def records(query: Mapping[str, Any], *order: tuple[str, int]) -> Iterator[Recor
     raw = entries.with_options(codec_options=options.with_options(document_class=RawBSONDocument))
     with storage_errors():
         before: Mapping[str, Any] | None = None
-        for stored in raw.find(query, batch_size=_BATCH).sort(order):
+        for stored in raw.find(query, batch_size=batch).sort(order):
             document = bson.decode(stored.raw, options)
             # A field that is there twice is read as one of the two, and MongoDB may find it by the other.
             if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
