@@ -186,10 +186,10 @@ def test_an_entry_that_is_there_twice_waits_for_an_administrator(
     stored.client.drop_database(stored.name)
     database.build_indexes()
     with pytest.raises(RestoreRefusedError, match="drop the index stream_1_seq_1 of audit_logs") as refused:
-        restore.restore(found, database, progress=nothing)
+        restore.restore(found, database, audit_enabled=True, progress=nothing)
     assert "hunter2" not in str(refused.value)
     stored.audit_logs.drop_index("stream_1_seq_1")
-    restore.restore(found, database, progress=nothing)
+    restore.restore(found, database, audit_enabled=True, progress=nothing)
     assert stored.audit_logs.count_documents({"stream": "hunter2"}) == 2
     assert claim(KEYRING)
 

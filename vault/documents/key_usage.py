@@ -13,6 +13,7 @@ from vault.crypto import Keyring
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
 from vault.documents.token_key import StoredTokenKey
+from vault.errors import StorageUnavailableError
 
 #: Milliseconds after which a replica that has not claimed its key again no longer counts as writing.
 CLAIM_MILLISECONDS = 20_000
@@ -120,10 +121,17 @@ def opens_tokens(key_id: str) -> bool:
 
 
 def claims() -> list[Claim]:
-    """Return the claims of all workers that run now."""
+    """Return the claims of all workers that run now.
+
+    Raises:
+        StorageUnavailableError: A claim is not as a worker writes it: who holds which key cannot be told.
+    """
     pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
     found = [worker for document in _collection().aggregate(pipeline) for worker in document["workers"]]
-    return [Claim(worker["key_id"], frozenset(worker["held"])) for worker in found]
+    try:
+        return [Claim(worker["key_id"], frozenset(worker["held"])) for worker in found]
+    except (KeyError, TypeError):
+        raise StorageUnavailableError("the claims of the workers are not as workers write them") from None
 
 
 def writing_key_ids() -> set[str]:
