@@ -137,6 +137,17 @@ def test_a_flood_of_headers_is_refused(one_worker: Service, flood: bytes) -> Non
     assert one_worker.fetch(one_worker.create(b"afterwards")).status == 200
 
 
+def test_headers_have_a_limit_together(one_worker: Service) -> None:
+    """Headers of 8 kB each, within every limit of one header, are refused from 32 kB on."""
+    for count, status in [(3, b"200"), (5, b"431")]:
+        with connect(one_worker) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+            for _ in range(count):
+                connection.sendall(b"X: " + b"y" * 8_000 + b"\r\n")
+            connection.sendall(b"\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 " + status
+
+
 def test_pipelined_requests_are_answered_in_order_and_let_others_pass(one_worker: Service) -> None:
     """Hundreds of requests in one go are all answered, in their order, while others are answered, too."""
     ids = [f"r-{number}" for number in range(300)]

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Any
 
 from gevent import Timeout, sleep, socket
+from gunicorn.http import message
 from gunicorn.http.body import ChunkedReader, LengthReader
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
@@ -14,6 +15,9 @@ from vault.turns import TURNS
 #: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.
 #: For the headers it has those of `keepalive`.
 CLIENT_SECONDS = 10
+
+#: Bytes that all headers of a request may have together. gunicorn's limits are by header: together 800 kB.
+MAX_HEADERS_BYTES = 32_768
 
 #: Raw bytes that a client may still send after a refusal, so that it gets to read the refusal.
 _LINGER_BYTES = 2**27
@@ -25,6 +29,26 @@ _CHUNKED_STEP_BYTES = 1_024
 
 #: Raw bytes of a chunked body that may come beyond twice those that they decode to.
 _FRAMING_BYTES = 2**16
+
+
+class Request(message.Request):  # type: ignore[misc] # gunicorn is not typed
+    """gunicorn's request, with a limit on all headers together, and turns between the parts they come in.
+
+    Each part is searched together with all before it, for the end of the headers.
+    """
+
+    def parse(self, unreader: Any) -> Any:
+        """Read the headers; return what was received beyond them."""
+        self.max_buffer_headers = MAX_HEADERS_BYTES
+        self._is_begun = False
+        return super().parse(unreader)
+
+    def read_into(self, unreader: Any, buf: bytearray, stop: bool = False) -> None:
+        """Append what arrives next to *buf*. Most requests have all their headers in the first part."""
+        if self._is_begun:
+            TURNS.take(connections.current.get().source)
+        self._is_begun = True
+        super().read_into(unreader, buf, stop)
 
 
 class _Body:

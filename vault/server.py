@@ -22,6 +22,7 @@ from gevent import spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
 from gunicorn import glogging, util  # noqa: E402
 from gunicorn.http import wsgi  # noqa: E402
+from gunicorn.http.parser import RequestParser  # noqa: E402
 from gunicorn.workers import ggevent  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 from prometheus_client import values  # noqa: E402
@@ -51,7 +52,7 @@ if _settings.metrics_bind:
     # No greenlet gives way while it counts, so none ever waits for this lock: it can be a plain one.
     values.Lock = monkey.get_original("threading", "Lock")  # type: ignore[attr-defined]
 
-from vault import connections, logs, metrics  # noqa: E402
+from vault import connections, logs, metrics, patience  # noqa: E402
 from vault.api.blueprint import EXTENSION  # noqa: E402
 from vault.connections import Connections  # noqa: E402
 from vault.listener import Listener  # noqa: E402
@@ -142,8 +143,9 @@ class _Reply(wsgi.Response):  # type: ignore[misc] # as above
         util.write(self.sock, reply)
 
 
-# Where gunicorn looks for it; it has no setting for this.
+# Where gunicorn looks for them; it has no setting for this.
 wsgi.Response = _Reply
+RequestParser.mesg_class = patience.Request
 
 
 def _remove_measured(master: int) -> None:

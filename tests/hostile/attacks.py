@@ -46,6 +46,7 @@ LABELS = json.dumps({"secret": "YQ==", "labels": {f"{number:05}!": "x" for numbe
 LARGE = json.dumps({"secret": b64encode(bytes(_MIB)).decode()}).encode()
 _CHUNKED = "Transfer-Encoding: chunked"
 _CHUNKS = b"1\r\n \r\n" * 10_000
+_HEADER = b"X: " + b"y" * 8_000 + b"\r\n"
 _BAD_TOKEN = f"Authorization: Bearer smt_{'0' * 32}05XDxM"
 
 ATTACKS = {
@@ -54,6 +55,8 @@ ATTACKS = {
     "pipelined openapi": Attack(piece=_get("/openapi.json") * 100),
     "one-byte chunks": Attack(_head(CREATE, _CHUNKED), _CHUNKS),
     "refused chunks": Attack(_head(CREATE, _CHUNKED, kind="text/plain"), _CHUNKS),
+    "large headers": Attack(_get("/health/live")[:-2] + _HEADER * 97),
+    "headers in parts": Attack(_get("/health/live")[:-2] + _HEADER * 3, b"x"),
     "half-sent bodies": Attack(_head(CREATE, "Content-Length: 1000") + b"{"),
     "idle": Attack(),
     "large creates": Attack(piece=_post(CREATE, LARGE), in_turns=True),

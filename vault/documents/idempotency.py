@@ -118,11 +118,14 @@ def reserve(
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
+    # What is no text the service did not write; no text equals a hash or has a seal.
+    texts = {
+        name: found[name] if isinstance(found[name], str) else ""
+        for name in ("key_id", "body_mac", "secret_id")
+    }
     return Reservation(
         digest=digest,
-        key_id=found["key_id"],
-        body_mac=found["body_mac"],
-        secret_id=found["secret_id"],
+        **texts,
         stored=found["stored"],
         token=token,
         is_mine=found["token"] == token,

@@ -21,21 +21,24 @@ def own(keyring: Keyring) -> dict[str, VerifyingKey]:
 
 
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
-    """Return the keys that are believed, by signer: those of *keyring*, and whatever those vouch for.
+    """Return the keys that are trusted, by signer: those of *keyring*, and those that these endorse.
+
+    A key that was dropped or retired endorses no other: its holder could add a key of their own, which no
+    one retires before it signs. Each primary key endorses all earlier ones itself.
 
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
-    keys = own(keyring)
-    candidates = _candidates()
-    found = True
-    while found:
-        found = False
-        for key, endorsements in candidates:
-            if key.signer not in keys and any(_endorsers(key, endorsements, keys)):
-                keys[key.signer] = key
-                found = True
-    return keys
+    mine = own(keyring)
+    parts = _retirements(mine)
+    gone = retirement.bounds(mine, parts)
+    endorsers = {signer: key for signer, key in mine.items() if signer not in gone}
+    endorsed = {
+        key.signer: key
+        for key, endorsements in _candidates()
+        if key.signer not in mine and any(_endorsers(key, endorsements, endorsers))
+    }
+    return mine | endorsed
 
 
 def endorse(keyring: Keyring) -> None:
@@ -64,10 +67,7 @@ def retirements(keyring: Keyring) -> list[Part]:
     Raises:
         StorageUnavailableError: MongoDB is not there.
     """
-    keys = own(keyring)
-    found = _stored({"retirement": {"$exists": True}})
-    parts = (Part.of(stored["retirement"], keys) for stored in found)
-    return [part for part in parts if part]
+    return _retirements(own(keyring))
 
 
 def dropped(keyring: Keyring) -> set[str]:
@@ -148,6 +148,13 @@ def retire(
             with storage_errors():
                 AuditKey.raw().insert_one({"_id": name, "retirement": made})
     return candidates
+
+
+def _retirements(keys: Mapping[str, VerifyingKey]) -> list[Part]:
+    """Return the retirements in `audit_keys` that one of *keys* signed."""
+    found = _stored({"retirement": {"$exists": True}})
+    parts = (Part.of(stored["retirement"], keys) for stored in found)
+    return [part for part in parts if part]
 
 
 def _not_retired(signers: Set[str], keyring: Keyring) -> Set[str]:
