@@ -329,6 +329,31 @@ def test_a_user_that_may_rewrite_the_trail_is_named_once(
     assert not caplog.records
 
 
+def test_a_privilege_on_time_series_is_none_on_the_trail(
+    locked: Locked, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A role of an administrator's own making, with a resource of another form, keeps no one from serving."""
+    buckets = {"resource": {"db": "vault", "system_buckets": ""}, "actions": ["find", "remove"]}
+    with Client(locked.root) as root:
+        root.vault.command("createRole", "series", privileges=[buckets], roles=[])
+        root.admin.command(
+            "createUser",
+            "app",
+            pwd="hunter2",
+            roles=[{"role": name, "db": "vault"} for name in (privileges.ROLE, "series")],
+        )
+        try:
+            with (
+                caplog.at_level("WARNING"),
+                connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
+            ):
+                database.prepare()
+        finally:
+            root.admin.command("dropUser", "app")
+            root.vault.command("dropRole", "series")
+    assert not caplog.records
+
+
 @pytest.fixture
 def unguarded(locked: Locked) -> Iterator[Collection[dict[str, Any]]]:
     """Return the trail as an administrator has it, without its indexes; they are there again afterwards."""

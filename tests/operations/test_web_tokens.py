@@ -248,8 +248,18 @@ def test_without_the_issuer_the_answer_is_503(
     for _ in range(3):
         reply = away.post("/vault/secret/fetch", json={}, headers=bearer(sign()))
         assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
-    assert [entry["status"] for entry in stored.audit_logs.find()] == ["error"] * 3
+    recorded = [(entry["status"], entry["details"]["reason"]) for entry in stored.audit_logs.find()]
+    assert recorded == [("denied", "cannot be checked")] * 3
     assert away.post("/vault/secret/create", json={"secret": "YQ=="}).status_code == 200
+
+
+def test_without_the_issuer_made_up_jwts_leave_few_entries(
+    away: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """While the issuer is away anyone can be refused with a made-up JWT: beyond a few, they are counted."""
+    for _ in range(20):
+        assert away.post("/vault/secret/fetch", json={}, headers=bearer(sign())).status_code == 503
+    assert stored.audit_logs.count_documents({}) < 20
 
 
 def test_a_public_key_is_a_setting(environment: dict[str, str]) -> None:

@@ -78,8 +78,9 @@ REFUSALS: dict[type[Exception], Refusal] = {
     InvalidCredentialError: Refusal(
         401, Status.DENIED, "The credential is not valid.", 'Bearer error="invalid_token"'
     ),
+    # Denied, not an error: anyone can send made-up credentials, so these are counted as well.
     CredentialsUnavailableError: Refusal(
-        503, Status.ERROR, "The service cannot check credentials. Try again shortly."
+        503, Status.DENIED, "The service cannot check credentials. Try again shortly."
     ),
     ScopeMissingError: Refusal(403, Status.DENIED, "", 'Bearer error="insufficient_scope"'),
     GrantRefusedError: Refusal(403, Status.DENIED),

@@ -75,4 +75,5 @@ def _covers_trail(resource: Mapping[str, Any], database: str) -> bool:
     if "db" not in resource:
         # The cluster, or any resource at all.
         return bool(resource.get("anyResource"))
-    return resource["db"] in ("", database) and resource["collection"] in ("", _TRAIL)
+    # Without a collection it is one of time series.
+    return resource["db"] in ("", database) and resource.get("collection") in ("", _TRAIL)

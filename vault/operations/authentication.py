@@ -10,7 +10,12 @@ from vault.crypto.token import PREFIX, is_token
 from vault.crypto.token_key import TokenKey
 from vault.documents.storage import storage_errors
 from vault.documents.token import Token
-from vault.errors import CredentialRequiredError, InvalidCredentialError, ScopeMissingError
+from vault.errors import (
+    CredentialRequiredError,
+    CredentialsUnavailableError,
+    InvalidCredentialError,
+    ScopeMissingError,
+)
 from vault.networks import contain
 from vault.operations.attempt import Attempt
 from vault.operations.principal import Principal, Scope, scopes_named
@@ -69,6 +74,9 @@ class Authenticator:
         except InvalidCredentialError as error:
             attempt.principal = Principal(name=error.principal or attempt.principal.name, authenticated=False)
             attempt.details["reason"] = error.reason
+            raise
+        except CredentialsUnavailableError:
+            attempt.details["reason"] = "cannot be checked"
             raise
         attempt.principal = principal
 
