@@ -389,6 +389,8 @@ def test_after_a_rotation_a_key_still_holds(
     if dropped:
         stored.secrets.delete_many({})
         stored["keys"].delete_many({})
+        # Its entries would keep a process that lacks the key from serving.
+        stored.audit_logs.delete_many({})
     with (
         running_app(settings(mongo_uri, new, *(() if dropped else (key,)))) as app,
         pytest.MonkeyPatch.context() as patch,
@@ -528,6 +530,22 @@ def test_an_id_without_a_seal_is_not_given_out_for_what_does_not_verify(
     unseal(stored)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 2}})
     assert create(alice).status_code == 422
+
+
+@pytest.mark.parametrize("junk", [5, None, [], {"a": 1}, b"x"])
+@pytest.mark.parametrize(
+    ("field", "status"), [("key_id", 422), ("body_mac", 422), ("secret_id", 500), ("stored_seal", 500)]
+)
+def test_a_record_of_other_types_is_refused(
+    alice: Caller, stored: Stored, field: str, status: int, junk: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that the service did not write is another body's or does not verify; it is no defect."""
+    created(alice)
+    stored.idempotency_keys.update_one({}, {"$set": {field: junk}})
+    reply = create(alice)
+    # Without a value it is a record of an earlier release, or one that is not complete.
+    assert reply.status_code == (status if junk is not None else reply.status_code)
+    assert "TypeError" not in str([vars(line) for line in caplog.records])
 
 
 @pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])

@@ -46,6 +46,9 @@ class Claim:
     held: frozenset[str]
 
 
+_UNREADABLE = Claim("(unreadable)", frozenset())
+
+
 @dataclass(frozen=True, slots=True)
 class TrailState:
     """The state of the audit trail, as the database has it."""
@@ -120,10 +123,20 @@ def opens_tokens(key_id: str) -> bool:
 
 
 def claims() -> list[Claim]:
-    """Return the claims of all workers that run now."""
+    """Return the claims of all workers that run now.
+
+    What no worker wrote there is a claim that no process fits: it may stand for one.
+    """
     pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
-    found = [worker for document in _collection().aggregate(pipeline) for worker in document["workers"]]
-    return [Claim(worker["key_id"], frozenset(worker["held"])) for worker in found]
+    found = _collection().aggregate(pipeline)
+    return [_claim(stored) for document in found for stored in document["workers"]]
+
+
+def _claim(stored: dict[str, Any]) -> Claim:
+    key_id, held = stored.get("key_id"), stored.get("held")
+    if isinstance(key_id, str) and isinstance(held, list) and all(isinstance(other, str) for other in held):
+        return Claim(key_id, frozenset(held))
+    return _UNREADABLE
 
 
 def writing_key_ids() -> set[str]:

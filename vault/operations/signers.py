@@ -167,11 +167,7 @@ def _not_retired(signers: Set[str], keyring: Keyring) -> Set[str]:
 def _are_others_held(keyring: Keyring) -> bool:
     """Return whether a key that is not in *keyring* is in use, or held by a worker that runs."""
     with storage_errors():
-        try:
-            claims = key_usage.claims()
-        except (AttributeError, KeyError, TypeError):
-            # What lies there no worker wrote, and it does not tell.
-            return True
+        claims = key_usage.claims()
         in_use = key_usage.stored_key_ids()
     held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
     return any(key_id not in keyring for key_id in in_use | held)
