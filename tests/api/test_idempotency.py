@@ -378,25 +378,20 @@ def test_a_store_that_fails_leaves_the_key_to_the_next(alice: Caller, stored: St
 
 @pytest.mark.parametrize("dropped", [False, True])
 def test_after_a_rotation_a_key_still_holds(
-    mongo_uri: str, stored: Stored, key: MasterKey, dropped: bool, alice: Caller
+    mongo_uri: str, stored: Stored, key: MasterKey, dropped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under a new master key, with the old one as a fallback, the same request gives the same id.
 
     When the old one was dropped, nobody can tell that the body is the same: it is refused, never repeated.
     """
-    secret_id = created(alice)
-    new = new_key()
+    with running_app(settings(mongo_uri, key)) as app:
+        secret_id = created(Caller(app.test_client(), monkeypatch).become(ALICE))
     if dropped:
         # Nothing needs the old key any more, the trail included.
         for name in ("secrets", "keys", "audit_logs", "audit_keys"):
             stored[name].delete_many({})
-    with (
-        running_app(settings(mongo_uri, new, *(() if dropped else (key,)))) as app,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        if not dropped:
-            stored["keys"].delete_many({})
-        caller = Caller(app.test_client(), patch).become(ALICE)
+    with running_app(settings(mongo_uri, new_key(), *(() if dropped else (key,)))) as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
         if dropped:
             assert create(caller).status_code == 422
         else:
@@ -529,6 +524,22 @@ def test_an_id_without_a_seal_is_not_given_out_for_what_does_not_verify(
     unseal(stored)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 2}})
     assert create(alice).status_code == 422
+
+
+@pytest.mark.parametrize("junk", [5, None, [], {"a": 1}, b"x"])
+@pytest.mark.parametrize(
+    ("field", "status"), [("key_id", 422), ("body_mac", 422), ("secret_id", 500), ("stored_seal", 500)]
+)
+def test_a_record_of_other_types_is_refused(
+    alice: Caller, stored: Stored, field: str, status: int, junk: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that the service did not write is another body's or does not verify; it is no defect."""
+    created(alice)
+    stored.idempotency_keys.update_one({}, {"$set": {field: junk}})
+    reply = create(alice)
+    # Without a value it is a record of an earlier release, or one that is not complete.
+    assert reply.status_code == (status if junk is not None else reply.status_code)
+    assert "TypeError" not in str([vars(line) for line in caplog.records])
 
 
 @pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])

@@ -13,7 +13,6 @@ from vault.crypto import Keyring
 from vault.documents.audit_entry import AuditEntry
 from vault.documents.secret import Secret
 from vault.documents.token_key import StoredTokenKey
-from vault.errors import StorageUnavailableError
 
 #: Milliseconds after which a replica that has not claimed its key again no longer counts as writing.
 CLAIM_MILLISECONDS = 20_000
@@ -45,6 +44,9 @@ class Claim:
 
     key_id: str
     held: frozenset[str]
+
+
+_UNREADABLE = Claim("(unreadable)", frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +125,18 @@ def opens_tokens(key_id: str) -> bool:
 def claims() -> list[Claim]:
     """Return the claims of all workers that run now.
 
-    Raises:
-        StorageUnavailableError: A claim is not as a worker writes it: who holds which key cannot be told.
+    What no worker wrote there is a claim that no process fits: it may stand for one.
     """
     pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
-    found = [worker for document in _collection().aggregate(pipeline) for worker in document["workers"]]
-    try:
-        return [Claim(worker["key_id"], frozenset(worker["held"])) for worker in found]
-    except (KeyError, TypeError):
-        raise StorageUnavailableError("the claims of the workers are not as workers write them") from None
+    found = _collection().aggregate(pipeline)
+    return [_claim(stored) for document in found for stored in document["workers"]]
+
+
+def _claim(stored: dict[str, Any]) -> Claim:
+    key_id, held = stored.get("key_id"), stored.get("held")
+    if isinstance(key_id, str) and isinstance(held, list) and all(isinstance(other, str) for other in held):
+        return Claim(key_id, frozenset(held))
+    return _UNREADABLE
 
 
 def writing_key_ids() -> set[str]:
