@@ -335,13 +335,9 @@ def test_a_privilege_on_time_series_is_none_on_the_trail(
     """A role of an administrator's own making, with a resource of another form, keeps no one from serving."""
     buckets = {"resource": {"db": "vault", "system_buckets": ""}, "actions": ["find", "remove"]}
     with Client(locked.root) as root:
-        root.vault.command("createRole", "series", privileges=[buckets], roles=[])
-        root.admin.command(
-            "createUser",
-            "app",
-            pwd="hunter2",
-            roles=[{"role": name, "db": "vault"} for name in (privileges.ROLE, "series")],
-        )
+        root.admin.command("createRole", "series", privileges=[buckets], roles=[])
+        roles = [{"role": privileges.ROLE, "db": "vault"}, "series"]
+        root.admin.command("createUser", "app", pwd="hunter2", roles=roles)
         try:
             with (
                 caplog.at_level("WARNING"),
@@ -350,7 +346,7 @@ def test_a_privilege_on_time_series_is_none_on_the_trail(
                 database.prepare()
         finally:
             root.admin.command("dropUser", "app")
-            root.vault.command("dropRole", "series")
+            root.admin.command("dropRole", "series")
     assert not caplog.records
 
 

@@ -119,6 +119,7 @@ def retire(
     `audit_keys` gets it afterwards, so what was interrupted is done again.
 
     While other processes hold keys that are not in *keyring*, nothing is done: one of them could still sign.
+    Nor while the trail is disabled: its last entry says so.
 
     Raises:
         AuditUnavailableError: The trail cannot be written.
@@ -131,7 +132,7 @@ def retire(
     missing = _not_retired(candidates, keyring)
     if not missing:
         return candidates
-    if _are_others_held(keyring):
+    if _are_others_held(keyring) or _is_trail_disabled():
         return set()
     known = retired(keyring)
     newest = [] if known.keys() >= missing else list(heads())
@@ -175,6 +176,11 @@ def _are_others_held(keyring: Keyring) -> bool:
         in_use = key_usage.stored_key_ids()
     held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
     return any(key_id not in keyring for key_id in in_use | held)
+
+
+def _is_trail_disabled() -> bool:
+    with storage_errors():
+        return key_usage.trail_state().enabled is False
 
 
 def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
