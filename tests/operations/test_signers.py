@@ -13,7 +13,7 @@ from tests.written_trail import Record, as_stored, rehash, stream_of
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
 from vault.errors import AuditUnavailableError, KeyMissingError
-from vault.operations import checkpoint, signers, trail, verification
+from vault.operations import audit_state, checkpoint, signers, trail, verification
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.signers import endorse, trusted
@@ -338,6 +338,24 @@ def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> 
         process(SECOND)
     AuditTrail(Keyring(SECOND)).retire_signers()
     assert retirements(stored) == []
+
+
+def test_in_a_disabled_trail_no_key_is_retired(stored: Stored) -> None:
+    """The entry about disabling the trail stays the last one: `audit disable` itself ends such a process."""
+    rotated()
+    trail = AuditTrail(Keyring(SECOND))
+    trail.connect()
+    assert audit_state.disable(Keyring(SECOND))
+    trail.disconnect()
+    assert retirements(stored) == []
+    newest = stored.audit_logs.find_one({}, sort=[("_id", -1)])
+    assert newest is not None
+    assert newest["action"] == "audit_disabled"
+    trail = AuditTrail(Keyring(SECOND))
+    trail.connect()
+    audit_state.enable(Keyring(SECOND))
+    trail.disconnect()
+    assert len(retirements(stored)) == 1
 
 
 def test_a_retirement_that_fails_is_tried_again(stored: Stored) -> None:
