@@ -128,6 +128,12 @@ class _Reply(wsgi.Response):  # type: ignore[misc] # as above
 
     headers_sent: bool
 
+    def send_headers(self) -> None:
+        """Send the headers, before a body in parts, or a file."""
+        # From now on it is the client that is waited for, and it may be one that does not read.
+        connections.current.get().wait()
+        super().send_headers()
+
     def write(self, data: bytes) -> None:
         """Send the headers, if that is still to be done, and *data*."""
         if self.headers_sent or self._omits_body or len(data) != self.response_length:
@@ -135,7 +141,6 @@ class _Reply(wsgi.Response):  # type: ignore[misc] # as above
             return
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
         reply = "".join(lines).encode("latin-1") + data
-        # Its client is waited for now, and may be one that does not read.
         connections.current.get().wait()
         # Before they are: a send may break off half way, and another reply must not follow then.
         self.headers_sent = True

@@ -117,3 +117,20 @@ def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
     """Thousands of wrong labels get one short error."""
     reply = service.post(CREATE, LABELS)
     assert (reply.status, reply.body["errors"]) == (422, {"labels": ["At most 16 labels."]})
+
+
+def test_clients_that_do_not_read_lock_no_one_out(environment: dict[str, str], tmp_path: Path) -> None:
+    """Where all connections wait for clients that do not read a file, a new one is answered all the same."""
+    settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS": "10"}
+    asked = b"GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+    with Service(settings, folder=tmp_path) as service, ExitStack() as held:
+        service.wait_until("/health/ready")
+        for number in range(10):
+            client = held.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.settimeout(30)
+            client.bind((address(number), 0))
+            client.connect(("127.0.0.1", service.port))
+            client.sendall(asked)
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert service.get("/health/live").status == 200
