@@ -75,17 +75,17 @@ class Settings:
 
     @property
     def is_open(self) -> bool:
-        """Whether callers from other machines need no credential."""
+        """True if callers from other machines need no credential."""
         return not self.auth_enabled and not forms.is_loopback(self.bind)
 
     @property
     def decisive_dotenv(self) -> bool:
-        """Whether `.env` decides who is let in, or what is on record."""
+        """True if `.env` decides who is let in, or what is on record."""
         return not _DECISIVE.isdisjoint(self.dotenv)
 
     @property
     def weak_keys(self) -> tuple[str, ...]:
-        """What makes master keys easy to guess, one sentence for each such key."""
+        """The weaknesses of master keys, one sentence for each key that is easy to guess."""
         keys = [("MASTER_KEY", self.master_key)]
         keys += [("a key of MASTER_KEY_FALLBACKS", key) for key in self.master_key_fallbacks]
         return tuple(f"{name} {wrong}" for name, key in keys if (wrong := weakness(key)))

@@ -66,7 +66,7 @@ class Room:
                 self._grant()
 
     def _grant(self) -> None:
-        """Let those go on for which there is room, in the order in which they came."""
+        """Grant room to those that wait, in their order, as far as there is any."""
         free = self._size - self._taken.total()
         for waiting in list(self._waiting):
             share = self._size // 2 - self._taken.get(waiting.source, 0)

@@ -54,7 +54,7 @@ class DeletedSecret(Reply):
 
 
 class PurgedSecret(Reply):
-    """What was purged."""
+    """The secret or version that was purged."""
 
     secret_id = _secret_id()
     version = _number("The purged version; null: the whole secret.", 1, allow_none=True)

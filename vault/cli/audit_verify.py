@@ -51,7 +51,7 @@ class _Source:
     #: How many days entries are kept; 0 for good.
     days: int
     read_on: verification.ReadOn = verification.nothing_more
-    #: What `audit_keys` says of retired signing keys, and the keys that have to be.
+    #: The retirements in `audit_keys`, and the signing keys that have to be retired.
     retirements: Sequence[Part] = ()
     dropped: Collection[str] = ()
 

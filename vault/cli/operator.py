@@ -26,7 +26,7 @@ class Operator:
     database: Database
     audit_ttl_days: int
     audit_enabled: bool
-    #: What makes master keys easy to guess.
+    #: The weaknesses of master keys, as `Settings` has them.
     weak_keys: tuple[str, ...]
     token_max_days: int
 

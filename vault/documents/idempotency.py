@@ -55,9 +55,9 @@ class Reservation:
     is_mine: bool
     #: The secrets of those who held the key before and did not come to the end. No id was given to anybody.
     former: Sequence[str]
-    #: What proves that the service itself wrote `secret_id` as stored; None in records of earlier releases.
+    #: The proof that the service itself wrote `secret_id` as stored; None in records of earlier releases.
     stored_seal: str | None
-    #: What proves that the service itself reserved the key for one of `former`.
+    #: Proofs that the service itself reserved the key for one of `former`.
     reserved_seals: Sequence[str]
 
     def keep(self, secret_id: str, *, seal: str) -> bool:

@@ -24,12 +24,12 @@ _LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
 _LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
-#: What finds entries faster, and is no part of what the trail promises.
+#: Indexes that find entries faster, and are no part of what the trail promises.
 _TRAIL_QUERY_INDEXES = ([("secret_id", 1), ("_id", 1)],)
 _RETENTION_KEY = [("ts", 1)]
 _RETENTION_INDEX = "retention"
 _UNAUTHORIZED = 13
-#: What MongoDB says of an index that has no effect on what it does.
+#: Fields in MongoDB's description of an index that have no effect on what it does.
 _NO_OPTIONS = ("v", "background")
 _INDEX_OPTIONS_CONFLICT = 85
 _SECONDS_A_DAY = 86_400

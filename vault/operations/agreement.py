@@ -13,17 +13,17 @@ from vault.printable import printable
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """What keeps a process from writing to its database; false if nothing does."""
+    """The reasons why a process must not write to its database; false if there are none."""
 
     #: Ids of master keys that are in use and not in the keyring.
     missing: frozenset[str] = frozenset()
     #: The signer of the audit trail, if the keyring neither holds nor trusts it.
     signer: str = ""
-    #: Whether `AUDIT_ENABLED` differs from the state of the database.
+    #: `AUDIT_ENABLED` differs from the state of the database.
     audit_state: bool = False
 
     def __bool__(self) -> bool:
-        """Return whether anything does."""
+        """Return whether there is a reason."""
         return bool(self.missing or self.signer or self.audit_state)
 
 

@@ -43,7 +43,7 @@ class Backup:
 
     @property
     def audit_enabled(self) -> bool | None:
-        """Whether it is of a database with an audit trail; None if that was not decided yet."""
+        """The state of the audit trail in its database; None if that was not decided yet."""
         enabled: bool | None = self.manifest.get("audit_enabled")
         # Versions before this did not write it.
         return True if enabled is None and self.counts.get(dump.TRAIL) else enabled

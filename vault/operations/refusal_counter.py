@@ -26,7 +26,7 @@ MAX_SOURCES = 100
 
 
 class Kind(NamedTuple):
-    """What refusals that are counted together have in common."""
+    """The properties that refusals counted together have in common."""
 
     action: Action
     status: Status
@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class Count:
-    """How many refusals of one kind there were, and when."""
+    """The number of refusals of one kind, and their time."""
 
     count: int
     since: datetime

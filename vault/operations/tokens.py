@@ -61,7 +61,7 @@ class Tokens:
     """The tokens of one deployment."""
 
     def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
-        """Let a new token last at most *max_days*; 0 for no limit."""
+        """Limit the lifetime of new tokens to *max_days*; 0 for no limit."""
         self._keys = keys
         self._max_days = max_days
 

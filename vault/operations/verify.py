@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def tampering(self) -> bool:
-        """Whether the trail is not what the service wrote."""
+        """True if the trail is not what the service wrote."""
         return self.kind is Kind.TAMPERING
 
     def __str__(self) -> str:
