@@ -103,6 +103,22 @@ def test_readers_work_with_an_incomplete_keyring(mongo_uri: str, stored: Stored,
     assert stored.audit_logs.count_documents({}) == before
 
 
+@pytest.mark.parametrize("command", ["checkpoint", "public-key"])
+def test_what_is_kept_to_verify_the_trail_is_not_made_with_a_wrong_key(
+    mongo_uri: str, tmp_path: Path, command: str
+) -> None:
+    """A checkpoint without heads, or keys that verify nothing, are refused; a key that followed makes both."""
+    written_by(mongo_uri, Keyring(KEY), 1)
+    done = run(tmp_path, mongo_uri, "audit", command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert SIGNER in done.stderr
+    # A rotation: the new key vouches for the old one, and stands for it once that is dropped.
+    with running_app(settings(mongo_uri, NEW, KEY)) as app:
+        assert app.test_client().post("/vault/secret/fetch", json={}).status_code == 422
+    done = run(tmp_path, mongo_uri, "audit", command, keys=(NEW,))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_key_that_running_workers_lack_signs_nothing(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import click
 
 from vault.cli.audit_verify import verify
 from vault.cli.operator import connected
-from vault.operations import audit_state, signers, trail
+from vault.operations import agreement, audit_state, signers, trail
 from vault.operations import checkpoint as checkpoints
 from vault.operations.attempt import Action, Attempt
 from vault.operations.principal import OPERATOR
@@ -93,16 +93,26 @@ def export(**options: Any) -> None:
 
 @audit.command("public-key")
 def public_key() -> None:
-    """Print the keys that verify the trail, as PEM, the current one first. They are no secret."""
+    """Print the keys that verify the trail, as PEM, the current one first. They are no secret.
+
+    Needs the master key that signs the trail, or one that has followed it.
+    """
     with connected(reading=True) as operator:
+        # The keys of another installation would verify nothing of this trail.
+        agreement.require_signer(operator.keyring)
         for key in signers.trusted(operator.keyring).values():
             click.echo(key.pem(), nl=False)
 
 
 @audit.command()
 def checkpoint() -> None:
-    """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB."""
+    """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB.
+
+    Needs the master key that signs the trail, or one that has followed it.
+    """
     with connected(reading=True) as operator:
+        # With another key no head is genuine: the checkpoint would be empty, and prove nothing.
+        agreement.require_signer(operator.keyring)
         click.echo(json.dumps(checkpoints.make(operator.keyring)))
 
 

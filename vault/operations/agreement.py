@@ -60,7 +60,7 @@ def require(keyring: Keyring, *, audit_enabled: bool | None) -> None:
     # Anyone who can write to the database can store any text as an id, and the message goes to a terminal.
     missing = [printable(key_id) for key_id in sorted(found.missing | _unheld(keyring, claims))]
     if found.signer:
-        missing.append(f"the key that signs the audit trail (signer {printable(found.signer)})")
+        missing.append(_signing_key(found.signer))
     if missing:
         raise KeyMissingError(*missing)
     if not _is_primary_shared(keyring, claims):
@@ -69,10 +69,26 @@ def require(keyring: Keyring, *, audit_enabled: bool | None) -> None:
         raise AuditStateError(audit_enabled=bool(audit_enabled))
 
 
+def require_signer(keyring: Keyring) -> None:
+    """Return if *keyring* holds or trusts the key that signs the trail; other keys do not matter.
+
+    Raises:
+        KeyMissingError: It does not; the message names the signer.
+        StorageUnavailableError: MongoDB is not there.
+    """
+    signer = compare(keyring, audit_enabled=None).signer
+    if signer:
+        raise KeyMissingError(_signing_key(signer))
+
+
 def unshared_keys(keyring: Keyring, claims: list[key_usage.Claim]) -> set[str]:
     """Return the ids of keys that this process or another worker encrypts under, and the other lacks."""
     own = set() if _is_primary_shared(keyring, claims) else {keyring.primary.id}
     return _unheld(keyring, claims) | own
+
+
+def _signing_key(signer: str) -> str:
+    return f"the key that signs the audit trail (signer {printable(signer)})"
 
 
 def _unheld(keyring: Keyring, claims: list[key_usage.Claim]) -> set[str]:
