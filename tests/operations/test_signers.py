@@ -348,7 +348,7 @@ def test_in_a_disabled_trail_no_key_is_retired(stored: Stored) -> None:
     assert audit_state.disable(Keyring(SECOND))
     trail.disconnect()
     assert retirements(stored) == []
-    newest = stored.audit_logs.find_one({}, sort=[("_id", -1)])
+    newest = stored.audit_logs.find_one({}, sort=[("ts", -1)])
     assert newest is not None
     assert newest["action"] == "audit_disabled"
     trail = AuditTrail(Keyring(SECOND))
