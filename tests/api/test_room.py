@@ -62,3 +62,38 @@ def test_waiting_bodies_come_in_order_and_none_holds_up_another_source() -> None
     assert order[2:] in (["a2", "c1"], ["c1", "a2"])
     assert not place._taken
     assert not place._waiting
+
+
+def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where slow bodies have all the room, the oldest ones are hung up, and no others get what they had."""
+    monkeypatch.setattr(room, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(room, "_WAIT_SECONDS", 30.0)
+    place = Room(SIZE)
+    leaves = {f"{source}{number}": Event() for source in "ab" for number in range(4)}
+    done = Event()
+
+    def slow(name: str) -> None:
+        with place.taken(SIZE // 8, name[0], leaves[name].set):
+            leaves[name].wait(30)
+
+    def received() -> None:
+        with place.taken(SIZE // 8, "a", lambda: None) as is_received:
+            is_received()
+            done.wait(30)
+
+    with ThreadPoolExecutor(12) as pool:
+        for number, name in enumerate(("a0", "b0", "a1", "b1", "a2", "b2", "b3"), 1):
+            pool.submit(slow, name)
+            wait_until(lambda number=number: len(place._receiving) == number)
+        pool.submit(received)
+        wait_until(lambda: place._taken.total() == SIZE)
+        # Waits for its source's half, and goes on only after the third source.
+        pool.submit(slow, "a3")
+        wait_until(lambda: len(place._waiting) == 1)
+        with place.taken(SIZE // 4, "c"):
+            assert sum(leave.is_set() for leave in leaves.values()) == 2
+        done.set()
+        for leave in leaves.values():
+            leave.set()
+    assert not place._receiving
+    assert not place._taken

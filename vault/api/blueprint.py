@@ -9,7 +9,7 @@ import flask_smorest
 from flask import current_app, g, request
 from marshmallow import Schema
 
-from vault import deadline, logs
+from vault import connections, deadline, logs
 from vault.api import authentication, json_body
 from vault.api.client_address import address_of_request
 from vault.api.json_body import StrictJsonParser
@@ -67,8 +67,10 @@ def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
     room: Room = current_app.extensions[ROOM]
     with _slot():
         authentication.admit(attempt, scope, authenticator=services().authenticator)
-    with room.taken(json_body.announced(request), source(attempt.ip)):
+    hang_up = connections.current.get().hang_up
+    with room.taken(json_body.announced(request), source(attempt.ip), hang_up) as received:
         json_body.receive(request)
+        received()
         with _slot():
             return view()
 
