@@ -38,7 +38,7 @@ def ready(uri: str, **environment: str) -> dict[str, Any]:
 
 
 def actions(stored: Stored) -> list[str]:
-    return [entry["action"] for entry in stored.audit_logs.find().sort("_id", 1)]
+    return [entry["action"] for entry in stored.audit_logs.find().sort("ts", 1)]
 
 
 @pytest.mark.parametrize(
