@@ -107,7 +107,7 @@ def test_readers_work_with_an_incomplete_keyring(mongo_uri: str, stored: Stored,
 def test_what_is_kept_to_verify_the_trail_is_not_made_with_a_wrong_key(
     mongo_uri: str, tmp_path: Path, command: str
 ) -> None:
-    """A wrong key makes neither a checkpoint without heads nor useless public keys; a successor makes both."""
+    """A wrong key makes neither an empty checkpoint nor useless public keys; a successor makes both."""
     written_by(mongo_uri, Keyring(KEY), 1)
     done = run(tmp_path, mongo_uri, "audit", command)
     assert (done.returncode, done.stdout) == (1, "")
