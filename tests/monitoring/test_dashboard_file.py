@@ -25,7 +25,7 @@ def test_it_can_be_provisioned() -> None:
     assert "id" not in FILE
     assert "__inputs" not in FILE
     stack = (Path(__file__).parents[2] / "stack.monitoring.yml").read_text()
-    assert re.search(r"image: grafana/grafana:12\.", stack)
+    assert re.search(r"image: \$\{GRAFANA_IMAGE:-grafana/grafana:12\.", stack)
 
 
 def test_panels_are_told_apart() -> None:

@@ -106,7 +106,7 @@ def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) ->
     for number in range(5_000):
         refuse(trail, f"10.0.{number // 250}.{number % 250}")
     assert len(documents(stored)) == MAX_SINGLE
-    assert len(trail._refusals._counts) == MAX_SOURCES + 1
+    assert len(trail._refusals._groups[True].counts) == MAX_SOURCES + 1
     assert len(trail._refusals._singles) <= MAX_SINGLE
     trail.record_refusals()
     assert len(documents(stored)) == MAX_SINGLE + MAX_SOURCES + 1
@@ -180,3 +180,14 @@ def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None
     size = len(encode(documents(stored)[-1]))
     assert refusal_counter.MAX_SINGLE * size < 100 * 1_024
     assert size < 1_024
+
+
+def test_strangers_take_no_refusal_of_a_token_from_the_record(trail: AuditTrail, stored: Stored) -> None:
+    """However many strangers are refused, the refusals of a token keep its name and its address."""
+    for number in range(2 * MAX_SINGLE + MAX_SOURCES):
+        refuse(trail, f"198.18.{number // 250}.{number % 250}", count=1)
+    refuse(trail, "192.0.2.9", principal=Principal(name="ci"), count=MAX_SINGLE_OF_KIND + 2)
+    trail.record_refusals()
+    told = [entry for entry in documents(stored) if entry["principal"] == "ci"]
+    assert [entry["ip"] for entry in told] == ["192.0.2.9"] * (MAX_SINGLE_OF_KIND + 1)
+    assert told[-1]["details"]["count"] == 2

@@ -18,10 +18,11 @@ from vault.operations.principal import ANONYMOUS, SERVICE, Principal
 #: Refusals of one kind from one source that get entries of their own, in a minute and a process.
 MAX_SINGLE_OF_KIND = 5
 
-#: The same over all kinds and sources.
+#: The same over all kinds and sources, for authenticated principals and for all others each.
 MAX_SINGLE = 100
 
-#: Kinds with a source that are counted in a minute and a process; beyond, the source is left out.
+#: Kinds with a source that are counted in a minute and a process, for each of the two groups as well; beyond,
+#: the source is left out.
 MAX_SOURCES = 100
 
 
@@ -36,6 +37,11 @@ class Kind(NamedTuple):
     #: The address, of IPv6 the /64; empty for many.
     source: str
 
+    @property
+    def is_stranger(self) -> bool:
+        """Whether no credential says who it was."""
+        return self.principal == ANONYMOUS.name
+
 
 @dataclass(slots=True)
 class Count:
@@ -46,13 +52,27 @@ class Count:
     until: datetime
 
 
+class _Group:
+    """The refusals of authenticated principals, or of strangers, within the current minute."""
+
+    __slots__ = ("counts", "singles")
+
+    def __init__(self) -> None:
+        self.singles: Counter[Kind] = Counter()
+        self.counts: dict[Kind, Count] = {}
+
+
 class RefusalCounter:
-    """The refusals of one process within the current minute. Its memory does not grow with their number."""
+    """The refusals of one process within the current minute. Its memory does not grow with their number.
+
+    Strangers share limits with no one else: however many of them there are, the refusals of a token are
+    recorded with its name and address.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._singles: Counter[Kind] = Counter()
-        self._counts: dict[Kind, Count] = {}
+        #: By `Kind.is_stranger`.
+        self._groups = {True: _Group(), False: _Group()}
 
     def is_single(self, attempt: Attempt, status: Status) -> bool:
         """Return whether a refusal gets an entry of its own; otherwise count it."""
@@ -61,8 +81,9 @@ class RefusalCounter:
         kind = Kind(attempt.action, status, reason, principal.name, source(attempt.ip))
         now = datetime.now(UTC)
         with self._lock:
-            if self._singles[kind] < MAX_SINGLE_OF_KIND and self._singles.total() < MAX_SINGLE:
-                self._singles[kind] += 1
+            singles = self._groups[kind.is_stranger].singles
+            if singles[kind] < MAX_SINGLE_OF_KIND and singles.total() < MAX_SINGLE:
+                singles[kind] += 1
                 return True
             self._add(kind, Count(1, now, now))
             return False
@@ -70,9 +91,8 @@ class RefusalCounter:
     def take(self) -> list[tuple[Kind, Count]]:
         """Return what was counted, and begin the next minute."""
         with self._lock:
-            taken = list(self._counts.items())
-            self._counts.clear()
-            self._singles.clear()
+            taken = [pair for group in self._groups.values() for pair in group.counts.items()]
+            self._groups = {True: _Group(), False: _Group()}
         return taken
 
     def put_back(self, kind: Kind, count: Count) -> None:
@@ -81,10 +101,11 @@ class RefusalCounter:
             self._add(kind, count)
 
     def _add(self, kind: Kind, more: Count) -> None:
-        if kind not in self._counts and len(self._counts) >= MAX_SOURCES:
+        counts = self._groups[kind.is_stranger].counts
+        if kind not in counts and len(counts) >= MAX_SOURCES:
             # Of these there are no more than actions and reasons.
             kind = kind._replace(principal=SERVICE.name, source="")
-        count = self._counts.setdefault(kind, Count(0, more.since, more.until))
+        count = counts.setdefault(kind, Count(0, more.since, more.until))
         count.count += more.count
         count.since = min(count.since, more.since)
         count.until = max(count.until, more.until)
