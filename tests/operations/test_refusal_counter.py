@@ -107,7 +107,7 @@ def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) ->
         refuse(trail, f"10.0.{number // 250}.{number % 250}")
     assert len(documents(stored)) == MAX_SINGLE
     assert len(trail._refusals._groups[True].counts) == MAX_SOURCES + 1
-    assert len(trail._refusals._singles) <= MAX_SINGLE
+    assert len(trail._refusals._groups[True].singles) <= MAX_SINGLE
     trail.record_refusals()
     assert len(documents(stored)) == MAX_SINGLE + MAX_SOURCES + 1
     assert counted(stored)["service", "fetch", "", "unknown"] == 5_000 - MAX_SINGLE - MAX_SOURCES
