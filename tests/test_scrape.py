@@ -6,6 +6,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -31,16 +32,23 @@ class Traffic:
     def __init__(self, service: Service) -> None:
         self._service = service
         self.answered: Counter[tuple[str, ...]] = Counter()
+        self._addresses = count()
 
     def send(self, times: int) -> None:
         """Send each kind so often, many at a time, each by a connection of its own."""
         post = self._service.post
         mark = {"User-Agent": SENT_MARK, "X-Request-ID": SENT_MARK, "X-Forwarded-For": "203.0.113.77"}
         named = {"name": SENT_MARK}
+
+        def refused() -> object:
+            # Each from another address: of one, only the first few refusals have an entry each.
+            other = f"198.51.100.{next(self._addresses)}"
+            return post("/vault/secret/create/", {"secret": "YQ==", **named}, **{"X-Forwarded-For": other})
+
         kinds: dict[tuple[str, ...], Callable[[], object]] = {
             ("create_secret", "200"): lambda: self._service.create(b"a value"),
             ("create_secret", "400"): lambda: post("/vault/secret/create/", {"secret": "?"}, **mark),
-            ("create_secret", "401"): lambda: post("/vault/secret/create/", {"secret": "YQ==", **named}),
+            ("create_secret", "401"): refused,
             ("fetch_secret", "404"): lambda: post("/vault/secret/fetch", {"secret_id": UNKNOWN_ID}),
             ("describe_secret", "422"): lambda: post("/vault/secret/describe", {SENT_MARK: 1}),
             ("none", "404"): lambda: self._service.get(f"/{SENT_MARK}"),
@@ -53,7 +61,7 @@ class Traffic:
 
     def expected(self) -> dict[tuple[str, ...], float]:
         """Return what Prometheus has to bring."""
-        return {kind: float(count) for kind, count in self.answered.items()}
+        return {kind: float(number) for kind, number in self.answered.items()}
 
 
 def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Path) -> None:
