@@ -125,6 +125,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
         "reason": {
             *problems.REASONS,
             *("does_not_verify", "unknown_key", "bad_request", "not_found", "unprocessable_entity"),
+            *("address", "full", "evicted"),
         },
         "outcome": {"written", "failed", "succeeded"},
         "queue": {"reads", "writes", "entries"},
