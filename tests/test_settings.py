@@ -514,6 +514,13 @@ def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(os, "geteuid", lambda: 2)
     with pytest.raises(SettingsError, match=r"\.env: belongs to another user.*chown"):
         Settings.from_environment()
+    # Nor does a FIFO, and no one waits for what its owner writes.
+    file.unlink()
+    os.mkfifo(file)
+    if owner == 0:
+        os.chown(file, 1, 1)
+    with pytest.raises(SettingsError, match=r"\.env: belongs to another user"):
+        Settings.from_environment()
 
 
 def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

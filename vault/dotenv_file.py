@@ -29,17 +29,22 @@ def read() -> dict[str, str | None]:
         # A folder of this name is a virtual environment.
         if not (file.is_file() or file.is_fifo()):
             return {}
+        # First: opening another user's FIFO would wait for that user.
+        _require_safe(file.stat())
         with file.open(encoding="utf-8") as stream:
-            # Of what was opened: the name may lead elsewhere by now.
-            state = os.fstat(stream.fileno())
+            # The name may lead elsewhere by now.
+            _require_safe(os.fstat(stream.fileno()))
             content = stream.read()
     except (OSError, ValueError):
         raise _refusal("not a readable text file.") from None
+    return dotenv_values(stream=StringIO(content), interpolate=False)
+
+
+def _require_safe(state: os.stat_result) -> None:
     if state.st_uid not in (0, os.geteuid()):
         raise _refusal("belongs to another user. Change its owner (chown), or set the environment instead.")
     if stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IWOTH:
         raise _refusal("can be written by everyone. Take that right away: chmod o-w .env")
-    return dotenv_values(stream=StringIO(content), interpolate=False)
 
 
 def _refusal(reason: str) -> SettingsError:

@@ -235,7 +235,8 @@ def recent_signers() -> set[str]:
 
 def _derived_state() -> bool | None:
     """Return the state that the newest entry tells; None if there is no entry."""
-    newest = AuditEntry.raw().find_one({}, {"action": 1}, sort=[("_id", -1)])
+    # Not by `_id`: within a second those of several streams are in no order.
+    newest = AuditEntry.raw().find_one({}, {"action": 1}, sort=[("ts", -1)])
     return None if newest is None else newest.get("action") != _DISABLED_ACTION
 
 

@@ -11,7 +11,7 @@ from pymongo import MongoClient, timeout
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
-from vault.documents import entry_id
+from vault.documents import entry_id, key_usage
 from vault.documents.audit_entry import moment, record_of
 from vault.documents.storage import PATIENCE, storage_errors
 from vault.operations.attempt import Attempt, Status
@@ -68,8 +68,8 @@ def record(attempt: Attempt) -> None:
         StorageUnavailableError: MongoDB is not there.
     """
     with storage_errors():
-        has_trail = collection().find_one({}, {"_id": True}) is not None
-    if has_trail:
+        is_new = key_usage.trail_state().enabled is None
+    if not is_new:
         attempt.finish(Status.SUCCESS)
 
 
