@@ -13,7 +13,7 @@ from tests.conftest import running_app
 from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
 from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
-from vault.api.blueprint import EXTENSION
+from vault.app import CLOSE
 from vault.crypto import MasterKey
 from vault.documents import arrival
 from vault.documents.batches import Batches
@@ -387,8 +387,8 @@ def test_after_a_rotation_a_key_still_holds(
     When the old one was dropped, nobody can tell that the body is the same: it is refused, never repeated.
     """
     secret_id = created(alice)
-    # Its claim would keep one with another key from serving.
-    app.extensions[EXTENSION].key_watch.close()
+    # With another key none serves beside it, and its trail would hear of the other's attempts.
+    app.extensions[CLOSE]()
     if dropped:
         # Nothing needs the old key any more, the trail included.
         for name in ("secrets", "keys", "audit_logs", "audit_keys"):
