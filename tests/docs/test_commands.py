@@ -20,7 +20,7 @@ NOT_RUN = {
     "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
     "# On the machine of an administrator.": "needs access control: tests/cli/test_replicaset.py has it",
     "# With MongoDB's database tools.": "bsondump is no part of this project",
-    "# All tests: a quarter of an hour.": "this is one of them",
+    "# All tests: 20 minutes.": "this is one of them",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
     "# Takes minutes; the tests run a short one.": "tests/loadtest, tests/faults, tests/hostile",
 }
