@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -38,6 +39,19 @@ def statuses(
 def limited(environment: dict[str, str], **settings: str) -> Iterator[tuple[Flask, FlaskClient]]:
     with running_app({**environment, **settings}) as app:
         yield app, app.test_client()
+
+
+def test_an_unrelated_timer_delays_no_application(environment: dict[str, str]) -> None:
+    """An application starts and closes without waiting for a timer that is not its own."""
+    unrelated = Timer(600, lambda: None)
+    unrelated.daemon = True
+    unrelated.start()
+    try:
+        with limited(environment):
+            pass
+        assert unrelated.is_alive()
+    finally:
+        unrelated.cancel()
 
 
 def test_a_principal_has_its_limit(environment: dict[str, str]) -> None:

@@ -1,10 +1,12 @@
 """JWTs: what they say is believed as far as the issuer signed it, and its keys are fetched with care."""
 
 import base64
+import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +135,13 @@ def test_a_new_key_is_found_by_its_kid(issuer: Issuer, keys: KeySet) -> None:
     keys._client._last_successful_fetch = -1e9
     assert principal(sign("rsa-2", key=STRANGER), keys).name == "jwt:build"
     assert issuer.fetches == 2
+
+
+def test_the_lowest_pyjwt_has_the_cool_down() -> None:
+    """`setup.cfg` allows no PyJWT before 2.14, the first with a cool-down for unknown key IDs."""
+    setup = (Path(__file__).parents[2] / "setup.cfg").read_text()
+    [floor] = re.findall(r"^ *pyjwt\[crypto\]>=([\d.]+)$", setup, re.MULTILINE)
+    assert tuple(map(int, floor.split("."))) >= (2, 14)
 
 
 @pytest.mark.parametrize("kid", [None, 7, ["rsa-1"]], ids=str)

@@ -5,7 +5,6 @@ log: a request is never refused because its count could not be kept.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,10 +46,10 @@ class _Limits:
         self.shared = FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._shared_from = 0.0
-        # limits starts a timer for each place in memory; no thread survives gunicorn's fork.
-        for thread in threading.enumerate():
-            if isinstance(thread, threading.Timer):
-                thread.join()
+        # limits starts a timer for each storage in memory; no thread survives gunicorn's fork.
+        for counter in (self.shared, self._own):
+            if isinstance(counter.storage, MemoryStorage):
+                counter.storage.timer.join()
 
     def count(self, limits: Sequence[RateLimitItem], *key: str) -> None:
         """Count for *key*, and tell in the reply how much the first of *limits* that is reached has left.
