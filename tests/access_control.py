@@ -34,7 +34,7 @@ class Locked:
     def initiate(self, *, audit_ttl_days: int = 0) -> None:
         """Do as the job of the secure stack does at each deployment."""
         ReplicaSet(self.uri(), key=KEY).initiate(
-            root_password=ROOT, audit_ttl_days=audit_ttl_days, patience=60
+            root_password=ROOT, audit_ttl_days=audit_ttl_days, timeout_seconds=60
         )
 
 

@@ -56,7 +56,7 @@ def _create(service: Service) -> int:
 def test_beyond_its_room_a_worker_refuses_at_once(client: FlaskClient) -> None:
     """A request too many is 503, and leaves room for the next once others have ended."""
     slots = client.application.extensions[blueprint.SLOTS]
-    for _ in range(blueprint.MOST_AT_ONCE):
+    for _ in range(blueprint.MAX_CONCURRENT_REQUESTS):
         slots.pop()
     refused = client.post("/vault/secret/fetch", json={"secret_id": UNKNOWN_ID})
     assert refused.status_code == 503
@@ -76,7 +76,7 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
     half += b"Content-Length: 1000\r\n\r\n{"
     with Service({**environment, **settings}, folder=tmp_path) as service, ExitStack() as held:
         service.wait_until("/health/ready")
-        for _ in range(blueprint.MOST_AT_ONCE + 20):
+        for _ in range(blueprint.MAX_CONCURRENT_REQUESTS + 20):
             connection = socket.create_connection(("127.0.0.1", service.port), timeout=30)
             held.enter_context(connection).sendall(half)
         assert [_create(service) for _ in range(10)] == [200] * 10

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.commands import command_environment
 from vault import __version__
-from vault.documents.storage import PATIENCE
+from vault.documents.storage import OPERATION_TIMEOUT_SECONDS
 from vault.settings import SettingsSchema
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +59,6 @@ def test_who_is_stopped_has_time_for_its_requests(master_key: str) -> None:
     for_requests, for_the_body = map(int, said.split())
     [range_of_timeout] = SettingsSchema().fields["REQUEST_TIMEOUT_SECONDS"].validators
     # What was begun may still be taken back after that.
-    assert for_the_body + range_of_timeout.max + PATIENCE < for_requests
+    assert for_the_body + range_of_timeout.max + OPERATION_TIMEOUT_SECONDS < for_requests
     service = (ROOT / "stack.yml").read_text().split("    ports:")[1]
     assert for_requests < int(re.findall(r"stop_grace_period: (\d+)s", service)[0])

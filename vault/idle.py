@@ -3,7 +3,7 @@
 from gevent import idle, monkey, with_timeout
 
 #: Seconds after which it is enough: in a flood there is always something else to do.
-_PATIENCE = 0.005
+_TIMEOUT_SECONDS = 0.005
 
 
 def wait_until_idle() -> None:
@@ -12,4 +12,4 @@ def wait_until_idle() -> None:
     Threads, where there are no greenlets, take turns by themselves: there it returns at once.
     """
     if monkey.is_module_patched("threading"):
-        with_timeout(_PATIENCE, idle, timeout_value=None)
+        with_timeout(_TIMEOUT_SECONDS, idle, timeout_value=None)

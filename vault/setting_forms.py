@@ -32,7 +32,7 @@ _KEY_SIZE = 32
 #: PyMongo refuses these beside what `vault.documents.database` sets for good.
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_LEAST_RSA_BITS = 2_048
+_MIN_RSA_BITS = 2_048
 _IN_A_LIST = (
     "Keys are separated by commas. Write a key of 32 characters that holds a comma, or that begins or ends "
     "with a space, as the base64 of these characters."
@@ -154,12 +154,12 @@ def public_key(pem: str) -> None:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         key = None
-    strong = isinstance(key, RSAPublicKey) and key.key_size >= _LEAST_RSA_BITS
+    strong = isinstance(key, RSAPublicKey) and key.key_size >= _MIN_RSA_BITS
     curve = key.curve if isinstance(key, EllipticCurvePublicKey) else None
     usable = isinstance(curve, SECP256R1 | SECP384R1 | SECP521R1)
     if not (strong or usable or isinstance(key, Ed25519PublicKey)):
         raise ValidationError(
-            f"must be a public key in PEM: RSA of {_LEAST_RSA_BITS} bits or more, EC or Ed25519."
+            f"must be a public key in PEM: RSA of {_MIN_RSA_BITS} bits or more, EC or Ed25519."
         )
 
 

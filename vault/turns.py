@@ -7,7 +7,7 @@ from gevent import get_hub
 from gevent.hub import Waiter
 
 #: Requests that begin before the worker looks for what has arrived meanwhile.
-_MOST_AT_ONCE = 2
+_MAX_AT_ONCE = 2
 
 
 class Turns:
@@ -30,7 +30,7 @@ class Turns:
         loop = get_hub().loop
         self._enter_round(loop)
         waiter = Waiter()
-        if self._begun < _MOST_AT_ONCE and not self._queues:
+        if self._begun < _MAX_AT_ONCE and not self._queues:
             self._begin(loop, waiter)
         else:
             self._queues.setdefault(source, deque()).append(waiter)
@@ -53,7 +53,7 @@ class Turns:
         self._timer.close()
         self._timer = None
         self._enter_round(loop)
-        while self._queues and self._begun < _MOST_AT_ONCE:
+        while self._queues and self._begun < _MAX_AT_ONCE:
             source = next(iter(self._queues))
             queue = self._queues.pop(source)
             self._begin(loop, queue.popleft())

@@ -242,7 +242,7 @@ def test_one_who_is_creating_is_waited_for(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another creates under the key one waits, and in the end is told to come again."""
-    monkeypatch.setattr("vault.waiting._PATIENCE", 0.2)
+    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.2)
     created(alice)
     lapse(stored, held_until=in_future(seconds=60))
     before = record(stored)

@@ -142,7 +142,7 @@ def test_a_busy_secret_is_one_entry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who waited in vain for another's change is told to come again, and that is on record as an error."""
-    monkeypatch.setattr("vault.waiting._PATIENCE", 0.1)
+    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.1)
     secret_id = there(action)
     assert Lease.take(secret_id)
     before = document(stored, secret_id)

@@ -158,7 +158,7 @@ def test_a_name_that_may_become_free_is_503(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a name whose secret is neither published nor given up nobody says that it is taken."""
-    monkeypatch.setattr("vault.waiting._PATIENCE", 0.2)
+    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.2)
     put(stored, key, name="being-created", pending=True, purge_at=in_future(minutes=1))
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
 

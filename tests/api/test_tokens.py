@@ -213,7 +213,7 @@ def test_without_mongodb_the_answer_is_503(
 ) -> None:
     """While MongoDB is away, a token is neither good nor wrong: every operation answers 503."""
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1", "AUTH_ENABLED": "true"}
-    monkeypatch.setattr(database, "PATIENCE", 0.1)
+    monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
     with running_app(away) as app:
         client = app.test_client()
         document = client.get("/openapi.json").json

@@ -32,7 +32,7 @@ _CHECKOUT = (
 _KEPT = ("COVERAGE", "HOME", "LANG", "PIP_", "SSL_", "TMPDIR", "http", "no_proxy")
 
 #: Seconds, for what installs from a package index.
-_PATIENCE = 240
+_TIMEOUT_SECONDS = 240
 
 #: Lets the installation here count as one of the folder there.
 _STAMP = (
@@ -104,7 +104,7 @@ class World:
                 start_new_session=True,
             )
         try:
-            wait_until(lambda: process.poll() is not None or _is_ready(port), seconds=_PATIENCE)
+            wait_until(lambda: process.poll() is not None or _is_ready(port), seconds=_TIMEOUT_SECONDS)
             assert process.poll() is None, log.read_text()
             yield
         finally:
@@ -129,7 +129,7 @@ class World:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_SECONDS,
         )
 
 

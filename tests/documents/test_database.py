@@ -178,7 +178,7 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
         build(**options)
 
     monkeypatch.setattr(indexes, "build", build_slowly)
-    monkeypatch.setattr(database, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.2)
     with connected(mongo_uri) as made:
         for _ in range(3):
             with pytest.raises(StorageUnavailableError, match="still building"):
@@ -186,5 +186,5 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
         assert building.acquire(timeout=60)
         assert not building.acquire(blocking=False)
         may_end.set()
-        monkeypatch.setattr(database, "PATIENCE", 60)
+        monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 60)
         made.prepare()

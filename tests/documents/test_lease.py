@@ -46,7 +46,7 @@ def test_there_is_no_lease_of_what_is_not_there() -> None:
 
 def test_a_lease_is_one_s_own(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one holds a lease another waits, and in the end hears that the secret is busy."""
-    monkeypatch.setattr(waiting, "_PATIENCE", 0.1)
+    monkeypatch.setattr(waiting, "_TIMEOUT_SECONDS", 0.1)
     taken(secret_id)
     with pytest.raises(SecretBusyError):
         Lease.take(secret_id)
@@ -116,7 +116,7 @@ def test_a_strange_lease_keeps_nobody_for_ever(
     stored: Stored, secret_id: str, strange: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever somebody wrote in its place, a lease is taken or refused, and nothing fails otherwise."""
-    monkeypatch.setattr(waiting, "_PATIENCE", 0.05)
+    monkeypatch.setattr(waiting, "_TIMEOUT_SECONDS", 0.05)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"lease": strange}})
     try:
         taken(secret_id).end()

@@ -62,7 +62,7 @@ def config(members: list[str]) -> dict[str, Any]:
 
 def test_three_servers_become_one_set(members: list[str]) -> None:
     """They take majority writes, miss each other after 5 s, and a repetition leaves all as it is."""
-    ReplicaSet(uri(members)).initiate(patience=60)
+    ReplicaSet(uri(members)).initiate(timeout_seconds=60)
     with Client(uri(members), w="majority") as client:
         client.test.things.insert_one({"_id": 1})
         wait_until(lambda: len(client.secondaries) == 2)
@@ -70,22 +70,22 @@ def test_three_servers_become_one_set(members: list[str]) -> None:
     assert [member["host"] for member in before["members"]] == members
     assert before["settings"]["electionTimeoutMillis"] == 5_000
     assert before["settings"]["heartbeatTimeoutSecs"] == 5
-    ReplicaSet(uri(members)).initiate(patience=60)
+    ReplicaSet(uri(members)).initiate(timeout_seconds=60)
     assert config(members)["settings"]["replicaSetId"] == before["settings"]["replicaSetId"]
 
 
 def test_a_set_of_others_is_left_alone(members: list[str]) -> None:
     """A member that belongs to another set is never made part of a new one: it has data."""
-    ReplicaSet(uri(members[1:2])).initiate(patience=60)
+    ReplicaSet(uri(members[1:2])).initiate(timeout_seconds=60)
     with pytest.raises(ReplicaSetError, match=f"other members than MONGO_URI names: {members[1]}$"):
-        ReplicaSet(uri(members)).initiate(patience=60)
+        ReplicaSet(uri(members)).initiate(timeout_seconds=60)
     assert [member["host"] for member in config(members[1:2])["members"]] == [members[1]]
 
 
 def test_members_that_are_not_there_are_told() -> None:
     """When the time is up, the error says what was waited for and of what kind the failure was."""
     with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: [A-Z]\w+( \d+)?$"):
-        ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(patience=0)
+        ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 
 def test_members_that_come_late_are_waited_for(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_members_that_come_late_are_waited_for(tmp_path: Path) -> None:
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
     replica_set = ReplicaSet(uri([member.address]))
     with ThreadPoolExecutor() as pool:
-        made = pool.submit(replica_set.initiate, patience=60)
+        made = pool.submit(replica_set.initiate, timeout_seconds=60)
         # It has asked once by then, in vain.
         wait_until(lambda: made.running())
         time.sleep(11)
@@ -119,7 +119,7 @@ def test_the_service_s_user_can_what_the_service_needs(locked: list[str], master
     """The service works as its user, and nobody else reads; a repetition changes the retention."""
     ours = uri(locked, "secret-manager:first@", "/vault")
     for days in (0, 9):
-        ReplicaSet(ours, key=KEY).initiate(root_password=ROOT, audit_ttl_days=days, patience=60)
+        ReplicaSet(ours, key=KEY).initiate(root_password=ROOT, audit_ttl_days=days, timeout_seconds=60)
         environment = {"MASTER_KEY": master_key, "MONGO_URI": ours, "AUDIT_TTL_DAYS": str(days)}
         with running_app({**environment, "RATE_LIMIT": "9/minute", "RATE_LIMIT_STORAGE_URI": ours}) as app:
             client = app.test_client()
@@ -143,8 +143,8 @@ def test_the_service_s_user_can_what_the_service_needs(locked: list[str], master
 
 def test_a_repetition_brings_new_passwords(locked: list[str]) -> None:
     """Users get the passwords that are given last; those before let nobody in."""
-    ReplicaSet(uri(locked, "app:first@"), key=KEY).initiate(root_password="old", patience=60)
-    ReplicaSet(uri(locked, "app:second@"), key=KEY).initiate(root_password="new", patience=60)
+    ReplicaSet(uri(locked, "app:first@"), key=KEY).initiate(root_password="old", timeout_seconds=60)
+    ReplicaSet(uri(locked, "app:second@"), key=KEY).initiate(root_password="new", timeout_seconds=60)
     for good, wrong in (("app:second@", "app:first@"), ("root:new@", "root:old@")):
         with Client(uri(locked, good)) as client:
             client.vault.command("ping")
@@ -159,6 +159,6 @@ def test_a_user_that_cannot_be_made_is_told_without_the_password(locked: list[st
     """MongoDB's refusal is named by its kind: the text of a refused command could quote it."""
     ours = uri(locked, "app:hunter2@").replace("?", "?authSource=local&")
     replica_set = ReplicaSet(ours, key=KEY)
-    replica_set.initiate(patience=60)
+    replica_set.initiate(timeout_seconds=60)
     with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: OperationFailure \d+$"):
-        replica_set.initiate(root_password=ROOT, patience=0)
+        replica_set.initiate(root_password=ROOT, timeout_seconds=0)

@@ -12,7 +12,7 @@ from tests.faults.history import History
 Tell = Callable[[str], None]
 
 #: Seconds without a failed request after which a fault is left behind, and how long that may take.
-_QUIET, _PATIENCE = 3, 120
+_QUIET, _TIMEOUT_SECONDS = 3, 120
 _STEP = 0.1
 
 
@@ -83,7 +83,7 @@ def wait_until_quiet(history: History) -> None:
     seen = len(history.requests)
     answered = 0
     while time.monotonic() - since < _QUIET or not answered:
-        assert time.monotonic() - began < _PATIENCE, "the service did not recover"
+        assert time.monotonic() - began < _TIMEOUT_SECONDS, "the service did not recover"
         time.sleep(_STEP)
         for request in history.requests[seen:]:
             seen += 1

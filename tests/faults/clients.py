@@ -15,7 +15,7 @@ from uuid import UUID
 from tests.faults.history import MARK, NOT_SENT, UNKNOWN, History, Request
 
 #: Seconds that a client waits for an answer; far more than the service may take.
-_PATIENCE = 60
+_TIMEOUT_SECONDS = 60
 #: Secrets that clients work on at a time, and requests after which one is left alone.
 _LIVE, _USES = 60, 40
 #: Seconds between a client's requests, on average, and after one that failed.
@@ -75,7 +75,7 @@ class Client:
         self._history = history
         self._serial = count()
         self._stopped = threading.Event()
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
         self._actions: list[Callable[[Known], Request]] = [
             *[self.fetch] * 6,
             *[self._fetch_version] * 1,

@@ -16,7 +16,7 @@ from vault.cli.mongod import free_port
 _COUNT = 3
 _NAME = "faults"
 _PORT = 27_017
-_PATIENCE = 120
+_TIMEOUT_SECONDS = 120
 
 Found = TypeVar("Found")
 
@@ -72,7 +72,7 @@ class Cluster:
         self.primary()
 
     def _wait(self, condition: Callable[[], Found]) -> Found:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while not (found := condition()):
             assert time.monotonic() < deadline, "the set did not recover"
             time.sleep(0.1)

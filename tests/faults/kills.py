@@ -29,7 +29,7 @@ _ANSWERS, _MAX_PAUSE_SECONDS = 40, 0.1
 _TOKEN_SHARE, _CREATE_SHARE, _NAMED_SHARE = 0.1, 0.5, 0.3
 #: So that the loss of a primary is noticed soon.
 _ELECTION_MILLISECONDS = 2_000
-_PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 
 
 class Creator(Client):
@@ -182,7 +182,7 @@ def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
 
 def _wait_for_answers(history: History) -> None:
     """Return once there is load again: a worker that is only starting is not worth a kill."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     since = len(history.requests)
     while sum(one.succeeded for one in history.requests[since:]) < _ANSWERS:
         assert time.monotonic() < deadline, "no request succeeds any more"

@@ -288,7 +288,7 @@ def test_a_trail_that_ends_says_that_it_has_recovered(
 
 def test_a_trail_that_cannot_begin_stops_the_attempt(keyring: Keyring) -> None:
     """Without MongoDB, not even to vouch for earlier keys, the first attempt is told so like any other."""
-    with closing(Database("mongodb://127.0.0.1:1", audit_ttl_days=0, patience=0.1)):
+    with closing(Database("mongodb://127.0.0.1:1", audit_ttl_days=0, timeout_seconds=0.1)):
         trail = AuditTrail(keyring)
         with pytest.raises(AuditUnavailableError):
             write(trail)

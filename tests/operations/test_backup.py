@@ -17,7 +17,7 @@ from tests.trail import break_trail
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import dump, key_usage
-from vault.documents.storage import PATIENCE
+from vault.documents.storage import OPERATION_TIMEOUT_SECONDS
 from vault.errors import (
     AuditUnavailableError,
     BackupRefusedError,
@@ -172,7 +172,7 @@ def test_a_secret_that_is_being_created_has_its_entry(
     monkeypatch.setattr(backup.time, "sleep", enter)
     content, _ = made(KEYRING)
     assert [entry["secret_id"] for entry in dumps(content)["audit_logs"]] == [secret_id]
-    assert 2 * PATIENCE < slept[0] <= 10
+    assert 2 * OPERATION_TIMEOUT_SECONDS < slept[0] <= 10
 
 
 def test_a_backup_is_on_record(stored: Stored) -> None:

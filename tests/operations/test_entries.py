@@ -120,7 +120,7 @@ def test_a_commit_takes_no_longer_than_readers_wait_for(
     record = stream_of(1, KEYRING, name="2-" + "5e" * 15)[0]
     with connected(mongo_uri):
         pass
-    database = Database(mongo_uri, audit_ttl_days=0, patience=600)
+    database = Database(mongo_uri, audit_ttl_days=0, timeout_seconds=600)
     try:
         with stored.client.start_session() as session, session.start_transaction():
             # Of two writes with one identifier, the second waits for the end of the first.

@@ -42,13 +42,13 @@ def environment(mongo_uri: str) -> dict[str, str]:
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the thread sleep, so that only requests look."""
-    monkeypatch.setattr(key_watch, "INTERVAL", 3_600)
+    monkeypatch.setattr(key_watch, "INTERVAL_SECONDS", 3_600)
 
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the thread look all the time."""
-    monkeypatch.setattr(key_watch, "INTERVAL", 0.01)
+    monkeypatch.setattr(key_watch, "INTERVAL_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_a_slow_count_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(key_usage, "all_versions", count)
     monkeypatch.setattr(stock, "monotonic", lambda: next(clock))
     monkeypatch.setattr(stock, "time", lambda: 1_000.0)
-    monkeypatch.setattr(stock, "_PATIENCE", 0.05)
+    monkeypatch.setattr(stock, "_TIMEOUT_SECONDS", 0.05)
     counted = Stock(KEYRING, tmp_path)
     assert counted.held() == []
     # Another that asks meanwhile begins no second count.
@@ -97,8 +97,8 @@ def test_a_count_that_fails_keeps_what_was_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without MongoDB, and after a defect, the last count stays; a defect is in the log."""
-    monkeypatch.setattr(stock, "_INTERVAL", 0)
-    monkeypatch.setattr(stock, "_PAUSE", 0)
+    monkeypatch.setattr(stock, "_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(stock, "_MIN_PAUSE_RATIO", 0)
     counted = Stock(KEYRING, tmp_path)
     before = counted.held()
     for error in (StorageUnavailableError, RuntimeError):

@@ -19,7 +19,7 @@ from vault.operations import audit
 from vault.operations.attempt import Action, Attempt, Status
 from vault.operations.audit import AuditTrail
 from vault.operations.stream import Entry, Stream
-from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT
+from vault.operations.stream_state import MAX_ENTRIES_PER_COMMIT
 from vault.operations.verify import Kind
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -171,7 +171,7 @@ def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> No
     streams = [Stream(key)]
     commit(streams[0], 1)
     for _ in range(200):
-        streams[-1].chain(entries(MOST_ENTRIES_A_COMMIT), NOW)
+        streams[-1].chain(entries(MAX_ENTRIES_PER_COMMIT), NOW)
         streams.append(streams[-1].successor())
     [record] = commit(streams[-1], 1)
     assert len(encode(record)) < 500_000

@@ -665,7 +665,7 @@ def test_a_name_that_another_request_reserves_is_not_free(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another process may still finish, its pending token stays, and the name is refused for now."""
-    monkeypatch.setattr("vault.waiting._PATIENCE", 0.1)
+    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.1)
     pending(app, stored, in_future(seconds=60))
     before = list(stored.tokens.find())
     with pytest.raises(InvalidTokenNameError, match="Another request"):

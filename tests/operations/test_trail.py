@@ -309,7 +309,7 @@ def test_a_page_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         error._add_error_label("TransientTransactionError")
         raise error
 
-    monkeypatch.setattr(trail, "PATIENCE", 0.2)
+    monkeypatch.setattr(trail, "OPERATION_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(trail, "_read_at_once", gone)
     with pytest.raises(StorageUnavailableError):
         page(Filter())

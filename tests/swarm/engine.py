@@ -24,7 +24,7 @@ MONGODB_NETWORK = f"{STACK}_mongodb-network"
 IMAGE = "secret-manager:latest"
 #: What `docker build` needs on a machine where only the host's network reaches a package index.
 BUILD_OPTIONS = "--network=host"
-_PATIENCE = 180
+_TIMEOUT_SECONDS = 180
 _SAMPLE = 100
 
 
@@ -52,7 +52,7 @@ def docker(*arguments: str) -> str:
 
 def wait_for(condition: Callable[[], object], *, what: str) -> None:
     """Return once *condition* holds; fail when it has not come true in three minutes."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}: {docker('service', 'ls')}"
         time.sleep(0.5)

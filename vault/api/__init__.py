@@ -17,7 +17,7 @@ from vault.api import (
     secrets,
     tokens,
 )
-from vault.api.blueprint import BODY_BYTES, EXTENSION, MOST_AT_ONCE, REQUEST_TIMEOUT, ROOM, SLOTS
+from vault.api.blueprint import BODY_BYTES, EXTENSION, MAX_CONCURRENT_REQUESTS, REQUEST_TIMEOUT, ROOM, SLOTS
 from vault.api.client_address import TRUSTED_PROXIES
 from vault.api.problems import Api
 from vault.api.room import Room
@@ -44,7 +44,7 @@ audit trail know it.
 def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Let *app* answer HTTP requests by calling *services*."""
     app.extensions[EXTENSION] = services
-    app.extensions[SLOTS] = deque([None] * MOST_AT_ONCE)
+    app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
     app.extensions[ROOM] = Room(BODY_BYTES)
     app.config.update(
         API_TITLE="Secret Manager",

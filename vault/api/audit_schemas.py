@@ -9,7 +9,7 @@ from vault.api.fields import ONE_LINE, SECRET_ID, Body, Reply, a_number, a_text,
 
 _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"
-_MOST_ENTRIES = 1_000
+_MAX_ENTRIES = 1_000
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -37,7 +37,7 @@ class AuditQuery(Body):
     action = a_text("Entries of this action.", "fetch", load_default=None, validate=ONE_LINE)
     principal = a_text("Entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE)
     secret_id = an_id("Entries about this secret.", load_default=None)
-    limit = a_number("How many entries to return at the most.", 100, most=_MOST_ENTRIES, default=100)
+    limit = a_number("How many entries to return at the most.", 100, most=_MAX_ENTRIES, default=100)
     cursor = a_text("The `cursor` or `follow` of an earlier reply.", _CURSOR, load_default=None)
 
 

@@ -30,7 +30,7 @@ SLOTS = "secret-manager-slots"
 ROOM = "secret-manager-room"
 
 #: Requests for which one worker asks MongoDB at a time. Where it does not answer, more of them are refused.
-MOST_AT_ONCE = 500
+MAX_CONCURRENT_REQUESTS = 500
 
 #: Bytes of the bodies that one worker has under way. Each takes about seven times its size in memory.
 BODY_BYTES = 8 * 1_048_576

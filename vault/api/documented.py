@@ -6,7 +6,7 @@ from typing import Any
 from marshmallow import fields
 
 from vault.api.fields import Reply, a_text
-from vault.api.problems import CONTENT_TYPE, RETRY_AFTER, TITLES
+from vault.api.problems import CONTENT_TYPE, RETRY_AFTER_SECONDS, TITLES
 
 _REQUEST_ID = {
     "X-Request-ID": {
@@ -35,7 +35,7 @@ _HEADERS = {
     503: {
         "Retry-After": {
             "description": "Seconds to wait.",
-            "schema": {"type": "integer", "example": RETRY_AFTER},
+            "schema": {"type": "integer", "example": RETRY_AFTER_SECONDS},
         }
     },
 }

@@ -30,10 +30,10 @@ _MEMORY = "memory://"
 _DATABASE = "vault"
 
 #: Milliseconds that counting may take.
-_PATIENCE = 1_000
+_TIMEOUT_MILLISECONDS = 1_000
 
 #: Seconds from a failure until the common count is tried again.
-_PAUSE = 5
+_RETRY_SECONDS = 5
 
 
 class _Limits:
@@ -70,7 +70,7 @@ class _Limits:
                 return self.shared, self.shared.hit(limit, *key)
             except StorageError:
                 logger.warning("rate limits are counted by each worker for itself: their storage is away")
-                self._shared_from = time.monotonic() + _PAUSE
+                self._shared_from = time.monotonic() + _RETRY_SECONDS
         return self._own, self._own.hit(limit, *key)
 
 
@@ -154,5 +154,5 @@ def _options(uri: str) -> dict[str, Any]:
         "counter_collection_name": "rate_limits",
         "window_collection_name": "rate_limit_windows",
         "wrap_exceptions": True,
-        "timeoutMS": _PATIENCE,
+        "timeoutMS": _TIMEOUT_MILLISECONDS,
     }

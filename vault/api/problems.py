@@ -54,7 +54,7 @@ CONTENT_TYPE = "application/problem+json"
 TITLES = HTTP_STATUS_CODES | {413: "Content Too Large", 422: "Unprocessable Content"}
 
 #: Seconds after which a client may try again: the driver looks for a new primary about this often.
-RETRY_AFTER = 2
+RETRY_AFTER_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ REASONS = ("defect", *map(_reason, REFUSALS))
 WRONG_SHAPE = "The body has the wrong shape."
 
 #: Errors of one request that are listed. A body can hold thousands.
-_MOST_ERRORS = 20
+_MAX_ERRORS = 20
 
 #: What is said of HTTP's own errors where nothing closer is known; Werkzeug's texts are meant for browsers.
 _HTTP_DETAILS = {
@@ -142,7 +142,7 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
         body["errors"] = errors
     reply = Response(json.dumps(body) + "\n", status, headers, content_type=CONTENT_TYPE)
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        reply.headers["Retry-After"] = str(RETRY_AFTER)
+        reply.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return reply
 
 
@@ -154,13 +154,13 @@ def _first(errors: Mapping[str, Any]) -> dict[str, Any]:
         nonlocal count
         if not isinstance(found, dict):
             count += 1
-            return found if count <= _MOST_ERRORS else None
+            return found if count <= _MAX_ERRORS else None
         picked = {key: pick(below) for key, below in found.items()}
         return {key: below for key, below in picked.items() if below} or None
 
     listed: dict[str, Any] = pick(errors) or {}
-    if count > _MOST_ERRORS:
-        listed["_schema"] = [*listed.get("_schema", ()), f"{count - _MOST_ERRORS} more errors."]
+    if count > _MAX_ERRORS:
+        listed["_schema"] = [*listed.get("_schema", ()), f"{count - _MAX_ERRORS} more errors."]
     return listed
 
 

@@ -14,7 +14,7 @@ LABELS = {"example": {"team": "billing", "env": "prod"}}
 _NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
 NAME_LENGTH = 256
 _LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
-_MOST_LABELS = 16
+_MAX_LABELS = 16
 _LABEL_KEY_LENGTH = 63
 _LABEL_LENGTH = 128
 
@@ -40,8 +40,8 @@ def some_labels(**description: Any) -> BoundedDict:
     )
     text = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), ONE_LINE])
     return BoundedDict(
-        most=_MOST_LABELS,
-        too_many=f"At most {_MOST_LABELS} labels.",
+        most=_MAX_LABELS,
+        too_many=f"At most {_MAX_LABELS} labels.",
         keys=key,
         values=text,
         load_default=dict,

@@ -9,10 +9,10 @@ from vault.api.secret_fields import CURSOR, NAME_LENGTH, a_name, a_value, some_l
 from vault.operations.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.operations.reference import Reference
 
-_TEN_YEARS = 315_360_000
-_MOST_READS = 1_000
-_MOST_LISTED = 1_000
-_MOST_VERSIONS = 2**31 - 1
+_TEN_YEARS_SECONDS = 315_360_000
+_MAX_READS = 1_000
+_MAX_LISTED = 1_000
+_MAX_VERSION = 2**31 - 1
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
 _VISIBLE_PATTERN = "^[!-~]+$"
 
@@ -21,11 +21,13 @@ class NewSecret(Body):
     """A secret to keep, and for how long."""
 
     secret = a_value("The secret")
-    ttl_seconds = a_number("After this many seconds it can no longer be read.", 86_400, most=_TEN_YEARS)
+    ttl_seconds = a_number(
+        "After this many seconds it can no longer be read.", 86_400, most=_TEN_YEARS_SECONDS
+    )
     max_reads = a_number(
         "So often it can be fetched, and no more. A reply that is lost on its way counts.",
         1,
-        most=_MOST_READS,
+        most=_MAX_READS,
     )
     name = a_name(
         description="A name beside its id, unique in the namespace: a path of letters, digits, dots, dashes "
@@ -78,7 +80,7 @@ class SecretReference(Body):
 class VersionReference(SecretReference):
     """Which secret, and which version of it."""
 
-    version = a_number("Which version, while it is kept; the newest if left out.", 1, most=_MOST_VERSIONS)
+    version = a_number("Which version, while it is kept; the newest if left out.", 1, most=_MAX_VERSION)
 
 
 class PurgeReference(SecretReference):
@@ -87,7 +89,7 @@ class PurgeReference(SecretReference):
     version = a_number(
         "The version to destroy, of a secret that is not deleted. It cannot be the newest.",
         1,
-        most=_MOST_VERSIONS,
+        most=_MAX_VERSION,
     )
 
 
@@ -96,7 +98,7 @@ class NewVersion(SecretReference):
 
     secret = a_value("The new value")
     expected_version = a_number(
-        "The newest version as far as you know; if it is another, nothing is changed.", 1, most=_MOST_VERSIONS
+        "The newest version as far as you know; if it is another, nothing is changed.", 1, most=_MAX_VERSION
     )
 
 
@@ -123,5 +125,5 @@ class ListQuery(Body):
             "example": False,
         },
     )
-    limit = a_number("How many to return at the most.", 100, most=_MOST_LISTED, default=100)
+    limit = a_number("How many to return at the most.", 100, most=_MAX_LISTED, default=100)
     cursor = a_text("The `cursor` of the page before.", CURSOR, load_default=None)

@@ -13,10 +13,10 @@ from vault.operations.tokens import STATES, Grant
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
-_MOST_SECONDS = 10 * 365 * 86_400
-_MOST_NETWORKS = 32
+_MAX_SECONDS = 10 * 365 * 86_400
+_MAX_NETWORKS = 32
 #: More than there are; one can be named twice.
-_MOST_SCOPES = 64
+_MAX_SCOPES = 64
 
 
 def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
@@ -54,18 +54,18 @@ class NewToken(Body):
     )
     scopes = BoundedList(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
-        most=_MOST_SCOPES,
+        most=_MAX_SCOPES,
         metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
     )
     namespace = _name("Whose secrets; that of its maker.", example="default", load_default=None)
     networks = BoundedList(
         NetworkField(),
-        most=_MOST_NETWORKS,
+        most=_MAX_NETWORKS,
         load_default=[],
         metadata=_NETWORKS | {"description": "Where it may be used from."},
     )
     expires_in = a_number(
-        "Seconds until it ends; by default the operator's longest lifetime.", 86_400, most=_MOST_SECONDS
+        "Seconds until it ends; by default the operator's longest lifetime.", 86_400, most=_MAX_SECONDS
     )
 
     @validates_schema

@@ -24,7 +24,7 @@ from vault.printable import printable
 #: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
 _TEXT = click.File(encoding="utf-8", errors="replace")
 
-_MOST_DAYS = 36_500
+_MAX_DAYS = 36_500
 
 #: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
 _EXPORT_TIME = timedelta(hours=1)
@@ -63,7 +63,7 @@ class _Source:
 @click.option(
     "--retention-days",
     "days",
-    type=click.IntRange(0, _MOST_DAYS),
+    type=click.IntRange(0, _MAX_DAYS),
     help="Days that entries are kept, if not AUDIT_TTL_DAYS. For a file, counted back from the checkpoint.",
 )
 def verify(

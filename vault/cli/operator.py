@@ -15,7 +15,7 @@ from vault.operations.sinks import sink
 from vault.settings import Settings
 
 #: Seconds that one step of a command may take; a request has far less.
-_PATIENCE = 600
+_TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,9 @@ def connected(
     if settings.dotenv:
         click.echo(f"Settings from {dotenv_file.path()}: {', '.join(settings.dotenv)}", err=True)
     days = 0 if scratch else settings.audit_ttl_days
-    database = Database(settings.mongo_uri, audit_ttl_days=days, patience=_PATIENCE, name=scratch)
+    database = Database(
+        settings.mongo_uri, audit_ttl_days=days, timeout_seconds=_TIMEOUT_SECONDS, name=scratch
+    )
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
     audited = settings.audit_enabled if audit_enabled is None else audit_enabled
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)

@@ -12,7 +12,7 @@ from vault.settings import Settings
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to find out that MongoDB is away.
-_SECONDS = 7
+_TIMEOUT_SECONDS = 7
 
 
 def local_address(bind: str) -> tuple[str, int]:
@@ -41,11 +41,11 @@ def ready() -> None:
 def _connection(settings: Settings) -> HTTPConnection:
     host, port = local_address(settings.bind)
     if not settings.tls_cert:
-        return HTTPConnection(host, port, timeout=_SECONDS)
+        return HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     # Who answers on this machine's own port needs no proof, and the certificate names another host.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if settings.tls_client_ca:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return HTTPSConnection(host, port, timeout=_SECONDS, context=context)
+    return HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)

@@ -9,7 +9,7 @@ from vault.documents.service_user import ServiceUser
 from vault.settings import audit_ttl_days, mongo_uri
 
 #: Seconds; all members may just be starting.
-_PATIENCE = 120
+_TIMEOUT_SECONDS = 120
 
 
 @click.group()
@@ -34,7 +34,9 @@ def initiate(key_file: IO[str] | None, root_password_file: IO[str] | None) -> No
     key = key_file.read() if key_file else None
     root_password = root_password_file.read().removesuffix("\n") if root_password_file else None
     days = audit_ttl_days()
-    ReplicaSet(uri, key=key).initiate(root_password=root_password, audit_ttl_days=days, patience=_PATIENCE)
+    ReplicaSet(uri, key=key).initiate(
+        root_password=root_password, audit_ttl_days=days, timeout_seconds=_TIMEOUT_SECONDS
+    )
     click.echo("The replica set is ready.")
 
 

@@ -13,7 +13,7 @@ from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
 from vault.documents import indexes, privileges
-from vault.documents.storage import PATIENCE, storage_errors
+from vault.documents.storage import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.errors import StorageUnavailableError, VaultError
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Database:
         uri: str,
         *,
         audit_ttl_days: int,
-        patience: float = PATIENCE,
+        timeout_seconds: float = OPERATION_TIMEOUT_SECONDS,
         name: str = "",
         listeners: Sequence[CommandListener] = (),
     ) -> None:
@@ -73,7 +73,7 @@ class Database:
             db=self.name,
             uuidRepresentation="standard",
             mongo_client_class=lambda **_: MongoClient(
-                uri, timeoutMS=patience * 1_000, event_listeners=listeners, **_OPTIONS
+                uri, timeoutMS=timeout_seconds * 1_000, event_listeners=listeners, **_OPTIONS
             ),
         )
 
@@ -96,7 +96,7 @@ class Database:
         Raises:
             StorageUnavailableError: It is not, or did not answer in time.
         """
-        with storage_errors(), timeout(PATIENCE):
+        with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS):
             get_db().command("ping")
 
     def prepare(self, check: Callable[[], None] = lambda: None) -> None:
@@ -117,7 +117,7 @@ class Database:
             get_db()
         self.ping()
         try:
-            self._building(check).result(PATIENCE)
+            self._building(check).result(OPERATION_TIMEOUT_SECONDS)
         except TimeoutError:
             raise StorageUnavailableError("MongoDB is still building indexes") from None
 

@@ -9,14 +9,14 @@ from mongoengine.connection import get_db
 from pymongo import ReturnDocument
 
 #: Seconds that a key is remembered.
-REMEMBERED = 86_400
+REMEMBERED_SECONDS = 86_400
 
 COLLECTION = "idempotency_keys"
 
 #: Milliseconds, by MongoDB's clock, after which another may do what the first has not brought to its end.
 _HELD_MILLISECONDS = 30_000
 
-_IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED * 1_000]}]}
+_IS_REMEMBERED = {"$gt": ["$created_at", {"$subtract": ["$$NOW", REMEMBERED_SECONDS * 1_000]}]}
 _IS_TAKEN = {"$or": ["$stored", {"$gt": ["$held_until", "$$NOW"]}]}
 
 

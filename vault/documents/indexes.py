@@ -34,7 +34,7 @@ _NO_OPTIONS = ("v", "background")
 _INDEX_OPTIONS_CONFLICT = 85
 _SECONDS_A_DAY = 86_400
 #: For entries that are kept forever: MongoDB's longest TTL, 68 years.
-_LONGEST_TTL = 2**31 - 1
+_MAX_TTL_SECONDS = 2**31 - 1
 
 
 def build(*, audit_ttl_days: int) -> None:
@@ -53,7 +53,9 @@ def build(*, audit_ttl_days: int) -> None:
     except DuplicateKeyError:
         # Its text would quote the name.
         raise DuplicateNameError from None
-    get_db()[idempotency.COLLECTION].create_index("created_at", expireAfterSeconds=idempotency.REMEMBERED)
+    get_db()[idempotency.COLLECTION].create_index(
+        "created_at", expireAfterSeconds=idempotency.REMEMBERED_SECONDS
+    )
 
 
 def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
@@ -66,7 +68,7 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
         TrailIndexMissingError: That index is not there, and this user may not build it.
         PyMongoError: MongoDB did not do it.
     """
-    seconds = audit_ttl_days * _SECONDS_A_DAY or _LONGEST_TTL
+    seconds = audit_ttl_days * _SECONDS_A_DAY or _MAX_TTL_SECONDS
     existing = _existing(entries)
     if not (
         _has(existing, _RETENTION_KEY, {"expireAfterSeconds": seconds})

@@ -18,7 +18,7 @@ from vault.documents.token_key import StoredTokenKey
 CLAIM_MILLISECONDS = 20_000
 
 #: Seconds that the counting of all versions may take.
-_COUNT_PATIENCE = 600
+_COUNT_TIMEOUT_SECONDS = 600
 
 _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
@@ -96,7 +96,7 @@ def unnamed_versions() -> int:
     It reads all secrets.
     """
     older = {"$elemMatch": {"key_id": _IS_NO_TEXT}}
-    with timeout(_COUNT_PATIENCE):
+    with timeout(_COUNT_TIMEOUT_SECONDS):
         return int(Secret.raw().count_documents({"$or": [{"key_id": _IS_NO_TEXT}, {"older": older}]}))
 
 
@@ -110,7 +110,7 @@ def all_versions() -> dict[str, int]:
 
     Those that do not tell which key they need have an empty id.
     """
-    with timeout(_COUNT_PATIENCE):
+    with timeout(_COUNT_TIMEOUT_SECONDS):
         named = {key_id: stored_versions(key_id) for key_id in stored_key_ids()}
         unnamed = unnamed_versions()
     return named | {"": unnamed} if unnamed else named

@@ -13,7 +13,7 @@ from vault.documents.secret import Secret
 _HELD_MILLISECONDS = 30_000
 
 #: Milliseconds until MongoDB may remove a secret that was read for the last time.
-_USED_UP_KEPT = 60_000
+_USED_UP_KEPT_MILLISECONDS = 60_000
 
 _READS = {"$ifNull": ["$reads", 0]}
 _IS_HELD = {"$gt": ["$$this.until", "$$NOW"]}
@@ -37,7 +37,7 @@ def hold(secret_id: str) -> str | None:
 
 def count(secret_id: str, token: str) -> bool:
     """Count the read that *token* stands for; return False if it is not held: then nothing may leave."""
-    purge_at = {"$min": ["$purge_at", {"$add": ["$$NOW", _USED_UP_KEPT]}]}
+    purge_at = {"$min": ["$purge_at", {"$add": ["$$NOW", _USED_UP_KEPT_MILLISECONDS]}]}
     is_used_up = {"$gte": ["$reads", "$max_reads"]}
     result = Secret.raw().update_one(
         {"_id": secret_id, "held_reads.token": token},

@@ -43,7 +43,9 @@ class ReplicaSet:
             as_member = {"username": "__system", "password": "".join(key.split()), "authSource": "local"}
             self._options |= as_member
 
-    def initiate(self, *, root_password: str | None = None, audit_ttl_days: int = 0, patience: float) -> None:
+    def initiate(
+        self, *, root_password: str | None = None, audit_ttl_days: int = 0, timeout_seconds: float
+    ) -> None:
         """Make the set unless it is there, wait for its primary, and then, with a password, for its users.
 
         With users the trail's indexes are made too, for a retention of *audit_ttl_days*: the service's user
@@ -51,9 +53,9 @@ class ReplicaSet:
         the service's user exactly the privileges of `vault.documents.privileges`.
 
         Raises:
-            ReplicaSetError: It is there with other members, or was not ready within *patience* seconds.
+            ReplicaSetError: It is there with other members, or was not ready within *timeout_seconds*.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout_seconds
         while True:
             try:
                 self._initiate_once()

@@ -17,7 +17,7 @@ from vault.errors import StorageUnavailableError
 logger = logging.getLogger(__name__)
 
 #: Seconds that one operation may take, its retries and the choice of a server included.
-PATIENCE = 3
+OPERATION_TIMEOUT_SECONDS = 3
 
 # Making a child takes longer than measuring with it.
 _times = cache(metrics.MONGODB.labels)
@@ -38,7 +38,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
     if left <= 0:
         raise StorageUnavailableError("it took too long")
     try:
-        with timeout(left) if left < PATIENCE else nullcontext():
+        with timeout(left) if left < OPERATION_TIMEOUT_SECONDS else nullcontext():
             yield
         _times(command, "succeeded").observe(monotonic() - began)
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
@@ -53,7 +53,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
 @contextmanager
 def taking_back() -> Iterator[None]:
     """Let the block take back what was begun, past the request's deadline too; without MongoDB it stays."""
-    with suppress(StorageUnavailableError), deadline.anew(PATIENCE), storage_errors():
+    with suppress(StorageUnavailableError), deadline.anew(OPERATION_TIMEOUT_SECONDS), storage_errors():
         yield
 
 

@@ -12,7 +12,7 @@ from vault.coalesce import Coalescer
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, key_usage
-from vault.documents.storage import PATIENCE, storage_errors
+from vault.documents.storage import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
 from vault.operations import agreement, checkpoint, signers
 from vault.operations.attempt import Action, Attempt, Status
@@ -20,7 +20,7 @@ from vault.operations.principal import SERVICE
 from vault.operations.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.operations.sinks import NoSink, Sink
 from vault.operations.stream import Entry, Stream
-from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT
+from vault.operations.stream_state import MAX_ENTRIES_PER_COMMIT
 from vault.periodic import Periodic
 from vault.printable import printable
 from vault.signals import attempt_finished
@@ -32,11 +32,11 @@ _USER_AGENT_LENGTH = 256
 _DENIED_USER_AGENT_LENGTH = 64
 
 #: Seconds between two heads in the log, and two records of counted refusals.
-_HEAD_INTERVAL = 60
+_HEAD_INTERVAL_SECONDS = 60
 
 #: Seconds between two looks for keys that were dropped from all keyrings, and how many more at the most: of
 #: workers that start at once, the first one then does it for all.
-_RETIREMENT_INTERVAL, _RETIREMENT_SPREAD = 30, 60
+_RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
 
 
 class AuditTrail:
@@ -51,12 +51,15 @@ class AuditTrail:
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
         self._commits: Coalescer[Entry, None] = Coalescer(
-            self._commit, queue="entries", batch=MOST_ENTRIES_A_COMMIT
+            self._commit, queue="entries", batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
-        self._heads = Periodic("audit-heads", _HEAD_INTERVAL, self._end_minute)
+        self._heads = Periodic("audit-heads", _HEAD_INTERVAL_SECONDS, self._end_minute)
         self._retirement = Periodic(
-            "audit-signers", _RETIREMENT_INTERVAL, self.retire_signers, spread=_RETIREMENT_SPREAD
+            "audit-signers",
+            _RETIREMENT_INTERVAL_SECONDS,
+            self.retire_signers,
+            spread=_RETIREMENT_SPREAD_SECONDS,
         )
         #: Keys that were dropped and are retired, or never signed.
         self._settled: set[str] = set()
@@ -75,7 +78,7 @@ class AuditTrail:
         """
         self._retirement.close()
         # An operator's command has more patience, and has waited already.
-        with suppress(AuditUnavailableError), deadline.within(PATIENCE):
+        with suppress(AuditUnavailableError), deadline.within(OPERATION_TIMEOUT_SECONDS):
             if self._failed:
                 self.check()
             if self._retirement.started:
@@ -83,7 +86,7 @@ class AuditTrail:
                 self.retire_signers()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
-        with deadline.within(PATIENCE):
+        with deadline.within(OPERATION_TIMEOUT_SECONDS):
             self.record_refusals()
         self.log_head()
         self._sink.close()

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 #: Seconds that a looked-up token is believed: with time to spare, what counts as at once for a revocation.
 BELIEVED_SECONDS = 3.0
 
-_MOST_BELIEVED = 1_000
+_MAX_BELIEVED = 1_000
 
 #: Characters of a token's hash that name it where its name is not certain.
 _HASH_CHARACTERS = 16
@@ -119,7 +119,7 @@ class TokenCredentials:
 
     def __init__(self, keys: TokenKeys) -> None:
         self._keys = keys
-        self._recent: Recent[_Found] = Recent(seconds=BELIEVED_SECONDS, most=_MOST_BELIEVED)
+        self._recent: Recent[_Found] = Recent(seconds=BELIEVED_SECONDS, most=_MAX_BELIEVED)
 
     def principal(self, credential: str) -> Principal:
         """Return whose token it is, as it was at most `BELIEVED_SECONDS` ago. Errors as `Credentials`."""

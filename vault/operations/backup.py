@@ -11,7 +11,7 @@ from vault import __version__, deadline
 from vault.crypto import Keyring, chain
 from vault.documents import dump, key_usage
 from vault.documents.audit_entry import moment
-from vault.documents.storage import PATIENCE, storage_errors
+from vault.documents.storage import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.errors import BackupRefusedError, InvalidBackupError, VaultError
 from vault.operations import archive_reader, checkpoint, signers
 from vault.operations.archive import ArchiveWriter, Progress
@@ -24,8 +24,8 @@ from vault.printable import printable
 FORMAT = 1
 
 #: Seconds after which a new secret must have its entry: that waits for the commit under way and then for its
-#: own, each for `PATIENCE` at the most.
-_SETTLED = 10
+#: own, each for `OPERATION_TIMEOUT_SECONDS` at the most.
+_SETTLED_SECONDS = 10
 
 _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
 
@@ -89,7 +89,7 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
         attempt.finish(Status.SUCCESS)
     except BaseException:
         # Whatever it was, what went wrong first is what counts.
-        with suppress(VaultError), deadline.within(PATIENCE):
+        with suppress(VaultError), deadline.within(OPERATION_TIMEOUT_SECONDS):
             attempt.finish(Status.ERROR)
         raise
     return made
@@ -103,7 +103,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         for name in dump.STATE:
             writer.add(name, dump.batches(name), progress)
     if is_served:
-        time.sleep(max(0, began + _SETTLED - time.monotonic()))
+        time.sleep(max(0, began + _SETTLED_SECONDS - time.monotonic()))
     heads = checkpoint.heads(keyring)
     ends = dict(_signed_ends())
     if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):

@@ -22,10 +22,10 @@ from vault.periodic import Periodic
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks; a claim lasts several of them.
-INTERVAL = 5.0
+INTERVAL_SECONDS = 5.0
 
 #: Seconds after a look until which the claim made by it surely holds.
-_RELIABLE = key_usage.CLAIM_MILLISECONDS / 2_000
+_RELIABLE_SECONDS = key_usage.CLAIM_MILLISECONDS / 2_000
 
 
 class KeyWatch:
@@ -39,7 +39,7 @@ class KeyWatch:
         self._found = Disagreement()
         self._is_restored = False
         self._looked = 0.0
-        self._watch = Periodic("key-watch", INTERVAL, self.look)
+        self._watch = Periodic("key-watch", INTERVAL_SECONDS, self.look)
 
     def require(self) -> None:
         """Return if this process may read and write secrets.
@@ -57,7 +57,7 @@ class KeyWatch:
             self._database.prepare(self._require_agreement)
             self.look()
             self._watch.start()
-        elif self._found or self._is_restored or monotonic() - self._looked > _RELIABLE:
+        elif self._found or self._is_restored or monotonic() - self._looked > _RELIABLE_SECONDS:
             # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
             # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
             self.look()

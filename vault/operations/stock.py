@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 #: Seconds from one count to the next; and how many times as long as a count took it is at least: counting
 #: goes through an index from end to end.
-_INTERVAL = 60
-_PAUSE = 20
+_INTERVAL_SECONDS = 60
+_MIN_PAUSE_RATIO = 20
 
 #: Seconds that whoever asks waits for a count.
-_PATIENCE = 2
+_TIMEOUT_SECONDS = 2
 
 #: What else the database says is a key's id somebody else put there: it is told under one name.
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -57,7 +57,7 @@ class Stock:
         if time() >= due:
             counting = Thread(target=self._count, name="stock", daemon=True)
             counting.start()
-            counting.join(_PATIENCE)
+            counting.join(_TIMEOUT_SECONDS)
             versions, due = self._last()
         if not due:
             return []
@@ -86,7 +86,7 @@ class Stock:
                 with storage_errors():
                     counted = key_usage.all_versions()
                 took = monotonic() - began
-                self._keep(counted, due=time() + max(_INTERVAL, _PAUSE * took))
+                self._keep(counted, due=time() + max(_INTERVAL_SECONDS, _MIN_PAUSE_RATIO * took))
         except (BlockingIOError, StorageUnavailableError):
             # Another is at it; or it is in the log already, where it happened.
             return

@@ -7,7 +7,7 @@ from typing import Any
 Record = Mapping[str, Any]
 
 #: Entries that one commit has at the most.
-MOST_ENTRIES_A_COMMIT = 100
+MAX_ENTRIES_PER_COMMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class StreamState:
             self.signed, self.unsigned, self.unsigned_hashes = record, 0, []
             return
         self.unsigned += 1
-        if self.unsigned <= MOST_ENTRIES_A_COMMIT:
+        if self.unsigned <= MAX_ENTRIES_PER_COMMIT:
             self.unsigned_hashes.append(str(record["hash"]))
 
     @property

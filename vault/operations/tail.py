@@ -14,7 +14,7 @@ from vault.operations.position import SETTLED_SECONDS
 from vault.operations.stream_state import Record
 
 #: Entries that each look goes back at least: where few come, more than some seconds can be looked through.
-_LEAST = 1_000
+_MIN_ENTRIES = 1_000
 
 
 class Tail:
@@ -30,7 +30,7 @@ class Tail:
         Raises:
             StorageUnavailableError: MongoDB is not there.
         """
-        least = max(earlier, _LEAST)
+        least = max(earlier, _MIN_ENTRIES)
         with storage_errors():
             newest = collection().find({}, {"_id": True}).sort("_id", -1).limit(least)
             self._start = _back(list(newest)[::-1], least)
@@ -51,13 +51,15 @@ class Tail:
         # Text, because whoever can write to the database can make anything an identifier.
         self._seen = {str(document["_id"]) for document in passed}
         # Never back: what is there has been seen, though it is not remembered any more.
-        self._start = max(self._start, _back(passed, _LEAST))
+        self._start = max(self._start, _back(passed, _MIN_ENTRIES))
         return fresh
 
     def _documents(self) -> Iterator[Mapping[str, Any]]:
         with storage_errors():
             # As a bound of the index: a condition would leave out what is above every `_id` of the service's.
-            yield from collection().find(batch_size=_LEAST).min([("_id", self._start)]).hint([("_id", 1)])
+            yield from (
+                collection().find(batch_size=_MIN_ENTRIES).min([("_id", self._start)]).hint([("_id", 1)])
+            )
 
 
 def _back(documents: list[dict[str, Any]], least: int) -> ObjectId:

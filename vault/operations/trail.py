@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 
 from vault.documents import entry_id, key_usage
 from vault.documents.audit_entry import moment, record_of
-from vault.documents.storage import PATIENCE, storage_errors
+from vault.documents.storage import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.operations.attempt import Attempt, Status
 from vault.operations.entries import collection, earliest_id, latest_id, records
 from vault.operations.position import SETTLED_SECONDS, Position
@@ -127,7 +127,7 @@ def page(which: Filter, *, cursor: str | None, limit: int, attempt: Attempt) -> 
 def _read(which: Filter, position: Position, limit: int) -> tuple[list[Any], ObjectId]:
     """Return entries after *position*, and the identifier up to which none is left out."""
     # All of it: by itself the driver repeats a transaction for two minutes.
-    with storage_errors(), timeout(PATIENCE), get_connection().start_session() as session:
+    with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
         finder = _Finder(which, session)
         if _is_standalone(session.client):
             return _read_at_once(finder, position, limit)

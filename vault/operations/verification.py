@@ -16,7 +16,7 @@ _CLOCKS = timedelta(minutes=1)
 ReadOn = Callable[[Sequence[End]], Iterable[Record]]
 
 #: Seconds after which a commit that was read half must have been written whole.
-_SETTLED = 4
+_SETTLED_SECONDS = 4
 
 #: How often to read on, as what comes can name further streams. A trail that never settles is not waited for.
 _ROUNDS = 5
@@ -54,7 +54,7 @@ def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
     Raises:
         StorageUnavailableError: MongoDB went away.
     """
-    time.sleep(_SETTLED)
+    time.sleep(_SETTLED_SECONDS)
     unsigned = [end.stream for end in ends if end.known < 0]
     replacing = {"_id": {"$gte": earliest_id(began)}, "seq": 0, "replaces.stream": {"$in": unsigned}}
     successors = [End(str(record["stream"]), -1) for record in records(replacing, ("_id", 1))]

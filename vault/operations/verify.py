@@ -1,7 +1,8 @@
 """Holding an audit trail against its chains, signatures and a checkpoint.
 
-Entries come as records (`AuditEntry.record`), those of one stream in the order of their numbers; streams may
-come in any order, also interleaved. Memory grows with the number of streams, not of entries.
+Entries come as records (`record_of` of `vault.documents.audit_entry`), those of one stream in the order of
+their numbers; streams may come in any order, also interleaved. Memory grows with the number of streams, not
+of entries.
 
 Only the last signature of each stream is verified: it covers, through the chain, every entry and every
 signature before it.
@@ -17,7 +18,7 @@ from vault.crypto.chain import VerifyingKey
 from vault.operations import retirement
 from vault.operations.attempt import Action
 from vault.operations.retirement import Heads, Part
-from vault.operations.stream_state import MOST_ENTRIES_A_COMMIT, End, Record, StreamState, Witness, place
+from vault.operations.stream_state import MAX_ENTRIES_PER_COMMIT, End, Record, StreamState, Witness, place
 
 _ALTERED = "was altered: its hash does not fit its content"
 _BY_DROPPED = "is signed by a master key that had been dropped before"
@@ -248,7 +249,7 @@ class Verifier:
 
     def _unsigned_end(self, stream: str, state: StreamState, replaced: Witness | None) -> Finding:
         seq, ts = state.last["seq"], state.last["ts"]
-        is_one_commit = state.unsigned <= MOST_ENTRIES_A_COMMIT
+        is_one_commit = state.unsigned <= MAX_ENTRIES_PER_COMMIT
         if replaced and replaced.seq == state.covered and is_one_commit and ts <= replaced.until:
             names = f"with the {state.unsigned - 1} before it " if state.unsigned > 1 else ""
             text = f"is {names}of a commit that failed"

@@ -27,7 +27,7 @@ ALGORITHMS = (
 )
 
 #: Seconds that clocks may differ.
-LEEWAY = 30
+LEEWAY_SECONDS = 30
 
 #: Seconds that fetching the key set may take, for how long it is left alone if that failed, and kept if not.
 FETCH_SECONDS = 3
@@ -41,8 +41,8 @@ _ALGORITHM_KINDS: dict[type, tuple[str, ...]] = {
     Ed25519PublicKey: ("EdDSA",),
 }
 
-_MOST_SUBJECT_CHARACTERS = 128
-_MOST_CHARACTERS = 8_192
+_MAX_SUBJECT_CHARACTERS = 128
+_MAX_CHARACTERS = 8_192
 _REQUIRED = ["exp", "iss", "aud", "sub"]
 
 #: Returns the key that a token's header names.
@@ -77,7 +77,7 @@ class WebTokens:
         except (PyJWTError, TypeError, ValueError) as error:
             raise InvalidCredentialError(f"jwt {type(error).__name__}") from None
         subject = claims["sub"]
-        if not (subject.isprintable() and 0 < len(subject) <= _MOST_SUBJECT_CHARACTERS):
+        if not (subject.isprintable() and 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS):
             raise InvalidCredentialError("jwt sub")
         # No token's name has a colon.
         name = f"jwt:{subject}"
@@ -88,7 +88,7 @@ class WebTokens:
             raise InvalidCredentialError("jwt scope", principal=name)
         try:
             # Within the leeway it still counts, here as there.
-            expires_at = datetime.fromtimestamp(int(claims["exp"]) + LEEWAY, UTC)
+            expires_at = datetime.fromtimestamp(int(claims["exp"]) + LEEWAY_SECONDS, UTC)
         except (OverflowError, ValueError, OSError):
             raise InvalidCredentialError("jwt exp", principal=name) from None
         return Principal(
@@ -96,7 +96,7 @@ class WebTokens:
         )
 
     def _claims(self, credential: str) -> dict[str, Any]:
-        if len(credential) > _MOST_CHARACTERS:
+        if len(credential) > _MAX_CHARACTERS:
             raise jwt.DecodeError
         header = jwt.get_unverified_header(credential)
         # Before a key is looked for: what no key could verify is no reason to ask the issuer.
@@ -108,7 +108,7 @@ class WebTokens:
             algorithms=ALGORITHMS,
             issuer=self._issuer,
             audience=self._audience,
-            leeway=LEEWAY,
+            leeway=LEEWAY_SECONDS,
             options={"require": _REQUIRED, "enforce_minimum_key_length": True},
         )
         return claims
