@@ -151,6 +151,11 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
         app.extensions["secret-manager-close"]()
 
 
+def start(app: Flask) -> None:
+    """Start *app* as a worker of gunicorn's does: claim the key, and begin the trail."""
+    app.extensions["secret-manager"].startup.attempt()
+
+
 @pytest.fixture
 def app(environment: dict[str, str]) -> Iterator[Flask]:
     """Return an application in this process, on the test's own real database."""

@@ -112,6 +112,7 @@ def _run(action: str, collection: str, number: int) -> Counter[str]:
     found = services(app)
     # Connected, with all indexes: on a busy machine that can take a while.
     deadline = time.monotonic() + _READY_SECONDS
+    found.startup.begin()
     while failures := found.health.failures():
         assert time.monotonic() < deadline, failures
     do = _prepared(action, found, f"{action}-{collection}-{number}")

@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.cli.waiting import wait_until
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.life import Caller, b64
 from vault.cli.children import end
 from vault.cli.mongod import free_port
@@ -46,6 +46,7 @@ def test_a_single_server_is_enough_for_a_trial(
     """Secrets are created and fetched, and the trail is read, without a replica set."""
     with running_app({"MASTER_KEY": master_key, "MONGO_URI": standalone}) as app:
         caller = Caller(app.test_client(), monkeypatch)
+        start(app)
         assert app.test_client().get("/health/ready").status_code == 200
         secret_id = caller.become(ANONYMOUS).create(b"value")
         assert caller.fetch(secret_id) == b64(b"value")

@@ -16,7 +16,7 @@ from vault.operations.audit import audit_trail
 from vault.operations.authentication import Authenticator, Credentials, TokenCredentials
 from vault.operations.catalog import Catalog
 from vault.operations.changes import Changes
-from vault.operations.health import Health
+from vault.operations.health import Health, Startup
 from vault.operations.key_watch import KeyWatch
 from vault.operations.principal import ANONYMOUS, NOBODY
 from vault.operations.secrets import Secrets
@@ -65,6 +65,7 @@ def create_app(settings: Settings) -> Flask:
         ),
         catalog=Catalog(keyring, key_watch),
         key_watch=key_watch,
+        startup=Startup(key_watch, trail),
         health=Health(database, key_watch, trail),
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask(__name__, static_folder=None)
 
     def close() -> None:
+        services.startup.close()
         key_watch.close()
         trail.disconnect()
         encrypt_on_save.disconnect()

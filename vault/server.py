@@ -186,9 +186,9 @@ def when_ready(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Look at once whether the worker can serve: what is wrong is in the log before the first request."""
+    """Start to serve at once: what keeps the worker from it is in the log before the first request."""
     # A terminal sends it to all; here the master's word counts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # gevent shakes hands with a socket as it comes; whatever else makes one here gives it a time of its own.
     socket.setdefaulttimeout(CLIENT_SECONDS)
-    spawn(worker.app.callable.extensions[EXTENSION].health.failures)
+    spawn(worker.app.callable.extensions[EXTENSION].startup.begin)

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.life import Caller
 from tests.rotation import Stored, fill, new_key, settings
 from tests.trail import break_trail
@@ -64,6 +64,7 @@ def test_the_port_of_the_metrics_has_nothing_else(client: FlaskClient, path: str
 
 def test_the_page_tells_version_and_readiness(client: FlaskClient, stored: Stored) -> None:
     """Which version runs, and which check keeps it from serving, is looked at when it is asked for."""
+    start(client.application)
     told = samples(client)
     assert told["build_info", __version__] == 1
     checks = ("mongodb", "restore", "keys", "audit")

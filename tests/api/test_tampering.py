@@ -10,7 +10,7 @@ from bson import Binary
 from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.life import Caller, b64
 from tests.rotation import Stored, fill, new_key, settings
 from vault.app import CLOSE
@@ -198,6 +198,7 @@ def test_a_key_id_of_another_type_keeps_nobody_from_serving(
     target.client.application.extensions[CLOSE]()
     with running_app(environment) as app:
         client = app.test_client()
+        start(app)
         assert client.get("/health/ready").status_code == 200
         assert client.post(FETCH, json={"secret_id": other}).status_code == 200
 

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.audit_commands import Trail, offline, written_by
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.rotation import Stored, connected, new_key, settings
 from tests.service import Service
 from tests.test_server import children, log_lines
@@ -155,6 +155,7 @@ def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, t
             == 1
         )
         with running_app(settings(mongo_uri, *keys)) as app:
+            start(app)
             assert app.test_client().get("/health/ready").status_code == 200
     done = run_command("audit", "verify", environment=settings(mongo_uri, newest, new), folder=tmp_path)
     # The last replica has retired the first key.

@@ -8,7 +8,7 @@ import pytest
 from tests.backups import history
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.operations.test_key_watch import watch_of
 from tests.rotation import Stored, connected, new_key, settings
 from tests.service import Service
@@ -31,6 +31,7 @@ def ready(uri: str, **environment: str) -> dict[str, Any]:
     """Return what readiness complains of, and see that it agrees with what is served."""
     with running_app(settings(uri, KEY) | environment) as app:
         client = app.test_client()
+        start(app)
         reply = client.get("/health/ready")
         errors = reply.get_json(force=True).get("errors", {})
         assert client.post(PATH, json=SECRET).status_code == (503 if errors else 200)

@@ -8,7 +8,7 @@ import pytest
 from tests.backups import history
 from tests.cli.audit_commands import written_by
 from tests.commands import Done, run_command
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
@@ -148,6 +148,7 @@ def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Sto
             client = app.test_client()
             assert client.post("/vault/secret/fetch", json={}).status_code == 422
     with running_app(settings(mongo_uri, KEY)) as app:
+        start(app)
         assert app.test_client().get("/health/ready").status_code == 503
 
 
@@ -161,8 +162,10 @@ def test_a_trail_of_an_earlier_version_says_itself_who_signs_it(
         written_by(mongo_uri, Keyring(*keys), 1) if keys == (KEY,) else taint(mongo_uri, stored)
     stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail": recorded, "workers": []}}, upsert=True)
     with running_app(settings(mongo_uri, NEW)) as app:
+        start(app)
         assert app.test_client().get("/health/ready").status_code == 503
     with running_app(settings(mongo_uri, KEY)) as app:
+        start(app)
         assert app.test_client().get("/health/ready").status_code == 200
     with connected(mongo_uri):
         assert key_usage.trail_state().signer == SIGNER

@@ -18,7 +18,7 @@ from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandStartedEvent
 
 from tests.access_control import Client, Locked, locked_mongod
-from tests.conftest import memory_or_disk, running_app
+from tests.conftest import memory_or_disk, running_app, start
 from tests.docs.documents import table
 from tests.rotation import new_key, text
 from vault import cli
@@ -192,6 +192,7 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
         assert reply.status_code == status, (path, reply.data)
         return reply.json
 
+    start(client.application)
     assert client.get("/health/ready").status_code == 200
     once = {"Idempotency-Key": secrets.token_urlsafe(32)}
     created = call("secret/create/", {"secret": "YQ=="}, **once)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.backups import changed, history, made, nothing, read
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.rotation import Stored, claim, connected, fill, new_key, settings, values
 from tests.trail import break_trail, mend_trail
 from vault.crypto import Keyring
@@ -221,6 +221,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
             assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
         assert stored.audit_logs.count_documents({}) == 0
         key_usage.end_restore()
+        start(app)
         assert client.get("/health/ready").status_code == 200
         assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
 

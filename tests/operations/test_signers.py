@@ -362,7 +362,7 @@ def test_a_retirement_that_fails_is_tried_again(stored: Stored) -> None:
     """Without its entry in the trail it is not in `audit_keys` either, and the next look makes both."""
     rotated()
     trail = AuditTrail(Keyring(SECOND))
-    trail.check()
+    trail.start()
     break_trail(stored)
     trail.retire_signers()
     assert retirements(stored) == []

@@ -80,7 +80,7 @@ class AuditTrail:
         # An operator's command has more patience, and has waited already.
         with suppress(AuditUnavailableError), deadline.within(OPERATION_TIMEOUT_SECONDS):
             if self._failed:
-                self.check()
+                self.start()
             if self._retirement.started:
                 # A command ends before the first look.
                 self.retire_signers()
@@ -92,12 +92,26 @@ class AuditTrail:
         self._sink.close()
 
     def check(self) -> None:
-        """See whether the trail can be written; after a commit that failed it says so itself once it can.
+        """Return if the trail has begun, its last commit succeeded, and its sink is there.
+
+        It writes nothing, so probes call it. `start` begins the trail, and writes after a failed commit.
+
+        Raises:
+            AuditUnavailableError: One of these is not so.
+        """
+        self._sink.prepare()
+        if self._failed or not self._heads.started:
+            raise AuditUnavailableError
+
+    def start(self) -> None:
+        """Begin the trail unless it has begun, and after a failed commit record that it goes on.
 
         Keys are endorsed here too, so that a rotation without any traffic leaves a trail that verifies.
 
         Raises:
-            AuditUnavailableError: It cannot.
+            AuditStateError: The database has no trail.
+            AuditUnavailableError: The trail cannot be written.
+            KeyMissingError: A key in use is missing.
         """
         self._sink.prepare()
         if not self._heads.started:
@@ -248,6 +262,9 @@ class NoAuditTrail:
         attempt_finished.disconnect(self._on_finish)
 
     def check(self) -> None:
+        """Do nothing."""
+
+    def start(self) -> None:
         """Do nothing."""
 
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:

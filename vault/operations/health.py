@@ -1,4 +1,9 @@
-"""Whether this process can do its work."""
+"""Readiness: starting, which writes to MongoDB, and the checks, which only read.
+
+Probes used to do both: they claimed and endorsed keys, and wrote entries of the audit trail.
+"""
+
+from contextlib import suppress
 
 from vault.documents import Database
 from vault.errors import (
@@ -7,16 +12,47 @@ from vault.errors import (
     KeyMissingError,
     RestoreUnfinishedError,
     StorageUnavailableError,
+    VaultError,
 )
 from vault.operations.audit import AuditTrail, NoAuditTrail
-from vault.operations.key_watch import KeyWatch
+from vault.operations.key_watch import INTERVAL_SECONDS, KeyWatch
+from vault.periodic import Periodic
 
 #: The checks by name, in their order; those after one that fails are not made.
 CHECKS = ("mongodb", "restore", "keys", "audit")
 
 
+class Startup:
+    """Claims the primary key, endorses it, and begins the audit trail, before any request needs that.
+
+    A worker begins at once, and retries every few seconds: until it succeeds, and after what it had begun
+    was lost, as by a failed commit of the trail. A request does for itself what it needs and is still
+    missing. Probes do none of it.
+    """
+
+    def __init__(self, key_watch: KeyWatch, trail: AuditTrail | NoAuditTrail) -> None:
+        self._key_watch = key_watch
+        self._trail = trail
+        self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt)
+
+    def begin(self) -> None:
+        """Start now, and retry in a thread."""
+        self._retries.start()
+        self.attempt()
+
+    def attempt(self) -> None:
+        """Do what is missing. A failure is in the log already, where it happened."""
+        with suppress(VaultError):
+            self._key_watch.require()
+            self._trail.start()
+
+    def close(self) -> None:
+        """Stop retrying, once an attempt that is under way has ended."""
+        self._retries.close()
+
+
 class Health:
-    """The checks behind readiness."""
+    """The checks behind readiness. They write nothing to MongoDB."""
 
     def __init__(self, database: Database, key_watch: KeyWatch, trail: AuditTrail | NoAuditTrail) -> None:
         self._database = database
@@ -27,7 +63,7 @@ class Health:
         """Return what keeps this process from serving, by the check's name; empty when it is ready."""
         try:
             self._database.ping()
-            self._key_watch.require()
+            self._key_watch.check()
             self._trail.check()
         except StorageUnavailableError as error:
             return {"mongodb": [str(error)]}

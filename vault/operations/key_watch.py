@@ -57,13 +57,30 @@ class KeyWatch:
             self._database.prepare(self._require_agreement)
             self.look()
             self._watch.start()
-        elif self._found or self._is_restored or monotonic() - self._looked > _RELIABLE_SECONDS:
+        elif self._is_due():
             # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
             # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
             self.look()
-        if self._is_restored:
-            raise RestoreUnfinishedError
-        self._raise_found()
+        self._refuse(self._found, is_restored=self._is_restored)
+
+    def check(self) -> None:
+        """Return if this process serves, or would at the next request. Read only, for probes.
+
+        Raises:
+            KeyMissingError: A key that is in use is not in the keyring.
+            AuditStateError: `AUDIT_ENABLED` disagrees with the database.
+            RestoreUnfinishedError: Not everything is there yet.
+            StorageUnavailableError: MongoDB is not there, or this process has not claimed its key yet.
+        """
+        if self._watch.started and not self._is_due():
+            return
+        found, is_restored = self._compare(), False
+        if not found:
+            with storage_errors():
+                found, is_restored = self._obstacles()
+        self._refuse(found, is_restored=is_restored)
+        if not self._watch.started:
+            raise StorageUnavailableError("this process has not started to use MongoDB yet")
 
     def look(self) -> None:
         """Hold the keyring against the database now.
@@ -77,10 +94,7 @@ class KeyWatch:
         with storage_errors():
             # Again if what was in the way has gone since: without a claim nobody serves.
             while not (found or is_restored) and not self._claim():
-                is_restored = key_usage.unfinished_restore() is not None
-                unshared = agreement.unshared_keys(self._keyring, key_usage.claims())
-                found = self._compare()
-                found = replace(found, missing=found.missing | unshared)
+                found, is_restored = self._obstacles()
         self._looked = started
         self._see(found, is_restored=is_restored)
 
@@ -88,7 +102,18 @@ class KeyWatch:
         """Look once before the indexes are built: the database of other keys stays as it is."""
         if found := self._compare():
             self._see(found, is_restored=False)
-            self._raise_found()
+            self._refuse(found, is_restored=False)
+
+    def _is_due(self) -> bool:
+        """Return whether what was seen last is no longer enough to serve a request."""
+        return bool(self._found or self._is_restored or monotonic() - self._looked > _RELIABLE_SECONDS)
+
+    def _obstacles(self) -> tuple[Disagreement, bool]:
+        """Return what keeps this process from its claim, and whether a restore is unfinished."""
+        is_restored = key_usage.unfinished_restore() is not None
+        unshared = agreement.unshared_keys(self._keyring, key_usage.claims())
+        found = self._compare()
+        return replace(found, missing=found.missing | unshared), is_restored
 
     def _compare(self) -> Disagreement:
         return agreement.compare(self._keyring, audit_enabled=self._audit_enabled)
@@ -96,10 +121,12 @@ class KeyWatch:
     def _claim(self) -> bool:
         return key_usage.claim(self._keyring, self._worker, audit_enabled=self._audit_enabled)
 
-    def _raise_found(self) -> None:
-        if self._found.missing or self._found.signer:
+    def _refuse(self, found: Disagreement, *, is_restored: bool) -> None:
+        if is_restored:
+            raise RestoreUnfinishedError
+        if found.missing or found.signer:
             raise KeyMissingError
-        if self._found.audit_state:
+        if found.audit_state:
             raise AuditStateError(audit_enabled=self._audit_enabled)
 
     def _see(self, found: Disagreement, *, is_restored: bool) -> None:

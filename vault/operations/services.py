@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vault.operations.authentication import Authenticator
 from vault.operations.catalog import Catalog
 from vault.operations.changes import Changes
-from vault.operations.health import Health
+from vault.operations.health import Health, Startup
 from vault.operations.key_watch import KeyWatch
 from vault.operations.secrets import Secrets
 from vault.operations.tokens import Tokens
@@ -19,6 +19,7 @@ class Services:
     changes: Changes
     catalog: Catalog
     key_watch: KeyWatch
+    startup: Startup
     health: Health
     tokens: Tokens
     authenticator: Authenticator

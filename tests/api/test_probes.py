@@ -1,0 +1,145 @@
+"""Probes look, and leave MongoDB as it is; what has to be written is written when a worker starts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.monitoring import CommandListener
+
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app, start
+from tests.rotation import Stored, age_claims, fill, new_key, settings
+from tests.trail import break_trail, mend_trail
+from vault import metrics
+from vault.documents import key_usage
+from vault.operations import health, key_watch
+from vault.operations.key_watch import KeyWatch
+from vault.spans import NoTracing
+
+OURS, FOREIGN = new_key(), new_key()
+READS = {"aggregate", "count", "distinct", "find", "getMore", "ping"}
+FETCH = "/vault/secret/fetch"
+
+
+class Commands(CommandListener):
+    """The names of the commands that MongoDB got."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: Any) -> None:
+        """Note a command."""
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: Any) -> None:
+        """Do nothing."""
+
+    def failed(self, event: Any) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    commands = Commands()
+    monkeypatch.setattr(NoTracing, "listeners", (commands,))
+    # Only requests look: what a thread writes meanwhile is not a probe's.
+    monkeypatch.setattr(key_watch, "INTERVAL_SECONDS", 3_600)
+    return commands
+
+
+@pytest.fixture
+def app(
+    mongo_uri: str,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Flask]:
+    assert commands.names == []
+    monkeypatch.setattr(metrics, "FOLDER", str(tmp_path_factory.mktemp("measured")))
+    with running_app(settings(mongo_uri, OURS) | {"METRICS_BIND": "127.0.0.1:9464"}) as app:
+        yield app
+
+
+def content(stored: Stored) -> dict[str, list[Any]]:
+    return {name: list(stored[name].find()) for name in stored.list_collection_names()}
+
+
+def probe(app: Flask, commands: Commands, stored: Stored) -> list[str]:
+    """Return the checks that fail, once readiness and metrics were asked for and have written nothing."""
+    before = content(stored)
+    commands.names.clear()
+    client = app.test_client()
+    errors = client.get("/health/ready").get_json(force=True).get("errors", {})
+    assert client.get("/metrics", base_url="http://localhost:9464").status_code == 200
+    assert commands.names
+    assert set(commands.names) <= READS
+    assert content(stored) == before
+    return list(errors)
+
+
+def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None:
+    """In no state does readiness, or a look at the metrics, send MongoDB a command that writes."""
+    client = app.test_client()
+    assert probe(app, commands, stored) == ["mongodb"]
+    start(app)
+    assert probe(app, commands, stored) == []
+    break_trail(stored)
+    assert client.post(FETCH, json={}).status_code == 503
+    mend_trail(stored)
+    assert probe(app, commands, stored) == ["audit"]
+    start(app)
+    assert probe(app, commands, stored) == []
+    fill(stored, FOREIGN, 1)
+    age_claims(stored)
+    app.extensions["secret-manager"].key_watch.look()
+    assert probe(app, commands, stored) == ["keys"]
+    stored.secrets.delete_many({})
+    assert probe(app, commands, stored) == []
+    assert key_usage.writing_key_ids() == set()
+    assert client.post(FETCH, json={}).status_code == 422
+    assert key_usage.writing_key_ids() == {OURS.id}
+    assert key_usage.begin_restore("a backup", audit_enabled=None) is False
+
+
+def test_a_worker_that_lacks_a_key_starts_nothing(app: Flask, commands: Commands, stored: Stored) -> None:
+    """Starting without a key that is in use leaves the database as it is, and probes say why."""
+    fill(stored, FOREIGN, 1)
+    before = content(stored)
+    start(app)
+    assert content(stored) == before
+    assert probe(app, commands, stored) == ["keys"]
+
+
+def test_a_start_without_mongodb_is_tried_again(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    """A worker that could not start is not ready, and gets ready without a request once it can."""
+    monkeypatch.setattr(health, "INTERVAL_SECONDS", 0.01)
+    require, is_away = KeyWatch.require, [True]
+
+    def require_or_fail(watch: KeyWatch) -> None:
+        if is_away[0]:
+            raise health.StorageUnavailableError("gone")
+        require(watch)
+
+    monkeypatch.setattr(KeyWatch, "require", require_or_fail)
+    with running_app(settings(mongo_uri, OURS)) as app:
+        services = app.extensions["secret-manager"]
+        services.startup.begin()
+        assert services.health.failures() == {"mongodb": ["this process has not started to use MongoDB yet"]}
+        assert stored.list_collection_names() == []
+        is_away[0] = False
+        wait_until(lambda: not services.health.failures())
+        assert key_usage.writing_key_ids() == {OURS.id}
+
+
+def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe whose reads fail says that MongoDB is away."""
+
+    def fail() -> set[str]:
+        raise ServerSelectionTimeoutError("gone")
+
+    monkeypatch.setattr(key_usage, "stored_key_ids", fail)
+    assert list(app.extensions["secret-manager"].health.failures()) == ["mongodb"]
