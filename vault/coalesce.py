@@ -8,13 +8,17 @@ from threading import Event, Lock
 from typing import Generic, TypeVar
 
 from vault import deadline, metrics, spans
-from vault.errors import OverloadedError, StorageUnavailableError
+from vault.errors import OverloadedError, StorageUnavailableError, VaultError
 from vault.idle import wait_until_idle
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CUT_OFF = "MongoDB was not waited for"
+
+
+def _shown_name(error: Exception) -> str:
+    return error.shown_name() if isinstance(error, VaultError) else type(error).__name__
 
 
 class _Call(Generic[Item, Result]):
@@ -31,7 +35,7 @@ class _Call(Generic[Item, Result]):
 
     def finish(self) -> None:
         """Let the caller go on."""
-        self.span.end(type(self.error).__name__ if self.error else "")
+        self.span.end(_shown_name(self.error) if self.error else "")
         self.finished.set()
 
 
@@ -144,7 +148,7 @@ class Coalescer(Generic[Item, Result]):
         with self._lock:
             if mine in self._pending:
                 self._pending.remove(mine)
-                mine.span.end(StorageUnavailableError.__name__)
+                mine.span.end(StorageUnavailableError.shown_name())
 
     def _flush_all(self) -> None:
         while batch := self._next():

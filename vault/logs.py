@@ -71,7 +71,9 @@ _ENCODER = json.JSONEncoder(default=str)
 
 def _locations(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [type(error).__name__, *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
+    # Errors of `vault.errors` have names of their own; this floor does not know that module.
+    name = getattr(error, "shown_name", lambda: type(error).__name__)()
+    own = [name, *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
     cause = error.__cause__ or error.__context__
     return own if cause is None else [*own, "caused by", *_locations(cause)]
 

@@ -72,7 +72,7 @@ class Refusal:
 
 INTERNAL = Refusal(500, Status.ERROR, "The request could not be completed.")
 
-REFUSALS: dict[type[Exception], Refusal] = {
+REFUSALS: dict[type[VaultError], Refusal] = {
     CredentialRequiredError: Refusal(401, Status.DENIED, "This needs a credential.", "Bearer"),
     # One answer, whatever is wrong with it: the reason would help whoever tries credentials out.
     InvalidCredentialError: Refusal(
@@ -111,14 +111,17 @@ REFUSALS: dict[type[Exception], Refusal] = {
 }
 
 
-def _reason(kind: type[Exception]) -> str:
-    """Return why a request was refused, as one word for metrics and log: there are few, and all are ours."""
-    if kind not in REFUSALS and not issubclass(kind, HTTPException):
-        return "defect"
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
+def _reason(error: type[Exception]) -> str:
+    """Return the reason for a refusal, as one word for metrics and logs: there are few, and all are ours."""
+    if issubclass(error, VaultError) and error in REFUSALS:
+        return error.kind
+    if issubclass(error, HTTPException):
+        # Werkzeug's names: `UnprocessableEntity`.
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__.removesuffix("Error")).lower()
+    return "defect"
 
 
-#: All reasons but those that are HTTP's own.
+#: All reasons except those that are HTTP's own.
 REASONS = ("defect", *map(_reason, REFUSALS))
 
 WRONG_SHAPE = "The body has the wrong shape."
@@ -167,7 +170,7 @@ def _first(errors: Mapping[str, Any]) -> dict[str, Any]:
 def refusal(error: Exception) -> Refusal:
     """Return how *error* is answered; whatever is not in the table is a defect and answered 500."""
     if not isinstance(error, HTTPException):
-        return REFUSALS.get(type(error), INTERNAL)
+        return REFUSALS.get(type(error), INTERNAL) if isinstance(error, VaultError) else INTERNAL
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     recorded_as = Status.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Status.BAD_REQUEST
     detail = error.description or error.name
