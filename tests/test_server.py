@@ -109,6 +109,18 @@ def test_plaintext_and_keys_are_in_neither_database_nor_log(
     assert PLAINTEXT not in mongod.log.read_bytes()
 
 
+def test_workers_start_before_any_request(service: Service, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """Every worker claims its key and begins the trail by itself: nothing has to ask it first."""
+
+    def started() -> list[Any]:
+        document = stored["keys"].find_one() or {}
+        return [document.get("trail", {}).get("signer"), *document.get("workers", [])]
+
+    assert service.process is not None
+    wait_until(lambda: len(started()) == 3 and started()[0])
+    assert stored.audit_logs.count_documents({}) == 0
+
+
 @pytest.fixture
 def late_mongod(tmp_path: Path) -> Iterator[Mongod]:
     """Return a MongoDB that is not started yet."""
