@@ -298,7 +298,7 @@ def test_processes_that_start_at_once_agree(stored: Stored) -> None:
     rotated()
     trails = [AuditTrail(Keyring(SECOND)) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(AuditTrail.check, trails))
+        list(pool.map(AuditTrail.start, trails))
         list(pool.map(AuditTrail.retire_signers, trails))
     for each in trails:
         each.disconnect()

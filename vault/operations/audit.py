@@ -91,6 +91,11 @@ class AuditTrail:
         self.log_head()
         self._sink.close()
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether the trail has not begun, or its last commit failed."""
+        return self._failed or not self._heads.started
+
     def check(self) -> None:
         """Return if the trail has begun, its last commit succeeded, and its sink is there.
 
@@ -100,7 +105,7 @@ class AuditTrail:
             AuditUnavailableError: One of these is not so.
         """
         self._sink.prepare()
-        if self._failed or not self._heads.started:
+        if self.needs_start:
             raise AuditUnavailableError
 
     def start(self) -> None:
@@ -252,6 +257,9 @@ class AuditTrail:
 
 class NoAuditTrail:
     """Stands in where there is no trail: attempts finish without an entry."""
+
+    #: There is nothing to start.
+    needs_start = False
 
     def connect(self) -> None:
         """Start listening: without anybody who does, no attempt comes to its end."""

@@ -42,6 +42,8 @@ class Startup:
 
     def attempt(self) -> None:
         """Do what is missing. A failure is in the log already, where it happened."""
+        if self._key_watch.started and not self._trail.needs_start:
+            return
         with suppress(VaultError):
             self._key_watch.require()
             self._trail.start()

@@ -41,6 +41,11 @@ class KeyWatch:
         self._looked = 0.0
         self._watch = Periodic("key-watch", INTERVAL_SECONDS, self.look)
 
+    @property
+    def started(self) -> bool:
+        """Whether this process has looked once, and goes on looking by itself."""
+        return self._watch.started
+
     def require(self) -> None:
         """Return if this process may read and write secrets.
 
@@ -50,7 +55,7 @@ class KeyWatch:
             RestoreUnfinishedError: Not everything is there yet.
             StorageUnavailableError: MongoDB has not been there yet to tell.
         """
-        if not self._watch.started:
+        if not self.started:
             # Named in the process that serves: named before gunicorn's fork, all workers would be one.
             self._worker = self._worker or secrets.token_hex(8)
             # Each request for itself until one has seen MongoDB: none waits for another's time-out.
@@ -72,14 +77,14 @@ class KeyWatch:
             RestoreUnfinishedError: Not everything is there yet.
             StorageUnavailableError: MongoDB is not there, or this process has not claimed its key yet.
         """
-        if self._watch.started and not self._is_due():
+        if self.started and not self._is_due():
             return
         found, is_restored = self._compare(), False
         if not found:
             with storage_errors():
                 found, is_restored = self._obstacles()
         self._refuse(found, is_restored=is_restored)
-        if not self._watch.started:
+        if not self.started:
             raise StorageUnavailableError("this process has not started to use MongoDB yet")
 
     def look(self) -> None:
