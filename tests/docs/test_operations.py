@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
 from vault import metrics
 from vault.api.problems import REFUSALS
@@ -81,6 +81,7 @@ def test_the_metrics_are_explained(
     """Every metric is in the table, with its labels; and none that is not there."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
     with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
+        start(app)
         page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
     looked_at = {
         sample.name: tuple(sample.labels)
