@@ -30,7 +30,7 @@ def fill(uri: str, key: bytes, count: int) -> None:
         batch = []
         for _ in range(min(_BATCH, count - start)):
             secret = Secret(id=str(uuid4()), created_at=datetime.now(UTC))
-            secret.conceal(secrets.token_bytes(_PLAINTEXT_BYTES))
+            secret.set_plaintext(secrets.token_bytes(_PLAINTEXT_BYTES))
             batch.append(secret)
         Secret.objects.insert(batch, load_bulk=False)
     hook.disconnect()

@@ -15,11 +15,11 @@ from uuid import uuid4
 
 import measured
 
+from vault.audit.stream import Entry, Stream
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database
-from vault.operations.stream import Entry, Stream
 
 _STREAMS = 4
 #: Entries of one commit: what 32 clients on 4 workers come to.

@@ -5,6 +5,6 @@ import os
 import shutil
 import tempfile
 
-# Where this process measures: `vault.metrics` looks there once, when it is loaded.
+# Where this process measures: `vault.observability.metrics` looks there once, when it is loaded.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="measured-")
 atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"])

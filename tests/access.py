@@ -8,10 +8,10 @@ from typing import Any
 from flask import Flask
 
 from tests.commands import run_command
-from vault.operations.attempt import Action, Attempt
-from vault.operations.principal import OPERATOR, ROLES, scopes_named
-from vault.operations.services import Services
-from vault.operations.tokens import Grant
+from vault.auth.tokens import Grant
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR, ROLES, scopes_named
+from vault.services import Services
 
 
 def services(app: Flask) -> Services:

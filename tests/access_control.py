@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from vault.cli.mongod import Mongod
-from vault.documents.replica_set import ReplicaSet
+from vault.cli.mongodb import ReplicaSet
 
 KEY = "akeythatthemembersshare"
 ROOT = "rootspassword"

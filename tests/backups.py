@@ -8,9 +8,10 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from vault.audit import checkpoint
+from vault.backup import archive, create
+from vault.backup.create import VerifiedBackup
 from vault.crypto import Keyring, chain
-from vault.operations import archive, archive_reader, backup, checkpoint
-from vault.operations.backup import VerifiedBackup
 
 
 def nothing(_more: int) -> None:
@@ -20,13 +21,13 @@ def nothing(_more: int) -> None:
 def made(keyring: Keyring) -> tuple[bytes, VerifiedBackup]:
     """Return the bytes of a backup of the database that is connected, and the backup."""
     file = io.BytesIO()
-    backup.make(file, keyring, audit_ttl_days=0, progress=nothing)
+    create.make(file, keyring, audit_ttl_days=0, progress=nothing)
     return file.getvalue(), read(file.getvalue(), keyring)
 
 
 def read(content: bytes, keyring: Keyring) -> VerifiedBackup:
-    """Return the backup that *content* is. Errors as `vault.operations.backup.read`."""
-    return backup.read(io.BytesIO(content), keyring, progress=nothing)
+    """Return the backup that *content* is. Errors as `vault.backup.create.read`."""
+    return create.read(io.BytesIO(content), keyring, progress=nothing)
 
 
 def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
@@ -34,7 +35,7 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
 
     What is changed to None is left out.
     """
-    manifest = archive_reader.read_manifest(io.BytesIO(content)) | changes
+    manifest = archive.read_manifest(io.BytesIO(content)) | changes
     seals = dict.fromkeys(("hash", "signer", "signature"))
     rest = {name: value for name, value in (manifest | seals).items() if value is not None}
     made = checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring) | {

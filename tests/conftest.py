@@ -23,13 +23,14 @@ from tests.life import ALICE, Caller
 from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
-from vault import coalesce
 from vault.app import create_app
+from vault.audit.writer import AuditTrail
 from vault.cli import mongod as ports
 from vault.cli.mongod import Mongod
+from vault.config.settings import Settings
+from vault.core import batching
 from vault.crypto import Keyring, MasterKey
-from vault.documents import Database
-from vault.settings import Settings
+from vault.documents import Database, EncryptOnSave
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 
@@ -42,7 +43,7 @@ def _measured_threads() -> Iterator[None]:
         threading.Thread(target=function, args=arguments, daemon=True).start()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coalesce, "start_new_thread", start)
+        patch.setattr(batching, "start_new_thread", start)
         yield
 
 
@@ -225,3 +226,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_report_header() -> str:
     """Name the Python that runs the tests."""
     return f"python: {sys.executable}"
+
+
+@pytest.fixture
+def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa: ARG001 - it is connected to
+    """Return a trail on the test's database that is told of attempts directly."""
+    trail = AuditTrail(keyring)
+    yield trail
+    trail.disconnect()
+
+
+@pytest.fixture
+def encrypting(database: Database, key: MasterKey) -> Iterator[Database]:
+    """Connect the documents to the test's database, and encrypt under `key` what is saved."""
+    hook = EncryptOnSave(Keyring(key))
+    hook.connect()
+    yield database
+    hook.disconnect()

@@ -19,12 +19,11 @@ from pymongo import monitoring
 from tests.access import services
 from tests.life import ALICE
 from vault.app import create_app
-from vault.operations.attempt import Action, Attempt
-from vault.operations.draft import Draft
-from vault.operations.reference import Reference
-from vault.operations.services import Services
-from vault.operations.tokens import Grant
-from vault.settings import Settings
+from vault.auth.tokens import Grant
+from vault.config.settings import Settings
+from vault.core.attempt import Action, Attempt
+from vault.secrets.requests import NewSecret, Reference
+from vault.services import Services
 
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 #: Written to by what runs in the background, or once a process.
@@ -65,7 +64,7 @@ def _attempt(action: Action) -> Attempt:
 
 
 def _create(found: Services, key: str | None = None, **options: Any) -> Reference:
-    draft = Draft(plaintext=_VALUE, **options)
+    draft = NewSecret(plaintext=_VALUE, **options)
     attempt = _attempt(Action.CREATE)
     return Reference(secret_id=found.secrets.create(draft, idempotency_key=key, attempt=attempt))
 

@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.rotation import Stored
+from vault.auth.authenticator import Authenticator
+from vault.core.attempt import Attempt
+from vault.core.principal import ANONYMOUS, Principal, Scope
+from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
-from vault.moments import to_milliseconds
-from vault.operations.attempt import Attempt
-from vault.operations.authentication import Authenticator
-from vault.operations.principal import ANONYMOUS, Principal, Scope
 
 UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
 EVERYTHING = frozenset(Scope) - {Scope.AUDIT_READ}
@@ -119,7 +119,7 @@ def in_future(**ahead: float) -> datetime:
 def put(stored: Stored, key: MasterKey, value: bytes = b"value", **fields: Any) -> str:
     """Put a secret with *fields*, genuine under *key*, into the database and return its id."""
     secret = Secret(**{"id": str(uuid4()), "created_at": in_past(days=1), **fields})
-    secret.conceal(value)
+    secret.set_plaintext(value)
     secret.encrypt(Keyring(key))
     stored.secrets.insert_one(secret.to_mongo().to_dict())
     return str(secret.id)

@@ -12,9 +12,10 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import OperationFailure
 
 from vault.crypto import Keyring, MasterKey
-from vault.documents import Database, Secret, key_usage
-from vault.documents.key_usage import CLAIM_MILLISECONDS
+from vault.documents import Database, Secret
 from vault.documents.secret import SecretVersion
+from vault.keys import registry
+from vault.keys.registry import CLAIM_MILLISECONDS
 
 #: A database as it lies there.
 Stored = MongoDatabase[dict[str, Any]]
@@ -55,7 +56,7 @@ def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:
     documents = []
     for secret_id, value in values.items():
         secret = Secret(id=secret_id, created_at=datetime.now(UTC))
-        secret.conceal(value)
+        secret.set_plaintext(value)
         secret.encrypt(Keyring(key))
         documents.append(secret.to_mongo().to_dict())
     stored.secrets.insert_many(documents)
@@ -88,7 +89,7 @@ def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:
     found = {}
     for document in stored.secrets.find():
         assert document["envelope"][1:9].hex() == document["key_id"]
-        found[document["_id"]] = Secret._from_son(document).reveal(Keyring(keys[0], keys[1:]))
+        found[document["_id"]] = Secret._from_son(document).decrypt(Keyring(keys[0], keys[1:]))
     return found
 
 
@@ -117,7 +118,7 @@ def versions_of(stored: Stored, secret_id: str, *keys: MasterKey) -> dict[int, b
     assert document
     secret = Secret._from_son(document)
     keyring = Keyring(keys[0], keys[1:])
-    return {stored.version: secret.reveal_version(stored, keyring) for stored in secret.versions()}
+    return {stored.version: secret.decrypt_version(stored, keyring) for stored in secret.versions()}
 
 
 def under(stored: Stored, key: MasterKey) -> int:
@@ -133,7 +134,7 @@ def age_claims(stored: Stored, milliseconds: int = CLAIM_MILLISECONDS + 1_000) -
 
 def claim(keyring: Keyring, worker: str = "") -> bool:
     """Claim as a worker; without a name, as the one worker that has this primary key."""
-    return key_usage.claim(keyring, worker or keyring.primary.id)
+    return registry.claim(keyring, worker or keyring.primary.id)
 
 
 def rows(printed: str) -> dict[str, list[str]]:

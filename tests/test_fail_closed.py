@@ -16,7 +16,7 @@ from tests.written_trail import findings
 from vault.cli.mongod import Mongod
 from vault.crypto import MasterKey
 from vault.crypto.chain import SigningKey
-from vault.documents.audit_entry import record_of
+from vault.documents.audit import record_of
 
 PLAINTEXT = b"the plaintext nobody may get"
 PASSWORD = secrets.token_hex(16)

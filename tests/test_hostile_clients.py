@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.waiting import wait_until
+from tests.server.test_gunicorn_conf import CREATE, children, log_lines
 from tests.service import Service
-from tests.test_server import CREATE, children, log_lines
 
 HEAD = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 BODY = b'{"secret": "YQ=="}'

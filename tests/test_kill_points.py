@@ -14,9 +14,9 @@ from pymongo.database import Database as MongoDatabase
 from tests.access import services
 from tests.life import ALICE, Caller, b64, in_past
 from tests.recorded import unrecorded
-from vault.errors import InvalidTokenNameError
-from vault.operations.attempt import Action, Attempt
-from vault.operations.tokens import Grant
+from vault.auth.tokens import Grant
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import InvalidTokenNameError
 
 Stored = MongoDatabase[dict[str, Any]]
 ROOT = Path(__file__).parents[1]

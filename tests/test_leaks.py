@@ -28,21 +28,20 @@ from werkzeug.exceptions import RequestTimeout
 
 from tests import measured
 from tests.access import make_token, revoke
-from tests.api.test_documentation import operations
+from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
 from tests.leaks import Marks, Output, forms, shown
 from tests.life import UNKNOWN_ID
 from tests.rotation import Stored
 from tests.service import Service
-from vault import logs
-from vault.api import exchange, json_body, problems
+from vault.api import errors, json_parser, request_log
 from vault.cli.mongod import free_port
+from vault.core.attempt import Attempt, Status, attempt_finished
+from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
 from vault.crypto import MasterKey
-from vault.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
-from vault.operations.attempt import Attempt, Status
-from vault.operations.draft import Draft
-from vault.signals import attempt_finished
+from vault.observability import logs
+from vault.secrets.requests import NewSecret
 
 #: No form of it passes for a name.
 VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
@@ -396,7 +395,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
             with failing(kind):
                 assert world.ask(send, path, body, admin) == status, path
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(json_body, "_read", too_late)
+            patch.setattr(json_parser, "_read", too_late)
             assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == 408
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
     for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
@@ -445,14 +444,14 @@ def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], 
 
 def log_the_body(patch: pytest.MonkeyPatch) -> None:
     """Let a line of the log hold what was sent."""
-    read = json_body._read
+    read = json_parser._read
 
     def leak(request: Any) -> bytes:
         body = read(request)
-        logging.getLogger("vault.api.json_body").debug("read %s", body)
+        logging.getLogger("vault.api.json_parser").debug("read %s", body)
         return body
 
-    patch.setattr(json_body, "_read", leak)
+    patch.setattr(json_parser, "_read", leak)
 
 
 def log_the_text(patch: pytest.MonkeyPatch) -> None:
@@ -462,12 +461,12 @@ def log_the_text(patch: pytest.MonkeyPatch) -> None:
 
 def answer_the_text(patch: pytest.MonkeyPatch) -> None:
     """Let a refusal say what went wrong."""
-    patch.setattr(problems, "problem", lambda *_, **__: problems.Response(f"{EVERYTHING}", 500))
+    patch.setattr(errors, "problem", lambda *_, **__: errors.Response(f"{EVERYTHING}", 500))
 
 
 def show_the_draft(patch: pytest.MonkeyPatch) -> None:
     """Let an object at work show its value."""
-    patch.setattr(Draft, "__repr__", lambda draft: f"<Draft {draft.plaintext}>")
+    patch.setattr(NewSecret, "__repr__", lambda draft: f"<Draft {draft.plaintext}>")
 
 
 def show_the_key(patch: pytest.MonkeyPatch) -> None:
@@ -488,7 +487,7 @@ def store_the_key(patch: pytest.MonkeyPatch) -> None:
 
 def label_the_id(patch: pytest.MonkeyPatch) -> None:
     """Let a label of the metrics hold an id."""
-    patch.setattr(exchange, "_operation", lambda _: g.attempt.secret_id if "attempt" in g else "none")
+    patch.setattr(request_log, "_operation", lambda _: g.attempt.secret_id if "attempt" in g else "none")
 
 
 @pytest.mark.parametrize(

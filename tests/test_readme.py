@@ -8,9 +8,9 @@ from flask import Flask
 
 from tests.docs.documents import DOCUMENTS, blocks, table
 from tests.service import Service
-from vault.api.refusals import KINDS
-from vault.operations.principal import ROLES, Scope
-from vault.settings import Settings, SettingsSchema
+from vault.api.error_docs import ERROR_DOCS
+from vault.config.settings import Settings, SettingsSchema
+from vault.core.principal import ROLES, Scope
 
 DEFAULT_URL = "http://localhost:8000"
 
@@ -49,7 +49,7 @@ def test_the_table_of_calls_is_the_api_s(app: Flask) -> None:
 def test_the_table_of_refusals_has_every_status() -> None:
     """Each status that the API document names is in the table of refusals; beside them, HTTP's own 405."""
     told = {int(status) for status, _ in table("docs/api.md", "Refusals")}
-    assert told == {kind.status for kind in KINDS.values()} | {405}
+    assert told == {kind.status for kind in ERROR_DOCS.values()} | {405}
 
 
 def test_the_table_of_roles_is_the_code_s() -> None:

@@ -12,7 +12,7 @@ from bson import encode
 from tests.commands import run_command
 from tests.rotation import Stored
 from tests.service import Service
-from vault.operations.refusal_counter import MAX_SINGLE_OF_KIND
+from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
 
 REFUSED = 20_000
 _CONNECTIONS = 8

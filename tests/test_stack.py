@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.commands import command_environment
 from vault import __version__
-from vault.documents.storage import OPERATION_TIMEOUT_SECONDS
-from vault.settings import SettingsSchema
+from vault.config.settings import SettingsSchema
+from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,7 +51,7 @@ def test_mongodb_has_room_for_the_largest_document() -> None:
 
 def test_who_is_stopped_has_time_for_its_requests(master_key: str) -> None:
     """A request may take less than a stopped worker waits for it, and that is less than the stack waits."""
-    code = "from vault import server; print(server.graceful_timeout, server.CLIENT_SECONDS)"
+    code = "from vault.server.gunicorn_conf import *; print(graceful_timeout, CLIENT_SECONDS)"
     environment = command_environment({"MASTER_KEY": master_key})
     said = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True

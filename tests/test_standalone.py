@@ -12,10 +12,9 @@ from pymongo.errors import PyMongoError
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.life import Caller, b64
-from vault.cli.children import end
-from vault.cli.mongod import free_port
-from vault.cli.mongod_binary import find_mongod
-from vault.operations.principal import ANONYMOUS, Principal, Scope
+from vault.cli.mongod import find_mongod, free_port
+from vault.core.principal import ANONYMOUS, Principal, Scope
+from vault.core.processes import end
 
 AUDITOR = Principal(name="auditor", scopes=frozenset({Scope.AUDIT_READ}))
 

@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from tests.cli.waiting import wait_until
+from tests.config.test_settings import message
 from tests.service import Service
-from tests.test_settings import message
-from vault.settings import Settings
+from vault.config.settings import Settings
 
 FETCH = "/vault/secret/fetch"
 

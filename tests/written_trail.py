@@ -13,14 +13,15 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from tests.rotation import connected, new_key
+from vault.audit import checkpoint, signing_keys
+from vault.audit.stream import derive_entry_id
+from vault.audit.verifier import Finding, ReadOn, Verifier, nothing_more, verify_records
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
-from vault.documents import entry_id
-from vault.documents.audit_entry import moment, record_of
-from vault.operations import checkpoint, signers, verification
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.audit import AuditTrail
-from vault.operations.verify import Finding, Verifier
+from vault.documents.audit import record_of
 
 Record = dict[str, Any]
 Records = list[Record]
@@ -105,11 +106,11 @@ def findings(
     *,
     kept_since: str = "",
     heads: Mapping[str, Record] | None = None,
-    read_on: verification.ReadOn = verification.nothing_more,
+    read_on: ReadOn = nothing_more,
 ) -> list[Finding]:
     """Return what is found in *records*."""
     verifier = Verifier(keys, kept_since=lambda: kept_since, heads=heads)
-    return list(verification.verify(verifier, records, read_on))
+    return list(verify_records(verifier, records, read_on))
 
 
 def tampering(*arguments: Any, **options: Any) -> list[tuple[str, int, str]]:
@@ -156,7 +157,7 @@ def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: in
 
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
     """Return the keys that *keyring* believes with the database that is connected."""
-    return signers.trusted(keyring)
+    return signing_keys.trusted(keyring)
 
 
 def as_stored(record: Record) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def identifier_of(document: Record) -> ObjectId:
     """Return the identifier that the service would have given a document."""
     time, stream, seq = document["ts"], document["stream"], document["seq"]
     if stream.startswith("2-"):
-        return entry_id.derive(time, stream, seq)
+        return derive_entry_id(time, stream, seq)
     # Of an older stream: of the process and its counter.
     process = hashlib.sha256(stream.encode()).digest()[:5]
     return ObjectId(int(time.timestamp()).to_bytes(4, "big") + process + (seq % 2**24).to_bytes(3, "big"))

@@ -7,32 +7,31 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import __version__, api, dotenv_file, logs, metrics
-from vault.api import metrics_page
+from vault import __version__, api
+from vault.api import metrics as metrics_page
+from vault.audit.sinks import sink
+from vault.audit.writer import audit_trail
+from vault.auth.authenticator import Authenticator, Credentials, TokenCredentials
+from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, KeySource, NoJWTAuthenticator, fixed_key
+from vault.auth.tokens import TokenKeys, Tokens
+from vault.config.settings import Settings, dotenv_path
+from vault.config.summary import summary
+from vault.config.validators import port
+from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
+from vault.core.processes import harden
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave
-from vault.hardening import harden
-from vault.operations.audit import audit_trail
-from vault.operations.authentication import Authenticator, Credentials, TokenCredentials
-from vault.operations.catalog import Catalog
-from vault.operations.changes import Changes
-from vault.operations.health import Health, Startup
-from vault.operations.key_watch import KeyWatch
-from vault.operations.principal import ANONYMOUS, NOBODY
-from vault.operations.secrets import Secrets
-from vault.operations.services import Services
-from vault.operations.sinks import sink
-from vault.operations.stock import Stock
-from vault.operations.token_keys import TokenKeys
-from vault.operations.tokens import Tokens
-from vault.operations.web_tokens import KeySet, KeySource, NoWebTokens, WebTokens, fixed_key
-from vault.setting_forms import port
-from vault.setting_summary import summary
-from vault.settings import Settings
-from vault.spans import NoTracing
+from vault.keys.guard import KeyringGuard
+from vault.keys.status import KeyUsageCache
+from vault.observability import logs, metrics
+from vault.observability.spans import NoTracing
+from vault.secrets.changes import SecretWriter
+from vault.secrets.queries import SecretQueries
+from vault.secrets.service import Secrets
+from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
-    from vault.tracing import Tracing
+    from vault.observability.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +51,18 @@ def create_app(settings: Settings) -> Flask:
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
     trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
-    key_watch = KeyWatch(keyring, database, audit_enabled=settings.audit_enabled)
+    key_watch = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, key_watch)
     services = Services(
         secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
-        changes=Changes(
+        changes=SecretWriter(
             keyring,
             key_watch,
             max_bytes=settings.max_secret_bytes,
             max_versions=settings.max_versions,
             recovery_days=settings.delete_recovery_days,
         ),
-        catalog=Catalog(keyring, key_watch),
+        catalog=SecretQueries(keyring, key_watch),
         key_watch=key_watch,
         startup=Startup(key_watch, trail),
         health=Health(database, key_watch, trail),
@@ -71,7 +70,7 @@ def create_app(settings: Settings) -> Flask:
         authenticator=Authenticator(
             TokenCredentials(token_keys),
             _web_tokens(settings),
-            anonymous=NOBODY if settings.auth_enabled else ANONYMOUS,
+            anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
         ),
     )
     app = Flask(__name__, static_folder=None)
@@ -91,7 +90,7 @@ def create_app(settings: Settings) -> Flask:
     api.init_app(app, services, settings)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
-        stock = Stock(keyring, folder)
+        stock = KeyUsageCache(keyring, folder)
         metrics_page.init_app(app, services.health, stock, folder=folder, port=port(settings.metrics_bind))
     return app
 
@@ -99,12 +98,12 @@ def create_app(settings: Settings) -> Flask:
 def _web_tokens(settings: Settings) -> Credentials:
     """Return what takes JWTs, or what stands in for it; the settings are known to make sense together."""
     if settings.jwt_jwks_url:
-        source: KeySource = KeySet(settings.jwt_jwks_url)
+        source: KeySource = JWKSCache(settings.jwt_jwks_url)
     elif settings.jwt_public_key:
         source = fixed_key(settings.jwt_public_key)
     else:
-        return NoWebTokens()
-    return WebTokens(source, issuer=str(settings.jwt_issuer), audience=str(settings.jwt_audience))
+        return NoJWTAuthenticator()
+    return JWTAuthenticator(source, issuer=str(settings.jwt_issuer), audience=str(settings.jwt_audience))
 
 
 def _tracing(settings: Settings) -> "Tracing | NoTracing":
@@ -112,7 +111,7 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
     if not settings.tracing:
         return NoTracing()
     # Not above: whoever does not trace need not have its packages, nor load them.
-    from vault.tracing import Tracing
+    from vault.observability.tracing import Tracing
 
     return Tracing()
 
@@ -120,7 +119,7 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
 def _warn(settings: Settings) -> None:
     """Log what an operator should know of *settings* at every start."""
     if settings.dotenv:
-        found = {"file": str(dotenv_file.path()), "names": list(settings.dotenv)}
+        found = {"file": str(dotenv_path()), "names": list(settings.dotenv)}
         if settings.decisive_dotenv:
             logger.warning("settings from .env", extra=found)
         else:

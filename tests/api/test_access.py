@@ -13,13 +13,13 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token, revoke
-from tests.api.test_documentation import examples_of_body, operations
+from tests.api.test_openapi import examples_of_body, operations
 from tests.conftest import running_app
 from tests.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
+from vault.audit import refusal_counter
 from vault.cli.mongod import Mongod
+from vault.core.principal import ANONYMOUS, ROLES, Scope
 from vault.crypto.token import new_token
-from vault.operations import refusal_counter
-from vault.operations.principal import ANONYMOUS, ROLES, Scope
 
 #: What may come of a request that is let in: the examples' secrets and names need not be there.
 LET_IN = {200, 404, 409, 422}

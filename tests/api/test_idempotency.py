@@ -14,11 +14,11 @@ from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_pas
 from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.app import CLOSE
+from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import MasterKey
-from vault.documents import arrival
-from vault.documents.batches import Batches
-from vault.documents.idempotency import Reservation
-from vault.operations.principal import ANONYMOUS, Principal
+from vault.secrets import store as arrival
+from vault.secrets.idempotency import Reservation
+from vault.secrets.store import SecretStore
 
 Stored = MongoDatabase[dict[str, Any]]
 KEY = "the key of a request"
@@ -242,7 +242,7 @@ def test_one_who_is_creating_is_waited_for(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another creates under the key one waits, and in the end is told to come again."""
-    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.2)
     created(alice)
     lapse(stored, held_until=in_future(seconds=60))
     before = record(stored)
@@ -260,7 +260,7 @@ def test_a_slow_holder_destroys_nothing(
 ) -> None:
     """Who took longer than a holder has is refused, and what the other gave out meanwhile stays as it is."""
     given_out: list[str] = []
-    owner: Any = arrival if "name" in body else Batches
+    owner: Any = arrival if "name" in body else SecretStore
     step = "store" if "name" in body else "insert"
     store = getattr(owner, step)
 

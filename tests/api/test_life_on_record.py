@@ -9,11 +9,11 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
+from vault.core.errors import SecretBusyError
+from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import AuditEntry
-from vault.documents.lease import Lease
-from vault.errors import SecretBusyError
-from vault.operations.principal import ANONYMOUS
+from vault.secrets.lease import Lease
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -142,7 +142,7 @@ def test_a_busy_secret_is_one_entry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who waited in vain for another's change is told to come again, and that is on record as an error."""
-    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
     secret_id = there(action)
     assert Lease.take(secret_id)
     before = document(stored, secret_id)

@@ -6,8 +6,8 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.life import ALICE, EVE, Caller, in_future, in_past, put, trail
+from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
-from vault.operations.principal import ANONYMOUS, Principal, Scope
 
 Stored = MongoDatabase[dict[str, Any]]
 

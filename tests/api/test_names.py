@@ -6,21 +6,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import (
-    BOB,
-    CALLS,
-    EVE,
-    Caller,
-    b64,
-    document,
-    in_future,
-    in_past,
-    put,
-    trail,
-    unswept,
-)
+from tests.life import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
+from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
-from vault.operations.principal import ANONYMOUS
 
 Stored = MongoDatabase[dict[str, Any]]
 NAME = "billing/db-password"
@@ -158,7 +146,7 @@ def test_a_name_that_may_become_free_is_503(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a name whose secret is neither published nor given up nobody says that it is taken."""
-    monkeypatch.setattr("vault.waiting._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.2)
     put(stored, key, name="being-created", pending=True, purge_at=in_future(minutes=1))
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
 

@@ -12,11 +12,11 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.rotation import Stored, age_claims, fill, new_key, settings
 from tests.trail import break_trail, mend_trail
-from vault import metrics
-from vault.documents import key_usage
-from vault.operations import health, key_watch
-from vault.operations.key_watch import KeyWatch
-from vault.spans import NoTracing
+from vault import services as health
+from vault.keys import guard, registry
+from vault.keys.guard import KeyringGuard
+from vault.observability import metrics
+from vault.observability.spans import NoTracing
 
 OURS, FOREIGN = new_key(), new_key()
 READS = {"aggregate", "count", "distinct", "find", "getMore", "ping"}
@@ -45,7 +45,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     commands = Commands()
     monkeypatch.setattr(NoTracing, "listeners", (commands,))
     # Only requests look: what a thread writes meanwhile is not a probe's.
-    monkeypatch.setattr(key_watch, "INTERVAL_SECONDS", 3_600)
+    monkeypatch.setattr(guard, "INTERVAL_SECONDS", 3_600)
     return commands
 
 
@@ -97,10 +97,10 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert probe(app, commands, stored) == ["keys"]
     stored.secrets.delete_many({})
     assert probe(app, commands, stored) == []
-    assert key_usage.writing_key_ids() == set()
+    assert registry.writing_key_ids() == set()
     assert client.post(FETCH, json={}).status_code == 422
-    assert key_usage.writing_key_ids() == {OURS.id}
-    assert key_usage.begin_restore("a backup", audit_enabled=None) is False
+    assert registry.writing_key_ids() == {OURS.id}
+    assert registry.begin_restore("a backup", audit_enabled=None) is False
 
 
 def test_a_worker_that_lacks_a_key_starts_nothing(app: Flask, commands: Commands, stored: Stored) -> None:
@@ -117,14 +117,14 @@ def test_a_start_without_mongodb_is_tried_again(
 ) -> None:
     """A worker that could not start is not ready, and gets ready without a request once it can."""
     monkeypatch.setattr(health, "INTERVAL_SECONDS", 0.01)
-    require, is_away = KeyWatch.require, [True]
+    require, is_away = KeyringGuard.require, [True]
 
-    def require_or_fail(watch: KeyWatch) -> None:
+    def require_or_fail(watch: KeyringGuard) -> None:
         if is_away[0]:
             raise health.StorageUnavailableError("gone")
         require(watch)
 
-    monkeypatch.setattr(KeyWatch, "require", require_or_fail)
+    monkeypatch.setattr(KeyringGuard, "require", require_or_fail)
     with running_app(settings(mongo_uri, OURS)) as app:
         services = app.extensions["secret-manager"]
         services.startup.begin()
@@ -132,7 +132,7 @@ def test_a_start_without_mongodb_is_tried_again(
         assert stored.list_collection_names() == []
         is_away[0] = False
         wait_until(lambda: not services.health.failures())
-        assert key_usage.writing_key_ids() == {OURS.id}
+        assert registry.writing_key_ids() == {OURS.id}
 
 
 def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,5 +141,5 @@ def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.Mo
     def fail() -> set[str]:
         raise ServerSelectionTimeoutError("gone")
 
-    monkeypatch.setattr(key_usage, "stored_key_ids", fail)
+    monkeypatch.setattr(registry, "stored_key_ids", fail)
     assert list(app.extensions["secret-manager"].health.failures()) == ["mongodb"]

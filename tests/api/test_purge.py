@@ -10,11 +10,12 @@ from tests.access import bearer, make_token
 from tests.conftest import running_app
 from tests.life import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
+from vault.backup import drill
+from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
-from vault.documents import Secret, key_usage, rewrapped
-from vault.documents.lease import Lease
-from vault.operations import drill
-from vault.operations.principal import ANONYMOUS, ROLES, Principal, Scope
+from vault.documents import Secret
+from vault.keys import registry, rewrap
+from vault.secrets.lease import Lease
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -274,9 +275,9 @@ def test_a_rewrap_under_way_does_not_bring_a_version_back(
     secret_id = three_versions(alice)
     secret = Secret.of(document(stored, secret_id))
     both = Keyring(keyring.primary, [key])
-    changes = [rewrapped.rewrap(secret, version, both) for version in secret.versions()]
+    changes = [rewrap.rewrap_version(secret, version, both) for version in secret.versions()]
     alice("purge", secret_id=secret_id, version=2)
-    assert rewrapped.replace([change for change in changes if change]) == 2
+    assert rewrap.write_rewrapped([change for change in changes if change]) == 2
     assert set(envelopes(stored, secret_id)) == {1, 3}
 
 
@@ -287,10 +288,10 @@ def test_a_purged_version_holds_up_no_master_key(
     secret_id = three_versions(alice)
     for version in (1, 2):
         alice("purge", secret_id=secret_id, version=version)
-    assert key_usage.stored_versions(key.id) == 1
+    assert registry.stored_versions(key.id) == 1
     checked = drill.decrypt_secrets(Keyring(key), lambda _: None)
     assert (checked.seen, checked.wrong) == (1, 0)
-    assert keyring.primary.id not in key_usage.stored_key_ids()
+    assert keyring.primary.id not in registry.stored_key_ids()
     assert stored.secrets.count_documents({"older.key_id": key.id}) == 0
 
 

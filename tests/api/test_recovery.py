@@ -9,8 +9,8 @@ from pymongo.database import Database as MongoDatabase
 from tests.cli.waiting import wait_until
 from tests.life import CALLS, Caller, b64, document, in_future, in_past, put, trail
 from vault.crypto import MasterKey
-from vault.documents import reads
-from vault.documents.lease import Lease
+from vault.secrets import read_limits
+from vault.secrets.lease import Lease
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -121,12 +121,12 @@ def test_a_read_of_what_was_deleted_meanwhile_is_404(
 ) -> None:
     """A limited secret that is deleted between being looked up and being counted is not read."""
     secret_id = alice.create(max_reads=5)
-    hold = reads.hold
+    hold = read_limits.reserve_read
 
     def late(which: str) -> str | None:
         alice("delete", secret_id=which)
         return hold(which)
 
-    monkeypatch.setattr(reads, "hold", late)
+    monkeypatch.setattr(read_limits, "reserve_read", late)
     assert alice.refused("fetch", secret_id=secret_id) == 404
     assert "reads" not in document(stored, secret_id)

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
-from tests.api.test_documentation import operations
+from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from vault.crypto.token import new_token
 from vault.documents import database

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from tests.commands import Done, run_command, start_command
 from tests.rotation import Stored, connected, settings, text
-from tests.written_trail import (
-    WrittenTrail,
-)
+from tests.written_trail import WrittenTrail
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.audit import AuditTrail
 
 
 class Trail:

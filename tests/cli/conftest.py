@@ -6,10 +6,7 @@ import pytest
 
 from tests.cli.audit_commands import Trail
 from tests.rotation import Stored
-from tests.written_trail import (
-    WrittenTrail,
-    write_trail,
-)
+from tests.written_trail import WrittenTrail, write_trail
 from vault.cli.mongod import Mongod
 
 

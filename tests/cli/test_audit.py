@@ -17,14 +17,9 @@ from tests.cli.audit_commands import Trail, offline, pem, printable, written_by
 from tests.commands import run_command
 from tests.rotation import Stored, new_key, settings
 from tests.trail import break_trail
-from tests.written_trail import (
-    WrittenTrail,
-    as_stored,
-    rehash,
-    streams,
-)
+from tests.written_trail import WrittenTrail, as_stored, rehash, streams
 from vault.crypto.chain import SigningKey
-from vault.documents.audit_entry import record_of
+from vault.documents.audit import record_of
 
 
 def junk(trail: WrittenTrail) -> Iterator[Any]:

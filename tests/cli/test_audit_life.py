@@ -14,23 +14,18 @@ from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
 from tests.conftest import running_app, start
 from tests.rotation import Stored, connected, new_key, settings
+from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
-from tests.test_server import children, log_lines
 from tests.trail import break_trail, mend_trail
-from tests.written_trail import (
-    as_stored,
-    rechain,
-    rehash,
-    stream_of,
-)
+from tests.written_trail import as_stored, rechain, rehash, stream_of
+from vault.audit.stream import Entry
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError
+from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey, VerifyingKey, canonical
 from vault.documents import AuditEntry
-from vault.documents.audit_entry import moment
-from vault.errors import AuditUnavailableError
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.audit import AuditTrail
-from vault.operations.stream import Entry
 
 
 def test_a_pruned_trail_is_intact(trail: Trail) -> None:

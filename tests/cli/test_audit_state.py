@@ -9,12 +9,12 @@ from tests.backups import history
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
 from tests.conftest import running_app, start
-from tests.operations.test_key_watch import watch_of
+from tests.keys.test_guard import watch_of
 from tests.rotation import Stored, connected, new_key, settings
 from tests.service import Service
 from tests.trail import break_trail, mend_trail
 from vault.crypto import Keyring
-from vault.documents import key_usage
+from vault.keys import registry
 
 KEY = new_key()
 OFF = {"AUDIT_ENABLED": "false"}
@@ -165,8 +165,8 @@ def test_a_state_of_another_shape_is_no_state(mongo_uri: str, stored: Stored, pl
     stored["keys"].update_one({}, {"$set": {"trail": planted}})
     assert set(ready(mongo_uri)) <= {"audit"}
     with connected(mongo_uri):
-        key_usage.set_trail_enabled(enabled=True)
-        assert key_usage.claim(Keyring(KEY), "one") == (not isinstance(planted, list))
+        registry.set_trail_enabled(enabled=True)
+        assert registry.claim(Keyring(KEY), "one") == (not isinstance(planted, list))
 
 
 def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path) -> None:

@@ -13,17 +13,9 @@ from bson import ObjectId
 
 from tests.cli.audit_commands import INTACT, Trail, offline, pem, printable
 from tests.rotation import Stored, new_key
-from tests.written_trail import (
-    Record,
-    WrittenTrail,
-    as_stored,
-    rechain,
-    rehash,
-    stream_of,
-    streams,
-)
+from tests.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
+from vault.core.timestamps import moment
 from vault.crypto.chain import SigningKey, canonical
-from vault.documents.audit_entry import moment
 
 
 def test_an_untouched_trail_is_intact(long_trail: Trail) -> None:

@@ -34,12 +34,12 @@ from tests.service import Service
 from tests.trail import break_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
+from vault.backup import drill as drills
 from vault.cli.backup import _new_file
+from vault.core.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedError
+from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
-from vault.documents.audit_entry import moment
-from vault.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedError
-from vault.operations import drill as drills
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., Done]

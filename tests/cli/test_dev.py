@@ -18,7 +18,7 @@ import requests
 
 from tests.cli.waiting import wait_until
 from vault.cli.mongod import free_port
-from vault.errors import VaultError
+from vault.core.errors import VaultError
 
 #: The attribute `vault.cli.dev` is the command; this is its module.
 module = import_module("vault.cli.dev")

@@ -33,12 +33,13 @@ from tests.rotation import (
     versions_of,
 )
 from tests.trail import break_trail
+from vault.audit import reader
+from vault.audit.writer import AuditTrail
 from vault.cli import commands
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import KeyMissingError
 from vault.crypto import Keyring, MasterKey
-from vault.errors import KeyMissingError
-from vault.operations import rewrap, trail
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.audit import AuditTrail
+from vault.keys import rewrap
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., Done]
@@ -187,7 +188,7 @@ def test_status_is_shown_where_the_trail_refuses_the_key(
 
     for name, value in settings(mongo_uri, NEW).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(trail, "record", refuse)
+    monkeypatch.setattr(reader, "record", refuse)
     done = CliRunner().invoke(commands, ["keys", "status"])
     assert done.exit_code == 0
     assert NEW.id in done.stdout

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from tests.cli.waiting import wait_until
 from vault.cli import mongod as module
 from vault.cli.mongod import Mongod
-from vault.errors import MongodUnavailableError
+from vault.core.errors import MongodUnavailableError
 
 _PARENT = """
 import pathlib, sys, time

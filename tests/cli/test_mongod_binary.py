@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vault.cli.mongod_binary import find_mongod
-from vault.errors import MongodUnavailableError
+from vault.cli.mongod import find_mongod
+from vault.core.errors import MongodUnavailableError
 
 
 @pytest.fixture(autouse=True)

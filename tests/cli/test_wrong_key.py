@@ -12,7 +12,7 @@ from tests.conftest import running_app, start
 from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
-from vault.documents import key_usage
+from vault.keys import registry
 
 KEY, WRONG, NEW = (new_key() for _ in range(3))
 SIGNER = SigningKey(KEY).public.signer
@@ -168,7 +168,7 @@ def test_a_trail_of_an_earlier_version_says_itself_who_signs_it(
         start(app)
         assert app.test_client().get("/health/ready").status_code == 200
     with connected(mongo_uri):
-        assert key_usage.trail_state().signer == SIGNER
+        assert registry.trail_state().signer == SIGNER
 
 
 def taint(uri: str, stored: Stored) -> None:

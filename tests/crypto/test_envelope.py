@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.crypto.reference import Sealed
+from vault.core.errors import DecryptionError
 from vault.crypto import Binding, MasterKey
 from vault.crypto import envelope as envelopes
-from vault.errors import DecryptionError
 
 _FIRST, _SECOND = (
     json.loads((Path(__file__).parents[1] / "vectors" / f"envelope-{number}.json").read_text())

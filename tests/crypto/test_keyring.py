@@ -2,8 +2,8 @@
 
 import pytest
 
+from vault.core.errors import DecryptionError
 from vault.crypto import Binding, Keyring, MasterKey
-from vault.errors import DecryptionError
 
 OLD, NEW, FOREIGN = (MasterKey(bytes([number]) * 32) for number in (1, 2, 3))
 BINDING = Binding(secret_id="550e8400-e29b-41d4-a716-446655440000", version=1, namespace="default")

@@ -12,9 +12,9 @@ from hypothesis import given
 
 from tests.crypto.reference import hkdf
 from tests.crypto.test_chain import contents
+from vault.core.errors import DecryptionError
 from vault.crypto import Binding, Keyring, MasterKey
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
-from vault.errors import DecryptionError
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "token-1.json").read_text()

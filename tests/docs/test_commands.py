@@ -18,7 +18,7 @@ from vault.cli.mongod import Mongod, free_port
 NOT_RUN = {
     "# On a manager of the swarm.": "needs a Docker Engine: tests/swarm goes these ways on one (-m swarm)",
     "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
-    "# On the machine of an administrator.": "needs access control: tests/cli/test_replicaset.py has it",
+    "# On the machine of an administrator.": "tests/cli/test_mongodb_commands.py does it",
     "# With MongoDB's database tools.": "bsondump is no part of this project",
     "# All tests: 20 minutes.": "this is one of them",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",

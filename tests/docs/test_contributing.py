@@ -23,7 +23,7 @@ _TOUCHED = (
     "tests/api/test_access.py::test_every_operation_says_which_scope_it_needs",
     "tests/api/test_access.py::test_a_scope_is_what_lets_in",
     "tests/api/test_bad_input.py::test_no_labels_are_422",
-    "tests/api/test_documentation.py",
+    "tests/api/test_openapi.py",
     "tests/api/test_life.py::test_only_post_is_taken",
     "tests/api/test_list.py",
     "tests/docs/test_architecture.py",

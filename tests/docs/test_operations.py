@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
-from vault import metrics
-from vault.api.problems import REFUSALS
+from vault.api.errors import REFUSALS
+from vault.observability import metrics
 
 OPERATIONS = "docs/operations.md"
 _LEVELS = ("warning", "error", "exception")

@@ -12,9 +12,9 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
+from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import database_name
-from vault.errors import StorageUnavailableError
 
 FOR_GOOD = 2**31 - 1
 

@@ -8,9 +8,9 @@ import pytest
 from bson import Binary, encode
 from pymongo.database import Database as MongoDatabase
 
+from vault.core.errors import DecryptionError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret
-from vault.errors import DecryptionError
 
 OTHER = MasterKey(bytes(32))
 PLAINTEXT = b"the plaintext nobody may find"
@@ -28,7 +28,7 @@ def hook(mongo_uri: str, keyring: Keyring) -> Iterator[EncryptOnSave]:
 
 def new_secret(number: int = 0) -> Secret:
     secret = Secret(id=f"550e8400-e29b-41d4-a716-44665544000{number}", created_at=datetime.now(UTC))
-    secret.conceal(PLAINTEXT)
+    secret.set_plaintext(PLAINTEXT)
     return secret
 
 
@@ -40,7 +40,7 @@ def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyri
     assert PLAINTEXT not in encode(document)
     assert set(document) == {"_id", "namespace", "version", "envelope", "key_id", "created_at"}
     assert document["key_id"] == keyring.primary.id
-    assert Secret.objects.get().reveal(keyring) == PLAINTEXT
+    assert Secret.objects.get().decrypt(keyring) == PLAINTEXT
 
 
 def test_inserting_in_bulk_stores_no_plaintext(
@@ -50,7 +50,7 @@ def test_inserting_in_bulk_stores_no_plaintext(
     Secret.objects.insert([new_secret(1), new_secret(2)])
     assert stored.secrets.count_documents({}) == 2
     assert not any(PLAINTEXT in encode(document) for document in stored.secrets.find())
-    assert [secret.reveal(keyring) for secret in Secret.objects] == [PLAINTEXT] * 2
+    assert [secret.decrypt(keyring) for secret in Secret.objects] == [PLAINTEXT] * 2
 
 
 def test_without_the_hook_nothing_is_written(
@@ -89,7 +89,7 @@ def test_a_changed_document_does_not_read(
     new_secret().save()
     stored.secrets.update_one({}, {"$set": change})
     with pytest.raises(DecryptionError):
-        Secret.objects.get().reveal(Keyring(keyring.primary, [OTHER]))
+        Secret.objects.get().decrypt(Keyring(keyring.primary, [OTHER]))
 
 
 def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
@@ -98,7 +98,7 @@ def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], ke
     other = new_secret(2).save()
     stored.secrets.update_one({"_id": new_secret(1).id}, {"$set": {"envelope": Binary(other.envelope)}})
     with pytest.raises(DecryptionError):
-        Secret.objects.get(id=new_secret(1).id).reveal(keyring)
+        Secret.objects.get(id=new_secret(1).id).decrypt(keyring)
 
 
 def test_a_representation_shows_no_plaintext() -> None:

@@ -13,10 +13,9 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, revoke
 from tests.conftest import running_app
+from vault.core.errors import KeyMissingError
 from vault.crypto import Keyring, MasterKey
-from vault.documents.token import Token
-from vault.documents.token_key import StoredTokenKey
-from vault.errors import KeyMissingError
+from vault.documents.token import StoredTokenKey, Token
 
 Stored = MongoDatabase[dict[str, Any]]
 QUERY = "/vault/audit/query"

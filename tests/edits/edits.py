@@ -10,10 +10,10 @@ from bson.raw_bson import RawBSONDocument
 
 from tests.edits.victim import Documents, Victim
 from tests.rotation import new_key
+from vault.audit import retirement
 from vault.crypto import chain
 from vault.crypto.chain import SigningKey
-from vault.documents.audit_entry import record_of
-from vault.operations import retirement
+from vault.documents.audit import record_of
 
 Document = dict[str, Any]
 

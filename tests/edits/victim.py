@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from tests.rotation import Stored, connected, new_key
+from vault.audit import checkpoint, reader, signing_keys
+from vault.audit.checkpoint import Checkpoint
+from vault.audit.follow import TrailFollower
+from vault.audit.reader import Filter
+from vault.audit.stream import Entry
+from vault.audit.verifier import Finding, Kind, Verifier, verify_records
+from vault.audit.writer import AuditTrail, NoAuditTrail
+from vault.core.attempt import Action, Attempt, Status
 from vault.crypto import Keyring, MasterKey
 from vault.documents import AuditEntry
-from vault.documents.audit_entry import record_of
-from vault.operations import checkpoint, signers, trail, verification
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.audit import AuditTrail, NoAuditTrail
-from vault.operations.checkpoint import Checkpoint
-from vault.operations.stream import Entry
-from vault.operations.tail import Tail
-from vault.operations.trail import Filter
-from vault.operations.verify import Finding, Kind, Verifier
+from vault.documents.audit import record_of
 
 #: The collections that verifying reads.
 COLLECTIONS = ("audit_logs", "audit_keys")
@@ -58,20 +58,20 @@ class Victim:
     def verify(self) -> list[Finding]:
         """Return what verifying finds now, with the checkpoint of before."""
         verifier = Verifier(
-            signers.trusted(self.keyring),
+            signing_keys.trusted(self.keyring),
             heads=self.checkpoint.heads,
             retired=self.checkpoint.retired,
-            retirements=signers.retirements(self.keyring),
-            dropped=signers.dropped(self.keyring),
+            retirements=signing_keys.retirements(self.keyring),
+            dropped=signing_keys.dropped(self.keyring),
         )
-        return list(verification.verify(verifier, trail.export(Filter())))
+        return list(verify_records(verifier, reader.export(Filter())))
 
     def reads(self) -> Told:
         """Return what readers are told now, without the leftovers."""
         count = self.stored.audit_logs.count_documents({}) + 1
         attempt = Attempt(action=Action.AUDIT_QUERY)
-        page = trail.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
-        shown = {"export": trail.export(Filter()), "query": page, "tail": Tail(count).look()}
+        page = reader.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
+        shown = {"export": reader.export(Filter()), "query": page, "tail": TrailFollower(count).look()}
         told = {name: [_text(record) for record in records] for name, records in shown.items()}
         return {name: [text for text in texts if text not in self.leftovers] for name, texts in told.items()}
 
@@ -92,7 +92,7 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
             _write(*keys)
             earlier.append(_documents(stored))
         keyring = Keyring(new)
-        made = checkpoint.read(json.dumps(checkpoint.make(keyring)), signers.own(keyring))
+        made = checkpoint.read(json.dumps(checkpoint.make(keyring)), signing_keys.own(keyring))
         found = Victim(stored, keyring, earlier[-1], earlier[:-1], made, frozenset(), {})
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.told = found.reads()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.faults.sandbox import run
-from vault.cli.children import die_with_parent, end
+from vault.core.processes import die_with_parent, end
 
 _NET = "10.99.0"
 

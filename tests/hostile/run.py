@@ -17,8 +17,8 @@ from time import monotonic, sleep
 
 from tests.cli.waiting import wait_until
 from tests.hostile.attacks import CREATE, FETCH
+from tests.server.test_gunicorn_conf import children
 from tests.service import Service
-from tests.test_server import children
 
 ROOT = Path(__file__).parents[2]
 _HONEST = 4

@@ -144,7 +144,7 @@ def replicas() -> list[Replica]:
 def primary() -> str:
     """Return the name of MongoDB's primary, as an open stack's replica sees it."""
     program = (
-        "from pymongo import MongoClient; from vault.settings import mongo_uri\n"
+        "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
         "client = MongoClient(mongo_uri()); client.admin.command('ping'); print(client.primary[0])"
     )
     return replicas()[0].run("python", "-c", program)
@@ -195,7 +195,7 @@ def assert_nothing_is_lost(outcome: Load) -> None:
     ask = (
         "import json, sys\n"
         "from pymongo import MongoClient\n"
-        "from vault.settings import mongo_uri\n"
+        "from vault.config.settings import mongo_uri\n"
         "stored = MongoClient(mongo_uri()).get_default_database('vault')\n"
         "requests = stored.audit_logs.find({'status': 'success'}).distinct('request_id')\n"
         "json.dump([stored.secrets.distinct('_id'), requests], sys.stdout)\n"

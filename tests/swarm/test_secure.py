@@ -32,7 +32,7 @@ _LOOK = (
 )
 #: Prints what MongoDB answers to the service's own user who changes, removes or hides audit entries.
 _REWRITE = (
-    "from pymongo import MongoClient; from vault.settings import mongo_uri\n"
+    "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
     "trail = MongoClient(mongo_uri()).vault.audit_logs\n"
     "for rewrite in (lambda: trail.update_many({}, {'$set': {'status': 'success'}}),\n"
     "                lambda: trail.delete_many({}), trail.drop, trail.drop_indexes,\n"
@@ -42,7 +42,7 @@ _REWRITE = (
 )
 #: Prints for how many seconds audit entries are kept.
 _RETENTION = (
-    "from pymongo import MongoClient; from vault.settings import mongo_uri\n"
+    "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
     "indexes = MongoClient(mongo_uri()).vault.audit_logs.index_information()\n"
     "print(indexes['retention']['expireAfterSeconds'])\n"
 )

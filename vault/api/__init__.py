@@ -6,24 +6,24 @@ from flask import Flask
 
 from vault import __version__
 from vault.api import (
-    allowed_networks,
     audit,
-    authentication,
-    documentation,
-    exchange,
+    auth,
+    client_ip,
+    error_docs,
     health,
-    limits,
-    refusals,
+    openapi,
+    rate_limits,
+    request_log,
     secrets,
     tokens,
 )
 from vault.api.blueprint import BODY_BYTES, EXTENSION, MAX_CONCURRENT_REQUESTS, REQUEST_TIMEOUT, ROOM, SLOTS
-from vault.api.client_address import TRUSTED_PROXIES
-from vault.api.problems import Api
-from vault.api.room import Room
-from vault.api.shapes import Shapes
-from vault.operations.services import Services
-from vault.settings import Settings
+from vault.api.client_ip import TRUSTED_PROXIES
+from vault.api.errors import Api
+from vault.api.json_parser import BodyMemory
+from vault.api.openapi import ConstraintsPlugin
+from vault.config.settings import Settings
+from vault.services import Services
 
 #: Room in a body for all that is not the secret: name, JSON itself, and labels, up to 12 bytes a character.
 _BODY_ALLOWANCE = 32_768
@@ -45,7 +45,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Let *app* answer HTTP requests by calling *services*."""
     app.extensions[EXTENSION] = services
     app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
-    app.extensions[ROOM] = Room(BODY_BYTES)
+    app.extensions[ROOM] = BodyMemory(BODY_BYTES)
     app.config.update(
         API_TITLE="Secret Manager",
         API_VERSION=__version__,
@@ -58,24 +58,24 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
-            allowed_networks.ALLOWED_NETWORKS: settings.allowed_networks,
+            client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
         },
     )
     # With and without a closing slash alike, and never a redirect: many clients do not follow one on POST.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    limits.init_app(app, settings)
-    exchange.init_app(app)
-    allowed_networks.init_app(app)
-    pages = Api(app, spec_kwargs={"marshmallow_plugin": Shapes()})
-    refusals.document(pages.spec)
-    authentication.document(pages.spec)
+    rate_limits.init_app(app, settings)
+    request_log.init_app(app)
+    client_ip.init_app(app)
+    pages = Api(app, spec_kwargs={"marshmallow_plugin": ConstraintsPlugin()})
+    error_docs.document(pages.spec)
+    auth.document(pages.spec)
     for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):
         pages.register_blueprint(blueprint)
-    app.register_blueprint(documentation.blueprint)
+    app.register_blueprint(openapi.blueprint)
 
 
 def close(app: Flask) -> None:
     """Let go of what answering requests took."""
-    limits.close(app)
+    rate_limits.close(app)

@@ -9,18 +9,18 @@ import flask_smorest
 from flask import current_app, g, request
 from marshmallow import Schema
 
-from vault import connections, deadline, logs
-from vault.api import authentication, json_body
-from vault.api.client_address import address_of_request
-from vault.api.json_body import StrictJsonParser
-from vault.api.problems import refusal
-from vault.api.refusals import COMMON, KINDS
-from vault.api.room import Room
-from vault.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
-from vault.networks import source
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.principal import Scope
-from vault.operations.services import Services
+from vault.api import auth, json_parser
+from vault.api.client_ip import address_of_request
+from vault.api.error_docs import COMMON_ERRORS, ERROR_DOCS
+from vault.api.errors import refusal
+from vault.api.json_parser import BodyMemory, StrictJsonParser
+from vault.core import connections, deadline
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
+from vault.core.networks import source
+from vault.core.principal import Scope
+from vault.observability import logs
+from vault.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -64,12 +64,12 @@ def _slot() -> Iterator[None]:
 
 def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
     """Return the reply of *view* to a client that has *scope*, once there is room for its body."""
-    room: Room = current_app.extensions[ROOM]
+    room: BodyMemory = current_app.extensions[ROOM]
     with _slot():
-        authentication.admit(attempt, scope, authenticator=services().authenticator)
+        auth.authorize_request(attempt, scope, authenticator=services().authenticator)
     hang_up = connections.current.get().hang_up
-    with room.taken(json_body.announced(request), source(attempt.ip), hang_up) as received:
-        json_body.receive(request)
+    with room.taken(json_parser.announced(request), source(attempt.ip), hang_up) as received:
+        json_parser.receive(request)
         received()
         with _slot():
             return view()
@@ -123,13 +123,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         """Make a view the operation *action*: it runs as an `Attempt`, and no refusal goes unrecorded.
 
         Belongs directly below the route, so that it encloses the reading of the body. Only principals with
-        *scope* get further. *refusals* are kinds of `vault.api.refusals`, in place of the common kind of the
-        same status.
+        *scope* get further. *refusals* are kinds of `vault.api.error_docs`, in place of the common kind of
+        the same status.
         """
         documentation = {
             "x-scope": scope,
-            "security": authentication.security(scope),
-            "responses": {KINDS[name].status: name for name in (*COMMON, *refusals)},
+            "security": auth.security(scope),
+            "responses": {ERROR_DOCS[name].status: name for name in (*COMMON_ERRORS, *refusals)},
         }
 
         def decorate(view: View) -> Any:

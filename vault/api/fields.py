@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 from werkzeug.exceptions import BadRequest
 
-from vault.documents.audit_entry import moment
+from vault.core.timestamps import moment
 
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
 
@@ -110,12 +110,12 @@ class Moment(fields.AwareDateTime):
         return None if value is None else moment(value)
 
 
-def a_text(description: str, example: str, **options: Any) -> fields.String:
+def text_field(description: str, example: str, **options: Any) -> fields.String:
     """Return a text's field, described."""
     return fields.String(metadata={"description": description, "example": example}, **options)
 
 
-def a_number(
+def number_field(
     description: str, example: int, *, least: int = 1, most: int, default: int | None = None
 ) -> fields.Integer:
     """Return the field for a whole number in a request, described."""
@@ -127,7 +127,7 @@ def a_number(
     )
 
 
-def an_id(description: str, **options: Any) -> SecretId:
+def id_field(description: str, **options: Any) -> SecretId:
     """Return the field for a secret's id in a request, described."""
     said = {"description": description, "format": "uuid", "pattern": UUID_PATTERN}
     return SecretId(metadata=SECRET_ID | said, **options)

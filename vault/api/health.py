@@ -8,8 +8,8 @@ from flask import Response, current_app
 from marshmallow import fields
 
 from vault.api.blueprint import services
-from vault.api.fields import Reply, a_text
-from vault.api.problems import problem
+from vault.api.errors import problem
+from vault.api.fields import Reply, text_field
 
 blueprint = flask_smorest.Blueprint(
     "Health", __name__, url_prefix="/health", description="For orchestrators and load balancers."
@@ -25,7 +25,7 @@ NO_AUTHENTICATION = (
 class Healthy(Reply):
     """All is well."""
 
-    status = a_text("Always `ok`.", "ok", required=True)
+    status = text_field("Always `ok`.", "ok", required=True)
 
 
 class Ready(Healthy):

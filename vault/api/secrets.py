@@ -4,28 +4,28 @@ from typing import Any
 
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.fields import SECRET_ID
-from vault.api.secret_fields import LABELS, NAME, SECRET
-from vault.api.secret_replies import (
+from vault.api.secret_schemas import (
+    LABELS,
+    NAME,
+    SECRET,
     DeletedSecret,
+    IdempotencyKey,
+    ListQuery,
+    NewSecretSchema,
+    NewVersion,
     PurgedSecret,
+    PurgeReference,
     SecretDescription,
     SecretLocation,
     SecretPage,
+    SecretReference,
     SecretValue,
     UpdatedSecret,
-)
-from vault.api.secret_schemas import (
-    IdempotencyKey,
-    ListQuery,
-    NewSecret,
-    NewVersion,
-    PurgeReference,
-    SecretReference,
     VersionReference,
 )
-from vault.operations.attempt import Action
-from vault.operations.draft import Draft
-from vault.operations.principal import Scope
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.secrets.requests import NewSecret
 
 _SAME_SECRET = {"secret_id": "$response.body#/secret_id"}
 
@@ -69,7 +69,7 @@ def _references(**more: Any) -> dict[str, Any]:
     scope=Scope.SECRET_CREATE,
     refusals=("InvalidSecret", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
 )
-@blueprint.arguments(NewSecret, examples=_CREATIONS)
+@blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")
 @blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
 @blueprint.doc(responses=_leads_to("fetch_secret", "update_secret", "describe_secret", "delete_secret"))
@@ -79,7 +79,7 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     Encrypts the secret and stores it. The reply comes once both the secret and its audit entry
     are durable. Keep the `secret_id`: it is what fetches the secret.
     """
-    draft = Draft(plaintext=body.pop("secret"), **body)
+    draft = NewSecret(plaintext=body.pop("secret"), **body)
     return {"secret_id": services().secrets.create(draft, **headers, attempt=current_attempt())}
 
 

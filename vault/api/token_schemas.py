@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, BoundedList, Flag, Moment, Reply, a_number, a_text, matches
-from vault.networks import Network, network
-from vault.operations.principal import NAME_PATTERN, ROLES, Scope, scopes_named
-from vault.operations.tokens import STATES, Grant
+from vault.api.fields import Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
+from vault.auth.tokens import STATES, Grant
+from vault.core.networks import Network, network
+from vault.core.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
@@ -49,7 +49,7 @@ class NewToken(Body):
     }
 
     name = _name("Its name. Never used twice in its namespace.", required=True)
-    role = a_text(
+    role = text_field(
         "A name for some scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
     )
     scopes = BoundedList(
@@ -64,7 +64,7 @@ class NewToken(Body):
         load_default=[],
         metadata=_NETWORKS | {"description": "Where it may be used from."},
     )
-    expires_in = a_number(
+    expires_in = number_field(
         "Seconds until it ends; by default the operator's longest lifetime.", 86_400, most=_MAX_SECONDS
     )
 
@@ -88,13 +88,13 @@ class NewToken(Body):
 class CreatedToken(Reply):
     """A new token."""
 
-    token = a_text("The token. Keep it: nobody sees it again.", f"smt_{'0' * 32}05XDxM", required=True)
+    token = text_field("The token. Keep it: nobody sees it again.", f"smt_{'0' * 32}05XDxM", required=True)
 
 
 class TokenQuery(Body):
     """Which tokens are wanted; all of them if nothing is said."""
 
-    state = a_text("Tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES))
+    state = text_field("Tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES))
 
 
 class TokenRevocation(Body):
@@ -114,7 +114,7 @@ class TokenRecord(Reply):
     """What is known of a token."""
 
     name = _name("What it was named.", required=True)
-    state = a_text(
+    state = text_field(
         "`active`, `expired`, `revoked`, or `altered` if the database holds what the service did not write; "
         "then it does not count.",
         "active",
@@ -128,7 +128,7 @@ class TokenRecord(Reply):
         fields.String(), required=True, metadata=_NETWORKS | {"description": "Where from; empty: anywhere."}
     )
     created_at = Moment(required=True, allow_none=True, metadata=_TIME)
-    created_by = a_text("By whom.", "operator", required=True)
+    created_by = text_field("By whom.", "operator", required=True)
     expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
     revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
 

@@ -11,9 +11,9 @@ from vault.api.token_schemas import (
     TokenQuery,
     TokenRevocation,
 )
-from vault.operations.attempt import Action
-from vault.operations.principal import Scope
-from vault.operations.tokens import Grant, TokenInfo
+from vault.auth.tokens import Grant, TokenInfo
+from vault.core.attempt import Action
+from vault.core.principal import Scope
 
 blueprint = Blueprint(
     "Tokens", __name__, url_prefix="/vault/token", description="Credentials for programs and people."

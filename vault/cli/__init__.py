@@ -11,12 +11,11 @@ from vault.cli.audit import audit
 from vault.cli.backup import backup, drill, restore
 from vault.cli.dev import dev
 from vault.cli.keys import keys
-from vault.cli.ready import ready
-from vault.cli.replicaset import replicaset
-from vault.cli.serve import serve
+from vault.cli.mongodb import replicaset
+from vault.cli.service import ready, serve
 from vault.cli.tokens import tokens
-from vault.errors import VaultError
-from vault.hardening import harden
+from vault.core.errors import VaultError
+from vault.core.processes import harden
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,24 +1,170 @@
 """Look at the audit trail, export it, and let it be verified."""
 
 import json
+import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import IO, Any
 
 import click
 
-from vault.cli.audit_verify import verify
-from vault.cli.operator import connected
-from vault.operations import agreement, audit_state, signers, trail
-from vault.operations import checkpoint as checkpoints
-from vault.operations.attempt import Action, Attempt
-from vault.operations.principal import OPERATOR
-from vault.operations.stream_state import Record
-from vault.operations.tail import Tail
-from vault.operations.trail import Filter
-from vault.printable import printable
+from vault.audit import checkpoint as checkpoints
+from vault.audit import reader, signing_keys, writer
+from vault.audit.follow import TrailFollower
+from vault.audit.reader import Filter
+from vault.audit.retirement import Part
+from vault.audit.verifier import (
+    Finding,
+    Kind,
+    ReadOn,
+    Verifier,
+    nothing_more,
+    read_on,
+    retention_start,
+    verify_records,
+)
+from vault.cli.context import connected
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.core.text import printable
+from vault.crypto.chain import VerifyingKey
+from vault.documents.audit import Record
+from vault.keys import guard
+
+#: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
+_TEXT = click.File(encoding="utf-8", errors="replace")
+
+_MAX_DAYS = 36_500
+
+#: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
+_EXPORT_TIME = timedelta(hours=1)
+
+_VERDICTS = {
+    Kind.TAMPERING: "NOT what the service wrote",
+    Kind.LOOK: "not proven intact, see above",
+    Kind.NOTE: "intact",
+}
+
+#: By the gravest finding; 2 is for a wrong command line.
+_EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
+
+#: Entries between two signs of progress.
+_PROGRESS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the entries come from, and what they are held against."""
+
+    keys: Mapping[str, VerifyingKey]
+    records: Iterable[Record]
+    #: How many days entries are kept; 0 for good.
+    days: int
+    read_on: ReadOn = nothing_more
+    #: The retirements in `audit_keys`, and the signing keys that have to be retired.
+    retirements: Sequence[Part] = ()
+    dropped: Collection[str] = ()
+
+
+@click.command()
+@click.option("--file", type=_TEXT, help="Verify an export: needs neither database nor master key.")
+@click.option("--public-key", "keys", type=click.File("rb"), help="With --file: from `audit public-key`.")
+@click.option("--checkpoint", type=_TEXT, help="Hold the trail against one of `audit checkpoint`.")
+@click.option(
+    "--retention-days",
+    "days",
+    type=click.IntRange(0, _MAX_DAYS),
+    help="Days that entries are kept, if not AUDIT_TTL_DAYS. For a file, counted back from the checkpoint.",
+)
+def verify(
+    file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
+) -> None:
+    """Verify the trail's hash chains and signatures.
+
+    Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, with 3 if a finding needs
+    a look, and with 2 if the command line is wrong.
+
+    That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
+    """
+    if file is not None and days and checkpoint is None:
+        # Back from today it would excuse whatever an old archive lacks.
+        raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
+    with ExitStack() as stack:
+        if file is not None and keys is not None:
+            source = _Source(_keys(keys.read()), _parsed(file), days or 0)
+        elif file is None and keys is None:
+            operator = stack.enter_context(connected(reading=True))
+            days = operator.audit_ttl_days if days is None else days
+            source = _Source(
+                signing_keys.trusted(operator.keyring),
+                reader.export(Filter()),
+                days,
+                partial(read_on, began=datetime.now(UTC)),
+                signing_keys.retirements(operator.keyring),
+                signing_keys.dropped(operator.keyring),
+            )
+        else:
+            raise click.UsageError("--file and --public-key belong together.")
+        held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
+        taken = held.time + _EXPORT_TIME if held and file else None
+        verifier = Verifier(
+            source.keys,
+            kept_since=lambda: retention_start(source.days, taken or datetime.now(UTC)),
+            heads=held.heads if held else None,
+            retirements=source.retirements,
+            retired=held.retired if held else {},
+            dropped=source.dropped,
+        )
+        worst = _report(verify_records(verifier, _counted(source.records), source.read_on))
+    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {_VERDICTS[worst]}")
+    sys.exit(_EXIT_CODES[worst])
+
+
+def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
+    try:
+        return {key.signer: key for key in VerifyingKey.from_pem(bundle)}
+    except ValueError:
+        raise click.UsageError("--public-key does not hold Ed25519 public keys.") from None
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Record]:
+    for line in lines:
+        try:
+            record = json.loads(line, object_pairs_hook=_without_doubles)
+        except (RecursionError, ValueError):
+            record = None
+        # What is no object at all is a finding like any other entry that the service did not write.
+        yield record if isinstance(record, dict) else {"stream": "?"}
+
+
+def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        # Which of the two a reader sees depends on the reader.
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _counted(records: Iterable[Record]) -> Iterator[Record]:
+    for number, record in enumerate(records):
+        if number % _PROGRESS == 0 and number:
+            click.echo(f"\r{number} entries", nl=False, err=True)
+        yield record
+    click.echo("\r", nl=False, err=True)
+
+
+def _report(findings: Iterable[Finding]) -> Kind:
+    """Print *findings*; return the gravest kind among them."""
+    found = {Kind.NOTE}
+    for finding in findings:
+        found.add(finding.kind)
+        click.echo(printable(str(finding)))
+    return next(kind for kind in Kind if kind in found)
+
 
 _TAIL_SECONDS = 1
 
@@ -54,9 +200,9 @@ def tail(lines: int, follow: bool) -> None:
     """Show the newest entries, and new ones as they come, until Ctrl-C."""
     with suppress(KeyboardInterrupt), connected(reading=True):
         if not follow:
-            _show(trail.latest(lines) if lines else [])
+            _show(reader.latest(lines) if lines else [])
             return
-        end = Tail(lines)
+        end = TrailFollower(lines)
         fresh = end.look()
         _show(fresh[len(fresh) - min(lines, len(fresh)) :])
         while True:
@@ -85,8 +231,8 @@ def export(**options: Any) -> None:
     attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=which.secret_id)
     attempt.details = {name: value for name, value in which.details().items() if name != "secret_id"}
     with connected(reading=True, recorded=True):
-        trail.record(attempt)
-        for record in trail.export(which):
+        reader.record(attempt)
+        for record in reader.export(which):
             # What is no JSON is not of our making, and `verify` will say so.
             click.echo(json.dumps(record, default=str))
 
@@ -99,8 +245,8 @@ def public_key() -> None:
     """
     with connected(reading=True) as operator:
         # The keys of another installation would verify nothing of this trail.
-        agreement.require_signer(operator.keyring)
-        for key in signers.trusted(operator.keyring).values():
+        guard.require_signer(operator.keyring)
+        for key in signing_keys.trusted(operator.keyring).values():
             click.echo(key.pem(), nl=False)
 
 
@@ -112,7 +258,7 @@ def checkpoint() -> None:
     """
     with connected(reading=True) as operator:
         # With another key no head is genuine: the checkpoint would be empty, and prove nothing.
-        agreement.require_signer(operator.keyring)
+        guard.require_signer(operator.keyring)
         click.echo(json.dumps(checkpoints.make(operator.keyring)))
 
 
@@ -124,7 +270,7 @@ def enable() -> None:
     """
     # The setting does not matter here: it is what the service gets next.
     with connected(reading=True, audit_enabled=True) as operator:
-        audit_state.enable(operator.keyring)
+        writer.enable_trail(operator.keyring)
     click.echo("The audit trail is enabled. Start the service with AUDIT_ENABLED=true.")
 
 
@@ -135,6 +281,6 @@ def disable() -> None:
     Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master key in use.
     """
     with connected(reading=True, audit_enabled=True) as operator:
-        was_enabled = audit_state.disable(operator.keyring)
+        was_enabled = writer.disable_trail(operator.keyring)
     verdict = "is disabled" if was_enabled else "was disabled already"
     click.echo(f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.")

@@ -13,16 +13,16 @@ from typing import BinaryIO
 
 import click
 
-from vault.cli.operator import Operator, connected
-from vault.cli.progress import bar
+from vault.backup import create as backups
+from vault.backup import drill as drills
+from vault.backup import dump
+from vault.backup import restore as restores
+from vault.backup.create import Backup, VerifiedBackup
+from vault.cli.context import CommandContext, connected
+from vault.cli.output import bar
+from vault.core.errors import BackupRefusedError, RestoreRefusedError
+from vault.core.text import printable
 from vault.crypto import Keyring
-from vault.documents import dump
-from vault.errors import BackupRefusedError, RestoreRefusedError
-from vault.operations import backup as backups
-from vault.operations import drill as drills
-from vault.operations import restore as restores
-from vault.operations.backup import Backup, VerifiedBackup
-from vault.printable import printable
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _READABLE = click.File("rb")
@@ -95,7 +95,7 @@ def drill(file: BinaryIO) -> None:
     sys.exit(code)
 
 
-def _drill(found: VerifiedBackup, operator: Operator) -> int:
+def _drill(found: VerifiedBackup, operator: CommandContext) -> int:
     """Do it, tell how it went, and return the exit code."""
     keyring = operator.keyring
     with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as shown:
@@ -137,7 +137,7 @@ def _timed(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _scratch(operator: Operator) -> Iterator[None]:
+def _scratch(operator: CommandContext) -> Iterator[None]:
     """Let the block have the scratch database, and remove it in any case."""
     if filled := dump.filled_collection():
         raise RestoreRefusedError(

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import click
 
-from vault import dotenv_file
-from vault.cli.children import die_with_parent, end
 from vault.cli.mongod import Mongod
-from vault.cli.ready import local_address
-from vault.errors import MongodUnavailableError, VaultError
-from vault.settings import Settings
+from vault.cli.service import local_address
+from vault.config.settings import Settings, read_dotenv
+from vault.core.errors import MongodUnavailableError, VaultError
+from vault.core.processes import die_with_parent, end
 
 #: Everything is in here, in the folder that the command is run in.
 _FOLDER = Path(".dev")
@@ -123,7 +122,7 @@ def _environment(uri: str, key_file: Path) -> dict[str, str]:
     environment = os.environ | ours
     for name in ("MASTER_KEY", "MONGO_URI_FILE"):
         environment.pop(name, None)
-    sources = (environment, dotenv_file.read())
+    sources = (environment, read_dotenv())
     if not any(source.get(name) for source in sources for name in ("BIND", "BIND_FILE")):
         environment["BIND"] = _BIND
     return environment
@@ -136,7 +135,7 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
         SettingsError: At least one of the user's own settings is wrong.
         VaultError: They ask for TLS.
     """
-    settings = Settings.from_mapping(environment, dotenv=dotenv_file.read())
+    settings = Settings.from_mapping(environment, dotenv=read_dotenv())
     if settings.tls_cert:
         raise VaultError("trying out is done without TLS: unset TLS_CERT, or run `secret-manager serve`")
     return local_address(settings.bind)
@@ -153,7 +152,7 @@ def _refuse_used(host: str, port: int) -> None:
 def _serve(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     # A session of its own: a terminal's Ctrl-C must not reach it as well, for it would cut requests off.
     serve = subprocess.Popen(
-        # Without the working folder on the module search path, as in `vault.cli.serve`.
+        # Without the working folder on the module search path, as in `vault.cli.service`.
         [sys.executable, "-P", "-m", "vault.cli", "serve"],
         env=environment,
         # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Others end at `execve`.

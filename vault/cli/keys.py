@@ -7,16 +7,15 @@ from contextlib import suppress
 
 import click
 
-from vault.cli.operator import connected
-from vault.cli.progress import bar
-from vault.cli.table import print_table
-from vault.errors import KeyMissingError
-from vault.operations import trail
-from vault.operations.attempt import Action, Attempt
-from vault.operations.keys import KeyStatus, key_statuses
-from vault.operations.principal import OPERATOR
-from vault.operations.rewrap import Rewrap
-from vault.operations.rewrap import rewrap as rewrap_all
+from vault.audit import reader
+from vault.cli.context import connected
+from vault.cli.output import bar, print_table
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import KeyMissingError
+from vault.core.principal import OPERATOR
+from vault.keys.rewrap import Rewrap
+from vault.keys.rewrap import rewrap as rewrap_all
+from vault.keys.status import KeyStatus, key_statuses
 
 _HEADINGS = ("key id", "role here", "workers with it", "encrypting", "secret versions", "may be dropped")
 
@@ -50,7 +49,7 @@ def status() -> None:
             attempt = Attempt(action=Action.KEYS_STATUS, principal=OPERATOR, details={"keys": len(found)})
             # With other keys than the service, nothing that it signs would verify; it shows which they are.
             with suppress(KeyMissingError):
-                trail.record(attempt)
+                reader.record(attempt)
     print_table(_HEADINGS, map(_row, found))
     for weakness in operator.weak_keys:
         click.echo(f"Warning: {weakness}. Rotate it.", err=True)

@@ -6,16 +6,15 @@ from datetime import timedelta
 
 import click
 
-from vault.cli.operator import connected
-from vault.cli.table import print_table
-from vault.errors import VaultError
-from vault.networks import Network, network
-from vault.operations.attempt import Action, Attempt, Status
-from vault.operations.key_watch import KeyWatch
-from vault.operations.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
-from vault.operations.token_keys import TokenKeys
-from vault.operations.tokens import Grant, TokenInfo, Tokens
-from vault.printable import printable
+from vault.auth.tokens import Grant, TokenInfo, TokenKeys, Tokens
+from vault.cli.context import connected
+from vault.cli.output import print_table
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import VaultError
+from vault.core.networks import Network, network
+from vault.core.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
+from vault.core.text import printable
+from vault.keys.guard import KeyringGuard
 
 _HEADINGS = ("name", "state", "namespace", "scopes", "networks", "created", "by", "expires")
 
@@ -122,7 +121,7 @@ def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
     """Yield the operations, and the operator's attempt at *action*; no refusal goes unrecorded."""
     with connected() as operator:
         # Held against the database as a worker would be: a wrong master key must not become the tokens'.
-        key_watch = KeyWatch(operator.keyring, operator.database, audit_enabled=operator.audit_enabled)
+        key_watch = KeyringGuard(operator.keyring, operator.database, audit_enabled=operator.audit_enabled)
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
             keys = TokenKeys(operator.keyring, key_watch)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 
+from vault.core.timestamps import since_1970
 from vault.crypto.encoding import joined
-from vault.moments import since_1970
 
 _UNNAMED = b"\x01"
 _NAMED = b"\x02"

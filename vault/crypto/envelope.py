@@ -11,9 +11,9 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from vault.core.errors import DecryptionError
 from vault.crypto.binding import Bound
 from vault.crypto.master_key import KEY_ID_SIZE, MasterKey
-from vault.errors import DecryptionError
 
 _NONCE_SIZE = 12
 _TAG_SIZE = 16

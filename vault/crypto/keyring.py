@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
+from vault.core.errors import DecryptionError
 from vault.crypto import envelope as envelopes
 from vault.crypto.binding import Bound
 from vault.crypto.master_key import MasterKey
-from vault.errors import DecryptionError
 
 
 class Keyring:

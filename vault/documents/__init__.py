@@ -1,6 +1,6 @@
 """What is stored in MongoDB, and how it is reached."""
 
-from vault.documents.audit_entry import AuditEntry
+from vault.documents.audit import AuditEntry
 from vault.documents.database import Database
 from vault.documents.encrypt_on_save import EncryptOnSave
 from vault.documents.secret import Secret

@@ -1,7 +1,7 @@
 """The connection to MongoDB: its options, and its indexes."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import Any
@@ -12,9 +12,82 @@ from pymongo import MongoClient, timeout
 from pymongo.monitoring import CommandListener
 from pymongo.uri_parser import parse_uri
 
-from vault.documents import indexes, privileges
-from vault.documents.storage import OPERATION_TIMEOUT_SECONDS, storage_errors
-from vault.errors import StorageUnavailableError, VaultError
+from vault.core.errors import StorageUnavailableError, VaultError
+from vault.documents import indexes
+from vault.documents.audit import AuditEntry, AuditKey
+from vault.documents.base import IDEMPOTENCY_COLLECTION
+from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.documents.secret import Secret
+from vault.documents.token import StoredTokenKey, Token
+
+#: The role that holds them, in the service's own database.
+SERVICE_ROLE = "secret-manager"
+
+_TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - MongoEngine has no public way
+
+#: Every action that the service and its commands need, and no other: the role is made of this table.
+#: A restore asks which collections the database has, so that it fills an empty one only.
+DATABASE_PRIVILEGES = ("listCollections",)
+COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
+    # Entries are added and read. Nothing that the service does changes or removes one, and an index can
+    # remove entries too: the administrator who creates the role creates the indexes as well.
+    _TRAIL: ("find", "insert", "listIndexes"),
+    # An endorsement is added to the key that it vouches for. No key is ever removed.
+    AuditKey._get_collection_name(): ("find", "insert", "update"),  # noqa: SLF001 - as above
+    Secret._get_collection_name(): ("find", "insert", "update", "remove", "createIndex"),  # noqa: SLF001 - as above
+    # A token that stays pending is removed.
+    Token._get_collection_name(): ("find", "insert", "update", "remove", "createIndex"),  # noqa: SLF001 - as above
+    # Removed by hand only, to end all tokens after a leak of the master key; see docs/operations.md.
+    StoredTokenKey._get_collection_name(): ("find", "insert", "update", "remove"),  # noqa: SLF001 - as above
+    IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
+    "keys": ("find", "insert", "update"),
+    # Flask-Limiter's storage creates indexes on both, and counts in the first.
+    "rate_limits": ("find", "insert", "update", "createIndex"),
+    "rate_limit_windows": ("createIndex",),
+}
+
+#: Actions on the trail, or on users and roles, with which entries can be changed, removed or hidden.
+_REWRITING = frozenset(
+    {
+        *("anyAction", "applyOps", "collMod", "convertToCapped", "createIndex", "dropCollection"),
+        *("dropDatabase", "dropIndex", "grantRole", "remove", "renameCollectionSameDB", "update"),
+    }
+)
+
+
+def role_privileges(database: str) -> list[dict[str, Any]]:
+    """Return the table as MongoDB takes it, for *database*."""
+    return [
+        {"resource": {"db": database, "collection": collection}, "actions": list(actions)}
+        for collection, actions in {"": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}.items()
+    ]
+
+
+def trail_rewriting_actions(database: Any) -> list[str]:
+    """Return the actions that let this connection's user rewrite the trail in *database*.
+
+    Without access control there is no user, and so there are none.
+
+    Raises:
+        PyMongoError: MongoDB did not answer.
+    """
+    found = database.command("connectionStatus", showPrivileges=True)["authInfo"]
+    actions = {
+        action
+        for privilege in found["authenticatedUserPrivileges"]
+        if _covers_trail(privilege["resource"], database.name)
+        for action in privilege["actions"]
+    }
+    return sorted(actions & _REWRITING)
+
+
+def _covers_trail(resource: Mapping[str, Any], database: str) -> bool:
+    if "db" not in resource:
+        # The cluster, or any resource at all.
+        return bool(resource.get("anyResource"))
+    # Without a collection it is one of time series.
+    return resource["db"] in ("", database) and resource.get("collection") in ("", _TRAIL)
+
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +249,7 @@ def _warn_of_privileges() -> None:
         StorageUnavailableError: MongoDB went away.
     """
     with storage_errors():
-        rewriting = privileges.rewriting_the_trail(get_db())
+        rewriting = trail_rewriting_actions(get_db())
     if rewriting:
         logger.warning(
             "the MongoDB user may rewrite the audit trail (%s); run `secret-manager replicaset grant`",

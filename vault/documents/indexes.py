@@ -8,11 +8,11 @@ from mongoengine.connection import get_db
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from vault.documents import idempotency
-from vault.documents.audit_entry import AuditEntry
+from vault.core.errors import DuplicateNameError, TrailIndexMissingError
+from vault.documents.audit import AuditEntry
+from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS
 from vault.documents.secret import Secret
 from vault.documents.token import Token
-from vault.errors import DuplicateNameError, TrailIndexMissingError
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,7 @@ def build(*, audit_ttl_days: int) -> None:
     except DuplicateKeyError:
         # Its text would quote the name.
         raise DuplicateNameError from None
-    get_db()[idempotency.COLLECTION].create_index(
-        "created_at", expireAfterSeconds=idempotency.REMEMBERED_SECONDS
-    )
+    get_db()[IDEMPOTENCY_COLLECTION].create_index("created_at", expireAfterSeconds=IDEMPOTENCY_SECONDS)
 
 
 def build_trail(entries: Any, *, audit_ttl_days: int) -> None:

@@ -5,15 +5,84 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from mongoengine import BooleanField, DateTimeField, ListField, StringField
+from mongoengine import BinaryField, BooleanField, DateTimeField, ListField, StringField
 from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
-from vault.crypto.token_key import TokenKey
-from vault.documents.readable import DEFAULT_NAMESPACE
-from vault.documents.stored import Stored
-from vault.errors import InvalidTokenNameError
-from vault.moments import since_1970
-from vault.waiting import tries
+from vault.core.errors import DecryptionError, InvalidTokenNameError, KeyMissingError
+from vault.core.principal import DEFAULT_NAMESPACE
+from vault.core.retry import attempts
+from vault.core.timestamps import since_1970
+from vault.crypto import Keyring
+from vault.crypto.envelope import key_id
+from vault.crypto.token_key import TokenKey, TokenKeyBinding
+from vault.documents.base import BaseDocument
+from vault.observability import metrics
+
+#: There is one.
+_ID = "tokens"
+
+
+class StoredTokenKey(BaseDocument):
+    """The key of all tokens, encrypted under a master key."""
+
+    id = StringField(primary_key=True, default=_ID)
+    envelope = BinaryField(required=True)
+    #: Hexadecimal id of the master key that the envelope was made with.
+    key_id = StringField(required=True)
+
+    meta: ClassVar = {"collection": "token_keys"}
+
+    @classmethod
+    def stored(cls) -> "StoredTokenKey | None":
+        """Return what is stored, if anything is."""
+        # One that a majority has: another could be lost in a failover, and all tokens made with it.
+        sure = cls.raw().with_options(read_concern=ReadConcern("majority"))
+        found = sure.find_one({"_id": _ID})
+        return None if found is None else cls._from_son(found)
+
+    @classmethod
+    def of(cls, material: bytes, keyring: Keyring) -> "StoredTokenKey":
+        """Return *material* encrypted under the primary key, not yet saved."""
+        return cls(envelope=keyring.encrypt(material, TokenKeyBinding()), key_id=keyring.primary.id)
+
+    def decrypt(self, keyring: Keyring) -> TokenKey:
+        """Return the key. Errors as `rewrap`."""
+        return TokenKey(self._material(keyring))
+
+    def rewrap(self, keyring: Keyring) -> bool:
+        """Put it under the primary key, if it is still what was read; return whether it was.
+
+        Raises:
+            KeyMissingError: It is under a master key that *keyring* does not have.
+            DecryptionError: It is not as it was stored.
+        """
+        new = self.of(self._material(keyring), keyring)
+        changed: int = StoredTokenKey.objects(id=self.id, envelope=self.envelope).update_one(
+            set__envelope=new.envelope, set__key_id=new.key_id
+        )
+        return bool(changed)
+
+    def _material(self, keyring: Keyring) -> bytes:
+        try:
+            return self._decrypted(keyring)
+        except KeyMissingError:
+            metrics.UNKNOWN_KEY.inc()
+            raise
+        except (DecryptionError, TypeError):
+            # Of the latter: a field that holds what this class never puts there.
+            metrics.DOES_NOT_VERIFY.inc()
+            raise DecryptionError from None
+
+    def _decrypted(self, keyring: Keyring) -> bytes:
+        if not isinstance(self.key_id, str):
+            raise DecryptionError
+        if self.key_id not in keyring:
+            raise KeyMissingError
+        if key_id(self.envelope) != self.key_id:
+            raise DecryptionError
+        return keyring.decrypt(self.envelope, TokenKeyBinding())
+
 
 _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
@@ -29,7 +98,7 @@ _NO_SEAL = ""
 _TAKEN = "There is, or was, a token of this name."
 
 
-class Token(Stored):
+class Token(BaseDocument):
     """What is known of a token: all but the token itself.
 
     The seal covers every other field, so whoever can write to the database can neither make a token nor
@@ -110,7 +179,7 @@ class Token(Stored):
         new = [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, {"purge_at": until}]}}]
         holder = {"name": self.name}
         expired = {"pending": True, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}
-        for _ in tries():
+        for _ in attempts():
             with suppress(DuplicateKeyError):
                 self.raw().update_one({"_id": self.id}, new, upsert=True)
                 return

@@ -1,0 +1,114 @@
+"""The metrics are at an address of their own, and nowhere else."""
+
+from collections.abc import Iterator
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import running_app, start
+from tests.life import Caller
+from tests.rotation import Stored, fill, new_key, settings
+from tests.trail import break_trail
+from vault import __version__
+from vault.observability import metrics
+
+OURS, OLD, FOREIGN = (new_key() for _ in range(3))
+PUBLIC, OWN = "http://localhost:8000", "http://localhost:9464"
+
+
+@pytest.fixture
+def environment(mongo_uri: str) -> dict[str, str]:
+    return settings(mongo_uri, OURS, OLD) | {"METRICS_BIND": "127.0.0.1:9464"}
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let what is looked at be kept for one test only."""
+    monkeypatch.setattr(metrics, "FOLDER", str(tmp_path_factory.mktemp("measured")))
+
+
+@pytest.fixture
+def client(environment: dict[str, str], folder: None) -> Iterator[FlaskClient]:
+    """Return a client of an application that was made after `folder`."""
+    assert folder is None
+    with running_app(environment) as app:
+        yield app.test_client()
+
+
+def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
+    """Return what the page says, by name and the labels' values."""
+    reply = client.get("/metrics", base_url=OWN)
+    assert reply.status_code == 200
+    return {
+        (sample.name.removeprefix("secret_manager_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(reply.get_data(as_text=True))
+        for sample in family.samples
+    }
+
+
+def test_the_public_port_has_no_metrics(client: FlaskClient) -> None:
+    """On the public port there is no such page, whatever host a request names."""
+    for headers in ({}, {"Host": "localhost:9464"}, {"X-Forwarded-Port": "9464"}):
+        reply = client.get("/metrics", base_url=PUBLIC, headers=headers)
+        assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/health/ready", "/vault/secret/fetch", "/metrics/"])
+def test_the_port_of_the_metrics_has_nothing_else(client: FlaskClient, path: str) -> None:
+    """At the metrics' address nothing of the API is answered."""
+    assert client.get(path, base_url=OWN).status_code == 404
+    assert client.post(path, base_url=OWN, json={}).status_code == 404
+
+
+def test_the_page_tells_version_and_readiness(client: FlaskClient, stored: Stored) -> None:
+    """Which version runs, and which check keeps it from serving, is looked at when it is asked for."""
+    start(client.application)
+    told = samples(client)
+    assert told["build_info", __version__] == 1
+    checks = ("mongodb", "restore", "keys", "audit")
+    assert {check: told["ready", check] for check in checks} == dict.fromkeys(checks, 1)
+    break_trail(stored)
+    client.post("/vault/secret/fetch", json={}, base_url=PUBLIC)
+    told = samples(client)
+    assert {check for check in checks if not told["ready", check]} == {"audit"}
+
+
+def test_the_page_tells_what_each_key_holds_up(
+    client: FlaskClient, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored versions are told by master key, those of a key that is missing here too."""
+    anyone = Caller(client, monkeypatch)
+    secret_id = anyone.post("create", {"secret": "YQ=="}).get_json()["secret_id"]
+    assert anyone.post("update", {"secret_id": secret_id, "secret": "YQ=="}).status_code == 200
+    fill(stored, OLD, 3)
+    fill(stored, FOREIGN, 4)
+    told = samples(client)
+    assert {labels[1:]: value for labels, value in told.items() if labels[0] == "secrets_stored"} == {
+        (OURS.id, "primary"): 2,
+        (OLD.id, "fallback"): 3,
+        (FOREIGN.id, "missing"): 4,
+    }
+    assert told["rewrap_remaining",] == 7
+
+
+def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: None) -> None:
+    """While MongoDB is away the page says so, and what it cannot know it does not make up."""
+    assert folder is None
+    with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
+        told = samples(app.test_client())
+    assert told["ready", "mongodb"] == 0
+    assert told["build_info", __version__] == 1
+    assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]
+
+
+def test_before_the_first_count_nothing_is_made_up(client: FlaskClient) -> None:
+    """Until somebody has counted what the keys hold up, the page has no figure for it."""
+    start(client.application)
+    with (Path(str(metrics.FOLDER)) / "stock.lock").open("w") as another:
+        flock(another, LOCK_EX)
+        told = samples(client)
+    assert told["ready", "mongodb"] == 1
+    assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]

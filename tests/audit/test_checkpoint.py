@@ -1,0 +1,66 @@
+"""What a checkpoint holds, and whose are believed."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from tests.rotation import Stored, connected, new_key
+from tests.written_trail import as_stored, stream_of
+from vault.audit import checkpoint
+from vault.core.errors import InvalidCheckpointError
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+
+KEYRING = Keyring(new_key())
+KEY = SigningKey(KEYRING.primary).public
+
+
+def test_a_checkpoint_is_read_as_it_was_made(mongo_uri: str, stored: Stored) -> None:
+    """It holds its own time, and the newest signed entry of each stream; a stream without one is left out."""
+    whole = {name: stream_of(8, KEYRING, name=name, signed=3) for name in ("aa", "bb")}
+    unsigned = stream_of(2, KEYRING, name="cc", signed=3)
+    before = datetime.now(UTC)
+    with connected(mongo_uri):
+        for part in (*whole.values(), unsigned):
+            stored.audit_logs.insert_many([as_stored(record) for record in part])
+        made = json.loads(json.dumps(checkpoint.make(KEYRING)))
+    read = checkpoint.read(json.dumps(made), {KEY.signer: KEY})
+    # To the millisecond, as entries have it.
+    assert read.time >= before.replace(microsecond=before.microsecond // 1_000 * 1_000)
+    names = ("stream", "seq", "ts", "hash")
+    assert read.heads == {name: {field: part[5][field] for field in names} for name, part in whole.items()}
+
+
+def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored) -> None:
+    """Of a long stream a few entries are read: workers do the same while they serve."""
+    whole = [record for name in ("aa", "bb") for record in stream_of(200, KEYRING, name=name, signed=1)]
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many([as_stored(record) for record in whole])
+        stored.command("profile", 2)
+        heads = checkpoint.heads(KEYRING)
+        stored.command("profile", 0)
+    assert [head["seq"] for head in heads] == [199, 199]
+    found = list(stored.system.profile.find({"command.find": "audit_logs"}))
+    assert 2 <= sum(query["nreturned"] for query in found) <= 40
+
+
+@pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
+def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
+    """Whatever somebody stores in a stream's place, it is no condition, and the checkpoint is made."""
+    whole = stream_of(3, KEYRING, name="aa")
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many([as_stored(record) for record in whole])
+        other = as_stored(whole[2]) | {"_id": ObjectId(), "stream": stream, "seq": 7}
+        stored.audit_logs.insert_one(other)
+        assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
+
+
+def test_a_checkpoint_of_another_key_is_not_believed(mongo_uri: str) -> None:
+    """Only who holds a key that is known can say what a trail must hold."""
+    with connected(mongo_uri):
+        made = checkpoint.make(Keyring(new_key()))
+    with pytest.raises(InvalidCheckpointError):
+        checkpoint.read(json.dumps(made), {KEY.signer: KEY})

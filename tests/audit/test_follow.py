@@ -1,0 +1,127 @@
+"""Who follows the trail sees each entry once, however many come and in whatever order."""
+
+import random
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from bson import ObjectId
+
+from tests.rotation import Stored, connected
+from vault.audit.follow import TrailFollower
+
+#: Stores so many entries, with the `_id`s of a time that is so many seconds away; returns what names them.
+Write = Callable[..., list[str]]
+
+
+@pytest.fixture
+def write(mongo_uri: str, stored: Stored) -> Iterator[Write]:
+    """Return what puts entries of several workers into the database."""
+    workers = [secrets.token_bytes(5) for _ in range(4)]
+    counter = iter(range(2**24))
+
+    def write(count: int, *, seconds: float = 0) -> list[str]:
+        at = int((datetime.now(UTC) + timedelta(seconds=seconds)).timestamp()).to_bytes(4, "big")
+        numbers = [next(counter) for _ in range(count)]
+        ids = [ObjectId(at + random.choice(workers) + n.to_bytes(3, "big")) for n in numbers]  # noqa: S311
+        if ids:
+            stored.audit_logs.insert_many(
+                [{"_id": made, "seq": n, "request_id": str(n)} for made, n in zip(ids, numbers, strict=True)]
+            )
+        return [str(number) for number in numbers]
+
+    with connected(mongo_uri):
+        yield write
+
+
+def look(tail: TrailFollower) -> list[str]:
+    return [record["request_id"] for record in tail.look()]
+
+
+@pytest.mark.parametrize("there", [0, 5, 1_200, 2_500])
+def test_the_first_look_has_the_newest_entries(write: Write, there: int) -> None:
+    """It begins with at least those that were asked for, the oldest first, and the next is empty."""
+    for _ in range(10):
+        write(there // 10, seconds=-1_000)
+    last = write(5)
+    tail = TrailFollower(2_000)
+    found = look(tail)
+    assert sorted(found[-5:], key=int) == last
+    assert len(found) >= min(there // 10 * 10 + 5, 2_000)
+    assert look(tail) == []
+
+
+def test_however_many_come_each_is_seen_once(write: Write) -> None:
+    """More entries than are read at a time, from several workers, are all seen, and none of them twice."""
+    write(1_500)
+    tail = TrailFollower(10)
+    tail.look()
+    for count in (3_500, 1, 0, 1_000, 2_500):
+        come = write(count)
+        assert sorted(look(tail), key=int) == come
+    assert look(tail) == []
+
+
+def test_an_entry_that_comes_late_is_seen(write: Write) -> None:
+    """Where a worker's clock or commit was up to 30 seconds behind, its entry comes below others."""
+    write(20, seconds=-100)
+    tail = TrailFollower(10)
+    tail.look()
+    write(2_000)
+    tail.look()
+    late = write(1, seconds=-25)
+    assert look(tail) == late
+    # Where little comes, also after minutes.
+    write(1)
+    assert len(look(tail)) == 1
+
+
+def test_where_little_comes_an_entry_may_be_minutes_late(write: Write) -> None:
+    """Each look goes back by some entries, too, not by some seconds alone."""
+    write(20, seconds=-1_000)
+    write(20)
+    tail = TrailFollower(10)
+    tail.look()
+    late = write(1, seconds=-600)
+    assert look(tail) == late
+    assert look(tail) == []
+
+
+@pytest.mark.parametrize("seconds", [10_000, -10_000])
+def test_a_clock_that_is_wrong_hides_nothing(write: Write, seconds: int) -> None:
+    """Neither forged identifiers of the future nor old ones keep what comes later from being seen."""
+    write(3_000, seconds=seconds)
+    tail = TrailFollower(10)
+    tail.look()
+    for _ in range(2):
+        come = write(2_000)
+        assert sorted(look(tail), key=int) == come
+        write(1_500, seconds=seconds)
+        tail.look()
+    assert look(tail) == []
+
+
+def test_identifiers_of_other_types_are_seen_once(write: Write, stored: Stored) -> None:
+    """Entries of somebody else's making that MongoDB sorts behind all others are shown as they come."""
+    write(5)
+    tail = TrailFollower(10)
+    tail.look()
+    stored.audit_logs.insert_one({"_id": datetime(2020, 1, 1, tzinfo=UTC), "request_id": "date"})
+    come = write(1)
+    assert look(tail) == [*come, "date"]
+    assert look(tail) == []
+
+
+def test_a_trail_that_is_pruned_is_not_seen_again(write: Write, stored: Stored) -> None:
+    """When the newest entries are gone, the older ones do not come as new."""
+    write(500, seconds=-100)
+    write(2_000)
+    tail = TrailFollower(10)
+    tail.look()
+    stored.audit_logs.delete_many({"_id": {"$gt": stored.audit_logs.find().sort("_id", 1)[510]["_id"]}})
+    assert look(tail) == []
+    stored.audit_logs.delete_many({})
+    assert look(tail) == []
+    come = write(3)
+    assert sorted(look(tail), key=int) == come

@@ -1,0 +1,339 @@
+"""Reading the trail, page by page."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import AutoReconnect
+
+from tests.rotation import Stored, connected, new_key
+from tests.written_trail import as_stored, rehash
+from vault.audit import reader
+from vault.audit.reader import COMMIT_TIME, Filter
+from vault.audit.stream import Entry, Stream
+from vault.audit.writer import NoAuditTrail
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import StorageUnavailableError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry
+
+KEYRING = Keyring(new_key())
+BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
+    """Return a database with an entry for each of 4,000 minutes; its number tells which."""
+    records = [
+        rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)
+        for number in range(4_000)
+    ]
+    # That somebody looks would be an entry, too.
+    nobody = NoAuditTrail()
+    nobody.connect()
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many([as_stored(record) for record in records])
+        yield stored
+
+
+def page(which: Filter, *, limit: int = 4_000, cursor: str | None = None) -> tuple[list[int], str | None]:
+    attempt = Attempt(action=Action.AUDIT_QUERY)
+    found = reader.page(which, cursor=cursor, limit=limit, attempt=attempt)
+    return [record["seq"] for record in found.entries], found.cursor
+
+
+FAR = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        (BEGIN + 3_900 * MINUTE, None, range(3_900, 4_000)),
+        (None, BEGIN + 100 * MINUTE, range(100)),
+        (BEGIN + 500.5 * MINUTE, BEGIN + 600.5 * MINUTE, range(501, 601)),
+        (*FAR, range(4_000)),
+        (*FAR[::-1], range(0)),
+    ],
+    ids=["late", "early", "between", "all", "none"],
+)
+@pytest.mark.usefixtures("minutes")
+def test_pages_hold_the_time_that_was_asked_for(
+    since: datetime | None, until: datetime | None, found: range
+) -> None:
+    """Page by page, each entry of the time comes once, and no other."""
+    which = Filter(since=since, until=until)
+    assert page(which)[0] == list(found)
+    seqs, cursor = page(which, limit=300)
+    while cursor:
+        more, cursor = page(which, limit=300, cursor=cursor)
+        seqs += more
+    assert seqs == list(found)
+
+
+def examined(stored: Stored) -> int:
+    """Return how many entries MongoDB has looked at for the last query, in whichever index."""
+    [profile] = stored.system.profile.find({"command.find": "audit_logs"}).sort("$natural", -1).limit(1)
+    return int(max(profile["docsExamined"], profile["keysExamined"]))
+
+
+@pytest.mark.parametrize("principal", [None, "somebody"])
+def test_a_page_of_a_short_time_does_not_walk_the_whole_trail(minutes: Stored, principal: str | None) -> None:
+    """MongoDB looks at the entries of the time that was asked for, and some minutes around it."""
+    minutes.command("profile", 2)
+    around = 2 * COMMIT_TIME // MINUTE + 10
+    for first, last in ((3_900, 3_950), (50, 100), (2_000, 2_001)):
+        page(Filter(since=BEGIN + first * MINUTE, until=BEGIN + last * MINUTE, principal=principal))
+        assert examined(minutes) <= last - first + around
+    cursor = None
+    for _ in range(3):
+        _, cursor = page(Filter(since=BEGIN + 2_000 * MINUTE), limit=100, cursor=cursor)
+        assert examined(minutes) <= 100 + around
+
+
+def test_a_page_has_entries_that_were_written_late(minutes: Stored) -> None:
+    """An entry that was stored minutes after its time, or by a clock a little ahead, is not left out."""
+    for number, seconds in enumerate((-590, 590), 4_000):
+        time = BEGIN + 5_000 * MINUTE + timedelta(seconds=0.4)
+        record = rehash({"ts": moment(time), "stream": "aa", "seq": number}, None)
+        at = int((time + timedelta(seconds=seconds)).timestamp())
+        document: dict[str, Any] = as_stored(record)
+        document["_id"] = ObjectId(at.to_bytes(4, "big") + bytes(8))
+        minutes.audit_logs.insert_one(document)
+        moments = {"since": time, "until": time + timedelta(milliseconds=1)}
+        assert number in page(Filter(**moments))[0]
+
+
+@pytest.fixture
+def nobody(mongo_uri: str) -> Iterator[NoAuditTrail]:
+    """Connect to a database in which only the test writes entries."""
+    trail = NoAuditTrail()
+    trail.connect()
+    with connected(mongo_uri):
+        yield trail
+
+
+class Writer:
+    """A worker that writes entries, with a clock that is *seconds* ahead, in commits that take a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ahead = timedelta(seconds=seconds)
+        self._stream = Stream(SigningKey(KEYRING.primary))
+
+    def begin(self, count: int, **fields: str) -> Callable[[], None]:
+        """Make the entries of a commit, and return what stores them."""
+        entries: list[Entry] = [
+            {"action": "fetch", "status": "success", "principal": "anonymous", **fields} for _ in range(count)
+        ]
+        self._stream.chain(entries, datetime.now(UTC) + self._ahead)
+
+        def end() -> None:
+            AuditEntry.store(entries)
+            self._stream.committed(entries[-1])
+
+        return end
+
+    def write(self, count: int, **fields: str) -> None:
+        """Write a commit."""
+        self.begin(count, **fields)()
+
+
+class Follower:
+    """A client that follows the trail by its cursors."""
+
+    def __init__(self, which: Filter | None = None, limit: int = 50) -> None:
+        self._which = which or Filter()
+        self._limit = limit
+        self.cursor: str | None = None
+        self.seen: list[tuple[str, int]] = []
+
+    def look(self) -> bool:
+        """Take the next page, and return whether there are more."""
+        attempt = Attempt(action=Action.AUDIT_QUERY)
+        found = reader.page(self._which, cursor=self.cursor, limit=self._limit, attempt=attempt)
+        assert len(found.entries) <= self._limit
+        self.seen += [(record["stream"], record["seq"]) for record in found.entries]
+        self.cursor = found.follow
+        assert found.cursor in (None, self.cursor)
+        return found.cursor is not None
+
+    def catch_up(self) -> list[tuple[str, int]]:
+        """Take pages until there are no more, and return all entries so far, sorted."""
+        while self.look():
+            pass
+        return sorted(self.seen)
+
+
+def all_of(stored: Stored, **query: str) -> list[tuple[str, int]]:
+    return sorted((entry["stream"], entry["seq"]) for entry in stored.audit_logs.find(query))
+
+
+@pytest.mark.parametrize("limit", [7, 1_000])
+@pytest.mark.usefixtures("nobody")
+def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: Stored, limit: int) -> None:
+    """Three workers with different clocks commit under load, and their follower has each entry once."""
+    follower = Follower(limit=limit)
+
+    def work(seconds: float) -> None:
+        writer = Writer(seconds)
+        chance = random.Random(seconds)  # noqa: S311 - not a secret
+        for _ in range(40):
+            commit = writer.begin(chance.randint(1, 30))
+            time.sleep(chance.random() / 20)
+            commit()
+
+    with ThreadPoolExecutor(3) as pool:
+        work_done = [pool.submit(work, seconds) for seconds in (-3, 0, 4)]
+        while not all(future.done() for future in work_done):
+            follower.look()
+    for future in work_done:
+        future.result()
+    assert follower.catch_up() == all_of(stored)
+    assert len(follower.seen) > 1_000
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -> None:
+    """A commit that began before entries that were returned, and ended after them, comes next."""
+    slow, quick = Writer(-2), Writer(0)
+    commit = slow.begin(3)
+    quick.write(5)
+    follower = Follower()
+    assert len(follower.catch_up()) == 5
+    commit()
+    assert follower.catch_up() == all_of(stored)
+    slow.write(60)
+    assert follower.catch_up() == all_of(stored)
+    assert len(follower.seen) == 68
+
+
+@pytest.mark.usefixtures("nobody")
+def test_entries_of_an_older_replica_are_followed_as_well(stored: Stored) -> None:
+    """During a rolling update, late entries in the form of before are in a later page, too."""
+    quick, follower = Writer(0), Follower()
+    time = datetime.now(UTC) - timedelta(seconds=2)
+    older = [
+        as_stored(rehash({"ts": moment(time), "stream": "5e" * 16, "seq": seq}, None)) for seq in range(6)
+    ]
+    for late in (older[:4], older[4:]):
+        quick.write(5)
+        follower.catch_up()
+        stored.audit_logs.insert_many(late)
+        assert follower.catch_up() == all_of(stored)
+    assert len(follower.seen) == 16
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_filter_is_followed_as_well(stored: Stored) -> None:
+    """With a filter, late entries of it come too, and no others."""
+    slow, quick = Writer(-2), Writer(0)
+    for which in (Filter(secret_id="an-id"), Filter(principal="alice"), Filter(action="delete")):
+        fields = {name: str(value) for name, value in which.details().items()}
+        follower = Follower(which)
+        commit = slow.begin(2, **fields)
+        quick.write(3, **fields)
+        quick.write(3)
+        follower.catch_up()
+        commit()
+        slow.write(2)
+        assert follower.catch_up() == all_of(stored, **fields)
+        assert len(follower.seen) == 5
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_clock_that_is_far_ahead_hides_nothing(stored: Stored) -> None:
+    """Entries of the future, even forged ones, do not keep later ones from their readers."""
+    Writer(100_000).write(5)
+    quick, follower = Writer(0), Follower(limit=3)
+    for _ in range(3):
+        quick.write(10)
+        assert follower.catch_up() == all_of(stored)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_with_too_many_unsettled_entries_none_is_lost(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a page cannot look through all unsettled entries, younger ones wait until those are settled."""
+    monkeypatch.setattr(reader, "_MAX_UNSETTLED", 100)
+    slow, quick = Writer(-2), Writer(0)
+    commit = slow.begin(30)
+    quick.write(150)
+    follower = Follower()
+    assert [follower.look() for _ in range(5)] == [True] * 5
+    assert len(follower.seen) == 100
+    commit()
+    quick.write(20)
+    monkeypatch.setattr(reader, "SETTLED_SECONDS", -10)
+    assert follower.catch_up() == all_of(stored)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_page_reads_nothing_again(stored: Stored) -> None:
+    """A page looks for returned, unsettled entries in the index alone."""
+    writer, other = Writer(0), Writer(-1)
+    for which in (Filter(), Filter(secret_id="an-id")):
+        follower = Follower(which, limit=1_000)
+        writer.write(300, secret_id="an-id")
+        follower.catch_up()
+        other.write(2, secret_id="an-id")
+        stored.command("profile", 2)
+        follower.look()
+        stored.command("profile", 0)
+        found = list(stored.system.profile.find({"command.find": "audit_logs"}))
+        stored.system.profile.drop()
+        assert sum(query["docsExamined"] for query in found) <= 3
+        assert sum(query["keysExamined"] for query in found) <= 2 * len(follower.seen)
+        assert follower.catch_up() == all_of(stored)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_page_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If MongoDB goes away, a page fails as any other operation, and not after two minutes of repetitions."""
+    tried = []
+
+    def gone(*_: object) -> None:
+        tried.append(True)
+        # Far more than fit into the patience below.
+        assert len(tried) < 50
+        error = AutoReconnect("gone")
+        error._add_error_label("TransientTransactionError")
+        raise error
+
+    monkeypatch.setattr(reader, "OPERATION_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(reader, "_read_at_once", gone)
+    with pytest.raises(StorageUnavailableError):
+        page(Filter())
+    assert tried
+
+
+@pytest.mark.usefixtures("nobody")
+def test_settled_entries_leave_a_short_cursor() -> None:
+    """A cursor holds the streams of unsettled entries only, and is an identifier alone without them."""
+    for seconds in (-100, -90):
+        Writer(seconds).write(4)
+    follower = Follower(limit=5)
+    follower.look()
+    assert re.fullmatch("[0-9a-f]{24}", follower.cursor or "")
+    Writer(0).write(1)
+    follower.catch_up()
+    assert len(follower.cursor or "") == 32
+    assert len(follower.seen) == 9
+
+
+@pytest.mark.usefixtures("nobody")
+def test_cursors_of_before_are_answered(stored: Stored) -> None:
+    """A cursor of an older version, the identifier of an entry, leads to the entries after it."""
+    writer = Writer(0)
+    writer.write(10)
+    ids = [document["_id"] for document in stored.audit_logs.find().sort("_id", 1)]
+    assert page(Filter(), cursor=str(ids[3]))[0] == list(range(4, 10))
+    assert page(Filter(), cursor=str(ids[3]).upper())[0] == list(range(4, 10))

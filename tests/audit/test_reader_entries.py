@@ -1,0 +1,134 @@
+"""What is taken for an entry, of all that can lie in the collection."""
+
+from typing import Any
+
+import bson
+import pytest
+from bson import Code, Int64, ObjectId
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import PyMongoError
+
+from tests.rotation import Stored, connected, new_key
+from tests.written_trail import as_stored, rehash, stream_of
+from vault.audit import reader
+from vault.audit.reader import Filter
+from vault.audit.verifier import Verifier
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry, Database, audit
+from vault.documents.audit import record_of
+
+KEYRING = Keyring(new_key())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": Code("fetch")},
+        {"secret_id": Code("an-id")},
+        {"ts": "2026-11-24T12:00:03.000Z"},
+        {"_id": "text"},
+        {"_id": ObjectId("00" * 12)},
+        {"seq": Int64(3)},
+    ],
+    ids=str,
+)
+def test_an_entry_in_another_form_is_no_entry(mongo_uri: str, stored: Stored, change: dict[str, Any]) -> None:
+    """What would hash alike but be found by no query, or never be pruned, has no hash."""
+    record = rehash(stream_of(1, KEYRING)[0] | {"action": "fetch", "secret_id": "an-id"}, None)
+    with connected(mongo_uri):
+        stored.audit_logs.insert_one(as_stored(record))
+        assert [found["hash"] for found in reader.export(Filter())] == [record["hash"]]
+        stored.audit_logs.drop()
+        stored.audit_logs.insert_one({**as_stored(record), **change})
+        assert [found["hash"] for found in reader.export(Filter())] == [None]
+
+
+@pytest.mark.parametrize("field", ["action", "secret_id", "ts", "seq", "hash", "details.count"])
+@pytest.mark.parametrize("position", ["first", "last"])
+def test_an_entry_with_a_field_twice_is_no_entry(
+    mongo_uri: str, stored: Stored, field: str, position: str
+) -> None:
+    """A second field of the same name, which hides an entry from queries, is found wherever it is."""
+    content = {"action": "fetch", "secret_id": "an-id", "details": {"count": 1, "x": "y"}}
+    record = rehash(stream_of(1, KEYRING)[0] | content, None, SigningKey(KEYRING.primary))
+    document = as_stored(record)
+    outer, _, inner = field.partition(".")
+    if inner:
+        document[outer] = RawBSONDocument(doubled(document[outer], inner, position))
+        document = RawBSONDocument(bson.encode(document))
+    else:
+        document = RawBSONDocument(doubled(document, outer, position))
+    with connected(mongo_uri):
+        stored.audit_logs.insert_one(document)
+        # Its content is what the service wrote, and is chained and signed.
+        [found] = reader.export(Filter())
+        assert found == record | {"hash": None}
+        verifier = Verifier({key.signer: key for key in [SigningKey(KEYRING.primary).public]})
+        texts = [finding.text for finding in verifier.add(found)]
+        assert texts == ["is not an entry of this service's making"]
+
+
+def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
+    """Return *document* with another *field* before or behind what it has; read, the service's own wins."""
+    other = bson.encode({field: "hidden"})[4:-1]
+    own = bson.encode(document)[4:-1]
+    fields = other + own if position == "first" else own + other + bson.encode({field: document[field]})[4:-1]
+    return (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
+
+
+@pytest.mark.parametrize("name", ["5e" * 16, "2-" + "5e" * 15], ids=["older", "new"])
+def test_an_entry_that_was_put_elsewhere_is_no_entry(mongo_uri: str, stored: Stored, name: str) -> None:
+    """An entry with another identifier, which readers would get elsewhere or not at all, has no hash."""
+    records = stream_of(4, KEYRING, name=name)
+    with connected(mongo_uri):
+        stored.audit_logs.insert_many(map(as_stored, records))
+        assert list(reader.export(Filter())) == records
+        moved = stored.audit_logs.find_one_and_delete({"seq": 2})
+        for at in (0, 3, 4, 8, 9):
+            raw = bytearray(moved["_id"].binary)
+            raw[at] ^= 4
+            identifier = ObjectId(bytes(raw))
+            stored.audit_logs.insert_one(moved | {"_id": identifier})
+            # Of an older stream, what follows cannot tell which of the two was moved.
+            assert [record["seq"] for record in reader.export(Filter()) if record["hash"] is None][:1] == [2]
+            stored.audit_logs.delete_one({"_id": identifier})
+        stored.audit_logs.insert_one(moved)
+        assert list(reader.export(Filter())) == records
+
+
+def test_an_entry_as_the_service_stores_it_is_one(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
+    """Whatever an entry holds, in the form in which the service itself stores it it is whole."""
+    with connected(mongo_uri):
+        worker = AuditTrail(keyring)
+        for details in ({}, {"n": 2**40, "x": 0.5, "deep": {"ß": [1, {"a": None}], "t": True}}):
+            attempt = Attempt(action=Action.FETCH, secret_id="an-id", user_agent="ż", details=details)
+            worker._on_finish(attempt, status=Status.SUCCESS)
+        worker.disconnect()
+        found = list(reader.export(Filter()))
+    assert found == [record_of(document) for document in stored.audit_logs.find().sort("seq")]
+    assert all(record["hash"] for record in found)
+
+
+def test_a_commit_takes_no_longer_than_readers_wait_for(
+    mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However patient the process, a commit that takes too long fails, and is not stored later."""
+    monkeypatch.setattr(audit, "COMMIT_TIMEOUT_SECONDS", 0.5)
+    record = stream_of(1, KEYRING, name="2-" + "5e" * 15)[0]
+    with connected(mongo_uri):
+        pass
+    database = Database(mongo_uri, audit_ttl_days=0, timeout_seconds=600)
+    try:
+        with stored.client.start_session() as session, session.start_transaction():
+            # Of two writes with one identifier, the second waits for the end of the first.
+            stored.audit_logs.insert_one(as_stored(record), session=session)
+            with pytest.raises(PyMongoError) as refused:
+                AuditEntry.store([as_stored(record)])
+            session.abort_transaction()
+    finally:
+        database.close()
+    assert refused.value.timeout
+    assert stored.audit_logs.count_documents({}) == 0

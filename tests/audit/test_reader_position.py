@@ -1,0 +1,92 @@
+"""Positions in the trail, and the cursors that hold them."""
+
+import secrets
+from base64 import urlsafe_b64encode
+
+import pytest
+from bson import ObjectId
+
+from vault.audit import reader, stream
+from vault.audit.reader import Position
+from vault.core.errors import InvalidCursorError
+
+
+def identifier(seconds: int, writer: int, seq: int = 0) -> ObjectId:
+    return ObjectId(seconds.to_bytes(4, "big") + writer.to_bytes(5, "big") + seq.to_bytes(3, "big"))
+
+
+def cursor(*identifiers: ObjectId) -> str:
+    return urlsafe_b64encode(b"".join(found.binary for found in identifiers)).decode()
+
+
+def test_a_cursor_is_read_back() -> None:
+    """A position is the same once it was a cursor."""
+    found = Position()
+    for seconds in range(9, 40):
+        some = [identifier(seconds, secrets.randbelow(9)) for _ in range(5)]
+        found = found.after(some, settled=identifier(seconds - 9, 0))
+        assert Position.decode(found.encode()) == found
+
+
+def test_a_position_never_goes_back() -> None:
+    """Settled entries stay settled, and of each stream the newest returned entry counts."""
+    first = Position(identifier(50, 0)).after(
+        [identifier(60, 1, 5), identifier(61, 2)], settled=identifier(40, 0)
+    )
+    assert first.settled == identifier(50, 0)
+    second = first.after([identifier(55, 1, 4), identifier(55, 3)], settled=identifier(56, 0))
+    assert second.reached == identifier(61, 2)
+    assert [second.has(identifier(60, 1, seq)) for seq in (4, 5, 6)] == [True, True, False]
+    assert not second.has(identifier(57, 3))
+    third = second.after([], settled=identifier(70, 0))
+    assert (third.returned, third.reached) == ({}, identifier(70, 0))
+
+
+def test_a_cursor_has_a_largest_size() -> None:
+    """With more streams than a cursor can hold, the youngest are returned again, and none is left out."""
+    found = [identifier(100, number) for number in range(1_200)]
+    after = Position().after(found, settled=identifier(1, 0))
+    assert len(after.returned) == reader._MAX_STREAMS
+    assert len(after.encode()) == 16 * (reader._MAX_STREAMS + 1)
+    assert Position.decode(after.encode()) == after
+    assert after.reached == found[reader._MAX_STREAMS - 1]
+
+
+A, B, C = identifier(1, 7), identifier(2, 8), identifier(3, 9)
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        "",
+        "x",
+        "{}",
+        "6b05a36cf43fd516532765c",
+        "6b05a36cf43fd516532765c5\n",
+        "6b05a36cf43fd516532765cg",
+        "\uff16" * 24,
+        cursor(A),
+        cursor(B, A),
+        cursor(A, A),
+        cursor(A, C, B),
+        cursor(A, B, identifier(3, 8)),
+        cursor(A, B)[:-1],
+        cursor(A, B) + "\n",
+        cursor(A, B) + "=",
+        cursor(A, B)[:-1] + "+",
+        cursor(A, *(identifier(5, number) for number in range(1_001))),
+        "A" * 100_000,
+    ],
+    ids=lambda made_up: ascii(made_up[:40]),
+)
+def test_a_made_up_cursor_is_refused(made_up: str) -> None:
+    """Anything that is not a cursor is refused."""
+    with pytest.raises(InvalidCursorError):
+        Position.decode(made_up)
+
+
+def test_an_older_cursor_is_the_identifier_of_an_entry() -> None:
+    """A cursor of an older version is a position without unsettled entries, and so is one without any now."""
+    made = stream.derive_entry_id(A.generation_time, stream.new_stream_id(), 4)
+    assert Position.decode(str(made)) == Position(made)
+    assert Position(made).encode() == str(made)

@@ -1,0 +1,193 @@
+"""Refusals that are recorded one by one, and those that are counted."""
+
+from typing import Any
+
+import pytest
+from bson import encode
+
+from tests.rotation import Stored
+from tests.trail import break_trail, mend_trail
+from tests.written_trail import findings
+from vault.audit import refusal_counter
+from vault.audit.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError, OverloadedError
+from vault.core.principal import UNAUTHENTICATED, Principal, Scope
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.documents.audit import record_of
+
+
+def refuse(
+    trail: AuditTrail,
+    ip: str = "192.0.2.1",
+    *,
+    reason: str = "unknown",
+    action: Action = Action.FETCH,
+    principal: Principal = UNAUTHENTICATED,
+    count: int = 1,
+) -> None:
+    for _ in range(count):
+        attempt = Attempt(action=action, ip=ip, principal=principal, details={"reason": reason})
+        trail._on_finish(attempt, status=Status.DENIED)
+
+
+def documents(stored: Stored) -> list[dict[str, Any]]:
+    return list(stored.audit_logs.find().sort([("stream", 1), ("seq", 1)]))
+
+
+def counted(stored: Stored) -> dict[tuple[str, ...], int]:
+    """Return the counts by principal, action, address and reason."""
+    return {
+        (entry["principal"], entry["action"], entry["ip"], entry["details"]["reason"]): entry["details"][
+            "count"
+        ]
+        for entry in documents(stored)
+        if "count" in entry["details"]
+    }
+
+
+def total(stored: Stored) -> int:
+    return sum(entry["details"].get("count", 1) for entry in documents(stored))
+
+
+def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
+    trail: AuditTrail, keyring: Keyring, stored: Stored
+) -> None:
+    """Of one kind from one source five have entries; the rest are one entry with their number and times."""
+    refuse(trail, count=1_000)
+    assert len(documents(stored)) == MAX_SINGLE_OF_KIND
+    trail.record_refusals()
+    *singles, last = documents(stored)
+    assert len(singles) == MAX_SINGLE_OF_KIND
+    assert (last["action"], last["status"], last["principal"], last["ip"]) == (
+        *("fetch", "denied", "anonymous", "192.0.2.1"),
+    )
+    details = last["details"]
+    assert (details["reason"], details["count"]) == ("unknown", 1_000 - MAX_SINGLE_OF_KIND)
+    assert details["since"] <= details["until"] <= record_of(last)["ts"]
+    key = SigningKey(keyring.primary).public
+    assert "signature" in last
+    assert findings([record_of(entry) for entry in documents(stored)], {key.signer: key}) == []
+    # The next minute begins with single entries again; with nothing counted, nothing is written.
+    refuse(trail)
+    trail.record_refusals()
+    assert len(documents(stored)) == MAX_SINGLE_OF_KIND + 2
+
+
+def test_kinds_are_counted_apart(trail: AuditTrail, stored: Stored) -> None:
+    """Operations, reasons, sources and authenticated principals are counted apart; a /64 is one source."""
+    more = MAX_SINGLE_OF_KIND + 2
+    alice = Principal(name="alice")
+    refuse(trail, count=more)
+    refuse(trail, action=Action.CREATE, count=more)
+    refuse(trail, reason="rate limit", count=more)
+    refuse(trail, "192.0.2.2", count=more)
+    refuse(trail, principal=alice, count=more)
+    for number in range(more):
+        refuse(trail, f"2001:db8::{number}:1")
+        # A name that an invalid credential claims is its sender's choice.
+        refuse(trail, "192.0.2.3", principal=Principal(name=f"token:{number}", authenticated=False))
+    trail.record_refusals()
+    assert counted(stored) == {
+        ("anonymous", "fetch", "192.0.2.1", "unknown"): 2,
+        ("anonymous", "create", "192.0.2.1", "unknown"): 2,
+        ("anonymous", "fetch", "192.0.2.1", "rate limit"): 2,
+        ("anonymous", "fetch", "192.0.2.2", "unknown"): 2,
+        ("alice", "fetch", "192.0.2.1", "unknown"): 2,
+        ("anonymous", "fetch", "2001:db8::/64", "unknown"): 2,
+        ("anonymous", "fetch", "192.0.2.3", "unknown"): 2,
+    }
+
+
+def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) -> None:
+    """With thousands of addresses neither entries nor memory grow: the address is left out."""
+    for number in range(5_000):
+        refuse(trail, f"10.0.{number // 250}.{number % 250}")
+    assert len(documents(stored)) == MAX_SINGLE
+    assert len(trail._refusals._groups[True].counts) == MAX_SOURCES + 1
+    assert len(trail._refusals._groups[True].singles) <= MAX_SINGLE
+    trail.record_refusals()
+    assert len(documents(stored)) == MAX_SINGLE + MAX_SOURCES + 1
+    assert counted(stored)["service", "fetch", "", "unknown"] == 5_000 - MAX_SINGLE - MAX_SOURCES
+    assert total(stored) == 5_000
+
+
+def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> None:
+    """What was not denied has an entry each time: who may ask leaves a trace, whatever the answer."""
+    for status in (Status.SUCCESS, Status.BAD_REQUEST, Status.NOT_FOUND, Status.ERROR):
+        for _ in range(2 * MAX_SINGLE_OF_KIND):
+            trail._on_finish(Attempt(action=Action.FETCH, ip="192.0.2.1"), status=status)
+    assert len(documents(stored)) == 8 * MAX_SINGLE_OF_KIND
+
+
+def test_counts_survive_a_trail_that_cannot_be_written(
+    trail: AuditTrail, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be recorded now is recorded later, with what came meanwhile."""
+    refuse(trail, count=10)
+    break_trail(stored)
+    trail.record_refusals()
+
+    def overload(_: object) -> None:
+        raise OverloadedError
+
+    with monkeypatch.context() as full:
+        full.setattr(trail._commits, "start", overload)
+        trail.record_refusals()
+    with pytest.raises(AuditUnavailableError):
+        refuse(trail)
+    mend_trail(stored)
+    refuse(trail, count=10)
+    trail.record_refusals()
+    assert counted(stored) == {("anonymous", "fetch", "192.0.2.1", "unknown"): 5 + 6}
+
+
+def test_the_end_of_a_minute_and_of_a_process_record_what_was_counted(
+    trail: AuditTrail, stored: Stored
+) -> None:
+    """Counts are written with the head each minute, and when the process ends."""
+    refuse(trail, count=7)
+    trail._end_minute()
+    assert total(stored) == 7
+    refuse(trail, count=7)
+    trail.disconnect()
+    assert total(stored) == 14
+
+
+def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored) -> None:
+    """What was denied for what it asked has no reason of its own; it is counted all the same."""
+    for _ in range(MAX_SINGLE_OF_KIND + 1):
+        trail._on_finish(Attempt(action=Action.TOKEN_CREATE), status=Status.DENIED)
+    trail.record_refusals()
+    assert documents(stored)[-1]["details"]["count"] == 1
+    assert "reason" not in documents(stored)[-1]["details"]
+
+
+def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None:
+    """Whatever a client without a credential sends, the entry about its refusal has less than 1 KiB."""
+    refused = Attempt(
+        action=Action.AUDIT_QUERY,
+        principal=Principal(name="token:" + "f" * 16, authenticated=False),
+        ip="2001:db8:1111:2222:3333:4444:5555:6666",
+        user_agent="\U000e0001" * 4_000,
+        request_id="r" * 128,
+        details={"reason": f"needs {max(Scope, key=len)}"},
+    )
+    trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    trail._on_finish(refused, status=Status.DENIED)
+    size = len(encode(documents(stored)[-1]))
+    assert refusal_counter.MAX_SINGLE * size < 100 * 1_024
+    assert size < 1_024
+
+
+def test_strangers_take_no_refusal_of_a_token_from_the_record(trail: AuditTrail, stored: Stored) -> None:
+    """However many strangers are refused, the refusals of a token keep its name and its address."""
+    for number in range(2 * MAX_SINGLE + MAX_SOURCES):
+        refuse(trail, f"198.18.{number // 250}.{number % 250}", count=1)
+    refuse(trail, "192.0.2.9", principal=Principal(name="ci"), count=MAX_SINGLE_OF_KIND + 2)
+    trail.record_refusals()
+    told = [entry for entry in documents(stored) if entry["principal"] == "ci"]
+    assert [entry["ip"] for entry in told] == ["192.0.2.9"] * (MAX_SINGLE_OF_KIND + 1)
+    assert told[-1]["details"]["count"] == 2

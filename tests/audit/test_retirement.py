@@ -1,0 +1,253 @@
+"""Retirements of signing keys: beyond its heads, the signature of a dropped key is a forgery."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import encode
+
+from tests.rotation import new_key
+from tests.written_trail import Record, Records, rehash, stream_of
+from vault.audit import retirement
+from vault.audit.retirement import Part
+from vault.audit.verifier import Finding, Kind, Verifier, verify_records
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey, VerifyingKey
+
+MASTERS = [new_key() for _ in range(3)]
+OLD, CURRENT, NEWEST = map(SigningKey, MASTERS)
+KEYS = {key.public.signer: key.public for key in (CURRENT, OLD)}
+ALL = {key.public.signer: key.public for key in (NEWEST, CURRENT, OLD)}
+OLD_STREAM = stream_of(6, Keyring(MASTERS[0]), name="aa", signed=3)
+CURRENT_STREAM = stream_of(6, Keyring(MASTERS[1]), name="bb", signed=3)
+BY_DROPPED = "is signed by a master key that had been dropped before"
+
+
+def retired(
+    old: SigningKey = OLD,
+    by: SigningKey = CURRENT,
+    heads: Iterable[Record] = OLD_STREAM[-1:],
+    ts: str = "2026-11-24T13:00:00.000Z",
+) -> list[dict[str, Any]]:
+    """Return the parts of a retirement."""
+    return retirement.make(old.public.signer, heads, by, ts)
+
+
+def parts(*made: list[dict[str, Any]], place: tuple[str, int] | None = None) -> list[Part]:
+    """Return the genuine ones."""
+    found = (Part.of(part, ALL, place) for retirement in made for part in retirement)
+    return [part for part in found if part]
+
+
+def entry(part: dict[str, Any], key: SigningKey = CURRENT, *, name: str = "cc") -> Record:
+    """Return the entry that holds *part*, of a stream of its own."""
+    made = {"ts": part["ts"], "stream": name, "seq": 0, "action": "signer_retired", "details": part}
+    return rehash(made, None, key)
+
+
+def found(records: Iterable[Record], **options: Any) -> list[Finding]:
+    """Return what is found in *records*."""
+    verifier = Verifier(options.pop("keys", KEYS), **options)
+    return list(verify_records(verifier, records))
+
+
+def told(findings: Sequence[Finding]) -> list[tuple[str, int, str]]:
+    """Return the tampering among *findings*."""
+    return [(finding.stream, finding.seq, finding.text) for finding in findings if finding.tampering]
+
+
+def beyond() -> dict[str, tuple[Records, list[tuple[str, int, str]]]]:
+    """Return what an attacker who has the old key alone makes of its streams, and what is found."""
+    more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
+    another = stream_of(3, Keyring(MASTERS[0]), name="dd")
+    changed = [*OLD_STREAM[:-1], rehash(OLD_STREAM[-1] | {"ip": "::1"}, OLD_STREAM[-2], OLD)]
+    held = "is not the entry that the retirement of its key holds"
+    missing = "is missing at the end: the retirement of its key knows it"
+    return {
+        "appended": ([*OLD_STREAM, more], [("aa", 6, BY_DROPPED)]),
+        "another stream": ([*OLD_STREAM, *another], [("dd", 2, BY_DROPPED)]),
+        "changed": (changed, [("aa", 5, held)]),
+        "cut off": (OLD_STREAM[:3], [("aa", 5, missing)]),
+        "removed": ([], [("aa", 5, missing.replace("at the end", "with its whole stream"))]),
+    }
+
+
+@pytest.mark.parametrize("what", beyond())
+@pytest.mark.parametrize("evidence", ["entry", "audit_keys", "checkpoint"])
+def test_what_a_retired_key_signs_is_tampering(what: str, evidence: str) -> None:
+    """Beyond its heads or in another stream, with any one of the three pieces of evidence alone."""
+    records, expected = beyond()[what]
+    # Without evidence the old key signs what it likes.
+    assert found(records) == []
+    made = retired()
+    options: dict[str, Any] = {}
+    if evidence == "entry":
+        records = [*records, entry(made[0])]
+    elif evidence == "audit_keys":
+        options = {"retirements": parts(made)}
+    else:
+        heads = {record["stream"]: record for record in (OLD_STREAM[-1], CURRENT_STREAM[-1])}
+        options = {"heads": heads, "retired": {OLD.public.signer: "2026-11-24T13:00:00.000Z"}}
+        expected = [
+            (stream, seq, text.replace("the retirement of its key", "the checkpoint"))
+            for stream, seq, text in expected
+        ]
+    assert told(found([*records, *CURRENT_STREAM], **options))[: len(expected)] == expected
+
+
+def test_a_retired_key_s_own_streams_are_intact() -> None:
+    """What it signed until then stays genuine, with all pieces of evidence, also of several processes."""
+    made, again = retired(), retired(ts="2026-11-24T13:00:01.000Z")
+    records = [*OLD_STREAM, *CURRENT_STREAM, entry(made[0]), entry(again[0], name="ee")]
+    assert found(records, retirements=parts(made, again), dropped=[OLD.public.signer]) == []
+    assert found(json.loads(json.dumps(records))) == []
+
+
+def test_a_dropped_key_without_a_retirement_needs_a_look() -> None:
+    """Until a process retires it, verifying says so, unless a checkpoint knows all that it signed."""
+    dropped = [OLD.public.signer]
+    for records in (OLD_STREAM, [*OLD_STREAM, *CURRENT_STREAM]):
+        [finding] = found(records, dropped=dropped)
+        assert (finding.stream, finding.seq, finding.kind) == ("aa", 5, Kind.LOOK)
+    assert found(OLD_STREAM, dropped=dropped, heads={"aa": OLD_STREAM[-1]}) == []
+    assert found(CURRENT_STREAM, dropped=dropped) == []
+    assert found([*OLD_STREAM, entry(retired()[0])], dropped=dropped) == []
+
+
+def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
+    """An attacker who has a dropped key cannot vouch with it for entries behind another stream."""
+    forged = rehash(CURRENT_STREAM[-1] | {"seq": 6}, CURRENT_STREAM[-1])
+    left = {"stream": "bb", "seq": 5, "ts": CURRENT_STREAM[-1]["ts"], "hashes": [forged["hash"]]}
+    first = {"ts": "2026-11-24T13:00:00.000Z", "stream": "ff", "seq": 0, "replaces": [left]}
+    records = [*OLD_STREAM, *CURRENT_STREAM, forged, rehash(first, None, OLD)]
+    assert told(found(records, retirements=parts(retired()))) == [
+        ("ff", 0, BY_DROPPED),
+        ("bb", 6, "ends its stream and is covered by no signature"),
+    ]
+
+
+def test_entries_before_a_gap_are_bounded_as_well() -> None:
+    """Where pruned entries are followed by others, a retired key's signature before them is no excuse."""
+    key = Keyring(MASTERS[0])
+    whole = stream_of(9, key, name="gg")
+    records = [whole[0], *whole[4:]]
+    kept_since = whole[4]["ts"]
+    assert told(found(records, kept_since=lambda: kept_since)) == []
+    bounded = {"retirements": parts(retired(heads=whole[-1:]))}
+    assert told(found(records, kept_since=lambda: kept_since, **bounded)) == []
+    bounded = {"retirements": parts(retired())}
+    assert (("gg", 0, BY_DROPPED)) in told(found(records, kept_since=lambda: kept_since, **bounded))
+
+
+def test_a_retirement_of_many_streams_has_several_parts() -> None:
+    """No part comes near what MongoDB stores in one document, and only all of them together take effect."""
+    heads = [OLD_STREAM[-1] | {"stream": f"{number:032x}"} for number in range(2_500)]
+    made = retired(heads=heads)
+    assert [len(part["heads"]) for part in made] == [400] * 6 + [100]
+    assert max(len(encode(part)) for part in made) < 100_000
+    [(signer, _, known)] = retirement.complete(parts(made))
+    assert (signer, known.keys()) == (OLD.public.signer, {head["stream"] for head in heads})
+    assert list(retirement.complete(parts(made[1:]))) == []
+    # Pruned in part, it does not say that the streams of the lost part are forged.
+    assert found([*OLD_STREAM, entry(made[1])]) == []
+
+
+def test_of_several_retirements_the_earliest_takes_effect() -> None:
+    """A later one that knows more entries does not make these genuine."""
+    more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
+    later = retired(heads=[more], ts="2026-11-24T14:00:00.000Z")
+    for made in ((retired(), later), (later, retired())):
+        assert told(found([*OLD_STREAM, more], retirements=parts(*made))) == [("aa", 6, BY_DROPPED)]
+
+
+def test_what_is_missing_is_named_by_the_one_that_knows_most() -> None:
+    """Of a checkpoint and a retirement, the one that knows the stream further names its end, once."""
+    checkpoint = {"aa": OLD_STREAM[2]}
+    [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
+    assert (seq, text.split(": ")[1]) == (5, "the retirement of its key knows it")
+    earlier = parts(retired(heads=OLD_STREAM[2:3]))
+    [(_, seq, text)] = told(found(CURRENT_STREAM, heads={"aa": OLD_STREAM[-1]}, retirements=earlier))
+    assert (seq, text.split(": ")[1]) == (5, "the checkpoint knows it")
+
+
+def test_a_checkpoint_from_after_a_forgery_does_not_vouch_for_it() -> None:
+    """The retirement in the trail is earlier, and takes effect."""
+    forged = stream_of(1, Keyring(MASTERS[0]), name="dd")
+    heads = {record["stream"]: record for record in (OLD_STREAM[-1], forged[-1])}
+    for ts, expected in (
+        ("2026-11-24T14:00:00.000Z", [("dd", 0, BY_DROPPED)]),
+        ("2026-11-24T12:30:00.000Z", []),
+    ):
+        known = {"heads": heads, "retired": {OLD.public.signer: ts}}
+        assert told(found([*OLD_STREAM, *forged, entry(retired()[0])], **known)) == expected
+
+
+def test_a_retirement_by_a_key_that_was_retired_later_takes_effect() -> None:
+    """An entry within that key's own heads retires an earlier key, through any number of rotations."""
+    first = entry(retired()[0])
+    second = entry(retired(CURRENT, NEWEST, heads=[CURRENT_STREAM[-1], first])[0], NEWEST, name="nn")
+    another = stream_of(1, Keyring(MASTERS[0]), name="dd")
+    records = [*OLD_STREAM, *CURRENT_STREAM, first, second]
+    assert found(records, keys=ALL) == []
+    assert told(found([*records, *another], keys=ALL)) == [("dd", 0, BY_DROPPED)]
+
+
+def test_a_retired_key_retires_no_other() -> None:
+    """An attacker who has a dropped key cannot disown with it what its successors signed."""
+    genuine = retired(), retired(CURRENT, NEWEST, heads=CURRENT_STREAM[-1:])
+    forged = retired(CURRENT, OLD, heads=[], ts="2026-11-24T00:00:00.000Z")
+    records = [*OLD_STREAM, *CURRENT_STREAM, entry(forged[0], OLD, name="ff")]
+    for keys in (ALL, {name: ALL[name] for name in (NEWEST.public.signer, *reversed(KEYS))}):
+        retirements = parts(*genuine, forged, retired(OLD, NEWEST))
+        assert told(found(records, keys=keys, retirements=retirements)) == [("ff", 0, BY_DROPPED)]
+    # Nor the current key, by whatever key.
+    disowned = parts(retired(NEWEST, OLD, heads=[]), retired(NEWEST, CURRENT, heads=[]))
+    assert found(OLD_STREAM, keys=ALL, retirements=disowned) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"heads": []},
+        {"heads": 5},
+        {"heads": [[1]]},
+        {"by": OLD.public.signer},
+        {"by": "unknown"},
+        {"by": []},
+        {"signature": "00"},
+        {"signature": None},
+        {"ts": "2026-11-24T00:00:00.000Z"},
+        {"part": float("nan")},
+    ],
+    # The signer of a random key would name the test differently in each process.
+    ids=lambda change: repr(change).replace(OLD.public.signer, "the key itself"),
+)
+def test_a_forged_retirement_is_passed_over(change: dict[str, Any]) -> None:
+    """What the current key did not sign retires nothing."""
+    assert Part.of(retired()[0] | change, KEYS) is None
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "retirement-1.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["name"]))
+def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
+    """The form of a part and what its signature covers are pinned."""
+    key = VerifyingKey.of(vector["public_key"])
+    assert key is not None
+    part = Part.of(vector["part"], {key.signer: key})
+    assert part is not None
+    assert [[name, *head.row().values()] for name, head in part.heads.items()] == vector["part"]["heads"]
+
+
+def test_junk_is_no_retirement() -> None:
+    """Whatever else lies in its place is none, and no error, even when a key that is trusted signed it."""
+    assert [Part.of(junk, KEYS) for junk in (None, 5, "x", [], {}, {"by": CURRENT.public.signer})] == [
+        None
+    ] * 6
+    junk = {"by": CURRENT.public.signer, "heads": [["aa", "x", "", ""]]}
+    signed = retirement.make("x", [{"stream": "aa", "seq": "x", "ts": "", "hash": ""}], CURRENT, "")
+    assert Part.of(junk, KEYS) is None
+    assert Part.of(signed[0], KEYS) is None

@@ -1,0 +1,466 @@
+"""Whose signatures are believed, and whose are not."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.rotation import Stored, age_claims, claim, connected, fill, new_key
+from tests.trail import break_trail, mend_trail
+from tests.written_trail import Record, as_stored, rehash, stream_of
+from vault.audit import checkpoint, reader, signing_keys, writer
+from vault.audit.reader import Filter
+from vault.audit.signing_keys import endorse, trusted
+from vault.audit.verifier import Kind, Verifier, verify_records
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError, KeyMissingError
+from vault.crypto import Keyring, MasterKey
+from vault.crypto.chain import SigningKey
+
+FIRST, SECOND, THIRD, FORGER = (new_key() for _ in range(4))
+FIRST_SIGNER, SECOND_SIGNER, THIRD_SIGNER, FORGED_SIGNER = (
+    SigningKey(key).public.signer for key in (FIRST, SECOND, THIRD, FORGER)
+)
+
+
+@pytest.fixture(autouse=True)
+def _database(mongo_uri: str) -> Any:
+    with connected(mongo_uri):
+        yield
+
+
+def test_the_keys_of_the_keyring_are_believed() -> None:
+    """Without anything stored it is those that this process could sign with, the primary one first."""
+    assert list(trusted(Keyring(SECOND, [FIRST]))) == [SECOND_SIGNER, FIRST_SIGNER]
+
+
+def test_a_single_key_endorses_nobody(stored: Stored) -> None:
+    """As long as there was no rotation, nothing is stored."""
+    endorse(Keyring(FIRST))
+    assert stored.audit_keys.count_documents({}) == 0
+
+
+def test_a_dropped_key_is_still_believed() -> None:
+    """After a rotation the new key has vouched for the old one, so entries stay verifiable without it."""
+    endorse(Keyring(SECOND, [FIRST]))
+    believed = trusted(Keyring(SECOND))
+    assert list(believed) == [SECOND_SIGNER, FIRST_SIGNER]
+    assert believed[FIRST_SIGNER].raw == SigningKey(FIRST).public.raw
+
+
+def test_a_key_is_believed_after_two_rotations() -> None:
+    """Each key vouches for all that it believes itself, so the first one is believed by the third."""
+    endorse(Keyring(SECOND, [FIRST]))
+    endorse(Keyring(THIRD, [SECOND]))
+    assert set(trusted(Keyring(THIRD))) == {FIRST_SIGNER, SECOND_SIGNER, THIRD_SIGNER}
+
+
+def test_a_key_that_is_not_in_the_keyring_endorses_no_other(stored: Stored) -> None:
+    """A dropped key is trusted for what it signed, and not for keys that it endorsed."""
+    endorse(Keyring(SECOND, [FIRST]))
+    endorse(Keyring(THIRD, [SECOND]))
+    stored.audit_keys.update_one({"_id": FIRST_SIGNER}, {"$unset": {f"endorsements.{THIRD_SIGNER}": True}})
+    assert set(trusted(Keyring(THIRD))) == {SECOND_SIGNER, THIRD_SIGNER}
+
+
+def test_a_key_that_nobody_endorsed_in_time_is_not_believed() -> None:
+    """Dropped before the new key has ever served, an old key is not believed: the operator keeps its PEM."""
+    assert list(trusted(Keyring(SECOND))) == [SECOND_SIGNER]
+
+
+def test_endorsing_again_changes_nothing(stored: Stored) -> None:
+    """Every process endorses at its start; it makes no difference how many do."""
+    endorse(Keyring(SECOND, [FIRST]))
+    before = list(stored.audit_keys.find())
+    endorse(Keyring(SECOND, [FIRST]))
+    assert list(stored.audit_keys.find()) == before
+
+
+def forged(key: SigningKey, endorsements: Any) -> dict[str, Any]:
+    return {"_id": key.public.signer, "public_key": key.public.raw.hex(), "endorsements": endorsements}
+
+
+def test_a_forged_endorsement_is_not_believed(stored: Stored) -> None:
+    """Who has the database cannot make a key believed: not by itself, by strangers or by a copy."""
+    endorse(Keyring(SECOND, [FIRST]))
+    forger, stranger = SigningKey(FORGER), SigningKey(THIRD)
+    genuine = stored.audit_keys.find_one({"_id": FIRST_SIGNER})
+    assert genuine is not None
+    stored.audit_keys.insert_one(forged(stranger, {FORGED_SIGNER: forger.sign(stranger.public.endorsement)}))
+    for endorsements in (
+        {},
+        {FORGED_SIGNER: forger.sign(forger.public.endorsement)},
+        {THIRD_SIGNER: stranger.sign(forger.public.endorsement)},
+        {SECOND_SIGNER: forger.sign(forger.public.endorsement)},
+        genuine["endorsements"],
+    ):
+        stored.audit_keys.replace_one({"_id": FORGED_SIGNER}, forged(forger, endorsements), upsert=True)
+        assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
+
+
+def test_another_key_under_an_endorsed_name_is_not_believed(stored: Stored) -> None:
+    """The endorsement is of the key itself, not of its name."""
+    endorse(Keyring(SECOND, [FIRST]))
+    raw = SigningKey(FORGER).public.raw.hex()
+    stored.audit_keys.update_one({"_id": FIRST_SIGNER}, {"$set": {"public_key": raw}})
+    assert list(trusted(Keyring(SECOND))) == [SECOND_SIGNER]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"_id": 5},
+        {"_id": {"a": 1}, "public_key": "zz"},
+        {"_id": "a", "public_key": 5, "endorsements": "x"},
+        {"_id": "a", "public_key": SigningKey(FORGER).public.raw.hex()},
+        forged(SigningKey(FORGER), None),
+        forged(SigningKey(FORGER), "x"),
+        forged(SigningKey(FORGER), [1, 2]),
+        forged(SigningKey(FORGER), {SECOND_SIGNER: 5, "x": None}),
+    ],
+)
+def test_junk_among_the_keys_is_passed_over(stored: Stored, junk: dict[str, Any]) -> None:
+    """Whatever lies among the keys makes nobody believed, and keeps nobody from verifying."""
+    endorse(Keyring(SECOND, [FIRST]))
+    stored.audit_keys.insert_one(junk)
+    assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
+
+
+def test_the_first_entry_after_a_rotation_comes_with_the_endorsement(stored: Stored) -> None:
+    """Before a process writes with a new key, the old one is vouched for: dropping it later is safe."""
+    trail = AuditTrail(Keyring(SECOND, [FIRST]))
+    assert stored.audit_keys.count_documents({}) == 0
+    trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    trail.disconnect()
+    assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
+
+
+def process(*keys: MasterKey, entries: int = 1) -> None:
+    """Let a process with these keys start, write, and end."""
+    trail = AuditTrail(Keyring(keys[0], keys[1:]))
+    for _ in range(entries):
+        trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    trail.disconnect()
+
+
+def rotated() -> None:
+    """Let the first key sign, and the second one take over from it."""
+    process(FIRST, entries=3)
+    process(SECOND, FIRST)
+
+
+def verified(*keys: MasterKey) -> list[tuple[Kind, str]]:
+    """Return what is found in the database, with these keys."""
+    keyring = Keyring(keys[0], keys[1:])
+    verifier = Verifier(
+        trusted(keyring),
+        retirements=signing_keys.retirements(keyring),
+        dropped=signing_keys.dropped(keyring),
+    )
+    found = verify_records(verifier, reader.export(Filter()))
+    return [(finding.kind, finding.text) for finding in found]
+
+
+def retirements(stored: Stored) -> list[Record]:
+    """Return the parts in the trail, which must be those in `audit_keys`."""
+    entries = [entry["details"] for entry in stored.audit_logs.find({"action": "signer_retired"})]
+    kept = [key["retirement"] for key in stored.audit_keys.find({"retirement": {"$exists": True}})]
+
+    def order(part: Record) -> tuple[str, int]:
+        return part["id"], part["part"]
+
+    assert sorted(entries, key=order) == sorted(kept, key=order)
+    return entries
+
+
+BY_DROPPED = (Kind.TAMPERING, "is signed by a master key that had been dropped before")
+NOT_RETIRED = "is signed by a master key that was dropped, and that no process has retired since"
+
+
+def forge(stored: Stored, key: MasterKey) -> None:
+    """Append an entry that *key* signs to a stream that it signed, and store a stream that it signs."""
+    head = reader.record_of(
+        stored.audit_logs.find_one({"signer": SigningKey(key).public.signer}, sort=[("seq", -1)])
+    )
+    stored.audit_logs.insert_one(as_stored(rehash(head | {"seq": head["seq"] + 1}, head, SigningKey(key))))
+    stored.audit_logs.insert_many(map(as_stored, stream_of(2, Keyring(key), name="f0" * 16)))
+
+
+def test_a_key_in_the_keyring_is_not_retired(stored: Stored) -> None:
+    """As long as the old key is a fallback, a rolling update can let it sign."""
+    rotated()
+    assert retirements(stored) == []
+    assert verified(SECOND, FIRST) == []
+
+
+def test_a_dropped_key_is_retired_by_the_next_process(stored: Stored) -> None:
+    """Its heads go into the trail and into `audit_keys`, once; all that it signed stays genuine."""
+    rotated()
+    assert verified(SECOND) == [(Kind.LOOK, NOT_RETIRED)]
+    last = stored.audit_logs.find_one({"signer": FIRST_SIGNER}, sort=[("seq", -1)])
+    assert last is not None
+    for _ in range(2):
+        process(SECOND)
+    [part] = retirements(stored)
+    assert (part["signer"], part["by"]) == (FIRST_SIGNER, SECOND_SIGNER)
+    assert [row[:2] + row[3:] for row in part["heads"]] == [[last["stream"], 2, last["hash"]]]
+    assert verified(SECOND) == []
+    forge(stored, FIRST)
+    assert verified(SECOND) == [BY_DROPPED] * 2
+    # No checkpoint holds it.
+    made = checkpoint.make(Keyring(SECOND))
+    assert [head["seq"] for head in made["heads"] if head["stream"] == last["stream"]] == [2]
+    assert made["retired"] == [FIRST_SIGNER]
+    assert "f0" * 16 not in {head["stream"] for head in made["heads"]}
+    # Also when the key is a fallback again, to read an old backup.
+    assert verified(SECOND, FIRST) == [BY_DROPPED] * 2
+
+
+def test_a_key_that_was_dropped_long_ago_is_retired_after_an_upgrade(stored: Stored) -> None:
+    """In a database of an earlier version nothing is retired: the next start does it, as of then."""
+    rotated()
+    process(THIRD, SECOND)
+    stored.audit_keys.delete_many({"retirement": {"$exists": True}})
+    stored.audit_logs.delete_many({"action": "signer_retired"})
+    process(THIRD)
+    assert {part["signer"] for part in retirements(stored)} == {FIRST_SIGNER, SECOND_SIGNER}
+
+
+def test_a_key_that_was_a_fallback_only_is_not_retired(stored: Stored) -> None:
+    """A rotation that was taken back after its first step can be done again, with the same new key."""
+    process(FIRST)
+    process(FIRST, SECOND)
+    for _ in range(2):
+        process(FIRST)
+    assert retirements(stored) == []
+    process(SECOND, FIRST)
+    process(SECOND)
+    assert [part["signer"] for part in retirements(stored)] == [FIRST_SIGNER]
+    assert verified(SECOND) == []
+
+
+def test_a_dropped_key_is_searched_for_once_a_process(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a process looks for dropped keys, it reads the heads of all streams once."""
+    process(FIRST)
+    process(FIRST, SECOND)
+    searches: list[Keyring] = []
+
+    def search(keyring: Keyring) -> list[Record]:
+        searches.append(keyring)
+        return []
+
+    monkeypatch.setattr("vault.audit.checkpoint.newest_signed", search)
+    trail = AuditTrail(Keyring(FIRST))
+    for _ in range(3):
+        trail.retire_signers()
+    assert len(searches) == 1
+    assert retirements(stored) == []
+
+
+def test_a_key_of_which_all_entries_are_gone_is_retired(stored: Stored) -> None:
+    """Where retention has taken what it signed, its endorsement of its successor says that it signed."""
+    process(FIRST)
+    process(FIRST, SECOND)
+    process(SECOND, FIRST)
+    stored.audit_logs.delete_many({"signer": FIRST_SIGNER})
+    process(SECOND)
+    [part] = retirements(stored)
+    assert (part["signer"], part["heads"]) == (FIRST_SIGNER, [])
+    stored.audit_logs.insert_many(map(as_stored, stream_of(2, Keyring(FIRST), name="f0" * 16)))
+    assert BY_DROPPED in verified(SECOND)
+
+
+def test_a_retirement_outlives_the_key_that_made_it(stored: Stored) -> None:
+    """Each later key retires what an earlier one has retired, as of then and not of now."""
+    rotated()
+    process(SECOND)
+    forge(stored, FIRST)
+    process(THIRD, SECOND)
+    process(THIRD)
+    made = [(part["signer"], part["by"]) for part in retirements(stored)]
+    assert sorted(made) == sorted(
+        [(FIRST_SIGNER, SECOND_SIGNER), (FIRST_SIGNER, THIRD_SIGNER), (SECOND_SIGNER, THIRD_SIGNER)]
+    )
+    for keys in ([THIRD, SECOND], [THIRD]):
+        assert verified(*keys) == [BY_DROPPED] * 2
+    forge_second = stream_of(1, Keyring(SECOND), name="f1" * 16)
+    stored.audit_logs.insert_many(map(as_stored, forge_second))
+    assert verified(THIRD) == [BY_DROPPED] * 3
+
+
+def test_processes_that_start_at_once_agree(stored: Stored) -> None:
+    """However many retire the same key at the same time, none of them disowns what is genuine."""
+    rotated()
+    trails = [AuditTrail(Keyring(SECOND)) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(AuditTrail.start, trails))
+        list(pool.map(AuditTrail.retire_signers, trails))
+    for each in trails:
+        each.disconnect()
+    assert 1 <= len(retirements(stored)) <= 6
+    assert verified(SECOND) == []
+    forge(stored, FIRST)
+    assert verified(SECOND) == [BY_DROPPED] * 2
+
+
+def test_a_key_that_another_worker_holds_is_not_retired(stored: Stored) -> None:
+    """During a rolling update workers that still hold the old key run; it is retired when they have ended."""
+    rotated()
+    assert claim(Keyring(SECOND, [FIRST]))
+    process(SECOND)
+    assert retirements(stored) == []
+    age_claims(stored)
+    process(SECOND)
+    assert len(retirements(stored)) == 1
+
+
+def test_a_process_that_lacks_a_key_in_use_retires_nothing(stored: Stored) -> None:
+    """As long as stored secrets need the old key it has not been dropped: this process is misconfigured."""
+    rotated()
+    fill(stored, FIRST, 1)
+    AuditTrail(Keyring(SECOND)).retire_signers()
+    assert retirements(stored) == []
+
+
+@pytest.mark.parametrize("workers", [5, [{"key_id": "a"}], [{"key_id": "a", "held": 5}], [{}]])
+def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> None:
+    """Where the claims do not tell who holds which key, no key is retired, and there is no error."""
+    rotated()
+    if isinstance(workers, list):
+        workers = [worker | {"renewed_at": datetime.now(UTC)} for worker in workers]
+    stored["keys"].update_one({"_id": "claims"}, {"$set": {"workers": workers}}, upsert=True)
+    with pytest.raises((AuditUnavailableError, KeyMissingError)):
+        process(SECOND)
+    AuditTrail(Keyring(SECOND)).retire_signers()
+    assert retirements(stored) == []
+
+
+def test_in_a_disabled_trail_no_key_is_retired(stored: Stored) -> None:
+    """The entry about disabling the trail stays the last one: `audit disable` itself ends such a process."""
+    rotated()
+    trail = AuditTrail(Keyring(SECOND))
+    trail.connect()
+    assert writer.disable_trail(Keyring(SECOND))
+    trail.disconnect()
+    assert retirements(stored) == []
+    newest = stored.audit_logs.find_one({}, sort=[("ts", -1)])
+    assert newest is not None
+    assert newest["action"] == "audit_disabled"
+    trail = AuditTrail(Keyring(SECOND))
+    trail.connect()
+    writer.enable_trail(Keyring(SECOND))
+    trail.disconnect()
+    assert len(retirements(stored)) == 1
+
+
+def test_a_retirement_that_fails_is_tried_again(stored: Stored) -> None:
+    """Without its entry in the trail it is not in `audit_keys` either, and the next look makes both."""
+    rotated()
+    trail = AuditTrail(Keyring(SECOND))
+    trail.start()
+    break_trail(stored)
+    trail.retire_signers()
+    assert retirements(stored) == []
+    mend_trail(stored)
+    trail.retire_signers()
+    assert len(retirements(stored)) == 1
+    trail.disconnect()
+
+
+def test_a_retired_key_does_not_become_primary_again(
+    stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it signed would be tampering, so a process with it as its primary key writes nothing."""
+    rotated()
+    process(SECOND)
+    before = stored.audit_logs.count_documents({})
+    for _ in range(2):
+        with caplog.at_level(logging.ERROR), pytest.raises(AuditUnavailableError):
+            process(FIRST, SECOND)
+    assert "it cannot become primary again" in caplog.text
+    assert stored.audit_logs.count_documents({}) == before
+    # Not so by a forged retirement: the key that made it is retired itself.
+    forged = signing_keys.retirement.make(SECOND_SIGNER, [], SigningKey(FIRST), "2026-01-01T00:00:00.000Z")
+    stored.audit_keys.insert_one({"_id": "forged", "retirement": forged[0]})
+    process(SECOND, FIRST)
+    assert verified(SECOND) == []
+
+
+def drop_record(stored: Stored) -> None:
+    stored.audit_keys.delete_many({"retirement": {"$exists": True}})
+
+
+def replace_record(stored: Stored) -> None:
+    stored.audit_keys.update_many({"retirement": {"$exists": True}}, {"$set": {"retirement.heads": []}})
+
+
+def hide_record(stored: Stored) -> None:
+    stored.audit_keys.update_many({"retirement": {"$exists": True}}, {"$set": {"retirement": b"\xff"}})
+
+
+def forge_record(stored: Stored) -> None:
+    head = stored.audit_logs.find_one({"stream": "f0" * 16, "seq": 1})
+    assert head is not None
+    made = signing_keys.retirement.make(FIRST_SIGNER, [reader.record_of(head)], SigningKey(FIRST), "2026")
+    stored.audit_keys.delete_many({"retirement": {"$exists": True}})
+    stored.audit_keys.insert_one({"_id": "forged", "retirement": made[0]})
+
+
+def replay_endorsement(stored: Stored) -> None:
+    old = stored.audit_keys.find_one({"_id": FIRST_SIGNER})
+    assert old is not None
+    stored.audit_keys.delete_many({})
+    stored.audit_keys.insert_one(old)
+
+
+@pytest.mark.parametrize(
+    "attack", [drop_record, replace_record, hide_record, forge_record, replay_endorsement]
+)
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_trail_keeps_a_retirement_that_is_taken_out_of_audit_keys(
+    stored: Stored, attack: Any, restarts: bool
+) -> None:
+    """With the old key and the database, but not the new key, what the old key signs stays tampering."""
+    rotated()
+    process(SECOND)
+    forge(stored, FIRST)
+    attack(stored)
+    if restarts:
+        # It retires the key once more, with the forged heads.
+        process(SECOND)
+    assert verified(SECOND)[:2] == [BY_DROPPED] * 2
+
+
+def test_audit_keys_keep_a_retirement_that_is_taken_out_of_the_trail(stored: Stored) -> None:
+    """When the entry is past its retention, or removed, what the old key signs stays tampering."""
+    rotated()
+    process(SECOND, entries=2)
+    stored.audit_logs.delete_many({"action": "signer_retired"})
+    process(SECOND)
+    forge(stored, FIRST)
+    assert set(verified(SECOND)) >= {BY_DROPPED}
+
+
+@pytest.mark.parametrize("is_record_removed", [False, True])
+def test_a_dropped_key_endorses_no_key_of_an_attacker(stored: Stored, is_record_removed: bool) -> None:
+    """With the old key and the database, but not the new key, no new key becomes a trusted signer."""
+    rotated()
+    process(SECOND)
+    old, forger = SigningKey(FIRST), SigningKey(FORGER)
+    endorsements = {FIRST_SIGNER: old.sign(forger.public.endorsement)}
+    stored.audit_keys.insert_one(forged(forger, endorsements))
+    stored.audit_logs.insert_many(map(as_stored, stream_of(2, Keyring(FORGER), name="f0" * 16)))
+    # The old key as a fallback again, to read an old backup, changes nothing.
+    assert FORGED_SIGNER not in trusted(Keyring(SECOND, [FIRST]))
+    if is_record_removed:
+        stored.audit_keys.delete_many({"retirement": {"$exists": True}})
+    for _ in range(2):
+        assert (Kind.TAMPERING, "is signed by a key that is not known") in verified(SECOND)
+        # The next process does not endorse it either.
+        process(SECOND)
+    assert FORGED_SIGNER not in trusted(Keyring(THIRD, [SECOND]))

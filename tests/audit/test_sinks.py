@@ -1,0 +1,328 @@
+"""The second sink of audit entries: a file, or syslog."""
+
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import running_app
+from tests.measured import Growth
+from tests.rotation import Stored
+from tests.trail import break_trail, mend_trail
+from tests.written_trail import findings
+from vault.audit import retirement, sinks
+from vault.audit.sinks import FileOutput, Sink, sink
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.documents import Database
+from vault.documents.audit import record_of
+
+SECRET = {"secret": "YQ=="}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return the path of a file that does not exist yet."""
+    return tmp_path / "audit log.jsonl"
+
+
+@pytest.fixture
+def trail(database: Database, keyring: Keyring) -> Iterator[Callable[..., AuditTrail]]:  # noqa: ARG001 - it is connected to
+    """Return what makes a worker's trail with a sink."""
+    made: list[AuditTrail] = []
+
+    def trail(uri: str, *, required: bool = True) -> AuditTrail:
+        made.append(AuditTrail(keyring, sink(uri, required=required)))
+        return made[-1]
+
+    yield trail
+    for worker in made:
+        worker.disconnect()
+
+
+def write(trail: AuditTrail, count: int = 1) -> None:
+    for number in range(count):
+        attempt = Attempt(action=Action.FETCH, details={"number": number, "text": "ß\n\u2028"})
+        trail._on_finish(attempt, status=Status.SUCCESS)
+
+
+def records(stored: Stored) -> list[dict[str, Any]]:
+    return [record_of(document) for document in stored.audit_logs.find().sort([("stream", 1), ("seq", 1)])]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in path.read_bytes().splitlines()]
+    return sorted(found, key=lambda record: (record["stream"], record["seq"]))
+
+
+def test_the_file_holds_what_mongodb_holds(
+    trail: Callable[..., AuditTrail], stored: Stored, file: Path, keyring: Keyring
+) -> None:
+    """Several workers append to one file; it has every entry whole, verifies, and is for its owner alone."""
+    workers = [trail(f"file://{file}".replace(" ", "%20")) for _ in range(3)]
+    with ThreadPoolExecutor(9) as pool:
+        done = [pool.submit(write, worker, 10) for worker in workers for _ in range(3)]
+    for future in done:
+        future.result()
+    assert lines(file) == records(stored)
+    assert len(lines(file)) == 90
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = SigningKey(keyring.primary).public
+    # In the order of the file, in which streams are interleaved.
+    assert findings(map(json.loads, file.read_bytes().splitlines()), {key.signer: key}) == []
+
+
+def test_a_rotated_file_is_left_and_begun_again(trail: Callable[..., AuditTrail], file: Path) -> None:
+    """Once the file is renamed or removed, entries go to a new one of its name."""
+    worker = trail(f"file://{file}")
+    write(worker)
+    rotated = file.rename(file.with_suffix(".1"))
+    write(worker, 2)
+    assert (len(lines(rotated)), len(lines(file))) == (1, 2)
+    file.unlink()
+    write(worker)
+    assert [record["seq"] for record in lines(file)] == [3]
+
+
+def test_a_required_sink_that_fails_fails_the_attempt(
+    trail: Callable[..., AuditTrail],
+    stored: Stored,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without the sink nothing is recorded and every attempt is refused, until it works again."""
+    monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
+    file.mkdir()
+    worker = trail(f"file://{file}")
+    refused = Growth("audit_entries_total", outcome="failed")
+    for _ in range(2):
+        with pytest.raises(AuditUnavailableError):
+            write(worker)
+        with pytest.raises(AuditUnavailableError):
+            worker.check()
+    assert records(stored) == []
+    assert refused.now == 2
+    file.rmdir()
+    with caplog.at_level(logging.INFO, "vault"):
+        write(worker)
+    assert lines(file) == records(stored)
+    assert len(lines(file)) == 1
+    worker.check()
+    assert [record.message for record in caplog.records] == [
+        "audit sink failed: Is a directory",
+        "audit sink works again",
+    ]
+
+
+def test_a_sink_that_rests_is_not_tried(trail: Callable[..., AuditTrail], file: Path) -> None:
+    """For a while after a failure the sink is not tried again, so that it does not hold up every commit."""
+    file.mkdir()
+    optional = trail(f"file://{file}", required=False)
+    write(optional)
+    file.rmdir()
+    write(optional)
+    assert not file.exists()
+
+
+def test_a_sink_that_is_not_required_fails_no_attempt(
+    trail: Callable[..., AuditTrail],
+    stored: Stored,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Entries that it does not get are in MongoDB, and the failure is in the log, once."""
+    monkeypatch.setattr(sinks, "_OPTIONAL_RETRY_SECONDS", 0)
+    file.mkdir()
+    worker = trail(f"file://{file}", required=False)
+    written, failed = (
+        Growth("audit_sink_entries_total", outcome=outcome) for outcome in ("written", "failed")
+    )
+    write(worker, 3)
+    worker.check()
+    file.rmdir()
+    write(worker, 2)
+    assert (written.now, failed.now) == (2, 3)
+    assert [record["seq"] for record in records(stored)] == [0, 1, 2, 3, 4]
+    assert [record["seq"] for record in lines(file)] == [3, 4]
+    assert [record.message for record in caplog.records] == ["audit sink failed: Is a directory"]
+
+
+def test_what_mongodb_did_not_take_is_in_no_sink(
+    trail: Callable[..., AuditTrail], stored: Stored, file: Path
+) -> None:
+    """The sink has what MongoDB has: an entry of a commit that failed would look like a removed one."""
+    worker = trail(f"file://{file}")
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        write(worker)
+    mend_trail(stored)
+    write(worker)
+    assert lines(file) == records(stored)
+    assert len(lines(file)) == 1
+
+
+def test_a_torn_line_tears_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a partial write, as on a full disk, the next entries begin on a new line."""
+    output = FileOutput(file)
+    output.write([b"one"])
+    whole = os.write
+    parts = iter([lambda descriptor, data: whole(descriptor, data[:2])])
+
+    def full(descriptor: int, data: bytes) -> int:
+        for part in parts:
+            return part(descriptor, data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                output.write([b"two", b"three"])
+    output.write([b"four"])
+    output.write([b"five"])
+    output.close()
+    assert file.read_bytes() == b"one\ntw\nfour\nfive\n"
+
+
+def test_what_is_no_regular_file_is_refused(file: Path) -> None:
+    """A pipe that nothing reads holds up no worker, and no device is written to."""
+    os.mkfifo(file)
+    for path in (file, Path("/dev/null")):
+        output = FileOutput(path)
+        with pytest.raises(OSError, match=r"No such device|not a regular file"):
+            output.open()
+        output.close()
+
+
+def received(server: socket.socket) -> list[dict[str, Any]]:
+    """Return the entries of the messages that *server* has."""
+    server.settimeout(0.5)
+    found = []
+    try:
+        while True:
+            header, _, line = server.recv(65_536).partition(b": ")
+            assert header == b"<86>secret-manager"
+            found.append(json.loads(line))
+    except TimeoutError:
+        return found
+
+
+def test_syslog_by_datagrams(trail: Callable[..., AuditTrail], stored: Stored) -> None:
+    """Each entry is a message to the server, with its priority and the name of the service."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        worker = trail(f"syslog://127.0.0.1:{server.getsockname()[1]}")
+        write(worker, 3)
+        worker.check()
+        assert received(server) == records(stored)
+    assert len(records(stored)) == 3
+
+
+def test_a_large_retirement_fits_into_datagrams(
+    trail: Callable[..., AuditTrail], stored: Stored, keyring: Keyring
+) -> None:
+    """The largest entries that the service makes by itself are no larger than a message by UDP can be."""
+    row = {"seq": 9_999_999, "ts": moment(datetime.now(UTC)), "hash": "f" * 64}
+    heads = [{"stream": f"2-{number:030x}", **row} for number in range(1_000)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        worker = trail(f"syslog://127.0.0.1:{server.getsockname()[1]}")
+        for part in retirement.make("f" * 16, heads, SigningKey(keyring.primary), row["ts"]):
+            worker._record_retirement(part)
+            assert received(server) == records(stored)[-1:]
+
+
+def test_syslog_of_this_machine(
+    trail: Callable[..., AuditTrail], stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local server is found again once it was restarted; without it nothing is recorded."""
+    monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
+    path = tmp_path / "log"
+    worker = trail(f"unix://{path}")
+    for _ in range(2):
+        with pytest.raises(AuditUnavailableError):
+            write(worker)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            server.bind(str(path))
+            write(worker, 2)
+            assert received(server) == records(stored)[-2:]
+        path.unlink()
+    assert len(records(stored)) == 4
+
+
+def test_syslog_by_tcp(
+    trail: Callable[..., AuditTrail], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry is a line; a connection that the server closed is made again before anything is sent."""
+    monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        worker = trail(f"syslog+tcp://127.0.0.1:{server.getsockname()[1]}")
+        for count in (2, 1):
+            write(worker, count)
+            worker.check()
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as stream:
+                sent = [json.loads(stream.readline().partition(b": ")[2]) for _ in range(count)]
+            assert sent == records(stored)[-count:]
+    with pytest.raises(AuditUnavailableError):
+        write(worker)
+    assert len(records(stored)) == 3
+
+
+def test_a_tcp_connection_that_was_reset_is_made_again() -> None:
+    """A reset is noticed as well as an orderly end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        output = sinks.SyslogOutput(lambda: sinks._stream(server.getsockname()))
+        output.write([b"one"])
+        connection, _ = server.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+        output.write([b"two"])
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(100) == b"<86>secret-manager: two\n"
+        output.close()
+
+
+def test_the_form_of_the_uri_chooses_the_output() -> None:
+    """Without a port it is syslog's; without a sink nothing is done."""
+    sinks.NoSink().prepare()
+    assert isinstance(sink(None, required=True), sinks.NoSink)
+    for uri in ("syslog://127.0.0.1", "syslog://[::1]:514", "syslog+tcp://localhost"):
+        assert isinstance(sink(uri, required=True), Sink)
+
+
+def test_without_the_sink_no_value_leaves(
+    environment: dict[str, str], file: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service whose required sink fails answers 503, is not ready, and serves again once the sink works."""
+    monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
+    with running_app({**environment, "AUDIT_SINK": f"file://{file}"}) as app:
+        client: FlaskClient = app.test_client()
+        made = client.post("/vault/secret/create", json=SECRET)
+        assert client.get("/health/ready").status_code == 200
+        file.unlink()
+        file.mkdir()
+        refused = client.post("/vault/secret/fetch", json=made.json)
+        assert (refused.status_code, refused.get_json(force=True).get("secret")) == (503, None)
+        assert list(client.get("/health/ready").get_json(force=True)["errors"]) == ["audit"]
+        file.rmdir()
+        assert client.post("/vault/secret/fetch", json=made.json).status_code == 200
+    assert [record["action"] for record in records(stored)] == ["create", "fetch"]
+    assert [record["action"] for record in lines(file)] == ["fetch"]

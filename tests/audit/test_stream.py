@@ -1,0 +1,280 @@
+"""How one worker's entries follow one another, and where a stream ends."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from bson import encode
+from pymongo.database import Database as MongoDatabase
+
+from tests.trail import break_trail, mend_trail
+from tests.written_trail import as_stored, findings, rehash
+from vault.audit import writer
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, Entry, Stream
+from vault.audit.verifier import Kind
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring, chain
+from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry
+from vault.documents.audit import record_of
+
+Stored = MongoDatabase[dict[str, Any]]
+NOW = datetime(2026, 11, 24, 15, 30, 0, 123_999, tzinfo=UTC)
+
+
+@pytest.fixture
+def key(keyring: Keyring) -> SigningKey:
+    """Return the key that signs."""
+    return SigningKey(keyring.primary)
+
+
+def entries(count: int) -> list[Entry]:
+    return [{"action": "fetch", "status": "success", "principal": "anonymous"} for _ in range(count)]
+
+
+def commit(stream: Stream, count: int, now: datetime = NOW) -> list[dict[str, Any]]:
+    made = entries(count)
+    stream.chain(made, now)
+    stream.committed(made[-1])
+    return [record_of(entry) for entry in made]
+
+
+def test_entries_are_numbered_linked_and_signed(key: SigningKey) -> None:
+    """Numbers go up from 0 across commits, each entry follows the one before, each commit ends signed."""
+    stream = Stream(key)
+    records = [*commit(stream, 1), *commit(stream, 3), *commit(stream, 2)]
+    assert [record["seq"] for record in records] == list(range(6))
+    assert {record["stream"] for record in records} == {stream.id}
+    assert ["signature" in record for record in records] == [True, False, False, True, False, True]
+    assert "previous" not in records[0]
+    for before, record in pairwise(records):
+        assert (record["previous"], record["previous_ts"]) == (chain.link(before), before["ts"])
+    for record in records:
+        assert record["hash"] == chain.digest(record)
+        if "signature" in record:
+            assert record["signer"] == key.public.signer
+            assert key.public.verifies(record["signature"], record["hash"].encode())
+    assert findings(records, {key.public.signer: key.public}) == []
+
+
+def test_streams_have_ids_of_their_own(key: SigningKey) -> None:
+    """No two streams share an id, nor tells one anything about the other."""
+    assert len({Stream(key).id for _ in range(100)}) == 100
+
+
+def test_times_are_those_that_mongodb_stores(key: SigningKey) -> None:
+    """An entry has the time of its commit, to the millisecond: what is hashed is what will be read."""
+    [record] = commit(Stream(key), 1)
+    assert record["ts"] == "2026-11-24T15:30:00.123Z"
+
+
+def test_time_does_not_run_backwards(key: SigningKey) -> None:
+    """While the clock is a little behind, entries have the time of the one before."""
+    stream = Stream(key)
+    later = NOW + timedelta(milliseconds=500)
+    records = [*commit(stream, 1, later), *commit(stream, 2, NOW), *commit(stream, 1, later + timedelta(1))]
+    assert [record["ts"] for record in records[:3]] == [moment(later)] * 3
+    assert records[3]["ts"] > records[2]["ts"]
+    assert [record["previous_ts"] for record in records[1:]] == [record["ts"] for record in records[:-1]]
+
+
+def test_a_stream_is_behind_a_clock_that_stepped_back_far(key: SigningKey) -> None:
+    """Up to a second back a stream goes on; a new one is behind no clock."""
+    stream = Stream(key)
+    assert not stream.is_behind(datetime(1970, 1, 1, tzinfo=UTC))
+    commit(stream, 1)
+    assert not stream.is_behind(NOW - timedelta(milliseconds=990))
+    assert stream.is_behind(NOW - timedelta(milliseconds=1_010))
+
+
+def test_a_stream_is_full_before_its_identifiers_begin_again(key: SigningKey) -> None:
+    """Numbers stay below what an identifier can hold; a new stream is never full."""
+    stream = Stream(key)
+    assert not stream.is_full(100)
+    stream.committed({"seq": 2**24 - 101})
+    assert not stream.is_full(100)
+    stream.committed({"seq": 2**24 - 100})
+    assert stream.is_full(100)
+
+
+def test_a_full_stream_ends(trail: AuditTrail, stored: Stored, key: SigningKey) -> None:
+    """After as many entries as identifiers can tell apart a successor goes on, and the whole verifies."""
+    write(trail)
+    assert trail._stream is not None
+    trail._stream.is_full = lambda _more: True  # type: ignore[method-assign]
+    write(trail)
+    write(trail)
+    first, *rest = records(stored)
+    assert [record["seq"] for record in rest] == [0, 1]
+    left = {"stream": first["stream"], "seq": 0, "ts": first["ts"], "hashes": []}
+    assert rest[0]["replaces"] == [left]
+    assert findings(records(stored), {key.public.signer: key.public}) == []
+
+
+def test_the_head_is_the_newest_entry_that_is_stored(key: SigningKey) -> None:
+    """A head names what can be held against the trail later, and moves only with a commit that succeeded."""
+    stream = Stream(key)
+    assert stream.head is None
+    stream.chain(entries(2), NOW)
+    assert stream.head is None
+    records = commit(stream, 2)
+    names = ("stream", "seq", "ts", "hash", "signer", "signature")
+    assert stream.head == {name: records[-1][name] for name in names}
+    stream.chain(entries(2), NOW)
+    assert stream.head["seq"] == 1
+
+
+def test_a_successor_tells_where_its_predecessor_was_left(key: SigningKey) -> None:
+    """The first entry of the stream that takes over, and only that, names the old one and its known end."""
+    stream = Stream(key)
+    head = commit(stream, 3)[-1]
+    tried = entries(2)
+    stream.chain(tried, NOW)
+    successor = stream.successor()
+    first, second = commit(successor, 2)
+    assert successor.id != stream.id
+    assert (first["seq"], second["seq"]) == (0, 1)
+    hashes = [entry["hash"] for entry in tried]
+    assert first["replaces"] == [{"stream": stream.id, "seq": 2, "ts": head["ts"], "hashes": hashes}]
+    assert "replaces" not in second
+    # Once that is stored, nobody has to be told again.
+    assert [left["stream"] for left in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
+
+
+def test_of_several_failures_in_a_row_none_is_forgotten(key: SigningKey) -> None:
+    """As long as nothing is stored, each new stream names all those before it."""
+    first = Stream(key)
+    head = commit(first, 1)[-1]
+    streams = [first]
+    hashes = []
+    for count in (2, 3, 1):
+        tried = entries(count)
+        streams[-1].chain(tried, NOW)
+        hashes.append([entry["hash"] for entry in tried])
+        streams.append(streams[-1].successor())
+    [record] = commit(streams[-1], 1)
+    assert record["replaces"] == [
+        {"stream": first.id, "seq": 0, "ts": head["ts"], "hashes": hashes[0]},
+        *(
+            {"stream": stream.id, "seq": -1, "hashes": tried}
+            for stream, tried in zip(streams[1:-1], hashes[1:], strict=True)
+        ),
+    ]
+
+
+def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> None:
+    """However many commits fail, the entry that tells of them stays small, with the first and the last."""
+    streams = [Stream(key)]
+    commit(streams[0], 1)
+    for _ in range(200):
+        streams[-1].chain(entries(MAX_ENTRIES_PER_COMMIT), NOW)
+        streams.append(streams[-1].successor())
+    [record] = commit(streams[-1], 1)
+    assert len(encode(record)) < 500_000
+    named = [left["stream"] for left in record["replaces"]]
+    assert named == [stream.id for stream in (*streams[:25], *streams[-26:-1])]
+    assert [left["seq"] for left in record["replaces"]] == [0, *[-1] * 49]
+
+
+def write(trail: AuditTrail) -> None:
+    trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+
+
+def records(stored: Stored) -> list[dict[str, Any]]:
+    return [record_of(document) for document in stored.audit_logs.find().sort("$natural", 1)]
+
+
+def test_a_clock_that_stepped_back_ends_the_stream(
+    trail: AuditTrail, stored: Stored, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the clock is set back, a new stream begins that says so, and the whole verifies."""
+    clock = [NOW]
+
+    class Clock:
+        @staticmethod
+        def now(_zone: object) -> datetime:
+            return clock[0]
+
+    monkeypatch.setattr(writer, "datetime", Clock)
+    for now in (NOW, NOW - timedelta(milliseconds=900), NOW - timedelta(hours=1), NOW - timedelta(hours=1)):
+        clock[0] = now
+        write(trail)
+    first, second, third, fourth = records(stored)
+    assert [record["seq"] for record in (first, second, third, fourth)] == [0, 1, 0, 1]
+    assert first["stream"] == second["stream"] != third["stream"] == fourth["stream"]
+    left = {"stream": first["stream"], "seq": 1, "ts": second["ts"], "hashes": []}
+    assert third["replaces"] == [left]
+    assert third["ts"] == moment(NOW - timedelta(hours=1))
+    assert findings(records(stored), {key.public.signer: key.public}) == []
+
+
+def test_after_a_failed_commit_no_number_is_used_again(
+    trail: AuditTrail, stored: Stored, key: SigningKey
+) -> None:
+    """After commits that failed, a new stream goes on and names all that came before; the whole verifies."""
+    write(trail)
+    break_trail(stored)
+    for _ in range(3):
+        with pytest.raises(AuditUnavailableError):
+            write(trail)
+    mend_trail(stored)
+    write(trail)
+    first, second = records(stored)
+    assert (first["seq"], second["seq"]) == (0, 0)
+    assert first["stream"] != second["stream"]
+    left = second["replaces"][0]
+    assert (left["stream"], left["seq"], left["ts"]) == (first["stream"], 0, first["ts"])
+    assert [len(left["hashes"]) for left in second["replaces"]] == [1, 1, 1]
+    assert [left["seq"] for left in second["replaces"]] == [0, -1, -1]
+    assert findings(records(stored), {key.public.signer: key.public}) == []
+
+
+def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
+    trail: AuditTrail, stored: Stored, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries of a commit whose answer got lost may be there, whole or in part: their numbers stay theirs."""
+    keys = {key.public.signer: key.public}
+    write(trail)
+    for part in (2, 1):
+
+        class Lost(Exception):  # noqa: N818 - its name is what it is
+            pass
+
+        def store(made: list[Entry], part: int = part, lost: type[Exception] = Lost) -> None:
+            stored.audit_logs.insert_many(made[:part])
+            raise lost
+
+        with monkeypatch.context() as broken, pytest.raises(Lost):
+            broken.setattr(AuditEntry, "store", store)
+            trail._commit(entries(2))
+        write(trail)
+    found = findings(records(stored), keys)
+    assert len(records(stored)) == 6
+    assert [(finding.tampering, finding.text) for finding in found] == [
+        (False, "is of a commit that failed; nothing was released")
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_entries_forged_behind_a_live_head_are_tampering(
+    trail: AuditTrail, stored: Stored, key: SigningKey, count: int
+) -> None:
+    """Chained entries that make the next commit collide are not excused as the leftovers of that commit."""
+    write(trail)
+    [head] = records(stored)
+    forged = [head]
+    for seq in range(1, count + 1):
+        entry = {**entries(1)[0], "ts": head["ts"], "stream": head["stream"], "seq": seq}
+        forged.append(rehash(entry, forged[-1]))
+    stored.audit_logs.insert_many([as_stored(record) for record in forged[1:]])
+    with pytest.raises(AuditUnavailableError):
+        write(trail)
+    write(trail)
+    exported = records(stored)
+    assert len({record["stream"] for record in exported}) == 2
+    [found] = findings(exported, {key.public.signer: key.public})
+    assert (found.stream, found.seq, found.kind) == (head["stream"], count, Kind.TAMPERING)

@@ -1,0 +1,355 @@
+"""The audit trail's entries, and what happens without them."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from threading import Event
+from time import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app
+from tests.rotation import connected
+from tests.trail import break_trail, mend_trail
+from tests.written_trail import findings
+from vault.audit import reader
+from vault.audit.stream import Stream
+from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditUnavailableError
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry, Database
+from vault.documents.audit import record_of
+
+#: What chains an entry, which `test_stream.py` looks at.
+CHAINING = ["stream", "seq", "hash", "signer", "signature"]
+
+
+@pytest.mark.usefixtures("app")
+def test_an_attempt_leaves_one_entry(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """The first outcome of an attempt is recorded, with all that is known of it, and no second one."""
+    attempt = Attempt(
+        action=Action.FETCH, ip="192.0.2.1", user_agent="curl/8", request_id="r-1", secret_id="an-id"
+    )
+    attempt.finish(Status.SUCCESS)
+    attempt.finish(Status.ERROR)
+    [entry] = stored.audit_logs.find({}, dict.fromkeys(["_id", "ts", *CHAINING], False))
+    assert entry == {
+        "action": "fetch",
+        "status": "success",
+        "principal": "anonymous",
+        "secret_id": "an-id",
+        "ip": "192.0.2.1",
+        "ua": "curl/8",
+        "request_id": "r-1",
+    }
+
+
+@pytest.mark.usefixtures("app")
+def test_what_cannot_be_recorded_fails_alone(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """An entry that has no canonical form is refused before others share a commit with it."""
+    attempts = [Attempt(action=Action.FETCH, details={"text": text}) for text in ["good", "\ud800"] * 20]
+
+    def finish(attempt: Attempt) -> bool:
+        try:
+            attempt.finish(Status.SUCCESS)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    # One connects, for all.
+    Attempt(action=Action.FETCH).finish(Status.SUCCESS)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(finish, attempts)) == [True, False] * 20
+    assert stored.audit_logs.count_documents({}) == 21
+
+
+@pytest.mark.usefixtures("app")
+def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """What a client calls itself can neither fill the trail nor drive a terminal that shows it."""
+    Attempt(action=Action.FETCH, user_agent="\x1b[2J\n" + "x" * 1000).finish(Status.SUCCESS)
+    entry = stored.audit_logs.find_one()
+    assert entry is not None
+    assert entry["ua"] == "\\u001b[2J\\u000a" + "x" * 241
+
+
+@pytest.mark.usefixtures("app")
+def test_an_entry_that_cannot_be_written_stops_the_attempt(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """When the trail refuses an entry, whoever is about to release something is told so."""
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        Attempt(action=Action.FETCH).finish(Status.SUCCESS)
+
+
+def test_a_clock_that_is_set_within_a_commit_is_no_tampering(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry's `_id` has the entry's own time, whatever the clock says when it is made."""
+    monkeypatch.setattr("bson.objectid.time", SimpleNamespace(time=lambda: time() + 3_600))
+    assert app.test_client().post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
+    [record] = reader.records({}, ("_id", 1))
+    assert record["hash"]
+
+
+def test_nothing_is_released_where_nobody_listens(environment: dict[str, str]) -> None:
+    """Once an application was taken down, as its process ends, what is still under way in it is 503."""
+    with running_app(environment) as app:
+        client = app.test_client()
+        secret = client.post("/vault/secret/create/", json={"secret": "YQ=="}).get_json()
+    for body in (secret, {"secret_id": "no id"}):
+        reply = client.post("/vault/secret/fetch", json=body)
+        assert reply.status_code == 503
+        assert "secret" not in reply.get_json(force=True)
+    with pytest.raises(AuditUnavailableError):
+        Attempt(action=Action.FETCH).finish(Status.SUCCESS)
+
+
+def test_without_a_trail_attempts_finish_silently(
+    environment: dict[str, str], stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """With `AUDIT_ENABLED=false` the service works and writes no entry."""
+    with running_app({**environment, "AUDIT_ENABLED": "false"}) as app:
+        client = app.test_client()
+        created = client.post("/vault/secret/create/", json={"secret": "YQ=="})
+        assert created.status_code == 200
+        assert client.post("/vault/secret/fetch", json=created.json).json == {"secret": "YQ=="}
+    assert stored.audit_logs.count_documents({}) == 0
+
+
+def write(trail: AuditTrail, number: int = 0) -> None:
+    trail._on_finish(Attempt(action=Action.FETCH, request_id=str(number)), status=Status.SUCCESS)
+
+
+def records(stored: MongoDatabase[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record_of(document) for document in stored.audit_logs.find().sort([("stream", 1), ("seq", 1)])]
+
+
+def test_concurrent_attempts_are_one_chain(
+    trail: AuditTrail, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """Each of many attempts at a time has exactly one entry, and all of them are one chain that verifies."""
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(write, [trail] * 600, range(600)))
+    written = records(stored)
+    assert Counter(record["request_id"] for record in written) == Counter(map(str, range(600)))
+    assert [record["seq"] for record in written] == list(range(600))
+    assert len({record["stream"] for record in written}) == 1
+    # They shared commits, or this showed nothing.
+    assert sum("signature" in record for record in written) < 600
+    key = SigningKey(keyring.primary).public
+    assert findings(written, {key.signer: key}) == []
+
+
+class Gate:
+    """Holds commits up until it is opened, and remembers how many entries each had."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = Event()
+        self.commits: list[int] = []
+        chain = Stream.chain
+
+        def held_up(stream: Stream, entries: Sequence[AuditEntry], now: Any) -> None:
+            self.commits.append(len(entries))
+            assert self.opened.wait(60)
+            chain(stream, entries, now)
+
+        monkeypatch.setattr(Stream, "chain", held_up)
+
+    def fill(self, trail: AuditTrail, pool: ThreadPoolExecutor, waiting: int) -> list[Future[None]]:
+        """Begin one commit, and let so many attempts wait for the next."""
+        futures = [pool.submit(write, trail, 0)]
+        wait_until(lambda: self.commits)
+        futures += [pool.submit(write, trail, number) for number in range(1, waiting + 1)]
+        wait_until(lambda: len(trail._commits._pending) == waiting)
+        return futures
+
+
+def test_only_the_last_entry_of_a_commit_is_signed(
+    trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts that wait at the same time share one commit and one signature."""
+    gate = Gate(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        futures = gate.fill(trail, pool, waiting=5)
+        gate.opened.set()
+        assert [future.result(60) for future in futures] == [None] * 6
+    assert gate.commits == [1, 5]
+    assert ["signature" in record for record in records(stored)] == [True, *[False] * 4, True]
+
+
+def test_a_failed_commit_fails_exactly_its_own_attempts(
+    trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempts of a commit that fails are told so; those before and after it have their entries."""
+    write(trail, 100)
+    gate = Gate(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        futures = gate.fill(trail, pool, waiting=3)
+        break_trail(stored)
+        gate.opened.set()
+        for future in futures:
+            assert isinstance(future.exception(60), AuditUnavailableError)
+    mend_trail(stored)
+    write(trail, 101)
+    assert sorted(record["request_id"] for record in records(stored)) == ["100", "101"]
+
+
+def test_a_request_that_is_cut_off_takes_no_other_along(
+    trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts whose commit was torn down are told that the trail cannot be written."""
+    gate = Gate(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        futures = gate.fill(trail, pool, waiting=3)
+        monkeypatch.setattr(Stream, "committed", _interrupt)
+        gate.opened.set()
+        errors = [type(future.exception(60)) for future in futures]
+    assert errors == [AuditUnavailableError] * 4
+    assert stored.audit_logs.count_documents({}) == 4
+
+
+def test_another_error_is_not_taken_for_a_trail_that_is_away(
+    trail: AuditTrail, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A defect comes out as what it is; the trail goes on, in a new stream."""
+    write(trail)
+    with pytest.raises(OverflowError):
+        trail._on_finish(Attempt(action=Action.FETCH, details={"n": 2**70}), status=Status.SUCCESS)
+    write(trail)
+    assert [record["seq"] for record in records(stored)] == [0, 0]
+    key = SigningKey(keyring.primary).public
+    assert findings(records(stored), {key.signer: key}) == []
+
+
+def test_an_interruption_after_the_commit_reuses_no_number(
+    trail: AuditTrail,
+    keyring: Keyring,
+    stored: MongoDatabase[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A commit cut off at the worst moment, when all is stored and nobody knows yet, ends the stream only."""
+    write(trail)
+    with monkeypatch.context() as broken, pytest.raises(AuditUnavailableError):
+        broken.setattr(Stream, "committed", _interrupt)
+        write(trail)
+    write(trail)
+    written = records(stored)
+    assert sorted(record["seq"] for record in written) == [0, 0, 1]
+    key = SigningKey(keyring.primary).public
+    assert findings(written, {key.signer: key}) == []
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """After a failure the trail is not well until it has written an entry of its own, once; no check does."""
+    trail.connect()
+    with pytest.raises(AuditUnavailableError):
+        trail.check()
+    trail.start()
+    trail.check()
+    assert records(stored) == []
+    break_trail(stored)
+    for attempt in (lambda: write(trail), trail.start, trail.check):
+        with pytest.raises(AuditUnavailableError):
+            attempt()
+    mend_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        trail.check()
+    assert records(stored) == []
+    trail.start()
+    trail.start()
+    trail.check()
+    [entry] = records(stored)
+    assert (entry["action"], entry["principal"], entry["status"]) == ("trail_resumed", "service", "success")
+
+
+def test_a_trail_that_ends_says_that_it_has_recovered(
+    mongo_uri: str, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """What a failed commit has left is explained even if nobody asks for anything any more."""
+    with connected(mongo_uri):
+        for mend in (lambda: None, lambda: mend_trail(stored)):
+            trail = AuditTrail(keyring)
+            trail.connect()
+            break_trail(stored)
+            with pytest.raises(AuditUnavailableError):
+                write(trail)
+            mend()
+            trail.disconnect()
+            trail.disconnect()
+    # The one that could not end quietly all the same.
+    [entry] = records(stored)
+    assert (entry["action"], entry["seq"], entry["replaces"][0]["seq"]) == ("trail_resumed", 0, -1)
+
+
+def test_a_trail_that_cannot_begin_stops_the_attempt(keyring: Keyring) -> None:
+    """Without MongoDB, not even to vouch for earlier keys, the first attempt is told so like any other."""
+    with closing(Database("mongodb://127.0.0.1:1", audit_ttl_days=0, timeout_seconds=0.1)):
+        trail = AuditTrail(keyring)
+        with pytest.raises(AuditUnavailableError):
+            write(trail)
+        trail.disconnect()
+
+
+def heads(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [record.head for record in caplog.records if record.message == "audit head"]
+
+
+def test_the_head_is_logged_when_there_is_news(
+    trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A head goes to the log once it has moved, and not again before it moves again."""
+    caplog.set_level(logging.INFO)
+    trail.log_head()
+    assert heads(caplog) == []
+    for number in range(1, 3):
+        write(trail)
+        write(trail)
+        trail.log_head()
+        trail.log_head()
+        assert len(heads(caplog)) == number
+    names = ("stream", "seq", "ts", "hash", "signer", "signature")
+    last = records(stored)[-1]
+    assert heads(caplog)[-1] == {name: last[name] for name in names}
+
+
+def test_the_head_is_logged_at_the_end(
+    mongo_uri: str, keyring: Keyring, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A trail that ends leaves its head in the log, if it has one that is not there yet."""
+    caplog.set_level(logging.INFO)
+    with connected(mongo_uri):
+        for writes in (0, 1):
+            trail = AuditTrail(keyring)
+            for _ in range(writes):
+                write(trail)
+            trail.disconnect()
+            trail.disconnect()
+            assert len(heads(caplog)) == writes
+
+
+def test_a_head_is_not_lost_with_its_stream(
+    trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """When a stream ends in a commit that failed, its end is in the log all the same."""
+    caplog.set_level(logging.INFO)
+    write(trail)
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        write(trail)
+    trail.log_head()
+    assert [head["seq"] for head in heads(caplog)] == [0]
+    # There is no new one, and that is no news.
+    trail.log_head()
+    assert len(heads(caplog)) == 1

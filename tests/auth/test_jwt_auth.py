@@ -1,0 +1,286 @@
+"""JWTs: what they say is believed as far as the issuer signed it, and its keys are fetched with care."""
+
+import base64
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from jwt.exceptions import InvalidKeyError
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer
+from tests.conftest import running_app
+from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, STRANGER, Issuer, jwk, public_pem, sign
+from vault.auth import jwt_auth
+from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, KeySource, fixed_key
+from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.core.principal import Principal, Scope
+
+FIXED = JWTAuthenticator(fixed_key(public_pem()), issuer=ISSUER, audience=AUDIENCE)
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """Run an identity provider."""
+    with Issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def keys(issuer: Issuer) -> JWKSCache:
+    """Return the keys of `issuer`, of which none is known yet."""
+    return JWKSCache(issuer.url)
+
+
+def principal(credential: str, source: KeySource | None = None) -> Principal:
+    taker = FIXED if source is None else JWTAuthenticator(source, issuer=ISSUER, audience=AUDIENCE)
+    return taker.principal(credential)
+
+
+def refused(credential: str, source: KeySource | None = None) -> str:
+    with pytest.raises(InvalidCredentialError) as caught:
+        principal(credential, source)
+    return caught.value.reason
+
+
+def test_claims_are_the_principal() -> None:
+    """Subject, namespace and scopes come from the claims; a JWT's name cannot be a token's."""
+    found = principal(sign(sub="repo:a/b", namespace="team-a", scope="secret:fetch openid"))
+    assert (found.name, found.namespace, found.scopes) == ("jwt:repo:a/b", "team-a", {Scope.SECRET_FETCH})
+    assert found.authenticated
+    assert principal(sign()).namespace == "default"
+
+
+def test_clocks_may_differ_a_little() -> None:
+    """A JWT counts half a minute longer, and earlier, than it says, in the trail's eyes too."""
+    now = int(time.time())
+    found = principal(sign(exp=now - 15, nbf=now + 15, iat=now + 15))
+    assert found.expires_at is not None
+    assert found.expires_at.timestamp() == now + 15
+    assert refused(sign(exp=now - 45)) == "jwt ExpiredSignatureError"
+    assert refused(sign(nbf=now + 60)) == "jwt ImmatureSignatureError"
+
+
+@pytest.mark.parametrize("exp", [10**18, 10**300, 1e400], ids=str)
+def test_a_time_beyond_all_calendars_is_refused(exp: float) -> None:
+    """An expiry that is no date is no expiry."""
+    assert refused(sign(exp=exp)).startswith("jwt")
+
+
+def test_one_public_key_verifies_its_own_only() -> None:
+    """With `JWT_PUBLIC_KEY`, whatever key a JWT names, that one counts."""
+    assert principal(sign("any")).name == "jwt:build"
+    assert principal(sign(None)).name == "jwt:build"
+    assert refused(sign(key=STRANGER)) == "jwt InvalidSignatureError"
+
+
+KINDS = {
+    "RS": (RSA_KEY, ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
+    "ES": (EC_KEY, ("ES256",)),
+    "Ed": (ED_KEY, ("EdDSA",)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_public_key_verifies_its_own_kind_of_signature(kind: str) -> None:
+    """Each kind of key takes the signatures that it can make, and refuses those of others."""
+    source = fixed_key(public_pem(KINDS[kind][0]))
+    for other, (key, algorithms) in KINDS.items():
+        for algorithm in algorithms:
+            credential = sign("any", key=key, algorithm=algorithm)
+            if other == kind:
+                assert principal(credential, source).name == "jwt:build"
+            else:
+                assert refused(credential, source) == "jwt InvalidKeyError"
+    # A curve that is not the algorithm's: a forger can write this header.
+    head, body, signature = sign("any", key=EC_KEY, algorithm="ES256").split(".")
+    forged = base64.urlsafe_b64encode(b'{"alg":"ES512"}').decode().rstrip("=")
+    assert refused(f"{forged}.{body}.{signature}", fixed_key(public_pem(EC_KEY))).startswith("jwt")
+    assert head != forged
+
+
+@given(st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
+def test_no_text_makes_another_kind_of_error(text: str) -> None:
+    """Whatever is sent as a JWT is refused in one way."""
+    assert refused(text).startswith("jwt")
+
+
+# --- The issuer's keys
+
+
+def test_keys_are_fetched_once(issuer: Issuer, keys: JWKSCache) -> None:
+    """The set is fetched when the first JWT comes, and then kept."""
+    for kid in ("rsa-1", "ec-1", "ed-1", "rsa-1"):
+        assert principal(sign(kid), keys).name == "jwt:build"
+    assert issuer.fetches == 1
+
+
+def test_a_new_key_is_found_by_its_kid(issuer: Issuer, keys: JWKSCache) -> None:
+    """JWTs of a new key count once the set is fetched anew; made-up kids do not make the service ask."""
+    assert principal(sign(), keys)
+    issuer.keys["rsa-2"] = jwk("rsa-2", STRANGER, "RS256")
+    for _ in range(20):
+        assert refused(sign("rsa-2", key=STRANGER), keys) == "jwt InvalidKeyError"
+    assert issuer.fetches == 1
+    # Half a minute later.
+    keys._client._last_successful_fetch = -1e9
+    assert principal(sign("rsa-2", key=STRANGER), keys).name == "jwt:build"
+    assert issuer.fetches == 2
+
+
+def test_the_lowest_pyjwt_has_the_cool_down() -> None:
+    """`setup.cfg` allows no PyJWT before 2.14, the first with a cool-down for unknown key IDs."""
+    setup = (Path(__file__).parents[2] / "setup.cfg").read_text()
+    [floor] = re.findall(r"^ *pyjwt\[crypto\]>=([\d.]+)$", setup, re.MULTILINE)
+    assert tuple(map(int, floor.split("."))) >= (2, 14)
+
+
+@pytest.mark.parametrize("kid", [None, 7, ["rsa-1"]], ids=str)
+def test_a_jwt_must_name_its_key(keys: JWKSCache, issuer: Issuer, kid: Any) -> None:
+    """Where there may be several keys, a JWT that names none is refused without asking the issuer."""
+    assert refused(sign(None), keys)
+    with pytest.raises(InvalidKeyError):
+        keys({"kid": kid})
+    assert issuer.fetches == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b"{}"),
+        (302, b""),
+        (200, b"<html>"),
+        (200, b"\xff\xfe"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b'{"keys": []}'),
+        (200, b'{"keys": [{"kty": "RSA"}]}'),
+        (200, b'{"keys": [{"kty": "RSA", "alg": ["x"], "kid": "b"}]}'),
+        (200, b"[" * 100_000),
+    ],
+    ids=str,
+)
+def test_what_is_no_key_set_lets_nobody_in(
+    issuer: Issuer, keys: JWKSCache, status: int, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An issuer that answers nonsense lets nobody in, and is not asked by each request."""
+    issuer.status, issuer.body = status, body
+    for _ in range(5):
+        with pytest.raises(CredentialsUnavailableError):
+            principal(sign(), keys)
+    assert issuer.fetches == 1
+    assert "the JWKS endpoint failed" in caplog.text
+
+
+def test_a_key_for_another_use_or_too_weak_verifies_nothing(issuer: Issuer, keys: JWKSCache) -> None:
+    """Published secrets, keys to encrypt with, and keys that are too short to trust, count for nothing."""
+    issuer.keys["enc"] = jwk("enc", STRANGER, "RS256") | {"use": "enc"}
+    assert refused(sign("enc", key=STRANGER), keys) == "jwt InvalidKeyError"
+    weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - refused
+    issuer.keys["weak"] = jwk("weak", weak, "RS256")
+    issuer.keys["shared"] = {"kty": "oct", "kid": "shared", "k": "c2hhcmVk", "alg": "HS256"}
+    assert refused(sign("shared", key="shared" * 8, algorithm="HS256"), keys) == "jwt InvalidAlgorithmError"
+    with pytest.warns(match="key"):
+        credential = sign("weak", key=weak)
+    assert refused(credential, keys) == "jwt InvalidKeyError"
+
+
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "dripping"])
+def test_an_issuer_that_hangs_costs_one_wait(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, drips: bool
+) -> None:
+    """While no answer comes, or no end of it, requests wait for one fetch together, later ones not at all."""
+    monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 0.3)
+    keys = JWKSCache(issuer.url)
+    issuer.drips = drips
+    if not drips:
+        issuer.answers.clear()
+
+    def ask(_: int) -> None:
+        with pytest.raises(CredentialsUnavailableError):
+            principal(sign(), keys)
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(ask, range(60)))
+    assert issuer.fetches == 1
+    # Ten seconds later, with the issuer back.
+    issuer.drips = False
+    issuer.answers.set()
+    assert keys._fetching is not None
+    keys._fetching.join()
+    keys._failed = -1e9
+    assert principal(sign(), keys).name == "jwt:build"
+
+
+def test_what_is_known_does_not_wait_for_what_is_not(issuer: Issuer, keys: JWKSCache) -> None:
+    """While a made-up kid is asked for, of an issuer that hangs or is gone, JWTs of known keys count on."""
+    assert principal(sign(), keys)
+    keys._client._last_successful_fetch = -1e9
+    issuer.answers.clear()
+    refusal: list[str] = []
+    asking = threading.Thread(target=lambda: refusal.append(refused(sign("made-up"), keys)))
+    asking.start()
+    while issuer.fetches < 2:
+        time.sleep(0.01)
+    assert principal(sign(), keys).name == "jwt:build"
+    issuer.answers.set()
+    asking.join()
+    assert refusal == ["jwt InvalidKeyError"]
+    issuer.status = 500
+    keys._client._last_successful_fetch = -1e9
+    with pytest.raises(CredentialsUnavailableError):
+        principal(sign("made-up"), keys)
+    assert principal(sign(), keys).name == "jwt:build"
+
+
+@pytest.fixture
+def away(environment: dict[str, str]) -> Iterator[FlaskClient]:
+    """Return a client of a service whose issuer is not there."""
+    settings = {"JWT_JWKS_URL": "http://127.0.0.1:1/keys", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+    with running_app({**environment, **settings}) as app:
+        yield app.test_client()
+
+
+def test_without_the_issuer_the_answer_is_503(
+    away: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """While nobody can tell whether a JWT is good the answer is 503, on record; all else goes on."""
+    for _ in range(3):
+        reply = away.post("/vault/secret/fetch", json={}, headers=bearer(sign()))
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
+    recorded = [(entry["status"], entry["details"]["reason"]) for entry in stored.audit_logs.find()]
+    assert recorded == [("denied", "cannot be checked")] * 3
+    assert away.post("/vault/secret/create", json={"secret": "YQ=="}).status_code == 200
+
+
+def test_without_the_issuer_made_up_jwts_leave_few_entries(
+    away: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """While the issuer is away anyone can be refused with a made-up JWT: beyond a few, they are counted."""
+    for _ in range(20):
+        assert away.post("/vault/secret/fetch", json={}, headers=bearer(sign())).status_code == 503
+    assert stored.audit_logs.count_documents({}) < 20
+
+
+def test_a_public_key_is_a_setting(environment: dict[str, str]) -> None:
+    """With `JWT_PUBLIC_KEY` a JWT is a credential, and acts as its subject."""
+    settings = {
+        "JWT_PUBLIC_KEY": public_pem(RSA_KEY),
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+        "AUTH_ENABLED": "true",
+    }
+    with running_app({**environment, **settings}) as app:
+        client = app.test_client()
+        assert client.post("/vault/secret/create", json={"secret": "YQ=="}).status_code == 401
+        reply = client.post("/vault/secret/create", json={"secret": "YQ=="}, headers=bearer(sign()))
+        assert reply.status_code == 200

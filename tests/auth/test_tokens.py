@@ -1,0 +1,731 @@
+"""Make, list and revoke tokens: nobody gives what they do not have, and all of it is on record."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.collection import Collection
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import AutoReconnect
+
+from tests.access import make_token, revoke, services
+from tests.conftest import running_app
+from tests.life import in_future, in_past, unswept
+from tests.trail import break_trail, mend_trail
+from vault.auth.tokens import Grant, TokenInfo, TokenKeys
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import (
+    AmbiguousTokenNameError,
+    AuditUnavailableError,
+    GrantRefusedError,
+    InvalidCredentialError,
+    InvalidTokenNameError,
+    RevocationRefusedError,
+    StorageUnavailableError,
+    TokenNotFoundError,
+)
+from vault.core.principal import OPERATOR, ROLES, Principal, Scope
+from vault.crypto.token import new_token
+from vault.documents import AuditEntry
+from vault.documents.guard import storage_errors
+from vault.documents.token import StoredTokenKey, Token
+
+Stored = MongoDatabase[dict[str, Any]]
+NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
+MAKER = Principal(
+    name="maker",
+    namespace="team-a",
+    scopes=frozenset({Scope.TOKEN_MANAGE, Scope.SECRET_FETCH}),
+    networks=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+    expires_at=NOON,
+)
+
+
+def attempt(action: Action = Action.TOKEN_CREATE, principal: Principal = MAKER) -> Attempt:
+    return Attempt(action=action, principal=principal)
+
+
+class Unrecorded(Attempt):
+    """An attempt that leaves no entry: one more commit would wait for that which is being written."""
+
+    def finish(self, status: Status) -> None:
+        """Do nothing."""
+
+
+def create(app: Flask, principal: Principal = MAKER, **grant: Any) -> str:
+    whole = {"name": "new", "scopes": frozenset({Scope.SECRET_FETCH}), **grant}
+    return services(app).tokens.create(Grant(**whole), attempt=attempt(principal=principal))
+
+
+def infos(app: Flask, principal: Principal = OPERATOR) -> list[TokenInfo]:
+    return services(app).tokens.list(attempt=attempt(Action.TOKEN_LIST, principal))
+
+
+def entries(stored: Stored) -> list[tuple[str, str, str, Any]]:
+    found = stored.audit_logs.find().sort("_id")
+    return [(e["action"], e["status"], e["principal"], (e.get("details") or {}).get("token")) for e in found]
+
+
+def test_what_is_not_given_is_as_the_maker_has_it(app: Flask) -> None:
+    """A token of which only name and scopes are asked is in its maker's namespace, networks and time."""
+    create(app)
+    [token] = infos(app)
+    assert (token.namespace, token.created_by, token.state) == ("team-a", "maker", "active")
+    assert (token.scopes, token.networks) == (("secret:fetch",), ("10.0.0.0/8", "fd00::/8"))
+    assert token.expires_at == NOON
+
+
+def test_a_maker_can_give_less(app: Flask) -> None:
+    """A token can have a smaller network and less time than its maker."""
+    create(app, networks=(ip_network("10.1.0.0/16"),), lifetime=timedelta(hours=1))
+    [token] = infos(app)
+    assert token.networks == ("10.1.0.0/16",)
+    assert token.expires_at is not None
+    assert token.expires_at < NOON
+
+
+@pytest.mark.parametrize(
+    ("grant", "what"),
+    [
+        ({"scopes": frozenset({Scope.AUDIT_READ})}, "scopes"),
+        ({"scopes": frozenset(Scope)}, "scopes"),
+        ({"namespace": "team-b"}, "another namespace"),
+        ({"networks": (ip_network("0.0.0.0/0"),)}, "networks"),
+        ({"networks": (ip_network("10.1.0.0/16"), ip_network("192.0.2.1"))}, "networks"),
+        ({"networks": (ip_network("fc00::/7"),)}, "networks"),
+        ({"lifetime": timedelta(days=100 * 366)}, "time"),
+    ],
+)
+def test_nobody_gives_what_they_do_not_have(
+    app: Flask, stored: Stored, grant: dict[str, Any], what: str
+) -> None:
+    """A scope, a namespace, a network or time that the maker lacks is refused, by name."""
+    with pytest.raises(GrantRefusedError, match=f": {what}"):
+        create(app, **grant)
+    assert stored.tokens.count_documents({}) == 0
+
+
+def test_who_has_no_bounds_gives_any(app: Flask) -> None:
+    """A maker that is bound to no network and no time can bind a token to any."""
+    unbound = Principal(name="unbound", scopes=frozenset(Scope))
+    create(app, unbound, networks=(ip_network("192.0.2.0/24"),), lifetime=timedelta(days=9_000))
+    create(app, unbound, name="second")
+    assert [token.expires_at is None for token in infos(app)] == [False, True]
+
+
+def test_an_operator_gives_anything(app: Flask) -> None:
+    """Whoever runs the command on the machine makes tokens of any scopes in any namespace."""
+    make_token(app, "boss", role="admin", namespace="team-b")
+    [token] = infos(app)
+    assert set(token.scopes) == set(Scope)
+    assert (token.namespace, token.created_by) == ("team-b", "operator")
+
+
+def test_roles_are_lists_of_scopes() -> None:
+    """Each role has the scopes that are documented, and `admin` has all."""
+    assert {role: {scope.value for scope in scopes} for role, scopes in ROLES.items()} == {
+        "reader": {"secret:fetch", "secret:describe", "secret:list"},
+        "writer": {
+            *("secret:fetch", "secret:describe", "secret:list"),
+            *("secret:create", "secret:update", "secret:delete"),
+        },
+        "auditor": {"audit:read"},
+        "admin": {scope.value for scope in Scope},
+    }
+
+
+@pytest.mark.parametrize("name", ["anonymous", "operator", "service"])
+def test_no_token_has_a_name_that_means_somebody_else(app: Flask, name: str) -> None:
+    """In the trail, a token cannot be taken for anonymous callers, operators or the service."""
+    with pytest.raises(InvalidTokenNameError, match="reserved"):
+        create(app, name=name)
+
+
+def test_a_name_is_never_used_twice(app: Flask) -> None:
+    """Neither beside a token nor after it was revoked another one can have its name."""
+    create(app)
+    for _ in range(2):
+        with pytest.raises(InvalidTokenNameError, match="is, or was"):
+            create(app)
+        revoke(app, "new")
+
+
+def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> None:
+    """Names are unique within a namespace, and the audit trail tells tokens of one name apart."""
+    names = {}
+    for namespace in (None, "team-a", "team-b"):
+        text = make_token(app, "ci", role="reader", namespace=namespace)
+        with pytest.raises(InvalidTokenNameError):
+            make_token(app, "ci", role="reader", namespace=namespace)
+        named = attempt(Action.FETCH)
+        services(app).authenticator.identify(text, attempt=named)
+        names[named.principal.namespace] = named.principal.name
+    assert names == {"default": "ci", "team-a": "team-a/ci", "team-b": "team-b/ci"}
+    assert [(token.name, token.namespace) for token in infos(app)] == [
+        ("ci", "default"),
+        ("ci", "team-a"),
+        ("ci", "team-b"),
+    ]
+    assert sorted(document["name"] for document in stored.tokens.find()) == ["ci", "team-a/ci", "team-b/ci"]
+
+
+def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: Any) -> str:
+    """Return a token as an earlier version stores it: by its plain name, in every namespace."""
+    text = make_token(app, name, namespace=namespace, **(grant or {"role": "reader"}))
+    stored_name = f"{namespace}/{name}" if namespace != "default" else name
+    token = Token.objects(name=stored_name).first()
+    token.name = name
+    key = services(app).tokens._keys.find()
+    assert key
+    token.close(key)
+    stored.tokens.update_one({"_id": token.id}, {"$set": {"name": name, "seal": token.seal}})
+    return text
+
+
+def test_tokens_of_before_keep_their_names(app: Flask, stored: Stored) -> None:
+    """A token that an earlier version stored is good, listed, revoked and unique under its plain name."""
+    text = as_before(app, stored, "ci", "team-a")
+    named = attempt(Action.FETCH)
+    services(app).authenticator.identify(text, attempt=named)
+    assert (named.principal.name, named.principal.namespace) == ("ci", "team-a")
+    assert [(token.name, token.state) for token in infos(app, MAKER)] == [("ci", "active")]
+    with pytest.raises(InvalidTokenNameError, match="is, or was"):
+        create(app, name="ci")
+    unbound = Principal(name="admin", namespace="team-a", scopes=frozenset(Scope))
+    assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
+
+
+def test_a_name_of_before_leaks_into_no_namespace(app: Flask, stored: Stored) -> None:
+    """A name that an earlier version took for all namespaces is free in the others, the default one too."""
+    as_before(app, stored, "ci", "team-a")
+    for namespace in ("default", "team-b"):
+        named = attempt(Action.FETCH)
+        text = make_token(app, "ci", role="reader", namespace=namespace)
+        services(app).authenticator.identify(text, attempt=named)
+        assert named.principal.name == f"{namespace}/ci"
+        with pytest.raises(InvalidTokenNameError):
+            make_token(app, "ci", role="reader", namespace=namespace)
+    assert [(token.name, token.namespace) for token in infos(app)] == [
+        ("ci", "default"),
+        ("ci", "team-a"),
+        ("ci", "team-b"),
+    ]
+
+
+def test_an_older_replica_starts_beside_equal_names(app: Flask, stored: Stored) -> None:
+    """The unique index that an older replica builds at its start holds with names that are equal now."""
+    for namespace in ("default", "team-a"):
+        make_token(app, "ci", role="reader", namespace=namespace)
+    stored.tokens.drop_index("name_1")
+    assert stored.tokens.create_index("name", unique=True) == "name_1"
+    key = services(app).tokens._keys.find()
+    assert key
+    assert all(token.is_genuine(key) for token in Token.objects)
+
+
+def test_an_operator_names_the_namespace_where_a_name_is_ambiguous(app: Flask) -> None:
+    """A name in several namespaces is refused without one; the name in the audit trail always works."""
+    for namespace in ("default", "team-a", "team-b"):
+        make_token(app, "ci", role="reader", namespace=namespace)
+    tokens = services(app).tokens
+
+    def revoke_ci(name: str = "ci", **options: Any) -> tuple[str, ...]:
+        return tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR), **options)
+
+    with pytest.raises(AmbiguousTokenNameError):
+        revoke_ci()
+    assert revoke_ci(namespace="team-b") == ("ci",)
+    assert revoke_ci("team-a/ci") == ("ci",)
+    states = {token.namespace: token.state for token in infos(app)}
+    assert states == {"default": "active", "team-a": "revoked", "team-b": "revoked"}
+    for options in ({"namespace": "team-c"}, {"name": "c"}, {"name": ".*"}):
+        with pytest.raises(TokenNotFoundError):
+            revoke_ci(**options)
+
+
+WHOLE = Principal(name="boss", namespace="team-a", scopes=frozenset(Scope))
+
+
+@pytest.mark.parametrize(
+    ("grant", "what"),
+    [
+        ({"role": "admin"}, "scopes, networks"),
+        ({"scopes": ("audit:read",), "networks": ("10.0.0.1",)}, "scopes"),
+        ({"scopes": ("secret:fetch",)}, "networks"),
+        ({"scopes": ("secret:fetch",), "networks": ("10.0.0.0/7",)}, "networks"),
+        ({"scopes": ("secret:fetch",), "networks": ("10.0.0.0/9", "192.0.2.1")}, "networks"),
+        ({"role": "admin", "networks": ("192.0.2.1",)}, "scopes, networks"),
+    ],
+    ids=str,
+)
+def test_nobody_revokes_what_has_more(app: Flask, stored: Stored, grant: dict[str, Any], what: str) -> None:
+    """A token with a scope or network that the principal lacks stays as it is, and the refusal says why."""
+    make_token(app, "big", namespace="team-a", **grant)
+    before = list(stored.tokens.find())
+    with pytest.raises(RevocationRefusedError, match=f"more than yours: {what}\\."):
+        services(app).tokens.revoke("big", attempt=attempt(Action.TOKEN_REVOKE))
+    assert list(stored.tokens.find()) == before
+
+
+def test_whoever_has_as_much_revokes(app: Flask, stored: Stored) -> None:
+    """Principals end what they cover, themselves, altered tokens, and scopes that mean nothing here."""
+    make_token(
+        app, "small", namespace="team-a", scopes=("secret:fetch",), networks=("10.1.0.0/16", "fd00::1")
+    )
+    make_token(app, "altered", namespace="team-a", role="admin")
+    stored.tokens.update_one({"name": "team-a/altered"}, {"$set": {"created_by": "somebody"}})
+    for name in ("small", "altered"):
+        services(app).tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE))
+    make_token(app, "boss", namespace="team-a", role="admin")
+    newer = Token.objects(name="team-a/boss").first()
+    newer.scopes = [*newer.scopes, "secret:teleport"]
+    key = services(app).tokens._keys.find()
+    assert key
+    newer.close(key)
+    stored.tokens.update_one({"_id": newer.id}, {"$set": {"scopes": newer.scopes, "seal": newer.seal}})
+    services(app).tokens.revoke("boss", attempt=attempt(Action.TOKEN_REVOKE, WHOLE))
+    assert {token.name: token.state for token in infos(app)} == {
+        "small": "revoked",
+        "altered": "altered",
+        "boss": "revoked",
+    }
+    assert stored.tokens.count_documents({"revoked_at": None}) == 0
+
+
+def test_a_token_can_always_revoke_itself(app: Flask) -> None:
+    """A token ends itself, whatever its networks."""
+    text = make_token(
+        app, "me", namespace="team-a", scopes=("token:manage",), networks=("10.0.0.0/8", "192.0.2.0/24")
+    )
+    mine = Attempt(action=Action.TOKEN_REVOKE, ip="10.0.0.1")
+    services(app).authenticator.identify(text, attempt=mine)
+    assert services(app).tokens.revoke("me", attempt=mine) == ("me",)
+    assert [token.state for token in infos(app)] == ["revoked"]
+
+
+def family(app: Flask) -> None:
+    """Make a token that made two, one of which made another; and one that is not related."""
+
+    def made(maker: str, name: str) -> None:
+        principal = Principal(name=f"team-a/{maker}", namespace="team-a", scopes=frozenset(Scope))
+        create(app, principal, name=name)
+
+    make_token(app, "root", namespace="team-a", role="admin")
+    made("root", "a")
+    made("root", "b")
+    made("a", "a-a")
+    make_token(app, "other", namespace="team-a", role="reader")
+    # A maker of the same name in another namespace, and one by which it could be mistaken.
+    create(app, Principal(name="root", scopes=frozenset(Scope)), name="namesake")
+
+
+def states(app: Flask) -> dict[str, str]:
+    return {token.name: token.state for token in infos(app)}
+
+
+def test_a_cascade_ends_all_that_a_token_made(app: Flask, stored: Stored) -> None:
+    """Children and theirs end too, each with an entry of its own before; others stay."""
+    family(app)
+    stored.audit_logs.delete_many({})
+    ended = services(app).tokens.revoke(
+        "root", namespace="team-a", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)
+    )
+    assert ended == ("root", "a", "b", "a-a")
+    assert states(app) == dict.fromkeys(("root", "a", "b", "a-a"), "revoked") | dict.fromkeys(
+        ("other", "namesake"), "active"
+    )
+    told = [entry["details"] for entry in stored.audit_logs.find({"action": "token_revoke"}).sort("_id")]
+    assert told == [
+        {"token": "root", "namespace": "team-a", "cascade": True},
+        {"token": "a", "namespace": "team-a", "created_by": "team-a/root"},
+        {"token": "b", "namespace": "team-a", "created_by": "team-a/root"},
+        {"token": "a-a", "namespace": "team-a", "created_by": "team-a/a"},
+    ]
+
+
+def test_without_a_cascade_children_stay(app: Flask) -> None:
+    """A plain revocation ends the one token."""
+    family(app)
+    assert services(app).tokens.revoke("a", attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == ("a",)
+    assert states(app)["a-a"] == "active"
+
+
+def test_a_cascade_goes_through_what_ended_before(app: Flask) -> None:
+    """Where a cascade was interrupted, a repetition ends what is left, below revoked tokens too."""
+    family(app)
+    for name in ("root", "a"):
+        revoke(app, name)
+    again = [
+        services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+        for _ in range(2)
+    ]
+    assert again == [("b", "a-a"), ()]
+
+
+def test_a_cascade_stops_where_the_trail_does(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No token ends without its entry: what could not be recorded stays active, and can be ended later."""
+    family(app)
+    finish = Attempt.finish
+
+    def failing(which: Attempt, status: Status) -> None:
+        if which.details.get("token") == "b":
+            break_trail(stored)
+        finish(which, status)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Attempt, "finish", failing)
+        with pytest.raises(AuditUnavailableError):
+            services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    mend_trail(stored)
+    assert [name for name, state in states(app).items() if state == "revoked"] == ["a", "root"]
+    services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    assert [name for name, state in states(app).items() if state == "active"] == ["namesake", "other"]
+
+
+def test_makers_in_a_circle_end(app: Flask, stored: Stored) -> None:
+    """Two tokens that name each other as their maker, which the service never writes, end no cascade."""
+    key = services(app).tokens._keys.find_or_make()
+    for name, maker in (("a", "b"), ("b", "a")):
+        make_token(app, name, role="reader")
+        token = Token.objects(name=name).first()
+        token.created_by = maker
+        token.close(key)
+        stored.tokens.update_one({"_id": token.id}, {"$set": {"created_by": maker, "seal": token.seal}})
+    assert services(app).tokens.revoke("a", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == (
+        "a",
+        "b",
+    )
+
+
+def test_a_forged_maker_ends_nothing(app: Flask, stored: Stored) -> None:
+    """A token whose maker was changed in the database is altered, and no part of a cascade."""
+    family(app)
+    stored.tokens.update_one({"name": "team-a/other"}, {"$set": {"created_by": "team-a/root"}})
+    ended = services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    assert "other" not in ended
+    assert stored.tokens.count_documents({"name": "team-a/other", "revoked_at": None}) == 1
+
+
+def test_a_revoked_maker_makes_nothing_more(app: Flask, stored: Stored) -> None:
+    """A maker that was looked up before it was revoked is refused, and leaves no token behind."""
+    make_token(app, "root", namespace="team-a", role="admin")
+    revoke(app, "root")
+    maker = Principal(name="team-a/root", namespace="team-a", scopes=frozenset(Scope))
+    with pytest.raises(InvalidCredentialError):
+        create(app, maker)
+    assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
+
+
+def test_a_cascade_takes_a_token_that_is_being_made(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token whose entry is being written while its maker's tokens are revoked is not given out."""
+    make_token(app, "root", namespace="team-a", role="admin")
+    maker = Principal(name="team-a/root", namespace="team-a", scopes=frozenset(Scope))
+    activate = Token.activate
+
+    def late(token: Token) -> bool:
+        services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+        return activate(token)
+
+    monkeypatch.setattr(Token, "activate", late)
+    with pytest.raises(StorageUnavailableError):
+        create(app, maker)
+    assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
+
+
+def test_the_longest_lifetime_is_a_setting(environment: dict[str, str]) -> None:
+    """With `TOKEN_MAX_DAYS` a token without an expiry gets the longest, and a longer one is refused."""
+    with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
+        with pytest.raises(GrantRefusedError, match="A token can last at most 30 days"):
+            make_token(app, "long", role="reader", seconds=30 * 86_400 + 1)
+        make_token(app, "default", role="reader")
+        make_token(app, "longest", role="reader", seconds=30 * 86_400)
+        make_token(app, "short", role="reader", seconds=60)
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        create(app, Principal(name="short-lived", scopes=frozenset(Scope), expires_at=soon), name="child")
+        lasts = {
+            token.name: token.expires_at - token.created_at
+            for token in infos(app)
+            if token.expires_at and token.created_at
+        }
+    month, minute = timedelta(days=30), timedelta(minutes=1)
+    assert (lasts["default"], lasts["longest"], lasts["short"]) == (month, month, minute)
+    assert lasts["child"] <= timedelta(hours=1)
+
+
+def test_a_token_of_before_keeps_its_lifetime(environment: dict[str, str], app: Flask) -> None:
+    """A token that was made without an expiry stays good when the longest lifetime is set."""
+    text = make_token(app, "old", role="reader")
+    with running_app({**environment, "TOKEN_MAX_DAYS": "1"}) as limited:
+        services(limited).authenticator.identify(text, attempt=attempt(Action.FETCH))
+        assert [(token.state, token.expires_at) for token in infos(limited)] == [("active", None)]
+
+
+def test_each_principal_sees_its_own_namespace(app: Flask) -> None:
+    """Tokens of another namespace are neither listed nor revoked: they are not there."""
+    make_token(app, "theirs", role="reader", namespace="team-b")
+    create(app)
+    assert [token.name for token in infos(app, MAKER)] == ["new"]
+    assert [token.name for token in infos(app)] == ["new", "theirs"]
+    for name in ("theirs", "missing"):
+        with pytest.raises(TokenNotFoundError):
+            services(app).tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE))
+
+
+def test_a_revoked_token_stays_as_it_is(app: Flask) -> None:
+    """Revoking twice changes nothing; the time of the first one counts."""
+    create(app)
+    revoke(app, "new")
+    [first] = infos(app)
+    revoke(app, "new")
+    assert infos(app) == [first]
+    assert first.state == "revoked"
+
+
+def test_states_are_told_apart(app: Flask, stored: Stored) -> None:
+    """The list says which tokens are active, have ended, or are not what the service wrote."""
+    for name in ("active", "expired", "revoked", "altered"):
+        make_token(app, name, role="reader", seconds=1e-3 if name == "expired" else None)
+    revoke(app, "revoked")
+    stored.tokens.update_one({"name": "altered"}, {"$set": {"scopes": 7, "namespace": None}})
+    assert {token.name: token.state for token in infos(app)} == {
+        name: name for name in ("active", "expired", "revoked", "altered")
+    }
+    listed = services(app).tokens.list("expired", attempt=attempt(Action.TOKEN_LIST, OPERATOR))
+    assert [token.name for token in listed] == ["expired"]
+    revoke(app, "altered")
+    assert stored.tokens.count_documents({"name": "altered", "revoked_at": {"$exists": True}}) == 1
+
+
+def test_without_the_token_key_nothing_is_believed(
+    environment: dict[str, str], app: Flask, stored: Stored
+) -> None:
+    """Tokens whose key is gone are shown as altered, and there is nothing to revoke."""
+    create(app)
+    stored.token_keys.delete_many({})
+    with running_app(environment) as fresh:
+        assert [token.state for token in infos(fresh)] == ["altered"]
+        with pytest.raises(TokenNotFoundError):
+            revoke(fresh, "new")
+
+
+def test_every_step_is_on_record(app: Flask, stored: Stored) -> None:
+    """Making, listing and revoking leave an entry each, with the token's name and what it was given."""
+    create(app)
+    infos(app)
+    revoke(app, "new")
+    assert entries(stored) == [
+        ("token_create", "success", "maker", "new"),
+        ("token_list", "success", "operator", None),
+        ("token_revoke", "success", "operator", "new"),
+    ]
+    entry = stored.audit_logs.find_one(sort=[("_id", 1)])
+    assert entry is not None
+    assert entry["details"] == {
+        "token": "new",
+        "namespace": "team-a",
+        "scopes": ["secret:fetch"],
+        "networks": ["10.0.0.0/8", "fd00::/8"],
+        "expires_at": NOON.isoformat(),
+    }
+
+
+def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
+    """When the trail cannot be written no token is given out, shown or revoked."""
+    create(app)
+    break_trail(stored)
+    for call in (lambda: create(app, name="other"), lambda: infos(app), lambda: revoke(app, "new")):
+        with pytest.raises(AuditUnavailableError):
+            call()
+    mend_trail(stored)
+    assert {token.name: token.state for token in infos(app)}["new"] == "active"
+
+
+def test_a_token_without_its_entry_leaves_its_name_free(app: Flask, stored: Stored) -> None:
+    """A create that could not be recorded leaves no token, active or not, and the same name works later."""
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        create(app)
+    assert stored.tokens.count_documents({}) == 0
+    mend_trail(stored)
+    create(app)
+    assert [token.state for token in infos(app)] == ["active"]
+
+
+def while_recording(monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
+    """Call *look* once the next token is stored, just before its entry is."""
+    store = AuditEntry.store
+
+    def looking(entries: Any) -> None:
+        monkeypatch.setattr(AuditEntry, "store", store)
+        look()
+        store(entries)
+
+    monkeypatch.setattr(AuditEntry, "store", looking)
+
+
+def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its entry is durable a token is not listed, lets nobody in, and cannot be revoked."""
+    make_token(app, "first")
+    texts, seen = [], []
+    monkeypatch.setattr("vault.auth.tokens.new_token", lambda: texts.append(new_token()) or texts[-1])
+
+    def look() -> None:
+        seen.append([document["name"] for document in stored.tokens.find()])
+        seen.append([token.name for token in Token.objects(pending=None)])
+        for call in (
+            lambda: services(app).authenticator.identify(texts[-1], attempt=attempt()),
+            lambda: services(app).tokens.revoke("new", attempt=Unrecorded(action=Action.TOKEN_REVOKE)),
+        ):
+            with pytest.raises((InvalidCredentialError, TokenNotFoundError)) as refused:
+                call()
+            seen.append(getattr(refused.value, "reason", "not found"))
+
+    while_recording(monkeypatch, look)
+    assert create(app) == texts[-1]
+    assert seen == [["first", "team-a/new"], ["first"], "unknown", "not found"]
+    named = Attempt(action=Action.FETCH, ip="10.0.0.1")
+    # Nothing of what was seen then is remembered.
+    services(app).authenticator.identify(texts[-1], attempt=named)
+    assert named.principal.name == "team-a/new"
+
+
+def test_an_older_replica_does_not_believe_a_pending_token(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that does not know of pending tokens finds one altered, as it has no seal."""
+    make_token(app, "first")
+    key = services(app).tokens._keys.find()
+    assert key
+    genuine: list[bool] = []
+
+    def look() -> None:
+        genuine.extend(token.is_genuine(key) for token in Token.objects.order_by("name"))
+
+    while_recording(monkeypatch, look)
+    create(app)
+    assert genuine == [True, False]
+    assert all(token.is_genuine(key) for token in Token.objects)
+    assert [set(document) & {"pending", "purge_at"} for document in stored.tokens.find()] == [set(), set()]
+
+
+def test_a_token_that_was_stored_before_an_upgrade_stays_good(app: Flask, stored: Stored) -> None:
+    """A token in the form of earlier releases, which knew no pending ones, is listed as it was."""
+    create(app)
+    [document] = stored.tokens.find()
+    assert set(document) == {
+        *("_id", "name", "namespace", "scopes", "networks", "created_at", "created_by", "expires_at", "seal")
+    }
+
+
+def pending(app: Flask, stored: Stored, purge_at: datetime) -> None:
+    """Leave the token `new` as a process does that was killed before the token's entry was durable."""
+    create(app)
+    stored.tokens.update_one({}, {"$set": {"pending": True, "purge_at": purge_at, "seal": ""}})
+
+
+def test_what_a_killed_process_left_gives_its_name_back(app: Flask, stored: Stored) -> None:
+    """A token that was pending for too long makes way for the next one of its name, swept or not."""
+    with unswept(stored):
+        pending(app, stored, in_past(seconds=1))
+        create(app)
+    [document] = stored.tokens.find()
+    assert "pending" not in document
+    assert [token.state for token in infos(app)] == ["active"]
+
+
+def test_the_name_of_a_token_that_mongodb_removes_at_this_moment_is_free(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leftover that is swept just before it would have been removed here does not make its name taken."""
+    pending(app, stored, in_future(seconds=60))
+    delete = Collection.delete_one
+
+    def overtaken(collection: Any, query: Any) -> Any:
+        stored.tokens.delete_many({})
+        return delete(collection, query)
+
+    monkeypatch.setattr(Collection, "delete_one", overtaken)
+    create(app)
+    assert [token.state for token in infos(app)] == ["active"]
+
+
+def test_a_name_that_another_request_reserves_is_not_free(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process may still finish, its pending token stays, and the name is refused for now."""
+    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
+    pending(app, stored, in_future(seconds=60))
+    before = list(stored.tokens.find())
+    with pytest.raises(InvalidTokenNameError, match="Another request"):
+        create(app)
+    assert list(stored.tokens.find()) == before
+
+
+def test_mongodb_removes_what_was_pending_for_too_long(app: Flask, stored: Stored) -> None:
+    """A leftover token is removed within 2 minutes of MongoDB's clock, and an active one never."""
+    with unswept(stored):
+        pending(app, stored, in_future(seconds=60))
+        make_token(app, "active")
+        [index] = [
+            found for found in stored.tokens.index_information().values() if "expireAfterSeconds" in found
+        ]
+        assert (index["key"], index["expireAfterSeconds"]) == ([("purge_at", 1)], 0)
+        assert [document["name"] for document in stored.tokens.find({"purge_at": None})] == ["active"]
+
+
+def test_a_token_that_was_pending_for_too_long_is_not_given_out(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that MongoDB removed while its entry was written is refused, not said to be there."""
+    make_token(app, "first")
+    while_recording(monkeypatch, lambda: stored.tokens.delete_one({"name": "team-a/new"}))
+    with pytest.raises(StorageUnavailableError):
+        create(app)
+    assert [token.name for token in infos(app)] == ["first"]
+
+
+def test_a_token_that_nobody_was_given_does_not_keep_its_name(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where MongoDB's answer to the activation is lost, the token is removed and its name is free again."""
+    activate = Token.activate
+
+    def unheard(token: Token) -> bool:
+        activate(token)
+        with storage_errors():
+            raise AutoReconnect
+        raise AssertionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Token, "activate", unheard)
+        with pytest.raises(StorageUnavailableError):
+            create(app)
+    assert stored.tokens.count_documents({}) == 0
+    create(app)
+
+
+def test_all_processes_make_one_token_key(environment: dict[str, str], stored: Stored) -> None:
+    """Tokens that are made at the same moment, the very first ones, are all under one key."""
+    with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
+        shared = services(app).tokens._keys
+        processes = [TokenKeys(shared._keyring, shared._key_watch) for _ in range(8)]
+        keys = list(pool.map(TokenKeys.find_or_make, processes))
+    assert stored.token_keys.count_documents({}) == 1
+    assert len({key.hash("smt_") for key in keys}) == 1
+
+
+def test_a_token_key_that_vanishes_is_no_key(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If what was just stored is not there, no token is made under a key that nobody else has."""
+    monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)
+    with pytest.raises(StorageUnavailableError):
+        create(app)

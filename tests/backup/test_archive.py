@@ -1,0 +1,246 @@
+"""The file of a backup: what standard tools see in it, and that no byte of it is free."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import random
+import subprocess
+import tarfile
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.backups import nothing
+from vault.backup import archive
+from vault.backup.archive import ArchiveWriter
+from vault.core.errors import BackupRefusedError, InvalidBackupError
+from vault.crypto import chain
+
+DOCUMENTS: dict[str, list[dict[str, Any]]] = {
+    "tokens": [],
+    "secrets": [{"_id": str(number), "envelope": bytes([number]) * 40, "n": number} for number in range(30)],
+    "audit_logs": [{"_id": bson.ObjectId(), "ts": datetime(2026, 11, 24, tzinfo=UTC)}],
+}
+
+
+def written(documents: dict[str, list[dict[str, Any]]] = DOCUMENTS) -> bytes:
+    file = io.BytesIO()
+    writer = ArchiveWriter(file)
+    for name, found in documents.items():
+        halves = (found[: len(found) // 2], found[len(found) // 2 :])
+        writer.add(name, iter([b"".join(map(bson.encode, half)) for half in halves]), nothing)
+    members = [
+        {"name": member.name, "documents": member.documents, "size": member.size, "sha256": member.sha256}
+        for member in writer.members
+    ]
+    manifest: dict[str, Any] = {"ts": "2026-11-24T12:00:00.000Z", "members": members}
+    writer.finish(manifest | {"hash": chain.digest(manifest)})
+    return file.getvalue()
+
+
+def checked(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    file = io.BytesIO(content)
+    manifest = archive.read_manifest(file)
+    return manifest, archive.verify(file, manifest, nothing)
+
+
+def test_what_was_written_is_read() -> None:
+    """Every document of every collection comes back, in order; a whole file is not refused."""
+    content = written()
+    manifest, digests = checked(content)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in DOCUMENTS}
+    for name, document in archive.documents(io.BytesIO(content), manifest, digests):
+        found[name].append(bson.decode(document))
+    expected = [{**entry, "ts": entry["ts"].replace(tzinfo=None)} for entry in DOCUMENTS["audit_logs"]]
+    assert found == {**DOCUMENTS, "audit_logs": expected}
+
+
+def test_standard_tools_read_it(tmp_path: Path) -> None:
+    """`tar` lists and extracts it, each dump is gzipped BSON, and its SHA-256 is the manifest's."""
+    (tmp_path / "b.tar").write_bytes(written())
+    listed = subprocess.run(
+        ["tar", "-xvf", "b.tar"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert listed.split() == [f"{name}.bson.gz" for name in DOCUMENTS] + ["manifest.json"]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    for member in manifest["members"]:
+        dump = (tmp_path / member["name"]).read_bytes()
+        assert hashlib.sha256(dump).hexdigest() == member["sha256"]
+        assert len(bson.decode_all(gzip.decompress(dump))) == member["documents"]
+    assert all((tmp_path / name).stat().st_mode & 0o777 == 0o600 for name in listed.split())
+
+
+def test_every_changed_byte_is_refused() -> None:
+    """Whichever byte of a file is another, in data, headers, padding, manifest or end, it is refused."""
+    content = written()
+    for place in range(len(content)):
+        altered = bytearray(content)
+        altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+        with pytest.raises(InvalidBackupError):
+            checked(bytes(altered))
+
+
+def test_documents_of_any_size_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the pieces that are read end, in a document or in its length, the documents are whole."""
+    monkeypatch.setattr(archive, "_CHUNK", 7)
+    content = written()
+    found = archive.documents(io.BytesIO(content), *checked(content))
+    assert [bson.decode(document)["_id"] for name, document in found if name == "secrets"] == [
+        entry["_id"] for entry in DOCUMENTS["secrets"]
+    ]
+
+
+def test_what_is_read_is_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that was changed or cut after it was verified, no document is read that is not as it was."""
+    monkeypatch.setattr(archive, "_CHUNK", 64)
+    content = written()
+    manifest, digests = checked(content)
+    genuine = list(archive.documents(io.BytesIO(content), manifest, digests))
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+        dumps = [member for member in opened.getmembers() if member.name != archive.MANIFEST]
+    for dump in dumps:
+        for place in range(dump.offset_data, dump.offset_data + dump.size):
+            altered = bytearray(content)
+            altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+            for other in (bytes(altered), content[:place]):
+                found = []
+                with pytest.raises(InvalidBackupError, match="changed while it was read"):
+                    found.extend(archive.documents(io.BytesIO(other), manifest, digests))
+                assert found == genuine[: len(found)]
+
+
+def sparse(size: int, *, pax: bool) -> bytes:
+    """Return an archive whose manifest claims *size* bytes, of which next to none are in the file."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as made:
+        member = tarfile.TarInfo(archive.MANIFEST)
+        if pax:
+            member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+            member.pax_headers |= {"GNU.sparse.name": archive.MANIFEST, "GNU.sparse.realsize": str(size)}
+            text = f"1\n{size}\n0\n".encode().ljust(512, b"\0")
+            member.size = len(text)
+            made.addfile(member, io.BytesIO(text))
+            return file.getvalue()
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = tarfile.itn(size, 12, tarfile.GNU_FORMAT) + tarfile.itn(0, 12, tarfile.GNU_FORMAT)
+    header[483:495] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+    return bytes(header) + bytes(1_024)
+
+
+@pytest.mark.parametrize("pax", [False, True])
+def test_a_small_file_takes_little_memory(pax: bool) -> None:
+    """A header that claims a large file of holes is refused before it is read."""
+    content = sparse(100_000_000, pax=pax)
+    assert len(content) < 20_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidBackupError):
+            checked(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("size", [-512, -(2**70), 2**62, 2**70, 10_000])
+@pytest.mark.parametrize("name", ["secrets.bson.gz", archive.MANIFEST])
+def test_a_size_that_cannot_be_is_refused(name: str, size: int) -> None:
+    """A member that claims to end before it begins, or behind the end of the file, is refused."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    with pytest.raises(InvalidBackupError):
+        checked(member.tobuf(tarfile.GNU_FORMAT) + bytes(2_048))
+
+
+def test_a_manifest_that_would_not_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is larger than what is read makes no backup, and in a file it is refused unread."""
+    content = written()
+    monkeypatch.setattr(archive, "MANIFEST_BYTES", 1_024)
+    monkeypatch.setattr(archive, "MANIFEST_BYTES", 100)
+    with pytest.raises(BackupRefusedError, match="AUDIT_TTL_DAYS"):
+        written({str(number): [] for number in range(10)})
+    with pytest.raises(InvalidBackupError):
+        checked(content)
+
+
+def test_a_pipe_is_refused() -> None:
+    """What can be read only once is told apart from a file that is damaged."""
+    source, target = os.pipe()
+    os.close(target)
+    with os.fdopen(source, "rb") as file, pytest.raises(InvalidBackupError, match="cannot be a pipe"):
+        archive.read_manifest(file)
+
+
+def test_every_cut_and_every_addition_is_refused() -> None:
+    """A file that ends too early, anywhere, or that goes on behind its end, is refused."""
+    content = written()
+    for length in range(len(content)):
+        with pytest.raises(InvalidBackupError):
+            checked(content[:length])
+    for addition in (b"\0", bytes(512), content):
+        with pytest.raises(InvalidBackupError):
+            checked(content + addition)
+
+
+def test_the_damaged_part_is_named() -> None:
+    """Who finds a damaged backup is told which of its dumps still can be used."""
+    content = written()
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+        place = opened.getmember("secrets.bson.gz").offset_data
+    altered = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    with pytest.raises(InvalidBackupError, match=r"secrets\.bson\.gz is not as it was written"):
+        checked(altered)
+
+
+def test_a_manifest_in_other_words_is_refused() -> None:
+    """A manifest that says the same and hashes alike, but is written in another way, is refused."""
+    content = written()
+    text = json.dumps(archive.read_manifest(io.BytesIO(content)), indent=1, sort_keys=True)
+    place = content.index(text.encode())
+    for other in (text.replace("\n ", "\n\t", 1), text.replace('"ts"', '"\\u0074s"')):
+        altered = content[:place] + other.encode() + content[place + len(text) :]
+        if len(other) > len(text):
+            altered = altered[: -(len(other) - len(text))]
+        with pytest.raises(InvalidBackupError):
+            checked(altered)
+
+
+@given(st.binary(max_size=2_000))
+def test_what_is_no_backup_is_refused(content: bytes) -> None:
+    """Whatever else somebody takes for a backup is refused, with the one error that is for that."""
+    for other in (content, written()[:1_000] + content):
+        with pytest.raises(InvalidBackupError):
+            checked(other)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'"a"', b"{" * 100_000, b'{"hash": "1"}', b"\xff"])
+def test_what_is_no_manifest_is_refused(text: bytes) -> None:
+    """An archive whose manifest is none is refused as no backup."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as made:
+        member = tarfile.TarInfo("manifest.json")
+        member.size = len(text)
+        made.addfile(member, io.BytesIO(text))
+    with pytest.raises(InvalidBackupError):
+        checked(file.getvalue())
+
+
+def test_an_archive_whose_manifest_is_no_file_is_refused() -> None:
+    """A folder in the manifest's place is no manifest."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as made:
+        member = tarfile.TarInfo("manifest.json")
+        member.type = tarfile.DIRTYPE
+        made.addfile(member)
+    with pytest.raises(InvalidBackupError):
+        checked(file.getvalue())

@@ -1,0 +1,159 @@
+"""Whole collections, out of MongoDB as of one moment and into it again."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson.codec_options import DatetimeConversion
+from pymongo import MongoClient
+
+from tests.backups import history
+from tests.life import Caller
+from tests.rotation import Stored, connected
+from vault.backup import dump
+from vault.cli.mongod import find_mongod, free_port
+from vault.core.errors import BackupRefusedError, RestoreRefusedError, StorageUnavailableError
+from vault.documents.guard import storage_errors
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let many round trips be needed."""
+    monkeypatch.setattr(dump, "_BATCH", 2)
+
+
+@pytest.fixture
+def kept(mongo_uri: str) -> Iterator[None]:
+    """Let MongoDB keep the past."""
+    with history(mongo_uri):
+        yield
+
+
+def elsewhere(action: Callable[..., object], *arguments: object, **options: object) -> None:
+    """Do it in another thread: here, all that is done is of the moment of the snapshot."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(action, *arguments, **options).result()
+
+
+def test_every_collection_has_its_place(alice: Caller, stored: Stored) -> None:
+    """Whatever the service stores is in the backup, or is named as what is true for some seconds only."""
+    secret_id = alice("create", secret="YQ==", name="a")["secret_id"]
+    alice.post("create", {"secret": "YQ=="}, **{"Idempotency-Key": "key"})
+    assert alice.fetch(secret_id)
+    assert set(stored.list_collection_names()) <= {*dump.STATE, dump.TRAIL, *dump.PASSING}
+
+
+@pytest.mark.usefixtures("kept", "slowly")
+def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
+    """What changes after the first read is not seen, in other collections neither."""
+    stored.tokens.insert_one({"_id": "a"})
+    stored.secrets.insert_many([{"_id": number, "n": 0} for number in range(500)])
+    with connected(mongo_uri), dump.snapshot():
+        assert bson.decode_all(b"".join(dump.batches("tokens"))) == [{"_id": "a"}]
+        elsewhere(stored.secrets.update_many, {}, {"$set": {"n": 1}})
+        elsewhere(stored.tokens.delete_one, {})
+        batches = dump.batches("secrets")
+        first = next(batches)
+        elsewhere(stored.secrets.update_many, {}, {"$set": {"n": 2}})
+        found = bson.decode_all(first + b"".join(batches))
+        assert sorted((document["_id"], document["n"]) for document in found) == [(n, 0) for n in range(500)]
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_past_that_is_not_kept_is_told(mongo_uri: str, stored: Stored) -> None:
+    """When reading takes longer than MongoDB keeps the past, the refusal says which setting to raise."""
+    stored.secrets.insert_many([{"_id": number} for number in range(500)])
+    with (
+        connected(mongo_uri),
+        pytest.raises(BackupRefusedError, match="minSnapshotHistoryWindowInSeconds"),
+        history(mongo_uri),
+        dump.snapshot(),
+    ):
+        batches = dump.batches("secrets")
+        next(batches)
+        elsewhere(stored.client.admin.command, "setParameter", 1, minSnapshotHistoryWindowInSeconds=0)
+        while True:
+            # Time goes on with what is written only.
+            elsewhere(stored.tokens.insert_one, {})
+            next(batches)
+
+
+@pytest.mark.usefixtures("kept")
+def test_other_failures_are_what_they_are(mongo_uri: str) -> None:
+    """Without MongoDB the snapshot ends with the error that says so."""
+    with connected(mongo_uri), pytest.raises(StorageUnavailableError), dump.snapshot(), storage_errors():
+        list(dump.batches("secrets", {"$nonsense": 1}))
+
+
+def test_a_single_server_is_told(tmp_path: Path) -> None:
+    """A MongoDB that is no replica set cannot read as of one moment; the refusal says what to make of it."""
+    port = free_port()
+    arguments = ["--dbpath", str(tmp_path), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    log = tmp_path / "log"
+    process = subprocess.Popen([find_mongod(), *arguments, "--logpath", log], stdout=subprocess.DEVNULL)
+    uri = f"mongodb://127.0.0.1:{port}/vault"
+    try:
+        with MongoClient[dict[str, Any]](uri) as client:
+            client.admin.command("ping")
+        with (
+            connected(uri),
+            pytest.raises(BackupRefusedError, match="replica set"),
+            dump.snapshot(),
+        ):
+            list(dump.batches("secrets"))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_what_is_there_already_is_passed_over(mongo_uri: str, stored: Stored) -> None:
+    """Documents that an interrupted restore has written stay; the others are added, byte for byte."""
+    documents = [bson.encode({"_id": {"of": number}, "n": number}) for number in range(5)]
+    far = bson.encode({"_id": 7, "ts": bson.DatetimeMS(10**17)})
+    with connected(mongo_uri):
+        dump.insert("secrets", documents[:2], again=False)
+        dump.insert("secrets", [*documents, far], again=True)
+        dump.insert("secrets", documents, again=True)
+        with pytest.raises(StorageUnavailableError):
+            dump.insert("secrets", documents, again=False)
+    options = stored.secrets.codec_options.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
+    found = stored.secrets.with_options(codec_options=options).find().sort("n")
+    assert [bson.encode(document) for document in found] == [far, *documents]
+
+
+def test_only_what_is_worth_keeping_makes_a_database_filled(mongo_uri: str, stored: Stored) -> None:
+    """Empty collections, claims of workers and counts of requests do not; a document of anybody's does."""
+    with connected(mongo_uri):
+        stored["keys"].insert_one({})
+        stored["rate_limits"].insert_one({})
+        assert dump.filled_collection() is None
+        stored["somebody's"].insert_one({})
+        assert dump.filled_collection() == "somebody's"
+
+
+def test_what_mongodb_does_not_take_is_no_entry_twice(mongo_uri: str) -> None:
+    """Only a second entry of one number has a refusal of its own; any other failure is that of MongoDB."""
+    with connected(mongo_uri):
+        for collection, twice in (
+            ("secrets", {"namespace": "a", "name": "b"}),
+            ("audit_logs", {"_id": "same"}),
+        ):
+            documents = [bson.encode({"_id": number, "stream": number, **twice}) for number in "ab"]
+            kind = StorageUnavailableError if collection == "secrets" else RestoreRefusedError
+            with pytest.raises(kind) as refused:
+                dump.insert(collection, documents, again=False)
+            assert type(refused.value) is kind
+
+
+def test_a_collection_that_cannot_be_read_is_not_taken_for_full(mongo_uri: str, stored: Stored) -> None:
+    """A failure to look into a collection is a failure, and says nothing about what is in it."""
+    stored.secrets.insert_one({"zero": 0})
+    divided = [{"$match": {"$expr": {"$divide": [1, "$zero"]}}}]
+    stored.command("create", "a_view", viewOn="secrets", pipeline=divided)
+    with connected(mongo_uri), pytest.raises(StorageUnavailableError):
+        dump.filled_collection()
+    stored.drop_collection("a_view")

@@ -1,0 +1,164 @@
+"""MongoDB's replica set, made of three real servers, open ones and ones with access control."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app
+from vault.cli.mongod import Mongod
+from vault.cli.mongodb import ReplicaSet
+from vault.core.errors import ReplicaSetError
+
+KEY = "a key that three members share"
+ROOT = "rootspassword"
+Client = MongoClient[dict[str, Any]]
+
+
+def start(folder: Path, *options: str) -> Iterator[list[str]]:
+    with ExitStack() as stack:
+        members = [
+            Mongod(folder / f"db{number}", replica_set="rs0", options=options, initiate=False)
+            for number in range(3)
+        ]
+        for member in members:
+            # Asked to end, a primary would wait for the others first.
+            stack.callback(member.kill)
+            member.start()
+        yield [member.address for member in members]
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[list[str]]:
+    """Run three servers that are not a set yet, and return their addresses."""
+    yield from start(tmp_path)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[list[str]]:
+    """Run three with access control, before there is any user."""
+    file = tmp_path / "key"
+    file.write_text(KEY.replace(" ", "") + "\n")
+    file.chmod(0o400)
+    yield from start(tmp_path, "--keyFile", str(file))
+
+
+def uri(members: list[str], user: str = "", path: str = "/") -> str:
+    return f"mongodb://{user}{','.join(members)}{path}?replicaSet=rs0"
+
+
+def config(members: list[str]) -> dict[str, Any]:
+    with Client(uri(members)) as client:
+        found: dict[str, Any] = client.admin.command("replSetGetConfig")["config"]
+        return found
+
+
+def test_three_servers_become_one_set(members: list[str]) -> None:
+    """They take majority writes, miss each other after 5 s, and a repetition leaves all as it is."""
+    ReplicaSet(uri(members)).initiate(timeout_seconds=60)
+    with Client(uri(members), w="majority") as client:
+        client.test.things.insert_one({"_id": 1})
+        wait_until(lambda: len(client.secondaries) == 2)
+    before = config(members)
+    assert [member["host"] for member in before["members"]] == members
+    assert before["settings"]["electionTimeoutMillis"] == 5_000
+    assert before["settings"]["heartbeatTimeoutSecs"] == 5
+    ReplicaSet(uri(members)).initiate(timeout_seconds=60)
+    assert config(members)["settings"]["replicaSetId"] == before["settings"]["replicaSetId"]
+
+
+def test_a_set_of_others_is_left_alone(members: list[str]) -> None:
+    """A member that belongs to another set is never made part of a new one: it has data."""
+    ReplicaSet(uri(members[1:2])).initiate(timeout_seconds=60)
+    with pytest.raises(ReplicaSetError, match=f"other members than MONGO_URI names: {members[1]}$"):
+        ReplicaSet(uri(members)).initiate(timeout_seconds=60)
+    assert [member["host"] for member in config(members[1:2])["members"]] == [members[1]]
+
+
+def test_members_that_are_not_there_are_told() -> None:
+    """When the time is up, the error says what was waited for and of what kind the failure was."""
+    with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: [A-Z]\w+( \d+)?$"):
+        ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
+
+
+def test_members_that_come_late_are_waited_for(tmp_path: Path) -> None:
+    """A set whose servers start only now is made as soon as they answer."""
+    member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
+    replica_set = ReplicaSet(uri([member.address]))
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(replica_set.initiate, timeout_seconds=60)
+        # It has asked once by then, in vain.
+        wait_until(lambda: made.running())
+        time.sleep(11)
+        member.start()
+        made.result()
+    assert config([member.address])["settings"]["electionTimeoutMillis"] == 5_000
+    member.kill()
+
+
+def test_a_connection_string_without_a_set_is_refused() -> None:
+    """There is no set without a name."""
+    with pytest.raises(ReplicaSetError, match="replicaSet=NAME"):
+        ReplicaSet("mongodb://127.0.0.1")
+
+
+def test_access_control_without_a_user_is_refused() -> None:
+    """With the members' key, the connection string has to have the user that is to be made."""
+    with pytest.raises(ReplicaSetError, match="user and password"):
+        ReplicaSet("mongodb://127.0.0.1/?replicaSet=rs0", key=KEY)
+
+
+def test_the_service_s_user_can_what_the_service_needs(locked: list[str], master_key: str) -> None:
+    """The service works as its user, and nobody else reads; a repetition changes the retention."""
+    ours = uri(locked, "secret-manager:first@", "/vault")
+    for days in (0, 9):
+        ReplicaSet(ours, key=KEY).initiate(root_password=ROOT, audit_ttl_days=days, timeout_seconds=60)
+        environment = {"MASTER_KEY": master_key, "MONGO_URI": ours, "AUDIT_TTL_DAYS": str(days)}
+        with running_app({**environment, "RATE_LIMIT": "9/minute", "RATE_LIMIT_STORAGE_URI": ours}) as app:
+            client = app.test_client()
+            created = client.post("/vault/secret/create/", json={"secret": "YQ=="})
+            assert client.post("/vault/secret/fetch", json=created.json).json == {"secret": "YQ=="}
+    with Client(uri(locked)) as nobody, pytest.raises(OperationFailure, match="requires authentication"):
+        nobody.vault.secrets.find_one()
+    with Client(uri(locked, f"root:{ROOT}@")) as root:
+        root.other.things.insert_one({})
+        assert root.vault.audit_logs.index_information()["retention"]["expireAfterSeconds"] == 9 * 86_400
+    with Client(ours) as user:
+        for refused in (
+            lambda: user.other.things.find_one(),
+            lambda: user.vault.drop_collection("audit_logs"),
+            lambda: user.drop_database("vault"),
+            lambda: user.admin.command("createUser", "more", pwd="x", roles=["root"]),
+        ):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                refused()
+
+
+def test_a_repetition_brings_new_passwords(locked: list[str]) -> None:
+    """Users get the passwords that are given last; those before let nobody in."""
+    ReplicaSet(uri(locked, "app:first@"), key=KEY).initiate(root_password="old", timeout_seconds=60)
+    ReplicaSet(uri(locked, "app:second@"), key=KEY).initiate(root_password="new", timeout_seconds=60)
+    for good, wrong in (("app:second@", "app:first@"), ("root:new@", "root:old@")):
+        with Client(uri(locked, good)) as client:
+            client.vault.command("ping")
+        with (
+            Client(uri(locked, wrong)) as client,
+            pytest.raises(OperationFailure, match="Authentication failed"),
+        ):
+            client.vault.command("ping")
+
+
+def test_a_user_that_cannot_be_made_is_told_without_the_password(locked: list[str]) -> None:
+    """MongoDB's refusal is named by its kind: the text of a refused command could quote it."""
+    ours = uri(locked, "app:hunter2@").replace("?", "?authSource=local&")
+    replica_set = ReplicaSet(ours, key=KEY)
+    replica_set.initiate(timeout_seconds=60)
+    with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: OperationFailure \d+$"):
+        replica_set.initiate(root_password=ROOT, timeout_seconds=0)

@@ -1,0 +1,606 @@
+"""What the environment may hold, and what is said when it holds something else."""
+
+import os
+import re
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.cli import commands
+from vault.config.settings import Settings, SettingsSchema, mongo_uri
+from vault.core.errors import SettingsError
+
+KEY = bytes(range(200, 232))
+KEY_TEXT = b64encode(KEY).decode()
+RAW_KEY = "exactly-thirty-two-characters-ok"
+
+
+def load(**environment: str) -> Settings:
+    return Settings.from_mapping({"MASTER_KEY": KEY_TEXT, **environment})
+
+
+def message(**environment: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(**environment)
+    return str(caught.value)
+
+
+def test_only_the_master_key_is_required() -> None:
+    """With nothing but a master key, every setting has the default that the contract names."""
+    settings = load()
+    assert settings == Settings(
+        master_key=KEY,
+        master_key_fallbacks=(),
+        mongo_uri="mongodb://localhost:27017",
+        audit_enabled=True,
+        audit_ttl_days=0,
+        audit_sink=None,
+        audit_sink_required=True,
+        max_secret_bytes=65_536,
+        max_versions=10,
+        delete_recovery_days=0,
+        token_max_days=0,
+        auth_enabled=False,
+        jwt_jwks_url=None,
+        jwt_public_key=None,
+        jwt_issuer=None,
+        jwt_audience=None,
+        rate_limit=None,
+        failed_auth_limit="30/minute",
+        rate_limit_storage_uri="memory://",
+        bind="0.0.0.0:8000",
+        metrics_bind=None,
+        web_concurrency=2,
+        max_connections=1_000,
+        max_connections_per_address=100,
+        request_timeout_seconds=10,
+        tls_cert=None,
+        tls_key=None,
+        tls_client_ca=None,
+        trusted_proxies=(),
+        allowed_networks=(),
+        log_level="info",
+        tracing=False,
+    )
+
+
+def test_a_missing_master_key_says_how_to_make_one() -> None:
+    """Whoever starts without a key is given a command that makes one, and it works as the key."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_mapping({})
+    command = re.search(r"MASTER_KEY: required; make one with: secret-manager (.*)", str(caught.value))
+    assert command is not None
+    made = CliRunner().invoke(commands, command[1].split())
+    assert len(Settings.from_mapping({"MASTER_KEY": made.output.strip()}).master_key) == 32
+
+
+def test_a_key_can_be_32_raw_characters() -> None:
+    """Exactly 32 characters are taken as the key itself."""
+    assert load(MASTER_KEY=RAW_KEY).master_key == RAW_KEY.encode()
+
+
+@pytest.mark.parametrize(
+    "key", ["short", b64encode(bytes(31)).decode(), "é" * 32, KEY_TEXT + "\n", " " + KEY_TEXT, "=" * 44]
+)
+def test_any_other_key_is_refused(key: str) -> None:
+    """A key that is neither base64 of 32 bytes nor 32 characters stops the start, and is not shown."""
+    text = message(MASTER_KEY=key)
+    assert "MASTER_KEY: must be the base64 of 32 bytes" in text
+    assert key not in text
+
+
+def test_fallback_keys_are_separated_by_commas() -> None:
+    """Several fallbacks can be named, in either form."""
+    other = b64encode(bytes(32)).decode()
+    assert load(MASTER_KEY_FALLBACKS=f"{other}, {RAW_KEY}").master_key_fallbacks == (
+        bytes(32),
+        RAW_KEY.encode(),
+    )
+
+
+def test_every_wrong_setting_is_named_at_once() -> None:
+    """One start shows all that is wrong, each by name, none with its value."""
+    wrong = {
+        "MASTER_KEY": "hunter2-key",
+        "MASTER_KEY_FALLBACKS": "hunter2-fallback",
+        "MONGO_URI": "mongodb://user:hunter2@password@host",
+        "AUDIT_ENABLED": "hunter2-perhaps",
+        "AUDIT_TTL_DAYS": "-1",
+        "AUDIT_SINK": "syslog://user:hunter2@host",
+        "AUDIT_SINK_REQUIRED": "hunter2-perhaps",
+        "MAX_SECRET_BYTES": "hunter2-many",
+        "AUTH_ENABLED": "hunter2-perhaps",
+        "JWT_JWKS_URL": "http://hunter2.example/keys",
+        "JWT_PUBLIC_KEY": "hunter2-key",
+        "RATE_LIMIT": "hunter2/minute",
+        "FAILED_AUTH_LIMIT": "hunter2",
+        "RATE_LIMIT_STORAGE_URI": "redis://:hunter2@host",
+        "BIND": "hunter2-where",
+        "METRICS_BIND": "hunter2-where",
+        "WEB_CONCURRENCY": "0",
+        "MAX_CONNECTIONS": "9",
+        "MAX_CONNECTIONS_PER_ADDRESS": "0",
+        "TLS_CERT": "/hunter2.crt",
+        "TLS_KEY": "/hunter2.key",
+        "TRUSTED_PROXIES": "hunter2-everyone",
+        "ALLOWED_NETWORKS": "hunter2-everywhere",
+        "LOG_LEVEL": "hunter2-loud",
+    }
+    text = message(**wrong)
+    assert re.findall(r"^  ([A-Z_]+): \S", text, re.MULTILINE) == sorted(wrong)
+    assert "hunter2" not in text
+
+
+def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
+    """NAME_FILE names a file that holds the value; one trailing newline is not part of it."""
+    file = tmp_path / "key"
+    file.write_text(RAW_KEY[:-1] + "\n\n")
+    settings = Settings.from_mapping({"MASTER_KEY_FILE": str(file)})
+    assert settings.master_key == (RAW_KEY[:-1] + "\n").encode()
+
+
+def test_value_and_file_together_are_refused() -> None:
+    """Setting NAME and NAME_FILE is an error: nobody could tell which one counts."""
+    assert "MASTER_KEY: set MASTER_KEY or MASTER_KEY_FILE, not both." in message(MASTER_KEY_FILE="/any")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A file that is not there, or no text, is an error of the setting that names it."""
+    file = tmp_path / "file"
+    if content is not None:
+        file.write_bytes(content)
+    text = message(LOG_LEVEL_FILE=str(file))
+    assert "LOG_LEVEL: LOG_LEVEL_FILE does not name a readable text file." in text
+
+
+def test_an_empty_value_is_no_value() -> None:
+    """A variable that is set to nothing, as deployments do with optional ones, gives the default."""
+    assert load(AUDIT_TTL_DAYS="", MASTER_KEY_FALLBACKS="", LOG_LEVEL_FILE="") == load()
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings in `.env` of the working folder count where the environment says nothing."""
+    (tmp_path / ".env").write_text(f"MASTER_KEY={KEY_TEXT}\nAUDIT_TTL_DAYS=7\nLOG_LEVEL=debug\n")
+    level = tmp_path / "level"
+    level.write_text("error")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {"AUDIT_TTL_DAYS": "9", "LOG_LEVEL_FILE": str(level)})
+    settings = Settings.from_environment()
+    assert (settings.master_key, settings.audit_ttl_days, settings.log_level) == (KEY, 9, "error")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BIND", "127.0.0.1:0"),
+        ("BIND", "127.0.0.1:65536"),
+        ("BIND", "::1:8000"),
+        ("BIND", "unix:/tmp/socket:80"),
+        ("MONGO_URI", "mongodb://host/name.collection"),
+        ("MONGO_URI", "mongodb://host/?tls=true&tlsCAFile=/missing"),
+        ("MONGO_URI", "mongodb://host/?fsync=true"),
+        ("MONGO_URI", "mongodb://host/?replicaset=rs0&foo=bar"),
+        ("MONGO_URI", "host:27017"),
+        ("MONGO_URI", "mongodb+srv://host/?readPreference=secondary&readPreferenceTags=dc:ny"),
+    ],
+)
+def test_a_value_that_could_never_work_is_refused(name: str, value: str) -> None:
+    """What would only fail once the service runs is refused when it starts."""
+    assert f"  {name}: " in message(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("versions", "size", "fits"),
+    [
+        ("14", "1048576", True),
+        ("15", "1048576", False),
+        ("1000", "15472", True),
+        ("1000", "15473", False),
+        ("1", "1048576", True),
+        ("239", "65536", True),
+        ("240", "65536", False),
+    ],
+)
+def test_all_versions_of_a_secret_have_to_fit(versions: str, size: str, fits: bool) -> None:
+    """Versions that MongoDB could not hold in one document are refused when the service starts."""
+    if fits:
+        assert load(MAX_VERSIONS=versions, MAX_SECRET_BYTES=size).max_versions == int(versions)
+    else:
+        assert "  MAX_VERSIONS: all versions of the largest secret must fit into 15728640 bytes." in message(
+            MAX_VERSIONS=versions, MAX_SECRET_BYTES=size
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("MAX_VERSIONS", wrong) for wrong in ("0", "-1", "1001", "many", "1.5")),
+        *(("DELETE_RECOVERY_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
+        *(("TOKEN_MAX_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
+        *(("MAX_SECRET_BYTES", wrong) for wrong in ("0", "1048577")),
+    ],
+)
+def test_limits_are_numbers_within_bounds(name: str, wrong: str) -> None:
+    """How many versions and how many days are kept, and how large a secret may be, has its bounds."""
+    assert f"  {name}: " in message(**{name: wrong})
+
+
+@pytest.mark.parametrize("bind", ["[::1]:8000", "localhost:1", "0.0.0.0:65535"])
+def test_an_address_can_have_any_form(bind: str) -> None:
+    """Names, IPv4 and IPv6 addresses can be listened on."""
+    assert load(BIND=bind).bind == bind
+
+
+def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` that cannot be read stops the start with a message, not a traceback."""
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"\.env: not a readable text file"):
+        Settings.from_environment()
+
+
+def test_a_log_level_can_be_in_any_case() -> None:
+    """`INFO` is what many programs call it."""
+    assert load(LOG_LEVEL="INFO").log_level == "info"
+
+
+def test_trusted_proxies_are_networks() -> None:
+    """Proxies are trusted by network; an address alone is a network of one."""
+    networks = load(TRUSTED_PROXIES="10.0.0.0/8, fd00::/8,192.0.2.1").trusted_proxies
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
+
+
+def test_an_srv_connection_string_is_taken_as_it_is() -> None:
+    """A cluster named by its SRV record costs no look-up at start."""
+    assert load(MONGO_URI="mongodb+srv://cluster.invalid").mongo_uri == "mongodb+srv://cluster.invalid"
+
+
+def test_no_representation_shows_a_secret_setting() -> None:
+    """What a debugger or a log would print of the settings holds no key and no password."""
+    uri = "mongodb://user:hunter2@host"
+    shown = repr(load(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri, MASTER_KEY_FALLBACKS=RAW_KEY))
+    for secret in ("hunter2", RAW_KEY, repr(KEY)[2:-1]):
+        assert secret not in shown
+
+
+@given(st.dictionaries(st.sampled_from(["MASTER_KEY", "MONGO_URI", "BIND", "AUDIT_TTL_DAYS"]), st.text()))
+def test_no_value_makes_another_kind_of_error(environment: dict[str, str]) -> None:
+    """Whatever a setting holds, the answer is settings or the one error that names what is wrong."""
+    try:
+        Settings.from_mapping(environment)
+    except SettingsError as error:
+        assert str(error).startswith("wrong settings:")
+
+
+setting_names = st.sampled_from(sorted(SettingsSchema().fields))
+_LOOKALIKES = (
+    "mongodb://",
+    "mongodb://host/?",
+    "http://[",
+    "::1/128",
+    "1/day",
+    ":0",
+    ".",
+    "/",
+    "0",
+    "1",
+    "true",
+)
+setting_values = st.text(max_size=60) | st.sampled_from([RAW_KEY, *_LOOKALIKES])
+
+
+@given(
+    plain=st.dictionaries(setting_names, setting_values),
+    files=st.dictionaries(setting_names, setting_values, max_size=2),
+)
+def test_whatever_is_set_the_refusal_names_it_and_quotes_nothing(
+    plain: dict[str, str], files: dict[str, str]
+) -> None:
+    """With anything in any setting, or as its file's name, it is settings or an error that names it."""
+    environment = {"MASTER_KEY": RAW_KEY, **plain, **{f"{name}_FILE": value for name, value in files.items()}}
+    try:
+        Settings.from_mapping(environment)
+    except SettingsError as error:
+        heading, *lines = str(error).splitlines()
+        assert heading == "wrong settings:"
+        assert {line.split(":")[0].strip() for line in lines} <= set(SettingsSchema().fields)
+        for value in environment.values():
+            assert len(value) < 12 or value not in str(error)
+
+
+def pem(key: Any) -> str:
+    text: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return text.decode()
+
+
+JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "vault"}
+EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"JWT_JWKS_URL": "https://issuer.example/keys", "JWT_PUBLIC_KEY": EC_KEY, **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_PUBLIC_KEY": EC_KEY}, "JWT_ISSUER"),
+        ({"JWT_PUBLIC_KEY": EC_KEY, "JWT_ISSUER": "i"}, "JWT_AUDIENCE"),
+        ({"JWT_ISSUER": "i"}, "JWT_ISSUER"),
+        ({"JWT_AUDIENCE": "a"}, "JWT_AUDIENCE"),
+        ({"JWT_JWKS_URL": "https://", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "https://[half", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "http://issuer.example/keys", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "file:///keys", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_PUBLIC_KEY": pem(rsa.generate_private_key(65_537, 1_024)), **JWT}, "JWT_PUBLIC_KEY"),  # noqa: S505 - refused
+        ({"JWT_PUBLIC_KEY": pem(ec.generate_private_key(ec.SECP256K1())), **JWT}, "JWT_PUBLIC_KEY"),
+        ({"JWT_PUBLIC_KEY": pem(x25519.X25519PrivateKey.generate()), **JWT}, "JWT_PUBLIC_KEY"),
+        ({"TLS_CERT": "/a"}, "TLS_CERT"),
+        ({"TLS_KEY": "/a"}, "TLS_KEY"),
+        ({"TLS_CLIENT_CA": "/a"}, "TLS_CLIENT_CA"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_settings_that_make_no_sense_together_are_refused(environment: dict[str, str], name: str) -> None:
+    """JWTs need one source of keys, an issuer and an audience; TLS a certificate and its key."""
+    assert re.findall(r"^  ([A-Z_]+): \S", message(**environment), re.MULTILINE) == [name]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://issuer.example/keys", "http://localhost:8080/keys", "http://[::1]/"]
+)
+def test_keys_come_from_where_nobody_can_change_them(url: str) -> None:
+    """The issuer's keys are fetched by https, or from this machine."""
+    assert load(JWT_JWKS_URL=url, **JWT).jwt_jwks_url == url
+
+
+@pytest.mark.parametrize(
+    "key",
+    [rsa.generate_private_key(65_537, 2_048), ed25519.Ed25519PrivateKey.generate()],
+    ids=["RSA", "Ed25519"],
+)
+def test_a_public_key_can_be_of_several_kinds(key: Any) -> None:
+    """Keys that verify JWTs are taken in PEM."""
+    assert load(JWT_PUBLIC_KEY=pem(key), **JWT).jwt_public_key == pem(key)
+
+
+@pytest.mark.parametrize("limit", ["100/minute", "10 per second;1000/hour", "5/2minutes"])
+def test_a_rate_limit_is_in_the_notation_of_limits(limit: str) -> None:
+    """Limits can be written as the documentation of `limits` does."""
+    assert load(RATE_LIMIT=limit).rate_limit == limit
+
+
+def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
+    """One count for all workers lies in a MongoDB, the service's own or another."""
+    for uri in ("mongodb+srv://limits.invalid/counts", "memory://"):
+        assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "a key, and a comma, 32 letters!!",
+        " a key of 32 characters, spaces ",
+        "," * 3 + "ordinary raw key, 32 bytes!!!",
+    ],
+    ids=["comma", "edge spaces", "leading commas"],
+)
+def test_every_raw_key_can_become_a_fallback(raw: str, tmp_path: Path) -> None:
+    """Any key of 32 characters can be a fallback: alone as it is, in a list as base64."""
+    assert len(raw) == 32
+    assert load(MASTER_KEY=raw).master_key == raw.encode()
+    assert load(MASTER_KEY_FALLBACKS=raw).master_key_fallbacks == (raw.encode(),)
+    file = tmp_path / "key"
+    file.write_text(raw + "\n")
+    assert load(MASTER_KEY_FALLBACKS_FILE=str(file)).master_key_fallbacks == (raw.encode(),)
+    several = f"{KEY_TEXT},{b64encode(raw.encode()).decode()}"
+    assert load(MASTER_KEY_FALLBACKS=several).master_key_fallbacks == (KEY, raw.encode())
+
+
+def test_a_list_that_splits_a_key_says_how_to_write_it() -> None:
+    """A raw key that a list cannot hold is refused with the form that it can."""
+    raw = "a key, and a comma, 32 letters!!"
+    text = message(MASTER_KEY_FALLBACKS=f"{KEY_TEXT},{raw}")
+    assert "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes" in text
+    assert "that holds a comma" in text
+    assert "as the base64 of these characters" in text
+    assert raw[-12:] not in text
+
+
+TRIVIAL = [
+    "x" * 32,
+    "ab" * 16,
+    "0123" * 8,
+    b64encode(bytes(32)).decode(),
+    b64encode(b"\1\2\3\4" * 8).decode(),
+]
+
+
+@pytest.mark.parametrize("key", TRIVIAL)
+def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> None:
+    """A key that anyone can guess is refused as MASTER_KEY, with the way out, and taken as a fallback."""
+    text = message(MASTER_KEY=key)
+    assert "MASTER_KEY: is too easy to guess" in text
+    assert "secret-manager keys generate" in text
+    assert "MASTER_KEY_FALLBACKS" in text
+    assert key not in text
+    assert len(load(MASTER_KEY_FALLBACKS=key).master_key_fallbacks) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("00112233445566778899aabbccddeeff", "128 bits"),
+        ("00112233445566778899AABBCCDDEEFF", "128 bits"),
+        (b64encode(b"00112233445566778899aabbccddeeff").decode(), "128 bits"),
+        (b64encode(bytes(range(24))).decode(), "192 bits"),
+        (b64encode(bytes(range(23))).decode(), "192 bits"),
+        (b64encode(bytes(range(22))).decode(), "192 bits"),
+    ],
+)
+def test_a_weak_key_is_pointed_out(key: str, words: str) -> None:
+    """A key of fewer bits than it seems to have works, and is told of by the setting's name alone."""
+    [primary] = load(MASTER_KEY=key).weak_keys
+    assert primary.startswith("MASTER_KEY is ")
+    assert words in primary
+    [fallback] = load(MASTER_KEY_FALLBACKS=key).weak_keys
+    assert fallback.startswith("a key of MASTER_KEY_FALLBACKS is ")
+    assert key not in primary + fallback
+
+
+def test_a_trivial_fallback_is_pointed_out() -> None:
+    """A fallback that anyone can guess is told of until it is dropped."""
+    [told] = load(MASTER_KEY_FALLBACKS="x" * 32).weak_keys
+    assert "anyone can guess it" in told
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_no_other_key_is_called_weak(key: bytes) -> None:
+    """Keys are called weak for these forms alone."""
+    if len(set(key)) > 4 and not key.isascii():
+        assert load(MASTER_KEY=b64encode(key).decode()).weak_keys == ()
+
+
+def dotenv(folder: Path, monkeypatch: pytest.MonkeyPatch, content: str, **environment: str) -> Path:
+    """Make a `.env` in *folder* and go there, with *environment* and a master key."""
+    file = folder / ".env"
+    file.write_text(content)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "environ", {"MASTER_KEY": KEY_TEXT, **environment})
+    return file
+
+
+def test_what_a_dotenv_file_decides_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings tell which of them are from `.env`; what the environment overrides, or is none, is not."""
+    content = "AUDIT_ENABLED=false\nBIND=127.0.0.1:1\nLOG_LEVEL_FILE=level\nRATE_LIMIT=\nOTHER=1\n"
+    dotenv(tmp_path, monkeypatch, content, BIND="127.0.0.1:2")
+    (tmp_path / "level").write_text("debug")
+    settings = Settings.from_environment()
+    assert settings.dotenv == ("AUDIT_ENABLED", "LOG_LEVEL")
+    assert settings.decisive_dotenv
+    assert not load().dotenv
+    assert not load().decisive_dotenv
+
+
+def test_a_dotenv_file_that_everyone_can_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that any user of the machine could have written stop the start, with the remedy."""
+    file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
+    file.chmod(0o666)
+    with pytest.raises(SettingsError, match=r"\.env: can be written by everyone.*chmod o-w"):
+        Settings.from_environment()
+    with pytest.raises(SettingsError, match=r"\.env: can be written by everyone"):
+        mongo_uri()
+    file.chmod(0o664)
+    assert Settings.from_environment().bind == "127.0.0.1:1"
+
+
+def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another user prepared does not decide how a command runs; root's does."""
+    file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner == 0:
+        assert Settings.from_environment().bind == "127.0.0.1:1"
+        os.chown(file, 1, 1)
+        monkeypatch.setattr(os, "geteuid", lambda: 2)
+    with pytest.raises(SettingsError, match=r"\.env: belongs to another user.*chown"):
+        Settings.from_environment()
+    # Nor does a FIFO, and no one waits for what its owner writes.
+    file.unlink()
+    os.mkfifo(file)
+    if owner == 0:
+        os.chown(file, 1, 1)
+    with pytest.raises(SettingsError, match=r"\.env: belongs to another user"):
+        Settings.from_environment()
+
+
+def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment in `.env` is no file of settings."""
+    dotenv(tmp_path, monkeypatch, "").unlink()
+    (tmp_path / ".env").mkdir()
+    assert Settings.from_environment().dotenv == ()
+
+
+@pytest.mark.parametrize(
+    ("bind", "loopback"),
+    [
+        ("127.0.0.1:80", True),
+        ("127.9.9.9:80", True),
+        ("localhost:80", True),
+        ("[::1]:80", True),
+        ("0.0.0.0:80", False),
+        ("[::]:80", False),
+        ("10.0.0.1:80", False),
+        ("vault.example:80", False),
+    ],
+)
+def test_a_service_is_open_without_authentication_on_a_public_address(bind: str, loopback: bool) -> None:
+    """Open is who lets in callers of other machines without a credential."""
+    assert load(BIND=bind).is_open is not loopback
+    assert not load(BIND=bind, AUTH_ENABLED="true").is_open
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "127.0.0.1:8000", "[::1]:8000"])
+def test_the_metrics_have_a_port_of_their_own(bind: str) -> None:
+    """On the public port there are no metrics, also where another address of the machine has the same one."""
+    assert "METRICS_BIND: must have another port than BIND." in message(METRICS_BIND=bind)
+    assert load(METRICS_BIND="127.0.0.1:9464", BIND=bind).metrics_bind == "127.0.0.1:9464"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///tmp/audit.jsonl",
+        "file:///tmp/with%20space",
+        "unix:///dev/log",
+        "syslog://host",
+        "syslog://192.0.2.1:5514/",
+        "syslog+tcp://[::1]:514",
+    ],
+)
+def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
+    """Each form of a sink is taken as it is."""
+    assert load(AUDIT_SINK=uri).audit_sink == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/audit.jsonl",
+        "file://audit.jsonl",
+        "file://host/tmp/audit.jsonl",
+        "file:///missing/audit.jsonl",
+        "file:///",
+        "file:///tmp/a%00b",
+        "file:audit.jsonl",
+        "unix://",
+        "syslog://",
+        "syslog://host:port",
+        "syslog://host:0",
+        "syslog://host:65536",
+        "syslog://host/path",
+        "syslog://host?x=y",
+        "syslog://[::1",
+        "syslog+tcp://user@host",
+        "https://host",
+    ],
+)
+def test_a_sink_that_could_never_work_is_refused(uri: str) -> None:
+    """A URI of neither a file in a folder that exists nor a syslog server is refused at the start."""
+    assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in a folder that exists" in message(
+        AUDIT_SINK=uri
+    )
+
+
+def test_a_sink_needs_a_trail() -> None:
+    """A second sink of a trail that is switched off would stay empty unnoticed."""
+    assert "  AUDIT_SINK: needs AUDIT_ENABLED." in message(AUDIT_SINK="syslog://host", AUDIT_ENABLED="false")

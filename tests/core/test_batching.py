@@ -1,0 +1,403 @@
+"""Calls that wait at the same time share one flush, and none is stranded."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Lock, get_ident
+from typing import Any
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from vault.core import batching, deadline
+from vault.core.batching import Batcher
+from vault.core.errors import OverloadedError, StorageUnavailableError
+
+
+class Gate:
+    """A flush that records what it gets, and waits before each return until it is let through."""
+
+    def __init__(self, answer: Callable[[int], object] = lambda item: item * 10) -> None:
+        self.flushes: list[list[int]] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._answer = answer
+        self._lock = Lock()
+        self._passes = threading.Semaphore(0)
+
+    def __call__(self, items: Sequence[int]) -> list[object]:
+        """Flush."""
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.flushes.append(list(items))
+        assert self._passes.acquire(timeout=60)
+        with self._lock:
+            self._at_once -= 1
+        return [self._answer(item) for item in items]
+
+    def let_through(self, flushes: int = 1) -> None:
+        """Let so many flushes end."""
+        self._passes.release(flushes)
+
+    def wait_for(self, flushes: int) -> None:
+        """Return once so many flushes have begun."""
+        wait_until(lambda: len(self.flushes) == flushes)
+
+
+class Calls:
+    """Calls in threads of their own, begun one after the other."""
+
+    def __init__(self, calls: Batcher[int, object], pool: ThreadPoolExecutor) -> None:
+        self._calls = calls
+        self._pool = pool
+
+    def lead(self, item: int, gate: Gate) -> Future[object]:
+        """Begin the call that leads; return once it flushes."""
+        begun = len(gate.flushes)
+        future = self._pool.submit(self._call, item)
+        gate.wait_for(begun + 1)
+        return future
+
+    def follow(self, *items: int) -> list[Future[object]]:
+        """Begin calls that wait, in this order; return once they do."""
+        futures = []
+        for item in items:
+            waiting = len(self._calls._pending)
+            futures.append(self._pool.submit(self._call, item))
+            wait_until(lambda waiting=waiting: len(self._calls._pending) == waiting + 1)
+        return futures
+
+    def _call(self, item: int) -> object:
+        # So that one that is stranded fails its test, and does not hold it up.
+        with deadline.within(60):
+            return self._calls.call(item)
+
+
+@pytest.fixture
+def pool() -> Any:
+    """Return threads for calls; all of them must have ended."""
+    with ThreadPoolExecutor(40) as pool:
+        yield pool
+
+
+def results(futures: Sequence[Future[object]]) -> list[object]:
+    return [future.result(timeout=60) for future in futures]
+
+
+def test_a_lone_call_is_flushed_at_once_and_alone() -> None:
+    """Whoever finds nothing under way waits for nobody: each call is its own flush."""
+    calls: Batcher[int, int] = Batcher(lambda items: [item + len(items) for item in items], queue="test")
+    assert [calls.call(number) for number in range(3)] == [1, 2, 3]
+
+
+def test_a_caller_can_do_something_else_meanwhile() -> None:
+    """A call that was only started is flushed all the same, and can be waited for later."""
+    gate = Gate()
+    calls: Batcher[int, object] = Batcher(gate, queue="test")
+    first = calls.start(1)
+    gate.wait_for(1)
+    second = calls.start(2)
+    gate.let_through(2)
+    wait_until(lambda: gate.flushes == [[1], [2]])
+    assert (second(), first()) == (20, 10)
+
+
+def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> None:
+    """What comes during a flush is the next one, in the order of coming, and each gets its own result."""
+    gate = Gate()
+    calls = Calls(Batcher(gate, queue="test"), pool)
+    futures = [calls.lead(1, gate), *calls.follow(4, 2, 3)]
+    gate.let_through()
+    gate.wait_for(2)
+    futures += calls.follow(9, 8)
+    gate.let_through(2)
+    assert results(futures) == [10, 40, 20, 30, 90, 80]
+    assert gate.flushes == [[1], [4, 2, 3], [9, 8]]
+    assert gate.most_at_once == 1
+
+
+def test_a_flush_carries_at_most_a_batch(pool: ThreadPoolExecutor) -> None:
+    """More calls than fit in one flush take several, still one at a time and in order."""
+    gate = Gate()
+    calls = Calls(Batcher(gate, batch=3, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(*range(1, 8))]
+    gate.let_through(4)
+    assert results(futures) == [number * 10 for number in range(8)]
+    assert gate.flushes == [[0], [1, 2, 3], [4, 5, 6], [7]]
+    assert gate.most_at_once == 1
+
+
+def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) -> None:
+    """The calls of a flush that fails get its error, whole; those before and after it get their results."""
+
+    def answer(item: int) -> int:
+        if item == 3:
+            raise LookupError("the flush failed")
+        return item
+
+    gate = Gate(answer)
+    calls = Calls(Batcher(gate, batch=3, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4, 5)]
+    gate.let_through(3)
+    assert [type(future.exception(timeout=60)) for future in futures[1:4]] == [LookupError] * 3
+    assert results([futures[0], *futures[4:]]) == [0, 4, 5]
+    gate.let_through()
+    assert results([calls.lead(7, gate)]) == [7]
+
+
+def test_a_flush_without_a_result_for_each_call_fails() -> None:
+    """Who gets which result is never guessed: too few or too many of them are an error."""
+    for answers in ([], [1, 2]):
+        calls: Batcher[int, int] = Batcher(lambda _items, answers=answers: answers, queue="test")
+        with pytest.raises(ValueError, match="zip"):
+            calls.call(1)
+
+
+def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> None:
+    """A call too many is refused at once; those that wait already are answered, and then there is room."""
+    gate = Gate()
+    coalescer: Batcher[int, object] = Batcher(gate, pending=2, queue="test")
+    calls = Calls(coalescer, pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2)]
+    with pytest.raises(OverloadedError):
+        coalescer.call(3)
+    gate.let_through(2)
+    assert results(futures) == [0, 10, 20]
+    gate.let_through()
+    assert coalescer.call(4) == 40
+    assert gate.flushes == [[0], [1, 2], [4]]
+
+
+def test_where_calls_come_together_a_lone_one_waits_for_more(pool: ThreadPoolExecutor) -> None:
+    """After a flush that several shared a thread does the next, so that others can join it."""
+    gate = Gate()
+    coalescer: Batcher[int, object] = Batcher(gate, queue="test")
+    calls = Calls(coalescer, pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2)]
+    gate.let_through(2)
+    assert results(futures) == [0, 10, 20]
+    flushed_by = []
+    coalescer._flush = lambda items: flushed_by.append(get_ident()) or items
+    for number in (3, 4):
+        wait_until(lambda: not coalescer._busy)
+        assert coalescer.call(number) == number
+    assert [by == get_ident() for by in flushed_by] == [False, True]
+
+
+def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be had nothing was begun, and the next call has another chance."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls: Batcher[int, int] = Batcher(list, queue="test")
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(batching, "start_new_thread", refuse)
+        with pytest.raises(OverloadedError):
+            calls.start(1)()
+    assert calls.start(2)() == 2
+
+
+def test_a_caller_waits_no_longer_than_it_may(pool: ThreadPoolExecutor) -> None:
+    """Past its deadline a call that is being flushed is unknown, and one that waits is not begun."""
+    gate = Gate()
+    coalescer: Batcher[int, object] = Batcher(gate, queue="test")
+    calls = Calls(coalescer, pool)
+    first = calls.lead(0, gate)
+    for patience in (0.05, -1):
+        with deadline.within(patience), pytest.raises(StorageUnavailableError):
+            coalescer.call(1)
+    follower = calls.follow(2)
+    gate.let_through(2)
+    assert results([first, *follower]) == [0, 20]
+    assert gate.flushes == [[0], [2]]
+
+
+class CutOffError(BaseException):
+    """What ends a caller that waits, as `GreenletExit` or `KeyboardInterrupt` would."""
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what cuts off the n-th caller that waits."""
+    events: list[Any] = []
+
+    class Interruptible(Event):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = Event()
+            events.append(self)
+
+        def wait(self, _timeout: float | None = None) -> bool:
+            while not self.cut.is_set():
+                if super().wait(0.005):
+                    return True
+            raise CutOffError
+
+    monkeypatch.setattr(batching, "Event", Interruptible)
+
+    def cut(number: int) -> None:
+        events[number].cut.set()
+
+    return cut
+
+
+def test_a_caller_that_is_cut_off_while_it_waits_strands_nobody(
+    pool: ThreadPoolExecutor, cut_off: Any
+) -> None:
+    """A caller that is torn out of the queue is not flushed; all others are."""
+    gate = Gate()
+    calls = Calls(Batcher(gate, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
+    cut_off(1)
+    assert isinstance(futures[2].exception(timeout=60), CutOffError)
+    gate.let_through(2)
+    assert results([futures[0], futures[1], futures[3]]) == [0, 10, 30]
+    assert gate.flushes == [[0], [1, 3]]
+
+
+def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
+    pool: ThreadPoolExecutor, cut_off: Any
+) -> None:
+    """A caller whose item is being flushed may go; the flush and its other calls go on."""
+    gate = Gate()
+    calls = Calls(Batcher(gate, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2)]
+    gate.let_through()
+    gate.wait_for(2)
+    cut_off(1)
+    assert isinstance(futures[2].exception(timeout=60), CutOffError)
+    gate.let_through()
+    assert results(futures[:2]) == [0, 10]
+    gate.let_through()
+    assert results([calls.lead(3, gate)]) == [30]
+
+
+def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> None:
+    """When a flush is torn down, those who wait for it fail in an ordinary way, and the others go on."""
+
+    def answer(item: int) -> int:
+        if item < 3:
+            raise CutOffError
+        return item
+
+    gate = Gate(answer)
+    calls = Calls(Batcher(gate, batch=2, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
+    gate.let_through(3)
+    errors = [type(future.exception(timeout=60)) for future in futures[:3]]
+    assert errors == [CutOffError, StorageUnavailableError, StorageUnavailableError]
+    assert results(futures[3:]) == [3, 4]
+
+
+def test_one_that_is_cut_off_before_its_flush_strands_nobody(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where flushes are shared the next waits for an idle moment; torn out of it, it flushes all the same."""
+    cut_off: list[None] = []
+
+    def wait_until_idle() -> None:
+        cut_off.append(None)
+        raise CutOffError
+
+    monkeypatch.setattr(batching, "wait_until_idle", wait_until_idle)
+    gate = Gate()
+    calls = Calls(Batcher(gate, batch=3, queue="test"), pool)
+    futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
+    gate.let_through(3)
+    assert results(futures) == [0, 10, 20, 30, 40]
+    assert cut_off
+
+
+def test_only_a_shared_flush_that_has_room_waits_for_an_idle_moment(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is alone does not wait for others to come, nor does a full batch, which has no room for them."""
+    waits: list[int] = []
+    gate = Gate()
+    coalescer: Batcher[int, object] = Batcher(gate, batch=2, queue="test")
+    monkeypatch.setattr(batching, "wait_until_idle", lambda: waits.append(len(coalescer._pending)))
+    calls = Calls(coalescer, pool)
+    lone = calls.lead(0, gate)
+    gate.let_through()
+    assert results([lone]) == [0]
+    result = coalescer.start(1)
+    gate.let_through()
+    assert result() == 10
+    wait_until(lambda: not coalescer._busy)
+    assert waits == []
+    futures = [calls.lead(2, gate), *calls.follow(3, 4, 5, 6, 7)]
+    gate.let_through(4)
+    assert results(futures) == [20, 30, 40, 50, 60, 70]
+    wait_until(lambda: not coalescer._busy)
+    # Of two and two, which are full, and the one that is left.
+    assert gate.flushes[-3:] == [[3, 4], [5, 6], [7]]
+    assert waits == [1]
+
+
+def test_under_stress_every_call_gets_its_own_answer() -> None:
+    """32 threads that never rest: no answer is lost, doubled or given to another."""
+    flushed: list[int] = []
+
+    def flush(items: Sequence[int]) -> list[int]:
+        flushed.extend(items)
+        if len(flushed) % 64 == 0:
+            time.sleep(0)
+        return [-item for item in items]
+
+    coalescer = Batcher(flush, batch=7, queue="test")
+
+    def client(number: int) -> bool:
+        return all(coalescer.call(item) == -item for item in range(number, 32 * 300, 32))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            assert all(pool.map(client, range(32)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(flushed) == list(range(32 * 300))
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from gevent.event import Event
+from vault.core.batching import Batcher
+
+flushes, may_end = [], Event()
+def flush(items):
+    flushes.append(list(items))
+    may_end.wait()
+    return [item * 10 for item in items]
+
+calls = Batcher(flush, batch=50, queue="test")
+greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
+while not flushes:
+    gevent.sleep(0)
+# The one that flushes itself, one that waits for the second flush, and one of the last.
+killed = {0, 60, 199}
+for number in killed:
+    greenlets[number].kill()
+may_end.set()
+gevent.joinall(greenlets, timeout=30, raise_error=True)
+assert all(isinstance(greenlets[number].value, gevent.GreenletExit) for number in killed)
+assert all(greenlets[n].value == n * 10 for n in range(200) if n not in killed)
+assert len(flushes) == 5, flushes
+assert sorted(sum(flushes, [])) == [n for n in range(200) if n not in {60, 199}]
+print("all answered")
+"""
+
+
+def test_greenlets_share_flushes_as_threads_do() -> None:
+    """Under gevent, as the service runs, it is the same: also when greenlets that wait are killed."""
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("all answered\n", "", 0)

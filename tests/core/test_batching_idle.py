@@ -1,0 +1,57 @@
+"""A flush that is shared waits for those who are about to join it, and for nobody else."""
+
+from collections.abc import Iterator
+
+import gevent
+import pytest
+
+from vault.core import batching
+
+
+@pytest.fixture
+def greenlets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[gevent.Greenlet]]:
+    """Pretend that this process runs under gevent; return greenlets to end afterwards."""
+    monkeypatch.setattr(batching.monkey, "is_module_patched", lambda _name: True)
+    begun: list[gevent.Greenlet] = []
+    yield begun
+    gevent.killall(begun)
+
+
+def test_all_that_can_go_on_do_so_first(greenlets: list[gevent.Greenlet]) -> None:
+    """Whoever can run has run, however often they gave way, before the wait is over; who waits is left."""
+    steps: list[int] = []
+
+    def walk(number: int) -> None:
+        for _ in range(5):
+            gevent.sleep(0)
+            steps.append(number)
+
+    waits = gevent.spawn(gevent.sleep, 60)
+    greenlets += [waits, *(gevent.spawn(walk, number) for number in range(10))]
+    batching.wait_until_idle()
+    assert sorted(steps) == sorted([*range(10)] * 5)
+    assert not waits.dead
+
+
+def test_a_flood_does_not_hold_it_up(greenlets: list[gevent.Greenlet]) -> None:
+    """Where somebody always has something to do the wait ends all the same: nobody can starve a flush."""
+    turns: list[None] = []
+
+    def never_rest() -> None:
+        while True:
+            turns.append(None)
+            gevent.sleep(0)
+
+    greenlets += [gevent.spawn(never_rest) for _ in range(3)]
+    with gevent.Timeout(60):
+        batching.wait_until_idle()
+    assert len(turns) > 3
+    assert not any(greenlet.dead for greenlet in greenlets)
+
+
+def test_threads_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where threads take turns by themselves, as in commands, it waits for nothing."""
+    waited: list[float] = []
+    monkeypatch.setattr(batching, "with_timeout", lambda seconds, *_, **__: waited.append(seconds))
+    batching.wait_until_idle()
+    assert waited == []

@@ -1,0 +1,72 @@
+"""Networks, and whether an address is in one."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from vault.core.networks import contain, cover, network, source, unmapped
+
+NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.255.0.1", True),
+        ("11.0.0.1", False),
+        ("2001:db8::1", True),
+        ("::1", False),
+        ("", False),
+        ("x", False),
+    ],
+)
+def test_an_address_is_in_a_network_or_not(address: str, expected: bool) -> None:
+    """Addresses of both kinds are held against networks of both; what is no address is in none."""
+    assert contain(NETWORKS, address) is expected
+    assert not contain([], address)
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("10.0.0.0/8", True),
+        ("10.1.0.0/16", True),
+        ("0.0.0.0/0", False),
+        ("2001:db8:1::/48", True),
+        ("::/0", False),
+    ],
+)
+def test_a_network_is_covered_as_a_whole(network: str, expected: bool) -> None:
+    """A network is covered only by one that holds all of it."""
+    assert cover(NETWORKS, ip_network(network)) is expected
+
+
+@pytest.mark.parametrize(
+    "text", ["fe80::1%eth0", "fe80::1%\ud800", "fe80::/64%x", "::ffff:10.0.0.0/104", "10.0.0.1/8", "", "all"]
+)
+def test_what_can_match_nothing_or_hold_anything_is_no_network(text: str) -> None:
+    """No network has a scope, or IPv4 addresses in a form that no client's address is compared in."""
+    with pytest.raises(ValueError):  # noqa: PT011 - what it says is said elsewhere
+        network(text)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "0.0.0.0/0", "::/0"])
+def test_a_network_or_an_address_is_one(text: str) -> None:
+    """A network is taken in its usual forms."""
+    assert network(text) == ip_network(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:DB8::7", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_an_address_is_counted_as_its_source(address: str, expected: str) -> None:
+    """IPv6 is counted by /64 without its zone, and IPv4 as IPv4; what is no address stays as it is."""
+    assert source(unmapped(address)) == expected

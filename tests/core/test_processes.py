@@ -1,0 +1,219 @@
+"""What other processes of the same user cannot do to the service, and what children do not get."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from tests.commands import command_environment
+from tests.server.test_gunicorn_conf import PLAINTEXT, children
+from tests.service import Service
+from vault.config.settings import Settings
+from vault.core import processes
+from vault.core.processes import hide_keys
+
+KEY = b64encode(bytes(range(100, 132))).decode()
+NOBODY = 65_534
+
+#: Loads the package while it is root, as another user may not be able to.
+_PREPARED = """
+import ctypes, os, sys
+from vault.core.processes import harden
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    # Changing the user makes a process not dumpable; this one is to be as any other at first.
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+if "harden" in sys.argv:
+    harden()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def environ_as_seen_by_its_user(*arguments: str) -> str:
+    """Return what a process without privileges reads of the environment of another of its user."""
+    user = NOBODY if os.getuid() == 0 else None
+    environment = command_environment({"MASTER_KEY": KEY})
+    with subprocess.Popen(
+        [sys.executable, "-c", _PREPARED, *arguments],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            return subprocess.run(
+                ["/bin/cat", f"/proc/{process.pid}/environ"],
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout
+        finally:
+            process.communicate("")
+
+
+def test_the_same_user_cannot_read_a_hardened_process() -> None:
+    """A process of the same user reads the environment of any process, but not of one that is hardened."""
+    assert KEY in environ_as_seen_by_its_user()
+    assert environ_as_seen_by_its_user("harden") == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "vault.cli", "serve"),
+        ("-m", "gunicorn", "--config", "python:vault.server", "vault.app:from_environment()"),
+        ("-m", "gunicorn", "--chdir", str(Path(__file__).parents[2]), "wsgi:app"),
+    ],
+    ids=["serve", "gunicorn", "wsgi"],
+)
+def test_every_process_of_the_service_is_hardened(
+    environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """However the service is started, no process of it writes a core file or gains privileges."""
+    service = Service(environment, folder=tmp_path, command=command)
+    if "wsgi:app" in command:
+        service._command = (*command, "--bind", f"127.0.0.1:{service.port}", "--worker-class", "gevent")
+    with service:
+        assert service.process is not None
+        master = str(service.process.pid)
+        workers = children(int(master))
+        assert workers
+        for process in workers if "wsgi:app" in command else {master, *workers}:
+            status = Path("/proc", process, "status").read_text()
+            assert "NoNewPrivs:\t1\n" in status
+            [core] = [
+                line
+                for line in Path("/proc", process, "limits").read_text().splitlines()
+                if line.startswith("Max core file size")
+            ]
+            assert core.split()[4:6] == ["0", "0"]
+
+
+def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> None:
+    """A command that holds the master key is as protected as the service."""
+    code = (
+        "import sys, ctypes, click\n"
+        "from vault import cli\n"
+        "cli.commands.add_command(click.Command('look', callback=lambda:"
+        " print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))))\n"
+        "sys.argv = ['secret-manager', 'look']\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=command_environment(environment),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "0 1\n"
+
+
+def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str], tmp_path: Path) -> None:
+    """`serve` hands the keys over without the environment, which even root does not find them in."""
+    keys = {"MASTER_KEY": environment["MASTER_KEY"], "MASTER_KEY_FALLBACKS": KEY}
+    with Service({**environment, **keys}, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        assert service.process is not None
+        master = service.process.pid
+        for process in (str(master), *children(master)):
+            # Not for others than root, which is more than is asked for here.
+            with suppress(PermissionError):
+                seen = Path("/proc", process, "environ").read_text()
+                assert "MONGO_URI" in seen
+                assert not [name for name, key in keys.items() if key in seen]
+
+
+def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_path: Path) -> None:
+    """On SIGUSR2 a new master gets the keys, and serves what was stored after the old one has ended."""
+    with Service(environment, folder=tmp_path) as service:
+        assert service.process is not None
+        secret_id = service.create(PLAINTEXT)
+        old = service.process.pid
+        workers = children(old)
+        os.kill(old, signal.SIGUSR2)
+        wait_until(lambda: len(children(old)) == 3)
+        [new] = children(old) - workers
+        wait_until(lambda: len(children(int(new))) == 2)
+        os.kill(old, signal.SIGTERM)
+        try:
+            assert service.process.wait(60) == 0
+            service.wait_until("/health/ready")
+            assert service.fetch(secret_id).status == 200
+        finally:
+            os.kill(int(new), signal.SIGTERM)
+            wait_until(lambda: not _command_line(new))
+
+
+def _command_line(process: str) -> bytes:
+    # Nobody may collect the status of an orphan: a process that has ended has no command line.
+    try:
+        return Path("/proc", process, "cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def test_other_systems_do_with_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no `prctl`, a process still writes no core file."""
+    set_to = []
+    monkeypatch.setattr(processes, "_prctl", None)
+    monkeypatch.setattr(processes, "hide_keys", lambda: None)
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: set_to.append(limit))
+    processes.harden()
+    assert set_to == [(resource.RLIMIT_CORE, (0, 0))]
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Return a patch of the environment that also takes back what is done to it."""
+    for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS"):
+        monkeypatch.setenv(name, KEY)
+        monkeypatch.setenv(f"{name}_FILE", "")
+    return monkeypatch
+
+
+def test_hidden_keys_are_still_found(restored: pytest.MonkeyPatch) -> None:
+    """What is taken out of the environment is read as often as it is needed, byte for byte."""
+    raw = "a key of 32 characters and no 64\n"[1:]
+    restored.setenv("MASTER_KEY_FALLBACKS", raw)
+    hide_keys()
+    hide_keys()
+    assert not {"MASTER_KEY", "MASTER_KEY_FALLBACKS"} & os.environ.keys()
+    for _ in range(2):
+        found = Settings.from_environment()
+        assert b64encode(found.master_key).decode() == KEY
+        assert found.master_key_fallbacks == (raw.encode(),)
+
+
+def test_a_kernel_that_gives_no_memory_file_leaves_the_key_where_it_is(restored: pytest.MonkeyPatch) -> None:
+    """Where the kernel forbids the hand-over the service starts all the same."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    restored.setattr(os, "memfd_create", refuse)
+    hide_keys()
+    assert b64encode(Settings.from_environment().master_key).decode() == KEY
+
+
+def test_a_key_and_its_file_together_stay_an_error(restored: pytest.MonkeyPatch) -> None:
+    """Hiding a key does not decide which of two counts."""
+    restored.setenv("MASTER_KEY_FILE", "/any")
+    hide_keys()
+    assert os.environ["MASTER_KEY"] == KEY

@@ -1,0 +1,440 @@
+"""What MongoDB lets the service's user do, on a real server with access control."""
+
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from pymongo import monitoring
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+from pymongo.monitoring import CommandStartedEvent
+
+from tests.access_control import Client, Locked, locked_mongod
+from tests.conftest import memory_or_disk, running_app, start
+from tests.docs.documents import table
+from tests.rotation import new_key, text
+from vault import cli
+from vault.backup import dump
+from vault.core.errors import StorageUnavailableError
+from vault.documents import Database
+from vault.documents.database import COLLECTION_PRIVILEGES, DATABASE_PRIVILEGES, SERVICE_ROLE
+
+OPERATIONS, HEADING = "docs/operations.md", "The MongoDB user"
+OLD, NEW = new_key(), new_key()
+#: Left to operators, see docs/operations.md: it ends all tokens.
+BY_HAND = {("token_keys", "remove")}
+
+
+class Commands(monitoring.CommandListener):
+    """Counts, while it listens, what the commands of this process to the database `vault` ask for."""
+
+    def __init__(self) -> None:
+        self.listens = False
+        self.used: dict[str, set[str]] = defaultdict(set)
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Count one command."""
+        name = event.command_name
+        if self.listens and event.database_name == "vault" and name in ACTIONS:
+            collection = event.command[name]
+            self.used[collection if isinstance(collection, str) else ""] |= ACTIONS[name](event.command)
+
+    def succeeded(self, event: object) -> None:
+        """Do nothing."""
+
+    def failed(self, event: object) -> None:
+        """Do nothing."""
+
+
+def find_and_modify(command: Mapping[str, Any]) -> set[str]:
+    return {"find", "remove" if command.get("remove") else "update"} | (
+        {"insert"} if command.get("upsert") else set()
+    )
+
+
+def update(command: Mapping[str, Any]) -> set[str]:
+    return {"update"} | ({"insert"} if any(one.get("upsert") for one in command["updates"]) else set())
+
+
+def always(*actions: str) -> Callable[[Mapping[str, Any]], set[str]]:
+    return lambda _command: set(actions)
+
+
+#: What each command takes.
+ACTIONS: dict[str, Callable[[Mapping[str, Any]], set[str]]] = {
+    **{name: always("find") for name in ("find", "aggregate", "count", "distinct")},
+    "insert": always("insert"),
+    "update": update,
+    "delete": always("remove"),
+    "findAndModify": find_and_modify,
+    "createIndexes": always("createIndex"),
+    "listIndexes": always("listIndexes"),
+    "listCollections": always("listCollections"),
+    "collMod": always("collMod"),
+    "drop": always("dropCollection"),
+    "create": always("createCollection"),
+}
+#: What changes, removes or hides entries, and what gives the right to.
+REWRITES: dict[str, Callable[[Any], object]] = {
+    "update": lambda trail: trail.update_one({}, {"$set": {"status": "success"}}),
+    "find and update": lambda trail: trail.find_one_and_update({}, {"$set": {"status": "success"}}),
+    "replace": lambda trail: trail.replace_one({}, {}),
+    "upsert": lambda trail: trail.update_one({}, {"$set": {"a": 1}}, upsert=True),
+    "delete": lambda trail: trail.delete_one({}),
+    "delete all": lambda trail: trail.delete_many({}),
+    "find and delete": lambda trail: trail.find_one_and_delete({}),
+    "drop": lambda trail: trail.drop(),
+    "drop retention": lambda trail: trail.drop_index("retention"),
+    "drop unique index": lambda trail: trail.drop_index("stream_1_seq_1"),
+    "shorter TTL": lambda trail: trail.create_index(
+        "ts", expireAfterSeconds=1, partialFilterExpression={"seq": 1}
+    ),
+    "create index": lambda trail: trail.create_index("other"),
+    "hide index": lambda trail: trail.database.command(
+        "collMod", "audit_logs", index={"name": "retention", "hidden": True}
+    ),
+    "change retention": lambda trail: trail.database.command(
+        "collMod", "audit_logs", index={"name": "retention", "expireAfterSeconds": 1}
+    ),
+    "validator": lambda trail: trail.database.command("collMod", "audit_logs", validator={"none": 1}),
+    "rename": lambda trail: trail.rename("elsewhere"),
+    "rename over": lambda trail: trail.database.secrets.rename("audit_logs", dropTarget=True),
+    "out": lambda trail: trail.aggregate([{"$match": {"seq": 0}}, {"$out": "audit_logs"}]),
+    "merge": lambda trail: trail.aggregate([{"$set": {"status": "x"}}, {"$merge": "audit_logs"}]),
+    "cap": lambda trail: trail.database.command("convertToCapped", "audit_logs", size=4096),
+    "create": lambda trail: trail.database.command("create", "more"),
+    "delete keys": lambda trail: trail.database.audit_keys.delete_many({}),
+    "drop database": lambda trail: trail.database.command("dropDatabase"),
+    "grant itself": lambda trail: trail.database.command(
+        "grantRolesToUser", "secret-manager", roles=["dbOwner"]
+    ),
+    "widen its role": lambda trail: trail.database.command(
+        "updateRole", "secret-manager", privileges=[], roles=["dbOwner"]
+    ),
+    "create user": lambda trail: trail.database.client.admin.command(
+        "createUser", "more", pwd="x", roles=["root"]
+    ),
+    "another database": lambda trail: trail.database.client.other.things.find_one(),
+    "oplog": lambda trail: trail.database.client.local.oplog.rs.find_one(),
+}
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    """Listen to all clients that are made in the test, the ones of the rate limits included."""
+    listener = Commands()
+    monitoring.register(listener)
+    yield listener
+    # Other tests' clients go without: PyMongo has no public way back.
+    monitoring._LISTENERS.command_listeners.remove(listener)
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Locked]:
+    """Run a server with access control for the tests of this module."""
+    with (
+        TemporaryDirectory(prefix="mongod-", dir=memory_or_disk()) as folder,
+        locked_mongod(Path(folder)) as locked,
+    ):
+        yield locked
+
+
+@contextmanager
+def connected(uri: str, *, audit_ttl_days: int = 0) -> Iterator[Database]:
+    database = Database(uri, audit_ttl_days=audit_ttl_days)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def settings(locked: Locked, *keys: Any) -> dict[str, str]:
+    return {
+        "MONGO_URI": locked.uri(),
+        "MASTER_KEY": text(keys[0]),
+        "MASTER_KEY_FALLBACKS": ",".join(map(text, keys[1:])),
+        "AUTH_ENABLED": "true",
+        "RATE_LIMIT": "1000/minute",
+        "RATE_LIMIT_STORAGE_URI": locked.uri(),
+    }
+
+
+class Operator:
+    """Runs commands in this process, with these settings."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment = environment
+        self._folder = folder
+
+    def __call__(self, *arguments: str) -> str:
+        """Return what the command prints; it must succeed."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self._folder)
+            for name, value in self._environment.items():
+                patch.setenv(name, value)
+            done = CliRunner().invoke(cli.commands, arguments)
+        assert done.exit_code == 0, (arguments, done.output, done.exception)
+        return done.output
+
+
+def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
+    """Go through the whole life of secrets and tokens, with the *name* of a new token."""
+
+    def call(path: str, body: object, status: int = 200, **headers: str) -> Any:
+        headers = {"Authorization": f"Bearer {token}", **headers}
+        reply = client.post(f"/vault/{path}", json=body, headers=headers)
+        assert reply.status_code == status, (path, reply.data)
+        return reply.json
+
+    start(client.application)
+    assert client.get("/health/ready").status_code == 200
+    once = {"Idempotency-Key": secrets.token_urlsafe(32)}
+    created = call("secret/create/", {"secret": "YQ=="}, **once)
+    assert call("secret/create/", {"secret": "YQ=="}, **once) == created
+    assert call("secret/fetch", created) == {"secret": "YQ=="}
+    named = {"name": f"billing/{name}"}
+    call("secret/create/", {"secret": "YQ==", **named, "labels": {"a": "b"}, "max_reads": 9})
+    call("secret/create/", {"secret": "YQ==", **named}, 409, **{"Idempotency-Key": secrets.token_urlsafe(32)})
+    call("secret/fetch", named)
+    call("secret/update", {"secret": "Yg==", **named})
+    call("secret/describe", named)
+    call("secret/list", {"labels": {"a": "b"}})
+    call("secret/delete", named)
+    if recovers:
+        call("secret/list", {"deleted": True})
+        call("secret/restore", named)
+        call("secret/fetch", {**named, "version": 2})
+        call("secret/delete", named)
+        call("secret/purge", named)
+    call("token/create", {"name": name, "role": "reader"})
+    call("token/list", {})
+    call("token/revoke", {"name": name, "cascade": True})
+    call("audit/query", {})
+    call("secret/fetch", created, 401, Authorization="Bearer x")
+
+
+def asked_for(locked: Locked, commands: Commands, folder: Path) -> dict[str, set[str]]:
+    """Return what the service's user asks MongoDB for, by collection, in all that it is for."""
+    commands.listens = True
+    token = Operator(settings(locked, OLD), folder)("tokens", "create", "--name", "admin", "--role", "admin")
+    # The second time under the next key: the old one's signatures are endorsed.
+    for keys, recovery in (((OLD,), "1"), ((NEW, OLD), "0")):
+        environment = settings(locked, *keys) | {"DELETE_RECOVERY_DAYS": recovery}
+        with running_app(environment) as app:
+            live(app.test_client(), token.strip(), f"app-{recovery}", recovers=recovery == "1")
+    operator = Operator(settings(locked, NEW, OLD), folder)
+    assert "intact" in operator("audit", "verify")
+    assert "0 left" in operator("keys", "rewrap")
+    for command in (
+        *(("keys", "status"), ("tokens", "list"), ("tokens", "revoke", "app-0"), ("backup", "vault.tar")),
+        *(("audit", "tail", "--no-follow"), ("audit", "export"), ("audit", "checkpoint")),
+    ):
+        operator(*command)
+    commands.listens = False
+    empty(locked)
+    commands.listens = True
+    assert "restored, as of" in operator("restore", "vault.tar")
+    assert "intact" in operator("audit", "verify")
+    return commands.used
+
+
+def empty(locked: Locked) -> None:
+    """Remove all documents, as an administrator; collections, indexes and users stay."""
+    with Client(locked.root) as root:
+        for name in root.vault.list_collection_names():
+            root.vault[name].delete_many({})
+
+
+def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, tmp_path: Path) -> None:
+    """All that the service and its commands do works under the role, and the role allows nothing else."""
+    used = asked_for(locked, commands, tmp_path)
+    needed = {(collection, action) for collection, actions in used.items() for action in actions}
+    granted = {
+        (collection, action)
+        for collection, actions in {"": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}.items()
+        for action in actions
+    }
+    assert needed | BY_HAND == granted
+
+
+@pytest.mark.parametrize("rewrite", REWRITES.values(), ids=REWRITES)
+def test_the_trail_cannot_be_rewritten(locked: Locked, rewrite: Callable[[Any], object]) -> None:
+    """MongoDB refuses every change or removal of entries to the service's user, and more rights."""
+    with Client(locked.root) as root, Client(locked.uri()) as client:
+        entry = {"_id": secrets.token_hex(8), "seq": 0, "stream": secrets.token_hex(8)}
+        client.vault.audit_logs.insert_one(entry)
+        with pytest.raises(OperationFailure) as refused:
+            rewrite(client.vault.audit_logs)
+        assert refused.value.code == 13
+        assert root.vault.audit_logs.find_one({"_id": entry["_id"]}) == entry
+        root.vault.audit_logs.delete_many({})
+
+
+def test_the_documents_table_is_the_role() -> None:
+    """docs/operations.md tells the privileges as the role has them, for a MongoDB that is set up by hand."""
+    told = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in table(OPERATIONS, HEADING)}
+    granted = {"(the database)": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}
+    assert told == {name: tuple(actions) for name, actions in granted.items()}
+
+
+def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
+    """A user and a role of an older version get exactly the privileges of today, at once and repeatedly."""
+    wide = {"resource": {"db": "vault", "collection": ""}, "actions": ["find", "insert", "update", "remove"]}
+    with Client(locked.root) as root, Client(locked.uri()) as client:
+        root.vault.command("updateRole", SERVICE_ROLE, privileges=[wide], roles=[])
+        root.vault.command("updateUser", "secret-manager", roles=[SERVICE_ROLE, "dbOwner", "readWrite"])
+        client.vault.audit_logs.delete_many({})
+        for _ in range(2):
+            locked.initiate()
+            with pytest.raises(OperationFailure, match="not authorized"):
+                client.vault.audit_logs.delete_many({})
+            [user] = root.vault.command("usersInfo", "secret-manager", showPrivileges=True)["users"]
+            assert [role["role"] for role in user["roles"]] == [SERVICE_ROLE]
+            found = {
+                privilege["resource"]["collection"]: set(privilege["actions"])
+                for privilege in user["inheritedPrivileges"]
+            }
+            assert found == {
+                name: set(actions)
+                for name, actions in {"": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}.items()
+            }
+
+
+def test_a_user_that_may_rewrite_the_trail_is_named_once(
+    locked: Locked, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start the log says what the user may do too much; of the role of today it says nothing."""
+    with Client(locked.root) as root:
+        for roles in ([{"role": "readWrite", "db": "vault"}], ["readWriteAnyDatabase"], ["root"]):
+            root.admin.command("createUser", "app", pwd="hunter2", roles=roles)
+            with (
+                caplog.at_level("WARNING"),
+                connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
+            ):
+                database.prepare()
+                database.prepare()
+            root.admin.command("dropUser", "app")
+            [record] = caplog.records
+            assert record.getMessage().startswith("the MongoDB user may rewrite the audit trail (")
+            assert {"remove", "update"} <= set(re.findall(r"\w+", record.getMessage()))
+            assert "hunter2" not in caplog.text
+            caplog.clear()
+    with caplog.at_level("WARNING"), connected(locked.uri()) as database:
+        database.prepare()
+    assert not caplog.records
+
+
+def test_a_privilege_on_time_series_is_none_on_the_trail(
+    locked: Locked, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A role of an administrator's own making, with a resource of another form, keeps no one from serving."""
+    buckets = {"resource": {"db": "vault", "system_buckets": ""}, "actions": ["find", "remove"]}
+    with Client(locked.root) as root:
+        root.admin.command("createRole", "series", privileges=[buckets], roles=[])
+        roles = [{"role": SERVICE_ROLE, "db": "vault"}, "series"]
+        root.admin.command("createUser", "app", pwd="hunter2", roles=roles)
+        try:
+            with (
+                caplog.at_level("WARNING"),
+                connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
+            ):
+                database.prepare()
+        finally:
+            root.admin.command("dropUser", "app")
+            root.admin.command("dropRole", "series")
+    assert not caplog.records
+
+
+@pytest.fixture
+def unguarded(locked: Locked) -> Iterator[Collection[dict[str, Any]]]:
+    """Return the trail as an administrator has it, without its indexes; they are there again afterwards."""
+    with Client(locked.root) as root:
+        root.vault.audit_logs.drop_indexes()
+        yield root.vault.audit_logs
+        root.vault.audit_logs.delete_many({})
+    locked.initiate()
+
+
+def test_without_the_unique_index_nothing_is_served(
+    locked: Locked, unguarded: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user that may not build the trail's unique index does not serve without it, and says what to run."""
+    unguarded.insert_many([{"stream": "one", "seq": seq} for seq in range(2)])
+    with connected(locked.uri()) as database:
+        with pytest.raises(
+            StorageUnavailableError, match="run `secret-manager replicaset initiate` or `grant`"
+        ):
+            database.prepare()
+        assert "not serving: the audit trail lacks its unique index" in caplog.text
+        locked.initiate()
+        database.prepare()
+    assert unguarded.index_information()["stream_1_seq_1"]["unique"]
+
+
+def test_a_trail_with_an_entry_twice_is_served_all_the_same(
+    locked: Locked, unguarded: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An entry that is there twice keeps the index from being built: it is named, and stops no worker."""
+    unguarded.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
+    with connected(locked.uri()) as database:
+        database.prepare()
+    locked.initiate()
+    assert caplog.text.count("the audit trail was tampered with: it has an entry twice") == 2
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_what_differs_and_is_not_vital_is_named(locked: Locked, caplog: pytest.LogCaptureFixture) -> None:
+    """Another retention, and the lack of an index that finds faster, are in the log and stop nothing."""
+    with Client(locked.root) as root:
+        root.vault.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
+    with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
+        database.prepare()
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "the audit trail's retention is not AUDIT_TTL_DAYS",
+        "the audit trail lacks an index",
+    ]
+    locked.initiate(audit_ttl_days=9)
+    caplog.clear()
+    with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
+        database.prepare()
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_who_may_build_the_indexes_and_not_list_them_builds_them(locked: Locked) -> None:
+    """A user of an earlier deployment, with rights that were chosen by hand, serves as it did."""
+    rights = {**COLLECTION_PRIVILEGES, "audit_logs": ("find", "insert", "createIndex", "collMod")}
+    by_hand = [
+        {"resource": {"db": "vault", "collection": name}, "actions": actions}
+        for name, actions in rights.items()
+    ]
+    with Client(locked.root) as root:
+        root.vault.command("createRole", "by-hand", privileges=by_hand, roles=[])
+        root.vault.command("createUser", "app", pwd="hunter2", roles=["by-hand"])
+        for days in (0, 9):
+            with connected(locked.uri("app:hunter2"), audit_ttl_days=days) as database:
+                database.prepare()
+        indexes = root.vault.audit_logs.index_information()
+        root.vault.command("dropUser", "app")
+        root.vault.command("dropRole", "by-hand")
+    assert indexes["stream_1_seq_1"]["unique"]
+    assert indexes["retention"]["expireAfterSeconds"] == 9 * 86_400
+
+
+def test_a_collection_of_others_keeps_a_database_from_being_empty(locked: Locked) -> None:
+    """What the user may not even read is something that a restore must not be mixed with."""
+    empty(locked)
+    with Client(locked.root) as root, connected(locked.uri()):
+        assert dump.filled_collection() is None
+        root.vault.another.insert_one({})
+        assert dump.filled_collection() == "another"
+        root.vault.another.drop()

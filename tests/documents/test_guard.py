@@ -1,0 +1,59 @@
+"""The time that MongoDB has, and its failures."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pymongo import _csot
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
+
+from vault.core import deadline
+from vault.core.errors import StorageUnavailableError
+from vault.documents import AuditEntry
+from vault.documents.guard import storage_errors
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ServerSelectionTimeoutError("no host answers"), "ServerSelectionTimeoutError  no host answers"),
+        (OperationFailure("quoting hunter2", code=13), "OperationFailure 13"),
+        (DuplicateKeyError("quoting hunter2", code=11000), "DuplicateKeyError 11000"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_failures_are_one_error_and_quote_nothing(
+    error: Exception, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the drivers raise is one error; the log tells its kind and quotes no document."""
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
+        raise error
+    assert said in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.usefixtures("database")
+def test_mongoengine_s_wrapping_is_looked_through(
+    stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A write that MongoDB refuses is logged as what MongoDB said, not as MongoEngine's error around it."""
+    stored.command("collMod", "audit_logs", validator={"never": {"$exists": True}})
+    chained = {"stream": "s", "seq": 0, "hash": "h"}
+    entry = AuditEntry(ts=datetime.now(UTC), action="a", status="s", principal="hunter2", **chained)
+    refused = pytest.raises(StorageUnavailableError)
+    with caplog.at_level(logging.WARNING), refused, storage_errors():
+        entry.save(force_insert=True)
+    assert "WriteError 121" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_what_is_late_is_not_begun() -> None:
+    """Past its deadline nothing is asked of MongoDB any more; before it only for as long as is left."""
+    with deadline.within(-1), pytest.raises(StorageUnavailableError), storage_errors():
+        raise AssertionError("begun all the same")
+    with deadline.within(1), storage_errors():
+        assert 0 < (_csot.remaining() or 0) <= 1
+    with deadline.within(60), storage_errors():
+        assert _csot.remaining() is None

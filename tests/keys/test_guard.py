@@ -1,0 +1,411 @@
+"""A replica that lacks a key that is in use does not serve, and says so."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier, Event, Thread, get_ident
+from threading import enumerate as running_threads
+from typing import Any
+
+import pytest
+from bson import Binary
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.errors import ExecutionTimeout, OperationFailure, ServerSelectionTimeoutError
+from pymongo.synchronous.topology import Topology
+
+from tests.cli.waiting import wait_until
+from tests.commands import run_command
+from tests.conftest import running_app
+from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
+from vault.core.errors import KeyMissingError, StorageUnavailableError
+from vault.crypto import Keyring
+from vault.documents import Database
+from vault.keys import guard, registry
+from vault.keys.guard import Disagreement, KeyringGuard
+
+CREATE = "/vault/secret/create/"
+FETCH = "/vault/secret/fetch"
+UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
+OURS, FOREIGN, OTHER = (new_key() for _ in range(3))
+
+
+@pytest.fixture
+def environment(mongo_uri: str) -> dict[str, str]:
+    return settings(mongo_uri, OURS)
+
+
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the thread sleep, so that only requests look."""
+    monkeypatch.setattr(guard, "INTERVAL_SECONDS", 3_600)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the thread look all the time."""
+    monkeypatch.setattr(guard, "INTERVAL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def watch(database: Database) -> Iterator[KeyringGuard]:
+    watch = KeyringGuard(Keyring(OURS), database)
+    yield watch
+    watch.close()
+
+
+def watch_of(app: Flask) -> KeyringGuard:
+    found: KeyringGuard = app.extensions["secret-manager"].secrets._key_watch
+    return found
+
+
+def threads() -> list[Thread]:
+    return [thread for thread in running_threads() if thread.name == "key-watch"]
+
+
+def refused(watch: KeyringGuard) -> bool:
+    try:
+        watch.require()
+    except KeyMissingError:
+        return True
+    return False
+
+
+def assert_refuses(client: FlaskClient, secret_id: str = UNKNOWN_ID) -> None:
+    for path, body in ((CREATE, {"secret": "YQ=="}), (FETCH, {"secret_id": secret_id})):
+        reply = client.post(path, json=body)
+        assert reply.status_code == 503
+        assert reply.content_type == "application/problem+json"
+        assert int(reply.headers["Retry-After"]) > 0
+        assert json.loads(reply.data) == {
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "The service is not ready. Try again shortly.",
+        }
+    reply = client.get("/health/ready")
+    assert reply.status_code == 503
+    assert int(reply.headers["Retry-After"]) > 0
+    assert json.loads(reply.data)["errors"] == {"keys": ["a master key that is in use is missing here"]}
+
+
+def assert_serves(client: FlaskClient) -> None:
+    created = client.post(CREATE, json={"secret": "YQ=="})
+    assert created.status_code == 200
+    assert client.post(FETCH, json=created.json).json == {"secret": "YQ=="}
+    assert client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_wrong_key_is_noticed_before_anything_is_served(
+    client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica without the key of what is stored refuses with 503, writes nothing, and logs why.
+
+    Not even the trail: nobody could verify what it signs.
+    """
+    before = fill(stored, FOREIGN, 3)
+    assert_refuses(client, next(iter(before)))
+    assert values(stored, FOREIGN) == before
+    assert stored["keys"].count_documents({}) == 0
+    assert stored.audit_logs.count_documents({}) == 0
+    [said] = [record.getMessage() for record in caplog.records if record.name == guard.logger.name]
+    assert said == (
+        f"not serving: master key {FOREIGN.id} is in use and not in the keyring; 3 secret versions need it"
+    )
+    for key in (OURS, FOREIGN):
+        assert text(key) not in caplog.text
+        assert key._material.hex() not in caplog.text
+        assert str(key._material)[2:-1] not in caplog.text
+
+
+@pytest.mark.usefixtures("seldom")
+def test_each_missing_key_is_named(
+    watch: KeyringGuard, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names every key that is missing with its own count, once and not at each request."""
+    fill(stored, FOREIGN, 2)
+    fill(stored, OTHER, 1)
+    fill(stored, OURS, 5)
+    assert [refused(watch) for _ in range(3)] == [True] * 3
+    said = sorted(record.getMessage() for record in caplog.records)
+    assert said == sorted(
+        f"not serving: master key {key.id} is in use and not in the keyring; {count} secret versions need it"
+        for key, count in ((FOREIGN, 2), (OTHER, 1))
+    )
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_key_that_a_replica_writes_under_is_missing_too(
+    client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On an empty database a replica does not serve beside one that writes under a key unknown to it."""
+    assert claim(Keyring(FOREIGN))
+    assert_refuses(client)
+    assert stored.secrets.count_documents({}) == 0
+    assert f"key {FOREIGN.id} is in use and not in the keyring; a worker encrypts under it" in caplog.text
+    age_claims(stored)
+    assert_serves(client)
+    assert registry.writing_key_ids() == {OURS.id}
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_replica_serves_once_the_secrets_are_rewrapped(
+    app: Flask,
+    client: FlaskClient,
+    mongo_uri: str,
+    stored: Stored,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """When nothing needs the missing key any more the replica serves without a restart, and says so."""
+    before = fill(stored, FOREIGN, 3)
+    assert_refuses(client)
+    done = run_command("keys", "rewrap", environment=settings(mongo_uri, OURS, FOREIGN), folder=tmp_path)
+    assert done.returncode == 0
+    watch_of(app).look()
+    assert "serving: every master key that is in use is in the keyring" in caplog.messages
+    assert values(stored, OURS) == before
+    assert_serves(client)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_replica_that_serves_stops_when_another_key_comes_into_use(
+    app: Flask, client: FlaskClient, stored: Stored
+) -> None:
+    """A secret that appears under an unknown key stops creates and fetches; once it is gone they go on."""
+    assert_serves(client)
+    fill(stored, FOREIGN, 1)
+    watch_of(app).look()
+    assert_refuses(client)
+    stored.secrets.delete_many({"key_id": FOREIGN.id})
+    watch_of(app).look()
+    assert_serves(client)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_all_workers_of_a_replica_get_ready_together(watch: KeyringGuard, stored: Stored) -> None:
+    """A worker that refused looks again at the next request: none lags behind one that is ready."""
+    fill(stored, FOREIGN, 1)
+    assert refused(watch)
+    stored.secrets.delete_many({})
+    assert not refused(watch)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_key_that_running_workers_lack_is_not_written_under(
+    client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica swapped too early does not serve, and says why; those that run go on."""
+    assert registry.claim(Keyring(FOREIGN), "one that runs")
+    fill(stored, FOREIGN, 1)
+    swapped = KeyringGuard(Keyring(OURS, [FOREIGN]), Database.__new__(Database))
+    swapped._worker = "swapped"
+    swapped.look()
+    assert f"other workers lack this one's primary master key {OURS.id}" in caplog.text
+    assert registry.claim(Keyring(FOREIGN), "one that runs")
+    assert_refuses(client)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_nobody_serves_without_a_claim(
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the claim that was in the way ends between two questions, this replica makes its own."""
+    claim(Keyring(FOREIGN))
+    ask = registry.claims
+
+    def a_moment_later() -> list[registry.Claim]:
+        age_claims(stored)
+        return ask()
+
+    monkeypatch.setattr(registry, "claims", a_moment_later)
+    watch.look()
+    assert [claim.key_id for claim in ask()] == [OURS.id]
+    assert not refused(watch)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_replica_whose_claim_has_lapsed_does_not_just_go_on(
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that could not look for as long as a claim lasts looks before it serves the next request."""
+    now = 1_000.0
+    monkeypatch.setattr(guard, "monotonic", lambda: now)
+    watch.require()
+    # It was cut off from MongoDB, or stopped, and another replica took over the empty database.
+    age_claims(stored)
+    assert claim(Keyring(FOREIGN))
+    now += registry.CLAIM_MILLISECONDS / 1_000
+    assert refused(watch)
+    assert registry.writing_key_ids() == {FOREIGN.id}
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_missing_key_is_named_even_if_nobody_can_count(
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where counting takes longer than a request may, the log still names the key."""
+
+    def fail(_: str) -> int:
+        raise ExecutionTimeout("operation exceeded time limit", code=50)
+
+    monkeypatch.setattr(registry, "stored_versions", fail)
+    fill(stored, FOREIGN, 1)
+    assert refused(watch)
+    assert f"not serving: master key {FOREIGN.id} is in use and not in the keyring" in caplog.text
+
+
+def test_a_secret_whose_key_is_not_held_is_503(client: FlaskClient, stored: Stored) -> None:
+    """What another replica has just saved under an unknown key is no defect: the fetch may be tried later."""
+    assert_serves(client)
+    [secret_id] = fill(stored, FOREIGN, 1)
+    reply = client.post(FETCH, json={"secret_id": secret_id})
+    assert reply.status_code == 503
+    assert "Retry-After" in reply.headers
+    entry = stored.audit_logs.find_one({"secret_id": secret_id})
+    assert entry is not None
+    assert entry["status"] == "error"
+
+
+def test_an_envelope_that_names_an_unknown_key_is_500(client: FlaskClient, stored: Stored) -> None:
+    """An envelope that was altered to name another key than its document does not verify."""
+    [secret_id] = fill(stored, OURS, 1)
+    document = stored.secrets.find_one()
+    assert document is not None
+    envelope = document["envelope"]
+    altered = envelope[:1] + bytes.fromhex(FOREIGN.id) + envelope[9:]
+    stored.secrets.update_one({}, {"$set": {"envelope": Binary(altered)}})
+    assert client.post(FETCH, json={"secret_id": secret_id}).status_code == 500
+    # It has not stopped the replica: what counts as in use is what documents say.
+    assert client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.usefixtures("often")
+def test_the_watch_goes_on_whatever_happens(
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a MongoDB that fails nor a defect ends the watch: a key that comes later is noticed."""
+    ask = registry.stored_key_ids
+    errors = [ServerSelectionTimeoutError("gone"), RuntimeError("a defect"), OperationFailure("no", code=13)]
+    asked_by = set()
+
+    def ask_or_fail() -> set[str]:
+        asked_by.add(get_ident())
+        if len(asked_by) > 1 and errors:
+            raise errors.pop()
+        return ask()
+
+    monkeypatch.setattr(registry, "stored_key_ids", ask_or_fail)
+    watch.require()
+    wait_until(lambda: not errors)
+    fill(stored, FOREIGN, 1)
+    wait_until(lambda: refused(watch))
+    stored.secrets.delete_many({})
+    wait_until(lambda: "serving: every master key" in caplog.text)
+    assert not refused(watch)
+    assert caplog.text.count("MongoDB failed") == 2
+    assert caplog.text.count("key-watch failed") == 1
+    # This thread and the one of the watch.
+    assert len(asked_by) == 2
+
+
+@pytest.mark.usefixtures("often")
+def test_the_watch_keeps_its_claim_alive(watch: KeyringGuard, stored: Stored) -> None:
+    """A replica that gets no requests still claims its key again and again."""
+    watch.require()
+    for _ in range(3):
+        age_claims(stored)
+        wait_until(lambda: registry.writing_key_ids() == {OURS.id})
+
+
+@pytest.mark.usefixtures("seldom")
+def test_one_thread_watches(watch: KeyringGuard) -> None:
+    """However many requests begin at the same time, one thread goes on looking."""
+    for _ in range(3):
+        watch.require()
+        watch._watch.start()
+    assert len(threads()) == 1
+
+
+@pytest.mark.usefixtures("often")
+def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After closing nothing looks any more: the look under way was waited for, and its thread has ended."""
+    watch = KeyringGuard(Keyring(OURS), database)
+    watch.require()
+    began = Event()
+    ended: list[bool] = []
+
+    def look_slowly() -> set[str]:
+        began.set()
+        watch._watch._closed.wait(60)
+        time.sleep(0.2)
+        ended.append(True)
+        return set()
+
+    monkeypatch.setattr(registry, "stored_key_ids", look_slowly)
+    assert began.wait(60)
+    watch.close()
+    assert ended == [True]
+    assert not threads()
+
+
+def test_a_watch_that_never_began_can_be_closed(database: Database) -> None:
+    """Closing before the first request is nothing special."""
+    KeyringGuard(Keyring(OURS), database).close()
+    assert not threads()
+
+
+def test_nobody_waits_for_another_s_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While MongoDB is away, requests wait for it side by side and not one after the other."""
+    side_by_side = Barrier(8, timeout=30)
+    select = Topology.select_servers
+
+    def select_together(*args: Any, **kwargs: Any) -> Any:
+        # Were there a queue, its first would wait here for the others until the barrier breaks.
+        side_by_side.wait()
+        return select(*args, **kwargs)
+
+    monkeypatch.setattr(Topology, "select_servers", select_together)
+    environment = settings("mongodb://127.0.0.1:1", OURS)
+    with running_app(environment) as app:
+        watch = watch_of(app)
+
+        def ask(_: int) -> None:
+            with pytest.raises(StorageUnavailableError):
+                watch.require()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(8)))
+        assert not threads()
+
+
+def test_without_mongodb_what_was_seen_last_counts(
+    watch: KeyringGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that fails neither stops a replica that serves nor lets one serve that may not."""
+
+    def fail() -> set[str]:
+        raise ServerSelectionTimeoutError("gone")
+
+    watch.require()
+    monkeypatch.setattr(registry, "stored_key_ids", fail)
+    with pytest.raises(StorageUnavailableError):
+        watch.look()
+    watch.require()
+    watch._found = Disagreement(missing=frozenset({FOREIGN.id}))
+    with pytest.raises(StorageUnavailableError):
+        watch.require()
+
+
+def test_no_representation_of_a_watch_shows_a_key(
+    watch: KeyringGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a log or a debugger would show of a watch holds no key."""
+    with caplog.at_level(logging.DEBUG):
+        watch.look()
+    assert text(OURS) not in caplog.text + repr(vars(watch))
+    assert OURS._material.hex() not in repr(vars(watch))

@@ -1,0 +1,165 @@
+"""Which master keys are in use, and who may begin to write under one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from tests.rotation import Stored, age_claims, claim, fill, new_key, versioned
+from vault.crypto import Keyring
+from vault.keys import rewrap
+from vault.keys.registry import CLAIM_MILLISECONDS, release, stored_key_ids, stored_versions, writing_key_ids
+
+OLD, NEW, FOREIGN = (new_key() for _ in range(3))
+
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def test_of_two_keys_the_first_is_written_under() -> None:
+    """Of replicas with keys unknown to each other the first gets its claim and the other does not."""
+    assert claim(Keyring(OLD))
+    assert not claim(Keyring(FOREIGN))
+    assert writing_key_ids() == {OLD.id}
+
+
+def test_of_replicas_that_race_one_key_wins(stored: Stored) -> None:
+    """Of sixteen replicas with four keys that start at once on an empty database, those of one may write."""
+    keys = [new_key() for _ in range(4)]
+    barrier = Barrier(16, timeout=60)
+
+    def start(number: int) -> tuple[str, bool]:
+        keyring = Keyring(keys[number % 4])
+        barrier.wait()
+        return keyring.primary.id, claim(keyring, f"worker {number}")
+
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(30):
+            outcomes = list(pool.map(start, range(16)))
+            winners = {key_id for key_id, won in outcomes if won}
+            assert len(winners) == 1
+            assert all(won == (key_id in winners) for key_id, won in outcomes)
+            assert writing_key_ids() == winners
+            stored["keys"].drop()
+
+
+def test_a_claim_may_be_repeated(stored: Stored) -> None:
+    """A replica renews its claim, and others with the same key join it, without the claims growing."""
+    for _ in range(5):
+        assert claim(Keyring(OLD))
+    assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
+
+
+def test_whoever_knows_the_other_key_may_claim() -> None:
+    """In the middle of a rotation replicas with both keys write under either, and both keys are in use."""
+    assert claim(Keyring(OLD, [NEW]))
+    assert claim(Keyring(NEW, [OLD]))
+    assert claim(Keyring(OLD, [NEW]))
+    assert writing_key_ids() == {OLD.id, NEW.id}
+    assert not claim(Keyring(NEW))
+    assert not claim(Keyring(OLD))
+
+
+def test_a_stale_claim_does_not_count(stored: Stored) -> None:
+    """A replica that has gone keeps nobody from starting; one that was late once still counts."""
+    claim(Keyring(OLD))
+    age_claims(stored, CLAIM_MILLISECONDS // 2)
+    assert writing_key_ids() == {OLD.id}
+    assert not claim(Keyring(FOREIGN))
+    age_claims(stored)
+    assert writing_key_ids() == set()
+    assert claim(Keyring(FOREIGN))
+    assert writing_key_ids() == {FOREIGN.id}
+    assert not claim(Keyring(OLD))
+    # What has gone stale is swept out by the next claim.
+    assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
+
+
+def test_an_empty_database_uses_no_key() -> None:
+    """Before anything was written no key is in use."""
+    assert writing_key_ids() == set()
+    assert stored_key_ids() == set()
+
+
+def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
+    """Each key that secrets need is known, with how many need it."""
+    fill(stored, OLD, 3)
+    fill(stored, NEW, 2)
+    assert stored_key_ids() == {OLD.id, NEW.id}
+    assert [stored_versions(key.id) for key in (OLD, NEW, FOREIGN)] == [3, 2, 0]
+
+
+def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:
+    """Return what MongoDB did for *act*, by its own account."""
+    stored.command("profile", 2)
+    act()
+    stored.command("profile", 0)
+    return list(stored["system.profile"].find({"ns": stored.secrets.full_name}))
+
+
+def test_looking_is_cheap(stored: Stored) -> None:
+    """However many secrets there are, finding the keys in use costs an index seek a key and reads none."""
+    fill(stored, OLD, 300)
+    fill(stored, NEW, 300)
+    newest, older = profiled(stored, stored_key_ids)
+    assert newest["planSummary"] == "DISTINCT_SCAN { key_id: 1, _id: 1 }"
+    assert older["planSummary"] == "DISTINCT_SCAN { older.key_id: 1 }"
+    for operation in (newest, older):
+        assert operation["keysExamined"] <= 3
+        assert operation["docsExamined"] == 0
+
+
+def test_counting_reads_no_secret(stored: Stored) -> None:
+    """How many secrets need a key is counted in the index alone."""
+    fill(stored, OLD, 300)
+    for operation in profiled(stored, lambda: stored_versions(OLD.id)):
+        assert "COLLSCAN" not in operation["planSummary"]
+        assert operation["docsExamined"] == 0
+
+
+def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None:
+    """A rewrap finds each batch by the index, in its order."""
+    fill(stored, OLD, 300)
+    fill(stored, NEW, 300)
+    for number in range(20):
+        versioned(stored, OLD, NEW, id=f"9{number:07}-0000-4000-8000-000000000000")
+    newest, older = profiled(stored, lambda: rewrap.under_key(OLD.id, after="8", limit=10))
+    assert newest["planSummary"] == "IXSCAN { key_id: 1, _id: 1 }"
+    assert older["planSummary"] == "IXSCAN { older.key_id: 1, _id: 1 }"
+    for operation in (newest, older):
+        assert operation["docsExamined"] == 10
+        assert "hasSortStage" not in operation
+
+
+def test_a_batch_has_newest_and_older_versions_in_order(stored: Stored) -> None:
+    """Secrets come once and by their ids, whether the newest version is under the key or one before."""
+    ids = [
+        *fill(stored, OLD, 7),
+        *(versioned(stored, *keys)[0] for keys in [(OLD, NEW), (OLD, OLD), (NEW, OLD)] * 3),
+    ]
+    fill(stored, NEW, 5)
+    versioned(stored, NEW, NEW)
+    found: list[str] = []
+    while batch := rewrap.under_key(OLD.id, after=found[-1] if found else "", limit=3):
+        found += [secret.id for secret in batch]
+    assert found == sorted(ids)
+
+
+def test_a_worker_that_the_others_could_not_read_does_not_claim() -> None:
+    """Whoever swaps keys before the new one is everywhere stops the newcomer, not those that run."""
+    assert claim(Keyring(OLD))
+    assert not claim(Keyring(NEW, [OLD]))
+    assert claim(Keyring(OLD))
+    assert claim(Keyring(OLD, [NEW]))
+    assert claim(Keyring(NEW, [OLD]))
+
+
+def test_a_worker_that_ends_takes_its_claim_back() -> None:
+    """A key can be dropped the moment its last worker has ended, without waiting for its claim to lapse."""
+    claim(Keyring(OLD), "one")
+    claim(Keyring(OLD), "two")
+    release("one")
+    assert not claim(Keyring(FOREIGN))
+    release("two")
+    assert claim(Keyring(FOREIGN))

@@ -1,0 +1,620 @@
+"""Every secret gets under the primary key, and none is lost on the way."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from bson import Binary
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import AutoReconnect
+
+from tests.conftest import running_app
+from tests.life import b64, in_future, in_past
+from tests.rotation import (
+    Stored,
+    age_claims,
+    claim,
+    fill,
+    new_key,
+    settings,
+    under,
+    values,
+    versioned,
+    versions_of,
+)
+from tests.trail import break_trail
+from vault.cli.context import connected
+from vault.core.errors import (
+    AuditUnavailableError,
+    KeyMissingError,
+    RewrapRefusedError,
+    StorageUnavailableError,
+)
+from vault.crypto import Keyring, MasterKey
+from vault.documents import EncryptOnSave, Secret
+from vault.documents.token import StoredTokenKey
+from vault.keys import registry
+from vault.keys import rewrap as rewrap_module
+from vault.keys.rewrap import Rewrap, Rewrapped, rewrap
+
+#: Documents as bytes: some hold what Python has no value for.
+RAW = CodecOptions(document_class=RawBSONDocument)
+OLD, OLDER, NEW, FOREIGN = (new_key() for _ in range(4))
+
+
+@pytest.fixture(autouse=True)
+def operator(mongo_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connect as the command does; a batch is ten secrets."""
+    monkeypatch.setattr(rewrap_module, "_BATCH", 10)
+    monkeypatch.chdir(tmp_path)
+    for name, value in settings(mongo_uri, NEW, OLD, OLDER).items():
+        monkeypatch.setenv(name, value)
+    with connected():
+        yield
+
+
+def run(
+    *fallbacks: MasterKey, dry_run: bool = False, progress: Callable[[Rewrap], None] = lambda _: None
+) -> Rewrap:
+    return rewrap(Keyring(NEW, fallbacks or [OLD]), dry_run=dry_run, progress=progress)
+
+
+def trail(stored: Stored) -> list[dict[str, Any]]:
+    entries = stored.audit_logs.find({}, dict.fromkeys(("action", "status", "principal", "details"), True))
+    assert not stored.audit_logs.count_documents({"secret_id": {"$exists": True}})
+    return [{name: value for name, value in entry.items() if name != "_id"} for entry in entries.sort("_id")]
+
+
+def entry(action: str, status: str, **counts: int) -> dict[str, Any]:
+    details = {"total": 0, "rewrapped": 0, "overtaken": 0, "unreadable": 0, "left": 0, **counts}
+    return {
+        "action": action,
+        "status": status,
+        "principal": "operator",
+        "details": {"primary": NEW.id, **details},
+    }
+
+
+def tamper(stored: Stored, secret_id: str) -> dict[str, Any]:
+    stored.secrets.update_one({"_id": secret_id}, {"$inc": {"version": 1}})
+    document: dict[str, Any] | None = stored.secrets.find_one({"_id": secret_id})
+    assert document
+    return document
+
+
+def before_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Let *act* happen once, between the reading of a batch and its writing."""
+    write, pending = rewrap_module.write_rewrapped, [act]
+
+    def act_first(changes: Sequence[Rewrapped]) -> int:
+        if pending:
+            pending.pop()()
+        return write(changes)
+
+    monkeypatch.setattr(rewrap_module, "write_rewrapped", act_first)
+
+
+def test_everything_is_under_the_primary_key_afterwards(stored: Stored) -> None:
+    """Secrets under any fallback key are put under the primary one, read as before, and all else stays."""
+    before = fill(stored, OLD, 45) | fill(stored, OLDER, 7) | fill(stored, NEW, 3)
+    others = {"envelope": False, "key_id": False}
+    untouched = list(stored.secrets.find({}, others).sort("_id"))
+    new = list(stored.secrets.find({"key_id": NEW.id}).sort("_id"))
+    assert run(OLD, OLDER) == Rewrap(total=52, rewrapped=52)
+    assert registry.stored_key_ids() == {NEW.id}
+    assert values(stored, NEW) == before
+    assert list(stored.secrets.find({}, others).sort("_id")) == untouched
+    # What was there already is not even written.
+    assert [stored.secrets.find_one({"_id": document["_id"]}) for document in new] == new
+
+
+def test_an_expiry_and_a_read_limit_survive(stored: Stored) -> None:
+    """A secret with limits of its own is rewrapped under the very same ones."""
+    secret = Secret(
+        id="550e8400-e29b-41d4-a716-446655440000",
+        created_at=datetime.now(UTC),
+        namespace="other",
+        version=3,
+        expires_at=datetime(2100, 1, 1, 1, 2, 3, 4_000, tzinfo=UTC),
+        max_reads=5,
+    )
+    secret.set_plaintext(b"limited")
+    secret.encrypt(Keyring(OLD))
+    stored.secrets.insert_one(secret.to_mongo().to_dict())
+    assert run() == Rewrap(total=1, rewrapped=1)
+    assert values(stored, NEW) == {secret.id: b"limited"}
+
+
+def test_a_second_run_finds_nothing_to_do(stored: Stored) -> None:
+    """Run again, it changes nothing: nothing is encrypted twice."""
+    before = fill(stored, OLD, 25)
+    run()
+    documents = list(stored.secrets.find())
+    assert run() == Rewrap()
+    assert list(stored.secrets.find()) == documents
+    assert values(stored, NEW) == before
+
+
+def test_without_fallback_keys_there_is_nothing_to_read() -> None:
+    """A keyring of one key has nothing to rewrap."""
+    assert rewrap(Keyring(NEW), dry_run=False, progress=lambda _: None) == Rewrap()
+
+
+def test_progress_is_told_after_each_batch(stored: Stored) -> None:
+    """Whoever waits hears of each batch, up to the last."""
+    fill(stored, OLD, 25)
+    told: list[tuple[int, int, int]] = []
+    run(progress=lambda outcome: told.append((outcome.seen, outcome.total, outcome.left)))
+    assert told == [(10, 25, 15), (20, 25, 5), (25, 25, 0)]
+
+
+def test_a_dry_run_changes_nothing_and_finds_what_cannot_be_read(stored: Stored) -> None:
+    """A dry run decrypts all, counts what a real one would do, and leaves database and trail alone."""
+    first, *_ = fill(stored, OLD, 25)
+    tamper(stored, first)
+    documents = list(stored.secrets.find())
+    assert run(dry_run=True) == Rewrap(total=25, rewrapped=24, unreadable=1, left=1)
+    assert list(stored.secrets.find()) == documents
+    assert trail(stored) == []
+
+
+def test_what_does_not_verify_is_left_and_counted(stored: Stored) -> None:
+    """An altered document is not touched, keeps its key in use, and stands in the way of no other."""
+    first, *_ = before = fill(stored, OLD, 25)
+    altered = tamper(stored, first)
+    assert run() == Rewrap(total=25, rewrapped=24, unreadable=1, left=1)
+    assert stored.secrets.find_one({"_id": first}) == altered
+    stored.secrets.update_one({"_id": first}, {"$inc": {"version": -1}})
+    assert values(stored, NEW, OLD) == before
+    assert trail(stored)[-1] == entry("rewrap_end", "error", total=25, rewrapped=24, unreadable=1, left=1)
+
+
+def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> None:
+    """Where nothing of a batch can be rewrapped, nothing is written."""
+    fill(stored, OLD, 10)
+    stored.secrets.update_many({}, {"$set": {"namespace": "other"}})
+    assert run() == Rewrap(total=10, unreadable=10, left=10)
+    assert under(stored, OLD) == 10
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"envelope": None},
+        {"envelope": "text"},
+        {"envelope": Binary(b"")},
+        {"version": "one"},
+        {"version": {"a": 1}},
+        {"namespace": 5},
+        {"expires_at": "tomorrow"},
+        # The year 292 million: no `datetime` holds it.
+        {"expires_at": 2**63 - 1},
+        {"created_at": 2**63 - 1},
+        {"max_reads": [1]},
+        pytest.param({"key_id": [OLD.id]}, id="a key id in a list"),
+        pytest.param({"key_id": [OLD.id, 5]}, id="a key id among others"),
+        {"key_id": 7},
+        {"key_id": None},
+        {"key_id": {"a": 1}},
+        {"key_id": []},
+        pytest.param({"key_id": [[OLD.id]]}, id="a key id in a list of lists"),
+    ],
+    ids=str,
+)
+def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> None:
+    """Whatever somebody wrote into one document, all others are rewrapped and it is left as it is."""
+    first, *others = before = fill(stored, OLD, 5)
+    pipeline = [
+        {
+            "$set": {
+                name: {"$toDate": value}
+                if name.endswith("_at") and isinstance(value, int)
+                else {"$literal": value}
+            }
+        }
+        for name, value in damage.items()
+    ]
+    stored.secrets.update_one({"_id": first}, pipeline)
+    raw = stored.get_collection("secrets", codec_options=RAW)
+    damaged = raw.find_one({"_id": first}).raw
+    outcome = run()
+    if "created_at" in damage:
+        # It is bound to nothing and decides nothing.
+        assert outcome == Rewrap(total=5, rewrapped=5)
+        return
+    assert outcome == Rewrap(total=5, rewrapped=4, unreadable=1, left=1)
+    assert raw.find_one({"_id": first}).raw == damaged
+    stored.secrets.delete_one({"_id": first})
+    assert values(stored, NEW) == {secret_id: before[secret_id] for secret_id in others}
+
+
+@pytest.mark.parametrize("key_id", [7, None, {"a": 1}], ids=str)
+def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: object) -> None:
+    """A version, or the token key, that does not tell which key it needs keeps a rotation from its end."""
+    secret_id, _ = versioned(stored, NEW, NEW)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
+    assert run().left == 1
+    stored.secrets.delete_many({})
+    token_key = StoredTokenKey.of(bytes(32), Keyring(OLD))
+    token_key.save()
+    stored.token_keys.update_one({}, {"$set": {"key_id": key_id}})
+    assert run() == Rewrap(total=1, unreadable=1, left=1)
+    assert run(dry_run=True) == Rewrap(total=1, unreadable=1, left=1)
+    stored.token_keys.update_one({}, {"$set": {"key_id": OLD.id}})
+    assert run() == Rewrap(total=1, rewrapped=1)
+
+
+def test_a_key_that_is_not_held_leaves_its_secrets(stored: Stored) -> None:
+    """While a key in use is missing nothing is rewrapped or recorded; a dry run tells what could be."""
+    before = fill(stored, OLD, 5) | fill(stored, FOREIGN, 3)
+    assert run(dry_run=True) == Rewrap(total=8, rewrapped=5, left=3)
+    with pytest.raises(KeyMissingError, match=FOREIGN.id):
+        run()
+    assert values(stored, OLD, FOREIGN) == before
+    assert trail(stored) == []
+
+
+@pytest.mark.parametrize("key_id", [["x"], [["x"]]], ids=str)
+def test_a_list_names_the_keys_in_it(stored: Stored, key_id: object) -> None:
+    """A version whose key id is a list of texts needs those keys, as MongoDB sees it."""
+    secret_id, _ = versioned(stored, NEW, NEW)
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
+    assert run(dry_run=True).left == 1
+    with pytest.raises(KeyMissingError, match=": x"):
+        run()
+
+
+def test_what_changed_meanwhile_is_not_overwritten(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that somebody else changes or deletes between reading and writing stays as they left it."""
+    changed, deleted, altered, *_ = before = fill(stored, OLD, 9)
+
+    def change() -> None:
+        stored.secrets.delete_one({"_id": deleted})
+        [newer] = fill(stored, OLD, 1)
+        document = stored.secrets.find_one_and_delete({"_id": newer})
+        assert document
+        stored.secrets.update_one({"_id": changed}, {"$set": {"envelope": document["envelope"]}})
+        stored.secrets.update_one({"_id": altered}, {"$set": {"envelope": Binary(b"")}})
+
+    before_writing(monkeypatch, change)
+    outcome = run()
+    assert outcome == Rewrap(total=9, rewrapped=6, overtaken=3, left=2)
+    assert stored.secrets.find_one({"_id": deleted}) is None
+    assert under(stored, NEW) == 6
+    assert {document["_id"] for document in stored.secrets.find({"key_id": OLD.id})} == {changed, altered}
+    stored.secrets.delete_many({"key_id": OLD.id})
+    assert values(stored, NEW).items() <= before.items()
+
+
+def test_what_another_rewrap_did_meanwhile_is_not_done_twice(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that another rewrap got to first keeps the envelope that it was given there."""
+    before = fill(stored, OLD, 9)
+    outcomes: list[Rewrap] = []
+    documents: list[dict[str, Any]] = []
+
+    def overtake() -> None:
+        outcomes.append(run())
+        documents.extend(stored.secrets.find())
+
+    before_writing(monkeypatch, overtake)
+    assert run() == Rewrap(total=9, overtaken=9)
+    assert outcomes == [Rewrap(total=9, rewrapped=9)]
+    assert list(stored.secrets.find()) == documents
+    assert values(stored, NEW) == before
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_it_is_refused_while_replicas_write_under_other_keys(stored: Stored, dry_run: bool) -> None:
+    """Replicas that may lack the primary key lose no secret to it: nothing is changed, and why is said."""
+    before = fill(stored, OLD, 5)
+    claim(Keyring(OLD))
+    with pytest.raises(RewrapRefusedError) as refused:
+        run(dry_run=dry_run)
+    assert (
+        str(refused.value) == f"running workers encrypt under {OLD.id}, and {NEW.id} is primary here: "
+        "make it theirs first, or run this with their keys"
+    )
+    assert values(stored, OLD) == before
+    assert trail(stored) == []
+
+
+def test_it_is_allowed_beside_replicas_with_the_same_primary(stored: Stored) -> None:
+    """Once a replica writes under the primary key, all that are left hold it."""
+    before = fill(stored, OLD, 5)
+    claim(Keyring(OLD, [NEW]))
+    claim(Keyring(NEW, [OLD]))
+    assert run() == Rewrap(total=5, rewrapped=5)
+    assert values(stored, NEW) == before
+
+
+def test_replicas_that_have_gone_refuse_nothing(stored: Stored) -> None:
+    """A claim that was not renewed is no running replica."""
+    before = fill(stored, OLD, 5)
+    claim(Keyring(OLD))
+    age_claims(stored)
+    assert run() == Rewrap(total=5, rewrapped=5)
+    assert values(stored, NEW) == before
+
+
+def test_the_trail_has_start_and_end_with_counts(stored: Stored) -> None:
+    """A rewrap leaves two entries, whatever the number of secrets, and neither names one."""
+    fill(stored, OLD, 25)
+    run()
+    assert trail(stored) == [
+        entry("rewrap_start", "success", total=25, left=25),
+        entry("rewrap_end", "success", total=25, rewrapped=25),
+    ]
+
+
+def test_without_its_start_on_record_nothing_is_changed(stored: Stored) -> None:
+    """When the trail cannot be written, no secret is touched."""
+    fill(stored, OLD, 5)
+    documents = list(stored.secrets.find())
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        run()
+    assert list(stored.secrets.find()) == documents
+
+
+def test_an_interrupted_rewrap_says_how_far_it_came(stored: Stored) -> None:
+    """Interrupted by Ctrl-C it ends at once, and what was done until then is on record to the last secret."""
+
+    def interrupt(_: Rewrap) -> None:
+        raise KeyboardInterrupt
+
+    before = fill(stored, OLD, 100)
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=interrupt)
+    done = under(stored, NEW)
+    assert 10 <= done <= 50
+    assert trail(stored) == [
+        entry("rewrap_start", "success", total=100, left=100),
+        entry("rewrap_end", "error", total=100, rewrapped=done, left=100 - done),
+    ]
+    assert values(stored, NEW, OLD) == before
+    assert run() == Rewrap(total=100 - done, rewrapped=100 - done)
+    assert values(stored, NEW) == before
+
+
+def test_a_rewrap_that_loses_mongodb_says_how_far_it_came(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When MongoDB fails on the way, what went through is on record, and the next run goes on."""
+    before = fill(stored, OLD, 40)
+    write, batches = rewrap_module.write_rewrapped, iter(range(4))
+    # All four are under way before the first of them is waited for.
+    others_written = Event()
+
+    def fail_once(changes: Sequence[Rewrapped]) -> int:
+        number = next(batches)
+        if number == 1:
+            assert others_written.wait(60)
+            raise AutoReconnect("gone")
+        written = write(changes)
+        if number == 2:
+            others_written.set()
+        return written
+
+    with monkeypatch.context() as failing:
+        failing.setattr(rewrap_module, "write_rewrapped", fail_once)
+        with pytest.raises(StorageUnavailableError):
+            run()
+    done = under(stored, NEW)
+    assert done == 30
+    assert trail(stored)[-1] == entry("rewrap_end", "error", total=40, rewrapped=done, left=40 - done)
+    assert run() == Rewrap(total=40 - done, rewrapped=40 - done)
+    assert values(stored, NEW) == before
+
+
+def test_two_at_once_beside_creates_lose_nothing(stored: Stored) -> None:
+    """Two rewraps at a time, beside creates under both keys, change each secret once and lose none."""
+    before = fill(stored, OLD, 600)
+    hook = EncryptOnSave(Keyring(NEW, [OLD]))
+    hook.connect()
+    ended = Event()
+
+    def create(_: int) -> dict[str, bytes]:
+        created: dict[str, bytes] = {}
+        while not ended.is_set():
+            # By a replica that has the new key, and by one that is not told yet.
+            secret_id, value = f"{len(created):08x}-{id(created):027x}", f"{len(created)}".encode()
+            secret = Secret(id=secret_id, created_at=datetime.now(UTC))
+            secret.set_plaintext(value)
+            secret.save(force_insert=True)
+            created |= {secret_id: value} | fill(stored, OLD, 1)
+        return created
+
+    with ThreadPoolExecutor(4) as pool:
+        creating = [pool.submit(create, number) for number in range(2)]
+        first, second = [pool.submit(run) for _ in range(2)]
+        outcomes = [first.result(), second.result()]
+        ended.set()
+        for created in creating:
+            before |= created.result()
+    hook.disconnect()
+    outcomes.append(run())
+    assert outcomes[-1].left == 0
+    assert sum(outcome.unreadable for outcome in outcomes) == 0
+    under_old = 600 + (len(before) - 600) // 2
+    assert sum(outcome.rewrapped for outcome in outcomes) == under_old
+    assert values(stored, NEW) == before
+
+
+def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
+    """Every version of a secret gets under the primary key, whichever it was under, and each one counts."""
+    limits = {"name": "a/b", "max_reads": 5, "expires_at": datetime(2100, 1, 1, tzinfo=UTC)}
+    secrets = dict(
+        [
+            versioned(stored, OLD, OLD, OLD),
+            versioned(stored, OLD, OLDER, NEW, **limits),
+            versioned(stored, NEW, NEW, OLDER),
+            versioned(stored, NEW, OLD, NEW),
+            versioned(stored, NEW, NEW),
+        ]
+    )
+    assert [registry.stored_versions(key.id) for key in (OLD, OLDER, NEW)] == [5, 2, 7]
+    assert run(OLD, OLDER, dry_run=True) == Rewrap(total=7, rewrapped=7)
+    assert run(OLD, OLDER) == Rewrap(total=7, rewrapped=7)
+    assert registry.stored_key_ids() == {NEW.id}
+    assert registry.stored_versions(NEW.id) == 14
+    for secret_id, versions in secrets.items():
+        assert versions_of(stored, secret_id, NEW) == versions
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deleted_at": in_past(days=1), "purge_at": in_future(days=1)},
+        {"name": "a/b", "pending": True, "purge_at": in_future(days=1)},
+        {"expires_at": in_past(days=1)},
+        {"max_reads": 1, "reads": 1, "purge_at": in_future(days=1)},
+    ],
+    ids=["deleted", "pending", "expired", "used up"],
+)
+def test_what_nobody_can_read_now_is_rewrapped_too(stored: Stored, fields: dict[str, Any]) -> None:
+    """A secret that may come back, or still lies there, needs its old key no more, and is else as it was."""
+    secret_id, expected = versioned(stored, OLD, OLD, **fields)
+    before = stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0})
+    assert run() == Rewrap(total=2, rewrapped=2)
+    assert stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0}) == before
+    assert versions_of(stored, secret_id, NEW) == expected
+
+
+def test_an_old_version_under_a_lost_key_has_to_be_removed_first(stored: Stored) -> None:
+    """A version whose key is not held keeps all others from being rewrapped until it is removed."""
+    before = fill(stored, OLD, 5)
+    secret_id, versions = versioned(stored, OLD, FOREIGN, OLD)
+    assert run(dry_run=True) == Rewrap(total=8, rewrapped=7, left=1)
+    with pytest.raises(KeyMissingError):
+        run()
+    assert versions_of(stored, secret_id, OLD, FOREIGN) == versions
+    stored.secrets.delete_one({"_id": secret_id})
+    assert run() == Rewrap(total=5, rewrapped=5)
+    assert values(stored, NEW) == before
+
+
+def test_what_does_not_verify_counts_once(stored: Stored) -> None:
+    """Versions that do not verify, under whichever keys, are counted once each."""
+    versioned(stored, OLD, OLDER, OLD, OLDER)
+    stored.secrets.update_one({}, {"$set": {"namespace": "other"}})
+    assert run(OLD, OLDER) == Rewrap(total=4, unreadable=4, left=4)
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        "text",
+        5,
+        ["text"],
+        [None],
+        [[]],
+        [{}],
+        [{"version": 1}],
+        [{"version": 1, "key_id": OLD.id}],
+        [{"version": 1, "key_id": OLD.id, "envelope": "text"}],
+        [{"version": "one", "key_id": OLD.id, "envelope": Binary(b"")}],
+        [{"version": 2, "key_id": OLD.id, "envelope": Binary(bytes(60))}],
+        {"key_id": OLD.id},
+        [{"version": 1, "key_id": [OLD.id], "envelope": Binary(b"")}],
+        [{"version": 1, "key_id": [[OLD.id]], "envelope": Binary(b"")}],
+    ],
+)
+def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored, older: Any) -> None:
+    """Whatever somebody wrote in place of older versions stays, and all other secrets are rewrapped."""
+    first, *_ = before = fill(stored, OLD, 5)
+    stored.secrets.update_one({"_id": first}, {"$set": {"older": older}})
+    outcome = run()
+    assert outcome.rewrapped >= 4
+    assert outcome.left == outcome.total - outcome.rewrapped
+    assert stored.secrets.count_documents({"_id": first, "older": older}) == 1
+    stored.secrets.update_one({"_id": first}, {"$unset": {"older": ""}})
+    assert values(stored, NEW, OLD) == before
+
+
+def test_a_document_of_another_class_stops_nothing(stored: Stored) -> None:
+    """A document that says that it is something else is left and counted, and all others are rewrapped."""
+    first, *_ = before = fill(stored, OLD, 5)
+    stored.secrets.update_one({"_id": first}, {"$set": {"_cls": "Other"}})
+    assert run() == Rewrap(total=5, rewrapped=4, unreadable=1, left=1)
+    stored.secrets.update_one({"_id": first}, {"$unset": {"_cls": ""}})
+    assert values(stored, NEW, OLD) == before
+
+
+def test_an_update_between_read_and_write_loses_nothing(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that gets a new version meanwhile keeps all of them, and the next run does the rest."""
+    secret_id, values = versioned(stored, OLD, OLD)
+
+    def update() -> None:
+        document = stored.secrets.find_one({"_id": secret_id})
+        assert document
+        newest = {name: document[name] for name in ("version", "envelope", "key_id", "created_at")}
+        secret = Secret._from_son(document)
+        change = {
+            "older": [*document["older"], newest],
+            "version": 3,
+            "envelope": Keyring(NEW).encrypt(b"value 3", secret.binding(3)),
+            "key_id": NEW.id,
+        }
+        stored.secrets.update_one({"_id": secret_id}, {"$set": change})
+
+    before_writing(monkeypatch, update)
+    assert run() == Rewrap(total=2, rewrapped=1, overtaken=1, left=1)
+    assert versions_of(stored, secret_id, NEW, OLD) == values | {3: b"value 3"}
+    assert run() == Rewrap(total=1, rewrapped=1)
+    assert versions_of(stored, secret_id, NEW) == values | {3: b"value 3"}
+
+
+def test_a_version_that_was_dropped_meanwhile_does_not_come_back(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older version that is dropped while it is rewrapped stays away."""
+    secret_id, values = versioned(stored, OLD, OLD, OLD)
+    drop = {"$pull": {"older": {"version": 1}}}
+    before_writing(monkeypatch, lambda: stored.secrets.update_one({"_id": secret_id}, drop) and None)
+    assert run() == Rewrap(total=3, rewrapped=2, overtaken=1)
+    assert versions_of(stored, secret_id, NEW) == {2: values[2], 3: values[3]}
+
+
+def test_two_rewraps_at_once_do_each_version_once(stored: Stored) -> None:
+    """Two rewraps at a time put every version under the primary key, once each."""
+    secrets = dict(versioned(stored, OLD, OLD, OLD) for _ in range(60))
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [future.result() for future in [pool.submit(run) for _ in range(2)]]
+    assert sum(outcome.rewrapped for outcome in outcomes) == 180
+    assert registry.stored_key_ids() == {NEW.id}
+    for secret_id, expected in secrets.items():
+        assert versions_of(stored, secret_id, NEW) == expected
+
+
+def test_updates_beside_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) -> None:
+    """Of secrets that are updated over and over while they are rewrapped no version is lost."""
+    secrets = [versioned(stored, OLD)[0] for _ in range(12)]
+    with running_app(settings(mongo_uri, NEW, OLD)) as app:
+        client = app.test_client()
+
+        def update(secret_id: str) -> None:
+            for version in range(2, 8):
+                body = {"secret_id": secret_id, "secret": b64(b"value %d" % version)}
+                reply = client.post("/vault/secret/update", json=body)
+                assert (reply.status_code, reply.json["version"]) == (200, version)
+
+        with ThreadPoolExecutor(4) as pool:
+            updating = [pool.submit(update, secret_id) for secret_id in secrets]
+            while not all(future.done() for future in updating):
+                run()
+            for future in updating:
+                future.result()
+        run()
+        assert registry.stored_key_ids() == {NEW.id}
+        expected = {version: b"value %d" % version for version in range(1, 8)}
+        for secret_id in secrets:
+            assert versions_of(stored, secret_id, NEW) == expected

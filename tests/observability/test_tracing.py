@@ -1,0 +1,303 @@
+"""Tracing: nothing of it where it is off, and where it is on, what waits for what, and nothing secret."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+from pymongo.database import Database as MongoDatabase
+
+from tests.collector import Collector, running_collector
+from tests.commands import command_environment
+from tests.conftest import running_app
+from tests.leaks import Output
+from tests.service import Service
+from tests.test_leaks import SETTINGS, exhaust, made_world, over_http
+from vault.cli.mongod import free_port
+from vault.observability import spans, tracing
+
+FETCH = "/vault/secret/fetch"
+DESCRIBE = "/vault/secret/describe"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Run a collector."""
+    with running_collector() as collector:
+        yield collector
+
+
+def asking_for(url: str) -> dict[str, str]:
+    """Return the variables that send spans to *url* soon."""
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+
+@pytest.fixture
+def traced(environment: dict[str, str], collector: Collector, tmp_path: Path) -> Iterator[Service]:
+    """Run the service, two workers, with tracing."""
+    with Service({**environment, **asking_for(collector.url)}, folder=tmp_path) as service:
+        yield service
+
+
+#: Makes an application, answers a request, and prints what of OpenTelemetry is loaded.
+LOADED = """
+import sys
+from vault.app import from_environment
+
+app = from_environment()
+secret = {"secret": "YQ=="}
+assert app.test_client().post("/vault/secret/create/", json=secret).status_code == 200
+loaded = sorted(name for name in sys.modules if name.startswith(("opentelemetry", "google.protobuf")))
+print(loaded, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"OTEL_SERVICE_NAME": "vault", "OTEL_EXPORTER_OTLP_HEADERS": "key=value"},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"},
+        {"OTEL_SDK_DISABLED": "True", "OTEL_TRACES_EXPORTER": "otlp"},
+    ],
+    ids=["nothing set", "nothing that asks for it", "none", "disabled"],
+)
+def test_what_is_off_is_not_loaded(
+    environment: dict[str, str], variables: dict[str, str], tmp_path: Path
+) -> None:
+    """Where tracing is off a process that answers requests has nothing of OpenTelemetry in its memory."""
+    settings = {**command_environment(environment), **variables}
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
+    )
+    assert run.stderr == "[]\n"
+
+
+def test_a_request_is_a_span_and_so_is_each_wait_of_it(traced: Service, collector: Collector) -> None:
+    """What a create and a fetch wait for is inside of their spans: the round trips, shared ones too."""
+    secret_id = traced.create(b"a value")
+    assert traced.fetch(secret_id).status == 200
+    assert traced.post(DESCRIBE, {"secret_id": secret_id}).status == 200
+    assert traced.stop() == 0
+    trees = collector.trees()
+    inside = {
+        span.name: {inner.name for inner in trees[span.id]} for span in collector.spans if not span.parent
+    }
+    # The first request of a worker looks after keys and indexes as well.
+    # A read or a write that is alone is shared with nobody.
+    assert inside["POST /vault/secret/create/"] >= {"insert secrets", "shared entries"}
+    assert inside[f"POST {FETCH}"] >= {"find secrets", "shared entries"}
+    assert inside[f"POST {DESCRIBE}"] >= {"find secrets", "aggregate audit_logs", "shared entries"}
+    assert all(span.kind == "SPAN_KIND_CLIENT" for children in trees.values() for span in children)
+    # One trace has one request, and nothing is in a trace without one.
+    assert len({span.trace for span in collector.spans}) == len(trees)
+    assert {span.service for span in collector.spans} == {"secret-manager"}
+
+
+def test_every_worker_traces(traced: Service, collector: Collector) -> None:
+    """Spans come from each of the forked workers, and of each request exactly one, also of the last ones."""
+    with ThreadPoolExecutor(16) as pool:
+        ids = list(pool.map(traced.create, [b"a value"] * 200))
+        assert all(reply.status == 200 for reply in pool.map(traced.fetch, ids))
+    assert traced.stop() == 0
+    found = [span for span in collector.spans if span.name == f"POST {FETCH}"]
+    assert len(found) == len({span.id for span in found}) == 200
+    assert len({span.worker for span in found}) == 2
+
+
+def test_the_log_names_the_trace(traced: Service, collector: Collector) -> None:
+    """From a request's line in the log its trace can be found, and no line has the trace of another."""
+    replies = [traced.post(FETCH, {"secret_id": "?"}, **{"X-Request-ID": str(n)}) for n in range(20)]
+    assert {reply.status for reply in replies} == {422}
+    assert traced.stop() == 0
+    lines = [json.loads(line) for line in traced.log.read_text().splitlines()]
+    named = {line["request_id"]: line["trace_id"] for line in lines if line.get("request_id", "").isdecimal()}
+    traces = {span.trace for span in collector.spans if span.name == f"POST {FETCH}"}
+    assert set(named.values()) == traces
+    assert len(traces) == len(named) == 20
+    assert not any("trace_id" in line for line in lines if "request_id" not in line)
+
+
+def test_a_caller_s_trace_goes_on(traced: Service, collector: Collector) -> None:
+    """`traceparent` is taken over; of `tracestate` and `baggage`, which hold what a caller likes, nothing."""
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = {
+        "traceparent": f"00-{trace}-{parent}-01",
+        "tracestate": "vendor=hunter2-state",
+        "baggage": "key=hunter2-baggage",
+    }
+    assert traced.post(FETCH, {"secret_id": "?"}, **headers).status == 422
+    assert traced.post(FETCH, {"secret_id": "?"}, traceparent="hunter2-trace").status == 422
+    unsampled = {"traceparent": f"00-{trace[::-1]}-{parent}-00"}
+    assert traced.post(FETCH, {"secret_id": "?"}, **unsampled).status == 422
+    assert traced.stop() == 0
+    found = [span for span in collector.spans if span.name == f"POST {FETCH}"]
+    assert len(found) == 2
+    assert [span.parent for span in found if span.trace == trace] == [parent]
+    assert b"hunter2" not in b"".join(collector.bodies)
+
+
+def test_what_failed_is_marked_by_its_kind(
+    environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], collector: Collector, tmp_path: Path
+) -> None:
+    """A reply of 5xx is a failed span, and so is a wait that failed; a refusal is neither."""
+    with Service({**environment, **asking_for(collector.url)}, folder=tmp_path) as service:
+        secret_id = service.create(b"a value")
+        stored.secrets.update_one({}, {"$inc": {"version": 1}})
+        assert service.fetch(secret_id).status == 500
+        assert service.post("/vault/secret/hunter2", {}).status == 404
+        assert service.post(FETCH, {"secret_id": "?"}).status == 422
+        assert service.stop() == 0
+    found = {
+        span.attributes["http.response.status_code"]: span for span in collector.spans if not span.parent
+    }
+    assert found["500"].attributes["error.type"] == "500"
+    assert {status for status, span in found.items() if span.failed} == {"500"}
+    assert found["404"].name == "POST"
+    assert b"hunter2" not in b"".join(collector.bodies)
+
+
+def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_path: Path) -> None:
+    """Whatever callers ask, right or wrong, no span holds a value, a credential, a key or an id.
+
+    Nor does one hold a name, a label, or a part of a path that a caller made up.
+    """
+    settings = {**SETTINGS, "MONGO_URI": mongo_uri}
+    with made_world(settings) as (world, _):
+        pass
+    with Service({**settings, **asking_for(collector.url)}, folder=tmp_path) as service:
+        exhaust(world, over_http(service))
+        assert service.stop() == 0
+    asked = sum(len(statuses) for statuses in world.seen.values())
+    assert len(collector.trees()) > asked > 0
+    for body in collector.bodies:
+        world.outputs.append(Output("a span", body.decode("latin-1")))
+    world.outputs.append(Output("the log", service.log.read_text()))
+    assert world.marks.leaks(world.outputs) == set()
+    known = {"db.system.name", "db.operation.name", "db.collection.name"}
+    known |= {"http.request.method", "http.response.status_code", "http.route", "url.scheme"}
+    assert {name for span in collector.spans for name in span.attributes} == known
+    assert not any("127.0.0.1" in output.text for output in world.outputs if output.place == "a span")
+
+
+def test_a_collector_that_is_away_takes_nothing_from_callers(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Where spans cannot be sent requests are answered all the same, and the service ends soon."""
+    nobody = asking_for(f"http://127.0.0.1:{free_port()}")
+    with Service({**environment, **nobody}, folder=tmp_path) as service:
+        secret_id = service.create(b"a value")
+        with ThreadPoolExecutor(16) as pool:
+            assert {reply.status for reply in pool.map(service.fetch, [secret_id] * 500)} == {200}
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert service.stop() == 0
+        # Left alone the SDK would wait half a minute.
+        assert time.monotonic() - began < 20
+    assert "encountered while exporting spans batch" in service.log.read_text()
+
+
+def test_the_operator_s_variables_count(
+    environment: dict[str, str], collector: Collector, tmp_path: Path
+) -> None:
+    """Name, attributes, headers and sampling are as OpenTelemetry's own variables say."""
+    variables = {
+        **asking_for(collector.url),
+        "OTEL_SERVICE_NAME": "payments-vault",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-key=hunter2",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+    }
+    with Service({**environment, **variables}, folder=tmp_path) as service:
+        sampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        assert service.post(FETCH, {"secret_id": "?"}, **sampled).status == 422
+        assert service.post(FETCH, {"secret_id": "?"}).status == 422
+        assert service.stop() == 0
+    assert {span.service for span in collector.spans} == {"payments-vault"}
+    assert len(collector.trees()) == 1
+    assert {headers["x-key"] for headers in collector.headers} == {"hunter2"}
+    assert "hunter2" not in service.log.read_text()
+
+
+#: Python reads it at start, and from then on finds nothing of OpenTelemetry.
+WITHOUT = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "opentelemetry":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Without())
+"""
+
+
+def test_a_missing_package_is_told_at_start(environment: dict[str, str], tmp_path: Path) -> None:
+    """Asked to trace without the packages for it, the service does not start, and says what to install."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    variables = {"PYTHONPATH": path, "OTEL_TRACES_EXPORTER": "otlp", "LOG_LEVEL": "loud"}
+    service = Service({**environment, **variables}, folder=tmp_path)
+    service.start()
+    assert service.process is not None
+    assert service.process.wait(30) == 1
+    heading, level, exporter = service.log.read_text().splitlines()
+    assert heading == "secret-manager: wrong settings:"
+    assert level.startswith("  LOG_LEVEL: ")
+    assert exporter == (
+        "  OTEL_TRACES_EXPORTER: asks for tracing, and that needs the packages of requirements/tracing.txt."
+    )
+
+
+def test_outside_of_a_request_nothing_is_traced(
+    environment: dict[str, str], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the service does on its own, indexes and checks of keys, makes no spans."""
+    variables = asking_for(collector.url)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with running_app({**environment, **variables}) as app:
+        app.extensions["secret-manager"].startup.attempt()
+        assert not app.extensions["secret-manager"].health.failures()
+        assert app.test_client().get("/health/live").status_code == 200
+        assert spans.current.get() is spans.NO_SPAN
+    assert [span.name for span in collector.spans] == ["GET /health/live"]
+
+
+def test_a_wait_that_failed_is_told_by_its_kind() -> None:
+    """A span of what was waited for in vain is one that failed, with the kind of the failure and no text."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    tracer = provider.get_tracer("test")
+    request = tracing._Span(tracer, tracer.start_span("POST"))
+    request.begin("find secrets").end("11600")
+    request.end()
+    failed, whole = kept.get_finished_spans()
+    assert (failed.name, failed.status.status_code, failed.status.description) == (
+        "find secrets",
+        StatusCode.ERROR,
+        None,
+    )
+    assert failed.attributes == {"db.system.name": "mongodb", "error.type": "11600"}
+    assert whole.status.status_code is StatusCode.UNSET
+    provider.shutdown()
+
+
+def test_first_requests_that_come_together_share_what_traces(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the first to have made it makes no second one."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    found = tracing.Tracing()
+    assert found._start() is found._start()
+    found.close()

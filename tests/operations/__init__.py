@@ -1,1 +1,0 @@
-"""Tests of the floor or folder of the same name."""

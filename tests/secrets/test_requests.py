@@ -1,0 +1,64 @@
+"""What a secret is to be, before it is one."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.life import in_future
+from vault.secrets.requests import NewSecret, limits
+
+DRAFT = NewSecret(
+    plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"}
+)
+
+drafts = st.builds(
+    NewSecret,
+    plaintext=st.binary(min_size=1, max_size=4),
+    ttl_seconds=st.none() | st.integers(1, 3),
+    max_reads=st.none() | st.integers(1, 3),
+    name=st.none() | st.sampled_from(["a", "b", "null"]),
+    labels=st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["", "a", "b"])),
+)
+
+
+@given(first=drafts, second=drafts)
+def test_the_canonical_form_tells_drafts_apart(first: NewSecret, second: NewSecret) -> None:
+    """Two drafts have the same canonical form only if they are the same."""
+    assert (first.canonical() == second.canonical()) == (first == second)
+
+
+def test_the_order_of_labels_does_not_matter() -> None:
+    """The same labels in another order are the same draft."""
+    assert replace(DRAFT, labels={"a": "1", "b": "2"}).canonical() == DRAFT.canonical()
+
+
+def test_a_representation_shows_no_plaintext() -> None:
+    """What a debugger or a log would print of a draft is not its value."""
+    assert "the value" not in repr(DRAFT)
+
+
+def test_each_secret_of_a_draft_is_another() -> None:
+    """A draft gives a new id each time, in the namespace that is asked for, and the limits that it names."""
+    first, second = DRAFT.secret("one"), DRAFT.secret("two")
+    assert first.id != second.id
+    assert (first.namespace, second.namespace) == ("one", "two")
+    assert (first.name, first.max_reads, first.labels) == ("a/b", 2, ["a=1", "b=2"])
+    assert in_future(seconds=30) < first.expires_at <= in_future(seconds=61)
+    assert first.purge_at == first.expires_at
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ttl_seconds": None, "max_reads": None}, []),
+        ({"ttl_seconds": None}, ["max_reads"]),
+        ({}, ["expires_at", "max_reads"]),
+    ],
+    ids=str,
+)
+def test_an_entry_tells_the_limits_that_there_are(change: dict[str, Any], told: list[str]) -> None:
+    """What is on record of a new secret is its limits, each where there is one."""
+    assert sorted(limits(replace(DRAFT, **change).secret("default"))) == told

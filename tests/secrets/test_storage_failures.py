@@ -1,0 +1,229 @@
+"""MongoDB fails in the middle of an operation: the answer is 503, and what is left is what is said."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import AutoReconnect
+
+from tests.conftest import running_app
+from tests.life import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.trail import break_trail, mend_trail
+from vault.crypto import MasterKey
+from vault.secrets import read_limits, store
+from vault.secrets.idempotency import Reservation
+from vault.secrets.lease import Lease
+
+Stored = MongoDatabase[dict[str, Any]]
+NAMED = {"secret": b64(b"value"), "name": "a/b"}
+
+
+def gone(*_: object, **__: object) -> None:
+    raise AutoReconnect("gone")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what lets steps of an operation fail as when MongoDB goes away."""
+
+    def fail(*steps: tuple[Any, str]) -> None:
+        for owner, name in steps:
+            monkeypatch.setattr(owner, name, gone)
+
+    return fail
+
+
+def test_what_could_not_be_published_is_not_found(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that could not be published is withdrawn, and its name is free."""
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "publish", gone)
+        assert alice.refused("create", **NAMED) == 503
+    assert stored.secrets.count_documents({}) == 0
+    alice("create", **NAMED)
+
+
+def test_what_was_published_without_word_of_it_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody knows whether a secret was published, one that was stays: others may have found it."""
+    publish = store.publish
+
+    def unheard(secret: Any) -> None:
+        publish(secret)
+        gone()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "publish", unheard)
+        assert alice.refused("create", **NAMED) == 503
+    assert alice("fetch", name="a/b") == {"secret": b64(b"value")}
+
+
+def test_what_took_too_long_to_record_is_503(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that MongoDB removed while its entry was written is not said to be there."""
+    publish = store.publish
+
+    def late(secret: Any) -> bool:
+        stored.secrets.delete_many({})
+        return publish(secret)
+
+    monkeypatch.setattr(store, "publish", late)
+    assert alice.refused("create", **NAMED) == 503
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
+def test_what_cannot_be_withdrawn_is_503_all_the_same(
+    alice: Caller, stored: Stored, failing: Callable[..., None], options: dict[str, str]
+) -> None:
+    """When the trail and MongoDB fail together, the trail's answer is given, and nobody finds the secret."""
+    alice("list")
+    break_trail(stored)
+    failing((store, "withdraw"))
+    reply = alice.post("create", {"secret": "YQ==", **options})
+    assert reply.status_code == 503
+    assert b"audit trail" in reply.data
+    mend_trail(stored)
+    if options:
+        assert alice.refused("fetch", **options) == 404
+
+
+@pytest.mark.parametrize("recovery_days", ["0", "1"])
+@pytest.mark.parametrize("end_fails", [False, True])
+@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+def test_a_change_that_mongodb_did_not_make_is_503(
+    environment: dict[str, str],
+    stored: Stored,
+    key: MasterKey,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    end_fails: bool,
+    recovery_days: str,
+) -> None:
+    """A change that failed after its entry is told as failed, has that one entry, and can be tried again."""
+    fields = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)} if action == "restore" else {}
+    secret_id = put(stored, key, **fields)
+    before = document(stored, secret_id)
+    with running_app({**environment, "DELETE_RECOVERY_DAYS": recovery_days}) as app:
+        caller = Caller(app.test_client(), monkeypatch)
+        with monkeypatch.context() as broken:
+            for step in ("apply", "remove", *(["end"] if end_fails else [])):
+                broken.setattr(Lease, step, gone)
+            assert caller.refused(action, secret_id=secret_id, **CALLS[action]) == 503
+        after = document(stored, secret_id)
+        assert ("lease" in after) == end_fails
+        assert {name: value for name, value in after.items() if name != "lease"} == before
+        assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "success")]
+        stored.secrets.update_one({"_id": secret_id}, {"$unset": {"lease": ""}})
+        caller(action, secret_id=secret_id, **CALLS[action])
+
+
+@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+def test_what_was_removed_meanwhile_is_404(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """A secret that is removed between being looked up and being changed is not there, and not made anew."""
+    secret_id = put(stored, key)
+    take = Lease.take
+
+    def late(which: str) -> Lease | None:
+        stored.secrets.delete_one({"_id": which})
+        return take(which)
+
+    monkeypatch.setattr(Lease, "take", late)
+    assert alice.refused(action, secret_id=secret_id, **CALLS[action]) == 404
+    assert stored.secrets.count_documents({}) == 0
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "not_found")]
+
+
+def test_a_read_that_could_not_be_counted_is_503(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its count no read of a limited secret is released, though it is on record, and none is lost."""
+    secret_id = alice.create(max_reads=1)
+    with monkeypatch.context() as broken:
+        broken.setattr(read_limits, "commit_read", gone)
+        assert alice.refused("fetch", secret_id=secret_id) == 503
+    assert [entry["status"] for entry in trail(stored)] == ["success", "success"]
+    assert alice.fetch(secret_id) == b64(b"value")
+
+
+def test_a_read_that_is_held_in_vain_is_free_again(
+    alice: Caller, stored: Stored, failing: Callable[..., None]
+) -> None:
+    """When the trail and MongoDB fail together, a read is held for a while, and then not lost."""
+    secret_id = alice.create(max_reads=2)
+    break_trail(stored)
+    failing((read_limits, "release_read"))
+    assert alice.refused("fetch", secret_id=secret_id) == 503
+    mend_trail(stored)
+    assert alice.fetch(secret_id) == b64(b"value")
+    assert alice.refused("fetch", secret_id=secret_id) == 404
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"held_reads.0.until": in_past(seconds=1)}})
+    assert alice.fetch(secret_id) == b64(b"value")
+    assert alice.refused("fetch", secret_id=secret_id) == 404
+
+
+def test_a_read_that_was_held_for_too_long_is_503(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read whose hold has ended, so that another may have it, is not released."""
+    secret_id = alice.create(max_reads=1)
+    count = read_limits.commit_read
+
+    def late(which: str, token: str) -> bool:
+        stored.secrets.update_one({"_id": which}, {"$unset": {"held_reads": ""}})
+        return count(which, token)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(read_limits, "commit_read", late)
+        assert alice.refused("fetch", secret_id=secret_id) == 503
+    assert alice.fetch(secret_id) == b64(b"value")
+
+
+@pytest.mark.parametrize("step", ["keep", "abandon"])
+def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Whichever step under an idempotency key fails, the answer is 503, and the next one makes one secret."""
+    body, header = {"secret": "YQ=="}, {"Idempotency-Key": "key"}
+    alice("list")
+    with monkeypatch.context() as broken:
+        broken.setattr(Reservation, step, gone)
+        if step == "abandon":
+            break_trail(stored)
+        assert alice.post("create", body, **header).status_code == 503
+    mend_trail(stored)
+    stored.idempotency_keys.update_one({}, {"$set": {"held_until": in_past(seconds=1)}})
+    replies = [alice.post("create", body, **header) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].json == replies[1].json
+    assert [found["_id"] for found in stored.secrets.find()] == [replies[0].json["secret_id"]]
+
+
+def test_a_slow_holder_that_cannot_withdraw_is_503(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that lost its reservation, and MongoDB too, answers 503 like one that lost the first alone."""
+
+    def lost(*_: object, **__: object) -> bool:
+        monkeypatch.setattr(store, "withdraw", gone)
+        return False
+
+    monkeypatch.setattr(Reservation, "keep", lost)
+    assert alice.refused("create", headers={"Idempotency-Key": "key"}, secret="YQ==") == 503
+
+
+def test_without_an_audit_trail_everything_works(
+    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With auditing off every call answers as with it, and the last fetch is not known."""
+    with running_app({**environment, "AUDIT_ENABLED": "false", "DELETE_RECOVERY_DAYS": "1"}) as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        secret_id = caller.create(name="a/b", max_reads=2)
+        caller.fetch(secret_id)
+        caller.update(secret_id, b"two")
+        assert caller("describe", name="a/b")["last_fetched_at"] is None
+        caller("delete", name="a/b")
+        caller("restore", name="a/b")
+        assert len(caller("list")["secrets"]) == 1
+    assert stored.audit_logs.count_documents({}) == 0

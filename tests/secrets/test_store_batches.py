@@ -1,0 +1,48 @@
+"""What waits at the same time shares a round trip, and nothing else."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.life import UNKNOWN_ID, in_past, put
+from tests.rotation import Stored
+from vault.crypto import Keyring, MasterKey
+from vault.documents import Secret
+from vault.secrets.store import SecretStore
+
+pytestmark = pytest.mark.usefixtures("encrypting")
+
+
+def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None:
+    """Of many who read at once each gets what it asked for, the same one twice too, less older versions."""
+    values = {put(stored, key, b"%d" % number): b"%d" % number for number in range(20)}
+    stored.secrets.update_many({}, {"$set": {"older": [{"version": 0}]}})
+    wanted = [*values, *values, UNKNOWN_ID] * 5
+    batches = SecretStore()
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(batches.find, wanted))
+    for secret_id, secret in zip(wanted, found, strict=True):
+        if secret_id == UNKNOWN_ID:
+            assert secret is None
+        else:
+            assert secret
+            assert secret.decrypt(Keyring(key)) == values[secret_id]
+
+
+def test_many_new_secrets_at_once_are_all_stored(stored: Stored, key: MasterKey) -> None:
+    """Of many who create at once each has stored its secret, encrypted, when it goes on."""
+    batches = SecretStore()
+
+    def create(number: int) -> str:
+        secret = Secret(id=f"550e8400-e29b-41d4-a716-{number:012}", created_at=in_past(seconds=0))
+        secret.set_plaintext(b"%d" % number)
+        batches.insert(secret)
+        assert stored.secrets.find_one({"_id": secret.id}, {"_id": 1})
+        return str(secret.id)
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = list(pool.map(create, range(100)))
+    for number, secret_id in enumerate(ids):
+        found = Secret.find({"_id": secret_id})
+        assert found
+        assert found.decrypt(Keyring(key)) == b"%d" % number

@@ -1,0 +1,20 @@
+"""How long a client is waited for, where the clock decides; tests/test_hostile_clients.py has the clients."""
+
+from types import SimpleNamespace
+
+import pytest
+from werkzeug.exceptions import RequestTimeout
+
+from vault.server import client_timeouts
+
+
+def test_a_body_that_never_pauses_has_its_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends without a pause lets no timer run out, and is late all the same."""
+    now = [0.0]
+    monkeypatch.setattr(client_timeouts, "monotonic", lambda: now[0])
+    now[0] = 1.0
+    body = client_timeouts._Body(SimpleNamespace(read=lambda _size: b"more"))
+    assert body.read(4) == b"more"
+    now[0] += client_timeouts.CLIENT_SECONDS
+    with pytest.raises(RequestTimeout):
+        body.read(4)

@@ -1,0 +1,66 @@
+"""Turns of requests: a client with many connections does not hold up another one."""
+
+import gevent
+
+from vault.server.client_timeouts import Turns
+
+
+def test_a_client_waits_for_a_few_of_another_s_requests_and_not_for_all() -> None:
+    """Beside 100 greenlets of one address, one of another address has each of its turns after a few."""
+    turns = Turns()
+    begun: list[str] = []
+
+    def client(source: str, count: int) -> None:
+        for _ in range(count):
+            turns.take(source)
+            begun.append(source)
+
+    flood = [gevent.spawn(client, "flood", 10) for _ in range(100)]
+    gevent.sleep(0)
+    other = gevent.spawn(client, "other", 5)
+    gevent.joinall([*flood, other], raise_error=True)
+    assert begun.count("flood") == 1_000
+    assert begun.count("other") == 5
+    last = len(begun) - begun[::-1].index("other")
+    assert last < 100
+
+
+def test_other_greenlets_run_between_turns() -> None:
+    """A greenlet that only gives way is run again before many of the queue have had their turn."""
+    turns = Turns()
+    begun: list[int] = []
+    ended = False
+
+    def client(number: int) -> None:
+        while not ended:
+            turns.take("flood")
+            begun.append(number)
+
+    flood = [gevent.spawn(client, number) for number in range(100)]
+    gevent.sleep(0)
+    between = []
+    for _ in range(20):
+        before = len(begun)
+        gevent.sleep(0)
+        between.append(len(begun) - before)
+    ended = True
+    gevent.joinall(flood, raise_error=True)
+    assert max(between) <= 10
+    assert sum(between) > 0
+
+
+def test_who_is_killed_while_waiting_holds_up_no_one() -> None:
+    """A greenlet that ends before its turn leaves the others theirs."""
+    turns = Turns()
+    begun: list[int] = []
+
+    def client(number: int) -> None:
+        turns.take("a")
+        begun.append(number)
+
+    waiting = [gevent.spawn(client, number) for number in range(10)]
+    gevent.sleep(0)
+    waiting[5].kill(block=False)
+    gevent.joinall(waiting)
+    assert set(range(10)) - set(begun) <= {5}
+    turns.take("a")

@@ -1,0 +1,370 @@
+"""The service as operators run it: gunicorn, several workers, a MongoDB that comes and goes."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.cli.waiting import wait_until
+from tests.commands import run_command
+from tests.service import Service
+from vault.cli.mongod import Mongod, free_port
+from vault.documents.audit import record_of
+
+CREATE = "/vault/secret/create/"
+PLAINTEXT = b"the plaintext nobody may find"
+
+
+def test_the_scenarios_of_the_original_description(shared_service: Service) -> None:
+    """What users of the original system try first works: docs, round trip, invalid base64, unknown id."""
+    assert shared_service.get_text("/docs").startswith("<!doctype html>")
+    assert shared_service.get("/openapi.json").body["info"]["title"] == "Secret Manager"
+    secret = b64encode(b"swarm_test_secret").decode()
+    created = shared_service.post(CREATE, {"secret": secret})
+    assert created.status == 200
+    fetched = shared_service.post("/vault/secret/fetch", created.body)
+    assert (fetched.status, fetched.body) == (200, {"secret": secret})
+    assert shared_service.post(CREATE, {"secret": "invalid!"}).status == 400
+    assert shared_service.fetch("550e8400-e29b-41d4-a716-446655440000").status == 404
+    with ThreadPoolExecutor(20) as pool:
+        ids = list(
+            pool.map(lambda number: shared_service.create(f"load_test_secret_{number}".encode()), range(20))
+        )
+    assert len(set(ids)) == 20
+
+
+def test_what_one_worker_created_every_worker_fetches(
+    service: Service, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A secret is there for all workers the moment its id is given out, and each answer has its entry."""
+
+    def round_trip(number: int) -> bool:
+        plaintext = f"secret {number}".encode()
+        reply = service.fetch(service.create(plaintext))
+        return (reply.status, reply.body) == (200, {"secret": b64encode(plaintext).decode()})
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(round_trip, range(400)))
+    assert stored.secrets.count_documents({}) == 400
+    assert stored.audit_logs.count_documents({"status": "success"}) == 800
+    # Both workers took part, or this showed nothing.
+    assert len({line["pid"] for line in log_lines(service) if line["message"] == "request"}) == 2
+
+
+def test_a_reply_is_one_packet(shared_service: Service) -> None:
+    """Headers and body of a reply leave together: one system call, and one for who reads it."""
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=10) as connection:
+        for _ in range(20):
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head, _, body = connection.recv(65_536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert f"Content-Length: {len(body)}".encode() in head
+            assert json.loads(body) == {"status": "ok"}
+
+
+def log_lines(service: Service) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in service.log.read_text().splitlines()]
+
+
+def test_plaintext_and_keys_are_in_neither_database_nor_log(
+    environment: dict[str, str], mongod: Mongod, stored: MongoDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """At the most verbose level, through success and refusal, no log line holds a secret, an id or a key."""
+    forms = [PLAINTEXT.decode(), b64encode(PLAINTEXT).decode(), PLAINTEXT.hex()]
+    with Service({**environment, "LOG_LEVEL": "debug"}, folder=tmp_path) as service:
+        secret_id = service.create(PLAINTEXT)
+        assert service.fetch(secret_id).status == 200
+        for body in (f'{{"secret": "{forms[1]}"'.encode(), {"secret": forms[0]}, {"secret": 1, forms[0]: 2}):
+            assert service.post(CREATE, body).status in (400, 422)
+        for framing in (b"Content-Length: 0", b"Content-Length: 3"):
+            # What is left of the body is parsed as a request; gunicorn quotes what it cannot parse.
+            body = json.dumps({"secret": forms[1]}).encode()
+            raw(service, framing + b"\r\nConnection: keep-alive", body + b"\r\n\r\n")
+        raw(service, b"Authorization Bearer " + forms[0].encode())
+        stored.secrets.update_one({}, {"$inc": {"version": 1}})
+        assert service.fetch(secret_id).status == 500
+        assert service.stop() == 0
+    log = service.log.read_text()
+    assert "debug" in log
+    assert all(json.loads(line) for line in log.splitlines())
+    for secret in (*forms, secret_id, environment["MASTER_KEY"]):
+        assert secret not in log
+    for collection in stored.list_collection_names():
+        for document in stored[collection].find_raw_batches():
+            for form in (PLAINTEXT, *(form.encode() for form in forms)):
+                assert form not in document
+    assert PLAINTEXT not in mongod.log.read_bytes()
+
+
+def test_workers_start_before_any_request(service: Service, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """Every worker claims its key and begins the trail by itself: nothing has to ask it first."""
+
+    def started() -> list[Any]:
+        document = stored["keys"].find_one() or {}
+        return [document.get("trail", {}).get("signer"), *document.get("workers", [])]
+
+    assert service.process is not None
+    wait_until(lambda: len(started()) == 3 and started()[0])
+    assert stored.audit_logs.count_documents({}) == 0
+
+
+@pytest.fixture
+def late_mongod(tmp_path: Path) -> Iterator[Mongod]:
+    """Return a MongoDB that is not started yet."""
+    mongod = Mongod(tmp_path / "db")
+    yield mongod
+    mongod.stop()
+
+
+def test_a_mongodb_that_comes_late_goes_and_comes_back(
+    late_mongod: Mongod, master_key: str, tmp_path: Path
+) -> None:
+    """While MongoDB is away the answers are 503 and soon there; the service recovers without a restart."""
+    environment = {"MASTER_KEY": master_key, "MONGO_URI": late_mongod.uri}
+    with Service(environment, folder=tmp_path) as service:
+        assert service.process is not None
+        refuses(service)
+        workers = children(service.process.pid)
+        assert len(workers) == 2
+        late_mongod.start()
+        service.wait_until("/health/ready")
+        secret_id = service.create(PLAINTEXT)
+        late_mongod.kill()
+        refuses(service)
+        late_mongod.start()
+        service.wait_until("/health/ready")
+        assert service.fetch(secret_id).body == {"secret": b64encode(PLAINTEXT).decode()}
+        assert children(service.process.pid) == workers
+
+
+def refuses(service: Service) -> None:
+    """Ask 20 at a time: `Service` gives up on a reply after 30 s, so no wait may add to another's."""
+    with ThreadPoolExecutor(20) as pool:
+        replies = [pool.submit(service.post, CREATE, {"secret": "YQ=="}) for _ in range(20)]
+        replies.append(pool.submit(service.get, "/health/ready"))
+        for reply in replies:
+            assert reply.result().status == 503
+            assert reply.result().headers["Retry-After"]
+    assert service.get("/health/live").status == 200
+
+
+def children(pid: int) -> set[str]:
+    return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+def test_a_stop_lets_requests_finish(service: Service) -> None:
+    """A request that is under way when the service is told to stop gets its answer."""
+    body = json.dumps({"secret": b64encode(PLAINTEXT).decode()}).encode()
+    head = (
+        f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n" + body[:5])
+        # The worker reads the head before it hears of the stop.
+        time.sleep(0.5)
+        stopped: list[int] = []
+        stopper = threading.Thread(target=lambda: stopped.append(service.stop()))
+        stopper.start()
+        time.sleep(0.5)
+        connection.sendall(body[5:])
+        reply = connection.makefile("rb").read()
+        stopper.join()
+    assert reply.startswith(b"HTTP/1.1 200 OK")
+    assert b"secret_id" in reply
+    assert stopped == [0]
+
+
+def test_workers_that_lost_their_master_finish_their_requests(
+    service: Service, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A request that is under way when the master is killed gets its answer, and has its entry."""
+    assert service.process is not None
+    workers = children(service.process.pid)
+    body = json.dumps({"secret": b64encode(PLAINTEXT).decode()}).encode()
+    head = (
+        f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n" + body[:5])
+        time.sleep(0.5)
+        service.stop(signal.SIGKILL)
+        # Workers look each second.
+        time.sleep(2.5)
+        connection.sendall(body[5:])
+        reply = connection.makefile("rb").read()
+    assert reply.startswith(b"HTTP/1.1 200 OK")
+    assert [entry["status"] for entry in stored.audit_logs.find()] == ["success"]
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
+    """Ctrl-C, which a terminal sends to all processes at once, ends the service cleanly and quietly."""
+    assert service.process is not None
+    service.create(PLAINTEXT)
+    os.killpg(service.process.pid, signal.SIGINT)
+    assert service.process.wait(40) == 0
+    warned = "AUTH_ENABLED is off"
+    assert all(line["level"] == "info" or warned in line["message"] for line in log_lines(service))
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 100000000", [b" " * 1_000_000] * 100),
+        (b"Transfer-Encoding: chunked", [b"f4240\r\n" + b" " * 1_000_000 + b"\r\n"] * 100),
+    ],
+    ids=["with Content-Length", "chunked"],
+)
+def test_a_body_of_100_megabytes_is_413(shared_service: Service, framing: bytes, body: list[bytes]) -> None:
+    """A far too long body is refused, in whichever form it comes, and the service goes on."""
+    assert raw(shared_service, framing, *body).startswith(b"HTTP/1.1 413 ")
+    assert shared_service.get("/health/ready").status == 200
+
+
+def test_an_endless_body_stops_nobody_else(environment: dict[str, str], tmp_path: Path) -> None:
+    """While a refused sender goes on and on sending, its worker answers others, and in the end hangs up."""
+    endless = threading.Event()
+    with Service({**environment, "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+        head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+            connection.sendall(head.encode() + b"Content-Length: 100000000000\r\n\r\n")
+
+            def send() -> None:
+                with suppress(OSError):
+                    while True:
+                        connection.sendall(b" " * 1_000_000)
+                endless.set()
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            while not endless.is_set():
+                assert service.get("/health/live").status == 200
+            sender.join()
+
+
+@pytest.mark.parametrize(
+    "request_parts",
+    [
+        (b"Transfer-Encoding: chunked", b"zz\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"2\r\n{}XX0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 2", b"{}"),
+        (b"Content-Length: 2\r\nContent-Length: 3", b"{}"),
+        (b"Content-Length: -1", b"{}"),
+    ],
+    ids=lambda parts: str(parts)[:60],
+)
+def test_wrong_framing_is_400(shared_service: Service, request_parts: tuple[bytes, bytes]) -> None:
+    """A body whose length cannot be told for certain is refused: two readers could see two requests."""
+    assert raw(shared_service, *request_parts).startswith(b"HTTP/1.1 400 ")
+
+
+def raw(service: Service, framing: bytes, *body: bytes) -> bytes:
+    head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        try:
+            for part in (head.encode() + framing + b"\r\n\r\n", *body):
+                connection.sendall(part)
+        except OSError:
+            pass
+        return connection.recv(4096)
+
+
+def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
+    """A service with wrong settings does not start, and one message names each of them."""
+    service = Service({"AUDIT_TTL_DAYS": "ever", "LOG_LEVEL": "loud"}, folder=tmp_path)
+    service.start()
+    assert service.process is not None
+    assert service.process.wait(30) == 1
+    lines = service.log.read_text().splitlines()
+    assert lines[0] == "secret-manager: wrong settings:"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["AUDIT_TTL_DAYS", "LOG_LEVEL", "MASTER_KEY"]
+
+
+def test_gunicorn_s_own_command_line_works(environment: dict[str, str], tmp_path: Path) -> None:
+    """`gunicorn wsgi:app` and gunicorn with this package's configuration both serve."""
+    root = Path(__file__).parents[2]
+    for arguments in (("--config", "python:vault.server"), ("--chdir", str(root))):
+        port = free_port()
+        command = ("-m", "gunicorn", *arguments, "--bind", f"127.0.0.1:{port}", "wsgi:app")
+        service = Service({**environment, "PYTHONPATH": str(root)}, folder=tmp_path, command=command)
+        service.url = f"http://127.0.0.1:{port}"
+        with service:
+            service.wait_until("/health/ready")
+            assert service.fetch(service.create(PLAINTEXT)).status == 200
+
+
+def test_a_configuration_file_in_the_working_folder_is_not_loaded(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Whoever can put a gunicorn.conf.py where the service is started does not run code in it."""
+    (tmp_path / "gunicorn.conf.py").write_text("raise SystemExit('loaded')")
+    with Service(environment, folder=tmp_path) as service:
+        assert service.get("/health/live").status == 200
+
+
+def test_gunicorn_with_wrong_settings_says_so(tmp_path: Path) -> None:
+    """Started without our own command, gunicorn too ends with the message that names the wrong settings."""
+    command = ("-m", "gunicorn", "--config", "python:vault.server", "wsgi:app")
+    service = Service({}, folder=tmp_path, command=command)
+    service.start()
+    assert service.process is not None
+    assert service.process.wait(30) != 0
+    assert "MASTER_KEY: required; make one with" in service.log.read_text()
+
+
+def test_every_answer_has_its_entry_and_every_worker_its_stream(
+    environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """32 clients on 4 workers: an entry for each answer, a chain for each worker, its head in the log."""
+    answered: Counter[tuple[str, str]] = Counter()
+    lock = threading.Lock()
+    ended = threading.Event()
+
+    def client(_number: int) -> None:
+        while not ended.is_set():
+            request_id = uuid4().hex
+            made = service.post(CREATE, {"secret": "YQ=="}, **{"X-Request-ID": request_id})
+            assert made.status == 200
+            fetched = service.post("/vault/secret/fetch", made.body, **{"X-Request-ID": f"f-{request_id}"})
+            assert fetched.status == 200
+            refused = service.post(CREATE, {"secret": "?"}, **{"X-Request-ID": f"r-{request_id}"})
+            assert refused.status == 400
+            with lock:
+                answered.update({("create", request_id), ("fetch", f"f-{request_id}")})
+                answered["create", f"r-{request_id}"] += 1
+
+    with Service({**environment, "WEB_CONCURRENCY": "4"}, folder=tmp_path) as service:
+        assert service.process is not None
+        master = service.process.pid
+        wait_until(lambda: len(children(master)) == 4)
+        workers = children(master)
+        timer = threading.Timer(8, ended.set)
+        timer.start()
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(client, range(32)))
+        timer.join()
+        assert service.stop() == 0
+    assert answered.total() > 100
+    written = [record_of(entry) for entry in stored.audit_logs.find().sort([("stream", 1), ("seq", 1)])]
+    assert Counter((record["action"], record["request_id"]) for record in written) == answered
+    # The application is loaded once for all workers; their streams must not be.
+    assert len({record["stream"] for record in written}) == len(workers) == 4
+    ends = {record["stream"]: record["hash"] for record in written}
+    logged = [line for line in log_lines(service) if line["message"] == "audit head"]
+    assert {str(line["pid"]) for line in logged} == workers
+    assert {line["head"]["stream"]: line["head"]["hash"] for line in logged} == ends
+    done = run_command("audit", "verify", environment=environment, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"{len(written)} entries in 4 streams: intact\n")

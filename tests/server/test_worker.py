@@ -1,0 +1,107 @@
+"""Accepting connections, without gunicorn; tests/hostile/ and tests/test_tls.py have the service."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from vault.core import connections
+from vault.core.connections import Connections
+from vault.server import worker
+from vault.server.worker import Listener
+
+
+def limits() -> Connections:
+    return Connections(most=3, most_per_source=2)
+
+
+def answers(client: Any) -> bytes:
+    try:
+        return bytes(client.recv(1))
+    except ConnectionError:
+        return b""
+
+
+def wait_for(ended: list[bytes], count: int) -> None:
+    with gevent.Timeout(10):
+        while len(ended) < count:
+            gevent.sleep(0.01)
+    assert ended == [b""] * count
+
+
+def test_a_flood_of_refused_connections_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    """All but two of 250 connections are closed at once, the log says so once, and others are served."""
+    served: list[str] = []
+
+    def handle(client: Any, _address: object) -> None:
+        # Each greenlet sees its own.
+        gevent.sleep(0.01)
+        served.append(connections.current.get().source)
+        client.sendall(b"x")
+        client.recv(1)
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits)
+    server.max_accept = 1
+    server.start()
+    try:
+        with caplog.at_level(logging.WARNING):
+            flood = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(250)]
+            assert sorted(answers(client) for client in flood) == [b""] * 248 + [b"x"] * 2
+        other = socket.create_connection(
+            ("127.0.0.1", server.server_port), source_address=("127.0.1.1", 0), timeout=10
+        )
+        assert answers(other) == b"x"
+        assert served == ["127.0.0.1", "127.0.0.1", "127.0.1.1"]
+        assert caplog.text.count("connections are refused") == 1
+        for client in (*flood, other):
+            client.close()
+    finally:
+        server.stop()
+
+
+def test_refusing_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many refusals in a row others get their turn, and the rest is refused then."""
+    monkeypatch.setattr(worker, "_REFUSALS_AT_ONCE", 1)
+    server = Listener(("127.0.0.1", 0), lambda client, _address: client.recv(1), limits=limits)
+    server.start()
+    try:
+        flood = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(20)]
+        for client in flood[2:]:
+            assert answers(client) == b""
+    finally:
+        for client in flood:
+            client.close()
+        server.stop()
+
+
+def test_an_evicted_connection_ends(tmp_path: Path) -> None:
+    """On a socket of the file system too, the one that has waited longest makes way, and its handler ends."""
+    ended: list[bytes] = []
+
+    def handle(client: Any, _address: object) -> None:
+        client.sendall(b"x")
+        ended.append(client.recv(1))
+
+    path = str(tmp_path / "socket")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    server = Listener(listening, handle, limits=limits)
+    server.start()
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+    try:
+        for client in clients:
+            client.settimeout(10)
+            client.connect(path)
+            assert answers(client) == b"x"
+        assert answers(clients[0]) == b""
+        wait_for(ended, 1)
+    finally:
+        for client in clients:
+            client.close()
+        wait_for(ended, 4)
+        server.stop()
+        listening.close()

@@ -1,0 +1,58 @@
+"""The page that shows the API and lets people try it: Swagger UI, all of it served from here."""
+
+from importlib.resources import files
+from typing import Any
+
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from flask import Blueprint, Response, render_template, send_from_directory
+from marshmallow import Schema
+
+
+class _Converter(OpenAPIConverter):
+    def schema2jsonschema(self, schema: Schema | type[Schema]) -> dict[str, Any]:
+        shape: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        return shape | getattr(schema, "constraints", {})
+
+
+class ConstraintsPlugin(MarshmallowPlugin):
+    """apispec's plugin for marshmallow, that looks at `constraints`, too."""
+
+    Converter = _Converter
+
+
+#: Only what this service serves itself; `data:` holds Swagger UI's icons.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+_SWAGGER_UI = str(files("flask_swagger_ui") / "dist")
+
+blueprint = Blueprint(
+    "documentation",
+    __name__,
+    url_prefix="/docs",
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/page",
+)
+
+
+@blueprint.get("")
+def page() -> str:
+    """Return the page."""
+    return render_template("docs.html")
+
+
+@blueprint.get("/ui/<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>")
+def swagger_ui(name: str) -> Response:
+    """Return one of Swagger UI's own files: of all that the package holds, what the page needs."""
+    return send_from_directory(_SWAGGER_UI, name)
+
+
+@blueprint.after_request
+def protect(reply: Response) -> Response:
+    """Let the page load from this service alone."""
+    reply.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    reply.headers["Referrer-Policy"] = "no-referrer"
+    return reply

@@ -1,0 +1,1 @@
+"""The audit trail: writing, reading, following and verifying it."""

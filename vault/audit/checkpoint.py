@@ -1,0 +1,124 @@
+"""Checkpoints: the heads of all streams, signed, to be kept outside of the database."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from vault.audit import retirement, signing_keys
+from vault.audit.reader import collection, records
+from vault.core.errors import InvalidCheckpointError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring, chain
+from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents.audit import Record
+from vault.documents.guard import storage_errors
+
+#: Entries at the end of a stream that are read in one round trip.
+_FEW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that somebody kept, and that is genuine."""
+
+    #: When it was made.
+    time: datetime
+    #: The heads by stream: `stream`, `seq`, `ts` and `hash`.
+    heads: Mapping[str, Record]
+    #: The signing keys that were retired by then, each with that time: they sign nothing beyond these heads.
+    retired: Mapping[str, str]
+
+
+def make(keyring: Keyring) -> dict[str, Any]:
+    """Return the heads of all streams, signed: to be kept where those who can write to MongoDB cannot.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    now = moment(datetime.now(UTC))
+    return signed({"ts": now, "heads": heads(keyring), "retired": retired(keyring)}, keyring)
+
+
+def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
+    """Return what was *made*, signed by the primary key."""
+    key = SigningKey(keyring.primary)
+    return {**made, "signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
+
+
+def heads(keyring: Keyring) -> list[Record]:
+    """Return the newest entry of each stream that is genuine and signed: its place, time and hash.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    names = ("stream", "seq", "ts", "hash")
+    return [{name: record[name] for name in names} for record in newest_signed(keyring)]
+
+
+def newest_signed(keyring: Keyring) -> Iterator[Record]:
+    """Yield the newest entry of each stream that is genuine and signed, as a whole.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    keys, bounds = signing_keys.trusted(keyring), signing_keys.retired(keyring)
+    with storage_errors():
+        streams = collection().distinct("stream")
+    # Anything else was never the service's, and in a query it could be a condition.
+    for stream in (stream for stream in streams if isinstance(stream, str)):
+        query = {"stream": stream, "signature": {"$exists": True}}
+        # Almost always the first is genuine, and a worker may do this for each stream while it serves.
+        signed = records(query, ("seq", -1), batch=_FEW)
+        genuine = (
+            record for record in signed if _is_genuine(record, keys) and retirement.is_within(record, bounds)
+        )
+        yield from islice(genuine, 1)
+
+
+def retired(keyring: Keyring) -> list[str]:
+    """Return the signing keys that are retired.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return sorted(signing_keys.retired(keyring))
+
+
+def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
+    """Return the checkpoint in *text*.
+
+    Raises:
+        InvalidCheckpointError: It is none, or not signed by one of *keys*.
+    """
+    try:
+        made = json.loads(text)
+        if not is_signed(made, keys):
+            raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
+        heads = {head["stream"]: head for head in made["heads"]}
+        return Checkpoint(datetime.fromisoformat(made["ts"]), heads, retired_by(made))
+    except (KeyError, RecursionError, TypeError, ValueError):
+        raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def retired_by(made: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys that were retired when a checkpoint was *made*, each with its time."""
+    return dict.fromkeys(made.get("retired", ()), made["ts"])
+
+
+def is_signed(made: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> bool:
+    """Return whether one of *keys* signed what was *made*."""
+    key = keys.get(made["signer"])
+    return key is not None and key.verifies(made["signature"], chain.canonical(made))
+
+
+def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
+    """Return whether one of *keys* signed this very entry."""
+    try:
+        key = keys[record["signer"]]
+        is_signed = key.verifies(record["signature"], record["hash"].encode())
+        return is_signed and record["hash"] == chain.digest(record)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False

@@ -1,0 +1,214 @@
+"""Trusted signing keys of the audit trail: their endorsements and retirements."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from datetime import UTC, datetime
+from typing import Any
+
+from vault.audit import retirement
+from vault.audit.retirement import Heads, Part
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents.audit import AuditKey, Record
+from vault.documents.guard import storage_errors
+from vault.keys import registry
+
+
+def own(keyring: Keyring) -> dict[str, VerifyingKey]:
+    """Return the keys that verify what *keyring* signs, by signer."""
+    return {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
+
+
+def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
+    """Return the keys that are trusted, by signer: those of *keyring*, and those that these endorse.
+
+    A key that was dropped or retired endorses no other: its holder could add a key of their own, which no
+    one retires before it signs. Each primary key endorses all earlier ones itself.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    mine = own(keyring)
+    parts = _retirements(mine)
+    gone = retirement.bounds(mine, parts)
+    endorsers = {signer: key for signer, key in mine.items() if signer not in gone}
+    endorsed = {
+        key.signer: key
+        for key, endorsements in _candidates()
+        if key.signer not in mine and any(_endorsers(key, endorsements, endorsers))
+    }
+    return mine | endorsed
+
+
+def endorse(keyring: Keyring) -> None:
+    """Let the primary key vouch for all keys that are believed, before one of them is dropped.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    primary = SigningKey(keyring.primary)
+    for signer, key in trusted(keyring).items():
+        if signer != primary.public.signer:
+            signature = primary.sign(key.endorsement)
+            with storage_errors():
+                AuditKey.objects(id=signer).update_one(
+                    upsert=True,
+                    set__public_key=key.raw.hex(),
+                    **{f"set__endorsements__{primary.public.signer}": signature},
+                )
+
+
+def retirements(keyring: Keyring) -> list[Part]:
+    """Return the retirements in `audit_keys` that a key of *keyring* signed.
+
+    A key that was dropped is not believed here: it could retire the keys that came after it.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return _retirements(own(keyring))
+
+
+def dropped(keyring: Keyring) -> set[str]:
+    """Return the signers that are trusted and not in *keyring* any more.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return trusted(keyring).keys() - own(keyring).keys()
+
+
+def retired(keyring: Keyring) -> dict[str, Heads]:
+    """Return the heads of each key that is retired, by signer.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    return retirement.bounds(trusted(keyring), retirements(keyring))
+
+
+def is_primary_retired(keyring: Keyring) -> bool:
+    """Return whether another key of *keyring* has retired the primary one.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there.
+    """
+    primary, *others = own(keyring)
+    parts = retirements(keyring)
+    # One that the primary key has retired cannot retire it.
+    by_primary = retirement.bounds([primary, *others], [part for part in parts if part.by == primary])
+    proofs = [part for part in parts if part.by in others and part.by not in by_primary]
+    return any(signer == primary for signer, _, _ in retirement.complete(proofs))
+
+
+def retire(
+    keyring: Keyring,
+    heads: Callable[[], Iterable[Record]],
+    record: Callable[[dict[str, Any]], None],
+    *,
+    settled: Collection[str] = (),
+) -> set[str]:
+    """Retire each key that signed and is in no keyring any more, as of now.
+
+    A key that never signed was a fallback only; it is not retired and can still become primary. Returns the
+    keys that the next call need not look at: they are *settled*.
+
+    It is done by the primary key, also for what an earlier key has retired already: that one is dropped in
+    its turn. *heads* returns the newest signed entry of each stream. *record* writes one part into the trail;
+    `audit_keys` gets it afterwards, so what was interrupted is done again.
+
+    While other processes hold keys that are not in *keyring*, nothing is done: one of them could still sign.
+    Nor while the trail is disabled: its last entry says so.
+
+    Raises:
+        AuditUnavailableError: The trail cannot be written.
+        StorageUnavailableError: MongoDB is not there.
+    """
+    primary = SigningKey(keyring.primary)
+    candidates = dropped(keyring).difference(settled)
+    if not candidates:
+        return set()
+    missing = _not_retired(candidates, keyring)
+    if not missing:
+        return candidates
+    if _are_others_held(keyring) or _is_trail_disabled():
+        return set()
+    known = retired(keyring)
+    newest = [] if known.keys() >= missing else list(heads())
+    # With retention on, all that a key signed can be gone; what was its fallback it had endorsed.
+    used = known.keys() | {head["signer"] for head in newest} | _endorsing(trusted(keyring))
+    # Meanwhile another process can have done it.
+    for signer in sorted(_not_retired(missing & used, keyring)):
+        ends: Iterable[Record] = [head for head in newest if head["signer"] == signer]
+        if signer in known:
+            ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
+        for made in retirement.make(signer, ends, primary, moment(datetime.now(UTC))):
+            record(made)
+            name = f"{signer} retired {made['id']} {made['part']}"
+            with storage_errors():
+                AuditKey.raw().insert_one({"_id": name, "retirement": made})
+    return candidates
+
+
+def _retirements(keys: Mapping[str, VerifyingKey]) -> list[Part]:
+    """Return the retirements in `audit_keys` that one of *keys* signed."""
+    found = _stored({"retirement": {"$exists": True}})
+    parts = (Part.of(stored["retirement"], keys) for stored in found)
+    return [part for part in parts if part]
+
+
+def _not_retired(signers: Set[str], keyring: Keyring) -> Set[str]:
+    """Return those of *signers* that the primary key has not retired."""
+    primary = SigningKey(keyring.primary).public.signer
+    by_primary = (part for part in retirements(keyring) if part.by == primary)
+    return signers - {signer for signer, _, _ in retirement.complete(by_primary)}
+
+
+def _are_others_held(keyring: Keyring) -> bool:
+    """Return whether a key that is not in *keyring* is in use, or held by a worker that runs.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not there, or the claims do not tell.
+    """
+    with storage_errors():
+        claims = registry.claims()
+        in_use = registry.stored_key_ids()
+    held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
+    return any(key_id not in keyring for key_id in in_use | held)
+
+
+def _is_trail_disabled() -> bool:
+    with storage_errors():
+        return registry.trail_state().enabled is False
+
+
+def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    with storage_errors():
+        keys = AuditKey.raw()
+        # Text that is no UTF-8 must not keep others from being read.
+        options = keys.codec_options.with_options(unicode_decode_error_handler="replace")
+        return list(keys.with_options(codec_options=options).find(query))
+
+
+def _candidates() -> list[tuple[VerifyingKey, Mapping[str, Any]]]:
+    """Return the stored keys, each with its endorsements; both can be forged."""
+    found: list[tuple[VerifyingKey, Mapping[str, Any]]] = []
+    for stored in _stored({"retirement": {"$exists": False}}):
+        key, endorsements = VerifyingKey.of(stored.get("public_key")), stored.get("endorsements")
+        if key and isinstance(endorsements, dict):
+            found.append((key, endorsements))
+    return found
+
+
+def _endorsers(
+    key: VerifyingKey, endorsements: Mapping[str, Any], keys: Mapping[str, VerifyingKey]
+) -> Iterator[str]:
+    """Yield those of *keys* that endorse *key*."""
+    for signer, signature in endorsements.items():
+        if signer in keys and keys[signer].verifies(signature, key.endorsement):
+            yield signer
+
+
+def _endorsing(keys: Mapping[str, VerifyingKey]) -> set[str]:
+    """Return those of *keys* that have endorsed another one: each was primary at that time."""
+    return {signer for candidate in _candidates() for signer in _endorsers(*candidate, keys)}

@@ -1,0 +1,252 @@
+"""A second sink for audit entries: a file or syslog, out of reach of anyone who can write to MongoDB."""
+
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from logging.handlers import SysLogHandler
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from vault.core.errors import AuditUnavailableError
+from vault.documents.audit import record_of
+from vault.observability import metrics
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that connecting, and sending, may take.
+_TIMEOUT_SECONDS = 1
+
+#: Seconds after a failure without another attempt. An output that does not answer would hold up every commit.
+_REQUIRED_RETRY_SECONDS = 1
+_OPTIONAL_RETRY_SECONDS = 10
+
+_SYSLOG_PORT = 514
+_SYSLOG_HEADER = b"<%d>secret-manager: " % (SysLogHandler.LOG_AUTHPRIV << 3 | SysLogHandler.LOG_INFO)
+
+
+class Output(Protocol):
+    """A destination for lines. Its methods raise `OSError`."""
+
+    def open(self) -> None:
+        """Open it, or open it again where it is no longer the same."""
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Write all *lines*, which have no line ends yet."""
+
+    def close(self) -> None:
+        """Close it; `open` opens it again."""
+
+
+class Sink:
+    """Passes on what a commit stored, one JSON line for each entry."""
+
+    def __init__(self, output: Output, *, required: bool) -> None:
+        """Prepare to write to *output*; if *required*, its failure fails the attempts of the commit."""
+        self._output = output
+        self._required = required
+        self._retry_seconds = _REQUIRED_RETRY_SECONDS if required else _OPTIONAL_RETRY_SECONDS
+        self._lock = Lock()
+        self._failed_at: float | None = None
+
+    def prepare(self) -> None:
+        """Open the output, before MongoDB gets the entries.
+
+        Raises:
+            AuditUnavailableError: The output is required, and cannot be opened.
+        """
+        with self._lock:
+            is_open = self._does(self._output.open)
+        if not is_open:
+            self._refuse()
+
+    def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Write *entries*, which MongoDB has stored.
+
+        Raises:
+            AuditUnavailableError: The output is required, and did not take all of them.
+        """
+        lines = [json.dumps(record_of(entry), default=str).encode() for entry in entries]
+        with self._lock:
+            is_written = self._does(lambda: self._output.write(lines))
+            if is_written and self._failed_at is not None:
+                self._failed_at = None
+                logger.info("audit sink works again")
+        (metrics.SINK_WRITTEN if is_written else metrics.SINK_FAILED).inc(len(entries))
+        if not is_written:
+            self._refuse()
+
+    def close(self) -> None:
+        """Close the output."""
+        with self._lock:
+            self._output.close()
+
+    def _does(self, action: Callable[[], None]) -> bool:
+        """Return whether *action* succeeds; without trying, soon after a failure."""
+        if self._failed_at is not None and monotonic() < self._failed_at + self._retry_seconds:
+            return False
+        try:
+            action()
+        except OSError as error:
+            if self._failed_at is None:
+                logger.error("audit sink failed: %s", error.strerror or type(error).__name__)  # noqa: TRY400 - the traceback tells no more
+            self._failed_at = monotonic()
+            self._output.close()
+            return False
+        return True
+
+    def _refuse(self) -> None:
+        if self._required:
+            raise AuditUnavailableError
+
+
+class NoSink:
+    """Stands in where entries go to MongoDB alone."""
+
+    def prepare(self) -> None:
+        """Do nothing."""
+
+    def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class FileOutput:
+    """Appends to a file that several processes share, and that may be rotated by renaming it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+        self._is_torn = False
+
+    def open(self) -> None:
+        """Open the file of this name, unless it is open."""
+        self._opened()
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Append *lines* by one write, so that those of other processes do not come between."""
+        descriptor = self._opened()
+        rest = b"".join(line + b"\n" for line in lines)
+        if self._is_torn:
+            rest = b"\n" + rest
+        while rest:
+            written = os.write(descriptor, rest)
+            rest = rest[written:]
+            # Where the disk is full, a part may have been written.
+            self._is_torn = bool(rest)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _opened(self) -> int:
+        if self._descriptor is None or not self._is_current(self._descriptor):
+            self.close()
+            # Not blocking: a pipe without a reader would hold up the process.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            self._descriptor = os.open(self._path, flags, 0o600)
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+        return self._descriptor
+
+    def _is_current(self, descriptor: int) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(self._path.stat(), os.fstat(descriptor))
+        return False
+
+
+class SyslogOutput:
+    """Sends to a syslog server, a message for each line, or by TCP a line for each."""
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Connect, unless there is a connection that the server has not closed."""
+        self._connected()
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Send *lines*."""
+        connection = self._connected()
+        messages = [_SYSLOG_HEADER + line for line in lines]
+        if connection.type == socket.SOCK_STREAM:
+            connection.sendall(b"".join(message + b"\n" for message in messages))
+        else:
+            for message in messages:
+                connection.send(message)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None or _is_closed(self._socket):
+            self.close()
+            self._socket = self._connect()
+        return self._socket
+
+
+def sink(uri: str | None, *, required: bool) -> Sink | NoSink:
+    """Return the sink at *uri*, which has the form that settings demand, or the one that stands in for it."""
+    if uri is None:
+        return NoSink()
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Sink(FileOutput(Path(unquote(parts.path))), required=required)
+    if parts.scheme == "unix":
+        return Sink(SyslogOutput(lambda: _local(unquote(parts.path))), required=required)
+    address = (parts.hostname or "", parts.port or _SYSLOG_PORT)
+    connect = _stream if parts.scheme == "syslog+tcp" else _datagrams
+    return Sink(SyslogOutput(lambda: connect(address)), required=required)
+
+
+def _stream(address: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(address, _TIMEOUT_SECONDS)
+
+
+def _datagrams(address: tuple[str, int]) -> socket.socket:
+    family, kind, protocol, _, target = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
+    return _connected(socket.socket(family, kind, protocol), target)
+
+
+def _local(path: str) -> socket.socket:
+    return _connected(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), path)
+
+
+def _connected(made: socket.socket, target: Any) -> socket.socket:
+    made.settimeout(_TIMEOUT_SECONDS)
+    try:
+        made.connect(target)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _is_closed(connected: socket.socket) -> bool:
+    """Return whether the server has closed the connection, or may have been started again."""
+    if connected.type == socket.SOCK_DGRAM:
+        return connected.family == socket.AF_UNIX
+    connected.settimeout(0)
+    try:
+        return connected.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connected.settimeout(_TIMEOUT_SECONDS)

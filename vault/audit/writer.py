@@ -1,0 +1,330 @@
+"""The audit trail: the one place that writes entries."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from vault.audit import checkpoint, signing_keys
+from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of
+from vault.audit.sinks import NoSink, Sink
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, Entry, Stream
+from vault.core import deadline
+from vault.core.attempt import Action, Attempt, Status, attempt_finished
+from vault.core.batching import Batcher
+from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
+from vault.core.periodic import Periodic
+from vault.core.principal import OPERATOR, SERVICE
+from vault.core.text import printable
+from vault.crypto import Keyring, chain
+from vault.crypto.chain import SigningKey
+from vault.documents import AuditEntry
+from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.keys import guard, registry
+from vault.observability import metrics
+
+logger = logging.getLogger(__name__)
+
+#: Characters of a user agent that are kept; fewer where the sender was refused.
+_USER_AGENT_LENGTH = 256
+_DENIED_USER_AGENT_LENGTH = 64
+
+#: Seconds between two heads in the log, and two records of counted refusals.
+_HEAD_INTERVAL_SECONDS = 60
+
+#: Seconds between two looks for keys that were dropped from all keyrings, and how many more at the most: of
+#: workers that start at once, the first one then does it for all.
+_RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
+
+
+class AuditTrail:
+    """Writes an `AuditEntry` for each finished attempt while it is connected, all as one stream.
+
+    blinker keeps only a weak reference to a receiver: whoever connects this must keep it.
+    """
+
+    def __init__(self, keyring: Keyring, sink: Sink | NoSink | None = None) -> None:
+        self._keyring = keyring
+        self._sink = sink or NoSink()
+        # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
+        self._stream: Stream | None = None
+        self._commits: Batcher[Entry, None] = Batcher(
+            self._commit, queue="entries", batch=MAX_ENTRIES_PER_COMMIT
+        )
+        self._refusals = RefusalCounter()
+        self._heads = Periodic("audit-heads", _HEAD_INTERVAL_SECONDS, self._end_minute)
+        self._retirement = Periodic(
+            "audit-signers",
+            _RETIREMENT_INTERVAL_SECONDS,
+            self.retire_signers,
+            spread=_RETIREMENT_SPREAD_SECONDS,
+        )
+        #: Keys that were dropped and are retired, or never signed.
+        self._settled: set[str] = set()
+        self._logged: dict[str, Any] | None = None
+        self._failed = False
+
+    def connect(self) -> None:
+        """Start listening."""
+        attempt_finished.connect(self._on_finish)
+
+    def disconnect(self) -> None:
+        """Stop listening, and leave the head in the log.
+
+        If the last commit failed and the trail can be written again, it says so first. Without that entry
+        nothing would explain what the commit may have left.
+        """
+        self._retirement.close()
+        # An operator's command has more patience, and has waited already.
+        with suppress(AuditUnavailableError), deadline.within(OPERATION_TIMEOUT_SECONDS):
+            if self._failed:
+                self.start()
+            if self._retirement.started:
+                # A command ends before the first look.
+                self.retire_signers()
+        attempt_finished.disconnect(self._on_finish)
+        self._heads.close()
+        with deadline.within(OPERATION_TIMEOUT_SECONDS):
+            self.record_refusals()
+        self.log_head()
+        self._sink.close()
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether the trail has not begun, or its last commit failed."""
+        return self._failed or not self._heads.started
+
+    def check(self) -> None:
+        """Return if the trail has begun, its last commit succeeded, and its sink is there.
+
+        It writes nothing, so probes call it. `start` begins the trail, and writes after a failed commit.
+
+        Raises:
+            AuditUnavailableError: One of these is not so.
+        """
+        self._sink.prepare()
+        if self.needs_start:
+            raise AuditUnavailableError
+
+    def start(self) -> None:
+        """Begin the trail unless it has begun, and after a failed commit record that it goes on.
+
+        Keys are endorsed here too, so that a rotation without any traffic leaves a trail that verifies.
+
+        Raises:
+            AuditStateError: The database has no trail.
+            AuditUnavailableError: The trail cannot be written.
+            KeyMissingError: A key in use is missing.
+        """
+        self._sink.prepare()
+        if not self._heads.started:
+            self._begin()
+        if self._failed:
+            Attempt(action=Action.TRAIL_RESUMED, principal=SERVICE).finish(Status.SUCCESS)
+
+    def log_head(self) -> None:
+        """Write the stream's head to the log if it has moved.
+
+        That a stream's end was removed cannot be seen inside the database; whoever can remove it there does
+        not reach the log.
+        """
+        head = self._stream.head if self._stream else None
+        if head and head != self._logged:
+            logger.info("audit head", extra={"head": head})
+            self._logged = head
+
+    def retire_signers(self) -> None:
+        """Record the end of each signing key that was dropped: what it signs from now on is forged.
+
+        If that fails, the next look tries again.
+        """
+        heads = partial(checkpoint.newest_signed, self._keyring)
+        with suppress(AuditUnavailableError, OverloadedError, StorageUnavailableError):
+            self._settled |= signing_keys.retire(
+                self._keyring, heads, self._record_retirement, settled=self._settled
+            )
+
+    def _record_retirement(self, part: dict[str, Any]) -> None:
+        attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)
+        self._on_finish(attempt, status=Status.SUCCESS)
+
+    def record_refusals(self) -> None:
+        """Write one entry for each kind of refusal that was counted; if that fails, keep its count."""
+        waits = []
+        # All are started first: so they share commits.
+        for kind, count in self._refusals.take():
+            with self._kept(kind, count):
+                waits.append((kind, count, self._start(attempt_of(kind, count), kind.status)))
+        for kind, count, wait in waits:
+            with self._kept(kind, count):
+                wait()
+
+    @contextmanager
+    def _kept(self, kind: Kind, count: Count) -> Iterator[None]:
+        try:
+            yield
+        except VaultError:
+            self._refusals.put_back(kind, count)
+
+    def _end_minute(self) -> None:
+        self.record_refusals()
+        self.log_head()
+
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
+        if status is not Status.DENIED or self._refusals.is_single(attempt, status):
+            try:
+                self._start(attempt, status)()
+            except StorageUnavailableError:
+                raise AuditUnavailableError from None
+
+    def _start(self, attempt: Attempt, status: Status) -> Callable[[], None]:
+        """Start to write an entry, and return what waits until it is durable."""
+        length = _DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _USER_AGENT_LENGTH
+        entry = {
+            "action": attempt.action.value,
+            "status": status.value,
+            "principal": attempt.principal.name,
+            "secret_id": attempt.secret_id,
+            "ip": attempt.ip,
+            # It ends up in terminals. Cut last: escaped, a character takes up to ten.
+            "ua": printable(attempt.user_agent[:length])[:length],
+            "request_id": attempt.request_id,
+            "details": attempt.details or None,
+        }
+        entry = {name: value for name, value in entry.items() if value is not None}
+        # Here, what cannot be recorded fails alone, and not all that share its commit.
+        chain.canonical(entry)
+        if not self._heads.started:
+            self._begin()
+        # By a thread also when it is alone: who is cut off, or late, takes no commit along.
+        return self._commits.start(entry)
+
+    def _begin(self) -> None:
+        """Prepare the trail for the first entry of this process.
+
+        Raises:
+            AuditStateError: The database has no trail.
+            AuditUnavailableError: MongoDB is not there.
+            KeyMissingError: A key in use is missing: what this process signs would pass for tampering.
+        """
+        try:
+            guard.require_agreement(self._keyring, audit_enabled=True)
+            if signing_keys.is_primary_retired(self._keyring):
+                logger.error(
+                    "the primary master key was dropped before and its signing key is retired: "
+                    "it cannot become primary again; make a new key"
+                )
+                raise AuditUnavailableError
+            signing_keys.endorse(self._keyring)
+            with storage_errors():
+                registry.begin_trail(SigningKey(self._keyring.primary).public.signer)
+        except StorageUnavailableError:
+            raise AuditUnavailableError from None
+        self._heads.start()
+        self._retirement.start()
+
+    def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
+        try:
+            self._sink.prepare()
+        except AuditUnavailableError:
+            metrics.ENTRIES_FAILED.inc(len(entries))
+            raise
+        now = datetime.now(UTC)
+        stream = self._stream or Stream(SigningKey(self._keyring.primary))
+        if stream.is_behind(now) or stream.is_full(len(entries)):
+            self.log_head()
+            stream = stream.successor()
+        stream.chain(entries, now)
+        try:
+            with storage_errors("insert"):
+                AuditEntry.store(entries)
+            stream.committed(entries[-1])
+        except BaseException:
+            # Whatever it was, the entries may be there: their numbers are not used again.
+            self._failed = True
+            metrics.ENTRIES_FAILED.inc(len(entries))
+            self.log_head()
+            self._stream = stream.successor()
+            raise
+        self._failed = False
+        self._stream = stream
+        metrics.ENTRIES_WRITTEN.inc(len(entries))
+        self._sink.write(entries)
+        return [None] * len(entries)
+
+
+class NoAuditTrail:
+    """Stands in where there is no trail: attempts finish without an entry."""
+
+    #: There is nothing to start.
+    needs_start = False
+
+    def connect(self) -> None:
+        """Start listening: without anybody who does, no attempt comes to its end."""
+        attempt_finished.connect(self._on_finish)
+
+    def disconnect(self) -> None:
+        """Stop listening."""
+        attempt_finished.disconnect(self._on_finish)
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
+        """Do nothing."""
+
+
+class DisabledAuditTrail(NoAuditTrail):
+    """Stands in where the trail is switched off, once the database agrees with that."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._agrees = False
+
+    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
+        """Require, once, that the database has no trail either: nothing may happen there unrecorded."""
+        if not self._agrees:
+            guard.require_agreement(self._keyring, audit_enabled=False)
+            self._agrees = True
+
+
+def audit_trail(keyring: Keyring, sink: Sink | NoSink, *, enabled: bool) -> AuditTrail | NoAuditTrail:
+    """Return the trail of this process, or what stands in for it."""
+    return AuditTrail(keyring, sink) if enabled else DisabledAuditTrail(keyring)
+
+
+def enable_trail(keyring: Keyring) -> None:
+    """Enable the trail, and then write its first entry.
+
+    Raises:
+        AuditUnavailableError: The entry could not be written; the trail is enabled, run it again.
+        KeyMissingError: A key in use is missing; nothing was changed.
+        StorageUnavailableError: MongoDB is not there.
+    """
+    guard.require_agreement(keyring, audit_enabled=None)
+    with storage_errors():
+        registry.set_trail_enabled(enabled=True)
+    Attempt(action=Action.AUDIT_ENABLED, principal=OPERATOR).finish(Status.SUCCESS)
+
+
+def disable_trail(keyring: Keyring) -> bool:
+    """Write the trail's last entry, and then disable it; return False if it is disabled already.
+
+    Raises:
+        AuditUnavailableError: The entry could not be written; nothing was changed.
+        KeyMissingError: A key in use is missing; nothing was changed.
+        StorageUnavailableError: MongoDB is not there.
+    """
+    guard.require_agreement(keyring, audit_enabled=None)
+    with storage_errors():
+        if registry.trail_state().enabled is False:
+            return False
+    Attempt(action=Action.AUDIT_DISABLED, principal=OPERATOR).finish(Status.SUCCESS)
+    with storage_errors():
+        registry.set_trail_enabled(enabled=False)
+    return True

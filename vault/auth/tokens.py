@@ -1,0 +1,329 @@
+"""Make, list and revoke tokens."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+from mongoengine import NotUniqueError
+
+from vault.core.attempt import Attempt, Status
+from vault.core.errors import (
+    AmbiguousTokenNameError,
+    GrantRefusedError,
+    InvalidCredentialError,
+    InvalidTokenNameError,
+    RevocationRefusedError,
+    StorageUnavailableError,
+    TokenNotFoundError,
+    VaultError,
+)
+from vault.core.networks import Network, cover
+from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, scopes_named
+from vault.core.timestamps import to_milliseconds
+from vault.crypto import Keyring
+from vault.crypto.token import new_token
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.token import StoredTokenKey, Token
+from vault.keys.guard import KeyringGuard
+
+
+class TokenKeys:
+    """The token key as one process has it: read once, kept from then on."""
+
+    def __init__(self, keyring: Keyring, key_watch: KeyringGuard) -> None:
+        self._keyring = keyring
+        self._key_watch = key_watch
+        self._key: TokenKey | None = None
+
+    def find(self) -> TokenKey | None:
+        """Return the key; None if it was never made, and so there are no tokens.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not there.
+            KeyMissingError: This process may not serve.
+            DecryptionError: It does not verify.
+        """
+        if self._key is None:
+            # First: it is also what connects to MongoDB, once for all that come at the same time.
+            self._key_watch.require()
+            with storage_errors():
+                stored = StoredTokenKey.stored()
+            self._key = stored and stored.decrypt(self._keyring)
+        return self._key
+
+    def find_or_make(self) -> TokenKey:
+        """Return the key, a new one if there was none. Errors as `find`."""
+        if key := self.find():
+            return key
+        # If somebody else is first, theirs it is.
+        with storage_errors(), suppress(NotUniqueError):
+            StoredTokenKey.of(TokenKey.new_material(), self._keyring).save(force_insert=True)
+        if key := self.find():
+            return key
+        raise StorageUnavailableError("the token key is gone as soon as it was made")
+
+
+#: `altered`: the database holds what the service did not write.
+STATES = ("active", "expired", "revoked", "altered")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a new token is to have. What is not given is as whoever makes it has it."""
+
+    name: str
+    scopes: frozenset[Scope]
+    namespace: str | None = None
+    networks: tuple[Network, ...] = ()
+    lifetime: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenInfo:
+    """What is known of a token."""
+
+    name: str
+    #: One of `STATES`.
+    state: str
+    namespace: str
+    scopes: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    created_by: str = ""
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class Tokens:
+    """The tokens of one deployment."""
+
+    def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
+        """Limit the lifetime of new tokens to *max_days*; 0 for no limit."""
+        self._keys = keys
+        self._max_days = max_days
+
+    def create(self, grant: Grant, *, attempt: Attempt) -> str:
+        """Make a token and return it, the only time that anybody sees it.
+
+        Raises:
+            GrantRefusedError: It would have more than whoever makes it, or last longer than allowed.
+            InvalidTokenNameError: The namespace has, or had, a token of this name; or the name is reserved.
+            InvalidCredentialError: The maker was revoked meanwhile.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: It could not be stored.
+            AuditUnavailableError: The entry could not be written.
+        """
+        now = datetime.now(UTC)
+        token = self._token(grant, attempt.principal, now)
+        attempt.details |= {
+            "token": token.name,
+            "namespace": token.namespace,
+            "scopes": token.scopes,
+            "networks": token.networks,
+            "expires_at": token.expires_at and token.expires_at.isoformat(),
+        }
+        self._require_short(grant)
+        _require_held(token, grant, attempt.principal)
+        if grant.name in RESERVED_NAMES:
+            raise InvalidTokenNameError("This name is reserved.")
+        key = self._keys.find_or_make()
+        text = new_token()
+        token.id = key.hash(text)
+        with storage_errors():
+            token.name = Token.new_name(token.namespace, grant.name)
+        token.close(key)
+        try:
+            with storage_errors():
+                token.store()
+                # After it is stored: a cascade finds it, or this finds that the maker was revoked.
+                _require_standing(attempt)
+            attempt.finish(Status.SUCCESS)
+            with storage_errors():
+                is_active = token.activate()
+        except VaultError:
+            with best_effort_cleanup():
+                token.withdraw()
+            raise
+        if not is_active:
+            raise StorageUnavailableError("it took too long to record the token")
+        return text
+
+    def list(self, state: str | None = None, *, attempt: Attempt) -> list[TokenInfo]:
+        """Return the tokens of the principal's namespace, an operator's of all, by name; of one *state*.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not there.
+            AuditUnavailableError: That somebody looked could not be recorded.
+        """
+        key, now = self._keys.find(), datetime.now(UTC)
+        with storage_errors():
+            found = list(Token.objects(**_visible(attempt.principal)))
+        infos = [info for info in (_info(token, key, now) for token in found) if state in (None, info.state)]
+        attempt.finish(Status.SUCCESS)
+        return sorted(infos, key=lambda info: (info.name, info.namespace))
+
+    def revoke(
+        self, name: str, *, namespace: str | None = None, cascade: bool = False, attempt: Attempt
+    ) -> tuple[str, ...]:
+        """End the token *name*, everywhere within 5 seconds; return the names of the tokens that this ended.
+
+        With *cascade* every token that it made ends too, directly or through others, each with an entry of
+        its own before. What failed half way is completed by a repetition. Only operators give a *namespace*.
+
+        Raises:
+            TokenNotFoundError: The principal sees no such token.
+            AmbiguousTokenNameError: Several namespaces have one, and an operator gave none of them.
+            RevocationRefusedError: The token has more than the principal.
+            StorageUnavailableError: MongoDB went away; it may be revoked or not.
+            AuditUnavailableError: The entry could not be written, and the token was not revoked.
+        """
+        attempt.details["token"] = name
+        principal = attempt.principal
+        key = self._keys.find()
+        with storage_errors():
+            found = Token.named(name, namespace=namespace if principal is OPERATOR else principal.namespace)
+        if not found or key is None:
+            raise TokenNotFoundError
+        if len({token.namespace for token in found}) > 1:
+            raise AmbiguousTokenNameError
+        attempt.details |= {"namespace": str(found[0].namespace)} | ({"cascade": True} if cascade else {})
+        for token in found:
+            _require_covered(token, key, attempt)
+        attempt.finish(Status.SUCCESS)
+        ended = [token.plain_name for token in found if _end(token, key)]
+        made = _end_made([token.name for token in found], key, attempt) if cascade else ()
+        return (*ended, *made)
+
+    def _token(self, grant: Grant, maker: Principal, now: datetime) -> Token:
+        """Return the token of *grant*, with what its *maker* has where it names nothing."""
+        expires_at = maker.expires_at
+        lifetime = grant.lifetime or (timedelta(days=self._max_days) if self._max_days else None)
+        if lifetime:
+            ends = now + lifetime
+            # Of two bounds that nobody chose for this token, the earlier.
+            expires_at = min(ends, expires_at) if expires_at and not grant.lifetime else ends
+        return Token(
+            name=grant.name,
+            namespace=grant.namespace or maker.namespace,
+            scopes=sorted(grant.scopes),
+            networks=[str(network) for network in grant.networks or maker.networks],
+            created_at=to_milliseconds(now),
+            created_by=maker.name,
+            expires_at=expires_at and to_milliseconds(expires_at),
+        )
+
+    def _require_short(self, grant: Grant) -> None:
+        if self._max_days and grant.lifetime and grant.lifetime > timedelta(days=self._max_days):
+            raise GrantRefusedError(f"A token can last at most {self._max_days} days.")
+
+
+def _require_held(token: Token, grant: Grant, maker: Principal) -> None:
+    if maker is OPERATOR:
+        return
+    more = {
+        "scopes": grant.scopes - maker.scopes,
+        "another namespace": token.namespace != maker.namespace,
+        "networks": maker.networks and not all(cover(maker.networks, other) for other in grant.networks),
+        "time": maker.expires_at and token.expires_at > maker.expires_at,
+    }
+    if refused := [name for name, found in more.items() if found]:
+        raise GrantRefusedError(f"A token cannot have more than its maker: {', '.join(refused)}.")
+
+
+def _require_standing(attempt: Attempt) -> None:
+    """Return unless the principal of *attempt* is a token that was revoked since it was looked up."""
+    maker = attempt.principal.name
+    if Token.objects(name=maker, revoked_at__ne=None).first():
+        attempt.details["reason"] = "revoked"
+        raise InvalidCredentialError("revoked", principal=maker)
+
+
+def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
+    """Return if the principal of *attempt* has all that *token* has, or is that token.
+
+    Scopes that this version does not know give nothing here. A token that was altered is good for nothing.
+    """
+    principal = attempt.principal
+    if principal is OPERATOR or principal.name == token.name or not token.is_genuine(key):
+        return
+    networks = [ip_network(text) for text in token.networks]
+    is_within = bool(networks) and all(cover(principal.networks, other) for other in networks)
+    more = {
+        "scopes": scopes_named(token.scopes) - principal.scopes,
+        "networks": principal.networks and not is_within,
+    }
+    if refused := [name for name, found in more.items() if found]:
+        attempt.details["reason"] = f"has more: {', '.join(refused)}"
+        raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
+
+
+def _end(token: Token, key: TokenKey) -> bool:
+    """Revoke *token*; return False if it was revoked before."""
+    changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
+    if token.is_genuine(key):
+        if token.revoked_at:
+            return False
+        token.revoked_at = changes["set__revoked_at"]
+        token.close(key)
+        changes["set__seal"] = token.seal
+    with storage_errors():
+        Token.objects(id=token.id).update_one(**changes)
+    return True
+
+
+def _end_made(makers: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
+    """Revoke all that *makers* have made, directly or through others; return the names of those it ended.
+
+    None of them has more than its maker, so what covers the first covers all.
+    """
+    ended = []
+    seen = set(makers)
+    while makers:
+        with storage_errors():
+            made = Token.made_by(makers)
+        # Who made an altered one is not certain; it is good for nothing.
+        made = [token for token in made if token.is_genuine(key) and token.name not in seen]
+        for token in made:
+            if not token.revoked_at:
+                details = {
+                    "token": token.plain_name,
+                    "namespace": token.namespace,
+                    "created_by": token.created_by,
+                }
+                replace(attempt, details=details).finish(Status.SUCCESS)
+                _end(token, key)
+                ended.append(token.plain_name)
+        makers = [token.name for token in made]
+        seen.update(makers)
+    return ended
+
+
+def _visible(principal: Principal) -> dict[str, Any]:
+    seen = {"pending": None}
+    return seen if principal is OPERATOR else {**seen, "namespace": principal.namespace}
+
+
+def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
+    if key is None or not token.is_genuine(key):
+        # Nothing else in it is to be believed, not even the types.
+        return TokenInfo(name=token.plain_name, state="altered", namespace=str(token.namespace))
+    state = "active"
+    if token.revoked_at:
+        state = "revoked"
+    elif token.expires_at and token.expires_at <= now:
+        state = "expired"
+    return TokenInfo(
+        name=token.plain_name,
+        state=state,
+        namespace=token.namespace,
+        scopes=tuple(token.scopes),
+        networks=tuple(token.networks),
+        created_at=token.created_at,
+        created_by=token.created_by.removeprefix(f"{token.namespace}/"),
+        expires_at=token.expires_at,
+        revoked_at=token.revoked_at,
+    )

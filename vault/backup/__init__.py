@@ -1,0 +1,1 @@
+"""Backups: creating, restoring and drilling them."""

@@ -1,0 +1,205 @@
+"""Backups: making one, and reading one that somebody kept."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+from vault import __version__
+from vault.audit import checkpoint, signing_keys
+from vault.audit.reader import collection
+from vault.backup import archive, dump
+from vault.backup.archive import ArchiveWriter, Progress
+from vault.core import deadline
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import BackupRefusedError, InvalidBackupError, VaultError
+from vault.core.principal import OPERATOR
+from vault.core.text import printable
+from vault.core.timestamps import moment
+from vault.crypto import Keyring, chain
+from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.keys import registry
+
+#: Of the files that are written here. Another number is for what this version would not read rightly.
+FORMAT = 1
+
+#: Seconds after which a new secret must have its entry: that waits for the commit under way and then for its
+#: own, each for `OPERATION_TIMEOUT_SECONDS` at the most.
+_SETTLED_SECONDS = 10
+
+_NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What the manifest of a backup says."""
+
+    manifest: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Names it in the audit trail and in the database while it is restored: its manifest's hash."""
+        return str(self.manifest["hash"])
+
+    @property
+    def audit_enabled(self) -> bool | None:
+        """The state of the audit trail in its database; None if that was not decided yet."""
+        enabled: bool | None = self.manifest.get("audit_enabled")
+        # Versions before this did not write it.
+        return True if enabled is None and self.counts.get(dump.TRAIL) else enabled
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many documents of each collection are in it."""
+        return {member.collection: member.documents for member in archive.members(self.manifest)}
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBackup(Backup):
+    """A backup in a file: genuine, whole, and with every key that it needs in the keyring."""
+
+    file: BinaryIO
+    #: What keeps it from being another one when it is read.
+    digests: Sequence[bytes] = field(repr=False)
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield all documents as BSON, each with the name of its collection.
+
+        Raises:
+            InvalidBackupError: The file was changed since it was verified.
+        """
+        return archive.documents(self.file, self.manifest, self.digests)
+
+
+def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Progress) -> Backup:
+    """Write a backup into *file*, and the entry about it into the trail.
+
+    All but the trail is as of one moment. The trail is read after that, however long it takes, and reaches
+    some seconds further: what the service has written until then has its entry.
+
+    Raises:
+        BackupRefusedError: It cannot be made now, or with this keyring.
+        StorageUnavailableError: MongoDB went away.
+        AuditUnavailableError: The entry could not be written: the file must not be kept.
+    """
+    attempt = Attempt(action=Action.BACKUP, principal=OPERATOR)
+    try:
+        made = _make(file, keyring, audit_ttl_days, progress)
+        attempt.details = {"backup": made.id, "as_of": made.manifest["as_of"], "documents": made.counts}
+        attempt.finish(Status.SUCCESS)
+    except BaseException:
+        # Whatever it was, what went wrong first is what counts.
+        with suppress(VaultError), deadline.within(OPERATION_TIMEOUT_SECONDS):
+            attempt.finish(Status.ERROR)
+        raise
+    return made
+
+
+def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progress) -> Backup:
+    writer = ArchiveWriter(file)
+    as_of, began = moment(datetime.now(UTC)), time.monotonic()
+    with dump.snapshot():
+        key_ids, is_served = _keys_in_use(keyring)
+        for name in dump.STATE:
+            writer.add(name, dump.batches(name), progress)
+    if is_served:
+        time.sleep(max(0, began + _SETTLED_SECONDS - time.monotonic()))
+    heads = checkpoint.heads(keyring)
+    ends = dict(_signed_ends())
+    if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
+        raise BackupRefusedError("the end of the trail was removed meanwhile: try again")
+    writer.add(dump.TRAIL, _trail(ends), progress)
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": __version__,
+        "ts": moment(datetime.now(UTC)),
+        "as_of": as_of,
+        "audit_ttl_days": audit_ttl_days,
+        "audit_enabled": _audit_enabled(),
+        "key_ids": key_ids,
+        "members": [asdict(member) for member in writer.members],
+        "heads": heads,
+        "retired": checkpoint.retired(keyring),
+    }
+    manifest["hash"] = chain.digest(manifest)
+    # It is a checkpoint, too, with more to it.
+    manifest = checkpoint.signed(manifest, keyring)
+    writer.finish(manifest)
+    return Backup(manifest)
+
+
+def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
+    """Return the ids of the keys that the backup will need, and whether workers serve."""
+    with storage_errors():
+        if registry.unfinished_restore():
+            raise BackupRefusedError("a restore into this database is not finished")
+        stored, writing = registry.stored_key_ids(), registry.writing_key_ids()
+    # Whatever somebody stored as such an id is shown.
+    missing = sorted(printable(str(key_id)) for key_id in stored | writing if key_id not in keyring)
+    if missing:
+        raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
+    # The primary one signs it.
+    return sorted(stored | {keyring.primary.id}), bool(writing)
+
+
+def _audit_enabled() -> bool | None:
+    with storage_errors():
+        return registry.trail_state().enabled
+
+
+def _signed_ends() -> Iterator[tuple[str, int]]:
+    """Yield each stream with its last signed number. What comes after is of a commit under way, or failed.
+
+    Whoever can write to MongoDB can leave anything there: what is not of the form of an entry ends nothing.
+    """
+    with storage_errors():
+        for stream in collection().distinct("stream"):
+            if isinstance(stream, str):
+                signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
+                # As MongoDB sees it: of a number that is there twice, the driver sees the other one.
+                ends = collection().find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
+                for found in ends.sort("seq", -1).limit(1):
+                    yield stream, found["end"]
+
+
+def _trail(ends: Mapping[str, int]) -> Iterator[bytes]:
+    for stream, end in ends.items():
+        yield from dump.batches(dump.TRAIL, {"stream": _is(stream), "seq": {"$lte": end}}, ("seq", 1))
+
+
+def _is(stream: str) -> dict[str, Any]:
+    # An array would be found once for each stream that is named in it.
+    return {"$eq": stream, **_NO_ARRAY}
+
+
+def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> VerifiedBackup:
+    """Return the backup in *file*, when every byte of it has been held against what was signed.
+
+    Raises:
+        InvalidBackupError: It is not one that can be restored with *keyring*; the message says why.
+    """
+    manifest = archive.read_manifest(file)
+    try:
+        _require_ours(manifest, keyring)
+    except (KeyError, TypeError):
+        raise InvalidBackupError("this is not a backup of this service: its manifest is another") from None
+    return VerifiedBackup(manifest, file, archive.verify(file, manifest, progress))
+
+
+def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
+    # Nobody has signed what these two say yet, and it goes to a terminal.
+    if manifest["format"] != FORMAT:
+        raise InvalidBackupError(
+            f"the backup has format {printable(str(manifest['format']))}, and this version reads {FORMAT}: "
+            f"take the version that made it, {printable(str(manifest['version']))}, or a newer one"
+        )
+    missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
+    if missing:
+        raise InvalidBackupError(f"the backup needs master keys that are missing here: {missing}")
+    if not checkpoint.is_signed(manifest, signing_keys.own(keyring)):
+        raise InvalidBackupError(
+            "the backup was altered, or made by somebody else: its manifest is whole, but not signed by "
+            "a master key of this service"
+        )

@@ -1,0 +1,95 @@
+"""Restoring a backup."""
+
+from collections.abc import Iterator
+
+from vault.backup import dump
+from vault.backup.archive import Progress
+from vault.backup.create import VerifiedBackup
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import AuditStateError, DuplicateNameError, RestoreRefusedError
+from vault.core.principal import OPERATOR
+from vault.documents import Database
+from vault.documents.guard import storage_errors
+from vault.keys import registry
+
+#: Documents, and their bytes, that are written in one round trip at the most.
+_BATCH = 1_000
+_BATCH_BYTES = 16_777_216
+
+
+def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, progress: Progress) -> None:
+    """Put *backup* into the database that is connected, which must be empty.
+
+    From before the first write until the end no worker serves on it. After an interruption the same
+    backup can be restored again: what is there already stays.
+
+    Raises:
+        InvalidBackupError: The file was changed since it was verified; what was written before is as it was.
+        AuditStateError: *audit_enabled*, the setting, disagrees with the backup; nothing was written.
+        RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
+        StorageUnavailableError: MongoDB went away.
+        DuplicateNameError: All was restored, and a name is there twice.
+        AuditUnavailableError: The entry about it could not be written; so it is not finished.
+    """
+    if backup.audit_enabled not in (None, audit_enabled):
+        raise AuditStateError(audit_enabled=audit_enabled)
+    again = _begin(backup)
+    fill(backup, again=again, progress=progress)
+    duplicate = None
+    try:
+        database.build_indexes()
+    except DuplicateNameError as error:
+        # It was in the backup, and here it can be removed: nobody serves before that, mark or not.
+        duplicate = error
+    details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
+    Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details).finish(Status.SUCCESS)
+    with storage_errors():
+        registry.end_restore()
+    if duplicate:
+        raise duplicate
+
+
+def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
+    """Write all documents of *backup*; with *again* some may be there already.
+
+    Raises:
+        InvalidBackupError: The file was changed since it was verified.
+        StorageUnavailableError: MongoDB went away.
+    """
+    for collection, batch in _batches(backup):
+        dump.insert(collection, batch, again=again)
+        progress(len(batch))
+
+
+def _begin(backup: VerifiedBackup) -> bool:
+    """Let no worker serve; return whether a restore of the same backup was interrupted."""
+    with storage_errors():
+        unfinished = registry.unfinished_restore()
+        if unfinished is None:
+            if filled := dump.filled_collection():
+                raise RestoreRefusedError(f"the database is not empty: there are documents in {filled}")
+        elif unfinished != backup.id:
+            raise RestoreRefusedError(
+                "the restore of another backup into this database is not finished: restore that one again, "
+                "or drop the database"
+            )
+        if not registry.begin_restore(backup.id, audit_enabled=backup.audit_enabled):
+            raise RestoreRefusedError(
+                "workers serve on this database: stop the service; after one that was killed wait 20 seconds"
+            )
+    return unfinished is not None
+
+
+def _batches(backup: VerifiedBackup) -> Iterator[tuple[str, list[bytes]]]:
+    batch: list[bytes] = []
+    size = 0
+    before = ""
+    for collection, document in backup.documents():
+        if batch and (collection != before or len(batch) == _BATCH or size > _BATCH_BYTES):
+            yield before, batch
+            batch, size = [], 0
+        batch.append(document)
+        size += len(document)
+        before = collection
+    if batch:
+        yield before, batch

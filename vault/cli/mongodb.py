@@ -1,0 +1,229 @@
+"""The replica set behind it all: made once, of the members that `MONGO_URI` names, with its users."""
+
+import time
+from typing import IO, Any
+
+import click
+from pymongo import MongoClient, timeout
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from vault.config.settings import audit_ttl_days, mongo_uri
+from vault.core.errors import ReplicaSetError
+from vault.documents import indexes
+from vault.documents.audit import AuditEntry
+from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
+
+Client = MongoClient[dict[str, Any]]
+
+_USER_NOT_FOUND = 11
+_ROLE_NOT_FOUND = 31
+_STEP_MILLISECONDS = 10_000
+
+
+class ServiceUser:
+    """The user that *uri*, the service's own connection string, names."""
+
+    def __init__(self, uri: str) -> None:
+        # For a "mongodb+srv" URI the parser would look up SRV records.
+        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))
+        if not parts["username"]:
+            raise ReplicaSetError("MONGO_URI must name the user that gets the privileges")
+        self._name = parts["username"]
+        self._password = parts["password"]
+        self._source = parts["options"].get("authSource") or parts["database"] or "admin"
+        self._database = database_name(uri)
+
+    def make(self, client: Client, *, audit_ttl_days: int) -> None:
+        """Create or change the user, its role, and what its role does not let it create: the trail's indexes.
+
+        *client* is an administrator's. Safe to repeat: the user then has this role and no other, the role
+        these privileges and no others, and the retention is *audit_ttl_days*.
+
+        Raises:
+            PyMongoError: MongoDB refused, or did not answer.
+        """
+        database = client[self._database]
+        # Building may take long, finding the server may not.
+        database.command("ping")
+        with timeout(BUILD_TIMEOUT_SECONDS):
+            entries = database[AuditEntry._get_collection_name()]  # noqa: SLF001 - MongoEngine has no public way
+            indexes.build_trail(entries, audit_ttl_days=audit_ttl_days)
+        role = {"privileges": role_privileges(self._database), "roles": []}
+        _ensure(database, "Role", SERVICE_ROLE, missing=_ROLE_NOT_FOUND, **role)
+        roles = [{"role": SERVICE_ROLE, "db": self._database}]
+        ensure_user(client[self._source], self._name, self._password, roles)
+
+    def grant(self, admin_uri: str, *, audit_ttl_days: int) -> None:
+        """Do the same on a MongoDB that is there, with the connection string of an administrator.
+
+        Raises:
+            ReplicaSetError: It was not done.
+        """
+        try:
+            with Client(admin_uri, w="majority", timeoutMS=_STEP_MILLISECONDS) as client:
+                self.make(client, audit_ttl_days=audit_ttl_days)
+        except (PyMongoError, ValueError) as error:
+            # Not its text: that of a refused command can quote the command, that of a URI a password.
+            reason = f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
+            raise ReplicaSetError(f"the privileges were not granted: {reason}") from None
+
+
+def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
+    """Create or change the user *name* in *database*: this *password*, if any, and exactly these *roles*."""
+    with_password = {"pwd": password} if password else {}
+    _ensure(database, "User", name, missing=_USER_NOT_FOUND, roles=roles, **with_password)
+
+
+def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -> None:
+    try:
+        database.command(f"update{kind}", name, **what)
+    except OperationFailure as error:
+        if error.code != missing:
+            raise
+        database.command(f"create{kind}", name, **what)
+
+
+#: Without a primary nothing can be written. This is half of MongoDB's own value: its loss is noticed sooner,
+#: and an overloaded one is still not taken for lost.
+_ELECTION_TIMEOUT_MILLISECONDS = 5_000
+#: The same for one that hangs, or is cut off, and so breaks no connection: a new primary would wait for its
+#: answer, as long as for MongoDB's own value 10, before it takes writes.
+_HEARTBEAT_TIMEOUT_SECONDS = 5
+_PAUSE_SECONDS = 0.5
+_ROOT = "root"
+
+
+class ReplicaSet:
+    """The set that *uri* names, all its members, and its user.
+
+    *key* is the key that the members share (`mongod --keyFile`), for members with access control: whoever has
+    it is let in as one of them, before there is any user.
+    """
+
+    def __init__(self, uri: str, *, key: str | None = None) -> None:
+        parts = parse_uri(uri)
+        name = parts["options"].get("replicaSet")
+        if not name:
+            raise ReplicaSetError("MONGO_URI must name the replica set: mongodb://…/?replicaSet=NAME")
+        if key and not (parts["username"] and parts["password"]):
+            raise ReplicaSetError("with access control MONGO_URI must have the user and password to be made")
+        self._user = ServiceUser(uri) if key else None
+        self._name = name
+        self._members = [f"{host}:{port}" for host, port in parts["nodelist"]]
+        self._options: dict[str, Any] = {"timeoutMS": _STEP_MILLISECONDS}
+        if key:
+            # MongoDB leaves white space out as well.
+            as_member = {"username": "__system", "password": "".join(key.split()), "authSource": "local"}
+            self._options |= as_member
+
+    def initiate(
+        self, *, root_password: str | None = None, audit_ttl_days: int = 0, timeout_seconds: float
+    ) -> None:
+        """Make the set unless it is there, wait for its primary, and then, with a password, for its users.
+
+        With users the trail's indexes are made too, for a retention of *audit_ttl_days*: the service's user
+        may not make them. Safe to repeat: what is there stays, but users get the passwords given here, and
+        the service's user exactly the privileges of `vault.documents.database`.
+
+        Raises:
+            ReplicaSetError: It is there with other members, or was not ready within *timeout_seconds*.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                self._initiate_once()
+                if self._user and root_password:
+                    self._make_users(self._user, root_password, audit_ttl_days)
+            except PyMongoError as error:
+                if time.monotonic() > deadline:
+                    # Not its text: that of a refused command can quote the command.
+                    reason = f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
+                    raise ReplicaSetError(f"{self._name} did not get ready: {reason}") from None
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+    def _initiate_once(self) -> None:
+        # All of them: whether there is a set that must be kept, each of them may be the only one to know.
+        hellos = [self._at(member, "hello") for member in self._members]
+        known = {host for hello in hellos if "setName" in hello for host in hello["hosts"]}
+        if not known:
+            config = {
+                "_id": self._name,
+                "members": [{"_id": number, "host": host} for number, host in enumerate(self._members)],
+                "settings": {
+                    "electionTimeoutMillis": _ELECTION_TIMEOUT_MILLISECONDS,
+                    "heartbeatTimeoutSecs": _HEARTBEAT_TIMEOUT_SECONDS,
+                },
+            }
+            self._at(self._members[0], "replSetInitiate", config)
+        elif known != set(self._members):
+            raise ReplicaSetError(
+                f"{self._name} is there with other members than MONGO_URI names: {', '.join(sorted(known))}"
+            )
+        with self._on_primary() as client:
+            client.admin.command("ping")
+
+    def _make_users(self, user: ServiceUser, root_password: str, audit_ttl_days: int) -> None:
+        with self._on_primary() as client:
+            ensure_user(client["admin"], _ROOT, root_password, [{"role": "root", "db": "admin"}])
+            user.make(client, audit_ttl_days=audit_ttl_days)
+
+    def _at(self, member: str, command: str, value: object = 1) -> dict[str, Any]:
+        with Client(member, directConnection=True, **self._options) as client:
+            return client.admin.command(command, value)
+
+    def _on_primary(self) -> Client:
+        return Client(self._members, replicaSet=self._name, w="majority", **self._options)
+
+
+#: Seconds; all members may just be starting.
+_TIMEOUT_SECONDS = 120
+
+
+@click.group()
+def replicaset() -> None:
+    """Make MongoDB's replica set, and grant privileges there."""
+
+
+@replicaset.command()
+@click.option("--key-file", type=click.File(), help="The members' own key file, if they have one.")
+@click.option("--root-password-file", type=click.File(), help="The password of the user root to be there.")
+def initiate(key_file: IO[str] | None, root_password_file: IO[str] | None) -> None:
+    """Make the replica set that MONGO_URI names of the members that it names, and wait for its primary.
+
+    With access control also make MongoDB's users, root and MONGO_URI's own, and the audit trail's indexes
+    and retention (AUDIT_TTL_DAYS). MONGO_URI's user gets exactly the privileges that the service needs: it
+    cannot change or remove audit entries. Safe to repeat: a set that is there is left as it is, users get
+    the passwords given here.
+    """
+    if bool(key_file) != bool(root_password_file):
+        raise click.UsageError("--key-file and --root-password-file belong together.")
+    uri = mongo_uri()
+    key = key_file.read() if key_file else None
+    root_password = root_password_file.read().removesuffix("\n") if root_password_file else None
+    days = audit_ttl_days()
+    ReplicaSet(uri, key=key).initiate(
+        root_password=root_password, audit_ttl_days=days, timeout_seconds=_TIMEOUT_SECONDS
+    )
+    click.echo("The replica set is ready.")
+
+
+@replicaset.command()
+@click.option(
+    "--admin-uri-file",
+    type=click.File(),
+    required=True,
+    help="Connection string of an administrator, such as root.",
+)
+def grant(admin_uri_file: IO[str]) -> None:
+    """Give MONGO_URI's user the service's privileges, and no others.
+
+    For a MongoDB that `initiate` did not set up, or that an older version did. The user is made if it is not
+    there, and keeps no other role. Also builds the indexes of the audit trail and sets its retention,
+    AUDIT_TTL_DAYS. Safe to repeat, and while the service runs.
+    """
+    admin_uri = admin_uri_file.read().removesuffix("\n")
+    ServiceUser(mongo_uri()).grant(admin_uri, audit_ttl_days=audit_ttl_days())
+    click.echo("The privileges are granted.")

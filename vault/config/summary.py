@@ -1,0 +1,61 @@
+"""The settings in effect, as they can be shown: no secret, and no address with a credential in it."""
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from pymongo.uri_parser import parse_uri
+
+from vault.config.settings import Settings
+
+_SRV = "mongodb+srv"
+
+
+def summary(settings: Settings) -> dict[str, Any]:
+    """Return what can be shown of *settings*, by their names.
+
+    Of those that `Settings` keeps out of its `repr` it is shown that they are set, or where they lead.
+    """
+    return {field.name.upper(): _shown(field, getattr(settings, field.name)) for field in fields(settings)}
+
+
+def _shown(field: Field[Any], value: Any) -> Any:
+    if value in (None, ()):
+        return None
+    if show := _SHOWN.get(field.name):
+        return show(value)
+    if not field.repr:
+        return "set"
+    return [str(network) for network in value] if isinstance(value, tuple) else value
+
+
+def _mongodb(uri: str) -> str:
+    """Return hosts and database. The options stay away with the credentials: some hold secrets, too."""
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("mongodb", _SRV):
+        return uri  # A worker's own memory.
+    # As a plain URI: an SRV record is the client's to look up.
+    parts = parse_uri(f"mongodb://{rest}")
+    hosts = ",".join(_host(host, None if scheme == _SRV else port) for host, port in parts["nodelist"])
+    return f"{scheme}://{hosts}/{parts['database'] or ''}"
+
+
+def _host(host: str, port: int | None) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"{name}:{port}" if port else name
+
+
+def _url(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+#: What is shown of settings in place of the value.
+_SHOWN: dict[str, Callable[[str], str]] = {
+    "mongo_uri": _mongodb,
+    "rate_limit_storage_uri": _mongodb,
+    "jwt_jwks_url": _url,
+    # Nobody reads PEM.
+    "jwt_public_key": lambda _: "set",
+}

@@ -1,0 +1,58 @@
+"""Something that is done every few seconds, in a thread of the process that serves."""
+
+import logging
+from collections.abc import Callable
+from random import SystemRandom
+from threading import Event, Lock, Thread
+
+from vault.core.errors import StorageUnavailableError
+
+logger = logging.getLogger(__name__)
+
+
+class Periodic:
+    """Calls *action* every *interval* seconds once started; an error of it is logged and ends nothing.
+
+    Each process adds a random part of *spread* seconds, so that those that start at once do not act at once.
+
+    Start it in the process that serves, not before: no thread survives gunicorn's fork.
+    """
+
+    def __init__(self, name: str, interval: float, action: Callable[[], None], *, spread: float = 0) -> None:
+        self._name = name
+        self._interval = interval
+        self._spread = spread
+        self._action = action
+        self._lock = Lock()
+        self._closed = Event()
+        self._thread: Thread | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it was started."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Start, once: later calls do nothing."""
+        with self._lock:
+            if self._thread is None:
+                thread = Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def close(self) -> None:
+        """Do it no more; if it is under way, wait until it is done."""
+        self._closed.set()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        # Not before the fork, or all workers of a replica would have the same.
+        interval = self._interval + SystemRandom().uniform(0, self._spread)
+        while not self._closed.wait(interval):
+            try:
+                self._action()
+            except StorageUnavailableError:
+                continue  # It is in the log already, where it happened.
+            except Exception:
+                logger.exception("%s failed", self._name)

@@ -1,0 +1,21 @@
+"""Times as they are stored: UTC, to the millisecond."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_milliseconds(time: datetime) -> datetime:
+    """Return *time* as MongoDB gives it back: what is less than a millisecond is cut off."""
+    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)
+
+
+def since_1970(time: datetime) -> int:
+    """Return *time* in milliseconds since 1970."""
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def moment(time: datetime) -> str:
+    """Return *time* as entries have it: UTC, to the millisecond, as MongoDB stores it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

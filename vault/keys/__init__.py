@@ -1,0 +1,1 @@
+"""Master keys: usage, agreement between processes, and rewrapping."""

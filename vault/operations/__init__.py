@@ -1,1 +1,0 @@
-"""What the service does, without HTTP. Whoever acts is an argument, never ambient."""

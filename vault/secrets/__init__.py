@@ -1,0 +1,1 @@
+"""Secrets: creating, fetching, changing and listing them."""
