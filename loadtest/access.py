@@ -7,7 +7,7 @@ not, and loads one after the other, turn by turn. The ratios are medians over th
 import subprocess
 import sys
 
-from turns import Measured, compare, place
+from ab_compare import Measured, compare, place
 
 
 def main() -> None:

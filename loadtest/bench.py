@@ -15,8 +15,8 @@ from statistics import median
 
 import click
 import wrk
-from contenders.growth import fill
-from contenders.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
+from baselines.growth import fill
+from baselines.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
 
 from vault.cli.mongod import Mongod
 

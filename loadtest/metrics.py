@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 import requests
-from turns import Measured, compare, place
+from ab_compare import Measured, compare, place
 
 from vault.cli.mongod import free_port
 

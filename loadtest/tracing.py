@@ -7,7 +7,7 @@ requests, by default all (1). Something takes the spans and throws them away.
 import subprocess
 import sys
 
-from turns import Measured, compare, place
+from ab_compare import Measured, compare, place
 
 from vault.cli.mongod import free_port
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Store a secret and print {"secret_id":"…"}.
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/http_client.sh
+source "$(dirname "$0")/http_client.sh"
 
 if (($# != 1)); then
     cat >&2 <<'USAGE'

@@ -5,10 +5,10 @@
 # all reach, and say IMAGE=registry.example.com/secret-manager:1.0. An exported MASTER_KEY becomes the first key.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/swarm.sh
-source scripts/swarm.sh
-# shellcheck source=scripts/members.sh
-source scripts/members.sh
+# shellcheck source=scripts/swarm_lib.sh
+source scripts/swarm_lib.sh
+# shellcheck source=scripts/mongodb_placement.sh
+source scripts/mongodb_placement.sh
 images=${IMAGES_FILE:-images.env}
 
 random() { # random BYTES: print them, as hexadecimal digits

@@ -3,8 +3,8 @@
 # one before has reached every worker. Interrupted, run it again: it goes on where it was.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/swarm.sh
-source scripts/swarm.sh
+# shellcheck source=scripts/swarm_lib.sh
+source scripts/swarm_lib.sh
 
 update() { # update OPTIONS…
     timeout 900 docker service update --quiet --detach=false "$@" "$service" >/dev/null ||

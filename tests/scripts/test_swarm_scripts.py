@@ -63,8 +63,8 @@ class Swarm:
 
     def place(self) -> tuple[int, str, list[str]]:
         """Place MongoDB's members, as deploy.sh does."""
-        sources = "set -euo pipefail; source scripts/swarm.sh; source scripts/members.sh; place_members"
-        return self.run("bash", "-c", sources)
+        sources = "source scripts/swarm_lib.sh; source scripts/mongodb_placement.sh"
+        return self.run("bash", "-c", f"set -euo pipefail; {sources}; place_members")
 
     def deploy(self, **environment: str) -> tuple[int, str, list[str]]:
         """Deploy an image of a registry, up to where Docker would have to do it."""

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Run one command of the service that deploy.sh deployed, beside it: scripts/job.sh backup vault-2026-11-24.tar
+# Run one command of the service that deploy.sh deployed, beside it: scripts/run_command.sh backup vault-2026-11-24.tar
 # It runs once, on this node, next to MongoDB, with the service's image and secrets, as you, and sees the folder that you
 # are in: files are named without a path. An exported MONGO_URI, without a password, takes the place of the service's.
 set -euo pipefail
-# shellcheck source=scripts/swarm.sh
-source "$(dirname "$0")/swarm.sh"
+# shellcheck source=scripts/swarm_lib.sh
+source "$(dirname "$0")/swarm_lib.sh"
 
 secrets() { # print the options that give the job what the service has as Docker secrets
     docker service inspect "$service" --format \

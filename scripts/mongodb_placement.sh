@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# On which nodes MongoDB's members live; sourced by deploy.sh, after swarm.sh.
+# On which nodes MongoDB's members live; sourced by deploy.sh, after swarm_lib.sh.
 # Their data does not move with them: a member that starts elsewhere starts empty, and three empty ones are an empty
 # vault. Swarm moves a task as soon as a node's labels forbid it, so a label may only say what is so already.
 
@@ -7,7 +7,7 @@ declare -A label=() # of each node: 1, 2, 3, none or nothing
 declare -A home=()  # of each member: its node, or nothing
 
 find_members() { # fill in label and home
-    # shellcheck disable=SC2154 # stack is of swarm.sh
+    # shellcheck disable=SC2154 # stack is of swarm_lib.sh
     local node number runs services=${stack}_mongodb
     for node in $(docker node ls -q); do
         label[$node]=$(docker node inspect "$node" --format '{{index .Spec.Labels "mongodb"}}')

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from pymongo import MongoClient
 
-from contenders.processes import VALUE
+from baselines.processes import VALUE
 from vault.crypto import Binding, Keyring
 
 _BATCH = 10_000
