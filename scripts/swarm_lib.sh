@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What deploy.sh and rotate_key.sh share; sourced by them. Needs bash and Docker 26 or newer.
+# Functions shared by deploy.sh, rotate_key.sh and run_command.sh, which source this file.
+# Requires bash and Docker 26 or newer.
 
 stack=secret-manager
 service=${stack}_secret-manager
@@ -9,41 +10,41 @@ fail() { # fail MESSAGE
     exit 1
 }
 
-say() { # say MESSAGE: a step, on standard error
+say() { # say MESSAGE: print a progress message to standard error
     printf '%s\n' "$1" >&2
 }
 
-check_engine() { # fail unless this is a manager of a swarm
+check_engine() { # fail unless this node is a swarm manager
     local version swarm
-    command -v docker >/dev/null || fail "docker is not installed"
-    version=$(docker version --format '{{.Server.Version}}') || fail "no Docker engine answers"
-    ((${version%%.*} >= 26)) || fail "Docker 26 or newer is needed, this is $version"
+    command -v docker >/dev/null || fail "docker not found: install Docker 26 or newer"
+    version=$(docker version --format '{{.Server.Version}}') || fail "the Docker engine does not respond: start it, or set DOCKER_HOST"
+    ((${version%%.*} >= 26)) || fail "Docker $version is too old: install Docker 26 or newer"
     swarm=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
-    [[ $swarm != inactive* ]] || fail "this engine is in no swarm: docker swarm init"
-    [[ $swarm == "active true" ]] || fail "this node is no manager of its swarm: run this on one that is"
+    [[ $swarm != inactive* ]] || fail "this engine is not part of a swarm: run docker swarm init"
+    [[ $swarm == "active true" ]] || fail "this node is not a swarm manager: run this script on one that is"
 }
 
-setting() { # setting NAME: what the running service has in its environment; nothing if it is not there
+setting() { # setting NAME: print the value in the running service's environment, or nothing if it is unset
     docker service inspect "$service" \
         --format '{{range .Spec.TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}' 2>/dev/null |
         sed -n "s/^$1=//p" || true
 }
 
-have_secret() { # have_secret NAME
+have_secret() { # have_secret NAME: succeed if the Docker secret exists
     docker secret inspect "$1" >/dev/null 2>&1
 }
 
-update_went_through() { # fail if the service's last update was taken back: Docker's exit status is 0 then too
+update_went_through() { # fail if the service's last update was rolled back: Docker's exit status is 0 even then
     local state
     state=$(docker service inspect "$service" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}')
     [[ -z $state || $state == completed ]] ||
-        fail "the update did not go through ($state); why is in: docker service logs $service"
+        fail "the update failed ($state): for the reason, run docker service logs $service"
 }
 
-replica() { # print the id of a healthy replica's container on this node; nothing if there is none
+replica() { # print the container ID of a healthy replica on this node, or nothing
     docker ps -q -f "label=com.docker.swarm.service.name=$service" -f health=healthy | head -n 1
 }
 
-elsewhere() { # print the names of the nodes on which replicas run
+elsewhere() { # print the names of the nodes that run replicas
     docker service ps "$service" -f desired-state=running --format '{{.Node}}' | sort -u | paste -sd ' '
 }
