@@ -1,1 +1,1 @@
-"""Services that the bench holds this one against; each small, and as fast as its design allows."""
+"""Baseline services for the benchmark, each small and as fast as its design allows."""
