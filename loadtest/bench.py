@@ -1,8 +1,8 @@
 """Compare this service with baselines: `python loadtest/bench.py [--rounds N] [--seconds N] [--growth N]`.
 
 Starts a MongoDB (majority and journal, one member) and every contender with the same number of workers. Loads
-them with wrk in turns, over several rounds. Prints a table of medians, with this service's figure divided by the
-contender's in brackets. Requires wrk and `scripts/install.sh bench`.
+them with wrk in turns, over several rounds. Prints a table of medians, with this service's figure divided by
+the contender's in brackets. Requires wrk and `scripts/install.sh bench`.
 """
 
 import tempfile
