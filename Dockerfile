@@ -1,11 +1,11 @@
-# Of its newest state; scripts/deploy.sh builds from the digest that scripts/pin_images.sh has found.
+# The newest image of this tag. scripts/deploy.sh builds from the digest that scripts/pin_images.sh wrote.
 ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-# `--build-arg LOCK=tracing` makes an image that can trace.
+# `--build-arg LOCK=tracing` builds an image with tracing.
 ARG LOCK=service
 COPY requirements/build.txt requirements/${LOCK}.txt requirements/
-# Wheels only: nothing is compiled, and no package's own code runs here. /app gets no pip.
+# Wheels only: nothing is compiled, and no package's code runs during the build. /app contains no pip.
 RUN python -m venv tools && python -m venv --without-pip /app \
     && tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
     && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
@@ -19,11 +19,11 @@ FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="0.1.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
 COPY --from=build /app /app
-# /dev/shm: gunicorn needs a place for its workers' signs of life, and the root filesystem may be read-only.
+# /dev/shm: gunicorn needs a folder for its workers' heartbeat files, and the root file system may be read-only.
 ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
 USER 10001:10001
 EXPOSE 8000 9464
-# An election of MongoDB takes seconds: no reason to replace a replica.
+# Tolerate a MongoDB election, which takes seconds, without replacing the replica.
 HEALTHCHECK --start-period=30s --start-interval=2s --interval=10s --timeout=8s --retries=3 CMD ["secret-manager", "ready"]
 ENTRYPOINT ["secret-manager"]
 CMD ["serve"]

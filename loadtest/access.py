@@ -1,17 +1,17 @@
-"""Measure what a credential costs a fetch: `python loadtest/access.py [SECONDS]`. Needs `wrk`.
+"""Measure the cost of authentication per fetch: `python loadtest/access.py [SECONDS]`. Requires `wrk`.
 
-Runs two services of two workers each on one MongoDB of its own, one that asks for a token and one that does
-not, and loads one after the other, turn by turn. The ratios are medians over the turns' own ratios.
+Starts a MongoDB and two services with two workers each: one requires a token, the other does not. Loads them
+in turns. The printed ratios are medians of the ratios of all turns.
 """
 
 import subprocess
 import sys
 
-from turns import Measured, compare, place
+from ab_compare import Measured, compare, place
 
 
 def main() -> None:
-    """Print the rate and the CPU time of a fetch, with a token and without, and how they compare."""
+    """Print the rate and the CPU time per fetch, with and without a token, and the ratios."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     with place() as (folder, environment):
         make = [sys.executable, "-m", "vault.cli", "tokens", "create", "--name", "load", "--role", "writer"]

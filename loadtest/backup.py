@@ -1,7 +1,7 @@
 """Measure `secret-manager backup`, `restore` and `drill`: `python loadtest/backup.py [SECRETS]`.
 
-Starts a MongoDB of its own (a replica set of one), fills it with so many secrets and audit entries, and
-before that with a tenth of them, to compare the memory.
+Starts a MongoDB (a replica set with one member) and fills it with SECRETS secrets and as many audit entries.
+Runs first with a tenth of that, to compare memory use.
 """
 
 import secrets
@@ -17,7 +17,7 @@ from vault.cli.mongod import Mongod
 
 
 def measure(name: str, file: Path, environment: dict[str, str]) -> None:
-    """Print how long the command *name* takes, and how much memory."""
+    """Run the command *name*, and print its duration and peak memory."""
     taken = measured.run(name, str(file), environment=environment)
     print(f"{name}: {taken.seconds:.1f} s, {taken.mebibytes} MiB\n", flush=True)
 

@@ -1,8 +1,8 @@
-"""Hold this service against others: `python loadtest/bench.py [--rounds N] [--seconds N] [--growth N]`.
+"""Compare this service with baselines: `python loadtest/bench.py [--rounds N] [--seconds N] [--growth N]`.
 
-Starts a real MongoDB (majority and journal, one member) and every contender with as many workers, puts
-the same load from wrk on one after the other, in several rounds, and prints one table of medians; in brackets
-what this service has, divided by it. Needs wrk, and `scripts/install.sh bench`.
+Starts a MongoDB (majority and journal, one member) and every contender with the same number of workers. Loads
+them with wrk in turns, over several rounds. Prints a table of medians, with this service's figure divided by
+the contender's in brackets. Requires wrk and `scripts/install.sh bench`.
 """
 
 import tempfile
@@ -15,8 +15,8 @@ from statistics import median
 
 import click
 import wrk
-from contenders.growth import fill
-from contenders.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
+from baselines.growth import fill
+from baselines.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
 
 from vault.cli.mongod import Mongod
 
@@ -26,17 +26,17 @@ _KINDS = (SecretManager, Original, Modernized, OpenBao, Ceiling)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run against one contender."""
+    """The figures of one run against one contender."""
 
     a_second: float
     p50: float
     p99: float
-    #: Milliseconds of processor time a request, without MongoDB's.
+    #: Milliseconds of CPU time per request, without MongoDB's.
     cpu: float
 
 
 def measure(contender: Contender, what: str, *, connections: int, seconds: int) -> Sample:
-    """Put load on *contender* and return what came of it."""
+    """Load *contender* and return the figures."""
     before = contender.cpu_seconds()
     if what == "create":
         load = wrk.run(
@@ -65,7 +65,7 @@ def measure(contender: Contender, what: str, *, connections: int, seconds: int) 
 def rounds(
     contenders: Sequence[Contender], what: str, *, count: int, connections: int, seconds: int
 ) -> dict[str, Sample]:
-    """Return the medians of *count* rounds, in each of which every contender has its turn."""
+    """Return the medians of *count* rounds; each round loads every contender once."""
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for _ in range(count):
         for contender in contenders:
@@ -79,7 +79,7 @@ def _median(samples: Sequence[Sample]) -> Sample:
 
 
 def report(what: str, found: dict[str, Sample]) -> None:
-    """Print a block of the table; in brackets each figure as this service's ratio to it."""
+    """Print a block of the table; in brackets, the ratio of this service's figure to each."""
     ours = found[SecretManager.name]
     click.echo(f"\n{what:<26}{'requests/s':>18}{'p50 ms':>18}{'p99 ms':>18}{'CPU ms/request':>18}")
     for name, sample in found.items():
@@ -91,29 +91,32 @@ def report(what: str, found: dict[str, Sample]) -> None:
 
 
 def start(stack: ExitStack, kind: type[Contender], folder: Path, mongod: Mongod, workers: int) -> Contender:
-    """Return a running contender, with a database of its own."""
+    """Start a contender with its own database."""
     uri = mongod.uri.replace("/?", f"/bench_{token_hex(4)}?")
     return stack.enter_context(kind(folder, mongo_uri=uri, workers=workers))
 
 
 def offer(contender: Contender, names: Sequence[str]) -> None:
-    """Say which secrets the load is to fetch from *contender*."""
+    """Write the list of secrets that wrk fetches from *contender*."""
     (contender.folder / "names").write_text("\n".join(names) + "\n")
 
 
 @click.command()
-@click.option("--rounds", "count", default=5, show_default=True, help="Turns that each contender has.")
-@click.option("--seconds", default=5, show_default=True, help="Length of a turn.")
-@click.option("--connections", default=32, show_default=True)
-@click.option("--workers", default=2, show_default=True)
+@click.option("--rounds", "count", default=5, show_default=True, help="Number of rounds.")
+@click.option("--seconds", default=5, show_default=True, help="Length of a run in seconds.")
+@click.option("--connections", default=32, show_default=True, help="Concurrent connections.")
+@click.option("--workers", default=2, show_default=True, help="Workers per service.")
 @click.option(
-    "--only", multiple=True, type=click.Choice([kind.name for kind in _KINDS]), help="Leave out others."
+    "--only",
+    multiple=True,
+    type=click.Choice([kind.name for kind in _KINDS]),
+    help="Run only these and this service.",
 )
 @click.option(
-    "--growth", "secrets", default=0, help="Compare with so many secrets, and twice as many entries."
+    "--growth", "secrets", default=0, help="Also measure with N secrets and 2N audit entries.", metavar="N"
 )
 def main(count: int, seconds: int, connections: int, workers: int, only: Sequence[str], secrets: int) -> None:
-    """Print the table."""
+    """Compare this service with baselines and print a table."""
     kinds = [kind for kind in _KINDS if not only or kind.name in only or kind is SecretManager]
     with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
         contenders = [start(stack, kind, Path(name), mongod, workers) for kind in kinds]
@@ -123,7 +126,7 @@ def main(count: int, seconds: int, connections: int, workers: int, only: Sequenc
             for what in ("create", "fetch"):
                 found = rounds(contenders, what, count=count, connections=many, seconds=seconds)
                 report(f"{what}, connections: {many}", found)
-        click.echo("\nafter load: memory MiB (PSS), and seconds from start to ready")
+        click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
         for contender in contenders:
             click.echo(f"  {contender.name:<24}{contender.memory():>12.0f}{contender.ready_after:>12.2f}")
         if secrets:

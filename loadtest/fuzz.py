@@ -1,8 +1,7 @@
-"""Send the service what its API document allows, and what it does not: `loadtest/fuzz.py [CASES] [SEED]`.
+"""Fuzz the API with valid and invalid requests: `python loadtest/fuzz.py [CASES] [SEED]`.
 
-Starts a MongoDB of its own and the service, asking for credentials, and lets schemathesis make up requests
-from the OpenAPI document, good ones and bad ones, and follow its links. CASES is about how many. Ends with 1
-if a reply is 5xx or is not what the document says.
+Starts a MongoDB and the service with authentication. Runs schemathesis, which generates about CASES requests
+from the OpenAPI document and follows its links. Exits with 1 if a response is 5xx or violates the document.
 """
 
 import os
@@ -19,12 +18,12 @@ from urllib.request import urlopen
 from vault.cli.mongod import Mongod, free_port
 
 _HERE = Path(__file__).parent
-#: Of a run of 20,000, what the operations get each; found by trying.
+#: Requests that schemathesis sends in total per example of an operation; measured with 20,000 requests.
 _CASES_OF_ONE = 16
 
 
 def main(cases: int = 20_000, seed: int = 1) -> int:
-    """Run it and return the exit status."""
+    """Fuzz the service and return the exit status."""
     with tempfile.TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:
         port = free_port()
         environment = {
@@ -34,7 +33,7 @@ def main(cases: int = 20_000, seed: int = 1) -> int:
             "BIND": f"127.0.0.1:{port}",
             "AUTH_ENABLED": "true",
             "DELETE_RECOVERY_DAYS": "1",
-            # Thousands of bad credentials are part of it.
+            # The run sends thousands of invalid credentials.
             "FAILED_AUTH_LIMIT": "1000000/second",
             "LOG_LEVEL": "warning",
         }
@@ -58,12 +57,12 @@ def main(cases: int = 20_000, seed: int = 1) -> int:
 def _wait_for(url: str) -> None:
     for _ in range(300):
         try:
-            urlopen(url).close()  # noqa: S310 - our own
+            urlopen(url).close()  # noqa: S310 - our own URL
         except URLError:
             time.sleep(0.1)
         else:
             return
-    raise SystemExit("the service did not get ready")
+    raise SystemExit("the service did not become ready")
 
 
 def _fuzz(url: str, token: str, cases: int, seed: int, folder: str) -> int:

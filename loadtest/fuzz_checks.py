@@ -1,4 +1,4 @@
-"""What schemathesis holds the service's replies against, beside its own checks: see `fuzz.py`."""
+"""Additional schemathesis checks of the service's responses; `fuzz.py` loads them."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import re
 import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-#: What a body is refused for that OpenAPI 3.0 has no words for: what a cursor, a network and a key of a label
-#: look like, what can be printed, and that an Idempotency-Key was used before.
+#: Reasons for a 422 that OpenAPI 3.0 cannot express: the forms of cursors, networks and label keys, printable
+#: text, and an Idempotency-Key that was used before.
 _BEYOND_WORDS = {"action", "labels", "networks", "principal"}
 _BEYOND_SHAPES = {
     "the cursor is not one that a query returned",
@@ -16,7 +16,7 @@ _BEYOND_SHAPES = {
 
 _MORE = re.compile(r"[0-9]+ more errors?\.")
 
-#: Shorter texts may be in a reply by chance.
+#: Minimum length of a secret to search for: a shorter text can occur in a response by chance.
 _SOME = 12
 
 
@@ -24,7 +24,7 @@ _SOME = 12
 def good_data_is_taken(
     ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
-    """Refuse what the document allows only for what it cannot express; schemathesis knows no exception."""
+    """Accept valid data, except for rules that OpenAPI cannot express."""
     if response.status_code == 422:
         problem = json.loads(response.content)
         named = {name for name, texts in problem.get("errors", {}).items() if not _only_counts(texts)}
@@ -37,17 +37,17 @@ def good_data_is_taken(
 def refusals_tell_no_secret(
     _ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
-    """No refusal holds the value that was sent, and every reply has its id and asks not to be kept."""
+    """Check that no refusal quotes the secret, and that each response has a request ID and `no-store`."""
     secret = case.body.get("secret") if isinstance(case.body, dict) else None
     if response.status_code != 200 and isinstance(secret, str) and len(secret) >= _SOME:
         _require(secret not in response.content.decode(), "a refusal quotes the secret")
-    _require("x-request-id" in response.headers, "the reply has no id")
+    _require("x-request-id" in response.headers, "the response has no request ID")
     if case.path.startswith("/vault/"):
-        _require(response.headers.get("cache-control") == ["no-store"], "the reply may be kept")
+        _require(response.headers.get("cache-control") == ["no-store"], "the response allows caching")
 
 
 def _only_counts(texts: object) -> bool:
-    """Return whether *texts* name no error, only the number of those that are not listed."""
+    """Return whether *texts* contain only the number of unlisted errors."""
     return isinstance(texts, list) and all(_MORE.fullmatch(text) for text in texts)
 
 

@@ -1,7 +1,7 @@
-"""Measure what the metrics cost a fetch: `python loadtest/metrics.py [SECONDS]`. Needs `wrk`.
+"""Measure the cost of metrics per fetch: `python loadtest/metrics.py [SECONDS]`. Requires `wrk`.
 
-As `loadtest/access.py` does for a token, with a service that measures and one that does not. The one that
-does is asked for its metrics all along, more often than Prometheus would.
+Compares a service with metrics and one without, as `loadtest/access.py` does for tokens. Scrapes the metrics
+throughout, more often than Prometheus would.
 """
 
 import sys
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 import requests
-from turns import Measured, compare, place
+from ab_compare import Measured, compare, place
 
 from vault.cli.mongod import free_port
 
@@ -20,7 +20,7 @@ _INTERVAL = 5
 
 @contextmanager
 def scraped(bind: str) -> Iterator[None]:
-    """Ask for the metrics while the block runs."""
+    """Scrape the metrics while the block runs."""
     ended = Event()
 
     def scrape() -> None:
@@ -37,7 +37,7 @@ def scraped(bind: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Print the rate and the CPU time of a fetch, with metrics and without, and how they compare."""
+    """Print the rate and the CPU time per fetch, with and without metrics, and the ratios."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     bind = f"127.0.0.1:{free_port()}"
     with (

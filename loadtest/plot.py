@@ -1,7 +1,7 @@
 """Plot a locust run: `python loadtest/plot.py PREFIX_stats_history.csv PICTURE.png`.
 
-Throughput and latency over the number of users. The file comes from locust's `--csv PREFIX`, best of
-a run of loadtest/scenarios/ramp.py.
+Shows throughput and latency over the number of users. Locust writes the input with `--csv PREFIX`; use a run
+of loadtest/scenarios/ramp.py.
 """
 
 import csv
@@ -19,12 +19,12 @@ _PERCENTILES = ("50%", "95%", "99%")
 
 
 def read(path: Path) -> dict[int, dict[str, float]]:
-    """Return by the number of users the medians, over the seconds with so many, of each figure."""
+    """Return the median of each figure by number of users."""
     samples: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             users, rate = int(row["User Count"]), float(row["Requests/s"])
-            # In the first seconds of a step locust has no figures of it yet.
+            # Locust has no figures for a step in its first seconds.
             if row["Name"] != "Aggregated" or not users or not rate:
                 continue
             samples[users]["Requests/s"].append(rate)
@@ -37,15 +37,15 @@ def read(path: Path) -> dict[int, dict[str, float]]:
 
 
 def draw(found: dict[int, dict[str, float]], path: Path) -> None:
-    """Draw two panels, one below the other."""
+    """Draw throughput and latency in two panels, one below the other."""
     figure, (throughput, latency) = plt.subplots(2, 1, sharex=True, figsize=(8, 7), layout="constrained")
     users = list(found)
     throughput.plot(users, [found[count]["Requests/s"] for count in users], marker="o")
-    throughput.set_ylabel("requests a second")
+    throughput.set_ylabel("requests per second")
     for name in _PERCENTILES:
         latency.plot(users, [found[count][name] for count in users], marker="o", label=name)
     latency.set_ylabel("milliseconds")
-    latency.set_xlabel("users at the same time")
+    latency.set_xlabel("concurrent users")
     latency.legend()
     for panel in (throughput, latency):
         panel.set_ylim(bottom=0)
@@ -54,11 +54,11 @@ def draw(found: dict[int, dict[str, float]], path: Path) -> None:
 
 
 def main() -> None:
-    """Read and draw."""
+    """Read the history and draw the picture."""
     history, picture = map(Path, sys.argv[1:])
     found = read(history)
     if not found:
-        sys.exit(f"{history} holds no figures")
+        sys.exit(f"{history} contains no figures: check the locust run")
     draw(found, picture)
 
 

@@ -1,6 +1,6 @@
 """Measure `secret-manager keys rewrap`: `python loadtest/rewrap.py [SECRETS]`.
 
-Starts a MongoDB of its own (majority and journal, a replica set of one), fills it, and rotates the key once.
+Starts a MongoDB (majority and journal, a replica set with one member), fills it, and rotates the key once.
 """
 
 import secrets
@@ -38,7 +38,7 @@ def fill(uri: str, key: bytes, count: int) -> None:
 
 
 def main() -> None:
-    """Print how many secrets a second were rewrapped."""
+    """Print the number of secrets rewrapped per second."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     with tempfile.TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:

@@ -1,13 +1,13 @@
-"""Measure what tracing costs a fetch: `python loadtest/tracing.py [SECONDS [PART]]`. Needs `wrk`.
+"""Measure the cost of tracing per fetch: `python loadtest/tracing.py [SECONDS [PART]]`. Requires `wrk`.
 
-As `loadtest/access.py` does for a token, with a service that does not trace and one that traces a PART of the
-requests, by default all (1). Something takes the spans and throws them away.
+Compares a service without tracing and one that traces a PART of the requests (default: 1, all), as
+`loadtest/access.py` does for tokens. A local collector discards the spans.
 """
 
 import subprocess
 import sys
 
-from turns import Measured, compare, place
+from ab_compare import Measured, compare, place
 
 from vault.cli.mongod import free_port
 
@@ -30,7 +30,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Sink).serve_forever()
 
 
 def main() -> None:
-    """Print the rate and the CPU time of a fetch, with tracing and without, and how they compare."""
+    """Print the rate and the CPU time per fetch, with and without tracing, and the ratios."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     part = sys.argv[2] if len(sys.argv) > 2 else "1"
     port = free_port()

@@ -1,7 +1,7 @@
 """Measure `secret-manager audit verify`: `python loadtest/verify.py [ENTRIES]`.
 
-Starts a MongoDB of its own (a replica set of one), fills it with a trail of four streams, and verifies it
-in the database and as an exported file: the whole, and before that a tenth of it, to compare the memory.
+Starts a MongoDB (a replica set with one member) and fills it with an audit trail of four streams. Verifies
+the trail in the database and as an exported file. Runs first with a tenth of it, to compare memory use.
 """
 
 import os
@@ -22,7 +22,7 @@ from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database
 
 _STREAMS = 4
-#: Entries of one commit: what 32 clients on 4 workers come to.
+#: Entries per commit, as with 32 clients on 4 workers.
 _COMMIT = 8
 _BATCH = 1_000
 
@@ -59,7 +59,7 @@ def _entry() -> Entry:
 
 
 def measure(name: str, count: int, arguments: list[str], environment: dict[str, str]) -> None:
-    """Print how many entries a second `audit verify` with *arguments* does, and how much memory it takes."""
+    """Run `audit verify` with *arguments*; print entries per second and peak memory."""
     taken = measured.run("audit", "verify", *arguments, environment=environment, stderr=subprocess.DEVNULL)
     rate = count / taken.seconds
     print(f"{name}: {count} in {taken.seconds:.1f} s: {rate:.0f}/s, {taken.mebibytes} MiB")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Try the service out: install it into .venv (once), then run it on a MongoDB of its own, all data in .dev/.
-# Needs Python 3.11 or newer and nothing else. Arguments go to `secret-manager dev`.
+# Run a trial service: install it into .venv (once), then start it with its own MongoDB. All data is in .dev/.
+# Requires only Python 3.11 or newer. Passes its arguments to `secret-manager dev`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Print a secret as {"secret":"…"}.
+# Fetch a secret and print it as {"secret":"…"}.
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/http_client.sh
+source "$(dirname "$0")/http_client.sh"
 
 if (($# != 1)); then
     cat >&2 <<'USAGE'
 usage: fetch_secret.sh ID
        fetch_secret.sh - < FILE
 
-Prints the secret that has this id as {"secret":"…"}, its value in base64. With - the id is read from standard
-input: an argument can be seen by every user of this machine while the script runs.
+Fetches a secret by ID and prints {"secret":"…"}, with the value in base64. With -, reads the ID from standard
+input. Use - on shared machines: any local user can see the arguments while the script runs.
 
-VAULT_URL    where the service is, http://localhost:8000 if not set
-VAULT_TOKEN  a credential, if the service asks for one
+VAULT_URL    the URL of the service (default: http://localhost:8000)
+VAULT_TOKEN  a token or JWT, if the service requires one
 USAGE
     exit 2
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh dev|test|bench
-# Does nothing where that is done already. After an interruption run it again: the stamp is written last.
+# Create .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh dev|test|bench
+# Does nothing if the installation is up to date. If interrupted, run it again: the stamp is written last.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lock=$1
@@ -12,7 +12,7 @@ fail() { # fail MESSAGE
     exit 1
 }
 
-fingerprint() { # fingerprint LOCK: of all that an installation depends on; the folder, as scripts name their Python
+fingerprint() { # fingerprint LOCK: hash all inputs of an installation, with the folder: scripts contain Python's path
     local version
     version=$("$python" --version 2>&1) || true
     printf '%s ' "$1"
@@ -23,10 +23,10 @@ installed() { # installed LOCK
     [[ -f $stamp && $(<"$stamp") == "$(fingerprint "$1")" ]]
 }
 
-find_python() { # prints a Python that is new enough and can make virtual environments
+find_python() { # print a Python that is new enough and can create virtual environments
     local candidate found=
     for candidate in python3.13 python3.12 python3.11 python3; do
-        # Run, not only looked up: a version manager's stand-in is on the PATH whether or not it leads anywhere.
+        # Run it: a version manager puts a shim on the PATH even for a Python that is not installed.
         "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
         found=$candidate
         if "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
@@ -34,22 +34,22 @@ find_python() { # prints a Python that is new enough and can make virtual enviro
             return
         fi
     done
-    [[ $found ]] || fail "Python 3.11 or newer is needed, and none was found"
-    fail "$found cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
+    [[ $found ]] || fail "Python 3.11 or newer not found: install it"
+    fail "$found cannot create virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
 }
 
-# Each lock holds all of those before it, so what is installed for the tests does for trying out.
+# Each lock file is a superset of the one before: an installation for the tests also serves a trial.
 for larger in dev test bench; do
     [[ $larger != "$lock" ]] || reached=true
     [[ -z ${reached-} ]] || ! installed "$larger" || exit 0
 done
 
-printf 'Installing requirements/%s.txt into .venv; the first time this takes up to a minute.\n' "$lock" >&2
+printf 'Installing requirements/%s.txt into .venv. The first run takes up to a minute.\n' "$lock" >&2
 rm -f "$stamp"
 if ! "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     system=$(find_python)
     "$system" -m venv --clear .venv >&2 ||
-        fail "$system could not make .venv (Debian, Ubuntu: apt install python3-venv)"
+        fail "$system could not create .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)"
 fi
 pip=("$python" -m pip --quiet --disable-pip-version-check install)
 "${pip[@]}" --require-hashes --requirement "requirements/$lock.txt"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Resolve setup.cfg's dependencies anew and write the lock files under requirements/, with hashes.
-# Needs uv on the PATH. Arguments go to uv: `scripts/lock.sh --upgrade` takes the newest releases.
+# Resolve the dependencies in setup.cfg and write the lock files under requirements/, with hashes.
+# Requires uv on the PATH. Passes its arguments to uv: `scripts/lock.sh --upgrade` takes the newest releases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lock() { # lock OUTPUT ARGUMENTS…: ARGUMENTS name what is resolved, besides options
+lock() { # lock OUTPUT ARGUMENTS…: write OUTPUT; ARGUMENTS are the inputs to resolve, and options
     local output=$1
     shift
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -14,7 +14,7 @@ lock() { # lock OUTPUT ARGUMENTS…: ARGUMENTS name what is resolved, besides op
 
 lock requirements/service.txt setup.cfg "$@"
 lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --extra tracing "$@"
-# The build backend is locked too: the package is installed without build isolation.
+# Lock the build backend too: the package is installed without build isolation.
 printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Install what the tests need into .venv and run them all; arguments go to pytest.
-# A test that needs a system package which is not there is skipped and says which; with CI=true it fails.
+# Install the test dependencies into .venv and run all tests. Passes its arguments to pytest.
+# A test is skipped, and names the package, if a system package that it needs is missing. With CI=true it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh test
 if [[ $# -gt 0 ]]; then
-    # A part of the tests covers a part of the code: there is nothing to measure.
+    # No coverage: some of the tests cover only some of the code.
     exec .venv/bin/python -m pytest "$@"
 fi
-# Three at a time on two cores: a test waits for half of its time. Those whose names differ from process to process, as by
-# a random id, are refused: the processes could not share them out.
+# Three processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
+# they cannot contain random IDs: otherwise xdist cannot distribute them.
 exec .venv/bin/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term

@@ -1,18 +1,18 @@
-"""A steady mix: for each secret that is created, four are fetched."""
+"""A steady mix: four fetches for each create."""
 
 from locust import task
 from secrets_user import SecretsUser
 
 
 class SteadyMix(SecretsUser):
-    """Everyday use."""
+    """A user with a steady mix of creates and fetches."""
 
     @task(1)
     def write(self) -> None:
-        """Create."""
+        """Create a secret."""
         self.create()
 
     @task(4)
     def read(self) -> None:
-        """Fetch."""
+        """Fetch a secret."""
         self.fetch()

@@ -1,4 +1,4 @@
-"""Somebody who uses the service, and believes nothing that was not checked."""
+"""A Locust user that checks every response."""
 
 import os
 import random
@@ -13,23 +13,23 @@ _VALUE_BYTES = 32
 
 
 class SecretsUser(FastHttpUser):
-    """Creates and fetches; a reply that is not the one that it has to be is a failure."""
+    """A user that creates and fetches secrets, and reports each wrong response as a failure."""
 
     abstract = True
-    #: As fast as the service answers; the number of users decides the load.
+    #: No pause between requests: the number of users determines the load.
     wait_time = constant(0)
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        #: Values by id, of the secrets that this user has created.
+        #: Values of the secrets that this user created, by ID.
         self.known: dict[str, str] = {}
 
     def on_start(self) -> None:
-        """Have something to fetch."""
+        """Create a first secret to fetch."""
         self.create()
 
     def create(self, **options: object) -> str | None:
-        """Create a secret and return its id; None after a failure."""
+        """Create a secret and return its ID, or None after a failure."""
         secret = b64encode(os.urandom(_VALUE_BYTES)).decode()
         with self._post("create/", {"secret": secret, **options}) as reply:
             secret_id = self._field(reply, "secret_id")
@@ -41,22 +41,22 @@ class SecretsUser(FastHttpUser):
         return secret_id
 
     def fetch(self, secret_id: str | None = None) -> None:
-        """Fetch a secret of this user's, and hold it against what was created."""
+        """Fetch a secret of this user and compare it with the created value."""
         if not self.known:
             return
-        secret_id = secret_id or random.choice(list(self.known))  # noqa: S311 - nothing secret
+        secret_id = secret_id or random.choice(list(self.known))  # noqa: S311 - not for security
         with self._post("fetch", {"secret_id": secret_id}) as reply:
             secret = self._field(reply, "secret")
             if secret is not None and secret != self.known[secret_id]:
-                reply.failure("another value than was created")
+                reply.failure("the value differs from the created one")
 
     def fetch_nothing(self, secret_id: str) -> None:
-        """See that a secret is not found."""
+        """Check that a secret is not found."""
         with self._post("fetch", {"secret_id": secret_id}, name="fetch (gone)") as reply:
             if reply.status_code == 404:
                 reply.success()
             else:
-                reply.failure(f"{reply.status_code} in place of 404")
+                reply.failure(f"{reply.status_code} instead of 404")
 
     def _post(self, call: str, body: object, *, name: str | None = None) -> ResponseContextManager:
         return self.client.post(  # type: ignore[no-any-return]
@@ -64,12 +64,12 @@ class SecretsUser(FastHttpUser):
         )
 
     def _field(self, reply: ResponseContextManager, field: str) -> str | None:
-        """Return a field of a reply of 200; anything else is a failure."""
+        """Return a field of a 200 response; report any other response as a failure."""
         try:
             if reply.status_code == 200:
                 return str(reply.json()[field])
-            # The body of a refusal has no value in it.
+            # Safe to report: the body of a refusal never contains a value.
             reply.failure(f"{reply.status_code}: {reply.text}")
         except (KeyError, TypeError, ValueError):
-            reply.failure("the reply has another shape")
+            reply.failure("the response has an unexpected form")
         return None

@@ -1,4 +1,4 @@
-"""A spike: few users, for a moment fifty times as many, and few again."""
+"""A spike: few users, briefly fifty times as many, then few again."""
 
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
@@ -11,15 +11,15 @@ _FEW = 2
 
 @events.init_command_line_parser.add_listener
 def _add_options(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--spike-users", type=int, default=100, help="Users at the height of the spike.")
-    parser.add_argument("--phase-seconds", type=int, default=20, help="Length of each of the three phases.")
+    parser.add_argument("--spike-users", type=int, default=100, help="Number of users during the spike.")
+    parser.add_argument("--phase-seconds", type=int, default=20, help="Length of each phase in seconds.")
 
 
 class Spike(LoadTestShape):
-    """Decides how many users there are."""
+    """A load shape of three phases: few users, a spike, few users."""
 
     def tick(self) -> tuple[int, float] | None:
-        """Return users, and how many may come in a second; None at the end."""
+        """Return the number of users and the spawn rate per second, or None at the end."""
         options = self.runner.environment.parsed_options
         phase = int(self.get_run_time() / options.phase_seconds)
         users = [_FEW, options.spike_users, _FEW]

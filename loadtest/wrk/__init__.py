@@ -1,4 +1,4 @@
-"""Runs wrk, which makes the load, and reads what it says."""
+"""Run the load generator wrk and parse its output."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk came to."""
+    """The figures of one wrk run."""
 
     requests: int
     a_second: float
@@ -21,10 +21,10 @@ class Load:
 
 
 def run(script: str, url: str, *arguments: str, connections: int, seconds: int) -> Load:
-    """Put load on *url* and return what came of it.
+    """Load *url* and return the figures.
 
     Raises:
-        RuntimeError: A request failed: then the figures would mean nothing.
+        RuntimeError: A request failed, so the figures would be meaningless.
     """
     command = ["wrk", "--latency", "--timeout", "10s"]
     command += [f"-t{min(2, connections)}", f"-c{connections}", f"-d{seconds}s"]
@@ -43,7 +43,7 @@ def run(script: str, url: str, *arguments: str, connections: int, seconds: int) 
 def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     if not match:
-        raise RuntimeError(f"wrk said something unexpected:\n{text}")
+        raise RuntimeError(f"cannot parse the output of wrk:\n{text}")
     return match[1]
 
 

@@ -1,4 +1,4 @@
--- Creates the same secret again and again: wrk -s create.lua URL -- PATH BODY [HEADER VALUE]
+-- Create the same secret repeatedly: wrk -s create.lua URL -- PATH BODY [HEADER VALUE]
 local counter = 0
 local thread_number = 0
 
@@ -18,7 +18,7 @@ end
 
 function request()
   counter = counter + 1
-  -- Some keep secrets under names of the caller's choice.
+  -- For services where the caller chooses the name.
   local target = path:gsub("NAME", prefix .. "-" .. counter)
   return wrk.format("POST", target, headers, body)
 end

@@ -1,4 +1,4 @@
--- Fetches the secrets in a file, one a line: wrk -s fetch.lua URL -- METHOD PATH BODY FILE [HEADER VALUE]
+-- Fetch the secrets listed in a file, one per line: wrk -s fetch.lua URL -- METHOD PATH BODY FILE [HEADER VALUE]
 -- In PATH and BODY, NAME stands for the line.
 local thread_number = 0
 

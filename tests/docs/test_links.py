@@ -14,7 +14,7 @@ _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 #: Paths as documents name them: in this checkout, by their beginning.
 _PATH = re.compile(r"(?<![\w./-])(?:docs|loadtest|requirements|scripts|tests|vault)/[\w./-]*\w")
 #: What commands make, or the reader does.
-_MADE = {"path/to/scripts/job.sh"}
+_MADE = {"path/to/scripts/run_command.sh"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

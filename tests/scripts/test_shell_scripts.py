@@ -237,7 +237,7 @@ def test_old_python_is_one_clear_line(checkout):
     """Without a Python that is new enough it says so in one line."""
     run = checkout("dev", broken="sys.version_info")
     assert run.returncode == 1
-    assert run.stderr.splitlines()[1:] == ["install.sh: Python 3.11 or newer is needed, and none was found"]
+    assert run.stderr.splitlines()[1:] == ["install.sh: Python 3.11 or newer not found: install it"]
 
 
 @pytest.mark.parametrize("broken", ["ensurepip", "-m venv"])
@@ -286,7 +286,7 @@ def test_a_token_is_one_header(recorder, token):
     """What would become another header is refused before anything is sent, and not shown."""
     failed = _run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN=token)
     assert (failed.returncode, failed.stdout) == (1, b"")
-    assert failed.stderr == b"create_secret.sh: VAULT_TOKEN holds white space or control characters\n"
+    assert failed.stderr == b"create_secret.sh: VAULT_TOKEN contains whitespace or control characters\n"
 
 
 def test_a_token_is_no_childs_argument(recorder, tmp_path):

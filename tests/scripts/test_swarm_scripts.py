@@ -63,8 +63,8 @@ class Swarm:
 
     def place(self) -> tuple[int, str, list[str]]:
         """Place MongoDB's members, as deploy.sh does."""
-        sources = "set -euo pipefail; source scripts/swarm.sh; source scripts/members.sh; place_members"
-        return self.run("bash", "-c", sources)
+        sources = "source scripts/swarm_lib.sh; source scripts/mongodb_placement.sh"
+        return self.run("bash", "-c", f"set -euo pipefail; {sources}; place_members")
 
     def deploy(self, **environment: str) -> tuple[int, str, list[str]]:
         """Deploy an image of a registry, up to where Docker would have to do it."""
@@ -142,7 +142,7 @@ def test_members_that_all_share_a_node_stay_there(swarm: Swarm, nodes: str) -> N
     status, errors, made = swarm.place()
     assert status == 0
     assert sorted(made) == [f"--label-add mongodb=none {node}" for node in nodes if node != "B"]
-    assert "All of MongoDB is on the node B" in errors
+    assert "All MongoDB members run on node B" in errors
 
 
 def test_members_on_two_nodes_share_one(swarm: Swarm) -> None:
@@ -156,8 +156,8 @@ def test_members_on_two_nodes_share_one(swarm: Swarm) -> None:
     [
         (["A", "B", "C"], ("A", "A", "B"), "share a node"),
         (["A", "B 2", "C none"], ("A", "B", "A"), "share a node"),
-        (["A", "B", "C"], ("A", "", "B"), "mongodb-2 runs nowhere"),
-        (["A 1", "B", "C 3"], ("B", "B", "C"), "mongodb-1 runs on the node B"),
+        (["A", "B", "C"], ("A", "", "B"), "mongodb-2 is not running"),
+        (["A 1", "B", "C 3"], ("B", "B", "C"), "mongodb-1 runs on node B"),
     ],
 )
 def test_nothing_is_labelled_where_a_label_would_move_a_member(
@@ -176,7 +176,7 @@ def test_labels_that_leave_members_no_node_are_refused(swarm: Swarm) -> None:
     swarm.has("nodes", "A Ready Active 1", "B Ready Active", "C Down Active")
     status, errors, made = swarm.place()
     assert (status, made) == (1, [])
-    assert "no node for the members 2 3" in errors
+    assert "no node available for replica set members 2 3" in errors
 
 
 def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
@@ -197,7 +197,7 @@ def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
         ("", {"MASTER_KEY": b64encode(b"\0\1\2\3" * 8).decode()}, "too easy to guess"),
         ("", {"MASTER_KEY_FALLBACKS": _KEY}, "MASTER_KEY_FALLBACKS"),
         (f"MASTER_KEY_FALLBACKS={_KEY}", {}, "MASTER_KEY_FALLBACKS"),
-        ("MASTER_KEY_FALLBACKS_FILE=/run/secrets/master_key_v1", {}, "a rotation is under way"),
+        ("MASTER_KEY_FALLBACKS_FILE=/run/secrets/master_key_v1", {}, "a rotation is in progress"),
         ("", {"RATE_LIMIT_STORAGE_URI": "mongodb://u:p@db/"}, "RATE_LIMIT_STORAGE_URI_FILE"),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_registry_that_tells_no_digest_changes_nothing(swarm: Swarm, tmp_path:
     swarm.has("registry", f"python:3.13-slim {DIGEST}", told)
     status, errors, _ = swarm.run("scripts/pin_images.sh", IMAGES_FILE=str(file))
     assert status == 1
-    assert "mongo:7.0; " in errors
+    assert "mongo:7.0" in errors
     assert file.read_text() == "MONGO_IMAGE=mongo:7.0@sha256:before\n"
 
 
@@ -296,7 +296,7 @@ def test_without_pinned_images_tags_count(swarm: Swarm, tmp_path: Path) -> None:
     _, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(tmp_path / "none"))
     assert "--build-arg" not in made[0]
     assert made[-2] == ""
-    assert "scripts/pin_images.sh pins them by digest" in errors
+    assert "by digest, run scripts/pin_images.sh" in errors
 
 
 def test_a_file_of_something_else_is_refused(swarm: Swarm, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_file_of_something_else_is_refused(swarm: Swarm, tmp_path: Path) -> No
     file.write_text("PATH=/tmp\n")
     status, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(file))
     assert (status, made) == (1, [])
-    assert "is not of scripts/pin_images.sh" in errors
+    assert "was not written by scripts/pin_images.sh" in errors
 
 
 def test_without_a_service_there_is_nothing_to_rotate(swarm: Swarm) -> None:

@@ -159,9 +159,9 @@ def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None
 
 
 def test_a_backup_is_made_and_drilled_next_to_mongodb(token: str, tmp_path: Path) -> None:
-    """job.sh backs up into the folder that one is in, where a MongoDB of the drill's own finds it good."""
+    """`run_command.sh` writes a backup into the current folder; a drill on a separate MongoDB accepts it."""
     assert replicas()[0].create(b"kept", token=token)[0] == 200
-    job = str(ROOT / "scripts/job.sh")
+    job = str(ROOT / "scripts/run_command.sh")
     assert "secrets, 1 tokens" in run("env", "-C", str(tmp_path), job, "backup", "vault.tar").stdout
     [made] = tmp_path.iterdir()
     assert made.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Two services on one MongoDB that take turns under the same load of fetches, and how they compare."""
+"""A/B comparison of two services on one MongoDB, which take turns under the same load of fetches."""
 
 import os
 import subprocess
@@ -32,14 +32,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Turn(NamedTuple):
-    """One turn's fetches a second, and CPU time of one fetch in microseconds."""
+    """The result of one turn: fetches per second, and CPU time per fetch in microseconds."""
 
     rate: float
     microseconds: float
 
 
 class Measured:
-    """A service, and what it takes to fetch from it."""
+    """A running service with the results of its turns."""
 
     def __init__(self, name: str, environment: dict[str, str], folder: Path, token: str = "") -> None:
         self.name = name
@@ -73,7 +73,7 @@ class Measured:
             except OSError:
                 pass
             time.sleep(0.05)
-        raise RuntimeError("the service did not get ready")
+        raise RuntimeError("the service did not become ready")
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +84,11 @@ class Measured:
         self._log.close()
 
     def take_turn(self, seconds: float) -> None:
-        """Load it for *seconds*."""
+        """Load the service for *seconds* and record the result.
+
+        Raises:
+            RuntimeError: The service refused a fetch.
+        """
         before = self._cpu_seconds()
         run = subprocess.run([*self._command, f"-d{seconds}s"], capture_output=True, text=True, check=True)
         count, microseconds, refused = map(int, run.stderr.split())
@@ -94,7 +98,7 @@ class Measured:
         self.turns.append(Turn(count / microseconds * 1e6, used / count * 1e6))
 
     def _cpu_seconds(self) -> float:
-        """Return what the workers have used."""
+        """Return the CPU time of all workers so far."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in children)
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / _TICKS
@@ -102,7 +106,7 @@ class Measured:
 
 @contextmanager
 def place() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield a folder and the settings of a service on a MongoDB that runs in it."""
+    """Yield a temporary folder, and settings for a service on a MongoDB that runs in it."""
     with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "db") as mongod:
         yield (
             Path(name),
@@ -115,14 +119,14 @@ def place() -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def compare(services: Sequence[Measured], *, seconds: int, what: str) -> None:
-    """Let two *services* take turns of *seconds*, and print what each took and how they compare."""
+    """Load two *services* in turns of *seconds*; print each result and the ratios."""
     for number in range(_ROUNDS + 1):
         for service in services if number % 2 else reversed(services):
             service.take_turn(seconds if number else 2)
     for service in services:
         turns = (f"{turn.rate:.0f}/s {turn.microseconds:.0f} µs" for turn in service.turns[1:])
         print(f"{service.name:8}", *turns)
-    # The first turn was to warm up.
+    # Skip the first turn: it was a warm-up.
     before, after = (service.turns[1:] for service in services)
     pairs = list(zip(before, after, strict=True))
     rate = median(after.rate / before.rate for before, after in pairs)

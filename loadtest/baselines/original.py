@@ -1,6 +1,6 @@
-"""The design that users know: FastAPI and PyMongo, one round trip a step, AES-256-GCM under one key.
+"""The original design: FastAPI and PyMongo, one round trip per step, AES-256-GCM under one key.
 
-Its PyMongo, 4.7, waits; so its views are functions that FastAPI runs in threads.
+Its PyMongo version, 4.7, is synchronous, so FastAPI runs its views in threads.
 """
 
 import os
@@ -28,27 +28,27 @@ def _base64(text: str) -> str:
 
 
 class NewSecret(BaseModel):
-    """A secret to keep."""
+    """A secret to store."""
 
     secret: Annotated[str, AfterValidator(_base64)]
 
 
 class Reference(BaseModel):
-    """Which secret."""
+    """A reference to a secret."""
 
     secret_id: UUID
 
 
 @app.get("/health/ready")
 def ready() -> dict[str, str]:
-    """Answer."""
+    """Report readiness."""
     database.command("ping")
     return {"status": "ok"}
 
 
 @app.post("/vault/secret/create/")
 def create(body: NewSecret, request: Request) -> dict[str, str]:
-    """Encrypt, store, record, answer."""
+    """Encrypt and store the secret, record the operation, return the ID."""
     secret = encrypted(body)
     database.secrets.insert_one(secret)
     database.audit_logs.insert_one(entry("create", secret["_id"], request))
@@ -57,7 +57,7 @@ def create(body: NewSecret, request: Request) -> dict[str, str]:
 
 @app.post("/vault/secret/fetch")
 def fetch(body: Reference, request: Request) -> dict[str, str]:
-    """Read, decrypt, record, answer."""
+    """Read and decrypt the secret, record the operation, return the value."""
     secret_id = str(body.secret_id)
     plaintext = decrypted(database.secrets.find_one({"_id": secret_id}))
     database.audit_logs.insert_one(entry("fetch", secret_id, request))
@@ -65,14 +65,14 @@ def fetch(body: Reference, request: Request) -> dict[str, str]:
 
 
 def encrypted(body: NewSecret) -> dict[str, Any]:
-    """Return what is stored."""
+    """Return the document to store."""
     nonce = os.urandom(_NONCE_SIZE)
     ciphertext = nonce + _cipher.encrypt(nonce, b64decode(body.secret), None)
     return {"_id": str(uuid4()), "ciphertext": ciphertext, "created_at": datetime.now(UTC)}
 
 
 def decrypted(found: dict[str, Any] | None) -> str:
-    """Return the value of what was *found*."""
+    """Return the decrypted value of the document *found*."""
     if found is None:
         raise HTTPException(404, "Secret not found")
     ciphertext = found["ciphertext"]
@@ -80,7 +80,7 @@ def decrypted(found: dict[str, Any] | None) -> str:
 
 
 def entry(action: str, secret_id: str, request: Request) -> dict[str, Any]:
-    """Return what is recorded."""
+    """Return an audit entry."""
     return {
         "ts": datetime.now(UTC),
         "action": action,

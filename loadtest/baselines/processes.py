@@ -1,4 +1,4 @@
-"""A contender as running processes: started, made ready, measured, stopped."""
+"""Contenders as running processes: start, wait until ready, measure, stop."""
 
 import json
 import os
@@ -23,10 +23,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Contender(ABC):
-    """One service under test, with two workers unless it has none."""
+    """One service under test."""
 
     name: str
-    #: What wrk's scripts are called with; NAME stands for a secret's id or name.
+    #: Arguments of wrk's scripts; NAME stands for a secret's ID or name.
     create: tuple[str, ...]
     fetch: tuple[str, str, str]
     header: tuple[str, ...] = ()
@@ -37,27 +37,27 @@ class Contender(ABC):
         self.workers = workers
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        #: Seconds from its start until it answered.
+        #: Seconds from start to ready.
         self.ready_after = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Return what starts it."""
+        """Return the command that starts the service."""
 
     def environment(self) -> dict[str, str]:
-        """Return its settings."""
+        """Return the settings of the service."""
         return {}
 
-    #: What answers once it can serve.
+    #: The path that responds once the service is ready.
     ready = "/health/ready"
 
-    def prepare(self) -> None:  # noqa: B027 - most have nothing left to do
-        """Do what is left to do once it answers."""
+    def prepare(self) -> None:  # noqa: B027 - most contenders need no preparation
+        """Finish the setup once the service responds."""
 
     @abstractmethod
     def seed(self, count: int) -> list[str]:
-        """Create *count* secrets and return what fetches them."""
+        """Create *count* secrets and return their IDs or names."""
 
     def __enter__(self) -> "Contender":
         started = time.monotonic()
@@ -81,7 +81,7 @@ class Contender(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process is not None  # noqa: S101 - entered before it is left
+        assert self._process is not None  # noqa: S101 - set on entry
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(30)
@@ -90,24 +90,24 @@ class Contender(ABC):
             self._process.wait()
 
     def post(self, path: str, body: object, *, method: str = "POST") -> dict[str, object]:
-        """Return the reply to *body*."""
-        request = Request(self.url + path, json.dumps(body).encode(), method=method)  # noqa: S310 - our own
+        """Send *body* and return the response."""
+        request = Request(self.url + path, json.dumps(body).encode(), method=method)  # noqa: S310 - our own URL
         request.add_header("Content-Type", "application/json")
         if self.header:
             request.add_header(*self.header)
-        with urlopen(request, timeout=60) as reply:  # noqa: S310 - our own
+        with urlopen(request, timeout=60) as reply:  # noqa: S310 - our own URL
             text = reply.read()
         result: dict[str, object] = json.loads(text) if text else {}
         return result
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that its processes have taken so far."""
+        """Return the CPU time of all processes so far."""
         return sum(_cpu_seconds(pid) for pid in self._pids())
 
     def memory(self) -> float:
-        """Return the MiB that its processes take, what they share counted once (PSS).
+        """Return the memory of all processes in MiB, shared memory counted once (PSS).
 
-        Only root can look: the service keeps other processes of its user out.
+        Requires root: the service protects its memory from processes of the same user.
         """
         kilobytes = 0
         for pid in self._pids():
@@ -117,19 +117,19 @@ class Contender(ABC):
         return kilobytes / 1024
 
     def _pids(self) -> list[int]:
-        assert self._process is not None  # noqa: S101 - asked while it runs
+        assert self._process is not None  # noqa: S101 - called only while running
         return list(_with_children(self._process.pid))
 
     def _answers(self) -> bool:
         try:
-            with urlopen(self.url + self.ready, timeout=5):  # noqa: S310 - our own
+            with urlopen(self.url + self.ready, timeout=5):  # noqa: S310 - our own URL
                 return True
         except (URLError, OSError):
             return False
 
 
 class _Rest(Contender):
-    """One with the API that this service and the original share."""
+    """A contender with the API that this service and the original share."""
 
     create = ("/vault/secret/create/", f'{{"secret":"{VALUE}"}}')
     fetch = ("POST", "/vault/secret/fetch", '{"secret_id":"NAME"}')
@@ -139,7 +139,7 @@ class _Rest(Contender):
         self.master_key = secrets.token_bytes(32)
 
     def environment(self) -> dict[str, str]:
-        """Return its settings, as this service names them."""
+        """Return the settings under the names that this service uses."""
         return {
             "MASTER_KEY": b64encode(self.master_key).decode(),
             "MONGO_URI": self.mongo_uri,
@@ -154,33 +154,33 @@ class _Rest(Contender):
 
 
 class SecretManager(_Rest):
-    """This service, as operators run it."""
+    """This service, started as operators start it."""
 
     name = "secret-manager"
 
     def command(self) -> list[str]:
-        """Return the command of the README."""
+        """Return the command from the README."""
         return [sys.executable, "-m", "vault.cli", "serve"]
 
 
 class Grown(SecretManager):
-    """The same with many more secrets."""
+    """This service with a large database."""
 
     name = "grown"
 
 
 class Ceiling(_Rest):
-    """Flask under the same gunicorn, doing nothing."""
+    """Flask under the same gunicorn, without any work."""
 
     name = "ceiling"
 
     def command(self) -> list[str]:
-        """Return gunicorn with the worker and the parser of the service."""
+        """Return a gunicorn command with the same worker and parser as the service."""
         kind = ["-k", "gevent", "--http-parser", "python", "--workers", str(self.workers)]
         return [sys.executable, "-m", "gunicorn", *kind, "-b", f"127.0.0.1:{self.port}", "ceiling:app"]
 
     def seed(self, count: int) -> list[str]:
-        """Return an id: it keeps nothing."""
+        """Return one fixed ID: this contender stores nothing."""
         return ["550e8400-e29b-41d4-a716-446655440000"] * min(count, 1)
 
 
@@ -191,14 +191,14 @@ class Original(_Rest):
     module = "original"
 
     def command(self) -> list[str]:
-        """Return gunicorn with uvicorn's workers."""
+        """Return a gunicorn command with uvicorn workers."""
         worker = ["-k", "uvicorn_worker.UvicornWorker", "--workers", str(self.workers)]
         app = f"{self.module}:app"
         return [sys.executable, "-m", "gunicorn", *worker, "-b", f"127.0.0.1:{self.port}", app]
 
 
 class Modernized(Original):
-    """The same with PyMongo's asynchronous driver, which came after the original."""
+    """The original design with PyMongo's asynchronous driver, which is newer than the original."""
 
     name = "original, modernized"
     module = "modernized"
@@ -213,7 +213,7 @@ class OpenBao(Contender):
     ready = "/v1/sys/seal-status"
 
     def command(self) -> list[str]:
-        """Return the server with a configuration of its own."""
+        """Write a configuration and return the server command."""
         data = self.folder / "data"
         data.mkdir()
         (self.folder / "bao.hcl").write_text(
@@ -229,7 +229,7 @@ class OpenBao(Contender):
         return [bao, "server", "-config", str(self.folder / "bao.hcl"), "-log-level=warn"]
 
     def prepare(self) -> None:
-        """Initialize, unseal, and switch KV version 2 on."""
+        """Initialize and unseal the server, and enable KV version 2."""
         made = self.post("/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1}, method="PUT")
         self.post("/v1/sys/unseal", {"key": made["keys"][0]}, method="PUT")  # type: ignore[index]
         self.header = ("X-Vault-Token", str(made["root_token"]))
@@ -239,7 +239,7 @@ class OpenBao(Contender):
                 self.post("/v1/sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
                 self.post("/v1/kv/data/first", {"data": {}})
             except URLError:
-                # It elects itself leader, and upgrades the mount, after it has answered.
+                # After its first response, it still elects a leader and upgrades the mount.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""How this service does with a thousand secrets, and with a million."""
+"""Large databases for the benchmark, to compare with a small one."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from uuid import uuid4
 
 from pymongo import MongoClient
 
-from contenders.processes import VALUE
+from baselines.processes import VALUE
 from vault.crypto import Binding, Keyring
 
 _BATCH = 10_000
-#: How many of them are fetched: wrk holds each request in memory.
+#: Number of secrets to fetch: wrk holds each request in memory.
 _FETCHED = 20_000
 
 
 def fill(uri: str, master_key: bytes, secrets_count: int, entries_count: int) -> list[str]:
-    """Put secrets and audit entries straight into the database; return the ids of some of the secrets."""
+    """Insert secrets and audit entries directly into the database; return a sample of the IDs."""
     keyring = Keyring.of(master_key, ())
     ids = [str(uuid4()) for _ in range(secrets_count)]
     with MongoClient[dict[str, Any]](uri) as client:
@@ -47,7 +47,7 @@ def _secret(keyring: Keyring, secret_id: str) -> dict[str, Any]:
 
 
 def _entries(ids: list[str], count: int) -> Iterator[dict[str, Any]]:
-    """Yield entries of the size that real ones have; nobody verifies them."""
+    """Yield entries of realistic size; they do not verify."""
     stream = secrets.token_hex(16)
     for seq in range(count):
         yield {

@@ -1,4 +1,4 @@
-"""The original design as somebody would write it today: the same with PyMongo's asynchronous driver."""
+"""The original design, modernized with PyMongo's asynchronous driver."""
 
 import os
 from typing import Any
@@ -16,14 +16,14 @@ database = client.get_default_database()
 
 @app.get("/health/ready")
 async def ready() -> dict[str, str]:
-    """Answer."""
+    """Report readiness."""
     await database.command("ping")
     return {"status": "ok"}
 
 
 @app.post("/vault/secret/create/")
 async def create(body: NewSecret, request: Request) -> dict[str, str]:
-    """Encrypt, store, record, answer."""
+    """Encrypt and store the secret, record the operation, return the ID."""
     secret = encrypted(body)
     await database.secrets.insert_one(secret)
     await database.audit_logs.insert_one(entry("create", secret["_id"], request))
@@ -32,7 +32,7 @@ async def create(body: NewSecret, request: Request) -> dict[str, str]:
 
 @app.post("/vault/secret/fetch")
 async def fetch(body: Reference, request: Request) -> dict[str, str]:
-    """Read, decrypt, record, answer."""
+    """Read and decrypt the secret, record the operation, return the value."""
     secret_id = str(body.secret_id)
     plaintext = decrypted(await database.secrets.find_one({"_id": secret_id}))
     await database.audit_logs.insert_one(entry("fetch", secret_id, request))

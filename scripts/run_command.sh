@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Run one command of the service that deploy.sh deployed, beside it: scripts/job.sh backup vault-2026-11-24.tar
-# It runs once, on this node, next to MongoDB, with the service's image and secrets, as you, and sees the folder that you
-# are in: files are named without a path. An exported MONGO_URI, without a password, takes the place of the service's.
+# Run one command against the service that deploy.sh deployed: scripts/run_command.sh backup vault-2026-11-24.tar
+# The command runs once, on this node and on MongoDB's network, with the service's image and secrets, as your user.
+# It sees only the current folder, so name files without a path. An exported MONGO_URI, which must not contain a
+# password, overrides that of the service.
 set -euo pipefail
-# shellcheck source=scripts/swarm.sh
-source "$(dirname "$0")/swarm.sh"
+# shellcheck source=scripts/swarm_lib.sh
+source "$(dirname "$0")/swarm_lib.sh"
 
-secrets() { # print the options that give the job what the service has as Docker secrets
+secrets() { # print the options that give the job the service's Docker secrets
     docker service inspect "$service" --format \
         '{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{println .SecretName .File.Name}}{{end}}' |
         sed -n "s/\(.\+\) \(.\+\)/--secret=source=\1,target=\2,uid=$(id -u),gid=$(id -g),mode=0400/p"
@@ -14,7 +15,7 @@ secrets() { # print the options that give the job what the service has as Docker
 
 check_engine
 image=$(docker service inspect "$service" --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' 2>/dev/null) ||
-    fail "there is no service: deploy it with scripts/deploy.sh"
+    fail "the service does not exist: deploy it with scripts/deploy.sh"
 mapfile -t options < <(secrets)
 for name in MASTER_KEY_FILE MASTER_KEY_FALLBACKS_FILE AUDIT_TTL_DAYS; do
     options+=(--env "$name=$(setting "$name")")
@@ -34,4 +35,4 @@ until state=$(docker service ps "$job" --format '{{.CurrentState}}') && [[ $stat
     sleep 1
 done
 timeout 60 docker service logs --raw "$job"
-[[ $state == Complete* ]] || fail "it did not end well: $(docker service ps "$job" --no-trunc --format '{{.Error}}')"
+[[ $state == Complete* ]] || fail "the command failed: $(docker service ps "$job" --no-trunc --format '{{.Error}}')"

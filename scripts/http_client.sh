@@ -1,27 +1,27 @@
 # shellcheck shell=bash
-# What create_secret.sh and fetch_secret.sh share; sourced by them. Needs bash and curl.
+# Functions shared by create_secret.sh and fetch_secret.sh, which source this file. Requires bash and curl.
 #
-# A value, or a token, goes through variables, builtins and pipes only: never an argument of a child process, which every
-# user of the machine can list, and never a here-string, which bash may write to a file.
+# Values and tokens pass only through variables, builtins and pipes. Never make one an argument of a child process:
+# any local user can list arguments. Never use a here-string: bash may write it to a file.
 
 fail() { # fail MESSAGE
     printf '%s: %s\n' "${0##*/}" "$1" >&2
     exit 1
 }
 
-read_value() { # read_value ARGUMENT: set `value` to it, or for - to standard input less one trailing newline
+read_value() { # read_value ARGUMENT: set `value` to ARGUMENT, or for - to standard input without one trailing newline
     value=$1
     if [[ $value == - ]]; then
-        # Reads up to a NUL, which bash cannot hold; success means that it met one.
-        ! IFS= read -r -d '' value || fail "standard input holds a NUL byte"
-        # By its length: over a long value bash takes seconds to match a suffix.
+        # Reads up to a NUL, which bash cannot store. Success means that the input contains one.
+        ! IFS= read -r -d '' value || fail "standard input contains a NUL byte"
+        # Cut by length: on a long value, bash takes seconds to match a suffix.
         [[ $value != *$'\n' ]] || value=${value:0:${#value}-1}
     fi
 }
 
-json_string() { # json_string TEXT: print it as a JSON string
+json_string() { # json_string TEXT: print TEXT as a JSON string
     local LC_ALL=C text=$1 backslash=\\ quote=\" code character escape
-    # Only where there is something to replace: over a long text bash takes seconds to find nothing.
+    # Test before replacing: on a long text, bash takes seconds to find nothing to replace.
     [[ $text != *"$backslash"* ]] || text=${text//"$backslash"/"$backslash$backslash"}
     [[ $text != *"$quote"* ]] || text=${text//"$quote"/"$backslash$quote"}
     if [[ $text == *[[:cntrl:]]* ]]; then
@@ -34,15 +34,15 @@ json_string() { # json_string TEXT: print it as a JSON string
     printf '"%s"' "$text"
 }
 
-headers() { # print the request's headers, one a line
+headers() { # print the request headers, one per line
     printf 'Content-Type: application/json\n'
     [[ -z ${VAULT_TOKEN-} ]] || printf 'Authorization: Bearer %s\n' "$VAULT_TOKEN"
 }
 
-post() { # post PATH FIELD VALUE: send {"FIELD": "VALUE"}, print the service's reply, fail if it refuses
+post() { # post PATH FIELD VALUE: send {"FIELD": "VALUE"} and print the response; fail unless the status is 200
     local url=${VAULT_URL:-http://localhost:8000} reply status
-    # A line feed in it would begin another header.
-    [[ ${VAULT_TOKEN-} != *[[:cntrl:][:space:]]* ]] || fail "VAULT_TOKEN holds white space or control characters"
+    # A newline in the token would start another header.
+    [[ ${VAULT_TOKEN-} != *[[:cntrl:][:space:]]* ]] || fail "VAULT_TOKEN contains whitespace or control characters"
     reply=$(
         printf '{"%s":%s}' "$2" "$(json_string "$3")" |
             curl --silent --show-error --max-time 30 --header @<(headers) \
