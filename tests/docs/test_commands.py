@@ -22,7 +22,7 @@ NOT_RUN = {
     "# With MongoDB's database tools.": "bsondump is no part of this project",
     "# All tests: 20 minutes.": "this is one of them",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
-    "# Takes minutes; the tests run a short one.": "tests/loadtest, tests/faults, tests/hostile",
+    "# Takes minutes; the test suite runs a shorter version.": "tests/loadtest, tests/faults, tests/hostile",
 }
 
 SECTIONS = sections("bash")
