@@ -1,7 +1,7 @@
 """Draw the dashboard without Grafana: `python -m monitoring.draw PROMETHEUS START END PICTURE.png`.
 
-Panels, their places and their queries come from the dashboard's file, the numbers from a Prometheus that
-scrapes each second; times are seconds since the epoch. Needs what `scripts/install.sh bench` installs.
+Panels, positions and queries come from the dashboard's file. The values come from a Prometheus that scrapes
+every second. Times are seconds since the epoch. Requires the packages of `scripts/install.sh bench`.
 """
 
 import sys
@@ -20,15 +20,15 @@ _SERIES = (
     *("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#2fb5a5"),
     *("#fade2a", "#447ebc", "#c15c17", "#ca95e5", "#96d98d", "#ffa6b0", "#8f9bb3"),
 )
-#: Inches inside of a panel around its graph, and of a line of its legend.
+#: Margins of a graph inside its panel, and the height of a legend line, in inches.
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LEGEND_LINE = 0.72, 0.12, 0.34, 0.25, 0.17
 
-#: By their names, points of time and value.
+#: Names of series with their points of time and value.
 Named = list[tuple[str, list[tuple[float, float]]]]
 
 
 def _writer(unit: str) -> Callable[[float], str]:
-    """Return what writes a number in Grafana's *unit*."""
+    """Return a formatter for numbers in Grafana's *unit*."""
 
     def seconds(value: float) -> str:
         return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
@@ -42,7 +42,7 @@ def _writer(unit: str) -> Callable[[float], str]:
 
 
 def _colour(panel: dict[str, Any], value: float) -> str:
-    """Return the colour that the thresholds of *panel* give to *value*."""
+    """Return the threshold colour of *value* in *panel*."""
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     reached = [step["color"] for step in steps if step["value"] is None or value >= step["value"]]
     return _COLOURS[reached[-1]]
@@ -115,13 +115,13 @@ _DRAW = {"stat": _draw_stat, "timeseries": _draw_graph, "state-timeline": _draw_
 
 
 def _ask_all(url: str, panel: dict[str, Any], times: Times) -> Named:
-    """Return the series of *panel* that have points, by their names in the legend."""
+    """Return the series of *panel* that have points, with their legend names."""
     found = [(form, series) for query, form in queries(panel, times) for series in ask(url, query, times)]
     return [(name(form, labels), points) for form, (labels, points) in found if points]
 
 
 def draw(url: str, times: Times, path: Path) -> None:
-    """Draw what the Prometheus at *url* has of these *times*."""
+    """Draw the data of the Prometheus at *url* for these *times*."""
     shown = panels()
     picture = Picture(max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in shown), times)
     for panel in shown:

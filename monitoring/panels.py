@@ -1,4 +1,4 @@
-"""What the dashboard shows, asked from Prometheus as Grafana would ask it."""
+"""The dashboard's data, queried from Prometheus as Grafana queries it."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Series = tuple[dict[str, str], list[tuple[float, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Which points are asked for, in seconds, and how often Prometheus scrapes."""
+    """The time range and step of a query, and the scrape interval, in seconds."""
 
     start: float
     end: float
@@ -25,25 +25,25 @@ class Times:
 
     @property
     def rate_interval(self) -> str:
-        """What Grafana puts in place of `$__rate_interval`."""
+        """Grafana's value of `$__rate_interval`."""
         return f"{max(self.step + self.scrape, 4 * self.scrape)}s"
 
 
 def panels() -> list[dict[str, Any]]:
-    """Return the dashboard's panels, rows among them."""
+    """Return the dashboard's panels, including rows."""
     found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
     return found
 
 
 def queries(panel: dict[str, Any], times: Times) -> Iterator[tuple[str, str]]:
-    """Yield each query of *panel* with all variables in place, and the form of its series' names."""
+    """Yield each query of *panel* with its variables replaced, and the legend format of its series."""
     for target in panel.get("targets", ()):
         query = target["expr"].replace("$__rate_interval", times.rate_interval).replace("$instance", ".*")
         yield query, target["legendFormat"]
 
 
 def ask(url: str, query: str, times: Times) -> list[Series]:
-    """Return what the Prometheus at *url* answers to *query*."""
+    """Return the series of *query* from the Prometheus at *url*."""
     parameters = {"query": query, "start": times.start, "end": times.end, "step": times.step}
     with urlopen(f"{url}/api/v1/query_range?{urlencode(parameters)}", timeout=30) as reply:  # noqa: S310 - http
         result = json.load(reply)["data"]["result"]
@@ -54,7 +54,7 @@ def ask(url: str, query: str, times: Times) -> list[Series]:
 
 
 def name(form: str, labels: dict[str, str]) -> str:
-    """Return what a legend calls the series with these *labels*."""
+    """Return the legend's name for the series with these *labels*."""
     for label, value in labels.items():
         form = form.replace(f"{{{{{label}}}}}", value)
     return form

@@ -1,4 +1,4 @@
-"""The paper that the dashboard is drawn on, in inches from its upper left corner."""
+"""The canvas of the dashboard, in inches from its upper left corner."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from monitoring.panels import Times
 
 _BACKGROUND, _PANEL, _TEXT, _LINES = "#111217", "#1b1e24", "#d8d9dc", "#30343b"
 FAINT = "#9a9da3"
-#: Of Grafana's grid, of which 24 units are side by side: one unit, and what is left free around a panel.
+#: Size of one unit of Grafana's grid, which is 24 units wide, and the gap around a panel, in inches.
 _UNIT_WIDTH, _UNIT_HEIGHT, _GAP = 0.62, 0.32, 0.05
 
 #: From the left, from the top, width, height.
@@ -28,7 +28,7 @@ Place = tuple[float, float, float, float]
 
 
 class Picture:
-    """A figure of as many *rows* of Grafana's grid, all of whose graphs show these *times*."""
+    """A figure of *rows* rows of Grafana's grid; all graphs show these *times*."""
 
     def __init__(self, rows: int, times: Times) -> None:
         self.times = times
@@ -37,7 +37,7 @@ class Picture:
 
     @staticmethod
     def place(grid: dict[str, int]) -> Place:
-        """Return where a panel's *grid* position is."""
+        """Convert a panel's *grid* position to inches."""
         left, top = grid["x"] * _UNIT_WIDTH + 2 * _GAP, grid["y"] * _UNIT_HEIGHT + 2 * _GAP
         return left, top, grid["w"] * _UNIT_WIDTH - 2 * _GAP, grid["h"] * _UNIT_HEIGHT - 2 * _GAP
 
@@ -47,11 +47,11 @@ class Picture:
         return left / across, 1 - (top + height) / down, width / across, height / down
 
     def axes(self, place: Place) -> Axes:
-        """Return axes there."""
+        """Return axes at this place."""
         return self._figure.add_axes(self._box(place), facecolor="none")
 
     def ground(self, place: Place) -> None:
-        """Draw the ground of a panel."""
+        """Draw the background of a panel."""
         left, bottom, width, height = self._box(place)
         style = {"facecolor": _PANEL, "edgecolor": _LINES, "linewidth": 0.8, "zorder": -1}
         self._figure.add_artist(Rectangle((left, bottom), width, height, **style))
@@ -63,13 +63,13 @@ class Picture:
         self._figure.text(left / across, 1 - top / down, text, **style)
 
     def number(self, place: Place, text: str, shade: str) -> None:
-        """Write *text* large, in the middle of a place."""
+        """Write *text* in large type in the centre of a place."""
         left, top, width, height = place
         style = {"fontsize": 17, "color": shade, "ha": "center", "va": "center"}
         self.text(left + width / 2, top + height / 2, text, **style)
 
     def time_axis(self, axes: Axes) -> None:
-        """Let *axes* show the whole time."""
+        """Set the time axis of *axes* to the whole time range."""
         axes.set_xlim(*(datetime.fromtimestamp(time, UTC) for time in (self.times.start, self.times.end)))
         axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=7))
         axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S"))
@@ -80,7 +80,7 @@ class Picture:
             spine.set_visible(False)
 
     def legend(self, place: Place, names: Sequence[str], colours: Sequence[str], columns: int) -> None:
-        """Write which colour has which name."""
+        """Draw a legend of *names* and *colours*."""
         axes = self.axes(place)
         axes.axis("off")
         axes.legend(
@@ -99,7 +99,7 @@ class Picture:
         )
 
     def save(self, path: Path) -> None:
-        """Write it to *path*. A few colours do, and take a third of the bytes."""
+        """Save the figure to *path*, with a reduced palette: it takes a third of the bytes."""
         drawn = BytesIO()
         self._figure.savefig(drawn, dpi=100)
         image = Image.open(drawn).convert("RGB").quantize(200, dither=Image.Dither.NONE)

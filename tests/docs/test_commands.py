@@ -18,11 +18,11 @@ from vault.cli.mongod import Mongod, free_port
 NOT_RUN = {
     "# On a manager of the swarm.": "needs a Docker Engine: tests/swarm goes these ways on one (-m swarm)",
     "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
-    "# On the machine of an administrator.": "tests/cli/test_mongodb_commands.py does it",
+    "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
     "# With MongoDB's database tools.": "bsondump is no part of this project",
     "# All tests: 20 minutes.": "this is one of them",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
-    "# Takes minutes; the tests run a short one.": "tests/loadtest, tests/faults, tests/hostile",
+    "# Takes minutes; the test suite runs a shorter version.": "tests/loadtest, tests/faults, tests/hostile",
 }
 
 SECTIONS = sections("bash")
@@ -111,7 +111,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/operations.md", "Raw keys in lists"): contains("YSBrZXksIGFuZCBhIGNvbW1hLCAzMiBsZXR0ZXJzISE="),
     ("docs/operations.md", "Metrics"): contains("secret_manager_build_info"),
     ("docs/operations.md", "The master key has leaked"): contains("altered"),
-    ("docs/operations.md", "When something is wrong"): contains('"ok"', "2 of 2"),
+    ("docs/operations.md", "Troubleshooting"): contains('"ok"', "2 of 2"),
 }
 
 

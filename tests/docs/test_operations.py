@@ -53,7 +53,7 @@ def test_what_the_log_says_is_explained() -> None:
 
 def test_what_clients_are_told_is_explained() -> None:
     """Each sentence with which a 503 begins leads on."""
-    shown = {row[0] for row in table(OPERATIONS, "When something is wrong")}
+    shown = {row[0] for row in table(OPERATIONS, "Troubleshooting")}
     for refused in REFUSALS.values():
         if refused.status == 503:
             sentence = refused.detail.partition(". ")[0]

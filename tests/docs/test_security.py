@@ -30,7 +30,7 @@ def test_every_test_that_is_named_exists(document: str) -> None:
         assert name in names_in(path), f"{path}::{name}"
 
 
-@pytest.mark.parametrize("heading", [*PROMISES, "Beside the promises"])
+@pytest.mark.parametrize("heading", [*PROMISES, "Other guarantees"])
 def test_every_statement_has_its_proof(heading: str) -> None:
     """Each row of a promise's table names at least one test."""
     rows = table(SECURITY, heading)

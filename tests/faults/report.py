@@ -11,7 +11,7 @@ from tests.faults.history import NOT_SENT, UNAVAILABLE, UNKNOWN, History
 from tests.faults.run import Result
 
 _HEAD = (
-    "| fault | times | lasts | requests that failed | nobody answered, median | worst "
+    "| fault | times | lasts | failed requests | no success, median | worst "
     "| last failure after, median | worst |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
@@ -88,17 +88,17 @@ def totals(history: History, result: Result) -> str:
         "requests": sum(found.values()),
         "answered": found["answered"],
         "refused with 503": found["refused"],
-        "without an answer": found["unknown"],
-        "that found no service": found["not sent"],
-        "refused for another change of the secret": sum(one.met_another for one in history),
-        "longest after one that had failed": f"{longest_held(history):.1f} s",
-        "slowest answer": f"{slowest:.1f} s",
+        "no reply": found["unknown"],
+        "no connection": found["not sent"],
+        "refused because of another change of the secret": sum(one.met_another for one in history),
+        "longest block after a failed change": f"{longest_held(history):.1f} s",
+        "slowest reply": f"{slowest:.1f} s",
         "lost": len(findings.lost),
-        "doubled": len(findings.doubled),
-        "entries missing": len(findings.unrecorded),
+        "duplicated": len(findings.doubled),
+        "missing entries": len(findings.unrecorded),
         "values of another secret": len(findings.swapped),
         "values in refusals": len(findings.leaked),
-        "unexpected answers": len(findings.unexpected),
+        "unexpected replies": len(findings.unexpected),
         "trail verifies": "NO" if result.trail else "yes",
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])

@@ -50,23 +50,23 @@ def test_the_table_has_a_row_for_each_kind() -> None:
 
 @pytest.mark.parametrize(("trail", "verifies"), [("", "yes"), ("entry 7 is missing", "NO")])
 def test_the_totals(trail: str, verifies: str) -> None:
-    """They say what became of all requests, how many violations there are, and whether the trail verifies."""
+    """The totals list the outcomes of all requests, the violations, and the result of verifying the trail."""
     totals = report.totals(HISTORY, Result([], Findings(lost=["a", "b"]), trail))
     rows = dict(line.strip("| ").split(" | ") for line in totals.splitlines()[2:])
     assert rows == {
         "requests": "9",
         "answered": "5",
         "refused with 503": "2",
-        "without an answer": "1",
-        "that found no service": "1",
-        "refused for another change of the secret": "1",
-        "longest after one that had failed": "3.0 s",
-        "slowest answer": "3.0 s",
+        "no reply": "1",
+        "no connection": "1",
+        "refused because of another change of the secret": "1",
+        "longest block after a failed change": "3.0 s",
+        "slowest reply": "3.0 s",
         "lost": "2",
-        "doubled": "0",
-        "entries missing": "0",
+        "duplicated": "0",
+        "missing entries": "0",
         "values of another secret": "0",
         "values in refusals": "0",
-        "unexpected answers": "0",
+        "unexpected replies": "0",
         "trail verifies": verifies,
     }
