@@ -98,6 +98,7 @@ def contains(*texts: str) -> Callable[[str], None]:
 
 #: What a section's commands print, where that says more than that none of them failed.
 PRINTED: dict[Section, Callable[[str], None]] = {
+    ("README.md", "Secret Manager"): an_id,
     ("README.md", "Try it"): an_id,
     ("README.md", "curl"): fetched_back,
     ("README.md", "Shell scripts"): two_ids_and_a_value,
