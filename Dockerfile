@@ -10,13 +10,14 @@ RUN python -m venv tools && python -m venv --without-pip /app \
     && tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
     && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
         -r requirements/${LOCK}.txt
-COPY setup.cfg pyproject.toml README.md ./
+COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY vault vault
 RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
     && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
 
 FROM ${PYTHON_IMAGE}
-LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="0.1.0"
+LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
 COPY --from=build /app /app
 # /dev/shm: gunicorn needs a folder for its workers' heartbeat files, and the root file system may be read-only.

@@ -39,7 +39,7 @@ def test_the_image_is_made_of_nothing_else() -> None:
     rules = (ROOT / ".dockerignore").read_text().split("\n")
     assert rules[1] == "*"
     kept = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
-    assert kept == {"vault", "requirements", "setup.cfg", "pyproject.toml", "README.md"}
+    assert kept == {"vault", "requirements", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
 
 
 def test_mongodb_has_room_for_the_largest_document() -> None:

@@ -1,6 +1,10 @@
-"""The documentation: the page `/docs`, in a browser too, and the document `/openapi.json`."""
+"""The documentation: the page `/docs`, in a browser too, and the document `/openapi.json`.
+
+With `DOCS_PICTURE=docs/api.png` in the environment they retake the README's picture of the page.
+"""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -396,6 +400,16 @@ def test_api_can_be_tried_in_a_browser(
     root = watched.page.locator("html")
     assert root.evaluate("element => element.scrollWidth") <= width
     assert ("dark-mode" in (root.get_attribute("class") or "")) == (color_scheme == "dark")
+    assert watched.complaints == []
+
+
+def test_create_and_fetch_are_on_the_first_screen(open_page: Callable[..., Watched]) -> None:
+    """A reader of the page sees how to create and fetch a secret without scrolling."""
+    watched = open_page(viewport={"width": 1000, "height": 860}, device_scale_factor=1.6)
+    for path in (CREATE, FETCH):
+        expect(watched.page.locator(f'[data-path="{path}"]')).to_be_in_viewport(ratio=1)
+    if picture := os.environ.get("DOCS_PICTURE"):
+        watched.page.screenshot(path=picture)
     assert watched.complaints == []
 
 

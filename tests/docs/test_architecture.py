@@ -20,8 +20,6 @@ ARCHITECTURE = "docs/architecture.md"
 FLOORS = (
     *("Top", "HTTP", "Commands", "Secrets", "Audit", "Auth", "Keys", "Backup", "Documents"),
     *("Crypto", "Config", "Core", "Observability"),
-),
-    *("Crypto", "Config", "Core", "Observability"),
 )
 #: What atomic steps keep in a document beside its fields.
 BESIDE = {"secrets": {"lease", "held_reads"}}

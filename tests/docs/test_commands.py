@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import new_database
 from tests.docs.documents import ROOT, Block, sections
@@ -97,6 +98,7 @@ def contains(*texts: str) -> Callable[[str], None]:
 
 #: What a section's commands print, where that says more than that none of them failed.
 PRINTED: dict[Section, Callable[[str], None]] = {
+    ("README.md", "Secret Manager"): an_id,
     ("README.md", "Try it"): an_id,
     ("README.md", "curl"): fetched_back,
     ("README.md", "Shell scripts"): two_ids_and_a_value,
@@ -172,3 +174,12 @@ def test_what_ci_is_said_to_run_it_runs() -> None:
             if block.first_line == "# CI runs these too.":
                 lines = [line.partition("  #")[0].rstrip() for line in block.text.splitlines()[1:]]
                 assert set(lines) <= set(own)
+
+
+def test_the_hooks_run_what_ci_runs() -> None:
+    """The hooks of pre-commit run exactly the checks that contributors are told of."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    entries = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
+    hooks = {re.sub(r"^bash -c '(.+)'$", r"\1", entry) for entry in entries}
+    [block] = [block for block in SECTIONS["CONTRIBUTING.md", "Style"] if block.language == "bash"]
+    assert hooks == set(block.text.splitlines()[1:])

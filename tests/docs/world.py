@@ -25,7 +25,7 @@ UNTIL_STOPPED = "# until Ctrl-C"
 #: What of a checkout its commands see. Whatever they write is beside it, and no part of it.
 _CHECKOUT = (
     *("scripts", "vault", "tests", "docs", "requirements", "loadtest"),
-    *("setup.cfg", "pyproject.toml", "README.md"),
+    *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
 )
 
 #: What of this process's environment commands get: how a package index is reached, and the like.
