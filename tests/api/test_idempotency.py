@@ -261,7 +261,7 @@ def test_a_slow_holder_destroys_nothing(
     """Who took longer than a holder has is refused, and what the other gave out meanwhile stays as it is."""
     given_out: list[str] = []
     owner: Any = arrival if "name" in body else SecretStore
-    step = "store" if "name" in body else "insert"
+    step = "store_pending" if "name" in body else "insert"
     store = getattr(owner, step)
 
     def slowly(*secret: Any) -> Any:
