@@ -4,6 +4,7 @@ What it forks is a process like any other, with an environment, a folder, signal
 own. Only the modules, which take longer to load than most commands take, are there already.
 """
 
+import gc
 import json
 import os
 import select
@@ -51,7 +52,6 @@ class Nursery:
                 os.kill(pid, signal.SIGKILL)
             return int(lines.readline())
 
-
     def close(self) -> None:
         """End the process."""
         self._socket.close()
@@ -98,5 +98,7 @@ if __name__ == "__main__":
     from vault import cli
     from vault.cli import audit, backup, dev, keys, ready, replicaset, serve, tokens  # noqa: F401
 
+    # A collection in a fork, as at its end, would copy all of it.
+    gc.freeze()
     _become_a_command(socket.socket(fileno=int(sys.argv[1])))
     cli.main()
