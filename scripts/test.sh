@@ -8,6 +8,8 @@ if [[ $# -gt 0 ]]; then
     # A part of the tests covers a part of the code: there is nothing to measure.
     exec .venv/bin/python -m pytest "$@"
 fi
-# Three at a time on two cores: a test waits for half of its time. Those whose names differ from process to process, as by
+# What is compiled is kept: the tests start hundreds of processes, and each would compile it again.
+unset PYTHONDONTWRITEBYTECODE
+# Four at a time on two cores: a test waits for half of its time. Those whose names differ from process to process, as by
 # a random id, are refused: the processes could not share them out.
-exec .venv/bin/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term
+exec .venv/bin/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=term

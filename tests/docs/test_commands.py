@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.backups import history
 from tests.conftest import new_database
 from tests.docs.documents import ROOT, Block, sections
 from tests.docs.world import UNTIL_STOPPED, World
@@ -130,7 +131,7 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Return what makes worlds. Sections of one document that ask for the same service share theirs."""
-    with ExitStack() as running:
+    with history(mongod.uri), ExitStack() as running:
 
         def empty(settings: dict[str, str]) -> World:
             return World(tmp_path_factory.mktemp("world"), settings)

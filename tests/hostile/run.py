@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from tests.cli.waiting import wait_until
 from tests.hostile.attacks import CREATE, FETCH
 from tests.service import Service
+from tests.system import unmeasured
 from tests.test_server import children
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +142,7 @@ def _strangers(attack: str, port: int, connections: int, addresses: int) -> Iter
         return
     command = [sys.executable, "-m", "tests.hostile.strangers", attack]
     command += map(str, (port, connections, addresses))
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as strangers:
+    with subprocess.Popen(command, cwd=ROOT, env=unmeasured(), stdout=subprocess.PIPE) as strangers:
         assert strangers.stdout is not None
         try:
             assert strangers.stdout.readline() == b"connected\n"
