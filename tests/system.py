@@ -1,4 +1,4 @@
-"""What tests need of the machine that no Python package brings."""
+"""What tests need of the machine that no Python package brings, and how they start what is not ours."""
 
 import os
 import shutil
@@ -19,3 +19,8 @@ def needs(command: str, *other_names: str, package: str = "") -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def unmeasured() -> dict[str, str]:
+    """Return the environment of a process whose coverage nobody asks for: measuring it takes time."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
