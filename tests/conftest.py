@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
@@ -30,6 +32,12 @@ from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database
 from vault.settings import Settings
+
+# How long an example takes is the machine's affair. With `--hypothesis-profile nightly` there are many more.
+_EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis.register_profile("usual", max_examples=50, **_EXAMPLES)
+hypothesis.register_profile("nightly", max_examples=2_000, **_EXAMPLES)
+hypothesis.load_profile("usual")
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 
