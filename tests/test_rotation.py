@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Event, Lock
 
+import pytest
+
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
 from tests.rotation import Stored, new_key, settings, table, under, values
@@ -136,6 +138,7 @@ def under_load(fleet: Fleet, clients: int = 2) -> Iterator[Load]:
             client.result()
 
 
+@pytest.mark.long
 def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """All four steps, each a rolling update: no request fails, and at the end nothing needs the old key."""
 
