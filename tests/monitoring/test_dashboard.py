@@ -80,7 +80,6 @@ def rewrap(environment: dict[str, str], folder: Path) -> None:
     subprocess.run(command, cwd=folder, env=whole, check=False, capture_output=True, timeout=60)
 
 
-@pytest.mark.long
 def test_every_query_of_the_dashboard_brings_data(observed: Observed) -> None:
     """No panel stays empty where there is something to show: each query has points within the load."""
     asked = {
@@ -97,7 +96,6 @@ def test_every_query_of_the_dashboard_brings_data(observed: Observed) -> None:
         subprocess.run(command, cwd=ROOT, check=True)
 
 
-@pytest.mark.long
 def test_the_rules_work_and_what_happened_is_told(observed: Observed) -> None:
     """Prometheus evaluates every rule, and the one thing that is wrong, a changed value, is the one alert."""
     url = f"{observed.prometheus.url}/api/v1/rules"
