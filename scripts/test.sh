@@ -8,7 +8,7 @@ if [[ $# -gt 0 ]]; then
     # A part of the tests covers a part of the code: there is nothing to measure.
     exec .venv/bin/python -m pytest "$@"
 fi
-# What is compiled is kept: the tests start hundreds of processes, and each would compile it again.
+# Compiled modules are kept: the tests start hundreds of processes, and each would compile them again.
 unset PYTHONDONTWRITEBYTECODE
 # Four at a time on two cores: a test waits for half of its time. Those whose names differ from process to process, as by
 # a random id, are refused: the processes could not share them out.

@@ -1,7 +1,7 @@
 """A process that has loaded every command of `secret-manager`, and forks for each that the tests run.
 
-What it forks is a process like any other, with an environment, a folder, signals and an exit status of its
-own. Only the modules, which take longer to load than most commands take, are there already.
+Each fork is a process like any other, with an environment, a folder, signals and an exit status of its own.
+Only the modules, which take longer to load than most commands take, are there already.
 """
 
 import gc
