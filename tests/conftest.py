@@ -9,6 +9,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
@@ -31,6 +34,12 @@ from vault.config.settings import Settings
 from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
+
+# How long an example takes is the machine's affair. With `--hypothesis-profile nightly` there are many more.
+_EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis.register_profile("usual", max_examples=50, **_EXAMPLES)
+hypothesis.register_profile("nightly", max_examples=2_000, **_EXAMPLES)
+hypothesis.load_profile("usual")
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 
@@ -216,11 +225,30 @@ def pytest_configure() -> None:
     ports._PORTS = ports._PORTS[number::count]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask every test for the sentence that says what it promises."""
+    """Ask every test that is run for the sentence that says what it promises, and put them in order."""
     for item in items:
         if isinstance(item, pytest.Function) and not item.function.__doc__:
             raise pytest.UsageError(f"{item.nodeid} has no docstring")
+    _begin_with_long_ones(items)
+
+
+def _begin_with_long_ones(items: list[pytest.Item]) -> None:
+    """Put long tests where the processes that test begin: nobody waits for the one that has the last of them.
+
+    Each process gets a part of *items*, as long as those of the others, and takes over of others in the end.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = iter([item for item in items if not item.get_closest_marker("long")])
+    ends = [len(items) * part // count for part in range(count + 1)]
+    parts = [long[part::count] for part in range(count)]
+    items[:] = [
+        item
+        for part, start, end in zip(parts, ends, ends[1:], strict=False)
+        for item in (*part, *islice(short, max(0, end - start - len(part))))
+    ]
 
 
 def pytest_report_header() -> str:

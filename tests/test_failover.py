@@ -78,6 +78,7 @@ class Clients:
         return answer
 
 
+@pytest.mark.long
 def test_the_loss_of_the_primary_loses_nothing_that_was_acknowledged(
     members: ThreeMembers, master_key: str, tmp_path: Path
 ) -> None:

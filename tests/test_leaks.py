@@ -412,6 +412,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         world.outputs.append(Output("readiness", text))
 
 
+@pytest.mark.long
 def test_no_secret_comes_out_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
     """Through every documented answer of every operation, no mark is where it does not belong."""
     with made_world(settings) as (world, app):

@@ -204,7 +204,7 @@ def test_without_mongodb_nobody_is_let_in_or_called_wrong(environment: dict[str,
 
 
 @given(credential=st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_credential_makes_another_kind_of_error(app: Flask, credential: str) -> None:
     """Whatever is sent is refused in one way."""
     assert refused(app, credential)[1] == "malformed"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -219,6 +220,9 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
                     service.fetch(service.create(b"x"))
                 except (OSError, AssertionError):
                     continue  # Its worker was killed.
+                finally:
+                    # The commands, and a worker that starts, need time beside them.
+                    time.sleep(0.02)
 
         with ThreadPoolExecutor(12) as pool:
             for _ in range(12):

@@ -88,6 +88,7 @@ def test_members_that_are_not_there_are_told() -> None:
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 
+@pytest.mark.long
 def test_members_that_come_late_are_waited_for(tmp_path: Path) -> None:
     """A set whose servers start only now is made as soon as they answer."""
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.system import unmeasured
 
 FUZZ = Path(__file__).parents[2] / "loadtest" / "fuzz.py"
 
 
+@pytest.mark.long
 def test_every_reply_to_what_is_made_up_is_as_the_document_says(tmp_path: Path) -> None:
     """Through all phases of schemathesis each reply is what the document says, and none is 5xx."""
     done = subprocess.run(

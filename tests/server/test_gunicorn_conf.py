@@ -129,6 +129,7 @@ def late_mongod(tmp_path: Path) -> Iterator[Mongod]:
     mongod.stop()
 
 
+@pytest.mark.long
 def test_a_mongodb_that_comes_late_goes_and_comes_back(
     late_mongod: Mongod, master_key: str, tmp_path: Path
 ) -> None:
