@@ -20,8 +20,7 @@ from typing import Any  # noqa: E402
 
 from gevent import spawn, thread  # noqa: E402
 from gevent.hub import Hub  # noqa: E402
-from gunicorn import glogging, util  # noqa: E402
-from gunicorn.http import wsgi  # noqa: E402
+from gunicorn import glogging  # noqa: E402
 from gunicorn.http.parser import RequestParser  # noqa: E402
 from gunicorn.workers import ggevent  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
@@ -115,6 +114,19 @@ class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
         if self.ppid != os.getppid():
             self.alive = False
 
+    def load_wsgi(self) -> None:
+        """Load the application. Once it has a reply, the client is waited for."""
+        super().load_wsgi()
+        application = self.wsgi
+
+        def answer(environ: Any, start_response: Any) -> Any:
+            reply = application(environ, start_response)
+            # The client may be one that does not read.
+            connections.current.get().wait()
+            return reply
+
+        self.wsgi = answer
+
     def handle_request(self, *request: Any) -> None:
         """Answer a request. That a client does not take its reply is no error of ours."""
         try:
@@ -125,33 +137,7 @@ class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
             raise StopIteration from None
 
 
-class _Reply(wsgi.Response):  # type: ignore[misc] # as above
-    """gunicorn's reply; headers and a body that is all there are one packet, where gunicorn's are two."""
-
-    headers_sent: bool
-
-    def send_headers(self) -> None:
-        """Send the headers, before a body in parts, or a file."""
-        # From now on it is the client that is waited for, and it may be one that does not read.
-        connections.current.get().wait()
-        super().send_headers()
-
-    def write(self, data: bytes) -> None:
-        """Send the headers, if that is still to be done, and *data*."""
-        if self.headers_sent or self._omits_body or len(data) != self.response_length:
-            super().write(data)
-            return
-        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
-        reply = "".join(lines).encode("latin-1") + data
-        connections.current.get().wait()
-        # Before they are: a send may break off half way, and another reply must not follow then.
-        self.headers_sent = True
-        self.sent = len(data)
-        util.write(self.sock, reply)
-
-
-# Where gunicorn looks for them; it has no setting for this.
-wsgi.Response = _Reply
+# gunicorn has no setting for it.
 RequestParser.mesg_class = client_timeouts.Request
 
 
