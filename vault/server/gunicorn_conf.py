@@ -24,7 +24,6 @@ from gunicorn import glogging  # noqa: E402
 from gunicorn.http.parser import RequestParser  # noqa: E402
 from gunicorn.workers import ggevent  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
-from prometheus_client import values  # noqa: E402
 
 from vault.config.settings import Settings  # noqa: E402
 from vault.core.errors import SettingsError  # noqa: E402
@@ -48,8 +47,6 @@ if _settings.metrics_bind:
     bind.append(_settings.metrics_bind)
     # Before `vault.observability.metrics` is loaded, which looks there once.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="secret-manager-metrics-")
-    # No greenlet gives way while it counts, so none ever waits for this lock: it can be a plain one.
-    values.Lock = monkey.get_original("threading", "Lock")  # type: ignore[attr-defined]
 
 from vault.api.blueprint import EXTENSION  # noqa: E402
 from vault.core import connections  # noqa: E402
