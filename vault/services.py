@@ -39,12 +39,16 @@ class Startup:
     def __init__(self, key_watch: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
         self._key_watch = key_watch
         self._trail = trail
-        self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt)
+        self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
 
     def begin(self) -> None:
-        """Start now, and retry in a thread."""
-        self._retries.start()
-        self.attempt()
+        """Start now, and retry, in a thread. Later calls do nothing.
+
+        A worker of `vault.server` begins when it starts. Other servers have no hook for that: there the first
+        request of any kind begins, as a load balancer sends only probes until the process is ready.
+        """
+        if not self._retries.started:
+            self._retries.start()
 
     def attempt(self) -> None:
         """Do what is missing. A failure is in the log already, where it happened."""

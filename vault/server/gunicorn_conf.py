@@ -14,26 +14,16 @@ import socket  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-from functools import partial  # noqa: E402
 from itertools import count  # noqa: E402
 from typing import Any  # noqa: E402
-
-from gevent import spawn, thread  # noqa: E402
-from gevent.hub import Hub  # noqa: E402
-from gunicorn import glogging  # noqa: E402
-from gunicorn.http.parser import RequestParser  # noqa: E402
-from gunicorn.workers import ggevent  # noqa: E402
-from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 
 from vault.config.settings import Settings  # noqa: E402
 from vault.core.errors import SettingsError  # noqa: E402
 from vault.core.processes import harden  # noqa: E402
+from vault.server import patches  # noqa: E402
 
-# Without this `threading.Condition`, which guards PyMongo's connections, tries to take a lock to find out
-# whether it is held, and gevent then lets others run: that took a tenth of a lone fetch.
-thread.LockType._is_owned = thread.LockType.locked  # noqa: SLF001 - where a condition looks for it
-
-# The workers, which are forks of this process, inherit it.
+# The workers, which are forks of this process, inherit all this.
+patches.tell_lock_ownership()
 harden()
 try:
     _settings = Settings.from_environment()
@@ -41,7 +31,7 @@ except SettingsError as error:
     sys.exit(str(error))
 
 bind = [_settings.bind]
-# One that was there before is somebody else's, and would be removed at the end.
+# Ignore an inherited folder: the service removes its own at the end.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 if _settings.metrics_bind:
     bind.append(_settings.metrics_bind)
@@ -49,93 +39,46 @@ if _settings.metrics_bind:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="secret-manager-metrics-")
 
 from vault.api.blueprint import EXTENSION  # noqa: E402
-from vault.core import connections  # noqa: E402
 from vault.core.connections import Connections  # noqa: E402
 from vault.observability import logs, metrics  # noqa: E402
 from vault.server import client_timeouts  # noqa: E402
 from vault.server.client_timeouts import CLIENT_SECONDS, post_request, pre_request  # noqa: E402, F401 - settings of gunicorn's
-from vault.server.worker import Listener  # noqa: E402
+from vault.server.worker import Logger, Worker  # noqa: E402
 
 certfile = _settings.tls_cert
 keyfile = _settings.tls_key
 ca_certs = _settings.tls_client_ca
 # With an authority for clients, all of them need a certificate.
 cert_reqs = ssl.CERT_REQUIRED if _settings.tls_client_ca else ssl.CERT_NONE
-# A client that breaks off its handshake is no error of ours: gevent would print a traceback of it.
-Hub.NOT_ERROR = (*Hub.NOT_ERROR, ssl.SSLError, ConnectionError)
 # TLS 1.2 with forward secrecy and authenticated encryption alone. TLS 1.3 has nothing else.
 ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
 workers = _settings.web_concurrency
+worker_class = Worker
 # Above the limit that `Connections` enforces: one that it has closed for another takes a moment to end.
 worker_connections = _settings.max_connections + 100
-# Where gunicorn looks for it; it has no setting for this.
-ggevent.StreamServer = partial(
-    Listener,
-    limits=partial(
-        Connections,
-        most=_settings.max_connections,
-        most_per_source=_settings.max_connections_per_address,
-        exempt=_settings.trusted_proxies,
-    ),
-)
 # The application is loaded once and shared by the forked workers; it opens no connection before the fork.
 preload_app = True
 # gunicorn's other parser is an unreleased dependency; this one is strict about framing.
 http_parser = "python"
+patches.parse_requests_as(client_timeouts.Request)
 # A local socket that can reconfigure a running service is not wanted here.
 control_socket_disable = True
 # Seconds. A worker that stops waits for idle connections too, so this is also how long an idle one delays it.
 keepalive = 5
 # In-flight requests finish after SIGTERM: each is bounded well below this.
 graceful_timeout = 35
+logger_class = Logger
 logconfig_dict = logs.configuration(_settings.log_level)
 loglevel = _settings.log_level
 
 
-class logger_class(glogging.Logger):  # type: ignore[misc] # noqa: N801 - gunicorn is not typed; its setting
-    """Writes no access log: `vault.api.request_log` does. To put one together took 4 % of a fetch."""
-
-    def access(self, *_: Any) -> None:
-        """Do nothing."""
-
-
-class worker_class(GeventWorker):  # type: ignore[misc] # noqa: N801 - as above
-    """gunicorn's worker, which stops gracefully without its master too.
-
-    By itself it would exit at once, in the middle of its requests.
-    """
-
-    def notify(self) -> None:
-        """Let the master know that this worker lives, and see whether there still is one."""
-        super(GeventWorker, self).notify()
-        if self.ppid != os.getppid():
-            self.alive = False
-
-    def load_wsgi(self) -> None:
-        """Load the application. Once it has a reply, the client is waited for."""
-        super().load_wsgi()
-        application = self.wsgi
-
-        def answer(environ: Any, start_response: Any) -> Any:
-            reply = application(environ, start_response)
-            # The client may be one that does not read.
-            connections.current.get().wait()
-            return reply
-
-        self.wsgi = answer
-
-    def handle_request(self, *request: Any) -> None:
-        """Answer a request. That a client does not take its reply is no error of ours."""
-        try:
-            super().handle_request(*request)
-        except TimeoutError:
-            self.log.warning("a client did not take its reply in time")
-            # gunicorn's own word for hanging up.
-            raise StopIteration from None
-
-
-# gunicorn has no setting for it.
-RequestParser.mesg_class = client_timeouts.Request
+def _limits() -> Connections:
+    """Return the limits of one listener of a worker."""
+    return Connections(
+        most=_settings.max_connections,
+        most_per_source=_settings.max_connections_per_address,
+        exempt=_settings.trusted_proxies,
+    )
 
 
 def _remove_measured(master: int) -> None:
@@ -148,14 +91,15 @@ atexit.register(_remove_measured, os.getpid())
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give *worker* a number that no other has now: by it metrics go on after a worker that has ended."""
+    """Give *worker* a number that no other has now, by which metrics go on after a worker that has ended."""
     taken = {other.number for other in server.WORKERS.values()}
     worker.number = next(number for number in count() if number not in taken)
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Let *worker* measure as the one of its number."""
+    """Let *worker* measure as the one of its number, and limit its connections."""
     metrics.take_place(worker.number)
+    worker.limits = _limits
 
 
 def child_exit(_server: Any, worker: Any) -> None:
@@ -172,8 +116,8 @@ def when_ready(_server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start to serve at once: what keeps the worker from it is in the log before the first request."""
-    # A terminal sends it to all; here the master's word counts.
+    # A terminal sends it to all processes; only the master decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # gevent shakes hands with a socket as it comes; whatever else makes one here gives it a time of its own.
+    # Until its first request, each accepted socket has this timeout. Other sockets here get one of their own.
     socket.setdefaulttimeout(CLIENT_SECONDS)
-    spawn(worker.app.callable.extensions[EXTENSION].startup.begin)
+    worker.app.callable.extensions[EXTENSION].startup.begin()
