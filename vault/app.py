@@ -149,7 +149,7 @@ def from_environment() -> Flask:
     logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
     _warn(settings)
     app = create_app(settings)
-    # Not at once: no thread survives the fork of a server that loads the application first.
+    # Not now: no thread survives the fork of a server that preloads the application.
     app.before_request(app.extensions[EXTENSION].startup.begin)
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])

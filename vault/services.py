@@ -44,8 +44,8 @@ class Startup:
     def begin(self) -> None:
         """Start now, and retry, in a thread. Later calls do nothing.
 
-        A worker of `vault.server` begins when it starts. Other servers have no hook for that: there the first
-        request of any kind begins, as a load balancer sends only probes until the process is ready.
+        `vault.server` calls this when a worker starts. Under other servers, the first request of any kind
+        does: until the process is ready, a load balancer sends only probes.
         """
         if not self._retries.started:
             self._retries.start()
@@ -59,7 +59,7 @@ class Startup:
             self._trail.start()
 
     def close(self) -> None:
-        """Stop retrying, once an attempt that is under way has ended."""
+        """Stop retrying, once an attempt in progress has ended."""
         self._retries.close()
 
 
@@ -94,7 +94,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the floors above call."""
+    """The operations that the floors above call."""
 
     secrets: Secrets
     changes: SecretWriter

@@ -1,4 +1,4 @@
-"""Each patch of a library, and what it relies on: a new version that changes this fails here."""
+"""Each patch of a library; a new version that changes the patched code fails here."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 def patched_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not hasattr(thread.LockType, "_is_owned"), "gevent tells it now: the patch is not needed any more"
+    assert not hasattr(thread.LockType, "_is_owned"), "gevent has the method now: drop the patch"
     monkeypatch.setattr(thread.LockType, "_is_owned", None, raising=False)
     patches.tell_lock_ownership()
 
@@ -32,7 +32,7 @@ def test_a_condition_asks_the_lock_who_holds_it() -> None:
     taken: list[bool] = []
 
     class Lock:
-        """Notes each attempt to take the lock."""
+        """Record each attempt to take the lock."""
 
         _is_owned = lock._is_owned
         release = lock.release
@@ -96,13 +96,13 @@ def test_a_connection_is_accepted_as_a_descriptor() -> None:
         server.close()
 
 
-def test_a_waiting_greenlet_reads_the_end_of_what_is_hung_up() -> None:
-    """Hanging up ends the wait for a client as if the client had ended the connection."""
+def test_a_waiting_greenlet_reads_the_end_of_a_disconnected_client() -> None:
+    """Disconnecting ends the wait for a client as if the client had closed the connection."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         waiting = gevent.spawn(ours.recv, 1)
         gevent.sleep(0)
-        patches.hang_up(ours)
+        patches.disconnect(ours)
         assert waiting.get(timeout=10) == b""
         assert theirs.recv(1) == b""
 
@@ -140,7 +140,7 @@ def test_the_state_of_a_chunked_body() -> None:
 
 
 def test_a_body_is_received_through_a_meter_until_its_request_ends() -> None:
-    """Each step of receiving a chunked body passes through the wrapper; the next request's steps do not."""
+    """Each step that receives a chunked body passes through the wrapper; later steps do not."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")

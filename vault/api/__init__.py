@@ -69,7 +69,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     request_log.init_app(app)
     client_ip.init_app(app)
     pages = Api(app, spec_kwargs={"marshmallow_plugin": ConstraintsPlugin()})
-    # Those of flask-smorest's own errors and pages, which this API does not have.
+    # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
     pages.spec.components.schemas.clear()
     errors.init_app(app)
     error_docs.document(pages.spec)

@@ -201,7 +201,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
 
 
 def init_app(app: Flask) -> None:
-    """Let *app* refuse with problem details whatever HTTP has no error for."""
+    """Answer all other errors of *app* with problem details, too."""
     app.register_error_handler(VaultError, _handle)
     app.register_error_handler(Exception, _handle)
 

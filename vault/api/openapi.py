@@ -1,4 +1,4 @@
-"""The OpenAPI document, and a page to read and try it: Swagger UI, all served from here."""
+"""The OpenAPI document, and Swagger UI to read and try it, all served from here."""
 
 from functools import cache
 from importlib.resources import files
@@ -61,7 +61,7 @@ def protect(reply: Response) -> Response:
 
 
 def init_app(app: Flask, spec: APISpec) -> None:
-    """Let *app* serve *spec* as `/openapi.json`, and the page.
+    """Serve *spec* as `/openapi.json`, and the page.
 
     flask-smorest would render the document for each request, which takes longer than 50 other replies.
     """

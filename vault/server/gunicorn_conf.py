@@ -2,7 +2,7 @@
 
 from gevent import monkey
 
-# Before anything else is imported: what has already taken hold of a blocking socket or lock stays blocking.
+# Before any other import: a module that has imported a blocking socket or lock keeps it.
 monkey.patch_all()
 
 import atexit  # noqa: E402
@@ -22,7 +22,7 @@ from vault.core.errors import SettingsError  # noqa: E402
 from vault.core.processes import harden  # noqa: E402
 from vault.server import patches  # noqa: E402
 
-# The workers, which are forks of this process, inherit all this.
+# The workers are forks of this process and inherit all this.
 patches.tell_lock_ownership()
 harden()
 try:
@@ -48,24 +48,24 @@ from vault.server.worker import Logger, Worker  # noqa: E402
 certfile = _settings.tls_cert
 keyfile = _settings.tls_key
 ca_certs = _settings.tls_client_ca
-# With an authority for clients, all of them need a certificate.
+# With an authority for clients, every client needs a certificate.
 cert_reqs = ssl.CERT_REQUIRED if _settings.tls_client_ca else ssl.CERT_NONE
-# TLS 1.2 with forward secrecy and authenticated encryption alone. TLS 1.3 has nothing else.
+# In TLS 1.2, only forward secrecy and authenticated encryption. TLS 1.3 has nothing else.
 ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
 workers = _settings.web_concurrency
 worker_class = Worker
-# Above the limit that `Connections` enforces: one that it has closed for another takes a moment to end.
+# Above the limit that `Connections` enforces: an evicted connection takes a moment to end.
 worker_connections = _settings.max_connections + 100
 # The application is loaded once and shared by the forked workers; it opens no connection before the fork.
 preload_app = True
-# gunicorn's other parser is an unreleased dependency; this one is strict about framing.
+# gunicorn's other parser is an unreleased dependency. This one is strict about framing.
 http_parser = "python"
 patches.parse_requests_as(client_timeouts.Request)
-# A local socket that can reconfigure a running service is not wanted here.
+# No local socket may reconfigure a running service.
 control_socket_disable = True
-# Seconds. A worker that stops waits for idle connections too, so this is also how long an idle one delays it.
+# Seconds. A stopping worker waits for idle connections too, so an idle one delays it this long.
 keepalive = 5
-# In-flight requests finish after SIGTERM: each is bounded well below this.
+# Seconds. Requests finish after SIGTERM: the timeout of each is well below this.
 graceful_timeout = 35
 logger_class = Logger
 logconfig_dict = logs.configuration(_settings.log_level)
@@ -82,7 +82,7 @@ def _limits() -> Connections:
 
 
 def _remove_measured(master: int) -> None:
-    # The workers inherit this as well.
+    # The workers inherit this function.
     if metrics.FOLDER and os.getpid() == master:
         shutil.rmtree(metrics.FOLDER, ignore_errors=True)
 
@@ -91,32 +91,32 @@ atexit.register(_remove_measured, os.getpid())
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give *worker* a number that no other has now, by which metrics go on after a worker that has ended."""
+    """Give *worker* the lowest free number. Metrics continue in the files of the number's last worker."""
     taken = {other.number for other in server.WORKERS.values()}
     worker.number = next(number for number in count() if number not in taken)
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Let *worker* measure as the one of its number, and limit its connections."""
+    """Set the number of *worker* for its metrics, and its limits on connections."""
     metrics.take_place(worker.number)
     worker.limits = _limits
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Forget what only holds while a worker runs."""
+    """Remove the metrics that apply only while *worker* runs."""
     metrics.leave_place(worker.number)
 
 
 def when_ready(_server: Any) -> None:
-    """Keep what was loaded before the fork shared: a collection in a worker would copy its pages."""
+    """Exclude the loaded modules from garbage collection, which would copy their pages in each worker."""
     gc.freeze()
-    # Ctrl-C stops as gracefully as a supervisor does.
+    # Ctrl-C stops the service as gracefully as SIGTERM.
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start to serve at once: what keeps the worker from it is in the log before the first request."""
-    # A terminal sends it to all processes; only the master decides.
+    """Begin the startup of *worker*, so that errors are in the log before the first request."""
+    # A terminal sends SIGINT to all processes; only the master handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Until its first request, each accepted socket has this timeout. Other sockets here get one of their own.
     socket.setdefaulttimeout(CLIENT_SECONDS)

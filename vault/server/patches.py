@@ -14,18 +14,18 @@ from gunicorn.http.parser import RequestParser
 
 
 def tell_lock_ownership() -> None:
-    """Let a gevent lock say whether it is held, where `threading.Condition` asks for that.
+    """Give gevent's locks the method by which `threading.Condition` asks whether its lock is held.
 
-    Otherwise a condition tries to take the lock to find out, and gevent then runs other greenlets. PyMongo's
-    connection pool is guarded by a condition: this saves a tenth of the processor time of a lone fetch.
+    Without it, a condition tries to take the lock to find out, and gevent then runs other greenlets. PyMongo
+    guards its connections with a condition. The method saves 10 % of the CPU time of a lone fetch.
     """
     thread.LockType._is_owned = thread.LockType.locked  # noqa: SLF001
 
 
 def parse_requests_as(request_class: type) -> None:
-    """Let gunicorn parse each request as *request_class*. gunicorn has no setting for the class.
+    """Make gunicorn parse each request as *request_class*; it has no setting for the class.
 
-    Its own class limits each header, and not all headers together.
+    Its own class limits each header, but not all headers together, and does not take turns.
     """
     RequestParser.mesg_class = request_class
 
@@ -33,23 +33,23 @@ def parse_requests_as(request_class: type) -> None:
 def accept(listening: Any) -> tuple[int, Any]:
     """Accept a connection on *listening*; return its descriptor and its client's address.
 
-    `socket.accept` makes a socket object, which takes longer than everything else that a refusal needs.
+    `socket.accept` creates a socket object, which takes longer than all other steps of a refusal.
 
     Raises:
-        BlockingIOError: There is no connection.
-        ConnectionAbortedError: The client has left already.
+        BlockingIOError: No connection is waiting.
+        ConnectionAbortedError: The client has left.
     """
     accepted: tuple[int, Any] = listening._accept()  # noqa: SLF001
     return accepted
 
 
-def hang_up(client: Any) -> None:
-    """End both directions of the gevent socket *client*, which whoever waits for it reads as its end.
+def disconnect(client: Any) -> None:
+    """End both directions of the gevent socket *client*. A greenlet that waits for it reads its end.
 
-    gevent's own `shutdown` raises an error in the greenlet that waits.
+    gevent's own `shutdown` would raise an error in that greenlet.
 
     Raises:
-        OSError: The connection has ended already.
+        OSError: The connection has ended.
     """
     client._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
 
@@ -66,28 +66,28 @@ def is_here(request: Any) -> bool:
 
 
 def bytes_left(request: Any) -> int:
-    """Return the bytes that are still to be read of a body that has a length."""
+    """Return the number of unread bytes of a body with a length."""
     left: int = request.body.reader.length
     return left
 
 
 def has_last_chunk(request: Any) -> bool:
-    """Return whether a chunked body was read to its end. Otherwise gunicorn would have to parse on."""
+    """Return whether the last chunk of a body was parsed. Otherwise reading on means parsing on."""
     return request.body.reader.parser is None
 
 
 def bytes_buffered(request: Any) -> int:
-    """Return the bytes that were decoded of a chunked body, and not read yet."""
+    """Return the number of decoded, unread bytes of a chunked body."""
     buffered: int = request.body.reader.buf.tell()
     return buffered
 
 
 def is_framing_broken(request: Any) -> bool:
-    """Return whether reading the body failed, so that the start of the next request is unknown."""
+    """Return whether reading the body failed: then the start of the next request is unknown."""
     return bool(request.body.failed)
 
 
-#: The bytes that gunicorn receives at a time.
+#: The number of bytes that gunicorn receives at a time.
 _STEP_BYTES = 8_192
 
 
@@ -103,6 +103,6 @@ def receive_through(
 
 
 def receive_directly(request: Any) -> None:
-    """Undo `receive_through`: the connection's next request may not be chunked."""
+    """Undo `receive_through`, as the connection's next request may not be chunked."""
     if request.unreader.__dict__.pop("chunk", None):
         request.unreader.mxchunk = _STEP_BYTES

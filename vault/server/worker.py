@@ -21,7 +21,7 @@ from vault.server.client_timeouts import CLIENT_SECONDS
 
 logger = logging.getLogger(__name__)
 
-#: Refused connections that are closed before others get their turn.
+#: The number of refused connections that are closed before other greenlets run.
 _REFUSALS_AT_ONCE = 400
 
 #: Seconds between two log lines about refused connections.
@@ -29,9 +29,9 @@ _LOG_INTERVAL_SECONDS = 60
 
 
 class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
-    """A server of one socket: it accepts connections as *limits* allow, and closes the others at once.
+    """A server of one socket that accepts connections within *limits* and closes all others immediately.
 
-    With *ssl_context* it speaks TLS, and refuses before any handshake.
+    With *ssl_context* it serves TLS, and refuses connections before the handshake.
     """
 
     def __init__(
@@ -50,26 +50,26 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         super().__init__(listening, self._serve, spawn=spawn)
 
     def do_read(self) -> tuple[Any, Any, Connection] | None:
-        """Accept a connection; None if there is none now. Runs in the hub and must not wait."""
-        # Many at a time: gunicorn accepts one a turn, and honest clients would queue behind those refused.
+        """Accept and return a connection, or return None. Runs in the hub and must not wait."""
+        # Many at a time: gunicorn accepts one a turn, and honest clients would queue behind refused ones.
         for _ in range(_REFUSALS_AT_ONCE):
             try:
                 descriptor, address = patches.accept(self.socket)
             except (BlockingIOError, ConnectionAbortedError):
                 return None
-            # A socket of the file system has no address.
+            # A Unix domain socket has no address.
             connection = self._connections.admit(address[0] if isinstance(address, tuple) else "")
             if connection:
                 listening = self.socket
                 client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
-                connection.hang_up = partial(_hang_up, client)
+                connection.hang_up = partial(_disconnect, client)
                 return client, address, connection
             os.close(descriptor)
             self._log_refusal()
         return None
 
     def do_close(self, client: Any, _address: Any, connection: Connection) -> None:
-        """Close what `do_read` accepted."""
+        """Close a connection that `do_read` accepted."""
         connection.leave()
         super().do_close(client)
 
@@ -78,12 +78,12 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         if self._ssl_context is None:
             self._answer(client, address)
             return
-        # A client that breaks off its handshake is no error of the server: gevent would print a traceback.
+        # gevent would print a traceback of a connection that the client broke.
         with (
             suppress(ssl.SSLError, ConnectionError),
             self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as secure,
         ):
-            connection.hang_up = partial(_hang_up, secure)
+            connection.hang_up = partial(_disconnect, secure)
             if _shake_hands(secure):
                 self._answer(secure, address)
 
@@ -98,9 +98,9 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         )
 
 
-def _hang_up(client: Any) -> None:
+def _disconnect(client: Any) -> None:
     with suppress(OSError):
-        patches.hang_up(client)
+        patches.disconnect(client)
 
 
 def _shake_hands(secure: Any) -> bool:
@@ -123,7 +123,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
     limits: Callable[[], Connections]
 
     def server_class(self, listening: Any, *, spawn: Any, ssl_context: Any = None, **_: Any) -> Listener:
-        """Return the server of one socket. gunicorn calls this with all that its own servers need."""
+        """Return the server of one socket. The name and the arguments are those of gunicorn."""
         server = Listener(
             listening,
             partial(self.handle, listening),
@@ -132,31 +132,31 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
             ssl_context=ssl_context,
         )
         if self.cfg.workers > 1:
-            # As gunicorn does, so that all workers get connections.
+            # As in gunicorn: otherwise one worker could take all connections that arrive together.
             server.max_accept = 1
         return server
 
     def load_wsgi(self) -> None:
-        """Load the application; once that has a reply, the connection counts as waiting for its client."""
+        """Load the application. From its reply on, the connection counts as waiting for its client."""
         super().load_wsgi()
         application = self.wsgi
 
         def answer(environ: Any, start_response: Any) -> Any:
             reply = application(environ, start_response)
-            # The client may be one that does not read.
+            # The client may not read it.
             connections.current.get().wait()
             return reply
 
         self.wsgi = answer
 
     def notify(self) -> None:
-        """Tell the master that this worker is alive, and stop if there is no master any more."""
+        """Tell the master that this worker is alive; stop if the master is gone."""
         super(GeventWorker, self).notify()
         if self.ppid != os.getppid():
             self.alive = False
 
     def handle_request(self, *request: Any) -> None:
-        """Answer a request. A client that does not take its reply is no error of the service."""
+        """Answer a request. A client that does not read its reply causes a warning, not an error."""
         try:
             super().handle_request(*request)
         except TimeoutError:
@@ -168,7 +168,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
 class Logger(GunicornLogger):  # type: ignore[misc] # as above
     """gunicorn's logger without an access log: `vault.api.request_log` writes it.
 
-    gunicorn's own took 4 % of a fetch.
+    gunicorn's access log takes 4 % of a fetch.
     """
 
     def access(self, *_: Any) -> None:
