@@ -283,7 +283,7 @@ def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
 
 
 def test_gunicorn_s_own_command_line_works(environment: dict[str, str], tmp_path: Path) -> None:
-    """`gunicorn wsgi:app` and gunicorn with this package's configuration both serve."""
+    """`gunicorn wsgi:app` and gunicorn with our configuration get ready by probes alone, and serve."""
     root = Path(__file__).parents[2]
     for arguments in (("--config", "python:vault.server"), ("--chdir", str(root))):
         port = free_port()
