@@ -9,6 +9,7 @@ from flask import Flask
 
 from vault import __version__, api
 from vault.api import metrics as metrics_page
+from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.authenticator import Authenticator, Credentials, TokenCredentials
@@ -148,6 +149,8 @@ def from_environment() -> Flask:
     logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
     _warn(settings)
     app = create_app(settings)
+    # Not now: no thread survives the fork of a server that preloads the application.
+    app.before_request(app.extensions[EXTENSION].startup.begin)
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])
     return app

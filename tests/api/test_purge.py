@@ -273,7 +273,7 @@ def test_a_rewrap_under_way_does_not_bring_a_version_back(
 ) -> None:
     """A rewrap that read a version before it was purged writes nothing in its place."""
     secret_id = three_versions(alice)
-    secret = Secret.of(document(stored, secret_id))
+    secret = Secret.of_stored(document(stored, secret_id))
     both = Keyring(keyring.primary, [key])
     changes = [rewrap.rewrap_version(secret, version, both) for version in secret.versions()]
     alice("purge", secret_id=secret_id, version=2)

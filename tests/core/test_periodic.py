@@ -53,6 +53,14 @@ def test_processes_that_start_at_once_do_not_act_at_once(monkeypatch: pytest.Mon
     assert asked == [(0, 60)]
 
 
+def test_the_first_call_can_be_at_once() -> None:
+    """With `at_once` the first call is made at the start, in the thread that makes all others."""
+    done: list[str] = []
+    periodic = Periodic("now", 3_600, lambda: done.append(threading.current_thread().name), at_once=True)
+    with started(periodic):
+        wait_until(lambda: done == ["now"])
+
+
 def test_it_starts_once() -> None:
     """However often it is started, one thread does it."""
     periodic = Periodic("once", 60, lambda: None)

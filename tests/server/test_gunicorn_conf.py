@@ -64,17 +64,6 @@ def test_what_one_worker_created_every_worker_fetches(
     assert len({line["pid"] for line in log_lines(service) if line["message"] == "request"}) == 2
 
 
-def test_a_reply_is_one_packet(shared_service: Service) -> None:
-    """Headers and body of a reply leave together: one system call, and one for who reads it."""
-    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=10) as connection:
-        for _ in range(20):
-            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            head, _, body = connection.recv(65_536).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200 ")
-            assert f"Content-Length: {len(body)}".encode() in head
-            assert json.loads(body) == {"status": "ok"}
-
-
 def log_lines(service: Service) -> list[dict[str, Any]]:
     return [json.loads(line) for line in service.log.read_text().splitlines()]
 
@@ -295,7 +284,7 @@ def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
 
 
 def test_gunicorn_s_own_command_line_works(environment: dict[str, str], tmp_path: Path) -> None:
-    """`gunicorn wsgi:app` and gunicorn with this package's configuration both serve."""
+    """`gunicorn wsgi:app` and gunicorn with our configuration get ready by probes alone, and serve."""
     root = Path(__file__).parents[2]
     for arguments in (("--config", "python:vault.server"), ("--chdir", str(root))):
         port = free_port()

@@ -107,7 +107,7 @@ def latest_id(time: datetime) -> ObjectId:
 
 def collection() -> Any:
     """Return the collection of entries."""
-    found = AuditEntry._get_collection()  # noqa: SLF001 - MongoEngine has no public way
+    found = AuditEntry.raw()
     # Text that is no UTF-8 is a finding, and must not keep anybody from reading the rest.
     options = found.codec_options.with_options(unicode_decode_error_handler="replace")
     return found.with_options(codec_options=options)

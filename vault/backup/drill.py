@@ -66,7 +66,7 @@ def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
 
 def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
     try:
-        secret = Secret.of(document)
+        secret = Secret.of_stored(document)
     except (InvalidDocumentError, NotRegistered):
         yield False
         return

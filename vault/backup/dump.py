@@ -18,11 +18,11 @@ from vault.documents.token import StoredTokenKey, Token
 
 #: What is stored for good, but for the trail; the largest last.
 STATE = (
-    *(document._get_collection_name() for document in (StoredTokenKey, Token, AuditKey)),  # noqa: SLF001 - as in `indexes`
+    *(document.collection_name() for document in (StoredTokenKey, Token, AuditKey)),
     IDEMPOTENCY_COLLECTION,
-    Secret._get_collection_name(),  # noqa: SLF001 - as above
+    Secret.collection_name(),
 )
-TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - as above
+TRAIL = AuditEntry.collection_name()
 
 #: What is true for some seconds only: the claims of workers that run, and counts of requests.
 PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows"})

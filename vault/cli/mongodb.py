@@ -47,7 +47,7 @@ class ServiceUser:
         # Building may take long, finding the server may not.
         database.command("ping")
         with timeout(BUILD_TIMEOUT_SECONDS):
-            entries = database[AuditEntry._get_collection_name()]  # noqa: SLF001 - MongoEngine has no public way
+            entries = database[AuditEntry.collection_name()]
             indexes.build_trail(entries, audit_ttl_days=audit_ttl_days)
         role = {"privileges": role_privileges(self._database), "roles": []}
         _ensure(database, "Role", SERVICE_ROLE, missing=_ROLE_NOT_FOUND, **role)

@@ -23,7 +23,7 @@ from vault.documents.token import StoredTokenKey, Token
 #: The role that holds them, in the service's own database.
 SERVICE_ROLE = "secret-manager"
 
-_TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - MongoEngine has no public way
+_TRAIL = AuditEntry.collection_name()
 
 #: Every action that the service and its commands need, and no other: the role is made of this table.
 #: A restore asks which collections the database has, so that it fills an empty one only.
@@ -33,12 +33,12 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     # remove entries too: the administrator who creates the role creates the indexes as well.
     _TRAIL: ("find", "insert", "listIndexes"),
     # An endorsement is added to the key that it vouches for. No key is ever removed.
-    AuditKey._get_collection_name(): ("find", "insert", "update"),  # noqa: SLF001 - as above
-    Secret._get_collection_name(): ("find", "insert", "update", "remove", "createIndex"),  # noqa: SLF001 - as above
+    AuditKey.collection_name(): ("find", "insert", "update"),
+    Secret.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # A token that stays pending is removed.
-    Token._get_collection_name(): ("find", "insert", "update", "remove", "createIndex"),  # noqa: SLF001 - as above
+    Token.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # Removed by hand only, to end all tokens after a leak of the master key; see docs/operations.md.
-    StoredTokenKey._get_collection_name(): ("find", "insert", "update", "remove"),  # noqa: SLF001 - as above
+    StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
     "keys": ("find", "insert", "update"),
     # Flask-Limiter's storage creates indexes on both, and counts in the first.

@@ -45,7 +45,7 @@ def build(*, audit_ttl_days: int) -> None:
         TrailIndexMissingError: As `build_trail`.
         PyMongoError: MongoDB did not do it.
     """
-    build_trail(AuditEntry._get_collection(), audit_ttl_days=audit_ttl_days)  # noqa: SLF001 - MongoEngine has no public way
+    build_trail(AuditEntry.raw(), audit_ttl_days=audit_ttl_days)
     try:
         _index_secrets()
         Token.raw().create_index("name", unique=True)

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mongoengine import (
     BinaryField,
     BooleanField,
     DateTimeField,
-    Document,
     EmbeddedDocument,
     EmbeddedDocumentField,
     IntField,
@@ -20,6 +19,7 @@ from vault.core.errors import DecryptionError, KeyMissingError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
 from vault.crypto.envelope import key_id
+from vault.documents.base import BaseDocument
 from vault.observability import metrics
 
 
@@ -152,7 +152,7 @@ class SecretVersion(EmbeddedDocument):
     meta = {"strict": False}  # noqa: RUF012 - MongoEngine's own form
 
 
-class Secret(Readable, Document):
+class Secret(Readable, BaseDocument):
     """A secret as it lies in MongoDB. Its newest version is its own fields, those before are `older`.
 
     The plaintext is never a field, so nothing can write it. Updates by queryset
@@ -185,13 +185,7 @@ class Secret(Readable, Document):
     #: When MongoDB may remove the document.
     purge_at = DateTimeField()
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "secrets",
-        # Indexes are made once a process by Database.prepare, not on the way of a request.
-        "auto_create_index": False,
-        # During a rolling update an older replica meets fields that a newer one wrote.
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "secrets"}
 
     _plaintext: bytes | None = None
 
@@ -224,20 +218,6 @@ class Secret(Readable, Document):
 
     @classmethod
     def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> "Secret | None":
-        """Return the secret that *query* finds, less the fields in *without*.
-
-        Past MongoEngine's queries: they cost as much processor time as all the rest of a fetch.
-        """
+        """Return the secret that *query* finds, less the fields in *without*."""
         document = cls.raw().find_one(query, dict.fromkeys(without, 0) or None)
-        return cls.of(document) if document else None
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Secret":
-        """Return the secret that *document* holds."""
-        secret: Secret = cls._from_son(document)
-        return secret
-
-    @classmethod
-    def raw(cls) -> Any:
-        """Return the collection itself, for atomic changes that MongoEngine has no words for."""
-        return cls._get_collection()
+        return cls.of_stored(document) if document else None

@@ -39,7 +39,7 @@ class StoredTokenKey(BaseDocument):
         # One that a majority has: another could be lost in a failover, and all tokens made with it.
         sure = cls.raw().with_options(read_concern=ReadConcern("majority"))
         found = sure.find_one({"_id": _ID})
-        return None if found is None else cls._from_son(found)
+        return None if found is None else cls.of_stored(found)
 
     @classmethod
     def of(cls, material: bytes, keyring: Keyring) -> "StoredTokenKey":

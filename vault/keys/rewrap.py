@@ -57,7 +57,7 @@ def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
 
 def _decoded(document: Mapping[str, Any], key_id: str) -> Secret:
     try:
-        return Secret.of(document)
+        return Secret.of_stored(document)
     except (InvalidDocumentError, NotRegistered):
         # Not as it was saved, so it does not verify; and no reason to stop before all the others.
         return Secret(id=document["_id"], key_id=key_id)

@@ -46,7 +46,7 @@ class Lease:
                 return_document=ReturnDocument.AFTER,
             )
             if document:
-                return cls(Secret.of(document), token)
+                return cls(Secret.of_stored(document), token)
             if not Secret.raw().find_one({"_id": secret_id}, {"_id": 1}):
                 return None
         raise SecretBusyError
