@@ -63,8 +63,8 @@ def beyond() -> dict[str, tuple[Records, list[tuple[str, int, str]]]]:
     more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
     another = stream_of(3, Keyring(MASTERS[0]), name="dd")
     changed = [*OLD_STREAM[:-1], rehash(OLD_STREAM[-1] | {"ip": "::1"}, OLD_STREAM[-2], OLD)]
-    held = "is not the entry that the retirement of its key holds"
-    missing = "is missing at the end: the retirement of its key knows it"
+    held = "is not the entry in the retirement of its key"
+    missing = "is missing at the end: the retirement of its key lists it"
     return {
         "appended": ([*OLD_STREAM, more], [("aa", 6, BY_DROPPED)]),
         "another stream": ([*OLD_STREAM, *another], [("dd", 2, BY_DROPPED)]),
@@ -124,7 +124,7 @@ def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
     records = [*OLD_STREAM, *CURRENT_STREAM, forged, rehash(first, None, OLD)]
     assert told(found(records, retirements=parts(retired()))) == [
         ("ff", 0, BY_DROPPED),
-        ("bb", 6, "ends its stream and is covered by no signature"),
+        ("bb", 6, "ends its stream, and no signature covers it"),
     ]
 
 
@@ -166,10 +166,10 @@ def test_what_is_missing_is_named_by_the_one_that_knows_most() -> None:
     """Of a checkpoint and a retirement, the one that knows the stream further names its end, once."""
     checkpoint = {"aa": OLD_STREAM[2]}
     [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
-    assert (seq, text.split(": ")[1]) == (5, "the retirement of its key knows it")
+    assert (seq, text.split(": ")[1]) == (5, "the retirement of its key lists it")
     earlier = parts(retired(heads=OLD_STREAM[2:3]))
     [(_, seq, text)] = told(found(CURRENT_STREAM, heads={"aa": OLD_STREAM[-1]}, retirements=earlier))
-    assert (seq, text.split(": ")[1]) == (5, "the checkpoint knows it")
+    assert (seq, text.split(": ")[1]) == (5, "the checkpoint lists it")
 
 
 def test_a_checkpoint_from_after_a_forgery_does_not_vouch_for_it() -> None:

@@ -120,7 +120,7 @@ def test_one_changed_field_is_found(victim: Victim, field: str) -> None:
     found = victim.found(victim.with_changed(seq, **{field: CHANGES[field]}))
     named = CHANGES[field] if field == "seq" else seq
     stream = CHANGES[field] if field == "stream" else victim.name
-    assert (stream, named, "was altered: its hash does not fit its content") in found
+    assert (stream, named, "was altered: its hash does not match its content") in found
 
 
 @pytest.mark.parametrize("field", ["action", "ip", "ua", "request_id", "stream", "seq", "hash", "previous"])
@@ -186,14 +186,14 @@ def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     records = victim.records[: victim.signed + 1]
     assert victim.found(records) == []
     assert victim.found(records, checkpoint=True) == [
-        (victim.name, victim.head, "is missing at the end: the checkpoint knows it")
+        (victim.name, victim.head, "is missing at the end: the checkpoint lists it")
     ]
 
 
 def test_an_end_cut_off_within_a_commit_is_found(victim: Victim) -> None:
     """Cut off anywhere else, a stream ends without a signature, and that is found without a checkpoint."""
     found = victim.found(victim.records[: victim.unsigned + 1])
-    assert found == [(victim.name, victim.unsigned, "ends its stream and is covered by no signature")]
+    assert found == [(victim.name, victim.unsigned, "ends its stream, and no signature covers it")]
 
 
 def test_an_end_that_was_replaced_is_found_with_a_checkpoint(victim: Victim) -> None:
@@ -202,7 +202,7 @@ def test_an_end_that_was_replaced_is_found_with_a_checkpoint(victim: Victim) -> 
     changed = [*victim.records[:-1], rehash(victim.records[-1] | {"ip": "::1"}, victim.records[-2], key)]
     assert victim.found(changed) == []
     assert victim.found(changed, checkpoint=True) == [
-        (victim.name, victim.head, "is not the entry that the checkpoint holds")
+        (victim.name, victim.head, "is not the entry in the checkpoint")
     ]
 
 
@@ -216,7 +216,7 @@ def test_two_entries_with_their_contents_swapped_are_found(victim: Victim) -> No
             source_record = victim.records[source]
             records[at] = {n: v for n, v in source_record.items() if n not in place} | kept
         found = victim.found(records)
-        text = "was altered: its hash does not fit its content"
+        text = "was altered: its hash does not match its content"
         # Their times do not fit their neighbours' either, which is named as well.
         assert {(victim.name, at, text) for at in (one, other)} <= set(found)
 
@@ -229,7 +229,7 @@ def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> Non
     records[other] = victim.records[one] | {"seq": other}
     found = victim.found(records)
     for at in (one, other):
-        assert (victim.name, at, "was altered: its hash does not fit its content") in found
+        assert (victim.name, at, "was altered: its hash does not match its content") in found
     # And with their numbers left as they were, in a file.
     records[one], records[other] = victim.records[other], victim.records[one]
     found = victim.found(records)
@@ -243,9 +243,9 @@ def test_an_inserted_entry_is_found_by_its_number(victim: Victim) -> None:
     seq = victim.unsigned
     forged = rehash(victim.records[seq] | {"ip": "::1"}, victim.records[seq - 1])
     records = [*victim.records[: seq + 1], forged, *victim.records[seq + 1 :]]
-    assert victim.found(records) == [(victim.name, seq, "is there twice")]
+    assert victim.found(records) == [(victim.name, seq, "appears twice")]
     records = [*victim.records[:seq], forged, *victim.records[seq:]]
-    assert (victim.name, seq, "is there twice") in victim.found(records)
+    assert (victim.name, seq, "appears twice") in victim.found(records)
 
 
 def test_an_inserted_entry_with_all_others_renumbered_is_found(victim: Victim) -> None:
@@ -254,7 +254,7 @@ def test_an_inserted_entry_with_all_others_renumbered_is_found(victim: Victim) -
     forged = rehash(victim.records[seq], victim.records[seq - 1])
     moved = [record | {"seq": record["seq"] + 1} for record in victim.records[seq:]]
     found = victim.found([*victim.records[:seq], forged, *moved])
-    text = "was altered: its hash does not fit its content"
+    text = "was altered: its hash does not match its content"
     assert found[:2] == [
         (victim.name, seq + 1, text),
         (victim.name, seq + 1, "does not follow the entry before it, which was altered or replaced"),
@@ -268,11 +268,11 @@ def test_an_appended_entry_is_found(victim: Victim) -> None:
     content = last | {"seq": victim.head + 1}
     key = SigningKey(victim.trail.keyring.primary)
     for forged, text in (
-        (rehash(content, last), "ends its stream and is covered by no signature"),
+        (rehash(content, last), "ends its stream, and no signature covers it"),
         (rehash(content, last, FORGER), "is signed by a key that is not known"),
         (
             rehash(content, last, FORGER) | {"signer": key.public.signer},
-            "has a wrong signature: it or entries before it were forged",
+            "has an invalid signature: it or an entry before it was forged",
         ),
     ):
         assert victim.found([*victim.records, forged]) == [(victim.name, victim.head + 1, text)]
@@ -297,14 +297,14 @@ def test_an_entry_before_what_was_pruned_is_found(victim: Victim) -> None:
     forged = rehash(content | {"previous": "00", "previous_ts": "2026-01-01T00:00:00.000Z"}, None)
     assert victim.found(kept, kept_since=kept_since) == []
     found = victim.found([forged, *kept], kept_since=kept_since)
-    assert found == [(victim.name, 3, "is younger than what comes after it")]
+    assert found == [(victim.name, 3, "is younger than the entries after it")]
 
 
 def test_a_duplicated_entry_is_found(victim: Victim) -> None:
     """The same entry twice is named, wherever the second one is."""
     for seq in (victim.unsigned, victim.signed, victim.head):
         records = [*victim.records[: seq + 1], victim.records[seq], *victim.records[seq + 1 :]]
-        assert victim.found(records) == [(victim.name, seq, "is there twice")]
+        assert victim.found(records) == [(victim.name, seq, "appears twice")]
     found = victim.found([*victim.records, victim.records[7]])
     assert found == [(victim.name, 7, f"comes after entry {victim.head}")]
 
@@ -313,7 +313,7 @@ def test_a_removed_stream_is_found_with_a_checkpoint(victim: Victim) -> None:
     """That a whole stream is gone shows against a checkpoint, which names its last entry."""
     assert victim.found([]) == []
     assert victim.found([], checkpoint=True) == [
-        (victim.name, victim.head, "is missing with its whole stream: the checkpoint knows it")
+        (victim.name, victim.head, "is missing with its whole stream: the checkpoint lists it")
     ]
 
 
@@ -322,7 +322,7 @@ def test_a_signature_copied_onto_the_head_is_found(victim: Victim) -> None:
     for source in (victim.records[victim.signed], victim.parts[victim.other][-1]):
         records = victim.with_changed(victim.head, signature=source["signature"])
         assert victim.found(records) == [
-            (victim.name, victim.head, "has a wrong signature: it or entries before it were forged")
+            (victim.name, victim.head, "has an invalid signature: it or an entry before it was forged")
         ]
 
 
@@ -346,13 +346,13 @@ def sign_as_forger_in_the_name_of_the_signer(made: Record, old: Record) -> Recor
     return sign_as_forger(made, old) | ({"signer": old["signer"]} if "signature" in old else {})
 
 
-WRONG = "has a wrong signature: it or entries before it were forged"
+WRONG = "has an invalid signature: it or an entry before it was forged"
 
 
 @pytest.mark.parametrize(
     ("seal", "text"),
     [
-        (lambda made, _old: made, "ends its stream and is covered by no signature"),
+        (lambda made, _old: made, "ends its stream, and no signature covers it"),
         (keep_seals, WRONG),
         (sign_as_forger, "is signed by a key that is not known"),
         (sign_as_forger_in_the_name_of_the_signer, WRONG),
@@ -370,7 +370,7 @@ def test_entries_chained_anew_without_the_key_are_found(
     assert found == [(victim.name, victim.head, text)]
     # With the checkpoint, too, which holds the hash of the end.
     found = victim.found(records, checkpoint=True)
-    assert (victim.name, victim.head, "is not the entry that the checkpoint holds") in found
+    assert (victim.name, victim.head, "is not the entry in the checkpoint") in found
 
 
 def test_a_forged_stream_is_found(victim: Victim) -> None:
@@ -390,7 +390,7 @@ def test_a_forged_stream_does_not_excuse_itself(victim: Victim) -> None:
         excuse_only = rehash(content | {"replaces": excuses}, None)
         appended = rehash(victim.records[-1] | {"seq": victim.head + 1}, victim.records[-1])
         found = victim.found([*victim.records, appended, excuse_only])
-        unsigned = "ends its stream and is covered by no signature"
+        unsigned = "ends its stream, and no signature covers it"
         assert found == [(victim.name, victim.head + 1, unsigned), (own, 0, unsigned)]
 
 
@@ -462,8 +462,8 @@ def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
     for kept, text in (
-        (whole[:3], "is missing at the end: its successor knows it"),
-        ([], "is missing with its whole stream: its successor knows it"),
+        (whole[:3], "is missing at the end: its successor lists it"),
+        ([], "is missing with its whole stream: its successor lists it"),
     ):
         assert failed(kept, [], replaces=[left]) == [Finding(whole[0]["stream"], 5, text)]
     # Unsigned entries elsewhere than behind the end are not excused.
@@ -515,7 +515,7 @@ def test_a_trail_with_a_whole_stream_pruned_is_intact(victim: Victim) -> None:
         assert tampering(kept, victim.trail.keys, kept_since=kept_since, heads=heads) == []
     # Not so if it was still to be kept.
     [(stream, _, text)] = tampering(kept, victim.trail.keys, kept_since=end, heads=victim.trail.heads)[-1:]
-    assert (stream, text) == (victim.short, "is missing with its whole stream: the checkpoint knows it")
+    assert (stream, text) == (victim.short, "is missing with its whole stream: the checkpoint lists it")
 
 
 def test_a_pruning_under_way_is_no_tampering() -> None:
@@ -766,7 +766,7 @@ def test_times_follow_one_another() -> None:
         forged = {**whole[2], **change}
         forged |= {"hash": chain.digest(forged)}
         texts = [finding.text for finding in findings([*whole[:2], forged], KEYS)]
-        assert "does not fit the time of the entry before it" in texts
+        assert "does not match the time of the entry before it" in texts
 
 
 def test_what_stands_before_pruned_entries_is_judged_by_itself() -> None:

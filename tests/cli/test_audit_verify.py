@@ -74,14 +74,14 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
 @pytest.mark.parametrize(
     ("tamper", "at", "named", "said", "checkpoint"),
     [
-        (change, "unsigned", 0, "was altered: its hash does not fit its content", False),
+        (change, "unsigned", 0, "was altered: its hash does not match its content", False),
         (drop, "unsigned", 1, "before it: missing, within the retention", False),
         (drop, "first", 1, "entry 0 before it: missing, within the retention", False),
-        (copy_signature, "head", 0, "has a wrong signature: it or entries before it were forged", False),
+        (copy_signature, "head", 0, "has an invalid signature: it or an entry before it was forged", False),
         (duplicate, "unsigned", None, "", False),
-        (chain_anew, "unsigned", None, "ends its stream and is covered by no signature", False),
-        (cut_off, "signed", None, "is missing at the end: the checkpoint knows it", True),
-        (remove_stream, "first", None, "is missing with its whole stream: the checkpoint knows it", True),
+        (chain_anew, "unsigned", None, "ends its stream, and no signature covers it", False),
+        (cut_off, "signed", None, "is missing at the end: the checkpoint lists it", True),
+        (remove_stream, "first", None, "is missing with its whole stream: the checkpoint lists it", True),
     ],
     ids=["changed", "removed", "beginning", "copied", "duplicate", "anew", "cut", "stream"],
 )
@@ -110,7 +110,7 @@ def test_tampering_in_the_database_is_found(
     assert done.returncode == 1
     seq = last["seq"] if named is None else victim["seq"] + named
     if tamper is duplicate:
-        seq, said = victim["seq"], "is there twice"
+        seq, said = victim["seq"], "appears twice"
     *found, verdict = done.stdout.splitlines()
     assert [line for line in found if line.startswith(f"TAMPERING: stream {victim['stream']} seq {seq}: ")]
     assert all(line.startswith(f"TAMPERING: stream {victim['stream']} seq ") for line in found)
@@ -149,7 +149,7 @@ def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
     twice = lines[7].replace('"status"', '"status": "denied", "status"')
     yield "\n".join([*lines[:7], twice, *lines[8:]]), "stream ? seq -1: is not an entry"
     [unsigned] = stream_of(1, trail.written.keyring, signed=2)
-    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream and is covered by no signature"
+    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream, and no signature covers it"
     changed = json.dumps(json.loads(lines[7]) | {"seq": float("nan")})
     yield "\n".join([*lines[:8], changed, *lines[8:]]), "is not an entry of this service's making"
 

@@ -73,7 +73,10 @@ def newest_signed(keyring: Keyring) -> Iterator[Record]:
         # Almost always the first is genuine, and a worker may do this for each stream while it serves.
         signed = records(query, ("seq", -1), batch=_FEW)
         genuine = (
-            record for record in signed if _is_genuine(record, keys) and retirement.is_within(record, bounds)
+            record
+            for record in signed
+            if _is_genuine(record, keys)
+            and retirement.is_within(bounds, record["signer"], (record["stream"], record["seq"]))
         )
         yield from islice(genuine, 1)
 
