@@ -205,20 +205,19 @@ class Verifier:
         elif stream is None:
             self._streams[entry.stream] = Stream(entry)
         elif entry.seq == expected:
-            yield from _step(stream.last, entry)
+            if broken := entry.broken_link(stream.last):
+                yield entry.finding(broken)
             stream.extend(entry)
         else:
             is_last = entry.seq == stream.last.seq
             yield entry.finding("appears twice" if is_last else f"comes after entry {stream.last.seq}")
 
     def _gap(self, stream: "Stream | None", first: int, entry: "Entry") -> Iterator[Finding]:
-        """Judge the gap from number *first* to *entry*, and *stream* before it: no later signature covers it."""
+        """Judge the gap from number *first* to *entry*, and the *stream* before it by itself."""
         names = f"entry {first}" if first == entry.seq - 1 else f"entries {first} to {entry.seq - 1}"
         is_expired = "" < entry.previous_ts < self._kept_since()
-        if is_expired:
-            yield entry.finding(f"{names} before it: gone, past the retention", Kind.NOTE)
-        else:
-            yield entry.finding(f"{names} before it: missing, within the retention")
+        fate = "gone, past the retention" if is_expired else "missing, within the retention"
+        yield entry.finding(f"{names} before it: {fate}", Kind.NOTE if is_expired else Kind.TAMPERING)
         if stream is None:
             return
         if stream.signed:
@@ -227,8 +226,7 @@ class Verifier:
                 self._before_gaps.append((stream.signed.signer, stream.signed.place))
         if is_expired and stream.unsigned:
             # Expected only while MongoDB is removing these entries.
-            text = "precedes removed entries, and no signature covers it"
-            yield stream.last.finding(text, Kind.LOOK)
+            yield stream.last.finding("precedes removed entries, and no signature covers it", Kind.LOOK)
         if is_expired and stream.last.ts > entry.previous_ts:
             # MongoDB removes the oldest entries first: those that it left before a gap are no younger.
             yield stream.last.finding("is younger than the entries after it")
@@ -380,19 +378,11 @@ class Stream:
             self.unsigned_hashes.append(entry.hash)
 
     def is_leftover(self, known: "Predecessor") -> bool:
-        """Return whether the unsigned tail can be left from a failed commit after what was *known* as stored."""
+        """Return whether a commit that failed after the *known* head can have left the unsigned tail."""
         covered = self.signed.seq if self.signed else self._first - 1
         return (
             known.seq == covered and self.unsigned <= MAX_ENTRIES_PER_COMMIT and self.last.ts <= known.until
         )
-
-
-def _step(last: "Entry", entry: "Entry") -> Iterator[Finding]:
-    """Yield a finding unless *entry* follows *last*."""
-    if entry.previous != last.link:
-        yield entry.finding("does not follow the entry before it, which was altered or replaced")
-    elif not entry.flaw and (entry.previous_ts != last.ts or entry.ts < last.ts):
-        yield entry.finding("does not match the time of the entry before it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,16 +420,20 @@ class Entry:
 
     @classmethod
     def decode(cls, record: Record) -> "Entry | None":
-        """Return the entry in *record*; None if the service never makes such a record."""
+        """Return the entry in *record*; None if it has no stream, number or time."""
         stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
         if not (isinstance(stream, str) and isinstance(ts, str) and isinstance(seq, int) and seq >= 0):
             return None
+        found, previous_ts = record.get("hash"), record.get("previous_ts")
         try:
-            digest, link = chain.digest(record), chain.link(record)
+            link = chain.link(record)
+            flaw = None if found == chain.digest(record) else _ALTERED
             replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            return None
-        found, previous_ts = record.get("hash"), record.get("previous_ts")
+            link, flaw, replaces = "", _FOREIGN, _NONE
+        if not isinstance(found, str):
+            # The reader removes the hash of an entry that is stored in another form.
+            flaw = _FOREIGN
         return cls(
             stream,
             seq,
@@ -451,8 +445,7 @@ class Entry:
             "signature" in record,
             str(record.get("signer")),
             record.get("signature"),
-            # The reader removes the hash of an entry that is stored in another form.
-            None if found == digest else _ALTERED if isinstance(found, str) else _FOREIGN,
+            flaw,
             replaces,
             record.get("details") if record.get("action") == Action.SIGNER_RETIRED else None,
         )
@@ -461,6 +454,14 @@ class Entry:
     def place(self) -> Place:
         """Its stream and number."""
         return self.stream, self.seq
+
+    def broken_link(self, last: "Entry") -> str | None:
+        """Return the reason why it does not follow *last*; None if it does."""
+        if self.previous != last.link:
+            return "does not follow the entry before it, which was altered or replaced"
+        if not self.flaw and (self.previous_ts != last.ts or self.ts < last.ts):
+            return "does not match the time of the entry before it"
+        return None
 
     def finding(self, text: str, kind: Kind = Kind.TAMPERING) -> Finding:
         """Return a finding about it."""
