@@ -16,7 +16,7 @@ from tests.rotation import Stored, connected, new_key
 from tests.written_trail import as_stored, rehash
 from vault.audit import reader
 from vault.audit.reader import COMMIT_TIME, Filter
-from vault.audit.stream import Entry, Stream
+from vault.audit.stream import StoredEntry, Stream
 from vault.audit.writer import NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
@@ -130,7 +130,7 @@ class Writer:
 
     def begin(self, count: int, **fields: str) -> Callable[[], None]:
         """Make the entries of a commit, and return what stores them."""
-        entries: list[Entry] = [
+        entries: list[StoredEntry] = [
             {"action": "fetch", "status": "success", "principal": "anonymous", **fields} for _ in range(count)
         ]
         self._stream.chain(entries, datetime.now(UTC) + self._ahead)

@@ -11,7 +11,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, findings, rehash
 from vault.audit import writer
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, Entry, Stream
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.audit.verifier import Kind
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
@@ -32,7 +32,7 @@ def key(keyring: Keyring) -> SigningKey:
     return SigningKey(keyring.primary)
 
 
-def entries(count: int) -> list[Entry]:
+def entries(count: int) -> list[StoredEntry]:
     return [{"action": "fetch", "status": "success", "principal": "anonymous"} for _ in range(count)]
 
 
@@ -244,7 +244,7 @@ def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
         class Lost(Exception):  # noqa: N818 - its name is what it is
             pass
 
-        def store(made: list[Entry], part: int = part, lost: type[Exception] = Lost) -> None:
+        def store(made: list[StoredEntry], part: int = part, lost: type[Exception] = Lost) -> None:
             stored.audit_logs.insert_many(made[:part])
             raise lost
 

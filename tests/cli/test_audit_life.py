@@ -18,7 +18,7 @@ from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
-from vault.audit.stream import Entry
+from vault.audit.stream import StoredEntry
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError
@@ -171,7 +171,7 @@ def test_a_trail_with_failed_commits_is_intact(
         mend_trail(stored)
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
 
-        def half(entries: list[Entry]) -> None:
+        def half(entries: list[StoredEntry]) -> None:
             stored.audit_logs.insert_one(entries[0])
             raise KeyboardInterrupt
 

@@ -13,7 +13,7 @@ from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.checkpoint import Checkpoint
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
-from vault.audit.stream import Entry
+from vault.audit.stream import StoredEntry
 from vault.audit.verifier import Finding, Kind, Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt, Status
@@ -141,7 +141,7 @@ def _write(*keys: MasterKey) -> None:
 def _fail(worker: AuditTrail, *, kept: int) -> None:
     """Let a commit of three entries fail when *kept* of them are stored."""
 
-    def store(entries: list[Entry]) -> None:
+    def store(entries: list[StoredEntry]) -> None:
         if kept:
             real(entries[:kept])
         raise KeyboardInterrupt
@@ -152,7 +152,7 @@ def _fail(worker: AuditTrail, *, kept: int) -> None:
         worker._commit([_entry(99, seq) for seq in range(3)])
 
 
-def _entry(commit: int, number: int) -> Entry:
+def _entry(commit: int, number: int) -> StoredEntry:
     return {
         "action": "fetch" if number % 2 else "create",
         "status": "success",

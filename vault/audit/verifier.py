@@ -1,17 +1,13 @@
 """Verification of an audit trail: its hash chains, its signatures, and the heads known from elsewhere.
 
-`Verifier` is a state machine. It takes one record after the other, those of one stream in the order of their
-numbers; the streams can be interleaved. Each record becomes an `Entry`, and each entry is one event:
+A `Verifier` is a state machine. It takes the records of a trail, those of a stream in the order of their
+numbers; streams can be interleaved. Each record becomes an `Entry`, and each entry is one event: it begins a
+stream, continues it, leaves a gap before it, or repeats a number. A gap starts the stream afresh: no later
+signature covers what came before it. A `StreamState` holds the last entry, the last signed entry and the
+unsigned tail after that. `Verifier.finish` judges the ends of all streams.
 
-- a beginning: the first entry of a stream that has not been seen;
-- a step: the entry after the last one of its stream;
-- a gap: entries are missing before it, so nothing signed later covers what came before them;
-- a repetition: the stream has already passed this number.
-
-A `Stream` holds the state since its beginning or its last gap: its last entry, its last signed entry, and the
-unsigned tail after that. Memory grows with the number of streams, not of entries. `Verifier.finish` judges
-the ends of all streams. It verifies only the last signature of each: through the chain, that one covers every
-entry and every signature before it.
+Memory grows with the number of streams, not of entries. Of each stream, only the last signature is verified:
+through the chain, it covers every entry and every signature before it.
 """
 
 import time
@@ -167,7 +163,7 @@ class Verifier:
         self._retirements = list(retirements)
         self._retired = retired
         self._dropped = dropped
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, StreamState] = {}
         #: Signer and place of the last signature before each gap, except those of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
         self.entries = 0
@@ -201,9 +197,9 @@ class Verifier:
         expected = stream.last.seq + 1 if stream else 0
         if entry.seq > expected:
             yield from self._gap(stream, expected, entry)
-            self._streams[entry.stream] = Stream(entry)
+            self._streams[entry.stream] = StreamState(entry)
         elif stream is None:
-            self._streams[entry.stream] = Stream(entry)
+            self._streams[entry.stream] = StreamState(entry)
         elif entry.seq == expected:
             if broken := entry.broken_link(stream.last):
                 yield entry.finding(broken)
@@ -212,7 +208,7 @@ class Verifier:
             is_last = entry.seq == stream.last.seq
             yield entry.finding("appears twice" if is_last else f"comes after entry {stream.last.seq}")
 
-    def _gap(self, stream: "Stream | None", first: int, entry: "Entry") -> Iterator[Finding]:
+    def _gap(self, stream: "StreamState | None", first: int, entry: "Entry") -> Iterator[Finding]:
         """Judge the gap from number *first* to *entry*, and the *stream* before it by itself."""
         names = f"entry {first}" if first == entry.seq - 1 else f"entries {first} to {entry.seq - 1}"
         is_expired = "" < entry.previous_ts < self._kept_since()
@@ -313,8 +309,8 @@ class Verifier:
             if stream.unsigned:
                 yield self._tail(stream, replaced.get(name))
 
-    def _tail(self, stream: "Stream", known: "Predecessor | None") -> Finding:
-        """Judge the unsigned tail of *stream*, which is *known* to its successor, if it has one."""
+    def _tail(self, stream: "StreamState", known: "Predecessor | None") -> Finding:
+        """Judge the unsigned tail of *stream*; *known* is what a successor says about the stream, if any."""
         last = stream.last
         if known and stream.is_leftover(known):
             names = f"with the {stream.unsigned - 1} before it " if stream.unsigned > 1 else ""
@@ -351,7 +347,7 @@ class Verifier:
         return self._streams[name].last.seq if name in self._streams else -1
 
 
-class Stream:
+class StreamState:
     """The state of a stream since its beginning or its last gap."""
 
     __slots__ = ("_first", "last", "replaces", "signed", "unsigned", "unsigned_hashes")
