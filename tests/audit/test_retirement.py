@@ -98,7 +98,7 @@ def test_what_a_retired_key_signs_is_tampering(what: str, evidence: str) -> None
 
 
 def test_a_retired_key_s_own_streams_are_intact() -> None:
-    """What it signed until then stays genuine, with all pieces of evidence, also of several processes."""
+    """Entries signed before the retirement stay genuine, with all pieces of evidence."""
     made, again = retired(), retired(ts="2026-11-24T13:00:01.000Z")
     records = [*OLD_STREAM, *CURRENT_STREAM, entry(made[0]), entry(again[0], name="ee")]
     assert found(records, retirements=parts(made, again), dropped=[OLD.public.signer]) == []
@@ -129,7 +129,7 @@ def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
 
 
 def test_entries_before_a_gap_are_bounded_as_well() -> None:
-    """Where pruned entries are followed by others, a retired key's signature before them is no excuse."""
+    """A retired key's signature before a gap of pruned entries must be within its heads too."""
     key = Keyring(MASTERS[0])
     whole = stream_of(9, key, name="gg")
     records = [whole[0], *whole[4:]]
@@ -225,7 +225,7 @@ def test_a_retired_key_retires_no_other() -> None:
     ids=lambda change: repr(change).replace(OLD.public.signer, "the key itself"),
 )
 def test_a_forged_retirement_is_passed_over(change: dict[str, Any]) -> None:
-    """What the current key did not sign retires nothing."""
+    """A part that no trusted key signed retires nothing."""
     assert Part.of(retired()[0] | change, KEYS) is None
 
 
@@ -243,7 +243,7 @@ def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
 
 
 def test_junk_is_no_retirement() -> None:
-    """Whatever else lies in its place is none, and no error, even when a key that is trusted signed it."""
+    """Junk is not a retirement and causes no error, even if a trusted key signed it."""
     assert [Part.of(junk, KEYS) for junk in (None, 5, "x", [], {}, {"by": CURRENT.public.signer})] == [
         None
     ] * 6

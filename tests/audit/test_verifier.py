@@ -1,4 +1,4 @@
-"""Whatever is done to a trail is found and named; what the service itself does to it is not."""
+"""Every edit of a trail is found and named; changes by the service itself are not findings."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ def victim(ten_thousand: WrittenTrail) -> Victim:
 
 
 def test_an_untouched_trail_is_intact(victim: Victim) -> None:
-    """What was written verifies, with and without a checkpoint, and there is nothing to note."""
+    """A written trail verifies, with and without a checkpoint, without any note."""
     records = victim.trail.records
     assert (len(records), len(victim.parts)) == (10_000, 4)
     assert findings(records, victim.trail.keys) == []
@@ -197,7 +197,7 @@ def test_an_end_cut_off_within_a_commit_is_found(victim: Victim) -> None:
 
 
 def test_an_end_that_was_replaced_is_found_with_a_checkpoint(victim: Victim) -> None:
-    """An end of the same length, made anew by someone with the key even, is not the checkpoint's."""
+    """An end of the same length, even forged with the key, is not the entry in the checkpoint."""
     key = SigningKey(victim.trail.keyring.primary)
     changed = [*victim.records[:-1], rehash(victim.records[-1] | {"ip": "::1"}, victim.records[-2], key)]
     assert victim.found(changed) == []
@@ -290,7 +290,7 @@ def test_an_entry_inserted_with_a_number_between_two_is_found(victim: Victim) ->
 
 
 def test_an_entry_before_what_was_pruned_is_found(victim: Victim) -> None:
-    """Where a stream has lost its beginning, nothing that is younger can be put there instead."""
+    """A younger entry in the place of a pruned beginning is found."""
     kept_since = victim.records[500]["ts"]
     kept = [record for record in victim.records if record["ts"] >= kept_since]
     content = {"stream": victim.name, "seq": 3, "ts": victim.records[-1]["ts"], "action": "fetch"}
@@ -360,10 +360,10 @@ WRONG = "has an invalid signature: it or an entry before it was forged"
     ids=["signatures removed", "signatures kept", "signed by a forger", "signed in another's name"],
 )
 @pytest.mark.parametrize("start", [0, 1_200])
-def test_entries_chained_anew_without_the_key_are_found(
+def test_entries_chained_again_without_the_key_are_found(
     victim: Victim, start: int, seal: Callable[[Record, Record], Record], text: str
 ) -> None:
-    """Who alters an entry and computes all hashes and links from it on anew has no signature for the end."""
+    """An attacker who alters an entry and recomputes all later hashes and links cannot sign the end."""
     altered = victim.with_changed(start, secret_id="another")
     records = rechain(altered, start, seal)
     found = victim.found(records)
@@ -374,7 +374,7 @@ def test_entries_chained_anew_without_the_key_are_found(
 
 
 def test_a_forged_stream_is_found(victim: Victim) -> None:
-    """A stream of somebody else's making is covered by no key that is known, however well it is chained."""
+    """A forged stream, even with a correct chain, is not signed by a known key."""
     for signed in (1, 10_000):
         forged = stream_of(20, Keyring(new_key()), signed=signed)
         found = tampering([*victim.trail.records, *forged], victim.trail.keys)
@@ -438,7 +438,7 @@ def test_behind_a_failed_commit_only_what_it_tried_to_store_is_excused() -> None
 
 
 def test_a_successor_without_hashes_leaves_a_finding_that_needs_a_look() -> None:
-    """In a trail of an earlier version, leftovers of a failed commit cannot be told from forged ones."""
+    """In a trail of an earlier version, leftovers of a failed commit look like forged entries."""
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
     [found] = failed(whole[:6], whole[6:8], replaces=[left])
@@ -447,7 +447,7 @@ def test_a_successor_without_hashes_leaves_a_finding_that_needs_a_look() -> None
 
 
 def test_unsigned_entries_past_the_retention_need_a_look() -> None:
-    """What no signature covers is not taken for pruning under way: forged entries can be as old."""
+    """Unsigned entries do not pass for pruning in progress: forged entries can be as old."""
     whole = stream_of(9, KEYRING, signed=3)
     kept_since = "2027-01-01T00:00:00.000Z"
     forged = rehash({"ts": "2026-11-24T12:00:00.000Z", "stream": "forged", "seq": 0}, None)
@@ -458,7 +458,7 @@ def test_unsigned_entries_past_the_retention_need_a_look() -> None:
 
 
 def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
-    """What a successor says is there must be there: its predecessor's end, and the predecessor at all."""
+    """The end of a stream, or the whole stream, is missing if its successor lists it."""
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
     for kept, text in (
@@ -487,7 +487,7 @@ def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
     ids=repr,
 )
 def test_nonsense_about_predecessors_is_found(replaces: Any) -> None:
-    """What a forged first entry says of others is a finding, never an error."""
+    """Nonsense about predecessors in a forged first entry is a finding, never an error."""
     for seal in (FORGER, SigningKey(KEYRING.primary)):
         assert isinstance(failed([], [], replaces=replaces, seal=seal), list)
     assert any(finding.tampering for finding in failed([], [], replaces=replaces, seal=FORGER))
@@ -526,8 +526,8 @@ def test_a_pruning_under_way_is_no_tampering() -> None:
     assert [(finding.seq, finding.tampering) for finding in found] == [(3, False), (8, False), (19, False)]
 
 
-def test_retention_is_told_anew_each_time() -> None:
-    """What passes its retention while a long trail is verified may be removed meanwhile."""
+def test_retention_is_read_again_for_each_gap() -> None:
+    """Entries that pass their retention during a long verification may be removed."""
     whole = stream_of(30, KEYRING)
     times = iter([whole[5]["ts"], whole[15]["ts"]])
     verifier = Verifier(KEYS, kept_since=lambda: next(times))
@@ -542,7 +542,7 @@ def test_a_commit_that_was_read_half_is_read_on() -> None:
     later = Later(whole[4:6])
     assert findings(whole[:4], KEYS, read_on=later) == []
     assert later.asked == [[End(whole[0]["stream"], 3)]]
-    # A signed end is one, as long as nobody knows more.
+    # A signed end is complete unless a later entry is known.
     later = Later(whole[6:])
     assert findings(whole[:6], KEYS, read_on=later) == []
     assert later.asked == []
@@ -552,7 +552,7 @@ def test_a_commit_that_was_read_half_is_read_on() -> None:
 
 
 class Later:
-    """What comes to a trail while it is read on, each time something else, and what was asked for."""
+    """A source of later entries: each call returns the next ones, and its arguments are kept."""
 
     def __init__(self, *comes: Records) -> None:
         self._comes = list(comes)
@@ -572,7 +572,7 @@ def successor_of(left: Record, *, name: str = "next", key: SigningKey | None = N
 
 
 def test_a_stream_that_went_on_while_others_were_read_is_read_on() -> None:
-    """Where its successor, or the checkpoint, knows more than was read, that may have been written since."""
+    """A stream is read on if its successor or the checkpoint lists entries that were not read."""
     whole = stream_of(9, KEYRING, signed=3)
     stream = whole[0]["stream"]
     successor = successor_of(whole[8])
@@ -596,7 +596,7 @@ def test_a_successor_that_came_while_others_were_read_explains_an_unsigned_end()
     [found] = findings(whole[:7], KEYS, read_on=later)
     assert (found.seq, found.tampering) == (6, False)
     assert later.asked == [[End(whole[0]["stream"], 6)]]
-    # A forged one explains nothing, and makes nobody look for what it names.
+    # A forged one explains nothing, and the streams that it names are not read.
     later = Later([successor_of(whole[5], key=FORGER)])
     assert tampering(whole[:7], KEYS, read_on=later) != []
     later = Later()
@@ -626,7 +626,7 @@ def test_what_was_read_already_is_not_taken_for_a_duplicate() -> None:
 
 
 def test_a_trail_that_never_settles_is_not_waited_for() -> None:
-    """However long somebody goes on to put unsigned entries there, verifying comes to its end."""
+    """Verification ends even if unsigned entries keep arriving."""
     whole = stream_of(100, KEYRING, signed=1_000)
     later = Later(*([record] for record in whole[1:]))
     assert tampering(whole[:1], KEYS, read_on=later) != []
@@ -660,7 +660,7 @@ JUNK: list[Any] = [
 
 
 def test_junk_is_found_and_never_an_error(victim: Victim) -> None:
-    """Whatever lies in the collection is a finding, each on its own and all together."""
+    """All junk in the collection is found, each piece by itself and all together."""
     for junk in JUNK:
         for at in (0, 5, len(victim.trail.records)):
             records = victim.trail.records
@@ -675,13 +675,22 @@ def test_junk_is_found_and_never_an_error(victim: Victim) -> None:
 
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_each_piece_of_junk_is_found(junk: Record) -> None:
-    """Whatever lies in the collection is a finding, on its own, before, in and behind a stream."""
+    """Each piece of junk is found before, in and after a stream."""
     for at in (0, 5, len(SMALL)):
         found = tampering([*SMALL[:at], junk, *SMALL[at:]], KEYS, heads=SMALL_HEADS)
         assert str(junk.get("stream")) in {stream for stream, _, _ in found}
         # In the middle of a stream, too.
         found = tampering([*SMALL[:at], junk | {"stream": "aa"}, *SMALL[at:]], KEYS, heads=SMALL_HEADS)
         assert "aa" in {stream for stream, _, _ in found}
+
+
+def test_an_entry_that_cannot_be_hashed_is_found() -> None:
+    """Details that are too deep to be hashed are a finding, never an error."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    found = tampering([*SMALL, {"stream": "x", "seq": 0, "ts": "", "hash": "", "details": deep}], KEYS)
+    assert found[0] == ("x", 0, "is not an entry of this service's making")
 
 
 values = st.recursive(
@@ -704,7 +713,7 @@ FIELDS = sorted(set(SMALL[0]) | set(SMALL[5]) | {"details", "replaces"})
     value=values | st.sampled_from(list(joined.from_iterable(record.values() for record in SMALL))),
 )
 def test_no_change_of_one_field_goes_unnoticed(index: int, field: str, value: Any) -> None:
-    """Any value in any field of any entry, if it is not what was there, is found."""
+    """Any changed value in any field of any entry is found."""
     old = SMALL[index]
     records = [*SMALL[:index], old | {field: value}, *SMALL[index + 1 :]]
     same = field in old and repr(old[field]) == repr(value)

@@ -1,4 +1,4 @@
-"""`secret-manager audit verify`: whatever was tampered with is named, and nothing else."""
+"""`secret-manager audit verify`: all tampering is named, and nothing else."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def duplicate(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
     stored.audit_logs.insert_one(victim | {"_id": ObjectId()})
 
 
-def chain_anew(stored: Stored, victim: Record, trail: WrittenTrail) -> None:
+def chain_again(stored: Stored, victim: Record, trail: WrittenTrail) -> None:
     records = streams(trail.records)[victim["stream"]]
     records[victim["seq"]] |= {"secret_id": "another"}
     for record in rechain(records, victim["seq"])[victim["seq"] :]:
@@ -79,7 +79,7 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
         (drop, "first", 1, "entry 0 before it: missing, within the retention", False),
         (copy_signature, "head", 0, "has an invalid signature: it or an entry before it was forged", False),
         (duplicate, "unsigned", None, "", False),
-        (chain_anew, "unsigned", None, "ends its stream, and no signature covers it", False),
+        (chain_again, "unsigned", None, "ends its stream, and no signature covers it", False),
         (cut_off, "signed", None, "is missing at the end: the checkpoint lists it", True),
         (remove_stream, "first", None, "is missing with its whole stream: the checkpoint lists it", True),
     ],
@@ -155,7 +155,7 @@ def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
 
 
 def test_tampering_in_an_export_is_found(trail: Trail) -> None:
-    """Whatever was done to a file, verifying says so with exit code 1, and never by a traceback."""
+    """Every edit of a file is reported with exit code 1, and never with a traceback."""
     for exported, said in tampered_lines(trail):
         done = trail.run("verify", *offline(trail, exported))
         assert done.returncode == 1
@@ -177,7 +177,7 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
 
 
 def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
-    """A checkpoint that was changed, or signed by a stranger, or is none: one line, and exit code 1."""
+    """An altered, foreign or invalid checkpoint is refused with one line and exit code 1."""
     made = json.loads(Path(trail.output("checkpoint")).read_text())
     stranger = SigningKey(new_key())
     unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}

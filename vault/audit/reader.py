@@ -280,8 +280,8 @@ def records(
 ) -> Iterator[Record]:
     """Yield the entries of *query*, in *order*, as records; *batch_size* of them are read at a time.
 
-    The hash of an entry in another form than the service stores is None. Such an entry can have the right
-    hash, and yet be found by no query or never be pruned.
+    An entry in another form than the service stores gets None as its hash. Although its hash can be right,
+    queries or pruning would miss it.
 
     Raises:
         StorageUnavailableError: MongoDB is unavailable.

@@ -58,7 +58,7 @@ class Part:
 
     @classmethod
     def of(cls, made: Any, keys: Mapping[str, VerifyingKey], place: Place | None = None) -> "Part | None":
-        """Return the part in *made*; None if there is none, or if none of *keys* signed it."""
+        """Return the part in *made*; None if it holds no part that one of *keys* signed."""
         try:
             signed = {name: value for name, value in made.items() if name != "signature"}
             if not keys[made["by"]].verifies(made["signature"], _PURPOSE + chain.canonical(signed)):

@@ -31,10 +31,10 @@ from vault.documents.audit import Record
 #: The maximum lead of MongoDB's clock, which decides what has expired, over this machine's.
 _MAX_CLOCK_LEAD = timedelta(minutes=1)
 
-#: Seconds after which a commit that was read in part is complete.
+#: The time after which a commit that was read in part is complete.
 _SETTLED_SECONDS = 4
 
-#: The maximum number of times to read on: what arrives can name further streams. A trail may never settle.
+#: The maximum number of times to read on. What arrives can name further streams; some trails never settle.
 _MAX_ROUNDS = 5
 
 _ALTERED = "was altered: its hash does not match its content"
@@ -87,7 +87,7 @@ ReadOn = Callable[[Sequence[End]], Iterable[Record]]
 
 
 def nothing_more(_ends: Sequence[End]) -> Iterable[Record]:
-    """Stand in for `read_on` where the trail does not grow."""
+    """Return no entries, for a trail that does not grow."""
     return ()
 
 
@@ -131,7 +131,7 @@ def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
 
 
 def retention_start(days: int, now: datetime) -> str:
-    """Return the time, as in records, since which no entry may be missing; empty if none ever may."""
+    """Return the time, as in records, since which no entry may be missing; "" if none may be missing."""
     return moment(now - timedelta(days=days) + _MAX_CLOCK_LEAD) if days else ""
 
 
@@ -258,6 +258,7 @@ class Verifier:
             yield Finding(name, seq, f"is missing {where}: {witness} lists it")
 
     def _signature(self, signed: "Entry") -> Iterator[Finding]:
+        """Yield a finding unless a known key signed the entry *signed*."""
         key = self._keys.get(signed.signer)
         if key is None:
             yield signed.finding("is signed by a key that is not known")
@@ -400,7 +401,7 @@ class Entry:
     seq: int
     ts: str
     previous: str
-    #: "" if there is none.
+    #: "" if it is missing.
     previous_ts: str
     hash: str
     #: The value of `previous` that the next entry must have.
