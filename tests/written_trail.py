@@ -1,4 +1,4 @@
-"""A trail that several workers have written, and what somebody with access to the database could do to it."""
+"""A trail written by several workers, and possible edits by an attacker with access to the database."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class WrittenTrail:
 
 
 def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> WrittenTrail:
-    """Let one worker for each of *counts* write so many entries, all at once, in commits of all sizes."""
+    """Write *counts* entries, each number as one worker, concurrently, in commits of all sizes."""
     name = f"written_{secrets.token_hex(6)}"
     uri = server.replace("/?", f"/{name}?")
     keyring = Keyring(new_key())
@@ -133,7 +133,7 @@ def rehash(record: Record, previous: Record | None, key: SigningKey | None = Non
 def rechain(
     records: Records, start: int, seal: Callable[[Record, Record], Record] = lambda made, _old: made
 ) -> Records:
-    """Return a stream with all hashes and links from its entry *start* on computed anew.
+    """Return a stream with all hashes and links recomputed from its entry *start* on.
 
     *seal* gets each new entry and the old one, and returns what is put in its place.
     """

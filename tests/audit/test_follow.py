@@ -1,4 +1,4 @@
-"""Who follows the trail sees each entry once, however many come and in whatever order."""
+"""A follower of the trail sees each entry once, in any number and order of arrival."""
 
 import random
 import secrets
@@ -64,7 +64,7 @@ def test_however_many_come_each_is_seen_once(write: Write) -> None:
 
 
 def test_an_entry_that_comes_late_is_seen(write: Write) -> None:
-    """Where a worker's clock or commit was up to 30 seconds behind, its entry comes below others."""
+    """A follower sees an entry below others, if a clock or commit was up to 30 seconds behind."""
     write(20, seconds=-100)
     tail = TrailFollower(10)
     tail.look()
@@ -103,7 +103,7 @@ def test_a_clock_that_is_wrong_hides_nothing(write: Write, seconds: int) -> None
 
 
 def test_identifiers_of_other_types_are_seen_once(write: Write, stored: Stored) -> None:
-    """Entries of somebody else's making that MongoDB sorts behind all others are shown as they come."""
+    """Forged entries that MongoDB sorts after all others are shown when they arrive."""
     write(5)
     tail = TrailFollower(10)
     tail.look()

@@ -1,4 +1,4 @@
-"""What is taken for an entry, of all that can lie in the collection."""
+"""The documents of the collection that are read as entries."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ KEYRING = Keyring(new_key())
     ids=str,
 )
 def test_an_entry_in_another_form_is_no_entry(mongo_uri: str, stored: Stored, change: dict[str, Any]) -> None:
-    """What would hash alike but be found by no query, or never be pruned, has no hash."""
+    """An entry in another form, which queries or pruning would miss, has no hash."""
     record = rehash(stream_of(1, KEYRING)[0] | {"action": "fetch", "secret_id": "an-id"}, None)
     with connected(mongo_uri):
         stored.audit_logs.insert_one(as_stored(record))
@@ -100,7 +100,7 @@ def test_an_entry_that_was_put_elsewhere_is_no_entry(mongo_uri: str, stored: Sto
 
 
 def test_an_entry_as_the_service_stores_it_is_one(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
-    """Whatever an entry holds, in the form in which the service itself stores it it is whole."""
+    """An entry in the form that the service stores keeps its hash, with any content."""
     with connected(mongo_uri):
         worker = AuditTrail(keyring)
         for details in ({}, {"n": 2**40, "x": 0.5, "deep": {"ß": [1, {"a": None}], "t": True}}):

@@ -115,7 +115,7 @@ def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) ->
 
 
 def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> None:
-    """What was not denied has an entry each time: who may ask leaves a trace, whatever the answer."""
+    """Every attempt that is not denied has its own entry, with any outcome."""
     for status in (Status.SUCCESS, Status.BAD_REQUEST, Status.NOT_FOUND, Status.ERROR):
         for _ in range(2 * MAX_SINGLE_OF_KIND):
             trail._on_finish(Attempt(action=Action.FETCH, ip="192.0.2.1"), status=status)
@@ -125,7 +125,7 @@ def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> 
 def test_counts_survive_a_trail_that_cannot_be_written(
     trail: AuditTrail, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be recorded now is recorded later, with what came meanwhile."""
+    """Counts that cannot be recorded are recorded later, together with new ones."""
     refuse(trail, count=10)
     break_trail(stored)
     trail.record_refusals()
@@ -157,7 +157,7 @@ def test_the_end_of_a_minute_and_of_a_process_record_what_was_counted(
 
 
 def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored) -> None:
-    """What was denied for what it asked has no reason of its own; it is counted all the same."""
+    """A refusal without a reason is counted too."""
     for _ in range(MAX_SINGLE_OF_KIND + 1):
         trail._on_finish(Attempt(action=Action.TOKEN_CREATE), status=Status.DENIED)
     trail.record_refusals()
@@ -166,7 +166,7 @@ def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored
 
 
 def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None:
-    """Whatever a client without a credential sends, the entry about its refusal has less than 1 KiB."""
+    """The entry about a refused anonymous request is smaller than 1 KiB, for any request."""
     refused = Attempt(
         action=Action.AUDIT_QUERY,
         principal=Principal(name="token:" + "f" * 16, authenticated=False),

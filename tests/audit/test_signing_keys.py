@@ -1,4 +1,4 @@
-"""Whose signatures are believed, and whose are not."""
+"""Trusted and untrusted signing keys."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +84,7 @@ def forged(key: SigningKey, endorsements: Any) -> dict[str, Any]:
 
 
 def test_a_forged_endorsement_is_not_believed(stored: Stored) -> None:
-    """Who has the database cannot make a key believed: not by itself, by strangers or by a copy."""
+    """An attacker with the database cannot make a key trusted: not by itself, by strangers or by a copy."""
     endorse(Keyring(SECOND, [FIRST]))
     forger, stranger = SigningKey(FORGER), SigningKey(THIRD)
     genuine = stored.audit_keys.find_one({"_id": FIRST_SIGNER})
@@ -123,7 +123,7 @@ def test_another_key_under_an_endorsed_name_is_not_believed(stored: Stored) -> N
     ],
 )
 def test_junk_among_the_keys_is_passed_over(stored: Stored, junk: dict[str, Any]) -> None:
-    """Whatever lies among the keys makes nobody believed, and keeps nobody from verifying."""
+    """Junk among the stored keys makes no key trusted, and does not prevent verification."""
     endorse(Keyring(SECOND, [FIRST]))
     stored.audit_keys.insert_one(junk)
     assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
@@ -139,7 +139,7 @@ def test_the_first_entry_after_a_rotation_comes_with_the_endorsement(stored: Sto
 
 
 def process(*keys: MasterKey, entries: int = 1) -> None:
-    """Let a process with these keys start, write, and end."""
+    """Start a process with these keys, write entries, and end it."""
     trail = AuditTrail(Keyring(keys[0], keys[1:]))
     for _ in range(entries):
         trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
@@ -147,7 +147,7 @@ def process(*keys: MasterKey, entries: int = 1) -> None:
 
 
 def rotated() -> None:
-    """Let the first key sign, and the second one take over from it."""
+    """Sign with the first key, then replace it with the second one."""
     process(FIRST, entries=3)
     process(SECOND, FIRST)
 
@@ -263,7 +263,7 @@ def test_a_dropped_key_is_searched_for_once_a_process(
 
 
 def test_a_key_of_which_all_entries_are_gone_is_retired(stored: Stored) -> None:
-    """Where retention has taken what it signed, its endorsement of its successor says that it signed."""
+    """A key whose entries are all pruned is retired, because its endorsements show that it signed."""
     process(FIRST)
     process(FIRST, SECOND)
     process(SECOND, FIRST)
@@ -329,7 +329,7 @@ def test_a_process_that_lacks_a_key_in_use_retires_nothing(stored: Stored) -> No
 
 @pytest.mark.parametrize("workers", [5, [{"key_id": "a"}], [{"key_id": "a", "held": 5}], [{}]])
 def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> None:
-    """Where the claims do not tell who holds which key, no key is retired, and there is no error."""
+    """If a claim does not list its keys, no key is retired, and there is no error."""
     rotated()
     if isinstance(workers, list):
         workers = [worker | {"renewed_at": datetime.now(UTC)} for worker in workers]
@@ -375,7 +375,7 @@ def test_a_retirement_that_fails_is_tried_again(stored: Stored) -> None:
 def test_a_retired_key_does_not_become_primary_again(
     stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it signed would be tampering, so a process with it as its primary key writes nothing."""
+    """A process with a retired primary key writes nothing: its entries would be tampering."""
     rotated()
     process(SECOND)
     before = stored.audit_logs.count_documents({})

@@ -1,4 +1,4 @@
-"""How one worker's entries follow one another, and where a stream ends."""
+"""The order of one worker's entries, and the end of a stream."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,7 +11,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, findings, rehash
 from vault.audit import writer
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, Entry, Stream
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.audit.verifier import Kind
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
@@ -32,7 +32,7 @@ def key(keyring: Keyring) -> SigningKey:
     return SigningKey(keyring.primary)
 
 
-def entries(count: int) -> list[Entry]:
+def entries(count: int) -> list[StoredEntry]:
     return [{"action": "fetch", "status": "success", "principal": "anonymous"} for _ in range(count)]
 
 
@@ -102,7 +102,7 @@ def test_a_stream_is_full_before_its_identifiers_begin_again(key: SigningKey) ->
 
 
 def test_a_full_stream_ends(trail: AuditTrail, stored: Stored, key: SigningKey) -> None:
-    """After as many entries as identifiers can tell apart a successor goes on, and the whole verifies."""
+    """After as many entries as identifiers can distinguish, a successor continues, and the trail verifies."""
     write(trail)
     assert trail._stream is not None
     trail._stream.is_full = lambda _more: True  # type: ignore[method-assign]
@@ -141,7 +141,7 @@ def test_a_successor_tells_where_its_predecessor_was_left(key: SigningKey) -> No
     hashes = [entry["hash"] for entry in tried]
     assert first["replaces"] == [{"stream": stream.id, "seq": 2, "ts": head["ts"], "hashes": hashes}]
     assert "replaces" not in second
-    # Once that is stored, nobody has to be told again.
+    # Once that is stored, no later successor repeats it.
     assert [left["stream"] for left in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
 
 
@@ -167,7 +167,7 @@ def test_of_several_failures_in_a_row_none_is_forgotten(key: SigningKey) -> None
 
 
 def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> None:
-    """However many commits fail, the entry that tells of them stays small, with the first and the last."""
+    """The entry that names failed commits stays small: it has the first and the last ones."""
     streams = [Stream(key)]
     commit(streams[0], 1)
     for _ in range(200):
@@ -244,7 +244,7 @@ def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
         class Lost(Exception):  # noqa: N818 - its name is what it is
             pass
 
-        def store(made: list[Entry], part: int = part, lost: type[Exception] = Lost) -> None:
+        def store(made: list[StoredEntry], part: int = part, lost: type[Exception] = Lost) -> None:
             stored.audit_logs.insert_many(made[:part])
             raise lost
 

@@ -1,4 +1,4 @@
-"""What verifying takes from a trail that grows meanwhile, and how long entries have to be there."""
+"""Verification of a trail that grows meanwhile, and the retention of entries."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def store(mongo_uri: str, stored: Stored) -> Iterator[Callable[..., None]]:
 
 
 def test_a_commit_is_read_on_up_to_its_signature(waits: list[float], store: Callable[..., None]) -> None:
-    """What has come meanwhile is read until a signature covers it, and no further: the service goes on."""
+    """New entries are read up to the next signature, and no further: the service keeps writing."""
     streams = {name: stream_of(9, KEYRING, name=name, signed=3) for name in ("aa", "bb", "cc")}
     unsigned = stream_of(2, KEYRING, name="dd", signed=3)
     store(*streams.values(), unsigned)
@@ -56,7 +56,7 @@ def test_a_commit_is_read_on_up_to_its_signature(waits: list[float], store: Call
 
 
 def test_a_stream_is_read_on_as_far_as_it_is_known(waits: list[float], store: Callable[..., None]) -> None:
-    """Where a witness knows of entries, it is read up to those, and to the end of that commit."""
+    """A stream is read up to its newest known entry, and to the end of that commit."""
     whole = stream_of(12, KEYRING, signed=3)
     store(whole)
     name = whole[0]["stream"]
@@ -80,9 +80,9 @@ def test_successors_of_unsigned_ends_are_read(waits: list[float], store: Callabl
     half, successor = failed_commit(KEY)
     store(half, successor)
     assert list(read_on([End("ff", 6)], began=NOW)) == successor[:1]
-    # Nobody replaced the others, and for a stream that is known further nobody has to.
+    # No stream replaced the others, and a stream with later known entries needs no successor.
     assert list(read_on([End("gg", 6), End("ff", 6, 6)], began=NOW)) == []
-    # What was there long before has been read already.
+    # Streams that began before the verification have already been read.
     assert list(read_on([End("ff", 6)], began=NOW + timedelta(days=1))) == []
     assert len(waits) == 3
 
@@ -95,7 +95,7 @@ def verified(scanned: Records) -> list[Finding]:
 
 @pytest.mark.usefixtures("waits")
 def test_a_trail_that_fails_and_goes_on_while_it_is_read_is_intact(store: Callable[..., None]) -> None:
-    """Wherever reading was when a commit failed and another stream took over, it is no tampering."""
+    """Wherever reading was when a commit failed and another stream took over, is not tampering."""
     half, successor = failed_commit(KEY)
     store(half, successor)
     for scanned in (
@@ -112,7 +112,7 @@ def test_a_trail_that_fails_and_goes_on_while_it_is_read_is_intact(store: Callab
 
 @pytest.mark.usefixtures("waits")
 def test_what_is_read_on_is_held_against_everything_as_well(store: Callable[..., None]) -> None:
-    """Whatever lies where verification reads on is a finding, and no error."""
+    """Junk among the entries that verification reads on is found, without an error."""
     half, successor = failed_commit(KEY)
     _, forged = failed_commit(SigningKey(new_key()))
     store(half, successor)

@@ -74,7 +74,7 @@ def test_what_cannot_be_recorded_fails_alone(stored: MongoDatabase[dict[str, Any
 
 @pytest.mark.usefixtures("app")
 def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[str, Any]]) -> None:
-    """What a client calls itself can neither fill the trail nor drive a terminal that shows it."""
+    """A user agent can neither fill the trail nor control a terminal that shows it."""
     Attempt(action=Action.FETCH, user_agent="\x1b[2J\n" + "x" * 1000).finish(Status.SUCCESS)
     entry = stored.audit_logs.find_one()
     assert entry is not None
@@ -83,7 +83,7 @@ def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[
 
 @pytest.mark.usefixtures("app")
 def test_an_entry_that_cannot_be_written_stops_the_attempt(stored: MongoDatabase[dict[str, Any]]) -> None:
-    """When the trail refuses an entry, whoever is about to release something is told so."""
+    """If the trail refuses an entry, the caller gets an error before anything is released."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
         Attempt(action=Action.FETCH).finish(Status.SUCCESS)
@@ -100,7 +100,7 @@ def test_a_clock_that_is_set_within_a_commit_is_no_tampering(
 
 
 def test_nothing_is_released_where_nobody_listens(environment: dict[str, str]) -> None:
-    """Once an application was taken down, as its process ends, what is still under way in it is 503."""
+    """After the application is closed, a request in progress gets 503."""
     with running_app(environment) as app:
         client = app.test_client()
         secret = client.post("/vault/secret/create/", json={"secret": "YQ=="}).get_json()
@@ -188,7 +188,7 @@ def test_only_the_last_entry_of_a_commit_is_signed(
 def test_a_failed_commit_fails_exactly_its_own_attempts(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The attempts of a commit that fails are told so; those before and after it have their entries."""
+    """All attempts of a failed commit get an error; those before and after it have their entries."""
     write(trail, 100)
     gate = Gate(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
@@ -205,7 +205,7 @@ def test_a_failed_commit_fails_exactly_its_own_attempts(
 def test_a_request_that_is_cut_off_takes_no_other_along(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attempts whose commit was torn down are told that the trail cannot be written."""
+    """Attempts whose commit was cancelled get the error that the trail cannot be written."""
     gate = Gate(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
         futures = gate.fill(trail, pool, waiting=3)
@@ -235,7 +235,7 @@ def test_an_interruption_after_the_commit_reuses_no_number(
     stored: MongoDatabase[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A commit cut off at the worst moment, when all is stored and nobody knows yet, ends the stream only."""
+    """A commit that is cut off after storing, before its callers know, only ends the stream."""
     write(trail)
     with monkeypatch.context() as broken, pytest.raises(AuditUnavailableError):
         broken.setattr(Stream, "committed", _interrupt)
@@ -277,7 +277,7 @@ def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[d
 def test_a_trail_that_ends_says_that_it_has_recovered(
     mongo_uri: str, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """What a failed commit has left is explained even if nobody asks for anything any more."""
+    """The leftovers of a failed commit are explained even without another request."""
     with connected(mongo_uri):
         for mend in (lambda: None, lambda: mend_trail(stored)):
             trail = AuditTrail(keyring)
@@ -294,7 +294,7 @@ def test_a_trail_that_ends_says_that_it_has_recovered(
 
 
 def test_a_trail_that_cannot_begin_stops_the_attempt(keyring: Keyring) -> None:
-    """Without MongoDB, not even to vouch for earlier keys, the first attempt is told so like any other."""
+    """Without MongoDB, the first attempt, which also endorses keys, fails like any other."""
     with closing(Database("mongodb://127.0.0.1:1", audit_ttl_days=0, timeout_seconds=0.1)):
         trail = AuditTrail(keyring)
         with pytest.raises(AuditUnavailableError):

@@ -19,7 +19,7 @@ from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
-from vault.audit.stream import Entry
+from vault.audit.stream import StoredEntry
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError
@@ -106,7 +106,7 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_pa
         for arguments in ((), ("--checkpoint", str(checkpoint))):
             done = run("verify", *arguments, keys=keys)
             assert (done.returncode, done.stdout) == (0, "14 entries in 4 streams: intact\n")
-    # A replica that nobody has told of the newest key.
+    # A replica without the newest key.
     assert "is signed by a key that is not known" in run("verify", keys=(new, old)).stdout
     bundle = run("public-key", keys=(newest,)).stdout
     expected = [SigningKey(key).public.signer for key in (newest, new, old)]
@@ -161,7 +161,7 @@ def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, t
 def test_a_trail_with_failed_commits_is_intact(
     mongo_uri: str, stored: Stored, keyring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a commit that failed has left behind is a note, in the database and in an export."""
+    """The leftovers of a failed commit are a note, in the database and in an export."""
     with connected(mongo_uri):
         worker = AuditTrail(keyring)
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
@@ -172,7 +172,7 @@ def test_a_trail_with_failed_commits_is_intact(
         mend_trail(stored)
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
 
-        def half(entries: list[Entry]) -> None:
+        def half(entries: list[StoredEntry]) -> None:
             stored.audit_logs.insert_one(entries[0])
             raise KeyboardInterrupt
 
@@ -190,7 +190,7 @@ def test_a_trail_with_failed_commits_is_intact(
 
 
 def test_what_an_earlier_version_left_of_a_failed_commit_needs_a_look(trail: Trail) -> None:
-    """Where a successor lists no hashes, verifying ends with 3; tampering beside it makes that 1."""
+    """If a successor lists no hashes, the exit code is 3; with additional tampering, it is 1."""
     key = SigningKey(trail.written.keyring.primary)
     whole = stream_of(9, trail.written.keyring, signed=3)
     left = {"stream": whole[5]["stream"], "seq": 5, "ts": whole[5]["ts"]}

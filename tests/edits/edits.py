@@ -158,7 +158,7 @@ def append(attack: Attack) -> None:
 
 
 def squeeze_in(attack: Attack) -> None:
-    """Insert an entry whose number is taken, lies between two, or is none."""
+    """Insert an entry whose number is in use, between two others, or invalid."""
     old = attack.entry()
     seq = attack.random.choice(
         (
@@ -270,7 +270,7 @@ def excuse(attack: Attack) -> None:
 
 
 def double_field(attack: Attack) -> None:
-    """Store an entry with a field that is there twice, or with text that is no UTF-8."""
+    """Store an entry with a duplicate field, or with text that is not UTF-8."""
     old = attack.entry()
     raw = encode(old)
     if attack.random.random() < 0.5:
@@ -285,7 +285,7 @@ def double_field(attack: Attack) -> None:
 
 
 def remove_keys(attack: Attack) -> None:
-    """Remove what vouches for keys and retires them, or bring back what was there earlier."""
+    """Remove endorsements and retirements of keys, or restore earlier ones."""
     if attack.random.random() < 0.5:
         attack.keys.delete_one({"_id": attack.random.choice(list(attack.keys.find()))["_id"]})
         return
