@@ -14,6 +14,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from vault.core.timestamps import to_milliseconds
 from vault.crypto import chain
 from vault.documents.audit import record_of
 
@@ -136,7 +137,7 @@ class Stream:
         """Number, time, link and hash *entries*, at least one, as the next of this stream; sign the last."""
         previous = self._last
         for entry in entries:
-            self._follow(entry, previous, _to_milliseconds(now))
+            self._follow(entry, previous, to_milliseconds(now))
             previous = entry
         self._attempted = [entry["hash"] for entry in entries]
         entries[-1]["signer"] = self._signing_key.public.signer
@@ -179,7 +180,3 @@ class Stream:
         else:
             left = [{**{name: head[name] for name in ("stream", "seq", "ts")}, **attempted}]
         return Stream(self._signing_key, replaces=left)
-
-
-def _to_milliseconds(time: datetime) -> datetime:
-    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)

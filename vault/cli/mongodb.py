@@ -10,6 +10,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault.config.settings import audit_ttl_days, mongo_uri
 from vault.core.errors import ReplicaSetError
+from vault.core.text import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry
 from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
@@ -25,13 +26,12 @@ class ServiceUser:
     """The user that *uri*, the service's own connection string, names."""
 
     def __init__(self, uri: str) -> None:
-        # For a "mongodb+srv" URI the parser would look up SRV records.
-        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))
-        if not parts["username"]:
+        parts = parse_mongodb_uri(uri)
+        if not parts.username:
             raise ReplicaSetError("MONGO_URI must name the user that gets the privileges")
-        self._name = parts["username"]
-        self._password = parts["password"]
-        self._source = parts["options"].get("authSource") or parts["database"] or "admin"
+        self._name = parts.username
+        self._password = parts.password
+        self._source = parts.options.get("authSource") or parts.database or "admin"
         self._database = database_name(uri)
 
     def make(self, client: Client, *, audit_ttl_days: int) -> None:
@@ -102,6 +102,7 @@ class ReplicaSet:
     """
 
     def __init__(self, uri: str, *, key: str | None = None) -> None:
+        # Looks up SRV records: it needs the members.
         parts = parse_uri(uri)
         name = parts["options"].get("replicaSet")
         if not name:

@@ -5,11 +5,9 @@ from dataclasses import Field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from pymongo.uri_parser import parse_uri
-
 from vault.config.settings import Settings
-
-_SRV = "mongodb+srv"
+from vault.config.validators import MEMORY
+from vault.core.text import parse_mongodb_uri
 
 
 def summary(settings: Settings) -> dict[str, Any]:
@@ -31,14 +29,13 @@ def _shown(field: Field[Any], value: Any) -> Any:
 
 
 def _mongodb(uri: str) -> str:
-    """Return hosts and database. The options stay away with the credentials: some hold secrets, too."""
-    scheme, _, rest = uri.partition("://")
-    if scheme not in ("mongodb", _SRV):
-        return uri  # A worker's own memory.
-    # As a plain URI: an SRV record is the client's to look up.
-    parts = parse_uri(f"mongodb://{rest}")
-    hosts = ",".join(_host(host, None if scheme == _SRV else port) for host, port in parts["nodelist"])
-    return f"{scheme}://{hosts}/{parts['database'] or ''}"
+    """Return hosts and database, without credentials and options: some options are secret, too."""
+    if uri == MEMORY:
+        return uri
+    parts = parse_mongodb_uri(uri)
+    scheme = "mongodb+srv" if parts.is_srv else "mongodb"
+    hosts = ",".join(_host(host, port) for host, port in parts.hosts)
+    return f"{scheme}://{hosts}/{parts.database}"
 
 
 def _host(host: str, port: int | None) -> str:

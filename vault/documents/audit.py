@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from mongoengine import DateTimeField, DictField, Document, IntField, ListField, StringField
+from mongoengine import DateTimeField, DictField, IntField, ListField, StringField
 from pymongo import timeout
 
 from vault.core.timestamps import moment
@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 COMMIT_TIMEOUT_SECONDS = 20
 
 
-class AuditEntry(Document):
+class AuditEntry(BaseDocument):
     """Who tried what, on which secret, and how it ended. Never a value, never a credential.
 
     `stream` to `signature` chain it, see `vault.crypto.chain`.
@@ -48,16 +48,7 @@ class AuditEntry(Document):
     signer = StringField()
     signature = StringField()
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "audit_logs",
-        "auto_create_index": False,
-        "strict": False,
-    }
-
-    @classmethod
-    def raw(cls) -> Any:
-        """Return the collection itself."""
-        return cls._get_collection()
+    meta: ClassVar = {"collection": "audit_logs"}
 
     @classmethod
     def store(cls, entries: Sequence[dict[str, Any]]) -> None:

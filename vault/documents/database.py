@@ -10,9 +10,9 @@ import mongoengine
 from mongoengine.connection import get_db
 from pymongo import MongoClient, timeout
 from pymongo.monitoring import CommandListener
-from pymongo.uri_parser import parse_uri
 
 from vault.core.errors import StorageUnavailableError, VaultError
+from vault.core.text import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
@@ -259,6 +259,4 @@ def _warn_of_privileges() -> None:
 
 def database_name(uri: str) -> str:
     """Return the name of the database that *uri* names, or of the one by default."""
-    # For a "mongodb+srv" URI the parser would look up SRV records.
-    name = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"]
-    return name or DEFAULT_DATABASE
+    return parse_mongodb_uri(uri).database or DEFAULT_DATABASE

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mongoengine import (
     BinaryField,
     BooleanField,
     DateTimeField,
-    Document,
     EmbeddedDocument,
     EmbeddedDocumentField,
     IntField,
@@ -16,19 +15,15 @@ from mongoengine import (
     StringField,
 )
 
-from vault.core.errors import DecryptionError, KeyMissingError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
-from vault.crypto.envelope import key_id
-from vault.observability import metrics
+from vault.documents.base import BaseDocument, StoredEnvelope, decrypt
 
 
-class Encrypted(Protocol):
+class Encrypted(StoredEnvelope, Protocol):
     """One version of a secret's value."""
 
     version: int
-    envelope: bytes
-    key_id: str
 
 
 class Readable:
@@ -76,24 +71,7 @@ class Readable:
             KeyMissingError: As `decrypt`.
             DecryptionError: As `decrypt`.
         """
-        if not isinstance(stored.key_id, str):
-            # Somebody else put it there: no key has such an id.
-            raise DecryptionError
-        if stored.key_id not in keyring:
-            metrics.UNKNOWN_KEY.inc()
-            raise KeyMissingError
-        try:
-            return self._decrypted(stored, keyring)
-        except (AttributeError, DecryptionError, OverflowError, TypeError):
-            # The others: a field that holds what this class never puts there.
-            metrics.DOES_NOT_VERIFY.inc()
-            raise DecryptionError from None
-
-    def _decrypted(self, stored: Encrypted, keyring: Keyring) -> bytes:
-        # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
-        if key_id(stored.envelope) != stored.key_id:
-            raise DecryptionError
-        return keyring.decrypt(stored.envelope, self.binding(stored.version))
+        return decrypt(stored, lambda: self.binding(stored.version), keyring)
 
     def binding(self, version: int) -> Binding:
         """Return what the ciphertext of *version* is bound to."""
@@ -152,7 +130,7 @@ class SecretVersion(EmbeddedDocument):
     meta = {"strict": False}  # noqa: RUF012 - MongoEngine's own form
 
 
-class Secret(Readable, Document):
+class Secret(Readable, BaseDocument):
     """A secret as it lies in MongoDB. Its newest version is its own fields, those before are `older`.
 
     The plaintext is never a field, so nothing can write it. Updates by queryset
@@ -185,13 +163,7 @@ class Secret(Readable, Document):
     #: When MongoDB may remove the document.
     purge_at = DateTimeField()
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "secrets",
-        # Indexes are made once a process by Database.prepare, not on the way of a request.
-        "auto_create_index": False,
-        # During a rolling update an older replica meets fields that a newer one wrote.
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "secrets"}
 
     _plaintext: bytes | None = None
 
@@ -236,8 +208,3 @@ class Secret(Readable, Document):
         """Return the secret that *document* holds."""
         secret: Secret = cls._from_son(document)
         return secret
-
-    @classmethod
-    def raw(cls) -> Any:
-        """Return the collection itself, for atomic changes that MongoEngine has no words for."""
-        return cls._get_collection()

@@ -9,15 +9,13 @@ from mongoengine import BinaryField, BooleanField, DateTimeField, ListField, Str
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from vault.core.errors import DecryptionError, InvalidTokenNameError, KeyMissingError
+from vault.core.errors import InvalidTokenNameError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.retry import attempts
 from vault.core.timestamps import since_1970
 from vault.crypto import Keyring
-from vault.crypto.envelope import key_id
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
-from vault.documents.base import BaseDocument
-from vault.observability import metrics
+from vault.documents.base import BaseDocument, decrypt
 
 #: There is one.
 _ID = "tokens"
@@ -64,24 +62,7 @@ class StoredTokenKey(BaseDocument):
         return bool(changed)
 
     def _material(self, keyring: Keyring) -> bytes:
-        try:
-            return self._decrypted(keyring)
-        except KeyMissingError:
-            metrics.UNKNOWN_KEY.inc()
-            raise
-        except (DecryptionError, TypeError):
-            # Of the latter: a field that holds what this class never puts there.
-            metrics.DOES_NOT_VERIFY.inc()
-            raise DecryptionError from None
-
-    def _decrypted(self, keyring: Keyring) -> bytes:
-        if not isinstance(self.key_id, str):
-            raise DecryptionError
-        if self.key_id not in keyring:
-            raise KeyMissingError
-        if key_id(self.envelope) != self.key_id:
-            raise DecryptionError
-        return keyring.decrypt(self.envelope, TokenKeyBinding())
+        return decrypt(self, TokenKeyBinding, keyring)
 
 
 _TEXTS = ("id", "name", "namespace", "created_by")
