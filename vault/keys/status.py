@@ -77,7 +77,7 @@ class KeyStatus:
 
     @property
     def droppable(self) -> bool:
-        """Whether the service would continue without the key."""
+        """True if the service would continue without the key."""
         return self.role is KeyRole.FALLBACK and not (
             self.versions or self.tokens or self.encrypting or self.unnamed
         )
