@@ -438,7 +438,7 @@ def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environ
     assert re.search(
         r"audit trail: \d entries in \d streams, 1 finding\nTAMPERING: stream [\w-]+ seq 0: ", done.stdout
     )
-    assert done.stdout.endswith("the backup is NOT good\n")
+    assert done.stdout.endswith("the backup FAILED the drill\n")
     assert not any(secret_id in done.stdout for secret_id in ids)
     assert drill_databases(stored) == []
 

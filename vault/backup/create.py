@@ -1,4 +1,4 @@
-"""Backups: creating one, and reading one with all its promises verified."""
+"""Backups: creating one, and reading one after verifying every byte of it."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -30,10 +30,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _READABLE = click.File("rb")
 
 #: The exit codes of a drill, as of `audit verify`.
-_GOOD, _NOT_GOOD, _LOOK = 0, 1, 3
+_GOOD, _FAILED, _LOOK = 0, 1, 3
 _VERDICTS = {
     _GOOD: "the backup is good",
-    _NOT_GOOD: "the backup is NOT good",
+    _FAILED: "the backup FAILED the drill",
     _LOOK: "the backup is good, but findings about its trail need a look",
 }
 
@@ -115,7 +115,7 @@ def _show(step: Step, total: int = 0) -> Iterator[Progress]:
 
 def _print(report: Report) -> int:
     """Print *report* with its verdict; return the exit code."""
-    code = _NOT_GOOD if not report.is_good else _LOOK if report.findings else _GOOD
+    code = _FAILED if not report.is_good else _LOOK if report.findings else _GOOD
     entries = quantity(report.entries, "entry", "entries")
     streams, findings = quantity(report.streams, "stream"), quantity(len(report.findings), "finding")
     click.echo(f"secret versions: {report.versions}")

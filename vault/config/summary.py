@@ -1,4 +1,4 @@
-"""The settings in effect, as they can be shown: no secret, and no address with a credential in it."""
+"""A summary of the settings in effect for the log, without secrets and credentials."""
 
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -11,9 +11,9 @@ from vault.core.text import parse_mongodb_uri
 
 
 def summary(settings: Settings) -> dict[str, Any]:
-    """Return what can be shown of *settings*, by their names.
+    """Return the public parts of *settings*, by their names.
 
-    Of those that `Settings` keeps out of its `repr` it is shown that they are set, or where they lead.
+    For those that `Settings` keeps out of its `repr`, only that they are set, or hosts and paths.
     """
     return {field.name.upper(): _shown(field, getattr(settings, field.name)) for field in fields(settings)}
 
@@ -48,11 +48,10 @@ def _url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-#: What is shown of settings in place of the value.
+#: Functions that return the public part of a setting.
 _SHOWN: dict[str, Callable[[str], str]] = {
     "mongo_uri": _mongodb,
     "rate_limit_storage_uri": _mongodb,
     "jwt_jwks_url": _url,
-    # Nobody reads PEM.
     "jwt_public_key": lambda _: "set",
 }
