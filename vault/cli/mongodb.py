@@ -130,9 +130,7 @@ class ReplicaSet:
                     self._make_users(self._user, root_password, audit_ttl_days)
             except PyMongoError as error:
                 if time.monotonic() > deadline:
-                    # Without the text: it can quote a refused command.
-                    reason = f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
-                    raise ReplicaSetError(f"{self._name} did not get ready: {reason}") from None
+                    raise ReplicaSetError(f"{self._name} did not get ready: {_reason(error)}") from None
                 time.sleep(_PAUSE_SECONDS)
             else:
                 return
@@ -213,9 +211,7 @@ class ServiceUser:
             with Client(admin_uri, w="majority", timeoutMS=_STEP_MILLISECONDS) as client:
                 self.make(client, audit_ttl_days=audit_ttl_days)
         except (PyMongoError, ValueError) as error:
-            # Without the text: it can quote a refused command, or the password in a URI.
-            reason = f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
-            raise ReplicaSetError(f"the privileges were not granted: {reason}") from None
+            raise ReplicaSetError(f"the privileges were not granted: {_reason(error)}") from None
 
 
 def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
@@ -231,3 +227,8 @@ def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -
         if error.code != missing:
             raise
         database.command(f"create{kind}", name, **what)
+
+
+def _reason(error: Exception) -> str:
+    """Return type and code of *error*. Its text can quote a refused command, or the password in a URI."""
+    return f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
