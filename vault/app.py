@@ -91,8 +91,8 @@ def create_app(settings: Settings) -> Flask:
     api.init_app(app, services, settings)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
-        stock = KeyUsageCache(keyring, folder)
-        metrics_page.init_app(app, services.health, stock, folder=folder, port=port(settings.metrics_bind))
+        usage = KeyUsageCache(keyring, folder)
+        metrics_page.init_app(app, services.health, usage, folder=folder, port=port(settings.metrics_bind))
     return app
 
 

@@ -70,7 +70,7 @@ def test_a_role_and_scopes_add_up(app: Flask, client: FlaskClient) -> None:
 def test_more_than_one_has_is_403(manager: FlaskClient, stored: Stored, more: dict[str, Any]) -> None:
     """A grant beyond the maker's own is refused and on record, with what was asked for."""
     problem = post(manager, CREATE, {**NEW, **more}, 403)
-    assert problem["detail"].startswith("A token cannot have more than its maker: ")
+    assert problem["detail"].startswith("A token cannot have more than its creator: ")
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None
     assert (last["status"], last["principal"], last["details"]["token"]) == (

@@ -154,7 +154,7 @@ def test_an_end_that_is_cut_off_meanwhile_is_told(stored: Stored, monkeypatch: p
         return found
 
     monkeypatch.setattr(checkpoint, "heads", cut)
-    with pytest.raises(BackupRefusedError, match="removed meanwhile"):
+    with pytest.raises(BackupRefusedError, match="removed in the meantime"):
         made(KEYRING)
 
 
@@ -268,7 +268,7 @@ def test_a_forged_backup_is_told_from_a_damaged_one() -> None:
     """Who has no master key can recompute every digest and still makes no backup."""
     content, _ = made(KEYRING)
     assert read(changed(content, KEYRING, audit_ttl_days=5), KEYRING).manifest["audit_ttl_days"] == 5
-    with pytest.raises(InvalidBackupError, match="was altered, or made by somebody else"):
+    with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
         read(changed(content, Keyring(FOREIGN), audit_ttl_days=5), KEYRING)
 
 

@@ -15,6 +15,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from vault.core import deadline
 from vault.core.errors import OverloadedError
+from vault.core.text import unique_names
 
 #: Bodies of up to this many bytes take no room: the limits on connections are limit enough for them.
 _FREE_BYTES = 16_384
@@ -199,16 +200,9 @@ def _read(req: Request) -> bytes:
     return body
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 # One decoder for all: making one takes longer than decoding a body.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_names, parse_constant=_refuse_constant)

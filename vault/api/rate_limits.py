@@ -16,19 +16,18 @@ from limits.errors import StorageError
 from limits.storage import MemoryStorage, MongoDBStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
 from vault.config.settings import Settings
+from vault.config.validators import MEMORY
 from vault.core.attempt import Attempt
 from vault.core.errors import RateLimitedError
 from vault.core.networks import source
+from vault.documents.database import database_name
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
 _EXTENSION = "secret-manager-limits"
-_MEMORY = "memory://"
-_DATABASE = "vault"
 
 #: Milliseconds that counting may take.
 _TIMEOUT_MILLISECONDS = 1_000
@@ -155,11 +154,10 @@ def _tell(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[s
 
 
 def _options(uri: str) -> dict[str, Any]:
-    if uri == _MEMORY:
+    if uri == MEMORY:
         return {}
     return {
-        # As a plain URI, so that no SRV record is looked up for it.
-        "database_name": parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"] or _DATABASE,
+        "database_name": database_name(uri),
         "counter_collection_name": "rate_limits",
         "window_collection_name": "rate_limit_windows",
         "wrap_exceptions": True,

@@ -14,6 +14,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from vault.core.timestamps import to_milliseconds
 from vault.crypto import chain
 from vault.documents.audit import record_of
 
@@ -82,7 +83,7 @@ class Stream:
         """Number, date, link and hash *entries*, at least one, as the next of this stream; sign the last."""
         previous = self._last
         for entry in entries:
-            self._follow(entry, previous, _to_milliseconds(now))
+            self._follow(entry, previous, to_milliseconds(now))
             previous = entry
         self._attempted = [entry["hash"] for entry in entries]
         entries[-1]["signer"] = self._signing_key.public.signer
@@ -177,7 +178,3 @@ def _origin(stream: str, seq: int) -> bytes:
 
 def _counter_of(identifier: ObjectId) -> int:
     return int.from_bytes(identifier.binary[_SEQ_BYTES], "big")
-
-
-def _to_milliseconds(time: datetime) -> datetime:
-    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)

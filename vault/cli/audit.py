@@ -30,7 +30,7 @@ from vault.audit.verifier import (
 from vault.cli.context import CommandContext, connected
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.core.text import printable
+from vault.core.text import printable, unique_names
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.keys import guard
@@ -142,19 +142,11 @@ def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
 def _parsed(lines: Iterable[str]) -> Iterator[Record]:
     for line in lines:
         try:
-            record = json.loads(line, object_pairs_hook=_without_duplicates)
+            record = json.loads(line, object_pairs_hook=unique_names)
         except (RecursionError, ValueError):
             record = None
         # A line that is not an object is a finding, as is any entry that the service did not write.
         yield record if isinstance(record, dict) else {"stream": "?"}
-
-
-def _without_duplicates(fields: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(fields)
-    if len(found) < len(fields):
-        # Readers differ in the value that they use.
-        raise ValueError("a name occurs twice")
-    return found
 
 
 def _counted(records: Iterable[Record]) -> Iterator[Record]:

@@ -15,20 +15,15 @@ from mongoengine import (
     StringField,
 )
 
-from vault.core.errors import DecryptionError, KeyMissingError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
-from vault.crypto.envelope import key_id
-from vault.documents.base import BaseDocument
-from vault.observability import metrics
+from vault.documents.base import BaseDocument, StoredEnvelope, decrypt
 
 
-class Encrypted(Protocol):
+class Encrypted(StoredEnvelope, Protocol):
     """One version of a secret's value."""
 
     version: int
-    envelope: bytes
-    key_id: str
 
 
 class Readable:
@@ -76,24 +71,7 @@ class Readable:
             KeyMissingError: As `decrypt`.
             DecryptionError: As `decrypt`.
         """
-        if not isinstance(stored.key_id, str):
-            # Somebody else put it there: no key has such an id.
-            raise DecryptionError
-        if stored.key_id not in keyring:
-            metrics.UNKNOWN_KEY.inc()
-            raise KeyMissingError
-        try:
-            return self._decrypted(stored, keyring)
-        except (AttributeError, DecryptionError, OverflowError, TypeError):
-            # The others: a field that holds what this class never puts there.
-            metrics.DOES_NOT_VERIFY.inc()
-            raise DecryptionError from None
-
-    def _decrypted(self, stored: Encrypted, keyring: Keyring) -> bytes:
-        # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
-        if key_id(stored.envelope) != stored.key_id:
-            raise DecryptionError
-        return keyring.decrypt(stored.envelope, self.binding(stored.version))
+        return decrypt(stored, lambda: self.binding(stored.version), keyring)
 
     def binding(self, version: int) -> Binding:
         """Return what the ciphertext of *version* is bound to."""
