@@ -37,6 +37,7 @@ from vault.core.errors import (
 )
 from vault.crypto import Keyring, MasterKey
 from vault.documents import EncryptOnSave, Secret
+from vault.documents.secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 from vault.keys import registry
 from vault.keys import rewrap as rewrap_module
@@ -557,7 +558,7 @@ def test_an_update_between_read_and_write_loses_nothing(
         document = stored.secrets.find_one({"_id": secret_id})
         assert document
         newest = {name: document[name] for name in ("version", "envelope", "key_id", "created_at")}
-        secret = Secret._from_son(document)
+        secret = StoredSecret(document)
         change = {
             "older": [*document["older"], newest],
             "version": 3,

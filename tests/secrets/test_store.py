@@ -1,4 +1,4 @@
-"""A new secret is found by its name once it is published, and not before."""
+"""A named secret is found once it is published, and not before."""
 
 from typing import Any
 from uuid import uuid4
@@ -8,9 +8,10 @@ from pymongo.collection import Collection
 
 from tests.life import document, in_future, in_past, put
 from tests.rotation import Stored
+from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.documents import Secret
-from vault.secrets import store
+from vault.secrets.store import SecretStore
 
 pytestmark = pytest.mark.usefixtures("encrypting")
 
@@ -23,31 +24,32 @@ def new_secret(**fields: Any) -> Secret:
 
 @pytest.mark.parametrize("expires_at", [None, in_future(hours=1)], ids=["no expiry", "expiry"])
 def test_publishing_leaves_nothing_of_the_waiting(stored: Stored, expires_at: Any) -> None:
-    """A published secret is purged when it expires, or never, and is like any other."""
+    """Publishing leaves no trace of the wait; the secret is purged when it expires, or never."""
     secret = new_secret(name="a", expires_at=expires_at, purge_at=expires_at)
-    store.store_pending(secret)
+    SecretStore().hold_name(secret)
     waiting = document(stored, secret.id)
     assert waiting["pending"] is True
     assert waiting["purge_at"] < in_future(minutes=6)
-    assert store.publish(secret)
+    SecretStore().publish(secret)
     published = document(stored, secret.id)
     assert "pending" not in published
     assert published.get("purge_at") == expires_at
 
 
 def test_who_waited_for_too_long_is_not_published(stored: Stored) -> None:
-    """A secret that MongoDB removed before it was published is not, and nothing is made of it."""
+    """A secret that MongoDB removed while it was pending is neither published nor created again."""
     secret = new_secret(name="a")
-    store.store_pending(secret)
+    SecretStore().hold_name(secret)
     stored.secrets.delete_many({})
-    assert not store.publish(secret)
+    with pytest.raises(StorageUnavailableError):
+        SecretStore().publish(secret)
     assert stored.secrets.count_documents({}) == 0
 
 
 def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
     stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leftover that is swept just before it would have been removed here does not make its name taken."""
+    """The name is free if MongoDB removes an expired secret just before this create would have removed it."""
     put(stored, key, name="a", pending=True, purge_at=in_future(minutes=1))
     delete = Collection.delete_one
 
@@ -56,25 +58,36 @@ def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
         return delete(collection, query)
 
     monkeypatch.setattr(Collection, "delete_one", overtaken)
-    store.store_pending(secret := new_secret(name="a"))
+    SecretStore().hold_name(secret := new_secret(name="a"))
     assert document(stored, secret.id)["pending"] is True
 
 
 def test_nothing_is_published_twice() -> None:
-    """A secret that is published is not on its way any more."""
+    """A published secret cannot be published again."""
     secret = new_secret(name="a")
-    store.store_pending(secret)
-    assert store.publish(secret)
-    assert not store.publish(secret)
+    SecretStore().hold_name(secret)
+    SecretStore().publish(secret)
+    with pytest.raises(StorageUnavailableError):
+        SecretStore().publish(secret)
 
 
 def test_withdrawing_spares_what_can_be_found(stored: Stored, key: MasterKey) -> None:
-    """What has no name, or is not published, goes; what others may have found by its name stays."""
+    """Secrets that are unnamed or pending are removed; a published named one stays."""
     unnamed = put(stored, key)
     pending = put(stored, key, name="pending", pending=True)
     published = put(stored, key, name="published")
     other = put(stored, key)
-    gone = [store.withdraw(secret_id) for secret_id in (unnamed, pending, published)]
+    gone = [SecretStore().withdraw(secret_id) for secret_id in (unnamed, pending, published)]
     assert gone == [True, True, False]
     assert {found["_id"] for found in stored.secrets.find()} == {published, other}
-    assert store.withdraw(unnamed)
+    assert SecretStore().withdraw(unnamed)
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "not sent"])
+def test_a_rollback_removes_what_may_be_stored(stored: Stored, is_sent: bool) -> None:
+    """A rollback asks MongoDB for nothing if the secret was never sent."""
+    secret = new_secret()
+    SecretStore().publish(secret)
+    secret.may_be_stored = is_sent
+    SecretStore().roll_back(secret)
+    assert stored.secrets.count_documents({}) == (0 if is_sent else 1)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mongoengine.errors import InvalidDocumentError, NotRegistered
-
 from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.reader import Filter
 from vault.audit.verifier import Finding, Kind, Verifier, retention_start, verify_records
@@ -19,6 +17,7 @@ from vault.crypto import Keyring
 from vault.documents import Secret, Token
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
+from vault.documents.secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 
 #: Secrets that are read in one round trip.
@@ -65,12 +64,8 @@ def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
 
 
 def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
-    try:
-        secret = Secret.of(document)
-    except (InvalidDocumentError, NotRegistered):
-        yield False
-        return
-    for stored in secret.versions():
+    secret = StoredSecret(document)
+    for stored in secret.versions:
         try:
             secret.decrypt_version(stored, keyring)
         except (DecryptionError, KeyMissingError):

@@ -1,15 +1,13 @@
 """Putting every secret, and the token key, under the primary key."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import Any
 
-from mongoengine.errors import InvalidDocumentError, NotRegistered
 from pymongo import UpdateOne
 
 from vault.core.attempt import Action, Attempt, Status
@@ -17,7 +15,7 @@ from vault.core.errors import DecryptionError, RewrapRefusedError
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, SecretVersion
+from vault.documents.secret import Secret, StoredSecret, StoredVersion
 from vault.documents.token import StoredTokenKey
 from vault.keys import registry
 
@@ -43,7 +41,7 @@ class Rewrapped:
         return UpdateOne({"_id": self.secret_id, "older": before}, {"$set": placed})
 
 
-def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
+def under_key(key_id: str, *, after: str, limit: int) -> list[StoredSecret]:
     """Return up to *limit* secrets with a version under the key, by their ids, from *after* on."""
     # Each by its own index: for both in one query MongoDB may prefer to read all secrets by their ids.
     newest, older = {"key_id": key_id}, {"older.key_id": key_id, "key_id": {"$ne": key_id}}
@@ -52,28 +50,15 @@ def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
         for which in (newest, older)
     ]
     in_order = merge(*found, key=itemgetter("_id"))
-    return [_decoded(document, key_id) for document in islice(in_order, limit)]
+    return [StoredSecret(document) for document in islice(in_order, limit)]
 
 
-def _decoded(document: Mapping[str, Any], key_id: str) -> Secret:
-    try:
-        return Secret.of(document)
-    except (InvalidDocumentError, NotRegistered):
-        # Not as it was saved, so it does not verify; and no reason to stop before all the others.
-        return Secret(id=document["_id"], key_id=key_id)
-
-
-def versions_under(key_id: str, secret: Secret) -> Iterator[SecretVersion]:
+def versions_under(key_id: str, secret: StoredSecret) -> Iterator[StoredVersion]:
     """Yield the versions of *secret* that say that they are under the key, in whichever form."""
-    return (stored for stored in secret.versions() if key_id in (stored.key_id, *_listed(stored.key_id)))
+    return (stored for stored in secret.versions if key_id in (stored.key_id, *stored.listed_key_ids))
 
 
-def _listed(key_id: object) -> Sequence[object]:
-    # MongoDB finds an array by what it holds. It does not verify, and is to be counted.
-    return key_id if isinstance(key_id, list) else ()
-
-
-def rewrap_version(secret: Secret, stored: SecretVersion, keyring: Keyring) -> Rewrapped | None:
+def rewrap_version(secret: StoredSecret, stored: StoredVersion, keyring: Keyring) -> Rewrapped | None:
     """Return a version of *secret*, which is under a key of *keyring*, under the primary one.
 
     None if it does not verify.
@@ -208,7 +193,7 @@ def _rewrap_all(
                 outcome.add(rest.result())
 
 
-def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
+def _batches(keyring: Keyring) -> Iterator[tuple[str, list[StoredSecret]]]:
     """Yield each fallback key's id with all secrets under it, by their ids, so that none is met twice."""
     for key in keyring:
         if key is keyring.primary:
@@ -219,13 +204,13 @@ def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
             batch = _batch_after(batch[-1].id, key.id)
 
 
-def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
+def _batch_after(secret_id: str, key_id: str) -> list[StoredSecret]:
     with storage_errors():
         return under_key(key_id, after=secret_id, limit=_BATCH)
 
 
 def _rewrap_batch(
-    key_id: str, batch: list[Secret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
+    key_id: str, batch: list[StoredSecret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
 ) -> Rewrap:
     made = [
         rewrap_version(secret, stored, keyring)
