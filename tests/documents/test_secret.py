@@ -1,4 +1,4 @@
-"""Stored secrets: no plaintext reaches MongoDB, and a changed document is neither read nor a defect."""
+"""The stored form of a secret."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ def found(query: dict[str, Any]) -> StoredSecret:
 
 
 def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
-    """`save` writes no trace of the plaintext, and the stored secret decrypts to it."""
+    """A secret stored by `save` contains no plaintext, and reads back unchanged."""
     new_secret().save()
     document = stored.secrets.find_one()
     assert document is not None
@@ -53,7 +53,7 @@ def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyri
 def test_inserting_in_bulk_stores_no_plaintext(
     stored: MongoDatabase[dict[str, Any]], keyring: Keyring
 ) -> None:
-    """`objects.insert` sends another signal than `save`, and encrypts as well."""
+    """A secret stored by `objects.insert`, which sends another signal, is encrypted as well."""
     Secret.objects.insert([new_secret(1), new_secret(2)])
     assert stored.secrets.count_documents({}) == 2
     documents = list(stored.secrets.find())
@@ -64,7 +64,7 @@ def test_inserting_in_bulk_stores_no_plaintext(
 def test_without_the_hook_nothing_is_written(
     hook: EncryptOnSave, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """A secret that no hook encrypts cannot be saved: its plaintext has no field."""
+    """A secret that is not encrypted cannot be saved: it has no field for its plaintext."""
     hook.disconnect()
     with pytest.raises(Exception, match="Field is required"):
         new_secret().save()
@@ -72,7 +72,7 @@ def test_without_the_hook_nothing_is_written(
 
 
 def test_saving_again_keeps_the_value() -> None:
-    """Saving a document with an unchanged value neither loses the value nor encrypts it twice."""
+    """Saving a document with an unchanged value neither loses nor re-encrypts it."""
     secret = new_secret().save()
     before = secret.envelope
     secret.save()
@@ -93,7 +93,7 @@ def test_saving_again_keeps_the_value() -> None:
 def test_a_changed_document_does_not_read(
     change: dict[str, Any], stored: MongoDatabase[dict[str, Any]], keyring: Keyring
 ) -> None:
-    """A ciphertext does not decrypt after a change of a field that it is bound to."""
+    """A change in the database cannot alter the meaning of a ciphertext."""
     new_secret().save()
     stored.secrets.update_one({}, {"$set": change})
     with pytest.raises(DecryptionError):
@@ -110,7 +110,7 @@ def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], ke
 
 
 def test_a_representation_shows_no_plaintext() -> None:
-    """No representation of a secret contains its value."""
+    """The `repr` of a secret, as in debuggers and logs, does not show its value."""
     secret = new_secret()
     assert PLAINTEXT.decode() not in repr(secret) + str(secret.to_mongo())
 
@@ -128,7 +128,7 @@ OF_OTHER_TYPES: list[object] = ["text", 5, 1.5, True, [], ["text"], {}, {"versio
     ],
 )
 def test_a_field_of_any_type_is_decoded(keyring: Keyring, field: str, value: object) -> None:
-    """Every attribute has its declared type, and the secret decrypts or is refused, whatever a field holds."""
+    """Attributes have their declared types whatever a field holds; decryption raises its own errors only."""
     secret = new_secret()
     secret.encrypt(keyring)
     stored = StoredSecret({**secret.to_mongo().to_dict(), field: value})

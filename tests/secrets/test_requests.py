@@ -1,4 +1,4 @@
-"""New secrets before they are stored."""
+"""New secrets, before they are stored."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.life import in_future
-from vault.secrets.requests import NewSecret, limits
+from vault.secrets.requests import NewSecret, limit_details
 
 NEW = NewSecret(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})
 
@@ -29,18 +29,18 @@ def test_the_canonical_form_distinguishes_new_secrets(first: NewSecret, second: 
 
 
 def test_the_order_of_labels_does_not_matter() -> None:
-    """The order of labels does not change the canonical form."""
+    """The same labels in another order are the same new secret."""
     assert replace(NEW, labels={"a": "1", "b": "2"}).canonical() == NEW.canonical()
 
 
 def test_a_representation_shows_no_plaintext() -> None:
-    """The representation of a new secret does not contain its value."""
+    """The `repr` of a new secret, as in debuggers and logs, does not show its value."""
     assert "the value" not in repr(NEW)
 
 
-def test_each_document_has_a_new_id() -> None:
-    """Each document has a new ID, the requested namespace, and the limits of the new secret."""
-    first, second = NEW.secret("one"), NEW.secret("two")
+def test_each_document_of_a_new_secret_is_unique() -> None:
+    """Each document has a new ID, in the requested namespace and with its limits."""
+    first, second = NEW.document("one"), NEW.document("two")
     assert first.id != second.id
     assert (first.namespace, second.namespace) == ("one", "two")
     assert (first.name, first.max_reads, first.labels) == ("a/b", 2, ["a=1", "b=2"])
@@ -57,6 +57,6 @@ def test_each_document_has_a_new_id() -> None:
     ],
     ids=str,
 )
-def test_an_entry_tells_the_limits_that_there_are(change: dict[str, Any], told: list[str]) -> None:
-    """The details of an audit entry contain the expiry and the read limit, each only if it is set."""
-    assert sorted(limits(replace(NEW, **change).secret("default"))) == told
+def test_an_entry_has_only_existing_limits(change: dict[str, Any], told: list[str]) -> None:
+    """The entry of a new secret contains each limit that is set."""
+    assert sorted(limit_details(replace(NEW, **change).document("default"))) == told

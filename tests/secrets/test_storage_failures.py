@@ -1,4 +1,4 @@
-"""Failures of MongoDB in the middle of an operation: the reply is 503, and the stored state is as promised."""
+"""MongoDB fails during an operation: the answer is 503, and the stored state matches the answer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,10 +43,10 @@ def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str, is_done: boo
         patch.setattr(Collection, method, failing(method))
 
 
-def test_a_secret_that_could_not_be_published_is_not_found(
+def test_a_secret_that_cannot_be_published_is_not_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that could not be published is withdrawn, and its name is free."""
+    """A secret that cannot be published is withdrawn, and its name is free."""
     with monkeypatch.context() as broken:
         fail(broken, "secrets", "update_one")
         assert alice.refused("create", **NAMED) == 503
@@ -54,18 +54,18 @@ def test_a_secret_that_could_not_be_published_is_not_found(
     alice("create", **NAMED)
 
 
-def test_a_published_secret_stays_without_an_answer(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the answer to a publication is lost, a published secret stays: callers may have found it."""
+def test_a_secret_published_without_a_reply_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the reply to publishing is lost, a published secret stays, since others may have found it."""
     with monkeypatch.context() as broken:
         fail(broken, "secrets", "update_one", is_done=True)
         assert alice.refused("create", **NAMED) == 503
     assert alice("fetch", name="a/b") == {"secret": b64(b"value")}
 
 
-def test_a_secret_that_took_too_long_to_record_is_503(
+def test_a_secret_recorded_too_late_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create fails if MongoDB removed the pending secret while its entry was written."""
+    """A secret that MongoDB removed while its entry was written is not reported as created."""
     publish = SecretStore.publish
 
     def late(self: SecretStore, secret: Any) -> None:
@@ -89,10 +89,10 @@ def test_a_failed_insert_leaves_no_secret(
 
 
 @pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
-def test_a_rollback_that_fails_is_503_as_well(
+def test_a_secret_that_cannot_be_withdrawn_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
-    """If the trail and MongoDB fail together, the reply names the trail, and no caller finds the secret."""
+    """If the trail and MongoDB fail together, the trail's answer is given, and the secret is not found."""
     alice("list")
     break_trail(stored)
     fail(monkeypatch, "secrets", "delete_one")
@@ -116,7 +116,7 @@ def test_a_change_that_mongodb_did_not_make_is_503(
     end_fails: bool,
     recovery_days: str,
 ) -> None:
-    """A change that failed after its entry is reported as failed, has one entry, and can be retried."""
+    """A change that fails after its entry is reported as failed, has one entry, and can be retried."""
     fields = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)} if action == "restore" else {}
     secret_id = put(stored, key, **fields)
     before = document(stored, secret_id)
@@ -138,7 +138,7 @@ def test_a_change_that_mongodb_did_not_make_is_503(
 def test_a_secret_removed_meanwhile_is_404(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
-    """A secret that is removed between its lookup and its change is not found, and not created again."""
+    """A secret removed between look-up and change is 404 and not created again."""
     secret_id = put(stored, key)
     take = Lease.take
 
@@ -152,10 +152,10 @@ def test_a_secret_removed_meanwhile_is_404(
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "not_found")]
 
 
-def test_a_read_that_could_not_be_counted_is_503(
+def test_a_read_that_cannot_be_counted_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read that cannot be counted returns no value although it is on record, and no read is lost."""
+    """An uncounted read of a limited secret is recorded, not released, and not lost."""
     secret_id = alice.create(max_reads=1)
     with monkeypatch.context() as broken:
         broken.setattr(read_limits, "commit_read", gone)
@@ -164,10 +164,10 @@ def test_a_read_that_could_not_be_counted_is_503(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_a_read_that_could_not_be_released_expires(
+def test_a_read_reserved_without_success_is_free_again(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the trail and MongoDB fail together, a read stays reserved until it expires, and is not lost."""
+    """If the trail and MongoDB fail together, a read stays reserved for a while and is not lost."""
     secret_id = alice.create(max_reads=2)
     break_trail(stored)
     monkeypatch.setattr(read_limits, "release_read", gone)
@@ -180,10 +180,10 @@ def test_a_read_that_could_not_be_released_expires(
     assert alice.refused("fetch", secret_id=secret_id) == 404
 
 
-def test_a_reserved_read_that_expired_is_503(
+def test_a_read_reserved_too_long_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read whose reservation expired, so that another request may use it, returns no value."""
+    """A read whose reservation has expired, so that another may have it, is not released."""
     secret_id = alice.create(max_reads=1)
     count = read_limits.commit_read
 
@@ -198,10 +198,10 @@ def test_a_reserved_read_that_expired_is_503(
 
 
 @pytest.mark.parametrize("step", ["complete", "abandon"])
-def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
+def test_an_interrupted_idempotent_create_can_be_repeated(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """If a step under an idempotency key fails, the reply is 503, and the repeated creates make one secret."""
+    """If any step with an idempotency key fails, the answer is 503, and a retry creates one secret."""
     body, header = {"secret": "YQ=="}, {"Idempotency-Key": "key"}
     alice("list")
     with monkeypatch.context() as broken:
@@ -220,7 +220,7 @@ def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
 def test_a_slow_holder_that_cannot_withdraw_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create that lost its reservation is 503, even if MongoDB fails during the rollback."""
+    """A holder that lost its reservation returns 503, with or without MongoDB."""
     publish = SecretStore.publish
 
     def slowly(self: SecretStore, secret: Any) -> None:
@@ -235,7 +235,7 @@ def test_a_slow_holder_that_cannot_withdraw_is_503(
 def test_without_an_audit_trail_everything_works(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without auditing every call replies as with it, except that the last fetch is unknown."""
+    """With auditing off every call returns the same answer, and the last fetch is unknown."""
     with running_app({**environment, "AUDIT_ENABLED": "false", "DELETE_RECOVERY_DAYS": "1"}) as app:
         caller = Caller(app.test_client(), monkeypatch).become(ALICE)
         secret_id = caller.create(name="a/b", max_reads=2)

@@ -1,4 +1,4 @@
-"""A named secret is found once it is published, and not before."""
+"""A new secret is found by its name once it is published, and not before."""
 
 from typing import Any
 from uuid import uuid4
@@ -23,8 +23,8 @@ def new_secret(**fields: Any) -> Secret:
 
 
 @pytest.mark.parametrize("expires_at", [None, in_future(hours=1)], ids=["no expiry", "expiry"])
-def test_publishing_leaves_nothing_of_the_waiting(stored: Stored, expires_at: Any) -> None:
-    """Publishing leaves no trace of the wait; the secret is purged when it expires, or never."""
+def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any) -> None:
+    """A published secret is purged when it expires, or never, like any other."""
     secret = new_secret(name="a", expires_at=expires_at, purge_at=expires_at)
     SecretStore().hold_name(secret)
     waiting = document(stored, secret.id)
@@ -36,8 +36,8 @@ def test_publishing_leaves_nothing_of_the_waiting(stored: Stored, expires_at: An
     assert published.get("purge_at") == expires_at
 
 
-def test_who_waited_for_too_long_is_not_published(stored: Stored) -> None:
-    """A secret that MongoDB removed while it was pending is neither published nor created again."""
+def test_a_secret_removed_before_publishing_is_not_published(stored: Stored) -> None:
+    """Publishing a secret that MongoDB already removed fails and creates nothing."""
     secret = new_secret(name="a")
     SecretStore().hold_name(secret)
     stored.secrets.delete_many({})
@@ -46,10 +46,10 @@ def test_who_waited_for_too_long_is_not_published(stored: Stored) -> None:
     assert stored.secrets.count_documents({}) == 0
 
 
-def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
+def test_a_name_released_by_mongodb_at_this_moment_is_free(
     stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name is free if MongoDB removes an expired secret just before this create would have removed it."""
+    """If the sweep removes a leftover just before the create does, its name is free."""
     put(stored, key, name="a", pending=True, purge_at=in_future(minutes=1))
     delete = Collection.delete_one
 
@@ -62,8 +62,8 @@ def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
     assert document(stored, secret.id)["pending"] is True
 
 
-def test_nothing_is_published_twice() -> None:
-    """A published secret cannot be published again."""
+def test_a_secret_is_published_once() -> None:
+    """A published secret is no longer pending."""
     secret = new_secret(name="a")
     SecretStore().hold_name(secret)
     SecretStore().publish(secret)
@@ -71,8 +71,8 @@ def test_nothing_is_published_twice() -> None:
         SecretStore().publish(secret)
 
 
-def test_withdrawing_spares_what_can_be_found(stored: Stored, key: MasterKey) -> None:
-    """Secrets that are unnamed or pending are removed; a published named one stays."""
+def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> None:
+    """Withdrawing removes an unnamed or unpublished secret; a published name stays."""
     unnamed = put(stored, key)
     pending = put(stored, key, name="pending", pending=True)
     published = put(stored, key, name="published")
@@ -84,8 +84,8 @@ def test_withdrawing_spares_what_can_be_found(stored: Stored, key: MasterKey) ->
 
 
 @pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "not sent"])
-def test_a_rollback_removes_what_may_be_stored(stored: Stored, is_sent: bool) -> None:
-    """A rollback asks MongoDB for nothing if the secret was never sent."""
+def test_a_rollback_removes_a_secret_that_may_be_stored(stored: Stored, is_sent: bool) -> None:
+    """A rollback removes a secret that was sent to MongoDB; for any other, it asks MongoDB nothing."""
     secret = new_secret()
     SecretStore().publish(secret)
     secret.may_be_stored = is_sent

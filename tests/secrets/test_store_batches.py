@@ -1,4 +1,4 @@
-"""Concurrent reads and writes share round trips, and nothing else."""
+"""Concurrent operations share a round trip, and nothing else."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("encrypting")
 
 
 def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None:
-    """Each of many concurrent readers gets the requested secret, without its older versions."""
+    """Each of many concurrent reads gets its own secret, even the same one twice, without older versions."""
     values = {put(stored, key, b"%d" % number): b"%d" % number for number in range(20)}
     stored.secrets.update_many({}, {"$set": {"older": [{"version": 0}]}})
     wanted = [*values, *values, UNKNOWN_ID] * 5
@@ -29,7 +29,7 @@ def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None
             assert secret.decrypt(Keyring(key)) == values[secret_id]
 
 
-def test_many_new_secrets_at_once_are_all_stored(stored: Stored, key: MasterKey) -> None:
+def test_many_concurrent_creates_are_all_stored(stored: Stored, key: MasterKey) -> None:
     """Each of many concurrent creates has stored its secret, encrypted, when it returns."""
     store = SecretStore()
 

@@ -28,7 +28,7 @@ class NewSecret:
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def secret(self, namespace: str) -> Secret:
+    def document(self, namespace: str) -> Secret:
         """Return an unsaved document of this secret, with a new ID, in *namespace*."""
         now = datetime.now(UTC)
         expires_at = now + timedelta(seconds=self.ttl_seconds) if self.ttl_seconds else None
@@ -54,7 +54,7 @@ class NewSecret:
         return json.dumps(values, sort_keys=True).encode()
 
 
-def limits(secret: Secret) -> dict[str, Any]:
+def limit_details(secret: Secret) -> dict[str, Any]:
     """Return the details for a new secret's audit entry: its expiry and its read limit, if set."""
     expires_at = secret.expires_at and moment(secret.expires_at)
     found = {"expires_at": expires_at, "max_reads": secret.max_reads}

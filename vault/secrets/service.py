@@ -16,7 +16,7 @@ from vault.documents.secret import StoredSecret, StoredVersion
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
 from vault.secrets.idempotency import IdempotentCreate
-from vault.secrets.requests import NewSecret, Reference, limits
+from vault.secrets.requests import NewSecret, Reference, limit_details
 from vault.secrets.store import SecretStore
 
 
@@ -50,12 +50,12 @@ class SecretService:
         _require_credential_for_name(new_secret, attempt)
         require_size(new_secret.plaintext, self._max_bytes)
         self._key_watch.require()
-        secret = new_secret.secret(attempt.principal.namespace)
+        secret = new_secret.document(attempt.principal.namespace)
         reservation = self._idempotent_create.reserve(
             secret, new_secret, key=idempotency_key, principal=attempt.principal
         )
         attempt.secret_id = reservation.secret_id
-        attempt.details |= limits(secret) if reservation.is_new else {"repeated": True}
+        attempt.details |= limit_details(secret) if reservation.is_new else {"repeated": True}
         try:
             if reservation.is_new:
                 self._store.hold_name(secret)
