@@ -465,9 +465,9 @@ def answer_the_text(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(errors, "problem", lambda *_, **__: errors.Response(f"{EVERYTHING}", 500))
 
 
-def show_the_draft(patch: pytest.MonkeyPatch) -> None:
+def show_the_new_secret(patch: pytest.MonkeyPatch) -> None:
     """Let an object at work show its value."""
-    patch.setattr(NewSecret, "__repr__", lambda draft: f"<Draft {draft.plaintext}>")
+    patch.setattr(NewSecret, "__repr__", lambda new_secret: f"<NewSecret {new_secret.plaintext}>")
 
 
 def show_the_key(patch: pytest.MonkeyPatch) -> None:
@@ -497,7 +497,7 @@ def label_the_id(patch: pytest.MonkeyPatch) -> None:
         (log_the_body, "the log", "value"),
         (log_the_text, "the log", "password"),
         (answer_the_text, "500 of /vault/secret/create/", "key"),
-        (show_the_draft, "a repr", "value"),
+        (show_the_new_secret, "a repr", "value"),
         (show_the_key, "a repr", "fallback"),
         (store_the_key, "the collection audit_logs", "idempotency_key"),
         (label_the_id, "the metrics", "id"),

@@ -28,7 +28,7 @@ from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
-from vault.secrets.service import Secrets
+from vault.secrets.service import SecretService
 from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> Flask:
     key_watch = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, key_watch)
     services = Services(
-        secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        secrets=SecretService(keyring, key_watch, max_bytes=settings.max_secret_bytes),
         changes=SecretWriter(
             keyring,
             key_watch,

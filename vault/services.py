@@ -22,7 +22,7 @@ from vault.documents import Database
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
-from vault.secrets.service import Secrets
+from vault.secrets.service import SecretService
 
 #: The checks by name, in their order; those after one that fails are not made.
 CHECKS = ("mongodb", "restore", "keys", "audit")
@@ -96,7 +96,7 @@ class Health:
 class Services:
     """The operations that the floors above call."""
 
-    secrets: Secrets
+    secrets: SecretService
     changes: SecretWriter
     catalog: SecretQueries
     key_watch: KeyringGuard

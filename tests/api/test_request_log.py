@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from tests.access import make_token
 from vault.core.errors import SecretNotFoundError, StorageUnavailableError
 from vault.observability import logs
-from vault.secrets.service import Secrets
+from vault.secrets.service import SecretService
 
 
 @pytest.mark.parametrize("offered", ["r-1", "a" * 128, "01HV:x/y+z=@._-"])
@@ -121,7 +121,7 @@ def test_the_level_tells_whose_business_it_is(
         def fail(*_: object, error: type[Exception] = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(Secrets, "fetch", fail)
+        monkeypatch.setattr(SecretService, "fetch", fail)
         client.post("/vault/secret/fetch", json=body)
     assert [line["level"] for line in request_lines(capsys)] == ["info", "warning", "error"]
 

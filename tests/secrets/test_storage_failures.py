@@ -1,9 +1,10 @@
-"""MongoDB fails in the middle of an operation: the answer is 503, and what is left is what is said."""
+"""MongoDB fails during an operation: the answer is 503, and the stored state matches the answer."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
@@ -11,9 +12,9 @@ from tests.conftest import running_app
 from tests.life import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
-from vault.secrets import read_limits, store
-from vault.secrets.idempotency import Reservation
+from vault.secrets import read_limits
 from vault.secrets.lease import Lease
+from vault.secrets.store import SecretStore
 
 Stored = MongoDatabase[dict[str, Any]]
 NAMED = {"secret": b64(b"value"), "name": "a/b"}
@@ -23,64 +24,78 @@ def gone(*_: object, **__: object) -> None:
     raise AutoReconnect("gone")
 
 
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what lets steps of an operation fail as when MongoDB goes away."""
+def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str, is_done: bool = False) -> None:
+    """Let *methods* of a MongoDB collection fail, with *is_done* after MongoDB has done its part."""
 
-    def fail(*steps: tuple[Any, str]) -> None:
-        for owner, name in steps:
-            monkeypatch.setattr(owner, name, gone)
+    def failing(method: str) -> Callable[..., Any]:
+        original = getattr(Collection, method)
 
-    return fail
+        def call(self: Collection[Any], *args: Any, **options: Any) -> Any:
+            if self.name != collection:
+                return original(self, *args, **options)
+            if is_done:
+                original(self, *args, **options)
+            return gone()
+
+        return call
+
+    for method in methods:
+        patch.setattr(Collection, method, failing(method))
 
 
-def test_what_could_not_be_published_is_not_found(
+def test_a_secret_that_cannot_be_published_is_not_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that could not be published is withdrawn, and its name is free."""
+    """A secret that cannot be published is withdrawn, and its name is free."""
     with monkeypatch.context() as broken:
-        broken.setattr(store, "publish", gone)
+        fail(broken, "secrets", "update_one")
         assert alice.refused("create", **NAMED) == 503
     assert stored.secrets.count_documents({}) == 0
     alice("create", **NAMED)
 
 
-def test_what_was_published_without_word_of_it_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody knows whether a secret was published, one that was stays: others may have found it."""
-    publish = store.publish
-
-    def unheard(secret: Any) -> None:
-        publish(secret)
-        gone()
-
+def test_a_secret_published_without_a_reply_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the reply to publishing is lost, a published secret stays, since others may have found it."""
     with monkeypatch.context() as broken:
-        broken.setattr(store, "publish", unheard)
+        fail(broken, "secrets", "update_one", is_done=True)
         assert alice.refused("create", **NAMED) == 503
     assert alice("fetch", name="a/b") == {"secret": b64(b"value")}
 
 
-def test_what_took_too_long_to_record_is_503(
+def test_a_secret_recorded_too_late_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that MongoDB removed while its entry was written is not said to be there."""
-    publish = store.publish
+    """A secret that MongoDB removed while its entry was written is not reported as created."""
+    publish = SecretStore.publish
 
-    def late(secret: Any) -> bool:
+    def late(self: SecretStore, secret: Any) -> None:
         stored.secrets.delete_many({})
-        return publish(secret)
+        publish(self, secret)
 
-    monkeypatch.setattr(store, "publish", late)
+    monkeypatch.setattr(SecretStore, "publish", late)
     assert alice.refused("create", **NAMED) == 503
 
 
-@pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
-def test_what_cannot_be_withdrawn_is_503_all_the_same(
-    alice: Caller, stored: Stored, failing: Callable[..., None], options: dict[str, str]
+@pytest.mark.parametrize("is_done", [False, True], ids=["not stored", "stored"])
+def test_a_failed_insert_leaves_no_secret(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, is_done: bool
 ) -> None:
-    """When the trail and MongoDB fail together, the trail's answer is given, and nobody finds the secret."""
+    """A secret without a name whose insert failed, or whose answer was lost, is withdrawn."""
+    with monkeypatch.context() as broken:
+        fail(broken, "secrets", "insert_many", "insert_one", is_done=is_done)
+        assert alice.refused("create", secret="YQ==") == 503
+    assert stored.secrets.count_documents({}) == 0
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("create", "success")]
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
+def test_a_secret_that_cannot_be_withdrawn_is_503(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    """If the trail and MongoDB fail together, the trail's answer is given, and the secret is not found."""
     alice("list")
     break_trail(stored)
-    failing((store, "withdraw"))
+    fail(monkeypatch, "secrets", "delete_one")
     reply = alice.post("create", {"secret": "YQ==", **options})
     assert reply.status_code == 503
     assert b"audit trail" in reply.data
@@ -101,7 +116,7 @@ def test_a_change_that_mongodb_did_not_make_is_503(
     end_fails: bool,
     recovery_days: str,
 ) -> None:
-    """A change that failed after its entry is told as failed, has that one entry, and can be tried again."""
+    """A change that fails after its entry is reported as failed, has one entry, and can be retried."""
     fields = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)} if action == "restore" else {}
     secret_id = put(stored, key, **fields)
     before = document(stored, secret_id)
@@ -120,10 +135,10 @@ def test_a_change_that_mongodb_did_not_make_is_503(
 
 
 @pytest.mark.parametrize("action", ["update", "delete", "restore"])
-def test_what_was_removed_meanwhile_is_404(
+def test_a_secret_removed_meanwhile_is_404(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
-    """A secret that is removed between being looked up and being changed is not there, and not made anew."""
+    """A secret removed between look-up and change is 404 and not created again."""
     secret_id = put(stored, key)
     take = Lease.take
 
@@ -137,10 +152,10 @@ def test_what_was_removed_meanwhile_is_404(
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "not_found")]
 
 
-def test_a_read_that_could_not_be_counted_is_503(
+def test_a_read_that_cannot_be_counted_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its count no read of a limited secret is released, though it is on record, and none is lost."""
+    """An uncounted read of a limited secret is recorded, not released, and not lost."""
     secret_id = alice.create(max_reads=1)
     with monkeypatch.context() as broken:
         broken.setattr(read_limits, "commit_read", gone)
@@ -149,13 +164,13 @@ def test_a_read_that_could_not_be_counted_is_503(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_a_read_that_is_held_in_vain_is_free_again(
-    alice: Caller, stored: Stored, failing: Callable[..., None]
+def test_a_read_reserved_without_success_is_free_again(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the trail and MongoDB fail together, a read is held for a while, and then not lost."""
+    """If the trail and MongoDB fail together, a read stays reserved for a while and is not lost."""
     secret_id = alice.create(max_reads=2)
     break_trail(stored)
-    failing((read_limits, "release_read"))
+    monkeypatch.setattr(read_limits, "release_read", gone)
     assert alice.refused("fetch", secret_id=secret_id) == 503
     mend_trail(stored)
     assert alice.fetch(secret_id) == b64(b"value")
@@ -165,10 +180,10 @@ def test_a_read_that_is_held_in_vain_is_free_again(
     assert alice.refused("fetch", secret_id=secret_id) == 404
 
 
-def test_a_read_that_was_held_for_too_long_is_503(
+def test_a_read_reserved_too_long_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read whose hold has ended, so that another may have it, is not released."""
+    """A read whose reservation has expired, so that another may have it, is not released."""
     secret_id = alice.create(max_reads=1)
     count = read_limits.commit_read
 
@@ -182,15 +197,15 @@ def test_a_read_that_was_held_for_too_long_is_503(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-@pytest.mark.parametrize("step", ["keep", "abandon"])
-def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
+@pytest.mark.parametrize("step", ["complete", "abandon"])
+def test_an_interrupted_idempotent_create_can_be_repeated(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Whichever step under an idempotency key fails, the answer is 503, and the next one makes one secret."""
+    """If any step with an idempotency key fails, the answer is 503, and a retry creates one secret."""
     body, header = {"secret": "YQ=="}, {"Idempotency-Key": "key"}
     alice("list")
     with monkeypatch.context() as broken:
-        broken.setattr(Reservation, step, gone)
+        fail(broken, "idempotency_keys", "update_one", "delete_one")
         if step == "abandon":
             break_trail(stored)
         assert alice.post("create", body, **header).status_code == 503
@@ -202,21 +217,25 @@ def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
     assert [found["_id"] for found in stored.secrets.find()] == [replies[0].json["secret_id"]]
 
 
-def test_a_slow_holder_that_cannot_withdraw_is_503(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that lost its reservation, and MongoDB too, answers 503 like one that lost the first alone."""
+def test_a_slow_holder_that_cannot_withdraw_is_503(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that lost its reservation returns 503, with or without MongoDB."""
+    publish = SecretStore.publish
 
-    def lost(*_: object, **__: object) -> bool:
-        monkeypatch.setattr(store, "withdraw", gone)
-        return False
+    def slowly(self: SecretStore, secret: Any) -> None:
+        publish(self, secret)
+        stored.idempotency_keys.update_one({}, {"$set": {"token": "of another request"}})
 
-    monkeypatch.setattr(Reservation, "keep", lost)
+    monkeypatch.setattr(SecretStore, "publish", slowly)
+    fail(monkeypatch, "secrets", "delete_one")
     assert alice.refused("create", headers={"Idempotency-Key": "key"}, secret="YQ==") == 503
 
 
 def test_without_an_audit_trail_everything_works(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With auditing off every call answers as with it, and the last fetch is not known."""
+    """With auditing off every call returns the same answer, and the last fetch is unknown."""
     with running_app({**environment, "AUDIT_ENABLED": "false", "DELETE_RECOVERY_DAYS": "1"}) as app:
         caller = Caller(app.test_client(), monkeypatch).become(ALICE)
         secret_id = caller.create(name="a/b", max_reads=2)

@@ -7,8 +7,6 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from mongoengine.errors import InvalidDocumentError, NotRegistered
-
 from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.reader import Filter
 from vault.audit.verifier import Finding, Kind, Verifier, retention_start, verify_records
@@ -23,6 +21,7 @@ from vault.crypto import Keyring
 from vault.documents import Database, Secret, Token
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
+from vault.documents.secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 
 #: Secrets that are read in one round trip.
@@ -138,12 +137,8 @@ def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
 
 
 def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
-    try:
-        secret = Secret.of_stored(document)
-    except (InvalidDocumentError, NotRegistered):
-        yield False
-        return
-    for stored in secret.versions():
+    secret = StoredSecret(document)
+    for stored in secret.versions:
         try:
             secret.decrypt_version(stored, keyring)
         except (DecryptionError, KeyMissingError):

@@ -78,7 +78,7 @@ def decrypt(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyri
 
 
 def _decrypted(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyring) -> bytes:
-    if not isinstance(stored.key_id, str):
+    if not stored.key_id or not isinstance(stored.key_id, str):
         raise DecryptionError
     if stored.key_id not in keyring:
         raise KeyMissingError

@@ -4,15 +4,13 @@
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import Any
 
-from mongoengine.errors import InvalidDocumentError, NotRegistered
 from pymongo import UpdateOne
 
 from vault.core.attempt import Action, Attempt, Status
@@ -20,7 +18,7 @@ from vault.core.errors import DecryptionError, RewrapRefusedError
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, SecretVersion
+from vault.documents.secret import Secret, StoredSecret, StoredVersion
 from vault.documents.token import StoredTokenKey
 from vault.keys import registry
 
@@ -152,7 +150,7 @@ def _rewrap_all(
                 outcome.add(rest.result())
 
 
-def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
+def _batches(keyring: Keyring) -> Iterator[tuple[str, list[StoredSecret]]]:
     """Yield batches of the secrets under each fallback key, ordered by ID so that none comes twice."""
     for key in keyring:
         if key is keyring.primary:
@@ -163,13 +161,13 @@ def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
             batch = _batch_after(batch[-1].id, key.id)
 
 
-def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
+def _batch_after(secret_id: str, key_id: str) -> list[StoredSecret]:
     with storage_errors():
         return under_key(key_id, after=secret_id, limit=_BATCH)
 
 
 def _rewrap_batch(
-    key_id: str, batch: list[Secret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
+    key_id: str, batch: list[StoredSecret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
 ) -> Rewrap:
     made = [
         rewrap_version(secret, stored, keyring)
@@ -206,7 +204,7 @@ def _left(keyring: Keyring) -> int:
         )
 
 
-def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
+def under_key(key_id: str, *, after: str, limit: int) -> list[StoredSecret]:
     """Return up to *limit* secrets with a version under the key, ordered by ID, from *after* on."""
     # One query for each index: for both in one, MongoDB may prefer to scan all secrets by ID.
     newest, older = {"key_id": key_id}, {"older.key_id": key_id, "key_id": {"$ne": key_id}}
@@ -215,28 +213,15 @@ def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
         for which in (newest, older)
     ]
     in_order = merge(*found, key=itemgetter("_id"))
-    return [_decoded(document, key_id) for document in islice(in_order, limit)]
+    return [StoredSecret(document) for document in islice(in_order, limit)]
 
 
-def _decoded(document: Mapping[str, Any], key_id: str) -> Secret:
-    try:
-        return Secret.of_stored(document)
-    except (InvalidDocumentError, NotRegistered):
-        # Not as it was saved, so it does not verify; the others still can be rewrapped.
-        return Secret(id=document["_id"], key_id=key_id)
-
-
-def versions_under(key_id: str, secret: Secret) -> Iterator[SecretVersion]:
+def versions_under(key_id: str, secret: StoredSecret) -> Iterator[StoredVersion]:
     """Yield the versions of *secret* that name the key, in any form."""
-    return (stored for stored in secret.versions() if key_id in (stored.key_id, *_listed(stored.key_id)))
+    return (stored for stored in secret.versions if key_id in (stored.key_id, *stored.listed_key_ids))
 
 
-def _listed(key_id: object) -> Sequence[object]:
-    # MongoDB finds a list by its members. Such a version does not verify, and counts as unreadable.
-    return key_id if isinstance(key_id, list) else ()
-
-
-def rewrap_version(secret: Secret, stored: SecretVersion, keyring: Keyring) -> Rewrapped | None:
+def rewrap_version(secret: StoredSecret, stored: StoredVersion, keyring: Keyring) -> Rewrapped | None:
     """Rewrap a version of *secret* that is under a key of *keyring*; return None if it does not verify."""
     try:
         plaintext = secret.decrypt_version(stored, keyring)
