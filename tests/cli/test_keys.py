@@ -211,7 +211,7 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, command: str) -> None:
     assert "Traceback" not in done.stderr
     done = run_command("keys", command, environment={}, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("secret-manager: wrong settings:\n  MASTER_KEY: required")
+    assert done.stderr.startswith("secret-manager: invalid settings:\n  MASTER_KEY: is required")
 
 
 def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:

@@ -1,4 +1,4 @@
-"""The settings in effect, as they can be shown: no secret, and no address with a credential in it."""
+"""A summary of the settings in effect, without secrets and without credentials in URLs."""
 
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -13,9 +13,9 @@ _SRV = "mongodb+srv"
 
 
 def summary(settings: Settings) -> dict[str, Any]:
-    """Return what can be shown of *settings*, by their names.
+    """Return *settings* by name, without their secrets.
 
-    Of those that `Settings` keeps out of its `repr` it is shown that they are set, or where they lead.
+    A setting that `Settings` excludes from its `repr` appears as "set", or as its hosts and database.
     """
     return {field.name.upper(): _shown(field, getattr(settings, field.name)) for field in fields(settings)}
 
@@ -31,11 +31,11 @@ def _shown(field: Field[Any], value: Any) -> Any:
 
 
 def _mongodb(uri: str) -> str:
-    """Return hosts and database. The options stay away with the credentials: some hold secrets, too."""
+    """Return hosts and database, without the credentials and the options, which may contain secrets."""
     scheme, _, rest = uri.partition("://")
     if scheme not in ("mongodb", _SRV):
-        return uri  # A worker's own memory.
-    # As a plain URI: an SRV record is the client's to look up.
+        return uri  # `memory://`
+    # As a plain URI: the client looks up SRV records.
     parts = parse_uri(f"mongodb://{rest}")
     hosts = ",".join(_host(host, None if scheme == _SRV else port) for host, port in parts["nodelist"])
     return f"{scheme}://{hosts}/{parts['database'] or ''}"
@@ -51,11 +51,11 @@ def _url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-#: What is shown of settings in place of the value.
+#: Settings with their own form in the summary.
 _SHOWN: dict[str, Callable[[str], str]] = {
     "mongo_uri": _mongodb,
     "rate_limit_storage_uri": _mongodb,
     "jwt_jwks_url": _url,
-    # Nobody reads PEM.
+    # Too long to be of use.
     "jwt_public_key": lambda _: "set",
 }

@@ -2,5 +2,5 @@
 
 
 def printable(text: str) -> str:
-    """Return *text* with control characters, and others that are not printed, escaped."""
+    """Return *text* with its unprintable characters escaped."""
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

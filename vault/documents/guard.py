@@ -54,7 +54,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
 @contextmanager
 def best_effort_cleanup() -> Iterator[None]:
     """Let the block take back what was begun, past the request's deadline too; without MongoDB it stays."""
-    with suppress(StorageUnavailableError), deadline.anew(OPERATION_TIMEOUT_SECONDS), storage_errors():
+    with suppress(StorageUnavailableError), deadline.replaced(OPERATION_TIMEOUT_SECONDS), storage_errors():
         yield
 
 

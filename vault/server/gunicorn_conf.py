@@ -77,8 +77,8 @@ ggevent.StreamServer = partial(
     Listener,
     limits=partial(
         Connections,
-        most=_settings.max_connections,
-        most_per_source=_settings.max_connections_per_address,
+        max_total=_settings.max_connections,
+        max_per_source=_settings.max_connections_per_address,
         exempt=_settings.trusted_proxies,
     ),
 )

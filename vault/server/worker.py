@@ -50,7 +50,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             if connection:
                 listening = self.socket
                 client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
-                connection.hang_up = partial(_hang_up, client)
+                connection.disconnect = partial(_hang_up, client)
                 return client, address, connection
             # Without making a socket of it, which takes longer than all else here.
             os.close(descriptor)
@@ -68,7 +68,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             self.handle(client, address)
             return
         with self.wrap_socket(client, do_handshake_on_connect=False, **self.ssl_args) as secure:
-            connection.hang_up = partial(_hang_up, secure)
+            connection.disconnect = partial(_hang_up, secure)
             if _shake_hands(secure):
                 self.handle(secure, address)
 
