@@ -51,21 +51,21 @@ def create_app(settings: Settings) -> Flask:
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
     trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
-    key_watch = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
-    token_keys = TokenKeys(keyring, key_watch)
+    guard = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
+    token_keys = TokenKeys(keyring, guard)
     services = Services(
-        secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        secrets=Secrets(keyring, guard, max_bytes=settings.max_secret_bytes),
         changes=SecretWriter(
             keyring,
-            key_watch,
+            guard,
             max_bytes=settings.max_secret_bytes,
             max_versions=settings.max_versions,
             recovery_days=settings.delete_recovery_days,
         ),
-        catalog=SecretQueries(keyring, key_watch),
-        key_watch=key_watch,
-        startup=Startup(key_watch, trail),
-        health=Health(database, key_watch, trail),
+        queries=SecretQueries(keyring, guard),
+        guard=guard,
+        startup=Startup(guard, trail),
+        health=Health(database, guard, trail),
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
@@ -77,7 +77,7 @@ def create_app(settings: Settings) -> Flask:
 
     def close() -> None:
         services.startup.close()
-        key_watch.close()
+        guard.close()
         trail.disconnect()
         encrypt_on_save.disconnect()
         api.close(app)

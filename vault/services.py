@@ -35,8 +35,8 @@ class Startup:
     by a failed commit of the trail. A request completes the steps that it needs itself. Health checks do not.
     """
 
-    def __init__(self, key_watch: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
-        self._key_watch = key_watch
+    def __init__(self, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
+        self._guard = guard
         self._trail = trail
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt)
 
@@ -47,10 +47,10 @@ class Startup:
 
     def attempt(self) -> None:
         """Complete the missing steps. A failure is logged where it happens."""
-        if self._key_watch.started and not self._trail.needs_start:
+        if self._guard.started and not self._trail.needs_start:
             return
         with suppress(VaultError):
-            self._key_watch.require()
+            self._guard.require()
             self._trail.start()
 
     def close(self) -> None:
@@ -61,16 +61,16 @@ class Startup:
 class Health:
     """The readiness checks. They write nothing to MongoDB."""
 
-    def __init__(self, database: Database, key_watch: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
+    def __init__(self, database: Database, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
         self._database = database
-        self._key_watch = key_watch
+        self._guard = guard
         self._trail = trail
 
     def failures(self) -> dict[str, list[str]]:
         """Return the reasons why this process does not serve, by check; empty if it is ready."""
         try:
             self._database.ping()
-            self._key_watch.check()
+            self._guard.check()
             self._trail.check()
         except StorageUnavailableError as error:
             return {"mongodb": [str(error)]}
@@ -93,8 +93,8 @@ class Services:
 
     secrets: Secrets
     changes: SecretWriter
-    catalog: SecretQueries
-    key_watch: KeyringGuard
+    queries: SecretQueries
+    guard: KeyringGuard
     startup: Startup
     health: Health
     tokens: Tokens

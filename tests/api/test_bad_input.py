@@ -337,7 +337,7 @@ def test_a_made_up_cursor_is_422(alice: Caller, stored: Stored, cursor: str) -> 
     """A cursor that no list returned is refused and on record, and never a failure."""
     reply = alice.post("list", {"cursor": cursor})
     assert reply.status_code == 422
-    assert reply.get_json(force=True)["detail"] == "the cursor is not one that a query returned"
+    assert reply.get_json(force=True)["detail"] == "Invalid `cursor`: send the one that an earlier reply returned."
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("list", "bad_request")]
 
 

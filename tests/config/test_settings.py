@@ -409,7 +409,7 @@ def test_a_list_that_splits_a_key_says_how_to_write_it() -> None:
     raw = "a key, and a comma, 32 letters!!"
     text = message(MASTER_KEY_FALLBACKS=f"{KEY_TEXT},{raw}")
     assert "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes" in text
-    assert "that holds a comma" in text
+    assert "contains a comma" in text
     assert "as the base64 of these characters" in text
     assert raw[-12:] not in text
 

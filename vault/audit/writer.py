@@ -51,7 +51,7 @@ class AuditTrail:
         # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
         self._stream: Stream | None = None
         self._commits: Batcher[Entry, None] = Batcher(
-            self._commit, queue="entries", batch=MAX_ENTRIES_PER_COMMIT
+            self._commit, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL_SECONDS, self._end_minute)

@@ -95,7 +95,7 @@ _PENDING_MILLISECONDS = 120_000
 _NO_SEAL = ""
 
 
-_TAKEN = "There is, or was, a token of this name."
+_TAKEN = "Token name already used; names cannot be reused."
 
 
 class Token(BaseDocument):
