@@ -75,7 +75,9 @@ def test_a_missing_master_key_says_how_to_make_one() -> None:
     """Whoever starts without a key is given a command that makes one, and it works as the key."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping({})
-    command = re.search(r"MASTER_KEY: is required. Generate one with `secret-manager (.*)`", str(caught.value))
+    command = re.search(
+        r"MASTER_KEY: is required. Generate one with `secret-manager (.*)`", str(caught.value)
+    )
     assert command is not None
     made = CliRunner().invoke(commands, command[1].split())
     assert len(Settings.from_mapping({"MASTER_KEY": made.output.strip()}).master_key) == 32
@@ -148,7 +150,9 @@ def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
 
 def test_value_and_file_together_are_refused() -> None:
     """Setting NAME and NAME_FILE is an error: nobody could tell which one counts."""
-    assert "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both." in message(MASTER_KEY_FILE="/any")
+    assert "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both." in message(
+        MASTER_KEY_FILE="/any"
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -603,4 +607,6 @@ def test_a_sink_that_could_never_work_is_refused(uri: str) -> None:
 
 def test_a_sink_needs_a_trail() -> None:
     """A second sink of a trail that is switched off would stay empty unnoticed."""
-    assert "  AUDIT_SINK: requires AUDIT_ENABLED=true." in message(AUDIT_SINK="syslog://host", AUDIT_ENABLED="false")
+    assert "  AUDIT_SINK: requires AUDIT_ENABLED=true." in message(
+        AUDIT_SINK="syslog://host", AUDIT_ENABLED="false"
+    )

@@ -94,7 +94,7 @@ def _stop_on_signals() -> Iterator[_Stop]:
 
 
 def _prepare(folder: Path) -> Path:
-    """Create *folder* and the master key in it, both accessible by their owner only; return the key's file."""
+    """Create *folder* and the master key in it, both for their owner only, and return the key's file."""
     key_file = folder / "master.key"
     try:
         folder.mkdir(exist_ok=True)
@@ -179,7 +179,8 @@ def _wait_until_ready(
             last_reply = f"{response.status} {response.read().decode(errors='replace').strip()}"
         if time.monotonic() > deadline:
             raise VaultError(
-                f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; its last reply: {last_reply}"
+                f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "
+                f"its last reply: {last_reply}"
             )
         _pause(mongod, serve)
 

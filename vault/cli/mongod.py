@@ -45,7 +45,7 @@ _MAX_LOG_BYTES = 10_000_000
 
 
 class Mongod:
-    """A `mongod` on its own loopback port, with its data in the folder *data* and its log next to that folder.
+    """A `mongod` on its own loopback port, with its data in the folder *data* and its log next to it.
 
     The port stays the same when the server is started again. *options* are further arguments of `mongod`. If
     *initiate* is false, the caller makes the server a member of a replica set.
