@@ -60,7 +60,7 @@ def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in *text*, which may have a port; None if there is none."""
+    """Return the address in *text*, which may have a port; None without one."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

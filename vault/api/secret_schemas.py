@@ -245,7 +245,7 @@ class DeletedSecret(Reply):
 
     secret_id = _secret_id()
     restorable_until = _time(
-        "The end of the period in which `restore` works; null if there is none.", _LATER, allow_none=True
+        "The end of the period in which `restore` works; null without one.", _LATER, allow_none=True
     )
 
 

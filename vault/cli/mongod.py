@@ -192,7 +192,7 @@ def find_mongod() -> Path:
     """Return a `mongod` that runs here: from the PATH, or else from the `embedded` extra.
 
     Raises:
-        MongodUnavailableError: There is none; the message says what to install or set.
+        MongodUnavailableError: No `mongod` runs here; the message says what to install or set.
     """
     problem = (
         f"no mongod on the PATH, and the `embedded` extra (Linux x86-64) is not installed: {_ALTERNATIVES}"
