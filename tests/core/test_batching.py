@@ -349,7 +349,7 @@ def test_under_stress_every_call_gets_its_own_answer() -> None:
             time.sleep(0)
         return [-item for item in items]
 
-    coalescer = Batcher(flush, batch=7, queue="test")
+    coalescer = Batcher(flush, max_batch=7, queue="test")
 
     def client(number: int) -> bool:
         return all(coalescer.call(item) == -item for item in range(number, 32 * 300, 32))
@@ -377,7 +377,7 @@ def flush(items):
     may_end.wait()
     return [item * 10 for item in items]
 
-calls = Batcher(flush, batch=50, queue="test")
+calls = Batcher(flush, max_batch=50, queue="test")
 greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
 while not flushes:
     gevent.sleep(0)
