@@ -1,4 +1,4 @@
-"""Settings from the environment and `.env`. No other module reads the environment."""
+"""The service's settings, read from the environment and `.env` here only."""
 
 import os
 import stat
