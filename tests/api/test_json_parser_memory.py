@@ -60,7 +60,7 @@ def test_waiting_bodies_come_in_order_and_none_holds_up_another_source() -> None
         assert order == ["a1", "b1"]
         leave.set()
     assert order[2:] in (["a2", "c1"], ["c1", "a2"])
-    assert not place._taken
+    assert not place._used
     assert not place._waiting
 
 
@@ -86,7 +86,7 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
             pool.submit(slow, name)
             wait_until(lambda number=number: len(place._receiving) == number)
         pool.submit(received)
-        wait_until(lambda: place._taken.total() == SIZE)
+        wait_until(lambda: place._used.total() == SIZE)
         # Waits for its source's half, and goes on only after the third source.
         pool.submit(slow, "a3")
         wait_until(lambda: len(place._waiting) == 1)
@@ -96,4 +96,4 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
         for leave in leaves.values():
             leave.set()
     assert not place._receiving
-    assert not place._taken
+    assert not place._used
