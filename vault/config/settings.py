@@ -188,8 +188,8 @@ class SettingsSchema(Schema):
     def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
         if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD_BYTES) > _MAX_VERSIONS_BYTES:
             raise ValidationError(
-                f"times (MAX_SECRET_BYTES + {_VERSION_OVERHEAD_BYTES}) must be at most {_MAX_VERSIONS_BYTES}. "
-                "Lower one of them.",
+                f"times (MAX_SECRET_BYTES + {_VERSION_OVERHEAD_BYTES}) must be at most "
+                f"{_MAX_VERSIONS_BYTES}. Lower one of them.",
                 "MAX_VERSIONS",
             )
 
