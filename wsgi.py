@@ -1,4 +1,4 @@
-"""The application for a WSGI server: `gunicorn wsgi:app`."""
+"""The application for WSGI servers: `gunicorn wsgi:app`."""
 
 from vault.app import from_environment
 

@@ -10,8 +10,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 #: text, and an Idempotency-Key that was used before.
 _BEYOND_WORDS = {"action", "labels", "networks", "principal"}
 _BEYOND_SHAPES = {
-    "the cursor is not one that a query returned",
-    "this Idempotency-Key was used with another body",
+    "Invalid `cursor`: send the one that an earlier reply returned.",
+    "This Idempotency-Key was already used with a different body.",
 }
 
 _MORE = re.compile(r"[0-9]+ more errors?\.")

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Where an application's extensions hold the function that takes it down.
+#: Key of the application's extensions: the function that closes the application.
 CLOSE = "secret-manager-close"
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the application that *settings* describe. MongoDB is not contacted before the first request."""
+    """Return an application with these *settings*. It does not contact MongoDB before the first request."""
     keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
     tracing = _tracing(settings)
     database = Database(
@@ -52,25 +52,25 @@ def create_app(settings: Settings) -> Flask:
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
     trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
-    key_watch = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
-    token_keys = TokenKeys(keyring, key_watch)
+    guard = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
+    token_keys = TokenKeys(keyring, guard)
     services = Services(
-        secrets=SecretService(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        secrets=SecretService(keyring, guard, max_bytes=settings.max_secret_bytes),
         changes=SecretWriter(
             keyring,
-            key_watch,
+            guard,
             max_bytes=settings.max_secret_bytes,
             max_versions=settings.max_versions,
             recovery_days=settings.delete_recovery_days,
         ),
-        catalog=SecretQueries(keyring, key_watch),
-        key_watch=key_watch,
-        startup=Startup(key_watch, trail),
-        health=Health(database, key_watch, trail),
+        queries=SecretQueries(keyring, guard),
+        guard=guard,
+        startup=Startup(guard, trail),
+        health=Health(database, guard, trail),
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
-            _web_tokens(settings),
+            _jwt_authenticator(settings),
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
         ),
     )
@@ -78,26 +78,27 @@ def create_app(settings: Settings) -> Flask:
 
     def close() -> None:
         services.startup.close()
-        key_watch.close()
+        guard.close()
         trail.disconnect()
         encrypt_on_save.disconnect()
         api.close(app)
         database.close()
         tracing.close()
 
-    # Signals hold their receivers weakly: kept here, they live as long as the application does.
+    # Signals reference their receivers weakly; this keeps them alive as long as the application.
     app.extensions[CLOSE] = close
     tracing.connect(app)
     api.init_app(app, services, settings)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
-        usage = KeyUsageCache(keyring, folder)
-        metrics_page.init_app(app, services.health, usage, folder=folder, port=port(settings.metrics_bind))
+        key_usage = KeyUsageCache(keyring, folder)
+        metrics_port = port(settings.metrics_bind)
+        metrics_page.init_app(app, services.health, key_usage, folder=folder, port=metrics_port)
     return app
 
 
-def _web_tokens(settings: Settings) -> Credentials:
-    """Return what takes JWTs, or what stands in for it; the settings are known to make sense together."""
+def _jwt_authenticator(settings: Settings) -> Credentials:
+    """Return the authenticator for JWTs, or its stand-in; `Settings` has checked that the settings agree."""
     if settings.jwt_jwks_url:
         source: KeySource = JWKSCache(settings.jwt_jwks_url)
     elif settings.jwt_public_key:
@@ -108,17 +109,17 @@ def _web_tokens(settings: Settings) -> Credentials:
 
 
 def _tracing(settings: Settings) -> "Tracing | NoTracing":
-    """Return what traces, or what stands in for it."""
+    """Return `Tracing`, or its stand-in if tracing is disabled."""
     if not settings.tracing:
         return NoTracing()
-    # Not above: whoever does not trace need not have its packages, nor load them.
+    # Imported lazily: the tracing packages are optional.
     from vault.observability.tracing import Tracing
 
     return Tracing()
 
 
 def _warn(settings: Settings) -> None:
-    """Log what an operator should know of *settings* at every start."""
+    """Log warnings about *settings*, at every start."""
     if settings.dotenv:
         found = {"file": str(dotenv_path()), "names": list(settings.dotenv)}
         if settings.decisive_dotenv:
@@ -138,10 +139,10 @@ def _warn(settings: Settings) -> None:
 
 
 def from_environment() -> Flask:
-    """Return the application of this process, configured and logging as the environment says.
+    """Configure this process from the environment, and return its application.
 
     Raises:
-        SettingsError: The environment holds wrong settings.
+        SettingsError: The environment contains invalid settings.
     """
     harden()
     settings = Settings.from_environment()
@@ -151,6 +152,6 @@ def from_environment() -> Flask:
     app = create_app(settings)
     # Not now: no thread survives the fork of a server that preloads the application.
     app.before_request(app.extensions[EXTENSION].startup.begin)
-    # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
+    # Forked workers inherit this: each logs the head of its stream of the trail when it ends.
     atexit.register(app.extensions[CLOSE])
     return app

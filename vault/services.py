@@ -1,6 +1,6 @@
-"""The services of one application, and its health: startup writes to MongoDB, checks only read.
+"""The services of one application, its startup and its health checks.
 
-Probes used to do both: they claimed and endorsed keys, and wrote entries of the audit trail.
+Startup writes to MongoDB; health checks only read.
 """
 
 from contextlib import suppress
@@ -24,20 +24,19 @@ from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
 
-#: The checks by name, in their order; those after one that fails are not made.
+#: Names of the health checks, in order; a failed check skips the later ones.
 CHECKS = ("mongodb", "restore", "keys", "audit")
 
 
 class Startup:
-    """Claims the primary key, endorses it, and begins the audit trail, before any request needs that.
+    """Claim the primary key, endorse it and begin the audit trail, before any request needs them.
 
-    A worker begins at once, and retries every few seconds: until it succeeds, and after what it had begun
-    was lost, as by a failed commit of the trail. A request does for itself what it needs and is still
-    missing. Probes do none of it.
+    A worker attempts this at once, and then every few seconds until it succeeds, or if its result is lost, as
+    by a failed commit of the trail. A request completes the steps that it needs itself. Health checks do not.
     """
 
-    def __init__(self, key_watch: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
-        self._key_watch = key_watch
+    def __init__(self, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
+        self._guard = guard
         self._trail = trail
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
 
@@ -51,31 +50,31 @@ class Startup:
             self._retries.start()
 
     def attempt(self) -> None:
-        """Do what is missing. A failure is in the log already, where it happened."""
-        if self._key_watch.started and not self._trail.needs_start:
+        """Complete the missing steps. A failure is logged where it happens."""
+        if self._guard.started and not self._trail.needs_start:
             return
         with suppress(VaultError):
-            self._key_watch.require()
+            self._guard.require()
             self._trail.start()
 
     def close(self) -> None:
-        """Stop retrying, once an attempt in progress has ended."""
+        """Stop retrying, after the current attempt if there is one."""
         self._retries.close()
 
 
 class Health:
-    """The checks behind readiness. They write nothing to MongoDB."""
+    """The readiness checks. They write nothing to MongoDB."""
 
-    def __init__(self, database: Database, key_watch: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
+    def __init__(self, database: Database, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
         self._database = database
-        self._key_watch = key_watch
+        self._guard = guard
         self._trail = trail
 
     def failures(self) -> dict[str, list[str]]:
-        """Return what keeps this process from serving, by the check's name; empty when it is ready."""
+        """Return the reasons why this process does not serve, by check; empty if it is ready."""
         try:
             self._database.ping()
-            self._key_watch.check()
+            self._guard.check()
             self._trail.check()
         except StorageUnavailableError as error:
             return {"mongodb": [str(error)]}
@@ -88,18 +87,18 @@ class Health:
         return {}
 
     def reaches_mongodb(self) -> bool:
-        """Return whether MongoDB's primary is known at this moment, without waiting for it."""
+        """Return whether MongoDB's primary is known now, without waiting for it."""
         return self._database.is_reachable()
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The operations that the floors above call."""
+    """The services that the API calls."""
 
     secrets: SecretService
     changes: SecretWriter
-    catalog: SecretQueries
-    key_watch: KeyringGuard
+    queries: SecretQueries
+    guard: KeyringGuard
     startup: Startup
     health: Health
     tokens: Tokens

@@ -239,7 +239,7 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
             continue
         assert reply.status_code == 403, path
         assert reply.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope"'
-        assert reply.get_json(force=True)["detail"] == f"This needs the scope {scope}."
+        assert reply.get_json(force=True)["detail"] == f"The scope {scope} is required."
         entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
         assert entry is not None
         assert (entry["status"], entry["details"]) == ("denied", {"reason": f"needs {scope}"})

@@ -23,7 +23,7 @@ def status(client: FlaskClient, path: str, address: str, method: str = "GET", **
         assert reply.content_type == "application/problem+json"
         assert reply.headers["X-Request-ID"]
         if method != "HEAD":
-            assert reply.get_json(force=True)["detail"] == "This address may not use the service."
+            assert reply.get_json(force=True)["detail"] == "This address is not allowed to use the service."
     return reply.status_code
 
 

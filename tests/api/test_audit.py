@@ -143,4 +143,7 @@ def test_a_made_up_cursor_is_422(auditor: FlaskClient, cursor: str) -> None:
     """A cursor that no query returned is refused, not ignored."""
     reply = auditor.post(QUERY, json={"cursor": cursor})
     assert reply.status_code == 422
-    assert reply.get_json(force=True)["detail"] == "the cursor is not one that a query returned"
+    assert (
+        reply.get_json(force=True)["detail"]
+        == "Invalid `cursor`: send the one that an earlier reply returned."
+    )

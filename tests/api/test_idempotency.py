@@ -114,7 +114,9 @@ def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, A
     before = record(stored)
     reply = create(alice, {**BODY, **changed})
     assert reply.status_code == 422
-    assert reply.get_json(force=True)["detail"] == "this Idempotency-Key was used with another body"
+    assert (
+        reply.get_json(force=True)["detail"] == "This Idempotency-Key was already used with a different body."
+    )
     assert creations(stored)[-1]["status"] == "bad_request"
     assert "secret_id" not in creations(stored)[-1]
     assert record(stored) == before

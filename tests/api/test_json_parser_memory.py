@@ -16,21 +16,21 @@ SIZE = 1_000_000
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a body wait for room only briefly."""
-    monkeypatch.setattr(json_parser, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_source_gets_half_and_all_get_all() -> None:
     """A source gets half of the room, a second one the other half, a third one nothing until one leaves."""
     place = BodyMemory(SIZE)
-    with place.taken(SIZE // 2, "a"):
-        with pytest.raises(OverloadedError), place.taken(SIZE // 4, "a"):
+    with place.reserve(SIZE // 2, "a"):
+        with pytest.raises(OverloadedError), place.reserve(SIZE // 4, "a"):
             pass
-        with place.taken(SIZE // 2, "b"), pytest.raises(OverloadedError), place.taken(SIZE // 4, "c"):
+        with place.reserve(SIZE // 2, "b"), pytest.raises(OverloadedError), place.reserve(SIZE // 4, "c"):
             pass
-        with place.taken(SIZE // 4, "c"):
+        with place.reserve(SIZE // 4, "c"):
             pass
-    with place.taken(SIZE // 2, "a"):
+    with place.reserve(SIZE // 2, "a"):
         pass
 
 
@@ -38,7 +38,7 @@ def test_a_source_gets_half_and_all_get_all() -> None:
 def test_small_bodies_always_have_room() -> None:
     """Where there is no room left, a small body is taken all the same."""
     place = BodyMemory(SIZE)
-    with place.taken(SIZE // 2, "a"), place.taken(SIZE // 2, "b"), place.taken(16_384, "a"):
+    with place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 2, "b"), place.reserve(16_384, "a"):
         pass
 
 
@@ -49,7 +49,7 @@ def test_waiting_bodies_come_in_order_and_none_holds_up_another_source() -> None
     leave = Event()
 
     def body(source: str, name: str) -> None:
-        with place.taken(SIZE // 2, source):
+        with place.reserve(SIZE // 2, source):
             order.append(name)
             leave.wait(30)
 
@@ -60,24 +60,24 @@ def test_waiting_bodies_come_in_order_and_none_holds_up_another_source() -> None
         assert order == ["a1", "b1"]
         leave.set()
     assert order[2:] in (["a2", "c1"], ["c1", "a2"])
-    assert not place._taken
+    assert not place._used
     assert not place._waiting
 
 
 def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where slow bodies have all the room, the oldest ones are hung up, and no others get what they had."""
     monkeypatch.setattr(json_parser, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(json_parser, "_WAIT_SECONDS", 30.0)
+    monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 30.0)
     place = BodyMemory(SIZE)
     leaves = {f"{source}{number}": Event() for source in "ab" for number in range(4)}
     done = Event()
 
     def slow(name: str) -> None:
-        with place.taken(SIZE // 8, name[0], leaves[name].set):
+        with place.reserve(SIZE // 8, name[0], leaves[name].set):
             leaves[name].wait(30)
 
     def received() -> None:
-        with place.taken(SIZE // 8, "a", lambda: None) as is_received:
+        with place.reserve(SIZE // 8, "a", lambda: None) as is_received:
             is_received()
             done.wait(30)
 
@@ -86,14 +86,14 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
             pool.submit(slow, name)
             wait_until(lambda number=number: len(place._receiving) == number)
         pool.submit(received)
-        wait_until(lambda: place._taken.total() == SIZE)
+        wait_until(lambda: place._used.total() == SIZE)
         # Waits for its source's half, and goes on only after the third source.
         pool.submit(slow, "a3")
         wait_until(lambda: len(place._waiting) == 1)
-        with place.taken(SIZE // 4, "c"):
+        with place.reserve(SIZE // 4, "c"):
             assert sum(leave.is_set() for leave in leaves.values()) == 2
         done.set()
         for leave in leaves.values():
             leave.set()
     assert not place._receiving
-    assert not place._taken
+    assert not place._used

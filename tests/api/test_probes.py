@@ -94,7 +94,7 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert probe(app, commands, stored) == []
     fill(stored, FOREIGN, 1)
     age_claims(stored)
-    app.extensions["secret-manager"].key_watch.look()
+    app.extensions["secret-manager"].guard.look()
     assert probe(app, commands, stored) == ["keys"]
     stored.secrets.delete_many({})
     assert probe(app, commands, stored) == []

@@ -57,7 +57,7 @@ def test_only_a_deleted_secret_is_purged_whole(alice: Caller, stored: Stored) ->
     reply = alice.post("purge", {"secret_id": secret_id})
     assert (reply.status_code, reply.json["detail"]) == (
         409,
-        "The secret is not deleted. Delete it first, or name a version.",
+        "The secret is not deleted. Delete it first, or set `version`.",
     )
     assert document(stored, secret_id) == before
     assert trail(stored)[-1] == {

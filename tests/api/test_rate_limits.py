@@ -203,7 +203,7 @@ def test_only_allowed_networks_reach_the_vault(environment: dict[str, str], stor
         for address in ("127.0.0.1", "198.51.100.1", "2001:db9::", ""):
             reply = ask(client, token, address)
             assert reply.status_code == 403
-            assert reply.get_json(force=True)["detail"] == "This address may not use the service."
+            assert reply.get_json(force=True)["detail"] == "This address is not allowed to use the service."
             assert "WWW-Authenticate" not in reply.headers
         assert client.get("/health/live").status_code == 200
     denied = list(stored.audit_logs.find({"status": "denied"}))

@@ -179,7 +179,7 @@ def test_malformed_json_is_400(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], path: str, body: bytes
 ) -> None:
     """A body that is not JSON, or that two readers could read differently, is refused and on record."""
-    assert_refused(post(client, path, body), 400, "malformed JSON")
+    assert_refused(post(client, path, body), 400, "The body is malformed JSON")
     assert [status for _, status in entries(stored)] == ["bad_request"]
 
 
@@ -316,7 +316,7 @@ def test_a_body_that_ends_early_is_400(client: FlaskClient, stored: MongoDatabas
     body = io.BytesIO(b'{"secret":"YQ=="}')
     overrides = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": "500"}
     reply = client.post(CREATE, content_type="application/json", environ_overrides=overrides)
-    assert_refused(reply, 400, "the body is shorter than its Content-Length")
+    assert_refused(reply, 400, "The body is shorter than its Content-Length.")
     assert stored.secrets.count_documents({}) == 0
 
 
@@ -347,7 +347,7 @@ def test_another_method_is_405(client: FlaskClient, method: str) -> None:
 
 def test_an_unknown_path_is_404(client: FlaskClient) -> None:
     """A path that is not there is a problem document too."""
-    assert_refused(client.get("/vault//secret/fetch"), 404, "There is nothing at this path.")
+    assert_refused(client.get("/vault//secret/fetch"), 404, "No resource exists at this path.")
 
 
 def test_an_altered_secret_is_500_and_says_nothing(

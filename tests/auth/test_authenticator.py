@@ -212,7 +212,7 @@ def test_no_credential_makes_another_kind_of_error(app: Flask, credential: str) 
 
 def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     """What was looked up longest ago makes room; what was looked up again is the youngest."""
-    memory: TTLCache[int] = TTLCache(seconds=1e9, most=3)
+    memory: TTLCache[int] = TTLCache(seconds=1e9, max_size=3)
     for number, key in enumerate("abcad"):
         memory.put(key, number, since=0)
     assert [memory.get(key) for key in "abcd"] == [3, None, 2, 4]

@@ -111,7 +111,7 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
             lambda name: run_command("audit", name, environment={}, folder=tmp_path), COMMANDS
         ):
             assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr.startswith("secret-manager: wrong settings:\n  MASTER_KEY: required")
+            assert done.stderr.startswith("secret-manager: invalid settings:\n  MASTER_KEY: is required")
 
 
 def test_a_checkpoint_holds_all_heads(trail: Trail) -> None:

@@ -60,7 +60,7 @@ def test_nobody_switches_auditing_off_in_passing(
         (tmp_path / ".env").write_text("AUDIT_ENABLED=false\n")
     done = run(tmp_path, mongo_uri, *arguments, **environment)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "AUDIT_ENABLED is off, and this database has an audit trail" in done.stderr
+    assert "AUDIT_ENABLED is off, but this database has an audit trail" in done.stderr
     assert (list(stored.tokens.find()), list(stored.audit_logs.find())) == before
     assert not (tmp_path / "b").exists()
 
@@ -68,14 +68,14 @@ def test_nobody_switches_auditing_off_in_passing(
 def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """`disable` leaves a signed last entry, `enable` a first one; processes that disagree do not serve."""
     assert ready(mongo_uri) == {}
-    on = "AUDIT_ENABLED is off, and this database has an audit trail: set AUDIT_ENABLED=true, "
+    on = "AUDIT_ENABLED is off, but this database has an audit trail: set AUDIT_ENABLED=true, "
     assert ready(mongo_uri, **OFF) == {"audit": [on + "or run `secret-manager audit disable`"]}
     for _ in range(2):
         # As the service is to be, or as it still is.
         assert run(tmp_path, mongo_uri, "audit", "disable", **(OFF if _ else {})).returncode == 0
     assert actions(stored) == ["create", "audit_disabled"]
     assert ready(mongo_uri, **OFF) == {}
-    off = "AUDIT_ENABLED is on, and the audit trail of this database is disabled: set AUDIT_ENABLED=false, "
+    off = "AUDIT_ENABLED is on, but the audit trail of this database is disabled: set AUDIT_ENABLED=false, "
     assert ready(mongo_uri) == {"audit": [off + "or run `secret-manager audit enable`"]}
     assert run(tmp_path, mongo_uri, *CREATE, "ci").returncode == 1
     assert run(tmp_path, mongo_uri, *CREATE, "ci", **OFF).returncode == 0
@@ -177,7 +177,7 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         assert run(tmp_path, mongo_uri, "audit", "disable").returncode == 0
         wait_until(lambda: service.post(PATH, SECRET).status == 503)
         service.wait_until("/health/ready", status=503)
-        assert "not serving: AUDIT_ENABLED is on, and the audit trail" in service.log.read_text()
+        assert "not serving: AUDIT_ENABLED is on, but the audit trail" in service.log.read_text()
         assert run(tmp_path, mongo_uri, "audit", "enable").returncode == 0
         service.wait_until("/health/ready")
         assert service.post(PATH, SECRET).status == 200

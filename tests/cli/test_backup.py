@@ -299,7 +299,7 @@ def test_an_interrupted_backup_leaves_no_file(
 
 def test_a_closed_terminal_is_told_once() -> None:
     """The shell and the kernel both tell of it, and the second signal must not cut off the removal."""
-    before = signal.signal(signal.SIGHUP, cli._hang_up)
+    before = signal.signal(signal.SIGHUP, cli._handle_sighup)
     try:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGHUP)
@@ -355,7 +355,8 @@ def test_an_interrupted_restore_can_be_run_again(
     assert process.returncode in (1, -signal.SIGKILL)
     refused = command("tokens", "list", **there)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.endswith("secret-manager: a restore into this database is not finished\n")
+    unfinished = "a restore into this database is incomplete: restore the same backup again"
+    assert refused.stderr.endswith(f"secret-manager: {unfinished}\n")
     done = command("restore", "b.tar", **there)
     assert (done.returncode, done.stderr) == (0, "")
     assert values(restored, NEW, OLD) == kept

@@ -33,4 +33,4 @@ def test_a_dotenv_file_that_everyone_can_write_to_stops_a_command(
     (tmp_path / ".env").chmod(0o666)
     done = run_command("tokens", "list", environment=environment, folder=tmp_path)
     assert done.returncode == 1
-    assert "  .env: can be written by everyone" in done.stderr
+    assert "  .env: is writable by everyone" in done.stderr

@@ -308,11 +308,11 @@ def test_service_that_does_not_get_ready_is_given_up(monkeypatch):
         def log_message(self, *_):
             pass
 
-    monkeypatch.setattr(module, "_READY_SECONDS", 0)
+    monkeypatch.setattr(module, "_READY_TIMEOUT_SECONDS", 0)
     processes = (SimpleNamespace(running=True), SimpleNamespace(poll=lambda: None))
     with HTTPServer(("127.0.0.1", 0), Unready) as server:
         Thread(target=server.serve_forever).start()
-        with pytest.raises(VaultError, match="its last answer: 503 no mongodb"):
+        with pytest.raises(VaultError, match="its last reply: 503 no mongodb"):
             module._wait_until_ready("127.0.0.1", server.server_port, *processes, module._Stop())
         server.shutdown()
 

@@ -87,7 +87,7 @@ def test_status_of_an_empty_database(keys: Run) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "key id            role here  workers with it  encrypting  secret versions  may be dropped",
-        f"{NEW.id}  primary    0 of 0           0 of 0      0                no, it encrypts",
+        f"{NEW.id}  primary    0 of 0           0 of 0      0                no, it is primary",
         f"{OLD.id}  fallback   0 of 0           0 of 0      0                yes",
     ]
 
@@ -98,7 +98,7 @@ def test_status_tells_what_needs_each_key(keys: Run, stored: Stored, mongo_uri: 
     fill(stored, NEW, 2)
     claim_at(mongo_uri, Keyring(OLD, [NEW]))
     assert table(keys("status").stdout) == {
-        NEW.id: ("primary", 2, "no, it encrypts"),
+        NEW.id: ("primary", 2, "no, it is primary"),
         OLD.id: ("fallback", 3, "no, secrets need it"),
     }
     stored.secrets.delete_many({"key_id": OLD.id})
@@ -127,7 +127,7 @@ def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_ur
     done = keys("status", fallbacks=())
     assert (done.returncode, done.stderr) == (1, "")
     assert list(table(done.stdout).items()) == [
-        (NEW.id, ("primary", 0, "no, it encrypts")),
+        (NEW.id, ("primary", 0, "no, it is primary")),
         (FOREIGN.id, ("missing", 4, "no, secrets need it")),
     ]
     stored.secrets.delete_many({})
@@ -211,7 +211,7 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, command: str) -> None:
     assert "Traceback" not in done.stderr
     done = run_command("keys", command, environment={}, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("secret-manager: wrong settings:\n  MASTER_KEY: required")
+    assert done.stderr.startswith("secret-manager: invalid settings:\n  MASTER_KEY: is required")
 
 
 def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:
@@ -219,9 +219,9 @@ def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:
     before = fill(stored, OLD, 600)
     done = keys("rewrap")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "600 rewrapped, 0 changed meanwhile, 0 do not verify, 0 left\n"
+    assert done.stdout == "600 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
     assert values(stored, NEW) == before
-    assert keys("rewrap").stdout == "0 rewrapped, 0 changed meanwhile, 0 do not verify, 0 left\n"
+    assert keys("rewrap").stdout == "0 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
 
 
 def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
@@ -231,15 +231,15 @@ def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
     for rewrapped in (4, 0):
         done = keys("rewrap")
         assert (done.returncode, done.stderr) == (1, "")
-        assert done.stdout == f"{rewrapped} rewrapped, 0 changed meanwhile, 1 do not verify, 1 left\n"
+        assert done.stdout == f"{rewrapped} rewrapped, 0 changed meanwhile, 1 failed, 1 left\n"
         assert_names_no_secret(done, stored)
     fill(stored, FOREIGN, 2)
     entries = stored.audit_logs.count_documents({})
     done = keys("rewrap")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"a master key that is in use is missing here: {FOREIGN.id}" in done.stderr
+    assert f"a master key in use is missing here: {FOREIGN.id}" in done.stderr
     assert stored.audit_logs.count_documents({}) == entries
-    assert keys("rewrap", "--dry-run").stdout.endswith(" 1 do not verify, 3 left\n")
+    assert keys("rewrap", "--dry-run").stdout.endswith(" 1 failed, 3 left\n")
 
 
 def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:
@@ -248,7 +248,7 @@ def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:
     stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
     done = keys("rewrap", "--dry-run")
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == "4 could be rewrapped, 0 changed meanwhile, 1 do not verify, 1 left\n"
+    assert done.stdout == "4 could be rewrapped, 0 changed meanwhile, 1 failed, 1 left\n"
     assert under(stored, OLD) == 5
     assert stored.audit_logs.count_documents({}) == 0
 
@@ -276,7 +276,7 @@ def test_on_a_terminal_a_bar_shows_rate_and_time_left(stored: Stored, mongo_uri:
         os.close(end)
         shown = read_all(terminal)
         assert process.stdout is not None
-        assert process.stdout.read() == "3000 rewrapped, 0 changed meanwhile, 0 do not verify, 0 left\n"
+        assert process.stdout.read() == "3000 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
     assert process.returncode == 0
     assert re.search(r"Rewrapping, \d+/s  \[#+-+\] +\d+%", shown)
     assert re.search(r"Rewrapping, \d+/s  \[#+\] +100%", shown)
@@ -340,7 +340,7 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
         assert values(stored, NEW, OLD) == before
     done = run_command("keys", "rewrap", environment=environment, folder=tmp_path)
     assert done.returncode == 0
-    assert done.stdout.endswith(" 0 changed meanwhile, 0 do not verify, 0 left\n")
+    assert done.stdout.endswith(" 0 changed meanwhile, 0 failed, 0 left\n")
     assert under(stored, OLD) == 0
     assert values(stored, NEW) == before
 
@@ -375,7 +375,7 @@ def test_what_lost_its_key_id_holds_up_every_key(stored: Stored, keys: Run) -> N
     """Where a secret does not tell which key it needs, `keys status` lets none go that it may be."""
     [secret_id] = fill(stored, OLD, 1)
     stored.secrets.update_one({"_id": secret_id}, {"$unset": {"key_id": True}})
-    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "no, what lost its key id may need it")
+    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "no, values without a key ID may need it")
     assert keys("rewrap").returncode == 1
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"key_id": OLD.id}})
     assert keys("rewrap").returncode == 0
@@ -396,6 +396,6 @@ def test_a_rewrap_that_is_killed_loses_no_version(stored: Stored, mongo_uri: str
     assert process.returncode == -signal.SIGKILL
     done = run_command("keys", "rewrap", environment=environment, folder=tmp_path)
     assert done.returncode == 0
-    assert done.stdout.endswith(" 0 changed meanwhile, 0 do not verify, 0 left\n")
+    assert done.stdout.endswith(" 0 changed meanwhile, 0 failed, 0 left\n")
     for secret_id, expected in secrets.items():
         assert versions_of(stored, secret_id, NEW) == expected

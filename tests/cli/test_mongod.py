@@ -159,23 +159,23 @@ def test_unusable_folder_is_one_clear_line(make, tmp_path):
 def test_failed_start_names_the_log(make):
     """A server that ends at its start leaves a message that says where its log is."""
     server = make(options=["--no-such-option"])
-    with pytest.raises(MongodUnavailableError, match=f"ended at its start, see {server.log}"):
+    with pytest.raises(MongodUnavailableError, match=f"ended during its start, see {server.log}"):
         server.start()
     assert "no-such-option" in server.log.read_text()
 
 
 def test_slow_start_is_given_up(make, monkeypatch):
     """A server that does not get ready in time is ended, and the message says where its log is."""
-    monkeypatch.setattr(module, "_START_SECONDS", 0)
+    monkeypatch.setattr(module, "_START_TIMEOUT_SECONDS", 0)
     server = make()
-    with pytest.raises(MongodUnavailableError, match=f"did not get ready in 0 s, see {server.log}"):
+    with pytest.raises(MongodUnavailableError, match=f"did not become ready in 0 s, see {server.log}"):
         server.start()
     assert not _processes(server.data)
 
 
 def test_server_that_does_not_stop_is_killed(make, monkeypatch):
     """A server that cannot end by itself is killed in the end."""
-    monkeypatch.setattr(module, "_STOP_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_STOP_TIMEOUT_SECONDS", 0.1)
     server = make()
     server.start()
     (process,) = _processes(server.data)
@@ -206,7 +206,7 @@ def test_log_does_not_grow_for_ever(make, monkeypatch):
     """A log that has grown large is begun anew at the next start; until then starts add to it."""
     server = make()
     for limit, starts in ((10_000_000, 1), (10_000_000, 2), (0, 1)):
-        monkeypatch.setattr(module, "_LOG_BYTES", limit)
+        monkeypatch.setattr(module, "_MAX_LOG_BYTES", limit)
         with server:
             assert server.log.read_text().count('"MongoDB starting"') == starts
 

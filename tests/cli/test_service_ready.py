@@ -33,7 +33,7 @@ def test_no_service_is_one_line(environment: dict[str, str], tmp_path: Path) -> 
     address = f"127.0.0.1:{free_port()}"
     done = ready({**environment, "BIND": address}, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"secret-manager: no answer at {address}: ")
+    assert done.stderr.startswith(f"secret-manager: no reply from {address}: ")
 
 
 def test_tls_is_spoken_where_the_service_does(environment: dict[str, str], tmp_path: Path) -> None:

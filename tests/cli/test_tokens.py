@@ -88,7 +88,7 @@ def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "secret-manager: Several namespaces have a token of this name. Give --namespace.\n",
+        "secret-manager: several namespaces have a token with this name: add --namespace\n",
     )
     done = tokens("revoke", "--namespace", "team-a", "--cascade", "ci")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ci\n", "")
@@ -147,7 +147,7 @@ def test_a_wrong_master_key_makes_no_token_key(tokens: Run, mongo_uri: str, stor
         assert claim(Keyring(KEY))
     done = tokens("create", "--name", "ci", "--role", "admin", environment=settings(mongo_uri, NEW))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "a master key that is in use is missing here" in done.stderr
+    assert "a master key in use is missing here" in done.stderr
     assert stored.token_keys.count_documents({}) == 0
 
 
@@ -183,7 +183,7 @@ def test_a_token_key_that_does_not_verify_is_left(
     environment = settings(mongo_uri, NEW, KEY)
     done = run_command("keys", "rewrap", *arguments, environment=environment, folder=tmp_path)
     assert done.returncode == 1
-    assert "1 do not verify, 1 left" in done.stdout
+    assert "1 failed, 1 left" in done.stdout
 
 
 def test_a_missing_key_of_all_tokens_is_named(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_command_with_a_wrong_key_writes_nothing(
     before = everything(stored)
     done = run(tmp_path, mongo_uri, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("secret-manager: a master key that is in use is missing here: ")
+    assert done.stderr.startswith("secret-manager: a master key in use is missing here: ")
     assert named in done.stderr
     assert everything(stored) == before
     assert list(tmp_path.iterdir()) == []
@@ -140,7 +140,7 @@ def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Sto
         client = app.test_client()
         assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
         errors = client.get("/health/ready").get_json(force=True)["errors"]
-        assert errors == {"keys": ["a master key that is in use is missing here"]}
+        assert errors == {"keys": ["a master key in use is missing here"]}
     assert everything(stored) == before
     # A rotation: the new key vouches for the old one, and stands for it once that is dropped.
     for keys in ((NEW, KEY), (NEW,)):

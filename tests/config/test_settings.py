@@ -75,7 +75,9 @@ def test_a_missing_master_key_says_how_to_make_one() -> None:
     """Whoever starts without a key is given a command that makes one, and it works as the key."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping({})
-    command = re.search(r"MASTER_KEY: required; make one with: secret-manager (.*)", str(caught.value))
+    command = re.search(
+        r"MASTER_KEY: is required. Generate one with `secret-manager (.*)`", str(caught.value)
+    )
     assert command is not None
     made = CliRunner().invoke(commands, command[1].split())
     assert len(Settings.from_mapping({"MASTER_KEY": made.output.strip()}).master_key) == 32
@@ -148,7 +150,9 @@ def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
 
 def test_value_and_file_together_are_refused() -> None:
     """Setting NAME and NAME_FILE is an error: nobody could tell which one counts."""
-    assert "MASTER_KEY: set MASTER_KEY or MASTER_KEY_FILE, not both." in message(MASTER_KEY_FILE="/any")
+    assert "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both." in message(
+        MASTER_KEY_FILE="/any"
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -216,7 +220,7 @@ def test_all_versions_of_a_secret_have_to_fit(versions: str, size: str, fits: bo
     if fits:
         assert load(MAX_VERSIONS=versions, MAX_SECRET_BYTES=size).max_versions == int(versions)
     else:
-        assert "  MAX_VERSIONS: all versions of the largest secret must fit into 15728640 bytes." in message(
+        assert "  MAX_VERSIONS: times (MAX_SECRET_BYTES + 256) must be at most 15728640." in message(
             MAX_VERSIONS=versions, MAX_SECRET_BYTES=size
         )
 
@@ -245,7 +249,7 @@ def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pyt
     """A `.env` that cannot be read stops the start with a message, not a traceback."""
     (tmp_path / ".env").write_bytes(b"\xff\xfe")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match=r"\.env: not a readable text file"):
+    with pytest.raises(SettingsError, match=r"\.env: is not a readable text file"):
         Settings.from_environment()
 
 
@@ -279,7 +283,7 @@ def test_no_value_makes_another_kind_of_error(environment: dict[str, str]) -> No
     try:
         Settings.from_mapping(environment)
     except SettingsError as error:
-        assert str(error).startswith("wrong settings:")
+        assert str(error).startswith("invalid settings:")
 
 
 setting_names = st.sampled_from(sorted(SettingsSchema().fields))
@@ -312,7 +316,7 @@ def test_whatever_is_set_the_refusal_names_it_and_quotes_nothing(
         Settings.from_mapping(environment)
     except SettingsError as error:
         heading, *lines = str(error).splitlines()
-        assert heading == "wrong settings:"
+        assert heading == "invalid settings:"
         assert {line.split(":")[0].strip() for line in lines} <= set(SettingsSchema().fields)
         for value in environment.values():
             assert len(value) < 12 or value not in str(error)
@@ -409,7 +413,7 @@ def test_a_list_that_splits_a_key_says_how_to_write_it() -> None:
     raw = "a key, and a comma, 32 letters!!"
     text = message(MASTER_KEY_FALLBACKS=f"{KEY_TEXT},{raw}")
     assert "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes" in text
-    assert "that holds a comma" in text
+    assert "contains a comma" in text
     assert "as the base64 of these characters" in text
     assert raw[-12:] not in text
 
@@ -495,9 +499,9 @@ def test_a_dotenv_file_that_everyone_can_write_to_is_refused(
     """Settings that any user of the machine could have written stop the start, with the remedy."""
     file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
     file.chmod(0o666)
-    with pytest.raises(SettingsError, match=r"\.env: can be written by everyone.*chmod o-w"):
+    with pytest.raises(SettingsError, match=r"\.env: is writable by everyone.*chmod o-w"):
         Settings.from_environment()
-    with pytest.raises(SettingsError, match=r"\.env: can be written by everyone"):
+    with pytest.raises(SettingsError, match=r"\.env: is writable by everyone"):
         mongo_uri()
     file.chmod(0o664)
     assert Settings.from_environment().bind == "127.0.0.1:1"
@@ -552,7 +556,7 @@ def test_a_service_is_open_without_authentication_on_a_public_address(bind: str,
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "127.0.0.1:8000", "[::1]:8000"])
 def test_the_metrics_have_a_port_of_their_own(bind: str) -> None:
     """On the public port there are no metrics, also where another address of the machine has the same one."""
-    assert "METRICS_BIND: must have another port than BIND." in message(METRICS_BIND=bind)
+    assert "METRICS_BIND: must have a different port from BIND." in message(METRICS_BIND=bind)
     assert load(METRICS_BIND="127.0.0.1:9464", BIND=bind).metrics_bind == "127.0.0.1:9464"
 
 
@@ -596,11 +600,13 @@ def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
 )
 def test_a_sink_that_could_never_work_is_refused(uri: str) -> None:
     """A URI of neither a file in a folder that exists nor a syslog server is refused at the start."""
-    assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in a folder that exists" in message(
+    assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in an existing folder" in message(
         AUDIT_SINK=uri
     )
 
 
 def test_a_sink_needs_a_trail() -> None:
     """A second sink of a trail that is switched off would stay empty unnoticed."""
-    assert "  AUDIT_SINK: needs AUDIT_ENABLED." in message(AUDIT_SINK="syslog://host", AUDIT_ENABLED="false")
+    assert "  AUDIT_SINK: requires AUDIT_ENABLED=true." in message(
+        AUDIT_SINK="syslog://host", AUDIT_ENABLED="false"
+    )

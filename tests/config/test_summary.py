@@ -85,7 +85,7 @@ def warnings_of(service: Service) -> list[dict[str, Any]]:
     with service:
         service.wait_until("/health/ready")
         assert service.stop() == 0
-    # Without the probes that came before the workers had started.
+    # A slow start answers probes with 503, which is logged at `warning`, too.
     lines = [line for line in log_lines(service) if line["message"] != "request"]
     return [line for line in lines if line["level"] == "warning" or line["message"] == "settings from .env"]
 

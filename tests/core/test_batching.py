@@ -123,7 +123,7 @@ def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> N
 def test_a_flush_carries_at_most_a_batch(pool: ThreadPoolExecutor) -> None:
     """More calls than fit in one flush take several, still one at a time and in order."""
     gate = Gate()
-    calls = Calls(Batcher(gate, batch=3, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(*range(1, 8))]
     gate.let_through(4)
     assert results(futures) == [number * 10 for number in range(8)]
@@ -140,7 +140,7 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
         return item
 
     gate = Gate(answer)
-    calls = Calls(Batcher(gate, batch=3, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4, 5)]
     gate.let_through(3)
     assert [type(future.exception(timeout=60)) for future in futures[1:4]] == [LookupError] * 3
@@ -160,7 +160,7 @@ def test_a_flush_without_a_result_for_each_call_fails() -> None:
 def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> None:
     """A call too many is refused at once; those that wait already are answered, and then there is room."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, pending=2, queue="test")
+    coalescer: Batcher[int, object] = Batcher(gate, max_pending=2, queue="test")
     calls = Calls(coalescer, pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     with pytest.raises(OverloadedError):
@@ -286,7 +286,7 @@ def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> Non
         return item
 
     gate = Gate(answer)
-    calls = Calls(Batcher(gate, batch=2, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=2, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
     errors = [type(future.exception(timeout=60)) for future in futures[:3]]
@@ -306,7 +306,7 @@ def test_one_that_is_cut_off_before_its_flush_strands_nobody(
 
     monkeypatch.setattr(batching, "wait_until_idle", wait_until_idle)
     gate = Gate()
-    calls = Calls(Batcher(gate, batch=3, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
     assert results(futures) == [0, 10, 20, 30, 40]
@@ -319,7 +319,7 @@ def test_only_a_shared_flush_that_has_room_waits_for_an_idle_moment(
     """Who is alone does not wait for others to come, nor does a full batch, which has no room for them."""
     waits: list[int] = []
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, batch=2, queue="test")
+    coalescer: Batcher[int, object] = Batcher(gate, max_batch=2, queue="test")
     monkeypatch.setattr(batching, "wait_until_idle", lambda: waits.append(len(coalescer._pending)))
     calls = Calls(coalescer, pool)
     lone = calls.lead(0, gate)
@@ -349,7 +349,7 @@ def test_under_stress_every_call_gets_its_own_answer() -> None:
             time.sleep(0)
         return [-item for item in items]
 
-    coalescer = Batcher(flush, batch=7, queue="test")
+    coalescer = Batcher(flush, max_batch=7, queue="test")
 
     def client(number: int) -> bool:
         return all(coalescer.call(item) == -item for item in range(number, 32 * 300, 32))
@@ -377,7 +377,7 @@ def flush(items):
     may_end.wait()
     return [item * 10 for item in items]
 
-calls = Batcher(flush, batch=50, queue="test")
+calls = Batcher(flush, max_batch=50, queue="test")
 greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
 while not flushes:
     gevent.sleep(0)

@@ -5,21 +5,21 @@ from vault.core.connections import Connection, Connections
 from vault.core.networks import network
 
 
-def connections(*, most: int = 10, most_per_source: int = 10, exempt: str = "192.0.2.1") -> Connections:
-    return Connections(most=most, most_per_source=most_per_source, exempt=[network(exempt)])
+def connections(*, max_total: int = 10, max_per_source: int = 10, exempt: str = "192.0.2.1") -> Connections:
+    return Connections(max_total=max_total, max_per_source=max_per_source, exempt=[network(exempt)])
 
 
 def admit(pool: Connections, address: str, closed: list[str] | None = None) -> Connection:
     connection = pool.admit(address)
     assert connection is not None
     if closed is not None:
-        connection.hang_up = lambda: closed.append(address)
+        connection.disconnect = lambda: closed.append(address)
     return connection
 
 
 def test_an_address_has_so_many() -> None:
     """An address gets its limit, others get theirs, and one that leaves makes room for one, not for two."""
-    pool = connections(most_per_source=2)
+    pool = connections(max_per_source=2)
     refused = Growth("connections_dropped_total", reason="address")
     first = admit(pool, "127.0.0.1")
     admit(pool, "127.0.0.1")
@@ -34,7 +34,7 @@ def test_an_address_has_so_many() -> None:
 
 def test_ipv6_is_counted_by_network_and_ipv4_as_ipv4() -> None:
     """Addresses of one /64 are one client, IPv4 in IPv6 are several, and a zone makes no difference."""
-    pool = connections(most_per_source=1)
+    pool = connections(max_per_source=1)
     admit(pool, "2001:db8::1")
     assert pool.admit("2001:db8::ffff:1") is None
     admit(pool, "2001:db8:0:1::1")
@@ -47,7 +47,7 @@ def test_ipv6_is_counted_by_network_and_ipv4_as_ipv4() -> None:
 
 def test_exempt_networks_and_local_sockets_have_no_limit_of_their_own() -> None:
     """Trusted proxies, in either form of their address, and sockets of the file system are not counted."""
-    pool = connections(most_per_source=1)
+    pool = connections(max_per_source=1)
     for address in ("192.0.2.1", "::ffff:192.0.2.1", ""):
         for _ in range(2):
             admit(pool, address)
@@ -55,7 +55,7 @@ def test_exempt_networks_and_local_sockets_have_no_limit_of_their_own() -> None:
 
 def test_the_one_that_has_waited_longest_is_evicted() -> None:
     """Where all are taken, a new connection takes the place of the one that has waited longest."""
-    pool = connections(most=3)
+    pool = connections(max_total=3)
     evicted = Growth("connections_dropped_total", reason="evicted")
     closed: list[str] = []
     for number in (1, 2, 3):
@@ -75,7 +75,7 @@ def test_the_one_that_has_waited_longest_is_evicted() -> None:
 
 def test_an_evicted_connection_is_evicted_once() -> None:
     """One that is on its way out neither counts nor waits again."""
-    pool = connections(most=1)
+    pool = connections(max_total=1)
     closed: list[str] = []
     gone = admit(pool, "127.0.0.1", closed)
     admit(pool, "127.0.0.2", closed).work()
@@ -86,6 +86,6 @@ def test_an_evicted_connection_is_evicted_once() -> None:
     gone.leave()
     assert pool.admit("127.0.0.3") is None
     # Before it has a socket, too.
-    pool = connections(most=1)
+    pool = connections(max_total=1)
     admit(pool, "127.0.0.1")
     admit(pool, "127.0.0.2")

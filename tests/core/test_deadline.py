@@ -32,6 +32,6 @@ def test_waiting_for_the_client_takes_none_of_the_time() -> None:
 def test_taking_back_has_its_own_time() -> None:
     """Past its time a block can be given another one, and that ends with it."""
     with deadline.within(-1):
-        with deadline.anew(60):
+        with deadline.replaced(60):
             assert 0 < deadline.remaining() <= 60
         assert deadline.remaining() < 0

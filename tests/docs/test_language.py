@@ -14,7 +14,9 @@ from tests.docs.documents import ROOT
 #: Globs of files that do not follow the rules yet.
 NOT_YET = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/decisions/*"),
-    *("vault/*", "tests/*", "loadtest/*", "scripts/*", ".ci/*", "Dockerfile", "*.cfg", "*.toml", "wsgi.py"),
+    *(f"vault/{noun}/*" for noun in ("audit", "auth", "backup", "documents", "keys", "secrets", "server")),
+    *(f"vault/cli/{command}.py" for command in ("audit", "backup", "context", "mongodb")),
+    *("vault/api/blueprint.py", "tests/*", "loadtest/*", "scripts/*", ".ci/*", "Dockerfile", "*.toml"),
 )
 
 #: Globs of files with text for people.

@@ -13,7 +13,7 @@ UNKNOWN = -1
 
 UNAVAILABLE = 503
 #: What a 503 says of which nothing but another change of the same secret is the reason.
-BUSY = "Others are changing the secret"
+BUSY = "The secret is being modified by another request"
 #: By these a client knows what happened.
 KNOWN = (200, 404, 409)
 

@@ -116,7 +116,7 @@ def test_many_large_creates_stay_in_memory(service: Service) -> None:
 def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
     """Thousands of wrong labels get one short error."""
     reply = service.post(CREATE, LABELS)
-    assert (reply.status, reply.body["errors"]) == (422, {"labels": ["At most 16 labels."]})
+    assert (reply.status, reply.body["errors"]) == (422, {"labels": ["Must have at most 16 labels."]})
 
 
 def test_clients_that_do_not_read_lock_no_one_out(environment: dict[str, str], tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def assert_refuses(client: FlaskClient, secret_id: str = UNKNOWN_ID) -> None:
     reply = client.get("/health/ready")
     assert reply.status_code == 503
     assert int(reply.headers["Retry-After"]) > 0
-    assert json.loads(reply.data)["errors"] == {"keys": ["a master key that is in use is missing here"]}
+    assert json.loads(reply.data)["errors"] == {"keys": ["a master key in use is missing here"]}
 
 
 def assert_serves(client: FlaskClient) -> None:

@@ -228,7 +228,7 @@ def test_without_a_folder_nothing_is_measured() -> None:
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
-    assert run.stdout == "None _Nothing\n"
+    assert run.stdout == "None _NoInstrument\n"
 
 
 def test_a_worker_counts_on_in_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,10 +251,10 @@ def test_a_missing_package_is_told_at_start(environment: dict[str, str], tmp_pat
     assert service.process is not None
     assert service.process.wait(30) == 1
     heading, level, exporter = service.log.read_text().splitlines()
-    assert heading == "secret-manager: wrong settings:"
+    assert heading == "secret-manager: invalid settings:"
     assert level.startswith("  LOG_LEVEL: ")
     assert exporter == (
-        "  OTEL_TRACES_EXPORTER: asks for tracing, and that needs the packages of requirements/tracing.txt."
+        "  OTEL_TRACES_EXPORTER: enables tracing, which requires the packages in requirements/tracing.txt."
     )
 
 

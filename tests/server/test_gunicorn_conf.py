@@ -279,7 +279,7 @@ def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
     assert service.process is not None
     assert service.process.wait(30) == 1
     lines = service.log.read_text().splitlines()
-    assert lines[0] == "secret-manager: wrong settings:"
+    assert lines[0] == "secret-manager: invalid settings:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["AUDIT_TTL_DAYS", "LOG_LEVEL", "MASTER_KEY"]
 
 
@@ -312,7 +312,7 @@ def test_gunicorn_with_wrong_settings_says_so(tmp_path: Path) -> None:
     service.start()
     assert service.process is not None
     assert service.process.wait(30) != 0
-    assert "MASTER_KEY: required; make one with" in service.log.read_text()
+    assert "MASTER_KEY: is required. Generate one with" in service.log.read_text()
 
 
 def test_every_answer_has_its_entry_and_every_worker_its_stream(

@@ -19,7 +19,7 @@ from vault.server.worker import Listener, Worker
 
 
 def limits() -> Connections:
-    return Connections(most=3, most_per_source=2)
+    return Connections(max_total=3, max_per_source=2)
 
 
 def answers(client: Any) -> bytes:

@@ -18,7 +18,14 @@ from vault.api import (
     secrets,
     tokens,
 )
-from vault.api.blueprint import BODY_BYTES, EXTENSION, MAX_CONCURRENT_REQUESTS, REQUEST_TIMEOUT, ROOM, SLOTS
+from vault.api.blueprint import (
+    BODY_MEMORY,
+    EXTENSION,
+    MAX_BODY_BYTES,
+    MAX_CONCURRENT_REQUESTS,
+    REQUEST_TIMEOUT,
+    SLOTS,
+)
 from vault.api.client_ip import TRUSTED_PROXIES
 from vault.api.errors import Api
 from vault.api.json_parser import BodyMemory
@@ -26,27 +33,27 @@ from vault.api.openapi import ConstraintsPlugin
 from vault.config.settings import Settings
 from vault.services import Services
 
-#: Room in a body for all that is not the secret: name, JSON itself, and labels, up to 12 bytes a character.
+#: Bytes in a body in addition to the secret: name, JSON syntax, and labels with up to 12 bytes a character.
 _BODY_ALLOWANCE = 32_768
 
 _DESCRIPTION = """\
-Keeps passwords, keys and tokens: encrypted at rest, every access on record.
+Stores passwords, keys and tokens. Secrets are encrypted at rest, and every access is in the audit trail.
 
-**Try it here**: open *Create a secret*, choose *Try it out* and *Execute*. *Fetch a secret* then has the new
-id filled in. Values travel as base64, and ids only ever in bodies, never in URLs.
+**Try it here**: open *Create a secret*, choose *Try it out* and *Execute*. *Fetch a secret* then contains the
+new ID. Values are in base64. IDs appear only in bodies, never in URLs.
 
-Where the service asks for a credential, *Authorize* takes a token (`smt_…`) or a JWT.
+If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT.
 
-Every refusal is a problem document (RFC 9457). Every reply carries the `X-Request-ID` under which logs and
-audit trail know it.
+Every error is a problem document (RFC 9457). Every reply has an `X-Request-ID` header; logs and the audit
+trail contain the same ID.
 """
 
 
 def init_app(app: Flask, services: Services, settings: Settings) -> None:
-    """Let *app* answer HTTP requests by calling *services*."""
+    """Add the HTTP API to *app*; it calls *services*."""
     app.extensions[EXTENSION] = services
     app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
-    app.extensions[ROOM] = BodyMemory(BODY_BYTES)
+    app.extensions[BODY_MEMORY] = BodyMemory(MAX_BODY_BYTES)
     app.config.update(
         API_TITLE="Secret Manager",
         API_VERSION=__version__,
@@ -62,7 +69,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
         },
     )
-    # With and without a closing slash alike, and never a redirect: many clients do not follow one on POST.
+    # A trailing slash is optional, without a redirect: many clients do not follow one on POST.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     rate_limits.init_app(app, settings)
@@ -80,5 +87,5 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
 
 
 def close(app: Flask) -> None:
-    """Let go of what answering requests took."""
+    """Release the API's resources."""
     rate_limits.close(app)

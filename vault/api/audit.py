@@ -1,4 +1,4 @@
-"""The shapes of audit queries and their replies."""
+"""Audit queries over HTTP, and the schemas of their requests and replies."""
 
 from datetime import MINYEAR, UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 class _Time(fields.AwareDateTime):
-    """A time in UTC. Hours before the year 1, or after 9999, Python has none: then its first or last."""
+    """A time in UTC. Python has no times before year 1 or after 9999: then its first or last time."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         time = super()._deserialize(value, *args, **kwargs)
@@ -35,77 +35,79 @@ def _time(description: str, example: str) -> fields.AwareDateTime:
 
 
 class AuditQuery(Body):
-    """Which entries are wanted; what is left out does not matter."""
+    """Filters for audit entries, all optional."""
 
-    since = _time("Entries from this time on.", _TIME)
-    until = _time("Entries before this time.", "2026-11-25T00:00:00Z")
-    action = text_field("Entries of this action.", "fetch", load_default=None, validate=ONE_LINE)
-    principal = text_field("Entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE)
-    secret_id = id_field("Entries about this secret.", load_default=None)
-    limit = number_field("How many entries to return at the most.", 100, most=_MAX_ENTRIES, default=100)
+    since = _time("Only entries from this time on.", _TIME)
+    until = _time("Only entries before this time.", "2026-11-25T00:00:00Z")
+    action = text_field("Only entries of this action.", "fetch", load_default=None, validate=ONE_LINE)
+    principal = text_field(
+        "Only entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE
+    )
+    secret_id = id_field("Only entries about this secret.", load_default=None)
+    limit = number_field("Maximum number of entries.", 100, maximum=_MAX_ENTRIES, default=100)
     cursor = text_field("The `cursor` or `follow` of an earlier reply.", _CURSOR, load_default=None)
 
 
 class AuditRecord(Reply):
-    """One audit entry. Further fields chain it to the one before, see `audit verify`."""
+    """One audit entry. Further fields chain it to the previous entry, see `secret-manager audit verify`."""
 
-    ts = text_field("When, in UTC.", _TIME, required=True)
-    action = text_field("What was tried.", "fetch", required=True)
+    ts = text_field("Time of the entry, in UTC.", _TIME, required=True)
+    action = text_field("The operation.", "fetch", required=True)
     status = text_field(
-        "How it ended: `success`, `bad_request`, `not_found`, `denied` or `error`.", "success", required=True
+        "The outcome: `success`, `bad_request`, `not_found`, `denied` or `error`.", "success", required=True
     )
-    principal = text_field("Who.", "anonymous", required=True)
-    secret_id = fields.String(metadata=SECRET_ID | {"description": "On which secret."})
-    ip = text_field("From which address.", "192.0.2.7")
-    ua = text_field("By which program.", "curl/8.14.1")
-    request_id = text_field("The request's id, as in the logs.", "r-2041")
+    principal = text_field("The caller.", "anonymous", required=True)
+    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret."})
+    ip = text_field("The client's address.", "192.0.2.7")
+    ua = text_field("The client's `User-Agent`.", "curl/8.14.1")
+    request_id = text_field("The request's ID, as in the logs.", "r-2041")
     details = fields.Dict(
         metadata={
-            "description": "Names, versions, limits, key ids, counts; why something was denied.",
+            "description": "Names, versions, limits, key IDs, counts, and the reason for a denial.",
             "example": {"total": 12},
         }
     )
-    stream = text_field("Which chain.", "9f" * 16, required=True)
-    seq = fields.Integer(required=True, metadata={"description": "Number in its chain.", "example": 7})
+    stream = text_field("The entry's chain.", "9f" * 16, required=True)
+    seq = fields.Integer(
+        required=True, metadata={"description": "The entry's number in its chain.", "example": 7}
+    )
 
 
 class AuditPage(Reply):
-    """Some entries, and where to go on."""
+    """A page of entries, and the cursors for further ones."""
 
     entries = fields.List(
         fields.Nested(AuditRecord),
         required=True,
-        metadata={
-            "description": "The oldest first; before them, entries that became visible after younger ones."
-        },
+        metadata={"description": "Oldest first; before them, entries that became visible after newer ones."},
     )
     cursor = text_field(
-        "For the next query; null when there may be no more entries.",
+        "The `cursor` for the next query; null if there are no more entries.",
         _CURSOR,
         required=True,
         allow_none=True,
     )
     follow = text_field(
-        "For a later query: it returns all entries after these, including those that do not exist yet.",
+        "The `cursor` for a later query, which returns all entries after these, including future ones.",
         _CURSOR,
         required=True,
     )
 
 
-blueprint = Blueprint("Audit", __name__, url_prefix="/vault/audit", description="Who did what, and when.")
+blueprint = Blueprint("Audit", __name__, url_prefix="/vault/audit", description="Query the audit trail.")
 
 
 @blueprint.post("/query")
 @blueprint.operation(Action.AUDIT_QUERY, scope=Scope.AUDIT_READ, refusals=("InvalidQuery",))
 @blueprint.arguments(AuditQuery)
-@blueprint.response(200, AuditPage, description="Entries in the order of time.")
+@blueprint.response(200, AuditPage, description="Entries in order of time.")
 def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     """Query the audit trail.
 
-    Needs the scope `audit:read`; it is never open to anonymous callers. Without a filter it returns
-    everything, page by page: send the `cursor` of a reply with the next query, until it is null. To go on
-    later, send `follow` in its place: then every entry is returned exactly once, including those that other
-    workers were still writing.
+    Requires the scope `audit:read`, which anonymous callers never have. Without filters, it returns all
+    entries, page by page: send each reply's `cursor` with the next query until it is null. To continue later,
+    send `follow` instead. Then every entry is returned exactly once, including entries that other workers
+    were still writing.
     """
     limit, cursor = body.pop("limit"), body.pop("cursor")
     page = reader.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())

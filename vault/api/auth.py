@@ -1,4 +1,4 @@
-"""Who sends a request, and whether it may go on; decided before anything of its body is read."""
+"""Authentication and authorization of requests, before their bodies are read."""
 
 import re
 from typing import Any
@@ -17,16 +17,16 @@ _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
 def authorize_request(attempt: Attempt, scope: Scope, *, authenticator: Authenticator) -> None:
-    """Give *attempt* its principal and return if that has *scope*, and neither address nor rate forbids it.
+    """Set the principal of *attempt*, and require *scope*, an allowed address and an allowed rate.
 
     Raises:
         AddressRefusedError: The address is not in `ALLOWED_NETWORKS`.
-        InvalidCredentialError: There is a credential, and it is not good.
-        RateLimitedError: There were too many requests, or too many bad credentials.
-        CredentialRequiredError: There is none, and it takes one.
+        InvalidCredentialError: The credential is invalid.
+        RateLimitedError: There were too many requests, or too many invalid credentials.
+        CredentialRequiredError: A credential is required, and the caller sent none.
         ScopeMissingError: The principal lacks the scope.
         CredentialsUnavailableError: The credential cannot be checked now.
-        StorageUnavailableError: The same.
+        StorageUnavailableError: As `CredentialsUnavailableError`.
     """
     try:
         client_ip.require_allowed(attempt.ip)
@@ -43,9 +43,9 @@ def authorize_request(attempt: Attempt, scope: Scope, *, authenticator: Authenti
 
 
 def _credential() -> str | None:
-    """Return the bearer credential of this request.
+    """Return the request's bearer credential, if there is one.
 
-    Another scheme than Bearer is none of ours: a proxy in front may have asked for it.
+    Other schemes are ignored: a reverse proxy may require them.
     """
     header = request.headers.get("Authorization", "")
     bearer = _BEARER.match(header)
@@ -53,19 +53,19 @@ def _credential() -> str | None:
 
 
 def document(spec: APISpec) -> None:
-    """Say in *spec* what a credential is."""
+    """Add the security scheme to *spec*."""
     spec.components.security_scheme(
         _SCHEME,
         {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token (`smt_…`) of `secret-manager tokens create`, or a JWT of the operator's "
-            "issuer.",
+            "description": "A token (`smt_…`) from `secret-manager tokens create`, or a JWT from the issuer "
+            "that the operator has configured.",
         },
     )
 
 
 def security(scope: Scope) -> list[dict[str, Any]]:
-    """Return what an operation that needs *scope* says of credentials in the API document."""
-    # Without `AUTH_ENABLED` nobody needs one where an id, or nothing, is authority enough.
+    """Return the security requirements of an operation with *scope*, for the OpenAPI document."""
+    # Without `AUTH_ENABLED`, anonymous callers can use operations for which knowing the ID is enough.
     return [{_SCHEME: []}, {}] if scope in ANONYMOUS.scopes else [{_SCHEME: []}]

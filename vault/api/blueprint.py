@@ -1,4 +1,4 @@
-"""What the blueprints of this API have in common."""
+"""The base of the API's blueprints: operations with deadlines, limits, authorization and audit entries."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,30 +27,30 @@ View = TypeVar("View", bound=Callable[..., Any])
 EXTENSION = "secret-manager"
 REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
-ROOM = "secret-manager-room"
+BODY_MEMORY = "secret-manager-body-memory"
 
-#: Requests for which one worker asks MongoDB at a time. Where it does not answer, more of them are refused.
+#: Maximum number of requests of one worker that use MongoDB concurrently; further ones are refused.
 MAX_CONCURRENT_REQUESTS = 500
 
-#: Bytes of the bodies that one worker has under way. Each takes about seven times its size in memory.
-BODY_BYTES = 8 * 1_048_576
+#: Maximum bytes of the bodies in one worker. Each body takes about seven times its size in memory.
+MAX_BODY_BYTES = 8 * 1_048_576
 
 
 def services() -> Services:
-    """Return the operations of the application that answers this request."""
+    """Return the services of the current application."""
     found: Services = current_app.extensions[EXTENSION]
     return found
 
 
 def current_attempt() -> Attempt:
-    """Return what this request tries."""
+    """Return the attempt of the current request."""
     attempt: Attempt = g.attempt
     return attempt
 
 
 @contextmanager
 def _slot() -> Iterator[None]:
-    """Hold one of the worker's slots during the block, which may wait for MongoDB but not for the client."""
+    """Hold one of the worker's slots during the block, which may wait for MongoDB, never for the client."""
     slots = current_app.extensions[SLOTS]
     try:
         slots.pop()
@@ -63,25 +63,26 @@ def _slot() -> Iterator[None]:
 
 
 def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
-    """Return the reply of *view* to a client that has *scope*, once there is room for its body."""
-    room: BodyMemory = current_app.extensions[ROOM]
+    """Authorize the request for *scope*, receive its body, and return the reply of *view*."""
+    memory: BodyMemory = current_app.extensions[BODY_MEMORY]
     with _slot():
         auth.authorize_request(attempt, scope, authenticator=services().authenticator)
-    hang_up = connections.current.get().hang_up
-    with room.taken(json_parser.announced(request), source(attempt.ip), hang_up) as received:
+    disconnect = connections.current.get().disconnect
+    size = json_parser.max_size(request)
+    with memory.reserve(size, source(attempt.ip), disconnect) as mark_received:
         json_parser.receive(request)
-        received()
+        mark_received()
         with _slot():
             return view()
 
 
 @contextmanager
 def _recorded(attempt: Attempt) -> Iterator[None]:
-    """Let no refusal inside the block go unrecorded."""
+    """Record every refusal inside the block in the audit trail."""
     try:
         yield
     except StorageUnavailableError:
-        # Without MongoDB there is no trail, and waiting for it would double the time to the answer.
+        # Without MongoDB there is no trail, and waiting for it would double the time to the reply.
         if services().health.reaches_mongodb():
             with suppress(AuditUnavailableError):
                 attempt.finish(Status.ERROR)
@@ -104,11 +105,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
     def operation(
         self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = ()
     ) -> Callable[[View], Any]:
-        """Make a view the operation *action*: it runs as an `Attempt`, and no refusal goes unrecorded.
+        """Make a view the operation *action*: it runs as an `Attempt`, and every refusal is recorded.
 
-        Belongs directly below the route, so that it encloses the reading of the body. Only principals with
-        *scope* get further. *refusals* are kinds of `vault.api.error_docs`, in place of the common kind of
-        the same status.
+        This decorator belongs directly below the route, so that it encloses the reading of the body. *scope*
+        is required. *refusals* are kinds of `vault.api.error_docs`, each in place of the common kind with the
+        same status.
         """
         documentation = {
             "x-scope": scope,
@@ -127,8 +128,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                 )
                 with deadline.within(current_app.config[REQUEST_TIMEOUT]):
                     with _slot():
-                        # Nor does it record anything: nobody could verify what it signs.
-                        services().key_watch.require()
+                        # Without the keys nothing is recorded: other workers could not verify the signature.
+                        services().guard.require()
                     with _recorded(attempt):
                         return _answer(partial(view, *args, **kwargs), attempt, scope)
 

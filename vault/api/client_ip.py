@@ -8,8 +8,30 @@ from flask import Flask, current_app, request
 from vault.core.errors import AddressRefusedError
 from vault.core.networks import Network, contain
 
-#: Key of the application's configuration: networks whose `X-Forwarded-For` is believed.
+#: Key of the application's configuration: networks whose `X-Forwarded-For` is trusted.
 TRUSTED_PROXIES = "TRUSTED_PROXIES"
+
+#: Key of the application's configuration: networks of clients that may use the service; empty: all.
+ALLOWED_NETWORKS = "ALLOWED_NETWORKS"
+
+#: Endpoints for orchestrators and load balancers, which have their own addresses.
+_FOR_EVERYONE = ("Health.live", "Health.ready")
+
+
+def init_app(app: Flask) -> None:
+    """Check the address of requests that are not operations; operations call `require_allowed`, on record."""
+    app.before_request(_check)
+
+
+def require_allowed(address: str) -> None:
+    """Require that clients at *address* may use the service.
+
+    Raises:
+        AddressRefusedError: They may not.
+    """
+    allowed = current_app.config[ALLOWED_NETWORKS]
+    if allowed and not contain(allowed, address):
+        raise AddressRefusedError
 
 
 def address_of_request() -> str:
@@ -22,9 +44,9 @@ def address_of_request() -> str:
 def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
     """Return the address of the client behind *peer*, the other end of the connection.
 
-    *forwarded_for* is what proxies appended to, each the address that it got the request from. It is believed
-    from its end for as long as the hop that wrote the entry is in a *trusted* network: what comes before
-    the first hop that is not could have been written by the client itself.
+    Each proxy appends to *forwarded_for* the address from which it received the request. The list is read
+    from its end, as long as the hop that appended the entry is in a *trusted* network. Earlier entries could
+    be forged by the client.
     """
     address = _parse(peer)
     if address is None:
@@ -38,7 +60,7 @@ def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that *text* holds, with or without a port."""
+    """Return the address in *text*, which may have a port; None without one."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -50,31 +72,8 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-#: Key of the application's configuration.
-ALLOWED_NETWORKS = "ALLOWED_NETWORKS"
-
-#: Orchestrators and load balancers ask from addresses of their own.
-_FOR_EVERYONE = ("Health.live", "Health.ready")
-
-
-def init_app(app: Flask) -> None:
-    """Refuse requests of *app* that are for no operation; operations call `require` themselves, on record."""
-    app.before_request(_check)
-
-
-def require_allowed(address: str) -> None:
-    """Return if clients at *address* may use the service.
-
-    Raises:
-        AddressRefusedError: They may not.
-    """
-    allowed = current_app.config[ALLOWED_NETWORKS]
-    if allowed and not contain(allowed, address):
-        raise AddressRefusedError
-
-
 def _check() -> None:
-    # Without a rule it is an unknown path, or a method that the path does not take.
+    # Without a rule, the path is unknown or does not support the method.
     is_operation = request.url_rule is not None and request.path.startswith("/vault/")
     if not is_operation and request.endpoint not in _FOR_EVERYONE:
         require_allowed(address_of_request())

@@ -1,4 +1,4 @@
-"""What the API document says of refusals, each with the example that it shows."""
+"""Error responses in the OpenAPI document, each with an example."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,23 +10,26 @@ from vault.api.errors import CONTENT_TYPE, INTERNAL, REFUSALS, RETRY_AFTER_SECON
 from vault.api.fields import Reply, text_field
 from vault.core.errors import (
     CredentialRequiredError,
+    IdempotencyMismatchError,
+    NameTakenError,
     RateLimitedError,
     ScopeMissingError,
     SecretNotDeletedError,
     StorageUnavailableError,
     TokenNotFoundError,
+    VersionConflictError,
 )
 from vault.core.principal import Scope
 
 _REQUEST_ID = {
     "X-Request-ID": {
-        "description": "The id under which logs and audit trail know this request; yours, if you sent one.",
+        "description": "The request's ID in the logs and the audit trail; yours, if valid.",
         "schema": {"type": "string"},
     }
 }
 _CHALLENGE = {
     "WWW-Authenticate": {
-        "description": "`Bearer`, and what was wrong with the credential if one was sent (RFC 6750).",
+        "description": "`Bearer`, with the error if a credential was sent (RFC 6750).",
         "schema": {"type": "string", "example": "Bearer"},
     }
 }
@@ -36,15 +39,15 @@ _HEADERS = {
     429: {
         name: {"description": text, "schema": {"type": "integer", "example": example}}
         for name, text, example in (
-            ("Retry-After", "Seconds to wait.", 12),
-            ("RateLimit-Limit", "Requests in a window.", 100),
-            ("RateLimit-Remaining", "Requests that are left in this window.", 0),
+            ("Retry-After", "Seconds to wait before a retry.", 12),
+            ("RateLimit-Limit", "Maximum number of requests in a window.", 100),
+            ("RateLimit-Remaining", "Requests left in this window.", 0),
             ("RateLimit-Reset", "Seconds until the next window.", 12),
         )
     },
     503: {
         "Retry-After": {
-            "description": "Seconds to wait.",
+            "description": "Seconds to wait before a retry.",
             "schema": {"type": "integer", "example": RETRY_AFTER_SECONDS},
         }
     },
@@ -54,15 +57,15 @@ _HEADERS = {
 class Problem(Reply):
     """Problem details (RFC 9457)."""
 
-    type = text_field("Always `about:blank`: `status` says all.", "about:blank", required=True)
-    title = text_field("The status in words.", "Not Found", required=True)
+    type = text_field("Always `about:blank`: `status` is the type.", "about:blank", required=True)
+    title = text_field("The title of the status.", "Not Found", required=True)
     status = fields.Integer(required=True, metadata={"description": "The HTTP status.", "example": 404})
-    detail = text_field("What was wrong with this request.", "Secret not found", required=True)
+    detail = text_field("The reason for this error.", "Secret not found", required=True)
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.Raw(),
         metadata={
-            "description": "What was wrong, by field.",
+            "description": "Errors by field.",
             "example": {"secret": ["Missing data for required field."]},
         },
     )
@@ -70,7 +73,7 @@ class Problem(Reply):
 
 @dataclass(frozen=True, slots=True)
 class ErrorDoc:
-    """One kind of refusal, as readers of the API document see it."""
+    """One kind of error response in the OpenAPI document."""
 
     status: int
     description: str
@@ -78,7 +81,7 @@ class ErrorDoc:
     errors: dict[str, list[str]] = field(default_factory=dict)
 
     def response(self) -> dict[str, Any]:
-        """Return it as OpenAPI's response object."""
+        """Return OpenAPI's response object for this kind."""
         example = {
             "type": "about:blank",
             "title": TITLES[self.status],
@@ -95,129 +98,131 @@ class ErrorDoc:
         }
 
 
-#: Each kind of refusal by its name in the API document.
+#: Kinds of error responses by their names in the OpenAPI document.
 ERROR_DOCS = {
-    "MalformedBody": ErrorDoc(400, "The body is not JSON.", "malformed JSON at line 1, column 1"),
+    "MalformedBody": ErrorDoc(
+        400, "The body is not valid JSON.", "The body is malformed JSON at line 1, column 1."
+    ),
     "InvalidSecret": ErrorDoc(
         400,
-        "The body is not JSON, or the secret is not canonical base64.",
-        "invalid base64: empty, or not in canonical form",
+        "The body is not valid JSON, or the secret is not canonical base64.",
+        "invalid base64: `secret` is empty, or not in canonical form.",
     ),
     "CredentialRequired": ErrorDoc(
-        401,
-        "There is no credential where one is needed, or one that is not valid.",
-        REFUSALS[CredentialRequiredError].detail,
+        401, "The credential is missing or invalid.", str(CredentialRequiredError())
     ),
     "Forbidden": ErrorDoc(
         403,
-        "The credential lacks the scope, or the address may not use the service.",
+        "The credential lacks the scope, or the client's address is not allowed.",
         str(ScopeMissingError(Scope.SECRET_FETCH)),
     ),
     "GrantRefused": ErrorDoc(
         403,
-        "The credential lacks the scope, or something that the new token was to have; or the address may "
-        "not use the service.",
-        "A token cannot have more than its creator: scopes.",
+        "The credential lacks the scope, the new token would exceed the caller's grant, or the client's "
+        "address is not allowed.",
+        "A token cannot have more than its maker: scopes.",
     ),
     "RevocationRefused": ErrorDoc(
         403,
-        "The credential lacks the scope, or a scope or network that the token has; or the address "
-        "may not use the service.",
+        "The credential lacks the scope, the token exceeds the caller's grant, or the client's address is "
+        "not allowed.",
         "This token has more than yours: scopes.",
     ),
     "TooManyRequests": ErrorDoc(
         429,
-        "Too many requests of this principal, or refused credentials from this address.",
-        REFUSALS[RateLimitedError].detail,
+        "Too many requests by this principal, or too many invalid credentials from this address.",
+        str(RateLimitedError()),
     ),
-    "TokenNotFound": ErrorDoc(404, "The namespace has no token of this name.", str(TokenNotFoundError())),
+    "TokenNotFound": ErrorDoc(404, "No token of the namespace has this name.", str(TokenNotFoundError())),
     "TokenNameTaken": ErrorDoc(
         409,
-        "A token of the namespace has, had or is about to get this name, or the name is reserved.",
+        "The name is reserved, or already used in the namespace: by a token, a revoked token or another "
+        "request.",
         "Token name already used; names cannot be reused.",
     ),
     "InvalidToken": ErrorDoc(
         422,
-        "The body is JSON of another shape; `errors` names each field.",
+        "The body failed validation; `errors` names each field.",
         WRONG_SHAPE,
         {"role": ["Must be one of: reader, writer, auditor, admin."]},
     ),
     "SecretNotFound": ErrorDoc(
         404,
-        "No such secret. It never existed or is no longer there: the answer is one and the same.",
+        "The secret never existed, or no longer exists. The reply does not say which.",
         "Secret not found",
     ),
     "NameTaken": ErrorDoc(
         409,
-        "Another secret of the namespace has this name, or had it and can be restored.",
-        "this name is taken",
+        "Another secret of the namespace has this name, or is deleted, can be restored, and keeps it.",
+        str(NameTakenError()),
     ),
     "VersionConflict": ErrorDoc(
         409,
         "The newest version is not `expected_version`. Nothing was changed.",
-        "the newest version is another than expected",
+        str(VersionConflictError()),
     ),
     "NotPurgeable": ErrorDoc(
         409,
-        "The secret is not deleted, or the version is its newest. Nothing was changed.",
+        "The secret is not deleted, or the version is the newest. Nothing was changed.",
         str(SecretNotDeletedError()),
     ),
     "BodyTooSlow": ErrorDoc(408, "The body did not arrive in time.", "the body did not arrive in time"),
     "BodyTooLarge": ErrorDoc(413, "The body is larger than allowed.", "The body is larger than allowed."),
     "SecretTooLarge": ErrorDoc(
         413,
-        "The secret, or the whole body, is larger than allowed; the limit is the operator's setting.",
+        "The secret, or the whole body, is larger than allowed. Operators set the limit.",
         "a secret may have at most 65536 bytes",
     ),
     "UnsupportedBody": ErrorDoc(
         415,
         "The body is not declared as JSON in UTF-8, or is compressed.",
-        "the Content-Type must be application/json, in UTF-8",
+        "The Content-Type must be application/json, in UTF-8.",
     ),
     "WrongShape": ErrorDoc(
         422,
-        "The body is JSON of another shape; `errors` names each field.",
+        "The body failed validation; `errors` names each field.",
         WRONG_SHAPE,
         {"_schema": ["Invalid input type."]},
     ),
     "InvalidNewSecret": ErrorDoc(
         422,
-        "The body is JSON of another shape and `errors` names each field, or the `Idempotency-Key` was used "
-        "with another body, or is too short for a caller without a credential.",
-        "this Idempotency-Key was used with another body",
+        "The body failed validation and `errors` names each field; or the `Idempotency-Key` was used with a "
+        "different body, or is too short for an anonymous caller.",
+        str(IdempotencyMismatchError()),
     ),
     "InvalidSecretId": ErrorDoc(
         422,
-        "The body is JSON of another shape, or the id is not a UUID; `errors` names each field.",
+        "The body failed validation, or the ID is not a UUID; `errors` names each field.",
         WRONG_SHAPE,
         {"secret_id": ["Not a valid UUID."]},
     ),
     "InvalidQuery": ErrorDoc(
         422,
-        "The body is JSON of another shape, or the cursor is none; `errors` names each field.",
+        "The body failed validation, or the cursor is invalid; `errors` names each field.",
         WRONG_SHAPE,
         {"limit": ["Must be greater than or equal to 1 and less than or equal to 1000."]},
     ),
     "Failure": ErrorDoc(
         500,
-        "The service failed, or a stored value did not verify. The logs tell more under the `X-Request-ID`.",
+        "The service failed, or a stored value did not verify. Operators find the cause in the logs, by the "
+        "`X-Request-ID`.",
         INTERNAL.detail,
     ),
     "Unavailable": ErrorDoc(
         503,
-        "MongoDB, the audit trail, a master key or the issuer of JWTs is not available, or others are "
-        "changing this secret. Nothing was released; try again later.",
+        "MongoDB, the audit trail, a master key or the issuer of JWTs is unavailable, or another request is "
+        "modifying this secret. Nothing was released. Try again later.",
         REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": ErrorDoc(
         503,
-        "The service cannot create and fetch now; `errors` names each failing check.",
+        "The service cannot create and fetch secrets now; `errors` names each failing check.",
         "The service is not ready.",
         {"mongodb": ["MongoDB is not available"]},
     ),
 }
 
-#: What any operation with a body may answer.
+#: Error responses of every operation with a body.
 COMMON_ERRORS = (
     *("MalformedBody", "CredentialRequired", "Forbidden", "BodyTooSlow", "BodyTooLarge", "UnsupportedBody"),
     *("WrongShape", "TooManyRequests", "Failure", "Unavailable"),
@@ -225,6 +230,6 @@ COMMON_ERRORS = (
 
 
 def document(spec: APISpec) -> None:
-    """Add every kind of refusal to *spec*, for operations to refer to."""
+    """Add every kind of error response to *spec*, for operations to refer to."""
     for name, kind in ERROR_DOCS.items():
         spec.components.response(name, kind.response(), lazy=True)

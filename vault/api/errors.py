@@ -1,4 +1,4 @@
-"""Refusals: the one table from error to status, and the form of the reply (RFC 9457 problem details)."""
+"""Errors as HTTP replies: the table from error to status, and problem details (RFC 9457)."""
 
 import logging
 import re
@@ -49,43 +49,41 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
-#: Each status in words, by RFC 9110: Python's and Werkzeug's lists are of different ages.
+#: Titles of the statuses by RFC 9110: Werkzeug's list has older ones.
 TITLES = HTTP_STATUS_CODES | {413: "Content Too Large", 422: "Unprocessable Content"}
 
-#: Seconds after which a client may try again: the driver looks for a new primary about this often.
+#: Value of `Retry-After`: the driver looks for a new primary about this often.
 RETRY_AFTER_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How an error is answered and recorded."""
+    """An error's reply and its status in the audit trail."""
 
     status: int
-    #: What the audit trail says; None where the trail itself may be what is missing.
+    #: The status in the audit trail; None if the trail itself may be unavailable.
     recorded_as: Status | None
-    #: What the reply says; empty where the error's own message is meant for the caller.
+    #: The reply's `detail`; empty if the error's own message is for the caller.
     detail: str = ""
-    #: What the caller is told of credentials (RFC 6750).
+    #: The reply's `WWW-Authenticate` header (RFC 6750).
     challenge: str = ""
 
 
 INTERNAL = Refusal(500, Status.ERROR, "The request could not be completed.")
 
 REFUSALS: dict[type[VaultError], Refusal] = {
-    CredentialRequiredError: Refusal(401, Status.DENIED, "This needs a credential.", "Bearer"),
-    # One answer, whatever is wrong with it: the reason would help whoever tries credentials out.
-    InvalidCredentialError: Refusal(
-        401, Status.DENIED, "The credential is not valid.", 'Bearer error="invalid_token"'
-    ),
-    # Denied, not an error: anyone can send made-up credentials, so these are counted as well.
+    CredentialRequiredError: Refusal(401, Status.DENIED, "", "Bearer"),
+    # The same reply for every reason: the reason would help attackers who guess credentials.
+    InvalidCredentialError: Refusal(401, Status.DENIED, "", 'Bearer error="invalid_token"'),
+    # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
     CredentialsUnavailableError: Refusal(
         503, Status.DENIED, "The service cannot check credentials. Try again shortly."
     ),
     ScopeMissingError: Refusal(403, Status.DENIED, "", 'Bearer error="insufficient_scope"'),
     GrantRefusedError: Refusal(403, Status.DENIED),
     RevocationRefusedError: Refusal(403, Status.DENIED),
-    AddressRefusedError: Refusal(403, Status.DENIED, "This address may not use the service."),
-    RateLimitedError: Refusal(429, Status.DENIED, "Too many requests. Try again later."),
+    AddressRefusedError: Refusal(403, Status.DENIED),
+    RateLimitedError: Refusal(429, Status.DENIED),
     InvalidTokenNameError: Refusal(409, Status.BAD_REQUEST),
     TokenNotFoundError: Refusal(404, Status.NOT_FOUND),
     InvalidCursorError: Refusal(422, Status.BAD_REQUEST),
@@ -98,9 +96,11 @@ REFUSALS: dict[type[VaultError], Refusal] = {
     NewestVersionError: Refusal(409, Status.BAD_REQUEST),
     IdempotencyMismatchError: Refusal(422, Status.BAD_REQUEST),
     WeakIdempotencyKeyError: Refusal(422, Status.BAD_REQUEST),
-    SecretBusyError: Refusal(503, Status.ERROR, "Others are changing the secret. Try again shortly."),
+    SecretBusyError: Refusal(
+        503, Status.ERROR, "The secret is being modified by another request. Try again shortly."
+    ),
     DecryptionError: INTERNAL,
-    # Without the keys, or against the state of the trail, no entry can be written.
+    # None: without the keys, or in the wrong state of the trail, no entry can be written.
     KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
     KeyUnsharedError: Refusal(503, None, "The service is not ready. Try again shortly."),
     AuditStateError: Refusal(503, None, "The service is not ready. Try again shortly."),
@@ -111,7 +111,7 @@ REFUSALS: dict[type[VaultError], Refusal] = {
 
 
 def _reason(error: type[Exception]) -> str:
-    """Return the reason for a refusal, as one word for metrics and logs: there are few, and all are ours."""
+    """Return the reason for a refusal, for metrics and logs: one of a few fixed words."""
     if issubclass(error, VaultError) and error in REFUSALS:
         return error.kind
     if issubclass(error, HTTPException):
@@ -120,19 +120,19 @@ def _reason(error: type[Exception]) -> str:
     return "defect"
 
 
-#: All reasons except those that are HTTP's own.
+#: All reasons except those from HTTP's own errors.
 REASONS = ("defect", *map(_reason, REFUSALS))
 
-WRONG_SHAPE = "The body has the wrong shape."
+WRONG_SHAPE = "Request body failed validation."
 
-#: Errors of one request that are listed. A body can hold thousands.
+#: Maximum number of errors in a reply. A body can have thousands.
 _MAX_ERRORS = 20
 
-#: What is said of HTTP's own errors where nothing closer is known; Werkzeug's texts are meant for browsers.
+#: Details of HTTP's own errors in place of Werkzeug's general texts, which are for browsers.
 _HTTP_DETAILS = {
     400: "The request could not be read.",
-    404: "There is nothing at this path.",
-    405: "This path does not take this method.",
+    404: "No resource exists at this path.",
+    405: "This path does not support this method.",
     413: "The body is larger than allowed.",
 }
 
@@ -149,7 +149,7 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
 
 
 def _first(errors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first of *errors*, and how many there are beside them."""
+    """Return the first of *errors*, and the number of the others."""
     count = 0
 
     def pick(found: Any) -> Any:
@@ -162,12 +162,13 @@ def _first(errors: Mapping[str, Any]) -> dict[str, Any]:
 
     listed: dict[str, Any] = pick(errors) or {}
     if count > _MAX_ERRORS:
-        listed["_schema"] = [*listed.get("_schema", ()), f"{count - _MAX_ERRORS} more errors."]
+        rest = count - _MAX_ERRORS
+        listed["_schema"] = [*listed.get("_schema", ()), f"{rest} more error{'s' if rest > 1 else ''}."]
     return listed
 
 
 def refusal(error: Exception) -> Refusal:
-    """Return how *error* is answered; whatever is not in the table is a defect and answered 500."""
+    """Return the refusal for *error*. An error that is not in the table is a defect, with status 500."""
     if not isinstance(error, HTTPException):
         return REFUSALS.get(type(error), INTERNAL) if isinstance(error, VaultError) else INTERNAL
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,4 +1,4 @@
-"""What the shapes of requests and replies are made of."""
+"""Building blocks for the schemas of requests and replies."""
 
 import binascii
 import re
@@ -14,19 +14,19 @@ from vault.core.timestamps import moment
 
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
 
-#: Standard alphabet, right padding, zero trailing bits, not empty (RFC 4648, section 3.5).
+#: Standard alphabet, correct padding, zero trailing bits, not empty (RFC 4648, section 3.5).
 BASE64_PATTERN = (
     "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
 )
 UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
-ONE_LINE = validate.Predicate("isprintable", error="Must be printable, and one line.")
+ONE_LINE = validate.Predicate("isprintable", error="Must be one line of printable characters.")
 
 
 def matches(pattern: str, error: str) -> Callable[[str], None]:
-    """Return what refuses a text that is not all *pattern*."""
+    """Return a validator that requires the whole text to match *pattern*."""
 
-    # A function, as apispec would document a Regexp in its place; and the whole text, as in JSON Schema.
+    # A function: a `Regexp` would appear in the OpenAPI document, and does not match the whole text.
     def check(text: str) -> None:
         if not re.fullmatch(pattern, text):
             raise ValidationError(error)
@@ -35,9 +35,9 @@ def matches(pattern: str, error: str) -> Callable[[str], None]:
 
 
 class Base64(fields.String):
-    """Bytes as canonical base64: what came in comes out byte for byte the same.
+    """Bytes as canonical base64, so that a value is returned byte for byte as it was sent.
 
-    Anything else is a 400 and no wrong shape (422): the contract sets it apart.
+    By the contract, invalid base64 is a 400, not a failed validation (422).
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bytes:  # type: ignore[override]
@@ -45,10 +45,12 @@ class Base64(fields.String):
         try:
             decoded = b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise BadRequest("invalid base64: use the standard alphabet, with padding") from None
-        # Decoders forgive trailing bits and stray padding; an encoder makes one form only.
+            raise BadRequest(
+                "invalid base64: `secret` must use the standard alphabet, with padding."
+            ) from None
+        # Decoders accept trailing bits and extra padding; an encoder produces only the canonical form.
         if not decoded or b64encode(decoded).decode() != text:
-            raise BadRequest("invalid base64: empty, or not in canonical form")
+            raise BadRequest("invalid base64: `secret` is empty, or not in canonical form.")
         return decoded
 
     def _serialize(self, value: bytes, *_: Any, **__: Any) -> str:  # type: ignore[override]
@@ -56,7 +58,7 @@ class Base64(fields.String):
 
 
 class SecretId(fields.String):
-    """A secret's id: 36 characters, in either case; in lower case once it is read."""
+    """A secret's ID: 36 characters in either case, converted to lower case."""
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> str:
         text = super()._deserialize(*args, **kwargs)
@@ -66,36 +68,36 @@ class SecretId(fields.String):
 
 
 class BoundedDict(fields.Dict):
-    """A mapping of at most *most* entries; more are counted, and not looked at one by one."""
+    """A mapping of at most *max_size* entries; a larger one is refused without validating its entries."""
 
-    def __init__(self, *, most: int, too_many: str, metadata: dict[str, Any], **options: Any) -> None:
-        super().__init__(metadata=metadata | {"maxProperties": most}, **options)
-        self._most, self._too_many = most, too_many
+    def __init__(self, *, max_size: int, too_many: str, metadata: dict[str, Any], **options: Any) -> None:
+        super().__init__(metadata=metadata | {"maxProperties": max_size}, **options)
+        self._max_size, self._too_many = max_size, too_many
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        _refuse_more(value, self._most, self._too_many)
+        _refuse_larger(value, self._max_size, self._too_many)
         return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class BoundedList(fields.List[Any]):
-    """A list of at most *most* items; more are counted, and not looked at one by one."""
+    """A list of at most *max_size* items; a longer one is refused without validating its items."""
 
-    def __init__(self, item: Any, *, most: int, metadata: dict[str, Any], **options: Any) -> None:
-        super().__init__(item, metadata=metadata | {"maxItems": most}, **options)
-        self._most, self._too_many = most, f"Longer than maximum length {most}."
+    def __init__(self, item: Any, *, max_size: int, metadata: dict[str, Any], **options: Any) -> None:
+        super().__init__(item, metadata=metadata | {"maxItems": max_size}, **options)
+        self._max_size, self._too_many = max_size, f"Longer than maximum length {max_size}."
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        _refuse_more(value, self._most, self._too_many)
+        _refuse_larger(value, self._max_size, self._too_many)
         return super()._deserialize(value, *args, **kwargs)
 
 
-def _refuse_more(value: Any, most: int, too_many: str) -> None:
-    if isinstance(value, dict | list) and len(value) > most:
+def _refuse_larger(value: Any, max_size: int, too_many: str) -> None:
+    if isinstance(value, dict | list) and len(value) > max_size:
         raise ValidationError(too_many)
 
 
 class Flag(fields.Boolean):
-    """True or false, and nothing that could be taken for it."""
+    """True or false; other values are refused, not converted."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if not isinstance(value, bool):
@@ -104,51 +106,51 @@ class Flag(fields.Boolean):
 
 
 class Moment(fields.AwareDateTime):
-    """A time in UTC, to the millisecond, as audit entries have it too."""
+    """A time in UTC, to the millisecond, as in audit entries."""
 
     def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
         return None if value is None else moment(value)
 
 
 def text_field(description: str, example: str, **options: Any) -> fields.String:
-    """Return a text's field, described."""
+    """Return a field for a text, with its documentation."""
     return fields.String(metadata={"description": description, "example": example}, **options)
 
 
 def number_field(
-    description: str, example: int, *, least: int = 1, most: int, default: int | None = None
+    description: str, example: int, *, minimum: int = 1, maximum: int, default: int | None = None
 ) -> fields.Integer:
-    """Return the field for a whole number in a request, described."""
+    """Return a field for an integer in a request, with its documentation."""
     return fields.Integer(
         strict=True,
         load_default=default,
-        validate=validate.Range(least, most),
+        validate=validate.Range(minimum, maximum),
         metadata={"description": description, "example": example},
     )
 
 
 def id_field(description: str, **options: Any) -> SecretId:
-    """Return the field for a secret's id in a request, described."""
-    said = {"description": description, "format": "uuid", "pattern": UUID_PATTERN}
-    return SecretId(metadata=SECRET_ID | said, **options)
+    """Return a field for a secret's ID in a request, with its documentation."""
+    metadata = SECRET_ID | {"description": description, "format": "uuid", "pattern": UUID_PATTERN}
+    return SecretId(metadata=metadata, **options)
 
 
 class Body(Schema):
-    """What a request holds."""
+    """The schema of a request body."""
 
     class Meta:
-        """An unknown field is a mistake that its sender wants to hear of."""
+        """Refuse unknown fields: they are mistakes of the caller."""
 
         unknown = RAISE
 
-    #: What a JSON Schema says beside the fields, such as which of them go together.
+    #: Further keywords of the JSON Schema, such as `oneOf` for fields that exclude each other.
     constraints: ClassVar[dict[str, Any]] = {}
 
 
 class Reply(Schema):
-    """What a reply holds."""
+    """The schema of a reply."""
 
     class Meta:
-        """A reply may gain fields: readers ignore those that they do not know."""
+        """Ignore unknown fields: replies may gain fields."""
 
         unknown = EXCLUDE

@@ -1,4 +1,4 @@
-"""Health over HTTP: for orchestrators and load balancers."""
+"""Health checks over HTTP, for orchestrators and load balancers."""
 
 from http import HTTPStatus
 from typing import Any
@@ -12,10 +12,13 @@ from vault.api.errors import problem
 from vault.api.fields import Reply, text_field
 
 blueprint = flask_smorest.Blueprint(
-    "Health", __name__, url_prefix="/health", description="For orchestrators and load balancers."
+    "Health",
+    __name__,
+    url_prefix="/health",
+    description="Health checks for orchestrators and load balancers.",
 )
 
-#: Key of the application's configuration: what `ready` warns of.
+#: Key of the application's configuration: the warnings in the replies of `ready`.
 WARNINGS = "WARNINGS"
 NO_AUTHENTICATION = (
     "AUTH_ENABLED is off: anyone who can reach the service and knows an ID can read that secret"
@@ -23,40 +26,40 @@ NO_AUTHENTICATION = (
 
 
 class Healthy(Reply):
-    """All is well."""
+    """The check passed."""
 
     status = text_field("Always `ok`.", "ok", required=True)
 
 
 class Ready(Healthy):
-    """The service can create and fetch."""
+    """The service can create and fetch secrets."""
 
     warnings = fields.List(
         fields.String(metadata={"example": NO_AUTHENTICATION}),
-        metadata={"description": "Settings that weaken the protection of secrets; absent if there are none."},
+        metadata={"description": "Settings that weaken the protection of secrets; absent if none do."},
     )
 
 
 @blueprint.get("/live")
 @blueprint.doc(operationId="live")
-@blueprint.response(HTTPStatus.OK, Healthy, description="The process answers.")
+@blueprint.response(HTTPStatus.OK, Healthy, description="The process is running.")
 def live() -> dict[str, str]:
-    """Tell whether the process answers.
+    """Check that the process is running.
 
-    It says nothing about MongoDB: a restart would not bring that back.
+    This does not check MongoDB, because restarting the process would not repair MongoDB.
     """
     return {"status": "ok"}
 
 
 @blueprint.get("/ready")
 @blueprint.doc(operationId="ready")
-@blueprint.response(HTTPStatus.OK, Ready, description="The service can create and fetch.")
+@blueprint.response(HTTPStatus.OK, Ready, description="The service can create and fetch secrets.")
 @blueprint.alt_response(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady")
 def ready() -> dict[str, Any] | Response:
-    """Tell whether the service can create and fetch.
+    """Check that the service can create and fetch secrets.
 
-    When it cannot, `errors` names each failing check. When it can, `warnings` names settings that weaken
-    the protection of secrets.
+    If it cannot, `errors` names each failing check. If it can, `warnings` names settings that weaken the
+    protection of secrets.
     """
     failures = services().health.failures()
     if failures:

@@ -1,4 +1,4 @@
-"""The metrics over HTTP, at an address of their own."""
+"""Metrics over HTTP, at `METRICS_BIND`."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,26 +17,26 @@ from vault.services import CHECKS, Health
 _PATH = "/metrics"
 
 
-class _Looked(Collector):
-    """What is looked at when somebody asks. The instruments count by themselves."""
+class _StateCollector(Collector):
+    """Gauges that are measured at each scrape, in addition to the instruments."""
 
     def __init__(self, health: Health, key_usage: KeyUsageCache) -> None:
         self._health = health
         self._key_usage = key_usage
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what is so now."""
+        """Yield the current values."""
         build = GaugeMetricFamily("secret_manager_build_info", "The service's version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
         failures = self._health.failures()
         ready = GaugeMetricFamily(
-            "secret_manager_ready", "0 where this check keeps the service from serving.", labels=["check"]
+            "secret_manager_ready", "0 if this check keeps the replica from serving.", labels=["check"]
         )
         for check in CHECKS:
             ready.add_metric([check], check not in failures)
         yield ready
-        # While MongoDB is away nobody waits for it twice.
+        # While MongoDB is unavailable, a scrape waits for it only once.
         if "mongodb" not in failures:
             yield from self._stored()
 
@@ -44,22 +44,22 @@ class _Looked(Collector):
         usage = self._key_usage.usage()
         stored = GaugeMetricFamily(
             "secret_manager_secrets_stored",
-            "Versions of secrets by their master key, and what that is to this service.",
+            "Secret versions, by master key and its role here.",
             labels=["key_id", "role"],
         )
         for key in usage:
             stored.add_metric([key.key_id, key.role], key.versions)
         yield stored
         remaining = GaugeMetricFamily(
-            "secret_manager_rewrap_remaining", "Versions of secrets that are not under the primary key."
+            "secret_manager_rewrap_remaining", "Secret versions that are not under the primary key."
         )
         if usage:
             remaining.add_metric([], sum(key.versions for key in usage if key.role is not KeyRole.PRIMARY))
         yield remaining
 
 
-class _Ports:
-    """Answers what arrives at one port with the metrics; all else goes on to the application."""
+class _MetricsPort:
+    """Serve the metrics at one port; pass the requests of other ports to the application."""
 
     def __init__(self, application: WSGIApplication, page: WSGIApplication, port: str) -> None:
         self._application = application
@@ -67,7 +67,7 @@ class _Ports:
         self._port = port
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # The port that listens, and nothing that the client says.
+        # The port of the listener, which the client cannot choose, unlike the `Host` header.
         if environ["SERVER_PORT"] != self._port:
             return self._application(environ, start_response)
         if environ["PATH_INFO"] == _PATH:
@@ -77,8 +77,8 @@ class _Ports:
 
 
 def init_app(app: Flask, health: Health, key_usage: KeyUsageCache, *, folder: Path, port: str) -> None:
-    """Let *app* answer what arrives at *port* with the metrics of all that measure into *folder*."""
+    """Serve the metrics of all processes that measure into *folder* at *port*, as part of *app*."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call] # it registers itself
-    registry.register(_Looked(health, key_usage))
-    app.wsgi_app = _Ports(app.wsgi_app, make_wsgi_app(registry), port)  # type: ignore[method-assign] # Flask's own way
+    registry.register(_StateCollector(health, key_usage))
+    app.wsgi_app = _MetricsPort(app.wsgi_app, make_wsgi_app(registry), port)  # type: ignore[method-assign] # Flask's own way

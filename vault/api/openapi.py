@@ -18,12 +18,12 @@ class _Converter(OpenAPIConverter):
 
 
 class ConstraintsPlugin(MarshmallowPlugin):
-    """apispec's plugin for marshmallow, that looks at `constraints`, too."""
+    """apispec's plugin for marshmallow, extended to read `constraints`."""
 
     Converter = _Converter
 
 
-#: Only what this service serves itself; `data:` holds Swagger UI's icons.
+#: Only content from this service; `data:` is for Swagger UI's icons.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -48,13 +48,13 @@ def page() -> str:
 
 @blueprint.get("/ui/<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>")
 def swagger_ui(name: str) -> Response:
-    """Return one of Swagger UI's own files: of all that the package holds, what the page needs."""
+    """Return one of the two files of Swagger UI that the page needs."""
     return send_from_directory(_SWAGGER_UI, name)
 
 
 @blueprint.after_request
 def protect(reply: Response) -> Response:
-    """Let the page load from this service alone."""
+    """Restrict the page to content from this service."""
     reply.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     reply.headers["Referrer-Policy"] = "no-referrer"
     return reply

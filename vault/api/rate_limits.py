@@ -1,7 +1,7 @@
-"""How many requests are answered. `limits` counts; here is what is counted, and what is said of it.
+"""Rate limits by principal and address, and their headers. The library `limits` counts.
 
-When the place where all workers count together fails, each goes on by itself, in memory, and says so in the
-log: a request is never refused because its count could not be kept.
+If the storage that all workers share fails, each worker counts in its own memory and logs a warning. So a
+request is never refused because its count could not be stored.
 """
 
 import logging
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 _EXTENSION = "secret-manager-limits"
 
-#: Milliseconds that counting may take.
+#: Time limit for an operation of the shared storage.
 _TIMEOUT_MILLISECONDS = 1_000
 
-#: Seconds from a failure until the common count is tried again.
+#: Seconds from a failure until the next attempt with the shared storage.
 _RETRY_SECONDS = 5
 
 
@@ -53,15 +53,15 @@ class _Limits:
                 counter.storage.timer.join()
 
     def count(self, limits: Sequence[RateLimitItem], *key: str) -> None:
-        """Count for *key*, and tell in the reply how much the first of *limits* that is reached has left.
+        """Count for *key*, and add headers about the first exceeded limit, or else the first of *limits*.
 
         Raises:
-            RateLimitedError: It is one too many.
+            RateLimitedError: A limit is exceeded.
         """
         for limit in limits:
             counter, passed = self._hit(limit, key)
             if limit is limits[0] or not passed:
-                _tell(counter, limit, key, passed=passed)
+                _add_headers(counter, limit, key, passed=passed)
             if not passed:
                 raise RateLimitedError
 
@@ -79,13 +79,13 @@ class _Limits:
             try:
                 return self.shared, self.shared.hit(limit, *key)
             except StorageError:
-                logger.warning("rate limits are counted by each worker for itself: their storage is away")
+                logger.warning("rate limits are counted by each worker alone: their storage is unavailable")
                 self._shared_from = time.monotonic() + _RETRY_SECONDS
         return self._own, self._own.hit(limit, *key)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let *app* count, as *settings* say."""
+    """Add the rate limits in *settings* to *app*."""
     app.extensions[_EXTENSION] = _Limits(settings)
 
 
@@ -96,10 +96,10 @@ def close(app: Flask) -> None:
 
 
 def count_request(attempt: Attempt) -> None:
-    """Count a request of the principal of *attempt*, or of its address if nobody knows who that is.
+    """Count a request of the principal of *attempt*, or of its address if the caller is anonymous.
 
     Raises:
-        RateLimitedError: It is one too many.
+        RateLimitedError: A limit is exceeded.
     """
     principal = attempt.principal
     if limits := _limits().request:
@@ -108,13 +108,13 @@ def count_request(attempt: Attempt) -> None:
 
 
 def count_failure(attempt: Attempt) -> None:
-    """Count a credential that is not good, by the address that it came from.
+    """Count an invalid credential, by its address.
 
-    Only those that are not good count, and only they are refused: whoever shares an address with somebody
-    who tries out credentials is not locked out with them.
+    Only invalid credentials are counted and refused. So an attacker who guesses credentials does not lock out
+    other clients at the same address.
 
     Raises:
-        RateLimitedError: It is one too many.
+        RateLimitedError: A limit is exceeded.
     """
     _count(_limits().failure, "failures", f"address:{source(attempt.ip)}", attempt=attempt)
 
@@ -134,12 +134,16 @@ def _limits() -> _Limits:
 
 
 def _parsed(text: str | None) -> list[RateLimitItem]:
-    """Return the limits of *text*, those of the shortest time first."""
+    """Return the limits in *text*, the shortest window first."""
     return sorted(parse_many(text)) if text else []
 
 
-def _tell(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], *, passed: bool) -> None:
-    def tell(reply: Response) -> Response:
+def _add_headers(
+    counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], *, passed: bool
+) -> None:
+    """Add the `RateLimit-…` headers for *limit* to the reply to this request."""
+
+    def add(reply: Response) -> Response:
         with suppress(StorageError):
             window = counter.get_window_stats(limit, *key)
             seconds = max(1, round(window.reset_time - time.time()))
@@ -150,7 +154,7 @@ def _tell(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[s
                 reply.headers["Retry-After"] = str(seconds)
         return reply
 
-    after_this_request(tell)
+    after_this_request(add)
 
 
 def _options(uri: str) -> dict[str, Any]:

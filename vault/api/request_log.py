@@ -1,4 +1,4 @@
-"""What every request and reply gets, whatever it is about."""
+"""Request IDs, headers, metrics and log lines of all requests."""
 
 import logging
 import re
@@ -15,10 +15,9 @@ from vault.observability import logs, metrics
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "X-Request-ID"
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
-
-#: What metrics call the endpoints that are no operations of the API.
+#: Names in metrics of the endpoints that are not operations of the API.
 _ENDPOINTS = {
     "Health.live": "health_live",
     "Health.ready": "health_ready",
@@ -29,25 +28,25 @@ _ENDPOINTS = {
     None: "none",
 }
 
-# Making a child takes longer than counting with it.
+# Looking up a label's child takes longer than counting with it.
 _requests = cache(metrics.REQUESTS.labels)
 _duration = cache(metrics.DURATION.labels)
 _refusals = cache(metrics.REFUSALS.labels)
 
 
 def init_app(app: Flask) -> None:
-    """Give every request of *app* an id and every reply its headers and a log line."""
+    """Add an ID to every request of *app*, and headers, metrics and a log line to every reply."""
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_request(_forget)
     for reason in REASONS:
-        # There from the start: of what first appears as 1 Prometheus sees no increase.
+        # Present from the start: Prometheus sees no increase in a counter that first appears with value 1.
         _refusals(reason)
 
 
 def _begin() -> None:
-    offered = request.headers.get(_REQUEST_ID, "")
-    logs.request_id.set(offered if _SANE_REQUEST_ID.fullmatch(offered) else str(uuid4()))
+    client_id = request.headers.get(_REQUEST_ID, "")
+    logs.request_id.set(client_id if _VALID_REQUEST_ID.fullmatch(client_id) else str(uuid4()))
     g.started = perf_counter()
 
 
@@ -71,7 +70,7 @@ def _end(reply: Response) -> Response:
         "request",
         {
             "method": request.method,
-            # The route and not the path: a path is whatever a client makes up.
+            # The route, not the path: clients choose the path.
             "route": rule.rule if rule else None,
             "operation": operation,
             "status": reply.status_code,
@@ -85,12 +84,12 @@ def _end(reply: Response) -> Response:
 
 @cache
 def _operation(endpoint: str | None) -> str:
-    """Return what metrics and log call an endpoint: an operation of the API by its name in the document."""
+    """Return the name of an endpoint in metrics and logs: for operations, the `operationId`."""
     return _ENDPOINTS.get(endpoint) or str(endpoint).rpartition(".")[2]
 
 
 def _level(status: int) -> int:
-    """Return how much an operator should care: a refusal is a caller's business, a failure is not."""
+    """Return the log level: refusals are for the caller to fix, failures for the operator."""
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.INFO
     return logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR

@@ -1,4 +1,4 @@
-"""The shapes of requests about secrets."""
+"""The schemas of requests and replies about secrets."""
 
 from typing import Any, ClassVar
 
@@ -27,20 +27,29 @@ NAME = {"example": "billing/db-password"}
 CURSOR = "WyJiaWxsaW5nIiwgIjU1MGUiXQ=="
 LABELS = {"example": {"team": "billing", "env": "prod"}}
 
+_TIME = "2026-11-24T15:30:00.000Z"
+_LATER = "2026-11-25T15:30:00.000Z"
+
 _NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
-NAME_LENGTH = 256
+_PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
+_MAX_NAME_LENGTH = 256
 _LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
 _MAX_LABELS = 16
-_LABEL_KEY_LENGTH = 63
-_LABEL_LENGTH = 128
+_MAX_LABEL_KEY_LENGTH = 63
+_MAX_LABEL_LENGTH = 128
+_VISIBLE_PATTERN = "^[!-~]+$"
+_TEN_YEARS_SECONDS = 315_360_000
+_MAX_READS = 1_000
+_MAX_LISTED = 1_000
+_MAX_VERSION = 2**31 - 1
 
 
 def name_field(**description: Any) -> fields.String:
     """Return the field for a secret's name."""
     return fields.String(
         validate=[
-            validate.Length(1, NAME_LENGTH),
-            matches(_NAME_PATTERN, "Must be a path like billing/db-password."),
+            validate.Length(1, _MAX_NAME_LENGTH),
+            matches(_NAME_PATTERN, "Must be a path such as billing/db-password."),
         ],
         metadata=NAME | {"pattern": _NAME_PATTERN, **description},
     )
@@ -50,14 +59,17 @@ def labels_field(**description: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(
         validate=[
-            validate.Length(1, _LABEL_KEY_LENGTH),
-            matches(_LABEL_KEY_PATTERN, "Must be letters, digits, dots, dashes, slashes and underscores."),
+            validate.Length(1, _MAX_LABEL_KEY_LENGTH),
+            matches(
+                _LABEL_KEY_PATTERN,
+                "Must contain only letters, digits, dots, hyphens, slashes and underscores.",
+            ),
         ]
     )
-    text = fields.String(validate=[validate.Length(0, _LABEL_LENGTH), ONE_LINE])
+    text = fields.String(validate=[validate.Length(0, _MAX_LABEL_LENGTH), ONE_LINE])
     return BoundedDict(
-        most=_MAX_LABELS,
-        too_many=f"At most {_MAX_LABELS} labels.",
+        max_size=_MAX_LABELS,
+        too_many=f"Must have at most {_MAX_LABELS} labels.",
         keys=key,
         values=text,
         load_default=dict,
@@ -72,42 +84,30 @@ def value_field(description: str) -> Base64:
         metadata=SECRET
         | {
             "description": f"{description}, in canonical base64 (RFC 4648, section 4). Not empty; "
-            "by default at most 64 KiB once it is decoded.",
+            "at most 64 KiB after decoding, unless the operator has set another limit.",
             "format": "byte",
             "pattern": BASE64_PATTERN,
         },
     )
 
 
-_TEN_YEARS_SECONDS = 315_360_000
-_MAX_READS = 1_000
-_MAX_LISTED = 1_000
-_MAX_VERSION = 2**31 - 1
-_PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
-_VISIBLE_PATTERN = "^[!-~]+$"
-
-
 class NewSecretSchema(Body):
-    """A secret to keep, and for how long."""
+    """A secret to create."""
 
     secret = value_field("The secret")
-    ttl_seconds = number_field(
-        "After this many seconds it can no longer be read.", 86_400, most=_TEN_YEARS_SECONDS
-    )
+    ttl_seconds = number_field("Seconds until the secret expires.", 86_400, maximum=_TEN_YEARS_SECONDS)
     max_reads = number_field(
-        "So often it can be fetched, and no more. A reply that is lost on its way counts.",
-        1,
-        most=_MAX_READS,
+        "Maximum number of fetches. A fetch whose reply is lost counts.", 1, maximum=_MAX_READS
     )
     name = name_field(
-        description="A name beside its id, unique in the namespace: a path of letters, digits, dots, dashes "
-        "and underscores. It is no authority: to use it takes a credential."
+        description="A name in addition to the ID, unique in the namespace: a path of letters, digits, dots, "
+        "hyphens and underscores. Using a name requires a credential."
     )
-    labels = labels_field(description="Short texts by key, to find secrets by. They are not encrypted.")
+    labels = labels_field(description="Short texts by key, for finding secrets. They are not encrypted.")
 
 
 class IdempotencyKey(Schema):
-    """The header that makes a repeated create safe."""
+    """The header that makes retries of a create safe."""
 
     idempotency_key = fields.String(
         data_key="Idempotency-Key",
@@ -118,30 +118,30 @@ class IdempotencyKey(Schema):
         ],
         metadata={
             "pattern": _VISIBLE_PATTERN,
-            "description": "A random one for each secret. Sent again with the same body within "
-            "24 hours it gives the same id and creates nothing; with another body it is refused. Without a "
-            f"credential it needs at least {MIN_ANONYMOUS_KEY_LENGTH} characters, such as a UUID: anonymous "
-            "callers share one scope.",
+            "description": "A random key for each secret. A retry with the same key and body within 24 hours "
+            "returns the same ID and creates nothing; a different body is refused. Without a credential, the "
+            f"key must have at least {MIN_ANONYMOUS_KEY_LENGTH} characters, such as a UUID, because "
+            "anonymous callers share one scope.",
         },
     )
 
 
 class SecretReference(Body):
-    """Which secret: by its id, or, with a credential, by its name."""
+    """A reference to a secret: its ID or, with a credential, its name."""
 
     constraints: ClassVar = {"oneOf": [{"required": ["secret_id"]}, {"required": ["name"]}]}
 
-    secret_id = id_field("What `create` returned.")
+    secret_id = id_field("The ID that `create` returned.")
     name = name_field(
-        description="Its name, in place of the id. This takes a credential: names can be guessed."
+        description="The secret's name, in place of the ID. This requires a credential: names can be guessed."
     )
 
     @validates_schema
     def _either(self, data: dict[str, Any], **_: Any) -> None:
         if "secret_id" not in data and "name" not in data:
-            raise ValidationError("Missing: give this or a name.", "secret_id")
+            raise ValidationError("Either `secret_id` or `name` is required.", "secret_id")
         if "secret_id" in data and "name" in data:
-            raise ValidationError("Give this or the secret_id, not both.", "name")
+            raise ValidationError("Set either `secret_id` or `name`, not both.", "name")
 
     @post_load
     def _refer(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -150,18 +150,18 @@ class SecretReference(Body):
 
 
 class VersionReference(SecretReference):
-    """Which secret, and which version of it."""
+    """A reference to a version of a secret."""
 
-    version = number_field("Which version, while it is kept; the newest if left out.", 1, most=_MAX_VERSION)
+    version = number_field("A version that is still kept; by default the newest.", 1, maximum=_MAX_VERSION)
 
 
 class PurgeReference(SecretReference):
-    """A deleted secret, or one version of a secret."""
+    """A reference to a deleted secret, or to a version of a secret."""
 
     version = number_field(
-        "The version to destroy, of a secret that is not deleted. It cannot be the newest.",
+        "The version to purge, of a secret that is not deleted. It cannot be the newest.",
         1,
-        most=_MAX_VERSION,
+        maximum=_MAX_VERSION,
     )
 
 
@@ -170,47 +170,47 @@ class NewVersion(SecretReference):
 
     secret = value_field("The new value")
     expected_version = number_field(
-        "The newest version as far as you know; if it is another, nothing is changed.", 1, most=_MAX_VERSION
+        "The version that you expect to be the newest. If it is not, nothing is changed.",
+        1,
+        maximum=_MAX_VERSION,
     )
 
 
 class ListQuery(Body):
-    """Which secrets are wanted; what is left out does not matter."""
+    """Filters for secrets, all optional."""
 
     name_prefix = fields.String(
         load_default="",
         validate=[
-            validate.Length(0, NAME_LENGTH),
-            matches(_PREFIX_PATTERN, "Names have other characters."),
+            validate.Length(0, _MAX_NAME_LENGTH),
+            matches(
+                _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
+            ),
         ],
         metadata={
             "pattern": _PREFIX_PATTERN,
-            "description": "Secrets whose name begins so.",
+            "description": "Only secrets whose name has this prefix.",
             "example": "billing/",
         },
     )
-    labels = labels_field(description="Secrets that have all of these labels.")
+    labels = labels_field(description="Only secrets that have all of these labels.")
     deleted = Flag(
         load_default=False,
         metadata={
-            "description": "Those that were deleted and can be restored, not the others.",
+            "description": "List the deleted secrets that can be restored, instead of the others.",
             "example": False,
         },
     )
-    limit = number_field("How many to return at the most.", 100, most=_MAX_LISTED, default=100)
-    cursor = text_field("The `cursor` of the page before.", CURSOR, load_default=None)
+    limit = number_field("Maximum number of secrets.", 100, maximum=_MAX_LISTED, default=100)
+    cursor = text_field("The `cursor` of the previous page.", CURSOR, load_default=None)
 
 
-_TIME = "2026-11-24T15:30:00.000Z"
-_LATER = "2026-11-25T15:30:00.000Z"
-
-
-def _moment(description: str, example: str = _TIME, *, allow_none: bool = False) -> Moment:
+def _time(description: str, example: str = _TIME, *, allow_none: bool = False) -> Moment:
     metadata = {"description": description, "example": example}
     return Moment(required=True, allow_none=allow_none, metadata=metadata)
 
 
-def _secret_id(description: str = "The secret's id.") -> fields.String:
+def _secret_id(description: str = "The secret's ID.") -> fields.String:
     return fields.String(required=True, metadata=SECRET_ID | {"description": description, "format": "uuid"})
 
 
@@ -219,9 +219,9 @@ def _number(description: str, example: int, **options: Any) -> fields.Integer:
 
 
 class SecretLocation(Reply):
-    """Where a secret is kept."""
+    """The ID of a secret."""
 
-    secret_id = _secret_id("The secret's id. Keep it: it is what fetches the secret.")
+    secret_id = _secret_id("The secret's ID. Keep it: fetching the secret requires it.")
 
 
 class SecretValue(Reply):
@@ -229,36 +229,38 @@ class SecretValue(Reply):
 
     secret = Base64(
         required=True,
-        metadata=SECRET | {"description": "The secret, just as it was created.", "format": "byte"},
+        metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"},
     )
 
 
 class UpdatedSecret(Reply):
-    """Which version the new value is."""
+    """The version of the new value."""
 
     secret_id = _secret_id()
     version = _number("The new version.", 2)
 
 
 class DeletedSecret(Reply):
-    """What was deleted."""
+    """A deleted secret."""
 
     secret_id = _secret_id()
-    restorable_until = _moment("Until when `restore` brings it back; null: never.", _LATER, allow_none=True)
+    restorable_until = _time(
+        "The end of the period in which `restore` works; null without one.", _LATER, allow_none=True
+    )
 
 
 class PurgedSecret(Reply):
-    """The secret or version that was purged."""
+    """A purged secret or version."""
 
     secret_id = _secret_id()
-    version = _number("The purged version; null: the whole secret.", 1, allow_none=True)
+    version = _number("The purged version; null for the whole secret.", 1, allow_none=True)
 
 
 class KeptVersion(Reply):
-    """One version that is kept."""
+    """A version that is kept."""
 
-    version = _number("Its number; the first is 1.", 2)
-    created_at = _moment("When it was made.")
+    version = _number("The version's number; the first is 1.", 2)
+    created_at = _time("The time of its creation.")
 
 
 class SecretSummary(Reply):
@@ -266,49 +268,53 @@ class SecretSummary(Reply):
 
     secret_id = _secret_id()
     name = fields.String(
-        required=True, allow_none=True, metadata=NAME | {"description": "Its name, if it has one."}
+        required=True,
+        allow_none=True,
+        metadata=NAME | {"description": "The secret's name; null if it has none."},
     )
     labels = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
         required=True,
-        metadata=LABELS | {"description": "Its labels."},
+        metadata=LABELS | {"description": "The secret's labels."},
     )
 
 
 class SecretDescription(SecretSummary):
-    """Everything about a secret but its value."""
+    """Everything about a secret except its value."""
 
     version = _number("The newest version.", 2)
     versions = fields.List(
-        fields.Nested(KeptVersion), required=True, metadata={"description": "Those kept, the newest first."}
+        fields.Nested(KeptVersion),
+        required=True,
+        metadata={"description": "The kept versions, newest first."},
     )
     purged_versions = fields.List(
         fields.Integer(),
         required=True,
         metadata={
-            "description": "Numbers of purged versions, the newest first, while they would have been kept.",
+            "description": "Purged versions that would otherwise be kept, newest first.",
             "example": [1],
         },
     )
-    created_at = _moment("When it was created.")
-    expires_at = _moment("From when on it can no longer be read; null for never.", _LATER, allow_none=True)
-    max_reads = _number("How often it can be fetched in all; null for no limit.", 5, allow_none=True)
-    reads_left = _number("How often it still can; null for no limit.", 4, allow_none=True)
-    last_fetched_at = _moment(
-        "When it was last fetched, by the newest 1,000 audit entries about it; null if they hold no fetch.",
+    created_at = _time("The time of the secret's creation.")
+    expires_at = _time("The time of the secret's expiry; null for never.", _LATER, allow_none=True)
+    max_reads = _number("Maximum number of fetches; null for no limit.", 5, allow_none=True)
+    reads_left = _number("Remaining number of fetches; null for no limit.", 4, allow_none=True)
+    last_fetched_at = _time(
+        "The time of the last fetch in the newest 1,000 audit entries about the secret; null for none.",
         allow_none=True,
     )
 
 
 class SecretPage(Reply):
-    """Some secrets, and where to go on."""
+    """A page of secrets, and the cursor for the next page."""
 
     secrets = fields.List(
         fields.Nested(SecretSummary),
         required=True,
-        metadata={"description": "By name; those without one come first."},
+        metadata={"description": "In order of name; secrets without a name come first."},
     )
     cursor = text_field(
-        "For the next page; null when there are no more.", CURSOR, required=True, allow_none=True
+        "The `cursor` for the next page; null on the last page.", CURSOR, required=True, allow_none=True
     )

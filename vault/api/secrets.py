@@ -30,14 +30,14 @@ from vault.secrets.requests import NewSecret
 _SAME_SECRET = {"secret_id": "$response.body#/secret_id"}
 
 
-def _leads_to(*operations: str) -> dict[int, Any]:
-    """Return what the reply of 200 says of the *operations* that take its id."""
+def _links(*operations: str) -> dict[int, Any]:
+    """Return OpenAPI links from a reply to the *operations* that take its ID."""
     links = {name: {"operationId": name, "requestBody": _SAME_SECRET} for name in operations}
     return {200: {"links": links}}
 
 
 blueprint = Blueprint(
-    "Secrets", __name__, url_prefix="/vault/secret", description="Keep secrets and get them back."
+    "Secrets", __name__, url_prefix="/vault/secret", description="Store, fetch and manage secrets."
 )
 
 _VALUE = {"secret": SECRET["example"]}
@@ -46,11 +46,11 @@ _BY_NAME = {"name": NAME["example"]}
 _CREATIONS = {
     "value": {"summary": "A value", "value": _VALUE},
     "once": {
-        "summary": "To be read once, within a day",
+        "summary": "Readable once, within a day",
         "value": {**_VALUE, "max_reads": 1, "ttl_seconds": 86_400},
     },
     "named": {
-        "summary": "With a name, which takes a credential, and labels",
+        "summary": "With a name, which requires a credential, and labels",
         "value": {**_VALUE, **_BY_NAME, "labels": LABELS["example"]},
     },
 }
@@ -58,7 +58,7 @@ _CREATIONS = {
 
 def _references(**more: Any) -> dict[str, Any]:
     return {
-        "id": {"summary": "By id", "value": _BY_ID | more},
+        "id": {"summary": "By ID", "value": _BY_ID | more},
         "name": {"summary": "By name, with a credential", "value": _BY_NAME | more},
     }
 
@@ -72,12 +72,12 @@ def _references(**more: Any) -> dict[str, Any]:
 @blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")
 @blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
-@blueprint.doc(responses=_leads_to("fetch_secret", "update_secret", "describe_secret", "delete_secret"))
+@blueprint.doc(responses=_links("fetch_secret", "update_secret", "describe_secret", "delete_secret"))
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
 
-    Encrypts the secret and stores it. The reply comes once both the secret and its audit entry
-    are durable. Keep the `secret_id`: it is what fetches the secret.
+    Encrypts the secret and stores it. The reply is sent once both the secret and its audit entry are durable.
+    Keep the `secret_id`: fetching the secret requires it.
     """
     new_secret = NewSecret(plaintext=body.pop("secret"), **body)
     return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}
@@ -90,8 +90,8 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
 def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     """Fetch a secret.
 
-    Returns the newest version, or the one that is asked for, once the fetch is in the audit trail. Of a
-    secret with `max_reads` each fetch counts, also one whose reply is lost on its way.
+    Returns the newest version or the requested one, once the fetch is in the audit trail. If the secret has
+    `max_reads`, every fetch counts, even one whose reply is lost.
     """
     return {"secret": services().secrets.fetch(**body, attempt=current_attempt())}
 
@@ -104,12 +104,12 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
 )
 @blueprint.arguments(NewVersion, examples=_references(**_VALUE, expected_version=1))
 @blueprint.response(200, UpdatedSecret, description="The new version is stored durably.")
-@blueprint.doc(responses=_leads_to("fetch_secret", "describe_secret"))
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret"))
 def update_secret(body: dict[str, Any]) -> dict[str, Any]:
-    """Give a secret a new value.
+    """Update a secret.
 
-    The new value is the secret's next version. Those before stay readable by their number, up to the
-    operator's limit. Name, labels, expiry and read limit stay as they are.
+    Stores the new value as the secret's next version. Earlier versions stay readable by their number, up to a
+    limit that operators set. Name, labels, expiry and read limit do not change.
     """
     secret_id, version = services().changes.update(
         body["reference"],
@@ -125,25 +125,25 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     Action.DESCRIBE, scope=Scope.SECRET_DESCRIBE, refusals=("SecretNotFound", "InvalidSecretId")
 )
 @blueprint.arguments(SecretReference, examples=_references())
-@blueprint.response(200, SecretDescription, description="What is known of the secret.")
+@blueprint.response(200, SecretDescription, description="The description of the secret.")
 def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Describe a secret.
 
-    Returns everything but the value. It does not count as a read.
+    Returns everything except the value. This does not count as a fetch.
     """
-    return services().catalog.describe(body["reference"], attempt=current_attempt())
+    return services().queries.describe(body["reference"], attempt=current_attempt())
 
 
 @blueprint.post("/delete")
 @blueprint.operation(Action.DELETE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(SecretReference, examples=_references())
-@blueprint.response(200, DeletedSecret, description="Nobody can read it any more.")
-@blueprint.doc(responses=_leads_to("restore_secret"))
+@blueprint.response(200, DeletedSecret, description="The secret can no longer be read.")
+@blueprint.doc(responses=_links("restore_secret"))
 def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Delete a secret.
 
-    It is gone for readers at once, with all its versions. Until `restorable_until`, which the operator's
-    settings decide, `restore` brings it back; it keeps its name until then.
+    The secret becomes unreadable immediately, with all its versions. Until `restorable_until`, `restore`
+    brings it back, and its name stays in use. Operators set the length of this period.
     """
     secret_id, until = services().changes.delete(body["reference"], attempt=current_attempt())
     return {"secret_id": secret_id, "restorable_until": until}
@@ -154,12 +154,12 @@ def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
     Action.RESTORE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId")
 )
 @blueprint.arguments(SecretReference, examples=_references())
-@blueprint.response(200, SecretLocation, description="It can be read again.")
-@blueprint.doc(responses=_leads_to("fetch_secret", "update_secret", "delete_secret"))
+@blueprint.response(200, SecretLocation, description="The secret can be read again.")
+@blueprint.doc(responses=_links("fetch_secret", "update_secret", "delete_secret"))
 def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     """Restore a deleted secret.
 
-    Brings it back as it was, with all its versions, while that is possible.
+    Brings the secret back as it was, with all its versions, until its `restorable_until`.
     """
     return {"secret_id": services().changes.restore(body["reference"], attempt=current_attempt())}
 
@@ -172,16 +172,16 @@ def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     PurgeReference,
     examples={
         **_references(),
-        "version": {"summary": "One version, by id", "value": {**_BY_ID, "version": 1}},
+        "version": {"summary": "One version, by ID", "value": {**_BY_ID, "version": 1}},
     },
 )
-@blueprint.response(200, PurgedSecret, description="It is no longer in the database.")
+@blueprint.response(200, PurgedSecret, description="The secret or version is no longer in the database.")
 def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Purge a deleted secret, or a version.
 
-    Destroys an older version of a secret or, without `version`, a deleted secret before its time. It cannot
-    be undone, but backups made earlier still hold the value. Needs the scope `secret:purge`; it is never open
-    to anonymous callers.
+    Permanently destroys an older version of a secret or, without `version`, a deleted secret before its
+    `restorable_until`. Earlier backups still contain the value. Requires the scope `secret:purge`, which
+    anonymous callers never have.
     """
     secret_id = services().changes.purge(**body, attempt=current_attempt())
     return {"secret_id": secret_id, "version": body["version"]}
@@ -190,12 +190,13 @@ def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.post("/list")
 @blueprint.operation(Action.LIST, scope=Scope.SECRET_LIST, refusals=("InvalidQuery",))
 @blueprint.arguments(ListQuery, example={"name_prefix": "billing/", "limit": 100})
-@blueprint.response(200, SecretPage, description="Secrets in the order of their names.")
+@blueprint.response(200, SecretPage, description="Secrets in order of name.")
 def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     """List secrets.
 
-    Returns ids, names and labels of your namespace, page by page: hand the `cursor` of a reply to the next
-    query, until there is none. Needs the scope `secret:list`; it is never open to anonymous callers.
+    Returns the IDs, names and labels of the secrets in your namespace, page by page: send each reply's
+    `cursor` with the next query until it is null. Requires the scope `secret:list`, which anonymous callers
+    never have.
     """
-    secrets, cursor = services().catalog.page(**body, attempt=current_attempt())
+    secrets, cursor = services().queries.page(**body, attempt=current_attempt())
     return {"secrets": secrets, "cursor": cursor}

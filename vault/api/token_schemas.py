@@ -1,4 +1,4 @@
-"""The shapes of requests and replies about tokens."""
+"""The schemas of requests and replies about tokens."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -15,31 +15,31 @@ _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MAX_SECONDS = 10 * 365 * 86_400
 _MAX_NETWORKS = 32
-#: More than there are; one can be named twice.
+#: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
 
 
 def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
     """Return the field for a token's name, or a namespace."""
     return fields.String(
-        validate=matches(NAME_PATTERN, "Up to 64 letters, digits, dots, hyphens and underscores."),
+        validate=matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
         metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
         **options,
     )
 
 
 class NetworkField(fields.String):
-    """A network, or one address."""
+    """A network, or a single address."""
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Network:  # type: ignore[override]
         try:
             return network(super()._deserialize(*args, **kwargs))
         except ValueError:
-            raise ValidationError("Not a network such as 192.0.2.0/24.") from None
+            raise ValidationError("Must be a network such as 192.0.2.0/24.") from None
 
 
 class NewToken(Body):
-    """A token to make. It cannot have more than whoever makes it; what is left out is as they have it."""
+    """A token to create. It cannot exceed the caller's grant, the default for omitted fields."""
 
     constraints: ClassVar = {
         "anyOf": [
@@ -48,30 +48,32 @@ class NewToken(Body):
         ]
     }
 
-    name = _name("Its name. Never used twice in its namespace.", required=True)
+    name = _name("The token's name. Names cannot be reused in a namespace.", required=True)
     role = text_field(
-        "A name for some scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
+        "A named set of scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
     )
     scopes = BoundedList(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
-        most=_MAX_SCOPES,
-        metadata=_SCOPES | {"description": "What it may do, in addition to the role if there is one."},
+        max_size=_MAX_SCOPES,
+        metadata=_SCOPES | {"description": "The token's scopes, in addition to those of `role`."},
     )
-    namespace = _name("Whose secrets; that of its maker.", example="default", load_default=None)
+    namespace = _name("The token's namespace, which must be your own.", example="default", load_default=None)
     networks = BoundedList(
         NetworkField(),
-        most=_MAX_NETWORKS,
+        max_size=_MAX_NETWORKS,
         load_default=[],
-        metadata=_NETWORKS | {"description": "Where it may be used from."},
+        metadata=_NETWORKS | {"description": "The networks from which the token is valid."},
     )
     expires_in = number_field(
-        "Seconds until it ends; by default the operator's longest lifetime.", 86_400, most=_MAX_SECONDS
+        "Seconds until the token expires; by default the maximum that operators have set.",
+        86_400,
+        maximum=_MAX_SECONDS,
     )
 
     @validates_schema
     def _check_scopes(self, data: dict[str, Any], **_: object) -> None:
         if not data.get("role") and not data.get("scopes"):
-            raise ValidationError({"role": ["Give a role or scopes."]})
+            raise ValidationError({"role": ["Either `role` or `scopes` is required."]})
 
     @post_load
     def _grant(self, data: dict[str, Any], **_: object) -> Grant:
@@ -88,47 +90,52 @@ class NewToken(Body):
 class CreatedToken(Reply):
     """A new token."""
 
-    token = text_field("The token. Keep it: nobody sees it again.", f"smt_{'0' * 32}05XDxM", required=True)
+    token = text_field("The token. Keep it: it is not shown again.", f"smt_{'0' * 32}05XDxM", required=True)
 
 
 class TokenQuery(Body):
-    """Which tokens are wanted; all of them if nothing is said."""
+    """A filter for tokens; by default all of them."""
 
-    state = text_field("Tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES))
+    state = text_field(
+        "Only tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES)
+    )
 
 
 class TokenRevocation(Body):
     """A token to revoke."""
 
-    name = _name("What it was named.", required=True)
+    name = _name("The token's name.", required=True)
     cascade = Flag(
         load_default=False,
         metadata={
-            "description": "Revoke every token that it made, too, directly or through others.",
+            "description": "Also revoke every token that it created, directly or through other tokens.",
             "example": False,
         },
     )
 
 
 class TokenRecord(Reply):
-    """What is known of a token."""
+    """Everything about a token except the token itself."""
 
-    name = _name("What it was named.", required=True)
+    name = _name("The token's name.", required=True)
     state = text_field(
-        "`active`, `expired`, `revoked`, or `altered` if the database holds what the service did not write; "
-        "then it does not count.",
+        "`active`, `expired`, `revoked`, or `altered` if someone changed it in the database. Only active "
+        "tokens are valid.",
         "active",
         required=True,
     )
-    namespace = _name("Whose secrets.", example="default", required=True)
+    namespace = _name("The token's namespace.", example="default", required=True)
     scopes = fields.List(
-        fields.String(), required=True, metadata=_SCOPES | {"description": "What it may do."}
+        fields.String(), required=True, metadata=_SCOPES | {"description": "The token's scopes."}
     )
     networks = fields.List(
-        fields.String(), required=True, metadata=_NETWORKS | {"description": "Where from; empty: anywhere."}
+        fields.String(),
+        required=True,
+        metadata=_NETWORKS
+        | {"description": "The networks from which the token is valid; empty for all networks."},
     )
     created_at = Moment(required=True, allow_none=True, metadata=_TIME)
-    created_by = text_field("By whom.", "operator", required=True)
+    created_by = text_field("The principal that created the token.", "operator", required=True)
     expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
     revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
 
@@ -137,19 +144,21 @@ class TokenList(Reply):
     """All tokens of a namespace."""
 
     tokens = fields.List(
-        fields.Nested(TokenRecord), required=True, metadata={"description": "By name, ended ones too."}
+        fields.Nested(TokenRecord),
+        required=True,
+        metadata={"description": "In order of name, including expired and revoked ones."},
     )
 
 
 class RevokedToken(Reply):
-    """A token that has ended."""
+    """A revoked token."""
 
-    name = _name("What it was named.", required=True)
+    name = _name("The token's name.", required=True)
     revoked = fields.List(
         fields.String(),
         required=True,
         metadata={
-            "description": "Names of the tokens that this request ended, without those revoked earlier.",
+            "description": "Names of the tokens that this request revoked, without those revoked earlier.",
             "example": ["ci"],
         },
     )

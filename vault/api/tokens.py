@@ -16,7 +16,10 @@ from vault.core.attempt import Action
 from vault.core.principal import Scope
 
 blueprint = Blueprint(
-    "Tokens", __name__, url_prefix="/vault/token", description="Credentials for programs and people."
+    "Tokens",
+    __name__,
+    url_prefix="/vault/token",
+    description="Create, list and revoke tokens: credentials for programs and people.",
 )
 
 _SAME_TOKEN = {"name": "$request.body#/name"}
@@ -26,7 +29,7 @@ _CREATIONS = {
         "value": {"name": "ci", "role": "reader", "expires_in": 86_400},
     },
     "scopes": {
-        "summary": "With scopes, bound to a network",
+        "summary": "With scopes, restricted to a network",
         "value": {"name": "ci", "scopes": [Scope.SECRET_FETCH], "networks": ["192.0.2.0/24"]},
     },
 }
@@ -39,15 +42,15 @@ _CREATIONS = {
     refusals=("GrantRefused", "TokenNameTaken", "InvalidToken"),
 )
 @blueprint.arguments(NewToken, examples=_CREATIONS)
-@blueprint.response(200, CreatedToken, description="The token, this once.")
+@blueprint.response(200, CreatedToken, description="The token, which is not shown again.")
 @blueprint.doc(
     responses={200: {"links": {"revoke_token": {"operationId": "revoke_token", "requestBody": _SAME_TOKEN}}}}
 )
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
 
-    Needs the scope `token:manage`. The new token is in the namespace of its maker, and has no scope, network
-    or time that its maker does not have. Only a keyed hash of it is stored.
+    Requires the scope `token:manage`. The new token is in your namespace. Its scopes, networks and expiry
+    cannot exceed your own. Only a keyed hash of the token is stored.
     """
     return {"token": services().tokens.create(grant, attempt=current_attempt())}
 
@@ -57,10 +60,10 @@ def create_token(grant: Grant) -> dict[str, str]:
 @blueprint.arguments(TokenQuery)
 @blueprint.response(200, TokenList, description="All tokens of the namespace.")
 def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
-    """List the tokens.
+    """List tokens.
 
-    Needs the scope `token:manage`. Returns what is known of each token of the caller's namespace, ended ones
-    too. The tokens themselves are not stored.
+    Requires the scope `token:manage`. Returns all tokens of your namespace, including expired and revoked
+    ones. The tokens themselves are not stored.
     """
     return {"tokens": services().tokens.list(body["state"], attempt=current_attempt())}
 
@@ -70,12 +73,12 @@ def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
     Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, refusals=("TokenNotFound", "RevocationRefused")
 )
 @blueprint.arguments(TokenRevocation, example={"name": "ci"})
-@blueprint.response(200, RevokedToken, description="The token has ended.")
+@blueprint.response(200, RevokedToken, description="The token is revoked.")
 def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke a token.
 
-    Needs the scope `token:manage`, and every scope and network that the token has; your own token you can
-    always revoke. Every replica refuses the token within 5 seconds, and permanently. Its name stays taken.
-    With `cascade` the tokens that it made end too, directly or through others.
+    Requires the scope `token:manage`, and every scope and network of the token; you can always revoke your
+    own token. Within 5 seconds, every replica refuses the token permanently. Its name cannot be reused. With
+    `cascade`, every token that it created is also revoked, directly or through other tokens.
     """
     return {"name": body["name"], "revoked": services().tokens.revoke(**body, attempt=current_attempt())}

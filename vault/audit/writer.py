@@ -88,7 +88,7 @@ class AuditTrail:
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
         self._commits: Batcher[StoredEntry, None] = Batcher(
-            self._commit, queue="entries", batch=MAX_ENTRIES_PER_COMMIT
+            self._commit, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL_SECONDS, self._end_minute)

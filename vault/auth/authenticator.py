@@ -119,7 +119,7 @@ class TokenCredentials:
 
     def __init__(self, keys: TokenKeys) -> None:
         self._keys = keys
-        self._recent: TTLCache[_Found] = TTLCache(seconds=BELIEVED_SECONDS, most=_MAX_BELIEVED)
+        self._recent: TTLCache[_Found] = TTLCache(seconds=BELIEVED_SECONDS, max_size=_MAX_BELIEVED)
 
     def principal(self, credential: str) -> Principal:
         """Return the principal of a token, at most `BELIEVED_SECONDS` old. Errors as `Credentials`."""

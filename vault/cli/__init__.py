@@ -1,4 +1,4 @@
-"""The operators' command: `secret-manager`."""
+"""The command `secret-manager`, for operators."""
 
 import signal
 import sys
@@ -44,24 +44,25 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="secret-manager")
 def commands() -> None:
-    """Keep other people's passwords, keys and tokens."""
+    """Run and operate the Secret Manager."""
 
 
-def _hang_up(number: int, frame: FrameType | None) -> None:
-    # The shell and the kernel both tell of a closed terminal, and the second must not cut off the end.
+def _handle_sighup(number: int, frame: FrameType | None) -> None:
+    # The shell and the kernel both signal a closed terminal. The second signal must not interrupt the
+    # cleanup.
     signal.signal(number, signal.SIG_IGN)
     signal.default_int_handler(number, frame)
 
 
 def main() -> None:
-    """Run the command line; an error raised on purpose is one message, not a traceback."""
+    """Run the command line; expected errors print a message instead of a traceback."""
     harden()
-    # An orchestrator's stop and a closed terminal end a command as Ctrl-C does: what it began comes to an
-    # end and recorded.
+    # An orchestrator's stop and a closed terminal end a command as Ctrl-C does: it cleans up, and records
+    # its end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Unless `nohup` lets it outlive the terminal.
+    # Under `nohup`, SIGHUP is ignored and stays ignored.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _hang_up)
+        signal.signal(signal.SIGHUP, _handle_sighup)
     try:
         commands(prog_name="secret-manager")
     except VaultError as error:

@@ -1,4 +1,4 @@
-"""`python -m vault.cli` is `secret-manager`."""
+"""Run `secret-manager` as `python -m vault.cli`."""
 
 from vault.cli import main
 

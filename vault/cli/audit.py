@@ -1,4 +1,4 @@
-"""The `audit` commands: show, export and verify the audit trail."""
+"""The commands `audit …`: verify, inspect, export, enable and disable the audit trail."""
 
 import json
 import sys
@@ -166,19 +166,22 @@ def _report(findings: Iterable[Finding]) -> Kind:
     return next(kind for kind in Kind if kind in found)
 
 
-def _moment(text: str) -> datetime:
-    """Return the time in *text*; UTC if it has no offset."""
+_TAIL_INTERVAL_SECONDS = 1
+
+
+def _time(text: str) -> datetime:
+    """Return the time in *text*, in UTC unless it has another offset."""
     try:
         moment = datetime.fromisoformat(text)
-        # Near the years 1 and 9999, Python cannot convert every time to UTC.
+        # In UTC, the time may be before year 1 or after 9999, which Python does not support.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (OverflowError, ValueError):
-        raise click.BadParameter("not a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00") from None
+        raise click.BadParameter("must be a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00") from None
 
 
 @click.group()
 def audit() -> None:
-    """Show, export and verify the audit trail."""
+    """Inspect, export and verify the audit trail."""
 
 
 audit.add_command(verify)
@@ -192,9 +195,12 @@ audit.add_command(verify)
     show_default=True,
     help="Number of earlier entries to show first.",
 )
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Continue with new entries.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for new entries.")
 def tail(lines: int, follow: bool) -> None:
-    """Show the newest entries, and new ones as they arrive, until Ctrl-C."""
+    """Show the newest entries, and follow the trail.
+
+    With --follow, new entries are shown until Ctrl-C.
+    """
     with suppress(KeyboardInterrupt), connected(reading=True):
         if not follow:
             _show(reader.latest(lines) if lines else [])
@@ -214,49 +220,51 @@ def _show(records: Iterable[Record]) -> None:
 
 
 @audit.command()
-@click.option("--since", metavar="TIME", type=_moment, help="Only entries since this time.")
-@click.option("--until", metavar="TIME", type=_moment, help="Only entries before this time.")
-@click.option("--action", help="Only entries with this action.")
+@click.option("--since", metavar="TIME", type=_time, help="Only entries from this time on, e.g. 2026-11-24.")
+@click.option("--until", metavar="TIME", type=_time, help="Only entries before this time.")
+@click.option("--action", help="Only entries of this action, e.g. fetch.")
 @click.option("--principal", help="Only entries of this principal.")
-@click.option("--secret", "secret_id", help="Only entries about the secret with this ID.")
+@click.option("--secret", "secret_id", metavar="ID", help="Only entries about the secret with this ID.")
 def export(**options: Any) -> None:
-    """Print entries as JSON lines. Only an export without filters can be verified.
+    """Print entries as JSON lines.
 
-    The export itself is recorded: it needs a MongoDB user who can insert into the trail.
+    Only an export without filters can be verified as a whole. The export is recorded: it needs a MongoDB user
+    who may insert into the trail.
     """
-    which = Filter(**options)
-    attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=which.secret_id)
-    attempt.details = {name: value for name, value in which.details().items() if name != "secret_id"}
+    selection = Filter(**options)
+    attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=selection.secret_id)
+    attempt.details = {name: value for name, value in selection.details().items() if name != "secret_id"}
     with connected(reading=True, recorded=True):
         reader.record(attempt)
-        for record in reader.export(which):
-            # `verify` reports any value that JSON has no form for.
+        for record in reader.export(selection):
+            # The service writes only JSON types; `verify` reports entries with other types.
             click.echo(json.dumps(record, default=str))
 
 
 @audit.command("public-key")
 def public_key() -> None:
-    """Print the public keys that verify the trail, as PEM, the current one first.
+    """Print the public keys that verify the trail, as PEM.
 
-    Needs the master key that signs the trail, or one that followed it.
+    The current key is first. Needs the master key that signs the trail, or a later one.
     """
-    with connected(reading=True) as operator:
-        # Keys of another installation would verify nothing in this trail.
-        guard.require_signer(operator.keyring)
-        for key in signing_keys.trusted(operator.keyring).values():
+    with connected(reading=True) as context:
+        # The keys of another installation cannot verify this trail.
+        guard.require_signer(context.keyring)
+        for key in signing_keys.trusted(context.keyring).values():
             click.echo(key.pem(), nl=False)
 
 
 @audit.command()
 def checkpoint() -> None:
-    """Print the signed heads of all streams. Keep them out of reach of MongoDB's writers.
+    """Print the heads of all streams, signed.
 
-    Needs the master key that signs the trail, or one that followed it.
+    Keep the checkpoint out of reach of anyone with write access to MongoDB. Needs the master key that signs
+    the trail, or a later one.
     """
-    with connected(reading=True) as operator:
-        # With another key, no head is genuine: the checkpoint would be empty and prove nothing.
-        guard.require_signer(operator.keyring)
-        click.echo(json.dumps(checkpoints.make(operator.keyring)))
+    with connected(reading=True) as context:
+        # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
+        guard.require_signer(context.keyring)
+        click.echo(json.dumps(checkpoints.make(context.keyring)))
 
 
 @audit.command()
@@ -265,19 +273,20 @@ def enable() -> None:
 
     Processes with AUDIT_ENABLED=false stop serving within 5 seconds. Needs the master key in use.
     """
-    # The AUDIT_ENABLED of this process does not matter here.
-    with connected(reading=True, audit_enabled=True) as operator:
-        writer.enable_trail(operator.keyring)
+    # The command ignores the setting, which the operator changes next.
+    with connected(reading=True, audit_enabled=True) as context:
+        writer.enable_trail(context.keyring)
     click.echo("The audit trail is enabled. Start the service with AUDIT_ENABLED=true.")
 
 
 @audit.command()
 def disable() -> None:
-    """Disable the audit trail of this database; entries stay.
+    """Disable the audit trail of this database.
 
-    Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master key in use.
+    Existing entries stay. Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master
+    key in use.
     """
-    with connected(reading=True, audit_enabled=True) as operator:
-        was_enabled = writer.disable_trail(operator.keyring)
+    with connected(reading=True, audit_enabled=True) as context:
+        was_enabled = writer.disable_trail(context.keyring)
     verdict = "is disabled" if was_enabled else "was already disabled"
     click.echo(f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.")

@@ -1,4 +1,4 @@
-"""`secret-manager dev`: the service on a real MongoDB of its own, to try it out and to work on it."""
+"""The command `dev`: the service with its own MongoDB, for trials and development."""
 
 import os
 import signal
@@ -21,34 +21,34 @@ from vault.config.settings import Settings, read_dotenv
 from vault.core.errors import MongodUnavailableError, VaultError
 from vault.core.processes import die_with_parent, end
 
-#: Everything is in here, in the folder that the command is run in.
+#: The folder for all files, in the current folder.
 _FOLDER = Path(".dev")
-#: Loopback: without authentication a try-out is nobody else's business.
+#: Loopback, because there is no authentication.
 _BIND = "127.0.0.1:8000"
-_READY_SECONDS = 60
-#: Longer than the service's own limit for requests that still run.
-_STOP_SECONDS = 60
-_POLL_SECONDS = 0.1
+_READY_TIMEOUT_SECONDS = 60
+#: Longer than the service's graceful timeout.
+_STOP_TIMEOUT_SECONDS = 60
+_POLL_INTERVAL_SECONDS = 0.1
 
 _BANNER = """
-The secret manager is ready. Try
+The Secret Manager is ready. Try
 
   {url}/docs
   curl -H 'Content-Type: application/json' -d '{{"secret": "aGVsbG8="}}' {url}/vault/secret/create/
 
-or, for commands, in another terminal
+To run commands, in another terminal:
 
   export MONGO_URI='{uri}' MASTER_KEY_FILE='{key_file}' PATH='{programs}':"$PATH"
   secret-manager tokens create --name me --role admin
 
-The data and the master key are kept in {folder}. Ctrl-C stops it.
+The data and the master key are in {folder}. Press Ctrl-C to stop.
 """
 
 
 class _Stop:
-    """Whether Ctrl-C or SIGTERM came.
+    """A stop request by Ctrl-C or SIGTERM.
 
-    A plain attribute: a `threading.Event` that a handler sets can wait for the very code it interrupted.
+    A plain attribute: a handler that sets a `threading.Event` can deadlock with the code that it interrupted.
     """
 
     requested = False
@@ -59,13 +59,13 @@ class _Stop:
 
 @click.command()
 def dev() -> None:
-    """Run the service on a real MongoDB of its own, for development."""
+    """Run the service with its own MongoDB, for development."""
     with _stop_on_signals() as stop:
         key_file = _prepare(_FOLDER)
         mongod = Mongod(_FOLDER / "db")
         environment = _environment(mongod.uri, key_file)
         host, port = _address(environment)
-        _refuse_used(host, port)
+        _require_free(host, port)
         with mongod, _serve(environment) as serve:
             _wait_until_ready(host, port, mongod, serve, stop)
             if not stop.requested:
@@ -94,7 +94,7 @@ def _stop_on_signals() -> Iterator[_Stop]:
 
 
 def _prepare(folder: Path) -> Path:
-    """Make *folder* and the master key in it, both for their owner only, and return the key's file."""
+    """Create *folder* and the master key in it, both for their owner only, and return the key's file."""
     key_file = folder / "master.key"
     try:
         folder.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def _prepare(folder: Path) -> Path:
 
 
 def _write_key(key_file: Path) -> None:
-    # Linked to its name when complete: neither a crash nor a second `dev` leaves or reads half a key.
+    # Linked to its name when complete, so that no crash leaves, and no second `dev` reads, half a key.
     with tempfile.NamedTemporaryFile(dir=key_file.parent) as file:
         file.write(b64encode(os.urandom(32)) + b"\n")
         file.flush()
@@ -117,9 +117,8 @@ def _write_key(key_file: Path) -> None:
 
 
 def _environment(uri: str, key_file: Path) -> dict[str, str]:
-    """Return what the service is started with: the user's own settings, but our MongoDB and our key."""
-    ours = {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
-    environment = os.environ | ours
+    """Return the service's environment: the user's own settings, except for MongoDB and the master key."""
+    environment = os.environ | {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
     for name in ("MASTER_KEY", "MONGO_URI_FILE"):
         environment.pop(name, None)
     sources = (environment, read_dotenv())
@@ -129,33 +128,33 @@ def _environment(uri: str, key_file: Path) -> dict[str, str]:
 
 
 def _address(environment: dict[str, str]) -> tuple[str, int]:
-    """Return host and port at which the service can be reached from here.
+    """Return the host and port of the service, for clients on this machine.
 
     Raises:
-        SettingsError: At least one of the user's own settings is wrong.
-        VaultError: They ask for TLS.
+        SettingsError: At least one of the user's own settings is invalid.
+        VaultError: They enable TLS.
     """
     settings = Settings.from_mapping(environment, dotenv=read_dotenv())
     if settings.tls_cert:
-        raise VaultError("trying out is done without TLS: unset TLS_CERT, or run `secret-manager serve`")
+        raise VaultError("`dev` does not support TLS: unset TLS_CERT, or run `secret-manager serve`")
     return local_address(settings.bind)
 
 
-def _refuse_used(host: str, port: int) -> None:
-    # Checked before the start: afterwards a stranger's answer there would pass for the service's.
+def _require_free(host: str, port: int) -> None:
+    # Checked before the start: afterwards another server's replies would pass for the service's.
     with suppress(OSError):
         socket.create_connection((host.strip("[]"), port), timeout=1).close()
-        raise VaultError(f"{host}:{port} is in use; choose another address, for example BIND=127.0.0.1:8001")
+        raise VaultError(f"{host}:{port} is in use: set another address, for example BIND=127.0.0.1:8001")
 
 
 @contextmanager
 def _serve(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    # A session of its own: a terminal's Ctrl-C must not reach it as well, for it would cut requests off.
+    # In its own session: a terminal's Ctrl-C must not reach the service too, or it would interrupt requests.
     serve = subprocess.Popen(
-        # Without the working folder on the module search path, as in `vault.cli.service`.
+        # `-P` keeps the working folder off the module search path, as in `vault.cli.service`.
         [sys.executable, "-P", "-m", "vault.cli", "serve"],
         env=environment,
-        # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Others end at `execve`.
+        # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Other descriptors close at `execve`.
         close_fds=False,
         start_new_session=True,
         preexec_fn=die_with_parent(signal.SIGTERM),
@@ -163,24 +162,25 @@ def _serve(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield serve
     finally:
-        end(serve, seconds=_STOP_SECONDS)
+        end(serve, seconds=_STOP_TIMEOUT_SECONDS)
 
 
 def _wait_until_ready(
     host: str, port: int, mongod: Mongod, serve: subprocess.Popen[bytes], stop: _Stop
 ) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    answer = "none"
+    deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
+    last_reply = "none"
     while not stop.requested:
         with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=5)) as connection:
             connection.request("GET", "/health/ready")
             response = connection.getresponse()
             if response.status == 200:
                 return
-            answer = f"{response.status} {response.read().decode(errors='replace').strip()}"
+            last_reply = f"{response.status} {response.read().decode(errors='replace').strip()}"
         if time.monotonic() > deadline:
             raise VaultError(
-                f"the service did not get ready in {_READY_SECONDS} s; its last answer: {answer}"
+                f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "
+                f"its last reply: {last_reply}"
             )
         _pause(mongod, serve)
 
@@ -189,10 +189,10 @@ def _pause(mongod: Mongod, serve: subprocess.Popen[bytes]) -> None:
     """Wait a moment.
 
     Raises:
-        VaultError: One of the two processes has ended.
+        VaultError: MongoDB or the service has ended.
     """
     if not mongod.running:
         raise MongodUnavailableError(f"mongod has ended, see {mongod.log}")
     if serve.poll() is not None:
         raise VaultError(f"the service has ended with exit code {serve.returncode}, see its messages above")
-    time.sleep(_POLL_SECONDS)
+    time.sleep(_POLL_INTERVAL_SECONDS)

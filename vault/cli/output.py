@@ -1,4 +1,4 @@
-"""How far a long command is."""
+"""Terminal output of commands: tables and progress bars."""
 
 import sys
 import time
@@ -18,21 +18,21 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 class Bar:
-    """A bar with a rate."""
+    """A progress bar with a rate."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._label = bar.label
         self._started = time.monotonic()
 
-    def advance(self, more: int) -> None:
-        """Show that so much *more* is done."""
-        rate = (self._bar.pos + more) / (time.monotonic() - self._started)
+    def advance(self, count: int) -> None:
+        """Advance by *count*."""
+        rate = (self._bar.pos + count) / (time.monotonic() - self._started)
         self._bar.label = f"{self._label}, {rate:.0f}/s"
-        self._bar.update(more)
+        self._bar.update(count)
 
     def reach(self, done: int, length: int) -> None:
-        """Show that so much is *done*, of a *length* that can change."""
+        """Advance to *done* of *length*, which can change."""
         self._bar.length = max(done, length)
         self.advance(done - self._bar.pos)
 
@@ -40,7 +40,7 @@ class Bar:
 @contextmanager
 def bar(label: str, length: int = 0) -> Iterator[Bar]:
     """Show a bar on standard error while the block runs."""
-    # Off a terminal there would be no bar, but a line for each change of the rate.
+    # Hidden without a terminal: otherwise each change of the rate would print a line.
     hidden = not sys.stderr.isatty()
     with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as shown:
         yield Bar(shown)

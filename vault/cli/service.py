@@ -1,4 +1,4 @@
-"""Commands for the service on this machine: run it, and check whether it is ready."""
+"""The commands `serve` and `ready`: run the service, and check that it is ready."""
 
 import os
 import ssl
@@ -12,21 +12,22 @@ from vault.config.settings import Settings
 from vault.core.errors import VaultError
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
-#: Longer than the service takes to find out that MongoDB is away.
+#: Longer than the service takes to detect that MongoDB is unavailable.
 _TIMEOUT_SECONDS = 7
 
 
 def local_address(bind: str) -> tuple[str, int]:
-    """Return host and port at which what listens on *bind* can be reached from here."""
+    """Return the host and port for clients on this machine, for a service that listens on *bind*."""
     host, _, port = bind.rpartition(":")
     return "localhost" if host in _ANY_ADDRESS else host, int(port)
 
 
 @click.command()
 def ready() -> None:
-    """Exit with 0 if the service on this machine, with these settings, can create and fetch; else with 1.
+    """Check that the service on this machine is ready.
 
-    With TLS_CLIENT_CA it shows the service's own certificate, which has to be of that authority too.
+    Exits with 0 if the service with these settings can create and fetch secrets, else with 1. With
+    TLS_CLIENT_CA, the command presents the service's own certificate, so that authority must have issued it.
     """
     settings = Settings.from_environment()
     try:
@@ -35,7 +36,7 @@ def ready() -> None:
             reply = connection.getresponse()
             click.echo(reply.read(), nl=False)
     except (OSError, HTTPException) as error:
-        raise VaultError(f"no answer at {settings.bind}: {error}") from None
+        raise VaultError(f"no reply from {settings.bind}: {error}") from None
     sys.exit(reply.status != 200)
 
 
@@ -43,7 +44,7 @@ def _connection(settings: Settings) -> HTTPConnection:
     host, port = local_address(settings.bind)
     if not settings.tls_cert:
         return HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
-    # Who answers on this machine's own port needs no proof, and the certificate names another host.
+    # Not verified: the certificate names another host, and this machine's own port is trusted.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -54,14 +55,14 @@ def _connection(settings: Settings) -> HTTPConnection:
 
 @click.command()
 def serve() -> None:
-    """Run the service under gunicorn, configured by the environment."""
-    # Here too, and not only by gunicorn: wrong settings are one plain message.
+    """Run the service under gunicorn."""
+    # Checked before gunicorn starts, so that invalid settings are one plain message.
     Settings.from_environment()
-    # Nothing looks for modules in the working folder: a folder `gunicorn` or `flask` there would run, and see
-    # the master key. A variable, not `-P`: gunicorn starts itself again on SIGUSR2.
+    # Keeps the working folder off the module search path: a folder `gunicorn` or `flask` there would run, and
+    # see the master key. A variable, not `-P`: gunicorn starts itself again on SIGUSR2.
     os.environ["PYTHONSAFEPATH"] = "1"
-    # In place of this process, so that signals from the supervisor reach gunicorn itself. Its configuration
-    # is named: a gunicorn.conf.py in the working folder would be loaded unasked.
+    # gunicorn replaces this process, so that it receives the supervisor's signals. `--config` is explicit:
+    # otherwise gunicorn would load a gunicorn.conf.py in the working folder.
     arguments = [
         "-m",
         "vault.server",
@@ -69,4 +70,4 @@ def serve() -> None:
         "python:vault.server.gunicorn_conf",
         "vault.app:from_environment()",
     ]
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - nothing in it comes from outside
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no input from outside

@@ -1,4 +1,4 @@
-"""Make, list and revoke tokens: how the first one comes to be."""
+"""The commands `tokens …`: create, list and revoke tokens, including the first one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _HEADINGS = ("name", "state", "namespace", "scopes", "networks", "created", "by"
 
 def _name(text: str) -> str:
     if not is_name(text):
-        raise click.BadParameter("up to 64 letters, digits, dots, hyphens and underscores")
+        raise click.BadParameter("must be up to 64 letters, digits, dots, hyphens and underscores")
     return text
 
 
@@ -29,12 +29,12 @@ def _network(text: str) -> Network:
     try:
         return network(text)
     except ValueError:
-        raise click.BadParameter("not a network such as 192.0.2.0/24") from None
+        raise click.BadParameter("must be a network such as 192.0.2.0/24") from None
 
 
 @click.group()
 def tokens() -> None:
-    """Make, list and revoke tokens."""
+    """Create, list and revoke tokens."""
 
 
 @tokens.command()
@@ -43,30 +43,31 @@ def tokens() -> None:
     metavar="NAME",
     type=_name,
     required=True,
-    help="Its name; never used twice in its namespace.",
+    help="The token's name. Names cannot be reused.",
 )
-@click.option("--role", type=click.Choice(list(ROLES)), help="A name for some scopes.")
+@click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice([scope.value for scope in Scope]),
-    help="What it may do; can be given several times.",
+    help="A scope of the token. Can be repeated.",
 )
-@click.option("--namespace", metavar="NAME", type=_name, help="Whose secrets it may see.  [default: default]")
+@click.option("--namespace", metavar="NAME", type=_name, help="The token's namespace.  [default: default]")
 @click.option(
     "--network",
     "networks",
     multiple=True,
     metavar="NETWORK",
     type=_network,
-    help="Where it may be used from; can be given several times.  [default: anywhere]",
+    help="A network from which the token is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
 )
 @click.option(
     "--expires-in",
     "seconds",
+    metavar="SECONDS",
     type=click.IntRange(1, 315_360_000),
-    help="Seconds until it ends.  [default: TOKEN_MAX_DAYS, or never]",
+    help="Seconds until the token expires, such as 86400.  [default: TOKEN_MAX_DAYS, or never]",
 )
 def create(
     name: str,
@@ -76,9 +77,9 @@ def create(
     networks: tuple[Network, ...],
     seconds: int | None,
 ) -> None:
-    """Make a token and print it, the only time that it is shown."""
+    """Create a token and print it. It is not shown again."""
     if not role and not scopes:
-        raise click.UsageError("Give --role or --scope.")
+        raise click.UsageError("Add --role or --scope.")
     grant = Grant(
         name=name,
         scopes=ROLES.get(role or "", frozenset()) | scopes_named(scopes),
@@ -93,7 +94,7 @@ def create(
 
 @tokens.command("list")
 def list_tokens() -> None:
-    """Show all tokens, ended ones too; never the tokens themselves."""
+    """List all tokens, including expired and revoked ones."""
     with _attempt(Action.TOKEN_LIST) as (operations, attempt):
         found = operations.list(attempt=attempt)
     print_table(_HEADINGS, map(_row, found))
@@ -101,36 +102,38 @@ def list_tokens() -> None:
 
 @tokens.command()
 @click.argument("name")
-@click.option("--namespace", metavar="NAME", type=_name, help="The token's namespace, if NAME is in several.")
-@click.option("--cascade", is_flag=True, help="End the tokens that it made, too.")
+@click.option(
+    "--namespace", metavar="NAME", type=_name, help="The token's namespace, if several have this name."
+)
+@click.option("--cascade", is_flag=True, help="Also revoke the tokens that it created.")
 def revoke(name: str, namespace: str | None, cascade: bool) -> None:
-    """End the token NAME, on every replica within 5 seconds.
+    """Revoke the token NAME.
 
-    With --cascade every token that it made ends too, directly or through others, and the names of the tokens
-    that ended are printed.
+    Takes effect on every replica within 5 seconds. With --cascade, every token that it created is also
+    revoked, directly or through other tokens, and the names of all revoked tokens are printed.
     """
     with _attempt(Action.TOKEN_REVOKE) as (operations, attempt):
         ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
     if cascade:
-        for each in ended:
-            click.echo(printable(each))
+        for revoked in ended:
+            click.echo(printable(revoked))
 
 
 @contextmanager
 def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
-    """Yield the operations, and the operator's attempt at *action*; no refusal goes unrecorded."""
-    with connected() as operator:
-        # Held against the database as a worker would be: a wrong master key must not become the tokens'.
-        key_watch = KeyringGuard(operator.keyring, operator.database, audit_enabled=operator.audit_enabled)
+    """Yield the operations on tokens, and the operator's attempt at *action*; every refusal is recorded."""
+    with connected() as context:
+        # The same check as in a worker: a wrong master key must not encrypt the token key.
+        guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
-            keys = TokenKeys(operator.keyring, key_watch)
-            yield Tokens(keys, max_days=operator.token_max_days), attempt
+            keys = TokenKeys(context.keyring, guard)
+            yield Tokens(keys, max_days=context.token_max_days), attempt
         except VaultError:
             attempt.finish(Status.ERROR)
             raise
         finally:
-            key_watch.close()
+            guard.close()
 
 
 def _row(token: TokenInfo) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Settings: the one place that reads the environment."""
+"""The service's settings, read from the environment and `.env` here only."""
 
 import os
 import stat
@@ -17,59 +17,15 @@ from vault.config.validators import weakness
 from vault.core.errors import SettingsError
 from vault.core.networks import Network
 
-
-def dotenv_path() -> Path:
-    """Return where the file is, or would be."""
-    return Path.cwd() / ".env"
-
-
-def read_dotenv() -> dict[str, str | None]:
-    """Return what the file sets; nothing if there is no such file.
-
-    Its settings decide who is let in and which database gets the secrets, so the file must belong to this
-    process's user or to root, and must not be writable by everyone.
-
-    Raises:
-        SettingsError: It cannot be read, or another user can change it.
-    """
-    try:
-        file = dotenv_path()
-        # A folder of this name is a virtual environment.
-        if not (file.is_file() or file.is_fifo()):
-            return {}
-        # First: opening another user's FIFO would wait for that user.
-        _require_safe(file.stat())
-        with file.open(encoding="utf-8") as stream:
-            # The name may lead elsewhere by now.
-            _require_safe(os.fstat(stream.fileno()))
-            content = stream.read()
-    except (OSError, ValueError):
-        raise _dotenv_refusal("not a readable text file.") from None
-    return dotenv_values(stream=StringIO(content), interpolate=False)
-
-
-def _require_safe(state: os.stat_result) -> None:
-    if state.st_uid not in (0, os.geteuid()):
-        raise _dotenv_refusal(
-            "belongs to another user. Change its owner (chown), or set the environment instead."
-        )
-    if stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IWOTH:
-        raise _dotenv_refusal("can be written by everyone. Take that right away: chmod o-w .env")
-
-
-def _dotenv_refusal(reason: str) -> SettingsError:
-    return SettingsError(f"wrong settings:\n  .env: {reason}")
-
-
-_NO_KEY = "required; make one with: secret-manager keys generate"
-#: MongoDB keeps a TTL in seconds, at most 2**31 - 1.
+_NO_KEY = "is required. Generate one with `secret-manager keys generate`."
+#: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
-#: What all versions of a secret may have together: they are one document, and MongoDB's limit is 16 MiB.
+#: Size limit of all versions of a secret: they are one document, and MongoDB's limit is 16 MiB.
 _MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
-#: Around each value: envelope, key id, number, time.
-_VERSION_OVERHEAD = 256
-#: Settings that decide who is let in, and what is on record.
+#: Bytes added to each value: envelope, key ID, number, time.
+_VERSION_OVERHEAD_BYTES = 256
+#: Settings that control access or auditing.
 _DECISIVE = frozenset(
     {
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
@@ -80,7 +36,7 @@ _DECISIVE = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an operator decides; the README's table says what each setting means."""
+    """The service's settings; the README's table explains each of them."""
 
     master_key: bytes = field(repr=False)
     master_key_fallbacks: tuple[bytes, ...] = field(repr=False)
@@ -124,22 +80,22 @@ class Settings:
 
     @property
     def decisive_dotenv(self) -> bool:
-        """True if `.env` decides who is let in, or what is on record."""
+        """True if `.env` controls access or auditing."""
         return not _DECISIVE.isdisjoint(self.dotenv)
 
     @property
     def weak_keys(self) -> tuple[str, ...]:
-        """The weaknesses of master keys, one sentence for each key that is easy to guess."""
+        """The weaknesses of the master keys: a phrase for each key that is easy to guess."""
         keys = [("MASTER_KEY", self.master_key)]
         keys += [("a key of MASTER_KEY_FALLBACKS", key) for key in self.master_key_fallbacks]
-        return tuple(f"{name} {wrong}" for name, key in keys if (wrong := weakness(key)))
+        return tuple(f"{name} {reason}" for name, key in keys if (reason := weakness(key)))
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Return the settings of the environment and of a `.env` file in the working folder.
+        """Return the settings in the environment and in a `.env` file in the working folder.
 
         Raises:
-            SettingsError: At least one is wrong; the message lists every wrong one, by name.
+            SettingsError: At least one is invalid; the message lists all invalid ones by name.
         """
         return cls.from_mapping(os.environ, dotenv=read_dotenv())
 
@@ -147,7 +103,7 @@ class Settings:
     def from_mapping(
         cls, environment: Mapping[str, str], *, dotenv: Mapping[str, str | None] | None = None
     ) -> "Settings":
-        """Return the settings that *environment* holds, and below it *dotenv*; an empty value is no value.
+        """Return the settings in *environment*, or else in *dotenv*; an empty value counts as unset.
 
         Raises:
             SettingsError: As `from_environment`.
@@ -158,91 +114,40 @@ class Settings:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
-        # Those are OpenTelemetry's, not ours: it reads the environment by itself, and nothing else.
-        tracing, wrong = otel.read(environment)
-        errors |= wrong
+        # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
+        tracing, otel_errors = otel.read(environment)
+        errors |= otel_errors
         if errors:
-            raise _refusal(errors)
+            raise _settings_error(errors)
         return cls(
             tracing=tracing,
-            dotenv=_taken(schema.fields, dotenv or {}, environment),
+            dotenv=_effective(schema.fields, dotenv or {}, environment),
             **{name.lower(): value for name, value in loaded.items()},
         )
 
 
 def mongo_uri() -> str:
-    """Return the environment's `MONGO_URI`, for what needs MongoDB and no master key.
+    """Return the setting `MONGO_URI`, for commands that need MongoDB but no master key.
 
     Raises:
-        SettingsError: It is wrong.
+        SettingsError: It is invalid.
     """
-    uri: str = _alone("MONGO_URI")
+    uri: str = _single("MONGO_URI")
     return uri
 
 
 def audit_ttl_days() -> int:
-    """Return the environment's `AUDIT_TTL_DAYS`, for the same.
+    """Return the setting `AUDIT_TTL_DAYS`, for commands that need no master key.
 
     Raises:
-        SettingsError: It is wrong.
+        SettingsError: It is invalid.
     """
-    days: int = _alone("AUDIT_TTL_DAYS")
+    days: int = _single("AUDIT_TTL_DAYS")
     return days
 
 
-def _alone(name: str) -> Any:
-    """Return the one setting *name*, whatever the others are."""
-    values, errors = _read([name], os.environ, read_dotenv())
-    if errors:
-        raise _refusal(errors)
-    try:
-        return SettingsSchema().fields[name].deserialize(values.get(name, missing))
-    except ValidationError as error:
-        raise _refusal({name: map(str, error.messages)}) from None
-
-
-def _refusal(errors: Mapping[str, Iterable[str]]) -> SettingsError:
-    lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
-    return SettingsError("\n".join(["wrong settings:", *lines]))
-
-
-def _read(
-    names: Iterable[str], *sources: Mapping[str, str | None]
-) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return the raw values of *names*, and the errors of those that could not be read.
-
-    A name is looked up in the first of *sources* that has it in either form, as NAME or NAME_FILE.
-    """
-    values: dict[str, str] = {}
-    errors: dict[str, list[str]] = {}
-    for name in names:
-        pairs = ((source.get(name), source.get(f"{name}_FILE")) for source in sources)
-        value, file = next((pair for pair in pairs if any(pair)), (None, None))
-        if value and file:
-            errors[name] = [f"set {name} or {name}_FILE, not both."]
-        elif value:
-            values[name] = value
-        elif file:
-            try:
-                values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
-            except (OSError, ValueError):
-                errors[name] = [f"{name}_FILE does not name a readable text file."]
-    return values, errors
-
-
-def _taken(
-    names: Iterable[str], source: Mapping[str, str | None], above: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Return those of *names* that *source* sets, and that nothing *above* it sets."""
-
-    def sets(mapping: Mapping[str, str | None], name: str) -> bool:
-        return bool(mapping.get(name) or mapping.get(f"{name}_FILE"))
-
-    return tuple(name for name in names if sets(source, name) and not sets(above, name))
-
-
 class SettingsSchema(Schema):
-    """Each setting's form and default, under its name in the environment."""
+    """The type, default and validation of each setting, by its name in the environment."""
 
     MASTER_KEY = forms.Key(required=True, validate=forms.primary_key, error_messages={"required": _NO_KEY})
     MASTER_KEY_FALLBACKS = forms.Keys(load_default=())
@@ -268,7 +173,7 @@ class SettingsSchema(Schema):
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
     MAX_CONNECTIONS = fields.Integer(load_default=1_000, validate=validate.Range(10, 100_000))
     MAX_CONNECTIONS_PER_ADDRESS = fields.Integer(load_default=100, validate=validate.Range(1, 100_000))
-    # With the time for its body, at most what gunicorn leaves a worker that stops, see `vault.server`.
+    # Together with the time for its body, at most gunicorn's graceful timeout, see `vault.server`.
     REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
     TLS_CERT = fields.String(load_default=None)
     TLS_KEY = fields.String(load_default=None)
@@ -281,23 +186,24 @@ class SettingsSchema(Schema):
 
     @validates_schema
     def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
-        if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD) > _MAX_VERSIONS_BYTES:
+        if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD_BYTES) > _MAX_VERSIONS_BYTES:
             raise ValidationError(
-                f"all versions of the largest secret must fit into {_MAX_VERSIONS_BYTES} bytes.",
+                f"times (MAX_SECRET_BYTES + {_VERSION_OVERHEAD_BYTES}) must be at most "
+                f"{_MAX_VERSIONS_BYTES}. Lower one of them.",
                 "MAX_VERSIONS",
             )
 
     @validates_schema
     def _check_sink(self, data: dict[str, Any], **_: Any) -> None:
         if data["AUDIT_SINK"] and not data["AUDIT_ENABLED"]:
-            raise ValidationError("needs AUDIT_ENABLED.", "AUDIT_SINK")
+            raise ValidationError("requires AUDIT_ENABLED=true.", "AUDIT_SINK")
 
     @validates_schema
-    def _tell_ports_apart(self, data: dict[str, Any], **_: Any) -> None:
+    def _check_ports(self, data: dict[str, Any], **_: Any) -> None:
         if forms.port(data["BIND"]) == forms.port(data["METRICS_BIND"] or ""):
-            raise ValidationError("must have another port than BIND.", "METRICS_BIND")
+            raise ValidationError("must have a different port from BIND.", "METRICS_BIND")
 
-    # Also when something else is wrong: all wrong settings are told at once.
+    # Also if other settings are invalid: the message lists all errors.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_jwt(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
         forms.jwt(raw)
@@ -305,3 +211,97 @@ class SettingsSchema(Schema):
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_tls(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
         forms.tls(raw)
+
+
+def _single(name: str) -> Any:
+    """Return the setting *name*; the others may be invalid."""
+    values, errors = _read([name], os.environ, read_dotenv())
+    if errors:
+        raise _settings_error(errors)
+    try:
+        return SettingsSchema().fields[name].deserialize(values.get(name, missing))
+    except ValidationError as error:
+        raise _settings_error({name: map(str, error.messages)}) from None
+
+
+def _settings_error(errors: Mapping[str, Iterable[str]]) -> SettingsError:
+    lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
+    return SettingsError("\n".join(["invalid settings:", *lines]))
+
+
+def _read(
+    names: Iterable[str], *sources: Mapping[str, str | None]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the raw values of *names*, and the errors of the unreadable ones.
+
+    The value of a name is in the first of *sources* that has it in either form, NAME or NAME_FILE.
+    """
+    values: dict[str, str] = {}
+    errors: dict[str, list[str]] = {}
+    for name in names:
+        pairs = ((source.get(name), source.get(f"{name}_FILE")) for source in sources)
+        value, file = next((pair for pair in pairs if any(pair)), (None, None))
+        if value and file:
+            errors[name] = [f"set either {name} or {name}_FILE, not both."]
+        elif value:
+            values[name] = value
+        elif file:
+            try:
+                values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
+            except (OSError, ValueError):
+                errors[name] = [f"{name}_FILE does not name a readable text file."]
+    return values, errors
+
+
+def _effective(
+    names: Iterable[str], source: Mapping[str, str | None], overrides: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return those of *names* that *source* sets and *overrides* does not."""
+
+    def sets(mapping: Mapping[str, str | None], name: str) -> bool:
+        return bool(mapping.get(name) or mapping.get(f"{name}_FILE"))
+
+    return tuple(name for name in names if sets(source, name) and not sets(overrides, name))
+
+
+def dotenv_path() -> Path:
+    """Return the path of the `.env` file, which may not exist."""
+    return Path.cwd() / ".env"
+
+
+def read_dotenv() -> dict[str, str | None]:
+    """Return the settings in the `.env` file; nothing if there is no file.
+
+    These settings control access and name the database, so the file must belong to this process's user or to
+    root, and must not be writable by everyone.
+
+    Raises:
+        SettingsError: The file cannot be read, or another user can change it.
+    """
+    try:
+        file = dotenv_path()
+        # A folder with this name is a virtual environment.
+        if not (file.is_file() or file.is_fifo()):
+            return {}
+        # Checked before opening: opening another user's FIFO would wait for that user.
+        _require_safe(file.stat())
+        with file.open(encoding="utf-8") as stream:
+            # Checked again: the path may name another file by now.
+            _require_safe(os.fstat(stream.fileno()))
+            content = stream.read()
+    except (OSError, ValueError):
+        raise _dotenv_refusal("is not a readable text file.") from None
+    return dotenv_values(stream=StringIO(content), interpolate=False)
+
+
+def _require_safe(state: os.stat_result) -> None:
+    if state.st_uid not in (0, os.geteuid()):
+        raise _dotenv_refusal(
+            "belongs to another user. Change its owner (chown), or set the environment instead."
+        )
+    if stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IWOTH:
+        raise _dotenv_refusal("is writable by everyone. Revoke that right with `chmod o-w .env`.")
+
+
+def _dotenv_refusal(reason: str) -> SettingsError:
+    return _settings_error({".env": [reason]})

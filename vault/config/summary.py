@@ -1,4 +1,4 @@
-"""A summary of the settings in effect for the log, without secrets and credentials."""
+"""A summary of the settings in effect, without secrets and without credentials in URLs."""
 
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -11,9 +11,9 @@ from vault.core.text import parse_mongodb_uri
 
 
 def summary(settings: Settings) -> dict[str, Any]:
-    """Return the public parts of *settings*, by their names.
+    """Return *settings* by name, without their secrets.
 
-    For those that `Settings` keeps out of its `repr`, only that they are set, or hosts and paths.
+    A setting that `Settings` excludes from its `repr` appears as "set", or as its hosts and database.
     """
     return {field.name.upper(): _shown(field, getattr(settings, field.name)) for field in fields(settings)}
 
@@ -48,10 +48,11 @@ def _url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-#: Functions that return the public part of a setting.
+#: Settings with their own form in the summary.
 _SHOWN: dict[str, Callable[[str], str]] = {
     "mongo_uri": _mongodb,
     "rate_limit_storage_uri": _mongodb,
     "jwt_jwks_url": _url,
+    # Too long to be of use.
     "jwt_public_key": lambda _: "set",
 }

@@ -1,4 +1,4 @@
-"""The forms of settings, where marshmallow does not know them. No message quotes a value."""
+"""Validators and fields for settings, in addition to marshmallow's own. No message quotes a value."""
 
 import binascii
 import re
@@ -27,50 +27,21 @@ from pymongo.errors import PyMongoError
 from vault.core.networks import Network, network
 from vault.core.text import parse_mongodb_uri
 
-#: Of 32 random bytes, about 30 are distinct; 16 or fewer never happens.
+_KEY_SIZE = 32
+#: Random keys pass with certainty: of 32 random bytes, about 30 are distinct, and practically always over 16.
 _MIN_DISTINCT_BYTES = 5
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{32}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{30}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==)")
-
-
-def is_trivial(key: bytes) -> bool:
-    """Return whether anyone can guess *key*: it consists of very few distinct bytes."""
-    return len(set(key)) < _MIN_DISTINCT_BYTES
-
-
-def weakness(key: bytes) -> str:
-    """Return what makes *key* easier to guess than 32 random bytes; empty if nothing shows."""
-    if is_trivial(key):
-        return "consists of very few distinct bytes; anyone can guess it"
-    if _HEXADECIMAL.fullmatch(key):
-        return "is 32 hexadecimal digits taken as the key itself, which is 128 bits at most, not 256"
-    if _BASE64.fullmatch(key):
-        return "is the base64 of 24 bytes taken as the key itself, which is 192 bits at most, not 256"
-    return ""
-
-
-_KEY_SIZE = 32
-#: PyMongo refuses these beside what `vault.documents.database` sets for good.
+_KEY_LIST_HINT = (
+    "Keys are separated by commas. If a key of 32 characters contains a comma, or begins or ends with a "
+    "space, write it as the base64 of these characters."
+)
+#: Options that PyMongo refuses together with those that `vault.documents.database` always sets.
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 #: The storage of rate limits that each worker has for itself.
 MEMORY = "memory://"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MIN_RSA_BITS = 2_048
-_IN_A_LIST = (
-    "Keys are separated by commas. Write a key of 32 characters that holds a comma, or that begins or ends "
-    "with a space, as the base64 of these characters."
-)
-
-
-def _key(text: str) -> bytes:
-    """Return the key that *text* holds: 32 raw characters, or the base64 of 32 bytes."""
-    try:
-        key = text.encode("ascii") if len(text) == _KEY_SIZE else b64decode(text, validate=True)
-    except (UnicodeEncodeError, binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY_SIZE:
-        raise ValidationError(f"must be the base64 of {_KEY_SIZE} bytes, or exactly {_KEY_SIZE} characters.")
-    return key
 
 
 class Key(fields.Field[bytes]):
@@ -83,7 +54,7 @@ class Key(fields.Field[bytes]):
 class Keys(fields.Field[tuple[bytes, ...]]):
     """Master keys, separated by commas.
 
-    A list of several keys is longer than 32 characters: a value of exactly 32 is one key, commas and all.
+    A list of several keys is longer than 32 characters: a value of exactly 32 is one key, even with commas.
     """
 
     def _deserialize(self, value: str, *_: object, **__: object) -> tuple[bytes, ...]:
@@ -92,22 +63,49 @@ class Keys(fields.Field[tuple[bytes, ...]]):
         try:
             return tuple(_key(part.strip()) for part in value.split(","))
         except ValidationError as error:
-            raise ValidationError(f"each {error.messages[0]} {_IN_A_LIST}") from None
+            raise ValidationError(f"each {error.messages[0]} {_KEY_LIST_HINT}") from None
+
+
+def _key(text: str) -> bytes:
+    """Return the key that *text* contains: 32 raw characters, or the base64 of 32 bytes."""
+    try:
+        key = text.encode("ascii") if len(text) == _KEY_SIZE else b64decode(text, validate=True)
+    except (UnicodeEncodeError, binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_SIZE:
+        raise ValidationError(f"must be the base64 of {_KEY_SIZE} bytes, or exactly {_KEY_SIZE} characters.")
+    return key
 
 
 def primary_key(key: bytes) -> None:
     """Refuse a primary master key that anyone can guess."""
     if is_trivial(key):
         raise ValidationError(
-            "is too easy to guess: it consists of very few distinct bytes. Make a new one with: "
-            "secret-manager keys generate. If secrets are stored under this key, set the new key as "
-            "MASTER_KEY and this one as MASTER_KEY_FALLBACKS, start the service, and run: "
-            "secret-manager keys rewrap"
+            "is too easy to guess: it consists of very few distinct bytes. Generate a new key with "
+            "`secret-manager keys generate`. If secrets are stored under this key, set the new key as "
+            "MASTER_KEY and this one as MASTER_KEY_FALLBACKS, start the service, and run "
+            "`secret-manager keys rewrap`."
         )
 
 
+def is_trivial(key: bytes) -> bool:
+    """Return whether anyone can guess *key*, because it consists of very few distinct bytes."""
+    return len(set(key)) < _MIN_DISTINCT_BYTES
+
+
+def weakness(key: bytes) -> str:
+    """Return the reason why *key* is easier to guess than 32 random bytes; empty if none is visible."""
+    if is_trivial(key):
+        return "consists of very few distinct bytes; anyone can guess it"
+    if _HEXADECIMAL.fullmatch(key):
+        return "is 32 hexadecimal digits used as the key itself, so it has at most 128 bits, not 256"
+    if _BASE64.fullmatch(key):
+        return "is the base64 of 24 bytes used as the key itself, so it has at most 192 bits, not 256"
+    return ""
+
+
 class Word(fields.String):
-    """A word in any case."""
+    """A case-insensitive word."""
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> str:
         return super()._deserialize(*args, **kwargs).lower()
@@ -124,34 +122,36 @@ class Networks(fields.Field[tuple[Network, ...]]):
 
 
 def mongo_uri(uri: str) -> None:
-    """Refuse what is no connection string of MongoDB that can work here."""
+    """Refuse a connection string of MongoDB that cannot work here."""
     try:
         parts = parse_mongodb_uri(uri)
     except (PyMongoError, ValueError, OSError):
         raise ValidationError(
-            "must be mongodb://…, with options that PyMongo knows and files that are there."
+            "must be mongodb://…, with options that PyMongo knows and files that exist."
         ) from None
     if parts.collection:
         raise ValidationError("must not name a collection.")
     if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts.options}:
         names = ", ".join(sorted(clashing))
-        raise ValidationError(f"must not set {names}: reads go to the primary, writes to the journal.")
+        raise ValidationError(
+            f"must not set {names}: the service reads from the primary and writes journaled."
+        )
 
 
 def bind(text: str) -> None:
-    """Refuse what is no address and port."""
+    """Refuse a text that is not an address and a port."""
     match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})", text)
     if not match or not 0 < int(match[1]) < 65_536:
-        raise ValidationError("must be ADDRESS:PORT, an IPv6 address in brackets.")
+        raise ValidationError("must be ADDRESS:PORT, with brackets around an IPv6 address.")
 
 
 def port(address: str) -> str:
-    """Return the port of what `bind` takes."""
+    """Return the port of an address that `bind` accepts."""
     return address.rpartition(":")[2]
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether what `bind` takes can be reached from this machine only."""
+    """Return whether an address that `bind` accepts can only be reached from this machine."""
     host = address.rpartition(":")[0].strip("[]")
     try:
         return ip_address(host).is_loopback
@@ -160,18 +160,18 @@ def is_loopback(address: str) -> bool:
 
 
 def jwks_url(url: str) -> None:
-    """Refuse what is no address at which keys can be had that are certain to be the issuer's."""
+    """Refuse a URL from which keys cannot be fetched with certainty that they are the issuer's."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
         host = None
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
-        raise ValidationError("must be https://…; http only on this machine.")
+        raise ValidationError("must be https://…, or http://… on this machine.")
 
 
 def public_key(pem: str) -> None:
-    """Refuse what is no public key that can verify a JWT."""
+    """Refuse a text that is not a public key for JWTs."""
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -186,7 +186,7 @@ def public_key(pem: str) -> None:
 
 
 def rate_limit(text: str) -> None:
-    """Refuse what is no limit in the notation of the library `limits`."""
+    """Refuse a text that is not in the notation of the library `limits`."""
     try:
         parse_many(text)
     except ValueError:
@@ -194,7 +194,7 @@ def rate_limit(text: str) -> None:
 
 
 def rate_limit_storage(uri: str) -> None:
-    """Refuse what is neither a worker's own memory nor a MongoDB."""
+    """Refuse a URI that is neither a worker's own memory nor a MongoDB."""
     if uri != MEMORY:
         try:
             mongo_uri(uri)
@@ -203,7 +203,7 @@ def rate_limit_storage(uri: str) -> None:
 
 
 def audit_sink(uri: str) -> None:
-    """Refuse a URI that names neither a file in a folder that exists nor a syslog server."""
+    """Refuse a URI that names neither a file in an existing folder nor a syslog server."""
     try:
         parts = urlsplit(uri)
         port = parts.port
@@ -218,40 +218,40 @@ def audit_sink(uri: str) -> None:
         is_good = is_syslog and port != 0 and parts.path in ("", "/")
     if not (is_plain and is_good):
         raise ValidationError(
-            "must be file:///PATH or unix:///PATH in a folder that exists, syslog://HOST:PORT or "
+            "must be file:///PATH or unix:///PATH in an existing folder, syslog://HOST:PORT or "
             "syslog+tcp://HOST:PORT."
         )
 
 
 def jwt(values: Mapping[str, str]) -> None:
-    """Refuse settings of JWTs that make no sense together."""
+    """Refuse JWT settings that contradict each other."""
     source = "JWT_JWKS_URL or JWT_PUBLIC_KEY"
     sources = [name for name in ("JWT_JWKS_URL", "JWT_PUBLIC_KEY") if name in values]
     if len(sources) > 1:
-        raise ValidationError({"JWT_JWKS_URL": [f"set {source}, not both."]})
+        raise ValidationError({"JWT_JWKS_URL": [f"set either {source}, not both."]})
     for name in ("JWT_ISSUER", "JWT_AUDIENCE"):
         if sources and name not in values:
-            raise ValidationError({name: [f"required with {sources[0]}."]})
+            raise ValidationError({name: [f"is required with {sources[0]}."]})
         if name in values and not sources:
-            raise ValidationError({name: [f"needs {source}."]})
+            raise ValidationError({name: [f"requires {source}."]})
 
 
 def tls(values: Mapping[str, str]) -> None:
-    """Refuse settings of TLS that make no sense together, and files that cannot be served with."""
+    """Refuse TLS settings that contradict each other, and unusable files."""
     certificate, key, authority = (values.get(name) for name in ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"))
     if not certificate or not key:
         for name in {"TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"} & values.keys():
-            raise ValidationError({name: ["TLS needs both TLS_CERT and TLS_KEY."]})
+            raise ValidationError({name: ["requires both TLS_CERT and TLS_KEY."]})
         return
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # The password is there so that nobody is asked for one.
+        # With a password, OpenSSL does not prompt for one.
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError):
-        reason = "TLS_CERT and TLS_KEY must name files, in PEM and without a password, that belong together."
+        reason = "TLS_CERT and TLS_KEY must name a matching certificate and key, in PEM, without a password."
         raise ValidationError({"TLS_CERT": [reason], "TLS_KEY": [reason]}) from None
     try:
         if authority:
             context.load_verify_locations(authority)
     except (OSError, ValueError):
-        raise ValidationError({"TLS_CLIENT_CA": ["must name a file of certificates in PEM."]}) from None
+        raise ValidationError({"TLS_CLIENT_CA": ["must name a file with certificates in PEM."]}) from None

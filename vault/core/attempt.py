@@ -11,13 +11,13 @@ from vault.core.principal import ANONYMOUS, Principal
 
 _signals = Namespace()
 
-#: Sent with an `Attempt` as sender and `status` once its outcome is known, before anything is released.
-#: A receiver that raises stops the attempt, and so does having none: so the audit trail fails closed.
+#: Sent by an `Attempt`, with its `status`, once the outcome is known and before anything is released.
+#: An attempt fails if a receiver raises, or if there is no receiver: the audit trail fails closed.
 attempt_finished = _signals.signal("attempt-finished")
 
 
 class Action(StrEnum):
-    """What is tried, as the audit trail names it."""
+    """An operation, by its name in the audit trail."""
 
     CREATE = "create"
     FETCH = "fetch"
@@ -45,7 +45,7 @@ class Action(StrEnum):
 
 
 class Status(StrEnum):
-    """How it ended, as the audit trail names it."""
+    """An outcome, by its name in the audit trail."""
 
     SUCCESS = "success"
     BAD_REQUEST = "bad_request"
@@ -56,7 +56,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """Who tries what, and from where. It leaves exactly one audit entry, by the first call of `finish`."""
+    """An operation with its principal and origin. The first call of `finish` writes its only audit entry."""
 
     action: Action
     principal: Principal = ANONYMOUS
@@ -64,7 +64,7 @@ class Attempt:
     user_agent: str = ""
     request_id: str = ""
     secret_id: str | None = field(default=None, repr=False)
-    #: What else belongs in the entry: names, versions, limits, key ids and counts, why somebody was denied.
+    #: Further contents of the entry: names, versions, limits, key IDs, counts, and the reason for a denial.
     details: dict[str, Any] = field(default_factory=dict)
     _finished: bool = field(default=False, init=False, repr=False)
 
@@ -75,8 +75,8 @@ class Attempt:
             AuditUnavailableError: The entry could not be written: release nothing, destroy nothing.
         """
         if not self._finished:
-            # Set first: an entry whose writing failed may be there all the same, and is not tried twice.
+            # Set first: an entry may exist although its write failed, so it is not retried.
             self._finished = True
-            # Nobody listens any more where the process is ending.
+            # A process that is ending has no receiver any more.
             if not attempt_finished.send(self, status=status):
                 raise AuditUnavailableError

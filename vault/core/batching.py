@@ -1,4 +1,4 @@
-"""Calls that wait at the same time share one round trip."""
+"""Batches of concurrent calls: one round trip for all calls that wait at the same time."""
 
 from _thread import start_new_thread
 from collections.abc import Callable, Sequence
@@ -13,31 +13,17 @@ from vault.core import deadline
 from vault.core.errors import OverloadedError, StorageUnavailableError, VaultError
 from vault.observability import metrics, spans
 
-#: Seconds after which it is enough: in a flood there is always something else to do.
-_TIMEOUT_SECONDS = 0.005
-
-
-def wait_until_idle() -> None:
-    """Return once no other greenlet can go on, or after some milliseconds.
-
-    Threads, where there are no greenlets, take turns by themselves: there it returns at once.
-    """
-    if monkey.is_module_patched("threading"):
-        with_timeout(_TIMEOUT_SECONDS, idle, timeout_value=None)
-
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CUT_OFF = "MongoDB was not waited for"
+#: The longest wait for idle greenlets: under load there is always one that can run.
+_IDLE_TIMEOUT_SECONDS = 0.005
 
-
-def _shown_name(error: Exception) -> str:
-    return error.shown_name() if isinstance(error, VaultError) else type(error).__name__
+_INTERRUPTED = "the wait for MongoDB was interrupted"
 
 
 class _Call(Generic[Item, Result]):
-    """One caller's item, and what became of it; *span* is the caller's, from the call until that is known."""
+    """One caller's item and its outcome; *span* covers the time from the call to the outcome."""
 
     __slots__ = ("error", "finished", "item", "result", "span")
 
@@ -49,19 +35,20 @@ class _Call(Generic[Item, Result]):
         self.finished = Event()
 
     def finish(self) -> None:
-        """Let the caller go on."""
+        """Wake the caller."""
         self.span.end(_shown_name(self.error) if self.error else "")
         self.finished.set()
 
 
 class Batcher(Generic[Item, Result]):
-    """A call that is alone flushes its own item; those that come meanwhile share the next flush.
+    """Batch concurrent calls into one round trip: a *flush*.
 
-    A lone call waits for nobody. What is shared is flushed by a thread, under gevent a greenlet, until
-    nothing is pending, so that no caller's end is the end of others. *flush* gets the pending items in the
-    order of their calls, at most *batch* of them, and returns a result for each; never two flushes run at a
-    time. If it raises, exactly the calls of that flush fail, with its error. A flush that serves several
-    callers knows nothing of the deadline of any of them. *queue* is its name in the metrics.
+    A lone call flushes its own item at once; calls that arrive meanwhile share the next flush. A thread
+    (under gevent, a greenlet) runs shared flushes until nothing is pending, so that cancelling one caller
+    does not cancel the others. *flush* gets the pending items in the order of their calls, at most
+    *max_batch* of them, and returns a result for each. Flushes never run concurrently. If one raises, exactly
+    its own calls fail, with its error. A shared flush ignores the deadlines of its callers. At most
+    *max_pending* calls wait. *queue* is the name in the metrics.
     """
 
     def __init__(
@@ -69,28 +56,28 @@ class Batcher(Generic[Item, Result]):
         flush: Callable[[Sequence[Item]], Sequence[Result]],
         *,
         queue: str,
-        batch: int = 100,
-        pending: int = 2_000,
+        max_batch: int = 100,
+        max_pending: int = 2_000,
     ) -> None:
         self._flush = flush
         self._span_name = f"shared {queue}"
-        self._batch = batch
-        self._most_pending = pending
+        self._max_batch = max_batch
+        self._max_pending = max_pending
         self._lock = Lock()
         self._pending: list[_Call[Item, Result]] = []
         self._busy = False
-        #: Whether the last flush had more than one caller. Then more will join one that a thread makes.
+        #: True if the last flush had several callers: then further callers will join the next one.
         self._is_shared = False
         self._waiting = metrics.BATCH_WAITING.labels(queue)
         self._sizes = metrics.BATCH_SIZE.labels(queue)
 
     def call(self, item: Item) -> Result:
-        """Return the result for *item* once the flush that carries it is done.
+        """Return the result for *item* once its flush has ended.
 
         Raises:
-            StorageUnavailableError: The flush was cut off, or took longer than the caller may: what became of
-                the item is not known.
-            OverloadedError: Too many calls are waiting already; this one was not taken.
+            StorageUnavailableError: The flush was interrupted, or exceeded the caller's deadline: the outcome
+                for the item is unknown.
+            OverloadedError: Too many calls are already waiting; this one was not accepted.
         """
         with self._lock:
             alone = not (self._busy or self._is_shared)
@@ -98,21 +85,21 @@ class Batcher(Generic[Item, Result]):
         return self._flush_alone(item) if alone else self.start(item)()
 
     def start(self, item: Item) -> Callable[[], Result]:
-        """Take *item*, and return what waits for its result, as `call` does.
+        """Enqueue *item*, and return a function that waits for its result as `call` does.
 
         Raises:
-            OverloadedError: Too many calls are waiting already; this one was not taken.
+            OverloadedError: Too many calls are already waiting; this one was not accepted.
         """
-        mine: _Call[Item, Result] = _Call(item, spans.current.get().begin(self._span_name))
+        call: _Call[Item, Result] = _Call(item, spans.current.get().begin(self._span_name))
         with self._lock:
-            if len(self._pending) >= self._most_pending:
+            if len(self._pending) >= self._max_pending:
                 raise OverloadedError
-            self._pending.append(mine)
+            self._pending.append(call)
             self._waiting.set(len(self._pending))
             idle, self._busy = not self._busy, True
         if idle:
             self._begin()
-        return lambda: self._wait(mine)
+        return lambda: self._wait(call)
 
     def _flush_alone(self, item: Item) -> Result:
         try:
@@ -131,10 +118,10 @@ class Batcher(Generic[Item, Result]):
 
     def _begin(self) -> None:
         try:
-            # Not `threading.Thread`: it takes longer to start than all else here.
+            # Not `threading.Thread`: starting one takes longer than everything else here.
             start_new_thread(self._flush_all, ())
         except RuntimeError:
-            # No more threads can be had. None but those that came just now are waiting.
+            # No thread can be started. Only the calls that arrived just now are waiting.
             with self._lock:
                 failed, self._pending, self._busy = self._pending, [], False
                 self._waiting.set(0)
@@ -142,51 +129,64 @@ class Batcher(Generic[Item, Result]):
                 call.error = OverloadedError()
                 call.finish()
 
-    def _wait(self, mine: _Call[Item, Result]) -> Result:
+    def _wait(self, call: _Call[Item, Result]) -> Result:
         left = deadline.remaining()
         try:
-            in_time = mine.finished.wait(None if left == inf else max(0, left))
+            in_time = call.finished.wait(None if left == inf else max(0, left))
         except BaseException:
-            # Cut off, as by `GreenletExit`.
-            self._withdraw(mine)
+            # Interrupted, as by `GreenletExit`.
+            self._withdraw(call)
             raise
         if not in_time:
-            self._withdraw(mine)
-            raise StorageUnavailableError("it took too long")
-        if mine.error:
-            # One error for all of a flush; without the traceback, or each caller would add to it.
-            raise mine.error.with_traceback(None)
-        return mine.result  # type: ignore[return-value] # finished without an error, so there is one
+            self._withdraw(call)
+            raise StorageUnavailableError("the operation timed out")
+        if call.error:
+            # All calls of a flush share the error. Without a traceback, or each caller would add to it.
+            raise call.error.with_traceback(None)
+        return call.result  # type: ignore[return-value] # finished without an error, so there is one
 
-    def _withdraw(self, mine: _Call[Item, Result]) -> None:
-        """Do not begin what nobody waits for."""
+    def _withdraw(self, call: _Call[Item, Result]) -> None:
+        """Drop *call* if it is still pending: its caller no longer waits."""
         with self._lock:
-            if mine in self._pending:
-                self._pending.remove(mine)
-                mine.span.end(StorageUnavailableError.shown_name())
+            if call in self._pending:
+                self._pending.remove(call)
+                call.span.end(StorageUnavailableError.shown_name())
 
     def _flush_all(self) -> None:
         while batch := self._next():
             try:
                 for call, result in zip(batch, self._results([call.item for call in batch]), strict=True):
                     call.result = result
-            except BaseException as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
-                ordinary = error if isinstance(error, Exception) else StorageUnavailableError(_CUT_OFF)
+            except BaseException as error:  # noqa: BLE001 - on any error, every caller must be woken
+                ordinary = error if isinstance(error, Exception) else StorageUnavailableError(_INTERRUPTED)
                 for call in batch:
                     call.error = ordinary
             for call in batch:
                 call.finish()
 
     def _next(self) -> list[_Call[Item, Result]]:
-        if self._is_shared and len(self._pending) < self._batch:
-            # Who is about to call joins in: a round trip costs as much as a request, here and in MongoDB.
-            # Whatever cuts this short: there are some that wait for what comes next.
+        if self._is_shared and len(self._pending) < self._max_batch:
+            # Wait for further calls: a round trip costs as much as a request, here and in MongoDB.
+            # An interruption is ignored, because callers wait for the flush.
             with suppress(BaseException):
                 wait_until_idle()
         with self._lock:
-            batch = self._pending[: self._batch]
-            del self._pending[: self._batch]
+            batch = self._pending[: self._max_batch]
+            del self._pending[: self._max_batch]
             self._busy = bool(batch)
             self._is_shared = len(batch) > 1 if batch else self._is_shared
             self._waiting.set(len(self._pending))
         return batch
+
+
+def wait_until_idle() -> None:
+    """Return once no other greenlet can run, or after some milliseconds.
+
+    Without greenlets, return at once: threads take turns by themselves.
+    """
+    if monkey.is_module_patched("threading"):
+        with_timeout(_IDLE_TIMEOUT_SECONDS, idle, timeout_value=None)
+
+
+def _shown_name(error: Exception) -> str:
+    return error.shown_name() if isinstance(error, VaultError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The time that a request may take."""
+"""A request's deadline."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ _END: ContextVar[float] = ContextVar("deadline", default=inf)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Give what the block does so many seconds, less if it has been given less already."""
+    """Limit the block to *seconds*, or to the current deadline if that is earlier."""
     token = _END.set(min(_END.get(), monotonic() + seconds))
     try:
         yield
@@ -20,8 +20,8 @@ def within(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def anew(seconds: float) -> Iterator[None]:
-    """Give the block so many seconds, whatever it was given before: what was begun has to be taken back."""
+def replaced(seconds: float) -> Iterator[None]:
+    """Limit the block to *seconds*, even past the current deadline: for a rollback."""
     token = _END.set(monotonic() + seconds)
     try:
         yield
@@ -31,7 +31,7 @@ def anew(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Let the block, which waits for the client, take none of the time."""
+    """Postpone the deadline by the duration of the block, which waits for the client."""
     began = monotonic()
     try:
         yield
@@ -40,5 +40,5 @@ def paused() -> Iterator[None]:
 
 
 def remaining() -> float:
-    """Return the seconds that are left; infinity where nothing limits them."""
+    """Return the seconds until the deadline; infinity without one."""
     return _END.get() - monotonic()

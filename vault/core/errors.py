@@ -1,7 +1,11 @@
-"""The one tree of errors that this package raises on purpose.
+"""The errors that this package raises on purpose.
 
-An error says what happened; which HTTP status that is, is decided in `vault.api.errors` alone.
-No message of this tree holds a value, a key, a token or a secret's id: messages reach replies and logs.
+An error reports a failure; only `vault.api.errors` maps it to an HTTP status. A message says what is wrong,
+then what to do. It never contains a value, a key, a token or a secret's ID, because messages reach replies
+and logs.
+
+A message that a reply quotes as its `detail` is a sentence. A message for operators follows a prefix, such as
+`secret-manager:` or `not serving:`, so it begins in lower case and has no full stop.
 """
 
 from typing import ClassVar
@@ -21,77 +25,77 @@ class VaultError(Exception):
 
 
 class FixedError(VaultError):
-    """Base of those that always say the same."""
+    """Base of the errors whose message is fixed."""
 
     kind = "fixed"
-    says: ClassVar[str]
+    message: ClassVar[str]
 
     def __init__(self) -> None:
-        super().__init__(self.says)
+        super().__init__(self.message)
 
 
 class SettingsError(VaultError):
-    """One or more settings are wrong; the message names each of them, never a value."""
+    """One or more settings are invalid; the message names each of them, never a value."""
 
     kind = "settings"
 
 
 class CredentialRequiredError(FixedError):
-    """What was asked is never open to anonymous callers."""
+    """An operation requires a credential, and the caller is anonymous."""
 
     kind = "credential_required"
-    says = "this needs a credential"
+    message = "A credential is required."
 
 
 class InvalidCredentialError(VaultError):
-    """A credential was sent and is not good. The caller is not told why; the audit trail is."""
+    """A credential was sent and is invalid. Only the audit trail has the reason; the reply does not."""
 
     kind = "invalid_credential"
 
     def __init__(self, reason: str, *, principal: str = "") -> None:
-        super().__init__("the credential is not valid")
+        super().__init__("The credential is invalid.")
         self.reason = reason
-        #: Whose credential it is, as far as that is certain.
+        #: The credential's principal, if it is certain; otherwise empty.
         self.principal = principal
 
 
 class CredentialsUnavailableError(FixedError):
-    """What tells whether a credential is good cannot be reached; that is no reason to let anybody in."""
+    """The service that validates credentials is unavailable, so no credential is accepted."""
 
     kind = "credentials_unavailable"
-    says = "credentials cannot be checked"
+    message = "credentials cannot be checked"
 
 
 class ScopeMissingError(VaultError):
-    """The principal is known, and lacks the scope of what it asked."""
+    """The principal lacks the scope that the operation requires."""
 
     kind = "scope_missing"
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"This needs the scope {scope}.")
+        super().__init__(f"The scope {scope} is required.")
 
 
 class GrantRefusedError(VaultError):
-    """A token was to get what whoever makes it does not have; the message says what."""
+    """The new token would exceed its creator's grant; the message names the excess."""
 
     kind = "grant_refused"
 
 
 class RevocationRefusedError(VaultError):
-    """A token that has more than the principal was to be revoked; the message says what it has."""
+    """The token to revoke exceeds the principal's grant; the message names the excess."""
 
     kind = "revocation_refused"
 
 
 class AmbiguousTokenNameError(FixedError):
-    """Several namespaces have a token of the name that an operator gave."""
+    """Several namespaces have a token with the name that an operator gave."""
 
     kind = "ambiguous_token_name"
-    says = "Several namespaces have a token of this name. Give --namespace."
+    message = "several namespaces have a token with this name: add --namespace"
 
 
 class InvalidTokenNameError(VaultError):
-    """A token was to get a name that is not free; the message says why."""
+    """The name of a new token is not available; the message says why."""
 
     kind = "invalid_token_name"
 
@@ -100,21 +104,22 @@ class TokenNotFoundError(FixedError):
     """No token that the principal can see has this name."""
 
     kind = "token_not_found"
-    says = "Token not found"
+    # Without a full stop, as `SecretNotFoundError`.
+    message = "Token not found"
 
 
 class AddressRefusedError(FixedError):
-    """The request comes from an address that is not in `ALLOWED_NETWORKS`."""
+    """The client's address is not in `ALLOWED_NETWORKS`."""
 
     kind = "address_refused"
-    says = "the address is not allowed"
+    message = "This address is not allowed to use the service."
 
 
 class RateLimitedError(FixedError):
-    """There were too many requests, or refused credentials, of one principal or address."""
+    """One principal or address sent too many requests or invalid credentials."""
 
     kind = "rate_limited"
-    says = "too many requests"
+    message = "Too many requests. Try again later."
 
 
 class SecretTooLargeError(VaultError):
@@ -124,94 +129,95 @@ class SecretTooLargeError(VaultError):
 
 
 class SecretNotFoundError(FixedError):
-    """No readable secret has this id: it never existed, or no longer does; nobody is told which."""
+    """No readable secret has this ID: it never existed, or no longer exists. The reply does not say which."""
 
     kind = "secret_not_found"
-    says = "Secret not found"
+    # The contract fixes this text, without a full stop.
+    message = "Secret not found"
 
 
 class NameTakenError(FixedError):
-    """A secret of this name exists in the namespace, or can still be restored."""
+    """Another secret of the namespace has this name, or is deleted, can be restored, and keeps it."""
 
     kind = "name_taken"
-    says = "this name is taken"
+    message = "Secret name already used in this namespace."
 
 
 class VersionConflictError(FixedError):
-    """The newest version of a secret is not the one that was expected."""
+    """The newest version of a secret is not the expected one."""
 
     kind = "version_conflict"
-    says = "the newest version is another than expected"
+    message = "Version conflict: the current version does not match `expected_version`."
 
 
 class SecretNotDeletedError(FixedError):
-    """A secret that can still be read was to be purged."""
+    """The secret to purge is not deleted."""
 
     kind = "secret_not_deleted"
-    says = "The secret is not deleted. Delete it first, or name a version."
+    message = "The secret is not deleted. Delete it first, or set `version`."
 
 
 class NewestVersionError(FixedError):
-    """The newest version of a secret was to be purged."""
+    """The version to purge is the secret's newest."""
 
     kind = "newest_version"
-    says = "The newest version cannot be purged. Update or delete the secret first."
+    message = "The newest version cannot be purged. Update or delete the secret first."
 
 
 class SecretBusyError(FixedError):
-    """Others are changing this secret at this moment; what was asked has not been done."""
+    """Another request is modifying this secret; nothing was changed."""
 
     kind = "secret_busy"
-    says = "the secret is being changed by others"
+    message = "The secret is being modified by another request. Try again shortly."
 
 
 class IdempotencyMismatchError(FixedError):
-    """An idempotency key came again with another body."""
+    """An idempotency key was reused with a different body."""
 
     kind = "idempotency_mismatch"
-    says = "this Idempotency-Key was used with another body"
+    message = "This Idempotency-Key was already used with a different body."
 
 
 class WeakIdempotencyKeyError(FixedError):
-    """An anonymous caller's idempotency key is too easy to guess: all of them share one scope."""
+    """An anonymous caller's idempotency key is too easy to guess: anonymous callers share one scope."""
 
     kind = "weak_idempotency_key"
-    says = "without a credential an Idempotency-Key must be random, with at least 32 characters"
+    message = "Without a credential, the Idempotency-Key must be random and have at least 32 characters."
 
 
 class DecryptionError(FixedError):
-    """A ciphertext does not verify: it, its key or what it is bound to differs from what was encrypted.
+    """A ciphertext does not verify: it, its key or its binding differs from the original.
 
-    Deliberately one error without a reason: which part failed would help whoever forges ciphertexts.
+    Deliberately one error without a reason: the part that failed would help attackers who forge ciphertexts.
     """
 
     kind = "decryption"
-    says = "a stored value does not verify"
+    message = "a stored value does not verify"
 
 
 class KeyMissingError(VaultError):
-    """A master key that is in use is not in this process's keyring: it must neither read nor write.
+    """A master key in use is not in this process's keyring, so the process must not read or write.
 
-    The message names the *missing* keys where there are any: for operators, not for callers.
+    The message names the *missing* keys, if any. It is for operators, not for callers.
     """
 
     kind = "key_missing"
 
     def __init__(self, *missing: str) -> None:
         names = f": {', '.join(missing)}" if missing else ""
-        super().__init__(f"a master key that is in use is missing here{names}")
+        super().__init__(f"a master key in use is missing here{names}")
 
 
 class KeyUnsharedError(KeyMissingError):
-    """Running workers lack this process's primary key: they could not verify what it signs."""
+    """Running workers lack this process's primary key, so they could not verify its signatures."""
 
     kind = "key_unshared"
 
     def __init__(self, writing: set[str], primary: str) -> None:
         VaultError.__init__(
             self,
-            f"running workers encrypt under {', '.join(sorted(writing))}, and {primary} is primary here: "
-            "make it theirs first, or run this with their keys",
+            f"running workers encrypt under {', '.join(sorted(writing))}, but the primary key here is "
+            f"{primary}: make it the primary key of the workers first, or run this command with their keys",
         )
 
 
@@ -222,23 +228,23 @@ class AuditStateError(VaultError):
 
     def __init__(self, *, audit_enabled: bool) -> None:
         super().__init__(
-            "AUDIT_ENABLED is on, and the audit trail of this database is disabled: "
+            "AUDIT_ENABLED is on, but the audit trail of this database is disabled: "
             "set AUDIT_ENABLED=false, or run `secret-manager audit enable`"
             if audit_enabled
-            else "AUDIT_ENABLED is off, and this database has an audit trail: "
+            else "AUDIT_ENABLED is off, but this database has an audit trail: "
             "set AUDIT_ENABLED=true, or run `secret-manager audit disable`"
         )
 
 
 class RestoreUnfinishedError(FixedError):
-    """A restore into this database has not come to its end: not everything is there yet."""
+    """A restore into this database is incomplete."""
 
     kind = "restore_unfinished"
-    says = "a restore into this database is not finished"
+    message = "a restore into this database is incomplete: restore the same backup again"
 
 
 class BackupRefusedError(VaultError):
-    """A backup cannot be made now or here; the message says what to do."""
+    """A backup cannot be created; the message says what to do."""
 
     kind = "backup_refused"
 
@@ -250,77 +256,77 @@ class RestoreRefusedError(VaultError):
 
 
 class InvalidBackupError(VaultError):
-    """A file is not a backup that can be restored here, as it was made; the message says what is wrong."""
+    """A file is not an unaltered backup that can be restored here; the message says why."""
 
     kind = "invalid_backup"
 
 
 class RewrapRefusedError(VaultError):
-    """Rewrapping now would take secrets away from running replicas; the message says what to do first."""
+    """Running replicas could not read rewrapped secrets; the message says what to do first."""
 
     kind = "rewrap_refused"
 
 
 class StorageUnavailableError(VaultError):
-    """MongoDB did not do what it was asked in time; what was asked may or may not have taken effect."""
+    """An operation of MongoDB failed or timed out; it may or may not have taken effect."""
 
     kind = "storage_unavailable"
 
 
 class DuplicateNameError(FixedError, StorageUnavailableError):
-    """A name is there twice, and MongoDB cannot keep names unique: nobody serves until one is gone."""
+    """A name exists twice, so MongoDB cannot keep names unique; no worker serves until one is removed."""
 
     kind = "duplicate_name"
-    says = (
-        "two secrets or two tokens have one name: somebody removed a unique index and added one past the "
-        "service; remove it from MongoDB"
+    message = (
+        "two secrets or two tokens have the same name, because a unique index was removed and a document "
+        "added without the service: remove that document from MongoDB"
     )
 
 
 class TrailIndexMissingError(FixedError, StorageUnavailableError):
-    """The audit trail's unique index is not there, and the service's user may not build it."""
+    """The audit trail's unique index is missing, and the service's MongoDB user may not create it."""
 
     kind = "trail_index_missing"
-    says = (
-        "the audit trail lacks its unique index, and the MongoDB user may not build it; run "
+    message = (
+        "the audit trail lacks its unique index, and the MongoDB user may not create it: run "
         "`secret-manager replicaset initiate` or `grant`"
     )
 
 
 class AuditUnavailableError(FixedError):
-    """The audit entry could not be written, so nothing is released and nothing destructive is done."""
+    """The audit entry could not be written, so nothing is released or destroyed."""
 
     kind = "audit_unavailable"
-    says = "the audit trail cannot be written"
+    message = "the audit trail cannot be written"
 
 
 class InvalidCheckpointError(VaultError):
-    """A file that should be a checkpoint of the audit trail is none, or is not signed by a known key."""
+    """A file is not a checkpoint of the audit trail, or is not signed by a trusted key."""
 
     kind = "invalid_checkpoint"
 
 
 class InvalidCursorError(FixedError):
-    """A cursor is not one that a query returned."""
+    """A cursor was not returned by an earlier query."""
 
     kind = "invalid_cursor"
-    says = "the cursor is not one that a query returned"
+    message = "Invalid `cursor`: send the one that an earlier reply returned."
 
 
 class OverloadedError(FixedError):
-    """Too many requests are waiting for MongoDB already; this one was not begun."""
+    """Too many requests are already waiting; this one was not started."""
 
     kind = "overloaded"
-    says = "too many requests are waiting"
+    message = "too many requests are waiting"
 
 
 class MongodUnavailableError(VaultError):
-    """A MongoDB server of our own cannot run here or did not start; the message says what to do about it."""
+    """A development MongoDB server cannot run here or did not start; the message says what to do."""
 
     kind = "mongod_unavailable"
 
 
 class ReplicaSetError(VaultError):
-    """The replica set is not what the connection string says, or did not get ready; the message says why."""
+    """The replica set differs from the connection string, or did not become ready; the message says why."""
 
     kind = "replica_set"

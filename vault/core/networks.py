@@ -1,4 +1,4 @@
-"""Networks, and whether an address is in one."""
+"""Networks: parsing them, and finding an address in them."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,11 +8,11 @@ Network = IPv4Network | IPv6Network
 
 
 def network(text: str) -> Network:
-    """Return the network, or the one address, that *text* names.
+    """Return the network or single address that *text* contains.
 
     Raises:
-        ValueError: It names none; or one with an IPv6 scope, which can hold any text; or IPv4 addresses as
-            IPv6, a form in which no client's address is ever compared.
+        ValueError: It is not a network, has an IPv6 zone (which can be any text), or is IPv4-mapped IPv6
+            (which would match no client: their addresses are compared unmapped).
     """
     found = ip_network(text)
     if "%" in text or (isinstance(found, IPv6Network) and found.network_address.ipv4_mapped):
@@ -21,7 +21,7 @@ def network(text: str) -> Network:
 
 
 def contain(networks: Iterable[Network], address: str) -> bool:
-    """Return whether *address* is in one of *networks*; what is no address is in none."""
+    """Return whether *address* is in one of *networks*; false if it is not an address."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -32,7 +32,7 @@ def contain(networks: Iterable[Network], address: str) -> bool:
 def cover(networks: Iterable[Network], other: Network) -> bool:
     """Return whether all of *other* lies within one of *networks*."""
     return any(
-        # Of one version: that is what comparing them asks for.
+        # Only networks of the same IP version can be compared.
         other.version == network.version and other.subnet_of(network)  # type: ignore[arg-type]
         for network in networks
     )
@@ -40,7 +40,7 @@ def cover(networks: Iterable[Network], other: Network) -> bool:
 
 @lru_cache(1_024)
 def unmapped(address: str) -> str:
-    """Return *address* without an IPv6 zone, and an IPv4 address that is written as IPv6 as IPv4."""
+    """Return *address* without an IPv6 zone, and as IPv4 if it is an IPv4-mapped IPv6 address."""
     text = address.partition("%")[0]
     try:
         parsed = ip_address(text)
@@ -51,5 +51,5 @@ def unmapped(address: str) -> str:
 
 @lru_cache(1_024)
 def source(address: str) -> str:
-    """Return what *address* is counted as: for IPv6 its /64 network, as one client has all of it."""
+    """Return the unit in which *address* is counted: for IPv6 its /64 network, which one client has whole."""
     return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address

@@ -1,4 +1,4 @@
-"""A call every few seconds, in a thread of the process that serves."""
+"""Periodic actions in a background thread of a worker."""
 
 import logging
 from collections.abc import Callable
@@ -11,13 +11,14 @@ logger = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Calls *action* every *interval* seconds once started; an error of it is logged and ends nothing.
+    """Call *action* every *interval* seconds once started. An error is logged; the next call still follows.
 
     With *at_once* the first call is made at the start, in the same thread as all others.
 
-    Each process adds a random part of *spread* seconds, so that those that start at once do not act at once.
+    Each process adds a random part of *spread* seconds, so that processes that start together do not act
+    together.
 
-    Start it in the process that serves, not before: no thread survives gunicorn's fork.
+    Start it in the worker, not before: no thread survives gunicorn's fork.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class Periodic:
 
     @property
     def started(self) -> bool:
-        """Whether it was started."""
+        """True once `start` was called."""
         return self._thread is not None
 
     def start(self) -> None:
-        """Start, once: later calls do nothing."""
+        """Start the thread; later calls do nothing."""
         with self._lock:
             if self._thread is None:
                 thread = Thread(target=self._run, name=self._name, daemon=True)
@@ -52,13 +53,13 @@ class Periodic:
                 self._thread = thread
 
     def close(self) -> None:
-        """Do it no more; if it is under way, wait until it is done."""
+        """Stop, after the current call of the action if there is one."""
         self._closed.set()
         if self._thread:
             self._thread.join()
 
     def _run(self) -> None:
-        # Not before the fork, or all workers of a replica would have the same.
+        # Drawn after the fork, or all workers of a replica would have the same interval.
         interval = self._interval + SystemRandom().uniform(0, self._spread)
         if self._at_once:
             self._act()

@@ -1,4 +1,4 @@
-"""Who acts, and what they may do."""
+"""Principals, scopes, roles and namespaces."""
 
 import re
 from collections.abc import Iterable
@@ -8,16 +8,15 @@ from enum import StrEnum
 
 from vault.core.networks import Network
 
-#: The namespace of whoever has not been given one.
+#: The namespace of a principal whose credential names none.
 DEFAULT_NAMESPACE = "default"
 
-
-#: The form of tokens' names and of namespaces. A colon never is in one: names of other kinds have one.
+#: The form of token names and namespaces. They never contain a colon; other kinds of principal names do.
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Scope(StrEnum):
-    """What a principal may do, one name a kind of operation."""
+    """A permission to perform one kind of operation."""
 
     SECRET_CREATE = "secret:create"
     SECRET_FETCH = "secret:fetch"
@@ -25,31 +24,30 @@ class Scope(StrEnum):
     SECRET_DESCRIBE = "secret:describe"
     #: Delete and restore.
     SECRET_DELETE = "secret:delete"
-    #: Destroy a version, or a deleted secret, before its time. It cannot be undone.
+    #: Permanently destroy a version, or a deleted secret before its recovery period ends.
     SECRET_PURGE = "secret:purge"
     SECRET_LIST = "secret:list"
     AUDIT_READ = "audit:read"
-    #: Make, list and revoke tokens.
+    #: Create, list and revoke tokens.
     TOKEN_MANAGE = "token:manage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who acts. It sees the secrets of its own namespace only."""
+    """The one who acts: a token, a JWT subject, an anonymous caller. It sees only its own namespace."""
 
     name: str
     namespace: str = DEFAULT_NAMESPACE
     scopes: frozenset[Scope] = frozenset()
-    #: Whether a credential says who this is. Without one, an id is all that opens a secret: names can be
-    #: guessed, ids cannot.
+    #: False for anonymous callers. They can reach a secret by ID only: names can be guessed, IDs cannot.
     authenticated: bool = True
-    #: Where the credential counts; anywhere if there are none.
+    #: The networks from which the credential is valid; empty: from anywhere.
     networks: tuple[Network, ...] = ()
-    #: UTC; from then on the credential does not count.
+    #: The credential's expiry, in UTC.
     expires_at: datetime | None = None
 
 
-#: Whoever sends a request without a credential: may do what an id is authority enough for.
+#: A caller without a credential. Its scopes are those for which knowing the ID is enough.
 ANONYMOUS = Principal(
     name="anonymous",
     scopes=frozenset(
@@ -64,13 +62,13 @@ ANONYMOUS = Principal(
     authenticated=False,
 )
 
-#: What the service does by itself.
+#: The service itself.
 SERVICE = Principal(name="service")
 
-#: Commands that are run on the machine itself.
+#: An operator who runs a command.
 OPERATOR = Principal(name="operator", scopes=frozenset(Scope))
 
-#: Whoever sends no credential where one is asked for.
+#: A caller without a credential, if `AUTH_ENABLED` requires one.
 UNAUTHENTICATED = Principal(name=ANONYMOUS.name, authenticated=False)
 
 #: Names that no token may have.
@@ -79,7 +77,7 @@ RESERVED_NAMES = frozenset(principal.name for principal in (ANONYMOUS, SERVICE, 
 _READER = frozenset({Scope.SECRET_FETCH, Scope.SECRET_DESCRIBE, Scope.SECRET_LIST})
 _WRITER = _READER | {Scope.SECRET_CREATE, Scope.SECRET_UPDATE, Scope.SECRET_DELETE}
 
-#: A role is nothing but a name for some scopes.
+#: Roles: named sets of scopes.
 ROLES: dict[str, frozenset[Scope]] = {
     "reader": _READER,
     "writer": _WRITER,
@@ -89,12 +87,12 @@ ROLES: dict[str, frozenset[Scope]] = {
 
 
 def is_name(text: str) -> bool:
-    """Return whether *text* can name a token or a namespace."""
-    # Not `match`: there, `$` lets a line feed through.
+    """Return whether *text* is a valid name for a token or a namespace."""
+    # Not `match`: there, `$` accepts a trailing newline.
     return re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def scopes_named(names: Iterable[str]) -> frozenset[Scope]:
-    """Return the scopes that have exactly these *names*; other names give nothing."""
+    """Return the scopes with these *names*; unknown names are ignored."""
     known = set(names)
     return frozenset(scope for scope in Scope if scope in known)

@@ -17,11 +17,11 @@ _prctl: Callable[..., int] | None = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def harden() -> None:
-    """Protect the keys in this process's memory and environment. Calling it again changes nothing.
+    """Protect the master keys in this process's memory and environment. Safe to repeat.
 
-    A crash leaves no core file. Processes of the same user cannot read its memory or environment, which the
-    master key is in, unless they have CAP_SYS_PTRACE. No program that it starts gains privileges by a setuid
-    bit. `execve` makes a process dumpable again, so each program calls this for itself.
+    A crash leaves no core file. Processes of the same user cannot read this process's memory or environment
+    unless they have CAP_SYS_PTRACE. Child programs gain no privileges from a setuid bit. `execve` makes a
+    process dumpable again, so each program calls this function itself.
 
     Off Linux, only core files are prevented.
     """
@@ -33,17 +33,17 @@ def harden() -> None:
 
 
 def hide_keys() -> None:
-    """Take the master keys out of the environment; `Settings.from_environment` still finds them.
+    """Remove the master keys from the environment; `Settings.from_environment` still finds them.
 
-    A program that this process starts does not get them, unless it takes the place of this process:
-    `secret-manager serve` becomes gunicorn, and gunicorn starts itself again on SIGUSR2.
+    Child programs do not inherit the keys. A program that replaces this process does: `secret-manager serve`
+    becomes gunicorn, and gunicorn starts itself again on SIGUSR2.
     """
     for name in _KEYS:
         value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
-        # With both set, the refusal names the error.
+        # If both are set, reading the settings reports that.
         if not value or file:
             continue
-        # Not with vm.memfd_noexec=2, and not off Linux: then the key stays where it is.
+        # This fails with vm.memfd_noexec=2 and off Linux: then the key stays in the environment.
         with suppress(AttributeError, OSError):
             # Survives `execve`.
             descriptor = os.memfd_create(name, 0)
@@ -54,21 +54,20 @@ def hide_keys() -> None:
 
 
 def die_with_parent(number: int) -> Callable[[], None] | None:
-    """Return a `preexec_fn` by which the child gets signal *number* when this process ends; None off Linux.
+    """Return a `preexec_fn` that sends signal *number* to the child when this process ends; None off Linux.
 
-    Linux binds this to the *thread* that starts the child: started by a thread that ends early, the child
-    ends with it.
+    Linux binds this to the *thread* that starts the child: if that thread ends early, so does the child.
 
-    A `preexec_fn` runs in a fork of a process that may have threads, so a lock that another thread held stays
-    held for ever. This one takes none: the C library is loaded and the function looked up before the fork.
+    A `preexec_fn` runs in a fork of a process that may have threads, so a lock held by another thread is
+    never released. This one takes no lock: the C library is loaded, and the function found, before the fork.
     """
     prctl, parent = _prctl, os.getpid()
     if prctl is None:
         return None
 
-    def arrange() -> None:  # pragma: no cover - it runs between fork and exec, where nothing is measured
+    def arrange() -> None:  # pragma: no cover - it runs between fork and exec, where coverage is not measured
         prctl(_PR_SET_PDEATHSIG, number)
-        # The parent may have ended before the call: then no signal comes.
+        # If the parent ended before the call, no signal arrives.
         if os.getppid() != parent:
             os._exit(1)
 
@@ -76,7 +75,7 @@ def die_with_parent(number: int) -> Callable[[], None] | None:
 
 
 def end(process: subprocess.Popen[bytes], *, seconds: float) -> None:
-    """Ask *process* to end, kill it after *seconds*, and return when it is gone."""
+    """Terminate *process*, kill it after *seconds*, and return once it has ended."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)

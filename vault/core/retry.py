@@ -1,20 +1,20 @@
-"""Waiting for others who are at it."""
+"""Retries while another request or worker makes the same change."""
 
 import random
 import time
 from collections.abc import Iterator
 
-#: Seconds that one waits in all.
+#: Time limit for all attempts.
 _TIMEOUT_SECONDS = 3.0
 
-#: Seconds between two tries, on average.
+#: Average pause between two attempts.
 _PAUSE_SECONDS = 0.02
 
 
 def attempts() -> Iterator[None]:
-    """Yield for the first try, and then, after short pauses, for as many more as there is time for."""
+    """Yield once for each attempt: at once, then after short random pauses until the time limit."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     yield
     while time.monotonic() < deadline:
-        time.sleep(random.uniform(0, 2 * _PAUSE_SECONDS))  # noqa: S311 - spreads those that wait
+        time.sleep(random.uniform(0, 2 * _PAUSE_SECONDS))  # noqa: S311 - spreads the retries
         yield

@@ -11,7 +11,7 @@ _PLAIN_SCHEME = "mongodb://"
 
 
 def printable(text: str) -> str:
-    """Return *text* with control characters, and other unprintable ones, escaped."""
+    """Return *text* with its unprintable characters escaped."""
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Times as they are stored: UTC, to the millisecond."""
+"""Timestamps as MongoDB stores them: UTC, to the millisecond."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +7,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_milliseconds(time: datetime) -> datetime:
-    """Return *time* as MongoDB gives it back: what is less than a millisecond is cut off."""
+    """Return *time* truncated to milliseconds, as MongoDB returns it."""
     return time.replace(microsecond=time.microsecond // 1_000 * 1_000)
 
 
@@ -17,5 +17,5 @@ def since_1970(time: datetime) -> int:
 
 
 def moment(time: datetime) -> str:
-    """Return *time* as entries have it: UTC, to the millisecond, as MongoDB stores it."""
+    """Return *time* as text, as in audit entries and replies: `2026-11-24T15:30:00.000Z`."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

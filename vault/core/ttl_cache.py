@@ -1,4 +1,4 @@
-"""What was looked up a moment ago."""
+"""An in-memory TTL cache."""
 
 from threading import Lock
 from time import monotonic
@@ -8,24 +8,24 @@ Value = TypeVar("Value")
 
 
 class TTLCache(Generic[Value]):
-    """Remembers values for *seconds*, at the most *most* of them; the oldest goes first."""
+    """A cache of at most *max_size* values, each for *seconds*; the oldest is evicted first."""
 
-    def __init__(self, *, seconds: float, most: int) -> None:
+    def __init__(self, *, seconds: float, max_size: int) -> None:
         self._seconds = seconds
-        self._most = most
+        self._max_size = max_size
         self._lock = Lock()
         self._values: dict[str, tuple[float, Value]] = {}
 
     def get(self, key: str) -> Value | None:
-        """Return what is remembered under *key*; None if nothing is, or it is too old."""
+        """Return the value for *key*; None if there is none or it has expired."""
         found = self._values.get(key)
         return found[1] if found and monotonic() - found[0] < self._seconds else None
 
     def put(self, key: str, value: Value, *, since: float) -> None:
-        """Remember *value*, which was so at the monotonic time *since*: before it was looked up."""
+        """Store *value* for *key*. *since* is the monotonic time just before the look-up."""
         with self._lock:
-            # Put in anew, so that it is the youngest.
+            # Removed first, so that it becomes the newest.
             self._values.pop(key, None)
-            while len(self._values) >= self._most:
+            while len(self._values) >= self._max_size:
                 del self._values[next(iter(self._values))]
             self._values[key] = (since, value)

@@ -1,4 +1,4 @@
-"""What a ciphertext is bound to."""
+"""Bindings: the associated data of ciphertexts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ _NAMED = b"\x02"
 
 
 class Bound(Protocol):
-    """What an envelope is made for. Two kinds of it never share a key: their `info` differs."""
+    """The interface of bindings. Two kinds of bindings never share a key, because their `info` differs."""
 
     @property
     def format(self) -> bytes:
@@ -20,36 +20,36 @@ class Bound(Protocol):
 
     @property
     def info(self) -> bytes:
-        """The purpose of the key, as `MasterKey.derive` has it."""
+        """The key's purpose, for `MasterKey.derive`."""
 
     @property
     def salt(self) -> bytes:
-        """What makes the key this one value's own."""
+        """The salt that makes the key unique to this value."""
 
     def associated_data(self, format_and_key_id: bytes) -> bytes:
-        """Return the bytes to authenticate beside the value; *format_and_key_id* is part of them."""
+        """Return the bytes to authenticate in addition to the value; they include *format_and_key_id*."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Everything that decides who may read a value, what it is and until when.
+    """The binding of a secret's version: its identity and the rules for reading it.
 
-    It is the associated data of the encryption: whoever changes one of these in the database, or moves
-    the ciphertext to where another one holds, makes the value unreadable.
+    It is the associated data of the encryption. A value becomes unreadable if an attacker changes one of
+    these fields in the database, or moves the ciphertext to a document with other fields.
     """
 
     info: ClassVar[bytes] = b"secret-manager secret"
 
-    #: The secret's id, in lower case.
+    #: The secret's ID, in lower case.
     secret_id: str
-    #: Which version of the secret; the first is 1.
+    #: The version's number; the first is 1.
     version: int
     namespace: str
-    #: UTC; kept to the millisecond, which is what MongoDB stores.
+    #: UTC, truncated to milliseconds as in MongoDB.
     expires_at: datetime | None = None
-    #: How often the secret may be read in all.
+    #: The secret's read limit.
     max_reads: int | None = None
-    #: By what it can be asked for beside its id.
+    #: The secret's name.
     name: str | None = None
 
     @property
@@ -59,15 +59,15 @@ class Binding:
 
     @property
     def salt(self) -> bytes:
-        """What makes the key of this version of this secret its own."""
+        """The salt that makes the key unique to this version of this secret."""
         return joined(self.secret_id.encode(), _integer(self.version))
 
     def associated_data(self, format_and_key_id: bytes) -> bytes:
-        """Return the bytes to authenticate: each part behind its length, so no two bindings look alike.
+        """Return the bytes to authenticate. Each part follows its length, so the bytes are unambiguous.
 
-        The parts in order: format byte and key id; secret id; version; namespace; expiry in milliseconds
-        since 1970 (empty when there is none); read limit (empty when there is none); name (left out when
-        there is none). Texts are UTF-8, numbers 8 bytes and lengths 4 bytes, both big-endian.
+        The parts in order: format byte and key ID; secret ID; version; namespace; expiry in milliseconds
+        since 1970 (empty if unset); read limit (empty if unset); name (omitted if unset). Texts are UTF-8,
+        numbers 8 bytes and lengths 4 bytes, both big-endian.
         """
         name = [] if self.name is None else [self.name.encode()]
         return joined(

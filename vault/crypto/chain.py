@@ -1,9 +1,9 @@
-"""The audit trail's chain: what is hashed, what is signed, and how one entry follows another.
+"""The audit trail's hash chain and signatures.
 
-The canonical form of an object (`vault.crypto.encoding`) is JSON with sorted keys, no white space, no escapes
-but those that JSON requires, in UTF-8. An entry is an object; its seals are `hash`, `signer` and `signature`.
-`hash` is the SHA-256 of the canonical form of the entry without its seals. `previous` is the link of the
-entry before: the SHA-256 of the canonical form of its seals alone, so that none of them can be changed
+The canonical form of an object (`vault.crypto.encoding`) is JSON in UTF-8 with sorted keys, no white space
+and only the escapes that JSON requires. An entry is an object; its seals are `hash`, `signer` and
+`signature`. `hash` is the SHA-256 of the canonical form of the entry without its seals. `previous` is the
+link of the previous entry: the SHA-256 of the canonical form of its seals alone. So no seal can be changed
 without breaking the chain. All are hexadecimal.
 """
 
@@ -26,7 +26,7 @@ _PEM_BLOCK = re.compile(rb"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:
-    """Return what is hashed of an entry. Errors as `encoding.canonical`."""
+    """Return the part of an entry that is hashed. Errors as `encoding.canonical`."""
     return encoding.canonical({name: value for name, value in record.items() if name not in _SEALS})
 
 
@@ -36,13 +36,13 @@ def digest(record: Mapping[str, Any]) -> str:
 
 
 def link(record: Mapping[str, Any]) -> str:
-    """Return what the entry after *record* has as `previous`."""
+    """Return the value of `previous` for the entry after *record*."""
     seals = {name: record[name] for name in _SEALS if name in record}
     return hashlib.sha256(encoding.canonical(seals)).hexdigest()
 
 
 class SigningKey:
-    """Signs for one master key. Its public half verifies and tells nothing about the master key."""
+    """The signing key of one master key. Its public half reveals nothing about the master key."""
 
     def __init__(self, key: MasterKey) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(key.derive(_SIGNING_INFO))
@@ -54,18 +54,18 @@ class SigningKey:
 
 
 class VerifyingKey:
-    """Verifies what a `SigningKey` signed."""
+    """The public half of a `SigningKey`."""
 
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
-        #: The key itself, 32 bytes.
+        #: The key's 32 bytes.
         self.raw = key.public_bytes_raw()
-        #: Names the key: the beginning of the SHA-256 of its 32 bytes, in hexadecimal.
+        #: The key's name: the first 8 bytes of the SHA-256 of `raw`, in hexadecimal.
         self.signer = hashlib.sha256(self.raw).hexdigest()[: 2 * _SIGNER_SIZE]
 
     @classmethod
     def of(cls, text: object) -> "VerifyingKey | None":
-        """Return the key whose 32 bytes *text* holds in hexadecimal; None if it holds no key."""
+        """Return the key whose 32 bytes *text* contains in hexadecimal; None if it is not a key."""
         try:
             return cls(Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(text))))
         except ValueError:
@@ -73,10 +73,10 @@ class VerifyingKey:
 
     @classmethod
     def from_pem(cls, bundle: bytes) -> "list[VerifyingKey]":
-        """Return the keys of a PEM file, in order; text around them is passed over.
+        """Return the keys of a PEM file, in order; text around them is ignored.
 
         Raises:
-            ValueError: There is none, or a block is not an Ed25519 public key.
+            ValueError: There is no key, or a block is not an Ed25519 public key.
         """
         try:
             keys = [load_pem_public_key(block) for block in _PEM_BLOCK.findall(bundle)]
@@ -84,16 +84,16 @@ class VerifyingKey:
             keys = []
         ed25519 = [key for key in keys if isinstance(key, Ed25519PublicKey)]
         if not keys or len(ed25519) != len(keys):
-            raise ValueError("these are not Ed25519 public keys")
+            raise ValueError("not Ed25519 public keys in PEM")
         return [cls(key) for key in ed25519]
 
     def pem(self) -> str:
-        """Return the key as PEM, for those who verify without this service."""
+        """Return the key as PEM, for verification without this service."""
         return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     @property
     def endorsement(self) -> bytes:
-        """What another key signs to vouch for this one."""
+        """The message that another key signs to endorse this one."""
         return b"secret-manager audit key " + self.raw
 
     def verifies(self, signature: object, message: bytes) -> bool:
@@ -103,5 +103,5 @@ class VerifyingKey:
             self._key.verify(raw, message)
         except (InvalidSignature, ValueError):
             return False
-        # It has one form: with a space or a capital in it, it was altered.
+        # There is only one valid form: a space or a capital letter means that it was altered.
         return raw.hex() == signature

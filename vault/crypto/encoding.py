@@ -1,4 +1,4 @@
-"""What is hashed, signed, sealed or authenticated, as bytes: no two things ever have the same."""
+"""Unambiguous encodings of data to hash, sign, seal or authenticate."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:
-    """Return *record* as JSON: sorted keys, no white space, no escapes but those JSON requires, in UTF-8.
+    """Return *record* as JSON in UTF-8: sorted keys, no white space, only the escapes that JSON requires.
 
     Raises:
-        TypeError: It holds something that JSON has no form for.
-        ValueError: The same.
+        TypeError: It contains a value that JSON cannot represent.
+        ValueError: As `TypeError`.
     """
     return _ENCODER.encode(record).encode()
 
 
 def joined(*parts: bytes) -> bytes:
-    """Return *parts* one behind the other, each behind its length: 4 bytes, big-endian."""
+    """Return *parts* concatenated, each after its length: 4 bytes, big-endian."""
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

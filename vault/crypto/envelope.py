@@ -1,9 +1,8 @@
-"""One encrypted value: format byte ‖ key id (8) ‖ nonce (12) ‖ AES-256-GCM ciphertext and tag (16).
+"""One encrypted value: format byte ‖ key ID (8) ‖ nonce (12) ‖ AES-256-GCM ciphertext and tag (16).
 
-Format 1 is for secrets without a name, format 2 for those with one, which is part of what they are bound to,
-and format 3 for the token key.
-Stored envelopes are for good. Whatever this module once wrote it goes on reading; a change of any part
-is a new format byte. `tests/vectors/` pins the formats.
+Format 1 is for secrets without a name, format 2 for secrets with a name, which is part of the binding, and
+format 3 for the token key. Stored envelopes are permanent: every format stays readable, and a change of any
+part requires a new format byte. `tests/vectors/` pins the formats.
 """
 
 import os
@@ -23,8 +22,8 @@ _HEADER_SIZE = 1 + KEY_ID_SIZE
 def encrypt(plaintext: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     """Return the envelope of *plaintext*, readable only under the same *key* and *binding*.
 
-    A random 96-bit nonce is safe here because each version of each secret has a key of its own: the
-    2³² encryptions that NIST SP 800-38D allows under one key are never near.
+    A random 96-bit nonce is safe here because each version of each secret has its own key: no key comes near
+    the 2³² encryptions that NIST SP 800-38D allows.
     """
     header = _header(key, binding)
     nonce = os.urandom(_NONCE_SIZE)
@@ -49,7 +48,7 @@ def decrypt(envelope: bytes, *, key: MasterKey, binding: Bound) -> bytes:
 
 
 def key_id(envelope: bytes) -> str:
-    """Return the id of the key that *envelope* says it was made with; of a damaged one, any text."""
+    """Return the key ID in *envelope*; any text if the envelope is damaged."""
     return envelope[1:_HEADER_SIZE].hex()
 
 

@@ -1,4 +1,4 @@
-"""Which master key: the primary encrypts, all decrypt."""
+"""The keyring: the primary key encrypts, all keys decrypt."""
 
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
@@ -20,12 +20,12 @@ class Keyring:
 
     @classmethod
     def of(cls, primary: bytes, fallbacks: Sequence[bytes]) -> "Keyring":
-        """Return the keyring of the given key material, 32 bytes each."""
+        """Return the keyring of this key material, 32 bytes each."""
         return cls(MasterKey(primary), [MasterKey(material) for material in fallbacks])
 
     @property
     def primary(self) -> MasterKey:
-        """The key that encrypts."""
+        """The primary key."""
         return self._primary
 
     def encrypt(self, plaintext: bytes, binding: Bound) -> bytes:
@@ -35,10 +35,10 @@ class Keyring:
     def decrypt(self, envelope: bytes, binding: Bound) -> bytes:
         """Return the plaintext of *envelope*.
 
-        The key is found by the id inside the envelope, so values stay readable after a rotation.
+        The key is found by the ID in the envelope, so values stay readable after a rotation.
 
         Raises:
-            DecryptionError: The envelope or *binding* was altered, or no key here has the envelope's id.
+            DecryptionError: The envelope or *binding* was altered, or no key here has the envelope's key ID.
         """
         key = self._keys.get(envelopes.key_id(envelope))
         if key is None:

@@ -1,19 +1,19 @@
-"""A master key, and what is derived from it."""
+"""Master keys and the derivation of keys from them."""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-#: Bytes of a master key, and of every key derived from it.
+#: Bytes in a master key, and in every key derived from it.
 KEY_SIZE = 32
 
-#: Bytes of a key id.
+#: Bytes in a key ID.
 KEY_ID_SIZE = 8
 
 
 class MasterKey:
-    """32 secret bytes. They are never used as a cipher's key themselves, only to derive keys (HKDF-SHA256).
+    """32 secret bytes, used only to derive keys (HKDF-SHA256) and never as a cipher's key.
 
-    Each purpose has an `info` of its own, so that no two purposes ever share a key.
+    Each purpose has its own `info`, so no two purposes share a key.
     """
 
     __slots__ = ("_material", "id")
@@ -22,7 +22,7 @@ class MasterKey:
         if len(material) != KEY_SIZE:
             raise ValueError(f"a master key has {KEY_SIZE} bytes")
         self._material = material
-        #: The key's id, 8 bytes in hexadecimal, derived one-way: it names the key and tells nothing about it.
+        #: The key ID: 8 bytes in hexadecimal, derived one-way. It reveals nothing about the key.
         self.id: str = self.derive(b"secret-manager key id", length=KEY_ID_SIZE).hex()
 
     def derive(self, info: bytes, *, salt: bytes | None = None, length: int = KEY_SIZE) -> bytes:

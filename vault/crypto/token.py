@@ -1,8 +1,8 @@
-"""What a token looks like: `smt_`, 32 random characters, and a checksum of 6.
+"""The form of a token: `smt_`, 32 random characters and a checksum of 6 characters.
 
-The checksum is the CRC-32 of what stands before it, in base62 with the most significant digit first. It is
-no secret and protects nothing: it lets scanners tell a leaked token from a chance likeness, and the service
-refuse a mistyped one without a look-up.
+The checksum is the CRC-32 of the characters before it, in base62 with the most significant digit first. It is
+not a secret and protects nothing. With it, scanners can distinguish a leaked token from similar text, and the
+service can refuse a mistyped token without a look-up.
 """
 
 import re
@@ -26,7 +26,7 @@ def new_token() -> str:
 
 
 def is_token(text: str) -> bool:
-    """Return whether *text* has a token's form and its checksum is right."""
+    """Return whether *text* has the form of a token and a correct checksum."""
     body = text[:-_CHECKSUM_CHARACTERS]
     return _FORM.fullmatch(text) is not None and text == body + _checksum(body)
 

@@ -1,7 +1,7 @@
-"""The key under which tokens are kept.
+"""The token key, which hashes and seals stored tokens.
 
-It is 32 random bytes, made once and stored only in an envelope under the master key: a rotation of the master
-key re-encrypts this one key, and every token stays good.
+It is 32 random bytes, generated once and stored only in an envelope under the master key. A rotation of the
+master key re-encrypts this one key, and every token stays valid.
 """
 
 import hmac
@@ -13,26 +13,26 @@ from typing import Any, ClassVar
 from vault.crypto.encoding import canonical
 
 _SIZE = 32
-# No message of one purpose begins like one of the other, so they can share the key.
+# The two prefixes differ, so both purposes can share the key.
 _HASH_PURPOSE = b"secret-manager token\x00"
 _SEAL_PURPOSE = b"secret-manager token record\x00"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenKeyBinding:
-    """What the token key's envelope is bound to: being the token key. It cannot pass for a secret's."""
+    """The binding of the token key's envelope, which therefore cannot pass for a secret's."""
 
     format: ClassVar[bytes] = b"\x03"
     info: ClassVar[bytes] = b"secret-manager token key"
     salt: ClassVar[bytes] = b""
 
     def associated_data(self, format_and_key_id: bytes) -> bytes:
-        """Return the bytes to authenticate: format byte and key id; there is only one token key."""
+        """Return the bytes to authenticate: format byte and key ID; there is only one token key."""
         return format_and_key_id
 
 
 class TokenKey:
-    """Hashes tokens, and seals what is stored about them. Whoever has the database alone can do neither."""
+    """A key that hashes tokens and seals their records. The database alone is not enough for either."""
 
     __slots__ = ("_material",)
 
@@ -45,10 +45,10 @@ class TokenKey:
         return os.urandom(_SIZE)
 
     def hash(self, token: str) -> str:
-        """Return what a token is found by: HMAC-SHA256, in hexadecimal.
+        """Return the hash by which *token* is found: HMAC-SHA256, in hexadecimal.
 
-        A plain hash would do against guessing, at 190 bits. Keyed, it also keeps whoever can write to the
-        database from putting a token of their own there.
+        At 190 bits, a plain hash would prevent guessing. A keyed hash also prevents attackers who can write
+        to the database from adding their own token.
         """
         return hmac.digest(self._material, _HASH_PURPOSE + token.encode(), "sha256").hex()
 

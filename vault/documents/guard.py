@@ -54,7 +54,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
 @contextmanager
 def best_effort_cleanup() -> Iterator[None]:
     """Run the block as a cleanup, even after the request's deadline; ignore an unavailable MongoDB."""
-    with suppress(StorageUnavailableError), deadline.anew(OPERATION_TIMEOUT_SECONDS), storage_errors():
+    with suppress(StorageUnavailableError), deadline.replaced(OPERATION_TIMEOUT_SECONDS), storage_errors():
         yield
 
 

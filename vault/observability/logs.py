@@ -1,4 +1,4 @@
-"""Logs: JSON lines on standard output, each with its request's id."""
+"""Logs: JSON lines on standard output, each with its request's ID."""
 
 import json
 import logging
@@ -14,19 +14,19 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-#: The id of the request being answered in this context; empty outside a request.
+#: The ID of this context's request; empty outside a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-#: The id of its trace; empty where it is not traced.
+#: The ID of the request's trace; empty if it is not traced.
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, its ids, and what `extra` holds.
+    """Format each record as a JSON object: time, level, logger, message, its IDs and the contents of `extra`.
 
-    Of an exception it keeps the type and the code locations, never the text: an exception's text may
-    quote the value that it tripped over, and that value may be a secret.
+    An exception is logged as its type and code locations, never its text: the text may quote a value, and the
+    value may be a secret.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -38,13 +38,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def write(logger: logging.Logger, level: int, message: str, more: Mapping[str, Any]) -> None:
-    """Write a line to standard output as *logger* would.
+    """Write a line to standard output, in the same form as *logger* but without using it.
 
-    Past it, for the one line that every request leaves: by the logger it took a tenth of a fetch.
+    This is for the line that every request logs: with the logger it took a tenth of a fetch.
     """
     if logger.isEnabledFor(level):
         line = _line(time.time(), level, logger.name, message, more)
-        # A log that cannot be written, or is not there at all, fails no request, as with the logger.
+        # As with the logger, a missing or unwritable log fails no request.
         with suppress(Exception):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
@@ -71,14 +71,14 @@ _ENCODER = json.JSONEncoder(default=str)
 
 def _locations(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
-    # Errors of `vault.core.errors` have names of their own; this floor does not know that module.
+    # Errors of `vault.core.errors` have their own names. This package must not import that module.
     name = getattr(error, "shown_name", lambda: type(error).__name__)()
     own = [name, *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
     cause = error.__cause__ or error.__context__
     return own if cause is None else [*own, "caused by", *_locations(cause)]
 
 
-#: The beginnings of gunicorn's messages that go on with what a client sent.
+#: The beginnings of gunicorn's messages that then quote what a client sent.
 _QUOTING = re.compile(
     r"Invalid request from ip=\S+(?=:)"
     r"|Error handling (HTTP/2 )?request"
@@ -90,22 +90,23 @@ _QUOTING = re.compile(
 
 
 class WithoutRequests(logging.Filter):
-    """Takes out of gunicorn's messages what they quote of a request.
+    """Remove quotations of requests from gunicorn's messages.
 
-    It quotes what it cannot parse; behind a wrong Content-Length that is the rest of a body, secret and all.
+    gunicorn quotes what it cannot parse. After a wrong Content-Length, that is the rest of a body with its
+    secret.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let *record* pass, cut off where the quotation begins."""
+        """Truncate *record* at the beginning of the quotation, and accept it."""
         if quoting := _QUOTING.match(str(record.msg)):
             record.msg, record.args = quoting[0].replace("%s %s", "request"), ()
         return True
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """Return the `logging.config.dictConfig` dictionary of a process that logs from *level* up.
+    """Return the `logging.config.dictConfig` dictionary for logging at *level* and above.
 
-    Libraries stay at `WARNING` and above whatever *level* is: PyMongo's debug log prints whole commands.
+    Libraries always log at `WARNING` and above: PyMongo's debug log prints whole commands.
     """
     return {
         "version": 1,
@@ -130,5 +131,5 @@ def configuration(level: str) -> dict[str, Any]:
 
 
 def configure(level: str) -> None:
-    """Let this process log from *level* up."""
+    """Configure this process to log at *level* and above."""
     logging.config.dictConfig(configuration(level))

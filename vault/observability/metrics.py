@@ -1,7 +1,7 @@
-"""What is measured: the instruments, by name. Without a folder for their values they do nothing.
+"""Metrics: the instruments, by name. They do nothing without a folder for their values.
 
-Each process keeps its values in files of that folder, in which whichever worker is asked finds those of all.
-No label ever holds what a caller or a database chooses: an id, a name, an address, a principal.
+Each process keeps its values in files of that folder, so every worker can report the values of all workers.
+A label never contains data from callers or the database, such as an ID, a name, an address or a principal.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Self, cast
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import mark_process_dead
 
-#: The folder; the library's own variable, which `vault.server` sets before this module is loaded.
+#: The folder. `vault.server` sets this variable of prometheus_client before this module is imported.
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 
 _NAMESPACE = "secret_manager"
@@ -21,8 +21,8 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 100)
 
 
-class _Nothing:
-    """Stands in for every instrument where nothing is measured."""
+class _NoInstrument:
+    """Stand in for every instrument if nothing is measured."""
 
     def labels(self, *_: object) -> Self:
         return self
@@ -37,67 +37,69 @@ class _Nothing:
         pass
 
 
-#: What the files of this process are named after. Not after its id, as they would be by themselves: the
-#: counts of a worker that has ended have to stay, and its files would pile up. A worker that takes the place
-#: of one that has ended counts on in its files.
+#: The name of this process's files. By default they are named after the process ID: then the files of ended
+#: workers would accumulate, because their counts must stay. Here a worker that replaces an ended one
+#: continues its files.
 _place = {"name": f"p{os.getpid()}"}
 
 if FOLDER:
-    # No function of ours: it is called each time that something is counted.
+    # Not a Python function: it is called at each count.
     values.ValueClass = values.MultiProcessValue(partial(getitem, _place, "name"))  # type: ignore[no-untyped-call]
 
 
 def take_place(number: int) -> None:
-    """Let this process, forked just now, count on as the worker of this *number*; no two may at a time."""
+    """Continue the counts of worker *number* in this newly forked process; each number has one process."""
     _place["name"] = f"w{number}"
 
 
 def leave_place(number: int) -> None:
-    """Forget what only holds while the worker of this *number* runs, as it has ended."""
+    """Remove the gauges of worker *number*, which has ended."""
     if FOLDER:
         mark_process_dead(f"w{number}", FOLDER)  # type: ignore[no-untyped-call]
 
 
 def _counter(name: str, text: str, labels: Sequence[str]) -> Counter:
     if not FOLDER:
-        return cast(Counter, _Nothing())
+        return cast(Counter, _NoInstrument())
     return Counter(name, text, labels, namespace=_NAMESPACE, registry=None)
 
 
 def _gauge(name: str, text: str, labels: Sequence[str]) -> Gauge:
     if not FOLDER:
-        return cast(Gauge, _Nothing())
+        return cast(Gauge, _NoInstrument())
     return Gauge(name, text, labels, namespace=_NAMESPACE, registry=None, multiprocess_mode="livesum")
 
 
 def _histogram(name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
     if not FOLDER:
-        return cast(Histogram, _Nothing())
+        return cast(Histogram, _NoInstrument())
     return Histogram(name, text, labels, namespace=_NAMESPACE, registry=None, buckets=buckets)
 
 
-REQUESTS = _counter("requests", "Requests that were answered.", ["operation", "status"])
-DURATION = _histogram("request_duration_seconds", "Time to a reply.", ["operation"], _SECONDS)
-REFUSALS = _counter("refusals", "Requests that were refused, by the reason.", ["reason"])
-RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests that a rate limit refused.", ["limit"])
+REQUESTS = _counter("requests", "Answered requests.", ["operation", "status"])
+DURATION = _histogram("request_duration_seconds", "Time to a reply, in seconds.", ["operation"], _SECONDS)
+REFUSALS = _counter("refusals", "Refused requests, by reason.", ["reason"])
+RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests refused by a rate limit.", ["limit"])
 CONNECTIONS_DROPPED = _counter(
-    "connections_dropped", "Client connections that were refused or closed for others.", ["reason"]
+    "connections_dropped", "Client connections refused, or closed to make room.", ["reason"]
 )
 MONGODB = _histogram(
-    "mongodb_duration_seconds", "Time that MongoDB was waited for.", ["command", "outcome"], _SECONDS
+    "mongodb_duration_seconds", "Time of a wait for MongoDB, in seconds.", ["command", "outcome"], _SECONDS
 )
-BATCH_SIZE = _histogram("batch_size", "Items that shared a round trip.", ["queue"], _ITEMS)
-BATCH_WAITING = _gauge("batch_waiting", "Items that wait for a round trip.", ["queue"])
+BATCH_SIZE = _histogram("batch_size", "Number of items in a round trip.", ["queue"], _ITEMS)
+BATCH_WAITING = _gauge("batch_waiting", "Number of items waiting for a round trip.", ["queue"])
 
-_ENTRIES = _counter("audit_entries", "Audit entries that were to be written.", ["outcome"])
+_ENTRIES = _counter("audit_entries", "Audit entries, by outcome.", ["outcome"])
 ENTRIES_WRITTEN = _ENTRIES.labels("written")
-#: Not known to be written.
+#: The write failed, or its outcome is unknown.
 ENTRIES_FAILED = _ENTRIES.labels("failed")
 
-_SINK_ENTRIES = _counter("audit_sink_entries", "Audit entries for the second sink.", ["outcome"])
+_SINK_ENTRIES = _counter(
+    "audit_sink_entries", "Audit entries for AUDIT_SINK, by outcome of the write.", ["outcome"]
+)
 SINK_WRITTEN = _SINK_ENTRIES.labels("written")
 SINK_FAILED = _SINK_ENTRIES.labels("failed")
 
-_DECRYPTION_FAILURES = _counter("decryption_failures", "Stored values that were not decrypted.", ["reason"])
+_DECRYPTION_FAILURES = _counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

@@ -1,35 +1,35 @@
-"""Spans of a request, for whoever traces; no-ops unless tracing is on, see `vault.observability.tracing`."""
+"""The spans of a request: no-ops unless tracing is enabled, see `vault.observability.tracing`."""
 
 from contextvars import ContextVar
 from typing import Any
 
 
 class Span:
-    """Stands in for a span where nobody traces."""
+    """A span that does nothing."""
 
     __slots__ = ()
 
     def begin(self, _name: str, /, **_attributes: str) -> "Span":
-        """Return a span inside of this one, which begins now.
+        """Begin a span inside this one, and return it.
 
-        Neither its name nor its attributes may hold an id, or anything else that came from a caller.
+        Its name and attributes must not contain an ID or any other data from a caller.
         """
         return self
 
     def end(self, _error: str = "", /) -> None:
-        """End now, with the kind of what went wrong, never its text; without one all went well."""
+        """End the span, with the kind of the error (never its text) if there was one."""
 
 
-#: What nothing is inside of.
+#: The span outside a traced request.
 NO_SPAN = Span()
-#: The request that is being answered in this context.
+#: The span of this context's request.
 current: ContextVar[Span] = ContextVar("span", default=NO_SPAN)
 
 
 class NoTracing:
-    """Stands in where tracing is off."""
+    """Stand in for `Tracing` if tracing is disabled."""
 
-    #: What listens to the commands of MongoDB's driver.
+    #: Listeners for the commands of MongoDB's driver.
     listeners: tuple[Any, ...] = ()
 
     def connect(self, _app: object) -> None:

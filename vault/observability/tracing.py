@@ -1,7 +1,7 @@
-"""Tracing by OpenTelemetry: a span for each request, and inside of it one for each time it waits for MongoDB.
+"""Tracing with OpenTelemetry: a span for each request, and in it one for each wait for MongoDB.
 
-Spans say what was asked and how it ended, never of what: no path, query, header, body, address or id, and no
-text of an error. OpenTelemetry's own instrumentations of Flask and PyMongo do, see decision 22.
+Spans contain the operation and its outcome, but no data: no path, query, header, body, address, ID or error
+text. OpenTelemetry's own instrumentations of Flask and PyMongo do contain data, see decision 22.
 """
 
 from http import HTTPStatus
@@ -29,12 +29,12 @@ _SERVICE = {"service.name": "secret-manager", "service.version": __version__}
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 _INCOMING = TraceContextTextMapPropagator()
 
-#: Seconds that a worker which ends spends on sending what it still has.
-_LAST_SECONDS = 3
+#: Time limit for sending the remaining spans when a worker ends.
+_CLOSE_TIMEOUT_SECONDS = 3
 
 
 class _Span(spans.Span):
-    """A span of OpenTelemetry's."""
+    """An OpenTelemetry span."""
 
     __slots__ = ("_span", "_tracer")
 
@@ -43,13 +43,13 @@ class _Span(spans.Span):
         self._span = span
 
     def begin(self, name: str, /, **attributes: str) -> spans.Span:
-        """Return a span inside of this one; all that a request waits for is MongoDB."""
+        """Begin a span inside this one, and return it; requests wait for nothing except MongoDB."""
         context = set_span_in_context(self._span)
         attributes = {"db.system.name": "mongodb", **attributes}
         return _Span(self._tracer, self._tracer.start_span(name, context, SpanKind.CLIENT, attributes))
 
     def end(self, error: str = "", /) -> None:
-        """End it, and keep *error*."""
+        """End the span, and record *error*."""
         if error:
             self._span.set_attribute("error.type", error)
             self._span.set_status(StatusCode.ERROR)
@@ -57,13 +57,13 @@ class _Span(spans.Span):
 
 
 class _Commands(CommandListener):
-    """Tells the request that a command of MongoDB's is for when it begins and ends."""
+    """Trace MongoDB commands as part of their request."""
 
     def __init__(self) -> None:
         self._running: dict[int, spans.Span] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Begin a span, if the command is a traced request's own."""
+        """Begin a span if the command belongs to a traced request."""
         waiting = spans.current.get()
         if waiting is spans.NO_SPAN:
             return
@@ -78,14 +78,14 @@ class _Commands(CommandListener):
         self._running.pop(event.request_id, spans.NO_SPAN).end()
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """End the span; the text of a failure can quote documents, so of that there is the kind alone."""
+        """End the span with the kind of the failure; its text may quote documents."""
         failure = event.failure
         kind = failure.get("code") or failure.get("errtype")
         self._running.pop(event.request_id, spans.NO_SPAN).end(str(kind))
 
 
 class Tracing:
-    """Traces an application's requests, and sends the spans as `OTEL_…` variables say."""
+    """Trace an application's requests, and send the spans as configured by `OTEL_…` variables."""
 
     def __init__(self) -> None:
         self.listeners = (_Commands(),)
@@ -95,26 +95,26 @@ class Tracing:
         self._closed = Event()
 
     def connect(self, app: Flask) -> None:
-        """Trace the requests of *app*, from before to after all else that it does for each."""
+        """Trace the requests of *app*; each span encloses all other handlers of its request."""
         app.before_request(self._begin)
         app.after_request(self._answer)
         app.teardown_request(self._end)
 
     def close(self) -> None:
-        """Send what is left, in a short time."""
+        """Send the remaining spans, within a time limit."""
         self._closing.set()
         if self._tracer:
-            self._closed.wait(_LAST_SECONDS)
+            self._closed.wait(_CLOSE_TIMEOUT_SECONDS)
 
     def _begin(self) -> None:
         tracer = self._tracer or self._start()
         method = request.method if request.method in _METHODS else "_OTHER"
         attributes = {"http.request.method": method, "url.scheme": request.scheme}
         if request.url_rule:
-            # The route and not the path: a path is whatever a client makes up.
+            # The route, not the path: clients choose the path.
             attributes["http.route"] = request.url_rule.rule
         name = f"{method} {attributes.get('http.route', '')}".rstrip()
-        # Nor is `tracestate` taken over, which spans would carry along.
+        # `tracestate` is ignored: otherwise spans would contain it.
         parent = request.headers.get("traceparent")
         context = _INCOMING.extract({"traceparent": parent}) if parent else Context()
         span = tracer.start_span(name, context, SpanKind.SERVER, attributes)
@@ -139,20 +139,20 @@ class Tracing:
             span.end()
 
     def _start(self) -> Tracer:
-        """Return what makes this process's spans; not before a request, as no thread survives a fork."""
+        """Return this process's tracer. It is created by the first request, as no thread survives a fork."""
         with self._lock:
             if self._tracer is None:
                 # The environment's own names win.
                 resource = Resource.create(_SERVICE).merge(OTELResourceDetector().detect())
                 provider = TracerProvider(resource=resource, shutdown_on_exit=False)
                 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-                # Started now: at the end of a process no thread can be.
+                # Started now: no thread can be started when the process ends.
                 Thread(target=self._shut_down, args=[provider], name="tracing-end", daemon=True).start()
                 self._tracer = provider.get_tracer("vault", __version__)
             return self._tracer
 
     def _shut_down(self, provider: TracerProvider) -> None:
         self._closing.wait()
-        # Waits half a minute for a collector that is not there.
+        # Blocks for half a minute if there is no collector.
         provider.shutdown()
         self._closed.set()

@@ -75,8 +75,8 @@ loglevel = _settings.log_level
 def _limits() -> Connections:
     """Return the limits of one listener of a worker."""
     return Connections(
-        most=_settings.max_connections,
-        most_per_source=_settings.max_connections_per_address,
+        max_total=_settings.max_connections,
+        max_per_source=_settings.max_connections_per_address,
         exempt=_settings.trusted_proxies,
     )
 

@@ -62,7 +62,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             if connection:
                 listening = self.socket
                 client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
-                connection.hang_up = partial(_disconnect, client)
+                connection.disconnect = partial(_disconnect, client)
                 return client, address, connection
             os.close(descriptor)
             self._log_refusal()
@@ -83,7 +83,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             suppress(ssl.SSLError, ConnectionError),
             self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as secure,
         ):
-            connection.hang_up = partial(_disconnect, secure)
+            connection.disconnect = partial(_disconnect, secure)
             if _shake_hands(secure):
                 self._answer(secure, address)
 

@@ -1,13 +1,13 @@
-// A file of its own and no inline script: the page's Content-Security-Policy allows none.
+// In a separate file, because the page's Content-Security-Policy allows no inline script.
 const container = document.getElementById("swagger-ui");
 
-// Swagger UI has dark colours, but only its top bar, which this page does without, switches them on.
+// Only Swagger UI's top bar enables its dark colours, and this page has no top bar.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const followBrowser = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", followBrowser);
 followBrowser();
 
-const takesAnId = {
+const idOperations = {
   "/vault/secret/fetch": {},
   "/vault/secret/update": { secret: "bXlfbmV3X3Bhc3N3b3Jk", expected_version: 1 },
   "/vault/secret/describe": {},
@@ -23,13 +23,13 @@ window.ui = SwaggerUIBundle({
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   docExpansion: "list",
-  // Without this, Swagger UI asks a validator on the internet about the document.
+  // Otherwise Swagger UI sends the document to a validator on the internet.
   validatorUrl: null,
-  // Whoever created a secret here finds its id filled in where something can be done with it.
+  // After a create, fill in the secret's ID for all operations that take one.
   responseInterceptor: (reply) => {
     if (reply.ok && reply.url.includes("/vault/secret/create") && reply.body?.secret_id) {
       const { setRequestBodyValue, setRetainRequestBodyValueFlag } = window.ui.getSystem().oas3Actions;
-      for (const [path, more] of Object.entries(takesAnId)) {
+      for (const [path, more] of Object.entries(idOperations)) {
         const pathMethod = [path, "post"];
         const value = JSON.stringify({ secret_id: reply.body.secret_id, ...more }, null, 2);
         setRetainRequestBodyValueFlag({ pathMethod, value: true });
