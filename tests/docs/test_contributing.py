@@ -20,11 +20,11 @@ _FAIL_WITHOUT_DOCUMENTS = "tests/test_readme.py::test_the_table_of_calls_matches
 _FAIL_WITHOUT_A_BODY = "tests/test_leaks.py::test_no_secret_appears_where_it_must_not"
 _TOUCHED = (
     "tests/api/test_count.py",
-    "tests/api/test_access.py::test_every_operation_says_which_scope_it_needs",
-    "tests/api/test_access.py::test_a_scope_is_what_lets_in",
-    "tests/api/test_bad_input.py::test_no_labels_are_422",
+    "tests/api/test_access.py::test_every_operation_documents_its_scope",
+    "tests/api/test_access.py::test_a_scope_authorizes_exactly_its_operations",
+    "tests/api/test_bad_input.py::test_invalid_labels_are_422",
     "tests/api/test_openapi.py",
-    "tests/api/test_life.py::test_only_post_is_taken",
+    "tests/api/test_life.py::test_only_post_is_accepted",
     "tests/api/test_list.py",
     "tests/docs/test_architecture.py",
     _FAIL_WITHOUT_A_BODY,
