@@ -213,7 +213,7 @@ def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: 
 def test_without_mongodb_the_answer_is_503(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While MongoDB is unreachable, every operation with a token returns 503, neither accepted nor refused."""
+    """While MongoDB is unreachable, a token is neither valid nor invalid: every operation returns 503."""
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1", "AUTH_ENABLED": "true"}
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
     with running_app(away) as app:

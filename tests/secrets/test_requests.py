@@ -1,4 +1,4 @@
-"""What a secret is to be, before it is one."""
+"""Drafts of secrets, before they are stored."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,8 +25,8 @@ drafts = st.builds(
 
 
 @given(first=drafts, second=drafts)
-def test_the_canonical_form_tells_drafts_apart(first: NewSecret, second: NewSecret) -> None:
-    """Two drafts have the same canonical form only if they are the same."""
+def test_the_canonical_form_distinguishes_drafts(first: NewSecret, second: NewSecret) -> None:
+    """Two drafts have the same canonical form only if they are equal."""
     assert (first.canonical() == second.canonical()) == (first == second)
 
 
@@ -36,12 +36,12 @@ def test_the_order_of_labels_does_not_matter() -> None:
 
 
 def test_a_representation_shows_no_plaintext() -> None:
-    """What a debugger or a log would print of a draft is not its value."""
+    """The `repr` of a draft, as in debuggers and logs, does not show its value."""
     assert "the value" not in repr(DRAFT)
 
 
-def test_each_secret_of_a_draft_is_another() -> None:
-    """A draft gives a new id each time, in the namespace that is asked for, and the limits that it names."""
+def test_each_secret_of_a_draft_is_unique() -> None:
+    """A draft creates a new ID each time, in the requested namespace and with its limits."""
     first, second = DRAFT.secret("one"), DRAFT.secret("two")
     assert first.id != second.id
     assert (first.namespace, second.namespace) == ("one", "two")
@@ -59,6 +59,6 @@ def test_each_secret_of_a_draft_is_another() -> None:
     ],
     ids=str,
 )
-def test_an_entry_tells_the_limits_that_there_are(change: dict[str, Any], told: list[str]) -> None:
-    """What is on record of a new secret is its limits, each where there is one."""
+def test_an_entry_has_only_existing_limits(change: dict[str, Any], told: list[str]) -> None:
+    """The entry of a new secret contains each limit that is set."""
     assert sorted(limits(replace(DRAFT, **change).secret("default"))) == told

@@ -1,4 +1,4 @@
-"""MongoDB fails in the middle of an operation: the answer is 503, and what is left is what is said."""
+"""MongoDB fails during an operation: the answer is 503, and the stored state matches the answer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def gone(*_: object, **__: object) -> None:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what lets steps of an operation fail as when MongoDB goes away."""
+    """Return a function that fails steps of an operation as if MongoDB were unreachable."""
 
     def fail(*steps: tuple[Any, str]) -> None:
         for owner, name in steps:
@@ -34,10 +34,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return fail
 
 
-def test_what_could_not_be_published_is_not_found(
+def test_a_secret_that_cannot_be_published_is_not_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that could not be published is withdrawn, and its name is free."""
+    """A secret that cannot be published is withdrawn, and its name is free."""
     with monkeypatch.context() as broken:
         broken.setattr(store, "publish", gone)
         assert alice.refused("create", **NAMED) == 503
@@ -45,8 +45,8 @@ def test_what_could_not_be_published_is_not_found(
     alice("create", **NAMED)
 
 
-def test_what_was_published_without_word_of_it_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody knows whether a secret was published, one that was stays: others may have found it."""
+def test_a_secret_published_without_a_reply_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the reply to publishing is lost, a published secret stays, since others may have found it."""
     publish = store.publish
 
     def unheard(secret: Any) -> None:
@@ -59,10 +59,10 @@ def test_what_was_published_without_word_of_it_stays(alice: Caller, monkeypatch:
     assert alice("fetch", name="a/b") == {"secret": b64(b"value")}
 
 
-def test_what_took_too_long_to_record_is_503(
+def test_a_secret_recorded_too_late_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that MongoDB removed while its entry was written is not said to be there."""
+    """A secret that MongoDB removed while its entry was written is not reported as created."""
     publish = store.publish
 
     def late(secret: Any) -> bool:
@@ -74,10 +74,10 @@ def test_what_took_too_long_to_record_is_503(
 
 
 @pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
-def test_what_cannot_be_withdrawn_is_503_all_the_same(
+def test_a_secret_that_cannot_be_withdrawn_is_503(
     alice: Caller, stored: Stored, failing: Callable[..., None], options: dict[str, str]
 ) -> None:
-    """When the trail and MongoDB fail together, the trail's answer is given, and nobody finds the secret."""
+    """If the trail and MongoDB fail together, the trail's answer is given, and the secret is not found."""
     alice("list")
     break_trail(stored)
     failing((store, "withdraw"))
@@ -101,7 +101,7 @@ def test_a_change_that_mongodb_did_not_make_is_503(
     end_fails: bool,
     recovery_days: str,
 ) -> None:
-    """A change that failed after its entry is told as failed, has that one entry, and can be tried again."""
+    """A change that fails after its entry is reported as failed, has one entry, and can be retried."""
     fields = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)} if action == "restore" else {}
     secret_id = put(stored, key, **fields)
     before = document(stored, secret_id)
@@ -120,10 +120,10 @@ def test_a_change_that_mongodb_did_not_make_is_503(
 
 
 @pytest.mark.parametrize("action", ["update", "delete", "restore"])
-def test_what_was_removed_meanwhile_is_404(
+def test_a_secret_removed_meanwhile_is_404(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
-    """A secret that is removed between being looked up and being changed is not there, and not made anew."""
+    """A secret removed between look-up and change is 404 and not created again."""
     secret_id = put(stored, key)
     take = Lease.take
 
@@ -137,10 +137,10 @@ def test_what_was_removed_meanwhile_is_404(
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "not_found")]
 
 
-def test_a_read_that_could_not_be_counted_is_503(
+def test_a_read_that_cannot_be_counted_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its count no read of a limited secret is released, though it is on record, and none is lost."""
+    """An uncounted read of a limited secret is recorded, not released, and not lost."""
     secret_id = alice.create(max_reads=1)
     with monkeypatch.context() as broken:
         broken.setattr(read_limits, "commit_read", gone)
@@ -149,10 +149,10 @@ def test_a_read_that_could_not_be_counted_is_503(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_a_read_that_is_held_in_vain_is_free_again(
+def test_a_read_reserved_without_success_is_free_again(
     alice: Caller, stored: Stored, failing: Callable[..., None]
 ) -> None:
-    """When the trail and MongoDB fail together, a read is held for a while, and then not lost."""
+    """If the trail and MongoDB fail together, a read stays reserved for a while and is not lost."""
     secret_id = alice.create(max_reads=2)
     break_trail(stored)
     failing((read_limits, "release_read"))
@@ -165,10 +165,10 @@ def test_a_read_that_is_held_in_vain_is_free_again(
     assert alice.refused("fetch", secret_id=secret_id) == 404
 
 
-def test_a_read_that_was_held_for_too_long_is_503(
+def test_a_read_reserved_too_long_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read whose hold has ended, so that another may have it, is not released."""
+    """A read whose reservation has expired, so that another may have it, is not released."""
     secret_id = alice.create(max_reads=1)
     count = read_limits.commit_read
 
@@ -183,10 +183,10 @@ def test_a_read_that_was_held_for_too_long_is_503(
 
 
 @pytest.mark.parametrize("step", ["keep", "abandon"])
-def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
+def test_an_interrupted_idempotent_create_can_be_repeated(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Whichever step under an idempotency key fails, the answer is 503, and the next one makes one secret."""
+    """If any step with an idempotency key fails, the answer is 503, and a retry creates one secret."""
     body, header = {"secret": "YQ=="}, {"Idempotency-Key": "key"}
     alice("list")
     with monkeypatch.context() as broken:
@@ -203,7 +203,7 @@ def test_an_idempotent_create_that_is_cut_off_can_be_repeated(
 
 
 def test_a_slow_holder_that_cannot_withdraw_is_503(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that lost its reservation, and MongoDB too, answers 503 like one that lost the first alone."""
+    """A holder that lost its reservation returns 503, with or without MongoDB."""
 
     def lost(*_: object, **__: object) -> bool:
         monkeypatch.setattr(store, "withdraw", gone)
@@ -216,7 +216,7 @@ def test_a_slow_holder_that_cannot_withdraw_is_503(alice: Caller, monkeypatch: p
 def test_without_an_audit_trail_everything_works(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With auditing off every call answers as with it, and the last fetch is not known."""
+    """With auditing off every call returns the same answer, and the last fetch is unknown."""
     with running_app({**environment, "AUDIT_ENABLED": "false", "DELETE_RECOVERY_DAYS": "1"}) as app:
         caller = Caller(app.test_client(), monkeypatch).become(ALICE)
         secret_id = caller.create(name="a/b", max_reads=2)

@@ -22,8 +22,8 @@ def new_secret(**fields: Any) -> Secret:
 
 
 @pytest.mark.parametrize("expires_at", [None, in_future(hours=1)], ids=["no expiry", "expiry"])
-def test_publishing_leaves_nothing_of_the_waiting(stored: Stored, expires_at: Any) -> None:
-    """A published secret is purged when it expires, or never, and is like any other."""
+def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any) -> None:
+    """A published secret is purged when it expires, or never, like any other."""
     secret = new_secret(name="a", expires_at=expires_at, purge_at=expires_at)
     store.store_pending(secret)
     waiting = document(stored, secret.id)
@@ -35,8 +35,8 @@ def test_publishing_leaves_nothing_of_the_waiting(stored: Stored, expires_at: An
     assert published.get("purge_at") == expires_at
 
 
-def test_who_waited_for_too_long_is_not_published(stored: Stored) -> None:
-    """A secret that MongoDB removed before it was published is not, and nothing is made of it."""
+def test_a_secret_removed_before_publishing_is_not_published(stored: Stored) -> None:
+    """Publishing a secret that MongoDB already removed fails and creates nothing."""
     secret = new_secret(name="a")
     store.store_pending(secret)
     stored.secrets.delete_many({})
@@ -44,10 +44,10 @@ def test_who_waited_for_too_long_is_not_published(stored: Stored) -> None:
     assert stored.secrets.count_documents({}) == 0
 
 
-def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
+def test_a_name_released_by_mongodb_at_this_moment_is_free(
     stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leftover that is swept just before it would have been removed here does not make its name taken."""
+    """If the sweep removes a leftover just before the create does, its name is free."""
     put(stored, key, name="a", pending=True, purge_at=in_future(minutes=1))
     delete = Collection.delete_one
 
@@ -60,16 +60,16 @@ def test_a_name_that_mongodb_gives_back_at_this_moment_is_free(
     assert document(stored, secret.id)["pending"] is True
 
 
-def test_nothing_is_published_twice() -> None:
-    """A secret that is published is not on its way any more."""
+def test_a_secret_is_published_once() -> None:
+    """A published secret is no longer pending."""
     secret = new_secret(name="a")
     store.store_pending(secret)
     assert store.publish(secret)
     assert not store.publish(secret)
 
 
-def test_withdrawing_spares_what_can_be_found(stored: Stored, key: MasterKey) -> None:
-    """What has no name, or is not published, goes; what others may have found by its name stays."""
+def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> None:
+    """Withdrawing removes an unnamed or unpublished secret; a published name stays."""
     unnamed = put(stored, key)
     pending = put(stored, key, name="pending", pending=True)
     published = put(stored, key, name="published")

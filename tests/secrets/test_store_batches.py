@@ -1,4 +1,4 @@
-"""What waits at the same time shares a round trip, and nothing else."""
+"""Concurrent operations share a round trip, and nothing else."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("encrypting")
 
 
 def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None:
-    """Of many who read at once each gets what it asked for, the same one twice too, less older versions."""
+    """Each of many concurrent reads gets its own secret, even the same one twice, without older versions."""
     values = {put(stored, key, b"%d" % number): b"%d" % number for number in range(20)}
     stored.secrets.update_many({}, {"$set": {"older": [{"version": 0}]}})
     wanted = [*values, *values, UNKNOWN_ID] * 5
@@ -29,8 +29,8 @@ def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None
             assert secret.decrypt(Keyring(key)) == values[secret_id]
 
 
-def test_many_new_secrets_at_once_are_all_stored(stored: Stored, key: MasterKey) -> None:
-    """Of many who create at once each has stored its secret, encrypted, when it goes on."""
+def test_many_concurrent_creates_are_all_stored(stored: Stored, key: MasterKey) -> None:
+    """Each of many concurrent creates has stored its secret, encrypted, when it returns."""
     batches = SecretStore()
 
     def create(number: int) -> str:
