@@ -243,7 +243,7 @@ def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
 
 
 def test_malformed_retirements_are_ignored() -> None:
-    """Malformed data in place of a retirement is ignored without an error, even if signed by a trusted key."""
+    """Malformed data in place of a retirement is ignored without an error, even with a trusted signature."""
     assert [Part.of(junk, KEYS) for junk in (None, 5, "x", [], {}, {"by": CURRENT.public.signer})] == [
         None
     ] * 6

@@ -438,7 +438,7 @@ def test_only_the_listed_entries_of_a_failed_commit_are_excused() -> None:
 
 
 def test_a_successor_without_hashes_leaves_a_finding_for_review() -> None:
-    """In a trail of an earlier version, leftovers of a failed commit cannot be distinguished from forgeries."""
+    """In an earlier version's trail, leftovers of a failed commit are indistinguishable from forgeries."""
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
     [found] = failed(whole[:6], whole[6:8], replaces=[left])

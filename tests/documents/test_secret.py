@@ -1,4 +1,4 @@
-"""What of a secret reaches the database."""
+"""The stored form of a secret."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def new_secret(number: int = 0) -> Secret:
 
 
 def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
-    """What `save` writes holds no trace of the plaintext, and reads back as it."""
+    """A secret stored by `save` contains no plaintext, and reads back unchanged."""
     new_secret().save()
     document = stored.secrets.find_one()
     assert document is not None
@@ -46,7 +46,7 @@ def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyri
 def test_inserting_in_bulk_stores_no_plaintext(
     stored: MongoDatabase[dict[str, Any]], keyring: Keyring
 ) -> None:
-    """What `objects.insert` writes, which sends another signal than `save`, is encrypted as well."""
+    """A secret stored by `objects.insert`, which sends another signal, is encrypted as well."""
     Secret.objects.insert([new_secret(1), new_secret(2)])
     assert stored.secrets.count_documents({}) == 2
     assert not any(PLAINTEXT in encode(document) for document in stored.secrets.find())
@@ -56,7 +56,7 @@ def test_inserting_in_bulk_stores_no_plaintext(
 def test_without_the_hook_nothing_is_written(
     hook: EncryptOnSave, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """A secret that nothing encrypts cannot be saved: there is no field for its plaintext."""
+    """A secret that is not encrypted cannot be saved: it has no field for its plaintext."""
     hook.disconnect()
     with pytest.raises(Exception, match="Field is required"):
         new_secret().save()
@@ -64,7 +64,7 @@ def test_without_the_hook_nothing_is_written(
 
 
 def test_saving_again_keeps_the_value() -> None:
-    """Saving a document whose value is not touched neither loses nor encrypts it twice."""
+    """Saving a document with an unchanged value neither loses nor re-encrypts it."""
     secret = new_secret().save()
     before = secret.envelope
     secret.save()
@@ -85,7 +85,7 @@ def test_saving_again_keeps_the_value() -> None:
 def test_a_changed_document_does_not_read(
     change: dict[str, Any], stored: MongoDatabase[dict[str, Any]], keyring: Keyring
 ) -> None:
-    """Whoever can write to the database cannot change what a ciphertext stands for."""
+    """A change in the database cannot alter the meaning of a ciphertext."""
     new_secret().save()
     stored.secrets.update_one({}, {"$set": change})
     with pytest.raises(DecryptionError):
@@ -93,7 +93,7 @@ def test_a_changed_document_does_not_read(
 
 
 def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
-    """A ciphertext that is copied to another secret does not decrypt there."""
+    """A ciphertext copied to another secret does not decrypt there."""
     new_secret(1).save()
     other = new_secret(2).save()
     stored.secrets.update_one({"_id": new_secret(1).id}, {"$set": {"envelope": Binary(other.envelope)}})
@@ -102,6 +102,6 @@ def test_ciphertexts_cannot_be_swapped(stored: MongoDatabase[dict[str, Any]], ke
 
 
 def test_a_representation_shows_no_plaintext() -> None:
-    """What a debugger or a log would print of a secret is not its value."""
+    """The `repr` of a secret, as in debuggers and logs, does not show its value."""
     secret = new_secret()
     assert PLAINTEXT.decode() not in repr(secret) + str(secret.to_mongo())

@@ -1,4 +1,4 @@
-"""What the master keys hold up is counted seldom, and shared."""
+"""The use of master keys is counted rarely, and the result is shared."""
 
 import logging
 from collections.abc import Iterator
@@ -30,16 +30,16 @@ def counts(held: list[KeyUsage]) -> dict[str, int]:
     return {key.key_id: key.versions for key in held}
 
 
-def test_a_key_that_holds_nothing_is_there(tmp_path: Path) -> None:
-    """The keyring's keys are told also where nothing needs them: that is what one waits for in a rotation."""
+def test_an_unused_key_is_listed(tmp_path: Path) -> None:
+    """The keyring's keys are listed even if nothing needs them, as after a rotation."""
     held = KeyUsageCache(KEYRING, tmp_path).held()
     assert held == [KeyUsage(PRIMARY.id, "primary", 0), KeyUsage(FALLBACK.id, "fallback", 0)]
 
 
-def test_what_was_counted_counts_for_a_minute_and_for_all(
+def test_a_count_is_shared_for_a_minute(
     stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within a minute nobody counts again, whichever worker is asked; afterwards somebody does."""
+    """Within a minute no worker counts again; afterwards one does."""
     now = 1_000_000.0
     monkeypatch.setattr(status, "time", lambda: now)
     fill(stored, PRIMARY, 2)
@@ -54,7 +54,7 @@ def test_what_was_counted_counts_for_a_minute_and_for_all(
 
 
 def test_a_slow_count_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks gets what is known after a short wait; a count that took long is not soon repeated."""
+    """A caller gets the known count after a short wait; a slow count is not soon repeated."""
     go_on = Event()
     clock = iter([0.0, 100.0])
 
@@ -68,7 +68,7 @@ def test_a_slow_count_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(status, "_TIMEOUT_SECONDS", 0.05)
     counted = KeyUsageCache(KEYRING, tmp_path)
     assert counted.held() == []
-    # Another that asks meanwhile begins no second count.
+    # A concurrent caller starts no second count.
     assert KeyUsageCache(KEYRING, tmp_path).held() == []
     go_on.set()
     wait_until(lambda: counted._last()[1])
@@ -76,16 +76,16 @@ def test_a_slow_count_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     assert counted._last()[1] == 1_000 + 20 * 100
 
 
-def test_a_count_that_another_is_at_is_left_to_it(tmp_path: Path) -> None:
-    """Of several workers one counts."""
+def test_one_of_several_workers_counts(tmp_path: Path) -> None:
+    """Of several workers, one counts."""
     with (tmp_path / "stock.lock").open("w") as lock:
         flock(lock, LOCK_EX)
         assert KeyUsageCache(KEYRING, tmp_path).held() == []
     assert KeyUsageCache(KEYRING, tmp_path).held() != []
 
 
-def test_what_is_no_key_s_id_gets_no_name(stored: Stored, tmp_path: Path) -> None:
-    """Whoever can write to the database chooses no label: what is no id of a key is told as one."""
+def test_an_invalid_key_id_is_not_a_label(stored: Stored, tmp_path: Path) -> None:
+    """Write access to the database cannot set a label: all invalid key IDs share one."""
     fill(stored, PRIMARY, 4)
     for number, secret in enumerate(list(stored.secrets.find())[:3]):
         wrong = ["billing", 7, "x" * 16][number]
@@ -93,10 +93,10 @@ def test_what_is_no_key_s_id_gets_no_name(stored: Stored, tmp_path: Path) -> Non
     assert KeyUsageCache(KEYRING, tmp_path).held()[2:] == [KeyUsage("other", "missing", 3)]
 
 
-def test_a_count_that_fails_keeps_what_was_known(
+def test_a_failed_count_keeps_the_last_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without MongoDB, and after a defect, the last count stays; a defect is in the log."""
+    """Without MongoDB, or after a defect, the last count stays; a defect is logged."""
     monkeypatch.setattr(status, "_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(status, "_MIN_PAUSE_RATIO", 0)
     counted = KeyUsageCache(KEYRING, tmp_path)
