@@ -126,7 +126,7 @@ def test_existing_documents_are_skipped(mongo_uri: str, stored: Stored) -> None:
 
 
 def test_only_permanent_data_makes_a_database_filled(mongo_uri: str, stored: Stored) -> None:
-    """Empty collections, worker claims and request counts do not make a database filled; any other document does."""
+    """Claims, request counts and empty collections do not make a database filled; any document does."""
     with connected(mongo_uri):
         stored["keys"].insert_one({})
         stored["rate_limits"].insert_one({})

@@ -1,4 +1,4 @@
-"""`secret-manager audit verify`: whatever was tampered with is named, and nothing else."""
+"""`secret-manager audit verify`: each tampered entry is named, and nothing else."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
 def test_tampering_in_the_database_is_found(
     long_trail: Trail, tamper: Callable[..., None], at: str, named: int | None, said: str, checkpoint: bool
 ) -> None:
-    """Of 10,000 entries, whatever is done to one is named by stream and number, and the exit code is 1."""
+    """One tampered entry of 10,000 is named by stream and number, and the exit code is 1."""
     last = long_trail.stored.audit_logs.find_one(sort=[("seq", -1)])
     assert last is not None
     in_stream = {"stream": last["stream"]}
@@ -122,7 +122,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
-    """An auditor needs the export and the public key: no environment, no database, no secret."""
+    """An auditor needs only the export and the public key: no environment, database or secret."""
     arguments = offline(trail)
     checkpoint = trail.output("checkpoint")
     for extra in ([], ["--checkpoint", checkpoint]):
@@ -139,7 +139,7 @@ def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) ->
 
 
 def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Yield exports that were tampered with, and what is said of them."""
+    """Yield tampered exports, and the expected messages."""
     lines = trail.run("export").stdout.splitlines()
     yield "\n".join(lines[:5] + lines[6:]), "missing, within the retention"
     yield "\n".join(lines).replace('"success"', '"denied"', 1), "was altered"
@@ -155,7 +155,7 @@ def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
 
 
 def test_tampering_in_an_export_is_found(trail: Trail) -> None:
-    """Whatever was done to a file, verifying says so with exit code 1, and never by a traceback."""
+    """For any tampering with a file, verifying exits with code 1, and never with a traceback."""
     for exported, said in tampered_lines(trail):
         done = trail.run("verify", *offline(trail, exported))
         assert done.returncode == 1
@@ -176,8 +176,8 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
     assert done.stdout.count("is signed by a key that is not known") == 4
 
 
-def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
-    """A checkpoint that was changed, or signed by a stranger, or is none: one line, and exit code 1."""
+def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:
+    """A changed, foreign or malformed checkpoint gives one line and exit code 1."""
     made = json.loads(Path(trail.output("checkpoint")).read_text())
     stranger = SigningKey(new_key())
     unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}

@@ -366,7 +366,7 @@ def unguarded(locked: Locked) -> Iterator[Collection[dict[str, Any]]]:
 def test_without_the_unique_index_nothing_is_served(
     locked: Locked, unguarded: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the trail's unique index, and permission to build it, the service stops and says what to run."""
+    """Without the unique index and permission to build it, the service stops and says what to run."""
     unguarded.insert_many([{"stream": "one", "seq": seq} for seq in range(2)])
     with connected(locked.uri()) as database:
         with pytest.raises(
