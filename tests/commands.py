@@ -1,4 +1,4 @@
-"""`secret-manager` as a process, as operators run it."""
+"""`secret-manager` as a process."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def start_command(
 
 
 def run_command(name: str, *arguments: object, environment: dict[str, str], folder: Path) -> Done:
-    """Run `secret-manager` *name* in *folder* to its end, whatever it says, but not by a traceback."""
+    """Run `secret-manager` *name* in *folder* to its end, with any result except a traceback."""
     with start_command(name, *arguments, environment=environment, folder=folder) as process:
         out, err = process.communicate(timeout=120)
     assert "Traceback" not in err

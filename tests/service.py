@@ -1,4 +1,4 @@
-"""The service as a process of its own, as operators run it."""
+"""The service as a separate process, like in production."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from vault.cli.mongod import free_port
 
 
 class Reply(NamedTuple):
-    """What the service answered."""
+    """A reply of the service."""
 
     status: int
     body: Any
@@ -40,7 +40,7 @@ class Service:
         self._folder = folder
         self._command = command
         self._environment = {
-            # Coverage of child processes, and the PATH, come along; settings do not.
+            # Coverage of child processes, and the PATH, are inherited; settings are not.
             **{
                 name: value
                 for name, value in os.environ.items()
@@ -104,17 +104,17 @@ class Service:
         return _reply(requests.get(self.url + path, timeout=30))
 
     def get_text(self, path: str) -> str:
-        """Return what a GET of *path* brings."""
+        """Return the body of a GET of *path*."""
         return requests.get(self.url + path, timeout=30).text
 
     def post(self, path: str, body: object, **headers: str) -> Reply:
-        """Return the answer to a POST of *body* as JSON; bytes are sent as they are."""
+        """Return the answer to a POST of *body* as JSON; bytes are sent unchanged."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **headers}
         return _reply(requests.post(self.url + path, data, headers=headers, timeout=30))
 
     def create(self, plaintext: bytes) -> str:
-        """Create a secret and return its id."""
+        """Create a secret and return its ID."""
         reply = self.post("/vault/secret/create/", {"secret": b64encode(plaintext).decode()})
         assert reply.status == 200, reply
         return str(reply.body["secret_id"])

@@ -129,7 +129,7 @@ def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
 
 
 def test_entries_before_a_gap_are_limited_too() -> None:
-    """Where pruned entries precede others, a retired key's signature before the gap is no excuse."""
+    """A retired key's signature before a gap of pruned entries is no excuse."""
     key = Keyring(MASTERS[0])
     whole = stream_of(9, key, name="gg")
     records = [whole[0], *whole[4:]]

@@ -125,7 +125,7 @@ def test_an_installation_of_an_earlier_version_keeps_working(mongo_uri: str, sto
 
 
 def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored: Stored) -> None:
-    """In a rolling update, an older worker claims and releases next to a newer one without changing the state."""
+    """In a rolling update, an older worker runs next to a newer one and does not change the state."""
     assert ready(mongo_uri) == {}
     before = stored["keys"].find_one({}, {"trail": True})
     # The form that earlier versions write.

@@ -1,4 +1,4 @@
-"""The choice of the `mongod` binary, and the message if there is none."""
+"""The choice of the `mongod` binary, and the message without one."""
 
 from importlib import metadata
 from pathlib import Path

@@ -47,7 +47,7 @@ class Sealed:
 
 
 def number(value: int | None) -> bytes:
-    """Return eight bytes, or none if the number is None."""
+    """Return eight bytes, or no bytes without a number."""
     return b"" if value is None else struct.pack(">q", value)
 
 

@@ -1,4 +1,4 @@
-"""Who follows CONTRIBUTING.md to the letter has a new operation, with tests that pass."""
+"""Following CONTRIBUTING.md to the letter gives a new operation, with tests that pass."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.docs.documents import DOCUMENTS, ROOT
 GUIDE = DOCUMENTS["CONTRIBUTING.md"]
 _STEP = re.compile(r"`([\w/.]+)`(, a new file)?:\n\n```(?:diff|python)\n(.*?)```\n", re.DOTALL)
 
-#: What the guide says fails without its last steps, and then passes with the rest that it touches.
+#: Tests that fail without the guide's last steps, and then pass with all other affected tests.
 _FAIL_WITHOUT_DOCUMENTS = "tests/test_readme.py::test_the_table_of_calls_matches_the_api"
 _FAIL_WITHOUT_A_BODY = "tests/test_leaks.py::test_no_secret_appears_where_it_must_not"
 _TOUCHED = (
@@ -34,13 +34,13 @@ _NOT_AGAIN = "not browser"
 
 
 def steps() -> Iterator[tuple[str, bool, str]]:
-    """Yield each file that the guide changes, whether it is new, and what is to be done to it."""
+    """Yield each file that the guide changes, whether it is new, and its changes."""
     for path, new, text in _STEP.findall(GUIDE):
         yield path, bool(new), text
 
 
 def changed(text: str, change: str) -> str:
-    """Return *text* with each part of *change* made, where its other lines say."""
+    """Return *text* with each part of *change* applied, located by its other lines."""
     for part in re.split(r"^@@\n", change, flags=re.MULTILINE):
         lines = [(line[:1], line[1:]) for line in part.splitlines()]
         before = "".join(f"{line}\n" for sign, line in lines if sign != "+")
@@ -51,7 +51,7 @@ def changed(text: str, change: str) -> str:
 
 
 def test_the_blocks_fit_the_code() -> None:
-    """What the guide quotes of the code is there: whoever moves such a line is told which block to change."""
+    """The code quoted by the guide exists: a failure names the block to change."""
     texts: dict[str, str] = {}
     misfits = []
     for path, is_new, change in steps():
@@ -73,8 +73,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    """Run *tests* of *checkout*, and nothing of this one."""
-    # But of pytest's: which of the ports are this process's own.
+    """Run *tests* of *checkout*, without any state of this one."""
+    # Except pytest's: the ports reserved for this process.
     left_out = ("COVERAGE", "PYTEST_CURRENT_TEST")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return subprocess.run(
@@ -88,7 +88,7 @@ def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_guide_leads_to_a_new_operation(checkout: Path) -> None:
-    """Every step fits the code, those that are said to be needed are, and in the end all tests pass."""
+    """Every step fits the code, the necessary ones are necessary, and in the end all tests pass."""
     done = []
     for path, new, text in steps():
         file = checkout / path

@@ -1,4 +1,4 @@
-"""Applying edits, one after the other, and judging each."""
+"""Apply edits, one after the other, and judge each."""
 
 from random import Random
 
@@ -9,14 +9,14 @@ from tests.edits.victim import Victim
 
 
 class UnnoticedError(AssertionError):
-    """An edit changed what readers are told, and verifying found no tampering."""
+    """An edit changed the readers' results, and verifying found no tampering."""
 
 
 def run(victim: Victim, seed: int) -> bool:
     """Apply the edit of this *seed*; return whether it is tampering.
 
     Raises:
-        UnnoticedError: It is not, and readers are told something else than before.
+        UnnoticedError: It is not, and readers get another result than before.
     """
     random = Random(seed)  # noqa: S311 - it has to be repeatable
     edit = random.choice(EDITS)
@@ -24,7 +24,7 @@ def run(victim: Victim, seed: int) -> bool:
         try:
             edit(Attack(victim, random))
         except PyMongoError as error:
-            # MongoDB does not take everything; what it took before stays.
+            # MongoDB refuses some writes; earlier ones of the same edit stay.
             refused = f", refused in part: {type(error).__name__}"
         else:
             refused = ""

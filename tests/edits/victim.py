@@ -1,4 +1,4 @@
-"""The trail that is edited, and what its readers are told."""
+"""The trail to edit, and the results of its readers."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -26,27 +26,27 @@ COLLECTIONS = ("audit_logs", "audit_keys")
 
 Documents = Mapping[str, list[dict[str, Any]]]
 
-#: What each way of reading shows, in order.
+#: The output of each reader, in order.
 Told = dict[str, list[str]]
 
 
 @dataclass
 class Victim:
-    """A trail as it lies in MongoDB, to be edited and restored."""
+    """A trail in MongoDB, to edit and restore."""
 
     stored: Stored
     keyring: Keyring
-    #: All of `COLLECTIONS`, and as they were at earlier times.
+    #: All of `COLLECTIONS`, now and at earlier times.
     documents: Documents
     earlier: list[Documents]
     checkpoint: Checkpoint
-    #: Entries of commits that failed, which were not signed: verifying notes them, and vouches for none.
+    #: Entries of failed commits, which were not signed: verifying notes them, and vouches for none.
     leftovers: frozenset[str]
     told: Told
 
     @contextmanager
     def edited(self) -> Iterator[Stored]:
-        """Let the block edit the database; restore it afterwards."""
+        """Edit the database in the block; restore it afterwards."""
         try:
             yield self.stored
         finally:
@@ -56,7 +56,7 @@ class Victim:
             self.stored.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
 
     def verify(self) -> list[Finding]:
-        """Return what verifying finds now, with the checkpoint of before."""
+        """Return the current findings, with the earlier checkpoint."""
         verifier = Verifier(
             signing_keys.trusted(self.keyring),
             heads=self.checkpoint.heads,
@@ -67,7 +67,7 @@ class Victim:
         return list(verify_records(verifier, reader.export(Filter())))
 
     def reads(self) -> Told:
-        """Return what readers are told now, without the leftovers."""
+        """Return the readers' current results, without the leftovers."""
         count = self.stored.audit_logs.count_documents({}) + 1
         attempt = Attempt(action=Action.AUDIT_QUERY)
         page = reader.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
@@ -120,17 +120,17 @@ def _seq(document: Mapping[str, Any]) -> int:
 
 
 def _write(*keys: MasterKey) -> None:
-    """Let two processes with these keys write, in commits of several sizes, of which some fail."""
+    """Write with two processes and these keys, in commits of several sizes, of which some fail."""
     workers = [AuditTrail(Keyring(keys[0], keys[1:])) for _ in range(2)]
     for number, size in enumerate((1, 3, 2, 5, 1, 4, 2)):
         for worker in workers:
-            # What it begins with is done by the first attempt.
+            # The first attempt makes the initial writes.
             worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
             worker._commit([_entry(number, seq) for seq in range(size)])
     for worker, kept in zip(workers, (2, 3), strict=True):
         _fail(worker, kept=kept)
         worker._commit([_entry(100, seq) for seq in range(2)])
-    # A commit that fails, and then the first one of the stream that took over.
+    # A failing commit, and then the first one of the stream that took over.
     _fail(workers[0], kept=0)
     _fail(workers[0], kept=1)
     for worker in workers:
@@ -139,7 +139,7 @@ def _write(*keys: MasterKey) -> None:
 
 
 def _fail(worker: AuditTrail, *, kept: int) -> None:
-    """Let a commit of three entries fail when *kept* of them are stored."""
+    """Fail a commit of three entries when *kept* of them are stored."""
 
     def store(entries: list[Entry]) -> None:
         if kept:

@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: break it on purpose, and count what was lost."""
+"""`python -m tests.faults`: inject faults into a deployment, and count the losses."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ def _run(options: Namespace, folder: Path, history: History) -> bool:
 
 
 def _possible(kinds: Sequence[Kind], deployment: Deployment) -> list[Kind]:
-    """Return those that this machine can have; in CI it must have all."""
+    """Return the kinds that this machine supports; in CI it must support all."""
     lacking = {kind.name: why for kind in kinds if (why := kind.lacks(deployment))}
     for name, why in lacking.items():
         _tell(f"SKIPPED: {name}: {why}")
@@ -86,9 +86,9 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
-    # The first process of a namespace would not hear it; what is there has to be taken down, and kept.
+    # The first process of a namespace would not receive it, but everything must be taken down, and kept.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # What is started here is not measured: most of it is killed.
+    # Processes started here are not measured: most of them are killed.
     for name in [name for name in os.environ if name.startswith("COVERAGE")]:
         del os.environ[name]
     sys.exit(main(sys.argv[1:]))

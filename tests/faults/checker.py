@@ -1,7 +1,7 @@
-"""What the clients saw, held against the database and the audit trail.
+"""Compare the clients' observations with the database and the audit trail.
 
-An outcome that a client does not know may be either, but what has taken effect must have its entry: without
-one it has not happened.
+An outcome unknown to a client may be either, but every effect must have its entry: without one it has not
+happened.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from tests.faults.linearize import Operation, is_possible
 from tests.faults.model import Life, step_of
 
 _CHANGES = ("update", "delete", "restore")
-#: Seconds that a read may be held for a request that came to nothing, and one for what clocks differ.
+#: Seconds that a read may be held for a failed request, and one for differing clocks.
 _HELD = 31
 
 
@@ -34,7 +34,7 @@ def check(history: History, evidence: Evidence) -> Findings:
 
 
 class _Secret:
-    """A secret, all *requests* about it, and the ids under which it was *given* out."""
+    """A secret, all *requests* for it, and the IDs that were *given* to clients."""
 
     def __init__(self, name: str, requests: Sequence[Request], given: set[str], evidence: Evidence) -> None:
         self._name = name
@@ -44,7 +44,7 @@ class _Secret:
         self._evidence = evidence
 
     def check(self, findings: Findings) -> None:
-        """Add to *findings* what is wrong with it."""
+        """Add its violations to *findings*."""
         findings.doubled += self._created_twice()
         if limit := self._requests[0].body.get("max_reads"):
             findings.doubled += self._read_too_often(limit)
@@ -73,7 +73,7 @@ class _Secret:
             yield f"{self._name} gave its value {given} times, and may {limit} times"
 
     def _reads_lost(self, limit: int) -> Iterator[str]:
-        """It was not found, and fewer had read it, or perhaps so, than may."""
+        """It was not found, although it had fewer reads than allowed, even with unknown outcomes."""
         for refused in self._reads:
             if refused.status != 404:
                 continue
@@ -88,14 +88,14 @@ class _Secret:
         return read.failed and (is_held or self._evidence.may_have_happened(read))
 
     def _reads_kept(self, limit: int) -> Iterator[str]:
-        """It has reads left by the database's count, and the last to come did not get them."""
+        """It has reads left by the database's count, and the last readers did not get them."""
         stored = [self._evidence.stored[id_] for id_ in self._given if id_ in self._evidence.stored]
         is_refused = bool(self._reads) and self._reads[-1].status == 404
         if is_refused and any(one.reads < limit for one in stored):
             yield f"{self._name} has reads left that nobody can have"
 
     def _impossible(self) -> Iterator[str]:
-        """No order of what was acknowledged, and of what may have happened, explains all answers."""
+        """No order of acknowledged and possible operations explains all answers."""
         stored = self._evidence.stored.get(min(self._given))
         if stored is None:
             yield f"{self._name} was acknowledged and is not in the database"
@@ -115,7 +115,7 @@ class _Secret:
 
 
 def _observation(stored: Stored) -> Operation:
-    """Return what the database shows when all is over."""
+    """Return the final observation of the database."""
 
     def seen(life: Life) -> Life | None:
         return life if (life.version, life.deleted) == (stored.version, stored.deleted) else None

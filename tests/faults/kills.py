@@ -1,4 +1,4 @@
-"""`python -m tests.faults.kills`: kill workers and primaries under load, and look for what has no entry."""
+"""`python -m tests.faults.kills`: kill workers and primaries under load, and find unrecorded effects."""
 
 import random
 import shutil
@@ -24,19 +24,19 @@ from tests.faults.run import HELD_SECONDS, deployed
 from tests.recorded import unrecorded
 
 _CLIENTS = 24
-#: Requests that succeed between two kills, and seconds that pass then at the most.
+#: Successful requests between two kills, and the maximum seconds for them.
 _ANSWERS, _MAX_PAUSE_SECONDS = 40, 0.1
 _TOKEN_SHARE, _CREATE_SHARE, _NAMED_SHARE = 0.1, 0.5, 0.3
-#: So that the loss of a primary is noticed soon.
+#: Makes the loss of a primary noticed soon.
 _ELECTION_MILLISECONDS = 2_000
 _TIMEOUT_SECONDS = 60
 
 
 class Creator(Client):
-    """A client that creates more than others do: secrets, some with a name, and tokens."""
+    """A client that mostly creates: secrets, some with a name, and tokens."""
 
     pause = 0.01
-    #: After each kill those of the lost worker wait for half a minute.
+    #: After each kill, secrets held by the lost worker wait for half a minute.
     keyed = 0.05
     #: Whether it creates secrets with a read limit.
     limits = True
@@ -63,7 +63,7 @@ class Creator(Client):
 
 
 class HastyCreator(Creator):
-    """One without read limits: after a read that failed nothing is held for half a minute."""
+    """A creator without read limits: no failed read holds anything for half a minute."""
 
     limits = False
 
@@ -165,12 +165,12 @@ def _load(options: Namespace, deployment: Deployment, history: History, token: s
 
 
 def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
-    """Kill workers, and a primary now and then."""
+    """Kill workers, and sometimes a primary."""
     chance = random.Random(f"kills {options.seed}")  # noqa: S311 - has to be repeatable
     primaries = 0
     for number in range(1, options.workers + 1):
         _wait_for_answers(history)
-        # At any moment of what is under way then.
+        # At any moment of the requests in progress.
         time.sleep(chance.uniform(0, _MAX_PAUSE_SECONDS))
         deployment.service.kill_worker()
         while primaries < options.primaries * number // options.workers:
@@ -181,7 +181,7 @@ def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
 
 
 def _wait_for_answers(history: History) -> None:
-    """Return once there is load again: a worker that is only starting is not worth a kill."""
+    """Return once there is load again: a worker that is still starting is not worth a kill."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     since = len(history.requests)
     while sum(one.succeeded for one in history.requests[since:]) < _ANSWERS:
