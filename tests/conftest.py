@@ -32,7 +32,7 @@ from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - tempfile creates the folders in it
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -228,7 +228,7 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture
-def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa: ARG001 - it is connected to
+def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa: ARG001 - the fixture connects
     """Return a trail on the test's database that receives attempts directly."""
     trail = AuditTrail(keyring)
     yield trail

@@ -139,7 +139,7 @@ def main(action: str) -> None:
     for collection, count in _in_child(action).items():
         for number in range(1, count + 1):
             assert not _in_child(action, collection, number)
-            print(f"{action}-{collection}-{number}")  # noqa: T201 - what the command is for
+            print(f"{action}-{collection}-{number}")  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Fleet:
     def replica(self) -> Iterator[Service]:
         """Yield a replica for one request."""
         with self._changed:
-            replica = random.choice(self._replicas)  # noqa: S311 - nothing secret
+            replica = random.choice(self._replicas)  # noqa: S311 - not secret
             self._in_flight[replica] += 1
         try:
             yield replica
@@ -92,7 +92,7 @@ class Load:
             if created:
                 with self._lock:
                     self.values[created["secret_id"]] = secret
-                    known = random.choice(list(self.values))  # noqa: S311 - nothing secret
+                    known = random.choice(list(self.values))  # noqa: S311 - not secret
                 self.fetch(created["secret_id"])
                 self.fetch(known)
             # A constant load, low enough that processes still start quickly.

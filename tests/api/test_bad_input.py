@@ -100,7 +100,7 @@ def mongo_uri(shared_uri: str) -> str:
 
 
 @pytest.fixture
-def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - empty when the application is used
+def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - makes the database empty
     """Return the application on it."""
     return shared_app
 

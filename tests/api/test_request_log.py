@@ -72,7 +72,7 @@ def test_a_higher_level_omits_successful_requests(
 @pytest.mark.usefixtures("informative")
 def test_an_unwritable_log_fails_no_request(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, a closed pipe or a missing output loses log lines and no replies."""
-    full = Path("/dev/full").open("w")  # noqa: SIM115 - to close it fails
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails
     for output in (full, None):
         monkeypatch.setattr(sys, "stdout", output)
         assert client.get("/health/live").status_code == 200

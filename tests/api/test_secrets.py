@@ -325,7 +325,7 @@ def test_a_body_with_broken_framing_is_400(client: FlaskClient, error: Exception
     """A body with broken framing is refused as the client's mistake."""
 
     class Broken:
-        def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - a stream's signature
+        def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - the signature of a stream
             raise error
 
     reply = client.post(

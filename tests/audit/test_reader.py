@@ -184,7 +184,7 @@ def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: 
 
     def work(seconds: float) -> None:
         writer = Writer(seconds)
-        chance = random.Random(seconds)  # noqa: S311 - not a secret
+        chance = random.Random(seconds)  # noqa: S311 - not secret
         for _ in range(40):
             commit = writer.begin(chance.randint(1, 30))
             time.sleep(chance.random() / 20)

@@ -41,7 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trail(database: Database, keyring: Keyring) -> Iterator[Callable[..., AuditTrail]]:  # noqa: ARG001 - it is connected to
+def trail(database: Database, keyring: Keyring) -> Iterator[Callable[..., AuditTrail]]:  # noqa: ARG001 - the fixture connects
     """Return a function that creates a worker's trail with a sink."""
     made: list[AuditTrail] = []
 

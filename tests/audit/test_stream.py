@@ -241,7 +241,7 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
     write(trail)
     for part in (2, 1):
 
-        class Lost(Exception):  # noqa: N818 - its name is what it is
+        class Lost(Exception):  # noqa: N818 - the name describes it
             pass
 
         def store(made: list[Entry], part: int = part, lost: type[Exception] = Lost) -> None:

@@ -108,7 +108,7 @@ def test_an_expired_token_is_refused(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("credential", "reason"),
     [("", "malformed"), ("smt_", "malformed"), ("a.b.c", "malformed"), (new_token(), "unknown")],
-    ids=["nothing", "prefix", "JWT", "token of nobody"],
+    ids=["nothing", "prefix", "JWT", "unknown token"],
 )
 def test_an_unknown_credential_is_refused(app: Flask, credential: str, reason: str) -> None:
     """Text that is no token, or was never issued, is refused with or without stored tokens."""

@@ -185,7 +185,7 @@ def test_unsuitable_keys_verify_nothing(issuer: Issuer, keys: JWKSCache) -> None
     """Published secrets, encryption keys and keys that are too short verify nothing."""
     issuer.keys["enc"] = jwk("enc", STRANGER, "RS256") | {"use": "enc"}
     assert refused(sign("enc", key=STRANGER), keys) == "jwt InvalidKeyError"
-    weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - refused
+    weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - the test expects a refusal
     issuer.keys["weak"] = jwk("weak", weak, "RS256")
     issuer.keys["shared"] = {"kty": "oct", "kid": "shared", "k": "c2hhcmVk", "alg": "HS256"}
     assert refused(sign("shared", key="shared" * 8, algorithm="HS256"), keys) == "jwt InvalidAlgorithmError"

@@ -83,7 +83,7 @@ def test_every_changed_byte_is_refused() -> None:
     content = written()
     for place in range(len(content)):
         altered = bytearray(content)
-        altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+        altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - not secret
         with pytest.raises(InvalidBackupError):
             checked(bytes(altered))
 
@@ -109,7 +109,7 @@ def test_only_verified_bytes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for dump in dumps:
         for place in range(dump.offset_data, dump.offset_data + dump.size):
             altered = bytearray(content)
-            altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+            altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - not secret
             for other in (bytes(altered), content[:place]):
                 found = []
                 with pytest.raises(InvalidBackupError, match="changed while it was read"):

@@ -324,7 +324,7 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
     environment = settings(mongo_uri, NEW, OLD)
     before = fill(stored, OLD, 1_000)
     # The first as soon as there is something to lose, the others at any point.
-    for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - nothing secret
+    for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - not secret
         fresh = fill(stored, OLD, 1_000)
         before |= fresh
         wanted = under(stored, NEW) + more

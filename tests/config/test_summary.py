@@ -108,7 +108,7 @@ def test_a_starting_service_names_its_dotenv_file(
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        ("0.0.0.0", "is not a loopback address: anyone"),  # noqa: S104 - that is warned of
+        ("0.0.0.0", "is not a loopback address: anyone"),  # noqa: S104 - the test checks the warning
         ("127.0.0.1", "on this machine"),
     ],
 )

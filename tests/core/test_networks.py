@@ -46,7 +46,7 @@ def test_a_network_is_covered_as_a_whole(network: str, expected: bool) -> None:
 )
 def test_an_unmatchable_network_is_invalid(text: str) -> None:
     """A network with a scope or IPv4-mapped addresses, which no client's address can match, is invalid."""
-    with pytest.raises(ValueError):  # noqa: PT011 - what it says is said elsewhere
+    with pytest.raises(ValueError):  # noqa: PT011 - another test checks the message
         network(text)
 
 

@@ -18,7 +18,7 @@ def run(victim: Victim, seed: int) -> bool:
     Raises:
         UnnoticedError: It is not, and readers get another result than before.
     """
-    random = Random(seed)  # noqa: S311 - it has to be repeatable
+    random = Random(seed)  # noqa: S311 - must be repeatable
     edit = random.choice(EDITS)
     with victim.edited():
         try:

@@ -82,7 +82,7 @@ def _possible(kinds: Sequence[Kind], deployment: Deployment) -> list[Kind]:
 
 
 def _tell(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - what the command is for
+    print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

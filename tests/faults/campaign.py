@@ -45,7 +45,7 @@ def run(
     The duration of each is multiplied by *shortened*.
     """
     end = time.monotonic() + seconds
-    chance = random.Random(f"faults {seed}")  # noqa: S311 - has to be repeatable
+    chance = random.Random(f"faults {seed}")  # noqa: S311 - must be repeatable
     injections: list[Injection] = []
     for kind in _order(kinds, chance):
         if len(injections) >= len(kinds) and time.monotonic() > end:

@@ -70,7 +70,7 @@ class Client:
         self.name = f"client-{number}"
         self._credential = {"Authorization": f"Bearer {token}"} if token else {}
         self._thread = threading.Thread(target=self._work, name=self.name, daemon=True)
-        self._chance = random.Random(f"{seed} {number}")  # noqa: S311 - has to be repeatable
+        self._chance = random.Random(f"{seed} {number}")  # noqa: S311 - must be repeatable
         self._pool = pool
         self._history = history
         self._serial = count()

@@ -166,7 +166,7 @@ def _load(options: Namespace, deployment: Deployment, history: History, token: s
 
 def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
     """Kill workers, and sometimes a primary."""
-    chance = random.Random(f"kills {options.seed}")  # noqa: S311 - has to be repeatable
+    chance = random.Random(f"kills {options.seed}")  # noqa: S311 - must be repeatable
     primaries = 0
     for number in range(1, options.workers + 1):
         _wait_for_answers(history)
@@ -200,7 +200,7 @@ def _kill_primary(deployment: Deployment) -> None:
 
 def _tell(text: str) -> None:
     if text:
-        print(text, flush=True)  # noqa: T201 - what the command is for
+        print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

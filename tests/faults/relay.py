@@ -60,5 +60,5 @@ if __name__ == "__main__":
     outside = _make_device()
     _move_to(sys.argv[1])
     inside = _make_device()
-    print("ready", flush=True)  # noqa: T201 - to who started it
+    print("ready", flush=True)  # noqa: T201 - read by the parent process
     relay(outside, inside, float(sys.argv[2]))

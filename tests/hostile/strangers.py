@@ -57,7 +57,7 @@ async def _attack(name: str, port: int, connections: int, addresses: int) -> Non
     ]
     # The first ones have begun, as far as the service permits.
     await asyncio.sleep(0.5)
-    print("connected", flush=True)  # noqa: T201 - read by who started this
+    print("connected", flush=True)  # noqa: T201 - read by the parent process
     await asyncio.gather(*tasks)
 
 

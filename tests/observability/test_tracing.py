@@ -70,7 +70,7 @@ print(loaded, file=sys.stderr)
         {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"},
         {"OTEL_SDK_DISABLED": "True", "OTEL_TRACES_EXPORTER": "otlp"},
     ],
-    ids=["nothing set", "nothing that asks for it", "none", "disabled"],
+    ids=["unset", "unrelated variables", "none", "disabled"],
 )
 def test_disabled_tracing_is_not_loaded(
     environment: dict[str, str], variables: dict[str, str], tmp_path: Path

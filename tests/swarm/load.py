@@ -39,7 +39,7 @@ class Load:
         """Call until stopped."""
         mine: list[str] = []
         while not self.ending:
-            if not mine or random.random() < 0.5:  # noqa: S311 - nothing secret
+            if not mine or random.random() < 0.5:  # noqa: S311 - not secret
                 secret = b64encode(os.urandom(24)).decode()
                 reply = self._call("create/", {"secret": secret})
                 if reply:
@@ -87,7 +87,7 @@ def main() -> None:
     for thread in threads:
         thread.join()
     record = {"secrets": load.secrets, "requests": load.requests, "failures": load.failures}
-    print(json.dumps(record), flush=True)  # noqa: T201 - that is what it is for
+    print(json.dumps(record), flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":
