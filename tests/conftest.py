@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import ALICE, Caller
+from tests.lifecycle import ALICE, Caller
 from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail

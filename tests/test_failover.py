@@ -15,8 +15,8 @@ from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
+from tests.replica_set import ThreeMembers
 from tests.service import Service
-from tests.three_members import ThreeMembers
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from flask import Flask
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
-from tests.life import ALICE, Caller, b64, in_past
-from tests.recorded import unrecorded
+from tests.lifecycle import ALICE, Caller, b64, in_past
+from tests.unrecorded import unrecorded
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidTokenNameError
@@ -26,7 +26,7 @@ VALUE = {"secret": b64(b"value")}
 def killed(action: str, environment: Mapping[str, str]) -> list[str]:
     """Kill a process at each write of *action*; return the name that each gave its secret or token."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.killed", action],
+        [sys.executable, "-m", "tests.kill_points", action],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "DELETE_RECOVERY_DAYS": "1", **environment},
         capture_output=True,

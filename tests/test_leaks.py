@@ -26,13 +26,13 @@ from flask import Flask, g
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
-from tests import measured
 from tests.access import make_token, revoke
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
 from tests.leaks import Marks, Output, forms, shown
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
+from tests.metrics import exposition
 from tests.rotation import Stored
 from tests.service import Service
 from vault.api import errors, json_parser, request_log
@@ -318,7 +318,7 @@ def observed(world: World) -> Iterator[None]:
         root.removeHandler(lines)
         seen.add(shown(*gc.get_objects()))
         world.outputs.append(Output("the log", lines.text))
-        world.outputs.append(Output("the metrics", measured.shown()))
+        world.outputs.append(Output("the metrics", exposition()))
         world.outputs.append(Output("a repr", "\n".join(seen), STORED))
 
 

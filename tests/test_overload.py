@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
 from tests.rotation import Stored
 from tests.service import Service
 from vault.api import blueprint

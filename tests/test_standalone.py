@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
-from tests.life import Caller, b64
+from tests.lifecycle import Caller, b64
 from vault.cli.mongod import find_mongod, free_port
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.processes import end

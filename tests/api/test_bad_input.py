@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import new_database, running_app
-from tests.life import CALLS, UNKNOWN_ID, Caller, b64, trail
+from tests.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
 from vault.cli.mongod import Mongod
 
 Stored = MongoDatabase[dict[str, Any]]

@@ -10,7 +10,7 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
+from tests.lifecycle import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
 from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.app import CLOSE

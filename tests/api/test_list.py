@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import ALICE, EVE, Caller, in_future, in_past, put, trail
+from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 

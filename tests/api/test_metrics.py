@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
-from tests.life import Caller
+from tests.lifecycle import Caller
 from tests.rotation import Stored, fill, new_key, settings
 from tests.trail import break_trail
 from vault import __version__

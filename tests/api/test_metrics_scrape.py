@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.cli.waiting import wait_until
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
 from tests.prometheus import Prometheus
 from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service

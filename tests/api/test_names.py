@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
+from tests.lifecycle import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 

@@ -8,7 +8,7 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
 from tests.conftest import running_app
-from tests.life import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope

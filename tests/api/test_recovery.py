@@ -7,7 +7,7 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
-from tests.life import CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import CALLS, Caller, b64, document, in_future, in_past, put, trail
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease

@@ -16,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app
-from tests.measured import Growth
+from tests.metrics import Growth
 from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import findings

@@ -14,7 +14,7 @@ from pymongo.errors import AutoReconnect
 
 from tests.access import make_token, revoke, services
 from tests.conftest import running_app
-from tests.life import in_future, in_past, unswept
+from tests.lifecycle import in_future, in_past, unswept
 from tests.trail import break_trail, mend_trail
 from vault.auth.tokens import Grant, TokenInfo, TokenKeys
 from vault.core.attempt import Action, Attempt, Status

@@ -12,7 +12,7 @@ from bson.codec_options import DatetimeConversion
 from pymongo import MongoClient
 
 from tests.backups import history
-from tests.life import Caller
+from tests.lifecycle import Caller
 from tests.rotation import Stored, connected
 from vault.backup import dump
 from vault.cli.mongod import find_mongod, free_port

@@ -24,7 +24,7 @@ _TOUCHED = (
     "tests/api/test_access.py::test_a_scope_authorizes_exactly_its_operations",
     "tests/api/test_bad_input.py::test_invalid_labels_are_422",
     "tests/api/test_openapi.py",
-    "tests/api/test_life.py::test_only_post_is_accepted",
+    "tests/api/test_lifecycle.py::test_only_post_is_accepted",
     "tests/api/test_list.py",
     "tests/docs/test_architecture.py",
     _FAIL_WITHOUT_A_BODY,

@@ -21,7 +21,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment
 from tests.faults.history import History
 from tests.faults.run import HELD_SECONDS, deployed
-from tests.recorded import unrecorded
+from tests.unrecorded import unrecorded
 
 _CLIENTS = 24
 #: Successful requests between two kills, and the maximum seconds for them.

@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.life import b64, in_future, in_past
+from tests.lifecycle import b64, in_future, in_past
 from tests.rotation import (
     Stored,
     age_claims,

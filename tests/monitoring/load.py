@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
 from tests.service import Reply, Service
 
 CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from prometheus_client import Counter
 
 from tests.conftest import running_app
-from tests.life import UNKNOWN_ID, Caller
-from tests.measured import Growth, measured
+from tests.lifecycle import UNKNOWN_ID, Caller
+from tests.metrics import Growth, measured
 from tests.rotation import Stored, fill, new_key
 from tests.trail import break_trail
 from vault.api import errors, request_log

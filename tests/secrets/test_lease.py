@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from tests.life import UNKNOWN_ID, document, put
+from tests.lifecycle import UNKNOWN_ID, document, put
 from tests.rotation import Stored
 from vault.core import retry
 from vault.core.errors import SecretBusyError

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.life import UNKNOWN_ID, document, in_future, in_past, put
+from tests.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
 from tests.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.life import in_future
+from tests.lifecycle import in_future
 from vault.secrets.requests import NewSecret, limits
 
 DRAFT = NewSecret(

@@ -8,7 +8,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.life import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
 from vault.secrets import read_limits, store

@@ -1,4 +1,4 @@
-"""`python -m tests.killed ACTION`: identical processes, each killed at another write to MongoDB.
+"""`python -m tests.kill_points ACTION`: identical processes, each killed at another write to MongoDB.
 
 The first one completes and reports its writes; for each of them another is killed before it sends that one.
 Prints the name that each killed process gave its secret or token. The settings are those of the environment.
@@ -16,7 +16,7 @@ from typing import Any
 from pymongo import monitoring
 
 from tests.access import services
-from tests.life import ALICE
+from tests.lifecycle import ALICE
 from vault.app import create_app
 from vault.auth.tokens import Grant
 from vault.config.settings import Settings

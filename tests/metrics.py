@@ -17,7 +17,7 @@ def measured(name: str, **labels: str) -> float:
     return _registry().get_sample_value(f"secret_manager_{name}", labels) or 0
 
 
-def shown() -> str:
+def exposition() -> str:
     """Return all metrics in Prometheus's format."""
     return generate_latest(_registry()).decode()
 

@@ -13,7 +13,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.access import bearer, tokens
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
-from tests.life import b64, unswept
+from tests.lifecycle import b64, unswept
 from tests.service import Reply, Service
 from vault.cli.mongod import Mongod
 

@@ -7,7 +7,19 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app
-from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import (
+    ALICE,
+    CALLS,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import SecretVersion

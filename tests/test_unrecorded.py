@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.recorded import unrecorded
+from tests.unrecorded import unrecorded
 
 Stored = MongoDatabase[dict[str, Any]]
 SECRET = {"_id": "a", "version": 3, "older": [{"version": 2}], "deleted_at": 1, "reads": 1}

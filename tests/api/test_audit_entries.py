@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import (
+    ALICE,
+    CALLS,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
 from tests.trail import break_trail, mend_trail
 from vault.core.errors import SecretBusyError
 from vault.core.principal import ANONYMOUS
