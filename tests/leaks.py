@@ -63,7 +63,7 @@ class Marks:
         for form in forms(raw):
             size = SHORT if len(form) < 1.5 * len(raw) else LONG
             if len(form) < size:
-                raise ValueError(f"{name} is too short to be told from anything else")
+                raise ValueError(f"{name} is too short to be distinctive")
             self._pieces.update(dict.fromkeys(_pieces(form, size), name))
 
     def found(self, text: str) -> set[str]:

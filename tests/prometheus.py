@@ -75,7 +75,7 @@ class Prometheus:
         deadline = time.monotonic() + 60
         found: dict[tuple[str, ...], float] = {}
         while found != expected:
-            assert time.monotonic() < deadline, f"{query} brings {found}, not {expected}"
+            assert time.monotonic() < deadline, f"{query} returns {found}, not {expected}"
             time.sleep(0.2)
             found = {
                 tuple(line["metric"].get(name, "") for name in by): float(line["value"][1])

@@ -38,8 +38,8 @@ def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
         for number in range(4_000)
     ]
     # The look itself would be an entry too.
-    nobody = NoAuditTrail()
-    nobody.connect()
+    no_trail = NoAuditTrail()
+    no_trail.connect()
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in records])
         yield stored
@@ -113,7 +113,7 @@ def test_a_page_includes_late_entries(minutes: Stored) -> None:
 
 
 @pytest.fixture
-def nobody(mongo_uri: str) -> Iterator[NoAuditTrail]:
+def unaudited(mongo_uri: str) -> Iterator[NoAuditTrail]:
     """Connect to a database in which only the test writes entries."""
     trail = NoAuditTrail()
     trail.connect()
@@ -177,7 +177,7 @@ def all_of(stored: Stored, **query: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("limit", [7, 1_000])
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: Stored, limit: int) -> None:
     """While three workers with different clocks commit under load, a follower gets each entry once."""
     follower = Follower(limit=limit)
@@ -200,7 +200,7 @@ def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: 
     assert len(follower.seen) > 1_000
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -> None:
     """A commit that began before returned entries and ended after them is in the next page."""
     slow, quick = Writer(-2), Writer(0)
@@ -215,7 +215,7 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
     assert len(follower.seen) == 68
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_entries_of_an_older_replica_are_followed_too(stored: Stored) -> None:
     """During a rolling update, late entries in the older form are in a later page too."""
     quick, follower = Writer(0), Follower()
@@ -231,7 +231,7 @@ def test_entries_of_an_older_replica_are_followed_too(stored: Stored) -> None:
     assert len(follower.seen) == 16
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_a_filter_is_followed_too(stored: Stored) -> None:
     """With a filter, late matching entries are returned too, and no others."""
     slow, quick = Writer(-2), Writer(0)
@@ -248,7 +248,7 @@ def test_a_filter_is_followed_too(stored: Stored) -> None:
         assert len(follower.seen) == 5
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_a_clock_far_ahead_hides_nothing(stored: Stored) -> None:
     """Entries with a future time, even forged ones, do not hide later entries."""
     Writer(100_000).write(5)
@@ -258,7 +258,7 @@ def test_a_clock_far_ahead_hides_nothing(stored: Stored) -> None:
         assert follower.catch_up() == all_of(stored)
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_too_many_unsettled_entries_lose_none(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a page cannot read all unsettled entries, younger ones wait until those are settled."""
     monkeypatch.setattr(reader, "_MAX_UNSETTLED", 100)
@@ -274,7 +274,7 @@ def test_too_many_unsettled_entries_lose_none(stored: Stored, monkeypatch: pytes
     assert follower.catch_up() == all_of(stored)
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_a_page_rereads_nothing(stored: Stored) -> None:
     """A page checks returned, unsettled entries in the index alone."""
     writer, other = Writer(0), Writer(-1)
@@ -293,7 +293,7 @@ def test_a_page_rereads_nothing(stored: Stored) -> None:
         assert follower.catch_up() == all_of(stored)
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_a_page_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If MongoDB becomes unreachable, a page fails within the usual timeout, not after two minutes."""
     tried = []
@@ -313,7 +313,7 @@ def test_a_page_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_settled_entries_leave_a_short_cursor() -> None:
     """A cursor lists only streams with unsettled entries; without any, it is a plain identifier."""
     for seconds in (-100, -90):
@@ -327,7 +327,7 @@ def test_settled_entries_leave_a_short_cursor() -> None:
     assert len(follower.seen) == 9
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_cursors_of_an_older_version_are_accepted(stored: Stored) -> None:
     """A cursor of an older version, an entry's identifier, leads to the entries after it."""
     writer = Writer(0)

@@ -83,7 +83,7 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
         (cut_off, "signed", None, "is missing at the end: the checkpoint knows it", True),
         (remove_stream, "first", None, "is missing with its whole stream: the checkpoint knows it", True),
     ],
-    ids=["changed", "removed", "beginning", "copied", "duplicate", "anew", "cut", "stream"],
+    ids=["changed", "removed", "beginning", "copied", "duplicate", "rechained", "cut", "stream"],
 )
 def test_tampering_in_the_database_is_found(
     long_trail: Trail, tamper: Callable[..., None], at: str, named: int | None, said: str, checkpoint: bool

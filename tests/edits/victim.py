@@ -83,8 +83,8 @@ def _text(record: Mapping[str, Any]) -> str:
 @contextmanager
 def victim(uri: str, stored: Stored) -> Iterator[Victim]:
     """Write a trail with several streams, failed commits, a rotation and a retirement."""
-    nobody = NoAuditTrail()
-    nobody.connect()
+    no_trail = NoAuditTrail()
+    no_trail.connect()
     with connected(uri):
         old, new = new_key(), new_key()
         earlier = []
@@ -101,7 +101,7 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         assert len(found.leftovers) == 9
         assert found.checkpoint.retired
         yield found
-    nobody.disconnect()
+    no_trail.disconnect()
 
 
 def _documents(stored: Stored) -> Documents:

@@ -36,19 +36,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(
-        "python -m tests.faults", description="Break it on purpose, and count what was lost."
-    )
-    parser.add_argument("--seed", type=int, default=1, help="decides the order of faults and what clients do")
-    parser.add_argument(
-        "--seconds", type=float, default=600, help="how long; each kind comes at least once (default 600)"
+        "python -m tests.faults", description="Inject faults into a deployment, and count the losses."
     )
     parser.add_argument(
-        "--shortened", type=float, default=1, help="by what the length of faults is multiplied"
+        "--seed", type=int, default=1, help="seed of the order of faults and of the clients' choices"
     )
     parser.add_argument(
-        "--kind", action="append", choices=[kind.name for kind in KINDS], help="only this; can be repeated"
+        "--seconds", type=float, default=600, help="duration; each kind runs at least once (default 600)"
     )
-    parser.add_argument("--keep", action="store_true", help="keep the history and all logs in any case")
+    parser.add_argument("--shortened", type=float, default=1, help="factor for the duration of faults")
+    parser.add_argument(
+        "--kind", action="append", choices=[kind.name for kind in KINDS], help="only this kind; repeatable"
+    )
+    parser.add_argument("--keep", action="store_true", help="always keep the history and all logs")
     return parser.parse_args(arguments)
 
 

@@ -20,7 +20,7 @@ def check(history: History, evidence: Evidence, findings: Findings) -> None:
     for request in history:
         findings.unexpected += _unexpected(request)
         if request.did("fetch") and writers.get(request.reply["secret"]) != request.secret:
-            findings.swapped.append(f"{request} was answered with a value that was never {request.secret}'s")
+            findings.swapped.append(f"{request} was answered with a value that {request.secret} never had")
         if not request.succeeded and any(mark in request.text for mark in _MARKS):
             findings.leaked.append(f"{request} was answered {request.status} with a value")
         findings.unrecorded += _unrecorded(request, evidence)
@@ -53,4 +53,4 @@ def _unrecorded(request: Request, evidence: Evidence) -> Iterator[str]:
         return
     secret_id = request.body.get("secret_id") or request.reply.get("secret_id")
     if (found[0].action, found[0].secret_id) != (request.action, secret_id):
-        yield f"the entry of {request} is about something else"
+        yield f"the entry of {request} is about another operation"

@@ -56,7 +56,7 @@ class _Secret:
     def _created_twice(self) -> Iterator[str]:
         """More than one secret for one idempotency key."""
         if len(self._given) > 1:
-            yield f"{self._name} was created with {len(self._given)} ids under one key"
+            yield f"{self._name} was created with {len(self._given)} IDs for one key"
         made = {
             entry.secret_id
             for request in self._requests
@@ -65,12 +65,12 @@ class _Secret:
         }
         left = (made & set(self._evidence.stored)) - self._given
         if left:
-            yield f"{self._name} is there {1 + len(left)} times under one key"
+            yield f"{self._name} exists {1 + len(left)} times for one key"
 
     def _read_too_often(self, limit: int) -> Iterator[str]:
         given = sum(read.succeeded for read in self._reads)
         if given > limit:
-            yield f"{self._name} gave its value {given} times, and may {limit} times"
+            yield f"{self._name} released its value {given} times; its limit is {limit}"
 
     def _reads_lost(self, limit: int) -> Iterator[str]:
         """It was not found, although it had fewer reads than allowed, even with unknown outcomes."""
@@ -92,7 +92,7 @@ class _Secret:
         stored = [self._evidence.stored[id_] for id_ in self._given if id_ in self._evidence.stored]
         is_refused = bool(self._reads) and self._reads[-1].status == 404
         if is_refused and any(one.reads < limit for one in stored):
-            yield f"{self._name} has reads left that nobody can have"
+            yield f"{self._name} has reads left that no client can use"
 
     def _impossible(self) -> Iterator[str]:
         """No order of acknowledged and possible operations explains all answers."""
@@ -102,7 +102,7 @@ class _Secret:
             return
         operations = [*self._operations(), _observation(stored)]
         if not is_possible(operations, Life((self._requests[0].body["secret"],))):
-            yield f"what is known of {self._name} cannot have happened"
+            yield f"the observations of {self._name} are impossible"
 
     def _operations(self) -> Iterator[Operation]:
         for request in self._requests:

@@ -89,12 +89,12 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(
         "python -m tests.faults.kills",
-        description="Kill workers and primaries under load, and look for what has no audit entry.",
+        description="Kill workers and primaries under load, and find effects without an audit entry.",
     )
-    parser.add_argument("--seed", type=int, default=1, help="decides what clients do, and the pauses")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the clients' choices and of the pauses")
     parser.add_argument("--workers", type=int, default=200, help="kills of a worker (default 200)")
     parser.add_argument("--primaries", type=int, default=20, help="kills of a primary (default 20)")
-    parser.add_argument("--hasty", action="store_true", help="without read limits, and so without a wait")
+    parser.add_argument("--hasty", action="store_true", help="no read limits, so no wait for held reads")
     return parser.parse_args(arguments)
 
 

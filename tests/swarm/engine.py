@@ -54,7 +54,7 @@ def wait_for(condition: Callable[[], object], *, what: str) -> None:
     """Return once *condition* holds; fail if it does not within three minutes."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}: {docker('service', 'ls')}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}: {docker('service', 'ls')}"
         time.sleep(0.5)
 
 
