@@ -49,7 +49,7 @@ def at_once(pool: ThreadPoolExecutor, count: int, call: Any) -> list[Reply]:
 def test_no_more_reads_than_allowed(
     service: Service, stored: Stored, pool: ThreadPoolExecutor, limit: int, rounds: int
 ) -> None:
-    """Of 64 concurrent fetches on 4 workers, exactly as many succeed as the secret allows, in each round."""
+    """Among 64 concurrent fetches on 4 workers, exactly as many succeed as the secret allows."""
     for _ in range(rounds):
         secret_id = create(service, max_reads=limit)
         replies = at_once(pool, 64, lambda _, which=secret_id: service.fetch(which))

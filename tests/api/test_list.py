@@ -230,7 +230,7 @@ def test_a_list_uses_an_index(alice: Caller, stored: Stored, key: MasterKey, que
     operation = profiled(stored, alice, limit=10, **query)
     assert "COLLSCAN" not in operation["planSummary"]
     assert "IXSCAN" in operation["planSummary"]
-    # Deleted secrets are few, and found by their purge time.
+    # Deleted secrets are few, and are found by their purge time.
     assert ("hasSortStage" in operation) <= ("deleted" in query)
 
 

@@ -213,7 +213,7 @@ def test_a_purge_that_lost_its_lease_destroys_nothing(
 def test_a_purge_needs_its_scope(
     environment: dict[str, str], stored: Stored, key: MasterKey, asking: str
 ) -> None:
-    """A purge is 401 without a credential, whatever `AUTH_ENABLED` is, and 403 with a writer's token."""
+    """A purge is 401 without a credential, for any `AUTH_ENABLED`, and 403 with a writer's token."""
     gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
     secret_id = put(stored, key, **gone)
     with running_app({**environment, "AUTH_ENABLED": asking}) as app:

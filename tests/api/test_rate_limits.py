@@ -55,7 +55,7 @@ def test_an_unrelated_timer_delays_no_application(environment: dict[str, str]) -
 
 
 def test_a_principal_has_its_limit(environment: dict[str, str]) -> None:
-    """Each principal has its own limit, whatever its address, and uses up no other's."""
+    """Each principal has its own limit across all addresses, and uses up no other's."""
     with limited(environment, RATE_LIMIT="3/hour") as (app, client):
         one, other = (make_token(app, name, role="reader") for name in ("one", "other"))
         assert statuses(client, 2, one) + statuses(client, 3, one, "192.0.2.1") == [422] * 3 + [429] * 2
@@ -94,13 +94,13 @@ def test_a_reply_has_limit_and_remaining_requests(environment: dict[str, str], s
 
 
 def test_several_limits_all_apply(environment: dict[str, str]) -> None:
-    """Of several limits, the first one reached refuses."""
+    """The first limit reached refuses the request."""
     with limited(environment, RATE_LIMIT="50/second;4/hour") as (_, client):
         assert statuses(client, 6) == [422] * 4 + [429] * 2
 
 
 def test_without_a_limit_there_are_no_headers(client: FlaskClient) -> None:
-    """By default requests are not limited, and without counting no header names a limit."""
+    """By default, requests are not limited, and no reply has a rate-limit header."""
     assert statuses(client, 100) == [422] * 100
     assert not any(name.startswith("RateLimit") for name, _ in ask(client).headers)
 

@@ -203,7 +203,7 @@ def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], f
 
 
 def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: Stored) -> None:
-    """An unauthorized caller is refused whatever the body is, and the body is not read."""
+    """An unauthorized caller is refused with any body, and the body is not read."""
     for body in (b"{", b'{"name": 7}', b" " * 10_000_000):
         reply = client.post(CREATE, data=body, content_type="text/plain")
         assert reply.status_code == 401

@@ -35,7 +35,7 @@ def test_a_checkpoint_is_read_as_it_was_created(mongo_uri: str, stored: Stored) 
 
 
 def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored) -> None:
-    """Of a long stream only a few entries are read, since workers create checkpoints while serving."""
+    """Only a few entries of a long stream are read, since workers create checkpoints while serving."""
     whole = [record for name in ("aa", "bb") for record in stream_of(200, KEYRING, name=name, signed=1)]
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in whole])

@@ -163,7 +163,7 @@ def test_of_several_retirements_the_earliest_takes_effect() -> None:
 
 
 def test_the_witness_with_the_most_knowledge_names_missing_entries() -> None:
-    """Of a checkpoint and a retirement, the one that knows more of a stream names its end, once."""
+    """The checkpoint or the retirement, whichever knows more of a stream, names its end once."""
     checkpoint = {"aa": OLD_STREAM[2]}
     [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
     assert (seq, text.split(": ")[1]) == (5, "the retirement of its key knows it")

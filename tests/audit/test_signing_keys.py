@@ -243,7 +243,7 @@ def test_a_key_that_was_only_a_fallback_is_not_retired(stored: Stored) -> None:
 
 
 def test_a_process_searches_once_for_dropped_keys(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often a process looks for dropped keys, it reads the heads of all streams once."""
+    """A process reads the heads of all streams once, however often it looks for dropped keys."""
     process(FIRST)
     process(FIRST, SECOND)
     searches: list[Keyring] = []
@@ -292,7 +292,7 @@ def test_a_retirement_outlives_its_signing_key(stored: Stored) -> None:
 
 
 def test_processes_that_start_concurrently_agree(stored: Stored) -> None:
-    """However many processes retire the same key concurrently, genuine entries stay genuine."""
+    """Genuine entries stay genuine if any number of processes retire a key concurrently."""
     rotated()
     trails = [AuditTrail(Keyring(SECOND)) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:

@@ -274,7 +274,7 @@ def test_a_token_with_more_rights_is_not_revoked(
 
 
 def test_a_principal_revokes_the_tokens_that_it_covers(app: Flask, stored: Stored) -> None:
-    """A principal can revoke tokens that it covers, itself, altered tokens, and unknown scopes."""
+    """A principal can revoke itself, tokens it covers, altered ones, and ones with unknown scopes."""
     make_token(
         app, "small", namespace="team-a", scopes=("secret:fetch",), networks=("10.1.0.0/16", "fd00::1")
     )

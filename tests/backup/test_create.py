@@ -127,7 +127,7 @@ def test_forged_entries_do_not_displace_genuine_ones(forged: dict[str, Any], sto
 
 
 def test_a_duplicate_number_does_not_displace_an_entry(stored: Stored) -> None:
-    """MongoDB finds an entry by the first of two equal fields, but readers would see the last."""
+    """A genuine entry is backed up even if a forged one repeats its number in a duplicate field."""
     made(KEYRING)
     first, *_ = stored.audit_logs.find()
     stored.audit_logs.drop_indexes()

@@ -226,7 +226,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
 def test_batches_are_bounded(
     source: tuple[VerifiedBackup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However large the documents are, no more than one batch is in memory."""
+    """No more than one batch is in memory, however large the documents are."""
     monkeypatch.setattr(restore, "_BATCH_BYTES", 2_000)
     batches = [batch for _, batch in restore._batches(source[0])]
     assert sum(map(len, batches)) == 2_500

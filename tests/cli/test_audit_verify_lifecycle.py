@@ -61,7 +61,7 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
 
 
 def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) -> None:
-    """Of an archive of any age, only entries past the retention at its creation may be missing."""
+    """An archive of any age may lack only entries past the retention at its creation."""
     key = SigningKey(trail.written.keyring.primary)
     names = ("stream", "seq", "ts", "hash")
     made_at = datetime(2020, 3, 1, 12, tzinfo=UTC)

@@ -323,7 +323,7 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
     """A rewrap killed at any point and run again loses no secret and encrypts none twice."""
     environment = settings(mongo_uri, NEW, OLD)
     before = fill(stored, OLD, 1_000)
-    # The first as soon as there is something to lose, the others at any point.
+    # The first once some work is done, the others at any point.
     for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - not secret
         fresh = fill(stored, OLD, 1_000)
         before |= fresh

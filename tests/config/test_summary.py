@@ -46,7 +46,7 @@ def test_every_setting_is_logged_as_json() -> None:
     ],
 )
 def test_a_connection_string_shows_hosts_and_database(uri: str, expected: str) -> None:
-    """Of MongoDB's address, hosts and database are logged; user, password and options are not."""
+    """MongoDB's hosts and database are logged; user, password and options are not."""
     told = shown(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri)
     assert (told["MONGO_URI"], told["RATE_LIMIT_STORAGE_URI"]) == (expected, expected)
 

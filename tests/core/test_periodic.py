@@ -54,7 +54,7 @@ def test_processes_started_together_do_not_act_together(monkeypatch: pytest.Monk
 
 
 def test_it_starts_once() -> None:
-    """However often it is started, one thread runs."""
+    """One thread runs, however often it is started."""
     periodic = Periodic("once", 60, lambda: None)
     assert (periodic.started, threads("once")) == (False, 0)
     with started(periodic):

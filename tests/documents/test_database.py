@@ -166,7 +166,7 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
 
 
 def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long an index build takes, it is started once and not interrupted by waiting callers."""
+    """An index build is started once and not interrupted by waiting callers, however long it takes."""
     building, may_end = Semaphore(0), Event()
     build = indexes.build
 

@@ -77,7 +77,7 @@ def test_a_slow_count_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_one_of_several_workers_counts(tmp_path: Path) -> None:
-    """Of several workers, one counts."""
+    """Only one of several concurrent workers counts."""
     with (tmp_path / "stock.lock").open("w") as lock:
         flock(lock, LOCK_EX)
         assert KeyUsageCache(KEYRING, tmp_path).held() == []

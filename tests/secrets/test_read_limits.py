@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_concurrent_reads_never_exceed_the_limit(stored: Stored, key: MasterKey) -> None:
-    """However many concurrent reads arrive, no more are reserved and counted than the limit leaves."""
+    """No number of concurrent reads reserves and counts more than the limit allows."""
     secret_id = put(stored, key, max_reads=20, reads=7)
     with ThreadPoolExecutor(16) as pool:
         tokens = list(pool.map(lambda _: read_limits.reserve_read(secret_id), range(64)))
