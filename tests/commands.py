@@ -1,9 +1,14 @@
 """`secret-manager` as a process."""
 
+import atexit
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from tests.nursery import Nursery
 
 Done = subprocess.CompletedProcess[str]
 
@@ -35,9 +40,26 @@ def start_command(
     )
 
 
+@cache
+def _nursery() -> Nursery:
+    nursery = Nursery(command_environment({}))
+    atexit.register(nursery.close)
+    return nursery
+
+
 def run_command(name: str, *arguments: object, environment: dict[str, str], folder: Path) -> Done:
     """Run `secret-manager` *name* in *folder* to its end, with any result except a traceback."""
-    with start_command(name, *arguments, environment=environment, folder=folder) as process:
-        out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        status = _nursery().run(
+            name,
+            *map(str, arguments),
+            environment=command_environment(environment),
+            folder=folder,
+            out=out,
+            err=err,
+        )
+        for file in (out, err):
+            file.seek(0)
+        done = subprocess.CompletedProcess(arguments, status, out.read(), err.read())
+    assert "Traceback" not in done.stderr
+    return done

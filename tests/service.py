@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-
-import requests
+from urllib.parse import urlsplit
 
 from vault.cli.mongod import free_port
 
@@ -101,17 +102,16 @@ class Service:
 
     def get(self, path: str) -> Reply:
         """Return the answer to a GET of *path*."""
-        return _reply(requests.get(self.url + path, timeout=30))
+        return self._ask("GET", path)
 
     def get_text(self, path: str) -> str:
         """Return the body of a GET of *path*."""
-        return requests.get(self.url + path, timeout=30).text
+        return self._send("GET", path)[1].decode()
 
     def post(self, path: str, body: object, **headers: str) -> Reply:
         """Return the answer to a POST of *body* as JSON; bytes are sent unchanged."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **headers}
-        return _reply(requests.post(self.url + path, data, headers=headers, timeout=30))
+        return self._ask("POST", path, data, **{"Content-Type": "application/json", **headers})
 
     def create(self, plaintext: bytes) -> str:
         """Create a secret and return its ID."""
@@ -123,6 +123,18 @@ class Service:
         """Return the answer to a fetch."""
         return self.post("/vault/secret/fetch", {"secret_id": secret_id})
 
+    def _ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        reply, content = self._send(method, path, body, **headers)
+        return Reply(reply.status, json.loads(content), dict(reply.getheaders()))
 
-def _reply(reply: requests.Response) -> Reply:
-    return Reply(reply.status_code, reply.json(), dict(reply.headers))
+    def _send(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[HTTPResponse, bytes]:
+        # A new connection without `requests`, which would take ten times as long.
+        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as connection:
+            try:
+                connection.request(method, path, body, headers)
+                reply = connection.getresponse()
+                return reply, reply.read()
+            except HTTPException as error:
+                raise ConnectionError("half an answer") from error

@@ -1,4 +1,4 @@
-"""System requirements of tests that no Python package provides."""
+"""System requirements of tests that no Python package provides, and the start of other programs."""
 
 import os
 import shutil
@@ -19,3 +19,8 @@ def needs(command: str, *other_names: str, package: str = "") -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def unmeasured() -> dict[str, str]:
+    """Return the environment of a process without coverage, because measuring takes time."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}

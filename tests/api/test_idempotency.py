@@ -261,7 +261,7 @@ def test_a_slow_holder_destroys_nothing(
     """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
     given_out: list[str] = []
     owner: Any = arrival if "name" in body else SecretStore
-    step = "store" if "name" in body else "insert"
+    step = "store_pending" if "name" in body else "insert"
     store = getattr(owner, step)
 
     def slowly(*secret: Any) -> Any:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -343,15 +342,10 @@ class Watched:
         return status, json.loads(shown.locator(".highlight-code code").first.inner_text())
 
 
-@pytest.fixture
-def chromium() -> str:
-    """Return the path of the browser."""
-    return needs("chromium", "chromium-browser", "google-chrome")
-
-
-@contextmanager
-def running_browser(chromium: str) -> Iterator[Browser]:
-    """Run a browser; playwright's event loop ends with it."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run a browser for all tests that open a page of their own; playwright's event loop ends with it."""
+    chromium = needs("chromium", "chromium-browser", "google-chrome")
     quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     with (
@@ -368,10 +362,9 @@ def service(shared_service: Service) -> Service:
 
 
 @pytest.fixture
-def open_page(chromium: str, service: Service) -> Iterator[Callable[..., Watched]]:
-    """Run a browser, and return a function that opens the service's page in it."""
-    with running_browser(chromium) as browser:
-        yield partial(Watched, browser, service)
+def open_page(browser: Browser, service: Service) -> Callable[..., Watched]:
+    """Return a function that opens the service's page."""
+    return partial(Watched, browser, service)
 
 
 @pytest.mark.parametrize(
@@ -435,21 +428,18 @@ def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Servic
         yield service, token
 
 
-def test_a_browser_can_be_authorized(chromium: str, asking: tuple[Service, str]) -> None:
+def test_a_browser_can_be_authorized(browser: Browser, asking: tuple[Service, str]) -> None:
     """*Authorize* accepts a token: operations are refused before and answered after; nothing stores it."""
     service, token = asking
-    with running_browser(chromium) as browser:
-        watched = Watched(browser, service)
-        page = watched.page
-        assert watched.try_out(FETCH, {"secret_id": "550e8400-e29b-41d4-a716-446655440000"})[0] == "401"
-        page.locator(".auth-wrapper .authorize").first.click()
-        page.locator(".modal-ux input").fill(token)
-        page.locator(".modal-ux .auth-btn-wrapper .authorize").click()
-        page.locator(".modal-ux .btn-done").click()
-        status, created = watched.try_out(CREATE, {"secret": "YQ=="})
-        assert status == "200"
-        assert len(created["secret_id"]) == 36
-        assert (
-            page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
-        )
-        assert [text for text in watched.complaints if "401" not in text] == []
+    watched = Watched(browser, service)
+    page = watched.page
+    assert watched.try_out(FETCH, {"secret_id": "550e8400-e29b-41d4-a716-446655440000"})[0] == "401"
+    page.locator(".auth-wrapper .authorize").first.click()
+    page.locator(".modal-ux input").fill(token)
+    page.locator(".modal-ux .auth-btn-wrapper .authorize").click()
+    page.locator(".modal-ux .btn-done").click()
+    status, created = watched.try_out(CREATE, {"secret": "YQ=="})
+    assert status == "200"
+    assert len(created["secret_id"]) == 36
+    assert page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
+    assert [text for text in watched.complaints if "401" not in text] == []

@@ -3,13 +3,15 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from functools import cache
+from typing import NamedTuple
 
 import pytest
 import yaml
 
+from tests.backups import history
 from tests.conftest import new_database
 from tests.docs.documents import ROOT, Block, sections
 from tests.docs.world import UNTIL_STOPPED, World
@@ -46,7 +48,7 @@ BEFORE = {
     ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
     ("docs/operations.md", "A token has leaked"): ["secret-manager tokens create --name ci --role reader"],
     ("docs/operations.md", "The master key has leaked"): [
-        "secret-manager tokens create --name ci --role reader"
+        "secret-manager tokens create --name app --role reader"
     ],
 }
 
@@ -121,28 +123,53 @@ def is_run(block: Block) -> bool:
     return block.first_line not in NOT_RUN
 
 
+class Served(NamedTuple):
+    """A factory of worlds: an empty one, or the one of a document, in which its service runs."""
+
+    empty: Callable[[dict[str, str]], World]
+    of: Callable[[Section], World]
+
+
+@pytest.fixture(scope="module")
+def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Return a factory of worlds. Sections of one document with the same service share theirs."""
+    with history(mongod.uri), ExitStack() as running:
+
+        def empty(settings: dict[str, str]) -> World:
+            return World(tmp_path_factory.mktemp("world"), settings)
+
+        @cache
+        def serving(_document: str, settings: tuple[tuple[str, str], ...]) -> World:
+            uri = running.enter_context(new_database(mongod))
+            world = empty({"MASTER_KEY": master_key, "MONGO_URI": uri, **dict(settings)})
+            world.names["127.0.0.1:9464"] = METRICS_BIND
+            running.enter_context(world.serving())
+            return world
+
+        yield Served(empty, lambda section: serving(section[0], (*SETTINGS.get(section, {}).items(),)))
+
+
 @pytest.mark.parametrize(
     "section", [key for key, found in SECTIONS.items() if any(map(is_run, found))], ids="::".join
 )
 def test_a_reader_can_copy_the_commands(
-    section: Section, environment: dict[str, str], mongod: Mongod, tmp_path: Path
+    section: Section, worlds: Served, environment: dict[str, str], mongod: Mongod
 ) -> None:
     """Each heading's commands run in one shell without a failure, and print the documented output."""
     scripts = [block.text for block in SECTIONS[section] if is_run(block)]
-    starts = scripts[0].rstrip().endswith(UNTIL_STOPPED)
-    # A reader who has just started it has set nothing.
-    world = World(tmp_path, {} if starts else {**environment, **SETTINGS.get(section, {})})
-    world.names["mongodb://localhost:27017/?replicaSet=rs0"] = environment["MONGO_URI"]
-    world.names["127.0.0.1:9464"] = METRICS_BIND
     with ExitStack() as running:
-        if starts:
+        if scripts[0].rstrip().endswith(UNTIL_STOPPED):
+            # A reader who has just started it has set nothing.
+            world = worlds.empty({})
+            world.names["mongodb://localhost:27017/?replicaSet=rs0"] = environment["MONGO_URI"]
             running.enter_context(world.started(scripts.pop(0)))
         elif section == RESTORE:
+            world = worlds.empty(dict(environment))
             with world.serving():
                 world.run("secret-manager backup vault-2026-11-24.tar")
             world.settings["MONGO_URI"] = running.enter_context(new_database(mongod))
         else:
-            running.enter_context(world.serving())
+            world = worlds.of(section)
             world.run(*BEFORE.get(section, ()))
         PRINTED.get(section, contains())(world.run(*scripts))
 

@@ -54,14 +54,15 @@ def test_commands_exist(document: str) -> None:
     """Each command and option of `secret-manager` that a document names exists."""
     text = prose(DOCUMENTS[document])
     named = [*(block.text for block in blocks(document, "bash")), *re.findall(r"`([^`]+)`", text)]
-    for arguments in (found for one in named for found in invocations(one)):
+    for arguments in (run for one in named for run in invocations(one)):
         command: click.Command = commands
         for argument in arguments:
             if argument.startswith("$"):
                 break
             if isinstance(command, click.Group) and not argument.startswith("-"):
-                assert argument in command.commands, arguments
-                command = command.commands[argument]
+                found = command.get_command(click.Context(command), argument)
+                assert found, arguments
+                command = found
             if argument.startswith("--"):
                 options = {
                     name

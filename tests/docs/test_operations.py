@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,10 @@ OPERATIONS = "docs/operations.md"
 _LEVELS = ("warning", "error", "exception")
 
 
-def logged(*methods: str) -> Iterator[str]:
-    """Yield the package's log messages at the levels *methods*, as written in the code."""
+@cache
+def logged(*methods: str) -> list[str]:
+    """Return the package's log messages at the levels *methods*, as written in the code."""
+    found = []
     for path in (ROOT / "vault").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
@@ -29,7 +31,8 @@ def logged(*methods: str) -> Iterator[str]:
                     func=ast.Attribute(value=ast.Name("logger"), attr=attr), args=[ast.Constant(text), *_]
                 ):
                     if attr in methods:
-                        yield str(text)
+                        found.append(str(text))
+    return found
 
 
 def fits(message: str, text: str) -> bool:

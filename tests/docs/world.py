@@ -28,8 +28,9 @@ _CHECKOUT = (
     *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
 )
 
-#: The variables of this process that commands get: access to a package index, and the like.
-_KEPT = ("COVERAGE", "HOME", "LANG", "PIP_", "SSL_", "TMPDIR", "http", "no_proxy")
+#: The variables of this process that commands get: access to a package index, and the like. Commands are not
+#: measured, because they have their own tests.
+_KEPT = ("HOME", "LANG", "PIP_", "SSL_", "TMPDIR", "http", "no_proxy")
 
 #: Seconds, for commands that install from a package index.
 _TIMEOUT_SECONDS = 240

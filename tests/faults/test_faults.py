@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.faults import KINDS
+from tests.system import unmeasured
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,9 @@ def test_no_fault_loses_anything(part: int) -> None:
     command = [sys.executable, "-m", "tests.faults", "--seconds", "0", "--shortened", "0.3"]
     for kind in kinds:
         command += ["--kind", kind.name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
     for kind in kinds:

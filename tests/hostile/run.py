@@ -19,6 +19,7 @@ from tests.cli.waiting import wait_until
 from tests.hostile.attacks import CREATE, FETCH
 from tests.server.test_gunicorn_conf import children
 from tests.service import Service
+from tests.system import unmeasured
 
 ROOT = Path(__file__).parents[2]
 _HONEST = 4
@@ -141,7 +142,7 @@ def _strangers(attack: str, port: int, connections: int, addresses: int) -> Iter
         return
     command = [sys.executable, "-m", "tests.hostile.strangers", attack]
     command += map(str, (port, connections, addresses))
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as strangers:
+    with subprocess.Popen(command, cwd=ROOT, env=unmeasured(), stdout=subprocess.PIPE) as strangers:
         assert strangers.stdout is not None
         try:
             assert strangers.stdout.readline() == b"connected\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.service import Service
-from tests.system import needs
+from tests.system import needs, unmeasured
 
 ROOT = Path(__file__).parents[2]
 SHORT = {
@@ -77,6 +77,7 @@ def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
             *("--rounds", "1", "--seconds", "1", "--growth", "100"),
         ],
         cwd=tmp_path,
+        env=unmeasured(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -347,7 +347,7 @@ def test_every_answer_has_its_entry_and_every_worker_its_stream(
         master = service.process.pid
         wait_until(lambda: len(children(master)) == 4)
         workers = children(master)
-        timer = threading.Timer(8, ended.set)
+        timer = threading.Timer(3, ended.set)
         timer.start()
         with ThreadPoolExecutor(32) as pool:
             list(pool.map(client, range(32)))

@@ -2,30 +2,49 @@
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 
 import click
 
 from vault import __version__
-from vault.cli.audit import audit
-from vault.cli.backup import backup, drill, restore
-from vault.cli.dev import dev
-from vault.cli.keys import keys
-from vault.cli.mongodb import replicaset
-from vault.cli.service import ready, serve
-from vault.cli.tokens import tokens
 from vault.core.errors import VaultError
 from vault.core.processes import harden
 
+#: The module of each command.
+_MODULES = {
+    "audit": "vault.cli.audit",
+    "backup": "vault.cli.backup",
+    "dev": "vault.cli.dev",
+    "drill": "vault.cli.backup",
+    "keys": "vault.cli.keys",
+    "ready": "vault.cli.service",
+    "replicaset": "vault.cli.mongodb",
+    "restore": "vault.cli.backup",
+    "serve": "vault.cli.service",
+    "tokens": "vault.cli.tokens",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _LazyGroup(click.Group):
+    """A group that loads a command when it is asked for: loading all of them takes half a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, whether loaded or not."""
+        return sorted({*super().list_commands(ctx), *_MODULES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, if there is one."""
+        # For a name that no command has, click looks for a similar one among those that are loaded.
+        for name in [cmd_name] if cmd_name in _MODULES else _MODULES:
+            self.add_command(getattr(import_module(_MODULES[name]), name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="secret-manager")
 def commands() -> None:
     """Keep other people's passwords, keys and tokens."""
-
-
-for command in (audit, backup, dev, drill, keys, ready, replicaset, restore, serve, tokens):
-    commands.add_command(command)
 
 
 def _hang_up(number: int, frame: FrameType | None) -> None:
