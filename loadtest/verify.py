@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import measured
 
-from vault.audit.stream import Entry, Stream
+from vault.audit.stream import StoredEntry, Stream
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
@@ -33,7 +33,7 @@ def fill(uri: str, key: bytes, count: int) -> None:
     database.prepare()
     signing_key = SigningKey(Keyring.of(key, ()).primary)
     streams = [Stream(signing_key) for _ in range(_STREAMS)]
-    batch: list[Entry] = []
+    batch: list[StoredEntry] = []
     for number in range(0, count, _COMMIT):
         stream = streams[number // _COMMIT % _STREAMS]
         entries = [_entry() for _ in range(min(_COMMIT, count - number))]
@@ -46,7 +46,7 @@ def fill(uri: str, key: bytes, count: int) -> None:
     database.close()
 
 
-def _entry() -> Entry:
+def _entry() -> StoredEntry:
     return {
         "action": "fetch",
         "status": "success",

@@ -9,6 +9,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
@@ -32,7 +35,13 @@ from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - tempfile creates the folders in it
+# The duration of an example depends on the machine. `--hypothesis-profile nightly` runs many more.
+_EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis.register_profile("usual", max_examples=50, **_EXAMPLES)
+hypothesis.register_profile("nightly", max_examples=2_000, **_EXAMPLES)
+hypothesis.load_profile("usual")
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -215,11 +224,31 @@ def pytest_configure() -> None:
     ports._PORTS = ports._PORTS[number::count]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Require of every test the sentence with its promise."""
+    """Require of every selected test the sentence with its promise, and put the tests in order."""
     for item in items:
         if isinstance(item, pytest.Function) and not item.function.__doc__:
             raise pytest.UsageError(f"{item.nodeid} has no docstring")
+    _begin_with_long_ones(items)
+
+
+def _begin_with_long_ones(items: list[pytest.Item]) -> None:
+    """Put long tests at the beginning of each process's share, so that no process ends with a long one.
+
+    Each process gets a part of *items*, as long as those of the others, and takes over tests of others in the
+    end.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = iter([item for item in items if not item.get_closest_marker("long")])
+    ends = [len(items) * part // count for part in range(count + 1)]
+    parts = [long[part::count] for part in range(count)]
+    items[:] = [
+        item
+        for part, start, end in zip(parts, ends, ends[1:], strict=False)
+        for item in (*part, *islice(short, max(0, end - start - len(part))))
+    ]
 
 
 def pytest_report_header() -> str:

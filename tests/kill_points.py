@@ -63,9 +63,9 @@ def _attempt(action: Action) -> Attempt:
 
 
 def _create(found: Services, key: str | None = None, **options: Any) -> Reference:
-    draft = NewSecret(plaintext=_VALUE, **options)
+    new_secret = NewSecret(plaintext=_VALUE, **options)
     attempt = _attempt(Action.CREATE)
-    return Reference(secret_id=found.secrets.create(draft, idempotency_key=key, attempt=attempt))
+    return Reference(secret_id=found.secrets.create(new_secret, idempotency_key=key, attempt=attempt))
 
 
 def _create_token(found: Services, name: str) -> None:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -60,7 +60,6 @@ class Nursery:
 
 def _become_a_command(asked: socket.socket) -> None:
     """Return once for each *asked* command, each time in a fork that must run it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message, descriptors, _, _ = socket.recv_fds(asked, _MESSAGE_BYTES, 3)
         if not message:
@@ -68,7 +67,6 @@ def _become_a_command(asked: socket.socket) -> None:
             os._exit(0)
         if os.fork() == 0:
             asked.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             telling, out, err = descriptors
             if pid := os.fork():
                 _tell(telling, pid)
@@ -84,6 +82,10 @@ def _become_a_command(asked: socket.socket) -> None:
             return
         for descriptor in descriptors:
             os.close(descriptor)
+        # Reap earlier processes that have ended.
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
 
 
 def _tell(telling: int, pid: int) -> None:

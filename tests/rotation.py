@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret
-from vault.documents.secret import SecretVersion
+from vault.documents.secret import SecretVersion, StoredSecret
 from vault.keys import registry
 from vault.keys.registry import CLAIM_MILLISECONDS
 
@@ -89,7 +89,7 @@ def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:
     found = {}
     for document in stored.secrets.find():
         assert document["envelope"][1:9].hex() == document["key_id"]
-        found[document["_id"]] = Secret._from_son(document).decrypt(Keyring(keys[0], keys[1:]))
+        found[document["_id"]] = StoredSecret(document).decrypt(Keyring(keys[0], keys[1:]))
     return found
 
 
@@ -116,9 +116,9 @@ def versions_of(stored: Stored, secret_id: str, *keys: MasterKey) -> dict[int, b
     """Return the values of a secret's versions, as a replica with *keys* reads them."""
     document = stored.secrets.find_one({"_id": secret_id})
     assert document
-    secret = Secret._from_son(document)
+    secret = StoredSecret(document)
     keyring = Keyring(keys[0], keys[1:])
-    return {stored.version: secret.decrypt_version(stored, keyring) for stored in secret.versions()}
+    return {stored.version: secret.decrypt_version(stored, keyring) for stored in secret.versions}
 
 
 def under(stored: Stored, key: MasterKey) -> int:

@@ -412,6 +412,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         world.outputs.append(Output("readiness", text))
 
 
+@pytest.mark.long
 def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
     """Across every documented answer of every operation, no mark appears where it must not."""
     with made_world(settings) as (world, app):
@@ -464,9 +465,9 @@ def answer_the_text(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(errors, "problem", lambda *_, **__: errors.Response(f"{EVERYTHING}", 500))
 
 
-def show_the_draft(patch: pytest.MonkeyPatch) -> None:
+def show_the_new_secret(patch: pytest.MonkeyPatch) -> None:
     """Show the value in the `repr` of an object in use."""
-    patch.setattr(NewSecret, "__repr__", lambda draft: f"<Draft {draft.plaintext}>")
+    patch.setattr(NewSecret, "__repr__", lambda new_secret: f"<NewSecret {new_secret.plaintext}>")
 
 
 def show_the_key(patch: pytest.MonkeyPatch) -> None:
@@ -496,7 +497,7 @@ def label_the_id(patch: pytest.MonkeyPatch) -> None:
         (log_the_body, "the log", "value"),
         (log_the_text, "the log", "password"),
         (answer_the_text, "500 of /vault/secret/create/", "key"),
-        (show_the_draft, "a repr", "value"),
+        (show_the_new_secret, "a repr", "value"),
         (show_the_key, "a repr", "fallback"),
         (store_the_key, "the collection audit_logs", "idempotency_key"),
         (label_the_id, "the metrics", "id"),

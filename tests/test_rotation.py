@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Event, Lock
 
+import pytest
+
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
 from tests.rotation import Stored, new_key, settings, table, under, values
@@ -124,7 +126,7 @@ class Load:
 
 
 @contextmanager
-def under_load(fleet: Fleet, clients: int = 4) -> Iterator[Load]:
+def under_load(fleet: Fleet, clients: int = 2) -> Iterator[Load]:
     load = Load(fleet)
     with ThreadPoolExecutor(clients) as pool:
         running = [pool.submit(load.run) for _ in range(clients)]
@@ -136,6 +138,7 @@ def under_load(fleet: Fleet, clients: int = 4) -> Iterator[Load]:
             client.result()
 
 
+@pytest.mark.long
 def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """Four rolling updates rotate the key: no request fails, and in the end nothing needs the old key."""
 
@@ -186,7 +189,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
             assert found[NEW.id][1] > 0
             assert found[OLD.id][0::2] == ("fallback", "no, secrets need it")
             needed = found[OLD.id][1]
-            assert needed == under(stored, OLD) > 100
+            assert needed == under(stored, OLD) > 50
 
             # 3. Everything encrypted under the new key.
             code, printed = keys("rewrap", NEW, OLD)

@@ -1,4 +1,4 @@
-"""A trail written by several workers, and the possible edits by an attacker with database access."""
+"""A trail written by several workers, and possible edits by an attacker with access to the database."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class WrittenTrail:
 
 
 def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> WrittenTrail:
-    """Run one worker for each of *counts*, which writes that number of entries, in commits of all sizes."""
+    """Write *counts* entries, each number as one worker, concurrently, in commits of all sizes."""
     name = f"written_{secrets.token_hex(6)}"
     uri = server.replace("/?", f"/{name}?")
     keyring = Keyring(new_key())

@@ -9,6 +9,7 @@ from flask import Flask
 
 from vault import __version__, api
 from vault.api import metrics as metrics_page
+from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.authenticator import Authenticator, Credentials, TokenCredentials
@@ -27,7 +28,7 @@ from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
-from vault.secrets.service import Secrets
+from vault.secrets.service import SecretService
 from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> Flask:
     key_watch = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, key_watch)
     services = Services(
-        secrets=Secrets(keyring, key_watch, max_bytes=settings.max_secret_bytes),
+        secrets=SecretService(keyring, key_watch, max_bytes=settings.max_secret_bytes),
         changes=SecretWriter(
             keyring,
             key_watch,
@@ -90,8 +91,8 @@ def create_app(settings: Settings) -> Flask:
     api.init_app(app, services, settings)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
-        stock = KeyUsageCache(keyring, folder)
-        metrics_page.init_app(app, services.health, stock, folder=folder, port=port(settings.metrics_bind))
+        usage = KeyUsageCache(keyring, folder)
+        metrics_page.init_app(app, services.health, usage, folder=folder, port=port(settings.metrics_bind))
     return app
 
 
@@ -148,6 +149,8 @@ def from_environment() -> Flask:
     logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
     _warn(settings)
     app = create_app(settings)
+    # Not now: no thread survives the fork of a server that preloads the application.
+    app.before_request(app.extensions[EXTENSION].startup.begin)
     # Forked workers inherit this: each leaves the head of its part of the trail in the log when it ends.
     atexit.register(app.extensions[CLOSE])
     return app

@@ -22,7 +22,7 @@ from vault.documents import Database
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
-from vault.secrets.service import Secrets
+from vault.secrets.service import SecretService
 
 #: The checks by name, in their order; those after one that fails are not made.
 CHECKS = ("mongodb", "restore", "keys", "audit")
@@ -39,12 +39,16 @@ class Startup:
     def __init__(self, key_watch: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
         self._key_watch = key_watch
         self._trail = trail
-        self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt)
+        self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
 
     def begin(self) -> None:
-        """Start now, and retry in a thread."""
-        self._retries.start()
-        self.attempt()
+        """Start now, and retry, in a thread. Later calls do nothing.
+
+        `vault.server` calls this when a worker starts. Under other servers, the first request of any kind
+        does: until the process is ready, a load balancer sends only probes.
+        """
+        if not self._retries.started:
+            self._retries.start()
 
     def attempt(self) -> None:
         """Do what is missing. A failure is in the log already, where it happened."""
@@ -55,7 +59,7 @@ class Startup:
             self._trail.start()
 
     def close(self) -> None:
-        """Stop retrying, once an attempt that is under way has ended."""
+        """Stop retrying, once an attempt in progress has ended."""
         self._retries.close()
 
 
@@ -90,9 +94,9 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the floors above call."""
+    """The operations that the floors above call."""
 
-    secrets: Secrets
+    secrets: SecretService
     changes: SecretWriter
     catalog: SecretQueries
     key_watch: KeyringGuard

@@ -16,8 +16,6 @@ from tests.trail import break_trail, mend_trail
 from vault.app import CLOSE
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import MasterKey
-from vault.secrets import store as arrival
-from vault.secrets.idempotency import Reservation
 from vault.secrets.store import SecretStore
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -228,7 +226,7 @@ def test_a_second_killed_holder_hides_nothing(alice: Caller, stored: Stored) -> 
     left = created(alice, NAMED)
     lapse(stored)
     with pytest.MonkeyPatch.context() as killed:
-        killed.setattr(arrival, "withdraw", _dies)
+        killed.setattr(SecretStore, "withdraw", _dies)
         assert create(alice, NAMED).status_code == 500
     lapse(stored)
     assert created(alice, NAMED) == left
@@ -259,41 +257,40 @@ def test_a_slow_holder_destroys_nothing(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
 ) -> None:
     """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
-    given_out: list[str] = []
-    owner: Any = arrival if "name" in body else SecretStore
-    step = "store_pending" if "name" in body else "insert"
-    store = getattr(owner, step)
+    returned: list[str] = []
+    step = "hold_name" if "name" in body else "publish"
+    store = getattr(SecretStore, step)
 
-    def slowly(*secret: Any) -> Any:
-        monkeypatch.setattr(owner, step, store)
+    def slowly(self: SecretStore, secret: Any) -> None:
+        monkeypatch.setattr(SecretStore, step, store)
         lapse(stored)
-        given_out.append(created(alice, body))
-        return store(*secret)
+        returned.append(created(alice, body))
+        store(self, secret)
 
-    monkeypatch.setattr(owner, step, slowly)
+    monkeypatch.setattr(SecretStore, step, slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)
-    assert created(alice, body) == given_out[0]
-    assert alice.fetch(given_out[0]) == b64(VALUE)
-    # Nor does it leave a secret: no client received its ID.
-    assert [found["_id"] for found in stored.secrets.find()] == given_out
+    assert created(alice, body) == returned[0]
+    assert alice.fetch(returned[0]) == b64(VALUE)
+    # The slow holder leaves nothing: no caller received its ID.
+    assert [found["_id"] for found in stored.secrets.find()] == returned
 
 
 def test_a_named_secret_of_an_overtaken_holder_is_adopted(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A named secret whose holder was overtaken at the end is returned by the other, not removed."""
-    given_out: list[str] = []
-    keep = Reservation.keep
+    returned: list[str] = []
+    publish = SecretStore.publish
 
-    def late(self: Reservation, secret_id: str, **seal: str) -> bool:
-        monkeypatch.setattr(Reservation, "keep", keep)
+    def slowly(self: SecretStore, secret: Any) -> None:
+        monkeypatch.setattr(SecretStore, "publish", publish)
+        publish(self, secret)
         lapse(stored)
-        given_out.append(created(alice, NAMED))
-        return keep(self, secret_id, **seal)
+        returned.append(created(alice, NAMED))
 
-    monkeypatch.setattr(Reservation, "keep", late)
+    monkeypatch.setattr(SecretStore, "publish", slowly)
     assert create(alice, NAMED).status_code == 503
-    assert created(alice, NAMED) == given_out[0]
+    assert created(alice, NAMED) == returned[0]
     assert alice("fetch", name=NAMED["name"]) == {"secret": b64(VALUE)}
     assert stored.secrets.count_documents({}) == 1
 
@@ -302,19 +299,18 @@ def test_a_late_secret_of_a_slow_holder_is_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a slow holder publishes after the retry failed, the third attempt returns that secret."""
-    publish = arrival.publish
+    publish = SecretStore.publish
     statuses: list[int] = []
 
-    def slowly(secret: Any) -> bool:
-        monkeypatch.setattr(arrival, "publish", publish)
-        published = publish(secret)
+    def slowly(self: SecretStore, secret: Any) -> None:
+        monkeypatch.setattr(SecretStore, "publish", publish)
+        publish(self, secret)
         lapse(stored)
         with monkeypatch.context() as early:
-            early.setattr(arrival, "withdraw", lambda _: True)
+            early.setattr(SecretStore, "withdraw", lambda *_: True)
             statuses.append(create(alice, NAMED).status_code)
-        return published
 
-    monkeypatch.setattr(arrival, "publish", slowly)
+    monkeypatch.setattr(SecretStore, "publish", slowly)
     statuses.append(create(alice, NAMED).status_code)
     assert statuses == [409, 503]
     [found] = stored.secrets.find()

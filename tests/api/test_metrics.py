@@ -107,7 +107,7 @@ def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: 
 def test_before_the_first_count_there_is_no_figure(client: FlaskClient) -> None:
     """Until the first count of versions by key, the page has no figure for it."""
     start(client.application)
-    with (Path(str(metrics.FOLDER)) / "stock.lock").open("w") as another:
+    with (Path(str(metrics.FOLDER)) / "key_usage.lock").open("w") as another:
         flock(another, LOCK_EX)
         told = samples(client)
     assert told["ready", "mongodb"] == 1

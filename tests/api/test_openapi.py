@@ -218,12 +218,21 @@ def test_document_is_valid(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.")
 
 
+def test_every_component_is_used(document: dict[str, Any]) -> None:
+    """The document has no component that nothing refers to, such as flask-smorest's own errors."""
+    text = json.dumps(document)
+    for kind, components in document["components"].items():
+        if kind != "securitySchemes":
+            for name in components:
+                assert f'"#/components/{kind}/{name}"' in text
+
+
 def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) -> None:
     """The document lists exactly the operations of the service."""
     served = {
         (rule.rule, method.lower())
         for rule in app.url_map.iter_rules()
-        if rule.endpoint.partition(".")[0] not in ("documentation", "api-docs")
+        if rule.endpoint.partition(".")[0] not in ("documentation", "openapi_json")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert {(path, method) for path, method, _ in operations(document)} == served

@@ -1,6 +1,7 @@
 """Probes only read; a worker writes what is needed when it starts."""
 
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -143,3 +144,22 @@ def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(registry, "stored_key_ids", fail)
     assert list(app.extensions["secret-manager"].health.failures()) == ["mongodb"]
+
+
+def test_the_first_request_begins_the_startup_and_does_not_wait(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a server without our hooks, the first probe begins the startup, and returns before its end."""
+    may_start, require = Event(), KeyringGuard.require
+
+    def require_later(watch: KeyringGuard) -> None:
+        assert may_start.wait(60)
+        require(watch)
+
+    monkeypatch.setattr(KeyringGuard, "require", require_later)
+    with running_app(settings(mongo_uri, OURS)) as app:
+        app.before_request(app.extensions["secret-manager"].startup.begin)
+        client = app.test_client()
+        assert client.get("/health/ready").status_code == 503
+        may_start.set()
+        wait_until(lambda: client.get("/health/ready").status_code == 200)

@@ -13,7 +13,7 @@ from tests.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
-from vault.documents import Secret
+from vault.documents.secret import StoredSecret
 from vault.keys import registry, rewrap
 from vault.secrets.lease import Lease
 
@@ -273,9 +273,9 @@ def test_a_concurrent_rewrap_does_not_bring_a_version_back(
 ) -> None:
     """A rewrap that read a version before its purge writes nothing in its place."""
     secret_id = three_versions(alice)
-    secret = Secret.of(document(stored, secret_id))
+    secret = StoredSecret(document(stored, secret_id))
     both = Keyring(keyring.primary, [key])
-    changes = [rewrap.rewrap_version(secret, version, both) for version in secret.versions()]
+    changes = [rewrap.rewrap_version(secret, version, both) for version in secret.versions]
     alice("purge", secret_id=secret_id, version=2)
     assert rewrap.write_rewrapped([change for change in changes if change]) == 2
     assert set(envelopes(stored, secret_id)) == {1, 3}
@@ -290,7 +290,7 @@ def test_a_purged_version_needs_no_master_key(
         alice("purge", secret_id=secret_id, version=version)
     assert registry.stored_versions(key.id) == 1
     checked = drill.decrypt_secrets(Keyring(key), lambda _: None)
-    assert (checked.seen, checked.wrong) == (1, 0)
+    assert (checked.seen, checked.failed) == (1, 0)
     assert keyring.primary.id not in registry.stored_key_ids()
     assert stored.secrets.count_documents({"older.key_id": key.id}) == 0
 

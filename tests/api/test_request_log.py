@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from tests.access import make_token
 from vault.core.errors import SecretNotFoundError, StorageUnavailableError
 from vault.observability import logs
-from vault.secrets.service import Secrets
+from vault.secrets.service import SecretService
 
 
 @pytest.mark.parametrize("offered", ["r-1", "a" * 128, "01HV:x/y+z=@._-"])
@@ -119,7 +119,7 @@ def test_the_level_depends_on_the_cause(
         def fail(*_: object, error: type[Exception] = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(Secrets, "fetch", fail)
+        monkeypatch.setattr(SecretService, "fetch", fail)
         client.post("/vault/secret/fetch", json=body)
     assert [line["level"] for line in request_lines(capsys)] == ["info", "warning", "error"]
 

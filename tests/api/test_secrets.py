@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from tests.conftest import running_app, start
 from tests.trail import break_trail
 from vault.api.fields import BASE64_PATTERN, Base64
-from vault.documents.secret import Readable
+from vault.documents.secret import StoredSecret
 
 CREATE = "/vault/secret/create/"
 FETCH = "/vault/secret/fetch"
@@ -375,7 +375,7 @@ def test_a_defect_is_500_and_leaks_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError("quoting hunter2")
 
-    monkeypatch.setattr(Readable, "decrypt_version", fail)
+    monkeypatch.setattr(StoredSecret, "decrypt_version", fail)
     created = post(client, CREATE, {"secret": "YQ=="}).json
     reply = post(client, FETCH, created)
     assert_refused(reply, 500, "The request could not be completed.")

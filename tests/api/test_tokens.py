@@ -72,7 +72,7 @@ def test_a_grant_beyond_the_caller_s_own_is_403(
 ) -> None:
     """A grant beyond the caller's own is refused and recorded, with the requested scopes."""
     problem = post(manager, CREATE, {**NEW, **more}, 403)
-    assert problem["detail"].startswith("A token cannot have more than its maker: ")
+    assert problem["detail"].startswith("A token cannot have more than its creator: ")
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None
     assert (last["status"], last["principal"], last["details"]["token"]) == (

@@ -1,4 +1,4 @@
-"""The contents of a checkpoint, and the checkpoints that are trusted."""
+"""The contents of checkpoints, and the keys that are trusted to sign them."""
 
 import json
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored
 
 @pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
 def test_an_invalid_stream_is_not_in_a_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
-    """Malformed entries in place of a stream are ignored, and the checkpoint is created."""
+    """A forged stream ID of any type is not used as a query condition, and the checkpoint is made."""
     whole = stream_of(3, KEYRING, name="aa")
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in whole])

@@ -1,4 +1,4 @@
-"""A follower of the trail sees each entry once, for any number and order of entries."""
+"""A follower of the trail sees each entry once, in any number and order of arrival."""
 
 import random
 import secrets
@@ -64,7 +64,7 @@ def test_every_entry_of_many_is_seen_once(write: Write) -> None:
 
 
 def test_a_late_entry_is_seen(write: Write) -> None:
-    """An entry is seen even if its worker's clock or commit was up to 30 seconds behind."""
+    """A follower sees an entry below others, if a clock or commit was up to 30 seconds behind."""
     write(20, seconds=-100)
     tail = TrailFollower(10)
     tail.look()
@@ -103,7 +103,7 @@ def test_a_wrong_clock_hides_nothing(write: Write, seconds: int) -> None:
 
 
 def test_identifiers_of_other_types_are_seen_once(write: Write, stored: Stored) -> None:
-    """Foreign entries that MongoDB sorts behind all others are shown once as they arrive."""
+    """Forged entries that MongoDB sorts after all others are shown when they arrive."""
     write(5)
     tail = TrailFollower(10)
     tail.look()

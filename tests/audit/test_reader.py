@@ -16,7 +16,7 @@ from tests.rotation import Stored, connected, new_key
 from tests.written_trail import as_stored, rehash
 from vault.audit import reader
 from vault.audit.reader import COMMIT_TIME, Filter
-from vault.audit.stream import Entry, Stream
+from vault.audit.stream import StoredEntry, Stream
 from vault.audit.writer import NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
@@ -37,9 +37,9 @@ def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
         rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)
         for number in range(4_000)
     ]
-    # The look itself would be an entry too.
-    no_trail = NoAuditTrail()
-    no_trail.connect()
+    # Without a trail, the query itself leaves no entry.
+    nobody = NoAuditTrail()
+    nobody.connect()
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in records])
         yield stored
@@ -130,7 +130,7 @@ class Writer:
 
     def begin(self, count: int, **fields: str) -> Callable[[], None]:
         """Create the entries of a commit, and return a function that stores them."""
-        entries: list[Entry] = [
+        entries: list[StoredEntry] = [
             {"action": "fetch", "status": "success", "principal": "anonymous", **fields} for _ in range(count)
         ]
         self._stream.chain(entries, datetime.now(UTC) + self._ahead)
@@ -215,9 +215,9 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
     assert len(follower.seen) == 68
 
 
-@pytest.mark.usefixtures("unaudited")
+@pytest.mark.usefixtures("nobody")
 def test_entries_of_an_older_replica_are_followed_too(stored: Stored) -> None:
-    """During a rolling update, late entries in the older form are in a later page too."""
+    """During a rolling update, late entries in the earlier form are on a later page too."""
     quick, follower = Writer(0), Follower()
     time = datetime.now(UTC) - timedelta(seconds=2)
     older = [

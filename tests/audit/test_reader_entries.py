@@ -1,4 +1,4 @@
-"""The documents of the collection that are accepted as entries."""
+"""The documents of the collection that are read as entries."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ KEYRING = Keyring(new_key())
 def test_an_entry_in_another_form_is_not_valid(
     mongo_uri: str, stored: Stored, change: dict[str, Any]
 ) -> None:
-    """A document that queries or pruning would miss has no hash."""
+    """An entry in another form, which queries or pruning would miss, has no hash."""
     record = rehash(stream_of(1, KEYRING)[0] | {"action": "fetch", "secret_id": "an-id"}, None)
     with connected(mongo_uri):
         stored.audit_logs.insert_one(as_stored(record))
@@ -102,7 +102,7 @@ def test_a_moved_entry_is_not_valid(mongo_uri: str, stored: Stored, name: str) -
 
 
 def test_an_entry_as_the_service_stores_it_is_valid(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
-    """An entry in the form in which the service stores it is valid, whatever it contains."""
+    """An entry in the form that the service stores keeps its hash, with any content."""
     with connected(mongo_uri):
         worker = AuditTrail(keyring)
         for details in ({}, {"n": 2**40, "x": 0.5, "deep": {"ß": [1, {"a": None}], "t": True}}):

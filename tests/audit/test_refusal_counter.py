@@ -115,7 +115,7 @@ def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) ->
 
 
 def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> None:
-    """An attempt that is not denied always has its own entry, whatever its result."""
+    """Every attempt that is not denied has its own entry, with any outcome."""
     for status in (Status.SUCCESS, Status.BAD_REQUEST, Status.NOT_FOUND, Status.ERROR):
         for _ in range(2 * MAX_SINGLE_OF_KIND):
             trail._on_finish(Attempt(action=Action.FETCH, ip="192.0.2.1"), status=status)
@@ -125,7 +125,7 @@ def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> 
 def test_counts_survive_an_unwritable_trail(
     trail: AuditTrail, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts that cannot be recorded are recorded later, together with later refusals."""
+    """Counts that cannot be recorded are recorded later, together with new ones."""
     refuse(trail, count=10)
     break_trail(stored)
     trail.record_refusals()
@@ -155,7 +155,7 @@ def test_counts_are_recorded_each_minute_and_on_exit(trail: AuditTrail, stored: 
 
 
 def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored) -> None:
-    """An attempt denied for its request has no reason of its own and is counted too."""
+    """A refusal without a reason is counted too."""
     for _ in range(MAX_SINGLE_OF_KIND + 1):
         trail._on_finish(Attempt(action=Action.TOKEN_CREATE), status=Status.DENIED)
     trail.record_refusals()
@@ -164,7 +164,7 @@ def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored
 
 
 def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None:
-    """The entry of a refused anonymous request is under 1 KiB, whatever the client sends."""
+    """The entry about a refused anonymous request is smaller than 1 KiB, for any request."""
     refused = Attempt(
         action=Action.AUDIT_QUERY,
         principal=Principal(name="token:" + "f" * 16, authenticated=False),

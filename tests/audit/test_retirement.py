@@ -63,8 +63,8 @@ def beyond() -> dict[str, tuple[Records, list[tuple[str, int, str]]]]:
     more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
     another = stream_of(3, Keyring(MASTERS[0]), name="dd")
     changed = [*OLD_STREAM[:-1], rehash(OLD_STREAM[-1] | {"ip": "::1"}, OLD_STREAM[-2], OLD)]
-    held = "is not the entry that the retirement of its key holds"
-    missing = "is missing at the end: the retirement of its key knows it"
+    held = "is not the entry in the retirement of its key"
+    missing = "is missing at the end: the retirement of its key lists it"
     return {
         "appended": ([*OLD_STREAM, more], [("aa", 6, BY_DROPPED)]),
         "another stream": ([*OLD_STREAM, *another], [("dd", 2, BY_DROPPED)]),
@@ -98,7 +98,7 @@ def test_a_signature_of_a_retired_key_is_tampering(what: str, evidence: str) -> 
 
 
 def test_a_retired_key_s_own_streams_are_intact() -> None:
-    """Earlier signatures of a retired key stay genuine with all evidence, even from several processes."""
+    """Entries signed before the retirement stay genuine, with all pieces of evidence."""
     made, again = retired(), retired(ts="2026-11-24T13:00:01.000Z")
     records = [*OLD_STREAM, *CURRENT_STREAM, entry(made[0]), entry(again[0], name="ee")]
     assert found(records, retirements=parts(made, again), dropped=[OLD.public.signer]) == []
@@ -124,12 +124,12 @@ def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
     records = [*OLD_STREAM, *CURRENT_STREAM, forged, rehash(first, None, OLD)]
     assert told(found(records, retirements=parts(retired()))) == [
         ("ff", 0, BY_DROPPED),
-        ("bb", 6, "ends its stream and is covered by no signature"),
+        ("bb", 6, "ends its stream, and no signature covers it"),
     ]
 
 
 def test_entries_before_a_gap_are_limited_too() -> None:
-    """A retired key's signature before a gap of pruned entries is no excuse."""
+    """A retired key's signature before a gap of pruned entries must be within its heads too."""
     key = Keyring(MASTERS[0])
     whole = stream_of(9, key, name="gg")
     records = [whole[0], *whole[4:]]
@@ -166,10 +166,10 @@ def test_the_witness_with_the_most_knowledge_names_missing_entries() -> None:
     """The checkpoint or the retirement, whichever knows more of a stream, names its end once."""
     checkpoint = {"aa": OLD_STREAM[2]}
     [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
-    assert (seq, text.split(": ")[1]) == (5, "the retirement of its key knows it")
+    assert (seq, text.split(": ")[1]) == (5, "the retirement of its key lists it")
     earlier = parts(retired(heads=OLD_STREAM[2:3]))
     [(_, seq, text)] = told(found(CURRENT_STREAM, heads={"aa": OLD_STREAM[-1]}, retirements=earlier))
-    assert (seq, text.split(": ")[1]) == (5, "the checkpoint knows it")
+    assert (seq, text.split(": ")[1]) == (5, "the checkpoint lists it")
 
 
 def test_a_checkpoint_after_a_forgery_does_not_vouch_for_it() -> None:
@@ -225,7 +225,7 @@ def test_a_retired_key_retires_no_other() -> None:
     ids=lambda change: repr(change).replace(OLD.public.signer, "the key itself"),
 )
 def test_a_forged_retirement_is_ignored(change: dict[str, Any]) -> None:
-    """A retirement that the current key did not sign retires nothing."""
+    """A part that no trusted key signed retires nothing."""
     assert Part.of(retired()[0] | change, KEYS) is None
 
 
@@ -243,7 +243,7 @@ def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
 
 
 def test_malformed_retirements_are_ignored() -> None:
-    """Malformed data in place of a retirement is ignored without an error, even with a trusted signature."""
+    """Junk is not a retirement and causes no error, even if a trusted key signed it."""
     assert [Part.of(junk, KEYS) for junk in (None, 5, "x", [], {}, {"by": CURRENT.public.signer})] == [
         None
     ] * 6

@@ -1,4 +1,4 @@
-"""The trusted and untrusted signing keys of the audit trail."""
+"""Trusted and untrusted signing keys."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +84,7 @@ def forged(key: SigningKey, endorsements: Any) -> dict[str, Any]:
 
 
 def test_a_forged_endorsement_is_not_trusted(stored: Stored) -> None:
-    """Write access to the database cannot make a key trusted, by any self-made or copied endorsement."""
+    """An attacker with the database cannot make a key trusted: not by itself, by strangers or by a copy."""
     endorse(Keyring(SECOND, [FIRST]))
     forger, stranger = SigningKey(FORGER), SigningKey(THIRD)
     genuine = stored.audit_keys.find_one({"_id": FIRST_SIGNER})
@@ -123,7 +123,7 @@ def test_another_key_with_an_endorsed_name_is_not_trusted(stored: Stored) -> Non
     ],
 )
 def test_malformed_keys_are_ignored(stored: Stored, junk: dict[str, Any]) -> None:
-    """Malformed data among the keys makes no key trusted and does not stop verification."""
+    """Junk among the stored keys makes no key trusted, and does not prevent verification."""
     endorse(Keyring(SECOND, [FIRST]))
     stored.audit_keys.insert_one(junk)
     assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
@@ -139,7 +139,7 @@ def test_the_first_entry_after_a_rotation_follows_the_endorsement(stored: Stored
 
 
 def process(*keys: MasterKey, entries: int = 1) -> None:
-    """Run a process with these keys: start, write, end."""
+    """Start a process with these keys, write entries, and end it."""
     trail = AuditTrail(Keyring(keys[0], keys[1:]))
     for _ in range(entries):
         trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
@@ -147,7 +147,7 @@ def process(*keys: MasterKey, entries: int = 1) -> None:
 
 
 def rotated() -> None:
-    """Sign with the first key, and replace it by the second."""
+    """Sign with the first key, then replace it with the second one."""
     process(FIRST, entries=3)
     process(SECOND, FIRST)
 
@@ -261,7 +261,7 @@ def test_a_process_searches_once_for_dropped_keys(stored: Stored, monkeypatch: p
 
 
 def test_a_key_without_remaining_entries_is_retired(stored: Stored) -> None:
-    """If all entries of a key are pruned, its endorsement of its successor proves that it signed."""
+    """A key whose entries are all pruned is retired, because its endorsements show that it signed."""
     process(FIRST)
     process(FIRST, SECOND)
     process(SECOND, FIRST)
@@ -327,7 +327,7 @@ def test_a_process_without_a_needed_key_retires_nothing(stored: Stored) -> None:
 
 @pytest.mark.parametrize("workers", [5, [{"key_id": "a"}], [{"key_id": "a", "held": 5}], [{}]])
 def test_malformed_claims_retire_nothing(stored: Stored, workers: Any) -> None:
-    """If the claims are malformed, no key is retired, and there is no error."""
+    """If a claim does not list its keys, no key is retired, and there is no error."""
     rotated()
     if isinstance(workers, list):
         workers = [worker | {"renewed_at": datetime.now(UTC)} for worker in workers]
@@ -373,7 +373,7 @@ def test_a_failed_retirement_is_retried(stored: Stored) -> None:
 def test_a_retired_key_does_not_become_primary_again(
     stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process with a retired key as its primary writes nothing, since its signatures are tampering."""
+    """A process with a retired primary key writes nothing: its entries would be tampering."""
     rotated()
     process(SECOND)
     before = stored.audit_logs.count_documents({})

@@ -1,4 +1,4 @@
-"""The chain of one worker's entries, and the end of a stream."""
+"""The order of one worker's entries, and the end of a stream."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,7 +11,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, findings, rehash
 from vault.audit import writer
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, Entry, Stream
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.audit.verifier import Kind
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
@@ -32,7 +32,7 @@ def key(keyring: Keyring) -> SigningKey:
     return SigningKey(keyring.primary)
 
 
-def entries(count: int) -> list[Entry]:
+def entries(count: int) -> list[StoredEntry]:
     return [{"action": "fetch", "status": "success", "principal": "anonymous"} for _ in range(count)]
 
 
@@ -102,7 +102,7 @@ def test_a_stream_ends_before_its_identifiers_repeat(key: SigningKey) -> None:
 
 
 def test_a_full_stream_has_a_successor(trail: AuditTrail, stored: Stored, key: SigningKey) -> None:
-    """A stream that has used all identifiers is replaced by a successor, and the whole verifies."""
+    """After as many entries as identifiers can distinguish, a successor continues, and the trail verifies."""
     write(trail)
     assert trail._stream is not None
     trail._stream.is_full = lambda _more: True  # type: ignore[method-assign]
@@ -141,7 +141,7 @@ def test_a_successor_names_the_end_of_its_predecessor(key: SigningKey) -> None:
     hashes = [entry["hash"] for entry in tried]
     assert first["replaces"] == [{"stream": stream.id, "seq": 2, "ts": head["ts"], "hashes": hashes}]
     assert "replaces" not in second
-    # Once that is stored, it need not be repeated.
+    # Once that is stored, no later successor repeats it.
     assert [left["stream"] for left in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
 
 
@@ -167,7 +167,7 @@ def test_every_failure_in_a_row_is_named(key: SigningKey) -> None:
 
 
 def test_an_outage_keeps_the_next_entry_small(key: SigningKey) -> None:
-    """After any number of failed commits, the next entry stays small, with the first and the last."""
+    """The entry that names failed commits stays small: it has the first and the last ones."""
     streams = [Stream(key)]
     commit(streams[0], 1)
     for _ in range(200):
@@ -244,7 +244,7 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
         class Lost(Exception):  # noqa: N818 - the name describes it
             pass
 
-        def store(made: list[Entry], part: int = part, lost: type[Exception] = Lost) -> None:
+        def store(made: list[StoredEntry], part: int = part, lost: type[Exception] = Lost) -> None:
             stored.audit_logs.insert_many(made[:part])
             raise lost
 

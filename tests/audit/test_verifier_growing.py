@@ -1,4 +1,4 @@
-"""Verification of a growing trail, and the time for which entries must exist."""
+"""Verification of a trail that grows meanwhile, and the retention of entries."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def store(mongo_uri: str, stored: Stored) -> Iterator[Callable[..., None]]:
 
 
 def test_a_commit_is_reread_up_to_its_signature(waits: list[float], store: Callable[..., None]) -> None:
-    """New entries are read up to the next signature and no further, since the service continues."""
+    """New entries are read up to the next signature, and no further: the service keeps writing."""
     streams = {name: stream_of(9, KEYRING, name=name, signed=3) for name in ("aa", "bb", "cc")}
     unsigned = stream_of(2, KEYRING, name="dd", signed=3)
     store(*streams.values(), unsigned)
@@ -56,7 +56,7 @@ def test_a_commit_is_reread_up_to_its_signature(waits: list[float], store: Calla
 
 
 def test_a_stream_is_reread_as_far_as_it_is_known(waits: list[float], store: Callable[..., None]) -> None:
-    """A stream is read up to the entries a witness knows, and to the end of that commit."""
+    """A stream is read up to its newest known entry, and to the end of that commit."""
     whole = stream_of(12, KEYRING, signed=3)
     store(whole)
     name = whole[0]["stream"]
@@ -80,9 +80,9 @@ def test_successors_of_unsigned_ends_are_read(waits: list[float], store: Callabl
     half, successor = failed_commit(KEY)
     store(half, successor)
     assert list(read_on([End("ff", 6)], began=NOW)) == successor[:1]
-    # The others have no successor, and a stream that is known further needs none.
+    # No stream replaced the others, and a stream with later known entries needs no successor.
     assert list(read_on([End("gg", 6), End("ff", 6, 6)], began=NOW)) == []
-    # Older entries have been read already.
+    # Streams that began before the verification have already been read.
     assert list(read_on([End("ff", 6)], began=NOW + timedelta(days=1))) == []
     assert len(waits) == 3
 
@@ -95,7 +95,7 @@ def verified(scanned: Records) -> list[Finding]:
 
 @pytest.mark.usefixtures("waits")
 def test_a_commit_failing_during_the_read_is_no_tampering(store: Callable[..., None]) -> None:
-    """A commit that fails, with its successor, at any point of the read is no tampering."""
+    """Wherever reading was when a commit failed and another stream took over, is not tampering."""
     half, successor = failed_commit(KEY)
     store(half, successor)
     for scanned in (
@@ -112,7 +112,7 @@ def test_a_commit_failing_during_the_read_is_no_tampering(store: Callable[..., N
 
 @pytest.mark.usefixtures("waits")
 def test_reread_entries_are_checked_completely(store: Callable[..., None]) -> None:
-    """Junk at the place where verification reads again is a finding, and no error."""
+    """Junk among the entries that verification reads on is found, without an error."""
     half, successor = failed_commit(KEY)
     _, forged = failed_commit(SigningKey(new_key()))
     store(half, successor)

@@ -74,7 +74,7 @@ def test_an_unrecordable_entry_fails_alone(stored: MongoDatabase[dict[str, Any]]
 
 @pytest.mark.usefixtures("app")
 def test_a_user_agent_is_shortened_and_escaped(stored: MongoDatabase[dict[str, Any]]) -> None:
-    """A client's user agent can neither fill the trail nor control a terminal."""
+    """A user agent can neither fill the trail nor control a terminal that shows it."""
     Attempt(action=Action.FETCH, user_agent="\x1b[2J\n" + "x" * 1000).finish(Status.SUCCESS)
     entry = stored.audit_logs.find_one()
     assert entry is not None
@@ -83,7 +83,7 @@ def test_a_user_agent_is_shortened_and_escaped(stored: MongoDatabase[dict[str, A
 
 @pytest.mark.usefixtures("app")
 def test_an_entry_that_cannot_be_written_stops_the_attempt(stored: MongoDatabase[dict[str, Any]]) -> None:
-    """If the trail refuses an entry, the attempt fails before anything is released."""
+    """If the trail refuses an entry, the caller gets an error before anything is released."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
         Attempt(action=Action.FETCH).finish(Status.SUCCESS)
@@ -98,7 +98,7 @@ def test_a_clock_set_within_a_commit_is_no_tampering(app: Flask, monkeypatch: py
 
 
 def test_a_closed_application_releases_nothing(environment: dict[str, str]) -> None:
-    """After an application is closed, as on exit, operations still in progress return 503."""
+    """After the application is closed, a request in progress gets 503."""
     with running_app(environment) as app:
         client = app.test_client()
         secret = client.post("/vault/secret/create/", json={"secret": "YQ=="}).get_json()
@@ -186,7 +186,7 @@ def test_only_the_last_entry_of_a_commit_is_signed(
 def test_a_failed_commit_fails_exactly_its_own_attempts(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The attempts of a failed commit fail; those before and after it have their entries."""
+    """All attempts of a failed commit get an error; those before and after it have their entries."""
     write(trail, 100)
     gate = Gate(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
@@ -203,7 +203,7 @@ def test_a_failed_commit_fails_exactly_its_own_attempts(
 def test_an_interrupted_request_fails_its_whole_commit(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a commit is interrupted, all its attempts get the error that the trail cannot be written."""
+    """Attempts whose commit was cancelled get the error that the trail cannot be written."""
     gate = Gate(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
         futures = gate.fill(trail, pool, waiting=3)
@@ -233,7 +233,7 @@ def test_an_interruption_after_the_commit_reuses_no_number(
     stored: MongoDatabase[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A commit interrupted after it was stored, but before its reply, ends only the stream."""
+    """A commit that is cut off after storing, before its callers know, only ends the stream."""
     write(trail)
     with monkeypatch.context() as broken, pytest.raises(AuditUnavailableError):
         broken.setattr(Stream, "committed", _interrupt)
@@ -275,7 +275,7 @@ def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[d
 def test_a_closing_trail_records_its_recovery(
     mongo_uri: str, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """The leftovers of a failed commit are explained even if no further request arrives."""
+    """The leftovers of a failed commit are explained even without another request."""
     with connected(mongo_uri):
         for mend in (lambda: None, lambda: mend_trail(stored)):
             trail = AuditTrail(keyring)
@@ -292,7 +292,7 @@ def test_a_closing_trail_records_its_recovery(
 
 
 def test_a_trail_that_cannot_begin_stops_the_attempt(keyring: Keyring) -> None:
-    """Without MongoDB, even for endorsing earlier keys, the first attempt fails like any other."""
+    """Without MongoDB, the first attempt, which also endorses keys, fails like any other."""
     with closing(Database("mongodb://127.0.0.1:1", audit_ttl_days=0, timeout_seconds=0.1)):
         trail = AuditTrail(keyring)
         with pytest.raises(AuditUnavailableError):

@@ -204,7 +204,7 @@ def test_without_mongodb_a_token_is_neither_accepted_nor_refused(environment: di
 
 
 @given(credential=st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_invalid_credential_raises_the_same_error(app: Flask, credential: str) -> None:
     """Every invalid credential raises the same kind of error."""
     assert refused(app, credential)[1] == "malformed"

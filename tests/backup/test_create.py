@@ -152,7 +152,7 @@ def test_an_end_cut_off_meanwhile_is_reported(stored: Stored, monkeypatch: pytes
         return found
 
     monkeypatch.setattr(checkpoint, "heads", cut)
-    with pytest.raises(BackupRefusedError, match="removed meanwhile"):
+    with pytest.raises(BackupRefusedError, match="removed in the meantime"):
         made(KEYRING)
 
 
@@ -264,7 +264,7 @@ def test_a_forged_backup_is_distinguished_from_a_damaged_one() -> None:
     """Without a master key, an attacker can recompute every digest but not forge a backup."""
     content, _ = made(KEYRING)
     assert read(changed(content, KEYRING, audit_ttl_days=5), KEYRING).manifest["audit_ttl_days"] == 5
-    with pytest.raises(InvalidBackupError, match="was altered, or made by somebody else"):
+    with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
         read(changed(content, Keyring(FOREIGN), audit_ttl_days=5), KEYRING)
 
 

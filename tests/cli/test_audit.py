@@ -23,7 +23,7 @@ from vault.documents.audit import record_of
 
 
 def junk(trail: WrittenTrail) -> Iterator[Any]:
-    """Yield malformed documents for the collection."""
+    """Yield junk documents for the collection."""
     stream = trail.documents[0]["stream"]
     seals = {"hash": "h", "signature": "s", "signer": "x"}
     yield {}
@@ -41,7 +41,7 @@ def junk(trail: WrittenTrail) -> Iterator[Any]:
 
 
 def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
-    """With junk in the collection, each command does its work, and verifying finds every piece."""
+    """With any junk in the collection, every command works, and `verify` finds all of it."""
     trail.stored.audit_logs.drop_indexes()
     pieces = list(junk(trail.written))
     for piece in pieces:
@@ -86,7 +86,7 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
     ids=" ".join,
 )
 def test_wrong_usage_is_reported(trail: Trail, arguments: tuple[str, ...]) -> None:
-    """Contradictory or invalid arguments print a usage message and exit with code 2."""
+    """Invalid options print the usage, and the exit code is 2."""
     exported = "\n".join(map(json.dumps, trail.written.records))
     files = {"EXPORT": trail.file("export.jsonl", exported), "PEM": pem(trail)}
     done = trail.run(*(files.get(argument, argument) for argument in arguments))
@@ -124,7 +124,7 @@ def test_a_checkpoint_holds_all_heads(trail: Trail) -> None:
     assert {head["stream"]: head for head in made["heads"]} == {
         stream: {name: end[name] for name in names} for stream, end in ends.items()
     }
-    # Forged entries belong to no head.
+    # A forged entry is never a head.
     end = next(iter(ends.values()))
     for number, key in ((1, None), (2, SigningKey(new_key()))):
         forged = rehash(end | {"seq": end["seq"] + number}, end, key)

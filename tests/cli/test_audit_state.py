@@ -1,4 +1,4 @@
-"""The state of the audit trail, enabled or disabled, is stored in the database and changed on record."""
+"""The database decides whether there is an audit trail; changes of that are recorded."""
 
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def test_an_installation_of_an_earlier_version_keeps_working(mongo_uri: str, sto
 
 
 def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored: Stored) -> None:
-    """In a rolling update, an older worker runs next to a newer one and does not change the state."""
+    """In a rolling update, an older worker claims and releases without changing the state."""
     assert ready(mongo_uri) == {}
     before = stored["keys"].find_one({}, {"trail": True})
     # The form that earlier versions write.
@@ -146,7 +146,7 @@ def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored
     "planted", [False, "off", 0, [True], {"a": True}, [[]]], ids=lambda value: f"enabled {value}"
 )
 def test_a_forged_state_can_only_stop_the_service(mongo_uri: str, stored: Stored, planted: Any) -> None:
-    """With any forged state, a process with auditing on never serves without a trail."""
+    """With any forged state in the database, a process that audits never serves without a trail."""
     with running_app(settings(mongo_uri, KEY)) as app:
         client = app.test_client()
         assert client.post(PATH, json=SECRET).status_code == 200
@@ -160,7 +160,7 @@ def test_a_forged_state_can_only_stop_the_service(mongo_uri: str, stored: Stored
 
 @pytest.mark.parametrize("planted", ["text", [{"enabled": True}], [1], None, 7], ids=str)
 def test_a_malformed_state_is_ignored(mongo_uri: str, stored: Stored, planted: Any) -> None:
-    """A malformed state breaks neither a check nor the commands that set the state."""
+    """An invalid stored state breaks neither its periodic check nor the commands that set it."""
     assert ready(mongo_uri) == {}
     stored["keys"].update_one({}, {"$set": {"trail": planted}})
     assert set(ready(mongo_uri)) <= {"audit"}

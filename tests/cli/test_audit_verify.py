@@ -1,4 +1,4 @@
-"""`secret-manager audit verify`: each tampered entry is named, and nothing else."""
+"""`secret-manager audit verify`: all tampering is named, and nothing else."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def duplicate(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
     stored.audit_logs.insert_one(victim | {"_id": ObjectId()})
 
 
-def chain_anew(stored: Stored, victim: Record, trail: WrittenTrail) -> None:
+def chain_again(stored: Stored, victim: Record, trail: WrittenTrail) -> None:
     records = streams(trail.records)[victim["stream"]]
     records[victim["seq"]] |= {"secret_id": "another"}
     for record in rechain(records, victim["seq"])[victim["seq"] :]:
@@ -74,14 +74,14 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
 @pytest.mark.parametrize(
     ("tamper", "at", "named", "said", "checkpoint"),
     [
-        (change, "unsigned", 0, "was altered: its hash does not fit its content", False),
+        (change, "unsigned", 0, "was altered: its hash does not match its content", False),
         (drop, "unsigned", 1, "before it: missing, within the retention", False),
         (drop, "first", 1, "entry 0 before it: missing, within the retention", False),
-        (copy_signature, "head", 0, "has a wrong signature: it or entries before it were forged", False),
+        (copy_signature, "head", 0, "has an invalid signature: it or an entry before it was forged", False),
         (duplicate, "unsigned", None, "", False),
-        (chain_anew, "unsigned", None, "ends its stream and is covered by no signature", False),
-        (cut_off, "signed", None, "is missing at the end: the checkpoint knows it", True),
-        (remove_stream, "first", None, "is missing with its whole stream: the checkpoint knows it", True),
+        (chain_again, "unsigned", None, "ends its stream, and no signature covers it", False),
+        (cut_off, "signed", None, "is missing at the end: the checkpoint lists it", True),
+        (remove_stream, "first", None, "is missing with its whole stream: the checkpoint lists it", True),
     ],
     ids=["changed", "removed", "beginning", "copied", "duplicate", "rechained", "cut", "stream"],
 )
@@ -110,7 +110,7 @@ def test_tampering_in_the_database_is_found(
     assert done.returncode == 1
     seq = last["seq"] if named is None else victim["seq"] + named
     if tamper is duplicate:
-        seq, said = victim["seq"], "is there twice"
+        seq, said = victim["seq"], "appears twice"
     *found, verdict = done.stdout.splitlines()
     assert [line for line in found if line.startswith(f"TAMPERING: stream {victim['stream']} seq {seq}: ")]
     assert all(line.startswith(f"TAMPERING: stream {victim['stream']} seq ") for line in found)
@@ -149,13 +149,13 @@ def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
     twice = lines[7].replace('"status"', '"status": "denied", "status"')
     yield "\n".join([*lines[:7], twice, *lines[8:]]), "stream ? seq -1: is not an entry"
     [unsigned] = stream_of(1, trail.written.keyring, signed=2)
-    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream and is covered by no signature"
+    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream, and no signature covers it"
     changed = json.dumps(json.loads(lines[7]) | {"seq": float("nan")})
     yield "\n".join([*lines[:8], changed, *lines[8:]]), "is not an entry of this service's making"
 
 
 def test_tampering_in_an_export_is_found(trail: Trail) -> None:
-    """For any tampering with a file, verifying exits with code 1, and never with a traceback."""
+    """Every edit of a file is reported with exit code 1, and never with a traceback."""
     for exported, said in tampered_lines(trail):
         done = trail.run("verify", *offline(trail, exported))
         assert done.returncode == 1
@@ -177,7 +177,7 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
 
 
 def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:
-    """A changed, foreign or malformed checkpoint gives one line and exit code 1."""
+    """An altered, foreign or invalid checkpoint is refused with one line and exit code 1."""
     made = json.loads(Path(trail.output("checkpoint")).read_text())
     stranger = SigningKey(new_key())
     unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}

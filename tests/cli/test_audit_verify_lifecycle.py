@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
-from vault.audit.stream import Entry
+from vault.audit.stream import StoredEntry
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError
@@ -171,7 +172,7 @@ def test_a_trail_with_failed_commits_is_intact(
         mend_trail(stored)
         worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
 
-        def half(entries: list[Entry]) -> None:
+        def half(entries: list[StoredEntry]) -> None:
             stored.audit_logs.insert_one(entries[0])
             raise KeyboardInterrupt
 
@@ -189,7 +190,7 @@ def test_a_trail_with_failed_commits_is_intact(
 
 
 def test_a_failed_commit_of_an_earlier_version_needs_review(trail: Trail) -> None:
-    """If a successor lists no hashes, verifying exits with 3, or with 1 next to tampering."""
+    """If a successor lists no hashes, the exit code is 3; with additional tampering, it is 1."""
     key = SigningKey(trail.written.keyring.primary)
     whole = stream_of(9, trail.written.keyring, signed=3)
     left = {"stream": whole[5]["stream"], "seq": 5, "ts": whole[5]["ts"]}
@@ -219,6 +220,9 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
                     service.fetch(service.create(b"x"))
                 except (OSError, AssertionError):
                     continue  # Its worker was killed.
+                finally:
+                    # Leaves time for the commands and for starting workers.
+                    time.sleep(0.02)
 
         with ThreadPoolExecutor(12) as pool:
             for _ in range(12):

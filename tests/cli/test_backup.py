@@ -129,7 +129,7 @@ def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Pat
     (tmp_path / "b.tar").write_bytes(b"precious")
     done = command("backup", "b.tar")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "secret-manager: b.tar exists; --overwrite takes its place\n"
+    assert done.stderr == "secret-manager: b.tar exists; use --overwrite to replace it\n"
     assert (tmp_path / "b.tar").read_bytes() == b"precious"
     assert command("backup", "--overwrite", "b.tar").returncode == 0
     assert command("drill", "b.tar").returncode == 0
@@ -375,14 +375,15 @@ def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
     ).splitlines()
     assert lines == [
         "verified the file in . s",
-        "scratch database: drill_",
-        "restored 8 secrets, 0 tokens and 1 audit entries in . s",
-        "decrypted them in . s",
+        "8 secrets, 0 tokens and 1 audit entry for the scratch database drill_",
+        "restored the backup in . s",
+        "decrypted the secrets in . s",
+        "verified the tokens in . s",
         "built the indexes in . s",
         "verified the trail in . s",
-        "secret versions: 10, of which 0 do not decrypt",
-        "tokens: 0, of which 0 do not verify",
-        "audit entries: 1 in 1 streams, 0 findings",
+        "secret versions: 10 checked, 0 failed",
+        "tokens: 0 checked, 0 failed",
+        "audit trail: 1 entry in 1 stream, 0 findings",
         "the backup is good",
     ]
     assert drill_databases(stored) == []
@@ -430,12 +431,12 @@ def test_a_drill_finds_unusable_data(command: Run, stored: Stored, environment: 
     assert command("backup", "b.tar").returncode == 0
     done = command("drill", "b.tar")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "secret versions: 5, of which 2 do not decrypt\n" in done.stdout
-    assert "tokens: 2, of which 1 do not verify\n" in done.stdout
+    assert "secret versions: 5 checked, 2 failed\n" in done.stdout
+    assert "tokens: 2 checked, 1 failed\n" in done.stdout
     assert re.search(
-        r"audit entries: \d in \d streams, 1 findings\nTAMPERING: stream [\w-]+ seq 0: ", done.stdout
+        r"audit trail: \d entries in \d streams, 1 finding\nTAMPERING: stream [\w-]+ seq 0: ", done.stdout
     )
-    assert done.stdout.endswith("the backup is NOT good\n")
+    assert done.stdout.endswith("the backup FAILED the drill\n")
     assert not any(secret_id in done.stdout for secret_id in ids)
     assert drill_databases(stored) == []
 
@@ -482,7 +483,7 @@ def test_tokens_without_their_key_do_not_verify(
         make_token(app, "a", role="reader")
     stored.token_keys.update_one({}, {"$set": {"envelope": b"\3" + bytes.fromhex(NEW.id) + bytes(60)}})
     assert command("backup", "b.tar").returncode == 0
-    assert "tokens: 1, of which 1 do not verify\n" in command("drill", "b.tar").stdout
+    assert "tokens: 1 checked, 1 failed\n" in command("drill", "b.tar").stdout
 
 
 @pytest.mark.parametrize("wrong", [KeyboardInterrupt, InvalidBackupError])

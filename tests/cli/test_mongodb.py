@@ -88,6 +88,7 @@ def test_missing_members_are_reported() -> None:
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 
+@pytest.mark.long
 def test_late_members_are_waited_for(tmp_path: Path) -> None:
     """A set whose servers are still starting is created as soon as they answer."""
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)

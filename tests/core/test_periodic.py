@@ -53,6 +53,14 @@ def test_processes_started_together_do_not_act_together(monkeypatch: pytest.Monk
     assert asked == [(0, 60)]
 
 
+def test_the_first_call_can_be_at_once() -> None:
+    """With `at_once` the first call is made at the start, in the thread that makes all others."""
+    done: list[str] = []
+    periodic = Periodic("now", 3_600, lambda: done.append(threading.current_thread().name), at_once=True)
+    with started(periodic):
+        wait_until(lambda: done == ["now"])
+
+
 def test_it_starts_once() -> None:
     """One thread runs, however often it is started."""
     periodic = Periodic("once", 60, lambda: None)

@@ -158,7 +158,7 @@ def append(attack: Attack) -> None:
 
 
 def squeeze_in(attack: Attack) -> None:
-    """Insert an entry whose number is taken, lies between two, or is invalid."""
+    """Insert an entry whose number is in use, between two others, or invalid."""
     old = attack.entry()
     seq = attack.random.choice(
         (

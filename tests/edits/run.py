@@ -9,14 +9,14 @@ from tests.edits.victim import Victim
 
 
 class UnnoticedError(AssertionError):
-    """An edit changed the readers' results, and verifying found no tampering."""
+    """An edit changed the results of readers, and verification found no tampering."""
 
 
 def run(victim: Victim, seed: int) -> bool:
     """Apply the edit of this *seed*; return whether it is tampering.
 
     Raises:
-        UnnoticedError: It is not, and readers get another result than before.
+        UnnoticedError: It is not, and the results of readers changed.
     """
     random = Random(seed)  # noqa: S311 - must be repeatable
     edit = random.choice(EDITS)
@@ -30,6 +30,6 @@ def run(victim: Victim, seed: int) -> bool:
             refused = ""
         if any(finding.tampering for finding in victim.verify()):
             return True
-        if victim.reads() != victim.told:
+        if victim.reads() != victim.shown:
             raise UnnoticedError(f"seed {seed}: {edit.__name__}{refused}")
         return False

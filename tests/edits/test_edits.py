@@ -1,4 +1,4 @@
-"""No random edit by an attacker without a key changes the readers' results unnoticed."""
+"""No random edit by an attacker without a key changes the results of readers unnoticed."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def test_random_edits_are_tampering_or_without_effect(edited: Victim) -> None:
 
 
 def test_an_unnoticed_edit_fails(edited: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If verifying finds nothing, the readers' results are compared, and a failure names the seed."""
+    """If verification finds nothing, the results of readers are compared, and the seed is named."""
     monkeypatch.setattr(Victim, "verify", lambda _: [])
     with pytest.raises(UnnoticedError, match=r"^seed \d+: "):
         for seed in range(100):

@@ -1,4 +1,4 @@
-"""The trail to edit, and the results of its readers."""
+"""The edited trail, and the results of its readers."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.checkpoint import Checkpoint
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
-from vault.audit.stream import Entry
+from vault.audit.stream import StoredEntry
 from vault.audit.verifier import Finding, Kind, Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt, Status
@@ -26,8 +26,8 @@ COLLECTIONS = ("audit_logs", "audit_keys")
 
 Documents = Mapping[str, list[dict[str, Any]]]
 
-#: The output of each reader, in order.
-Told = dict[str, list[str]]
+#: The entries that each way of reading shows, in order.
+Shown = dict[str, list[str]]
 
 
 @dataclass
@@ -36,17 +36,17 @@ class Victim:
 
     stored: Stored
     keyring: Keyring
-    #: All of `COLLECTIONS`, now and at earlier times.
+    #: The documents of `COLLECTIONS`, now and at earlier times.
     documents: Documents
     earlier: list[Documents]
     checkpoint: Checkpoint
-    #: Entries of failed commits, which were not signed: verifying notes them, and vouches for none.
+    #: The unsigned entries of failed commits: verification notes them, and vouches for none.
     leftovers: frozenset[str]
-    told: Told
+    shown: Shown
 
     @contextmanager
     def edited(self) -> Iterator[Stored]:
-        """Edit the database in the block; restore it afterwards."""
+        """Restore the database after the block has edited it."""
         try:
             yield self.stored
         finally:
@@ -56,7 +56,7 @@ class Victim:
             self.stored.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
 
     def verify(self) -> list[Finding]:
-        """Return the current findings, with the earlier checkpoint."""
+        """Return the findings of verification now, with the earlier checkpoint."""
         verifier = Verifier(
             signing_keys.trusted(self.keyring),
             heads=self.checkpoint.heads,
@@ -66,8 +66,8 @@ class Victim:
         )
         return list(verify_records(verifier, reader.export(Filter())))
 
-    def reads(self) -> Told:
-        """Return the readers' current results, without the leftovers."""
+    def reads(self) -> Shown:
+        """Return the current results of readers, without the leftovers."""
         count = self.stored.audit_logs.count_documents({}) + 1
         attempt = Attempt(action=Action.AUDIT_QUERY)
         page = reader.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
@@ -95,7 +95,7 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         made = checkpoint.read(json.dumps(checkpoint.make(keyring)), signing_keys.own(keyring))
         found = Victim(stored, keyring, earlier[-1], earlier[:-1], made, frozenset(), {})
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
-        found.told = found.reads()
+        found.shown = found.reads()
         before = found.verify()
         assert {finding.kind for finding in before} == {Kind.NOTE}, before
         assert len(found.leftovers) == 9
@@ -120,7 +120,7 @@ def _seq(document: Mapping[str, Any]) -> int:
 
 
 def _write(*keys: MasterKey) -> None:
-    """Write with two processes and these keys, in commits of several sizes, of which some fail."""
+    """Write as two processes with these keys, in commits of several sizes, some of which fail."""
     workers = [AuditTrail(Keyring(keys[0], keys[1:])) for _ in range(2)]
     for number, size in enumerate((1, 3, 2, 5, 1, 4, 2)):
         for worker in workers:
@@ -139,9 +139,9 @@ def _write(*keys: MasterKey) -> None:
 
 
 def _fail(worker: AuditTrail, *, kept: int) -> None:
-    """Fail a commit of three entries when *kept* of them are stored."""
+    """Fail a commit of three entries after *kept* of them are stored."""
 
-    def store(entries: list[Entry]) -> None:
+    def store(entries: list[StoredEntry]) -> None:
         if kept:
             real(entries[:kept])
         raise KeyboardInterrupt
@@ -152,7 +152,7 @@ def _fail(worker: AuditTrail, *, kept: int) -> None:
         worker._commit([_entry(99, seq) for seq in range(3)])
 
 
-def _entry(commit: int, number: int) -> Entry:
+def _entry(commit: int, number: int) -> StoredEntry:
     return {
         "action": "fetch" if number % 2 else "create",
         "status": "success",

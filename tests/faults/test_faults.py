@@ -12,6 +12,7 @@ from tests.system import unmeasured
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(3))
 def test_no_fault_loses_anything(part: int) -> None:
     """Under load, faults of all kinds leave every promise kept, and the service recovers from each."""

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.system import unmeasured
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_kills_under_load_leave_nothing_unrecorded() -> None:
     """After kills of workers and a primary, every readable or usable item has its entry; none is lost."""
     command = [sys.executable, "-m", "tests.faults.kills", "--hasty", "--workers", "5", "--primaries", "1"]

@@ -1,4 +1,4 @@
-"""The use of master keys is counted rarely, and the result is shared."""
+"""The roles of master keys, and the cached counts of secret versions under each key."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring
 from vault.documents import Database
 from vault.keys import registry, status
-from vault.keys.status import KeyUsage, KeyUsageCache
+from vault.keys.status import KeyRole, KeyUsage, KeyUsageCache
 
 PRIMARY, FALLBACK = new_key(), new_key()
 KEYRING = Keyring(PRIMARY, [FALLBACK])
@@ -22,85 +22,112 @@ KEYRING = Keyring(PRIMARY, [FALLBACK])
 
 @pytest.fixture(autouse=True)
 def database(mongo_uri: str) -> Iterator[Database]:
+    """Connect to an empty database."""
     with connected(mongo_uri) as database:
         yield database
 
 
-def counts(held: list[KeyUsage]) -> dict[str, int]:
-    return {key.key_id: key.versions for key in held}
+def counts(usage: list[KeyUsage]) -> dict[str, int]:
+    """Return the number of versions by key ID."""
+    return {key.key_id: key.versions for key in usage}
 
 
-def test_an_unused_key_is_listed(tmp_path: Path) -> None:
-    """The keyring's keys are listed even if nothing needs them, as after a rotation."""
-    held = KeyUsageCache(KEYRING, tmp_path).held()
-    assert held == [KeyUsage(PRIMARY.id, "primary", 0), KeyUsage(FALLBACK.id, "fallback", 0)]
+def test_a_key_has_a_role() -> None:
+    """A keyring has one primary key and fallback keys; every other key is missing."""
+    roles = [KeyRole.of(key_id, KEYRING) for key_id in (PRIMARY.id, FALLBACK.id, new_key().id)]
+    assert roles == ["primary", "fallback", "missing"]
+
+
+def test_an_unused_key_is_shown(tmp_path: Path) -> None:
+    """The keyring's keys are shown with 0 versions: in a rotation, operators wait for that."""
+    usage = KeyUsageCache(KEYRING, tmp_path).usage()
+    assert usage == [
+        KeyUsage(PRIMARY.id, KeyRole.PRIMARY, 0),
+        KeyUsage(FALLBACK.id, KeyRole.FALLBACK, 0),
+    ]
 
 
 def test_a_count_is_shared_for_a_minute(
     stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within a minute no worker counts again; afterwards one does."""
+    """Within a minute no worker counts again; after it, the next scrape of any worker does."""
     now = 1_000_000.0
     monkeypatch.setattr(status, "time", lambda: now)
     fill(stored, PRIMARY, 2)
     one, other = (KeyUsageCache(KEYRING, tmp_path) for _ in range(2))
-    assert counts(one.held())[PRIMARY.id] == 2
+    assert counts(one.usage())[PRIMARY.id] == 2
     fill(stored, PRIMARY, 1)
     now += 59
-    assert counts(one.held())[PRIMARY.id] == counts(other.held())[PRIMARY.id] == 2
+    assert counts(one.usage())[PRIMARY.id] == counts(other.usage())[PRIMARY.id] == 2
     now += 2
-    assert counts(other.held())[PRIMARY.id] == 3
-    assert counts(one.held())[PRIMARY.id] == 3
+    assert counts(other.usage())[PRIMARY.id] == 3
+    assert counts(one.usage())[PRIMARY.id] == 3
 
 
-def test_a_slow_count_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller gets the known count after a short wait; a slow count is not soon repeated."""
-    go_on = Event()
+def test_a_key_that_is_no_longer_used_disappears(
+    stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing key is shown only while a secret version needs it."""
+    monkeypatch.setattr(status, "_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(status, "_MIN_PAUSE_RATIO", 0)
+    missing = new_key()
+    fill(stored, missing, 1)
+    cache = KeyUsageCache(KEYRING, tmp_path)
+    assert cache.usage()[2:] == [KeyUsage(missing.id, KeyRole.MISSING, 1)]
+    stored.secrets.delete_many({})
+    assert cache.usage()[2:] == []
+
+
+def test_a_scrape_does_not_wait_for_a_slow_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape returns the known counts after a short wait; a slow count is followed by a long pause."""
+    proceed = Event()
     clock = iter([0.0, 100.0])
 
     def count() -> dict[str, int]:
-        go_on.wait(30)
+        proceed.wait(30)
         return {PRIMARY.id: 5}
 
     monkeypatch.setattr(registry, "all_versions", count)
     monkeypatch.setattr(status, "monotonic", lambda: next(clock))
     monkeypatch.setattr(status, "time", lambda: 1_000.0)
-    monkeypatch.setattr(status, "_TIMEOUT_SECONDS", 0.05)
-    counted = KeyUsageCache(KEYRING, tmp_path)
-    assert counted.held() == []
-    # A concurrent caller starts no second count.
-    assert KeyUsageCache(KEYRING, tmp_path).held() == []
-    go_on.set()
-    wait_until(lambda: counted._last()[1])
-    assert counts(counted.held())[PRIMARY.id] == 5
-    assert counted._last()[1] == 1_000 + 20 * 100
+    monkeypatch.setattr(status, "_SCRAPE_TIMEOUT_SECONDS", 0.05)
+    cache = KeyUsageCache(KEYRING, tmp_path)
+    assert cache.usage() == []
+    # A second scrape starts no second count: the clock has no third time.
+    assert KeyUsageCache(KEYRING, tmp_path).usage() == []
+    proceed.set()
+    wait_until(lambda: cache._latest())
+    assert counts(cache.usage())[PRIMARY.id] == 5
+    latest = cache._latest()
+    assert latest is not None
+    assert latest.due == 1_000 + 20 * 100
 
 
-def test_one_of_several_workers_counts(tmp_path: Path) -> None:
-    """Only one of several concurrent workers counts."""
-    with (tmp_path / "stock.lock").open("w") as lock:
+def test_one_worker_counts_at_a_time(tmp_path: Path) -> None:
+    """While one worker counts, the others do not; afterwards any worker can."""
+    with (tmp_path / "key_usage.lock").open("w") as lock:
         flock(lock, LOCK_EX)
-        assert KeyUsageCache(KEYRING, tmp_path).held() == []
-    assert KeyUsageCache(KEYRING, tmp_path).held() != []
+        assert KeyUsageCache(KEYRING, tmp_path).usage() == []
+    assert KeyUsageCache(KEYRING, tmp_path).usage() != []
 
 
-def test_an_invalid_key_id_is_not_a_label(stored: Stored, tmp_path: Path) -> None:
-    """Write access to the database cannot set a label: all invalid key IDs share one."""
+def test_an_invalid_key_id_is_no_label(stored: Stored, tmp_path: Path) -> None:
+    """Anyone who can write to the database chooses no label: all invalid key IDs share one."""
     fill(stored, PRIMARY, 4)
     for number, secret in enumerate(list(stored.secrets.find())[:3]):
         wrong = ["billing", 7, "x" * 16][number]
         stored.secrets.update_one({"_id": secret["_id"]}, {"$set": {"key_id": wrong}})
-    assert KeyUsageCache(KEYRING, tmp_path).held()[2:] == [KeyUsage("other", "missing", 3)]
+    assert KeyUsageCache(KEYRING, tmp_path).usage()[2:] == [KeyUsage("other", KeyRole.MISSING, 3)]
 
 
-def test_a_failed_count_keeps_the_last_result(
+def test_a_failed_count_keeps_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without MongoDB, or after a defect, the last count stays; a defect is logged."""
+    """Without MongoDB, and after a defect, the latest count stays; a defect is logged."""
     monkeypatch.setattr(status, "_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(status, "_MIN_PAUSE_RATIO", 0)
-    counted = KeyUsageCache(KEYRING, tmp_path)
-    before = counted.held()
+    cache = KeyUsageCache(KEYRING, tmp_path)
+    before = cache.usage()
     for error in (StorageUnavailableError, RuntimeError):
 
         def fail(error: type[Exception] = error) -> None:
@@ -108,6 +135,9 @@ def test_a_failed_count_keeps_the_last_result(
 
         monkeypatch.setattr(registry, "all_versions", fail)
         with caplog.at_level(logging.ERROR, "vault"):
-            assert counted.held() == before
+            assert cache.usage() == before
     [record] = caplog.records
-    assert record.name == "vault.keys.status"
+    assert (record.name, record.message) == (
+        "vault.keys.status",
+        "counting secret versions by master key failed",
+    )

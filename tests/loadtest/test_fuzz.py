@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.system import unmeasured
 
 FUZZ = Path(__file__).parents[2] / "loadtest" / "fuzz.py"
 
 
+@pytest.mark.long
 def test_every_reply_to_a_generated_request_matches_the_document(tmp_path: Path) -> None:
     """In all phases of schemathesis each reply matches the document, and none is 5xx."""
     done = subprocess.run(

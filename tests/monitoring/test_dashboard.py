@@ -28,7 +28,7 @@ from tests.service import Service
 from vault.cli.mongod import Mongod, free_port
 
 ROOT = Path(__file__).parents[2]
-SECONDS = int(os.environ.get("DASHBOARD_SECONDS", "20"))
+SECONDS = int(os.environ.get("DASHBOARD_SECONDS", "10"))
 
 
 @dataclass(frozen=True)

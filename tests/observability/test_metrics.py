@@ -88,7 +88,7 @@ def test_a_defect_is_counted(client: FlaskClient, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("vault.secrets.service.Secrets.fetch", fail)
+    monkeypatch.setattr("vault.secrets.service.SecretService.fetch", fail)
     defects = Growth("refusals_total", reason="defect")
     assert client.post(FETCH, json={"secret_id": UNKNOWN_ID}).status_code == 500
     assert defects.now == 1

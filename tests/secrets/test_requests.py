@@ -1,4 +1,4 @@
-"""Drafts of secrets, before they are stored."""
+"""New secrets, before they are stored."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,13 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.lifecycle import in_future
-from vault.secrets.requests import NewSecret, limits
+from vault.secrets.requests import NewSecret, limit_details
 
-DRAFT = NewSecret(
-    plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"}
-)
+NEW = NewSecret(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})
 
-drafts = st.builds(
+new_secrets = st.builds(
     NewSecret,
     plaintext=st.binary(min_size=1, max_size=4),
     ttl_seconds=st.none() | st.integers(1, 3),
@@ -24,25 +22,25 @@ drafts = st.builds(
 )
 
 
-@given(first=drafts, second=drafts)
-def test_the_canonical_form_distinguishes_drafts(first: NewSecret, second: NewSecret) -> None:
-    """Two drafts have the same canonical form only if they are equal."""
+@given(first=new_secrets, second=new_secrets)
+def test_the_canonical_form_distinguishes_new_secrets(first: NewSecret, second: NewSecret) -> None:
+    """Two new secrets have the same canonical form only if they are equal."""
     assert (first.canonical() == second.canonical()) == (first == second)
 
 
 def test_the_order_of_labels_does_not_matter() -> None:
-    """The same labels in another order are the same draft."""
-    assert replace(DRAFT, labels={"a": "1", "b": "2"}).canonical() == DRAFT.canonical()
+    """The same labels in another order are the same new secret."""
+    assert replace(NEW, labels={"a": "1", "b": "2"}).canonical() == NEW.canonical()
 
 
 def test_a_representation_shows_no_plaintext() -> None:
-    """The `repr` of a draft, as in debuggers and logs, does not show its value."""
-    assert "the value" not in repr(DRAFT)
+    """The `repr` of a new secret, as in debuggers and logs, does not show its value."""
+    assert "the value" not in repr(NEW)
 
 
-def test_each_secret_of_a_draft_is_unique() -> None:
-    """A draft creates a new ID each time, in the requested namespace and with its limits."""
-    first, second = DRAFT.secret("one"), DRAFT.secret("two")
+def test_each_document_of_a_new_secret_is_unique() -> None:
+    """Each document has a new ID, in the requested namespace and with its limits."""
+    first, second = NEW.document("one"), NEW.document("two")
     assert first.id != second.id
     assert (first.namespace, second.namespace) == ("one", "two")
     assert (first.name, first.max_reads, first.labels) == ("a/b", 2, ["a=1", "b=2"])
@@ -61,4 +59,4 @@ def test_each_secret_of_a_draft_is_unique() -> None:
 )
 def test_an_entry_has_only_existing_limits(change: dict[str, Any], told: list[str]) -> None:
     """The entry of a new secret contains each limit that is set."""
-    assert sorted(limits(replace(DRAFT, **change).secret("default"))) == told
+    assert sorted(limit_details(replace(NEW, **change).document("default"))) == told

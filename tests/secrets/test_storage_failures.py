@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
@@ -11,9 +12,9 @@ from tests.conftest import running_app
 from tests.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
-from vault.secrets import read_limits, store
-from vault.secrets.idempotency import Reservation
+from vault.secrets import read_limits
 from vault.secrets.lease import Lease
+from vault.secrets.store import SecretStore
 
 Stored = MongoDatabase[dict[str, Any]]
 NAMED = {"secret": b64(b"value"), "name": "a/b"}
@@ -23,15 +24,23 @@ def gone(*_: object, **__: object) -> None:
     raise AutoReconnect("gone")
 
 
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that fails steps of an operation as if MongoDB were unreachable."""
+def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str, is_done: bool = False) -> None:
+    """Make *methods* of a MongoDB collection fail; with *is_done*, after MongoDB has done its part."""
 
-    def fail(*steps: tuple[Any, str]) -> None:
-        for owner, name in steps:
-            monkeypatch.setattr(owner, name, gone)
+    def failing(method: str) -> Callable[..., Any]:
+        original = getattr(Collection, method)
 
-    return fail
+        def call(self: Collection[Any], *args: Any, **options: Any) -> Any:
+            if self.name != collection:
+                return original(self, *args, **options)
+            if is_done:
+                original(self, *args, **options)
+            return gone()
+
+        return call
+
+    for method in methods:
+        patch.setattr(Collection, method, failing(method))
 
 
 def test_a_secret_that_cannot_be_published_is_not_found(
@@ -39,7 +48,7 @@ def test_a_secret_that_cannot_be_published_is_not_found(
 ) -> None:
     """A secret that cannot be published is withdrawn, and its name is free."""
     with monkeypatch.context() as broken:
-        broken.setattr(store, "publish", gone)
+        fail(broken, "secrets", "update_one")
         assert alice.refused("create", **NAMED) == 503
     assert stored.secrets.count_documents({}) == 0
     alice("create", **NAMED)
@@ -47,14 +56,8 @@ def test_a_secret_that_cannot_be_published_is_not_found(
 
 def test_a_secret_published_without_a_reply_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the reply to publishing is lost, a published secret stays, since others may have found it."""
-    publish = store.publish
-
-    def unheard(secret: Any) -> None:
-        publish(secret)
-        gone()
-
     with monkeypatch.context() as broken:
-        broken.setattr(store, "publish", unheard)
+        fail(broken, "secrets", "update_one", is_done=True)
         assert alice.refused("create", **NAMED) == 503
     assert alice("fetch", name="a/b") == {"secret": b64(b"value")}
 
@@ -63,24 +66,36 @@ def test_a_secret_recorded_too_late_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A secret that MongoDB removed while its entry was written is not reported as created."""
-    publish = store.publish
+    publish = SecretStore.publish
 
-    def late(secret: Any) -> bool:
+    def late(self: SecretStore, secret: Any) -> None:
         stored.secrets.delete_many({})
-        return publish(secret)
+        publish(self, secret)
 
-    monkeypatch.setattr(store, "publish", late)
+    monkeypatch.setattr(SecretStore, "publish", late)
     assert alice.refused("create", **NAMED) == 503
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["not stored", "stored"])
+def test_a_failed_insert_leaves_no_secret(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    """A secret without a name whose insert failed, or whose answer was lost, is withdrawn."""
+    with monkeypatch.context() as broken:
+        fail(broken, "secrets", "insert_many", "insert_one", is_done=is_done)
+        assert alice.refused("create", secret="YQ==") == 503
+    assert stored.secrets.count_documents({}) == 0
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("create", "success")]
 
 
 @pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
 def test_a_secret_that_cannot_be_withdrawn_is_503(
-    alice: Caller, stored: Stored, failing: Callable[..., None], options: dict[str, str]
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
     """If the trail and MongoDB fail together, the trail's answer is given, and the secret is not found."""
     alice("list")
     break_trail(stored)
-    failing((store, "withdraw"))
+    fail(monkeypatch, "secrets", "delete_one")
     reply = alice.post("create", {"secret": "YQ==", **options})
     assert reply.status_code == 503
     assert b"audit trail" in reply.data
@@ -150,12 +165,12 @@ def test_a_read_that_cannot_be_counted_is_503(
 
 
 def test_a_read_reserved_without_success_is_free_again(
-    alice: Caller, stored: Stored, failing: Callable[..., None]
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the trail and MongoDB fail together, a read stays reserved for a while and is not lost."""
     secret_id = alice.create(max_reads=2)
     break_trail(stored)
-    failing((read_limits, "release_read"))
+    monkeypatch.setattr(read_limits, "release_read", gone)
     assert alice.refused("fetch", secret_id=secret_id) == 503
     mend_trail(stored)
     assert alice.fetch(secret_id) == b64(b"value")
@@ -182,7 +197,7 @@ def test_a_read_reserved_too_long_is_503(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-@pytest.mark.parametrize("step", ["keep", "abandon"])
+@pytest.mark.parametrize("step", ["complete", "abandon"])
 def test_an_interrupted_idempotent_create_can_be_repeated(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -190,7 +205,7 @@ def test_an_interrupted_idempotent_create_can_be_repeated(
     body, header = {"secret": "YQ=="}, {"Idempotency-Key": "key"}
     alice("list")
     with monkeypatch.context() as broken:
-        broken.setattr(Reservation, step, gone)
+        fail(broken, "idempotency_keys", "update_one", "delete_one")
         if step == "abandon":
             break_trail(stored)
         assert alice.post("create", body, **header).status_code == 503
@@ -202,14 +217,18 @@ def test_an_interrupted_idempotent_create_can_be_repeated(
     assert [found["_id"] for found in stored.secrets.find()] == [replies[0].json["secret_id"]]
 
 
-def test_a_slow_holder_that_cannot_withdraw_is_503(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_holder_that_cannot_withdraw_is_503(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A holder that lost its reservation returns 503, with or without MongoDB."""
+    publish = SecretStore.publish
 
-    def lost(*_: object, **__: object) -> bool:
-        monkeypatch.setattr(store, "withdraw", gone)
-        return False
+    def slowly(self: SecretStore, secret: Any) -> None:
+        publish(self, secret)
+        stored.idempotency_keys.update_one({}, {"$set": {"token": "of another request"}})
 
-    monkeypatch.setattr(Reservation, "keep", lost)
+    monkeypatch.setattr(SecretStore, "publish", slowly)
+    fail(monkeypatch, "secrets", "delete_one")
     assert alice.refused("create", headers={"Idempotency-Key": "key"}, secret="YQ==") == 503
 
 

@@ -8,9 +8,10 @@ from pymongo.collection import Collection
 
 from tests.lifecycle import document, in_future, in_past, put
 from tests.rotation import Stored
+from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.documents import Secret
-from vault.secrets import store
+from vault.secrets.store import SecretStore
 
 pytestmark = pytest.mark.usefixtures("encrypting")
 
@@ -25,11 +26,11 @@ def new_secret(**fields: Any) -> Secret:
 def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any) -> None:
     """A published secret is purged when it expires, or never, like any other."""
     secret = new_secret(name="a", expires_at=expires_at, purge_at=expires_at)
-    store.store_pending(secret)
+    SecretStore().hold_name(secret)
     waiting = document(stored, secret.id)
     assert waiting["pending"] is True
     assert waiting["purge_at"] < in_future(minutes=6)
-    assert store.publish(secret)
+    SecretStore().publish(secret)
     published = document(stored, secret.id)
     assert "pending" not in published
     assert published.get("purge_at") == expires_at
@@ -38,9 +39,10 @@ def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any)
 def test_a_secret_removed_before_publishing_is_not_published(stored: Stored) -> None:
     """Publishing a secret that MongoDB already removed fails and creates nothing."""
     secret = new_secret(name="a")
-    store.store_pending(secret)
+    SecretStore().hold_name(secret)
     stored.secrets.delete_many({})
-    assert not store.publish(secret)
+    with pytest.raises(StorageUnavailableError):
+        SecretStore().publish(secret)
     assert stored.secrets.count_documents({}) == 0
 
 
@@ -56,16 +58,17 @@ def test_a_name_released_by_mongodb_at_this_moment_is_free(
         return delete(collection, query)
 
     monkeypatch.setattr(Collection, "delete_one", overtaken)
-    store.store_pending(secret := new_secret(name="a"))
+    SecretStore().hold_name(secret := new_secret(name="a"))
     assert document(stored, secret.id)["pending"] is True
 
 
 def test_a_secret_is_published_once() -> None:
     """A published secret is no longer pending."""
     secret = new_secret(name="a")
-    store.store_pending(secret)
-    assert store.publish(secret)
-    assert not store.publish(secret)
+    SecretStore().hold_name(secret)
+    SecretStore().publish(secret)
+    with pytest.raises(StorageUnavailableError):
+        SecretStore().publish(secret)
 
 
 def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> None:
@@ -74,7 +77,17 @@ def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> No
     pending = put(stored, key, name="pending", pending=True)
     published = put(stored, key, name="published")
     other = put(stored, key)
-    gone = [store.withdraw(secret_id) for secret_id in (unnamed, pending, published)]
+    gone = [SecretStore().withdraw(secret_id) for secret_id in (unnamed, pending, published)]
     assert gone == [True, True, False]
     assert {found["_id"] for found in stored.secrets.find()} == {published, other}
-    assert store.withdraw(unnamed)
+    assert SecretStore().withdraw(unnamed)
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "not sent"])
+def test_a_rollback_removes_a_secret_that_may_be_stored(stored: Stored, is_sent: bool) -> None:
+    """A rollback removes a secret that was sent to MongoDB; for any other, it asks MongoDB nothing."""
+    secret = new_secret()
+    SecretStore().publish(secret)
+    secret.may_be_stored = is_sent
+    SecretStore().roll_back(secret)
+    assert stored.secrets.count_documents({}) == (0 if is_sent else 1)

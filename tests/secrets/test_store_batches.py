@@ -18,9 +18,9 @@ def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None
     values = {put(stored, key, b"%d" % number): b"%d" % number for number in range(20)}
     stored.secrets.update_many({}, {"$set": {"older": [{"version": 0}]}})
     wanted = [*values, *values, UNKNOWN_ID] * 5
-    batches = SecretStore()
+    store = SecretStore()
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(batches.find, wanted))
+        found = list(pool.map(store.find, wanted))
     for secret_id, secret in zip(wanted, found, strict=True):
         if secret_id == UNKNOWN_ID:
             assert secret is None
@@ -31,12 +31,12 @@ def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None
 
 def test_many_concurrent_creates_are_all_stored(stored: Stored, key: MasterKey) -> None:
     """Each of many concurrent creates has stored its secret, encrypted, when it returns."""
-    batches = SecretStore()
+    store = SecretStore()
 
     def create(number: int) -> str:
         secret = Secret(id=f"550e8400-e29b-41d4-a716-{number:012}", created_at=in_past(seconds=0))
         secret.set_plaintext(b"%d" % number)
-        batches.insert(secret)
+        store.publish(secret)
         assert stored.secrets.find_one({"_id": secret.id}, {"_id": 1})
         return str(secret.id)
 

@@ -1,17 +1,21 @@
-"""Accepting connections, without gunicorn; tests/hostile/ and tests/test_tls.py have the service."""
+"""Accepting connections, without the service; tests/hostile/ and tests/test_tls.py have that."""
 
 import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
 from gevent import socket
+from gunicorn.config import Config
 
 from vault.core import connections
 from vault.core.connections import Connections
 from vault.server import worker
-from vault.server.worker import Listener
+from vault.server.worker import Listener, Worker
 
 
 def limits() -> Connections:
@@ -105,3 +109,51 @@ def test_an_evicted_connection_ends(tmp_path: Path) -> None:
         wait_for(ended, 4)
         server.stop()
         listening.close()
+
+
+@pytest.fixture
+def gunicorn_worker() -> Iterator[Worker]:
+    """Return a worker as gunicorn creates it."""
+    config = Config()
+    config.set("workers", 2)
+    application = SimpleNamespace(wsgi=lambda: lambda _environ, _start: [b"reply"])
+    created = Worker(1, os.getppid(), [], application, 30, config, logging.getLogger("gunicorn"))
+    created.limits = limits
+    yield created
+    created.tmp.close()
+
+
+def test_the_worker_serves_each_socket_by_our_listener(gunicorn_worker: Worker) -> None:
+    """Gunicorn asks the worker for the server of each socket, and gives it a pool that bounds it."""
+    created: list[Listener] = []
+    server_class = gunicorn_worker.server_class
+
+    def create(*arguments: Any, **options: Any) -> Listener:
+        created.append(server_class(*arguments, **options))
+        return created[0]
+
+    gunicorn_worker.server_class = create  # type: ignore[method-assign]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        gunicorn_worker.load_wsgi()
+        gunicorn_worker.sockets = [listening]
+        gunicorn_worker.alive = False
+        gunicorn_worker.run()
+    assert isinstance(created[0], Listener)
+    assert created[0].max_accept == 1
+    assert created[0].pool.size == gunicorn_worker.cfg.worker_connections
+
+
+def test_the_client_is_waited_for_once_there_is_a_reply(gunicorn_worker: Worker) -> None:
+    """A connection that has its reply may be evicted: its client may be one that does not read."""
+    gunicorn_worker.load_wsgi()
+    pool = Connections(most=1, most_per_source=1)
+    connection = pool.admit("192.0.2.1")
+    assert connection is not None
+    token = connections.current.set(connection)
+    try:
+        connection.work()
+        assert pool.admit("192.0.2.2") is None
+        assert gunicorn_worker.wsgi({}, None) == [b"reply"]
+        assert pool.admit("192.0.2.2") is not None
+    finally:
+        connections.current.reset(token)

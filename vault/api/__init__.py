@@ -10,6 +10,7 @@ from vault.api import (
     auth,
     client_ip,
     error_docs,
+    errors,
     health,
     openapi,
     rate_limits,
@@ -50,7 +51,6 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         API_TITLE="Secret Manager",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.0.3",
-        OPENAPI_URL_PREFIX="/",
         API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
         # Base64 has 4 characters for each 3 bytes.
         MAX_CONTENT_LENGTH=(settings.max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE,
@@ -69,11 +69,14 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     request_log.init_app(app)
     client_ip.init_app(app)
     pages = Api(app, spec_kwargs={"marshmallow_plugin": ConstraintsPlugin()})
+    # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
+    pages.spec.components.schemas.clear()
+    errors.init_app(app)
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):
         pages.register_blueprint(blueprint)
-    app.register_blueprint(openapi.blueprint)
+    openapi.init_app(app, pages.spec)
 
 
 def close(app: Flask) -> None:

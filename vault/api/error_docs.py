@@ -117,7 +117,7 @@ ERROR_DOCS = {
         403,
         "The credential lacks the scope, or something that the new token was to have; or the address may "
         "not use the service.",
-        "A token cannot have more than its maker: scopes.",
+        "A token cannot have more than its creator: scopes.",
     ),
     "RevocationRefused": ErrorDoc(
         403,
@@ -134,7 +134,7 @@ ERROR_DOCS = {
     "TokenNameTaken": ErrorDoc(
         409,
         "A token of the namespace has, had or is about to get this name, or the name is reserved.",
-        "There is, or was, a token of this name.",
+        "Token name already used; names cannot be reused.",
     ),
     "InvalidToken": ErrorDoc(
         422,

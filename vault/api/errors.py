@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -184,14 +183,6 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
-    @cached_property
-    def _document(self) -> str:
-        return json.dumps(self.spec.to_dict(), indent=2, sort_keys=False)
-
-    def _openapi_json(self) -> Response:
-        """Return the API document, rendered once: rendering takes longer than 50 other replies."""
-        return Response(self._document, content_type="application/json")
-
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Return the reply to an error of HTTP's own, with the headers that belong to it."""
         answer = refusal(error)
@@ -208,16 +199,11 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
         errors = _first({field: text for place in messages.values() for field, text in place.items()})
         return problem(answer.status, WRONG_SHAPE, errors=errors)
 
-    def _register_error_handlers(self) -> None:
-        super()._register_error_handlers()
-        app: Flask = self._app
-        app.register_error_handler(VaultError, _handle)
-        app.register_error_handler(Exception, _handle)
 
-    def _register_responses(self) -> None:
-        """Leave out what flask-smorest documents of its own and this API does not use."""
-
-    _register_etag_headers = _register_pagination_header = _register_responses
+def init_app(app: Flask) -> None:
+    """Answer all other errors of *app* with problem details, too."""
+    app.register_error_handler(VaultError, _handle)
+    app.register_error_handler(Exception, _handle)
 
 
 def _handle(error: Exception) -> Response:

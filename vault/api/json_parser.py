@@ -4,18 +4,18 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial, wraps
-from http import HTTPStatus
+from functools import partial
 from threading import Event, Lock
 from typing import Any, NoReturn
 
-from flask import Request, g, request
-from marshmallow import Schema, ValidationError
-from webargs.flaskparser import FlaskParser, abort
+from flask import Request, g
+from marshmallow import Schema
+from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from vault.core import deadline
 from vault.core.errors import OverloadedError
+from vault.core.text import unique_names
 
 #: Bodies of up to this many bytes take no room: the limits on connections are limit enough for them.
 _FREE_BYTES = 16_384
@@ -137,27 +137,6 @@ class StrictJsonParser(FlaskParser):
     way around the check.
     """
 
-    def use_args(self, schema: Schema, *, location: str) -> Callable[[Callable[..., Any]], Any]:  # type: ignore[override]
-        """Return what calls a view with what *schema* reads of *location*.
-
-        webargs' own finds out with each request what is known beforehand; that took 5 % of a create.
-        """
-        load: Callable[[Request, Schema], Any] = getattr(self, f"load_{location}")
-        unknown: Any = self.DEFAULT_UNKNOWN_BY_LOCATION[location]
-
-        def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
-            @wraps(view)
-            def run(*args: Any, **kwargs: Any) -> Any:
-                try:
-                    data = schema.load(load(request, schema), unknown=unknown)
-                except ValidationError as error:
-                    abort(HTTPStatus.UNPROCESSABLE_ENTITY, messages={location: error.messages})
-                return view(*args, data, **kwargs)
-
-            return run
-
-        return decorate
-
     def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs' signature
         """Return what the body of *req* holds, which `receive` has read.
 
@@ -221,16 +200,9 @@ def _read(req: Request) -> bytes:
     return body
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 # One decoder for all: making one takes longer than decoding a body.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_names, parse_constant=_refuse_constant)

@@ -11,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from vault import __version__
-from vault.keys.status import KeyUsageCache
+from vault.keys.status import KeyRole, KeyUsageCache
 from vault.services import CHECKS, Health
 
 _PATH = "/metrics"
@@ -20,9 +20,9 @@ _PATH = "/metrics"
 class _Looked(Collector):
     """What is looked at when somebody asks. The instruments count by themselves."""
 
-    def __init__(self, health: Health, stock: KeyUsageCache) -> None:
+    def __init__(self, health: Health, key_usage: KeyUsageCache) -> None:
         self._health = health
-        self._stock = stock
+        self._key_usage = key_usage
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is so now."""
@@ -41,20 +41,20 @@ class _Looked(Collector):
             yield from self._stored()
 
     def _stored(self) -> Iterator[Metric]:
-        held = self._stock.held()
+        usage = self._key_usage.usage()
         stored = GaugeMetricFamily(
             "secret_manager_secrets_stored",
             "Versions of secrets by their master key, and what that is to this service.",
             labels=["key_id", "role"],
         )
-        for key in held:
+        for key in usage:
             stored.add_metric([key.key_id, key.role], key.versions)
         yield stored
         remaining = GaugeMetricFamily(
             "secret_manager_rewrap_remaining", "Versions of secrets that are not under the primary key."
         )
-        if held:
-            remaining.add_metric([], sum(key.versions for key in held if key.role != "primary"))
+        if usage:
+            remaining.add_metric([], sum(key.versions for key in usage if key.role is not KeyRole.PRIMARY))
         yield remaining
 
 
@@ -76,9 +76,9 @@ class _Ports:
         return [f"The metrics are at {_PATH}.\n".encode()]
 
 
-def init_app(app: Flask, health: Health, stock: KeyUsageCache, *, folder: Path, port: str) -> None:
+def init_app(app: Flask, health: Health, key_usage: KeyUsageCache, *, folder: Path, port: str) -> None:
     """Let *app* answer what arrives at *port* with the metrics of all that measure into *folder*."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call] # it registers itself
-    registry.register(_Looked(health, stock))
+    registry.register(_Looked(health, key_usage))
     app.wsgi_app = _Ports(app.wsgi_app, make_wsgi_app(registry), port)  # type: ignore[method-assign] # Flask's own way

@@ -1,11 +1,13 @@
-"""The page that shows the API and lets people try it: Swagger UI, all of it served from here."""
+"""The OpenAPI document, and Swagger UI to read and try it, all served from here."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Response, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, json, render_template, send_from_directory
 from marshmallow import Schema
 
 
@@ -56,3 +58,20 @@ def protect(reply: Response) -> Response:
     reply.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     reply.headers["Referrer-Policy"] = "no-referrer"
     return reply
+
+
+def init_app(app: Flask, spec: APISpec) -> None:
+    """Serve *spec* as `/openapi.json`, and the page.
+
+    flask-smorest would render the document for each request, which takes longer than 50 other replies.
+    """
+
+    @cache
+    def rendered() -> str:
+        return json.dumps(spec.to_dict(), indent=2, sort_keys=False)
+
+    @app.get("/openapi.json")
+    def openapi_json() -> Response:
+        return Response(rendered(), content_type="application/json")
+
+    app.register_blueprint(blueprint)

@@ -13,21 +13,21 @@ from typing import Any
 from flask import Flask, Response, after_this_request, current_app
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, storage_from_string
+from limits.storage import MemoryStorage, MongoDBStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
-from pymongo.uri_parser import parse_uri
+from pymongo.errors import PyMongoError
 
 from vault.config.settings import Settings
+from vault.config.validators import MEMORY
 from vault.core.attempt import Attempt
 from vault.core.errors import RateLimitedError
 from vault.core.networks import source
+from vault.documents.database import database_name
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
 _EXTENSION = "secret-manager-limits"
-_MEMORY = "memory://"
-_DATABASE = "vault"
 
 #: Milliseconds that counting may take.
 _TIMEOUT_MILLISECONDS = 1_000
@@ -46,6 +46,7 @@ class _Limits:
         self.shared = FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._shared_from = 0.0
+        self._is_connected = False
         # limits starts a timer for each storage in memory; no thread survives gunicorn's fork.
         for counter in (self.shared, self._own):
             if isinstance(counter.storage, MemoryStorage):
@@ -64,8 +65,17 @@ class _Limits:
             if not passed:
                 raise RateLimitedError
 
+    def close(self) -> None:
+        """Close the connection to the common count, if there is one."""
+        storage = self.shared.storage
+        # limits creates the client at its first use, and has no way to close it.
+        if self._is_connected and isinstance(storage, MongoDBStorage):
+            with suppress(PyMongoError):
+                storage.storage.close()
+
     def _hit(self, limit: RateLimitItem, key: Sequence[str]) -> tuple[FixedWindowRateLimiter, bool]:
         if time.monotonic() >= self._shared_from:
+            self._is_connected = True
             try:
                 return self.shared, self.shared.hit(limit, *key)
             except StorageError:
@@ -81,10 +91,8 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 def close(app: Flask) -> None:
     """Close the connection to the place where all workers count, if there is one."""
-    # limits makes the client at its first use, and has no way to close it.
-    client = getattr(app.extensions[_EXTENSION].shared.storage, "_storage", None)
-    if client is not None:
-        client.close()
+    limits: _Limits = app.extensions[_EXTENSION]
+    limits.close()
 
 
 def count_request(attempt: Attempt) -> None:
@@ -146,11 +154,10 @@ def _tell(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[s
 
 
 def _options(uri: str) -> dict[str, Any]:
-    if uri == _MEMORY:
+    if uri == MEMORY:
         return {}
     return {
-        # As a plain URI, so that no SRV record is looked up for it.
-        "database_name": parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))["database"] or _DATABASE,
+        "database_name": database_name(uri),
         "counter_collection_name": "rate_limits",
         "window_collection_name": "rate_limit_windows",
         "wrap_exceptions": True,

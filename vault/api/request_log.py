@@ -22,7 +22,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _ENDPOINTS = {
     "Health.live": "health_live",
     "Health.ready": "health_ready",
-    "api-docs.openapi_json": "openapi",
+    "openapi_json": "openapi",
     "documentation.page": "docs",
     "documentation.static": "docs",
     "documentation.swagger_ui": "docs",

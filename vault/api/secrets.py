@@ -79,8 +79,8 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     Encrypts the secret and stores it. The reply comes once both the secret and its audit entry
     are durable. Keep the `secret_id`: it is what fetches the secret.
     """
-    draft = NewSecret(plaintext=body.pop("secret"), **body)
-    return {"secret_id": services().secrets.create(draft, **headers, attempt=current_attempt())}
+    new_secret = NewSecret(plaintext=body.pop("secret"), **body)
+    return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}
 
 
 @blueprint.post("/fetch")

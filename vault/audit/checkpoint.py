@@ -1,4 +1,4 @@
-"""Checkpoints: the heads of all streams, signed, to be kept outside of the database."""
+"""Checkpoints: the signed heads of all streams, kept outside the database."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,73 +16,76 @@ from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 
-#: Entries at the end of a stream that are read in one round trip.
-_FEW = 10
+#: The number of entries at the end of a stream that are read in one round trip.
+_BATCH_SIZE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that somebody kept, and that is genuine."""
+    """A genuine checkpoint."""
 
-    #: When it was made.
+    #: The time when it was made.
     time: datetime
     #: The heads by stream: `stream`, `seq`, `ts` and `hash`.
     heads: Mapping[str, Record]
-    #: The signing keys that were retired by then, each with that time: they sign nothing beyond these heads.
+    #: The signing keys retired by then, each with that time: they sign nothing beyond these heads.
     retired: Mapping[str, str]
 
 
 def make(keyring: Keyring) -> dict[str, Any]:
-    """Return the heads of all streams, signed: to be kept where those who can write to MongoDB cannot.
+    """Return the signed heads of all streams. Keep them out of reach of anyone with write access to MongoDB.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     now = moment(datetime.now(UTC))
     return signed({"ts": now, "heads": heads(keyring), "retired": retired(keyring)}, keyring)
 
 
 def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
-    """Return what was *made*, signed by the primary key."""
+    """Return *made* with the signature of the primary key."""
     key = SigningKey(keyring.primary)
     return {**made, "signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
 
 
 def heads(keyring: Keyring) -> list[Record]:
-    """Return the newest entry of each stream that is genuine and signed: its place, time and hash.
+    """Return the place, time and hash of the newest entry of each stream that is genuine and signed.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     names = ("stream", "seq", "ts", "hash")
     return [{name: record[name] for name in names} for record in newest_signed(keyring)]
 
 
 def newest_signed(keyring: Keyring) -> Iterator[Record]:
-    """Yield the newest entry of each stream that is genuine and signed, as a whole.
+    """Yield the newest entry of each stream that is genuine and signed.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     keys, bounds = signing_keys.trusted(keyring), signing_keys.retired(keyring)
     with storage_errors():
         streams = collection().distinct("stream")
-    # Anything else was never the service's, and in a query it could be a condition.
+    # The service writes only strings; in a query, anything else could be a condition.
     for stream in (stream for stream in streams if isinstance(stream, str)):
         query = {"stream": stream, "signature": {"$exists": True}}
-        # Almost always the first is genuine, and a worker may do this for each stream while it serves.
-        signed = records(query, ("seq", -1), batch=_FEW)
+        # A small batch: the first is almost always genuine, and a worker may do this while it serves.
+        signed = records(query, ("seq", -1), batch_size=_BATCH_SIZE)
         genuine = (
-            record for record in signed if _is_genuine(record, keys) and retirement.is_within(record, bounds)
+            record
+            for record in signed
+            if _is_genuine(record, keys)
+            and retirement.is_within(bounds, record["signer"], (record["stream"], record["seq"]))
         )
         yield from islice(genuine, 1)
 
 
 def retired(keyring: Keyring) -> list[str]:
-    """Return the signing keys that are retired.
+    """Return the retired signing keys.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     return sorted(signing_keys.retired(keyring))
 
@@ -91,7 +94,7 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
     """Return the checkpoint in *text*.
 
     Raises:
-        InvalidCheckpointError: It is none, or not signed by one of *keys*.
+        InvalidCheckpointError: *text* is not a checkpoint, or none of *keys* signed it.
     """
     try:
         made = json.loads(text)
@@ -104,18 +107,18 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
 
 
 def retired_by(made: Mapping[str, Any]) -> dict[str, str]:
-    """Return the keys that were retired when a checkpoint was *made*, each with its time."""
+    """Return the retired keys of the checkpoint *made*, each with the time of the checkpoint."""
     return dict.fromkeys(made.get("retired", ()), made["ts"])
 
 
 def is_signed(made: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> bool:
-    """Return whether one of *keys* signed what was *made*."""
+    """Return whether one of *keys* signed *made*."""
     key = keys.get(made["signer"])
     return key is not None and key.verifies(made["signature"], chain.canonical(made))
 
 
 def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
-    """Return whether one of *keys* signed this very entry."""
+    """Return whether one of *keys* signed this entry with this content."""
     try:
         key = keys[record["signer"]]
         is_signed = key.verifies(record["signature"], record["hash"].encode())

@@ -1,7 +1,7 @@
-"""Refused requests: the first few of a kind are recorded one by one, all others as counts.
+"""Refused requests: the first few of a kind get an entry each, all others are counted.
 
-Anyone can be refused as often as they like, and entries are permanent by default: without a bound, strangers
-fill the disk.
+Anyone can cause refusals, and entries are permanent by default: without a limit, anonymous callers could fill
+the disk.
 """
 
 from collections import Counter
@@ -15,37 +15,37 @@ from vault.core.networks import source
 from vault.core.principal import ANONYMOUS, SERVICE, Principal
 from vault.core.timestamps import moment
 
-#: Refusals of one kind from one source that get entries of their own, in a minute and a process.
+#: The maximum number of entries for refusals of one kind from one source, per minute and process.
 MAX_SINGLE_OF_KIND = 5
 
-#: The same over all kinds and sources, for authenticated principals and for all others each.
+#: The maximum number over all kinds and sources, for authenticated principals and anonymous callers each.
 MAX_SINGLE = 100
 
-#: Kinds with a source that are counted in a minute and a process, for each of the two groups as well; beyond,
-#: the source is left out.
+#: The maximum number of kinds that are counted with their source, per minute, process and group of callers;
+#: further kinds are counted without it.
 MAX_SOURCES = 100
 
 
 class Kind(NamedTuple):
-    """The properties that refusals counted together have in common."""
+    """The common properties of refusals that are counted together."""
 
     action: Action
     status: Status
     reason: str
-    #: The name of an authenticated principal. What an invalid credential claims is up to its sender.
+    #: The name of an authenticated principal; an invalid credential proves no name.
     principal: str
-    #: The address, of IPv6 the /64; empty for many.
+    #: The address, for IPv6 the /64; empty for several sources.
     source: str
 
     @property
-    def is_stranger(self) -> bool:
-        """Whether no credential says who it was."""
+    def is_anonymous(self) -> bool:
+        """True for callers without a valid credential."""
         return self.principal == ANONYMOUS.name
 
 
 @dataclass(slots=True)
 class Count:
-    """The number of refusals of one kind, and their time."""
+    """The number of refusals of one kind, and their period."""
 
     count: int
     since: datetime
@@ -53,7 +53,7 @@ class Count:
 
 
 class _Group:
-    """The refusals of authenticated principals, or of strangers, within the current minute."""
+    """The refusals of authenticated principals, or of anonymous callers, within the current minute."""
 
     __slots__ = ("counts", "singles")
 
@@ -63,15 +63,15 @@ class _Group:
 
 
 class RefusalCounter:
-    """The refusals of one process within the current minute. Its memory does not grow with their number.
+    """The refusals of one process within the current minute, in bounded memory.
 
-    Strangers share limits with no one else: however many of them there are, the refusals of a token are
-    recorded with its name and address.
+    Anonymous callers have limits of their own: they cannot prevent that the refusals of a token are recorded
+    with its name and address.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        #: By `Kind.is_stranger`.
+        #: By `Kind.is_anonymous`.
         self._groups = {True: _Group(), False: _Group()}
 
     def is_single(self, attempt: Attempt, status: Status) -> bool:
@@ -81,7 +81,7 @@ class RefusalCounter:
         kind = Kind(attempt.action, status, reason, principal.name, source(attempt.ip))
         now = datetime.now(UTC)
         with self._lock:
-            singles = self._groups[kind.is_stranger].singles
+            singles = self._groups[kind.is_anonymous].singles
             if singles[kind] < MAX_SINGLE_OF_KIND and singles.total() < MAX_SINGLE:
                 singles[kind] += 1
                 return True
@@ -89,21 +89,21 @@ class RefusalCounter:
             return False
 
     def take(self) -> list[tuple[Kind, Count]]:
-        """Return what was counted, and begin the next minute."""
+        """Return the counts, and begin the next minute."""
         with self._lock:
             taken = [pair for group in self._groups.values() for pair in group.counts.items()]
             self._groups = {True: _Group(), False: _Group()}
         return taken
 
     def put_back(self, kind: Kind, count: Count) -> None:
-        """Add a *count* that could not be recorded to those of the current minute."""
+        """Add a *count* that could not be recorded to the current minute."""
         with self._lock:
             self._add(kind, count)
 
     def _add(self, kind: Kind, more: Count) -> None:
-        counts = self._groups[kind.is_stranger].counts
+        counts = self._groups[kind.is_anonymous].counts
         if kind not in counts and len(counts) >= MAX_SOURCES:
-            # Of these there are no more than actions and reasons.
+            # There are only as many such kinds as actions and reasons.
             kind = kind._replace(principal=SERVICE.name, source="")
         count = counts.setdefault(kind, Count(0, more.since, more.until))
         count.count += more.count
@@ -112,7 +112,7 @@ class RefusalCounter:
 
 
 def attempt_of(kind: Kind, count: Count) -> Attempt:
-    """Return what stands in the trail for all refusals of *count*."""
+    """Return the attempt that represents all refusals of *count* in the trail."""
     details = {"count": count.count, "since": moment(count.since), "until": moment(count.until)}
     return Attempt(
         action=kind.action,

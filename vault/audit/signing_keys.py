@@ -15,18 +15,18 @@ from vault.keys import registry
 
 
 def own(keyring: Keyring) -> dict[str, VerifyingKey]:
-    """Return the keys that verify what *keyring* signs, by signer."""
+    """Return the public keys of *keyring*, by signer."""
     return {key.signer: key for key in (SigningKey(master_key).public for master_key in keyring)}
 
 
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
-    """Return the keys that are trusted, by signer: those of *keyring*, and those that these endorse.
+    """Return the trusted keys, by signer: those of *keyring*, and those that these endorse.
 
-    A key that was dropped or retired endorses no other: its holder could add a key of their own, which no
-    one retires before it signs. Each primary key endorses all earlier ones itself.
+    Endorsements by a dropped or retired key are ignored: its holder could add a key of their own, which no
+    process retires before it signs. Each primary key endorses all earlier keys itself.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     mine = own(keyring)
     parts = _retirements(mine)
@@ -41,10 +41,10 @@ def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
 
 
 def endorse(keyring: Keyring) -> None:
-    """Let the primary key vouch for all keys that are believed, before one of them is dropped.
+    """Endorse all trusted keys with the primary key, before one of them is dropped.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     primary = SigningKey(keyring.primary)
     for signer, key in trusted(keyring).items():
@@ -59,30 +59,30 @@ def endorse(keyring: Keyring) -> None:
 
 
 def retirements(keyring: Keyring) -> list[Part]:
-    """Return the retirements in `audit_keys` that a key of *keyring* signed.
+    """Return the parts of retirements in `audit_keys` that a key of *keyring* signed.
 
-    A key that was dropped is not believed here: it could retire the keys that came after it.
+    Dropped keys are not trusted here: one could retire the keys that came after it.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     return _retirements(own(keyring))
 
 
 def dropped(keyring: Keyring) -> set[str]:
-    """Return the signers that are trusted and not in *keyring* any more.
+    """Return the trusted signers that are no longer in *keyring*.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     return trusted(keyring).keys() - own(keyring).keys()
 
 
 def retired(keyring: Keyring) -> dict[str, Heads]:
-    """Return the heads of each key that is retired, by signer.
+    """Return the heads of each retired key, by signer.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     return retirement.bounds(trusted(keyring), retirements(keyring))
 
@@ -91,11 +91,11 @@ def is_primary_retired(keyring: Keyring) -> bool:
     """Return whether another key of *keyring* has retired the primary one.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     primary, *others = own(keyring)
     parts = retirements(keyring)
-    # One that the primary key has retired cannot retire it.
+    # A key that the primary key has retired cannot retire the primary key.
     by_primary = retirement.bounds([primary, *others], [part for part in parts if part.by == primary])
     proofs = [part for part in parts if part.by in others and part.by not in by_primary]
     return any(signer == primary for signer, _, _ in retirement.complete(proofs))
@@ -108,37 +108,37 @@ def retire(
     *,
     settled: Collection[str] = (),
 ) -> set[str]:
-    """Retire each key that signed and is in no keyring any more, as of now.
+    """Retire each key that signed and is no longer in any keyring, as of now.
 
-    A key that never signed was a fallback only; it is not retired and can still become primary. Returns the
-    keys that the next call need not look at: they are *settled*.
+    A key that never signed was only a fallback: it is not retired and can still become primary. Returns the
+    keys that the next call can skip as *settled*.
 
-    It is done by the primary key, also for what an earlier key has retired already: that one is dropped in
-    its turn. *heads* returns the newest signed entry of each stream. *record* writes one part into the trail;
-    `audit_keys` gets it afterwards, so what was interrupted is done again.
+    The primary key signs the retirements. It repeats those by an earlier key, which is dropped in its turn.
+    *heads* returns the newest signed entry of each stream. *record* writes a part into the trail. Only then
+    does `audit_keys` get the part, so an interrupted retirement is repeated.
 
-    While other processes hold keys that are not in *keyring*, nothing is done: one of them could still sign.
-    Nor while the trail is disabled: its last entry says so.
+    Does nothing while other processes hold keys that are not in *keyring*, because those can still sign; nor
+    while the trail is disabled, because nothing may follow its last entry.
 
     Raises:
         AuditUnavailableError: The trail cannot be written.
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     primary = SigningKey(keyring.primary)
     candidates = dropped(keyring).difference(settled)
     if not candidates:
         return set()
-    missing = _not_retired(candidates, keyring)
+    missing = _unretired(candidates, keyring)
     if not missing:
         return candidates
-    if _are_others_held(keyring) or _is_trail_disabled():
+    if _are_other_keys_held(keyring) or _is_trail_disabled():
         return set()
     known = retired(keyring)
     newest = [] if known.keys() >= missing else list(heads())
-    # With retention on, all that a key signed can be gone; what was its fallback it had endorsed.
-    used = known.keys() | {head["signer"] for head in newest} | _endorsing(trusted(keyring))
-    # Meanwhile another process can have done it.
-    for signer in sorted(_not_retired(missing & used, keyring)):
+    # Retention can remove everything that a key signed; but as primary key, it endorsed its fallbacks.
+    used = known.keys() | {head["signer"] for head in newest} | _former_primaries(trusted(keyring))
+    # Another process can have retired some meanwhile.
+    for signer in sorted(_unretired(missing & used, keyring)):
         ends: Iterable[Record] = [head for head in newest if head["signer"] == signer]
         if signer in known:
             ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
@@ -151,24 +151,24 @@ def retire(
 
 
 def _retirements(keys: Mapping[str, VerifyingKey]) -> list[Part]:
-    """Return the retirements in `audit_keys` that one of *keys* signed."""
+    """Return the parts of retirements in `audit_keys` that one of *keys* signed."""
     found = _stored({"retirement": {"$exists": True}})
     parts = (Part.of(stored["retirement"], keys) for stored in found)
     return [part for part in parts if part]
 
 
-def _not_retired(signers: Set[str], keyring: Keyring) -> Set[str]:
-    """Return those of *signers* that the primary key has not retired."""
+def _unretired(signers: Set[str], keyring: Keyring) -> Set[str]:
+    """Return the *signers* that the primary key has not retired."""
     primary = SigningKey(keyring.primary).public.signer
     by_primary = (part for part in retirements(keyring) if part.by == primary)
     return signers - {signer for signer, _, _ in retirement.complete(by_primary)}
 
 
-def _are_others_held(keyring: Keyring) -> bool:
-    """Return whether a key that is not in *keyring* is in use, or held by a worker that runs.
+def _are_other_keys_held(keyring: Keyring) -> bool:
+    """Return whether a key that is not in *keyring* is in use, or held by a running worker.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there, or the claims do not tell.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     with storage_errors():
         claims = registry.claims()
@@ -185,13 +185,13 @@ def _is_trail_disabled() -> bool:
 def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     with storage_errors():
         keys = AuditKey.raw()
-        # Text that is no UTF-8 must not keep others from being read.
+        # Text that is not UTF-8 must not prevent reading the other documents.
         options = keys.codec_options.with_options(unicode_decode_error_handler="replace")
         return list(keys.with_options(codec_options=options).find(query))
 
 
 def _candidates() -> list[tuple[VerifyingKey, Mapping[str, Any]]]:
-    """Return the stored keys, each with its endorsements; both can be forged."""
+    """Return the stored keys and their endorsements; both can be forged."""
     found: list[tuple[VerifyingKey, Mapping[str, Any]]] = []
     for stored in _stored({"retirement": {"$exists": False}}):
         key, endorsements = VerifyingKey.of(stored.get("public_key")), stored.get("endorsements")
@@ -203,12 +203,12 @@ def _candidates() -> list[tuple[VerifyingKey, Mapping[str, Any]]]:
 def _endorsers(
     key: VerifyingKey, endorsements: Mapping[str, Any], keys: Mapping[str, VerifyingKey]
 ) -> Iterator[str]:
-    """Yield those of *keys* that endorse *key*."""
+    """Yield the *keys* that endorse *key*."""
     for signer, signature in endorsements.items():
         if signer in keys and keys[signer].verifies(signature, key.endorsement):
             yield signer
 
 
-def _endorsing(keys: Mapping[str, VerifyingKey]) -> set[str]:
-    """Return those of *keys* that have endorsed another one: each was primary at that time."""
+def _former_primaries(keys: Mapping[str, VerifyingKey]) -> set[str]:
+    """Return the *keys* that have endorsed another key: each was primary at that time."""
     return {signer for candidate in _candidates() for signer in _endorsers(*candidate, keys)}

@@ -21,10 +21,10 @@ from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that connecting, and sending, may take.
+#: The timeout of connecting and of sending.
 _TIMEOUT_SECONDS = 1
 
-#: Seconds after a failure without another attempt. An output that does not answer would hold up every commit.
+#: Seconds without a retry after a failure. An output that does not answer would delay every commit.
 _REQUIRED_RETRY_SECONDS = 1
 _OPTIONAL_RETRY_SECONDS = 10
 
@@ -33,20 +33,20 @@ _SYSLOG_HEADER = b"<%d>secret-manager: " % (SysLogHandler.LOG_AUTHPRIV << 3 | Sy
 
 
 class Output(Protocol):
-    """A destination for lines. Its methods raise `OSError`."""
+    """A destination for lines. Its methods raise `OSError` on failure."""
 
     def open(self) -> None:
-        """Open it, or open it again where it is no longer the same."""
+        """Open the output; reopen it if it has been replaced."""
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write all *lines*, which have no line ends yet."""
+        """Write all *lines*, which have no trailing newlines."""
 
     def close(self) -> None:
-        """Close it; `open` opens it again."""
+        """Close the output; `open` reopens it."""
 
 
 class Sink:
-    """Passes on what a commit stored, one JSON line for each entry."""
+    """Sends stored entries to an output, one JSON line for each entry."""
 
     def __init__(self, output: Output, *, required: bool) -> None:
         """Prepare to write to *output*; if *required*, its failure fails the attempts of the commit."""
@@ -57,13 +57,13 @@ class Sink:
         self._failed_at: float | None = None
 
     def prepare(self) -> None:
-        """Open the output, before MongoDB gets the entries.
+        """Open the output before MongoDB gets the entries.
 
         Raises:
-            AuditUnavailableError: The output is required, and cannot be opened.
+            AuditUnavailableError: The output is required and cannot be opened.
         """
         with self._lock:
-            is_open = self._does(self._output.open)
+            is_open = self._try(self._output.open)
         if not is_open:
             self._refuse()
 
@@ -71,11 +71,11 @@ class Sink:
         """Write *entries*, which MongoDB has stored.
 
         Raises:
-            AuditUnavailableError: The output is required, and did not take all of them.
+            AuditUnavailableError: The output is required and did not accept all entries.
         """
         lines = [json.dumps(record_of(entry), default=str).encode() for entry in entries]
         with self._lock:
-            is_written = self._does(lambda: self._output.write(lines))
+            is_written = self._try(lambda: self._output.write(lines))
             if is_written and self._failed_at is not None:
                 self._failed_at = None
                 logger.info("audit sink works again")
@@ -88,15 +88,15 @@ class Sink:
         with self._lock:
             self._output.close()
 
-    def _does(self, action: Callable[[], None]) -> bool:
-        """Return whether *action* succeeds; without trying, soon after a failure."""
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Return whether *action* succeeds; soon after a failure, return False without running it."""
         if self._failed_at is not None and monotonic() < self._failed_at + self._retry_seconds:
             return False
         try:
             action()
         except OSError as error:
             if self._failed_at is None:
-                logger.error("audit sink failed: %s", error.strerror or type(error).__name__)  # noqa: TRY400 - the traceback tells no more
+                logger.error("audit sink failed: %s", error.strerror or type(error).__name__)  # noqa: TRY400 - a traceback adds nothing
             self._failed_at = monotonic()
             self._output.close()
             return False
@@ -108,7 +108,7 @@ class Sink:
 
 
 class NoSink:
-    """Stands in where entries go to MongoDB alone."""
+    """A stand-in for a sink: entries go to MongoDB only."""
 
     def prepare(self) -> None:
         """Do nothing."""
@@ -121,7 +121,7 @@ class NoSink:
 
 
 class FileOutput:
-    """Appends to a file that several processes share, and that may be rotated by renaming it."""
+    """Appends to a file that several processes share and that can be rotated by renaming it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -129,11 +129,11 @@ class FileOutput:
         self._is_torn = False
 
     def open(self) -> None:
-        """Open the file of this name, unless it is open."""
+        """Open the file at the path unless it is open."""
         self._opened()
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Append *lines* by one write, so that those of other processes do not come between."""
+        """Append *lines* in one write, so that lines of other processes do not come between them."""
         descriptor = self._opened()
         rest = b"".join(line + b"\n" for line in lines)
         if self._is_torn:
@@ -141,7 +141,7 @@ class FileOutput:
         while rest:
             written = os.write(descriptor, rest)
             rest = rest[written:]
-            # Where the disk is full, a part may have been written.
+            # On a full disk, a part of a line can be written.
             self._is_torn = bool(rest)
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class FileOutput:
     def _opened(self) -> int:
         if self._descriptor is None or not self._is_current(self._descriptor):
             self.close()
-            # Not blocking: a pipe without a reader would hold up the process.
+            # Non-blocking: a pipe without a reader would block the process.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self._path, flags, 0o600)
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
@@ -167,14 +167,14 @@ class FileOutput:
 
 
 class SyslogOutput:
-    """Sends to a syslog server, a message for each line, or by TCP a line for each."""
+    """Sends each line to a syslog server, as a message or, over TCP, as a line."""
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
         self._connect = connect
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        """Connect, unless there is a connection that the server has not closed."""
+        """Connect unless there is a connection that the server has not closed."""
         self._connected()
 
     def write(self, lines: Sequence[bytes]) -> None:
@@ -201,7 +201,7 @@ class SyslogOutput:
 
 
 def sink(uri: str | None, *, required: bool) -> Sink | NoSink:
-    """Return the sink at *uri*, which has the form that settings demand, or the one that stands in for it."""
+    """Return the sink at *uri*, in the form that the settings require; without *uri*, a stand-in."""
     if uri is None:
         return NoSink()
     parts = urlsplit(uri)
@@ -238,7 +238,7 @@ def _connected(made: socket.socket, target: Any) -> socket.socket:
 
 
 def _is_closed(connected: socket.socket) -> bool:
-    """Return whether the server has closed the connection, or may have been started again."""
+    """Return whether the server has closed the connection or may have restarted."""
     if connected.type == socket.SOCK_DGRAM:
         return connected.family == socket.AF_UNIX
     connected.settimeout(0)

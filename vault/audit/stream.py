@@ -1,9 +1,9 @@
-"""One worker's chain of audit entries, and the identifiers of these.
+"""Streams: one worker's chain of audit entries, and their identifiers.
 
-An identifier is the second of the entry's time (4 bytes), the beginning of its stream's random id (5 bytes)
-and its number in the stream (3 bytes). Within one stream identifiers follow the numbers. Streams of this
-kind have `2-` before their random id. In older streams, the last 8 bytes are MongoDB's own: 5 random ones of
-the process, and a counter for all that the process stores.
+An identifier consists of the entry's time in seconds (4 bytes), the beginning of its stream's random ID
+(5 bytes) and its number in the stream (3 bytes). Within a stream, identifiers are in the order of the
+numbers. The IDs of such streams begin with `2-`. In older streams, MongoDB's driver chose the last 8 bytes:
+5 random bytes of the process, and a counter of everything that the process stored.
 """
 
 import re
@@ -14,110 +14,57 @@ from typing import Any
 
 from bson import ObjectId
 
+from vault.core.timestamps import to_milliseconds
 from vault.crypto import chain
 from vault.documents.audit import record_of
 
-#: Entries that one commit has at the most.
+#: An entry in its stored form.
+StoredEntry = dict[str, Any]
+
+#: The maximum number of entries in a commit.
 MAX_ENTRIES_PER_COMMIT = 100
 
-
-#: The number of entries after which a stream ends: further numbers would begin again at 0 in the identifier.
+#: The maximum number of entries in a stream: in identifiers, further numbers would start at 0 again.
 MAX_ENTRIES = 2**24
+
+#: The maximum step back of a clock within a stream, whose times never decrease.
+_MAX_CLOCK_STEP_BACK = timedelta(seconds=1)
+
+#: The number of streams that a successor names of the first ones it replaces, and of the last ones. In an
+#: outage, thousands of commits can fail. Only those at its two ends can leave unsigned entries, because
+#: MongoDB went away or returned halfway through them; in between, MongoDB stored nothing.
+_REPLACED_AT_EITHER_END = 25
 
 _STREAM = re.compile(r"2-[0-9a-f]{30}")
 _STREAM_BYTES = slice(4, 9)
 _SEQ_BYTES = slice(9, 12)
 
-#: Seconds by which MongoDB's own identifier may differ from the time of an entry in an older stream: the
-#: clock went on during the commit, or was slightly behind the entry before.
-_OLDER_SECONDS = 1
+#: The maximum difference between an identifier and the time of its entry in an older stream: the clock ran on
+#: during the commit, or was slightly behind the entry before.
+_MAX_OLDER_DIFFERENCE_SECONDS = 1
 
-#: The largest step of a process's counter between two consecutive entries of an older stream.
-_OLDER_STEP = 2**16
-
-
-def new_stream_id() -> str:
-    """Return the id of a new stream."""
-    return f"2-{secrets.token_bytes(15).hex()}"
-
-
-def derive_entry_id(time: datetime, stream: str, seq: int) -> ObjectId:
-    """Return the identifier of the entry with this *time* and number in a *stream* of `new_stream`."""
-    return ObjectId(_seconds(int(time.timestamp())) + _origin(stream, seq))
-
-
-def first_entry_id(seconds: float) -> ObjectId:
-    """Return the lowest identifier of a time in *seconds* since 1970, or the nearest that there is."""
-    return ObjectId(_seconds(min(max(int(seconds), 0), 2**32 - 1)) + bytes(8))
-
-
-def writer_of(identifier: ObjectId) -> bytes:
-    """Return what the identifiers of one stream have in common; no other stream has it."""
-    return identifier.binary[_STREAM_BYTES]
-
-
-def entry_id_fits(document: Mapping[str, Any]) -> bool:
-    """Return whether a stored entry, whose fields have the right types, has the identifier of its place."""
-    identifier: ObjectId = document["_id"]
-    time: datetime = document["ts"]
-    stream: str = document["stream"]
-    off = (identifier.generation_time - time.replace(microsecond=0)).total_seconds()
-    if _STREAM.fullmatch(stream):
-        return off == 0 and identifier.binary[4:] == _origin(stream, document["seq"])
-    return abs(off) <= _OLDER_SECONDS
-
-
-def entry_id_follows(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether the identifier of an entry can come after that of the one *before* it in its stream."""
-    if _STREAM.fullmatch(document["stream"]):
-        return True
-    mine, other = document["_id"], before["_id"]
-    step = _counter_of(mine) - _counter_of(other)
-    return writer_of(mine) == writer_of(other) and 0 < step % MAX_ENTRIES < _OLDER_STEP
-
-
-def _seconds(seconds: int) -> bytes:
-    return seconds.to_bytes(4, "big")
-
-
-def _origin(stream: str, seq: int) -> bytes:
-    return bytes.fromhex(stream[2:12]) + (seq % MAX_ENTRIES).to_bytes(3, "big")
-
-
-def _counter_of(identifier: ObjectId) -> int:
-    return int.from_bytes(identifier.binary[_SEQ_BYTES], "big")
-
-
-#: How far a clock may step back before a stream ends: within one stream time does not run backwards.
-_CLOCK_SLACK = timedelta(seconds=1)
-
-#: How many streams a successor names of the first that it replaces, and how many of the last. In an outage
-#: commits can fail by the thousand. Those that left entries unsigned were cut off halfway by MongoDB's going
-#: or by its coming back, at the one end of the outage or at the other; between, it took nothing.
-_REPLACED_AT_EITHER_END = 25
-
-#: An entry in its stored form.
-Entry = dict[str, Any]
+#: The maximum step of a process's counter between two consecutive entries of an older stream.
+_MAX_OLDER_STEP = 2**16 - 1
 
 
 class Stream:
-    """Where one chain stands: what the next entry follows.
+    """The end of a chain, to which the next commit is added.
 
-    It moves on only when a commit succeeded. After a commit whose outcome is not known the numbers that
-    it used may be taken, so the chain ends there and `successor` is what goes on.
+    It advances only after a successful commit. After a commit with an unknown outcome, the numbers of its
+    entries may be in use: the chain ends there, and its `successor` continues.
     """
 
     def __init__(self, signing_key: chain.SigningKey, *, replaces: Sequence[dict[str, Any]] = ()) -> None:
         self.id = new_stream_id()
         self._signing_key = signing_key
         self._replaces = replaces
-        self._last: Entry | None = None
-        #: The hashes of a commit that is under way, or that failed.
+        self._last: StoredEntry | None = None
+        #: The hashes of a commit in progress, or of one that failed.
         self._attempted: list[str] = []
 
     @property
     def head(self) -> dict[str, Any] | None:
-        """The newest entry that is known to be stored, as it can be held against the trail later."""
+        """The newest entry known to be stored, as evidence for later verification."""
         if self._last is None:
             return None
         names = ("stream", "seq", "ts", "hash", "signer", "signature")
@@ -125,24 +72,24 @@ class Stream:
         return {name: record[name] for name in names}
 
     def is_behind(self, now: datetime) -> bool:
-        """Return whether the clock has stepped back too far for this stream to go on."""
-        return self._last is not None and bool(now < self._last["ts"] - _CLOCK_SLACK)
+        """Return whether the clock has stepped back too far for this stream to continue."""
+        return self._last is not None and bool(now < self._last["ts"] - _MAX_CLOCK_STEP_BACK)
 
     def is_full(self, more: int) -> bool:
-        """Return whether *more* entries are too many for this stream to go on."""
+        """Return whether *more* entries are too many for this stream."""
         return self._last is not None and bool(self._last["seq"] + more >= MAX_ENTRIES)
 
-    def chain(self, entries: Sequence[Entry], now: datetime) -> None:
-        """Number, time, link and hash *entries*, at least one, as the next of this stream; sign the last."""
+    def chain(self, entries: Sequence[StoredEntry], now: datetime) -> None:
+        """Number, date, link and hash *entries*, at least one, as the next of this stream; sign the last."""
         previous = self._last
         for entry in entries:
-            self._follow(entry, previous, _to_milliseconds(now))
+            self._follow(entry, previous, to_milliseconds(now))
             previous = entry
         self._attempted = [entry["hash"] for entry in entries]
         entries[-1]["signer"] = self._signing_key.public.signer
         entries[-1]["signature"] = self._signing_key.sign(entries[-1]["hash"].encode())
 
-    def _follow(self, entry: Entry, previous: Entry | None, now: datetime) -> None:
+    def _follow(self, entry: StoredEntry, previous: StoredEntry | None, now: datetime) -> None:
         if previous is not None:
             entry |= {
                 "seq": previous["seq"] + 1,
@@ -158,21 +105,21 @@ class Stream:
         entry["stream"] = self.id
         entry["hash"] = chain.digest(record_of(entry))
 
-    def committed(self, last: Entry) -> None:
-        """Go on from *last*, which is known to be stored."""
+    def committed(self, last: StoredEntry) -> None:
+        """Continue after *last*, which is known to be stored."""
         self._last = last
         self._attempted = []
 
     def successor(self) -> "Stream":
-        """Return the stream that takes over.
+        """Return the stream that replaces this one.
 
-        Its first entry records the end of this one, and the hashes of the commit that failed, if one did.
-        Some of these entries can be stored; anything else behind the end is a forgery.
+        Its first entry records the end of this stream and the hashes of the commit that failed, if one did.
+        Some of these entries can be stored; any other entry after the end is a forgery.
         """
         head = self.head
         attempted = {"hashes": self._attempted}
         if head is None:
-            # The first commit failed, so nobody has been told yet of those that this stream replaces.
+            # The first commit failed, so no stored entry names the streams that this one replaces.
             left = [*self._replaces, {"stream": self.id, "seq": -1, **attempted}]
             if len(left) > 2 * _REPLACED_AT_EITHER_END:
                 del left[_REPLACED_AT_EITHER_END]
@@ -181,5 +128,53 @@ class Stream:
         return Stream(self._signing_key, replaces=left)
 
 
-def _to_milliseconds(time: datetime) -> datetime:
-    return time.replace(microsecond=time.microsecond // 1_000 * 1_000)
+def new_stream_id() -> str:
+    """Return the ID of a new stream."""
+    return f"2-{secrets.token_bytes(15).hex()}"
+
+
+def derive_entry_id(time: datetime, stream: str, seq: int) -> ObjectId:
+    """Return the identifier of the entry with *time* and number *seq* in a *stream* of `new_stream_id`."""
+    return ObjectId(_seconds(int(time.timestamp())) + _origin(stream, seq))
+
+
+def first_entry_id(seconds: float) -> ObjectId:
+    """Return the lowest identifier of the time *seconds* since 1970, or the nearest possible one."""
+    return ObjectId(_seconds(min(max(int(seconds), 0), 2**32 - 1)) + bytes(8))
+
+
+def writer_of(identifier: ObjectId) -> bytes:
+    """Return the part that all identifiers of a stream, and of no other stream, have in common."""
+    return identifier.binary[_STREAM_BYTES]
+
+
+def entry_id_fits(document: Mapping[str, Any]) -> bool:
+    """Return whether a stored entry, whose fields have the right types, has the right identifier."""
+    identifier: ObjectId = document["_id"]
+    time: datetime = document["ts"]
+    stream: str = document["stream"]
+    off = (identifier.generation_time - time.replace(microsecond=0)).total_seconds()
+    if _STREAM.fullmatch(stream):
+        return off == 0 and identifier.binary[4:] == _origin(stream, document["seq"])
+    return abs(off) <= _MAX_OLDER_DIFFERENCE_SECONDS
+
+
+def entry_id_follows(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether the identifier of an entry can follow that of the entry *before* it in its stream."""
+    if _STREAM.fullmatch(document["stream"]):
+        return True
+    mine, other = document["_id"], before["_id"]
+    step = _counter_of(mine) - _counter_of(other)
+    return writer_of(mine) == writer_of(other) and 0 < step % MAX_ENTRIES <= _MAX_OLDER_STEP
+
+
+def _seconds(seconds: int) -> bytes:
+    return seconds.to_bytes(4, "big")
+
+
+def _origin(stream: str, seq: int) -> bytes:
+    return bytes.fromhex(stream[2:12]) + (seq % MAX_ENTRIES).to_bytes(3, "big")
+
+
+def _counter_of(identifier: ObjectId) -> int:
+    return int.from_bytes(identifier.binary[_SEQ_BYTES], "big")

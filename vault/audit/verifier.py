@@ -1,23 +1,26 @@
-"""Holding an audit trail against its chains, signatures and a checkpoint.
+"""Verification of an audit trail: its hash chains, its signatures, and the heads known from elsewhere.
 
-Entries come as records (`record_of` of `vault.documents.audit`), those of one stream in the order of
-their numbers; streams may come in any order, also interleaved. Memory grows with the number of streams, not
-of entries.
+A `Verifier` is a state machine. It takes the records of a trail, those of a stream in the order of their
+numbers; streams can be interleaved. Each record becomes an `Entry`, and each entry is one event: it begins a
+stream, continues it, leaves a gap before it, or repeats a number. A gap starts the stream afresh: no later
+signature covers what came before it. A `StreamState` holds the last entry, the last signed entry and the
+unsigned tail after that. `Verifier.finish` judges the ends of all streams.
 
-Only the last signature of each stream is verified: it covers, through the chain, every entry and every
-signature before it.
+Memory grows with the number of streams, not of entries. Of each stream, only the last signature is verified:
+through the chain, it covers every entry and every signature before it.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from vault.audit import retirement
 from vault.audit.reader import earliest_id, records
-from vault.audit.retirement import Heads, Part, Witness
+from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
@@ -25,95 +28,28 @@ from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
 
+#: The maximum lead of MongoDB's clock, which decides what has expired, over this machine's.
+_MAX_CLOCK_LEAD = timedelta(minutes=1)
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """How far a stream was read, where more of it is to be expected."""
+#: The time after which a commit that was read in part is complete.
+_SETTLED_SECONDS = 4
 
-    stream: str
-    #: The newest entry that was read; -1 for none.
-    seq: int
-    #: How far a witness knows it to be stored; -1 where there is none, but no signature either.
-    known: int = -1
+#: The maximum number of times to read on. What arrives can name further streams; some trails never settle.
+_MAX_ROUNDS = 5
 
-
-@dataclass(slots=True)
-class StreamState:
-    """What is remembered of a stream since its beginning, or since what was pruned of it last."""
-
-    last: Record
-    #: The number of the first entry.
-    first: int
-    #: The newest signed entry, and those that came after it.
-    signed: Record | None = None
-    unsigned: int = 0
-    #: The hashes of the latter, as many as one commit can have.
-    unsigned_hashes: list[str] = field(default_factory=list)
-    #: The streams that it replaces.
-    replaces: dict[str, Witness] = field(default_factory=dict)
-
-    @classmethod
-    def at(cls, record: Record) -> "StreamState":
-        """Begin with *record*."""
-        state = cls(record, record["seq"], replaces=_replaced_by(record))
-        state.take(record)
-        return state
-
-    def take(self, record: Record) -> None:
-        """Go on to *record*."""
-        self.last = record
-        if "signature" in record:
-            self.signed, self.unsigned, self.unsigned_hashes = record, 0, []
-            return
-        self.unsigned += 1
-        if self.unsigned <= MAX_ENTRIES_PER_COMMIT:
-            self.unsigned_hashes.append(str(record["hash"]))
-
-    @property
-    def covered(self) -> int:
-        """The number up to which entries are signed."""
-        return self.signed["seq"] if self.signed else self.first - 1
-
-
-def place(record: Record) -> tuple[str, int]:
-    """Return stream and number of *record*, if it has any, and a time.
-
-    Raises:
-        KeyError: It has not.
-        TypeError: They are not such.
-    """
-    stream, seq, ts = record["stream"], record["seq"], record["ts"]
-    if not isinstance(stream, str) or not isinstance(ts, str) or not isinstance(seq, int) or seq < 0:
-        raise TypeError
-    return stream, seq
-
-
-def _replaced_by(record: Record) -> dict[str, Witness]:
-    return {
-        str(left["stream"]): Witness(
-            int(left["seq"]),
-            str(left.get("ts", "")),
-            "its successor",
-            until=record["ts"],
-            hashes=frozenset(left["hashes"]) if "hashes" in left else None,
-        )
-        for left in record.get("replaces", ())
-    }
-
-
-_ALTERED = "was altered: its hash does not fit its content"
+_ALTERED = "was altered: its hash does not match its content"
 _BY_DROPPED = "is signed by a master key that had been dropped before"
 _FOREIGN = "is not an entry of this service's making"
 
 
 class Kind(StrEnum):
-    """The weight of a finding, as it is printed."""
+    """The weight of a finding, as printed; the gravest first."""
 
     #: The trail is not what the service wrote.
     TAMPERING = "TAMPERING"
-    #: The trail itself does not tell whether the service wrote it: a person has to look.
+    #: The trail alone cannot prove that the service wrote it: a person has to look.
     LOOK = "needs a look"
-    #: Expected in a trail that is intact.
+    #: Expected in an intact trail.
     NOTE = "note"
 
 
@@ -135,259 +71,34 @@ class Finding:
         return f"{self.kind}: stream {self.stream} seq {self.seq}: {self.text}"
 
 
-class Verifier:
-    """Takes all records and yields findings, on the way and at the end."""
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a stream as far as it was read, where more entries are expected."""
 
-    def __init__(
-        self,
-        keys: Mapping[str, VerifyingKey],
-        *,
-        kept_since: Callable[[], str] = lambda: "",
-        heads: Mapping[str, Record] | None = None,
-        retirements: Sequence[Part] = (),
-        retired: Mapping[str, str] = MappingProxyType({}),
-        dropped: Collection[str] = (),
-    ) -> None:
-        """Prepare for a trail that *keys* (by signer) signed; the first of them is the current one.
-
-        What is older than *kept_since* (a time as in records, told anew each time, as pruning goes on
-        meanwhile; empty when entries are kept for good) may be missing. *heads* are those of a checkpoint,
-        by stream, and *retired* the keys that sign nothing beyond them, each with the checkpoint's time.
-        *retirements* are known besides those in the trail. *dropped* are keys that have to be retired.
-        """
-        self._keys = keys
-        self._kept_since = kept_since
-        self._retirements = list(retirements)
-        self._retired = retired
-        self._dropped = dropped
-        #: Stream, number and signer of the last signature before each gap, except of the current key.
-        self._before_gaps: list[Record] = []
-        self._checkpoint = {
-            stream: Witness(head["seq"], head["ts"], "the checkpoint", head["hash"])
-            for stream, head in (heads or {}).items()
-        }
-        self._streams: dict[str, StreamState] = {}
-        self.entries = 0
-
-    def add(self, record: Record) -> Iterator[Finding]:
-        """Take the next record; yield what is wrong with it."""
-        self.entries += 1
-        try:
-            yield from self._add(record)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            seq = record.get("seq")
-            named = seq if isinstance(seq, int) else -1
-            yield Finding(str(record.get("stream")), named, _FOREIGN)
-
-    @property
-    def streams(self) -> int:
-        """How many streams were seen."""
-        return len(self._streams)
-
-    def has_seen(self, record: Record) -> bool:
-        """Return whether the place of *record* in its stream has been passed."""
-        seq = record["seq"]
-        return isinstance(seq, int) and seq <= self._reached(str(record["stream"]))
-
-    def ends(self) -> list[End]:
-        """Return the ends of streams that would be findings if nothing more came.
-
-        While the service writes, a commit may have been read half, and a stream may have gone on between
-        its being read and that of its successor: read on from there, and look for further successors.
-        """
-        bounds = self._bounds()
-        replaced = self._replaced(bounds)
-        unsigned = [End(found.stream, found.seq) for found in self._unsigned(replaced) if found.tampering]
-        short = self._short(replaced, bounds)
-        return unsigned + [End(stream, self._reached(stream), witness.seq) for stream, witness in short]
-
-    def finish(self) -> Iterator[Finding]:
-        """Yield what is wrong with the trail as a whole."""
-        for stream, state in self._streams.items():
-            yield from self._signature(stream, state.signed)
-        bounds = self._bounds()
-        yield from self._beyond(bounds)
-        yield from self._without_retirement(bounds)
-        replaced = self._replaced(bounds)
-        yield from self._unsigned(replaced)
-        for stream, witness in self._short(replaced, bounds):
-            where = "at the end" if stream in self._streams else "with its whole stream"
-            yield Finding(stream, witness.seq, f"is missing {where}: {witness.name} knows it")
-
-    def _add(self, record: Record) -> Iterator[Finding]:
-        stream, seq = place(record)
-        altered = record["hash"] != chain.digest(record)
-        if altered:
-            yield Finding(stream, seq, _ALTERED if isinstance(record["hash"], str) else _FOREIGN)
-        elif record.get("action") == Action.SIGNER_RETIRED:
-            part = Part.of(record.get("details"), self._keys, (stream, seq))
-            self._retirements += [part] if part else []
-        state = self._streams.get(stream)
-        if state is None:
-            if seq > 0:
-                yield self._missing(record, 0)
-            self._streams[stream] = StreamState.at(record)
-        elif seq > state.last["seq"] + 1:
-            yield from self._gap(record, state)
-            self._streams[stream] = StreamState.at(record)
-        else:
-            yield from self._next(record, state.last, altered=altered)
-            if seq > state.last["seq"]:
-                state.take(record)
-        witness = self._checkpoint.get(stream)
-        if witness and witness.seq == seq and witness.hash != record["hash"]:
-            yield Finding(stream, seq, "is not the entry that the checkpoint holds")
-
-    def _next(self, record: Record, last: Record, *, altered: bool) -> Iterator[Finding]:
-        stream, seq = record["stream"], record["seq"]
-        if seq == last["seq"]:
-            yield Finding(stream, seq, "is there twice")
-        elif seq < last["seq"]:
-            yield Finding(stream, seq, f"comes after entry {last['seq']}")
-        elif record["previous"] != chain.link(last):
-            yield Finding(stream, seq, "does not follow the entry before it, which was altered or replaced")
-        elif not altered and (record["previous_ts"] != last["ts"] or record["ts"] < last["ts"]):
-            yield Finding(stream, seq, "does not fit the time of the entry before it")
-
-    def _gap(self, record: Record, state: StreamState) -> Iterator[Finding]:
-        """Judge what stands before missing entries by itself: no later signature covers it."""
-        missing = self._missing(record, state.last["seq"] + 1)
-        yield missing
-        yield from self._signature(record["stream"], state.signed)
-        if state.signed and state.signed.get("signer") != next(iter(self._keys)):
-            self._before_gaps.append({name: state.signed.get(name) for name in ("stream", "seq", "signer")})
-        if state.unsigned and not missing.tampering:
-            # As above: only while MongoDB is removing these entries.
-            text = "stands before entries that are gone, and is covered by no signature"
-            yield Finding(record["stream"], state.last["seq"], text, Kind.LOOK)
-        if not missing.tampering and state.last["ts"] > record["previous_ts"]:
-            # MongoDB prunes the oldest first: what it left before a gap can only be as old.
-            yield Finding(record["stream"], state.last["seq"], "is younger than what comes after it")
-
-    def _missing(self, record: Record, first: int) -> Finding:
-        stream, seq = record["stream"], record["seq"]
-        names = f"entry {first}" if first == seq - 1 else f"entries {first} to {seq - 1}"
-        if record["previous_ts"] < self._kept_since():
-            return Finding(stream, seq, f"{names} before it: gone, past the retention", Kind.NOTE)
-        return Finding(stream, seq, f"{names} before it: missing, within the retention")
-
-    def _signature(self, stream: str, signed: Record | None) -> Iterator[Finding]:
-        if signed is None:
-            return
-        key = self._keys.get(str(signed.get("signer")))
-        if key is None:
-            yield Finding(stream, signed["seq"], "is signed by a key that is not known")
-        elif not key.verifies(signed["signature"], str(signed["hash"]).encode()):
-            yield Finding(stream, signed["seq"], "has a wrong signature: it or entries before it were forged")
-
-    def _bounds(self) -> dict[str, Heads]:
-        """Return how far each retired key had signed, by signer."""
-        known = {signer: (ts, self._checkpoint) for signer, ts in self._retired.items()}
-        return retirement.bounds(self._keys, self._retirements, known)
-
-    def _beyond(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
-        """Yield what a retired key signed beyond its heads, or otherwise than they say."""
-        for signed in self._before_gaps:
-            if not retirement.is_within(signed, bounds):
-                yield Finding(signed["stream"], signed["seq"], _BY_DROPPED)
-        for stream, state in self._streams.items():
-            signed = state.signed or {}
-            if not retirement.is_within(signed, bounds):
-                yield Finding(stream, signed["seq"], _BY_DROPPED)
-                continue
-            head = bounds.get(str(signed.get("signer")), {}).get(stream)
-            if head and head.seq == signed["seq"] and head.hash != signed["hash"]:
-                yield Finding(stream, head.seq, "is not the entry that the retirement of its key holds")
-
-    def _without_retirement(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
-        """Yield, for each key that was dropped and is not retired, an entry that it may sign any time."""
-        for signer in self._dropped:
-            mine = (state.signed for state in self._streams.values() if state.signed)
-            found = [signed for signed in mine if signed.get("signer") == signer]
-            open_ones = [signed for signed in found if not self._is_checked(signed)]
-            if signer not in bounds and open_ones:
-                text = "is signed by a master key that was dropped, and that no process has retired since"
-                yield Finding(open_ones[-1]["stream"], open_ones[-1]["seq"], text, Kind.LOOK)
-
-    def _is_checked(self, signed: Record) -> bool:
-        """Return whether the checkpoint knows the entry."""
-        witness = self._checkpoint.get(signed["stream"])
-        return witness is not None and signed["seq"] <= witness.seq
-
-    def _replaced(self, bounds: Mapping[str, Heads]) -> dict[str, Witness]:
-        """Return what successors say of streams, of those that are signed: a forged one excuses nothing."""
-        replaced: dict[str, Witness] = {}
-        for stream, state in self._streams.items():
-            is_signed = state.signed is not None and not any(self._signature(stream, state.signed))
-            if is_signed and retirement.is_within(state.signed or {}, bounds):
-                replaced |= state.replaces
-        return replaced
-
-    def _unsigned(self, replaced: Mapping[str, Witness]) -> Iterator[Finding]:
-        for stream, state in self._streams.items():
-            if state.signed is not state.last:
-                yield self._unsigned_end(stream, state, replaced.get(stream))
-
-    def _unsigned_end(self, stream: str, state: StreamState, replaced: Witness | None) -> Finding:
-        seq, ts = state.last["seq"], state.last["ts"]
-        is_one_commit = state.unsigned <= MAX_ENTRIES_PER_COMMIT
-        if replaced and replaced.seq == state.covered and is_one_commit and ts <= replaced.until:
-            names = f"with the {state.unsigned - 1} before it " if state.unsigned > 1 else ""
-            text = f"is {names}of a commit that failed"
-            if replaced.hashes is None:
-                unknown = "or forged: the version that wrote it did not record what it tried to store"
-                return Finding(stream, seq, f"{text}, {unknown}", Kind.LOOK)
-            if replaced.hashes.issuperset(state.unsigned_hashes):
-                return Finding(stream, seq, f"{text}; nothing was released", Kind.NOTE)
-        elif ts < self._kept_since():
-            # For a moment, where MongoDB was removing the stream just now. Forged entries could be as old.
-            return Finding(stream, seq, "is past the retention, and covered by no signature", Kind.LOOK)
-        return Finding(stream, seq, "ends its stream and is covered by no signature")
-
-    def _short(
-        self, replaced: Mapping[str, Witness], bounds: Mapping[str, Heads]
-    ) -> Iterator[tuple[str, Witness]]:
-        """Yield the streams that do not reach as far as a witness says, with that witness."""
-        knows: dict[str, Witness] = {}
-        for heads in (*bounds.values(), replaced, self._checkpoint):
-            for stream, witness in heads.items():
-                if stream not in knows or witness.seq >= knows[stream].seq:
-                    knows[stream] = witness
-        for stream, witness in knows.items():
-            if witness.seq > self._reached(stream) and witness.ts >= self._kept_since():
-                yield stream, witness
-
-    def _reached(self, stream: str) -> int:
-        state = self._streams.get(stream)
-        return int(state.last["seq"]) if state else -1
+    stream: str
+    #: The newest entry that was read; -1 for none.
+    seq: int
+    #: The newest entry known from elsewhere; -1 for none: then the entry read last lacks a signature.
+    known: int = -1
 
 
-#: How far MongoDB's clock, by which it prunes, may be ahead of ours.
-_CLOCKS = timedelta(minutes=1)
-
-#: Yields what has come to a trail after these ends.
+#: Yields the entries that arrived after these ends.
 ReadOn = Callable[[Sequence[End]], Iterable[Record]]
-
-#: Seconds after which a commit that was read half must have been written whole.
-_SETTLED_SECONDS = 4
-
-#: How often to read on, as what comes can name further streams. A trail that never settles is not waited for.
-_ROUNDS = 5
 
 
 def nothing_more(_ends: Sequence[End]) -> Iterable[Record]:
-    """Stand in where a trail does not grow."""
+    """Return no entries, for a trail that does not grow."""
     return ()
 
 
 def verify_records(
-    verifier: Verifier, records: Iterable[Record], read_on: ReadOn = nothing_more
+    verifier: "Verifier", records: Iterable[Record], read_on: ReadOn = nothing_more
 ) -> Iterator[Finding]:
-    """Yield what *verifier* finds in *records*, and in what *read_on* brings where those end too early."""
+    """Yield the findings of *verifier* in *records*, and in what *read_on* adds where those end too early."""
     for record in records:
         yield from verifier.add(record)
     known: list[End] = []
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         ends = verifier.ends()
         if not ends or ends == known:
             break
@@ -399,13 +110,13 @@ def verify_records(
 
 
 def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
-    """Yield what is stored after *ends*: as far as it is known to be, and to the end of that commit.
+    """Yield the entries after *ends*, up to the signed end of the commit with the newest known entry.
 
-    For a stream without a signature at its end, also the first commit of streams that replace it. Those
-    that were there when verification *began* have been read already.
+    For a stream with an unsigned end, also yield the first commit of each stream that replaces it. Streams
+    older than *began*, the start of the verification, have already been read.
 
     Raises:
-        StorageUnavailableError: MongoDB went away.
+        StorageUnavailableError: MongoDB is unavailable.
     """
     time.sleep(_SETTLED_SECONDS)
     unsigned = [end.stream for end in ends if end.known < 0]
@@ -420,5 +131,350 @@ def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
 
 
 def retention_start(days: int, now: datetime) -> str:
-    """Return the time, as in records, from which entries must be there; empty if all must."""
-    return moment(now - timedelta(days=days) + _CLOCKS) if days else ""
+    """Return the time, as in records, since which no entry may be missing; "" if none may be missing."""
+    return moment(now - timedelta(days=days) + _MAX_CLOCK_LEAD) if days else ""
+
+
+class Verifier:
+    """Takes all records of a trail, and yields findings on each and at the end."""
+
+    def __init__(
+        self,
+        keys: Mapping[str, VerifyingKey],
+        *,
+        kept_since: Callable[[], str] = lambda: "",
+        heads: Mapping[str, Record] | None = None,
+        retirements: Sequence[Part] = (),
+        retired: Mapping[str, str] = MappingProxyType({}),
+        dropped: Collection[str] = (),
+    ) -> None:
+        """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
+
+        Entries older than *kept_since* may be missing. It returns a time as in records, or "" if entries are
+        permanent; it is called for each gap, because pruning goes on meanwhile. *heads* are those of a
+        checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
+        checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
+        """
+        self._keys = keys
+        self._kept_since = kept_since
+        self._checkpoint = {
+            name: Head(head["seq"], head["ts"], head["hash"]) for name, head in (heads or {}).items()
+        }
+        self._retirements = list(retirements)
+        self._retired = retired
+        self._dropped = dropped
+        self._streams: dict[str, StreamState] = {}
+        #: Signer and place of the last signature before each gap, except those of the current key.
+        self._before_gaps: list[tuple[str, Place]] = []
+        self.entries = 0
+
+    @property
+    def streams(self) -> int:
+        """The number of streams seen."""
+        return len(self._streams)
+
+    def add(self, record: Record) -> Iterator[Finding]:
+        """Take the next record; yield the findings about it."""
+        self.entries += 1
+        entry = Entry.decode(record)
+        if entry is None:
+            seq = record.get("seq")
+            yield Finding(str(record.get("stream")), seq if isinstance(seq, int) else -1, _FOREIGN)
+            return
+        if entry.flaw:
+            yield entry.finding(entry.flaw)
+        elif entry.retirement is not None:
+            part = Part.of(entry.retirement, self._keys, entry.place)
+            self._retirements += [part] if part else []
+        yield from self._move(entry)
+        head = self._checkpoint.get(entry.stream)
+        if head and head.seq == entry.seq and head.hash != entry.hash:
+            yield entry.finding("is not the entry in the checkpoint")
+
+    def _move(self, entry: "Entry") -> Iterator[Finding]:
+        """Move the stream of *entry* by the event that *entry* is."""
+        stream = self._streams.get(entry.stream)
+        expected = stream.last.seq + 1 if stream else 0
+        if entry.seq > expected:
+            yield from self._gap(stream, expected, entry)
+            self._streams[entry.stream] = StreamState(entry)
+        elif stream is None:
+            self._streams[entry.stream] = StreamState(entry)
+        elif entry.seq == expected:
+            if broken := entry.broken_link(stream.last):
+                yield entry.finding(broken)
+            stream.extend(entry)
+        else:
+            is_last = entry.seq == stream.last.seq
+            yield entry.finding("appears twice" if is_last else f"comes after entry {stream.last.seq}")
+
+    def _gap(self, stream: "StreamState | None", first: int, entry: "Entry") -> Iterator[Finding]:
+        """Judge the gap from number *first* to *entry*, and the *stream* before it by itself."""
+        names = f"entry {first}" if first == entry.seq - 1 else f"entries {first} to {entry.seq - 1}"
+        is_expired = "" < entry.previous_ts < self._kept_since()
+        fate = "gone, past the retention" if is_expired else "missing, within the retention"
+        yield entry.finding(f"{names} before it: {fate}", Kind.NOTE if is_expired else Kind.TAMPERING)
+        if stream is None:
+            return
+        if stream.signed:
+            yield from self._signature(stream.signed)
+            if stream.signed.signer != next(iter(self._keys)):
+                self._before_gaps.append((stream.signed.signer, stream.signed.place))
+        if is_expired and stream.unsigned:
+            # Expected only while MongoDB is removing these entries.
+            yield stream.last.finding("precedes removed entries, and no signature covers it", Kind.LOOK)
+        if is_expired and stream.last.ts > entry.previous_ts:
+            # MongoDB removes the oldest entries first: those that it left before a gap are no younger.
+            yield stream.last.finding("is younger than the entries after it")
+
+    def has_seen(self, record: Record) -> bool:
+        """Return whether the stream of *record* has already reached its number."""
+        seq = record["seq"]
+        return isinstance(seq, int) and seq <= self._reached(str(record["stream"]))
+
+    def ends(self) -> list[End]:
+        """Return the ends of streams that are tampering unless more entries arrive.
+
+        While the service writes, a commit can be read in part, and a stream can grow between its own reading
+        and that of its successor. Read on from these ends, and look for further successors.
+        """
+        bounds = self._bounds()
+        replaced = self._replaced(bounds)
+        tails = [End(tail.stream, tail.seq) for tail in self._tails(replaced) if tail.tampering]
+        return tails + [End(name, self._reached(name), seq) for name, seq, _ in self._cut(bounds, replaced)]
+
+    def finish(self) -> Iterator[Finding]:
+        """Yield the final judgement: the findings about the ends of all streams."""
+        for stream in self._streams.values():
+            if stream.signed:
+                yield from self._signature(stream.signed)
+        bounds = self._bounds()
+        yield from self._out_of_bounds(bounds)
+        yield from self._unbounded(bounds)
+        replaced = self._replaced(bounds)
+        yield from self._tails(replaced)
+        for name, seq, witness in self._cut(bounds, replaced):
+            where = "at the end" if name in self._streams else "with its whole stream"
+            yield Finding(name, seq, f"is missing {where}: {witness} lists it")
+
+    def _signature(self, signed: "Entry") -> Iterator[Finding]:
+        """Yield a finding unless a known key signed the entry *signed*."""
+        key = self._keys.get(signed.signer)
+        if key is None:
+            yield signed.finding("is signed by a key that is not known")
+        elif not key.verifies(signed.signature, signed.hash.encode()):
+            yield signed.finding("has an invalid signature: it or an entry before it was forged")
+
+    def _bounds(self) -> dict[str, Heads]:
+        """Return the last genuine signatures of each retired key, by signer."""
+        known = {signer: (ts, self._checkpoint) for signer, ts in self._retired.items()}
+        return retirement.bounds(self._keys, self._retirements, known)
+
+    def _out_of_bounds(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
+        """Yield the entries that a retired key signed beyond its heads, or that differ from them."""
+        for signer, place in self._before_gaps:
+            if not retirement.is_within(bounds, signer, place):
+                yield Finding(*place, _BY_DROPPED)
+        for signed in self._signed():
+            head = bounds.get(signed.signer, {}).get(signed.stream)
+            if not retirement.is_within(bounds, signed.signer, signed.place):
+                yield signed.finding(_BY_DROPPED)
+            elif head and head.seq == signed.seq and head.hash != signed.hash:
+                yield signed.finding("is not the entry in the retirement of its key")
+
+    def _unbounded(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
+        """Yield, for each dropped key that is not retired, one entry that its holder could have forged."""
+        for signer in self._dropped:
+            mine = (signed for signed in self._signed() if signed.signer == signer)
+            unproven = [signed for signed in mine if not retirement.reaches(self._checkpoint, signed.place)]
+            if signer not in bounds and unproven:
+                text = "is signed by a master key that was dropped, and that no process has retired since"
+                yield unproven[-1].finding(text, Kind.LOOK)
+
+    def _signed(self) -> "list[Entry]":
+        """Return the last signed entry of each stream that has one."""
+        return [stream.signed for stream in self._streams.values() if stream.signed]
+
+    def _replaced(self, bounds: Mapping[str, Heads]) -> "dict[str, Predecessor]":
+        """Return the streams that genuine successors replace: a forged successor excuses nothing."""
+        replaced: dict[str, Predecessor] = {}
+        for stream in self._streams.values():
+            signed = stream.signed
+            if stream.replaces and signed and retirement.is_within(bounds, signed.signer, signed.place):
+                replaced |= {} if any(self._signature(signed)) else stream.replaces
+        return replaced
+
+    def _tails(self, replaced: "Mapping[str, Predecessor]") -> Iterator[Finding]:
+        """Yield a finding for each stream with an unsigned tail."""
+        for name, stream in self._streams.items():
+            if stream.unsigned:
+                yield self._tail(stream, replaced.get(name))
+
+    def _tail(self, stream: "StreamState", known: "Predecessor | None") -> Finding:
+        """Judge the unsigned tail of *stream*; *known* is what a successor says about the stream, if any."""
+        last = stream.last
+        if known and stream.is_leftover(known):
+            names = f"with the {stream.unsigned - 1} before it " if stream.unsigned > 1 else ""
+            text = f"is {names}of a commit that failed"
+            if known.hashes is None:
+                reason = "the version that wrote it did not record what it tried to store"
+                return last.finding(f"{text}, or forged: {reason}", Kind.LOOK)
+            if known.hashes.issuperset(stream.unsigned_hashes):
+                return last.finding(f"{text}; nothing was released", Kind.NOTE)
+        elif last.ts < self._kept_since():
+            # Expected only while MongoDB is removing the stream. A forged entry can be as old.
+            return last.finding("is past the retention, and no signature covers it", Kind.LOOK)
+        return last.finding("ends its stream, and no signature covers it")
+
+    def _cut(
+        self, bounds: Mapping[str, Heads], replaced: "Mapping[str, Predecessor]"
+    ) -> Iterator[tuple[str, int, str]]:
+        """Yield each stream that ends before its newest known entry, with that entry's number and witness."""
+        known: dict[str, tuple[Head, str]] = {}
+        for witness, heads in (
+            *(("the retirement of its key", heads) for heads in bounds.values()),
+            ("its successor", replaced),
+            ("the checkpoint", self._checkpoint),
+        ):
+            for name, head in heads.items():
+                if name not in known or head.seq >= known[name][0].seq:
+                    known[name] = head, witness
+        for name, (head, witness) in known.items():
+            if head.seq > self._reached(name) and head.ts >= self._kept_since():
+                yield name, head.seq, witness
+
+    def _reached(self, name: str) -> int:
+        """Return the number of the last entry of a stream, -1 for none."""
+        return self._streams[name].last.seq if name in self._streams else -1
+
+
+class StreamState:
+    """The state of a stream since its beginning or its last gap."""
+
+    __slots__ = ("_first", "last", "replaces", "signed", "unsigned", "unsigned_hashes")
+
+    def __init__(self, entry: "Entry") -> None:
+        """Begin with *entry*."""
+        self._first = entry.seq
+        #: The streams that this one replaces, because their commits failed.
+        self.replaces = entry.replaces
+        self.signed: Entry | None = None
+        #: The length of the unsigned tail, and its hashes, at most those of one commit.
+        self.unsigned = 0
+        self.unsigned_hashes: list[str] = []
+        self.extend(entry)
+
+    def extend(self, entry: "Entry") -> None:
+        """Continue with *entry*."""
+        self.last = entry
+        if entry.is_signed:
+            self.signed, self.unsigned, self.unsigned_hashes = entry, 0, []
+            return
+        self.unsigned += 1
+        if self.unsigned <= MAX_ENTRIES_PER_COMMIT:
+            self.unsigned_hashes.append(entry.hash)
+
+    def is_leftover(self, known: "Predecessor") -> bool:
+        """Return whether a commit that failed after the *known* head can have left the unsigned tail."""
+        covered = self.signed.seq if self.signed else self._first - 1
+        return (
+            known.seq == covered and self.unsigned <= MAX_ENTRIES_PER_COMMIT and self.last.ts <= known.until
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor(Head):
+    """A replaced stream, as its successor describes it: its head, and the commit that failed after that."""
+
+    #: The time when the successor began: nothing was written to the stream after that.
+    until: str = ""
+    #: The hashes of the failed commit; None if the version that wrote them did not record them.
+    hashes: frozenset[str] | None = None
+
+
+# Not frozen: that doubles the time to make one, and there is one for each record.
+@dataclass(slots=True)
+class Entry:
+    """A decoded record that has a place in a stream."""
+
+    stream: str
+    seq: int
+    ts: str
+    previous: str
+    #: "" if it is missing.
+    previous_ts: str
+    hash: str
+    #: The value of `previous` that the next entry must have.
+    link: str
+    is_signed: bool
+    signer: str
+    signature: object
+    #: The reason why the record is not what the service wrote; None if its hash matches its content.
+    flaw: str | None
+    replaces: Mapping[str, Predecessor]
+    #: The possible part of a retirement.
+    retirement: object
+
+    @classmethod
+    def decode(cls, record: Record) -> "Entry | None":
+        """Return the entry in *record*; None if it has no stream, number or time."""
+        stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
+        if not (isinstance(stream, str) and isinstance(ts, str) and isinstance(seq, int) and seq >= 0):
+            return None
+        found, previous_ts = record.get("hash"), record.get("previous_ts")
+        try:
+            link = chain.link(record)
+            flaw = None if found == chain.digest(record) else _ALTERED
+            replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            link, flaw, replaces = "", _FOREIGN, _NONE
+        if not isinstance(found, str):
+            # The reader removes the hash of an entry that is stored in another form.
+            flaw = _FOREIGN
+        return cls(
+            stream,
+            seq,
+            ts,
+            str(record.get("previous")),
+            previous_ts if isinstance(previous_ts, str) else "",
+            str(found),
+            link,
+            "signature" in record,
+            str(record.get("signer")),
+            record.get("signature"),
+            flaw,
+            replaces,
+            record.get("details") if record.get("action") == Action.SIGNER_RETIRED else None,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Its stream and number."""
+        return self.stream, self.seq
+
+    def broken_link(self, last: "Entry") -> str | None:
+        """Return the reason why it does not follow *last*; None if it does."""
+        if self.previous != last.link:
+            return "does not follow the entry before it, which was altered or replaced"
+        if not self.flaw and (self.previous_ts != last.ts or self.ts < last.ts):
+            return "does not match the time of the entry before it"
+        return None
+
+    def finding(self, text: str, kind: Kind = Kind.TAMPERING) -> Finding:
+        """Return a finding about it."""
+        return Finding(self.stream, self.seq, text, kind)
+
+
+_NONE: Mapping[str, Predecessor] = MappingProxyType({})
+
+
+def _predecessors(replaces: Any, until: str) -> dict[str, Predecessor]:
+    return {
+        str(left["stream"]): Predecessor(
+            int(left["seq"]),
+            str(left.get("ts", "")),
+            until=until,
+            hashes=frozenset(left["hashes"]) if "hashes" in left else None,
+        )
+        for left in replaces
+    }

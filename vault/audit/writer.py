@@ -1,4 +1,4 @@
-"""The audit trail: the one place that writes entries."""
+"""The audit trail of this process: the only writer of entries."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from vault.audit import checkpoint, signing_keys
 from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.audit.sinks import NoSink, Sink
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, Entry, Stream
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt, Status, attempt_finished
 from vault.core.batching import Batcher
@@ -27,30 +27,67 @@ from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-#: Characters of a user agent that are kept; fewer where the sender was refused.
-_USER_AGENT_LENGTH = 256
-_DENIED_USER_AGENT_LENGTH = 64
+#: The maximum length of a recorded user agent; lower for refused requests.
+_MAX_USER_AGENT_LENGTH = 256
+_MAX_DENIED_USER_AGENT_LENGTH = 64
 
-#: Seconds between two heads in the log, and two records of counted refusals.
+#: Seconds between two heads in the log, and between two records of counted refusals.
 _HEAD_INTERVAL_SECONDS = 60
 
-#: Seconds between two looks for keys that were dropped from all keyrings, and how many more at the most: of
-#: workers that start at once, the first one then does it for all.
+#: Seconds between two searches for keys that were dropped from all keyrings, and the maximum random delay: of
+#: workers that start at once, the first one then retires the keys for all.
 _RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
 
 
-class AuditTrail:
-    """Writes an `AuditEntry` for each finished attempt while it is connected, all as one stream.
+def audit_trail(keyring: Keyring, sink: Sink | NoSink, *, enabled: bool) -> "AuditTrail | NoAuditTrail":
+    """Return the trail of this process, or its stand-in if auditing is off."""
+    return AuditTrail(keyring, sink) if enabled else DisabledAuditTrail(keyring)
 
-    blinker keeps only a weak reference to a receiver: whoever connects this must keep it.
+
+def enable_trail(keyring: Keyring) -> None:
+    """Enable the trail, and then write its first entry.
+
+    Raises:
+        AuditUnavailableError: The entry could not be written. The trail is enabled; run the command again.
+        KeyMissingError: A key in use is missing; nothing was changed.
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    guard.require_agreement(keyring, audit_enabled=None)
+    with storage_errors():
+        registry.set_trail_enabled(enabled=True)
+    Attempt(action=Action.AUDIT_ENABLED, principal=OPERATOR).finish(Status.SUCCESS)
+
+
+def disable_trail(keyring: Keyring) -> bool:
+    """Write the trail's last entry, and then disable it; return False if it was already disabled.
+
+    Raises:
+        AuditUnavailableError: The entry could not be written; nothing was changed.
+        KeyMissingError: A key in use is missing; nothing was changed.
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    guard.require_agreement(keyring, audit_enabled=None)
+    with storage_errors():
+        if registry.trail_state().enabled is False:
+            return False
+    Attempt(action=Action.AUDIT_DISABLED, principal=OPERATOR).finish(Status.SUCCESS)
+    with storage_errors():
+        registry.set_trail_enabled(enabled=False)
+    return True
+
+
+class AuditTrail:
+    """Writes an `AuditEntry` for each finished attempt while it is connected, all in one stream.
+
+    blinker keeps only a weak reference to a receiver: callers must keep the trail that they connect.
     """
 
     def __init__(self, keyring: Keyring, sink: Sink | NoSink | None = None) -> None:
         self._keyring = keyring
         self._sink = sink or NoSink()
-        # Made in the process that serves: made before gunicorn's fork it would be one for all workers.
+        # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
-        self._commits: Batcher[Entry, None] = Batcher(
+        self._commits: Batcher[StoredEntry, None] = Batcher(
             self._commit, queue="entries", batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
@@ -61,7 +98,7 @@ class AuditTrail:
             self.retire_signers,
             spread=_RETIREMENT_SPREAD_SECONDS,
         )
-        #: Keys that were dropped and are retired, or never signed.
+        #: The dropped keys that are retired or never signed.
         self._settled: set[str] = set()
         self._logged: dict[str, Any] | None = None
         self._failed = False
@@ -71,18 +108,18 @@ class AuditTrail:
         attempt_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
-        """Stop listening, and leave the head in the log.
+        """Stop listening, and log the head.
 
-        If the last commit failed and the trail can be written again, it says so first. Without that entry
-        nothing would explain what the commit may have left.
+        If the last commit failed and the trail can be written again, first write an entry that says so.
+        Without it, nothing would explain the entries that the commit may have left.
         """
         self._retirement.close()
-        # An operator's command has more patience, and has waited already.
+        # Shorter than the timeout of an operator's command, which has already waited.
         with suppress(AuditUnavailableError), deadline.within(OPERATION_TIMEOUT_SECONDS):
             if self._failed:
                 self.start()
             if self._retirement.started:
-                # A command ends before the first look.
+                # A command ends before the first search.
                 self.retire_signers()
         attempt_finished.disconnect(self._on_finish)
         self._heads.close()
@@ -93,25 +130,25 @@ class AuditTrail:
 
     @property
     def needs_start(self) -> bool:
-        """Whether the trail has not begun, or its last commit failed."""
+        """True if the trail has not begun, or its last commit failed."""
         return self._failed or not self._heads.started
 
     def check(self) -> None:
-        """Return if the trail has begun, its last commit succeeded, and its sink is there.
+        """Check that the trail has begun, that its last commit succeeded, and that its sink is available.
 
-        It writes nothing, so probes call it. `start` begins the trail, and writes after a failed commit.
+        Writes nothing, so probes can call it. `start` begins the trail, and writes after a failed commit.
 
         Raises:
-            AuditUnavailableError: One of these is not so.
+            AuditUnavailableError: One of these conditions is not met.
         """
         self._sink.prepare()
         if self.needs_start:
             raise AuditUnavailableError
 
     def start(self) -> None:
-        """Begin the trail unless it has begun, and after a failed commit record that it goes on.
+        """Begin the trail unless it has begun; after a failed commit, record that it continues.
 
-        Keys are endorsed here too, so that a rotation without any traffic leaves a trail that verifies.
+        This also endorses keys, so that a rotation without any traffic leaves a trail that verifies.
 
         Raises:
             AuditStateError: The database has no trail.
@@ -125,10 +162,10 @@ class AuditTrail:
             Attempt(action=Action.TRAIL_RESUMED, principal=SERVICE).finish(Status.SUCCESS)
 
     def log_head(self) -> None:
-        """Write the stream's head to the log if it has moved.
+        """Write the stream's head to the log if it has changed.
 
-        That a stream's end was removed cannot be seen inside the database; whoever can remove it there does
-        not reach the log.
+        The database alone cannot show that the end of a stream was removed. The log is out of reach of anyone
+        with write access to MongoDB.
         """
         head = self._stream.head if self._stream else None
         if head and head != self._logged:
@@ -136,9 +173,9 @@ class AuditTrail:
             self._logged = head
 
     def retire_signers(self) -> None:
-        """Record the end of each signing key that was dropped: what it signs from now on is forged.
+        """Retire each dropped signing key: what it signs from now on is forged.
 
-        If that fails, the next look tries again.
+        If that fails, the next search tries again.
         """
         heads = partial(checkpoint.newest_signed, self._keyring)
         with suppress(AuditUnavailableError, OverloadedError, StorageUnavailableError):
@@ -151,18 +188,19 @@ class AuditTrail:
         self._on_finish(attempt, status=Status.SUCCESS)
 
     def record_refusals(self) -> None:
-        """Write one entry for each kind of refusal that was counted; if that fails, keep its count."""
+        """Write one entry for each counted kind of refusal; if that fails, keep its count."""
         waits = []
-        # All are started first: so they share commits.
+        # Start all of them before waiting, so that they share commits.
         for kind, count in self._refusals.take():
-            with self._kept(kind, count):
+            with self._kept_on_error(kind, count):
                 waits.append((kind, count, self._start(attempt_of(kind, count), kind.status)))
         for kind, count, wait in waits:
-            with self._kept(kind, count):
+            with self._kept_on_error(kind, count):
                 wait()
 
     @contextmanager
-    def _kept(self, kind: Kind, count: Count) -> Iterator[None]:
+    def _kept_on_error(self, kind: Kind, count: Count) -> Iterator[None]:
+        """Put *count* back if the block fails."""
         try:
             yield
         except VaultError:
@@ -180,25 +218,25 @@ class AuditTrail:
                 raise AuditUnavailableError from None
 
     def _start(self, attempt: Attempt, status: Status) -> Callable[[], None]:
-        """Start to write an entry, and return what waits until it is durable."""
-        length = _DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _USER_AGENT_LENGTH
+        """Start to write an entry; return a function that waits until it is durable."""
+        length = _MAX_DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _MAX_USER_AGENT_LENGTH
         entry = {
             "action": attempt.action.value,
             "status": status.value,
             "principal": attempt.principal.name,
             "secret_id": attempt.secret_id,
             "ip": attempt.ip,
-            # It ends up in terminals. Cut last: escaped, a character takes up to ten.
+            # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
             "ua": printable(attempt.user_agent[:length])[:length],
             "request_id": attempt.request_id,
             "details": attempt.details or None,
         }
         entry = {name: value for name, value in entry.items() if value is not None}
-        # Here, what cannot be recorded fails alone, and not all that share its commit.
+        # An entry that cannot be hashed fails here alone, not together with the others of its commit.
         chain.canonical(entry)
         if not self._heads.started:
             self._begin()
-        # By a thread also when it is alone: who is cut off, or late, takes no commit along.
+        # A separate thread commits even a single entry: a cancelled or late caller cancels no commit.
         return self._commits.start(entry)
 
     def _begin(self) -> None:
@@ -206,8 +244,8 @@ class AuditTrail:
 
         Raises:
             AuditStateError: The database has no trail.
-            AuditUnavailableError: MongoDB is not there.
-            KeyMissingError: A key in use is missing: what this process signs would pass for tampering.
+            AuditUnavailableError: MongoDB is unavailable.
+            KeyMissingError: A key in use is missing: entries signed by this process would count as tampering.
         """
         try:
             guard.require_agreement(self._keyring, audit_enabled=True)
@@ -225,7 +263,7 @@ class AuditTrail:
         self._heads.start()
         self._retirement.start()
 
-    def _commit(self, entries: Sequence[Entry]) -> Sequence[None]:
+    def _commit(self, entries: Sequence[StoredEntry]) -> Sequence[None]:
         try:
             self._sink.prepare()
         except AuditUnavailableError:
@@ -242,7 +280,7 @@ class AuditTrail:
                 AuditEntry.store(entries)
             stream.committed(entries[-1])
         except BaseException:
-            # Whatever it was, the entries may be there: their numbers are not used again.
+            # After any error, the entries may be stored: their numbers are not used again.
             self._failed = True
             metrics.ENTRIES_FAILED.inc(len(entries))
             self.log_head()
@@ -256,13 +294,13 @@ class AuditTrail:
 
 
 class NoAuditTrail:
-    """Stands in where there is no trail: attempts finish without an entry."""
+    """A stand-in for the trail: attempts finish without an entry."""
 
-    #: There is nothing to start.
+    #: Nothing has to be started.
     needs_start = False
 
     def connect(self) -> None:
-        """Start listening: without anybody who does, no attempt comes to its end."""
+        """Start listening: without any receiver, attempts fail."""
         attempt_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
@@ -280,51 +318,14 @@ class NoAuditTrail:
 
 
 class DisabledAuditTrail(NoAuditTrail):
-    """Stands in where the trail is switched off, once the database agrees with that."""
+    """A stand-in for the trail where auditing is off, also according to the database."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._agrees = False
 
     def _on_finish(self, attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
-        """Require, once, that the database has no trail either: nothing may happen there unrecorded."""
+        """Check, once, that the database has no trail: otherwise attempts must not go unrecorded."""
         if not self._agrees:
             guard.require_agreement(self._keyring, audit_enabled=False)
             self._agrees = True
-
-
-def audit_trail(keyring: Keyring, sink: Sink | NoSink, *, enabled: bool) -> AuditTrail | NoAuditTrail:
-    """Return the trail of this process, or what stands in for it."""
-    return AuditTrail(keyring, sink) if enabled else DisabledAuditTrail(keyring)
-
-
-def enable_trail(keyring: Keyring) -> None:
-    """Enable the trail, and then write its first entry.
-
-    Raises:
-        AuditUnavailableError: The entry could not be written; the trail is enabled, run it again.
-        KeyMissingError: A key in use is missing; nothing was changed.
-        StorageUnavailableError: MongoDB is not there.
-    """
-    guard.require_agreement(keyring, audit_enabled=None)
-    with storage_errors():
-        registry.set_trail_enabled(enabled=True)
-    Attempt(action=Action.AUDIT_ENABLED, principal=OPERATOR).finish(Status.SUCCESS)
-
-
-def disable_trail(keyring: Keyring) -> bool:
-    """Write the trail's last entry, and then disable it; return False if it is disabled already.
-
-    Raises:
-        AuditUnavailableError: The entry could not be written; nothing was changed.
-        KeyMissingError: A key in use is missing; nothing was changed.
-        StorageUnavailableError: MongoDB is not there.
-    """
-    guard.require_agreement(keyring, audit_enabled=None)
-    with storage_errors():
-        if registry.trail_state().enabled is False:
-            return False
-    Attempt(action=Action.AUDIT_DISABLED, principal=OPERATOR).finish(Status.SUCCESS)
-    with storage_errors():
-        registry.set_trail_enabled(enabled=False)
-    return True

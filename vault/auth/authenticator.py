@@ -1,4 +1,4 @@
-"""Who a credential stands for."""
+"""Authentication of credentials, and authorization by scope."""
 
 import logging
 from datetime import UTC, datetime
@@ -24,12 +24,12 @@ from vault.documents.token import Token
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a looked-up token is believed: with time to spare, what counts as at once for a revocation.
+#: Seconds that a looked-up token is cached; a margin below the 5 seconds in which a revocation takes effect.
 BELIEVED_SECONDS = 3.0
 
 _MAX_BELIEVED = 1_000
 
-#: Characters of a token's hash that name it where its name is not certain.
+#: Characters of a token's hash that identify it in place of an unverified name.
 _HASH_CHARACTERS = 16
 
 
@@ -37,17 +37,17 @@ class Credentials(Protocol):
     """One kind of credential."""
 
     def principal(self, credential: str) -> Principal:
-        """Return whose *credential* it is; when and where it counts is looked at elsewhere.
+        """Return the principal of *credential*. The caller checks its expiry and networks.
 
         Raises:
-            InvalidCredentialError: It is not good.
-            CredentialsUnavailableError: Whether it is good cannot be found out now.
+            InvalidCredentialError: The credential is invalid.
+            CredentialsUnavailableError: The credential cannot be checked now.
             StorageUnavailableError: The same.
         """
 
 
 class Authenticator:
-    """Finds out who acts, and whether they may."""
+    """Identifies the principal of each attempt, and checks its scopes."""
 
     def __init__(self, tokens: Credentials, web_tokens: Credentials, *, anonymous: Principal) -> None:
         self._tokens = tokens
@@ -55,13 +55,13 @@ class Authenticator:
         self._anonymous = anonymous
 
     def identify(self, credential: str | None, *, attempt: Attempt) -> None:
-        """Let *attempt* have the principal whose *credential* it is; None stands for no credential.
+        """Set the principal of *attempt* by its *credential*; None stands for no credential.
 
-        One that is not good is refused also where none is needed: its sender believes that it counts.
+        A credential is always checked, even where none is required: its sender relies on it.
 
         Raises:
-            InvalidCredentialError: It is not good; *attempt* says why, and whose it is if that is certain.
-            CredentialsUnavailableError: Whether it is good cannot be found out now.
+            InvalidCredentialError: It is invalid; *attempt* has the reason, and a principal that is certain.
+            CredentialsUnavailableError: It cannot be checked now.
             StorageUnavailableError: The same.
         """
         if credential is None:
@@ -82,11 +82,11 @@ class Authenticator:
 
     @staticmethod
     def authorize(scope: Scope, *, attempt: Attempt) -> None:
-        """Return if the principal of *attempt* has *scope*.
+        """Require that the principal of *attempt* has *scope*.
 
         Raises:
-            CredentialRequiredError: It has not, and sent no credential.
-            ScopeMissingError: It has not.
+            CredentialRequiredError: It lacks the scope, and sent no credential.
+            ScopeMissingError: It lacks the scope.
         """
         if scope in attempt.principal.scopes:
             return
@@ -104,7 +104,7 @@ def _require_valid_here_and_now(principal: Principal, address: str) -> None:
 
 
 class _Found(NamedTuple):
-    """A token as it was found: what it stands for, and what is wrong with it, if anything is."""
+    """The result of looking up a token: its principal, and the reason why it is invalid, if any."""
 
     principal: Principal
     wrong: str
@@ -113,8 +113,8 @@ class _Found(NamedTuple):
 class TokenCredentials:
     """Tokens as credentials.
 
-    A token is found by its keyed hash alone, and nothing here compares any part of it: how long a refusal
-    takes tells nothing about how much of it was right.
+    A token is found by its keyed hash alone, and no part of it is compared: the time of a refusal does not
+    depend on how much of a token is right.
     """
 
     def __init__(self, keys: TokenKeys) -> None:
@@ -122,7 +122,7 @@ class TokenCredentials:
         self._recent: TTLCache[_Found] = TTLCache(seconds=BELIEVED_SECONDS, most=_MAX_BELIEVED)
 
     def principal(self, credential: str) -> Principal:
-        """Return whose token it is, as it was at most `BELIEVED_SECONDS` ago. Errors as `Credentials`."""
+        """Return the principal of a token, at most `BELIEVED_SECONDS` old. Errors as `Credentials`."""
         if not is_token(credential):
             raise InvalidCredentialError("malformed")
         key = self._keys.find()
@@ -139,7 +139,7 @@ class TokenCredentials:
         with storage_errors():
             token = Token.objects(id=identifier, pending=None).first()
         if token is None:
-            # Not remembered: it may be made at any moment, and strangers could fill the memory.
+            # Not cached: it may be created at any moment, and strangers could fill the cache.
             return _Found(_unnamed(identifier), "unknown")
         found = _found(token, key)
         self._recent.put(identifier, found, since=since)

@@ -1,4 +1,4 @@
-"""JSON Web Tokens as credentials. PyJWT does the work; here is only what is asked of a token."""
+"""JSON Web Tokens as credentials. PyJWT verifies them; this module has the requirements and the keys."""
 
 import logging
 from collections.abc import Callable
@@ -19,21 +19,21 @@ from vault.core.principal import DEFAULT_NAMESPACE, Principal, is_name, scopes_n
 
 logger = logging.getLogger(__name__)
 
-#: Asymmetric ones only: with a shared secret, whoever verifies could also sign.
+#: Asymmetric algorithms only: with a shared secret, anyone who verifies can also sign.
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
 )
 
-#: Seconds that clocks may differ.
+#: Maximum difference between the clocks of issuer and service.
 LEEWAY_SECONDS = 30
 
-#: Seconds that fetching the key set may take, for how long it is left alone if that failed, and kept if not.
+#: Timeout of fetching the key set, pause after a failure, and lifetime of a fetched set.
 FETCH_SECONDS = 3
 RETRY_SECONDS = 10
 KEPT_SECONDS = 300
 
-#: How the algorithms of each kind of key begin.
+#: The first characters of the algorithms for each type of key.
 _ALGORITHM_KINDS: dict[type, tuple[str, ...]] = {
     RSAPublicKey: ("RS", "PS"),
     EllipticCurvePublicKey: ("ES",),
@@ -49,7 +49,7 @@ KeySource = Callable[[dict[str, Any]], Any]
 
 
 class NoJWTAuthenticator:
-    """Stands in where no JWTs are taken: none is good."""
+    """Refuses every JWT, for a service without JWT settings."""
 
     def principal(self, _credential: str) -> Principal:
         """Refuse the credential."""
@@ -57,7 +57,7 @@ class NoJWTAuthenticator:
 
 
 class JWTAuthenticator:
-    """JWTs of one issuer for one audience, with *key* to verify them."""
+    """Authenticates JWTs of one issuer for one audience with the keys from *key*."""
 
     def __init__(self, key: KeySource, *, issuer: str, audience: str) -> None:
         self._key = key
@@ -65,11 +65,11 @@ class JWTAuthenticator:
         self._audience = audience
 
     def principal(self, credential: str) -> Principal:
-        """Return the subject of *credential*, with what the claims `scope` and `namespace` say.
+        """Return the subject of *credential*, with the scopes and the namespace of its claims.
 
         Raises:
-            InvalidCredentialError: It is not a good JWT of the issuer for the audience.
-            CredentialsUnavailableError: The issuer's keys cannot be had now.
+            InvalidCredentialError: It is not a valid JWT of the issuer for the audience.
+            CredentialsUnavailableError: The issuer's keys are not available now.
         """
         try:
             claims = self._claims(credential)
@@ -78,7 +78,7 @@ class JWTAuthenticator:
         subject = claims["sub"]
         if not (subject.isprintable() and 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS):
             raise InvalidCredentialError("jwt sub")
-        # No token's name has a colon.
+        # Token names have no colon, so no JWT can pass for a token.
         name = f"jwt:{subject}"
         namespace, scope = claims.get("namespace", DEFAULT_NAMESPACE), claims.get("scope", "")
         if not (isinstance(namespace, str) and is_name(namespace)):
@@ -86,7 +86,7 @@ class JWTAuthenticator:
         if not isinstance(scope, str):
             raise InvalidCredentialError("jwt scope", principal=name)
         try:
-            # Within the leeway it still counts, here as there.
+            # The leeway applies here as it does in PyJWT.
             expires_at = datetime.fromtimestamp(int(claims["exp"]) + LEEWAY_SECONDS, UTC)
         except (OverflowError, ValueError, OSError):
             raise InvalidCredentialError("jwt exp", principal=name) from None
@@ -98,7 +98,7 @@ class JWTAuthenticator:
         if len(credential) > _MAX_CHARACTERS:
             raise jwt.DecodeError
         header = jwt.get_unverified_header(credential)
-        # Before a key is looked for: what no key could verify is no reason to ask the issuer.
+        # Before the key is looked up: the issuer is not asked for what no key can verify.
         if header.get("alg") not in ALGORITHMS:
             raise jwt.InvalidAlgorithmError
         claims: dict[str, Any] = jwt.decode(
@@ -114,12 +114,12 @@ class JWTAuthenticator:
 
 
 def fixed_key(pem: str) -> KeySource:
-    """Return the source of the one public key *pem*, whatever key a header names."""
+    """Return a source of the public key *pem* alone, for every header."""
     key = load_pem_public_key(pem.encode())
     kinds = next(names for kind, names in _ALGORITHM_KINDS.items() if isinstance(key, kind))
 
     def source(header: dict[str, Any]) -> Any:
-        # PyJWT does not expect a key of another kind.
+        # PyJWT does not handle a key of another type.
         if not header["alg"].startswith(kinds):
             raise jwt.InvalidKeyError
         return key
@@ -128,11 +128,11 @@ def fixed_key(pem: str) -> KeySource:
 
 
 class JWKSCache:
-    """The issuer's keys by their `kid`, fetched from *url* when they are needed.
+    """Cache of the issuer's keys by `kid`, fetched from *url* on demand.
 
-    A set is kept for five minutes, and for as long an issuer that is away does not matter. For an unknown
-    `kid` it is fetched again, at most every half minute. After a failure nothing is fetched for a while, so
-    that an issuer that does not answer costs the service a wait every now and then, and not one a request.
+    A key set is cached for five minutes; during that time the issuer may be unavailable. An unknown `kid`
+    fetches it again, at most every half minute. After a failure there is a pause, so that an issuer that does
+    not answer costs one wait per pause, not one per request.
     """
 
     def __init__(self, url: str) -> None:
@@ -146,16 +146,16 @@ class JWKSCache:
 
         Raises:
             PyJWTError: There is no such key.
-            CredentialsUnavailableError: The keys cannot be had now.
+            CredentialsUnavailableError: The keys are not available now.
         """
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise jwt.InvalidKeyError
-        # What is known already waits for nobody's fetch.
+        # A cached key does not wait for a fetch in progress.
         return self._kept(kid) or self._fetched(kid)
 
     def _set(self) -> jwt.PyJWKSet | None:
-        # The client gives no access to it but by a call that holds its lock while it fetches.
+        # The client's own method holds a lock while it fetches.
         cache = self._client.jwk_set_cache
         return cache.get() if cache else None
 
@@ -169,7 +169,7 @@ class JWKSCache:
             if self._rests():
                 raise CredentialsUnavailableError
             if self._fetching is None or not self._fetching.is_alive():
-                # In a thread, as the client's time-out bounds each wait for bytes and not their sum.
+                # In a thread: the client's timeout limits each wait for bytes, not their sum.
                 self._fetching = Thread(target=self._fetch, args=(kid,), daemon=True)
                 self._fetching.start()
             fetching = self._fetching
@@ -180,7 +180,7 @@ class JWKSCache:
             self._failed = monotonic()
         if self._rests():
             raise CredentialsUnavailableError
-        # It answered, and has no such key.
+        # The issuer answered, and has no such key.
         raise jwt.InvalidKeyError
 
     def _rests(self) -> bool:
@@ -189,9 +189,9 @@ class JWKSCache:
     def _fetch(self, kid: str) -> None:
         try:
             self._client.get_signing_key(kid)
-        except Exception as error:  # noqa: BLE001 - whatever the issuer sent must not end in silence
+        except Exception as error:  # noqa: BLE001 - the issuer can send anything, and every failure is logged
             if type(error) is PyJWKClientError and self._set():
                 return
-            # It did not answer, or what came is no set of keys.
+            # The issuer did not answer, or its answer is not a key set.
             self._failed = monotonic()
             logger.warning("the JWKS endpoint failed: %s", type(error).__name__)

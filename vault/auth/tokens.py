@@ -1,4 +1,4 @@
-"""Make, list and revoke tokens."""
+"""Creating, listing and revoking tokens, and the token key of a process."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,50 +30,13 @@ from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.token import StoredTokenKey, Token
 from vault.keys.guard import KeyringGuard
 
-
-class TokenKeys:
-    """The token key as one process has it: read once, kept from then on."""
-
-    def __init__(self, keyring: Keyring, key_watch: KeyringGuard) -> None:
-        self._keyring = keyring
-        self._key_watch = key_watch
-        self._key: TokenKey | None = None
-
-    def find(self) -> TokenKey | None:
-        """Return the key; None if it was never made, and so there are no tokens.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not there.
-            KeyMissingError: This process may not serve.
-            DecryptionError: It does not verify.
-        """
-        if self._key is None:
-            # First: it is also what connects to MongoDB, once for all that come at the same time.
-            self._key_watch.require()
-            with storage_errors():
-                stored = StoredTokenKey.stored()
-            self._key = stored and stored.decrypt(self._keyring)
-        return self._key
-
-    def find_or_make(self) -> TokenKey:
-        """Return the key, a new one if there was none. Errors as `find`."""
-        if key := self.find():
-            return key
-        # If somebody else is first, theirs it is.
-        with storage_errors(), suppress(NotUniqueError):
-            StoredTokenKey.of(TokenKey.new_material(), self._keyring).save(force_insert=True)
-        if key := self.find():
-            return key
-        raise StorageUnavailableError("the token key is gone as soon as it was made")
-
-
-#: `altered`: the database holds what the service did not write.
+#: The states of a token; `altered`: its document is not as the service wrote it.
 STATES = ("active", "expired", "revoked", "altered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a new token is to have. What is not given is as whoever makes it has it."""
+    """The request for a new token. Omitted fields are as its creator has them."""
 
     name: str
     scopes: frozenset[Scope]
@@ -84,7 +47,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenInfo:
-    """What is known of a token."""
+    """The public fields of a token."""
 
     name: str
     #: One of `STATES`.
@@ -98,6 +61,42 @@ class TokenInfo:
     revoked_at: datetime | None = None
 
 
+class TokenKeys:
+    """The token key of a process, read once."""
+
+    def __init__(self, keyring: Keyring, key_watch: KeyringGuard) -> None:
+        self._keyring = keyring
+        self._key_watch = key_watch
+        self._key: TokenKey | None = None
+
+    def find(self) -> TokenKey | None:
+        """Return the key; None if it does not exist, and so no tokens do.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+            KeyMissingError: This process must not serve.
+            DecryptionError: The stored key does not verify.
+        """
+        if self._key is None:
+            # First: it also connects to MongoDB, once for all concurrent requests.
+            self._key_watch.require()
+            with storage_errors():
+                stored = StoredTokenKey.stored()
+            self._key = stored and stored.decrypt(self._keyring)
+        return self._key
+
+    def find_or_make(self) -> TokenKey:
+        """Return the key; create it if it does not exist. Errors as `find`."""
+        if key := self.find():
+            return key
+        # If another process stores its key first, that key is used.
+        with storage_errors(), suppress(NotUniqueError):
+            StoredTokenKey.of(TokenKey.new_material(), self._keyring).save(force_insert=True)
+        if key := self.find():
+            return key
+        raise StorageUnavailableError("the token key was removed right after it was created")
+
+
 class Tokens:
     """The tokens of one deployment."""
 
@@ -107,13 +106,13 @@ class Tokens:
         self._max_days = max_days
 
     def create(self, grant: Grant, *, attempt: Attempt) -> str:
-        """Make a token and return it, the only time that anybody sees it.
+        """Create a token and return it. Only this reply ever contains it.
 
         Raises:
-            GrantRefusedError: It would have more than whoever makes it, or last longer than allowed.
+            GrantRefusedError: It would have more than its creator, or a longer lifetime than allowed.
             InvalidTokenNameError: The namespace has, or had, a token of this name; or the name is reserved.
-            InvalidCredentialError: The maker was revoked meanwhile.
-            KeyMissingError: This process may not serve.
+            InvalidCredentialError: The creator was revoked in the meantime.
+            KeyMissingError: This process must not serve.
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
         """
@@ -139,8 +138,8 @@ class Tokens:
         try:
             with storage_errors():
                 token.store()
-                # After it is stored: a cascade finds it, or this finds that the maker was revoked.
-                _require_standing(attempt)
+                # After it is stored: either a cascade finds it, or this finds that the creator was revoked.
+                _require_not_revoked(attempt)
             attempt.finish(Status.SUCCESS)
             with storage_errors():
                 is_active = token.activate()
@@ -153,11 +152,13 @@ class Tokens:
         return text
 
     def list(self, state: str | None = None, *, attempt: Attempt) -> list[TokenInfo]:
-        """Return the tokens of the principal's namespace, an operator's of all, by name; of one *state*.
+        """Return the tokens of the principal's namespace by name; for operators, of all namespaces.
+
+        With a *state*, only those in that state.
 
         Raises:
-            StorageUnavailableError: MongoDB is not there.
-            AuditUnavailableError: That somebody looked could not be recorded.
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written.
         """
         key, now = self._keys.find(), datetime.now(UTC)
         with storage_errors():
@@ -169,16 +170,16 @@ class Tokens:
     def revoke(
         self, name: str, *, namespace: str | None = None, cascade: bool = False, attempt: Attempt
     ) -> tuple[str, ...]:
-        """End the token *name*, everywhere within 5 seconds; return the names of the tokens that this ended.
+        """Revoke the token *name*, everywhere within 5 seconds; return the names of all revoked tokens.
 
-        With *cascade* every token that it made ends too, directly or through others, each with an entry of
-        its own before. What failed half way is completed by a repetition. Only operators give a *namespace*.
+        With *cascade*, also every token that it created, directly or through others, each after an entry of
+        its own. To complete a failed call, repeat it. Only operators pass a *namespace*.
 
         Raises:
             TokenNotFoundError: The principal sees no such token.
-            AmbiguousTokenNameError: Several namespaces have one, and an operator gave none of them.
+            AmbiguousTokenNameError: Several namespaces have such a token; an operator has to pass one.
             RevocationRefusedError: The token has more than the principal.
-            StorageUnavailableError: MongoDB went away; it may be revoked or not.
+            StorageUnavailableError: MongoDB became unavailable; the token may be revoked or not.
             AuditUnavailableError: The entry could not be written, and the token was not revoked.
         """
         attempt.details["token"] = name
@@ -194,25 +195,25 @@ class Tokens:
         for token in found:
             _require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
-        ended = [token.plain_name for token in found if _end(token, key)]
-        made = _end_made([token.name for token in found], key, attempt) if cascade else ()
+        ended = [token.plain_name for token in found if _revoke(token, key)]
+        made = _revoke_created([token.name for token in found], key, attempt) if cascade else ()
         return (*ended, *made)
 
-    def _token(self, grant: Grant, maker: Principal, now: datetime) -> Token:
-        """Return the token of *grant*, with what its *maker* has where it names nothing."""
-        expires_at = maker.expires_at
+    def _token(self, grant: Grant, creator: Principal, now: datetime) -> Token:
+        """Return the token for *grant*; omitted fields are those of its *creator*."""
+        expires_at = creator.expires_at
         lifetime = grant.lifetime or (timedelta(days=self._max_days) if self._max_days else None)
         if lifetime:
             ends = now + lifetime
-            # Of two bounds that nobody chose for this token, the earlier.
+            # Without a requested lifetime, the earlier of the two limits.
             expires_at = min(ends, expires_at) if expires_at and not grant.lifetime else ends
         return Token(
             name=grant.name,
-            namespace=grant.namespace or maker.namespace,
+            namespace=grant.namespace or creator.namespace,
             scopes=sorted(grant.scopes),
-            networks=[str(network) for network in grant.networks or maker.networks],
+            networks=[str(network) for network in grant.networks or creator.networks],
             created_at=to_milliseconds(now),
-            created_by=maker.name,
+            created_by=creator.name,
             expires_at=expires_at and to_milliseconds(expires_at),
         )
 
@@ -221,31 +222,31 @@ class Tokens:
             raise GrantRefusedError(f"A token can last at most {self._max_days} days.")
 
 
-def _require_held(token: Token, grant: Grant, maker: Principal) -> None:
-    if maker is OPERATOR:
+def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
+    if creator is OPERATOR:
         return
     more = {
-        "scopes": grant.scopes - maker.scopes,
-        "another namespace": token.namespace != maker.namespace,
-        "networks": maker.networks and not all(cover(maker.networks, other) for other in grant.networks),
-        "time": maker.expires_at and token.expires_at > maker.expires_at,
+        "scopes": grant.scopes - creator.scopes,
+        "another namespace": token.namespace != creator.namespace,
+        "networks": creator.networks and not all(cover(creator.networks, other) for other in grant.networks),
+        "time": creator.expires_at and token.expires_at > creator.expires_at,
     }
     if refused := [name for name, found in more.items() if found]:
-        raise GrantRefusedError(f"A token cannot have more than its maker: {', '.join(refused)}.")
+        raise GrantRefusedError(f"A token cannot have more than its creator: {', '.join(refused)}.")
 
 
-def _require_standing(attempt: Attempt) -> None:
-    """Return unless the principal of *attempt* is a token that was revoked since it was looked up."""
-    maker = attempt.principal.name
-    if Token.objects(name=maker, revoked_at__ne=None).first():
+def _require_not_revoked(attempt: Attempt) -> None:
+    """Require that the principal of *attempt* was not revoked after it was looked up."""
+    creator = attempt.principal.name
+    if Token.objects(name=creator, revoked_at__ne=None).first():
         attempt.details["reason"] = "revoked"
-        raise InvalidCredentialError("revoked", principal=maker)
+        raise InvalidCredentialError("revoked", principal=creator)
 
 
 def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
-    """Return if the principal of *attempt* has all that *token* has, or is that token.
+    """Require that the principal of *attempt* has everything that *token* has, or is that token.
 
-    Scopes that this version does not know give nothing here. A token that was altered is good for nothing.
+    Scopes unknown to this version do not count. Altered tokens are invalid, so anyone may revoke them.
     """
     principal = attempt.principal
     if principal is OPERATOR or principal.name == token.name or not token.is_genuine(key):
@@ -261,8 +262,8 @@ def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
         raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
 
 
-def _end(token: Token, key: TokenKey) -> bool:
-    """Revoke *token*; return False if it was revoked before."""
+def _revoke(token: Token, key: TokenKey) -> bool:
+    """Revoke *token*; return False if it already was."""
     changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
     if token.is_genuine(key):
         if token.revoked_at:
@@ -275,17 +276,17 @@ def _end(token: Token, key: TokenKey) -> bool:
     return True
 
 
-def _end_made(makers: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
-    """Revoke all that *makers* have made, directly or through others; return the names of those it ended.
+def _revoke_created(creators: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
+    """Revoke all tokens that *creators* created, directly or through others; return their names.
 
-    None of them has more than its maker, so what covers the first covers all.
+    No token has more than its creator, so a principal that may revoke the first may revoke all.
     """
     ended = []
-    seen = set(makers)
-    while makers:
+    seen = set(creators)
+    while creators:
         with storage_errors():
-            made = Token.made_by(makers)
-        # Who made an altered one is not certain; it is good for nothing.
+            made = Token.created_by_any(creators)
+        # The creator of an altered token is uncertain, and the token is invalid anyway.
         made = [token for token in made if token.is_genuine(key) and token.name not in seen]
         for token in made:
             if not token.revoked_at:
@@ -295,10 +296,10 @@ def _end_made(makers: Sequence[str], key: TokenKey, attempt: Attempt) -> list[st
                     "created_by": token.created_by,
                 }
                 replace(attempt, details=details).finish(Status.SUCCESS)
-                _end(token, key)
+                _revoke(token, key)
                 ended.append(token.plain_name)
-        makers = [token.name for token in made]
-        seen.update(makers)
+        creators = [token.name for token in made]
+        seen.update(creators)
     return ended
 
 
@@ -309,7 +310,7 @@ def _visible(principal: Principal) -> dict[str, Any]:
 
 def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
     if key is None or not token.is_genuine(key):
-        # Nothing else in it is to be believed, not even the types.
+        # No other field can be trusted, not even its type.
         return TokenInfo(name=token.plain_name, state="altered", namespace=str(token.namespace))
     state = "active"
     if token.revoked_at:

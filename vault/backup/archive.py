@@ -1,6 +1,7 @@
-"""The file of a backup: a tar archive of one gzipped BSON dump a collection, and behind them the manifest.
+"""The file format of a backup: a tar archive of gzipped BSON dumps, one per collection, and the manifest.
 
-There is one way to write what a manifest describes, so no byte of a file is free, see `archive_reader`.
+`ArchiveWriter` writes it; `read_manifest`, `verify` and `documents` read it. A manifest determines every byte
+around the dumps, and has their sizes and digests: `verify` compares all of the file with it.
 """
 
 import gzip
@@ -20,15 +21,15 @@ from vault.crypto import chain
 MANIFEST = "manifest.json"
 _SUFFIX = ".bson.gz"
 
-#: Is told how much more has been done, in documents or, while a file is verified, in bytes.
+#: Receives the number of documents done since the last call; of bytes, while a file is verified.
 Progress = Callable[[int], None]
 
-#: More is read into memory by nobody, because what it says is not verified yet: 300,000 streams and more.
+#: The maximum size of a manifest, which is read into memory unverified; enough for over 300,000 streams.
 MANIFEST_BYTES = 67_108_864
-#: What every BSON document begins with is its own length.
+#: The length that every BSON document begins with.
 _LENGTH_BYTES = 4
 _END = bytes(2 * tarfile.BLOCKSIZE)
-#: Half of it for the cost of reading; more takes longer and saves nothing, as ciphertext does not shrink.
+#: Halves the size at the cost of reading; higher levels save nothing more, as ciphertext does not shrink.
 _COMPRESSION = 1
 
 
@@ -38,18 +39,18 @@ class Member:
 
     name: str
     documents: int
-    #: Of the compressed bytes, as is the digest.
+    #: Size and digest of the compressed dump.
     size: int
     sha256: str
 
     @property
     def collection(self) -> str:
-        """Whose dump it is."""
+        """The name of the collection."""
         return self.name.removesuffix(_SUFFIX)
 
 
 class _Hashed:
-    """Counts and hashes what is written to *file*."""
+    """A file that counts and hashes the bytes written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -63,15 +64,15 @@ class _Hashed:
 
 
 class ArchiveWriter:
-    """Writes an archive from its beginning to its end; *file* must be seekable."""
+    """Writes an archive into *file*, which must be seekable."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.members: list[Member] = []
 
     def add(self, collection: str, batches: Iterator[bytes], progress: Progress) -> None:
-        """Add the dump of a *collection* that comes in *batches* of whole BSON documents."""
-        # Size and digest are known only at the end.
+        """Add the dump of a *collection*, in *batches* of whole BSON documents."""
+        # Leave room for the header: the size is known only at the end.
         self._file.write(bytes(tarfile.BLOCKSIZE))
         hashed = _Hashed(self._file)
         documents = 0
@@ -86,15 +87,15 @@ class ArchiveWriter:
         self.members.append(Member(name, documents, hashed.size, hashed.digest.hexdigest()))
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Add the *manifest*, which has `members` and `ts`, and put the headers in their places.
+        """Add the *manifest*, which has `members` and `ts`, and write all headers.
 
         Raises:
-            BackupRefusedError: It is larger than what is read.
+            BackupRefusedError: The manifest is too large to be read again.
         """
         end = tail(manifest)
         if len(end) > MANIFEST_BYTES:
             raise BackupRefusedError(
-                "the audit trail has too many streams to list: let AUDIT_TTL_DAYS remove old entries"
+                "the audit trail has too many streams to list: remove old entries with AUDIT_TTL_DAYS"
             )
         self._file.write(end)
         for place, member in places(self.members):
@@ -103,7 +104,7 @@ class ArchiveWriter:
 
 
 def places(found: Iterable[Member]) -> Iterator[tuple[int, Member]]:
-    """Yield where the header of each member is."""
+    """Yield the offset of each member's header, with the member."""
     place = 0
     for member in found:
         yield place, member
@@ -111,7 +112,7 @@ def places(found: Iterable[Member]) -> Iterator[tuple[int, Member]]:
 
 
 def document_ends(batch: bytes) -> Iterator[int]:
-    """Yield where each BSON document in *batch* ends; the last one may not be whole, and then has no end."""
+    """Yield the end of each BSON document in *batch*, except of a last one that is incomplete."""
     end = 0
     while len(batch) - end >= _LENGTH_BYTES:
         end += int.from_bytes(batch[end : end + _LENGTH_BYTES], "little")
@@ -120,7 +121,7 @@ def document_ends(batch: bytes) -> Iterator[int]:
 
 
 def tail(manifest: Mapping[str, Any]) -> bytes:
-    """Return what stands behind the dumps: the *manifest*, which has `ts`, and the archive's end."""
+    """Return the bytes after the dumps: the *manifest*, which has `ts`, and the end of the archive."""
     text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
     return header(MANIFEST, len(text), manifest) + text + padding(len(text)) + _END
 
@@ -130,25 +131,25 @@ def header(name: str, size: int, manifest: Mapping[str, Any]) -> bytes:
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o600
     member.mtime = int(datetime.fromisoformat(manifest["ts"]).timestamp())
-    # Not the form that came after it: that has a second header for a size of 8 GiB and more.
+    # Newer tar formats have a second header for sizes from 8 GiB.
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
 def padding(size: int) -> bytes:
-    """Return what fills the last block of a member of *size* bytes."""
+    """Return the bytes that fill the last block of a member of *size* bytes."""
     return bytes(-size % tarfile.BLOCKSIZE)
 
 
-#: Bytes that are read at a time. What is packed in them can be a thousand times as much.
+#: Bytes to read at a time. Unpacked, they can be a thousand times as many.
 _CHUNK = 262_144
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_manifest(file: BinaryIO) -> dict[str, Any]:
-    """Return what the manifest in *file* says, which nobody vouches for yet.
+    """Return the manifest in *file*. Its hash is right, but its signature is not verified.
 
     Raises:
-        InvalidBackupError: There is none, or it is damaged.
+        InvalidBackupError: It is missing or damaged.
     """
     if not file.seekable():
         raise InvalidBackupError("a backup is read twice: it must be a file, and cannot be a pipe")
@@ -162,7 +163,7 @@ def read_manifest(file: BinaryIO) -> dict[str, Any]:
 
 
 def _manifest_text(file: BinaryIO) -> bytes:
-    # Not by `tarfile`: it believes what headers say of sizes, and of holes that are to be filled.
+    # Not by `tarfile`: it trusts the sizes in headers, and fills the holes of sparse files.
     end, place = file.seek(0, SEEK_END), 0
     while True:
         file.seek(place)
@@ -178,7 +179,7 @@ def _manifest_text(file: BinaryIO) -> bytes:
 
 
 def verify(file: BinaryIO, manifest: Mapping[str, Any], progress: Progress) -> list[bytes]:
-    """Return if *file* is what was written with *manifest*, to the last byte, with what `documents` needs.
+    """Require that *file* is exactly as it was written with *manifest*; return the digests for `documents`.
 
     Raises:
         InvalidBackupError: It is not.
@@ -197,7 +198,7 @@ def verify(file: BinaryIO, manifest: Mapping[str, Any], progress: Progress) -> l
         _expect(file, padding(member.size), member.name)
     _expect(file, tail(manifest), MANIFEST)
     if file.read(1):
-        raise _damaged("what stands behind its end")
+        raise _damaged("its end")
     return digests
 
 
@@ -211,10 +212,10 @@ def documents(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield all documents of *file* as BSON, each with the name of its collection.
 
-    They are those that were verified, by the *digests* that `verify` returned.
+    The *digests* from `verify` ensure that every document is the verified one.
 
     Raises:
-        InvalidBackupError: The file was changed since. No document was yielded that is not as verified.
+        InvalidBackupError: The file was changed after it was verified. No changed document is yielded.
     """
     verified = iter(digests)
     for place, member in places(members(manifest)):
@@ -224,7 +225,7 @@ def documents(
             found.update(packed)
             if found.digest() != next(verified):
                 raise InvalidBackupError(
-                    "the backup was changed while it was read: let nobody write to it, and try again"
+                    "the backup was changed while it was read: keep others from writing to it, and try again"
                 )
             rest += unpacker.decompress(packed)
             start = 0

@@ -1,4 +1,4 @@
-"""Backups: making one, and reading one that somebody kept."""
+"""Backups: creating one, and reading one after verifying every byte of it."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ from vault.crypto import Keyring, chain
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.keys import registry
 
-#: Of the files that are written here. Another number is for what this version would not read rightly.
+#: The file format of this version. Files that it could not read correctly have another number.
 FORMAT = 1
 
-#: Seconds after which a new secret must have its entry: that waits for the commit under way and then for its
-#: own, each for `OPERATION_TIMEOUT_SECONDS` at the most.
+#: Seconds after which a new secret has its entry: the entry waits for the commit in progress and for its own,
+#: each for at most `OPERATION_TIMEOUT_SECONDS`.
 _SETTLED_SECONDS = 10
 
 _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
@@ -34,55 +34,55 @@ _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What the manifest of a backup says."""
+    """A backup by its manifest."""
 
     manifest: Mapping[str, Any]
 
     @property
     def id(self) -> str:
-        """Names it in the audit trail and in the database while it is restored: its manifest's hash."""
+        """The manifest's hash. It names the backup in the audit trail, and in a database during a restore."""
         return str(self.manifest["hash"])
 
     @property
     def audit_enabled(self) -> bool | None:
-        """The state of the audit trail in its database; None if that was not decided yet."""
+        """The state of the audit trail in its database; None if it was not set yet."""
         enabled: bool | None = self.manifest.get("audit_enabled")
-        # Versions before this did not write it.
+        # Earlier versions did not record it.
         return True if enabled is None and self.counts.get(dump.TRAIL) else enabled
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many documents of each collection are in it."""
+        """The number of documents by collection."""
         return {member.collection: member.documents for member in archive.members(self.manifest)}
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBackup(Backup):
-    """A backup in a file: genuine, whole, and with every key that it needs in the keyring."""
+    """A genuine and complete backup in a file. The keyring has every key that it needs."""
 
     file: BinaryIO
-    #: What keeps it from being another one when it is read.
+    #: Detects later changes of the file.
     digests: Sequence[bytes] = field(repr=False)
 
     def documents(self) -> Iterator[tuple[str, bytes]]:
         """Yield all documents as BSON, each with the name of its collection.
 
         Raises:
-            InvalidBackupError: The file was changed since it was verified.
+            InvalidBackupError: The file was changed after it was verified.
         """
         return archive.documents(self.file, self.manifest, self.digests)
 
 
 def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Progress) -> Backup:
-    """Write a backup into *file*, and the entry about it into the trail.
+    """Write a backup into *file*, and record it in the trail.
 
-    All but the trail is as of one moment. The trail is read after that, however long it takes, and reaches
-    some seconds further: what the service has written until then has its entry.
+    Everything except the trail is as of one moment. The trail is read afterwards, and reaches some seconds
+    further, so that everything in the backup has its entry.
 
     Raises:
-        BackupRefusedError: It cannot be made now, or with this keyring.
-        StorageUnavailableError: MongoDB went away.
-        AuditUnavailableError: The entry could not be written: the file must not be kept.
+        BackupRefusedError: No backup can be made now, or with this keyring.
+        StorageUnavailableError: MongoDB became unavailable.
+        AuditUnavailableError: The entry could not be written: do not keep the file.
     """
     attempt = Attempt(action=Action.BACKUP, principal=OPERATOR)
     try:
@@ -90,7 +90,7 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
         attempt.details = {"backup": made.id, "as_of": made.manifest["as_of"], "documents": made.counts}
         attempt.finish(Status.SUCCESS)
     except BaseException:
-        # Whatever it was, what went wrong first is what counts.
+        # Report the first error, not one of recording it.
         with suppress(VaultError), deadline.within(OPERATION_TIMEOUT_SECONDS):
             attempt.finish(Status.ERROR)
         raise
@@ -109,7 +109,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     heads = checkpoint.heads(keyring)
     ends = dict(_signed_ends())
     if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
-        raise BackupRefusedError("the end of the trail was removed meanwhile: try again")
+        raise BackupRefusedError("the end of the trail was removed in the meantime: try again")
     writer.add(dump.TRAIL, _trail(ends), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -124,23 +124,23 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         "retired": checkpoint.retired(keyring),
     }
     manifest["hash"] = chain.digest(manifest)
-    # It is a checkpoint, too, with more to it.
+    # The manifest is also a checkpoint, with more fields.
     manifest = checkpoint.signed(manifest, keyring)
     writer.finish(manifest)
     return Backup(manifest)
 
 
 def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
-    """Return the ids of the keys that the backup will need, and whether workers serve."""
+    """Return the IDs of the keys that the backup needs, and whether workers serve."""
     with storage_errors():
         if registry.unfinished_restore():
             raise BackupRefusedError("a restore into this database is not finished")
         stored, writing = registry.stored_key_ids(), registry.writing_key_ids()
-    # Whatever somebody stored as such an id is shown.
+    # Anyone who can write to the database can store any value as a key ID.
     missing = sorted(printable(str(key_id)) for key_id in stored | writing if key_id not in keyring)
     if missing:
         raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
-    # The primary one signs it.
+    # The primary key signs the manifest.
     return sorted(stored | {keyring.primary.id}), bool(writing)
 
 
@@ -150,15 +150,15 @@ def _audit_enabled() -> bool | None:
 
 
 def _signed_ends() -> Iterator[tuple[str, int]]:
-    """Yield each stream with its last signed number. What comes after is of a commit under way, or failed.
+    """Yield each stream with its last signed number. Later entries are of a failed commit or one in progress.
 
-    Whoever can write to MongoDB can leave anything there: what is not of the form of an entry ends nothing.
+    Anyone who can write to MongoDB can store anything there, so only well-formed entries count.
     """
     with storage_errors():
         for stream in collection().distinct("stream"):
             if isinstance(stream, str):
                 signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
-                # As MongoDB sees it: of a number that is there twice, the driver sees the other one.
+                # By MongoDB: of a field that occurs twice in a document, the driver reads the other one.
                 ends = collection().find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
                 for found in ends.sort("seq", -1).limit(1):
                     yield stream, found["end"]
@@ -170,36 +170,36 @@ def _trail(ends: Mapping[str, int]) -> Iterator[bytes]:
 
 
 def _is(stream: str) -> dict[str, Any]:
-    # An array would be found once for each stream that is named in it.
+    # MongoDB would find an array once for each stream in it.
     return {"$eq": stream, **_NO_ARRAY}
 
 
 def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> VerifiedBackup:
-    """Return the backup in *file*, when every byte of it has been held against what was signed.
+    """Return the backup in *file* after every byte of it has been verified.
 
     Raises:
-        InvalidBackupError: It is not one that can be restored with *keyring*; the message says why.
+        InvalidBackupError: It cannot be restored with *keyring*; the message says why.
     """
     manifest = archive.read_manifest(file)
     try:
         _require_ours(manifest, keyring)
     except (KeyError, TypeError):
-        raise InvalidBackupError("this is not a backup of this service: its manifest is another") from None
+        raise InvalidBackupError("this is not a backup of this service: its manifest differs") from None
     return VerifiedBackup(manifest, file, archive.verify(file, manifest, progress))
 
 
 def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
-    # Nobody has signed what these two say yet, and it goes to a terminal.
+    # The signature is not verified yet, and the message goes to a terminal.
     if manifest["format"] != FORMAT:
         raise InvalidBackupError(
             f"the backup has format {printable(str(manifest['format']))}, and this version reads {FORMAT}: "
-            f"take the version that made it, {printable(str(manifest['version']))}, or a newer one"
+            f"use the version that made it, {printable(str(manifest['version']))}, or a newer one"
         )
     missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
     if missing:
         raise InvalidBackupError(f"the backup needs master keys that are missing here: {missing}")
     if not checkpoint.is_signed(manifest, signing_keys.own(keyring)):
         raise InvalidBackupError(
-            "the backup was altered, or made by somebody else: its manifest is whole, but not signed by "
+            "the backup was altered, or made elsewhere: its manifest is complete, but not signed by "
             "a master key of this service"
         )

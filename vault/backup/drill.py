@@ -1,76 +1,144 @@
-"""Whether what is stored can be used: every value decrypted, every token and the whole trail verified."""
+"""A drill of a backup: restore it into a scratch database, decrypt every value, verify tokens and trail."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from mongoengine.errors import InvalidDocumentError, NotRegistered
+from enum import Enum, auto
+from typing import Any, Protocol
 
 from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.reader import Filter
 from vault.audit.verifier import Finding, Kind, Verifier, retention_start, verify_records
+from vault.backup import dump
 from vault.backup.archive import Progress
-from vault.backup.create import Backup
+from vault.backup.create import Backup, VerifiedBackup
+from vault.backup.restore import fill
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import DecryptionError, KeyMissingError
+from vault.core.errors import DecryptionError, KeyMissingError, RestoreRefusedError
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
-from vault.documents import Secret, Token
+from vault.documents import Database, Secret, Token
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
+from vault.documents.secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 
 #: Secrets that are read in one round trip.
 _BATCH = 1_000
 
 
+class Step(Enum):
+    """A step of a drill, in this order."""
+
+    RESTORE = auto()
+    DECRYPT_SECRETS = auto()
+    VERIFY_TOKENS = auto()
+    BUILD_INDEXES = auto()
+    VERIFY_TRAIL = auto()
+
+
+class ShowStep(Protocol):
+    """Shows one step, of *total* documents, while the block runs; yields what shows its progress."""
+
+    def __call__(self, step: Step, total: int = 0) -> AbstractContextManager[Progress]:
+        """Return the context of the block."""
+
+
 @dataclass(slots=True)
 class Checked:
-    """How many were looked at, and how many of them do not verify."""
+    """The number of checked items, and of those that failed."""
 
     seen: int = 0
-    wrong: int = 0
+    failed: int = 0
 
-    def add(self, *, is_right: bool) -> None:
-        """Count one more."""
+    def add(self, *, passed: bool) -> None:
+        """Count one more item."""
         self.seen += 1
-        self.wrong += not is_right
+        self.failed += not passed
+
+    def __str__(self) -> str:
+        return f"{self.seen} checked, {self.failed} failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The results of a drill."""
+
+    versions: Checked
+    tokens: Checked
+    #: Audit entries, and their streams.
+    entries: int
+    streams: int
+    findings: list[Finding]
+
+    @property
+    def is_good(self) -> bool:
+        """True if everything decrypts and verifies. Findings other than tampering need a look."""
+        return not (
+            self.versions.failed or self.tokens.failed or any(finding.tampering for finding in self.findings)
+        )
 
 
 def record(backup: Backup) -> None:
-    """Record a drill of *backup* in the trail of the database that is connected, not of the scratch.
+    """Record a drill of *backup* in the trail of the connected database, not of the scratch database.
 
     Raises:
-        AuditUnavailableError: The entry could not be written: decrypt nothing.
-        StorageUnavailableError: MongoDB is not there.
+        AuditUnavailableError: The entry could not be written: do not decrypt anything.
+        StorageUnavailableError: MongoDB is not available.
     """
     details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
     reader.record(Attempt(action=Action.BACKUP_DRILL, principal=OPERATOR, details=details))
 
 
-def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
-    """Decrypt every version of every secret; keep nothing.
+def drill(backup: VerifiedBackup, scratch: Database, keyring: Keyring, *, show: ShowStep) -> Report:
+    """Restore *backup* into the connected *scratch* database, check all of it, and drop the database.
+
+    The database is dropped in any case, except if it held documents before.
 
     Raises:
-        StorageUnavailableError: MongoDB went away.
+        InvalidBackupError: The file was changed after it was verified.
+        RestoreRefusedError: The scratch database exists already.
+        StorageUnavailableError: MongoDB is not available.
+    """
+    if filled := dump.filled_collection():
+        raise RestoreRefusedError(f"the scratch database {scratch.name} exists, with {filled} in it")
+    counts = backup.counts
+    try:
+        with show(Step.RESTORE, sum(counts.values())) as progress:
+            fill(backup, again=False, progress=progress)
+        # Before the indexes exist: they let MongoDB remove expired documents.
+        with show(Step.DECRYPT_SECRETS, counts["secrets"]) as progress:
+            versions = decrypt_secrets(keyring, progress)
+        with show(Step.VERIFY_TOKENS):
+            tokens = verify_tokens(keyring)
+        with show(Step.BUILD_INDEXES):
+            scratch.build_indexes()
+        with show(Step.VERIFY_TRAIL, counts["audit_logs"]) as progress:
+            verifier, findings = verify_trail(backup, keyring, progress)
+    finally:
+        scratch.drop()
+    return Report(versions, tokens, verifier.entries, verifier.streams, findings)
+
+
+def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
+    """Decrypt every version of every secret, and discard the plaintext.
+
+    Raises:
+        StorageUnavailableError: MongoDB became unavailable.
     """
     checked = Checked()
     with storage_errors():
         for document in Secret.raw().find(batch_size=_BATCH):
-            for is_right in _decrypted(document, keyring):
-                checked.add(is_right=is_right)
+            for passed in _decrypted(document, keyring):
+                checked.add(passed=passed)
             progress(1)
     return checked
 
 
 def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
-    try:
-        secret = Secret.of(document)
-    except (InvalidDocumentError, NotRegistered):
-        yield False
-        return
-    for stored in secret.versions():
+    secret = StoredSecret(document)
+    for stored in secret.versions:
         try:
             secret.decrypt_version(stored, keyring)
         except (DecryptionError, KeyMissingError):
@@ -80,10 +148,10 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
 
 
 def verify_tokens(keyring: Keyring) -> Checked:
-    """Hold every token against its seal.
+    """Verify the seal of every token.
 
     Raises:
-        StorageUnavailableError: MongoDB went away.
+        StorageUnavailableError: MongoDB became unavailable.
     """
     checked = Checked()
     with storage_errors():
@@ -93,7 +161,7 @@ def verify_tokens(keyring: Keyring) -> Checked:
         except (DecryptionError, KeyMissingError):
             key = None
         for token in Token.objects(pending=None):
-            checked.add(is_right=key is not None and token.is_genuine(key))
+            checked.add(passed=key is not None and token.is_genuine(key))
     return checked
 
 
@@ -101,7 +169,7 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
     """Verify the trail's chains, signatures and the heads in *backup*; return all findings except notes.
 
     Raises:
-        StorageUnavailableError: MongoDB went away.
+        StorageUnavailableError: MongoDB became unavailable.
     """
     manifest = backup.manifest
     kept_since = retention_start(manifest["audit_ttl_days"], datetime.fromisoformat(manifest["ts"]))

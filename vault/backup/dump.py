@@ -1,4 +1,4 @@
-"""Whole collections as the bytes that MongoDB stores: out of it as of one moment, and into it again."""
+"""Whole collections as BSON: reading them as of one moment, and storing them again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,38 +16,38 @@ from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
 
-#: What is stored for good, but for the trail; the largest last.
+#: The collections with permanent documents, except the trail; the largest last.
 STATE = (
-    *(document._get_collection_name() for document in (StoredTokenKey, Token, AuditKey)),  # noqa: SLF001 - as in `indexes`
+    *(document.collection_name() for document in (StoredTokenKey, Token, AuditKey)),
     IDEMPOTENCY_COLLECTION,
-    Secret._get_collection_name(),  # noqa: SLF001 - as above
+    Secret.collection_name(),
 )
-TRAIL = AuditEntry._get_collection_name()  # noqa: SLF001 - as above
+TRAIL = AuditEntry.collection_name()
 
-#: What is true for some seconds only: the claims of workers that run, and counts of requests.
+#: The collections that are outdated after seconds: the claims of running workers, and request counts.
 PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows"})
 
-#: Documents that are read in one round trip at the most; without a limit it is 16 MiB of them.
+#: Maximum documents per round trip; without a limit MongoDB sends 16 MiB.
 _BATCH = 1_000
 
 _UNAUTHORIZED = 13
 _DUPLICATE_KEY = 11000
 
-#: What it means that MongoDB cannot read as of that moment, by its code.
+#: Messages for MongoDB's error codes when it cannot read as of one moment.
 _REFUSALS = {
-    123: "only a MongoDB replica set can be read as of one moment: make this server one, of one member",
-    239: "reading the secrets took longer than MongoDB keeps the past: raise "
+    123: "only a MongoDB replica set can be read as of one moment: make this server a set of one member",
+    239: "reading the secrets took longer than MongoDB keeps its history: raise "
     "minSnapshotHistoryWindowInSeconds (300 by default) on each member of the set, and try again",
-    246: "a collection or an index was made meanwhile: try again",
+    246: "a collection or an index was created in the meantime: try again",
 }
 
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """Let all that is read in the block be as of one moment: that of the first read.
+    """Make all reads in the block as of one moment, that of the first read.
 
     Raises:
-        BackupRefusedError: It took longer than MongoDB keeps the past, or a collection was changed as such.
+        BackupRefusedError: MongoDB keeps too little history, or a collection or an index was created.
     """
     try:
         with get_connection().start_session(snapshot=True) as session, session.bind():
@@ -63,19 +63,19 @@ def snapshot() -> Iterator[None]:
 def batches(
     collection: str, query: Mapping[str, Any] | None = None, *order: tuple[str, int]
 ) -> Iterator[bytes]:
-    """Yield the documents that *query* finds, as stored, one behind the other; many at a time."""
+    """Yield batches of the documents that *query* finds, as stored and concatenated."""
     with storage_errors():
         yield from get_db()[collection].find_raw_batches(query, sort=order or None, batch_size=_BATCH)
 
 
 def estimate() -> int:
-    """Return about how many documents there are to read."""
+    """Return the approximate number of documents to back up."""
     with storage_errors():
         return sum(get_db()[name].estimated_document_count() for name in (*STATE, TRAIL))
 
 
 def filled_collection() -> str | None:
-    """Return the name of a collection that holds anything worth keeping; None if there is none."""
+    """Return the name of a collection with documents to keep; None if the database counts as empty."""
     with storage_errors():
         names = (name for name in sorted(get_db().list_collection_names()) if name not in PASSING)
         return next((name for name in names if _holds_anything(name)), None)
@@ -87,16 +87,16 @@ def _holds_anything(collection: str) -> bool:
     except OperationFailure as error:
         if error.code != _UNAUTHORIZED:
             raise
-        # It is not one of the service's own, so something else uses this database.
+        # Not one of the service's collections, so something else uses this database.
         return True
 
 
 def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
-    """Store *documents* as they are; with *again* some of them may be there already.
+    """Store *documents* unchanged; with *again*, skip those that are stored already.
 
     Raises:
-        RestoreRefusedError: An audit entry is there twice, and MongoDB takes no second one.
-        StorageUnavailableError: MongoDB went away.
+        RestoreRefusedError: The backup has an audit entry twice, and the unique index forbids that.
+        StorageUnavailableError: MongoDB became unavailable.
     """
     found = get_db()[collection]
     options = found.codec_options.with_options(document_class=RawBSONDocument)
@@ -105,7 +105,7 @@ def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
     with storage_errors(), _told_if_numbered_twice(collection):
         if again:
             ids = [document["_id"] for document in fresh]
-            # Text, because somebody may have made anything an identifier.
+            # As text: an ID can be of any type, also an unhashable one.
             there = {repr(document["_id"]) for document in found.find({"_id": {"$in": ids}}, {"_id": 1})}
             fresh = [document for document in fresh if repr(document["_id"]) not in there]
         if fresh:
@@ -119,7 +119,7 @@ def _told_if_numbered_twice(collection: str) -> Iterator[None]:
     except BulkWriteError as error:
         codes = {failure["code"] for failure in error.details["writeErrors"]}
         if collection == TRAIL and codes == {_DUPLICATE_KEY}:
-            # Each of the two is evidence, so none is left out.
+            # Both are evidence, so neither is left out.
             raise RestoreRefusedError(
                 "the backup has an audit entry twice, and the unique index here forbids that: drop the "
                 "index stream_1_seq_1 of audit_logs as an administrator, then restore the same backup again"

@@ -1,4 +1,4 @@
-"""Restoring a backup."""
+"""Restoring a backup into an empty database."""
 
 from collections.abc import Iterator
 
@@ -12,24 +12,24 @@ from vault.documents import Database
 from vault.documents.guard import storage_errors
 from vault.keys import registry
 
-#: Documents, and their bytes, that are written in one round trip at the most.
+#: Maximum documents, and bytes of documents, per round trip.
 _BATCH = 1_000
 _BATCH_BYTES = 16_777_216
 
 
 def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, progress: Progress) -> None:
-    """Put *backup* into the database that is connected, which must be empty.
+    """Restore *backup* into the connected *database*, which must be empty.
 
-    From before the first write until the end no worker serves on it. After an interruption the same
-    backup can be restored again: what is there already stays.
+    From before the first write until the end, no worker serves on the database. An interrupted restore is
+    resumed by restoring the same backup again.
 
     Raises:
-        InvalidBackupError: The file was changed since it was verified; what was written before is as it was.
+        InvalidBackupError: The file was changed after it was verified; all written documents are verified.
         AuditStateError: *audit_enabled*, the setting, disagrees with the backup; nothing was written.
         RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
-        StorageUnavailableError: MongoDB went away.
-        DuplicateNameError: All was restored, and a name is there twice.
-        AuditUnavailableError: The entry about it could not be written; so it is not finished.
+        StorageUnavailableError: MongoDB became unavailable.
+        DuplicateNameError: Everything was restored, but two secrets or two tokens have one name.
+        AuditUnavailableError: The entry could not be written, so the restore is unfinished.
     """
     if backup.audit_enabled not in (None, audit_enabled):
         raise AuditStateError(audit_enabled=audit_enabled)
@@ -39,7 +39,7 @@ def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, 
     try:
         database.build_indexes()
     except DuplicateNameError as error:
-        # It was in the backup, and here it can be removed: nobody serves before that, mark or not.
+        # The backup had it, and an operator can remove it here: no worker serves until then.
         duplicate = error
     details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
     Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details).finish(Status.SUCCESS)
@@ -50,11 +50,11 @@ def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, 
 
 
 def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
-    """Write all documents of *backup*; with *again* some may be there already.
+    """Write all documents of *backup*; with *again*, skip those that are stored already.
 
     Raises:
-        InvalidBackupError: The file was changed since it was verified.
-        StorageUnavailableError: MongoDB went away.
+        InvalidBackupError: The file was changed after it was verified.
+        StorageUnavailableError: MongoDB became unavailable.
     """
     for collection, batch in _batches(backup):
         dump.insert(collection, batch, again=again)
@@ -62,7 +62,7 @@ def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
 
 
 def _begin(backup: VerifiedBackup) -> bool:
-    """Let no worker serve; return whether a restore of the same backup was interrupted."""
+    """Keep workers from serving; return whether a restore of the same backup was interrupted."""
     with storage_errors():
         unfinished = registry.unfinished_restore()
         if unfinished is None:

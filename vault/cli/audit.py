@@ -1,4 +1,4 @@
-"""Look at the audit trail, export it, and let it be verified."""
+"""The `audit` commands: show, export and verify the audit trail."""
 
 import json
 import sys
@@ -27,21 +27,21 @@ from vault.audit.verifier import (
     retention_start,
     verify_records,
 )
-from vault.cli.context import connected
+from vault.cli.context import CommandContext, connected
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.core.text import printable
+from vault.core.text import printable, unique_names
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.keys import guard
 
-#: Whatever the locale, and without an error for what is no UTF-8: then it is no entry either.
+#: UTF-8 in every locale, without an error for other bytes: those are no entry.
 _TEXT = click.File(encoding="utf-8", errors="replace")
 
 _MAX_DAYS = 36_500
 
-#: How long after its checkpoint an export may have been made: entries pass their retention meanwhile.
-_EXPORT_TIME = timedelta(hours=1)
+#: The maximum time between a checkpoint and its export: entries pass their retention meanwhile.
+_MAX_EXPORT_DELAY = timedelta(hours=1)
 
 _VERDICTS = {
     Kind.TAMPERING: "NOT what the service wrote",
@@ -49,36 +49,41 @@ _VERDICTS = {
     Kind.NOTE: "intact",
 }
 
-#: By the gravest finding; 2 is for a wrong command line.
+#: By the gravest finding; 2 is an invalid command line.
 _EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
-#: Entries between two signs of progress.
-_PROGRESS = 10_000
+#: The number of entries between two lines of progress.
+_PROGRESS_INTERVAL = 10_000
+
+#: Seconds between two looks of `tail`.
+_TAIL_INTERVAL_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the entries come from, and what they are held against."""
+    """The source of entries, with the evidence to verify them."""
 
     keys: Mapping[str, VerifyingKey]
     records: Iterable[Record]
-    #: How many days entries are kept; 0 for good.
+    #: The retention of entries; 0 if they are permanent.
     days: int
     read_on: ReadOn = nothing_more
-    #: The retirements in `audit_keys`, and the signing keys that have to be retired.
+    #: The retirements in `audit_keys`, and the signing keys that must be retired.
     retirements: Sequence[Part] = ()
     dropped: Collection[str] = ()
 
 
 @click.command()
-@click.option("--file", type=_TEXT, help="Verify an export: needs neither database nor master key.")
-@click.option("--public-key", "keys", type=click.File("rb"), help="With --file: from `audit public-key`.")
-@click.option("--checkpoint", type=_TEXT, help="Hold the trail against one of `audit checkpoint`.")
+@click.option("--file", type=_TEXT, help="Verify an export, without database or master key.")
+@click.option(
+    "--public-key", "keys", type=click.File("rb"), help="With --file: the output of `audit public-key`."
+)
+@click.option("--checkpoint", type=_TEXT, help="Verify against the output of `audit checkpoint`.")
 @click.option(
     "--retention-days",
     "days",
     type=click.IntRange(0, _MAX_DAYS),
-    help="Days that entries are kept, if not AUDIT_TTL_DAYS. For a file, counted back from the checkpoint.",
+    help="Retention, if not AUDIT_TTL_DAYS; for a file, before the checkpoint.",
 )
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
@@ -86,34 +91,25 @@ def verify(
     """Verify the trail's hash chains and signatures.
 
     Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, with 3 if a finding needs
-    a look, and with 2 if the command line is wrong.
+    a look, and with 2 if the command line is invalid.
 
-    That the end of a stream, or a whole stream, was removed shows only against a checkpoint.
+    Only a checkpoint can show that the end of a stream, or a whole stream, was removed.
     """
     if file is not None and days and checkpoint is None:
-        # Back from today it would excuse whatever an old archive lacks.
+        # Counted back from today, it would excuse every gap in an old archive.
         raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
     with ExitStack() as stack:
         if file is not None and keys is not None:
             source = _Source(_keys(keys.read()), _parsed(file), days or 0)
         elif file is None and keys is None:
-            operator = stack.enter_context(connected(reading=True))
-            days = operator.audit_ttl_days if days is None else days
-            source = _Source(
-                signing_keys.trusted(operator.keyring),
-                reader.export(Filter()),
-                days,
-                partial(read_on, began=datetime.now(UTC)),
-                signing_keys.retirements(operator.keyring),
-                signing_keys.dropped(operator.keyring),
-            )
+            source = _database(stack.enter_context(connected(reading=True)), days)
         else:
             raise click.UsageError("--file and --public-key belong together.")
         held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
-        taken = held.time + _EXPORT_TIME if held and file else None
+        exported = held.time + _MAX_EXPORT_DELAY if held and file else None
         verifier = Verifier(
             source.keys,
-            kept_since=lambda: retention_start(source.days, taken or datetime.now(UTC)),
+            kept_since=lambda: retention_start(source.days, exported or datetime.now(UTC)),
             heads=held.heads if held else None,
             retirements=source.retirements,
             retired=held.retired if held else {},
@@ -122,6 +118,18 @@ def verify(
         worst = _report(verify_records(verifier, _counted(source.records), source.read_on))
     click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {_VERDICTS[worst]}")
     sys.exit(_EXIT_CODES[worst])
+
+
+def _database(operator: CommandContext, days: int | None) -> _Source:
+    """Return the trail in the connected database."""
+    return _Source(
+        signing_keys.trusted(operator.keyring),
+        reader.export(Filter()),
+        operator.audit_ttl_days if days is None else days,
+        partial(read_on, began=datetime.now(UTC)),
+        signing_keys.retirements(operator.keyring),
+        signing_keys.dropped(operator.keyring),
+    )
 
 
 def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
@@ -134,24 +142,16 @@ def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
 def _parsed(lines: Iterable[str]) -> Iterator[Record]:
     for line in lines:
         try:
-            record = json.loads(line, object_pairs_hook=_without_doubles)
+            record = json.loads(line, object_pairs_hook=unique_names)
         except (RecursionError, ValueError):
             record = None
-        # What is no object at all is a finding like any other entry that the service did not write.
+        # A line that is not an object is a finding, as is any entry that the service did not write.
         yield record if isinstance(record, dict) else {"stream": "?"}
-
-
-def _without_doubles(fields: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(fields)
-    if len(found) < len(fields):
-        # Which of the two a reader sees depends on the reader.
-        raise ValueError("a name is there twice")
-    return found
 
 
 def _counted(records: Iterable[Record]) -> Iterator[Record]:
     for number, record in enumerate(records):
-        if number % _PROGRESS == 0 and number:
+        if number % _PROGRESS_INTERVAL == 0 and number:
             click.echo(f"\r{number} entries", nl=False, err=True)
         yield record
     click.echo("\r", nl=False, err=True)
@@ -166,14 +166,11 @@ def _report(findings: Iterable[Finding]) -> Kind:
     return next(kind for kind in Kind if kind in found)
 
 
-_TAIL_SECONDS = 1
-
-
 def _moment(text: str) -> datetime:
-    """Return the time that somebody wrote; in UTC unless it says otherwise."""
+    """Return the time in *text*; UTC if it has no offset."""
     try:
         moment = datetime.fromisoformat(text)
-        # Hours before the year 1, or after 9999, Python has no time in UTC.
+        # Near the years 1 and 9999, Python cannot convert every time to UTC.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (OverflowError, ValueError):
         raise click.BadParameter("not a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00") from None
@@ -181,7 +178,7 @@ def _moment(text: str) -> datetime:
 
 @click.group()
 def audit() -> None:
-    """Look at the audit trail, export it and verify it."""
+    """Show, export and verify the audit trail."""
 
 
 audit.add_command(verify)
@@ -193,11 +190,11 @@ audit.add_command(verify)
     type=click.IntRange(0),
     default=10,
     show_default=True,
-    help="How many earlier entries to show first.",
+    help="Number of earlier entries to show first.",
 )
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with new entries.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Continue with new entries.")
 def tail(lines: int, follow: bool) -> None:
-    """Show the newest entries, and new ones as they come, until Ctrl-C."""
+    """Show the newest entries, and new ones as they arrive, until Ctrl-C."""
     with suppress(KeyboardInterrupt), connected(reading=True):
         if not follow:
             _show(reader.latest(lines) if lines else [])
@@ -206,7 +203,7 @@ def tail(lines: int, follow: bool) -> None:
         fresh = end.look()
         _show(fresh[len(fresh) - min(lines, len(fresh)) :])
         while True:
-            time.sleep(_TAIL_SECONDS)
+            time.sleep(_TAIL_INTERVAL_SECONDS)
             _show(end.look())
 
 
@@ -217,15 +214,15 @@ def _show(records: Iterable[Record]) -> None:
 
 
 @audit.command()
-@click.option("--since", metavar="TIME", type=_moment, help="Entries from this time on.")
-@click.option("--until", metavar="TIME", type=_moment, help="Entries before this time.")
-@click.option("--action", help="Entries of this action only.")
-@click.option("--principal", help="Entries of this principal only.")
-@click.option("--secret", "secret_id", help="Entries about the secret with this id only.")
+@click.option("--since", metavar="TIME", type=_moment, help="Only entries since this time.")
+@click.option("--until", metavar="TIME", type=_moment, help="Only entries before this time.")
+@click.option("--action", help="Only entries with this action.")
+@click.option("--principal", help="Only entries of this principal.")
+@click.option("--secret", "secret_id", help="Only entries about the secret with this ID.")
 def export(**options: Any) -> None:
-    """Print entries as JSON lines. Only an export without filters can be verified as a whole.
+    """Print entries as JSON lines. Only an export without filters can be verified.
 
-    An export is on record, too: it needs a MongoDB user who may insert into the trail.
+    The export itself is recorded: it needs a MongoDB user who can insert into the trail.
     """
     which = Filter(**options)
     attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=which.secret_id)
@@ -233,18 +230,18 @@ def export(**options: Any) -> None:
     with connected(reading=True, recorded=True):
         reader.record(attempt)
         for record in reader.export(which):
-            # What is no JSON is not of our making, and `verify` will say so.
+            # `verify` reports any value that JSON has no form for.
             click.echo(json.dumps(record, default=str))
 
 
 @audit.command("public-key")
 def public_key() -> None:
-    """Print the keys that verify the trail, as PEM, the current one first. They are no secret.
+    """Print the public keys that verify the trail, as PEM, the current one first.
 
-    Needs the master key that signs the trail, or one that has followed it.
+    Needs the master key that signs the trail, or one that followed it.
     """
     with connected(reading=True) as operator:
-        # The keys of another installation would verify nothing of this trail.
+        # Keys of another installation would verify nothing in this trail.
         guard.require_signer(operator.keyring)
         for key in signing_keys.trusted(operator.keyring).values():
             click.echo(key.pem(), nl=False)
@@ -252,12 +249,12 @@ def public_key() -> None:
 
 @audit.command()
 def checkpoint() -> None:
-    """Print the heads of all streams, signed. Keep it where nobody can write who can write to MongoDB.
+    """Print the signed heads of all streams. Keep them out of reach of MongoDB's writers.
 
-    Needs the master key that signs the trail, or one that has followed it.
+    Needs the master key that signs the trail, or one that followed it.
     """
     with connected(reading=True) as operator:
-        # With another key no head is genuine: the checkpoint would be empty, and prove nothing.
+        # With another key, no head is genuine: the checkpoint would be empty and prove nothing.
         guard.require_signer(operator.keyring)
         click.echo(json.dumps(checkpoints.make(operator.keyring)))
 
@@ -268,7 +265,7 @@ def enable() -> None:
 
     Processes with AUDIT_ENABLED=false stop serving within 5 seconds. Needs the master key in use.
     """
-    # The setting does not matter here: it is what the service gets next.
+    # The AUDIT_ENABLED of this process does not matter here.
     with connected(reading=True, audit_enabled=True) as operator:
         writer.enable_trail(operator.keyring)
     click.echo("The audit trail is enabled. Start the service with AUDIT_ENABLED=true.")
@@ -282,5 +279,5 @@ def disable() -> None:
     """
     with connected(reading=True, audit_enabled=True) as operator:
         was_enabled = writer.disable_trail(operator.keyring)
-    verdict = "is disabled" if was_enabled else "was disabled already"
+    verdict = "is disabled" if was_enabled else "was already disabled"
     click.echo(f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.")

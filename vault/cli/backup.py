@@ -1,4 +1,4 @@
-"""Back up, restore, and drill that a backup can be restored."""
+"""The commands `backup`, `restore` and `drill`."""
 
 import errno
 import os
@@ -17,23 +17,33 @@ from vault.backup import create as backups
 from vault.backup import drill as drills
 from vault.backup import dump
 from vault.backup import restore as restores
+from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
-from vault.cli.context import CommandContext, connected
+from vault.backup.drill import Report, Step
+from vault.cli.context import connected
 from vault.cli.output import bar
-from vault.core.errors import BackupRefusedError, RestoreRefusedError
-from vault.core.text import printable
+from vault.core.errors import BackupRefusedError
+from vault.core.text import printable, quantity
 from vault.crypto import Keyring
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _READABLE = click.File("rb")
 
-#: The exit code of a drill whose findings need a look, as of `audit verify`.
-_LOOK = 3
-
-_DRILL_VERDICTS = {
-    0: "the backup is good",
-    1: "the backup is NOT good",
+#: The exit codes of a drill, as of `audit verify`.
+_GOOD, _FAILED, _LOOK = 0, 1, 3
+_VERDICTS = {
+    _GOOD: "the backup is good",
+    _FAILED: "the backup FAILED the drill",
     _LOOK: "the backup is good, but findings about its trail need a look",
+}
+
+#: The label of each step's progress bar, and the words for its end.
+_STEPS = {
+    Step.RESTORE: ("Restoring", "restored the backup"),
+    Step.DECRYPT_SECRETS: ("Decrypting", "decrypted the secrets"),
+    Step.VERIFY_TOKENS: ("Verifying the tokens", "verified the tokens"),
+    Step.BUILD_INDEXES: ("Building the indexes", "built the indexes"),
+    Step.VERIFY_TRAIL: ("Verifying the trail", "verified the trail"),
 }
 
 
@@ -41,9 +51,10 @@ _DRILL_VERDICTS = {
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is a regular file.")
 def backup(path: Path, overwrite: bool) -> None:
-    """Write secrets and tokens into FILE, as of one moment and encrypted as they are, and the trail.
+    """Write a backup of secrets, tokens and audit trail to FILE.
 
-    The trail reaches some seconds further, so that what the service has written has its entry.
+    Secrets and tokens are as of one moment, and stay encrypted. The trail reaches some seconds further, so
+    that everything written has its entry.
     """
     with (
         connected(reading=True, recorded=True) as operator,
@@ -58,10 +69,10 @@ def backup(path: Path, overwrite: bool) -> None:
 @click.command()
 @click.argument("file", type=_READABLE)
 def restore(file: BinaryIO) -> None:
-    """Put the backup in FILE into the database of MONGO_URI, which must be empty.
+    """Restore the backup in FILE into MONGO_URI's empty database.
 
-    The service must not run on it before that is done. What was interrupted goes on when the same FILE is
-    restored again.
+    Do not run the service on that database until this is done. To resume an interrupted restore, restore the
+    same FILE again.
     """
     with connected(reading=True) as operator:
         found = _verified(file, operator.keyring)
@@ -78,44 +89,42 @@ def restore(file: BinaryIO) -> None:
 @click.command()
 @click.argument("file", type=_READABLE)
 def drill(file: BinaryIO) -> None:
-    """Restore FILE into a scratch database, decrypt and verify all of it, and remove the scratch.
+    """Check a backup: restore FILE into a scratch database.
 
-    The scratch is on the server of MONGO_URI, which need not be the one that serves. Exits with 1 if anything
-    does not verify, and with 3 if a finding about the trail needs a look. Where the database of MONGO_URI has
-    an audit trail, the drill is on record in it.
+    Decrypts and verifies everything, then removes the scratch database. It is on the server of MONGO_URI,
+    which need not be the one that serves. Exits with 1 if anything fails, and with 3 if a finding about the
+    trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
     """
     with connected(reading=True) as operator:
         with _timed("verified the file"):
             found = _verified(file, operator.keyring)
         drills.record(found)
-    name = f"drill_{secrets.token_hex(8)}"
-    with connected(reading=True, scratch=name) as operator, _scratch(operator):
-        code = _drill(found, operator)
-    click.echo(_DRILL_VERDICTS[code])
-    sys.exit(code)
+    with connected(reading=True, scratch=f"drill_{secrets.token_hex(8)}") as operator:
+        click.echo(f"{_described(found)} for the scratch database {operator.database.name}")
+        report = drills.drill(found, operator.database, operator.keyring, show=_show)
+    sys.exit(_print(report))
 
 
-def _drill(found: VerifiedBackup, operator: CommandContext) -> int:
-    """Do it, tell how it went, and return the exit code."""
-    keyring = operator.keyring
-    with _timed(f"restored {_described(found)}"), bar("Restoring", sum(found.counts.values())) as shown:
-        restores.fill(found, again=False, progress=shown.advance)
-    # Before the indexes, which let MongoDB remove what has expired.
-    with _timed("decrypted them"), bar("Decrypting", found.counts["secrets"]) as shown:
-        versions = drills.decrypt_secrets(keyring, shown.advance)
-        tokens = drills.verify_tokens(keyring)
-    with _timed("built the indexes"):
-        operator.database.build_indexes()
-    with _timed("verified the trail"), bar("Verifying", found.counts["audit_logs"]) as shown:
-        verifier, findings = drills.verify_trail(found, keyring, shown.advance)
-    click.echo(f"secret versions: {versions.seen}, of which {versions.wrong} do not decrypt")
-    click.echo(f"tokens: {tokens.seen}, of which {tokens.wrong} do not verify")
-    click.echo(f"audit entries: {verifier.entries} in {verifier.streams} streams, {len(findings)} findings")
-    for finding in findings:
+@contextmanager
+def _show(step: Step, total: int = 0) -> Iterator[Progress]:
+    """Show the bar of *step* while the block runs, and its time afterwards."""
+    label, done = _STEPS[step]
+    with _timed(done), bar(label, total) as shown:
+        yield shown.advance
+
+
+def _print(report: Report) -> int:
+    """Print *report* with its verdict; return the exit code."""
+    code = _FAILED if not report.is_good else _LOOK if report.findings else _GOOD
+    entries = quantity(report.entries, "entry", "entries")
+    streams, findings = quantity(report.streams, "stream"), quantity(len(report.findings), "finding")
+    click.echo(f"secret versions: {report.versions}")
+    click.echo(f"tokens: {report.tokens}")
+    click.echo(f"audit trail: {entries} in {streams}, {findings}")
+    for finding in report.findings:
         click.echo(printable(str(finding)))
-    if versions.wrong or tokens.wrong or any(finding.tampering for finding in findings):
-        return 1
-    return _LOOK if findings else 0
+    click.echo(_VERDICTS[code])
+    return code
 
 
 def _verified(file: BinaryIO, keyring: Keyring) -> VerifiedBackup:
@@ -126,35 +135,23 @@ def _verified(file: BinaryIO, keyring: Keyring) -> VerifiedBackup:
 
 def _described(found: Backup) -> str:
     counts = found.counts
-    return f"{counts['secrets']} secrets, {counts['tokens']} tokens and {counts['audit_logs']} audit entries"
+    stored, tokens = quantity(counts["secrets"], "secret"), quantity(counts["tokens"], "token")
+    return f"{stored}, {tokens} and {quantity(counts['audit_logs'], 'audit entry', 'audit entries')}"
 
 
 @contextmanager
-def _timed(what: str) -> Iterator[None]:
+def _timed(done: str) -> Iterator[None]:
+    """Print *done* and the time that the block took."""
     started = time.monotonic()
     yield
-    click.echo(f"{what} in {time.monotonic() - started:.1f} s")
-
-
-@contextmanager
-def _scratch(operator: CommandContext) -> Iterator[None]:
-    """Let the block have the scratch database, and remove it in any case."""
-    if filled := dump.filled_collection():
-        raise RestoreRefusedError(
-            f"the scratch database {operator.database.name} exists, with {filled} in it"
-        )
-    click.echo(f"scratch database: {operator.database.name}")
-    try:
-        yield
-    finally:
-        operator.database.drop()
+    click.echo(f"{done} in {time.monotonic() - started:.1f} s")
 
 
 @contextmanager
 def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Yield a file that gets its name *path* when the block is done, and is gone if that fails.
+    """Yield a new file that gets its name *path* after the block, or is removed if the block fails.
 
-    Nothing is ever written through *path*: what has the name by then is replaced, or left as it is.
+    Nothing is ever written through *path*: an existing file is replaced, or left unchanged.
 
     Raises:
         BackupRefusedError: It exists, is not a regular file, or cannot be written.
@@ -170,7 +167,7 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             if overwrite:
                 _require_replaceable(path, overwrite=True)
             else:
-                # Refused where there is one by now. A link would do it at once, but not on every filesystem.
+                # Fails if a file has the name by now. A hard link would too, but some filesystems lack them.
                 path.touch(0o600, exist_ok=False)
             unfinished.replace(path)
         finally:
@@ -193,22 +190,22 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
     try:
         mode = path.lstat().st_mode
     except OSError:
-        # There is none; any other trouble is told when the file is written.
+        # No such file. Any other error occurs again when the file is written.
         return
     shown = printable(str(path))
     if not stat.S_ISREG(mode):
         raise BackupRefusedError(f"{shown} exists and is not a regular file; choose another name")
     if not overwrite:
-        raise BackupRefusedError(f"{shown} exists; --overwrite takes its place")
+        raise BackupRefusedError(f"{shown} exists; use --overwrite to replace it")
 
 
 def _sync(folder: Path) -> None:
-    """Let the names in *folder* last as well as the files."""
+    """Make the file names in *folder* durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Of some network filesystems, which cannot.
+        # Some network filesystems cannot.
         if error.errno != errno.EINVAL:
             raise
     finally:

@@ -1,4 +1,4 @@
-"""What operators' commands have in common: the service's own settings, keyring, database and trail."""
+"""The context of operators' commands: the service's settings, keyring, database and trail."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +13,19 @@ from vault.crypto import Keyring
 from vault.documents import Database
 from vault.keys import guard
 
-#: Seconds that one step of a command may take; a request has far less.
+#: Timeout of one MongoDB operation of a command; requests have a much shorter one.
 _TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """What an operator's command works with."""
+    """The settings and services of a command."""
 
     keyring: Keyring
     database: Database
     audit_ttl_days: int
     audit_enabled: bool
-    #: The weaknesses of master keys, as `Settings` has them.
+    #: Descriptions of weak master keys, as in `Settings`.
     weak_keys: tuple[str, ...]
     token_max_days: int
 
@@ -34,20 +34,20 @@ class CommandContext:
 def connected(
     *, reading: bool = False, recorded: bool = False, scratch: str = "", audit_enabled: bool | None = None
 ) -> Iterator[CommandContext]:
-    """Connect as the service would, and yield what commands need.
+    """Connect as the service does, and yield the context of a command.
 
-    A command that only reads changes nothing, indexes and retention included: it works for a user
-    who may only read, and on a trail that was tampered with so that the service would not start. With the
-    name of a *scratch* database it is that, on the same servers, with a trail that is kept for good.
+    A command that only reads (*reading*) changes nothing, also no index and no retention. It works for a
+    MongoDB user with read access only, and on a tampered trail that keeps the service from starting. The name
+    of a *scratch* database selects that one on the same servers; its trail has no retention.
 
-    All others, and one that reads and has to be *recorded*, need every master key that is in use, and the
-    state of the audit trail that the database has. *audit_enabled* takes the place of the setting.
+    Other commands, and reading ones that are *recorded*, need every master key in use, and the database's
+    state of the audit trail. *audit_enabled* replaces the setting.
 
     Raises:
         AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
-        KeyMissingError: A key in use is missing; the message says which. Nothing was written.
-        SettingsError: The environment holds wrong settings.
-        StorageUnavailableError: MongoDB is not there.
+        KeyMissingError: The keyring lacks a key in use; the message names it. Nothing was written.
+        SettingsError: The environment has invalid settings.
+        StorageUnavailableError: MongoDB is not available.
     """
     settings = Settings.from_environment()
     if settings.dotenv:

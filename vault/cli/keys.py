@@ -15,7 +15,7 @@ from vault.core.errors import KeyMissingError
 from vault.core.principal import OPERATOR
 from vault.keys.rewrap import Rewrap
 from vault.keys.rewrap import rewrap as rewrap_all
-from vault.keys.status import KeyStatus, key_statuses
+from vault.keys.status import KeyRole, KeyStatus, key_statuses
 
 _HEADINGS = ("key id", "role here", "workers with it", "encrypting", "secret versions", "may be dropped")
 
@@ -44,7 +44,7 @@ def status() -> None:
     """
     with connected(reading=True) as operator:
         found = key_statuses(operator.keyring)
-        is_missing = any(key.role == "missing" for key in found)
+        is_missing = any(key.role is KeyRole.MISSING for key in found)
         if not is_missing:
             attempt = Attempt(action=Action.KEYS_STATUS, principal=OPERATOR, details={"keys": len(found)})
             # With other keys than the service, nothing that it signs would verify; it shows which they are.
@@ -59,7 +59,7 @@ def status() -> None:
 def _row(key: KeyStatus) -> tuple[str, ...]:
     if key.droppable:
         verdict = "yes"
-    elif key.role == "primary":
+    elif key.role is KeyRole.PRIMARY:
         verdict = "no, it encrypts"
     elif key.versions:
         verdict = "no, secrets need it"

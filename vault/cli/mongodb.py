@@ -1,4 +1,8 @@
-"""The replica set behind it all: made once, of the members that `MONGO_URI` names, with its users."""
+"""The commands `replicaset initiate` and `replicaset grant`: MongoDB's replica set, its users and privileges.
+
+`ReplicaSet` creates the set from the members in MONGO_URI. `ServiceUser` gives MONGO_URI's user exactly the
+privileges of `vault.documents.database`, and builds the audit trail's indexes, which that user may not.
+"""
 
 import time
 from typing import IO, Any
@@ -10,193 +14,47 @@ from pymongo.uri_parser import parse_uri
 
 from vault.config.settings import audit_ttl_days, mongo_uri
 from vault.core.errors import ReplicaSetError
+from vault.core.text import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry
 from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
 
 Client = MongoClient[dict[str, Any]]
 
+#: MongoDB's error codes.
 _USER_NOT_FOUND = 11
 _ROLE_NOT_FOUND = 31
+
+#: Timeout of `initiate`: all members may just be starting.
+_TIMEOUT_SECONDS = 120
+_PAUSE_SECONDS = 0.5
 _STEP_MILLISECONDS = 10_000
 
-
-class ServiceUser:
-    """The user that *uri*, the service's own connection string, names."""
-
-    def __init__(self, uri: str) -> None:
-        # For a "mongodb+srv" URI the parser would look up SRV records.
-        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))
-        if not parts["username"]:
-            raise ReplicaSetError("MONGO_URI must name the user that gets the privileges")
-        self._name = parts["username"]
-        self._password = parts["password"]
-        self._source = parts["options"].get("authSource") or parts["database"] or "admin"
-        self._database = database_name(uri)
-
-    def make(self, client: Client, *, audit_ttl_days: int) -> None:
-        """Create or change the user, its role, and what its role does not let it create: the trail's indexes.
-
-        *client* is an administrator's. Safe to repeat: the user then has this role and no other, the role
-        these privileges and no others, and the retention is *audit_ttl_days*.
-
-        Raises:
-            PyMongoError: MongoDB refused, or did not answer.
-        """
-        database = client[self._database]
-        # Building may take long, finding the server may not.
-        database.command("ping")
-        with timeout(BUILD_TIMEOUT_SECONDS):
-            entries = database[AuditEntry._get_collection_name()]  # noqa: SLF001 - MongoEngine has no public way
-            indexes.build_trail(entries, audit_ttl_days=audit_ttl_days)
-        role = {"privileges": role_privileges(self._database), "roles": []}
-        _ensure(database, "Role", SERVICE_ROLE, missing=_ROLE_NOT_FOUND, **role)
-        roles = [{"role": SERVICE_ROLE, "db": self._database}]
-        ensure_user(client[self._source], self._name, self._password, roles)
-
-    def grant(self, admin_uri: str, *, audit_ttl_days: int) -> None:
-        """Do the same on a MongoDB that is there, with the connection string of an administrator.
-
-        Raises:
-            ReplicaSetError: It was not done.
-        """
-        try:
-            with Client(admin_uri, w="majority", timeoutMS=_STEP_MILLISECONDS) as client:
-                self.make(client, audit_ttl_days=audit_ttl_days)
-        except (PyMongoError, ValueError) as error:
-            # Not its text: that of a refused command can quote the command, that of a URI a password.
-            reason = f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
-            raise ReplicaSetError(f"the privileges were not granted: {reason}") from None
-
-
-def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
-    """Create or change the user *name* in *database*: this *password*, if any, and exactly these *roles*."""
-    with_password = {"pwd": password} if password else {}
-    _ensure(database, "User", name, missing=_USER_NOT_FOUND, roles=roles, **with_password)
-
-
-def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -> None:
-    try:
-        database.command(f"update{kind}", name, **what)
-    except OperationFailure as error:
-        if error.code != missing:
-            raise
-        database.command(f"create{kind}", name, **what)
-
-
-#: Without a primary nothing can be written. This is half of MongoDB's own value: its loss is noticed sooner,
-#: and an overloaded one is still not taken for lost.
+#: Half of MongoDB's default. Without a primary there are no writes, so its loss must be noticed soon; an
+#: overloaded primary must still not count as lost.
 _ELECTION_TIMEOUT_MILLISECONDS = 5_000
-#: The same for one that hangs, or is cut off, and so breaks no connection: a new primary would wait for its
-#: answer, as long as for MongoDB's own value 10, before it takes writes.
+#: Half of MongoDB's default, for a primary that hangs or is cut off, and breaks no connection: a new primary
+#: waits that long for its answer before it accepts writes.
 _HEARTBEAT_TIMEOUT_SECONDS = 5
-_PAUSE_SECONDS = 0.5
+
 _ROOT = "root"
-
-
-class ReplicaSet:
-    """The set that *uri* names, all its members, and its user.
-
-    *key* is the key that the members share (`mongod --keyFile`), for members with access control: whoever has
-    it is let in as one of them, before there is any user.
-    """
-
-    def __init__(self, uri: str, *, key: str | None = None) -> None:
-        parts = parse_uri(uri)
-        name = parts["options"].get("replicaSet")
-        if not name:
-            raise ReplicaSetError("MONGO_URI must name the replica set: mongodb://…/?replicaSet=NAME")
-        if key and not (parts["username"] and parts["password"]):
-            raise ReplicaSetError("with access control MONGO_URI must have the user and password to be made")
-        self._user = ServiceUser(uri) if key else None
-        self._name = name
-        self._members = [f"{host}:{port}" for host, port in parts["nodelist"]]
-        self._options: dict[str, Any] = {"timeoutMS": _STEP_MILLISECONDS}
-        if key:
-            # MongoDB leaves white space out as well.
-            as_member = {"username": "__system", "password": "".join(key.split()), "authSource": "local"}
-            self._options |= as_member
-
-    def initiate(
-        self, *, root_password: str | None = None, audit_ttl_days: int = 0, timeout_seconds: float
-    ) -> None:
-        """Make the set unless it is there, wait for its primary, and then, with a password, for its users.
-
-        With users the trail's indexes are made too, for a retention of *audit_ttl_days*: the service's user
-        may not make them. Safe to repeat: what is there stays, but users get the passwords given here, and
-        the service's user exactly the privileges of `vault.documents.database`.
-
-        Raises:
-            ReplicaSetError: It is there with other members, or was not ready within *timeout_seconds*.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                self._initiate_once()
-                if self._user and root_password:
-                    self._make_users(self._user, root_password, audit_ttl_days)
-            except PyMongoError as error:
-                if time.monotonic() > deadline:
-                    # Not its text: that of a refused command can quote the command.
-                    reason = f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
-                    raise ReplicaSetError(f"{self._name} did not get ready: {reason}") from None
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                return
-
-    def _initiate_once(self) -> None:
-        # All of them: whether there is a set that must be kept, each of them may be the only one to know.
-        hellos = [self._at(member, "hello") for member in self._members]
-        known = {host for hello in hellos if "setName" in hello for host in hello["hosts"]}
-        if not known:
-            config = {
-                "_id": self._name,
-                "members": [{"_id": number, "host": host} for number, host in enumerate(self._members)],
-                "settings": {
-                    "electionTimeoutMillis": _ELECTION_TIMEOUT_MILLISECONDS,
-                    "heartbeatTimeoutSecs": _HEARTBEAT_TIMEOUT_SECONDS,
-                },
-            }
-            self._at(self._members[0], "replSetInitiate", config)
-        elif known != set(self._members):
-            raise ReplicaSetError(
-                f"{self._name} is there with other members than MONGO_URI names: {', '.join(sorted(known))}"
-            )
-        with self._on_primary() as client:
-            client.admin.command("ping")
-
-    def _make_users(self, user: ServiceUser, root_password: str, audit_ttl_days: int) -> None:
-        with self._on_primary() as client:
-            ensure_user(client["admin"], _ROOT, root_password, [{"role": "root", "db": "admin"}])
-            user.make(client, audit_ttl_days=audit_ttl_days)
-
-    def _at(self, member: str, command: str, value: object = 1) -> dict[str, Any]:
-        with Client(member, directConnection=True, **self._options) as client:
-            return client.admin.command(command, value)
-
-    def _on_primary(self) -> Client:
-        return Client(self._members, replicaSet=self._name, w="majority", **self._options)
-
-
-#: Seconds; all members may just be starting.
-_TIMEOUT_SECONDS = 120
 
 
 @click.group()
 def replicaset() -> None:
-    """Make MongoDB's replica set, and grant privileges there."""
+    """Create MongoDB's replica set, and grant privileges there."""
 
 
 @replicaset.command()
-@click.option("--key-file", type=click.File(), help="The members' own key file, if they have one.")
-@click.option("--root-password-file", type=click.File(), help="The password of the user root to be there.")
+@click.option("--key-file", type=click.File(), help="The members' key file, if they have one.")
+@click.option("--root-password-file", type=click.File(), help="The password for the user root.")
 def initiate(key_file: IO[str] | None, root_password_file: IO[str] | None) -> None:
-    """Make the replica set that MONGO_URI names of the members that it names, and wait for its primary.
+    """Create MONGO_URI's replica set from the members it lists.
 
-    With access control also make MongoDB's users, root and MONGO_URI's own, and the audit trail's indexes
-    and retention (AUDIT_TTL_DAYS). MONGO_URI's user gets exactly the privileges that the service needs: it
-    cannot change or remove audit entries. Safe to repeat: a set that is there is left as it is, users get
-    the passwords given here.
+    Waits for its primary. With access control, also creates the users root and MONGO_URI's own, and the audit
+    trail's indexes and retention (AUDIT_TTL_DAYS). MONGO_URI's user gets exactly the privileges that the
+    service needs: it cannot change or remove audit entries. Safe to repeat: an existing set stays unchanged,
+    and users get these passwords.
     """
     if bool(key_file) != bool(root_password_file):
         raise click.UsageError("--key-file and --root-password-file belong together.")
@@ -218,12 +76,159 @@ def initiate(key_file: IO[str] | None, root_password_file: IO[str] | None) -> No
     help="Connection string of an administrator, such as root.",
 )
 def grant(admin_uri_file: IO[str]) -> None:
-    """Give MONGO_URI's user the service's privileges, and no others.
+    """Give MONGO_URI's user exactly the service's privileges.
 
-    For a MongoDB that `initiate` did not set up, or that an older version did. The user is made if it is not
-    there, and keeps no other role. Also builds the indexes of the audit trail and sets its retention,
-    AUDIT_TTL_DAYS. Safe to repeat, and while the service runs.
+    For a MongoDB that `initiate`, or an older version of it, did not set up. Creates the user if it does not
+    exist, and removes its other roles. Also builds the indexes of the audit trail, and sets its retention
+    (AUDIT_TTL_DAYS). Safe to repeat, and while the service runs.
     """
     admin_uri = admin_uri_file.read().removesuffix("\n")
     ServiceUser(mongo_uri()).grant(admin_uri, audit_ttl_days=audit_ttl_days())
     click.echo("The privileges are granted.")
+
+
+class ReplicaSet:
+    """The replica set, all its members and its user, as in *uri*.
+
+    *key* is the members' shared key (`mongod --keyFile`), for members with access control. It authenticates
+    as a member, before any user exists.
+    """
+
+    def __init__(self, uri: str, *, key: str | None = None) -> None:
+        # Looks up SRV records: it needs the members.
+        parts = parse_uri(uri)
+        name = parts["options"].get("replicaSet")
+        if not name:
+            raise ReplicaSetError("MONGO_URI must name the replica set: mongodb://…/?replicaSet=NAME")
+        if key and not (parts["username"] and parts["password"]):
+            raise ReplicaSetError("with access control, MONGO_URI must have the user and password to create")
+        self._user = ServiceUser(uri) if key else None
+        self._name = name
+        self._members = [f"{host}:{port}" for host, port in parts["nodelist"]]
+        self._options: dict[str, Any] = {"timeoutMS": _STEP_MILLISECONDS}
+        if key:
+            # MongoDB ignores white space, too.
+            as_member = {"username": "__system", "password": "".join(key.split()), "authSource": "local"}
+            self._options |= as_member
+
+    def initiate(
+        self, *, root_password: str | None = None, audit_ttl_days: int = 0, timeout_seconds: float
+    ) -> None:
+        """Create the set if it does not exist, wait for its primary, and with a password create the users.
+
+        With users, also build the trail's indexes, for a retention of *audit_ttl_days*. Idempotent: an
+        existing set stays unchanged; users get these passwords, and the service's user its exact privileges.
+
+        Raises:
+            ReplicaSetError: The set has other members, or was not ready within *timeout_seconds*.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                self._initiate_once()
+                if self._user and root_password:
+                    self._make_users(self._user, root_password, audit_ttl_days)
+            except PyMongoError as error:
+                if time.monotonic() > deadline:
+                    raise ReplicaSetError(f"{self._name} did not get ready: {_reason(error)}") from None
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+    def _initiate_once(self) -> None:
+        # Ask all of them: each may be the only one that knows of an existing set, which must be kept.
+        hellos = [self._at(member, "hello") for member in self._members]
+        known = {host for hello in hellos if "setName" in hello for host in hello["hosts"]}
+        if not known:
+            config = {
+                "_id": self._name,
+                "members": [{"_id": number, "host": host} for number, host in enumerate(self._members)],
+                "settings": {
+                    "electionTimeoutMillis": _ELECTION_TIMEOUT_MILLISECONDS,
+                    "heartbeatTimeoutSecs": _HEARTBEAT_TIMEOUT_SECONDS,
+                },
+            }
+            self._at(self._members[0], "replSetInitiate", config)
+        elif known != set(self._members):
+            raise ReplicaSetError(
+                f"{self._name} exists with other members than MONGO_URI names: {', '.join(sorted(known))}"
+            )
+        with self._on_primary() as client:
+            client.admin.command("ping")
+
+    def _make_users(self, user: "ServiceUser", root_password: str, audit_ttl_days: int) -> None:
+        with self._on_primary() as client:
+            ensure_user(client["admin"], _ROOT, root_password, [{"role": "root", "db": "admin"}])
+            user.make(client, audit_ttl_days=audit_ttl_days)
+
+    def _at(self, member: str, command: str, value: object = 1) -> dict[str, Any]:
+        with Client(member, directConnection=True, **self._options) as client:
+            return client.admin.command(command, value)
+
+    def _on_primary(self) -> Client:
+        return Client(self._members, replicaSet=self._name, w="majority", **self._options)
+
+
+class ServiceUser:
+    """The MongoDB user in *uri*, the service's connection string."""
+
+    def __init__(self, uri: str) -> None:
+        parts = parse_mongodb_uri(uri)
+        if not parts.username:
+            raise ReplicaSetError("MONGO_URI must name the user that gets the privileges")
+        self._name = parts.username
+        self._password = parts.password
+        self._source = parts.options.get("authSource") or parts.database or "admin"
+        self._database = database_name(uri)
+
+    def make(self, client: Client, *, audit_ttl_days: int) -> None:
+        """Create or change the user, its role, and the trail's indexes, which the role may not create.
+
+        *client* is an administrator's. Idempotent: afterwards the user has exactly this role, the role
+        exactly these privileges, and the retention is *audit_ttl_days*.
+
+        Raises:
+            PyMongoError: MongoDB refused, or did not answer.
+        """
+        database = client[self._database]
+        # With the client's short timeout: building may take long, finding the server may not.
+        database.command("ping")
+        with timeout(BUILD_TIMEOUT_SECONDS):
+            entries = database[AuditEntry.collection_name()]
+            indexes.build_trail(entries, audit_ttl_days=audit_ttl_days)
+        role = {"privileges": role_privileges(self._database), "roles": []}
+        _ensure(database, "Role", SERVICE_ROLE, missing=_ROLE_NOT_FOUND, **role)
+        roles = [{"role": SERVICE_ROLE, "db": self._database}]
+        ensure_user(client[self._source], self._name, self._password, roles)
+
+    def grant(self, admin_uri: str, *, audit_ttl_days: int) -> None:
+        """Do the same on an existing MongoDB, with the connection string of an administrator.
+
+        Raises:
+            ReplicaSetError: MongoDB refused, or did not answer.
+        """
+        try:
+            with Client(admin_uri, w="majority", timeoutMS=_STEP_MILLISECONDS) as client:
+                self.make(client, audit_ttl_days=audit_ttl_days)
+        except (PyMongoError, ValueError) as error:
+            raise ReplicaSetError(f"the privileges were not granted: {_reason(error)}") from None
+
+
+def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
+    """Create the user *name* in *database*, or set its *password*, if any, and its *roles*."""
+    with_password = {"pwd": password} if password else {}
+    _ensure(database, "User", name, missing=_USER_NOT_FOUND, roles=roles, **with_password)
+
+
+def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -> None:
+    try:
+        database.command(f"update{kind}", name, **what)
+    except OperationFailure as error:
+        if error.code != missing:
+            raise
+        database.command(f"create{kind}", name, **what)
+
+
+def _reason(error: Exception) -> str:
+    """Return type and code of *error*. Its text can quote a refused command, or the password in a URI."""
+    return f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()

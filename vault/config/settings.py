@@ -262,7 +262,7 @@ class SettingsSchema(Schema):
     JWT_AUDIENCE = fields.String(load_default=None)
     RATE_LIMIT = fields.String(load_default=None, validate=forms.rate_limit)
     FAILED_AUTH_LIMIT = fields.String(load_default="30/minute", validate=forms.rate_limit)
-    RATE_LIMIT_STORAGE_URI = fields.String(load_default="memory://", validate=forms.rate_limit_storage)
+    RATE_LIMIT_STORAGE_URI = fields.String(load_default=forms.MEMORY, validate=forms.rate_limit_storage)
     BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
     METRICS_BIND = fields.String(load_default=None, validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))

@@ -1,21 +1,19 @@
-"""The settings in effect, as they can be shown: no secret, and no address with a credential in it."""
+"""A summary of the settings in effect for the log, without secrets and credentials."""
 
 from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from pymongo.uri_parser import parse_uri
-
 from vault.config.settings import Settings
-
-_SRV = "mongodb+srv"
+from vault.config.validators import MEMORY
+from vault.core.text import parse_mongodb_uri
 
 
 def summary(settings: Settings) -> dict[str, Any]:
-    """Return what can be shown of *settings*, by their names.
+    """Return the public parts of *settings*, by their names.
 
-    Of those that `Settings` keeps out of its `repr` it is shown that they are set, or where they lead.
+    For those that `Settings` keeps out of its `repr`, only that they are set, or hosts and paths.
     """
     return {field.name.upper(): _shown(field, getattr(settings, field.name)) for field in fields(settings)}
 
@@ -31,14 +29,13 @@ def _shown(field: Field[Any], value: Any) -> Any:
 
 
 def _mongodb(uri: str) -> str:
-    """Return hosts and database. The options stay away with the credentials: some hold secrets, too."""
-    scheme, _, rest = uri.partition("://")
-    if scheme not in ("mongodb", _SRV):
-        return uri  # A worker's own memory.
-    # As a plain URI: an SRV record is the client's to look up.
-    parts = parse_uri(f"mongodb://{rest}")
-    hosts = ",".join(_host(host, None if scheme == _SRV else port) for host, port in parts["nodelist"])
-    return f"{scheme}://{hosts}/{parts['database'] or ''}"
+    """Return hosts and database, without credentials and options: some options are secret, too."""
+    if uri == MEMORY:
+        return uri
+    parts = parse_mongodb_uri(uri)
+    scheme = "mongodb+srv" if parts.is_srv else "mongodb"
+    hosts = ",".join(_host(host, port) for host, port in parts.hosts)
+    return f"{scheme}://{hosts}/{parts.database}"
 
 
 def _host(host: str, port: int | None) -> str:
@@ -51,11 +48,10 @@ def _url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-#: What is shown of settings in place of the value.
+#: Functions that return the public part of a setting.
 _SHOWN: dict[str, Callable[[str], str]] = {
     "mongo_uri": _mongodb,
     "rate_limit_storage_uri": _mongodb,
     "jwt_jwks_url": _url,
-    # Nobody reads PEM.
     "jwt_public_key": lambda _: "set",
 }

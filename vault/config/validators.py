@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from limits import parse_many
 from marshmallow import ValidationError, fields
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
 from vault.core.networks import Network, network
+from vault.core.text import parse_mongodb_uri
 
 #: Of 32 random bytes, about 30 are distinct; 16 or fewer never happens.
 _MIN_DISTINCT_BYTES = 5
@@ -52,6 +52,8 @@ def weakness(key: bytes) -> str:
 _KEY_SIZE = 32
 #: PyMongo refuses these beside what `vault.documents.database` sets for good.
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
+#: The storage of rate limits that each worker has for itself.
+MEMORY = "memory://"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MIN_RSA_BITS = 2_048
 _IN_A_LIST = (
@@ -124,15 +126,14 @@ class Networks(fields.Field[tuple[Network, ...]]):
 def mongo_uri(uri: str) -> None:
     """Refuse what is no connection string of MongoDB that can work here."""
     try:
-        # As a plain URI: an SRV record is looked up by the client when it connects, not at each start.
-        parts = parse_uri(uri.replace("mongodb+srv://", "mongodb://", 1))
+        parts = parse_mongodb_uri(uri)
     except (PyMongoError, ValueError, OSError):
         raise ValidationError(
             "must be mongodb://…, with options that PyMongo knows and files that are there."
         ) from None
-    if parts["collection"]:
+    if parts.collection:
         raise ValidationError("must not name a collection.")
-    if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts["options"]}:
+    if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts.options}:
         names = ", ".join(sorted(clashing))
         raise ValidationError(f"must not set {names}: reads go to the primary, writes to the journal.")
 
@@ -194,11 +195,11 @@ def rate_limit(text: str) -> None:
 
 def rate_limit_storage(uri: str) -> None:
     """Refuse what is neither a worker's own memory nor a MongoDB."""
-    if uri != "memory://":
+    if uri != MEMORY:
         try:
             mongo_uri(uri)
         except ValidationError:
-            raise ValidationError("must be memory:// or the connection string of a MongoDB.") from None
+            raise ValidationError(f"must be {MEMORY} or the connection string of a MongoDB.") from None
 
 
 def audit_sink(uri: str) -> None:

@@ -1,4 +1,4 @@
-"""Something that is done every few seconds, in a thread of the process that serves."""
+"""A call every few seconds, in a thread of the process that serves."""
 
 import logging
 from collections.abc import Callable
@@ -13,16 +13,27 @@ logger = logging.getLogger(__name__)
 class Periodic:
     """Calls *action* every *interval* seconds once started; an error of it is logged and ends nothing.
 
+    With *at_once* the first call is made at the start, in the same thread as all others.
+
     Each process adds a random part of *spread* seconds, so that those that start at once do not act at once.
 
     Start it in the process that serves, not before: no thread survives gunicorn's fork.
     """
 
-    def __init__(self, name: str, interval: float, action: Callable[[], None], *, spread: float = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        interval: float,
+        action: Callable[[], None],
+        *,
+        spread: float = 0,
+        at_once: bool = False,
+    ) -> None:
         self._name = name
         self._interval = interval
         self._spread = spread
         self._action = action
+        self._at_once = at_once
         self._lock = Lock()
         self._closed = Event()
         self._thread: Thread | None = None
@@ -49,10 +60,15 @@ class Periodic:
     def _run(self) -> None:
         # Not before the fork, or all workers of a replica would have the same.
         interval = self._interval + SystemRandom().uniform(0, self._spread)
+        if self._at_once:
+            self._act()
         while not self._closed.wait(interval):
-            try:
-                self._action()
-            except StorageUnavailableError:
-                continue  # It is in the log already, where it happened.
-            except Exception:
-                logger.exception("%s failed", self._name)
+            self._act()
+
+    def _act(self) -> None:
+        try:
+            self._action()
+        except StorageUnavailableError:
+            pass  # It is in the log already, where it happened.
+        except Exception:
+            logger.exception("%s failed", self._name)

@@ -1,4 +1,4 @@
-"""What is stored in MongoDB, and how it is reached."""
+"""Stored documents, and the connection to MongoDB."""
 
 from vault.documents.audit import AuditEntry
 from vault.documents.database import Database

@@ -1,10 +1,10 @@
-"""One record of the audit trail."""
+"""The collections of the audit trail: its entries, and the public keys that verify them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from mongoengine import DateTimeField, DictField, Document, IntField, ListField, StringField
+from mongoengine import DateTimeField, DictField, IntField, ListField, StringField
 from pymongo import timeout
 
 from vault.core.timestamps import moment
@@ -13,15 +13,15 @@ from vault.documents.base import BaseDocument
 #: A stored entry as it is hashed and exported: JSON values only.
 Record = Mapping[str, Any]
 
-
-#: The timeout of one commit, whatever else the process may wait for.
+#: Timeout of one commit, in every process.
 COMMIT_TIMEOUT_SECONDS = 20
 
 
-class AuditEntry(Document):
-    """Who tried what, on which secret, and how it ended. Never a value, never a credential.
+class AuditEntry(BaseDocument):
+    """An audited operation: the principal, the action, the secret and the outcome.
 
-    `stream` to `signature` chain it, see `vault.crypto.chain`.
+    It never holds a value or a credential. The fields `stream` to `signature` chain it, see
+    `vault.crypto.chain`.
     """
 
     ts = DateTimeField(required=True)
@@ -34,45 +34,36 @@ class AuditEntry(Document):
     request_id = StringField()
     details = DictField(default=None)
 
-    #: One worker's chain, by a random id; and the entry's number in it, from 0.
+    #: The random ID of a worker's chain, and the entry's number in it, from 0.
     stream = StringField(required=True)
     seq = IntField(required=True)
-    #: The link and the time of the entry before; without them it is the first of its stream.
+    #: The link and the time of the previous entry; the first entry of a stream lacks them.
     previous = StringField()
     previous_ts = DateTimeField()
-    #: On the first entry of a stream: the streams that it replaces, as their commits failed, and how far
-    #: each is known to be stored: `stream`, `seq` (-1 for nothing) and `ts`.
+    #: On the first entry of a stream: the streams that it replaces because their commits failed, each
+    #: with its last entry known to be stored: `stream`, `seq` (-1 for none) and `ts`.
     replaces = ListField(DictField(), default=None)
     hash = StringField(required=True)
-    #: On the last entry of a commit: who signed the hash, and the signature.
+    #: On the last entry of a commit: the signer of the hash, and the signature.
     signer = StringField()
     signature = StringField()
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "audit_logs",
-        "auto_create_index": False,
-        "strict": False,
-    }
-
-    @classmethod
-    def raw(cls) -> Any:
-        """Return the collection itself."""
-        return cls._get_collection()
+    meta: ClassVar = {"collection": "audit_logs"}
 
     @classmethod
     def store(cls, entries: Sequence[dict[str, Any]]) -> None:
         """Store *entries*, in their stored form, by one write within `COMMIT_TIMEOUT_SECONDS`.
 
-        Past MongoEngine: to make a document of each entry costs more than all else that is done for it.
+        Bypasses MongoEngine: a document for each entry would cost more than everything else for it.
         """
-        collection = cls._get_collection()
-        # Operators' commands have more time otherwise; readers wait for no commit that long.
+        collection = cls.raw()
+        # Operators' commands have a longer timeout, but readers do not wait that long for a commit.
         with timeout(min(COMMIT_TIMEOUT_SECONDS, collection.database.client.options.timeout)):
             collection.insert_many(entries)
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored entry as it is hashed and exported: JSON values only, without MongoDB's `_id`."""
+    """Return a stored entry in its hashed and exported form: JSON values only, without MongoDB's `_id`."""
     return {
         name: moment(value) if isinstance(value, datetime) else value
         for name, value in document.items()
@@ -81,7 +72,7 @@ def record_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class AuditKey(BaseDocument):
-    """Keeps entries verifiable when the master key that signed them has been dropped."""
+    """A public key: it verifies entries after the master key that signed them has been dropped."""
 
     #: The signer, as entries name it.
     id = StringField(primary_key=True)
@@ -89,7 +80,7 @@ class AuditKey(BaseDocument):
     public_key = StringField(required=True)
     #: Signatures of the public key, by their signers.
     endorsements = DictField()
-    #: In a document of its own: one part of the retirement of a key, see `vault.audit.retirement`.
+    #: Part of the retirement of a key, in a separate document, see `vault.audit.retirement`.
     retirement = DictField()
 
     meta: ClassVar = {"collection": "audit_keys"}

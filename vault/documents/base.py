@@ -1,8 +1,15 @@
-"""What stored documents have in common."""
+"""The base of stored documents, which alone reaches into MongoEngine, and the decryption of envelopes."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, Self
 
 from mongoengine import Document
+
+from vault.core.errors import DecryptionError, KeyMissingError
+from vault.crypto import Keyring
+from vault.crypto.binding import Bound
+from vault.crypto.envelope import key_id
+from vault.observability import metrics
 
 #: The collection of idempotency keys, see `vault.secrets.idempotency`.
 IDEMPOTENCY_COLLECTION = "idempotency_keys"
@@ -12,17 +19,70 @@ IDEMPOTENCY_SECONDS = 86_400
 
 
 class BaseDocument(Document):
-    """A document of a collection of its own."""
+    """A document with a collection of its own."""
 
     meta: ClassVar[dict[str, Any]] = {
         "abstract": True,
-        # Indexes are made once a process by Database.prepare, not on the way of a request.
+        # Database.prepare creates indexes once a process, not during a request.
         "auto_create_index": False,
-        # During a rolling update an older replica meets fields that a newer one wrote.
+        # During a rolling update an older replica reads fields that a newer one wrote.
         "strict": False,
     }
 
     @classmethod
     def raw(cls) -> Any:
-        """Return the collection itself, for what MongoEngine has no words for."""
+        """Return the collection itself, for operations that MongoEngine does not offer."""
         return cls._get_collection()
+
+    @classmethod
+    def collection_name(cls) -> str:
+        """Return the name of the collection."""
+        name: str = cls._get_collection_name()
+        return name
+
+    @classmethod
+    def of_stored(cls, document: Mapping[str, Any]) -> Self:
+        """Return the document that PyMongo read as *document*.
+
+        MongoEngine's own queries cost as much processor time as all the rest of a fetch.
+        """
+        found: Self = cls._from_son(document)
+        return found
+
+
+class StoredEnvelope(Protocol):
+    """A stored envelope, and the ID of the master key that it names."""
+
+    envelope: bytes
+    key_id: str
+
+
+def decrypt(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyring) -> bytes:
+    """Return the plaintext of *stored*, and count a failure by its reason.
+
+    Anyone who can write to the database can store any type in any field, those of the *binding* included.
+
+    Raises:
+        KeyMissingError: *stored* needs a master key that *keyring* does not have.
+        DecryptionError: The document is not as it was saved.
+    """
+    try:
+        return _decrypted(stored, binding, keyring)
+    except KeyMissingError:
+        metrics.UNKNOWN_KEY.inc()
+        raise
+    except (AttributeError, DecryptionError, OverflowError, TypeError):
+        # All except DecryptionError come from a field of a wrong type.
+        metrics.DOES_NOT_VERIFY.inc()
+        raise DecryptionError from None
+
+
+def _decrypted(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyring) -> bytes:
+    if not stored.key_id or not isinstance(stored.key_id, str):
+        raise DecryptionError
+    if stored.key_id not in keyring:
+        raise KeyMissingError
+    # A wrong key ID would hide the value from a rewrap, and dropping its real key would lose it.
+    if key_id(stored.envelope) != stored.key_id:
+        raise DecryptionError
+    return keyring.decrypt(stored.envelope, binding())

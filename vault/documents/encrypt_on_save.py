@@ -12,14 +12,14 @@ from vault.documents.secret import Secret
 class EncryptOnSave:
     """Encrypts every `Secret` on its way into MongoDB while it is connected.
 
-    blinker keeps only a weak reference to a receiver: whoever connects this must keep it.
+    blinker keeps only a weak reference to a receiver: the caller of `connect` must keep this object.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
     def connect(self) -> None:
-        """Start listening. `save()` and `objects.insert()` announce themselves by different signals."""
+        """Start listening. `save()` and `objects.insert()` send different signals."""
         signals.pre_save.connect(self._on_save, sender=Secret)
         signals.pre_bulk_insert.connect(self._on_bulk_insert, sender=Secret)
 

@@ -1,4 +1,4 @@
-"""What MongoDB is asked: the time it has for that, and its failures as this package's own errors."""
+"""Guarded MongoDB operations: their timeout, and their failures as the service's own errors."""
 
 import logging
 from collections.abc import Iterator
@@ -17,22 +17,22 @@ from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that one operation may take, its retries and the choice of a server included.
+#: Timeout of one operation, including its retries and the selection of a server.
 OPERATION_TIMEOUT_SECONDS = 3
 
-# Making a child takes longer than measuring with it.
+# Cached: creating a labelled metric takes longer than using it.
 _times = cache(metrics.MONGODB.labels)
 
 
 @contextmanager
 def storage_errors(command: str = "other") -> Iterator[None]:
-    """Turn whatever MongoDB's drivers raise inside the block into `StorageUnavailableError`, with a log line.
+    """Turn every error of MongoDB's drivers in the block into `StorageUnavailableError`, with a log line.
 
-    The block gets what is left of the request's time where that is less than an operation may take.
-    Metrics get its time, under the name of the MongoDB *command* that it is, if it is one.
+    The block gets the remaining time of the request if that is less than the timeout of an operation. Its
+    duration is measured, under the name of the MongoDB *command* if the block is a single one.
 
-    Of a connection's failure the text is logged, which names hosts; of other failures only kind and code:
-    their texts can quote documents.
+    For a connection failure the log has the text, which names hosts; for other failures only type and code,
+    because their texts can quote documents.
     """
     began = monotonic()
     left = deadline.remaining()
@@ -44,7 +44,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
         _times(command, "succeeded").observe(monotonic() - began)
     except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
         _times(command, "failed").observe(monotonic() - began)
-        # MongoEngine's errors have the driver's as their context.
+        # The context of a MongoEngine error is the driver's error.
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
@@ -53,7 +53,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
 
 @contextmanager
 def best_effort_cleanup() -> Iterator[None]:
-    """Let the block take back what was begun, past the request's deadline too; without MongoDB it stays."""
+    """Run the block as a cleanup, even after the request's deadline; ignore an unavailable MongoDB."""
     with suppress(StorageUnavailableError), deadline.anew(OPERATION_TIMEOUT_SECONDS), storage_errors():
         yield
 

@@ -1,4 +1,4 @@
-"""MongoDB's indexes: what finds without searching, keeps unique, and removes in time."""
+"""MongoDB's indexes: for queries, uniqueness and expiry."""
 
 import logging
 from collections.abc import Callable
@@ -16,55 +16,55 @@ from vault.documents.token import Token
 
 logger = logging.getLogger(__name__)
 
-#: Finds the keys in use with one seek for each, and the secrets under a key in the order of their ids.
+#: Finds the keys in use by one seek each, and the secrets under a key in the order of their IDs.
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
-#: What list wants, in the order of names.
+#: For lists in the order of names.
 _LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
 _LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
-#: Indexes that find entries faster, and are no part of what the trail promises.
+#: Indexes that only make queries faster: the promises of the trail do not depend on them.
 _TRAIL_QUERY_INDEXES = ([("secret_id", 1), ("_id", 1)],)
 _RETENTION_KEY = [("ts", 1)]
 _RETENTION_INDEX = "retention"
 _UNAUTHORIZED = 13
-#: Fields in MongoDB's description of an index that have no effect on what it does.
+#: Fields in MongoDB's description of an index without effect on its behaviour.
 _NO_OPTIONS = ("v", "background")
 _INDEX_OPTIONS_CONFLICT = 85
 _SECONDS_A_DAY = 86_400
-#: For entries that are kept forever: MongoDB's longest TTL, 68 years.
+#: For entries that are kept permanently: MongoDB's longest TTL, 68 years.
 _MAX_TTL_SECONDS = 2**31 - 1
 
 
 def build(*, audit_ttl_days: int) -> None:
-    """Build what is missing. What is there already costs a few round trips.
+    """Build the missing indexes. Existing ones cost a few round trips.
 
     Raises:
-        DuplicateNameError: A name is there twice.
+        DuplicateNameError: Two secrets or two tokens have one name.
         TrailIndexMissingError: As `build_trail`.
-        PyMongoError: MongoDB did not do it.
+        PyMongoError: MongoDB refused, or did not answer.
     """
-    build_trail(AuditEntry._get_collection(), audit_ttl_days=audit_ttl_days)  # noqa: SLF001 - MongoEngine has no public way
+    build_trail(AuditEntry.raw(), audit_ttl_days=audit_ttl_days)
     try:
         _index_secrets()
         Token.raw().create_index("name", unique=True)
         Token.raw().create_index("purge_at", expireAfterSeconds=0, sparse=True)
     except DuplicateKeyError:
-        # Its text would quote the name.
+        # Its text quotes the name.
         raise DuplicateNameError from None
     get_db()[IDEMPOTENCY_COLLECTION].create_index("created_at", expireAfterSeconds=IDEMPOTENCY_SECONDS)
 
 
 def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
-    """Build the indexes of the trail, and set its retention, as far as that is not so already.
+    """Build the missing indexes of the trail, and set its retention.
 
-    Where access control reserves that for an administrator, the indexes are only checked. Without the one
-    that keeps entries from being stored twice nothing is served; what else differs is logged.
+    If only an administrator may do that, the indexes are checked instead. Any difference is logged; without
+    the unique index, which keeps entries from being stored twice, the service does not serve.
 
     Raises:
-        TrailIndexMissingError: That index is not there, and this user may not build it.
-        PyMongoError: MongoDB did not do it.
+        TrailIndexMissingError: The unique index is missing, and this user may not build it.
+        PyMongoError: MongoDB refused, or did not answer.
     """
     seconds = audit_ttl_days * _SECONDS_A_DAY or _MAX_TTL_SECONDS
     existing = _existing(entries)
@@ -86,8 +86,79 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
             )
 
 
+def _index_secrets() -> None:
+    is_deleted = {"deleted_at": {"$exists": True}}
+    # In one command, and so in one scan of the collection.
+    Secret.raw().create_indexes(
+        [
+            IndexModel(_KEY_INDEX),
+            IndexModel(_LIST_INDEX),
+            # An index slows down every create, so those of rare fields leave out secrets without the field.
+            # Two on the keys of older versions: MongoDB finds distinct values by seeks only in the sparse
+            # one, and batches in the compound one.
+            IndexModel("older.key_id", sparse=True),
+            IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
+            IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
+            IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
+            IndexModel(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}}),
+            IndexModel("purge_at", expireAfterSeconds=0, sparse=True),
+        ]
+    )
+
+
+def _set_retention(entries: Any, seconds: int) -> None:
+    """Make MongoDB remove audit entries that are older than *seconds*.
+
+    The index exists from the first start, so a changed setting never has to build one over a large trail.
+    """
+    try:
+        entries.create_index(_RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
+    except OperationFailure as error:
+        if error.code != _INDEX_OPTIONS_CONFLICT:
+            raise
+        index = {"keyPattern": {"ts": 1}, "expireAfterSeconds": seconds}
+        entries.database.command("collMod", entries.name, index=index)
+
+
+def _number_entries_once(entries: Any) -> None:
+    """Make MongoDB refuse a second entry with the same number in the same stream.
+
+    If such an entry exists, an attacker removed the index and added it: `audit verify` reports it, and the
+    service still serves.
+    """
+    try:
+        entries.create_index(_STREAM_INDEX, unique=True)
+    except DuplicateKeyError:
+        _report_an_entry_twice()
+
+
+def _require_an_entry_twice(entries: Any) -> None:
+    """Require that a duplicate entry is the reason why the trail has no unique index.
+
+    Raises:
+        TrailIndexMissingError: There is no duplicate entry, so the index could exist.
+    """
+    same = {"$group": {"_id": {"stream": "$stream", "seq": "$seq"}, "count": {"$sum": 1}}}
+    twice = [same, {"$match": {"count": {"$gt": 1}}}, {"$limit": 1}]
+    if not any(entries.aggregate(twice, allowDiskUse=True)):
+        logger.error(
+            "not serving: the audit trail lacks its unique index, and the MongoDB user may not build it; "
+            "run `secret-manager replicaset initiate` or `grant`"
+        )
+        raise TrailIndexMissingError
+    _report_an_entry_twice()
+
+
+def _report_an_entry_twice() -> None:
+    # Without a traceback, which quotes the entry.
+    logger.error(
+        "the audit trail was tampered with: it has an entry twice, and its unique index is gone; "
+        "run `secret-manager audit verify`"
+    )
+
+
 def _existing(entries: Any) -> list[dict[str, Any]]:
-    """Return the indexes of the trail; none where they cannot be listed, so that building them tells why."""
+    """Return the indexes of the trail; none if they cannot be listed, as building them shows the reason."""
     try:
         return list(entries.index_information().values())
     except OperationFailure:
@@ -110,75 +181,3 @@ def _may(build: Callable[..., object], *arguments: object) -> bool:
             raise
         return False
     return True
-
-
-def _require_an_entry_twice(entries: Any) -> None:
-    """Return if the trail's unique index cannot be there, because an entry is there twice.
-
-    Raises:
-        TrailIndexMissingError: It could be there.
-    """
-    same = {"$group": {"_id": {"stream": "$stream", "seq": "$seq"}, "count": {"$sum": 1}}}
-    twice = [same, {"$match": {"count": {"$gt": 1}}}, {"$limit": 1}]
-    if not any(entries.aggregate(twice, allowDiskUse=True)):
-        logger.error(
-            "not serving: the audit trail lacks its unique index, and the MongoDB user may not build it; "
-            "run `secret-manager replicaset initiate` or `grant`"
-        )
-        raise TrailIndexMissingError
-    _report_an_entry_twice()
-
-
-def _index_secrets() -> None:
-    is_deleted = {"deleted_at": {"$exists": True}}
-    # In one command, and so in one scan of what is stored.
-    Secret.raw().create_indexes(
-        [
-            IndexModel(_KEY_INDEX),
-            IndexModel(_LIST_INDEX),
-            # Where few secrets have the field, the others are left out: each index costs every create
-            # something. Two of the older keys: MongoDB seeks distinct ones in a sparse index only, batches
-            # in a compound one.
-            IndexModel("older.key_id", sparse=True),
-            IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
-            IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
-            IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
-            IndexModel(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}}),
-            IndexModel("purge_at", expireAfterSeconds=0, sparse=True),
-        ]
-    )
-
-
-def _number_entries_once(entries: Any) -> None:
-    """Let MongoDB refuse a second entry with the same number in the same stream.
-
-    Where there already is one, somebody removed the index and put it there: that is for `audit verify` to
-    name, and no reason not to serve.
-    """
-    try:
-        entries.create_index(_STREAM_INDEX, unique=True)
-    except DuplicateKeyError:
-        _report_an_entry_twice()
-
-
-def _report_an_entry_twice() -> None:
-    # Without a traceback, which would quote the entry.
-    logger.error(
-        "the audit trail was tampered with: it has an entry twice, and its unique index is gone; "
-        "run `secret-manager audit verify`"
-    )
-
-
-def _set_retention(entries: Any, seconds: int) -> None:
-    """Let MongoDB remove audit entries that are older than so many *seconds*.
-
-    The index is there from the first start, so that a changed setting never has to build one over a
-    trail that has grown large.
-    """
-    try:
-        entries.create_index(_RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
-    except OperationFailure as error:
-        if error.code != _INDEX_OPTIONS_CONFLICT:
-            raise
-        index = {"keyPattern": {"ts": 1}, "expireAfterSeconds": seconds}
-        entries.database.command("collMod", entries.name, index=index)

@@ -1,14 +1,14 @@
-"""The stored secret: ciphertext, and what it is bound to."""
+"""Secrets in MongoDB: the schema for writes, and one decoder for stored documents."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from mongoengine import (
     BinaryField,
     BooleanField,
     DateTimeField,
-    Document,
     EmbeddedDocument,
     EmbeddedDocumentField,
     IntField,
@@ -16,87 +16,32 @@ from mongoengine import (
     StringField,
 )
 
-from vault.core.errors import DecryptionError, KeyMissingError
+from vault.core.errors import DecryptionError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
-from vault.crypto.envelope import key_id
-from vault.observability import metrics
+from vault.documents.base import BaseDocument, decrypt
+
+#: MongoDB's expression for the purge time of a secret that ends only by its expiry.
+PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
+
+#: Optional fields that the ciphertext is bound to.
+_BOUND_FIELDS = ("expires_at", "max_reads", "name")
+
+#: Optional fields that can hide a secret from readers. The ciphertext is not bound to them.
+_STATE_FIELDS = ("reads", "deleted_at")
 
 
-class Encrypted(Protocol):
-    """One version of a secret's value."""
-
-    version: int
-    envelope: bytes
-    key_id: str
-
-
-class Readable:
-    """What can be read of a secret, within its limits. Its attributes are `Secret`'s fields."""
+class _Bound:
+    """Fields that the ciphertext is bound to."""
 
     id: str
     namespace: str
-    version: int
-    envelope: bytes
-    key_id: str
     expires_at: datetime | None
     max_reads: int | None
-    reads: int | None
     name: str | None
-    deleted_at: datetime | None
-    pending: bool | None
-
-    def is_expired(self, now: datetime) -> bool:
-        """Return whether its time is over. MongoDB removes it once a minute only."""
-        return self.expires_at is not None and bool(self.expires_at <= now)
-
-    @property
-    def reads_left(self) -> int | None:
-        """How often it may still be read; None when that is not limited."""
-        return None if self.max_reads is None else max(0, self.max_reads - (self.reads or 0))
-
-    def is_visible(self, now: datetime) -> bool:
-        """Return whether readers may know of it."""
-        gone = self.pending or self.deleted_at or self.is_expired(now) or self.reads_left == 0
-        return not gone
-
-    def decrypt(self, keyring: Keyring) -> bytes:
-        """Return the plaintext of the newest version.
-
-        Raises:
-            KeyMissingError: It was saved by a process with a master key that *keyring* does not have.
-            DecryptionError: The document is not as it was saved.
-        """
-        return self.decrypt_version(self, keyring)
-
-    def decrypt_version(self, stored: Encrypted, keyring: Keyring) -> bytes:
-        """Return the plaintext of one of this secret's versions.
-
-        Raises:
-            KeyMissingError: As `decrypt`.
-            DecryptionError: As `decrypt`.
-        """
-        if not isinstance(stored.key_id, str):
-            # Somebody else put it there: no key has such an id.
-            raise DecryptionError
-        if stored.key_id not in keyring:
-            metrics.UNKNOWN_KEY.inc()
-            raise KeyMissingError
-        try:
-            return self._decrypted(stored, keyring)
-        except (AttributeError, DecryptionError, OverflowError, TypeError):
-            # The others: a field that holds what this class never puts there.
-            metrics.DOES_NOT_VERIFY.inc()
-            raise DecryptionError from None
-
-    def _decrypted(self, stored: Encrypted, keyring: Keyring) -> bytes:
-        # Otherwise secrets could be hidden from a rewrap, and lost when their key is dropped.
-        if key_id(stored.envelope) != stored.key_id:
-            raise DecryptionError
-        return keyring.decrypt(stored.envelope, self.binding(stored.version))
 
     def binding(self, version: int) -> Binding:
-        """Return what the ciphertext of *version* is bound to."""
+        """Return the binding of the ciphertext of *version*."""
         return Binding(
             secret_id=self.id,
             version=version,
@@ -107,57 +52,191 @@ class Readable:
         )
 
 
-class NewestVersion(Readable):
-    """A secret without its older versions, as little of it as a fetch needs.
+@dataclass(slots=True, repr=False)
+class StoredVersion:
+    """One stored version of a secret's value. A missing field, or one of another type, is empty."""
 
-    To make MongoEngine's document of it instead takes longer than to decrypt it.
+    version: int
+    envelope: bytes
+    key_id: str
+    created_at: datetime | None
+    #: The texts of a key ID that is a list. MongoDB finds such a version by each of them.
+    listed_key_ids: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, fields: Mapping[str, Any], *, created_at: object, default_version: object = None
+    ) -> "StoredVersion":
+        """Decode the *fields* of a version."""
+        key = fields.get("key_id")
+        return cls(
+            version=_integer(fields.get("version", default_version)) or 0,
+            envelope=_binary(fields.get("envelope")),
+            key_id=text(key),
+            created_at=_time(created_at),
+            listed_key_ids=texts(key),
+        )
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether every field that decryption needs has the right type."""
+        return bool(self.version and self.envelope and self.key_id)
+
+
+class StoredSecret(_Bound):
+    """A secret, decoded from its document in MongoDB.
+
+    Anyone with write access to MongoDB can store a field of another type. This class alone handles that: such
+    a field reads as unset, so every attribute has its declared type. If the ciphertext is bound to the field,
+    the secret does not decrypt. If the field can hide the secret, the secret is hidden.
     """
 
-    #: What a document may lack.
-    _DEFAULTS: Mapping[str, Any] = {
-        "namespace": DEFAULT_NAMESPACE,
-        "version": 1,
-        "envelope": None,
-        "key_id": None,
-        "expires_at": None,
-        "max_reads": None,
-        "reads": None,
-        "name": None,
-        "deleted_at": None,
-        "pending": None,
-    }
-
-    #: What is left out of a document that is read for this.
-    WITHOUT: Mapping[str, Any] = {"older": 0, "labels": 0, "held_reads": 0}
+    #: The projection of a document for a fetch of the newest version.
+    NEWEST: Mapping[str, Any] = {"older": 0, "labels": 0, "held_reads": 0}
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        self.id = document["_id"]
-        for name, default in self._DEFAULTS.items():
-            setattr(self, name, document.get(name, default))
+        self._document = document
+        self.id = text(document.get("_id"))
+        self.namespace = text(document.get("namespace", DEFAULT_NAMESPACE))
+        self.newest = StoredVersion.of(
+            document, created_at=document.get("updated_at") or document.get("created_at"), default_version=1
+        )
+        self.expires_at = _time(document.get("expires_at"))
+        self.max_reads = _integer(document.get("max_reads"))
+        self.name = _text(document.get("name"))
+        self.reads = _integer(document.get("reads"))
+        self.deleted_at = _time(document.get("deleted_at"))
+        self._is_well_formed = bool(self.id and self.namespace) and self._is_decoded(_BOUND_FIELDS)
+        self._is_hidden = bool(document.get("pending")) or not self._is_decoded(_STATE_FIELDS)
+
+    def _is_decoded(self, names: Sequence[str]) -> bool:
+        """Return whether each of the optional fields is unset or has the right type."""
+        return all(self._document.get(name) is getattr(self, name) for name in names)
+
+    @property
+    def version(self) -> int:
+        """The number of the newest version."""
+        return self.newest.version
+
+    @property
+    def created_at(self) -> datetime | None:
+        """The time of the first version."""
+        return _time(self._document.get("created_at"))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels, by their keys."""
+        pairs = (label.partition("=") for label in texts(self._document.get("labels")))
+        return {key: value for key, _, value in pairs}
+
+    @property
+    def older(self) -> list[StoredVersion]:
+        """The older versions, newest first. An element that is not a document is ignored."""
+        return [
+            StoredVersion.of(fields, created_at=fields.get("created_at"))
+            for fields in reversed(_list(self._document.get("older")))
+            if isinstance(fields, dict)
+        ]
+
+    @property
+    def versions(self) -> list[StoredVersion]:
+        """All stored versions, newest first."""
+        return [self.newest, *self.older]
+
+    @property
+    def purged_versions(self) -> list[int]:
+        """The numbers of purged versions in ascending order."""
+        numbers = map(_integer, _list(self._document.get("purged")))
+        return sorted({number for number in numbers if number})
+
+    @property
+    def reads_left(self) -> int | None:
+        """The number of remaining reads; None without a read limit."""
+        return None if self.max_reads is None else max(0, self.max_reads - (self.reads or 0))
+
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether the secret has expired. MongoDB removes expired secrets only once a minute."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def is_visible(self, now: datetime) -> bool:
+        """Return whether readers may know of the secret."""
+        is_gone = self.deleted_at or self.is_expired(now) or self.reads_left == 0
+        return not (self._is_hidden or is_gone)
+
+    def is_restorable(self, now: datetime) -> bool:
+        """Return whether the secret is deleted, and MongoDB may not remove it yet."""
+        purge_at = _time(self._document.get("purge_at"))
+        return self.deleted_at is not None and purge_at is not None and purge_at > now
+
+    def decrypt(self, keyring: Keyring) -> bytes:
+        """Return the plaintext of the newest version. Raises the errors of `decrypt_version`."""
+        return self.decrypt_version(self.newest, keyring)
+
+    def decrypt_version(self, stored: StoredVersion, keyring: Keyring) -> bytes:
+        """Return the plaintext of one of this secret's versions.
+
+        Raises:
+            KeyMissingError: *keyring* lacks the master key of the version.
+            DecryptionError: The document was changed since the service stored it.
+        """
+        return decrypt(stored, lambda: self._checked_binding(stored), keyring)
+
+    def _checked_binding(self, stored: StoredVersion) -> Binding:
+        if not (self._is_well_formed and stored.is_well_formed):
+            raise DecryptionError
+        return self.binding(stored.version)
 
 
-#: MongoDB's expression for when a secret may be removed that nothing but its expiry ends.
-PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
+def _integer(value: object) -> int | None:
+    # To Python, a bool is an integer. To MongoDB, it is greater than every number.
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _binary(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _time(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
+
+
+def text(value: object) -> str:
+    """Return *value* if it is a text, else an empty one."""
+    return _text(value) or ""
+
+
+def texts(value: object) -> Sequence[str]:
+    """Return the texts in *value* if it is a list, else nothing."""
+    return [element for element in _list(value) if isinstance(element, str)]
 
 
 class SecretVersion(EmbeddedDocument):
-    """One version of a secret's value."""
+    """The schema of an older version."""
 
     version = IntField(required=True)
     envelope = BinaryField(required=True)
-    #: Hexadecimal id of the master key that the envelope was made with, to find what a key still holds up.
+    #: The hexadecimal ID of the envelope's master key.
     key_id = StringField(required=True)
     created_at = DateTimeField(required=True)
 
     meta = {"strict": False}  # noqa: RUF012 - MongoEngine's own form
 
 
-class Secret(Readable, Document):
-    """A secret as it lies in MongoDB. Its newest version is its own fields, those before are `older`.
+class Secret(_Bound, BaseDocument):
+    """The schema of a secret, and a new secret before it is stored; `StoredSecret` is for reading.
 
-    The plaintext is never a field, so nothing can write it. Updates by queryset
-    (`Secret.objects.update`) send no signal and would bypass the hook that encrypts: none may touch the
-    ciphertext. What does, `Lease.apply` and `rewrapped.replace`, gets values that are encrypted already.
+    The newest version is in the document's own fields, the versions before it in `older`. The plaintext is
+    never a field, so no code can write it. Updates by queryset (`Secret.objects.update`) send no signal and
+    would bypass the hook that encrypts, so none may change the ciphertext. `Lease.apply` and
+    `rewrap.write_rewrapped` change it, and their callers pass encrypted values.
     """
 
     id = StringField(primary_key=True)
@@ -166,78 +245,48 @@ class Secret(Readable, Document):
     envelope = BinaryField(required=True)
     key_id = StringField(required=True)
     created_at = DateTimeField(required=True)
-    #: When the newest version was made; not there while that is the first.
+    #: The time of the newest version; missing while that is the first.
     updated_at = DateTimeField()
     older = ListField(EmbeddedDocumentField(SecretVersion), default=None)
-    #: Numbers of versions that were purged, while the versions around them are kept.
+    #: Numbers of purged versions, while the versions around them are kept.
     purged = ListField(IntField(), default=None)
     expires_at = DateTimeField()
     max_reads = IntField()
-    #: Reads so far, counted where `max_reads` limits them; see `vault.secrets.read_limits`.
+    #: Reads so far, counted only with a read limit; see `vault.secrets.read_limits`.
     reads = IntField()
     name = StringField()
-    #: `key=value` each.
+    #: Each has the form `key=value`.
     labels = ListField(StringField(), default=None)
-    #: When it was deleted, if it can still be restored.
+    #: The time of deletion, if the secret can still be restored.
     deleted_at = DateTimeField()
-    #: It has a name but no entry in the trail yet, so nobody may find it.
+    #: Set until the audit entry of a named secret is durable; no caller can find the secret until then.
     pending = BooleanField()
-    #: When MongoDB may remove the document.
+    #: The time from which MongoDB may remove the document.
     purge_at = DateTimeField()
 
-    meta = {  # noqa: RUF012 - MongoEngine's own form
-        "collection": "secrets",
-        # Indexes are made once a process by Database.prepare, not on the way of a request.
-        "auto_create_index": False,
-        # During a rolling update an older replica meets fields that a newer one wrote.
-        "strict": False,
-    }
+    meta: ClassVar = {"collection": "secrets"}
 
     _plaintext: bytes | None = None
 
-    def versions(self) -> list[SecretVersion]:
-        """Return all versions that are kept, the newest first; without what this class never puts there."""
-        newest = SecretVersion(
-            version=self.version,
-            envelope=self.envelope,
-            key_id=self.key_id,
-            created_at=self.updated_at or self.created_at,
-        )
-        older: Sequence[object] = self.older if isinstance(self.older, list) else ()
-        return [newest, *(stored for stored in reversed(older) if isinstance(stored, SecretVersion))]
-
-    def purged_versions(self) -> list[int]:
-        """Return the numbers of purged versions in ascending order; ignore other types."""
-        purged: Sequence[object] = self.purged if isinstance(self.purged, list) else ()
-        return sorted({number for number in purged if isinstance(number, int)})
+    #: Set before the first write of a new secret.
+    may_be_stored: bool = False
 
     def set_plaintext(self, plaintext: bytes) -> None:
-        """Take *plaintext*; it is encrypted when the document is saved."""
+        """Keep *plaintext* until the document is saved, which encrypts it."""
         self._plaintext = plaintext
 
     def encrypt(self, keyring: Keyring) -> None:
-        """Put the plaintext that waits here, if one does, into the envelope, and let go of it."""
+        """Encrypt the plaintext into the envelope, and drop it; do nothing without one."""
         if self._plaintext is not None:
             self.envelope = keyring.encrypt(self._plaintext, self.binding(self.version))
             self.key_id = keyring.primary.id
             self._plaintext = None
 
     @classmethod
-    def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> "Secret | None":
+    def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> StoredSecret | None:
         """Return the secret that *query* finds, less the fields in *without*.
 
-        Past MongoEngine's queries: they cost as much processor time as all the rest of a fetch.
+        MongoEngine's queries are avoided: they take as much CPU time as the rest of a fetch.
         """
         document = cls.raw().find_one(query, dict.fromkeys(without, 0) or None)
-        return cls.of(document) if document else None
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Secret":
-        """Return the secret that *document* holds."""
-        secret: Secret = cls._from_son(document)
-        return secret
-
-    @classmethod
-    def raw(cls) -> Any:
-        """Return the collection itself, for atomic changes that MongoEngine has no words for."""
-        return cls._get_collection()
+        return StoredSecret(document) if document else None

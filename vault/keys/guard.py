@@ -1,4 +1,8 @@
-"""The watch over a process's agreement with its database: a process that disagrees does not serve."""
+"""Agreement of a process with its database on the master keys in use and the state of the audit trail.
+
+A process that lacks a key in use, or disagrees on the trail, must not write. The service checks that with a
+`KeyringGuard` before it first serves and every few seconds; commands check it once, by `require_agreement`.
+"""
 
 import logging
 import secrets
@@ -22,12 +26,20 @@ from vault.documents import Database
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.keys import registry
 
+logger = logging.getLogger(__name__)
+
+#: Seconds between two checks; a claim lasts for several of them.
+INTERVAL_SECONDS = 5.0
+
+#: Seconds after a check for which its claim certainly holds.
+_RELIABLE_SECONDS = registry.CLAIM_MILLISECONDS / 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """The reasons why a process must not write to its database; false if there are none."""
+    """The reasons why a process must not write to its database; false without any."""
 
-    #: Ids of master keys that are in use and not in the keyring.
+    #: IDs of master keys in use that the keyring lacks.
     missing: frozenset[str] = frozenset()
     #: The signer of the audit trail, if the keyring neither holds nor trusts it.
     signer: str = ""
@@ -35,108 +47,12 @@ class Disagreement:
     audit_state: bool = False
 
     def __bool__(self) -> bool:
-        """Return whether there is a reason."""
+        """Return whether there is any reason."""
         return bool(self.missing or self.signer or self.audit_state)
 
 
-def compare(keyring: Keyring, *, audit_enabled: bool | None) -> Disagreement:
-    """Compare this process with its database, without a look at other processes.
-
-    With None for *audit_enabled* the state of the trail does not matter.
-
-    Raises:
-        StorageUnavailableError: MongoDB is not there.
-    """
-    with storage_errors():
-        missing = registry.stored_key_ids() - {key.id for key in keyring}
-        state = registry.trail_state()
-    return Disagreement(
-        missing=frozenset(missing),
-        signer=_unknown_signer(keyring, state.signer),
-        audit_state=None not in (audit_enabled, state.enabled) and state.enabled is not audit_enabled,
-    )
-
-
-def require_agreement(keyring: Keyring, *, audit_enabled: bool | None) -> None:
-    """Return if this process may write to its database, entries of the audit trail included.
-
-    Raises:
-        AuditStateError: *audit_enabled* disagrees with the database.
-        KeyMissingError: A key in use is missing here; the message says which.
-        KeyUnsharedError: Running workers lack the primary key.
-        StorageUnavailableError: MongoDB is not there.
-    """
-    found = compare(keyring, audit_enabled=audit_enabled)
-    with storage_errors():
-        claims = registry.claims()
-    # Anyone who can write to the database can store any text as an id, and the message goes to a terminal.
-    missing = [printable(key_id) for key_id in sorted(found.missing | _unheld(keyring, claims))]
-    if found.signer:
-        missing.append(_signing_key(found.signer))
-    if missing:
-        raise KeyMissingError(*missing)
-    if not _is_primary_shared(keyring, claims):
-        raise KeyUnsharedError({claim.key_id for claim in claims}, keyring.primary.id)
-    if found.audit_state:
-        raise AuditStateError(audit_enabled=bool(audit_enabled))
-
-
-def require_signer(keyring: Keyring) -> None:
-    """Return if *keyring* holds or trusts the key that signs the trail; other keys do not matter.
-
-    Raises:
-        KeyMissingError: It does not; the message names the signer.
-        StorageUnavailableError: MongoDB is not there.
-    """
-    signer = compare(keyring, audit_enabled=None).signer
-    if signer:
-        raise KeyMissingError(_signing_key(signer))
-
-
-def unshared_keys(keyring: Keyring, claims: list[registry.Claim]) -> set[str]:
-    """Return the ids of keys that this process or another worker encrypts under, and the other lacks."""
-    own = set() if _is_primary_shared(keyring, claims) else {keyring.primary.id}
-    return _unheld(keyring, claims) | own
-
-
-def _signing_key(signer: str) -> str:
-    return f"the key that signs the audit trail (signer {printable(signer)})"
-
-
-def _unheld(keyring: Keyring, claims: list[registry.Claim]) -> set[str]:
-    return {claim.key_id for claim in claims} - {key.id for key in keyring}
-
-
-def _is_primary_shared(keyring: Keyring, claims: list[registry.Claim]) -> bool:
-    return all(keyring.primary.id in claim.held for claim in claims)
-
-
-def _unknown_signer(keyring: Keyring, recorded: str) -> str:
-    """Return the signer of the trail if it is not trusted; empty if it is, or if there is no trail."""
-    own = SigningKey(keyring.primary).public.signer
-    if recorded == own:
-        return ""
-    if recorded:
-        return "" if recorded in signing_keys.trusted(keyring) else recorded
-    # Written by a version before this: one entry of a wrong key, newest of all, must not stop the service.
-    with storage_errors():
-        found = registry.recent_signers()
-    if not found or own in found or found & signing_keys.trusted(keyring).keys():
-        return ""
-    return min(found)
-
-
-logger = logging.getLogger(__name__)
-
-#: Seconds between two looks; a claim lasts several of them.
-INTERVAL_SECONDS = 5.0
-
-#: Seconds after a look until which the claim made by it surely holds.
-_RELIABLE_SECONDS = registry.CLAIM_MILLISECONDS / 2_000
-
-
 class KeyringGuard:
-    """Holds the keyring against the database: before the process first serves, and every few seconds then."""
+    """Checks the agreement with the database before the process first serves, and then periodically."""
 
     def __init__(self, keyring: Keyring, database: Database, *, audit_enabled: bool = True) -> None:
         self._keyring = keyring
@@ -150,39 +66,39 @@ class KeyringGuard:
 
     @property
     def started(self) -> bool:
-        """Whether this process has looked once, and goes on looking by itself."""
+        """True once this process has checked, and checks periodically."""
         return self._watch.started
 
     def require(self) -> None:
-        """Return if this process may read and write secrets.
+        """Require that this process may read and write secrets.
 
         Raises:
-            KeyMissingError: A key that is in use is not in the keyring.
+            KeyMissingError: The keyring lacks a key in use.
             AuditStateError: `AUDIT_ENABLED` disagrees with the database.
-            RestoreUnfinishedError: Not everything is there yet.
-            StorageUnavailableError: MongoDB has not been there yet to tell.
+            RestoreUnfinishedError: A restore into the database is unfinished.
+            StorageUnavailableError: MongoDB has not been available yet.
         """
         if not self.started:
-            # Named in the process that serves: named before gunicorn's fork, all workers would be one.
+            # Named in the process that serves: all workers would share a name from before gunicorn's fork.
             self._worker = self._worker or secrets.token_hex(8)
-            # Each request for itself until one has seen MongoDB: none waits for another's time-out.
+            # Until one request has reached MongoDB, each tries itself: none waits for another's timeout.
             self._database.prepare(self._require_agreement)
             self.look()
             self._watch.start()
         elif self._is_due():
-            # Not later: when one worker of a replica says that it is ready, all of them have to be. And while
-            # this process was stopped, or MongoDB away, another may have claimed a key unknown here.
+            # At once: when one worker of a replica is ready, all of them have to be. And while this process
+            # was stopped, or MongoDB unavailable, another worker may have claimed a key that is unknown here.
             self.look()
         self._refuse(self._found, is_restored=self._is_restored)
 
     def check(self) -> None:
-        """Return if this process serves, or would at the next request. Read only, for probes.
+        """Require that this process serves, or would at the next request. Reads only, for probes.
 
         Raises:
-            KeyMissingError: A key that is in use is not in the keyring.
+            KeyMissingError: The keyring lacks a key in use.
             AuditStateError: `AUDIT_ENABLED` disagrees with the database.
-            RestoreUnfinishedError: Not everything is there yet.
-            StorageUnavailableError: MongoDB is not there, or this process has not claimed its key yet.
+            RestoreUnfinishedError: A restore into the database is unfinished.
+            StorageUnavailableError: MongoDB is not available, or this process has not claimed its key yet.
         """
         if self.started and not self._is_due():
             return
@@ -195,33 +111,33 @@ class KeyringGuard:
             raise StorageUnavailableError("this process has not started to use MongoDB yet")
 
     def look(self) -> None:
-        """Hold the keyring against the database now.
+        """Check the agreement with the database now, and claim the primary key.
 
         Raises:
-            StorageUnavailableError: MongoDB is not there; what was seen last still counts.
+            StorageUnavailableError: MongoDB is not available; the result of the last check stays in effect.
         """
         started = monotonic()
         is_restored = False
         found = self._compare()
         with storage_errors():
-            # Again if what was in the way has gone since: without a claim nobody serves.
+            # Again if the obstacle is gone by now: without a claim, this process does not serve.
             while not (found or is_restored) and not self._claim():
                 found, is_restored = self._obstacles()
         self._looked = started
         self._see(found, is_restored=is_restored)
 
     def _require_agreement(self) -> None:
-        """Look once before the indexes are built: the database of other keys stays as it is."""
+        """Check before the indexes are built: a database of other keys stays unchanged."""
         if found := self._compare():
             self._see(found, is_restored=False)
             self._refuse(found, is_restored=False)
 
     def _is_due(self) -> bool:
-        """Return whether what was seen last is no longer enough to serve a request."""
+        """Return whether the last check no longer suffices to serve a request."""
         return bool(self._found or self._is_restored or monotonic() - self._looked > _RELIABLE_SECONDS)
 
     def _obstacles(self) -> tuple[Disagreement, bool]:
-        """Return what keeps this process from its claim, and whether a restore is unfinished."""
+        """Return the obstacles to this process's claim, and whether a restore is unfinished."""
         is_restored = registry.unfinished_restore() is not None
         unshared = unshared_keys(self._keyring, registry.claims())
         found = self._compare()
@@ -242,7 +158,7 @@ class KeyringGuard:
             raise AuditStateError(audit_enabled=self._audit_enabled)
 
     def _see(self, found: Disagreement, *, is_restored: bool) -> None:
-        """Remember what was found, and log it if it is news."""
+        """Keep the result of a check, and log it if it changed."""
         before = self._found, self._is_restored
         self._found, self._is_restored = found, is_restored
         if (found, is_restored) == before:
@@ -258,15 +174,75 @@ class KeyringGuard:
         _report(found, self._keyring.primary.id, is_restored=is_restored)
 
     def close(self) -> None:
-        """Look no more, once a look that is under way has ended, and take the claim back."""
+        """Stop checking, after a check in progress has ended, and withdraw the claim."""
         self._watch.close()
         if self._watch.started:
             with best_effort_cleanup():
                 registry.release(self._worker)
 
 
+def compare(keyring: Keyring, *, audit_enabled: bool | None) -> Disagreement:
+    """Compare this process with its database, but not with other processes.
+
+    With None for *audit_enabled*, any state of the trail agrees.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not available.
+    """
+    with storage_errors():
+        missing = registry.stored_key_ids() - {key.id for key in keyring}
+        state = registry.trail_state()
+    return Disagreement(
+        missing=frozenset(missing),
+        signer=_unknown_signer(keyring, state.signer),
+        audit_state=None not in (audit_enabled, state.enabled) and state.enabled is not audit_enabled,
+    )
+
+
+def require_agreement(keyring: Keyring, *, audit_enabled: bool | None) -> None:
+    """Require that this process may write to its database, audit entries included.
+
+    Raises:
+        AuditStateError: *audit_enabled* disagrees with the database.
+        KeyMissingError: The keyring lacks a key in use; the message names it.
+        KeyUnsharedError: Running workers lack the primary key.
+        StorageUnavailableError: MongoDB is not available.
+    """
+    found = compare(keyring, audit_enabled=audit_enabled)
+    with storage_errors():
+        claims = registry.claims()
+    # Anyone who can write to the database can store any text as an ID, and the message goes to a terminal.
+    missing = [printable(key_id) for key_id in sorted(found.missing | _unheld(keyring, claims))]
+    if found.signer:
+        missing.append(_signing_key(found.signer))
+    if missing:
+        raise KeyMissingError(*missing)
+    if not _is_primary_shared(keyring, claims):
+        raise KeyUnsharedError({claim.key_id for claim in claims}, keyring.primary.id)
+    if found.audit_state:
+        raise AuditStateError(audit_enabled=bool(audit_enabled))
+
+
+def require_signer(keyring: Keyring) -> None:
+    """Require that *keyring* holds or trusts the key that signs the trail; other keys do not matter.
+
+    Raises:
+        KeyMissingError: It does not. The message names the signer.
+        StorageUnavailableError: MongoDB is not available.
+    """
+    signer = compare(keyring, audit_enabled=None).signer
+    if signer:
+        raise KeyMissingError(_signing_key(signer))
+
+
+def unshared_keys(keyring: Keyring, claims: list[registry.Claim]) -> set[str]:
+    """Return the IDs of keys that this process or another worker encrypts under, and the other lacks."""
+    own = set() if _is_primary_shared(keyring, claims) else {keyring.primary.id}
+    return _unheld(keyring, claims) | own
+
+
 def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
-    """Say in the log which keys are missing, the *primary* one elsewhere, all others here."""
+    """Log which keys are missing: *primary* in other workers, all others here."""
     missing = found.missing
     if is_restored:
         logger.error("not serving: a restore into this database is not finished; run it again")
@@ -276,9 +252,36 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
         logger.error("not serving: other workers lack this one's primary master key %s", primary)
     for key_id in sorted(missing - {primary}):
         need = "an unknown number of secret versions need it"
-        # Of many millions the count takes longer than a request may: no reason to say nothing.
+        # With many millions of secrets, the count takes longer than a request may. Log the rest anyway.
         with suppress(StorageUnavailableError), storage_errors():
             versions = registry.stored_versions(key_id)
             need = "all tokens need it" if registry.opens_tokens(key_id) else "a worker encrypts under it"
             need = f"{versions} secret versions need it" if versions else need
         logger.error("not serving: master key %s is in use and not in the keyring; %s", key_id, need)
+
+
+def _signing_key(signer: str) -> str:
+    return f"the key that signs the audit trail (signer {printable(signer)})"
+
+
+def _unheld(keyring: Keyring, claims: list[registry.Claim]) -> set[str]:
+    return {claim.key_id for claim in claims} - {key.id for key in keyring}
+
+
+def _is_primary_shared(keyring: Keyring, claims: list[registry.Claim]) -> bool:
+    return all(keyring.primary.id in claim.held for claim in claims)
+
+
+def _unknown_signer(keyring: Keyring, recorded: str) -> str:
+    """Return the signer of the trail if it is not trusted; empty if it is, or without a trail."""
+    own = SigningKey(keyring.primary).public.signer
+    if recorded == own:
+        return ""
+    if recorded:
+        return "" if recorded in signing_keys.trusted(keyring) else recorded
+    # Earlier versions did not record the signer. One entry of a wrong key must not stop the service.
+    with storage_errors():
+        found = registry.recent_signers()
+    if not found or own in found or found & signing_keys.trusted(keyring).keys():
+        return ""
+    return min(found)

@@ -1,6 +1,7 @@
-"""Which master keys are in use: those that stored secrets need, and those that replicas write under now.
+"""The master keys in use: those of stored secrets, and those that workers claim to encrypt under.
 
-The document of the claims also has the state of the audit trail, so that both are one atomic step.
+The document of the claims also has the state of the audit trail and of a restore, so that one atomic step
+checks and changes all three.
 """
 
 from dataclasses import dataclass
@@ -14,33 +15,33 @@ from vault.documents.audit import AuditEntry
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey
 
-#: Milliseconds after which a replica that has not claimed its key again no longer counts as writing.
+#: Milliseconds after which a claim expires, unless its worker renews it.
 CLAIM_MILLISECONDS = 20_000
 
-#: Seconds that the counting of all versions may take.
+#: Timeout of a count over all versions.
 _COUNT_TIMEOUT_SECONDS = 600
 
 _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
-#: Beside the claims, and so in one atomic step with them: the backup whose restore has not come to its end.
+#: In the document of the claims: the backup whose restore is unfinished.
 _RESTORED = "restored"
-#: Beside them, too: whether there is an audit trail, and who signs it. Older versions leave it as it is.
+#: In the same document: the state of the audit trail, and its signer. Older versions leave them unchanged.
 _TRAIL_ENABLED = "trail.enabled"
 _TRAIL_SIGNER = "trail.signer"
-#: Newest entries whose signers are looked at where the database does not say yet who signs the trail.
+#: Newest entries to read signers from if the database does not record the signer yet.
 _MAX_RECENT_ENTRIES = 1_000
-#: The last entry of a trail that was disabled.
+#: The action of the last entry of a disabled trail.
 _DISABLED_ACTION = "audit_disabled"
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", CLAIM_MILLISECONDS]}]}
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
-#: Of a list its members count: one with a text among them is found by that.
+#: MongoDB matches a list by its members: a list with a string among them does not match.
 _IS_NO_TEXT = {"$not": {"$type": "string"}}
 _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One worker process's word: which key it encrypts under, and which it holds."""
+    """A worker's claim: the key that it encrypts under, and the keys that it holds."""
 
     key_id: str
     held: frozenset[str]
@@ -51,18 +52,18 @@ _UNREADABLE = Claim("(unreadable)", frozenset())
 
 @dataclass(frozen=True, slots=True)
 class TrailState:
-    """The state of the audit trail, as the database has it."""
+    """The state of the audit trail in the database."""
 
-    #: None where no process has decided it yet.
+    #: None if no process has set it yet.
     enabled: bool | None
-    #: The signer of the process that last began to write entries; empty where no process has said so yet.
+    #: The signer of the process that last began to write entries; empty if none is recorded.
     signer: str
 
 
 def stored_key_ids() -> set[str]:
-    """Return the ids of the keys that stored secrets and the token key need; one index seek a key.
+    """Return the IDs of the keys that stored secrets and the token key need; one index seek per key.
 
-    What is no text no key has as its id: what claims such a one does not verify, and needs none.
+    An ID that is not a string belongs to no key: its value does not verify under any.
     """
     secrets = [*Secret.raw().distinct("key_id"), *Secret.raw().distinct("older.key_id")]
     found = [*secrets, *StoredTokenKey.objects.distinct("key_id")]
@@ -70,15 +71,15 @@ def stored_key_ids() -> set[str]:
 
 
 def stored_versions(key_id: str) -> int:
-    """Return how many secret versions need the key.
+    """Return the number of secret versions under the key.
 
-    For newest versions it counts index entries, about a million a second; secrets with older ones it reads.
+    Newest versions are counted in an index, about a million a second; secrets with older versions are read.
     """
     newest: int = Secret.raw().count_documents({"key_id": key_id})
-    # In a list, too: that is how MongoDB finds it.
+    # MongoDB also finds a list by its members.
     named = {"$cond": [{"$isArray": "$$this.key_id"}, "$$this.key_id", ["$$this.key_id"]]}
     is_under_it = {"$filter": {"input": "$older", "cond": {"$in": [key_id, named]}}}
-    # What is no list somebody else put there; it still says that it needs the key.
+    # The service always stores a list. Anything else still names the key, and counts.
     count = {"$cond": [{"$isArray": "$older"}, {"$size": is_under_it}, 1]}
     older = Secret.raw().aggregate(
         [
@@ -90,10 +91,10 @@ def stored_versions(key_id: str) -> int:
 
 
 def unnamed_versions() -> int:
-    """Return how many secrets have a version whose key id is no text: which key it needs cannot be told.
+    """Return the number of secrets with a version that has no valid key ID, and may need any key.
 
-    The service always writes one, so somebody else took it away; it can be put back while the key is held.
-    It reads all secrets.
+    The service always writes key IDs, so these were removed from outside. They can be put back while the key
+    is held. This reads all secrets.
     """
     older = {"$elemMatch": {"key_id": _IS_NO_TEXT}}
     with timeout(_COUNT_TIMEOUT_SECONDS):
@@ -101,14 +102,14 @@ def unnamed_versions() -> int:
 
 
 def unnamed_token_keys() -> int:
-    """Return the same of the token key."""
+    """Return the number of token keys without a valid key ID."""
     return int(StoredTokenKey.raw().count_documents({"key_id": _IS_NO_TEXT}))
 
 
 def all_versions() -> dict[str, int]:
-    """Return how many secret versions need each of the keys that are needed. Nobody should wait for it.
+    """Return the number of secret versions by key ID. It takes long: do not let a request wait for it.
 
-    Those that do not tell which key they need have an empty id.
+    Versions without a valid key ID have an empty one.
     """
     with timeout(_COUNT_TIMEOUT_SECONDS):
         named = {key_id: stored_versions(key_id) for key_id in stored_key_ids()}
@@ -117,15 +118,15 @@ def all_versions() -> dict[str, int]:
 
 
 def opens_tokens(key_id: str) -> bool:
-    """Return whether the token key is under this key."""
+    """Return whether the token key is encrypted under this key."""
     found: int = StoredTokenKey.objects(key_id=key_id).count()
     return found > 0
 
 
 def claims() -> list[Claim]:
-    """Return the claims of all workers that run now.
+    """Return the claims of all running workers.
 
-    What no worker wrote there is a claim that no process fits: it may stand for one.
+    A malformed claim may stand for a worker, so it becomes one that no process agrees with.
     """
     pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
     found = _collection().aggregate(pipeline)
@@ -140,17 +141,17 @@ def _claim(stored: dict[str, Any]) -> Claim:
 
 
 def writing_key_ids() -> set[str]:
-    """Return the ids of the keys that workers encrypt under now."""
+    """Return the IDs of the keys that running workers encrypt under."""
     return {claim.key_id for claim in claims()}
 
 
 def claim(keyring: Keyring, worker: str, *, audit_enabled: bool = True) -> bool:
-    """Say that *worker* encrypts under the primary key, unless it and another could not read each other.
+    """Claim that *worker* encrypts under the primary key; return whether the claim holds.
 
-    Returns whether the claim holds: every other worker's primary key is in *keyring*, and each of them holds
-    the one of *keyring*; and the state of the audit trail is *audit_enabled*, which becomes the state of a
-    database that has none. All claims are one document, so of workers that start at once with different keys
-    exactly one gets its claim. Times are MongoDB's: clocks of machines do not matter.
+    It holds if *keyring* has every other worker's primary key, each of them holds that of *keyring*, and the
+    state of the audit trail is *audit_enabled*. A database without that state gets it. All claims are one
+    document, so of workers that start at once with different keys, exactly one gets its claim. Times are
+    MongoDB's: the machines' clocks do not matter.
     """
     known = [key.id for key in keyring]
     holds = {"$in": [keyring.primary.id, "$$this.held"]}
@@ -171,43 +172,44 @@ def claim(keyring: Keyring, worker: str, *, audit_enabled: bool = True) -> bool:
         )
         if result.matched_count:
             return True
-        # Either another worker is in the way, or nobody has claimed anything yet.
+        # Either another worker disagrees, or the document does not exist yet.
         _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
     return False
 
 
 def release(worker: str) -> None:
-    """Take back the claim of *worker*, which serves no more."""
+    """Withdraw the claim of *worker*, which stops serving."""
     _collection().update_one(_CLAIMS, {"$pull": {"workers": {"worker": worker}}})
 
 
 def begin_restore(backup: str, *, audit_enabled: bool | None) -> bool:
-    """Let no worker serve until `end_restore`; return False if one does, or another *backup* is restored.
+    """Keep workers from serving until `end_restore`.
 
-    *audit_enabled* is the state of the audit trail that the backup has; None where the backup does not tell.
+    *audit_enabled* is the state of the audit trail in the backup; None if the backup does not record it.
+    Returns False, and changes nothing, if a worker serves or the restore of another backup is unfinished.
     """
     _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
     free = {**_CLAIMS, _RESTORED: {"$in": [None, backup]}, "$expr": {"$eq": [_FRESH, []]}}
-    # The state of a trail that was dropped is not that of the one in the backup.
+    # A dropped trail may have left another state behind.
     trail = {} if audit_enabled is None else {"enabled": audit_enabled}
     change = {"$set": {_RESTORED: backup, "trail": trail}}
     return bool(_collection().update_one(free, change).matched_count)
 
 
 def end_restore() -> None:
-    """Let workers serve."""
+    """Allow workers to serve again."""
     _collection().update_one(_CLAIMS, {"$unset": {_RESTORED: ""}})
 
 
 def unfinished_restore() -> str | None:
-    """Return the backup whose restore has not come to its end, if there is one."""
+    """Return the ID of the backup whose restore is unfinished, if any."""
     found: dict[str, str] = _collection().find_one(_CLAIMS) or {}
     return found.get(_RESTORED)
 
 
 def trail_state() -> TrailState:
-    """Return the state of the audit trail; where the database has none yet, what the newest entry tells."""
-    # Through the same expressions as the claim: to both, whatever is stored there has to be the same.
+    """Return the state of the audit trail; if none is recorded yet, derive it from the newest entry."""
+    # By the same expressions as in `claim`, so that both read any stored value alike.
     fields = {"enabled": f"${_TRAIL_ENABLED}", "signer": f"${_TRAIL_SIGNER}"}
     found: dict[str, Any] = next(_collection().aggregate([{"$match": _CLAIMS}, {"$project": fields}]), {})
     enabled = found.get("enabled")
@@ -218,12 +220,12 @@ def trail_state() -> TrailState:
 
 
 def set_trail_enabled(*, enabled: bool) -> None:
-    """Enable or disable the audit trail of this database; processes that disagree stop serving."""
+    """Enable or disable the audit trail of this database; processes with the other setting stop serving."""
     _set_trail({_TRAIL_ENABLED: enabled})
 
 
 def begin_trail(signer: str) -> None:
-    """Record that *signer* signs entries from now on; if the state is not decided yet, it is enabled."""
+    """Record that *signer* signs entries from now on; a trail without a state becomes enabled."""
     _set_trail({_TRAIL_SIGNER: signer, _TRAIL_ENABLED: {"$ifNull": [f"${_TRAIL_ENABLED}", True]}})
 
 
@@ -234,14 +236,14 @@ def recent_signers() -> set[str]:
 
 
 def _derived_state() -> bool | None:
-    """Return the state that the newest entry tells; None if there is no entry."""
-    # Not by `_id`: within a second those of several streams are in no order.
+    """Return the state that the newest entry implies; None without entries."""
+    # Not by `_id`: within a second, the identifiers of several streams are unordered.
     newest = AuditEntry.raw().find_one({}, {"action": 1}, sort=[("ts", -1)])
     return None if newest is None else newest.get("action") != _DISABLED_ACTION
 
 
 def _set_trail(changes: dict[str, Any]) -> None:
-    # As a pipeline: it replaces a value there that is not a document, where a plain `$set` would fail.
+    # A pipeline replaces a value that is not a document; a plain `$set` would fail.
     workers = {"$ifNull": ["$workers", []]}
     _collection().update_one(_CLAIMS, [{"$set": {"workers": workers, **changes}}], upsert=True)
 

@@ -1,15 +1,16 @@
-"""Putting every secret, and the token key, under the primary key."""
+"""Rewrap: re-encrypt every secret version, and the token key, under the primary key.
+
+`rewrap` reads batches of secrets under each fallback key, and rewraps and writes several batches at a time.
+"""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import Any
 
-from mongoengine.errors import InvalidDocumentError, NotRegistered
 from pymongo import UpdateOne
 
 from vault.core.attempt import Action, Attempt, Status
@@ -17,14 +18,46 @@ from vault.core.errors import DecryptionError, RewrapRefusedError
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, SecretVersion
+from vault.documents.secret import Secret, StoredSecret, StoredVersion
 from vault.documents.token import StoredTokenKey
 from vault.keys import registry
+
+#: Secrets that are read in one round trip, and written in another.
+_BATCH = 100
+
+#: Batches in progress at a time: while MongoDB writes some, others are read and encrypted.
+_WORKERS = 3
+
+
+@dataclass(slots=True)
+class Rewrap:
+    """The progress of a rewrap in secret versions; the token key counts as one."""
+
+    total: int = 0
+    rewrapped: int = 0
+    #: Changed or removed by another process between the read and the write.
+    overtaken: int = 0
+    #: Do not verify, and so cannot be rewrapped.
+    unreadable: int = 0
+    #: Still need another key than the primary key.
+    left: int = 0
+
+    @property
+    def seen(self) -> int:
+        """The number of versions read."""
+        return self.rewrapped + self.overtaken + self.unreadable
+
+    def add(self, batch: "Rewrap") -> None:
+        """Add the counts of a *batch*."""
+        self.rewrapped += batch.rewrapped
+        self.overtaken += batch.overtaken
+        self.unreadable += batch.unreadable
+        self.left -= batch.rewrapped
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rewrapped:
-    """One version's new envelope, and the one that it takes the place of."""
+    """A version's new envelope, and the one that it replaces."""
 
     secret_id: str
     version: int
@@ -34,7 +67,7 @@ class Rewrapped:
     key_id: str
 
     def write(self) -> UpdateOne:
-        """Return the write that puts it in place, if what it replaces is still there."""
+        """Return the write that replaces the envelope, if it is still the same."""
         fields = {"envelope": self.envelope, "key_id": self.key_id}
         if self.is_newest:
             return UpdateOne({"_id": self.secret_id, "envelope": self.before}, {"$set": fields})
@@ -43,107 +76,16 @@ class Rewrapped:
         return UpdateOne({"_id": self.secret_id, "older": before}, {"$set": placed})
 
 
-def under_key(key_id: str, *, after: str, limit: int) -> list[Secret]:
-    """Return up to *limit* secrets with a version under the key, by their ids, from *after* on."""
-    # Each by its own index: for both in one query MongoDB may prefer to read all secrets by their ids.
-    newest, older = {"key_id": key_id}, {"older.key_id": key_id, "key_id": {"$ne": key_id}}
-    found = [
-        Secret.raw().find({"_id": {"$gt": after}} | which).sort("_id", 1).limit(limit)
-        for which in (newest, older)
-    ]
-    in_order = merge(*found, key=itemgetter("_id"))
-    return [_decoded(document, key_id) for document in islice(in_order, limit)]
-
-
-def _decoded(document: Mapping[str, Any], key_id: str) -> Secret:
-    try:
-        return Secret.of(document)
-    except (InvalidDocumentError, NotRegistered):
-        # Not as it was saved, so it does not verify; and no reason to stop before all the others.
-        return Secret(id=document["_id"], key_id=key_id)
-
-
-def versions_under(key_id: str, secret: Secret) -> Iterator[SecretVersion]:
-    """Yield the versions of *secret* that say that they are under the key, in whichever form."""
-    return (stored for stored in secret.versions() if key_id in (stored.key_id, *_listed(stored.key_id)))
-
-
-def _listed(key_id: object) -> Sequence[object]:
-    # MongoDB finds an array by what it holds. It does not verify, and is to be counted.
-    return key_id if isinstance(key_id, list) else ()
-
-
-def rewrap_version(secret: Secret, stored: SecretVersion, keyring: Keyring) -> Rewrapped | None:
-    """Return a version of *secret*, which is under a key of *keyring*, under the primary one.
-
-    None if it does not verify.
-    """
-    try:
-        plaintext = secret.decrypt_version(stored, keyring)
-    except DecryptionError:
-        return None
-    return Rewrapped(
-        secret_id=secret.id,
-        version=stored.version,
-        is_newest=stored.version == secret.version,
-        before=stored.envelope,
-        envelope=keyring.encrypt(plaintext, secret.binding(stored.version)),
-        key_id=keyring.primary.id,
-    )
-
-
-def write_rewrapped(changes: Sequence[Rewrapped]) -> int:
-    """Write each new envelope if the one that it replaces is still there; return how many were."""
-    if not changes:
-        return 0
-    writes = [change.write() for change in changes]
-    matched: int = Secret.raw().bulk_write(writes, ordered=False).matched_count
-    return matched
-
-
-#: Secrets that are read, and then written, in one round trip each.
-_BATCH = 100
-
-#: Batches under way at a time: while MongoDB writes some, others are read and encrypted.
-_WORKERS = 3
-
-
-@dataclass(slots=True)
-class Rewrap:
-    """How far a rewrap has come, in versions of secrets; the token key counts as one."""
-
-    total: int = 0
-    rewrapped: int = 0
-    #: Changed or removed by somebody else between being read and being written.
-    overtaken: int = 0
-    #: Does not verify, so it cannot be put under another key.
-    unreadable: int = 0
-    #: Still needs another key than the primary.
-    left: int = 0
-
-    @property
-    def seen(self) -> int:
-        """How many were looked at."""
-        return self.rewrapped + self.overtaken + self.unreadable
-
-    def add(self, batch: "Rewrap") -> None:
-        """Count what was done with a *batch*."""
-        self.rewrapped += batch.rewrapped
-        self.overtaken += batch.overtaken
-        self.unreadable += batch.unreadable
-        self.left -= batch.rewrapped
-
-
 def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None]) -> Rewrap:
-    """Put every version of every secret, and the token key, under the primary key; return what was done.
+    """Put every version of every secret, and the token key, under the primary key; return the counts.
 
-    It may be interrupted at any point, repeated, and run twice at a time: each secret is changed only if
-    it is still what was read. *progress* is called after each batch. With *dry_run* everything is read and
-    decrypted, and nothing is changed.
+    It may be interrupted at any point, repeated, and run twice at a time: each version is replaced only if
+    its envelope is still the one that was read. *progress* is called after each batch. With *dry_run*,
+    everything is read and decrypted, and nothing is changed.
 
     Raises:
-        RewrapRefusedError: Replicas are running that write under other keys; they may lack the primary one.
-        StorageUnavailableError: MongoDB went away; what was done until then is done.
+        RewrapRefusedError: Running workers encrypt under other keys; they may lack the primary one.
+        StorageUnavailableError: MongoDB became unavailable; finished batches stay rewrapped.
         AuditUnavailableError: The start or the end could not be recorded.
     """
     with storage_errors():
@@ -186,30 +128,30 @@ def _rewrap_all(
     progress: Callable[[Rewrap], None],
     write: Callable[[Sequence[Rewrapped]], int],
 ) -> None:
-    under_way: deque[Future[Rewrap]] = deque()
+    in_progress: deque[Future[Rewrap]] = deque()
 
-    def finish(most: int) -> None:
-        while len(under_way) > most:
-            # It stays in the queue while it is waited for: that is where an interruption comes.
-            outcome.add(under_way[0].result())
-            under_way.popleft()
+    def finish(max_in_progress: int) -> None:
+        while len(in_progress) > max_in_progress:
+            # It stays in the queue during the wait, which is where an interruption arrives.
+            outcome.add(in_progress[0].result())
+            in_progress.popleft()
             progress(outcome)
 
     try:
         with ThreadPoolExecutor(_WORKERS) as pool:
             for key_id, batch in _batches(keyring):
-                under_way.append(pool.submit(_rewrap_batch, key_id, batch, keyring, write))
+                in_progress.append(pool.submit(_rewrap_batch, key_id, batch, keyring, write))
                 finish(_WORKERS)
             finish(0)
     finally:
-        # After an interruption or a failure: what was under way then has gone through, and counts.
-        for rest in under_way:
+        # After an interruption or a failure, the batches in progress have finished, and count.
+        for rest in in_progress:
             if not rest.exception():
                 outcome.add(rest.result())
 
 
-def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
-    """Yield each fallback key's id with all secrets under it, by their ids, so that none is met twice."""
+def _batches(keyring: Keyring) -> Iterator[tuple[str, list[StoredSecret]]]:
+    """Yield batches of the secrets under each fallback key, ordered by ID so that none comes twice."""
     for key in keyring:
         if key is keyring.primary:
             continue
@@ -219,18 +161,18 @@ def _batches(keyring: Keyring) -> Iterator[tuple[str, list[Secret]]]:
             batch = _batch_after(batch[-1].id, key.id)
 
 
-def _batch_after(secret_id: str, key_id: str) -> list[Secret]:
+def _batch_after(secret_id: str, key_id: str) -> list[StoredSecret]:
     with storage_errors():
         return under_key(key_id, after=secret_id, limit=_BATCH)
 
 
 def _rewrap_batch(
-    key_id: str, batch: list[Secret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
+    key_id: str, batch: list[StoredSecret], keyring: Keyring, write: Callable[[Sequence[Rewrapped]], int]
 ) -> Rewrap:
     made = [
         rewrap_version(secret, stored, keyring)
         for secret in batch
-        # Versions under other keys have their own turn, or none if those keys are not held.
+        # Versions under other keys have their own turn, if those keys are held.
         for stored in versions_under(key_id, secret)
     ]
     changes = [change for change in made if change]
@@ -260,3 +202,45 @@ def _left(keyring: Keyring) -> int:
         return unnamed + sum(
             registry.stored_versions(key_id) + registry.opens_tokens(key_id) for key_id in others
         )
+
+
+def under_key(key_id: str, *, after: str, limit: int) -> list[StoredSecret]:
+    """Return up to *limit* secrets with a version under the key, ordered by ID, from *after* on."""
+    # One query for each index: for both in one, MongoDB may prefer to scan all secrets by ID.
+    newest, older = {"key_id": key_id}, {"older.key_id": key_id, "key_id": {"$ne": key_id}}
+    found = [
+        Secret.raw().find({"_id": {"$gt": after}} | which).sort("_id", 1).limit(limit)
+        for which in (newest, older)
+    ]
+    in_order = merge(*found, key=itemgetter("_id"))
+    return [StoredSecret(document) for document in islice(in_order, limit)]
+
+
+def versions_under(key_id: str, secret: StoredSecret) -> Iterator[StoredVersion]:
+    """Yield the versions of *secret* that name the key, in any form."""
+    return (stored for stored in secret.versions if key_id in (stored.key_id, *stored.listed_key_ids))
+
+
+def rewrap_version(secret: StoredSecret, stored: StoredVersion, keyring: Keyring) -> Rewrapped | None:
+    """Rewrap a version of *secret* that is under a key of *keyring*; return None if it does not verify."""
+    try:
+        plaintext = secret.decrypt_version(stored, keyring)
+    except DecryptionError:
+        return None
+    return Rewrapped(
+        secret_id=secret.id,
+        version=stored.version,
+        is_newest=stored.version == secret.version,
+        before=stored.envelope,
+        envelope=keyring.encrypt(plaintext, secret.binding(stored.version)),
+        key_id=keyring.primary.id,
+    )
+
+
+def write_rewrapped(changes: Sequence[Rewrapped]) -> int:
+    """Write each new envelope if the one that it replaces is still stored; return how many were."""
+    if not changes:
+        return 0
+    writes = [change.write() for change in changes]
+    matched: int = Secret.raw().bulk_write(writes, ordered=False).matched_count
+    return matched

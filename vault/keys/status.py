@@ -1,65 +1,101 @@
-"""Which master keys there are, and what needs them."""
+"""The status of each master key, and the cached counts of secret versions under each key for the metrics.
+
+`key_statuses` counts at once, for a command. A scrape of the metrics cannot wait for that: the count scans an
+index, which takes minutes for many millions of secrets. `KeyUsageCache` therefore keeps the latest count in a
+file that all workers of a replica share. A scrape that finds it outdated starts a count in a thread and waits
+for it briefly. A lock on a second file ensures one count at a time.
+
+A file, because one scraped worker has to show what another one counted, also after that worker has ended.
+The metrics' own multiprocess files cannot do that: they never forget a key that is no longer in use. No
+timer, because a replica that is not scraped should not count. A lock of the operating system, because it ends
+with the process that holds it.
+"""
 
 import json
 import logging
 import re
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from threading import Thread
 from time import monotonic, time
+from typing import NamedTuple
 
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
 from vault.keys import registry
 
+logger = logging.getLogger(__name__)
+
+#: Minimum seconds between two counts, and the minimum ratio of that pause to the time that a count took.
+_INTERVAL_SECONDS = 60
+_MIN_PAUSE_RATIO = 20
+
+#: Seconds that a scrape waits for a count.
+_SCRAPE_TIMEOUT_SECONDS = 2
+
+#: Anyone who can write to the database can store anything as a key ID. No label shows it.
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
+_OTHER = "other"
+
+
+class KeyRole(StrEnum):
+    """The role of a master key in a keyring."""
+
+    PRIMARY = "primary"
+    FALLBACK = "fallback"
+    #: In use, but not in the keyring.
+    MISSING = "missing"
+
+    @classmethod
+    def of(cls, key_id: str, keyring: Keyring) -> "KeyRole":
+        """Return the role of the key with this ID in *keyring*."""
+        if key_id == keyring.primary.id:
+            return cls.PRIMARY
+        return cls.FALLBACK if key_id in keyring else cls.MISSING
+
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """One master key: what it is to this process, and what needs it."""
+    """A master key: its role in this process, and its uses."""
 
     key_id: str
-    #: `primary`, `fallback`, or `missing`: in use, but not in the keyring.
-    role: str
-    #: Versions of secrets that are encrypted under it.
+    role: KeyRole
+    #: Secret versions that are encrypted under the key.
     versions: int
-    #: Whether the key of all tokens is.
+    #: The token key is encrypted under the key.
     tokens: bool
-    #: Worker processes that run now; how many of them hold the key, and encrypt under it.
+    #: Running worker processes; those that hold the key; and those that encrypt under it.
     workers: int
     holding: int
     encrypting: int
-    #: Secrets, or the token key, that do not tell which key they need: it may be this one.
+    #: Secrets and token keys without a valid key ID: they may need this key.
     unnamed: int
 
     @property
     def droppable(self) -> bool:
-        """Whether the service would go on without it."""
-        return self.role == "fallback" and not (
+        """True if the service would continue without the key."""
+        return self.role is KeyRole.FALLBACK and not (
             self.versions or self.tokens or self.encrypting or self.unnamed
         )
 
 
 def key_statuses(keyring: Keyring) -> list[KeyStatus]:
-    """Return all master keys that are held here or in use: the primary first, missing ones last.
+    """Return all master keys in *keyring* or in use: the primary key first, missing keys last.
 
     Raises:
-        StorageUnavailableError: MongoDB is not there.
+        StorageUnavailableError: MongoDB is not available.
     """
-    held = [key.id for key in keyring]
     with storage_errors():
         claims = registry.claims()
-        used = registry.stored_key_ids() | {claim.key_id for claim in claims}
-        missing = sorted(used - set(held))
-        roles = dict.fromkeys(held, "fallback") | dict.fromkeys(missing, "missing")
-        roles[keyring.primary.id] = "primary"
         unnamed = registry.unnamed_versions() + registry.unnamed_token_keys()
         return [
             KeyStatus(
                 key_id=key_id,
-                role=role,
+                role=KeyRole.of(key_id, keyring),
                 versions=registry.stored_versions(key_id),
                 tokens=registry.opens_tokens(key_id),
                 workers=len(claims),
@@ -67,93 +103,86 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
                 encrypting=sum(key_id == claim.key_id for claim in claims),
                 unnamed=unnamed,
             )
-            for key_id, role in roles.items()
+            for key_id in _held_first(keyring, registry.stored_key_ids() | {claim.key_id for claim in claims})
         ]
 
 
-logger = logging.getLogger(__name__)
-
-#: Seconds from one count to the next; and how many times as long as a count took it is at least: counting
-#: goes through an index from end to end.
-_INTERVAL_SECONDS = 60
-_MIN_PAUSE_RATIO = 20
-
-#: Seconds that whoever asks waits for a count.
-_TIMEOUT_SECONDS = 2
-
-#: What else the database says is a key's id somebody else put there: it is told under one name.
-_KEY_ID = re.compile(r"[0-9a-f]{16}")
-_OTHER = "other"
+def _held_first(keyring: Keyring, used: set[str]) -> list[str]:
+    """Return the IDs of all keys in *keyring*, then those in *used* that it lacks."""
+    held = [key.id for key in keyring]
+    return [*held, *sorted(used.difference(held))]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """What one master key holds up."""
+    """A master key with the number of secret versions under it."""
 
     key_id: str
-    #: `primary`, `fallback`, or `missing`: versions need it, and it is not in the keyring.
-    role: str
+    role: KeyRole
     versions: int
 
 
+class _Count(NamedTuple):
+    """The latest count, as the file has it."""
+
+    #: Secret versions by key ID.
+    versions: dict[str, int]
+    #: The Unix time of the next count.
+    due: float
+
+
 class KeyUsageCache:
-    """What was counted last, by whichever worker of this replica: they share it as a file in *folder*."""
+    """The latest count of secret versions by master key, shared by the workers of a replica in *folder*."""
 
     def __init__(self, keyring: Keyring, folder: Path) -> None:
         self._keyring = keyring
-        self._file = folder / "stock.json"
-        self._lock = folder / "stock.lock"
+        self._file = folder / "key_usage.json"
+        self._lock = folder / "key_usage.lock"
 
-    def held(self) -> list[KeyUsage]:
-        """Return what each key holds up, the keyring's first; nothing before the first count has ended.
+    def usage(self) -> list[KeyUsage]:
+        """Return the usage of each key, the keyring's first; an empty list before the first count is done.
 
-        It is a minute old at most, unless MongoDB is away or has more than it counts in seconds.
+        It is at most a minute old, unless MongoDB is not available or a count takes more than seconds.
         """
-        versions, due = self._last()
-        if time() >= due:
-            counting = Thread(target=self._count, name="stock", daemon=True)
-            counting.start()
-            counting.join(_TIMEOUT_SECONDS)
-            versions, due = self._last()
-        if not due:
+        latest = self._latest()
+        if latest is None or time() >= latest.due:
+            thread = Thread(target=self._count, name="key-usage", daemon=True)
+            thread.start()
+            thread.join(_SCRAPE_TIMEOUT_SECONDS)
+            latest = self._latest()
+        if latest is None:
             return []
-        ids = [key.id for key in self._keyring]
-        ids += sorted(versions.keys() - set(ids))
-        return [KeyUsage(key_id, self._role(key_id), versions.get(key_id, 0)) for key_id in ids]
+        return [
+            KeyUsage(key_id, KeyRole.of(key_id, self._keyring), latest.versions.get(key_id, 0))
+            for key_id in _held_first(self._keyring, set(latest.versions))
+        ]
 
-    def _role(self, key_id: str) -> str:
-        if key_id == self._keyring.primary.id:
-            return "primary"
-        return "fallback" if key_id in self._keyring else "missing"
-
-    def _last(self) -> tuple[dict[str, int], float]:
-        """Return what was counted last, and when the next count is due; 0 if there was none."""
+    def _latest(self) -> _Count | None:
         try:
-            last = json.loads(self._file.read_text())
+            return _Count(*json.loads(self._file.read_text()))
         except FileNotFoundError:
-            return {}, 0
-        return last["versions"], last["due"]
+            return None
 
     def _count(self) -> None:
+        """Count and share the result, unless another worker is counting."""
         try:
             with self._lock.open("w") as lock:
                 flock(lock, LOCK_EX | LOCK_NB)
-                began = monotonic()
+                started = monotonic()
                 with storage_errors():
-                    counted = registry.all_versions()
-                took = monotonic() - began
-                self._keep(counted, due=time() + max(_INTERVAL_SECONDS, _MIN_PAUSE_RATIO * took))
-        except (BlockingIOError, StorageUnavailableError):
-            # Another is at it; or it is in the log already, where it happened.
+                    stored = registry.all_versions()
+                pause = max(_INTERVAL_SECONDS, _MIN_PAUSE_RATIO * (monotonic() - started))
+                versions: Counter[str] = Counter()
+                for key_id, number in stored.items():
+                    versions[key_id if _KEY_ID.fullmatch(key_id) else _OTHER] += number
+                # Renamed into place: another worker may be reading the file.
+                new = self._file.with_suffix(".new")
+                new.write_text(json.dumps(_Count(versions, due=time() + pause)))
+                new.replace(self._file)
+        except BlockingIOError:
+            return
+        except StorageUnavailableError:
+            # Logged where it was raised.
             return
         except Exception:
-            logger.exception("counting what the master keys hold up failed")
-
-    def _keep(self, counted: dict[str, int], *, due: float) -> None:
-        versions: Counter[str] = Counter()
-        for key_id, count in counted.items():
-            versions[key_id if _KEY_ID.fullmatch(str(key_id)) else _OTHER] += count
-        # All at once: others may be reading it.
-        new = self._file.with_suffix(".new")
-        new.write_text(json.dumps({"versions": versions, "due": due}))
-        new.replace(self._file)
+            logger.exception("counting secret versions by master key failed")

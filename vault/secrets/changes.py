@@ -1,7 +1,7 @@
-"""Update, delete, restore and purge secrets: what could destroy something.
+"""Update, delete, restore and purge secrets.
 
-The entry of a change has to be durable before the change, and must tell what happened. So each holds a lease
-on the secret: what was found at its beginning still holds when the entry is there and the change follows.
+These operations can destroy data, so the audit entry of a change is durable before the change, and must state
+the true outcome. So each change holds a lease on the secret: no other request can change it in between.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,8 @@ from vault.core.errors import (
     VersionConflictError,
 )
 from vault.crypto import Keyring
-from vault.documents import Secret
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.secret import PURGE_AT_EXPIRY
+from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease
 from vault.secrets.requests import Reference
@@ -27,7 +26,7 @@ from vault.secrets.service import require_size
 
 
 class SecretWriter:
-    """Changes of the secrets that one keyring opens."""
+    """Changes the secrets that one keyring opens."""
 
     def __init__(
         self,
@@ -38,7 +37,7 @@ class SecretWriter:
         max_versions: int,
         recovery_days: int,
     ) -> None:
-        """Keep the newest *max_versions* of each secret, and deleted ones for *recovery_days*."""
+        """Keep the newest *max_versions* of each secret, and deleted secrets for *recovery_days*."""
         self._keyring = keyring
         self._key_watch = key_watch
         self._max_bytes = max_bytes
@@ -56,18 +55,18 @@ class SecretWriter:
             SecretTooLargeError: It is longer than the limit in bytes.
             VersionConflictError: The newest version is not *expected_version*.
             CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: There is no such secret.
-            SecretBusyError: Others are changing it at this moment.
-            DecryptionError: What is stored does not verify.
+            SecretNotFoundError: The secret does not exist.
+            SecretBusyError: Another request is changing it.
+            DecryptionError: The stored secret does not verify.
             KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be stored, or nobody knows whether it was.
+            StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was changed.
         """
         reference.record_target(attempt)
         require_size(plaintext, self._max_bytes)
         with self._leased(reference, attempt) as lease:
             secret = lease.secret
-            # First: limits that were changed in the database must not become genuine by a new version.
+            # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             secret.decrypt(self._keyring)
             _require(secret.is_visible(datetime.now(UTC)))
             if expected_version not in (None, secret.version):
@@ -80,14 +79,14 @@ class SecretWriter:
         return secret.id, version
 
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
-        """Take a secret away from readers; return its id, and until when it can be restored, if it can.
+        """Delete a secret; return its ID, and the time until which it can be restored, if it can.
 
         Raises:
             CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: There is no such secret.
-            SecretBusyError: Others are changing it at this moment.
+            SecretNotFoundError: The secret does not exist.
+            SecretBusyError: Another request is changing it.
             KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be deleted, or nobody knows whether it was.
+            StorageUnavailableError: It could not be deleted, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was deleted.
         """
         reference.record_target(attempt)
@@ -103,35 +102,34 @@ class SecretWriter:
         return secret.id, None
 
     def restore(self, reference: Reference, *, attempt: Attempt) -> str:
-        """Bring a deleted secret back as it was; return its id.
+        """Restore a deleted secret with all its versions; return its ID.
 
         Raises:
             CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: There is no deleted secret like that, or it is too late.
-            SecretBusyError: Others are changing it at this moment.
+            SecretNotFoundError: The secret is not deleted, or can no longer be restored.
+            SecretBusyError: Another request is changing it.
             KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be restored, or nobody knows whether it was.
+            StorageUnavailableError: It could not be restored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was restored.
         """
         reference.record_target(attempt)
         with self._leased(reference, attempt) as lease:
-            secret = lease.secret
-            now = datetime.now(UTC)
-            # A read that was under way when it was deleted may have been the last.
+            secret, now = lease.secret, datetime.now(UTC)
+            # A read in progress during the delete may have been the last.
             is_readable = secret.reads_left != 0 and not secret.is_expired(now)
-            _require(bool(secret.deleted_at) and secret.purge_at > now and is_readable)
+            _require(secret.is_restorable(now) and is_readable)
             attempt.finish(Status.SUCCESS)
             lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
-        return str(secret.id)
+        return secret.id
 
     def purge(self, reference: Reference, *, version: int | None, attempt: Attempt) -> str:
-        """Destroy an older *version* of a secret, or without one a deleted secret; return the secret's id.
+        """Destroy an older *version* of a secret, or without one a deleted secret; return the secret's ID.
 
         Raises:
             SecretNotDeletedError: The secret can still be read, and no version is given.
             NewestVersionError: *version* is the newest.
             CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: There is no such deleted secret, or no such version.
+            SecretNotFoundError: The deleted secret or the version does not exist.
             SecretBusyError: Another request is changing it.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be purged, or the outcome is unknown.
@@ -146,7 +144,7 @@ class SecretWriter:
                 _require_deleted(secret, now)
                 attempt.finish(Status.SUCCESS)
                 lease.remove()
-                return str(secret.id)
+                return secret.id
             _require(secret.is_visible(now))
             if version == secret.version:
                 raise NewestVersionError
@@ -157,15 +155,16 @@ class SecretWriter:
             }
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
-        return str(secret.id)
+        return secret.id
 
-    def _purged(self, secret: Secret, newest: int, *more: int) -> list[int] | str:
-        """Return the stored numbers of purged versions, without those that would have been dropped by now."""
-        kept = sorted({*secret.purged_versions(), *more})
+    def _purged(self, secret: StoredSecret, newest: int, *more: int) -> list[int] | str:
+        """Return the numbers of purged versions to store, without those that `max_versions` drops."""
+        kept = sorted({*secret.purged_versions, *more})
         return [number for number in kept if number > newest - self._max_versions] or "$$REMOVE"
 
     @contextmanager
     def _leased(self, reference: Reference, attempt: Attempt) -> Iterator[Lease]:
+        """Lease the secret to the block, which applies its change; end the lease if the block fails."""
         self._key_watch.require()
         found = reference.find(attempt=attempt, without=("envelope", "older"))
         _require(found.namespace == attempt.principal.namespace)
@@ -181,9 +180,9 @@ class SecretWriter:
                 lease.end()
             raise
 
-    def _newest(self, secret: Secret, version: int, plaintext: bytes) -> dict[str, Any]:
-        """Return the change that puts *plaintext* before all other versions, and drops the oldest."""
-        # As it is in the database when the change comes: a rewrap may come before.
+    def _newest(self, secret: StoredSecret, version: int, plaintext: bytes) -> dict[str, Any]:
+        """Return the change that makes *plaintext* the newest version and drops the oldest."""
+        # Expressions, as a rewrap may change the stored version before the update.
         before = {
             "version": "$version",
             "envelope": "$envelope",
@@ -192,7 +191,7 @@ class SecretWriter:
         }
         is_new = {"$gt": ["$$this.version", version - self._max_versions]}
         kept = {"$and": [{"$isNumber": "$$this.version"}, is_new]}
-        # What is no list somebody else put there: the change, on record by now, must not fail for it.
+        # An attacker may have stored another type. The change is on record by now and must not fail.
         older = {"$concatArrays": [{"$cond": [{"$isArray": "$older"}, "$older", []]}, [before]]}
         return {
             "older": {"$filter": {"input": older, "cond": kept}},
@@ -204,12 +203,12 @@ class SecretWriter:
         }
 
 
-def _require_deleted(secret: Secret, now: datetime) -> None:
+def _require_deleted(secret: StoredSecret, now: datetime) -> None:
     if secret.is_visible(now):
         raise SecretNotDeletedError
-    _require(bool(secret.deleted_at) and secret.purge_at > now)
+    _require(secret.is_restorable(now))
 
 
-def _require(there: bool) -> None:
-    if not there:
+def _require(exists: bool) -> None:
+    if not exists:
         raise SecretNotFoundError

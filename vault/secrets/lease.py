@@ -1,4 +1,4 @@
-"""The sole right to change a secret, for a few seconds."""
+"""Leases: the exclusive right to change one secret, for a few seconds."""
 
 from collections.abc import Mapping
 from secrets import token_hex
@@ -8,51 +8,51 @@ from pymongo import ReturnDocument
 
 from vault.core.errors import SecretBusyError
 from vault.core.retry import attempts
-from vault.documents.secret import Secret
+from vault.documents.secret import Secret, StoredSecret
 
-#: Milliseconds, by MongoDB's clock, after which a lease that was not ended ends by itself. Longer than its
-#: holder can wait for MongoDB's answer and for the entry that it writes meanwhile.
+#: Milliseconds, by MongoDB's clock, until a lease expires. Its holder can wait for MongoDB and for its audit
+#: entry for a shorter time.
 LEASE_MILLISECONDS = 30_000
 
 
 class Lease:
-    """Between reading a secret and changing it nobody else changes it.
+    """The exclusive right to change a secret.
 
-    So the audit entry of a change, which has to be there before the change, tells what will happen.
+    The audit entry of a change is written before the change. Under a lease, it states the true outcome.
     """
 
-    def __init__(self, secret: Secret, token: str) -> None:
-        #: As it is now, without its older versions.
+    def __init__(self, secret: StoredSecret, token: str) -> None:
+        #: The secret at the start of the lease, without its older versions.
         self.secret = secret
         self._mine = {"_id": secret.id, "lease.token": token}
 
     @classmethod
     def take(cls, secret_id: str) -> "Lease | None":
-        """Return the lease of a secret; None if there is no such secret.
+        """Return a lease on a secret; None if the secret does not exist.
 
         Raises:
-            SecretBusyError: Others held it all the time.
+            SecretBusyError: Other requests held leases for the whole wait.
         """
         token = token_hex(16)
         free = {"$or": [{"lease": None}, {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}]}
-        # An expression: a plain document would be set into each element of what is not one.
+        # An expression: MongoDB would merge a plain document into a stored value of another type.
         lease = {"$mergeObjects": [{"token": token, "until": {"$add": ["$$NOW", LEASE_MILLISECONDS]}}]}
         for _ in attempts():
             document = Secret.raw().find_one_and_update(
                 {"_id": secret_id, **free},
                 [{"$set": {"lease": lease}}],
-                # Up to 15 MB that nobody needs here: changes move them inside MongoDB.
+                # Up to 15 MB. Changes move them inside MongoDB.
                 projection={"older": 0},
                 return_document=ReturnDocument.AFTER,
             )
             if document:
-                return cls(Secret.of(document), token)
+                return cls(StoredSecret(document), token)
             if not Secret.raw().find_one({"_id": secret_id}, {"_id": 1}):
                 return None
         raise SecretBusyError
 
-    def older_versions(self) -> list[object]:
-        """Return the numbers of the older versions; without what `Secret` never puts there.
+    def older_versions(self) -> list[int]:
+        """Return the numbers of the older versions.
 
         Raises:
             SecretBusyError: The lease had ended.
@@ -60,15 +60,13 @@ class Lease:
         document = Secret.raw().find_one(self._mine, {"older.version": 1})
         if document is None:
             raise SecretBusyError
-        older = document.get("older")
-        elements = older if isinstance(older, list) else ()
-        return [stored.get("version") for stored in elements if isinstance(stored, dict)]
+        return [stored.version for stored in StoredSecret(document).older]
 
     def apply(self, change: Mapping[str, Any]) -> None:
-        """Set the fields of *change*, expressions of MongoDB's, and end the lease.
+        """Set the fields of *change*, which are MongoDB expressions, and end the lease.
 
         Raises:
-            SecretBusyError: The lease had ended, so nothing was changed.
+            SecretBusyError: The lease had ended; nothing was changed.
         """
         result = Secret.raw().update_one(self._mine, [{"$set": change}, {"$unset": "lease"}])
         if not result.matched_count:
@@ -78,11 +76,11 @@ class Lease:
         """Remove the secret with all its versions.
 
         Raises:
-            SecretBusyError: The lease had ended, so nothing was removed.
+            SecretBusyError: The lease had ended; nothing was removed.
         """
         if not Secret.raw().delete_one(self._mine).deleted_count:
             raise SecretBusyError
 
     def end(self) -> None:
-        """End it, if it has not ended yet, and change nothing."""
+        """End the lease, if it has not ended yet, and change nothing else."""
         Secret.raw().update_one(self._mine, {"$unset": {"lease": ""}})

@@ -1,4 +1,4 @@
-"""What can be known of secrets without their values."""
+"""Descriptions and lists of secrets, without their values."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -11,7 +11,7 @@ from vault.core.errors import InvalidCursorError, SecretNotFoundError
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret
+from vault.documents.secret import Secret, StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets.requests import Reference
 
@@ -20,7 +20,7 @@ _ABOVE_ALL = "\x7f"
 
 _ORDER = [("name", 1), ("_id", 1)]
 
-#: Where a page ends: the last secret's name, if it has one, and its id.
+#: The end of a page: the last secret's name, if it has one, and its ID.
 Position = tuple[str | None, str]
 
 
@@ -34,9 +34,9 @@ def find_page(
     labels: Sequence[str],
     deleted: bool,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield what readers may see, or with *deleted* what can be restored: id, name and labels of each."""
+    """Yield ID, name and labels of secrets that are visible, or with *deleted* restorable, at *now*."""
     conditions: list[dict[str, Any]] = [
-        # As `Secret.is_visible` says it of one that has been read.
+        # The conditions of `StoredSecret.is_visible`.
         {"namespace": namespace, "pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
@@ -63,8 +63,8 @@ def _beyond(position: Position) -> dict[str, Any]:
     return {"$or": [same, {"name": {"$ne": None} if name is None else {"$gt": name}}]}
 
 
-#: Of a secret with many entries, fetched long ago: how many of them describing it may read.
-_ENTRIES_LOOKED_AT = 1_000
+#: The maximum number of audit entries that are searched for the last fetch.
+_MAX_SEARCHED_ENTRIES = 1_000
 
 
 class SecretQueries:
@@ -75,12 +75,12 @@ class SecretQueries:
         self._key_watch = key_watch
 
     def describe(self, reference: Reference, *, attempt: Attempt) -> dict[str, Any]:
-        """Return everything about a secret but its value, once the audit entry is durable.
+        """Return everything about a secret except its value, once the audit entry is durable.
 
         Raises:
             CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: There is no such secret, or it may no longer be read.
-            DecryptionError: What is stored does not verify.
+            SecretNotFoundError: The secret does not exist, or may no longer be read.
+            DecryptionError: The stored secret does not verify.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
@@ -90,18 +90,20 @@ class SecretQueries:
         secret = reference.find(attempt=attempt, without=("older.envelope",))
         if secret.namespace != attempt.principal.namespace:
             raise SecretNotFoundError
-        # So that what is said of its name and limits is what it was created with.
+        # Proves that name and limits are those of the secret's creation.
         secret.decrypt(self._keyring)
         if not secret.is_visible(datetime.now(UTC)):
             raise SecretNotFoundError
         last_fetch = _last_fetch(secret.id)
         attempt.finish(Status.SUCCESS)
-        return _summary(secret.id, secret.name, secret.labels) | {
+        return _summary(secret) | {
             "version": secret.version,
             "versions": [
-                {"version": stored.version, "created_at": stored.created_at} for stored in secret.versions()
+                {"version": stored.version, "created_at": stored.created_at}
+                for stored in secret.versions
+                if stored.version
             ],
-            "purged_versions": secret.purged_versions()[::-1],
+            "purged_versions": secret.purged_versions[::-1],
             "created_at": secret.created_at,
             "expires_at": secret.expires_at,
             "max_reads": secret.max_reads,
@@ -121,13 +123,13 @@ class SecretQueries:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return up to *limit* secrets of the principal's namespace by name, and the next page's cursor.
 
-        With *deleted*, those that can be restored; else those that can be read.
+        With *deleted*, return restorable secrets instead of readable ones.
 
         Raises:
-            InvalidCursorError: *cursor* is not one that this function returned.
+            InvalidCursorError: This function did not return *cursor*.
             KeyMissingError: This process may not serve.
-            StorageUnavailableError: MongoDB is not there.
-            AuditUnavailableError: That somebody looked could not be recorded.
+            StorageUnavailableError: MongoDB is unavailable.
+            AuditUnavailableError: The entry could not be written.
         """
         after = None if cursor is None else _position(cursor)
         self._key_watch.require()
@@ -137,7 +139,7 @@ class SecretQueries:
                     attempt.principal.namespace,
                     now=datetime.now(UTC),
                     after=after,
-                    # One more tells whether there is a next page.
+                    # One more shows whether there is a next page.
                     limit=limit + 1,
                     name_prefix=name_prefix,
                     labels=[f"{key}={value}" for key, value in labels.items()],
@@ -145,24 +147,21 @@ class SecretQueries:
                 )
             )
         shown = found[:limit]
-        summaries = [_summary(one["_id"], one.get("name"), one.get("labels")) for one in shown]
+        summaries = [_summary(StoredSecret(document)) for document in shown]
         attempt.finish(Status.SUCCESS)
         more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if len(found) > limit else None
         return summaries, more
 
 
-def _summary(secret_id: str, name: str | None, labels: object) -> dict[str, Any]:
-    # One document that somebody else wrote must not keep a whole namespace from being listed.
-    texts = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
-    pairs = (label.partition("=") for label in texts)
-    return {"secret_id": secret_id, "name": name, "labels": {key: value for key, _, value in pairs}}
+def _summary(secret: StoredSecret) -> dict[str, Any]:
+    return {"secret_id": secret.id, "name": secret.name, "labels": secret.labels}
 
 
 def _last_fetch(secret_id: str) -> datetime | None:
-    """Return when the secret was last fetched, as far as the newest entries about it tell."""
+    """Return the time of the last fetch among the newest entries about the secret."""
     fetched = {"action": Action.FETCH, "status": Status.SUCCESS}
     with storage_errors():
-        entries = AuditEntry.objects(secret_id=secret_id).order_by("-id").limit(_ENTRIES_LOOKED_AT)
+        entries = AuditEntry.objects(secret_id=secret_id).order_by("-id").limit(_MAX_SEARCHED_ENTRIES)
         newest = entries.aggregate([{"$match": fetched}, {"$limit": 1}, {"$project": {"ts": 1}}])
         return next((entry["ts"] for entry in newest), None)
 
@@ -178,7 +177,7 @@ def _position(cursor: str) -> Position:
         raise InvalidCursorError from None
     if not isinstance(secret_id, str) or not isinstance(name, str | None):
         raise InvalidCursorError
-    # Decoders forgive much; an encoder makes one form only.
+    # Decoders accept several forms of one cursor; the encoder makes one.
     if not f"{name}{secret_id}".isascii() or _cursor(name, secret_id) != cursor:
         raise InvalidCursorError
     return name, secret_id

@@ -1,18 +1,17 @@
-"""Counting the reads of secrets that may be read a limited number of times.
+"""Read limits: each read is reserved, put on record, and then counted.
 
-A read is held before its audit entry is written, and counted after, before the value is released. So a read
-that comes to nothing in between, as MongoDB goes away or the process dies, is not lost: what is held ends by
-itself.
+The value is returned only after that. If a read fails in between, as MongoDB is lost or the process dies, its
+reservation expires and the read does not count.
 """
 
 from secrets import token_hex
 
 from vault.documents.secret import Secret
 
-#: Milliseconds, by MongoDB's clock, that a read is held; longer than writing an entry can take.
+#: Milliseconds, by MongoDB's clock, until a reserved read expires. Longer than writing an entry can take.
 _HELD_MILLISECONDS = 30_000
 
-#: Milliseconds until MongoDB may remove a secret that was read for the last time.
+#: Milliseconds until MongoDB may remove a secret after its last read.
 _USED_UP_KEPT_MILLISECONDS = 60_000
 
 _READS = {"$ifNull": ["$reads", 0]}
@@ -21,9 +20,9 @@ _HELD = {"$filter": {"input": {"$ifNull": ["$held_reads", []]}, "cond": _IS_HELD
 
 
 def reserve_read(secret_id: str) -> str | None:
-    """Hold a read of a secret with a limit, and return a token for it; None if there is none left.
+    """Reserve a read of a secret with a read limit, and return its token; None if no read is left.
 
-    One atomic step: over all replicas no more reads are held and counted than the limit allows.
+    This is one atomic step: across all replicas, reserved and counted reads never exceed the limit.
     """
     token = token_hex(16)
     mine = {"token": token, "until": {"$add": ["$$NOW", _HELD_MILLISECONDS]}}
@@ -36,7 +35,7 @@ def reserve_read(secret_id: str) -> str | None:
 
 
 def commit_read(secret_id: str, token: str) -> bool:
-    """Count the read that *token* stands for; return False if it is not held: then nothing may leave."""
+    """Count the reserved read of *token*. Return False if it has expired: then return no value."""
     purge_at = {"$min": ["$purge_at", {"$add": ["$$NOW", _USED_UP_KEPT_MILLISECONDS]}]}
     is_used_up = {"$gte": ["$reads", "$max_reads"]}
     result = Secret.raw().update_one(
@@ -50,7 +49,7 @@ def commit_read(secret_id: str, token: str) -> bool:
 
 
 def release_read(secret_id: str, token: str) -> None:
-    """Hold the read that *token* stands for no longer."""
+    """End the reservation of *token*, without counting the read."""
     Secret.raw().update_one({"_id": secret_id}, [{"$set": {"held_reads": _without(token)}}])
 
 

@@ -1,4 +1,4 @@
-"""A secret that is to be created."""
+"""Requests: the content of a new secret, and references to a stored one."""
 
 import json
 from base64 import b64encode
@@ -13,26 +13,27 @@ from vault.core.errors import CredentialRequiredError, SecretNotFoundError
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
+from vault.documents.secret import StoredSecret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSecret:
-    """What its creator decides."""
+    """The content of a secret to create, as its creator chose it."""
 
     plaintext: bytes = field(repr=False)
-    #: Seconds that it can be read; None for no end.
+    #: Seconds until the secret expires; None for no expiry.
     ttl_seconds: int | None = None
-    #: How often it can be read; None for no limit.
+    #: The read limit; None for no limit.
     max_reads: int | None = None
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def secret(self, namespace: str) -> Secret:
-        """Return the document, with a new id, in *namespace*."""
+    def document(self, namespace: str) -> Secret:
+        """Return an unsaved document of this secret, with a new ID, in *namespace*."""
         now = datetime.now(UTC)
         expires_at = now + timedelta(seconds=self.ttl_seconds) if self.ttl_seconds else None
         given = {
-            # Given here and not by the database: the ciphertext is bound to it.
+            # Not assigned by MongoDB: the ciphertext is bound to it.
             "id": str(uuid4()),
             "namespace": namespace,
             "created_at": now,
@@ -42,19 +43,19 @@ class NewSecret:
             "name": self.name,
             "labels": [f"{key}={value}" for key, value in sorted(self.labels.items())] or None,
         }
-        # To MongoEngine a field that is given as None costs as much as any other.
+        # To MongoEngine, a field that is set to None costs as much as any other.
         secret = Secret(**{name: value for name, value in given.items() if value is not None})
         secret.set_plaintext(self.plaintext)
         return secret
 
     def canonical(self) -> bytes:
-        """Return the same bytes for the same draft, however its body was written."""
+        """Return the same bytes for every form of a request body with the same content."""
         values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
         return json.dumps(values, sort_keys=True).encode()
 
 
-def limits(secret: Secret) -> dict[str, Any]:
-    """Return what an audit entry says of a new secret: its expiry and its read limit."""
+def limit_details(secret: Secret) -> dict[str, Any]:
+    """Return the details for a new secret's audit entry: its expiry and its read limit, if set."""
     expires_at = secret.expires_at and moment(secret.expires_at)
     found = {"expires_at": expires_at, "max_reads": secret.max_reads}
     return {name: value for name, value in found.items() if value is not None}
@@ -62,16 +63,16 @@ def limits(secret: Secret) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A secret by its id, or by its name in the namespace of whoever asks."""
+    """A secret's ID, or its name in the caller's namespace."""
 
     secret_id: str | None = field(default=None, repr=False)
     name: str | None = None
 
     def record_target(self, attempt: Attempt) -> None:
-        """Say in the entry of *attempt* which secret was asked for.
+        """Record the requested ID or name in *attempt*.
 
         Raises:
-            CredentialRequiredError: By name, and nobody knows who asks: a name can be guessed, an id cannot.
+            CredentialRequiredError: By name, without a credential. A name can be guessed; an ID cannot.
         """
         if self.secret_id:
             attempt.secret_id = self.secret_id
@@ -81,12 +82,12 @@ class Reference:
             attempt.details["reason"] = "needs a credential"
             raise CredentialRequiredError
 
-    def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> Secret:
-        """Return the secret, whether or not readers may know of it, less the fields in *without*.
+    def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> StoredSecret:
+        """Return the secret, visible or not, less the fields in *without*.
 
         Raises:
-            SecretNotFoundError: There is none.
-            StorageUnavailableError: MongoDB is not there.
+            SecretNotFoundError: The secret does not exist.
+            StorageUnavailableError: MongoDB is unavailable.
         """
         with storage_errors():
             secret = Secret.find(self._query(attempt), without=without)

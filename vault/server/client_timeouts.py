@@ -1,17 +1,19 @@
 """Limits on what a client may make the server wait for, parse and discard."""
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from gevent import Timeout, get_hub, sleep, socket
 from gevent.hub import Waiter
 from gunicorn.http import message
-from gunicorn.http.body import ChunkedReader, LengthReader
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from vault.core import connections
+from vault.server import patches
 
 #: Requests that begin before the worker looks for what has arrived meanwhile.
 _MAX_AT_ONCE = 2
@@ -87,8 +89,7 @@ MAX_HEADERS_BYTES = 32_768
 _LINGER_BYTES = 2**27
 _STEP_BYTES = 2**16
 
-#: Bytes that are received at a time: of headers, as gunicorn does it, and of chunks, each of which is parsed.
-_HEADER_STEP_BYTES = 8_192
+#: Bytes of chunks that are received, and parsed, at a time.
 _CHUNKED_STEP_BYTES = 1_024
 
 #: Raw bytes of a chunked body that may come beyond twice those that they decode to.
@@ -157,9 +158,9 @@ class _Metered:
     chunk.
     """
 
-    def __init__(self, request: Any, body: _Body) -> None:
-        self._read = request.unreader.chunk
-        self._reader = request.body.reader
+    def __init__(self, request: Any, body: _Body, read: Callable[..., bytes]) -> None:
+        self._request = request
+        self._read = read
         self._body = body
         self._source = connections.current.get().source
         self._raw = 0
@@ -171,17 +172,11 @@ class _Metered:
             RequestEntityTooLarge: There were too many for what they decode to.
         """
         TURNS.take(self._source)
-        if self._raw > _FRAMING_BYTES + 2 * (self._body.received + self._reader.buf.tell()):
+        if self._raw > _FRAMING_BYTES + 2 * (self._body.received + patches.bytes_buffered(self._request)):
             raise RequestEntityTooLarge("the chunks of the body are too small")
         data: bytes = self._read(size_hint)
         self._raw += len(data)
         return data
-
-
-def _has_come(request: Any) -> bool:
-    """Return whether the body came with the headers, as small ones do: a timer for it took 4 % of a fetch."""
-    reader = request.body.reader
-    return isinstance(reader, LengthReader) and reader.length <= request.unreader.buf.getbuffer().nbytes
 
 
 def pre_request(_worker: Any, request: Any) -> None:
@@ -192,12 +187,12 @@ def pre_request(_worker: Any, request: Any) -> None:
     connection = connections.current.get()
     TURNS.take(connection.source)
     connection.work()
-    if not _has_come(request):
+    # Small bodies come with the headers, and a timer takes 4 % of a fetch.
+    if not patches.is_here(request):
         body = _Body(request.body)
-        if isinstance(request.body.reader, ChunkedReader):
-            request.unreader.chunk = _Metered(request, body)
+        if patches.is_chunked(request):
             # So many bytes are parsed in a turn.
-            request.unreader.mxchunk = _CHUNKED_STEP_BYTES
+            patches.receive_through(request, partial(_Metered, request, body), step_bytes=_CHUNKED_STEP_BYTES)
         request.body = body
     request.unreader.sock.settimeout(CLIENT_SECONDS)
 
@@ -209,9 +204,7 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
     letting any other connection take its turn.
     """
     connections.current.get().wait()
-    # Only set for a chunked body; the next request may have another one.
-    if request.unreader.__dict__.pop("chunk", None):
-        request.unreader.mxchunk = _HEADER_STEP_BYTES
+    patches.receive_directly(request)
     if not _is_done(request, _limit(worker)):
         request.force_close()
         with suppress(OSError):
@@ -226,19 +219,17 @@ def _limit(worker: Any) -> int:
 
 def _is_done(request: Any, limit: int) -> bool:
     """Return whether the next request begins where reading stops, after the rest of a body in bounds."""
-    if request.body.failed:
+    if patches.is_framing_broken(request):
         return False
-    reader = request.body.reader
-    if isinstance(reader, ChunkedReader):
-        # Reading on means parsing on.
-        return reader.parser is None
-    if reader.length > limit:
+    if patches.is_chunked(request):
+        return patches.has_last_chunk(request)
+    if patches.bytes_left(request) > limit:
         return False
     with suppress(RequestTimeout, OSError):
-        while reader.length:
+        while patches.bytes_left(request):
             request.body.read(_STEP_BYTES)
             sleep(0)
-    return not reader.length
+    return not patches.bytes_left(request)
 
 
 def _linger(client: Any) -> None:

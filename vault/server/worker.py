@@ -1,7 +1,8 @@
-"""gevent's server with limits on connections and on the time of a TLS handshake."""
+"""gunicorn's worker with limits on connections, and its logger."""
 
 import logging
 import os
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -10,14 +11,17 @@ from typing import Any
 
 from gevent import Timeout, socket, spawn
 from gevent.server import StreamServer
+from gunicorn.glogging import Logger as GunicornLogger
+from gunicorn.workers.ggevent import GeventWorker
 
 from vault.core import connections
 from vault.core.connections import Connection, Connections
+from vault.server import patches
 from vault.server.client_timeouts import CLIENT_SECONDS
 
 logger = logging.getLogger(__name__)
 
-#: Refused connections that are closed before others get their turn.
+#: The number of refused connections that are closed before other greenlets run.
 _REFUSALS_AT_ONCE = 400
 
 #: Seconds between two log lines about refused connections.
@@ -25,52 +29,63 @@ _LOG_INTERVAL_SECONDS = 60
 
 
 class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
-    """Accepts connections as *limits* allow, and closes the others at once, before any handshake."""
+    """A server of one socket that accepts connections within *limits* and closes all others immediately.
 
-    def __init__(self, *arguments: Any, limits: Callable[[], Connections], **options: Any) -> None:
+    With *ssl_context* it serves TLS, and refuses connections before the handshake.
+    """
+
+    def __init__(
+        self,
+        listening: Any,
+        handle: Callable[[Any, Any], object],
+        *,
+        limits: Callable[[], Connections],
+        spawn: Any = "default",
+        ssl_context: Any = None,
+    ) -> None:
+        self._answer = handle
         self._connections = limits()
+        self._ssl_context = ssl_context
         self._logged = -float(_LOG_INTERVAL_SECONDS)
-        super().__init__(*arguments, **options)
-
-    def init_socket(self) -> None:
-        """Serve each connection by `_serve`."""
-        super().init_socket()
-        self._handle = self._serve
+        super().__init__(listening, self._serve, spawn=spawn)
 
     def do_read(self) -> tuple[Any, Any, Connection] | None:
-        """Accept a connection; None if there is none now. Runs in the hub and must not wait."""
-        # Many at a time: gunicorn accepts one a turn, and honest clients would queue behind those refused.
+        """Accept and return a connection, or return None. Runs in the hub and must not wait."""
+        # Many at a time: gunicorn accepts one a turn, and honest clients would queue behind refused ones.
         for _ in range(_REFUSALS_AT_ONCE):
             try:
-                descriptor, address = self.socket._accept()  # noqa: SLF001 - as gevent's own server
-            except BlockingIOError:
+                descriptor, address = patches.accept(self.socket)
+            except (BlockingIOError, ConnectionAbortedError):
                 return None
-            # A socket of the file system has no address.
+            # A Unix domain socket has no address.
             connection = self._connections.admit(address[0] if isinstance(address, tuple) else "")
             if connection:
                 listening = self.socket
                 client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
-                connection.hang_up = partial(_hang_up, client)
+                connection.hang_up = partial(_disconnect, client)
                 return client, address, connection
-            # Without making a socket of it, which takes longer than all else here.
             os.close(descriptor)
             self._log_refusal()
         return None
 
     def do_close(self, client: Any, _address: Any, connection: Connection) -> None:
-        """Close what `do_read` accepted."""
+        """Close a connection that `do_read` accepted."""
         connection.leave()
         super().do_close(client)
 
     def _serve(self, client: Any, address: Any, connection: Connection) -> None:
         connections.current.set(connection)
-        if not self.ssl_enabled:
-            self.handle(client, address)
+        if self._ssl_context is None:
+            self._answer(client, address)
             return
-        with self.wrap_socket(client, do_handshake_on_connect=False, **self.ssl_args) as secure:
-            connection.hang_up = partial(_hang_up, secure)
+        # gevent would print a traceback of a connection that the client broke.
+        with (
+            suppress(ssl.SSLError, ConnectionError),
+            self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as secure,
+        ):
+            connection.hang_up = partial(_disconnect, secure)
             if _shake_hands(secure):
-                self.handle(secure, address)
+                self._answer(secure, address)
 
     def _log_refusal(self) -> None:
         if monotonic() - self._logged < _LOG_INTERVAL_SECONDS:
@@ -83,10 +98,9 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         )
 
 
-def _hang_up(client: Any) -> None:
+def _disconnect(client: Any) -> None:
     with suppress(OSError):
-        # Not gevent's own, which raises an error where the connection is waited for. This is read as its end.
-        client._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
+        patches.disconnect(client)
 
 
 def _shake_hands(secure: Any) -> bool:
@@ -95,3 +109,67 @@ def _shake_hands(secure: Any) -> bool:
         secure.do_handshake()
         return True
     return False
+
+
+class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
+    """gunicorn's gevent worker, with limits on connections and slow clients.
+
+    It also stops gracefully without its master. By itself it would exit at once, during its requests.
+    """
+
+    #: The application.
+    wsgi: Any
+    #: Returns the limits of one listener; `gunicorn_conf` sets it.
+    limits: Callable[[], Connections]
+
+    def server_class(self, listening: Any, *, spawn: Any, ssl_context: Any = None, **_: Any) -> Listener:
+        """Return the server of one socket. The name and the arguments are those of gunicorn."""
+        server = Listener(
+            listening,
+            partial(self.handle, listening),
+            limits=self.limits,
+            spawn=spawn,
+            ssl_context=ssl_context,
+        )
+        if self.cfg.workers > 1:
+            # As in gunicorn: otherwise one worker could take all connections that arrive together.
+            server.max_accept = 1
+        return server
+
+    def load_wsgi(self) -> None:
+        """Load the application. From its reply on, the connection counts as waiting for its client."""
+        super().load_wsgi()
+        application = self.wsgi
+
+        def answer(environ: Any, start_response: Any) -> Any:
+            reply = application(environ, start_response)
+            # The client may not read it.
+            connections.current.get().wait()
+            return reply
+
+        self.wsgi = answer
+
+    def notify(self) -> None:
+        """Tell the master that this worker is alive; stop if the master is gone."""
+        super(GeventWorker, self).notify()
+        if self.ppid != os.getppid():
+            self.alive = False
+
+    def handle_request(self, *request: Any) -> None:
+        """Answer a request. A client that does not read its reply causes a warning, not an error."""
+        try:
+            super().handle_request(*request)
+        except TimeoutError:
+            self.log.warning("a client did not take its reply in time")
+            # gunicorn's way to close the connection.
+            raise StopIteration from None
+
+
+class Logger(GunicornLogger):  # type: ignore[misc] # as above
+    """gunicorn's logger without an access log: `vault.api.request_log` writes it.
+
+    gunicorn's access log takes 4 % of a fetch.
+    """
+
+    def access(self, *_: Any) -> None:
+        """Do nothing."""

@@ -1,0 +1,74 @@
+"""Formats of text: terminals, JSON, MongoDB's connection strings."""
+
+import json
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from vault.core.text import parse_mongodb_uri, printable, quantity, unique_names
+
+
+def test_control_characters_are_escaped() -> None:
+    """Text from a database cannot move a terminal's cursor or reorder its characters."""
+    assert printable("Straße\x1b[2J\n\u202e") == "Straße\\u001b[2J\\u000a\\u202e"
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")])
+def test_a_quantity_has_the_right_plural(number: int, expected: str) -> None:
+    """The noun is singular for 1 only."""
+    assert quantity(number, "entry", "entries") == expected
+
+
+def test_a_regular_plural_needs_no_second_form() -> None:
+    """Most nouns get an "s"."""
+    assert (quantity(1, "token"), quantity(2, "token")) == ("1 token", "2 tokens")
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "\\u0061": 2}}]'])
+def test_a_duplicate_name_is_refused(text: str) -> None:
+    """A duplicate name is an error at any depth and in any spelling."""
+    with pytest.raises(ValueError, match="a name occurs twice"):
+        json.loads(text, object_pairs_hook=unique_names)
+
+
+def test_an_object_with_distinct_names_keeps_them_in_order() -> None:
+    """Every other object is read as usual."""
+    found = json.loads('{"b": 1, "a": {"b": 2}}', object_pairs_hook=unique_names)
+    assert list(found.items()) == [("b", 1), ("a", {"b": 2})]
+
+
+def test_an_srv_record_is_not_looked_up() -> None:
+    """A `mongodb+srv` URI is parsed without DNS, and has no port."""
+    found = parse_mongodb_uri("mongodb+srv://app:pass@cluster.invalid/other?replicaSet=rs0")
+    assert (found.is_srv, found.hosts) == (True, (("cluster.invalid", None),))
+    assert (found.database, found.username, found.password) == ("other", "app", "pass")
+
+
+def test_an_option_has_its_documented_name() -> None:
+    """Options in any case are found by the name in MongoDB's documentation."""
+    found = parse_mongodb_uri("mongodb://a/?authsource=admin&REPLICASET=rs0")
+    assert (found.options["authSource"], found.options["replicaSet"]) == ("admin", "rs0")
+
+
+def test_hosts_have_their_ports() -> None:
+    """Each host has its own port or MongoDB's default; an IPv6 address loses its brackets."""
+    found = parse_mongodb_uri("mongodb://[::1]:5,a,b:7")
+    assert found.hosts == (("::1", 5), ("a", 27017), ("b", 7))
+    assert (found.database, found.collection, found.username, found.password) == ("", "", "", "")
+
+
+def test_quoted_credentials_are_unquoted() -> None:
+    """Percent-encoded characters in user and password are decoded; a repr shows no password."""
+    found = parse_mongodb_uri("mongodb://a%40b:p%2Fw%3A%40@[::1]/vault.things")
+    assert (found.username, found.password) == ("a@b", "p/w:@")
+    assert (found.database, found.collection) == ("vault", "things")
+    assert "p/w" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "http://a", "mongodb://", "mongodb://a:b@c@d", "mongodb://a/?journal=maybe", "mongodb://[::1"]
+)
+def test_an_invalid_connection_string_is_refused(uri: str) -> None:
+    """A wrong scheme, unquoted credentials and invalid option values are errors."""
+    with pytest.raises((PyMongoError, ValueError)):
+        parse_mongodb_uri(uri)

@@ -1,0 +1,84 @@
+"""The decryption of stored envelopes: each failure has one error, and one counter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.rotation import new_key
+from vault.core.errors import DecryptionError, KeyMissingError, VaultError
+from vault.crypto import Binding, Keyring
+from vault.documents import base
+
+KEY, OTHER = new_key(), new_key()
+KEYRING = Keyring(KEY)
+BINDING = Binding(secret_id="a", version=1, namespace="default")
+ENVELOPE = KEYRING.encrypt(b"value", BINDING)
+
+
+@dataclass
+class Stored:
+    """A stored envelope with fields of any type."""
+
+    envelope: Any = ENVELOPE
+    key_id: Any = KEY.id
+
+
+class Counter:
+    """A metric that counts its increments."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self) -> None:
+        """Count one more."""
+        self.value += 1
+
+
+@pytest.fixture
+def counters(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter]:
+    """Replace the two counters of decryption failures."""
+    found = {name: Counter() for name in ("DOES_NOT_VERIFY", "UNKNOWN_KEY")}
+    for name, counter in found.items():
+        monkeypatch.setattr(base.metrics, name, counter)
+    return found
+
+
+def test_a_genuine_envelope_decrypts(counters: dict[str, Counter]) -> None:
+    """The plaintext comes back, and no failure is counted."""
+    assert base.decrypt(Stored(), lambda: BINDING, KEYRING) == b"value"
+    assert {counter.value for counter in counters.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("stored", "error", "counted"),
+    [
+        (Stored(key_id=OTHER.id), KeyMissingError, "UNKNOWN_KEY"),
+        (Stored(key_id=None), DecryptionError, "DOES_NOT_VERIFY"),
+        (Stored(key_id=[KEY.id]), DecryptionError, "DOES_NOT_VERIFY"),
+        (Stored(envelope=7), DecryptionError, "DOES_NOT_VERIFY"),
+        (Stored(envelope=ENVELOPE[:-1]), DecryptionError, "DOES_NOT_VERIFY"),
+        (Stored(envelope=Keyring(OTHER).encrypt(b"value", BINDING)), DecryptionError, "DOES_NOT_VERIFY"),
+    ],
+    ids=["unknown key", "no key ID", "list of key IDs", "no bytes", "altered", "other key in the envelope"],
+)
+def test_a_failure_is_counted_by_its_reason(
+    stored: Stored, error: type[VaultError], counted: str, counters: dict[str, Counter]
+) -> None:
+    """An unknown key and a value that does not verify have different errors and counters."""
+    with pytest.raises(error):
+        base.decrypt(stored, lambda: BINDING, KEYRING)
+    assert {name: counter.value for name, counter in counters.items()} == dict.fromkeys(counters, 0) | {
+        counted: 1
+    }
+
+
+@pytest.mark.parametrize("fields", [{"version": "1"}, {"version": 2**80}, {"secret_id": 7}])
+def test_a_binding_of_wrong_types_does_not_verify(
+    fields: dict[str, Any], counters: dict[str, Counter]
+) -> None:
+    """A field of another type in the binding counts as a value that does not verify."""
+    wrong = {"secret_id": "a", "version": 1, "namespace": "default", **fields}
+    with pytest.raises(DecryptionError):
+        base.decrypt(Stored(), lambda: Binding(**wrong), KEYRING)
+    assert (counters["DOES_NOT_VERIFY"].value, counters["UNKNOWN_KEY"].value) == (1, 0)
