@@ -1,4 +1,4 @@
-"""What the tests of access share: tokens, and how they are sent."""
+"""Shared helpers of the access tests: tokens, and requests with them."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -30,7 +30,7 @@ def make_token(
     networks: tuple[str, ...] = (),
     seconds: float | None = None,
 ) -> str:
-    """Return a new token, as an operator makes it."""
+    """Return a new token, created by an operator."""
     grant = Grant(
         name=name,
         scopes=ROLES.get(role, frozenset()) | scopes_named(scopes),
@@ -42,14 +42,14 @@ def make_token(
 
 
 def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    """Return what the operator's command prints."""
+    """Return the output of the operator's command."""
     done = run_command("tokens", *arguments, environment=environment, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def revoke(app: Flask, name: str) -> None:
-    """Revoke the token *name*, as an operator does."""
+    """Revoke the token *name*, as an operator."""
     services(app).tokens.revoke(name, attempt=Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR))
 
 

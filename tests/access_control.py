@@ -1,4 +1,4 @@
-"""A MongoDB with access control, as `stack.secure.yml` has it: one member, its key, and its users."""
+"""A MongoDB with access control, as in `stack.secure.yml`: one member, its key, and its users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +18,12 @@ Client = MongoClient[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """A server that lets in nobody without a password. The database is `vault`."""
+    """A server that requires a password. The database is `vault`."""
 
     address: str
 
     def uri(self, user: str = "secret-manager:itspassword", database: str = "vault") -> str:
-        """Return the connection string of *user*: the service's own unless another is named."""
+        """Return the connection string of *user*, by default the service's own."""
         return f"mongodb://{user}@{self.address}/{database}?replicaSet=rs0"
 
     @property
@@ -32,7 +32,7 @@ class Locked:
         return self.uri(f"root:{ROOT}", "admin")
 
     def initiate(self, *, audit_ttl_days: int = 0) -> None:
-        """Do as the job of the secure stack does at each deployment."""
+        """Do the work of the secure stack's job at each deployment."""
         ReplicaSet(self.uri(), key=KEY).initiate(
             root_password=ROOT, audit_ttl_days=audit_ttl_days, timeout_seconds=60
         )

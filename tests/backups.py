@@ -1,4 +1,4 @@
-"""What the tests of backups share: files, and time to make them."""
+"""Shared helpers of the backup tests: files, and a longer history."""
 
 import io
 import tarfile
@@ -19,21 +19,21 @@ def nothing(_more: int) -> None:
 
 
 def made(keyring: Keyring) -> tuple[bytes, VerifiedBackup]:
-    """Return the bytes of a backup of the database that is connected, and the backup."""
+    """Return a backup of the connected database, as bytes and as an object."""
     file = io.BytesIO()
     create.make(file, keyring, audit_ttl_days=0, progress=nothing)
     return file.getvalue(), read(file.getvalue(), keyring)
 
 
 def read(content: bytes, keyring: Keyring) -> VerifiedBackup:
-    """Return the backup that *content* is. Errors as `vault.backup.create.read`."""
+    """Return the backup in *content*. Errors as `vault.backup.create.read`."""
     return create.read(io.BytesIO(content), keyring, progress=nothing)
 
 
 def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
-    """Return *content* with another manifest, all digests right, signed with *keyring*.
+    """Return *content* with another manifest, all digests correct, signed with *keyring*.
 
-    What is changed to None is left out.
+    A field changed to None is omitted.
     """
     manifest = archive.read_manifest(io.BytesIO(content)) | changes
     seals = dict.fromkeys(("hash", "signer", "signature"))
@@ -49,7 +49,7 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
 
 @contextmanager
 def history(uri: str) -> Iterator[None]:
-    """Let MongoDB keep the past for as long as it does by default; the tests' own does not, see `mongod`."""
+    """Make MongoDB keep its history for its default time; the tests' own does not, see `mongod`."""
     with MongoClient[dict[str, Any]](uri) as client:
         name = "minSnapshotHistoryWindowInSeconds"
         before = client.admin.command("getParameter", 1, **{name: 1})[name]

@@ -1,4 +1,4 @@
-"""A stand-in for an OpenTelemetry collector: takes spans over HTTP as one does, and keeps them."""
+"""A stand-in for an OpenTelemetry collector: receives spans over HTTP, and keeps them."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.cli.waiting import wait_until
 
 
 class Span(NamedTuple):
-    """A span as it arrived: its ids in hexadecimal, its attributes' values as they are."""
+    """A received span: its IDs in hexadecimal, its attributes' values unchanged."""
 
     name: str
     kind: str
@@ -27,27 +27,27 @@ class Span(NamedTuple):
 
 
 class Collector:
-    """What arrived, as bytes and as spans."""
+    """The received data, as bytes and as spans."""
 
     def __init__(self, url: str) -> None:
-        #: What `OTEL_EXPORTER_OTLP_ENDPOINT` is to say.
+        #: The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
         self.url = url
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
 
     @property
     def spans(self) -> list[Span]:
-        """All spans that have arrived."""
+        """All received spans."""
         return [span for body in list(self.bodies) for span in _spans(body)]
 
     def trees(self) -> dict[str, list[Span]]:
-        """Return for each request's span, by its id, those inside of it in the order of their ends."""
+        """Return the child spans of each request's span, by its ID, in the order of their ends."""
         spans = self.spans
         roots = [span.id for span in spans if span.kind == "SPAN_KIND_SERVER"]
         return {root: [span for span in spans if span.parent == root] for root in roots}
 
     def wait_for(self, count: int) -> list[Span]:
-        """Return all spans once those of *count* requests are here."""
+        """Return all spans once those of *count* requests have arrived."""
         wait_until(lambda: len(self.trees()) >= count)
         return self.spans
 

@@ -1,4 +1,4 @@
-"""`secret-manager` as a process, as operators run it."""
+"""`secret-manager` as a process."""
 
 import atexit
 import os
@@ -48,7 +48,7 @@ def _nursery() -> Nursery:
 
 
 def run_command(name: str, *arguments: object, environment: dict[str, str], folder: Path) -> Done:
-    """Run `secret-manager` *name* in *folder* to its end, whatever it says, but not by a traceback."""
+    """Run `secret-manager` *name* in *folder* to its end, with any result except a traceback."""
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         status = _nursery().run(
             name,

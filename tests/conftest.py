@@ -1,4 +1,4 @@
-"""What the tests share: real MongoDB servers, applications on them, and the service as a process."""
+"""Shared fixtures: real MongoDB servers, applications on them, and the service as a process."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import ALICE, Caller
+from tests.lifecycle import ALICE, Caller
 from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
@@ -35,7 +35,7 @@ from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
 
-# How long an example takes is the machine's affair. With `--hypothesis-profile nightly` there are many more.
+# The duration of an example depends on the machine. `--hypothesis-profile nightly` runs many more.
 _EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 hypothesis.register_profile("usual", max_examples=50, **_EXAMPLES)
 hypothesis.register_profile("nightly", max_examples=2_000, **_EXAMPLES)
@@ -46,7 +46,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 
 @pytest.fixture(scope="session", autouse=True)
 def _measured_threads() -> Iterator[None]:
-    """Start what flushes as a `threading.Thread`: coverage does not follow what is started below it."""
+    """Start flushes as a `threading.Thread`: coverage does not follow lower-level threads."""
 
     def start(function: Callable[[], None], arguments: tuple[()]) -> None:
         threading.Thread(target=function, args=arguments, daemon=True).start()
@@ -76,9 +76,9 @@ def keyring() -> Keyring:
 
 @pytest.fixture(scope="session")
 def mongod() -> Iterator[Mongod]:
-    """Run one real MongoDB, a replica set of one member, for all tests that leave it as it is."""
-    # It looks for expired documents each second, not each minute: nobody wants to wait for that here. And it
-    # lets go of dropped databases soon: a thousand, of thirty files each, are more than it may hold open.
+    """Run one real MongoDB, a replica set of one member, for all tests that leave it unchanged."""
+    # It removes expired documents each second, not each minute, so that tests need not wait for it. And it
+    # closes dropped databases soon: a thousand, of thirty files each, exceed its open files.
     options = (
         *("--setParameter", "ttlMonitorSleepSecs=1"),
         *("--setParameter", "minSnapshotHistoryWindowInSeconds=0"),
@@ -93,9 +93,9 @@ def mongod() -> Iterator[Mongod]:
 
 
 def memory_or_disk() -> str | None:
-    """Return a folder in memory: no test turns off its power, and thousands of databases wait for no disk.
+    """Return a folder in memory: no test needs durability across power loss, and disks are slower.
 
-    Where memory has no such folder, or too little room, it is None, the default place.
+    Without such a folder, or with too little room in it, return None, the default place.
     """
     with suppress(OSError):
         if shutil.disk_usage(SHARED_MEMORY).free > 4 * 2**30:
@@ -109,7 +109,7 @@ def new_database(mongod: Mongod) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     yield mongod.uri.replace("/?", f"/{name}?")
     with MongoClient[Any](mongod.uri) as client:
-        # One by one: where collections are left, MongoDB takes 100 ms more for the database.
+        # One by one: with remaining collections, MongoDB takes 100 ms more for the database.
         for collection in client[name].list_collection_names():
             if not collection.startswith("system."):
                 client[name].drop_collection(collection)
@@ -118,14 +118,14 @@ def new_database(mongod: Mongod) -> Iterator[str]:
 
 @pytest.fixture
 def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a database of the test's own."""
+    """Return the connection string of the test's own database."""
     with new_database(mongod) as uri:
         yield uri
 
 
 @pytest.fixture
 def stored(mongo_uri: str) -> Iterator[MongoDatabase]:
-    """Return the test's database as it lies there, without this package in between."""
+    """Return the test's database as stored, without this package's classes."""
     with MongoClient(mongo_uri, tz_aware=True) as client:
         yield client.get_default_database()
 
@@ -145,15 +145,15 @@ def environment(master_key: str, mongo_uri: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def ten_thousand(mongod: Mongod) -> WrittenTrail:
-    """Return a trail of 10,000 entries that 4 workers wrote at the same time."""
+    """Return a trail of 10,000 entries that 4 workers wrote concurrently."""
     return write_trail(mongod.uri, (1_000, 3_000, 3_000, 3_000))
 
 
 @contextmanager
 def running_app(environment: dict[str, str]) -> Iterator[Flask]:
-    """Make an application of *environment* and take it down again, its signal receivers too."""
+    """Create an application with *environment* and close it again, with its signal receivers."""
     app = create_app(Settings.from_mapping(environment))
-    # What a client sees is what counts, not what a debugger would show.
+    # The test must see what a client sees, not what a debugger would show.
     app.config["PROPAGATE_EXCEPTIONS"] = False
     try:
         yield app
@@ -162,7 +162,7 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
 
 
 def start(app: Flask) -> None:
-    """Start *app* as a worker of gunicorn's does: claim the key, and begin the trail."""
+    """Start *app* like gunicorn's worker: claim the key, and begin the trail."""
     app.extensions["secret-manager"].startup.attempt()
 
 
@@ -181,19 +181,19 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def anyone(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Caller:
-    """Return somebody without a credential who calls `client`."""
+    """Return an anonymous caller of `client`."""
     return Caller(client, monkeypatch)
 
 
 @pytest.fixture
 def alice(anyone: Caller) -> Caller:
-    """Return somebody who may do everything with the secrets of the default namespace."""
+    """Return a caller with all scopes for the secrets of the default namespace."""
     return anyone.become(ALICE)
 
 
 @pytest.fixture
 def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
-    """Run the service as operators run it, two workers, on the test's own real database."""
+    """Run the service as a process, with two workers, on the test's own real database."""
     with Service(environment, folder=tmp_path) as service:
         yield service
 
@@ -202,7 +202,7 @@ def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
 def shared_service(
     mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """Run such a service for all tests that leave it running, and look at nothing but its replies."""
+    """Run a service for all tests that leave it running, and check nothing except its replies."""
     folder = tmp_path_factory.mktemp("service")
     with (
         new_database(mongod) as uri,
@@ -212,11 +212,10 @@ def shared_service(
 
 
 def pytest_configure() -> None:
-    """Give each process that tests a part of the ports for itself, and let signals reach what it starts.
+    """Give each test process its own range of ports, and make signals reach the processes it starts.
 
-    What is started, or started again, has its port before it listens there: another could take it. And what
-    a shell runs in the background ignores Ctrl-C, and what `nohup` runs a lost terminal, as do the processes
-    that it starts.
+    A process has its port before it listens on it, so another could take the port. Also, a shell's background
+    processes ignore Ctrl-C, processes under `nohup` ignore a lost terminal, and their children inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -227,7 +226,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask every test that is run for the sentence that says what it promises, and put them in order."""
+    """Require of every selected test the sentence with its promise, and put the tests in order."""
     for item in items:
         if isinstance(item, pytest.Function) and not item.function.__doc__:
             raise pytest.UsageError(f"{item.nodeid} has no docstring")
@@ -235,9 +234,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _begin_with_long_ones(items: list[pytest.Item]) -> None:
-    """Put long tests where the processes that test begin: nobody waits for the one that has the last of them.
+    """Put long tests at the beginning of each process's share, so that no process ends with a long one.
 
-    Each process gets a part of *items*, as long as those of the others, and takes over of others in the end.
+    Each process gets a part of *items*, as long as those of the others, and takes over tests of others in the
+    end.
     """
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if item.get_closest_marker("long")]
@@ -257,8 +257,8 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture
-def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa: ARG001 - it is connected to
-    """Return a trail on the test's database that is told of attempts directly."""
+def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa: ARG001 - the fixture connects
+    """Return a trail on the test's database that receives attempts directly."""
     trail = AuditTrail(keyring)
     yield trail
     trail.disconnect()
@@ -266,7 +266,7 @@ def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa
 
 @pytest.fixture
 def encrypting(database: Database, key: MasterKey) -> Iterator[Database]:
-    """Connect the documents to the test's database, and encrypt under `key` what is saved."""
+    """Connect the documents to the test's database, and encrypt with `key` on save."""
     hook = EncryptOnSave(Keyring(key))
     hook.connect()
     yield database

@@ -1,4 +1,4 @@
-"""An identity provider: it publishes keys and signs JWTs, good ones and others."""
+"""An identity provider: it publishes keys and signs JWTs, valid and invalid ones."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ AUDIENCE = "vault"
 RSA_KEY = rsa.generate_private_key(65_537, 2_048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 ED_KEY = ed25519.Ed25519PrivateKey.generate()
-#: Nobody publishes this one.
+#: Never published.
 STRANGER = rsa.generate_private_key(65_537, 2_048)
 
 _KEYS: dict[str, tuple[Any, str]] = {
@@ -49,7 +49,7 @@ def jwk(kid: str, key: Any, algorithm: str) -> dict[str, Any]:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """Return the claims of a good JWT, with *changes*; None takes a claim out."""
+    """Return the claims of a valid JWT, with *changes*; None removes a claim."""
     now = int(time.time())
     whole = {
         "iss": ISSUER,
@@ -76,7 +76,7 @@ def unsigned() -> str:
 
 
 def signed_with_the_public_key() -> str:
-    """Return a JWT whose shared secret is the public key: good for who lets it choose the algorithm."""
+    """Return a JWT whose shared secret is the public key: valid if the JWT may choose the algorithm."""
     head, body = (
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in ({"alg": "HS256", "typ": "JWT", "kid": "rsa-1"}, claims())
@@ -92,12 +92,12 @@ class Issuer:
     def __init__(self) -> None:
         self.keys = {kid: jwk(kid, *pair) for kid, pair in _KEYS.items()}
         self.fetches = 0
-        #: What is answered in place of the keys.
+        #: Replaces the answer with the keys.
         self.body: bytes | None = None
         self.status = 200
-        #: Whether it sends bytes without end, each in time.
+        #: Whether it sends bytes endlessly, each in time.
         self.drips = False
-        #: Cleared, it lets whoever asks wait.
+        #: While it is cleared, clients wait.
         self.answers = threading.Event()
         self.answers.set()
         issuer = self
@@ -122,7 +122,7 @@ class Issuer:
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, *_: Any) -> None:
-                """Say nothing: who waited too long has hung up."""
+                """Ignore the error: the client has timed out and disconnected."""
 
         self._server = Server(("127.0.0.1", 0), Keys)
         self.url = f"http://127.0.0.1:{self._server.server_port}/keys"

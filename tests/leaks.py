@@ -1,4 +1,4 @@
-"""Finding marked secrets in whatever came out of the service, also in pieces and in other clothes."""
+"""Search for marked secrets in all outputs of the service, including partial and encoded ones."""
 
 import json
 from base64 import b64encode, urlsafe_b64encode
@@ -8,21 +8,21 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-#: Characters of a mark that are a leak: in a form that is about as long as the mark, and in one that is
-#: longer, where as many characters tell less.
+#: Characters of a mark that are a leak: in a form about as long as the mark, and in a longer one, in which
+#: the same number of characters reveals less.
 SHORT, LONG = 12, 30
 
 
 def _aligned(encode: Callable[[bytes], bytes], secret: bytes) -> Iterator[str]:
-    """Yield what *secret* looks like inside of base64 of more, wherever in it the secret begins."""
+    """Yield the base64 forms of *secret* within longer text, for each alignment."""
     for before in range(3):
         whole = encode(b"\0" * before + secret).decode()
-        # The first characters, and the last, hold bits of what is around.
+        # The first characters, and the last, contain bits of the surrounding text.
         yield whole[-(-before * 4 // 3) :].rstrip("=")[:-1]
 
 
 def forms(secret: bytes) -> set[str]:
-    """Return what *secret* looks like: plain, in base64, in hexadecimal, in a URL, in JSON and in Python."""
+    """Return the forms of *secret*: plain, in base64, in hexadecimal, in a URL, in JSON and in Python."""
     text = secret.decode("latin-1")
     found = {text, repr(secret)[2:-1], repr(text)[1:-1], json.dumps(text)[1:-1]}
     found |= {secret.hex(), secret.hex().upper()}
@@ -38,7 +38,7 @@ def forms(secret: bytes) -> set[str]:
 
 @dataclass(frozen=True)
 class Output:
-    """Something that came out, and the marks that it has to hold, or may."""
+    """An output, and the marks that it must contain, or may."""
 
     place: str
     text: str
@@ -58,28 +58,28 @@ class Marks:
             self.add(name, secret)
 
     def add(self, name: str, secret: bytes | str) -> None:
-        """Look for *secret*, too, under *name*."""
+        """Search for *secret*, too, as *name*."""
         raw = secret.encode() if isinstance(secret, str) else secret
         for form in forms(raw):
             size = SHORT if len(form) < 1.5 * len(raw) else LONG
             if len(form) < size:
-                raise ValueError(f"{name} is too short to be told from anything else")
+                raise ValueError(f"{name} is too short to be distinctive")
             self._pieces.update(dict.fromkeys(_pieces(form, size), name))
 
     def found(self, text: str) -> set[str]:
-        """Return the names of those of which *text* holds a piece."""
+        """Return the names of the secrets of which *text* contains a part."""
         pieces = chain(_pieces(text, SHORT), _pieces(text, LONG))
         return {self._pieces[piece] for piece in pieces if piece in self._pieces}
 
     def leaks(self, outputs: list[Output]) -> set[tuple[str, str]]:
-        """Return where which secret is that must not be there."""
+        """Return each forbidden occurrence: the output and the secret."""
         return {
             (output.place, name) for output in outputs for name in self.found(output.text) - output.may_hold
         }
 
 
 def _is_ours(thing: object) -> bool:
-    # Not by `isinstance`: asking a proxy what it is asks what it stands for.
+    # Not by `isinstance`: for a proxy that would resolve its target.
     return str(type(thing).__module__).partition(".")[0] == "vault"
 
 

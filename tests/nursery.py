@@ -1,7 +1,7 @@
 """A process that has loaded every command of `secret-manager`, and forks for each that the tests run.
 
-Each fork is a process like any other, with an environment, a folder, signals and an exit status of its own.
-Only the modules, which take longer to load than most commands take, are there already.
+Each fork is an ordinary process, with its own environment, folder, signals and exit status. Only its modules
+are already loaded, because loading takes longer than most commands.
 """
 
 import gc
@@ -21,12 +21,12 @@ _SECONDS = 120
 
 
 class Nursery:
-    """Such a process, started with *environment*, until `close`."""
+    """A process of this kind, started with *environment*; it ends with `close`."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # Not as a module of the package: that one measures into a folder of its own.
+            # Not as a module of the package, which creates its own metrics folder.
             command = [sys.executable, "-P", __file__, str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command,
@@ -59,11 +59,11 @@ class Nursery:
 
 
 def _become_a_command(asked: socket.socket) -> None:
-    """Return once for each command that is *asked* for, each time in a fork that is to run it."""
+    """Return once for each *asked* command, each time in a fork that must run it."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(asked, _MESSAGE_BYTES, 3)
         if not message:
-            # Its modules are measured by the commands; nobody waits for what it would write.
+            # The commands measure its modules, so its own coverage data is not needed.
             os._exit(0)
         if os.fork() == 0:
             asked.close()
@@ -82,14 +82,14 @@ def _become_a_command(asked: socket.socket) -> None:
             return
         for descriptor in descriptors:
             os.close(descriptor)
-        # Those that have ended before.
+        # Reap earlier processes that have ended.
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 pass
 
 
 def _tell(telling: int, pid: int) -> None:
-    """Tell which process runs a command and, when it has ended, its exit status; do not return."""
+    """Report the process of a command and, when it has ended, its exit status; do not return."""
     os.write(telling, b"%d\n" % pid)
     _, status = os.waitpid(pid, 0)
     os.write(telling, b"%d\n" % os.waitstatus_to_exitcode(status))
@@ -100,7 +100,7 @@ if __name__ == "__main__":
     from vault import cli
     from vault.cli import audit, backup, dev, keys, ready, replicaset, serve, tokens  # noqa: F401
 
-    # A collection in a fork, as at its end, would copy all of it.
+    # A garbage collection in a fork, for example on exit, would copy all of its memory.
     gc.freeze()
     _become_a_command(socket.socket(fileno=int(sys.argv[1])))
     cli.main()

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes what tests run."""
+"""A real Prometheus that scrapes the tests' services."""
 
 import subprocess
 import time
@@ -22,7 +22,7 @@ scrape_configs:
 
 
 class Prometheus:
-    """Debian's Prometheus, scraping *targets* each second into *folder*, and holding that against *rules*."""
+    """Debian's Prometheus, scraping *targets* each second into *folder*, and evaluating *rules*."""
 
     def __init__(self, targets: Sequence[str], *, folder: Path, rules: Sequence[Path] = ()) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -52,7 +52,7 @@ class Prometheus:
         self._process.wait(30)
 
     def query(self, query: str) -> list[dict[str, Any]]:
-        """Return what *query* brings now: labels as `metric`, and `value`, a time and a number as text."""
+        """Return the current result of *query*: labels as `metric`; `value`, a time and a number as text."""
         try:
             reply = requests.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10)
         except requests.ConnectionError:
@@ -61,7 +61,7 @@ class Prometheus:
         return result
 
     def label_values(self) -> dict[str, set[str]]:
-        """Return every label of the service's own metrics, with all values that it ever had."""
+        """Return every label of the service's own metrics, with all its values so far."""
         selector = {"match[]": '{__name__=~"secret_manager_.+"}'}
         series = requests.get(f"{self.url}/api/v1/series", params=selector, timeout=10).json()["data"]
         found: dict[str, set[str]] = {}
@@ -71,11 +71,11 @@ class Prometheus:
         return found
 
     def wait_until(self, query: str, expected: dict[tuple[str, ...], float], *, by: Sequence[str]) -> None:
-        """Return once *query* brings *expected*, by the values of the labels *by*; fail after a minute."""
+        """Return once *query* returns *expected*, by the values of the labels *by*; fail after a minute."""
         deadline = time.monotonic() + 60
         found: dict[tuple[str, ...], float] = {}
         while found != expected:
-            assert time.monotonic() < deadline, f"{query} brings {found}, not {expected}"
+            assert time.monotonic() < deadline, f"{query} returns {found}, not {expected}"
             time.sleep(0.2)
             found = {
                 tuple(line["metric"].get(name, "") for name in by): float(line["value"][1])

@@ -1,4 +1,4 @@
-"""What the tests of key rotation share: master keys, and secrets under them."""
+"""Shared helpers of the key rotation tests: master keys, and secrets encrypted with them."""
 
 import secrets
 from base64 import b64encode
@@ -17,7 +17,7 @@ from vault.documents.secret import SecretVersion, StoredSecret
 from vault.keys import registry
 from vault.keys.registry import CLAIM_MILLISECONDS
 
-#: A database as it lies there.
+#: A database without this package's classes.
 Stored = MongoDatabase[dict[str, Any]]
 
 
@@ -51,7 +51,7 @@ def connected(uri: str) -> Iterator[Database]:
 
 
 def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:
-    """Store *count* secrets under *key* and return their values by id."""
+    """Store *count* secrets with *key* and return their values by ID."""
     values = {str(uuid4()): secrets.token_bytes(24) for _ in range(count)}
     documents = []
     for secret_id, value in values.items():
@@ -65,16 +65,16 @@ def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:
 
 @contextmanager
 def held(uri: str, stored: Stored, secret_id: str) -> Iterator[None]:
-    """Let every other write to one secret wait until the block ends; nothing is changed."""
+    """Block every other write to one secret until the block ends; nothing is changed."""
     with connected(uri):
-        pass  # An index that has to be made would wait, too.
+        pass  # The creation of an index would wait, too.
     with stored.client.start_session() as session:
         while not session.in_transaction:
             session.start_transaction()
             try:
                 stored.secrets.update_one({"_id": secret_id}, {"$set": {"held": True}}, session=session)
             except OperationFailure as error:
-                # Just then somebody else writes to it, who does not wait.
+                # A concurrent write, which does not wait.
                 assert error.has_error_label("TransientTransactionError")
                 session.abort_transaction()
         yield
@@ -84,7 +84,7 @@ def held(uri: str, stored: Stored, secret_id: str) -> Iterator[None]:
 def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:
     """Return the value of every stored secret, as a replica with *keys* reads it.
 
-    Each secret must be found under the key that its envelope names: what says otherwise is a lost secret.
+    Each secret must name the key of its envelope; a secret with another key ID is lost.
     """
     found = {}
     for document in stored.secrets.find():
@@ -94,7 +94,7 @@ def values(stored: Stored, *keys: MasterKey) -> dict[str, bytes]:
 
 
 def versioned(stored: Stored, *keys: MasterKey, **fields: Any) -> tuple[str, dict[int, bytes]]:
-    """Store a secret with a version under each of *keys*; return its id and its values by version."""
+    """Store a secret with one version for each of *keys*; return its ID and its values by version."""
     secret = Secret(**{"id": str(uuid4()), "created_at": datetime.now(UTC), **fields})
     values = {version: b"value %d" % version for version, _ in enumerate(keys, 1)}
     made = [
@@ -122,23 +122,23 @@ def versions_of(stored: Stored, secret_id: str, *keys: MasterKey) -> dict[int, b
 
 
 def under(stored: Stored, key: MasterKey) -> int:
-    """Return how many secrets say that they are under *key*."""
+    """Return the number of secrets with the key ID of *key*."""
     return stored.secrets.count_documents({"key_id": key.id})
 
 
 def age_claims(stored: Stored, milliseconds: int = CLAIM_MILLISECONDS + 1_000) -> None:
-    """Let all claims be *milliseconds* old; by default, too old to count."""
+    """Age all claims by *milliseconds*, by default beyond their expiry."""
     then = datetime.now(UTC) - timedelta(milliseconds=milliseconds)
     stored["keys"].update_one({}, {"$set": {"workers.$[].renewed_at": then}})
 
 
 def claim(keyring: Keyring, worker: str = "") -> bool:
-    """Claim as a worker; without a name, as the one worker that has this primary key."""
+    """Claim as a worker; by default as the only worker that has this primary key."""
     return registry.claim(keyring, worker or keyring.primary.id)
 
 
 def rows(printed: str) -> dict[str, list[str]]:
-    """Return the rows of what `keys status` *printed*, by key id."""
+    """Return the rows that `keys status` *printed*, by key ID."""
     heading, *lines = printed.splitlines()
     assert heading.split("  ")[0] == "key id"
     cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
@@ -146,5 +146,5 @@ def rows(printed: str) -> dict[str, list[str]]:
 
 
 def table(printed: str) -> dict[str, tuple[str, int, str]]:
-    """Return what `keys status` *printed*: role, secret versions and verdict, by key id."""
+    """Return role, secret versions and verdict from the output *printed* by `keys status`, by key ID."""
     return {key_id: (row[0], int(row[3]), row[4]) for key_id, row in rows(printed).items()}

@@ -1,4 +1,4 @@
-"""The service as a process of its own, as operators run it."""
+"""The service as a separate process, like in production."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from vault.cli.mongod import free_port
 
 
 class Reply(NamedTuple):
-    """What the service answered."""
+    """A reply of the service."""
 
     status: int
     body: Any
@@ -41,7 +41,7 @@ class Service:
         self._folder = folder
         self._command = command
         self._environment = {
-            # Coverage of child processes, and the PATH, come along; settings do not.
+            # Coverage of child processes, and the PATH, are inherited; settings are not.
             **{
                 name: value
                 for name, value in os.environ.items()
@@ -105,16 +105,16 @@ class Service:
         return self._ask("GET", path)
 
     def get_text(self, path: str) -> str:
-        """Return what a GET of *path* brings."""
+        """Return the body of a GET of *path*."""
         return self._send("GET", path)[1].decode()
 
     def post(self, path: str, body: object, **headers: str) -> Reply:
-        """Return the answer to a POST of *body* as JSON; bytes are sent as they are."""
+        """Return the answer to a POST of *body* as JSON; bytes are sent unchanged."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._ask("POST", path, data, **{"Content-Type": "application/json", **headers})
 
     def create(self, plaintext: bytes) -> str:
-        """Create a secret and return its id."""
+        """Create a secret and return its ID."""
         reply = self.post("/vault/secret/create/", {"secret": b64encode(plaintext).decode()})
         assert reply.status == 200, reply
         return str(reply.body["secret_id"])
@@ -130,7 +130,7 @@ class Service:
     def _send(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[HTTPResponse, bytes]:
-        # On a connection of its own, without `requests`, which takes ten times as long for it.
+        # A new connection without `requests`, which would take ten times as long.
         with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as connection:
             try:
                 connection.request(method, path, body, headers)

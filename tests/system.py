@@ -1,4 +1,4 @@
-"""What tests need of the machine that no Python package brings, and how they start what is not ours."""
+"""System requirements of tests that no Python package provides, and the start of other programs."""
 
 import os
 import shutil
@@ -7,10 +7,10 @@ import pytest
 
 
 def needs(command: str, *other_names: str, package: str = "") -> str:
-    """Return where the system's *command* is, under whichever of its names; without it, skip the test.
+    """Return the path of the system's *command*, by any of its names; without it, skip the test.
 
-    In CI (environment `CI=true`) the test fails instead: nothing may be skipped there.
-    *package* is the Debian package that brings the command, where it has another name.
+    In CI (environment `CI=true`) the test fails instead: nothing may be skipped there. *package* is the
+    Debian package of the command, if it has another name.
     """
     for name in (command, *other_names):
         if path := shutil.which(name):
@@ -22,5 +22,5 @@ def needs(command: str, *other_names: str, package: str = "") -> str:
 
 
 def unmeasured() -> dict[str, str]:
-    """Return the environment of a process whose coverage nobody asks for: measuring it takes time."""
+    """Return the environment of a process without coverage, because measuring takes time."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}

@@ -1,4 +1,4 @@
-"""Access on the service as it is run: several workers, real logs, commands beside it."""
+"""Access control on the real service: several workers, real logs, and commands run at the same time."""
 
 import json
 import time
@@ -21,7 +21,7 @@ CREATE = "/vault/secret/create/"
 
 @pytest.fixture
 def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
-    """Run a service that asks for credentials, with four workers and at its most verbose."""
+    """Run a service that requires credentials, with four workers and the most verbose log level."""
     settings = {
         "AUTH_ENABLED": "true",
         "WEB_CONCURRENCY": "4",
@@ -39,10 +39,10 @@ def send(service: Service, path: str, body: object, credential: str) -> Reply:
     return service.post(path, body, Authorization=f"Bearer {credential}", Connection="close")
 
 
-def test_a_revoked_token_ends_on_every_worker(
+def test_every_worker_refuses_a_revoked_token(
     environment: dict[str, str], asking: Service, tmp_path: Path
 ) -> None:
-    """A token that all four workers have just believed is refused by all of them within 5 seconds."""
+    """All four workers refuse a revoked token within 5 seconds, even if they have just accepted it."""
     token = tokens(environment, tmp_path, "create", "--name", "ci", "--role", "reader")
 
     def answers() -> Counter[int]:
@@ -52,7 +52,7 @@ def test_a_revoked_token_ends_on_every_worker(
     assert answers() == {422: 40}
     tokens(environment, tmp_path, "revoke", "ci")
     time.sleep(5)
-    # By default 30 refused credentials a minute are answered 401.
+    # By default, 30 refused credentials a minute are answered 401.
     assert set(answers()) <= {401, 429}
 
 
@@ -67,7 +67,7 @@ def test_no_credential_is_in_a_log_an_entry_or_a_reply(
     tmp_path: Path,
     stored: MongoDatabase[dict[str, Any]],
 ) -> None:
-    """At the most verbose, neither good credentials nor bad ones, nor any part of them, appear anywhere."""
+    """No credential, valid or invalid, nor any part of one, appears in logs, entries or replies."""
     good = tokens(environment, tmp_path, "create", "--name", "boss", "--role", "admin")
     bad = good[:-1] + ("0" if good[-1] != "0" else "1")
     jwt, forged = sign(), sign(iss="https://other.example")
@@ -98,8 +98,8 @@ def test_no_credential_is_in_a_log_an_entry_or_a_reply(
     }
 
 
-def test_a_start_without_authentication_warns(service: Service, asking: Service) -> None:
-    """Whoever starts the service as it comes is told in the log what an id is worth."""
+def test_a_start_without_authentication_logs_a_warning(service: Service, asking: Service) -> None:
+    """A service started without authentication logs a warning that anyone with an ID can read."""
     for running, expected in ((service, 1), (asking, 0)):
         lines = [json.loads(line) for line in running.log.read_text().splitlines()]
         warnings = [

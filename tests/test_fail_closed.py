@@ -1,4 +1,4 @@
-"""Without permission to write the audit trail the service gives nothing away, and says why."""
+"""Without permission to write the audit trail, the service returns no secrets and reports the reason."""
 
 import secrets
 from base64 import b64encode
@@ -20,7 +20,7 @@ from vault.documents.audit import record_of
 
 PLAINTEXT = b"the plaintext nobody may get"
 PASSWORD = secrets.token_hex(16)
-#: What the service needs apart from writing to the trail.
+#: Everything the service needs, except permission to write the trail.
 PRIVILEGES: list[dict[str, Any]] = [
     {
         "resource": {"db": "vault", "collection": collection},
@@ -38,7 +38,7 @@ WRITING = [{"resource": {"db": "vault", "collection": "audit_logs"}, "actions": 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Mongod]:
-    """Run a MongoDB that asks for a password, with an administrator and the service's user."""
+    """Run a MongoDB that requires authentication, with an administrator and the service's user."""
     key_file = tmp_path / "key"
     key_file.write_text(secrets.token_hex(64))
     key_file.chmod(0o600)
@@ -61,7 +61,7 @@ def environment(mongod: Mongod, key: MasterKey) -> dict[str, str]:
 
 
 def test_without_permission_to_write_the_trail_nothing_leaves(guarded: Mongod, tmp_path: Path) -> None:
-    """Create and fetch answer 503, readiness names the trail, and all recovers when the role is granted."""
+    """Create and fetch return 503, readiness names the trail, and granting the role restores the service."""
     key = new_key()
     with (
         MongoClient[Any](uri(guarded, "admin", "admin"), tz_aware=True) as admin,

@@ -1,4 +1,4 @@
-"""What was acknowledged is there after the loss of the member that acknowledged it."""
+"""An acknowledged secret survives the loss of the member that acknowledged it."""
 
 import os
 import threading
@@ -15,8 +15,8 @@ from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
+from tests.replica_set import ThreeMembers
 from tests.service import Service
-from tests.three_members import ThreeMembers
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def members(tmp_path: Path) -> Iterator[ThreeMembers]:
 
 
 class Clients:
-    """Threads that create and fetch without a rest, and keep what they were told."""
+    """Threads that create and fetch continuously and record the replies."""
 
     def __init__(self, service: Service, count: int) -> None:
         self._service = service
         self._stop = threading.Event()
-        #: Values by the ids under which they were acknowledged.
+        #: Values by the IDs under which they were acknowledged.
         self.created: dict[str, str] = {}
-        #: Ids of the requests that were answered 200, by what they did.
+        #: IDs of the requests that were answered 200, by operation.
         self.acknowledged: dict[str, str] = {}
         self.statuses: Counter[int] = Counter()
         self.wrong: list[str] = []
@@ -79,10 +79,10 @@ class Clients:
 
 
 @pytest.mark.long
-def test_the_loss_of_the_primary_loses_nothing_that_was_acknowledged(
+def test_losing_the_primary_loses_no_acknowledged_secret(
     members: ThreeMembers, master_key: str, tmp_path: Path
 ) -> None:
-    """SIGKILL of the primary under load: every acknowledged secret reads back, each with its one entry."""
+    """After SIGKILL of the primary under load, every acknowledged secret is readable and has one entry."""
     environment = {"MASTER_KEY": master_key, "MONGO_URI": members.uri("vault"), "WEB_CONCURRENCY": "2"}
     with Service(environment, folder=tmp_path) as service:
         service.wait_until("/health/ready")

@@ -1,4 +1,4 @@
-"""Clients that are slow, half open, too long or too many: they end, and nobody else notices them."""
+"""Slow, half-open, oversized and numerous clients are disconnected, and do not affect other clients."""
 
 import socket
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 @pytest.fixture
 def one_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
-    """Run a service whose one worker everybody shares."""
+    """Run a service with a single worker, which all clients share."""
     # All clients of these tests have one address.
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
     with Service({**environment, **settings}, folder=tmp_path) as service:
@@ -32,14 +32,14 @@ def connect(service: Service) -> socket.socket:
 
 
 def held(service: Service) -> int:
-    """Return how many connections the service has, by the system's table of them."""
+    """Return the number of the service's open connections, from the system's connection table."""
     ours = f"0100007F:{service.port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(local == ours and state == "01" for _, local, _, state, *_ in rows)
 
 
 def trickle(service: Service, beginning: bytes, piece: bytes) -> bytes:
-    """Send *beginning*, then a *piece* each half second until the service hangs up; return what it said."""
+    """Send *beginning*, then a *piece* each half second until the service disconnects; return the reply."""
     said = b""
     with connect(service) as connection:
         connection.sendall(beginning)
@@ -60,8 +60,8 @@ def trickle(service: Service, beginning: bytes, piece: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("piece", [b"", b" "], ids=["half open", "slow"])
-def test_who_does_not_come_to_an_end_is_hung_up(one_worker: Service, piece: bytes) -> None:
-    """Half a body is 408, half a head is no request, and neither keeps its connection, however it is sent."""
+def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes) -> None:
+    """Half a body returns 408, half a head returns nothing, and both lose the connection in time."""
     length, chunked = HEAD + b"Content-Length: 1000\r\n\r\n{", HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     framed = b"1\r\n" + piece + b"\r\n" if piece else b""
     kinds = [
@@ -71,7 +71,7 @@ def test_who_does_not_come_to_an_end_is_hung_up(one_worker: Service, piece: byte
         (HEAD, b""),
         (b"", b""),
     ]
-    # After one that is answered, as a client does that keeps its connection.
+    # After an answered request, like a client that keeps its connection.
     kinds += [(WHOLE + beginning, more) for beginning, more in kinds]
     with ThreadPoolExecutor(len(kinds)) as pool:
         ends = [pool.submit(trickle, one_worker, beginning, more) for beginning, more in kinds]
@@ -86,8 +86,8 @@ def test_who_does_not_come_to_an_end_is_hung_up(one_worker: Service, piece: byte
     wait_until(lambda: held(one_worker) == 0)
 
 
-def test_hundreds_of_half_open_connections_starve_nobody(one_worker: Service) -> None:
-    """While 400 clients hold a worker's connections by halves, others are answered, and the worker stays."""
+def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> None:
+    """While 400 clients hold half-open connections, the worker stays up and answers other clients."""
     assert one_worker.process is not None
     worker = children(one_worker.process.pid)
     with ExitStack() as connections:
@@ -101,8 +101,8 @@ def test_hundreds_of_half_open_connections_starve_nobody(one_worker: Service) ->
     assert children(one_worker.process.pid) == worker
 
 
-def test_who_does_not_read_is_hung_up(one_worker: Service) -> None:
-    """Who asks for much and reads nothing of it does not keep the connection, and others are answered."""
+def test_a_client_that_does_not_read_is_disconnected(one_worker: Service) -> None:
+    """A client that requests much and reads nothing is disconnected, and other clients are answered."""
     with connect(one_worker) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         connection.sendall(b"GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
@@ -129,8 +129,8 @@ def test_who_does_not_read_is_hung_up(one_worker: Service) -> None:
     ],
     ids=["many", "a long value", "a long name", "a long length", "returns", "cookies"],
 )
-def test_a_flood_of_headers_is_refused(one_worker: Service, flood: bytes) -> None:
-    """Headers beyond all measure are refused before they are read to their end, and the worker goes on."""
+def test_an_excessive_number_of_headers_is_refused(one_worker: Service, flood: bytes) -> None:
+    """Oversized headers are refused before they are read completely, and the worker continues."""
     with connect(one_worker) as connection:
         with suppress(OSError):
             connection.sendall(HEAD + flood + b"\r\n\r\n")
@@ -139,8 +139,8 @@ def test_a_flood_of_headers_is_refused(one_worker: Service, flood: bytes) -> Non
     assert one_worker.fetch(one_worker.create(b"afterwards")).status == 200
 
 
-def test_headers_have_a_limit_together(one_worker: Service) -> None:
-    """Headers of 8 kB each, within every limit of one header, are refused from 32 kB on."""
+def test_the_total_size_of_headers_is_limited(one_worker: Service) -> None:
+    """Headers of 8 kB each, within every limit of a single header, are refused from 32 kB in total."""
     for count, status in [(3, b"200"), (5, b"431")]:
         with connect(one_worker) as connection:
             connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
@@ -150,8 +150,8 @@ def test_headers_have_a_limit_together(one_worker: Service) -> None:
             assert connection.recv(12) == b"HTTP/1.1 " + status
 
 
-def test_pipelined_requests_are_answered_in_order_and_let_others_pass(one_worker: Service) -> None:
-    """Hundreds of requests in one go are all answered, in their order, while others are answered, too."""
+def test_pipelined_requests_are_answered_in_order_and_block_no_one(one_worker: Service) -> None:
+    """Hundreds of pipelined requests are answered in order while other clients are answered too."""
     ids = [f"r-{number}" for number in range(300)]
     with connect(one_worker) as connection, ThreadPoolExecutor(1) as pool:
 

@@ -1,4 +1,4 @@
-"""A process that is killed at any of its writes leaves nothing unrecorded, and nothing in the way."""
+"""A process killed at any of its writes leaves no unrecorded effect and blocks no later request."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from flask import Flask
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
-from tests.life import ALICE, Caller, b64, in_past
-from tests.recorded import unrecorded
+from tests.lifecycle import ALICE, Caller, b64, in_past
+from tests.unrecorded import unrecorded
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidTokenNameError
@@ -24,9 +24,9 @@ VALUE = {"secret": b64(b"value")}
 
 
 def killed(action: str, environment: Mapping[str, str]) -> list[str]:
-    """Let processes be killed at each write of *action*; return what each named its secret or token."""
+    """Kill a process at each write of *action*; return the name that each gave its secret or token."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.killed", action],
+        [sys.executable, "-m", "tests.kill_points", action],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "DELETE_RECOVERY_DAYS": "1", **environment},
         capture_output=True,
@@ -36,7 +36,7 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     names = done.stdout.split()
-    # At the least one write does it, and one puts it on record.
+    # At least one write has the effect, and one records it.
     assert len(names) >= 2
     return names
 
@@ -45,16 +45,16 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
 def test_a_killed_process_leaves_nothing_unrecorded(
     action: str, environment: dict[str, str], stored: Stored
 ) -> None:
-    """Whichever write a process is killed at, what can be read, listed or used has its entry."""
+    """After a kill at any write, everything that is readable, listed or usable has its entry."""
     killed(action, environment)
     assert unrecorded(stored) == {}
 
 
 @pytest.mark.parametrize("action", ["create_repeatable", "create_named_repeatable"])
-def test_after_a_kill_a_repeated_create_makes_one_secret(
+def test_after_a_kill_a_repeated_create_creates_one_secret(
     action: str, environment: dict[str, str], stored: Stored, alice: Caller
 ) -> None:
-    """The same create under the same key works after each kill, and there is one secret for each key."""
+    """After each kill, the same create with the same key succeeds, and each key has one secret."""
     names = killed(action, environment)
     assert unrecorded(stored) == {}
     stored.idempotency_keys.update_many({"stored": False}, {"$set": {"held_until": in_past(seconds=1)}})
@@ -64,7 +64,7 @@ def test_after_a_kill_a_repeated_create_makes_one_secret(
         assert [reply.status_code for reply in replies] == [200, 200]
         assert replies[0].json == replies[1].json
         assert alice.fetch(replies[0].json["secret_id"]) == VALUE["secret"]
-    # One for the process that came to its end.
+    # One for the process that completed.
     assert stored.secrets.count_documents({}) == len(names) + 1
     assert unrecorded(stored) == {}
 
@@ -72,7 +72,7 @@ def test_after_a_kill_a_repeated_create_makes_one_secret(
 def test_after_a_kill_a_name_is_free_or_found(
     environment: dict[str, str], stored: Stored, alice: Caller
 ) -> None:
-    """A name that a killed process had begun to give is another secret's later, or finds a recorded one."""
+    """After a kill during a create, its name is free for another secret or belongs to a recorded one."""
     names = killed("create_named", environment)
     assert unrecorded(stored) == {}
     waited_too_long(stored.secrets)
@@ -87,7 +87,7 @@ def test_after_a_kill_a_name_is_free_or_found(
 def test_after_a_kill_the_name_of_a_token_is_free_or_listed(
     app: Flask, environment: dict[str, str], stored: Stored
 ) -> None:
-    """A name that a killed process had begun to give is another token's later, or is listed and on record."""
+    """After a kill during a create, a token's name is free for another token or is listed and recorded."""
     names = killed("create_token", environment)
     assert unrecorded(stored) == {}
     waited_too_long(stored.tokens)
@@ -107,5 +107,5 @@ def test_after_a_kill_the_name_of_a_token_is_free_or_listed(
 
 
 def waited_too_long(collection: Any) -> None:
-    """Let all that is pending be so for longer than it may."""
+    """Age all pending documents beyond their time limit."""
     collection.update_many({"pending": True}, {"$set": {"purge_at": in_past(seconds=1)}})

@@ -1,9 +1,9 @@
-"""Nothing secret comes out where it must not, whatever is asked and however it is refused.
+"""No secret appears where it must not, for any request and any refusal.
 
-Every operation of the API document is brought to every answer that the document names, with marked secrets,
-credentials and keys in all that is sent and configured. Then everything that came out is searched for the
-marks: replies, the log at its most verbose, tracebacks, metrics, the database, and the `repr`s of all objects
-at work.
+Every operation of the API document is brought to every answer that the document names. Everything sent and
+configured contains marked secrets, credentials and keys. The tests then search all outputs for the marks:
+replies, the log at its most verbose, tracebacks, metrics, the database, and the `repr` of every object in
+use.
 """
 
 import gc
@@ -26,13 +26,13 @@ from flask import Flask, g
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
-from tests import measured
 from tests.access import make_token, revoke
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
 from tests.leaks import Marks, Output, forms, shown
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
+from tests.metrics import exposition
 from tests.rotation import Stored
 from tests.service import Service
 from vault.api import errors, json_parser, request_log
@@ -43,7 +43,7 @@ from vault.crypto import MasterKey
 from vault.observability import logs
 from vault.secrets.requests import NewSecret
 
-#: No form of it passes for a name.
+#: No form of it can be mistaken for a name.
 VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
 OTHER_VALUE = secrets.token_bytes(24)
 KEYS = (secrets.token_bytes(32), secrets.token_bytes(32))
@@ -59,7 +59,7 @@ def b64(value: bytes) -> str:
 
 
 MASTER_KEYS = {"MASTER_KEY": b64(KEYS[0]), "MASTER_KEY_FALLBACKS": b64(KEYS[1])}
-#: Nobody is there: each worker counts for itself, and says so in the log.
+#: No server listens there: each worker counts alone and logs that.
 ELSEWHERE = f"mongodb://{quote(PASSWORD)}:{quote(PASSWORD)}@127.0.0.1:1/?serverSelectionTimeoutMS=10"
 SETTINGS = {
     **MASTER_KEYS,
@@ -73,7 +73,7 @@ SETTINGS = {
     "JWT_AUDIENCE": AUDIENCE,
 }
 
-#: What a reply of 200 is there to tell. No other reply tells anything.
+#: The values that only a reply of 200 may contain.
 TOLD = {
     "/vault/secret/create/": {"id"},
     "/vault/secret/fetch": {"value"},
@@ -86,20 +86,20 @@ TOLD = {
     "/vault/audit/query": {"id", "name"},
     "/vault/token/create": {"new token"},
 }
-#: What asks for no secret of its own, and a body that it takes.
+#: Operations that need no secret of their own, each with a valid body.
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
     "/vault/audit/query": {},
     "/vault/token/list": {},
 }
-#: What lies in the database as it is. Not the values, no credential and no key.
+#: Stored in the database unencrypted. Contains no values, credentials or keys.
 STORED = frozenset({"id", "name", "label"})
 
 Send = Callable[..., tuple[int, str]]
 
 
 class World:
-    """What is sent, what came out of it, and what is looked for in that."""
+    """The inputs of the requests, their outputs, and the marks to search for."""
 
     def __init__(self, document: dict[str, Any], tokens: dict[str, str]) -> None:
         self.tokens = tokens
@@ -124,21 +124,21 @@ class World:
         self.seen: dict[str, set[int]] = defaultdict(set)
 
     def jwt(self, **changes: Any) -> str:
-        """Return a JWT that is looked for from now on."""
+        """Return a JWT and add it to the marks."""
         made = sign(jti=secrets.token_hex(12), **changes)
-        # Only what is its own: names of algorithms are no secret.
+        # Only the unique part: names of algorithms are not secret.
         _, body, signature = made.split(".")
         self.marks.add("JWT", body[24:])
         self.marks.add("JWT", signature)
         return made
 
     def ask(self, send: Send, path: str, body: Any, credential: str | None = None, **headers: str) -> int:
-        """Send *body*, JSON unless it is bytes, keep what comes back, and return its status."""
+        """Send *body*, as JSON unless it is bytes; keep the reply and return its status."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if credential is not None:
             headers["Authorization"] = f"Bearer {credential}"
         status, text = send("POST", path, data, {"Content-Type": "application/json", **headers})
-        # What is wrong is told by field, and by label.
+        # Errors are reported by field and by label.
         told = {200: TOLD.get(path, set()), 422: {"label"}}.get(status, set())
         if status == 200:
             reply = json.loads(text.partition("\n\n")[2])
@@ -151,14 +151,14 @@ class World:
         return status
 
     def create(self, send: Send, **more: Any) -> str:
-        """Create a secret of the marked value and return its id."""
+        """Create a secret with the marked value and return its ID."""
         body = {"secret": b64(VALUE), "labels": {"mark": LABEL}, **more}
         headers = {"Idempotency-Key": IDEMPOTENCY_KEY + secrets.token_hex(4)}
         assert self.ask(send, "/vault/secret/create/", body, self.tokens["admin"], **headers) == 200
         return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["secret_id"])
 
     def good_body(self, send: Send, path: str) -> dict[str, Any]:
-        """Return a body that *path* takes."""
+        """Return a body that is valid for *path*."""
         if path in QUERIES:
             return dict(QUERIES[path])
         match path.strip("/").split("/")[1:]:
@@ -184,7 +184,7 @@ class World:
 
 
 def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
-    """Yield what is refused whatever the credential, with marks in each place where one could be."""
+    """Yield bodies that are refused for every credential, with marks in every possible place."""
     whole = json.dumps({**good, "secret": b64(VALUE)}).encode()
     yield from (whole[:-1], whole + b"}", b"\xff" + whole, VALUE, b'{"secret": NaN, "a": "%s"}' % VALUE[:9])
     yield b'{"secret": "%s", "secret": "%s"}' % (b64encode(VALUE), b64encode(OTHER_VALUE))
@@ -195,7 +195,7 @@ def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
 
 
 def exhaust(world: World, send: Send) -> None:
-    """Ask everything in every way that needs no more than a request."""
+    """Send every variant of each operation that needs only one request."""
     admin = world.tokens["admin"]
     for path, _ in world.operations:
         good = world.good_body(send, path)
@@ -213,7 +213,7 @@ def exhaust(world: World, send: Send) -> None:
         assert world.ask(send, path, good) == 401
         assert world.ask(send, path, good, Authorization=f"Basic {b64(admin.encode())}") == 401
         for body in bad_bodies(good):
-            # Some lack nothing: a field may be a text, or be left out.
+            # Some lack nothing: a field may be a string or be omitted.
             assert world.ask(send, path, body, admin) in (200, 400, 404, 409, 413, 422), (path, body)
         for headers in (
             {"Content-Type": "text/plain"},
@@ -236,7 +236,7 @@ def exhaust(world: World, send: Send) -> None:
 
 
 def conflicts(world: World, send: Send) -> None:
-    """Ask what another has, or has changed: names, versions, idempotency keys."""
+    """Request names, versions and idempotency keys that conflict with existing ones."""
     admin = world.tokens["admin"]
     path = "/vault/secret/create/"
     body = {"secret": b64(VALUE), "name": f"{NAME}/{secrets.token_hex(4)}"}
@@ -259,7 +259,7 @@ def conflicts(world: World, send: Send) -> None:
 
 
 def in_process(app: Flask) -> Send:
-    """Return what sends to *app*."""
+    """Return a function that sends requests to *app*."""
     client = app.test_client()
 
     def send(method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, str]:
@@ -270,7 +270,7 @@ def in_process(app: Flask) -> Send:
 
 
 def over_http(service: Service) -> Send:
-    """Return what sends to *service*."""
+    """Return a function that sends requests to *service*."""
 
     def send(method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, str]:
         reply = requests.request(method, service.url + path, data=data, headers=headers, timeout=30)
@@ -280,7 +280,7 @@ def over_http(service: Service) -> Send:
 
 
 class Lines(logging.Handler):
-    """Keeps the log as it is written."""
+    """Handler that keeps log records as they are formatted."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -288,13 +288,13 @@ class Lines(logging.Handler):
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
+        """Keep one line."""
         self.text += self.format(record) + "\n"
 
 
 @contextmanager
 def observed(world: World) -> Iterator[None]:
-    """Keep what is logged in the block, and the `repr`s of the objects at work when an operation ends."""
+    """Keep the log lines of the block, and the `repr` of each object in use when an operation ends."""
     lines = Lines()
     root, own = logging.getLogger(), logging.getLogger("vault")
     level = own.level
@@ -318,12 +318,12 @@ def observed(world: World) -> Iterator[None]:
         root.removeHandler(lines)
         seen.add(shown(*gc.get_objects()))
         world.outputs.append(Output("the log", lines.text))
-        world.outputs.append(Output("the metrics", measured.shown()))
+        world.outputs.append(Output("the metrics", exposition()))
         world.outputs.append(Output("a repr", "\n".join(seen), STORED))
 
 
 def keep_database(world: World, stored: Stored) -> None:
-    """Keep all that lies in the database."""
+    """Keep the contents of the database."""
     for name in stored.list_collection_names():
         text = b"".join(stored[name].find_raw_batches()).decode("latin-1")
         world.outputs.append(Output(f"the collection {name}", text, STORED))
@@ -331,13 +331,13 @@ def keep_database(world: World, stored: Stored) -> None:
 
 @pytest.fixture
 def settings(mongo_uri: str) -> dict[str, str]:
-    """Return the settings of a service that has marks in them."""
+    """Return service settings that contain marks."""
     return {**SETTINGS, "MONGO_URI": mongo_uri}
 
 
 @contextmanager
 def made_world(settings: dict[str, str]) -> Iterator[tuple[World, Flask]]:
-    """Make an application of *settings*, and tokens of it."""
+    """Create an application with *settings*, and its tokens."""
     with running_app(settings) as app:
         tokens = {
             "admin": make_token(app, "admin", role="admin"),
@@ -349,7 +349,7 @@ def made_world(settings: dict[str, str]) -> Iterator[tuple[World, Flask]]:
         yield World(app.test_client().get("/openapi.json").json, tokens), app
 
 
-#: What can go wrong below, quoting all that it knows.
+#: Failures of the layers below, each quoting everything it knows.
 EVERYTHING = [VALUE, b64(VALUE), OTHER_VALUE, KEYS, MASTER_KEYS, PASSWORD, IDEMPOTENCY_KEY, NAME]
 FAILURES = {
     RuntimeError: 500,
@@ -361,10 +361,10 @@ FAILURES = {
 
 @contextmanager
 def failing(kind: type[Exception]) -> Iterator[None]:
-    """Let the next operation that would succeed fail by *kind*, for a reason that quotes everything."""
+    """Fail the next successful operation by *kind*, with a reason that quotes everything."""
     finish = Attempt.finish
     failed = False
-    # What meets callers has one message, and takes no other.
+    # Errors shown to callers have a fixed message and accept no other.
     quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else EVERYTHING
 
     def fail(attempt: Attempt, status: Status) -> None:
@@ -413,8 +413,8 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
 
 
 @pytest.mark.long
-def test_no_secret_comes_out_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
-    """Through every documented answer of every operation, no mark is where it does not belong."""
+def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
+    """Across every documented answer of every operation, no mark appears where it must not."""
     with made_world(settings) as (world, app):
         with observed(world):
             everything(world, app, settings)
@@ -422,13 +422,13 @@ def test_no_secret_comes_out_where_it_must_not(settings: dict[str, str], stored:
     for path, operation in world.operations:
         assert world.seen[path] == {int(status) for status in operation["responses"]}, path
     assert world.marks.leaks(world.outputs) == set()
-    # What has to be there is found where it has to be: the search works on these very outputs.
+    # Required occurrences are found, so the search works on these outputs.
     found = {name for output in world.outputs for name in world.marks.found(output.text)}
     assert found == {"value", "id", "name", "label", "new token"}
 
 
 def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], tmp_path: Path) -> None:
-    """Nor is any in what the whole process writes, gunicorn and libraries included, at its most verbose."""
+    """The most verbose log of the whole process, gunicorn and libraries included, contains no mark."""
     with made_world(settings) as (world, _):
         pass
     bind = f"127.0.0.1:{free_port()}"
@@ -444,7 +444,7 @@ def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], 
 
 
 def log_the_body(patch: pytest.MonkeyPatch) -> None:
-    """Let a line of the log hold what was sent."""
+    """Write the request body to the log."""
     read = json_parser._read
 
     def leak(request: Any) -> bytes:
@@ -456,27 +456,27 @@ def log_the_body(patch: pytest.MonkeyPatch) -> None:
 
 
 def log_the_text(patch: pytest.MonkeyPatch) -> None:
-    """Let the log hold the texts of exceptions."""
+    """Write exception messages to the log."""
     patch.setattr(logs, "_locations", lambda error: [str(error)])
 
 
 def answer_the_text(patch: pytest.MonkeyPatch) -> None:
-    """Let a refusal say what went wrong."""
+    """Return the exception message in a refusal."""
     patch.setattr(errors, "problem", lambda *_, **__: errors.Response(f"{EVERYTHING}", 500))
 
 
 def show_the_new_secret(patch: pytest.MonkeyPatch) -> None:
-    """Let an object at work show its value."""
+    """Show the value in the `repr` of an object in use."""
     patch.setattr(NewSecret, "__repr__", lambda new_secret: f"<NewSecret {new_secret.plaintext}>")
 
 
 def show_the_key(patch: pytest.MonkeyPatch) -> None:
-    """Let an object that lives as long as the process show its key."""
+    """Show the key in the `repr` of an object that lives as long as the process."""
     patch.setattr(MasterKey, "__repr__", lambda key: f"<MasterKey {key._material.hex()}>")
 
 
 def store_the_key(patch: pytest.MonkeyPatch) -> None:
-    """Let an audit entry hold a credential."""
+    """Store a credential in an audit entry."""
     finish = Attempt.finish
 
     def leak(attempt: Attempt, status: Status) -> None:
@@ -487,7 +487,7 @@ def store_the_key(patch: pytest.MonkeyPatch) -> None:
 
 
 def label_the_id(patch: pytest.MonkeyPatch) -> None:
-    """Let a label of the metrics hold an id."""
+    """Put an ID in a metric label."""
     patch.setattr(request_log, "_operation", lambda _: g.attempt.secret_id if "attempt" in g else "none")
 
 
@@ -504,7 +504,7 @@ def label_the_id(patch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_leak_is_found(
+def test_an_injected_leak_is_found(
     settings: dict[str, str],
     stored: Stored,
     monkeypatch: pytest.MonkeyPatch,
@@ -512,7 +512,7 @@ def test_a_leak_is_found(
     place: str,
     name: str,
 ) -> None:
-    """A leak of any kind that is put there on purpose is found in its place: the check can fail."""
+    """The check finds a deliberate leak of each kind in its place."""
     plant(monkeypatch)
     with made_world(settings) as (world, app):
         with observed(world):
@@ -528,7 +528,7 @@ def test_a_leak_is_found(
 @pytest.mark.parametrize("around", ["", "a", "ab", "abc"])
 @pytest.mark.parametrize("secret", [VALUE, OTHER_VALUE, PASSWORD.encode()], ids=["text", "bytes", "letters"])
 def test_a_mark_is_found_in_every_form(secret: bytes, around: str) -> None:
-    """In the middle of something else, cut off, and in any form, a mark is found; something else is not."""
+    """A mark is found within other text, truncated and in every encoding; other text is not found."""
     marks = Marks(it=secret, other=secrets.token_bytes(24))
     whole = around.encode() + secret + around.encode()
     texts = {around + form[:-3] + around for form in forms(secret)} | {
@@ -545,6 +545,6 @@ def test_a_mark_is_found_in_every_form(secret: bytes, around: str) -> None:
 
 
 def test_a_mark_that_is_too_short_is_refused() -> None:
-    """What could be anything is no mark: it would be found everywhere, or nowhere."""
+    """A mark that is too short to be distinctive is refused."""
     with pytest.raises(ValueError, match="too short"):
         Marks(it="short")

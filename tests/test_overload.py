@@ -1,4 +1,4 @@
-"""A MongoDB that hangs takes a request no longer than its time, and the service no more than its room."""
+"""A hanging MongoDB delays a request no longer than its timeout, and queues stay within their limits."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
 from tests.rotation import Stored
 from tests.service import Service
 from vault.api import blueprint
@@ -25,7 +25,7 @@ from vault.documents import AuditEntry
 
 @pytest.mark.parametrize("seconds", ["1", "10"])
 def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path, seconds: str) -> None:
-    """While MongoDB is stopped all are answered 503 within their time, and afterwards all is well."""
+    """While MongoDB is stopped, all requests return 503 within their timeout; afterwards all succeed."""
     with Mongod(tmp_path / "db") as mongod:
         environment = {
             "MASTER_KEY": master_key,
@@ -53,8 +53,8 @@ def _create(service: Service) -> int:
     return service.post("/vault/secret/create/", {"secret": "YQ=="}).status
 
 
-def test_beyond_its_room_a_worker_refuses_at_once(client: FlaskClient) -> None:
-    """A request too many is 503, and leaves room for the next once others have ended."""
+def test_a_request_over_the_limit_is_refused_immediately(client: FlaskClient) -> None:
+    """A request over the limit returns 503, and the next one succeeds after others have ended."""
     slots = client.application.extensions[blueprint.SLOTS]
     for _ in range(blueprint.MAX_CONCURRENT_REQUESTS):
         slots.pop()
@@ -70,7 +70,7 @@ def test_beyond_its_room_a_worker_refuses_at_once(client: FlaskClient) -> None:
 
 
 def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Path) -> None:
-    """While more clients than a worker has slots hold back half of a body, others are answered."""
+    """While more clients than a worker has slots withhold half a body, other clients are answered."""
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
     half = b"POST /vault/secret/create/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     half += b"Content-Length: 1000\r\n\r\n{"
@@ -82,10 +82,10 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
         assert [_create(service) for _ in range(10)] == [200] * 10
 
 
-def test_what_is_late_is_taken_back(
+def test_a_late_operation_is_rolled_back(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the entry takes too long nothing is left of what was begun: no secret, no held read, no lease."""
+    """If its entry takes too long, an operation leaves no secret, no held read and no lease."""
     store = AuditEntry.store
     slow: list[float] = []
 
@@ -106,7 +106,7 @@ def test_what_is_late_is_taken_back(
             slow.append(2)
             assert client.post(f"/vault/secret/{path}", json=body).status_code == 503
             assert list(stored.secrets.find()) == [before]
-            # Until it is written the next one would wait for it.
+            # Until it is written, the next one would wait for it.
             entries += 1
             wait_until(lambda entries=entries: stored.audit_logs.count_documents({}) == entries)
         assert client.post("/vault/secret/fetch", json=once).get_json() == {"secret": "YQ=="}

@@ -1,4 +1,4 @@
-"""What the README and the reference beside it say is what the code does."""
+"""The README and the reference next to it describe what the code does."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ DEFAULT_URL = "http://localhost:8000"
 
 
 def test_the_table_has_the_settings_and_their_defaults() -> None:
-    """Every setting is in the table, none else is, and each default is the one in the code."""
+    """The table lists every setting and no other, each with the default of the code."""
     defaults = {name.strip("`"): default.strip("`") for name, _, default in table("README.md", "Settings")}
     assert list(defaults) == list(SettingsSchema().fields)
     key = "32 characters that are the key.."
@@ -28,7 +28,7 @@ def test_the_table_has_the_settings_and_their_defaults() -> None:
 
 
 def test_the_python_example_works(shared_service: Service) -> None:
-    """A reader who runs the Python lines gets the secret back."""
+    """The README's Python example creates a secret and reads it back."""
     [program] = [block.text for block in blocks("README.md", "python")]
     run = subprocess.run(
         [sys.executable, "-c", program.replace(DEFAULT_URL, shared_service.url)],
@@ -39,21 +39,21 @@ def test_the_python_example_works(shared_service: Service) -> None:
     assert run.stdout == "my_secret_password\n"
 
 
-def test_the_table_of_calls_is_the_api_s(app: Flask) -> None:
-    """Every operation of the API document is in the table of calls, and none else is."""
+def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
+    """The table of calls lists every operation of the API document and no other."""
     document = app.test_client().get("/openapi.json").json
     served = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     assert {call.strip("`") for call, *_ in table("docs/api.md", "API")} == served
 
 
 def test_the_table_of_refusals_has_every_status() -> None:
-    """Each status that the API document names is in the table of refusals; beside them, HTTP's own 405."""
+    """The table of refusals lists each status of the API document, and HTTP's own 405."""
     told = {int(status) for status, _ in table("docs/api.md", "Refusals")}
     assert told == {kind.status for kind in ERROR_DOCS.values()} | {405}
 
 
-def test_the_table_of_roles_is_the_code_s() -> None:
-    """Each scope is in the table, and each role has exactly the scopes that the table gives it."""
+def test_the_table_of_roles_matches_the_code() -> None:
+    """The table lists each scope, and each role has exactly the scopes of the code."""
     [heading] = re.findall(r"^\| scope \|.*\|$", DOCUMENTS["docs/access.md"], re.MULTILINE)
     roles = re.findall(r"`([a-z]+)`", heading)
     rows = {scope.strip("`"): cells for scope, _, *cells in table("docs/access.md", "Tokens")}

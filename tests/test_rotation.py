@@ -1,4 +1,4 @@
-"""A rotation under load: no request fails, no secret is lost, and the old key goes."""
+"""A key rotation under load: no request fails, no secret is lost, and the old key is removed."""
 
 import random
 import secrets
@@ -38,13 +38,13 @@ class Fleet:
         """Start a replica with *keys*, the primary first, and send requests there once it is ready."""
         replica = Service({**settings(self._uri, *keys), "WEB_CONCURRENCY": "2"}, folder=self._folder)
         replica.start()
-        # What an orchestrator sees: one answer, from whichever worker.
+        # The view of an orchestrator: one answer, from any worker.
         replica.wait_until("/health/ready", seconds=60)
         with self._changed:
             self._replicas.append(replica)
 
     def remove_oldest(self) -> None:
-        """Send no request to the oldest replica any more, and stop it when it has answered all."""
+        """Remove the oldest replica from the load balancer, and stop it after its last request."""
         with self._changed:
             oldest = self._replicas.pop(0)
             assert self._changed.wait_for(lambda: not self._in_flight[oldest], timeout=60)
@@ -65,7 +65,7 @@ class Fleet:
     def replica(self) -> Iterator[Service]:
         """Yield a replica for one request."""
         with self._changed:
-            replica = random.choice(self._replicas)  # noqa: S311 - nothing secret
+            replica = random.choice(self._replicas)  # noqa: S311 - not secret
             self._in_flight[replica] += 1
         try:
             yield replica
@@ -76,7 +76,7 @@ class Fleet:
 
 
 class Load:
-    """Clients that create and fetch all the time, and remember whatever was not as it should be."""
+    """Clients that create and fetch continuously and record every unexpected result."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -87,27 +87,27 @@ class Load:
         self.failures: list[object] = []
 
     def run(self) -> None:
-        """Create and fetch until the end."""
+        """Create and fetch until stopped."""
         while not self._ended.is_set():
             secret = b64encode(secrets.token_bytes(24)).decode()
             created = self._post("create", {"secret": secret})
             if created:
                 with self._lock:
                     self.values[created["secret_id"]] = secret
-                    known = random.choice(list(self.values))  # noqa: S311 - nothing secret
+                    known = random.choice(list(self.values))  # noqa: S311 - not secret
                 self.fetch(created["secret_id"])
                 self.fetch(known)
-            # Constant, but not so much that starting processes takes long.
+            # A constant load, low enough that processes still start quickly.
             time.sleep(0.04)
 
     def fetch(self, secret_id: str) -> None:
-        """Fetch one secret; it must have its value."""
+        """Fetch one secret and check its value."""
         fetched = self._post("fetch", {"secret_id": secret_id})
         if fetched != {"secret": self.values[secret_id]}:
             self.failures.append(("another value", secret_id, fetched))
 
     def end(self) -> None:
-        """Let the clients end."""
+        """Stop the clients."""
         self._ended.set()
 
     def _post(self, action: str, body: dict[str, str]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def under_load(fleet: Fleet, clients: int = 2) -> Iterator[Load]:
 
 @pytest.mark.long
 def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
-    """All four steps, each a rolling update: no request fails, and at the end nothing needs the old key."""
+    """Four rolling updates rotate the key: no request fails, and in the end nothing needs the old key."""
 
     def keys(command: str, *held: MasterKey) -> tuple[int, str]:
         done = run_command("keys", command, environment=settings(mongo_uri, *held), folder=tmp_path)
@@ -160,7 +160,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
         with under_load(fleet) as load:
 
             def some_more() -> None:
-                """Let the clients work with what the step has brought."""
+                """Run the clients for a while in the new state."""
                 already = load.answered.total()
                 wait_until(lambda: load.answered.total() > already + 100)
                 assert load.failures == []
@@ -174,14 +174,14 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
             found = status(OLD, NEW)
             assert found[OLD.id][0::2] == ("primary", "no, it is primary")
             assert found[NEW.id] == ("fallback", 0, "yes")
-            # Whoever forgets the next step is told so.
+            # An operator who forgets the next step sees a warning.
             refused = run_command(
                 "keys", "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path
             )
             assert (refused.returncode, refused.stdout) == (1, "")
             assert refused.stderr.startswith(f"secret-manager: running workers encrypt under {OLD.id}, ")
 
-            # 2. The two swapped.
+            # 2. The two keys swapped.
             fleet.update(NEW, OLD)
             some_more()
             found = status(NEW, OLD)
@@ -191,7 +191,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
             needed = found[OLD.id][1]
             assert needed == under(stored, OLD) > 50
 
-            # 3. Everything under the new one.
+            # 3. Everything encrypted under the new key.
             code, printed = keys("rewrap", NEW, OLD)
             assert (code, printed) == (
                 0,
@@ -200,7 +200,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
             some_more()
             assert status(NEW, OLD)[OLD.id] == ("fallback", 0, "yes")
 
-            # 4. The old one dropped.
+            # 4. The old key dropped.
             fleet.update(NEW)
             some_more()
             found = status(NEW)
@@ -211,7 +211,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
     assert load.failures == []
     assert values(stored, NEW) == {secret_id: b64decode(secret) for secret_id, secret in load.values.items()}
     trail = Counter((entry["action"], entry["status"]) for entry in stored.audit_logs.find())
-    # Of the old key, once no worker holds it any more.
+    # Fingerprint of the old key, once no worker holds it any more.
     trail.pop(("signer_retired", "success"), None)
     assert trail == {
         **{(action, "success"): count for action, count in load.answered.items()},
@@ -224,14 +224,15 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
 def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
-    """Of two replicas that start at once with different keys exactly one serves; the other writes nothing."""
+    """Of two replicas started concurrently with different keys, exactly one serves and writes."""
     with ExitStack() as running:
         both = {key: Service(settings(mongo_uri, key), folder=tmp_path) for key in (OLD, NEW)}
         for replica in both.values():
             replica.start()
             running.callback(replica.stop)
         with ThreadPoolExecutor(16) as pool:
-            # As soon as they answer at all, from many sides at once, so that no worker of either is spared.
+            # As soon as they answer, from many threads at once, so that every worker of both receives
+            # requests.
             replies = list(pool.map(knock, [*both.values()] * 8))
         served = {key for key, status in zip([*both] * 8, replies, strict=True) if status == 200}
         assert len(served) == 1
@@ -252,7 +253,7 @@ def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
 
 
 def knock(replica: Service) -> int:
-    """Return how *replica* answers its first request."""
+    """Return the status of *replica*'s first reply."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The service on a MongoDB server that is no replica set, which docs/operations.md allows for a trial."""
+"""The service on a standalone MongoDB server, which docs/operations.md allows for a trial."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
-from tests.life import Caller, b64
+from tests.lifecycle import Caller, b64
 from vault.cli.mongod import find_mongod, free_port
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.processes import end
@@ -21,7 +21,7 @@ AUDITOR = Principal(name="auditor", scopes=frozenset({Scope.AUDIT_READ}))
 
 @pytest.fixture
 def standalone(tmp_path: Path) -> Iterator[str]:
-    """Run a single server and return its connection string."""
+    """Run a standalone server and return its connection string."""
     port = free_port()
     arguments = ["--dbpath", str(tmp_path), "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
     with subprocess.Popen([find_mongod(), *arguments], stdout=subprocess.DEVNULL) as server:
@@ -42,7 +42,7 @@ def standalone(tmp_path: Path) -> Iterator[str]:
 def test_a_single_server_is_enough_for_a_trial(
     standalone: str, master_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Secrets are created and fetched, and the trail is read, without a replica set."""
+    """Without a replica set, secrets are created and fetched and the trail is read."""
     with running_app({"MASTER_KEY": master_key, "MONGO_URI": standalone}) as app:
         caller = Caller(app.test_client(), monkeypatch)
         start(app)

@@ -1,4 +1,4 @@
-"""TLS in the server itself, by real handshakes."""
+"""TLS in the server itself, tested with real handshakes."""
 
 import json
 import socket
@@ -45,7 +45,7 @@ class Pair:
 
 
 def make(folder: Path, name: str, authority: Pair | None = None, private: Any = None) -> Pair:
-    """Make a certificate for 127.0.0.1, signed by *authority* or by itself."""
+    """Create a certificate for 127.0.0.1, signed by *authority* or self-signed."""
     private = private or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -93,7 +93,7 @@ def write_key(file: Path, private: Any, encryption: KeySerializationEncryption) 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Pair:
-    """Return a certification authority."""
+    """Return a certificate authority."""
     return make(tmp_path, "authority")
 
 
@@ -105,13 +105,13 @@ def server(tmp_path: Path, authority: Pair) -> Pair:
 
 @pytest.fixture
 def settings(environment: dict[str, str], server: Pair) -> dict[str, str]:
-    """Return the settings of a service that speaks TLS."""
+    """Return the settings of a service with TLS."""
     return {**environment, "TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
 
 
 @pytest.fixture
 def service(settings: dict[str, str], tmp_path: Path) -> Iterator[Service]:
-    """Run a service that speaks TLS."""
+    """Run a service with TLS."""
     yield from run(settings, tmp_path)
 
 
@@ -140,8 +140,8 @@ def ask(service: Service, authority: Pair, client: Pair | None = None) -> reques
     )
 
 
-def test_the_server_speaks_tls_itself(service: Service, authority: Pair) -> None:
-    """A client that trusts the authority is answered over TLS; one that does not, and plain HTTP, are not."""
+def test_the_server_supports_tls(service: Service, authority: Pair) -> None:
+    """A client that trusts the authority is answered over TLS; an untrusting one and plain HTTP are not."""
     assert ask(service, authority).status_code == 422
     with pytest.raises(requests.exceptions.SSLError):
         requests.post(f"https://127.0.0.1:{service.port}{FETCH}", json={}, timeout=30)
@@ -150,7 +150,7 @@ def test_the_server_speaks_tls_itself(service: Service, authority: Pair) -> None
 
 
 def test_old_versions_of_tls_are_refused(service: Service) -> None:
-    """Nothing below TLS 1.2 is spoken."""
+    """Versions below TLS 1.2 are refused."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with pytest.warns(DeprecationWarning, match="TLSv1"):
@@ -162,21 +162,21 @@ def test_old_versions_of_tls_are_refused(service: Service) -> None:
         context.wrap_socket(connection)
 
 
-def test_who_does_not_shake_hands_is_hung_up(service: Service) -> None:
-    """Neither who connects and says nothing nor who stops in the middle of a handshake stays connected."""
+def test_an_unfinished_handshake_is_disconnected(service: Service) -> None:
+    """Clients that send nothing, or stop within the handshake, are disconnected."""
     with (
         socket.create_connection(("127.0.0.1", service.port), timeout=30) as silent,
         socket.create_connection(("127.0.0.1", service.port), timeout=30) as halting,
     ):
-        # The beginning of a hello.
+        # The beginning of a client hello.
         halting.sendall(b"\x16\x03\x01\x02\x00\x01")
         assert silent.recv(1) == halting.recv(1) == b""
 
 
-def test_clients_need_a_certificate_where_an_authority_is_named(
+def test_client_certificates_are_required_if_an_authority_is_set(
     settings: dict[str, str], tmp_path: Path, authority: Pair
 ) -> None:
-    """With `TLS_CLIENT_CA` only clients with a certificate of that authority are answered."""
+    """With `TLS_CLIENT_CA`, only clients with a certificate of that authority are answered."""
     other = make(tmp_path, "other")
     known, stranger = make(tmp_path, "known", authority), make(tmp_path, "stranger", other)
     for service in run({**settings, "TLS_CLIENT_CA": str(authority.certificate)}, tmp_path):
@@ -187,10 +187,10 @@ def test_clients_need_a_certificate_where_an_authority_is_named(
         assert all(json.loads(line) for line in service.log.read_text().splitlines())
 
 
-def test_files_that_cannot_be_served_with_are_refused(
+def test_unusable_tls_files_are_refused(
     tmp_path: Path, settings: dict[str, str], server: Pair, authority: Pair
 ) -> None:
-    """A wrong file, a key of another certificate or with a password: told at start, never quoted."""
+    """A wrong file, another certificate's key or an encrypted key is refused at start and never quoted."""
     locked = write_key(tmp_path / "locked.key", server.private, BestAvailableEncryption(b"hunter2"))
     nonsense = tmp_path / "nonsense"
     nonsense.write_text("-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n")
@@ -215,7 +215,7 @@ def test_files_that_cannot_be_served_with_are_refused(
 
 
 def offer(service: Service, ciphers: str) -> str | None:
-    """Return the cipher of TLS 1.2 that the service takes of those that are offered, or None."""
+    """Return the TLS 1.2 cipher that the service selects from those offered, or None."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -228,10 +228,10 @@ def offer(service: Service, ciphers: str) -> str | None:
             return None
 
 
-def test_only_ciphers_with_forward_secrecy_are_spoken(
+def test_only_ciphers_with_forward_secrecy_are_accepted(
     settings: dict[str, str], tmp_path: Path, authority: Pair
 ) -> None:
-    """A client that offers RSA key exchange, finite-field Diffie-Hellman or CBC alone is refused."""
+    """A client that offers only RSA key exchange, finite-field Diffie-Hellman or CBC is refused."""
     server = make(tmp_path, "rsa", authority, private=rsa.generate_private_key(65_537, 2_048))
     files = {"TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
     for service in run({**settings, **files}, tmp_path):
@@ -241,7 +241,7 @@ def test_only_ciphers_with_forward_secrecy_are_spoken(
             assert str(offer(service, taken)).startswith("ECDHE-RSA-"), taken
 
 
-def test_unfinished_handshakes_count_and_stop_no_one(settings: dict[str, str], tmp_path: Path) -> None:
+def test_unfinished_handshakes_are_limited_and_block_no_one(settings: dict[str, str], tmp_path: Path) -> None:
     """Unfinished handshakes count against their address, end after one time limit, and block no one."""
     few = {"MAX_CONNECTIONS_PER_ADDRESS": "3", "WEB_CONCURRENCY": "1"}
 
@@ -261,7 +261,7 @@ def test_unfinished_handshakes_count_and_stop_no_one(settings: dict[str, str], t
                 halting[2].recv(1)
             assert offer(service, "ECDHE+AESGCM")
             said = b"x"
-            # A byte each second lets no wait for a single byte run out.
+            # A byte each second never exceeds a timeout for a single byte.
             for _ in range(30):
                 time.sleep(1)
                 try:

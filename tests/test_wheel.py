@@ -1,4 +1,4 @@
-"""The wheel: the files and the metadata that it ships."""
+"""The wheel: its files and metadata."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ _SOURCES = ("vault", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
 def built(folder: Path) -> ZipFile:
-    """Return the wheel, built outside the checkout because a build writes beside its sources."""
+    """Return the wheel, built outside the checkout because a build writes next to its sources."""
     sources = folder / "sources"
     sources.mkdir()
     for name in _SOURCES:

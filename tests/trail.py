@@ -7,7 +7,7 @@ from pymongo.errors import CollectionInvalid
 
 
 def break_trail(stored: Database[dict[str, Any]]) -> None:
-    """Let MongoDB refuse every new audit entry."""
+    """Make MongoDB refuse every new audit entry."""
     never = {"never": {"$exists": True}}
     try:
         stored.create_collection("audit_logs", validator=never)
@@ -16,5 +16,5 @@ def break_trail(stored: Database[dict[str, Any]]) -> None:
 
 
 def mend_trail(stored: Database[dict[str, Any]]) -> None:
-    """Let MongoDB take audit entries again."""
+    """Make MongoDB accept audit entries again."""
     stored.command("collMod", "audit_logs", validator={})

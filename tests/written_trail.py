@@ -29,7 +29,7 @@ Records = list[Record]
 
 @dataclass(frozen=True)
 class WrittenTrail:
-    """Entries as they lie in MongoDB, by stream and number; the first stream is the one that ends first."""
+    """Entries as stored in MongoDB, by stream and number; the first stream is the one that ends first."""
 
     keyring: Keyring
     documents: Records
@@ -108,19 +108,19 @@ def findings(
     heads: Mapping[str, Record] | None = None,
     read_on: ReadOn = nothing_more,
 ) -> list[Finding]:
-    """Return what is found in *records*."""
+    """Return the findings for *records*."""
     verifier = Verifier(keys, kept_since=lambda: kept_since, heads=heads)
     return list(verify_records(verifier, records, read_on))
 
 
 def tampering(*arguments: Any, **options: Any) -> list[tuple[str, int, str]]:
-    """Return what is found and is tampering."""
+    """Return the findings that are tampering."""
     found = findings(*arguments, **options)
     return [(finding.stream, finding.seq, finding.text) for finding in found if finding.tampering]
 
 
 def rehash(record: Record, previous: Record | None, key: SigningKey | None = None) -> Record:
-    """Return *record* with a right hash, which needs no key; chained to *previous*; signed by *key*."""
+    """Return *record* with a correct hash, which needs no key; chained to *previous*; signed by *key*."""
     made = {name: value for name, value in record.items() if name not in ("hash", "signer", "signature")}
     if previous is not None:
         made |= {"previous": chain.link(previous), "previous_ts": previous["ts"]}
@@ -135,7 +135,7 @@ def rechain(
 ) -> Records:
     """Return a stream with all hashes and links recomputed from its entry *start* on.
 
-    *seal* gets each new entry and the old one, and returns what is put in its place.
+    *seal* gets each new entry and the old one, and returns the replacement.
     """
     made = records[:start]
     for old in records[start:]:
@@ -144,7 +144,7 @@ def rechain(
 
 
 def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: int = 1) -> Records:
-    """Return a stream of *count* entries, made without a database; every *signed*-th is signed."""
+    """Return a stream of *count* entries, created without a database; every *signed*-th is signed."""
     key = SigningKey(keyring.primary)
     made: Records = []
     for number in range(count):
@@ -156,7 +156,7 @@ def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: in
 
 
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
-    """Return the keys that *keyring* believes with the database that is connected."""
+    """Return the keys that *keyring* trusts with the connected database."""
     return signing_keys.trusted(keyring)
 
 
@@ -170,7 +170,7 @@ def as_stored(record: Record) -> dict[str, Any]:
 
 
 def identifier_of(document: Record) -> ObjectId:
-    """Return the identifier that the service would have given a document."""
+    """Return the identifier that the service would have assigned to a document."""
     time, stream, seq = document["ts"], document["stream"], document["seq"]
     if stream.startswith("2-"):
         return derive_entry_id(time, stream, seq)

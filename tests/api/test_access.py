@@ -1,4 +1,4 @@
-"""Who may do what: every operation of the API document against every kind of credential."""
+"""Access control: every operation of the API document with every kind of credential."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from vault.cli.mongod import Mongod
 from vault.core.principal import ANONYMOUS, ROLES, Scope
 from vault.crypto.token import new_token
 
-#: What may come of a request that is let in: the examples' secrets and names need not be there.
+#: Possible replies to an authorized request: the secrets and names of the examples need not exist.
 LET_IN = {200, 404, 409, 422}
 
 
@@ -50,7 +50,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["asking", "not asking"])
 def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issuer: Issuer) -> Iterator[World]:
-    """Return an application that asks for credentials, or not, with a token of each kind."""
+    """Return an application, with or without required authentication, and a token of each kind."""
     uri = mongod.uri.replace("/?", f"/test_{secrets.token_hex(6)}?")
     environment = {
         "MASTER_KEY": master_key,
@@ -94,7 +94,7 @@ def wrong_checksum(token: str) -> str:
     return token[:-1] + ("0" if token[-1] != "0" else "1")
 
 
-#: Each credential that lets nobody in: the header, and whose the trail says that it is.
+#: Each invalid credential: the header, and its principal in the audit trail.
 REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "nothing after Bearer": (lambda _: "Bearer", "anonymous"),
     "a space after Bearer": (lambda _: "Bearer ", "anonymous"),
@@ -134,8 +134,8 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
 }
 
 
-def test_every_operation_says_which_scope_it_needs(world: World) -> None:
-    """No path below `/vault/` is without a scope, and the document names it and the credential."""
+def test_every_operation_documents_its_scope(world: World) -> None:
+    """Every path below `/vault/` needs a scope, and the document names it and the credential."""
     document = world.app.test_client().get("/openapi.json").json
     described = {path: operation for path, _, operation in operations(document) if path.startswith("/vault/")}
     routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
@@ -149,8 +149,8 @@ def test_every_operation_says_which_scope_it_needs(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_credential_that_is_not_good_lets_nobody_in(world: World, name: str) -> None:
-    """Whatever is wrong, every operation answers 401 in the same words, and the trail says `denied`."""
+def test_an_invalid_credential_is_401_everywhere(world: World, name: str) -> None:
+    """Every invalid credential gets the same 401 from every operation, and the trail records `denied`."""
     make, principal = REFUSED[name]
     world.stored.audit_logs.delete_many({})
     bodies = set()
@@ -178,8 +178,8 @@ def test_a_credential_that_is_not_good_lets_nobody_in(world: World, name: str) -
 @pytest.mark.parametrize(
     "header", [None, "Basic dXNlcjpwYXNz", "Bearerx y"], ids=["none", "Basic", "no scheme"]
 )
-def test_no_credential_is_nobody(world: World, header: str | None) -> None:
-    """Without a bearer credential every operation is 401 where one is asked for, and the trail says so."""
+def test_a_missing_credential_is_401_where_one_is_required(world: World, header: str | None) -> None:
+    """Without a bearer credential, every operation that needs one returns 401, and the trail records it."""
     asking = not world.app.extensions["secret-manager"].authenticator._anonymous.scopes
     client = world.app.test_client()
     world.stored.audit_logs.delete_many({})
@@ -197,8 +197,8 @@ def test_no_credential_is_nobody(world: World, header: str | None) -> None:
 
 
 @pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
-def test_a_scope_is_what_lets_in(world: World, held: str) -> None:
-    """Each role, and each scope alone, is let in to exactly the operations that need it; else 403."""
+def test_a_scope_authorizes_exactly_its_operations(world: World, held: str) -> None:
+    """Each role, and each scope alone, authorizes exactly the operations that need it; others return 403."""
     scopes = ROLES.get(held) or {Scope(held)}
     check_scopes(world, f"Bearer {world.tokens[held]}", scopes)
 
@@ -220,8 +220,10 @@ def test_a_scope_is_what_lets_in(world: World, held: str) -> None:
     ],
     ids=lambda value: f"{len(value)} scopes" if isinstance(value, set) else str(value),
 )
-def test_a_jwt_lets_in_by_its_scopes(world: World, kid: str, claim: str | None, scopes: set[Scope]) -> None:
-    """A JWT of any published key has the scopes of its claim by their exact names, and no others."""
+def test_a_jwt_authorizes_by_its_scopes(
+    world: World, kid: str, claim: str | None, scopes: set[Scope]
+) -> None:
+    """A JWT of any published key has exactly the scopes of its claim, by their exact names."""
     check_scopes(world, f"bearer {sign(kid, scope=claim)}", scopes)
 
 
@@ -229,11 +231,11 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
     client = world.app.test_client()
     for path, scope, body in world.operations:
         if path == "/vault/token/revoke":
-            # Of nobody that other tests need.
+            # A namespace that no other test uses.
             body = {"name": "nobody"}
         reply = world.ask(client, path, body, header)
         if scope in scopes:
-            # It may still be refused for what it asks: nobody gives what they do not have.
+            # The request itself may still be refused: callers cannot grant more than they hold.
             assert reply.status_code in LET_IN | {403}, (path, reply.text)
             assert "WWW-Authenticate" not in reply.headers, path
             continue
@@ -245,8 +247,8 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
         assert (entry["status"], entry["details"]) == ("denied", {"reason": f"needs {scope}"})
 
 
-def test_another_namespace_s_secret_is_not_there(world: World) -> None:
-    """Whatever is asked about another namespace's secret, the answer is that of one that never was."""
+def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:
+    """Every request for another namespace's secret gets the same answer as for one that never existed."""
     client = world.app.test_client()
     created = client.post(
         "/vault/secret/create", json={"secret": "YQ=="}, headers=bearer(world.tokens["writer"])

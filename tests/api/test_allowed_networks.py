@@ -1,4 +1,4 @@
-"""`ALLOWED_NETWORKS`: who is answered at all."""
+"""`ALLOWED_NETWORKS`: the addresses that receive answers at all."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def status(client: FlaskClient, path: str, address: str, method: str = "GET", **
 
 
 def every_path(app: Flask) -> set[tuple[str, str]]:
-    """Return every method and path that *app* has, and some that it does not have."""
+    """Return every method and path of *app*, and some that it does not have."""
     known = {
         (method, rule.rule.replace("<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>", "swagger-ui.css"))
         for rule in app.url_map.iter_rules()
@@ -39,8 +39,8 @@ def every_path(app: Flask) -> set[tuple[str, str]]:
     return known | unknown | wrong
 
 
-def test_from_elsewhere_nothing_but_health_is_answered(environment: dict[str, str]) -> None:
-    """For a stranger everything is 403, unknown paths and wrong methods too, except for health checks."""
+def test_other_networks_reach_only_health_checks(environment: dict[str, str]) -> None:
+    """From other networks, everything except health checks is 403, even unknown paths and wrong methods."""
     with restricted(environment) as app:
         client = app.test_client()
         paths = every_path(app)
@@ -63,10 +63,8 @@ def test_from_elsewhere_nothing_but_health_is_answered(environment: dict[str, st
         ("", 403),
     ],
 )
-def test_an_address_is_in_or_out_in_either_form(
-    environment: dict[str, str], address: str, expected: int
-) -> None:
-    """An IPv4 address that comes as IPv6 is the same address, and none at all is outside."""
+def test_both_forms_of_an_address_are_equal(environment: dict[str, str], address: str, expected: int) -> None:
+    """An IPv4 address mapped to IPv6 is the same address, and a missing address is outside."""
     with restricted(environment) as app:
         assert status(app.test_client(), "/openapi.json", address) == expected
 
@@ -82,10 +80,10 @@ def test_an_address_is_in_or_out_in_either_form(
         ("192.0.2.1", "10.1.2.3", 403),
     ],
 )
-def test_behind_a_trusted_proxy_the_client_counts(
+def test_behind_a_trusted_proxy_the_client_s_address_is_checked(
     environment: dict[str, str], peer: str, forwarded_for: str, expected: int
 ) -> None:
-    """The client's address is what has to be allowed, and a client cannot choose its own."""
+    """Behind a trusted proxy, the client's address must be allowed, and a client cannot choose it."""
     with restricted(environment, TRUSTED_PROXIES="203.0.113.0/24") as app:
         headers = {"X-Forwarded-For": forwarded_for}
         assert status(app.test_client(), "/openapi.json", peer, **headers) == expected
@@ -96,7 +94,7 @@ def test_behind_a_trusted_proxy_the_client_counts(
 def test_only_operations_leave_an_entry(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """A refused operation is on record with its reason; a page that was refused is not."""
+    """A refused operation is recorded with its reason; a refused page is not recorded."""
     with restricted(environment) as app:
         client = app.test_client()
         for path in ("/docs", "/x", "/openapi.json"):
@@ -107,7 +105,7 @@ def test_only_operations_leave_an_entry(
     assert entry["details"] == {"reason": "address"}
 
 
-def test_without_the_setting_everyone_is_answered(environment: dict[str, str]) -> None:
-    """By default no address is refused."""
+def test_by_default_every_address_is_answered(environment: dict[str, str]) -> None:
+    """By default, no address is refused."""
     with running_app(environment) as app:
         assert status(app.test_client(), "/openapi.json", OUTSIDE) == 200

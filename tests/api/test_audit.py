@@ -14,7 +14,7 @@ QUERY = "/vault/audit/query"
 
 @pytest.fixture
 def auditor(app: Flask, client: FlaskClient) -> FlaskClient:
-    """Return a client that is somebody, with a trail of three creates and one fetch by nobody."""
+    """Return an authenticated client and a trail of three anonymous creates and one anonymous fetch."""
     ids = [client.post("/vault/secret/create", json={"secret": "YQ=="}).json["secret_id"] for _ in range(3)]
     client.post("/vault/secret/fetch", json={"secret_id": ids[0]})
     token = make_token(app, "auditor", role="auditor")
@@ -32,7 +32,7 @@ def query(client: FlaskClient, **body: Any) -> dict[str, Any]:
 def test_anonymous_callers_get_nothing(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], body: object
 ) -> None:
-    """Whatever an anonymous caller asks, the answer is 401, and on record as denied."""
+    """Every anonymous query of the trail is 401 and recorded as denied."""
     reply = client.post(QUERY, json=body)
     assert reply.status_code == 401
     assert reply.headers["WWW-Authenticate"] == "Bearer"
@@ -41,10 +41,10 @@ def test_anonymous_callers_get_nothing(
     assert (entry["action"], entry["status"], entry["principal"]) == ("audit_query", "denied", "anonymous")
 
 
-def test_a_query_returns_entries_and_is_itself_on_record(
+def test_a_query_returns_entries_and_is_itself_recorded(
     auditor: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Who may read the trail gets it in the order of time, and leaves an entry too."""
+    """An authorized caller gets the entries in order of time, and the query leaves an entry too."""
     entries = query(auditor)["entries"]
     assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch", "token_create"]
     assert entries[3]["secret_id"] == entries[0]["secret_id"]
@@ -54,7 +54,7 @@ def test_a_query_returns_entries_and_is_itself_on_record(
 
 
 def test_pages_follow_one_another(auditor: FlaskClient) -> None:
-    """Every entry comes once, page by page, until there is no cursor."""
+    """Paging until there is no cursor returns every entry exactly once."""
     first = query(auditor, limit=3, principal="anonymous")
     second = query(auditor, limit=3, principal="anonymous", cursor=first["cursor"])
     assert second["cursor"] is None
@@ -62,8 +62,8 @@ def test_pages_follow_one_another(auditor: FlaskClient) -> None:
     assert seqs == [0, 1, 2, 3]
 
 
-def test_a_client_goes_on_where_it_was(auditor: FlaskClient) -> None:
-    """`follow` of any page leads to the entries after it, also to those that did not exist yet."""
+def test_a_client_resumes_at_its_position(auditor: FlaskClient) -> None:
+    """`follow` of any page leads to the entries after it, including later ones."""
     first = query(auditor, limit=3, principal="anonymous")
     assert first["follow"] == first["cursor"]
     second = query(auditor, limit=3, principal="anonymous", cursor=first["follow"])
@@ -75,7 +75,7 @@ def test_a_client_goes_on_where_it_was(auditor: FlaskClient) -> None:
 
 
 def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
-    """Action, principal, secret and times select entries, alone and together."""
+    """Action, principal, secret and times select entries, alone and combined."""
     everything = query(auditor)["entries"]
     fetched = everything[3]
     later = {"since": fetched["ts"]}
@@ -90,8 +90,8 @@ def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
     assert query(auditor, principal="nobody")["entries"] == []
 
 
-def test_a_time_that_is_none_in_utc_is_the_first_or_the_last(auditor: FlaskClient) -> None:
-    """Hours before the year 1 or after 9999 are times that a query may have, too."""
+def test_a_time_outside_the_calendar_is_clamped(auditor: FlaskClient) -> None:
+    """A time before the year 1 or after 9999 in UTC is accepted as the earliest or latest time."""
     first, last = "0001-01-01T00:01:00+01:01", "9999-12-31T23:59:00-01:00"
     everything = query(auditor)["entries"]
     assert query(auditor, since=first, until=last)["entries"][: len(everything)] == everything
@@ -116,8 +116,8 @@ def test_a_time_that_is_none_in_utc_is_the_first_or_the_last(auditor: FlaskClien
     ],
     ids=str,
 )
-def test_a_wrong_query_is_422(auditor: FlaskClient, body: dict[str, Any], field: str) -> None:
-    """A query of another shape is refused by the name of the field, database operators included."""
+def test_an_invalid_query_is_422(auditor: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """An invalid query, including one with database operators, is refused by the name of the field."""
     reply = auditor.post(QUERY, json=body)
     assert reply.status_code == 422
     assert list(reply.get_json(force=True)["errors"]) == [field]
@@ -139,7 +139,7 @@ def test_a_wrong_query_is_422(auditor: FlaskClient, body: dict[str, Any], field:
     ],
     ids=lambda cursor: ascii(cursor[:24]),
 )
-def test_a_made_up_cursor_is_422(auditor: FlaskClient, cursor: str) -> None:
+def test_a_forged_cursor_is_422(auditor: FlaskClient, cursor: str) -> None:
     """A cursor that no query returned is refused, not ignored."""
     reply = auditor.post(QUERY, json={"cursor": cursor})
     assert reply.status_code == 422

@@ -1,4 +1,4 @@
-"""What no call takes: refused by the name of the field, on record, and without a trace elsewhere."""
+"""Invalid input: refused by the name of the field, recorded in the trail, and stored nowhere else."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import new_database, running_app
-from tests.life import CALLS, UNKNOWN_ID, Caller, b64, trail
+from tests.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
 from vault.cli.mongod import Mongod
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -34,7 +34,7 @@ NO_NUMBERS: list[object] = [
     1e300,
 ]
 NO_TEXTS: list[object] = [0, 1.5, True, None, [], {}, ["a"], {"$ne": None}]
-#: Too large by one, for each number that there is.
+#: Each numeric field with the smallest number that is too large.
 TOO_LARGE = {
     "ttl_seconds": 315_360_001,
     "max_reads": 1_001,
@@ -85,7 +85,7 @@ def shared_uri(mongod: Mongod) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def shared_app(shared_uri: str, master_key: str) -> Iterator[Flask]:
-    """Return one application for all of them: hardly any leaves more than an entry."""
+    """Return one application for all of them: most tests leave nothing except an entry."""
     with running_app({"MASTER_KEY": master_key, "MONGO_URI": shared_uri}) as app:
         yield app
 
@@ -100,13 +100,13 @@ def mongo_uri(shared_uri: str) -> str:
 
 
 @pytest.fixture
-def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - empty when the application is used
+def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - makes the database empty
     """Return the application on it."""
     return shared_app
 
 
 def assert_named(caller: Caller, stored: Stored, action: str, body: dict[str, Any], field: str) -> None:
-    """See *body* refused by the name of *field* alone, with one entry, and nothing stored."""
+    """Check that *body* is refused by the name of *field* alone, with one entry, and nothing stored."""
     reply = caller.post(action, body)
     assert reply.status_code == 422, reply.data
     assert list(reply.get_json(force=True)["errors"]) == [field]
@@ -125,8 +125,10 @@ def assert_named(caller: Caller, stored: Stored, action: str, body: dict[str, An
     ],
 )
 @pytest.mark.parametrize("number", [*NO_NUMBERS, "too large"], ids=repr)
-def test_no_number_is_422(alice: Caller, stored: Stored, action: str, field: str, number: object) -> None:
-    """A number of another type, or out of its bounds, is refused by its name."""
+def test_an_invalid_number_is_422(
+    alice: Caller, stored: Stored, action: str, field: str, number: object
+) -> None:
+    """A number of another type or out of bounds is refused by the name of its field."""
     bodies = {
         "create": {"secret": "YQ=="},
         "fetch": {"secret_id": UNKNOWN_ID},
@@ -139,15 +141,15 @@ def test_no_number_is_422(alice: Caller, stored: Stored, action: str, field: str
 
 @pytest.mark.parametrize("action", ["create", "list"])
 @pytest.mark.parametrize("labels", NO_LABELS, ids=lambda labels: repr(labels)[:30])
-def test_no_labels_are_422(alice: Caller, stored: Stored, action: str, labels: object) -> None:
-    """Labels that are too many, too long, of other types or not one printable line are refused."""
+def test_invalid_labels_are_422(alice: Caller, stored: Stored, action: str, labels: object) -> None:
+    """Labels that are too many, too long, of other types or not a single printable line are refused."""
     body = {"labels": labels, **({"secret": "YQ=="} if action == "create" else {})}
     assert_named(alice, stored, action, body, "labels")
 
 
 @pytest.mark.parametrize("count", [20, 21, 5_000])
-def test_thousands_of_errors_are_counted_and_not_listed(client: FlaskClient, count: int) -> None:
-    """The first 20 errors of a body are listed, and how many more there are."""
+def test_of_thousands_of_errors_20_are_listed(client: FlaskClient, count: int) -> None:
+    """The first 20 errors of a body are listed, followed by the number of the others."""
     body = {"secret": "YQ==", **{f"unknown {number}": 1 for number in range(count)}}
     reply = client.post("/vault/secret/create/", json=body)
     errors = reply.get_json(force=True)["errors"]
@@ -157,8 +159,8 @@ def test_thousands_of_errors_are_counted_and_not_listed(client: FlaskClient, cou
     assert more == {20: None, 21: ["1 more error."], 5_000: ["4980 more errors."]}[count]
 
 
-def test_labels_at_their_bounds_are_taken(alice: Caller) -> None:
-    """Sixteen labels of the longest keys and values, in any printable characters, come back as they were."""
+def test_labels_at_their_limits_are_accepted(alice: Caller) -> None:
+    """Sixteen labels with the longest keys and values, in any printable characters, come back unchanged."""
     labels = {f"{number:x}" + "/k.-_" * 12: "ü=€ 😀" + "v" * 122 for number in range(15)}
     labels["empty"] = ""
     secret_id = alice.create(labels=labels)
@@ -170,8 +172,8 @@ def test_labels_at_their_bounds_are_taken(alice: Caller) -> None:
     "secret_id", [*NO_TEXTS, "", "x", UNKNOWN_ID + "\n", f"{{{UNKNOWN_ID}}}", "\ud800"], ids=repr
 )
 @pytest.mark.parametrize("action", CALLS)
-def test_no_id_is_422(alice: Caller, stored: Stored, action: str, secret_id: object) -> None:
-    """What is no id in its one form is refused in every call."""
+def test_an_invalid_id_is_422(alice: Caller, stored: Stored, action: str, secret_id: object) -> None:
+    """Every call refuses an ID that is not in canonical form."""
     assert_named(alice, stored, action, {"secret_id": secret_id, **CALLS[action]}, "secret_id")
 
 
@@ -209,20 +211,20 @@ def test_no_id_is_422(alice: Caller, stored: Stored, action: str, secret_id: obj
     ids=lambda name: repr(name)[:20],
 )
 @pytest.mark.parametrize("action", ["create", *CALLS])
-def test_a_wrong_name_is_422(alice: Caller, stored: Stored, action: str, name: object) -> None:
-    """What is no path of plain characters is refused by the name of the field, and nothing is stored."""
+def test_an_invalid_name_is_422(alice: Caller, stored: Stored, action: str, name: object) -> None:
+    """An invalid name is refused by the name of the field, and nothing is stored."""
     assert_named(alice, stored, action, {"name": name, **CALLS.get(action, {"secret": "YQ=="})}, "name")
 
 
 @pytest.mark.parametrize("action", CALLS)
 def test_neither_id_nor_name_is_422(alice: Caller, stored: Stored, action: str) -> None:
-    """Somebody has to say which secret is meant."""
+    """A request without an ID or a name is refused."""
     assert_named(alice, stored, action, CALLS[action], "secret_id")
 
 
 @pytest.mark.parametrize("action", CALLS)
 def test_both_id_and_name_are_422(alice: Caller, stored: Stored, action: str) -> None:
-    """Which of the two counted nobody could tell, so neither does."""
+    """A request with both an ID and a name is refused."""
     assert_named(alice, stored, action, {"secret_id": UNKNOWN_ID, "name": "a", **CALLS[action]}, "name")
 
 
@@ -245,7 +247,7 @@ def test_both_id_and_name_are_422(alice: Caller, stored: Stored, action: str) ->
     ],
 )
 def test_an_unknown_field_is_422(alice: Caller, stored: Stored, action: str, field: str) -> None:
-    """A field that the call does not take is a mistake that its sender hears of, and never ignored."""
+    """An unknown field is refused, not ignored."""
     body = {"secret_id": UNKNOWN_ID, **CALLS[action]} if action in CALLS else {}
     body |= {"secret": "YQ=="} if action == "create" else {}
     assert_named(alice, stored, action, {**body, field: 1}, field)
@@ -253,28 +255,28 @@ def test_an_unknown_field_is_422(alice: Caller, stored: Stored, action: str, fie
 
 @pytest.mark.parametrize("body", [[], "text", 5, None, True, [{}]], ids=repr)
 @pytest.mark.parametrize("action", ["create", "list", *CALLS])
-def test_another_kind_of_json_is_422(alice: Caller, stored: Stored, action: str, body: object) -> None:
-    """A body that is no object is refused, whatever the call."""
+def test_a_body_that_is_no_object_is_422(alice: Caller, stored: Stored, action: str, body: object) -> None:
+    """Every call refuses a JSON body that is not an object."""
     assert_named(alice, stored, action, body, "_schema")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("secret", ["", "YQ", "YR==", "\ud800", "ÿ"], ids=repr)
-def test_an_update_takes_canonical_base64_alone(alice: Caller, stored: Stored, secret: str) -> None:
-    """A new version is as strict as a new secret."""
+def test_an_update_accepts_only_canonical_base64(alice: Caller, stored: Stored, secret: str) -> None:
+    """An update checks base64 as strictly as a create."""
     reply = alice.post("update", {"secret_id": UNKNOWN_ID, "secret": secret})
     assert reply.status_code == 400
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("update", "bad_request")]
 
 
 @pytest.mark.parametrize("secret", NO_TEXTS, ids=repr)
-def test_an_update_takes_text_alone(alice: Caller, stored: Stored, secret: object) -> None:
-    """A new value of another type is refused by its name."""
+def test_an_update_accepts_only_text(alice: Caller, stored: Stored, secret: object) -> None:
+    """A new value of another type is refused by the name of its field."""
     assert_named(alice, stored, "update", {"secret_id": UNKNOWN_ID, "secret": secret}, "secret")
 
 
 @pytest.mark.parametrize("deleted", [0, 1, 1.0, "true", "", "on", [], {}, None], ids=repr)
 def test_deleted_is_true_or_false(alice: Caller, stored: Stored, deleted: object) -> None:
-    """Nothing but true and false says whether deleted secrets are wanted."""
+    """The field `deleted` accepts nothing except true and false."""
     assert_named(alice, stored, "list", {"deleted": deleted}, "deleted")
 
 
@@ -283,8 +285,8 @@ def test_deleted_is_true_or_false(alice: Caller, stored: Stored, deleted: object
     [*NO_TEXTS, "n" * 257, "^", "a.*$ ", "a|b", "(", "[", "a\n", "\n", "ä", "a\x00", "\ud800", "$"],
     ids=repr,
 )
-def test_no_prefix_is_422(alice: Caller, stored: Stored, prefix: object) -> None:
-    """A prefix that no name has is refused, and never taken for a pattern."""
+def test_an_invalid_prefix_is_422(alice: Caller, stored: Stored, prefix: object) -> None:
+    """A prefix that no name can have is refused and never used as a pattern."""
     assert_named(alice, stored, "list", {"name_prefix": prefix}, "name_prefix")
 
 
@@ -333,8 +335,8 @@ def encoded(text: str | bytes) -> str:
     ],
     ids=lambda cursor: repr(cursor)[:30],
 )
-def test_a_made_up_cursor_is_422(alice: Caller, stored: Stored, cursor: str) -> None:
-    """A cursor that no list returned is refused and on record, and never a failure."""
+def test_a_forged_cursor_is_422(alice: Caller, stored: Stored, cursor: str) -> None:
+    """A cursor that no list returned is refused and recorded, and never causes a failure."""
     reply = alice.post("list", {"cursor": cursor})
     assert reply.status_code == 422
     assert (
@@ -346,12 +348,12 @@ def test_a_made_up_cursor_is_422(alice: Caller, stored: Stored, cursor: str) -> 
 
 @pytest.mark.parametrize("cursor", [0, 1.5, True, [], {}, ["a"], {"$ne": None}], ids=repr)
 def test_a_cursor_is_text(alice: Caller, stored: Stored, cursor: object) -> None:
-    """A cursor of another type is refused by its name."""
+    """A cursor of another type is refused by the name of its field."""
     assert_named(alice, stored, "list", {"cursor": cursor}, "cursor")
 
 
-def test_what_may_be_left_out_may_be_null(alice: Caller) -> None:
-    """Null is the same as leaving out an option that is none by default, a page's last cursor among them."""
+def test_an_optional_field_may_be_null(alice: Caller) -> None:
+    """Null equals omitting an option that is unset by default, including the cursor of the last page."""
     secret_id = alice.create(ttl_seconds=None, max_reads=None)
     assert alice.fetch(secret_id, version=None) == b64(b"value")
     assert alice("update", secret_id=secret_id, secret="YQ==", expected_version=None)["version"] == 2
@@ -359,8 +361,8 @@ def test_what_may_be_left_out_may_be_null(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("action", ["create", "list", *CALLS])
-def test_fields_with_hostile_names_are_named_back(alice: Caller, stored: Stored, action: str) -> None:
-    """Whatever an unknown field is called, the refusal is JSON that names it."""
+def test_fields_with_hostile_names_are_quoted(alice: Caller, stored: Stored, action: str) -> None:
+    """The refusal of an unknown field is valid JSON and names the field, whatever its name is."""
     for name in ("\ud800", "\x00", "$where", "a.b", "__proto__", "x" * 1_000, "ä"):
         reply = alice.post(action, {name: 1})
         assert reply.status_code == 422

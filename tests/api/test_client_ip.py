@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as that can be believed."""
+"""The client's address, as far as it can be trusted."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -16,19 +16,19 @@ TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 @pytest.mark.parametrize(
     ("peer", "forwarded_for", "expected"),
     [
-        # A peer that is not a proxy of ours says what it likes.
+        # A peer that is not a trusted proxy can send any header.
         ("192.0.2.1", "", "192.0.2.1"),
         ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
         ("192.0.2.1", "198.51.100.7, 10.0.0.1", "192.0.2.1"),
-        # One proxy of ours: its entry is the last, all before it is the client's own writing.
+        # One trusted proxy: its entry is the last; the client writes everything before it.
         ("10.0.0.1", "", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
         ("10.0.0.1", "203.0.113.9, 198.51.100.7", "198.51.100.7"),
         ("10.0.0.1", "10.9.9.9, 198.51.100.7", "198.51.100.7"),
-        # Several proxies of ours.
+        # Several trusted proxies.
         ("10.0.0.1", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
         ("10.0.0.1", "10.0.0.3,10.0.0.2", "10.0.0.3"),
-        # What is no address ends the belief where it stands.
+        # An invalid address ends the trusted part of the header.
         ("10.0.0.1", "unknown", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.7, _hidden, 10.0.0.2", "10.0.0.2"),
         ("10.0.0.1", ",,", "10.0.0.1"),
@@ -42,10 +42,10 @@ TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
         ("", "198.51.100.7", ""),
     ],
 )
-def test_an_address_is_believed_as_far_as_trusted_hops_reach(
+def test_an_address_is_trusted_as_far_as_trusted_hops_reach(
     peer: str, forwarded_for: str, expected: str
 ) -> None:
-    """A client cannot choose its own address, whatever it sends and through however many proxies."""
+    """A client cannot choose its own address, with any header and through any number of proxies."""
     assert client_address(peer, forwarded_for, TRUSTED) == expected
 
 
@@ -57,7 +57,7 @@ def fetch(client: FlaskClient, *forwarded_for: str) -> None:
 def test_a_forged_header_does_not_reach_the_entry(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Without trusted proxies the entry has the address that connected."""
+    """Without trusted proxies, the entry has the address of the connection."""
     fetch(client, "198.51.100.7")
     assert [entry["ip"] for entry in stored.audit_logs.find()] == ["127.0.0.1"]
 
@@ -65,7 +65,7 @@ def test_a_forged_header_does_not_reach_the_entry(
 def test_a_trusted_proxy_s_header_reaches_the_entry(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Behind a trusted proxy the entry has the client's address, also when the header comes in parts."""
+    """Behind a trusted proxy, the entry has the client's address, even if the header is split."""
     with running_app({**environment, "TRUSTED_PROXIES": "127.0.0.0/8, 10.0.0.0/8"}) as app:
         fetch(app.test_client(), "203.0.113.9, 198.51.100.7", "10.0.0.2")
     assert [entry["ip"] for entry in stored.audit_logs.find()] == ["198.51.100.7"]

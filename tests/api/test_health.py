@@ -1,4 +1,4 @@
-"""Live and ready."""
+"""Liveness and readiness."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.trail import break_trail, mend_trail
 def test_with_mongodb_the_service_is_live_and_ready(
     environment: dict[str, str], protection: dict[str, str]
 ) -> None:
-    """Both checks answer 200 when the service can do its work."""
+    """Both checks return 200 when the service can do its work."""
     with running_app({**environment, **protection}) as app:
         start(app)
         for path in ("/health/live", "/health/ready", "/health/ready/"):
@@ -24,8 +24,8 @@ def test_with_mongodb_the_service_is_live_and_ready(
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "192.0.2.1:8000", "[::]:8000", "vault.example:8000"])
-def test_readiness_warns_of_a_service_that_is_open(environment: dict[str, str], bind: str) -> None:
-    """Without authentication on a public address the service is ready, and says what that means."""
+def test_readiness_warns_about_an_open_service(environment: dict[str, str], bind: str) -> None:
+    """Without authentication on a public address, the service is ready, and readiness warns about it."""
     with running_app({**environment, "BIND": bind}) as app:
         start(app)
         reply = app.test_client().get("/health/ready")
@@ -39,7 +39,7 @@ def test_readiness_warns_of_a_service_that_is_open(environment: dict[str, str], 
 
 
 def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str, str]) -> None:
-    """A missing MongoDB is named by the readiness check; it is no reason to restart the process."""
+    """Readiness names a missing MongoDB; liveness stays 200, so that nothing restarts the process."""
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
         assert app.test_client().get("/health/live").status_code == 200
         reply = app.test_client().get("/health/ready")
@@ -49,10 +49,10 @@ def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str
         assert "Retry-After" in reply.headers
 
 
-def test_a_trail_that_cannot_be_written_is_named(
+def test_readiness_names_an_unwritable_trail(
     app: Flask, client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """After a failed entry the service is not ready, until the trail can be written; the gap is on record."""
+    """After a failed entry, the service is not ready until the trail is writable; the gap is recorded."""
     start(app)
     assert client.get("/health/ready").status_code == 200
     break_trail(stored)

@@ -1,4 +1,4 @@
-"""Creating under an `Idempotency-Key` over HTTP."""
+"""Creates with an `Idempotency-Key` over HTTP."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.life import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
+from tests.lifecycle import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
 from tests.rotation import new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.app import CLOSE
@@ -28,7 +28,7 @@ NAMED = {**BODY, "name": "billing/db-password"}
 
 @pytest.fixture(autouse=True)
 def _prepared(alice: Caller) -> None:
-    # Indexes are made with the first request.
+    # Indexes are created with the first request.
     alice.refused("fetch", secret_id="550e8400-e29b-41d4-a716-446655440000")
 
 
@@ -49,7 +49,7 @@ def record(stored: Stored) -> dict[str, Any]:
 
 
 def lapse(stored: Stored, **fields: Any) -> None:
-    """Leave the record as a holder leaves it who was killed, longer ago than a holder has time."""
+    """Leave the record as a killed holder does, longer ago than a holder's time limit."""
     stored.idempotency_keys.update_one(
         {}, {"$set": {"stored": False, "held_until": in_past(seconds=1), **fields}}
     )
@@ -60,8 +60,8 @@ def creations(stored: Stored) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("body", [BODY, NAMED, {"secret": "YQ=="}], ids=["plain", "named", "short"])
-def test_the_same_again_gives_the_same_id(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
-    """A create that is repeated under its key creates nothing and gives the same id, and is on record so."""
+def test_a_repeated_create_returns_the_same_id(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
+    """A create repeated with its key creates nothing, returns the same ID, and is recorded as repeated."""
     secret_id = created(alice, body)
     assert [created(alice, body) for _ in range(3)] == [secret_id] * 3
     assert stored.secrets.count_documents({}) == 1
@@ -72,8 +72,8 @@ def test_the_same_again_gives_the_same_id(alice: Caller, stored: Stored, body: d
         assert entry["details"]["repeated"] is True
 
 
-def test_a_repeated_creation_claims_no_new_expiry(alice: Caller, stored: Stored) -> None:
-    """The entry of a create that made nothing does not tell an expiry that no secret has."""
+def test_the_entry_of_a_repeated_create_has_no_expiry(alice: Caller, stored: Stored) -> None:
+    """The entry of a create that created nothing names no expiry."""
     expires_at = document(stored, created(alice))["expires_at"]
     created(alice)
     told = [entry["details"].get("expires_at") for entry in creations(stored)]
@@ -83,7 +83,7 @@ def test_a_repeated_creation_claims_no_new_expiry(alice: Caller, stored: Stored)
 
 
 def test_the_order_of_a_body_does_not_matter(alice: Caller) -> None:
-    """The same body in another order, of labels too, or with a default written out, is the same."""
+    """The same body in another order, labels included, or with explicit defaults is the same request."""
     secret_id = created(alice)
     for body in (
         dict(reversed(BODY.items())),
@@ -109,7 +109,7 @@ def test_the_order_of_a_body_does_not_matter(alice: Caller) -> None:
     ids=str,
 )
 def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, Any]) -> None:
-    """The key of one body is of no use for another, nothing is created, and the first goes on as before."""
+    """The key of one body is refused for another, nothing is created, and the first body still works."""
     secret_id = created(alice)
     before = record(stored)
     reply = create(alice, {**BODY, **changed})
@@ -124,8 +124,8 @@ def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, A
     assert stored.secrets.count_documents({}) == 1
 
 
-def test_each_principal_has_keys_of_its_own(alice: Caller) -> None:
-    """The key of one is nothing to another, of whatever namespace, nor to nobody of the same name."""
+def test_each_principal_has_its_own_keys(alice: Caller) -> None:
+    """A key belongs to one principal; other namespaces and anonymous callers cannot use it."""
     nobody_s_name = Principal(name=ANONYMOUS.name, scopes=ALICE.scopes)
     alike = [
         Principal(name=name, namespace=space, scopes=ALICE.scopes)
@@ -138,8 +138,8 @@ def test_each_principal_has_keys_of_its_own(alice: Caller) -> None:
     assert created(alice, BODY, f"{LONG}-2") not in made
 
 
-def test_neither_key_nor_body_lies_in_the_database(alice: Caller, stored: Stored) -> None:
-    """What is remembered of a create has neither the key nor the body, nor a hash that anybody could make."""
+def test_neither_key_nor_body_is_stored(alice: Caller, stored: Stored) -> None:
+    """The record of a create contains neither key nor body, nor a hash that others could compute."""
     key = "a-key-nobody-may-find"
     created(alice, BODY, key)
     kept = encode(record(stored))
@@ -147,12 +147,12 @@ def test_neither_key_nor_body_lies_in_the_database(alice: Caller, stored: Stored
         assert form not in kept
 
 
-def test_after_a_day_a_key_is_new(alice: Caller, stored: Stored) -> None:
-    """A key of 24 hours ago is forgotten, though MongoDB has not removed it yet; one of before is not."""
+def test_a_key_expires_after_a_day(alice: Caller, stored: Stored) -> None:
+    """A key expires after 24 hours, even if MongoDB has not yet removed it, and not earlier."""
     first = created(alice)
     stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=23, minutes=59)}})
     assert created(alice) == first
-    # Against the sweep: it is the service that must not believe a record that is too old.
+    # Postpones the sweep: the service itself must ignore an expired record.
     with unswept(stored):
         stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=24, seconds=1)}})
         second = created(alice, {"secret": "YQ=="})
@@ -162,8 +162,8 @@ def test_after_a_day_a_key_is_new(alice: Caller, stored: Stored) -> None:
     assert stored.secrets.count_documents({}) == 2
 
 
-def test_mongodb_forgets_keys_by_itself(alice: Caller, stored: Stored) -> None:
-    """Records are removed a day after they were made."""
+def test_mongodb_removes_expired_keys(alice: Caller, stored: Stored) -> None:
+    """MongoDB removes each record a day after it was created."""
     created(alice)
     [index] = [
         index
@@ -173,8 +173,8 @@ def test_mongodb_forgets_keys_by_itself(alice: Caller, stored: Stored) -> None:
     assert (index["key"], index["expireAfterSeconds"]) == ([("created_at", 1)], 86_400)
 
 
-def test_what_a_killed_holder_left_without_a_name_goes(alice: Caller, stored: Stored) -> None:
-    """Whoever was killed before giving the id away leaves nothing: the next one creates the one secret."""
+def test_an_unnamed_leftover_of_a_killed_holder_is_replaced(alice: Caller, stored: Stored) -> None:
+    """A holder killed before returning the ID leaves nothing; the retry creates the only secret."""
     left = created(alice)
     lapse(stored)
     secret_id = created(alice)
@@ -183,8 +183,8 @@ def test_what_a_killed_holder_left_without_a_name_goes(alice: Caller, stored: St
     assert created(alice) == secret_id
 
 
-def test_what_a_killed_holder_left_unpublished_goes(alice: Caller, stored: Stored) -> None:
-    """A secret with a name that nobody could find yet makes way for that of the next one."""
+def test_an_unpublished_leftover_of_a_killed_holder_is_replaced(alice: Caller, stored: Stored) -> None:
+    """The unpublished named secret of a killed holder is replaced by the secret of the retry."""
     left = created(alice, NAMED)
     pending = {"pending": True, "purge_at": in_future(minutes=1)}
     stored.secrets.update_one({"_id": left}, {"$set": pending})
@@ -195,8 +195,8 @@ def test_what_a_killed_holder_left_unpublished_goes(alice: Caller, stored: Store
     assert "pending" not in document(stored, secret_id)
 
 
-def test_what_a_killed_holder_published_is_given_out(alice: Caller, stored: Stored) -> None:
-    """A secret that could be found by its name already is the one: others may have changed it since."""
+def test_a_published_secret_of_a_killed_holder_is_returned(alice: Caller, stored: Stored) -> None:
+    """The published secret of a killed holder is returned, since others may have changed it since."""
     left = created(alice, NAMED)
     alice.update(left, b"changed since")
     lapse(stored)
@@ -206,16 +206,16 @@ def test_what_a_killed_holder_published_is_given_out(alice: Caller, stored: Stor
     assert created(alice, NAMED) == left
 
 
-def test_a_wrong_body_between_hides_nothing(alice: Caller, stored: Stored) -> None:
-    """Another body under the key of one who was killed is refused, and the right one finds its secret."""
+def test_another_body_in_between_hides_nothing(alice: Caller, stored: Stored) -> None:
+    """Another body with a killed holder's key is refused, and the right body still finds its secret."""
     left = created(alice, NAMED)
     lapse(stored)
     assert create(alice, {**NAMED, "secret": "YQ=="}).status_code == 422
     assert created(alice, NAMED) == left
 
 
-def test_a_wrong_body_between_leaves_no_orphan(alice: Caller, stored: Stored) -> None:
-    """Another body under the key of one who was killed does not keep what was left from being removed."""
+def test_another_body_in_between_leaves_no_orphan(alice: Caller, stored: Stored) -> None:
+    """Another body with a killed holder's key does not keep the leftover from being removed."""
     created(alice)
     lapse(stored)
     assert create(alice, {"secret": "YQ=="}).status_code == 422
@@ -223,8 +223,8 @@ def test_a_wrong_body_between_leaves_no_orphan(alice: Caller, stored: Stored) ->
     assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
 
 
-def test_one_killed_after_another_hides_nothing(alice: Caller, stored: Stored) -> None:
-    """When the next one is killed as well, what the first had published is still found."""
+def test_a_second_killed_holder_hides_nothing(alice: Caller, stored: Stored) -> None:
+    """If the retry is killed too, a secret published by the first holder is still found."""
     left = created(alice, NAMED)
     lapse(stored)
     with pytest.MonkeyPatch.context() as killed:
@@ -238,10 +238,10 @@ def _dies(*_: object) -> None:
     raise RuntimeError("killed here")
 
 
-def test_one_who_is_creating_is_waited_for(
+def test_a_concurrent_create_waits_for_the_holder(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another creates under the key one waits, and in the end is told to come again."""
+    """While another request creates with the key, a create waits, and after a timeout returns 503."""
     monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.2)
     created(alice)
     lapse(stored, held_until=in_future(seconds=60))
@@ -258,7 +258,7 @@ def test_one_who_is_creating_is_waited_for(
 def test_a_slow_holder_destroys_nothing(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
 ) -> None:
-    """Who took longer than a holder has is refused, and what the other gave out meanwhile stays as it is."""
+    """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
     returned: list[str] = []
     step = "hold_name" if "name" in body else "publish"
     store = getattr(SecretStore, step)
@@ -273,14 +273,14 @@ def test_a_slow_holder_destroys_nothing(
     assert create(alice, body).status_code == (409 if "name" in body else 503)
     assert created(alice, body) == returned[0]
     assert alice.fetch(returned[0]) == b64(VALUE)
-    # The slow one leaves nothing: no caller received its ID.
+    # The slow holder leaves nothing: no caller received its ID.
     assert [found["_id"] for found in stored.secrets.find()] == returned
 
 
-def test_a_holder_that_lost_its_place_at_the_very_end_is_adopted(
+def test_a_named_secret_of_an_overtaken_holder_is_adopted(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A named secret whose holder was slow at the end is given out by the other, not removed by the first."""
+    """A named secret whose holder was overtaken at the end is returned by the other, not removed."""
     returned: list[str] = []
     publish = SecretStore.publish
 
@@ -297,10 +297,10 @@ def test_a_holder_that_lost_its_place_at_the_very_end_is_adopted(
     assert stored.secrets.count_documents({}) == 1
 
 
-def test_what_a_slow_holder_made_late_is_found_after_all(
+def test_a_late_secret_of_a_slow_holder_is_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where one is slow and the next one looked too early, and so failed, the third gets the one secret."""
+    """If a slow holder publishes after the retry failed, the third attempt returns that secret."""
     publish = SecretStore.publish
     statuses: list[int] = []
 
@@ -319,8 +319,8 @@ def test_what_a_slow_holder_made_late_is_found_after_all(
     assert created(alice, NAMED) == found["_id"]
 
 
-def test_what_was_left_is_found_however_often_others_fail(alice: Caller, stored: Stored) -> None:
-    """A hundred retries that could not be recorded lose nothing of what a killed holder had published."""
+def test_any_number_of_failed_retries_loses_nothing(alice: Caller, stored: Stored) -> None:
+    """A hundred retries that cannot be recorded lose nothing that a killed holder published."""
     left = created(alice, NAMED)
     lapse(stored)
     break_trail(stored)
@@ -335,7 +335,7 @@ def test_what_was_left_is_found_however_often_others_fail(alice: Caller, stored:
 def test_a_create_that_could_not_be_recorded_can_be_repeated(
     alice: Caller, stored: Stored, body: dict[str, Any]
 ) -> None:
-    """Without its entry nothing is created or found, and the very same request works once the trail does."""
+    """Without its entry a create creates nothing, and the same request works once the trail does."""
     break_trail(stored)
     for _ in range(2):
         assert create(alice, body).status_code == 503
@@ -347,7 +347,7 @@ def test_a_create_that_could_not_be_recorded_can_be_repeated(
 
 
 def test_a_repeated_create_is_not_answered_without_its_entry(alice: Caller, stored: Stored) -> None:
-    """A repeated create gives no id away while the trail cannot be written, and forgets nothing."""
+    """While the trail cannot be written, a repeated create returns no ID and keeps the record."""
     secret_id = created(alice)
     before = record(stored)
     break_trail(stored)
@@ -360,7 +360,7 @@ def test_a_repeated_create_is_not_answered_without_its_entry(alice: Caller, stor
 
 
 def test_a_refused_create_can_be_repeated(alice: Caller) -> None:
-    """A create whose name was taken works under the same key once the name is free."""
+    """A create refused for a taken name works with the same key once the name is free."""
     taken = alice.create(name=NAMED["name"])
     assert create(alice, NAMED).status_code == 409
     alice("delete", secret_id=taken)
@@ -368,8 +368,8 @@ def test_a_refused_create_can_be_repeated(alice: Caller) -> None:
     assert created(alice, NAMED) == secret_id
 
 
-def test_a_store_that_fails_leaves_the_key_to_the_next(alice: Caller, stored: Stored) -> None:
-    """A create that MongoDB refused works under the same key once MongoDB does."""
+def test_after_a_storage_failure_the_key_is_free(alice: Caller, stored: Stored) -> None:
+    """A create that MongoDB refused works with the same key once MongoDB accepts it."""
     stored.command("collMod", "secrets", validator={"never": {"$exists": True}})
     assert create(alice).status_code == 503
     stored.command("collMod", "secrets", validator={})
@@ -377,18 +377,18 @@ def test_a_store_that_fails_leaves_the_key_to_the_next(alice: Caller, stored: St
 
 
 @pytest.mark.parametrize("dropped", [False, True])
-def test_after_a_rotation_a_key_still_holds(
+def test_a_key_survives_a_rotation(
     app: Flask, mongo_uri: str, stored: Stored, key: MasterKey, dropped: bool, alice: Caller
 ) -> None:
-    """Under a new master key, with the old one as a fallback, the same request gives the same id.
+    """With a new master key and the old one as a fallback, the same request returns the same ID.
 
-    When the old one was dropped, nobody can tell that the body is the same: it is refused, never repeated.
+    Once the old key is dropped, the body can no longer be compared: the request is refused, never repeated.
     """
     secret_id = created(alice)
-    # With another key none serves beside it, and its trail would hear of the other's attempts.
+    # With another key, no application serves next to it, and its trail would record the other's attempts.
     app.extensions[CLOSE]()
     if dropped:
-        # Nothing needs the old key any more, the trail included.
+        # Nothing needs the old key any more, including the trail.
         for name in ("secrets", "keys", "audit_logs", "audit_keys"):
             stored[name].delete_many({})
     keys = (new_key(),) if dropped else (new_key(), key)
@@ -404,14 +404,14 @@ def test_after_a_rotation_a_key_still_holds(
 @pytest.mark.parametrize(
     "key", ["!", "~", "k" * 255, 'a,b;c="d"', "8e03978e-40d5-43dd-bc93-6894a57f9324"], ids=len
 )
-def test_any_visible_text_is_a_key(alice: Caller, key: str) -> None:
-    """Up to 255 visible ASCII characters are a key."""
+def test_any_visible_ascii_text_is_a_valid_key(alice: Caller, key: str) -> None:
+    """Up to 255 visible ASCII characters are a valid key."""
     assert created(alice, BODY, key) == created(alice, BODY, key)
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "a b", "a\tb", "ä", "\x7f", "a\x00b", "\u00a0"], ids=repr)
 def test_any_other_header_is_422(alice: Caller, stored: Stored, key: str) -> None:
-    """A key that is empty, too long, or has spaces or other characters is refused by the header's name."""
+    """An empty or too long key, or one with spaces or other characters, is refused by the header's name."""
     reply = create(alice, BODY, key)
     assert reply.status_code == 422
     assert list(reply.get_json(force=True)["errors"]) == ["Idempotency-Key"]
@@ -423,8 +423,8 @@ def test_any_other_header_is_422(alice: Caller, stored: Stored, key: str) -> Non
 @pytest.mark.parametrize(
     "body", [{"secret": "YQ"}, {"secret": b64(bytes(65_537))}, {"secret": 5}], ids=lambda body: str(body)[:24]
 )
-def test_a_body_that_cannot_be_uses_up_no_key(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
-    """A key that came with a body that cannot be created is free for one that can."""
+def test_an_invalid_body_uses_up_no_key(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
+    """The key of an invalid body stays free for a valid one."""
     assert create(alice, body).status_code in (400, 413, 422)
     assert stored.idempotency_keys.count_documents({}) == 0
     created(alice)
@@ -432,14 +432,14 @@ def test_a_body_that_cannot_be_uses_up_no_key(alice: Caller, stored: Stored, bod
 
 @pytest.mark.parametrize("key", [LONG, LONG.replace("-", ""), "k" * 255], ids=len)
 def test_an_anonymous_caller_s_key_can_be_long(anyone: Caller, key: str) -> None:
-    """Without a credential a key of at least 32 characters, such as a UUID in either form, works."""
+    """Without a credential, a key of at least 32 characters, such as a UUID in either form, works."""
     anyone.become(ANONYMOUS)
     assert created(anyone, BODY, key) == created(anyone, BODY, key)
 
 
 @pytest.mark.parametrize("key", ["key-1", "k" * 31], ids=len)
 def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Stored, key: str) -> None:
-    """Anonymous callers share one scope of keys: one that could be guessed is refused, and on record."""
+    """Anonymous callers share one scope of keys, so a short key is refused, and recorded."""
     reply = create(anyone.become(ANONYMOUS), BODY, key)
     assert reply.status_code == 422
     assert "at least 32 characters" in reply.get_json(force=True)["detail"]
@@ -448,8 +448,8 @@ def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Store
 
 
 @pytest.mark.parametrize("seal", ["as it was", "of another key", "of the reservation", "of another type"])
-def test_a_swapped_id_is_not_given_out(alice: Caller, stored: Stored, seal: str) -> None:
-    """Whoever writes another secret's id into a record makes the repeated create fail, and leaks no id."""
+def test_a_swapped_id_is_not_returned(alice: Caller, stored: Stored, seal: str) -> None:
+    """If a record contains another secret's ID, the repeated create fails and returns no ID."""
     created(alice)
     other = created(alice, BODY, "key-2")
     first, second = stored.idempotency_keys.find().sort("created_at")
@@ -467,8 +467,8 @@ def test_a_swapped_id_is_not_given_out(alice: Caller, stored: Stored, seal: str)
     assert created(alice, BODY, "key-2") == other
 
 
-def test_a_reserved_secret_is_not_taken_for_the_stored_one(alice: Caller, stored: Stored) -> None:
-    """The seal of a reservation does not pass for that of a create that came to its end."""
+def test_a_reserved_secret_is_not_accepted_as_a_stored_one(alice: Caller, stored: Stored) -> None:
+    """The seal of a reservation is not valid as the seal of a completed create."""
     created(alice)
     seal = record(stored)["reserved_seals"][0]
     stored.idempotency_keys.update_one({}, {"$set": {"stored_seal": seal}})
@@ -478,10 +478,10 @@ def test_a_reserved_secret_is_not_taken_for_the_stored_one(alice: Caller, stored
 @pytest.mark.parametrize(
     "body", [{**BODY, "secret": "YQ=="}, {**NAMED, "ttl_seconds": None}], ids=["value", "name"]
 )
-def test_an_id_without_a_seal_is_not_given_out_for_another_secret(
+def test_an_id_without_a_seal_is_not_returned_for_another_secret(
     alice: Caller, stored: Stored, body: dict[str, Any]
 ) -> None:
-    """A record in the form of earlier releases gives no id of a secret that is not exactly what was sent."""
+    """A record of an earlier release returns an ID only if the secret equals the request."""
     other = created(alice, body, "key-2")
     stored.idempotency_keys.delete_many({})
     created(alice)
@@ -491,16 +491,16 @@ def test_an_id_without_a_seal_is_not_given_out_for_another_secret(
 
 
 def unseal(stored: Stored, **fields: Any) -> None:
-    """Make the record like one of an earlier release."""
+    """Change the record into one of an earlier release."""
     seals = {"stored_seal": "", "reserved_seals": ""}
     stored.idempotency_keys.update_one({}, {"$unset": seals, **({"$set": fields} if fields else {})})
 
 
 @pytest.mark.parametrize("body", [BODY, NAMED, {**BODY, "max_reads": 3}], ids=["plain", "named", "limited"])
-def test_a_create_from_before_an_upgrade_can_be_repeated(
+def test_a_create_of_an_earlier_release_can_be_repeated(
     alice: Caller, stored: Stored, body: dict[str, Any]
 ) -> None:
-    """What an earlier release created under a key, and is as it was sent, has the same id as before."""
+    """A create of an earlier release returns the same ID while the secret is unchanged."""
     secret_id = created(alice, body)
     unseal(stored)
     assert created(alice, body) == secret_id
@@ -508,20 +508,18 @@ def test_a_create_from_before_an_upgrade_can_be_repeated(
 
 
 @pytest.mark.parametrize("change", ["update", "delete"])
-def test_a_create_from_before_an_upgrade_whose_secret_changed_is_refused(
+def test_a_create_of_an_earlier_release_with_a_changed_secret_is_refused(
     alice: Caller, stored: Stored, change: str
 ) -> None:
-    """Where neither a seal nor the secret itself proves it any more, the repeated create is refused."""
+    """A repeated create is refused if neither a seal nor the secret proves it."""
     secret_id = created(alice)
     unseal(stored)
     alice(change, secret_id=secret_id, **({"secret": "YQ=="} if change == "update" else {}))
     assert create(alice).status_code == 422
 
 
-def test_an_id_without_a_seal_is_not_given_out_for_what_does_not_verify(
-    alice: Caller, stored: Stored
-) -> None:
-    """A secret that was tampered with proves nothing."""
+def test_an_id_without_a_seal_is_not_returned_for_an_altered_secret(alice: Caller, stored: Stored) -> None:
+    """A secret that does not verify proves nothing about a create."""
     secret_id = created(alice)
     unseal(stored)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 2}})
@@ -532,23 +530,23 @@ def test_an_id_without_a_seal_is_not_given_out_for_what_does_not_verify(
 @pytest.mark.parametrize(
     ("field", "status"), [("key_id", 422), ("body_mac", 422), ("secret_id", 500), ("stored_seal", 500)]
 )
-def test_a_record_of_other_types_is_refused(
+def test_a_record_with_other_types_is_refused(
     alice: Caller, stored: Stored, field: str, status: int, junk: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A record that the service did not write is another body's or does not verify; it is no defect."""
+    """A record with fields of other types is refused as another body or as altered; it is no 500 defect."""
     created(alice)
     stored.idempotency_keys.update_one({}, {"$set": {field: junk}})
     reply = create(alice)
-    # Without a value it is a record of an earlier release, or one that is not complete.
+    # Without a value, it is a record of an earlier release, or an incomplete one.
     assert reply.status_code == (status if junk is not None else reply.status_code)
     assert "TypeError" not in str([vars(line) for line in caplog.records])
 
 
 @pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
-def test_what_an_earlier_release_left_is_cleared_away(
+def test_a_leftover_of_an_earlier_release_is_removed(
     alice: Caller, stored: Stored, body: dict[str, Any]
 ) -> None:
-    """After a killed holder of an earlier release there is one secret under the key, as before."""
+    """After a killed holder of an earlier release, the key still has one secret."""
     left = created(alice, body)
     lapse(stored)
     unseal(stored)
@@ -558,8 +556,8 @@ def test_what_an_earlier_release_left_is_cleared_away(
     assert created(alice, body) == secret_id
 
 
-def test_an_earlier_release_understands_a_record(alice: Caller, stored: Stored) -> None:
-    """Every field that earlier releases read is as they wrote it, in a rolling update as well."""
+def test_an_earlier_release_can_read_a_record(alice: Caller, stored: Stored) -> None:
+    """In a rolling update, every field that earlier releases read is as they wrote it."""
     secret_id = created(alice)
     found = record(stored)
     assert set(found) == {
@@ -571,7 +569,7 @@ def test_an_earlier_release_understands_a_record(alice: Caller, stored: Stored) 
 
 @pytest.mark.parametrize("former", ["plain", "named", "operator"])
 def test_a_forged_former_holder_changes_nothing(alice: Caller, stored: Stored, former: str) -> None:
-    """A secret that was not made under the key is neither given out for it nor removed."""
+    """A secret that was not created with the key is neither returned for it nor removed."""
     plain, named = alice.create(b"other"), alice.create(b"other", name="other")
     created(alice)
     forged: dict[str, Any] = {"plain": plain, "named": named, "operator": {"$gt": ""}}
@@ -581,8 +579,8 @@ def test_a_forged_former_holder_changes_nothing(alice: Caller, stored: Stored, f
     assert {found["_id"] for found in stored.secrets.find()} >= {plain, named, secret_id}
 
 
-def test_a_forged_former_holder_does_not_give_away_a_name(alice: Caller, stored: Stored) -> None:
-    """A create whose name another secret has is refused, whatever was written into its record."""
+def test_a_forged_former_holder_does_not_take_over_a_name(alice: Caller, stored: Stored) -> None:
+    """A create with a taken name is refused, whatever its record contains."""
     other = alice.create(b"other", name=NAMED["name"])
     created(alice)
     stored.idempotency_keys.delete_many({})
@@ -597,8 +595,8 @@ def test_a_forged_former_holder_does_not_give_away_a_name(alice: Caller, stored:
 
 
 @pytest.mark.parametrize("action", ["fetch", "update", "delete"])
-def test_other_calls_know_no_such_header(alice: Caller, action: str) -> None:
-    """The header is create's alone; elsewhere it changes nothing."""
+def test_other_calls_ignore_the_header(alice: Caller, action: str) -> None:
+    """The header belongs to create alone; other calls ignore it."""
     secret_id = alice.create()
     body = {"secret_id": secret_id, **({"secret": "YQ=="} if action == "update" else {})}
     assert alice.post(action, body, **{"Idempotency-Key": "not a key"}).status_code == 200

@@ -1,4 +1,4 @@
-"""Room for request bodies: bounded in bytes, by the half for each source, and waited for."""
+"""Memory for request bodies: limited in bytes, at most half for each source, with a queue."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -15,13 +15,13 @@ SIZE = 1_000_000
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a body wait for room only briefly."""
+    """Shorten the time that a body waits for memory."""
     monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_source_gets_half_and_all_get_all() -> None:
-    """A source gets half of the room, a second one the other half, a third one nothing until one leaves."""
+def test_a_source_gets_at_most_half_of_the_memory() -> None:
+    """One source gets half of the memory, a second the other half, and a third waits."""
     place = BodyMemory(SIZE)
     with place.reserve(SIZE // 2, "a"):
         with pytest.raises(OverloadedError), place.reserve(SIZE // 4, "a"):
@@ -35,15 +35,15 @@ def test_a_source_gets_half_and_all_get_all() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_small_bodies_always_have_room() -> None:
-    """Where there is no room left, a small body is taken all the same."""
+def test_small_bodies_always_have_memory() -> None:
+    """A small body is accepted even if the memory is used up."""
     place = BodyMemory(SIZE)
     with place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 2, "b"), place.reserve(16_384, "a"):
         pass
 
 
-def test_waiting_bodies_come_in_order_and_none_holds_up_another_source() -> None:
-    """Who waits goes on as soon as there is room, in order, past those whose source has its half."""
+def test_waiting_bodies_are_served_in_order_without_blocking_other_sources() -> None:
+    """Waiting bodies proceed in order, and overtake those whose source has its half."""
     place = BodyMemory(SIZE)
     order: list[str] = []
     leave = Event()
@@ -65,7 +65,7 @@ def test_waiting_bodies_come_in_order_and_none_holds_up_another_source() -> None
 
 
 def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where slow bodies have all the room, the oldest ones are hung up, and no others get what they had."""
+    """If slow bodies hold all memory, the oldest are disconnected, and their sources do not get it back."""
     monkeypatch.setattr(json_parser, "_GRACE_SECONDS", 0.05)
     monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 30.0)
     place = BodyMemory(SIZE)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import ALICE, EVE, Caller, in_future, in_past, put, trail
+from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 
@@ -32,7 +32,7 @@ def names(caller: Caller, **query: Any) -> list[str | None]:
 
 
 def fill(stored: Stored, key: MasterKey, count: int) -> list[str]:
-    """Put secrets into the database, with and without names; return their ids in the order of a list."""
+    """Put secrets into the database, with and without names; return their IDs in the order of a list."""
     named = [(f"n/{number:04}", put(stored, key, name=f"n/{number:04}")) for number in range(count // 2)]
     unnamed = sorted(put(stored, key) for _ in range(count - count // 2))
     return unnamed + [secret_id for _, secret_id in sorted(named)]
@@ -40,33 +40,37 @@ def fill(stored: Stored, key: MasterKey, count: int) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _prepared(alice: Caller) -> None:
-    # Indexes are made with the first request.
+    # Indexes are created with the first request.
     alice("list")
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 100, 250, 251, 1_000])
-def test_every_secret_comes_once_in_order(alice: Caller, stored: Stored, key: MasterKey, limit: int) -> None:
-    """Page by page, of whatever size, each of 250 secrets comes once: those without a name first."""
+def test_every_secret_is_listed_once_in_order(
+    alice: Caller, stored: Stored, key: MasterKey, limit: int
+) -> None:
+    """With any page size, each of 250 secrets is listed once, unnamed ones first."""
     expected = fill(stored, key, 250 if limit > 1 else 20)
     assert ids(alice, limit=limit) == expected
     assert max(map(len, pages(alice, limit=limit))) <= limit
 
 
-def test_a_list_has_a_hundred_by_default(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """Without a limit a page has 100 secrets."""
+def test_a_page_has_100_secrets_by_default(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Without a limit, a page has 100 secrets."""
     fill(stored, key, 250)
     assert list(map(len, pages(alice))) == [100, 100, 50]
 
 
-def test_deletions_between_pages_hide_nothing_else(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """What is deleted while one pages on is missing; everything else still comes once."""
+def test_a_deletion_between_pages_hides_no_other_secret(
+    alice: Caller, stored: Stored, key: MasterKey
+) -> None:
+    """A secret deleted between pages is missing; every other one is still listed once."""
     expected = fill(stored, key, 60)
     seen: list[str] = []
     deleted: set[str] = set()
     page = alice("list", limit=10)
     while True:
         seen += [secret["secret_id"] for secret in page["secrets"]]
-        # The last one of the page, from where the next goes on, and one that would come next.
+        # The last secret of the page, where the next page starts, and one of the next page.
         for secret_id in {seen[-1], *expected[len(seen) + 1 : len(seen) + 2]} - deleted:
             alice("delete", secret_id=secret_id)
             deleted.add(secret_id)
@@ -78,8 +82,8 @@ def test_deletions_between_pages_hide_nothing_else(alice: Caller, stored: Stored
     assert seen == [secret_id for secret_id in expected if secret_id in set(seen)]
 
 
-def test_a_secret_tells_id_name_and_labels(alice: Caller) -> None:
-    """A list has of each secret what it is found by, and nothing else."""
+def test_a_listed_secret_has_id_name_and_labels(alice: Caller) -> None:
+    """A list contains ID, name and labels of each secret, and nothing else."""
     first = alice.create(labels={"team": "a=b"})
     second = alice.create(name="a/b")
     assert alice("list")["secrets"] == [
@@ -89,7 +93,7 @@ def test_a_secret_tells_id_name_and_labels(alice: Caller) -> None:
 
 
 def test_a_prefix_selects_names(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """A prefix selects the names that begin so, to the letter, and no secret without a name."""
+    """A prefix selects the names that begin with it, case-sensitively, and no unnamed secret."""
     for name in ("a", "a.b", "a/b", "a/bc", "a/c", "a_b", "aa", "A/b", "axb"):
         put(stored, key, name=name)
     put(stored, key)
@@ -108,8 +112,8 @@ def test_a_prefix_selects_names(alice: Caller, stored: Stored, key: MasterKey) -
             assert names(alice, name_prefix=prefix, limit=limit) == expected
 
 
-def test_labels_select_together(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """Secrets that have all of the labels are found, whatever else they have."""
+def test_labels_are_combined(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A list by labels returns the secrets that have all of them, whatever other labels they have."""
     put(stored, key, name="1", labels=["env=prod", "team=a"])
     put(stored, key, name="2", labels=["env=prod", "team=b"])
     put(stored, key, name="3", labels=["env=test", "team=a", "x="])
@@ -128,8 +132,8 @@ def test_labels_select_together(alice: Caller, stored: Stored, key: MasterKey) -
     assert names(alice, labels={"team": "a"}, name_prefix="3") == ["3"]
 
 
-def test_what_readers_may_not_know_of_is_left_out(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """A list has nothing of another namespace, and nothing expired, used up, deleted or on its way."""
+def test_unreadable_secrets_are_not_listed(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A list omits foreign, expired, used-up, deleted and pending secrets."""
     alice.become(EVE).create(name="foreign")
     alice.become(ALICE)
     put(stored, key, name="expired", expires_at=in_past(seconds=1))
@@ -145,8 +149,8 @@ def test_what_readers_may_not_know_of_is_left_out(alice: Caller, stored: Stored,
     assert names(alice.become(EVE)) == ["foreign"]
 
 
-def test_deleted_lists_what_can_be_restored(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """With `deleted` a list has what can be restored, and that alone."""
+def test_deleted_lists_restorable_secrets(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """With `deleted`, a list contains exactly the secrets that can be restored."""
     then, later = in_past(days=1), in_future(days=1)
     put(stored, key, name="there")
     put(stored, key, name="restorable/1", deleted_at=then, purge_at=later)
@@ -164,15 +168,15 @@ def test_deleted_lists_what_can_be_restored(alice: Caller, stored: Stored, key: 
     assert names(alice) == ["restorable/1", "restorable/2", "there"]
 
 
-def test_the_last_page_says_that_it_is(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """A page that just holds the last secret has no cursor."""
+def test_the_last_page_has_no_cursor(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A full page that ends with the last secret has no cursor."""
     fill(stored, key, 10)
     assert alice("list", limit=len(everything := alice("list")["secrets"]))["cursor"] is None
     assert alice("list", limit=len(everything) - 1)["cursor"] is not None
 
 
-def test_a_cursor_is_no_way_into_another_namespace(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """Whoever has another's cursor pages on in their own namespace."""
+def test_a_cursor_gives_no_access_to_another_namespace(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A caller with another namespace's cursor still lists only their own namespace."""
     fill(stored, key, 10)
     cursor = alice("list", limit=2)["cursor"]
     alice.become(EVE)
@@ -187,10 +191,10 @@ def test_a_cursor_is_no_way_into_another_namespace(alice: Caller, stored: Stored
     ],
 )
 @pytest.mark.parametrize("body", [{}, {"limit": "many"}, {"cursor": "x"}, []], ids=str)
-def test_without_the_scope_nobody_lists(
+def test_a_list_needs_its_scope(
     alice: Caller, stored: Stored, principal: Principal, status: int, body: object
 ) -> None:
-    """Without `secret:list` the answer is a refusal before the body is read, and on record as denied."""
+    """Without `secret:list`, a list is refused before its body is read, and recorded as denied."""
     stored.audit_logs.delete_many({})
     reply = alice.become(principal).post("list", body)
     assert reply.status_code == status
@@ -208,7 +212,7 @@ QUERIES: list[dict[str, Any]] = [
 
 
 def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any) -> dict[str, Any]:
-    """Return what MongoDB did for a list, by its own account."""
+    """Return MongoDB's profile of the operations of a list."""
     stored.command("profile", 2)
     caller(action, **query)
     stored.command("profile", 0)
@@ -219,28 +223,26 @@ def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any)
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_a_list_is_found_by_an_index(
-    alice: Caller, stored: Stored, key: MasterKey, query: dict[str, Any]
-) -> None:
-    """Every kind of list uses an index, and those that can be long are in its order."""
+def test_a_list_uses_an_index(alice: Caller, stored: Stored, key: MasterKey, query: dict[str, Any]) -> None:
+    """Every kind of list uses an index, and potentially long ones follow its order."""
     fill(stored, key, 100)
     put(stored, key, name="n/0", labels=["a=b"])
     operation = profiled(stored, alice, limit=10, **query)
     assert "COLLSCAN" not in operation["planSummary"]
     assert "IXSCAN" in operation["planSummary"]
-    # What was deleted is little, and found by when it goes.
+    # Deleted secrets are few, and are found by their purge time.
     assert ("hasSortStage" in operation) <= ("deleted" in query)
 
 
-def test_a_list_sends_no_value(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """However large the values are, what MongoDB sends for a list is small."""
+def test_a_list_transfers_no_values(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """MongoDB's reply for a list is small, however large the values are."""
     for number in range(20):
         put(stored, key, bytes(65_536), name=f"large/{number}")
     assert profiled(stored, alice)["responseLength"] < 20 * 200
 
 
-def test_a_description_sends_one_value(alice: Caller, stored: Stored) -> None:
-    """To describe a secret its newest version alone is read: it tells whether the limits are genuine."""
+def test_a_description_transfers_one_value(alice: Caller, stored: Stored) -> None:
+    """A description reads only the newest version, which proves the limits."""
     secret_id = alice.create(bytes(65_536))
     alice.update(secret_id, *[bytes(65_536)] * 4)
     assert profiled(stored, alice, "describe", secret_id=secret_id)["responseLength"] < 65_536 * 2
@@ -251,13 +253,13 @@ def test_a_description_sends_one_value(alice: Caller, stored: Stored) -> None:
 def test_the_last_page_costs_no_more_than_the_first(
     alice: Caller, stored: Stored, key: MasterKey, prefix: str
 ) -> None:
-    """A page begins in the index where the one before ended, however many secrets are before it."""
+    """Each page starts in the index where the one before ended, however many secrets precede it."""
     expected = fill(stored, key, 600)
     cursor = None
     for _ in range(len(expected) // 100 - 1 if not prefix else 2):
         cursor = alice("list", limit=100, cursor=cursor, name_prefix=prefix)["cursor"]
     operation = profiled(stored, alice, limit=10, cursor=cursor, name_prefix=prefix)
-    # One more than asked for tells that there is a next page.
+    # One more than requested shows that there is a next page.
     assert operation["nreturned"] == 11
     assert operation["keysExamined"] < 30
     assert operation["docsExamined"] < 30

@@ -1,4 +1,4 @@
-"""The metrics are at an address of their own, and nowhere else."""
+"""The metrics have their own address and appear nowhere else."""
 
 from collections.abc import Iterator
 from fcntl import LOCK_EX, flock
@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
-from tests.life import Caller
+from tests.lifecycle import Caller
 from tests.rotation import Stored, fill, new_key, settings
 from tests.trail import break_trail
 from vault import __version__
@@ -26,20 +26,20 @@ def environment(mongo_uri: str) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let what is looked at be kept for one test only."""
+    """Keep the cached figures for one test only."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path_factory.mktemp("measured")))
 
 
 @pytest.fixture
 def client(environment: dict[str, str], folder: None) -> Iterator[FlaskClient]:
-    """Return a client of an application that was made after `folder`."""
+    """Return a client of an application that was created after `folder`."""
     assert folder is None
     with running_app(environment) as app:
         yield app.test_client()
 
 
 def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
-    """Return what the page says, by name and the labels' values."""
+    """Return the samples of the page, by name and label values."""
     reply = client.get("/metrics", base_url=OWN)
     assert reply.status_code == 200
     return {
@@ -50,21 +50,21 @@ def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
 
 
 def test_the_public_port_has_no_metrics(client: FlaskClient) -> None:
-    """On the public port there is no such page, whatever host a request names."""
+    """The public port has no metrics page, whatever host a request names."""
     for headers in ({}, {"Host": "localhost:9464"}, {"X-Forwarded-Port": "9464"}):
         reply = client.get("/metrics", base_url=PUBLIC, headers=headers)
         assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/health/ready", "/vault/secret/fetch", "/metrics/"])
-def test_the_port_of_the_metrics_has_nothing_else(client: FlaskClient, path: str) -> None:
-    """At the metrics' address nothing of the API is answered."""
+def test_the_metrics_port_has_nothing_else(client: FlaskClient, path: str) -> None:
+    """The metrics address serves nothing of the API."""
     assert client.get(path, base_url=OWN).status_code == 404
     assert client.post(path, base_url=OWN, json={}).status_code == 404
 
 
-def test_the_page_tells_version_and_readiness(client: FlaskClient, stored: Stored) -> None:
-    """Which version runs, and which check keeps it from serving, is looked at when it is asked for."""
+def test_the_page_has_version_and_readiness(client: FlaskClient, stored: Stored) -> None:
+    """The version and each readiness check are read at the time of the request."""
     start(client.application)
     told = samples(client)
     assert told["build_info", __version__] == 1
@@ -76,10 +76,10 @@ def test_the_page_tells_version_and_readiness(client: FlaskClient, stored: Store
     assert {check for check in checks if not told["ready", check]} == {"audit"}
 
 
-def test_the_page_tells_what_each_key_holds_up(
+def test_the_page_counts_versions_by_key(
     client: FlaskClient, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stored versions are told by master key, those of a key that is missing here too."""
+    """Stored versions are counted by master key, including a missing one."""
     anyone = Caller(client, monkeypatch)
     secret_id = anyone.post("create", {"secret": "YQ=="}).get_json()["secret_id"]
     assert anyone.post("update", {"secret_id": secret_id, "secret": "YQ=="}).status_code == 200
@@ -95,7 +95,7 @@ def test_the_page_tells_what_each_key_holds_up(
 
 
 def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: None) -> None:
-    """While MongoDB is away the page says so, and what it cannot know it does not make up."""
+    """Without MongoDB, the page reports that and omits the figures that it cannot know."""
     assert folder is None
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
         told = samples(app.test_client())
@@ -104,8 +104,8 @@ def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: 
     assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]
 
 
-def test_before_the_first_count_nothing_is_made_up(client: FlaskClient) -> None:
-    """Until somebody has counted what the keys hold up, the page has no figure for it."""
+def test_before_the_first_count_there_is_no_figure(client: FlaskClient) -> None:
+    """Until the first count of versions by key, the page has no figure for it."""
     start(client.application)
     with (Path(str(metrics.FOLDER)) / "key_usage.lock").open("w") as another:
         flock(another, LOCK_EX)

@@ -1,4 +1,4 @@
-"""A real Prometheus gets the right numbers from a service of several workers, also when some of them end."""
+"""A real Prometheus gets correct numbers from several workers, even if some of them end."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.cli.waiting import wait_until
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
 from tests.prometheus import Prometheus
 from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
@@ -27,7 +27,7 @@ SENT_MARK = "m4rk3d-by-the-test"
 
 
 class Traffic:
-    """Requests of several kinds, and how many of each were answered."""
+    """Requests of several kinds, with the number answered of each."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -35,13 +35,13 @@ class Traffic:
         self._addresses = count()
 
     def send(self, times: int) -> None:
-        """Send each kind so often, many at a time, each by a connection of its own."""
+        """Send each kind this many times, concurrently, each over its own connection."""
         post = self._service.post
         mark = {"User-Agent": SENT_MARK, "X-Request-ID": SENT_MARK, "X-Forwarded-For": "203.0.113.77"}
         named = {"name": SENT_MARK}
 
         def refused() -> object:
-            # Each from another address: of one, only the first few refusals have an entry each.
+            # Each from another address: from one address, only the first few refusals have their own entry.
             other = f"198.51.100.{next(self._addresses)}"
             return post("/vault/secret/create/", {"secret": "YQ==", **named}, **{"X-Forwarded-For": other})
 
@@ -60,12 +60,12 @@ class Traffic:
         self.answered += Counter(dict.fromkeys(kinds, times))
 
     def expected(self) -> dict[tuple[str, ...], float]:
-        """Return what Prometheus has to bring."""
+        """Return the expected samples."""
         return {kind: float(number) for kind, number in self.answered.items()}
 
 
 def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Path) -> None:
-    """Of 4 workers' requests none is missing and none counted twice, also after a SIGKILL and a reload."""
+    """No request of 4 workers is missing or counted twice, even after a SIGKILL and a reload."""
     bind = f"127.0.0.1:{free_port()}"
     settings = {
         **environment,
@@ -98,7 +98,7 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
         agrees()
         traffic.send(30)
         agrees()
-        # Several workers took part each time, or this showed nothing.
+        # Several workers took part each time; otherwise the test proves nothing.
         assert len({line["pid"] for line in log_lines(service) if line["message"] == "request"}) > 4
         entries = sum(traffic.answered.values()) - traffic.answered["none", "404"]
         prometheus.wait_until(
@@ -117,7 +117,7 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
 
 
 def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
-    """Look at every label that ever was: each value is one of ours, and nothing that was sent or stored."""
+    """Check that every label value is one of the service's own, not sent by a client or stored."""
     assert {"__name__", "instance", "job"} < labels.keys()
     words = {
         "operation": {"create_secret", "fetch_secret", "describe_secret", "health_live", "none"},
@@ -144,8 +144,8 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
     assert labels.keys() == {"__name__"}
 
 
-def test_the_metrics_speak_the_service_s_tls(environment: dict[str, str], tmp_path: Path) -> None:
-    """With TLS the metrics' address speaks it too, and lets in only clients that the service would."""
+def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path: Path) -> None:
+    """With TLS, the metrics address uses it too and accepts the same clients as the service."""
     authority = make(tmp_path, "authority")
     server, client = (make(tmp_path, name, authority) for name in ("server", "client"))
     bind = f"127.0.0.1:{free_port()}"
@@ -181,10 +181,10 @@ def test_the_metrics_speak_the_service_s_tls(environment: dict[str, str], tmp_pa
 
 
 @pytest.mark.parametrize("bind", ["", "127.0.0.1:{port}"], ids=["without metrics", "with metrics"])
-def test_a_folder_in_which_others_measure_is_left_alone(
+def test_a_metrics_folder_of_another_program_is_not_removed(
     environment: dict[str, str], tmp_path: Path, bind: str
 ) -> None:
-    """Where the library's variable is set for another program, its folder is not removed at the end."""
+    """A folder set in the library's variable for another program is not removed on exit."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"theirs")

@@ -1,4 +1,4 @@
-"""Names over HTTP: unique, of one's own namespace, and never open to anonymous callers."""
+"""Names over HTTP: unique within a namespace, and never usable by anonymous callers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
+from tests.lifecycle import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 
@@ -14,8 +14,8 @@ Stored = MongoDatabase[dict[str, Any]]
 NAME = "billing/db-password"
 
 
-def test_every_call_takes_the_name(alice: Caller, stored: Stored) -> None:
-    """Whoever is known may name a secret in each call instead of giving its id."""
+def test_every_call_accepts_the_name(alice: Caller, stored: Stored) -> None:
+    """An authenticated caller can use the name instead of the ID in each call."""
     secret_id = alice.create(b"one", name=NAME)
     assert alice("fetch", name=NAME) == {"secret": b64(b"one")}
     assert alice("update", name=NAME, secret=b64(b"two")) == {"secret_id": secret_id, "version": 2}
@@ -31,7 +31,7 @@ def test_every_call_takes_the_name(alice: Caller, stored: Stored) -> None:
 @pytest.mark.parametrize("action", CALLS)
 @pytest.mark.parametrize("name", [NAME, "not/there"])
 def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, action: str, name: str) -> None:
-    """Without a credential every call by name is 401, whether or not there is such a secret."""
+    """Without a credential, every call by name is 401, whether or not the secret exists."""
     secret_id = alice.create(name=NAME)
     before = document(stored, secret_id)
     alice.become(ANONYMOUS)
@@ -48,15 +48,15 @@ def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, ac
     }
 
 
-def test_a_named_secret_is_open_by_its_id(alice: Caller) -> None:
-    """An id is authority enough, for a secret with a name too."""
+def test_a_named_secret_is_readable_by_its_id(alice: Caller) -> None:
+    """The ID alone gives access to a secret, even if it has a name."""
     secret_id = alice.create(name=NAME)
     alice.become(ANONYMOUS)
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_an_anonymous_caller_gives_no_name(anyone: Caller, stored: Stored) -> None:
-    """To give a name takes a credential: it decides what others find under it, and tells which are taken."""
+def test_an_anonymous_caller_cannot_set_a_name(anyone: Caller, stored: Stored) -> None:
+    """A create with a name needs a credential, because names are shared and reveal which are taken."""
     assert anyone.refused("create", secret="YQ==", name=NAME) == 401
     assert stored.secrets.count_documents({}) == 0
     [told] = trail(stored)
@@ -66,7 +66,7 @@ def test_an_anonymous_caller_gives_no_name(anyone: Caller, stored: Stored) -> No
 
 @pytest.mark.parametrize("action", CALLS)
 def test_another_namespace_is_the_same_404(alice: Caller, stored: Stored, action: str) -> None:
-    """A secret of another namespace is not there, by id or by name, and stays as it is."""
+    """A secret of another namespace is 404, by ID or by name, and stays unchanged."""
     secret_id = alice.create(name=NAME)
     before = document(stored, secret_id)
     alice.become(EVE)
@@ -76,8 +76,8 @@ def test_another_namespace_is_the_same_404(alice: Caller, stored: Stored, action
     assert [entry["status"] for entry in trail(stored)[1:]] == ["not_found"] * 2
 
 
-def test_each_namespace_has_names_of_its_own(alice: Caller) -> None:
-    """The same name in two namespaces is two secrets."""
+def test_each_namespace_has_its_own_names(alice: Caller) -> None:
+    """The same name in two namespaces belongs to two secrets."""
     first = alice.create(b"one", name=NAME)
     second = alice.become(EVE).create(b"two", name=NAME)
     assert first != second
@@ -86,7 +86,7 @@ def test_each_namespace_has_names_of_its_own(alice: Caller) -> None:
 
 
 def test_a_taken_name_is_409(alice: Caller, stored: Stored) -> None:
-    """A second secret of the same name is refused, nothing of it is stored, and the first stays."""
+    """A second secret with the same name is refused, nothing of it is stored, and the first stays."""
     secret_id = alice.create(b"one", name=NAME)
     before = document(stored, secret_id)
     assert alice.refused("create", secret="YQ==", name=NAME) == 409
@@ -96,8 +96,8 @@ def test_a_taken_name_is_409(alice: Caller, stored: Stored) -> None:
     assert refused["details"] == {"name": NAME}
 
 
-def test_a_name_that_many_want_at_once_is_one_secret_s(alice: Caller, stored: Stored) -> None:
-    """Of 16 who create the same name at once one gets it, round after round, and the others hear why not."""
+def test_a_name_requested_concurrently_belongs_to_one_secret(alice: Caller, stored: Stored) -> None:
+    """Of 16 concurrent creates of one name, exactly one succeeds, and the others see the reason."""
     with ThreadPoolExecutor(16) as pool:
         for round_number in range(10):
             name = f"wanted/{round_number}"
@@ -109,8 +109,8 @@ def test_a_name_that_many_want_at_once_is_one_secret_s(alice: Caller, stored: St
     assert stored.secrets.count_documents({}) == 10
 
 
-def test_the_name_of_what_is_gone_is_free(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """A name can be given again once its secret has expired, was used up or deleted for good."""
+def test_the_name_of_a_removed_secret_is_free(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A name can be used again once its secret has expired, was used up or deleted permanently."""
     put(stored, key, name="expired", expires_at=in_past(minutes=1), purge_at=in_past(minutes=1))
     put(stored, key, name="used-up", max_reads=1, reads=1, purge_at=in_future(minutes=1))
     put(stored, key, name="restorable", deleted_at=in_past(days=2), purge_at=in_past(minutes=1))
@@ -122,9 +122,9 @@ def test_the_name_of_what_is_gone_is_free(alice: Caller, stored: Stored, key: Ma
         assert [found["_id"] for found in stored.secrets.find({"name": name})] == [secret_id]
 
 
-def test_many_who_take_over_a_free_name_are_one(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """Of 16 who want the name of a secret that has gone one gets it."""
-    # The sweep would come between: what is gone here has yet to be noticed by those who create.
+def test_a_free_name_is_taken_over_once(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Of 16 concurrent creates with the name of a removed secret, exactly one succeeds."""
+    # The sweep would interfere: here the creates themselves must notice that the secret is gone.
     with unswept(stored), ThreadPoolExecutor(16) as pool:
         for number in range(5):
             name = f"free/{number}"
@@ -136,16 +136,16 @@ def test_many_who_take_over_a_free_name_are_one(alice: Caller, stored: Stored, k
             assert "pending" not in found
 
 
-def test_the_name_of_what_can_be_restored_is_taken(alice: Caller, stored: Stored, key: MasterKey) -> None:
+def test_the_name_of_a_restorable_secret_is_taken(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """A deleted secret keeps its name while it can be restored."""
     put(stored, key, name="restorable", deleted_at=in_past(days=2), purge_at=in_future(minutes=1))
     assert alice.refused("create", secret="YQ==", name="restorable") == 409
 
 
-def test_a_name_that_may_become_free_is_503(
+def test_a_pending_name_is_503(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a name whose secret is neither published nor given up nobody says that it is taken."""
+    """A name whose secret is neither published nor released is 503, not reported as taken."""
     monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.2)
     put(stored, key, name="being-created", pending=True, purge_at=in_future(minutes=1))
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
@@ -153,11 +153,11 @@ def test_a_name_that_may_become_free_is_503(
 
 @pytest.mark.parametrize("name", ["a", "n" * 256, "a/" * 127 + "aa", "A_1.b-c/0", "_/_", "a..b"])
 def test_any_path_of_plain_characters_is_a_name(alice: Caller, name: str) -> None:
-    """Letters, digits, dots, dashes and underscores between single slashes make a name, up to 256 of them."""
+    """Letters, digits, dots, dashes and underscores between single slashes form a name of up to 256."""
     alice.create(b"here", name=name)
     assert alice("fetch", name=name) == {"secret": b64(b"here")}
 
 
-def test_names_are_told_apart_by_case(alice: Caller) -> None:
+def test_names_are_case_sensitive(alice: Caller) -> None:
     """Upper and lower case are different names."""
     assert alice.create(name="a") != alice.create(name="A")

@@ -1,6 +1,6 @@
 """The documentation: the page `/docs`, in a browser too, and the document `/openapi.json`.
 
-With `DOCS_PICTURE=docs/api.png` in the environment they retake the README's picture of the page.
+With `DOCS_PICTURE=docs/api.png` in the environment, the tests retake the README's picture of the page.
 """
 
 import json
@@ -44,25 +44,25 @@ class Elements(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
+        """Record an element."""
         self.found.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_data(self, data: str) -> None:
-        """Note code that is written into the page."""
+        """Record inline code."""
         if self.cdata_elem in ("script", "style"):
             self.inline += data
 
 
 @pytest.fixture
 def elements(client: FlaskClient) -> Elements:
-    """Return what the page consists of."""
+    """Return the elements of the page."""
     with client.get("/docs") as reply:
         return Elements(reply.text)
 
 
 @pytest.fixture
 def assets(elements: Elements) -> list[str]:
-    """Return the addresses of all that the page loads."""
+    """Return the addresses of all assets that the page loads."""
     return [
         attributes["href" if tag == "link" else "src"]
         for tag, attributes in elements.found
@@ -86,7 +86,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """Return *part*, or what it refers to."""
+    """Return *part*, or the part that it refers to."""
     while "$ref" in part:
         reference = part["$ref"]
         part = document
@@ -96,7 +96,7 @@ def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 
 
 def examples_of_body(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the bodies that the page offers, the first of which it fills in."""
+    """Return the example bodies of the page; it fills in the first."""
     content = operation["requestBody"]["content"]["application/json"]
     if "examples" in content:
         return [example["value"] for example in content["examples"].values()]
@@ -112,7 +112,7 @@ def examples_of_body(document: dict[str, Any], operation: dict[str, Any]) -> lis
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_page_answers_directly(client: FlaskClient, path: str, method: str) -> None:
-    """The page is there with and without a closing slash, and neither redirects."""
+    """The page answers with and without a trailing slash, and neither redirects."""
     reply = client.open(path, method=method)
     assert (reply.status_code, reply.content_type) == (200, "text/html; charset=utf-8")
     assert reply.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
@@ -120,15 +120,15 @@ def test_page_answers_directly(client: FlaskClient, path: str, method: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_page_is_only_read(client: FlaskClient, path: str) -> None:
-    """Anything but reading the page is refused, and the refusal names what is allowed."""
+def test_page_is_read_only(client: FlaskClient, path: str) -> None:
+    """Every method except reading is refused, and the refusal names the allowed ones."""
     reply = client.post(path)
     assert (reply.status_code, reply.content_type) == (405, "application/problem+json")
     assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_assets_are_served_by_the_service(client: FlaskClient, assets: list[str]) -> None:
-    """All that the page loads is there, of the right type and under the page's policy."""
+    """The service serves all assets of the page, with the right type and the page's policy."""
     assert len(assets) == 5
     for path in assets:
         with client.get(path) as reply:
@@ -139,8 +139,8 @@ def test_assets_are_served_by_the_service(client: FlaskClient, assets: list[str]
             assert len(reply.data) > 100
 
 
-def test_assets_are_loaded_once(client: FlaskClient, assets: list[str]) -> None:
-    """A browser that has an asset asks whether it changed, and does not load it again."""
+def test_assets_are_cached(client: FlaskClient, assets: list[str]) -> None:
+    """A browser revalidates a cached asset and does not load it again."""
     for path in assets:
         with client.get(path) as reply:
             assert reply.headers["Cache-Control"] == "no-cache"
@@ -149,8 +149,8 @@ def test_assets_are_loaded_once(client: FlaskClient, assets: list[str]) -> None:
             assert (reply.status_code, reply.data) == (304, b"")
 
 
-def test_page_names_nothing_outside(elements: Elements) -> None:
-    """The page refers to this service only, and has no code or style of its own that a policy must allow."""
+def test_page_has_no_external_references(elements: Elements) -> None:
+    """The page refers to this service only, and needs no inline code or style."""
     for tag, attributes in elements.found:
         for name, value in attributes.items():
             assert name != "style", tag
@@ -160,8 +160,8 @@ def test_page_names_nothing_outside(elements: Elements) -> None:
     assert elements.inline.strip() == ""
 
 
-def test_own_assets_name_nothing_outside(client: FlaskClient, assets: list[str]) -> None:
-    """Neither script nor style of the page's own refers to another host."""
+def test_own_assets_have_no_external_references(client: FlaskClient, assets: list[str]) -> None:
+    """The page's own script and style refer to no other host."""
     own = [path for path in assets if path.startswith("/docs/page/") and not path.endswith(".svg")]
     assert len(own) == 2
     for path in own:
@@ -181,8 +181,8 @@ def test_own_assets_name_nothing_outside(client: FlaskClient, assets: list[str])
         "/docs/missing",
     ],
 )
-def test_nothing_else_is_served(client: FlaskClient, path: str) -> None:
-    """What the page does not need is not found, even where Swagger UI's package holds it."""
+def test_no_other_files_are_served(client: FlaskClient, path: str) -> None:
+    """Files that the page does not need return 404, even if Swagger UI's package contains them."""
     reply = client.get(path)
     assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
 
@@ -203,7 +203,7 @@ def test_nothing_else_is_served(client: FlaskClient, path: str) -> None:
         "docs.js%00.html",
     ],
 )
-def test_no_path_leads_outside(client: FlaskClient, folder: str, name: str) -> None:
+def test_no_path_leaves_the_asset_folders(client: FlaskClient, folder: str, name: str) -> None:
     """No spelling of a path leads out of the folders of assets."""
     reply = client.get(f"{folder}/{name}")
     assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
@@ -228,7 +228,7 @@ def test_every_component_is_used(document: dict[str, Any]) -> None:
 
 
 def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) -> None:
-    """The document has exactly the operations that the service has."""
+    """The document lists exactly the operations of the service."""
     served = {
         (rule.rule, method.lower())
         for rule in app.url_map.iter_rules()
@@ -239,7 +239,7 @@ def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) ->
 
 
 def test_operations_are_explained(document: dict[str, Any]) -> None:
-    """Every operation says in a line, and again at length, what it does."""
+    """Every operation has a one-line summary and a longer description."""
     for path, _, operation in operations(document):
         assert operation["summary"], path
         assert operation["description"], path
@@ -248,7 +248,7 @@ def test_operations_are_explained(document: dict[str, Any]) -> None:
 
 
 def test_example_bodies_are_accepted(client: FlaskClient, document: dict[str, Any]) -> None:
-    """What the page fills in can be sent as it is: it lacks at most the secret, or a credential."""
+    """An example body can be sent unchanged; it lacks at most the secret or a credential."""
     for path, method, operation in operations(document):
         if "requestBody" in operation:
             for body in examples_of_body(document, operation):
@@ -257,7 +257,7 @@ def test_example_bodies_are_accepted(client: FlaskClient, document: dict[str, An
 
 
 def test_replies_are_described(document: dict[str, Any]) -> None:
-    """Every reply has its meaning and shape; a refusal is a problem document with an example of it."""
+    """Every reply has a description and a schema; a refusal is a problem document with an example."""
     for path, _, operation in operations(document):
         assert "200" in operation["responses"], path
         for status, reference in operation["responses"].items():
@@ -274,15 +274,15 @@ def test_replies_are_described(document: dict[str, Any]) -> None:
 
 
 def test_properties_are_explained(document: dict[str, Any]) -> None:
-    """Every property of every shape has a description or an example."""
+    """Every property of every schema has a description or an example."""
     for name, schema in document["components"]["schemas"].items():
         assert schema["properties"], name
         for field, shape in schema["properties"].items():
             assert shape.get("description") or shape.get("example"), (name, field)
 
 
-def test_document_says_which_fields_go_together(document: dict[str, Any]) -> None:
-    """A secret is meant by its id or by its name, and a token gets a role or scopes: the shapes say so."""
+def test_document_states_which_fields_go_together(document: dict[str, Any]) -> None:
+    """The schemas require an ID or a name of a secret, and a role or scopes of a token."""
     schemas = document["components"]["schemas"]
     for name in ("SecretReference", "VersionReference", "NewVersion"):
         assert schemas[name]["oneOf"] == [{"required": ["secret_id"]}, {"required": ["name"]}]
@@ -291,8 +291,8 @@ def test_document_says_which_fields_go_together(document: dict[str, Any]) -> Non
     assert [shape["required"] for shape in schemas["NewToken"]["anyOf"]] == [["role"], ["scopes"]]
 
 
-def test_links_lead_to_operations_that_take_what_they_give(document: dict[str, Any]) -> None:
-    """Where a reply's id goes next is in the document, and every link names an operation and its fields."""
+def test_links_lead_to_operations_that_accept_their_fields(document: dict[str, Any]) -> None:
+    """The document links a reply's ID to later calls; each link names an operation and its fields."""
     bodies = {
         operation["operationId"]: resolve(
             document, operation["requestBody"]["content"]["application/json"]["schema"]
@@ -314,7 +314,7 @@ def test_links_lead_to_operations_that_take_what_they_give(document: dict[str, A
 
 
 class Watched:
-    """A page of *service*, with whatever a finished page does not do."""
+    """A page of *service* that records everything a finished page must not do."""
 
     def __init__(self, browser: Browser, service: Service, **context: Any) -> None:
         self.complaints: list[str] = []
@@ -339,7 +339,7 @@ class Watched:
             self.complaints.append(f"outside: {request.url}")
 
     def try_out(self, path: str, body: dict[str, str] | None = None) -> tuple[str, dict[str, Any]]:
-        """Send *body*, or what is filled in, to *path*; return the status and the body that are shown."""
+        """Send *body*, or the filled-in one, to *path*; return the displayed status and body."""
         operation = self.page.locator(".opblock").filter(has=self.page.locator(f'[data-path="{path}"]'))
         operation.locator(".opblock-summary-control").click()
         operation.get_by_role("button", name="Try it out").click()
@@ -372,7 +372,7 @@ def service(shared_service: Service) -> Service:
 
 @pytest.fixture
 def open_page(browser: Browser, service: Service) -> Callable[..., Watched]:
-    """Return what opens the service's page."""
+    """Return a function that opens the service's page."""
     return partial(Watched, browser, service)
 
 
@@ -382,13 +382,13 @@ def open_page(browser: Browser, service: Service) -> Callable[..., Watched]:
 def test_api_can_be_tried_in_a_browser(
     open_page: Callable[..., Watched], service: Service, width: int, height: int, color_scheme: str
 ) -> None:
-    """Who opens the page can take a secret through its life, and the browser does not complain."""
+    """The page can take a secret through its life without an error in the browser."""
     watched = open_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
     secret = "Zm9yIHRoZSBicm93c2VyIMO8"
     status, created = watched.try_out(CREATE, {"secret": secret})
     assert status == "200"
     assert service.fetch(created["secret_id"]).body == {"secret": secret}
-    # The id of the reply is filled in already.
+    # The ID of the reply is filled in already.
     assert watched.try_out(FETCH) == ("200", {"secret": secret})
     textarea = watched.page.locator("textarea").last
     assert json.loads(textarea.input_value()) == {"secret_id": created["secret_id"]}
@@ -406,7 +406,7 @@ def test_api_can_be_tried_in_a_browser(
 
 
 def test_create_and_fetch_are_on_the_first_screen(open_page: Callable[..., Watched]) -> None:
-    """A reader of the page sees how to create and fetch a secret without scrolling."""
+    """The page shows create and fetch without scrolling."""
     watched = open_page(viewport={"width": 1000, "height": 860}, device_scale_factor=1.6)
     for path in (CREATE, FETCH):
         expect(watched.page.locator(f'[data-path="{path}"]')).to_be_in_viewport(ratio=1)
@@ -416,7 +416,7 @@ def test_create_and_fetch_are_on_the_first_screen(open_page: Callable[..., Watch
 
 
 def test_refusal_is_readable_in_a_browser(open_page: Callable[..., Watched]) -> None:
-    """A refusal is shown with its reason, and is all that the browser complains about."""
+    """A refusal is displayed with its reason and is the only error in the browser."""
     watched = open_page()
     status, problem = watched.try_out(CREATE, {"secret": "not base64"})
     assert (status, problem["status"]) == ("400", 400)
@@ -429,7 +429,7 @@ def test_refusal_is_readable_in_a_browser(open_page: Callable[..., Watched]) -> 
 
 @pytest.fixture
 def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Service, str]]:
-    """Run a service that asks for a credential, and return it with a token that it takes."""
+    """Run a service that requires a credential, and return it with a valid token."""
     settings = {**environment, "AUTH_ENABLED": "true"}
     with running_app(settings) as app:
         token = make_token(app, "ci", role="writer")
@@ -438,7 +438,7 @@ def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Servic
 
 
 def test_a_browser_can_be_authorized(browser: Browser, asking: tuple[Service, str]) -> None:
-    """*Authorize* takes a token; before it an operation is refused, after it answered; nothing keeps it."""
+    """*Authorize* accepts a token: operations are refused before and answered after; nothing stores it."""
     service, token = asking
     watched = Watched(browser, service)
     page = watched.page

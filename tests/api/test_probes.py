@@ -1,4 +1,4 @@
-"""Probes look, and leave MongoDB as it is; what has to be written is written when a worker starts."""
+"""Probes only read; a worker writes what is needed when it starts."""
 
 from collections.abc import Iterator
 from threading import Event
@@ -25,13 +25,13 @@ FETCH = "/vault/secret/fetch"
 
 
 class Commands(CommandListener):
-    """The names of the commands that MongoDB got."""
+    """Records the names of the commands sent to MongoDB."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def started(self, event: Any) -> None:
-        """Note a command."""
+        """Record a command."""
         self.names.append(event.command_name)
 
     def succeeded(self, event: Any) -> None:
@@ -45,7 +45,7 @@ class Commands(CommandListener):
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     commands = Commands()
     monkeypatch.setattr(NoTracing, "listeners", (commands,))
-    # Only requests look: what a thread writes meanwhile is not a probe's.
+    # Only requests are recorded: a thread's concurrent write does not belong to a probe.
     monkeypatch.setattr(guard, "INTERVAL_SECONDS", 3_600)
     return commands
 
@@ -68,7 +68,7 @@ def content(stored: Stored) -> dict[str, list[Any]]:
 
 
 def probe(app: Flask, commands: Commands, stored: Stored) -> list[str]:
-    """Return the checks that fail, once readiness and metrics were asked for and have written nothing."""
+    """Return the failing checks, after readiness and metrics were requested and wrote nothing."""
     before = content(stored)
     commands.names.clear()
     client = app.test_client()
@@ -81,7 +81,7 @@ def probe(app: Flask, commands: Commands, stored: Stored) -> list[str]:
 
 
 def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None:
-    """In no state does readiness, or a look at the metrics, send MongoDB a command that writes."""
+    """In no state do readiness or metrics send MongoDB a command that writes."""
     client = app.test_client()
     assert probe(app, commands, stored) == ["mongodb"]
     start(app)
@@ -104,8 +104,8 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert registry.begin_restore("a backup", audit_enabled=None) is False
 
 
-def test_a_worker_that_lacks_a_key_starts_nothing(app: Flask, commands: Commands, stored: Stored) -> None:
-    """Starting without a key that is in use leaves the database as it is, and probes say why."""
+def test_a_worker_without_a_needed_key_writes_nothing(app: Flask, commands: Commands, stored: Stored) -> None:
+    """A start without a key that is in use leaves the database unchanged, and probes report why."""
     fill(stored, FOREIGN, 1)
     before = content(stored)
     start(app)
@@ -113,10 +113,10 @@ def test_a_worker_that_lacks_a_key_starts_nothing(app: Flask, commands: Commands
     assert probe(app, commands, stored) == ["keys"]
 
 
-def test_a_start_without_mongodb_is_tried_again(
+def test_a_start_without_mongodb_is_retried(
     mongo_uri: str, monkeypatch: pytest.MonkeyPatch, stored: Stored
 ) -> None:
-    """A worker that could not start is not ready, and gets ready without a request once it can."""
+    """A worker that could not start is not ready, and becomes ready without a request once it can."""
     monkeypatch.setattr(health, "INTERVAL_SECONDS", 0.01)
     require, is_away = KeyringGuard.require, [True]
 
@@ -137,7 +137,7 @@ def test_a_start_without_mongodb_is_tried_again(
 
 
 def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe whose reads fail says that MongoDB is away."""
+    """A probe whose reads fail reports that MongoDB is unreachable."""
 
     def fail() -> set[str]:
         raise ServerSelectionTimeoutError("gone")

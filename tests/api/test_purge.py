@@ -8,7 +8,7 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
 from tests.conftest import running_app
-from tests.life import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
@@ -38,7 +38,7 @@ def envelopes(stored: Stored, secret_id: str) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("by", ["secret_id", "name"])
-def test_a_deleted_secret_is_purged_at_once(alice: Caller, stored: Stored, by: str) -> None:
+def test_a_deleted_secret_is_purged_immediately(alice: Caller, stored: Stored, by: str) -> None:
     """A purge removes the whole document of a deleted secret, and its name is free again."""
     secret_id = three_versions(alice, name="a/b")
     alice("delete", secret_id=secret_id)
@@ -50,8 +50,8 @@ def test_a_deleted_secret_is_purged_at_once(alice: Caller, stored: Stored, by: s
     assert alice.create(name="a/b") != secret_id
 
 
-def test_only_a_deleted_secret_is_purged_whole(alice: Caller, stored: Stored) -> None:
-    """A secret that can be read is refused with 409, and nothing of it changes."""
+def test_only_a_deleted_secret_is_purged_as_a_whole(alice: Caller, stored: Stored) -> None:
+    """A purge of a readable secret is refused with 409 and changes nothing."""
     secret_id = three_versions(alice)
     before = document(stored, secret_id)
     reply = alice.post("purge", {"secret_id": secret_id})
@@ -68,8 +68,8 @@ def test_only_a_deleted_secret_is_purged_whole(alice: Caller, stored: Stored) ->
     }
 
 
-def test_a_purged_version_is_gone_from_the_database(alice: Caller, stored: Stored) -> None:
-    """The ciphertext of the version is in no document any more, and the other versions stay as they are."""
+def test_a_purged_version_is_removed_from_the_database(alice: Caller, stored: Stored) -> None:
+    """No document contains the version's ciphertext any more, and the other versions are unchanged."""
     secret_id = three_versions(alice)
     before = envelopes(stored, secret_id)
     assert alice("purge", secret_id=secret_id, version=2) == {"secret_id": secret_id, "version": 2}
@@ -84,7 +84,7 @@ def test_a_purged_version_is_gone_from_the_database(alice: Caller, stored: Store
 
 
 def test_a_description_names_purged_versions(alice: Caller) -> None:
-    """A purged version's number stays known, apart from the versions that can be fetched."""
+    """A description lists purged versions separately from those that can be fetched."""
     secret_id = three_versions(alice)
     assert alice("describe", secret_id=secret_id)["purged_versions"] == []
     for version in (1, 2):
@@ -95,7 +95,7 @@ def test_a_description_names_purged_versions(alice: Caller) -> None:
 
 
 def test_the_newest_version_is_not_purged(alice: Caller, stored: Stored) -> None:
-    """The newest version is refused with 409: a secret always has a value."""
+    """A purge of the newest version is refused with 409, because a secret always has a value."""
     secret_id = three_versions(alice)
     before = document(stored, secret_id)
     reply = alice.post("purge", {"secret_id": secret_id, "version": 3})
@@ -106,8 +106,8 @@ def test_the_newest_version_is_not_purged(alice: Caller, stored: Stored) -> None
     assert document(stored, secret_id) == before
 
 
-def test_what_is_not_there_is_404(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """Unknown, foreign, expired, used up and unpublished secrets, and unknown versions, are one 404."""
+def test_a_missing_secret_or_version_is_404(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Unknown, foreign, expired, used-up and pending secrets, and unknown versions, are the same 404."""
     secret_id = three_versions(alice)
     alice("purge", secret_id=secret_id, version=1)
     foreign = alice.become(EVE).create()
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_404(alice: Caller, stored: Stored, key: MasterKey)
 
 
 def test_a_deleted_secret_s_versions_are_purged_together(alice: Caller, stored: Stored) -> None:
-    """A single version of a deleted secret is 404, like every other use of what is deleted."""
+    """A purge of a single version of a deleted secret is 404, like every other use of the secret."""
     secret_id = three_versions(alice)
     alice("delete", secret_id=secret_id)
     before = document(stored, secret_id)
@@ -152,7 +152,7 @@ def test_a_deleted_secret_s_versions_are_purged_together(alice: Caller, stored: 
     ids=str,
 )
 def test_fields_of_other_types_break_nothing(alice: Caller, stored: Stored, fields: dict[str, Any]) -> None:
-    """Fields that the service did not write are no 500: a version is purged or not found."""
+    """With unexpected types in the database, a purge succeeds or returns 404, never 500."""
     secret_id = three_versions(alice)
     stored.secrets.update_one({"_id": secret_id}, {"$set": fields})
     expected = 404 if "older" in fields else 200
@@ -162,7 +162,7 @@ def test_fields_of_other_types_break_nothing(alice: Caller, stored: Stored, fiel
 
 
 def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
-    """Each purge leaves one entry, which names the version if there was one."""
+    """Each purge leaves one entry, which names the version if one was given."""
     secret_id = three_versions(alice, name="a/b")
     alice("purge", name="a/b", version=1)
     alice("delete", secret_id=secret_id)
@@ -174,7 +174,7 @@ def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
 
 @pytest.mark.parametrize("version", [None, 1])
 def test_nothing_is_purged_without_its_entry(alice: Caller, stored: Stored, version: int | None) -> None:
-    """While the trail cannot be written nothing is destroyed, and the purge can be repeated."""
+    """While the trail cannot be written, nothing is destroyed, and the purge can be repeated."""
     secret_id = three_versions(alice)
     if version is None:
         alice("delete", secret_id=secret_id)
@@ -191,7 +191,7 @@ def test_nothing_is_purged_without_its_entry(alice: Caller, stored: Stored, vers
 def test_a_purge_that_lost_its_lease_destroys_nothing(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, version: int | None
 ) -> None:
-    """A purge whose lease ended is 503, and what another request did meanwhile stays."""
+    """A purge whose lease ended is 503, and changes by others in the meantime stay."""
     secret_id = three_versions(alice)
     if version is None:
         alice("delete", secret_id=secret_id)
@@ -213,7 +213,7 @@ def test_a_purge_that_lost_its_lease_destroys_nothing(
 def test_a_purge_needs_its_scope(
     environment: dict[str, str], stored: Stored, key: MasterKey, asking: str
 ) -> None:
-    """Without a credential a purge is 401, with or without `AUTH_ENABLED`; a writer's token is 403."""
+    """A purge is 401 without a credential, for any `AUTH_ENABLED`, and 403 with a writer's token."""
     gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
     secret_id = put(stored, key, **gone)
     with running_app({**environment, "AUTH_ENABLED": asking}) as app:
@@ -233,7 +233,7 @@ def test_a_purge_needs_its_scope(
 
 
 def test_an_older_admin_token_does_not_purge(alice: Caller) -> None:
-    """A token that was made before the scope existed lists its scopes, and does not get this one."""
+    """A token created before the scope existed lists its scopes and does not gain this one."""
     older = frozenset(Scope) - {Scope.SECRET_PURGE}
     alice.become(Principal(name="older", scopes=older))
     assert alice.refused("purge", secret_id=UNKNOWN_ID) == 403
@@ -243,7 +243,7 @@ def test_an_older_admin_token_does_not_purge(alice: Caller) -> None:
 def test_purged_numbers_are_forgotten_with_the_versions_around_them(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A number that `MAX_VERSIONS` would have dropped by now is not kept, so the document stays small."""
+    """A number that `MAX_VERSIONS` would have dropped is not kept, so the document stays small."""
     with running_app({**environment, "MAX_VERSIONS": "3"}) as app:
         alice = Caller(app.test_client(), monkeypatch).become(ALICE)
         secret_id = three_versions(alice)
@@ -258,7 +258,7 @@ def test_purged_numbers_are_forgotten_with_the_versions_around_them(
 
 
 def test_an_update_and_a_restore_bring_no_purged_version_back(alice: Caller, stored: Stored) -> None:
-    """Versions keep their numbers after a purge, and what was purged stays so through a deletion."""
+    """Later versions keep their numbers, and a purged version stays purged after delete and restore."""
     secret_id = three_versions(alice)
     alice("purge", secret_id=secret_id, version=2)
     alice("delete", secret_id=secret_id)
@@ -268,10 +268,10 @@ def test_an_update_and_a_restore_bring_no_purged_version_back(alice: Caller, sto
     assert alice("describe", secret_id=secret_id)["purged_versions"] == [2]
 
 
-def test_a_rewrap_under_way_does_not_bring_a_version_back(
+def test_a_concurrent_rewrap_does_not_bring_a_version_back(
     alice: Caller, stored: Stored, keyring: Keyring, key: MasterKey
 ) -> None:
-    """A rewrap that read a version before it was purged writes nothing in its place."""
+    """A rewrap that read a version before its purge writes nothing in its place."""
     secret_id = three_versions(alice)
     secret = StoredSecret(document(stored, secret_id))
     both = Keyring(keyring.primary, [key])
@@ -281,10 +281,10 @@ def test_a_rewrap_under_way_does_not_bring_a_version_back(
     assert set(envelopes(stored, secret_id)) == {1, 3}
 
 
-def test_a_purged_version_holds_up_no_master_key(
+def test_a_purged_version_needs_no_master_key(
     alice: Caller, stored: Stored, key: MasterKey, keyring: Keyring
 ) -> None:
-    """What counts and checks versions sees those that are left, as a drill of a backup does."""
+    """Key counts and checks, including a drill of a backup, cover only the remaining versions."""
     secret_id = three_versions(alice)
     for version in (1, 2):
         alice("purge", secret_id=secret_id, version=version)
@@ -295,8 +295,8 @@ def test_a_purged_version_holds_up_no_master_key(
     assert stored.secrets.count_documents({"older.key_id": key.id}) == 0
 
 
-def test_an_older_replica_reads_what_is_left(alice: Caller, stored: Stored) -> None:
-    """During a rolling update an older replica meets one unknown field, and no version without a value."""
+def test_an_older_replica_reads_the_remaining_versions(alice: Caller, stored: Stored) -> None:
+    """In a rolling update, an older replica sees one unknown field and no version without a value."""
     secret_id = three_versions(alice)
     alice("purge", secret_id=secret_id, version=1)
     found = document(stored, secret_id)
@@ -307,7 +307,7 @@ def test_an_older_replica_reads_what_is_left(alice: Caller, stored: Stored) -> N
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_only_post_purges(client: FlaskClient, method: str) -> None:
-    """No other method does anything."""
+    """Every other method is refused and has no effect."""
     assert client.open("/vault/secret/purge", method=method).status_code == 405
 
 
@@ -322,7 +322,7 @@ def test_only_post_purges(client: FlaskClient, method: str) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_body_is_422(alice: Caller, body: dict[str, Any], field: str) -> None:
-    """A body of another shape is refused by the name of the field."""
+def test_an_invalid_body_is_422(alice: Caller, body: dict[str, Any], field: str) -> None:
+    """An invalid body is refused by the name of the field."""
     reply = alice.post("purge", body)
     assert (reply.status_code, list(reply.json["errors"])) == (422, [field])

@@ -1,4 +1,4 @@
-"""How many requests are answered, and from where."""
+"""Rate limits, by principal and by address."""
 
 import logging
 from collections import Counter
@@ -55,7 +55,7 @@ def test_an_unrelated_timer_delays_no_application(environment: dict[str, str]) -
 
 
 def test_a_principal_has_its_limit(environment: dict[str, str]) -> None:
-    """Each principal is answered as often as the limit says, wherever it asks from; no other pays."""
+    """Each principal has its own limit across all addresses, and uses up no other's."""
     with limited(environment, RATE_LIMIT="3/hour") as (app, client):
         one, other = (make_token(app, name, role="reader") for name in ("one", "other"))
         assert statuses(client, 2, one) + statuses(client, 3, one, "192.0.2.1") == [422] * 3 + [429] * 2
@@ -63,8 +63,8 @@ def test_a_principal_has_its_limit(environment: dict[str, str]) -> None:
         assert statuses(client, 1) == [422]
 
 
-def test_nobody_has_a_limit_by_address(environment: dict[str, str]) -> None:
-    """Without a credential it is the address that is counted, of IPv6 the 64 bits of one client."""
+def test_anonymous_callers_are_limited_by_address(environment: dict[str, str]) -> None:
+    """Without a credential, the address is counted; of IPv6, the 64 bits of one client."""
     for asking, status in (("false", 422), ("true", 401)):
         with limited(environment, RATE_LIMIT="3/hour", AUTH_ENABLED=asking) as (_, client):
             assert statuses(client, 4) == [status] * 3 + [429]
@@ -74,8 +74,8 @@ def test_nobody_has_a_limit_by_address(environment: dict[str, str]) -> None:
             assert statuses(client, 1, address="2001:db8:0:1::1") == [status]
 
 
-def test_a_reply_says_how_much_is_left(environment: dict[str, str], stored: Stored) -> None:
-    """Each reply has the limit and what is left; a 429 also when to come again, and it is on record."""
+def test_a_reply_has_limit_and_remaining_requests(environment: dict[str, str], stored: Stored) -> None:
+    """Each reply has the limit and the rest; a 429 has a retry time and is recorded."""
     with limited(environment, RATE_LIMIT="2/minute;100/hour") as (_, client):
         for left in (1, 0):
             reply = ask(client)
@@ -93,26 +93,26 @@ def test_a_reply_says_how_much_is_left(environment: dict[str, str], stored: Stor
     assert (last["status"], last["details"]) == ("denied", {"reason": "rate limit"})
 
 
-def test_several_limits_all_count(environment: dict[str, str]) -> None:
-    """Of several limits the one that is reached first refuses."""
+def test_several_limits_all_apply(environment: dict[str, str]) -> None:
+    """The first limit reached refuses the request."""
     with limited(environment, RATE_LIMIT="50/second;4/hour") as (_, client):
         assert statuses(client, 6) == [422] * 4 + [429] * 2
 
 
-def test_without_a_limit_nothing_is_said_of_one(client: FlaskClient) -> None:
-    """By default requests are not limited, and no header speaks of limits; nor where nothing is counted."""
+def test_without_a_limit_there_are_no_headers(client: FlaskClient) -> None:
+    """By default, requests are not limited, and no reply has a rate-limit header."""
     assert statuses(client, 100) == [422] * 100
     assert not any(name.startswith("RateLimit") for name, _ in ask(client).headers)
 
 
 def test_the_page_and_health_are_not_limited(environment: dict[str, str]) -> None:
-    """What is not below `/vault/` is always answered."""
+    """Paths outside `/vault/` are always answered."""
     with limited(environment, RATE_LIMIT="1/hour") as (_, client):
         assert [client.get(path).status_code for path in ("/health/live", "/openapi.json") * 3] == [200] * 6
 
 
 def test_refused_credentials_are_limited_by_address(environment: dict[str, str], stored: Stored) -> None:
-    """Who tries out credentials is slowed down, by address; good ones from there still count."""
+    """Repeated invalid credentials are limited by address; valid ones from that address still work."""
     with limited(environment, FAILED_AUTH_LIMIT="3/hour") as (app, client):
         good = make_token(app, "good", role="reader")
         tried = [status for _ in range(5) for status in statuses(client, 1, new_token())]
@@ -125,13 +125,13 @@ def test_refused_credentials_are_limited_by_address(environment: dict[str, str],
 
 
 def test_refused_credentials_are_limited_by_default(client: FlaskClient) -> None:
-    """Nobody has to set anything for it."""
+    """The limit on refused credentials applies without any setting."""
     assert statuses(client, 32, "no token") == [401] * 30 + [429] * 2
 
 
 @pytest.mark.parametrize("uri", ["memory://", "shared"])
 def test_a_count_can_be_shared(environment: dict[str, str], stored: Stored, uri: str) -> None:
-    """Two processes with one MongoDB count together; without, each for itself."""
+    """Two processes count together with one MongoDB, and separately without."""
     settings = {"RATE_LIMIT": "3/hour"}
     if uri == "shared":
         settings["RATE_LIMIT_STORAGE_URI"] = environment["MONGO_URI"]
@@ -143,11 +143,9 @@ def test_a_count_can_be_shared(environment: dict[str, str], stored: Stored, uri:
     assert stored.rate_limits.count_documents({}) == (uri == "shared")
 
 
-def test_four_workers_let_through_what_the_limit_says(
-    environment: dict[str, str], stored: Stored, tmp_path: Path
-) -> None:
-    """A limit that 4 workers share through MongoDB is the limit of all of them together, within 5 %."""
-    # Made at the first use otherwise, by all four at once, which can take longer than counting may.
+def test_four_workers_share_one_limit(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
+    """A limit that 4 workers share through MongoDB limits their total, within 5 %."""
+    # Otherwise all four workers create it at the first use, which can exceed the timeout of a count.
     for collection in (stored.rate_limits, stored.rate_limit_windows):
         collection.create_index("expireAt", expireAfterSeconds=0)
     settings = {
@@ -163,8 +161,10 @@ def test_four_workers_let_through_what_the_limit_says(
     assert replies[422] + replies[429] == 600
 
 
-def test_a_lost_count_refuses_nobody(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """While the place of the count is away each worker counts by itself, and one line in the log says so."""
+def test_a_lost_counter_refuses_no_request(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the shared counter is unreachable, each worker counts alone and logs one line."""
     settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": "mongodb://127.0.0.1:1"}
     with caplog.at_level(logging.WARNING), limited(environment, **settings) as (_, client):
         assert statuses(client, 6) == [422] * 5 + [429]
@@ -172,10 +172,10 @@ def test_a_lost_count_refuses_nobody(environment: dict[str, str], caplog: pytest
     assert caplog.text.count("rate limits are counted by each worker") == 1
 
 
-def test_a_count_that_is_lost_on_the_way_back_refuses_nobody(
+def test_a_counter_lost_after_counting_refuses_no_request(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If what is left cannot be told, the reply goes out without it."""
+    """If the rest cannot be read, the reply omits it."""
     settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"]}
     with limited(environment, **settings) as (app, client):
         storage = app.extensions["secret-manager-limits"].shared.storage
@@ -195,7 +195,7 @@ def test_a_count_that_is_lost_on_the_way_back_refuses_nobody(
 
 
 def test_only_allowed_networks_reach_the_vault(environment: dict[str, str], stored: Stored) -> None:
-    """From elsewhere every call is 403 whatever it carries, and on record; health is for everyone."""
+    """From other networks every call is 403, with any credential, and recorded; health stays open."""
     with limited(environment, ALLOWED_NETWORKS="192.0.2.0/24,2001:db8::/32") as (app, client):
         token = make_token(app, "boss", role="admin")
         for address in ("192.0.2.9", "2001:db8::9"):
@@ -211,7 +211,7 @@ def test_only_allowed_networks_reach_the_vault(environment: dict[str, str], stor
 
 
 def test_an_address_behind_a_proxy_is_the_client_s(environment: dict[str, str]) -> None:
-    """Networks of settings and of tokens are held against the address that trusted proxies name."""
+    """Networks of settings and tokens apply to the address that trusted proxies report."""
     settings = {"TRUSTED_PROXIES": "127.0.0.1", "ALLOWED_NETWORKS": "192.0.2.0/24"}
     with limited(environment, **settings) as (app, client):
         token = make_token(app, "ci", role="reader", networks=("192.0.2.7",))

@@ -1,4 +1,4 @@
-"""Deleted secrets that can be restored, and until when."""
+"""Deleted secrets that can be restored, and their time limit."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
-from tests.life import CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import CALLS, Caller, b64, document, in_future, in_past, put, trail
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease
@@ -25,7 +25,7 @@ def moment(text: str) -> datetime:
 
 
 def test_a_deleted_secret_comes_back_as_it_was(alice: Caller, stored: Stored) -> None:
-    """Restoring brings back every version, the reads that were left, expiry, name and labels."""
+    """A restore brings back every version, the remaining reads, expiry, name and labels."""
     secret_id = alice.create(b"one", name="a/b", labels={"k": "v"}, max_reads=5, ttl_seconds=3_600)
     alice.update(secret_id, b"two")
     alice.fetch(secret_id)
@@ -43,31 +43,31 @@ def test_a_deleted_secret_comes_back_as_it_was(alice: Caller, stored: Stored) ->
     assert alice.refused("restore", secret_id=secret_id) == 404
 
 
-def test_it_can_be_restored_for_as_long_as_the_setting_says(alice: Caller, stored: Stored) -> None:
-    """What the reply tells is when MongoDB may remove it: the setting's days from now."""
+def test_a_secret_can_be_restored_until_its_purge_time(alice: Caller, stored: Stored) -> None:
+    """The reply has the time from which MongoDB may remove it: the setting's days from now."""
     secret_id = alice.create()
     until = moment(alice("delete", secret_id=secret_id)["restorable_until"])
     assert in_future(days=6, hours=23) < until <= in_future(days=7)
     assert document(stored, secret_id)["purge_at"] == until
 
 
-def test_it_is_never_kept_beyond_its_expiry(alice: Caller, stored: Stored) -> None:
-    """A deleted secret goes when it would have expired anyway."""
+def test_a_deleted_secret_is_not_kept_beyond_its_expiry(alice: Caller, stored: Stored) -> None:
+    """A deleted secret is removed no later than its expiry."""
     secret_id = alice.create(ttl_seconds=3_600)
     expires_at = document(stored, secret_id)["expires_at"]
     assert moment(alice("delete", secret_id=secret_id)["restorable_until"]) == expires_at
     assert document(stored, secret_id)["purge_at"] == expires_at
 
 
-def test_too_late_is_404(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """What MongoDB may remove cannot be restored, though it is still there."""
+def test_a_late_restore_is_404(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A secret that MongoDB may remove cannot be restored, even if it still exists."""
     secret_id = put(stored, key, deleted_at=in_past(days=8), purge_at=in_past(seconds=1))
     assert alice.refused("restore", secret_id=secret_id) == 404
     assert trail(stored)[-1]["status"] == "not_found"
 
 
-def test_deleting_twice_moves_nothing(alice: Caller, stored: Stored) -> None:
-    """A second delete is 404 and does not put off the purge."""
+def test_deleting_twice_changes_nothing(alice: Caller, stored: Stored) -> None:
+    """A second delete is 404 and does not postpone the purge."""
     secret_id = alice.create()
     alice("delete", secret_id=secret_id)
     before = document(stored, secret_id)
@@ -85,20 +85,20 @@ def test_deleting_twice_moves_nothing(alice: Caller, stored: Stored) -> None:
     ],
     ids=["deleted", "expired", "used up", "never published"],
 )
-def test_mongodb_removes_what_is_gone(
+def test_mongodb_removes_unrestorable_secrets(
     alice: Caller, stored: Stored, key: MasterKey, fields: dict[str, Any]
 ) -> None:
-    """Whatever can come back no more is removed with all its versions, and what can be read stays."""
+    """MongoDB removes unrestorable secrets with all versions, and keeps readable ones."""
     there = alice.create(ttl_seconds=3_600)
     put(stored, key, **fields)
     wait_until(lambda: stored.secrets.count_documents({}) == 1)
     assert document(stored, there)
 
 
-def test_a_last_read_under_way_keeps_nothing_for_ever(
+def test_a_last_read_during_a_delete_does_not_prevent_the_purge(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that is read for the last time while it is deleted is gone, and will be purged."""
+    """A secret that is deleted during its last read is gone and will be purged."""
     secret_id = alice.create(max_reads=1)
     apply = Lease.apply
 
@@ -116,10 +116,10 @@ def test_a_last_read_under_way_keeps_nothing_for_ever(
     assert document(stored, secret_id) == found
 
 
-def test_a_read_of_what_was_deleted_meanwhile_is_404(
+def test_a_read_of_a_concurrently_deleted_secret_is_404(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limited secret that is deleted between being looked up and being counted is not read."""
+    """A limited secret deleted between look-up and counting is not read."""
     secret_id = alice.create(max_reads=5)
     hold = read_limits.reserve_read
 

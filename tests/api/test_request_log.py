@@ -1,4 +1,4 @@
-"""What every reply carries and every request leaves in the log."""
+"""The request ID of every reply and the log lines of every request."""
 
 import json
 import logging
@@ -20,21 +20,21 @@ from vault.secrets.service import SecretService
 
 
 @pytest.mark.parametrize("offered", ["r-1", "a" * 128, "01HV:x/y+z=@._-"])
-def test_a_sane_request_id_is_kept(client: FlaskClient, offered: str) -> None:
-    """A caller's own id is given back, so that both sides' logs can be joined."""
+def test_a_valid_request_id_is_kept(client: FlaskClient, offered: str) -> None:
+    """A caller's valid request ID is returned, so that both sides' logs can be joined."""
     assert client.get("/health/live", headers={"X-Request-ID": offered}).headers["X-Request-ID"] == offered
 
 
 @pytest.mark.parametrize("offered", ["", "a" * 129, "two words", "<script>", "{}", "é", "a\tb"])
 def test_any_other_request_id_is_replaced(client: FlaskClient, offered: str) -> None:
-    """An id that could be harmful in a log, or none at all, is replaced by a new one."""
+    """A missing request ID, or one that could harm a log, is replaced by a new one."""
     reply = client.get("/health/live", headers={"X-Request-ID": offered})
     assert UUID(reply.headers["X-Request-ID"]).version == 4
 
 
 @pytest.fixture
 def informative(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Let the service log each request."""
+    """Set the log level so that each request is logged."""
     with caplog.at_level(logging.INFO, "vault"):
         yield
 
@@ -46,7 +46,7 @@ def request_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("informative")
 def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
-    """The log tells of each request what was asked and how it ended, and none of what it carried."""
+    """The log line of a request has its operation and result, and none of its content."""
     client.post("/vault/secret/create?secret=hunter2", json={"secret": "aHVudGVyMg=="})
     client.get("/made/up/hunter2")
     lines = request_lines(capsys)
@@ -60,21 +60,19 @@ def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest
     assert "aHVudGVyMg==" not in str(lines)
 
 
-def test_a_level_above_leaves_the_lines_of_requests_out(
+def test_a_higher_level_omits_successful_requests(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who sets LOG_LEVEL to warning has no line of what went well."""
+    """With LOG_LEVEL at warning, successful requests are not logged."""
     with caplog.at_level(logging.WARNING, "vault"):
         client.get("/health/live")
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("informative")
-def test_a_log_that_cannot_be_written_fails_no_request(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full disk, a reader of the log that is gone, or no output at all costs lines and no replies."""
-    full = Path("/dev/full").open("w")  # noqa: SIM115 - to close it fails
+def test_an_unwritable_log_fails_no_request(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, a closed pipe or a missing output loses log lines and no replies."""
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails
     for output in (full, None):
         monkeypatch.setattr(sys, "stdout", output)
         assert client.get("/health/live").status_code == 200
@@ -85,10 +83,10 @@ def test_a_log_that_cannot_be_written_fails_no_request(
 
 
 @pytest.mark.usefixtures("informative")
-def test_a_request_s_line_is_there_with_its_reply(
+def test_a_request_is_logged_before_its_reply(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A line is not held back in a buffer, from which a killed process would take it along."""
+    """A log line is not buffered, so a killed process loses none."""
     with (tmp_path / "log").open("w") as log:
         monkeypatch.setattr(sys, "stdout", log)
         client.get("/health/live")
@@ -97,7 +95,7 @@ def test_a_request_s_line_is_there_with_its_reply(
 
 @pytest.mark.usefixtures("informative")
 def test_a_request_s_line_names_the_principal(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who asked is in the log by name, also who was refused and is known."""
+    """The log names the principal, including an identified one that was refused."""
     client = app.test_client()
     token = make_token(app, "somebody", scopes=("secret:create",))
     for path in ("/vault/secret/create/", "/vault/secret/fetch"):
@@ -110,10 +108,10 @@ def test_a_request_s_line_names_the_principal(app: Flask, capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("informative")
-def test_the_level_tells_whose_business_it_is(
+def test_the_level_depends_on_the_cause(
     client: FlaskClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a caller did wrong is no more than information; what the service could not do is more."""
+    """A caller's mistake is logged as information; a failure of the service is logged higher."""
     raised: list[type[Exception]] = [SecretNotFoundError, StorageUnavailableError, RuntimeError]
     body = {"secret_id": "550e8400-e29b-41d4-a716-446655440000"}
     for error in raised:
@@ -127,7 +125,7 @@ def test_the_level_tells_whose_business_it_is(
 
 
 def test_a_request_s_lines_carry_its_id(client: FlaskClient) -> None:
-    """While a request is answered its id is known to the log, and no longer afterwards."""
+    """The log lines of a request carry its ID, and later lines do not."""
     formatter = logs.JsonFormatter()
     record = logging.makeLogRecord({"msg": "hello", "levelname": "INFO"})
     logs.request_id.set("r-2")
@@ -137,7 +135,7 @@ def test_a_request_s_lines_carry_its_id(client: FlaskClient) -> None:
 
 
 def test_an_exception_is_logged_without_its_text() -> None:
-    """Of exceptions, causes included, types and places are kept; texts may quote secrets and are not."""
+    """An exception and its causes are logged by type and place, never by text, which may quote secrets."""
     with pytest.raises(RuntimeError) as caught:
         raise RuntimeError("hunter2") from KeyError("hunter2")
     error = (caught.type, caught.value, caught.tb)
@@ -151,7 +149,7 @@ def test_an_exception_is_logged_without_its_text() -> None:
 
 
 def test_configured_logs_are_json_on_standard_output() -> None:
-    """A process that configures logging writes one JSON object a line, libraries' debug lines left out."""
+    """A process with configured logging writes one JSON object per line, without libraries' debug lines."""
     program = (
         "import logging; from vault.observability import logs; logs.configure('debug');"
         "logging.getLogger('vault.x').debug('ours');"

@@ -1,4 +1,4 @@
-"""Create and fetch over HTTP, and every refusal of them."""
+"""Create and fetch over HTTP, with each of their refusals."""
 
 import io
 import json
@@ -48,8 +48,8 @@ def entries(stored: MongoDatabase[dict[str, Any]]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "plaintext", [b"a", b"my_secret_password", b"\x00\xff" * 500, bytes(65_536)], ids=len
 )
-def test_what_was_created_comes_back_the_same(client: FlaskClient, plaintext: bytes) -> None:
-    """A secret of any bytes, up to the limit, comes back as the very same string."""
+def test_a_secret_comes_back_unchanged(client: FlaskClient, plaintext: bytes) -> None:
+    """A secret of any bytes, up to the limit, comes back as the same string."""
     secret = b64encode(plaintext).decode()
     created = post(client, CREATE, {"secret": secret})
     assert created.status_code == 200
@@ -60,20 +60,20 @@ def test_what_was_created_comes_back_the_same(client: FlaskClient, plaintext: by
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_paths_answer_with_and_without_slash(client: FlaskClient, slash: str) -> None:
-    """No path redirects: curl would not follow."""
+    """No path redirects, because curl would not follow."""
     created = post(client, CREATE.rstrip("/") + slash, {"secret": "YQ=="})
     assert created.status_code == 200
     assert post(client, FETCH + slash, created.json).status_code == 200
 
 
 def test_an_id_is_found_in_either_case(client: FlaskClient) -> None:
-    """An upper-case id names the same secret."""
+    """An upper-case ID names the same secret."""
     secret_id = post(client, CREATE, {"secret": "YQ=="}).json["secret_id"]
     assert post(client, FETCH, {"secret_id": secret_id.upper()}).json == {"secret": "YQ=="}
 
 
 def test_replies_are_not_kept_by_caches(client: FlaskClient) -> None:
-    """Every reply below /vault/, refusals too, forbids to store it."""
+    """Every reply below `/vault/`, including refusals, forbids caching."""
     for path in (CREATE, FETCH, "/vault/nowhere"):
         assert post(client, path, {}).headers["Cache-Control"] == "no-store"
 
@@ -105,7 +105,7 @@ def test_replies_are_not_kept_by_caches(client: FlaskClient) -> None:
 def test_anything_but_canonical_base64_is_400(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], secret: str
 ) -> None:
-    """Empty, unpadded, spaced, URL-safe or otherwise loose base64 is refused, and nothing is stored."""
+    """Empty, unpadded, spaced, URL-safe or otherwise non-canonical base64 is refused and not stored."""
     assert_refused(post(client, CREATE, {"secret": secret}), 400, "invalid base64")
     assert stored.secrets.count_documents({}) == 0
     assert entries(stored) == [("create", "bad_request")]
@@ -113,8 +113,8 @@ def test_anything_but_canonical_base64_is_400(
 
 @given(text=st.text() | st.text("abcXYZ019+/=-_ \n", max_size=12))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_base64_that_is_taken_is_what_an_encoder_makes(text: str) -> None:
-    """Only texts that encoding their own bytes reproduces are taken."""
+def test_only_the_output_of_an_encoder_is_accepted(text: str) -> None:
+    """Base64 is accepted only if encoding its bytes gives the same text."""
     try:
         decoded = Base64().deserialize(text)
     except BadRequest:
@@ -128,8 +128,8 @@ def test_base64_that_is_taken_is_what_an_encoder_makes(text: str) -> None:
 
 
 @given(value=st.binary(min_size=1, max_size=200))
-def test_every_value_goes_in_and_comes_out(value: bytes) -> None:
-    """Whatever bytes a value has, what an encoder makes of it is taken, and it comes back as it was sent."""
+def test_every_value_is_accepted_and_returned(value: bytes) -> None:
+    """The encoding of any bytes is accepted and comes back unchanged."""
     field = Base64()
     text = b64encode(value).decode()
     assert field.deserialize(text) == value
@@ -140,8 +140,8 @@ def test_every_value_goes_in_and_comes_out(value: bytes) -> None:
     text=st.text("abAZ019+/=-_ \n", max_size=12)
     | st.binary(max_size=9).map(lambda raw: b64encode(raw).decode())
 )
-def test_the_documented_pattern_is_what_is_taken(text: str) -> None:
-    """Who checks a value by the document's pattern comes to the service's own answer."""
+def test_the_documented_pattern_matches_exactly_the_accepted_values(text: str) -> None:
+    """The document's pattern accepts exactly the values that the service accepts."""
     try:
         Base64().deserialize(text)
         taken = True
@@ -178,7 +178,7 @@ def test_the_documented_pattern_is_what_is_taken(text: str) -> None:
 def test_malformed_json_is_400(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], path: str, body: bytes
 ) -> None:
-    """A body that is not JSON, or that two readers could read differently, is refused and on record."""
+    """A body that is not JSON, or is ambiguous JSON, is refused and recorded."""
     assert_refused(post(client, path, body), 400, "The body is malformed JSON")
     assert [status for _, status in entries(stored)] == ["bad_request"]
 
@@ -213,10 +213,10 @@ def test_malformed_json_is_400(
     ],
     ids=str,
 )
-def test_a_wrong_shape_is_422_and_names_each_field(
+def test_an_invalid_body_is_422_and_names_each_field(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], path: str, body: object, fields: list[str]
 ) -> None:
-    """JSON of another shape, type or with unknown fields is refused by the name of each field."""
+    """JSON with wrong types or unknown fields is refused by the name of each field."""
     problem = assert_refused(post(client, path, body), 422, "")
     assert sorted(problem["errors"]) == fields
     assert [status for _, status in entries(stored)] == ["bad_request"]
@@ -227,7 +227,7 @@ def test_a_wrong_shape_is_422_and_names_each_field(
 def test_an_unknown_id_is_404(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], secret_id: str
 ) -> None:
-    """A secret that never was is `Secret not found`, and the attempt is on record."""
+    """An unknown ID returns `Secret not found`, and the attempt is recorded."""
     problem = assert_refused(post(client, FETCH, {"secret_id": secret_id}), 404, "Secret not found")
     assert problem["detail"] == "Secret not found"
     assert entries(stored) == [("fetch", "not_found")]
@@ -246,22 +246,22 @@ def test_an_unknown_id_is_404(
     ],
     ids=str,
 )
-def test_another_kind_of_body_is_415(
+def test_another_content_type_is_415(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], headers: dict[str, str]
 ) -> None:
-    """Only plain JSON in UTF-8 is read; anything else, compressed bodies too, is refused unread."""
+    """Any body except plain JSON in UTF-8, including compressed ones, is refused unread."""
     assert_refused(post(client, CREATE, {"secret": "YQ=="}, **headers), 415, "the ")
     assert entries(stored) == [("create", "bad_request")]
 
 
-def test_json_may_say_that_it_is_utf_8(client: FlaskClient) -> None:
-    """A content type that names UTF-8 is the same as one that does not."""
+def test_a_utf_8_charset_is_accepted(client: FlaskClient) -> None:
+    """A content type with UTF-8 as its charset equals one without a charset."""
     reply = post(client, CREATE, {"secret": "YQ=="}, **{"Content-Type": "application/json; charset=UTF-8"})
     assert reply.status_code == 200
 
 
 def test_a_secret_over_the_limit_is_413(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """A secret of one byte too many is refused with the limit, and nothing is stored."""
+    """A secret one byte over the limit is refused with the limit, and nothing is stored."""
     secret = b64encode(bytes(65_537)).decode()
     assert_refused(post(client, CREATE, {"secret": secret}), 413, "a secret may have at most 65536 bytes")
     assert stored.secrets.count_documents({}) == 0
@@ -269,7 +269,7 @@ def test_a_secret_over_the_limit_is_413(client: FlaskClient, stored: MongoDataba
 
 
 def test_the_limit_is_a_setting(environment: dict[str, str]) -> None:
-    """`MAX_SECRET_BYTES` moves the limit of secrets, and that of bodies with it."""
+    """`MAX_SECRET_BYTES` sets the limit of secrets, and with it the limit of bodies."""
     with running_app({**environment, "MAX_SECRET_BYTES": "200000"}) as app:
         client = app.test_client()
         assert post(client, CREATE, {"secret": b64encode(bytes(200_000)).decode()}).status_code == 200
@@ -278,7 +278,7 @@ def test_the_limit_is_a_setting(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("declared", [True, False], ids=["with Content-Length", "without"])
 def test_a_body_over_the_limit_is_413_and_not_read(client: FlaskClient, declared: bool) -> None:
-    """A body that is too long is refused by its declared length, or as soon as it has grown too long."""
+    """A body is refused by its declared length, or as soon as it exceeds the limit."""
     body = CountingStream(100_000_000)
     length = {"CONTENT_LENGTH": "100000000"} if declared else {"wsgi.input_terminated": True}
     reply = client.post(
@@ -288,8 +288,8 @@ def test_a_body_over_the_limit_is_413_and_not_read(client: FlaskClient, declared
     assert body.read_so_far <= (0 if declared else 65_536 * 2)
 
 
-def test_a_body_within_the_limit_needs_no_length(client: FlaskClient) -> None:
-    """A chunked body that is short enough is read like any other."""
+def test_a_short_chunked_body_is_accepted(client: FlaskClient) -> None:
+    """A chunked body within the limit is read like any other."""
     body = json.dumps({"secret": "YQ=="}).encode()
     reply = client.post(
         CREATE, data=body, content_type="application/json", environ_overrides={"wsgi.input_terminated": True}
@@ -298,7 +298,7 @@ def test_a_body_within_the_limit_needs_no_length(client: FlaskClient) -> None:
 
 
 class CountingStream:
-    """A body of white space that knows how much of it was read."""
+    """A body of white space that records how much of it was read."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -311,8 +311,8 @@ class CountingStream:
         return b" " * size
 
 
-def test_a_body_that_ends_early_is_400(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """A body that is shorter than was declared is refused, even if what came of it is JSON."""
+def test_a_truncated_body_is_400(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """A body shorter than declared is refused, even if the received part is JSON."""
     body = io.BytesIO(b'{"secret":"YQ=="}')
     overrides = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": "500"}
     reply = client.post(CREATE, content_type="application/json", environ_overrides=overrides)
@@ -321,8 +321,8 @@ def test_a_body_that_ends_early_is_400(client: FlaskClient, stored: MongoDatabas
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bad chunk"), OSError("gone")], ids=str)
-def test_a_broken_body_is_400(client: FlaskClient, error: Exception) -> None:
-    """A body that the server cannot read, as its framing is wrong, is the sender's mistake."""
+def test_a_body_with_broken_framing_is_400(client: FlaskClient, error: Exception) -> None:
+    """A body with broken framing is refused as the client's mistake."""
 
     class Broken:
         def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - a stream's signature
@@ -338,7 +338,7 @@ def test_a_broken_body_is_400(client: FlaskClient, error: Exception) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_another_method_is_405(client: FlaskClient, method: str) -> None:
-    """Another method is refused with the one that is allowed, as HTTP asks."""
+    """Another method is refused with the allowed one, as HTTP requires."""
     reply = client.open(FETCH, method=method)
     assert reply.status_code == 405
     assert reply.headers["Allow"] == "POST"
@@ -346,17 +346,17 @@ def test_another_method_is_405(client: FlaskClient, method: str) -> None:
 
 
 def test_an_unknown_path_is_404(client: FlaskClient) -> None:
-    """A path that is not there is a problem document too."""
+    """An unknown path returns a problem document."""
     assert_refused(client.get("/vault//secret/fetch"), 404, "No resource exists at this path.")
 
 
-def test_an_altered_secret_is_500_and_says_nothing(
+def test_an_altered_secret_is_500_and_reveals_nothing(
     client: FlaskClient,
     stored: MongoDatabase[dict[str, Any]],
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A stored value that does not verify is answered with nothing but the status, and is on record."""
+    """A stored value that does not verify returns only the status, and is recorded."""
     created = post(client, CREATE, {"secret": "YQ=="}).json
     stored.secrets.update_one({}, {"$set": {"version": 2}})
     problem = assert_refused(post(client, FETCH, created), 500, "The request could not be completed.")
@@ -370,7 +370,7 @@ def test_an_altered_secret_is_500_and_says_nothing(
 def test_a_defect_is_500_and_leaks_nothing(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that nobody foresaw is answered like a value that does not verify, and is on record."""
+    """An unexpected error returns the same reply as a value that does not verify, and is recorded."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("quoting hunter2")
@@ -384,7 +384,7 @@ def test_a_defect_is_500_and_leaks_nothing(
 
 
 def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
-    """Without its storage the service says when to try again, and nothing of what is broken."""
+    """Without MongoDB, the service returns a retry time and no detail of the failure."""
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
         for path, body in ((CREATE, {"secret": "YQ=="}), (FETCH, {"secret_id": UNKNOWN_ID})):
             reply = post(app.test_client(), path, body)
@@ -397,7 +397,7 @@ def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
 def test_a_refusal_that_cannot_be_recorded_is_503(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], body: object
 ) -> None:
-    """Not even a refusal is answered without its audit entry."""
+    """Even a refusal is not answered without its audit entry."""
     break_trail(stored)
     assert_refused(post(client, FETCH, body), 503, "The service cannot write its audit trail.")
 
@@ -405,7 +405,7 @@ def test_a_refusal_that_cannot_be_recorded_is_503(
 def test_no_plaintext_leaves_without_its_entry(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """When the trail cannot be written, fetch releases nothing and create gives no id away."""
+    """While the trail cannot be written, fetch releases nothing and create returns no ID."""
     created = post(client, CREATE, {"secret": "YQ=="}).json
     break_trail(stored)
     for path, body in ((FETCH, created), (CREATE, {"secret": "YWI="})):
@@ -419,7 +419,7 @@ def test_no_plaintext_leaves_without_its_entry(
 def test_a_secret_that_cannot_be_stored_is_on_record(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Where MongoDB refuses only the secrets, the answer is 503 and the attempt has its one entry."""
+    """If MongoDB refuses only the secrets, the answer is 503 and the attempt has one entry."""
     start(client.application)
     stored.command("collMod", "secrets", validator={"never": {"$exists": True}})
     assert post(client, CREATE, {"secret": "YQ=="}).status_code == 503

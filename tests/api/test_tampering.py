@@ -1,4 +1,4 @@
-"""Whatever is changed in the database: a fetch says only that it failed, and the trail that it was tried."""
+"""A fetch after any change in the database returns only a failure, and the trail records the attempt."""
 
 import json
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app, start
-from tests.life import Caller, b64
+from tests.lifecycle import Caller, b64
 from tests.rotation import Stored, fill, new_key, settings
 from vault.app import CLOSE
 from vault.crypto import Binding, Keyring
 
 OURS, FALLBACK = new_key(), new_key()
 FETCH = "/vault/secret/fetch"
-#: Of an envelope: format byte, key id, nonce, ciphertext (as long as the value), tag.
+#: Of an envelope: format byte, key ID, nonce, ciphertext (as long as the value), tag.
 SIZE = 1 + 8 + 12 + 24 + 16
 PROBLEM = {
     "type": "about:blank",
@@ -50,7 +50,7 @@ class Target:
         return self._read(other)
 
     def assert_refused(self, *, unset: str | None = None, **changed: Any) -> None:
-        """Change the document, see its fetch refused like any other, and change it back."""
+        """Change the document, check that its fetch is refused like any other, and undo the change."""
         change: dict[str, Any] = {"$set": changed} if changed else {}
         if unset:
             change["$unset"] = {unset: ""}
@@ -59,13 +59,13 @@ class Target:
         self.stored.secrets.replace_one({"_id": self.id}, self.document)
 
     def assert_is_refused(self) -> None:
-        """See the fetch refused as every other one, with an entry in the trail."""
+        """Check that the fetch is refused like every other one, with an entry in the trail."""
         reply = self.client.post(FETCH, json={"secret_id": self.id})
         self.refused += 1
         assert reply.status_code == 500
         assert reply.content_type == "application/problem+json"
         assert json.loads(reply.data) == PROBLEM
-        # The headers too: only the request's id tells one refusal from another.
+        # The headers too: only the request ID distinguishes one refusal from another.
         names = set(reply.headers.keys()) - {"X-Request-ID"}
         assert {name: reply.headers[name] for name in names} == {
             "Content-Type": "application/problem+json",
@@ -79,7 +79,7 @@ class Target:
         assert entries[-1]["request_id"] == reply.headers["X-Request-ID"]
 
     def assert_reads(self) -> None:
-        """See that without a change the value is there."""
+        """Check that the unchanged value is readable."""
         reply = self.client.post(FETCH, json={"secret_id": self.id})
         assert reply.status_code == 200
 
@@ -95,7 +95,7 @@ def target(client: FlaskClient, stored: Stored) -> Target:
 
 
 def test_a_flipped_bit_anywhere_is_refused(target: Target) -> None:
-    """A bit of every byte of an envelope, its format, key id, nonce, ciphertext and tag, is missed."""
+    """A flipped bit in any byte of an envelope, from format to tag, is refused."""
     assert len(target.envelope) == SIZE
     for position in range(SIZE):
         altered = bytearray(target.envelope)
@@ -104,8 +104,8 @@ def test_a_flipped_bit_anywhere_is_refused(target: Target) -> None:
     target.assert_reads()
 
 
-def test_every_bit_of_what_is_not_encrypted_is_missed(target: Target) -> None:
-    """Each bit of the format byte and of the key id, which decide how a value is read, is missed."""
+def test_every_flipped_bit_of_the_plain_header_is_refused(target: Target) -> None:
+    """Every flipped bit of the format byte and the key ID, which select the decryption, is refused."""
     for bit in range(9 * 8):
         altered = bytearray(target.envelope)
         altered[bit // 8] ^= 1 << bit % 8
@@ -114,26 +114,26 @@ def test_every_bit_of_what_is_not_encrypted_is_missed(target: Target) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 5, 9, 15, 21, 36, 37, 45, 60])
 def test_a_truncated_envelope_is_refused(target: Target, length: int) -> None:
-    """An envelope that ends in any of its parts, or has lost its beginning, does not verify."""
+    """An envelope truncated in any of its parts, or at its beginning, does not verify."""
     target.assert_refused(envelope=Binary(target.envelope[:length]))
     target.assert_refused(envelope=Binary(target.envelope[length + 1 :]))
 
 
 def test_an_extended_envelope_is_refused(target: Target) -> None:
-    """Nothing can be added to an envelope."""
+    """An envelope with added bytes does not verify."""
     target.assert_refused(envelope=Binary(target.envelope + b"\0"))
     target.assert_refused(envelope=Binary(target.envelope * 2))
 
 
 def test_an_envelope_under_another_held_key_is_refused(target: Target) -> None:
-    """An envelope that claims to be under a fallback key is not tried under the primary one."""
+    """An envelope that claims a fallback key is not decrypted with the primary key."""
     named = target.envelope[:1] + bytes.fromhex(FALLBACK.id) + target.envelope[9:]
     target.assert_refused(envelope=Binary(named))
     target.assert_refused(envelope=Binary(named), key_id=FALLBACK.id)
 
 
 def test_swapped_secrets_are_refused(target: Target) -> None:
-    """Neither an envelope nor all of a document can take the place of another secret's."""
+    """Neither an envelope nor a whole document can replace another secret's."""
     other = target.other()
     target.assert_refused(envelope=other["envelope"])
     everything = {name: value for name, value in other.items() if name != "_id"}
@@ -142,7 +142,7 @@ def test_swapped_secrets_are_refused(target: Target) -> None:
 
 
 def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target) -> None:
-    """An envelope of the same secret from another version or namespace is of no use in this one."""
+    """An envelope of the same secret from another version or namespace does not verify."""
     for changed in ({"version": 2}, {"namespace": "other"}):
         binding = Binding(**{"secret_id": target.id, "version": 1, "namespace": "default", **changed})
         envelope = Keyring(OURS).encrypt(b"from elsewhere", binding)
@@ -179,7 +179,7 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
     ids=str,
 )
 def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> None:
-    """No version, namespace, expiry or read limit can be changed or added, nor anything of the wrong type."""
+    """A changed, added or wrongly typed version, namespace, expiry or read limit is refused."""
     target.assert_refused(**changed)
     target.assert_reads()
 
@@ -189,10 +189,10 @@ def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> 
     [[OURS.id], [[OURS.id]], {"a": OURS.id}, 5, None],
     ids=["list", "two lists", "document", "number", "none"],
 )
-def test_a_key_id_of_another_type_keeps_nobody_from_serving(
+def test_a_key_id_of_another_type_prevents_no_start(
     target: Target, stored: Stored, environment: dict[str, str], key_id: object
 ) -> None:
-    """A replica that starts on a database with such a document is ready, and others' secrets read."""
+    """A replica that starts on a database with such a document is ready and reads other secrets."""
     other = target.other()["_id"]
     stored.secrets.update_one({"_id": target.id}, {"$set": {"key_id": key_id, "older": [{"key_id": key_id}]}})
     target.client.application.extensions[CLOSE]()
@@ -207,7 +207,7 @@ def test_a_key_id_of_another_type_keeps_nobody_from_serving(
 def test_a_secret_of_another_namespace_is_not_found(
     target: Target, stored: Stored, namespace: object
 ) -> None:
-    """Another namespace's secret is as one that never was, whether it verifies or not."""
+    """A secret of another namespace is the same 404 as a missing one, whether or not it verifies."""
     stored.secrets.update_one({"_id": target.id}, {"$set": {"namespace": namespace}})
     reply = target.client.post(FETCH, json={"secret_id": target.id})
     assert (reply.status_code, reply.json["detail"]) == (404, "Secret not found")
@@ -223,10 +223,10 @@ def test_a_missing_envelope_is_refused(target: Target) -> None:
     [{"$unset": {"expires_at": ""}}, {"$unset": {"max_reads": ""}}, {"$set": {"max_reads": 6}}],
     ids=str,
 )
-def test_limits_cannot_be_taken_off(
+def test_limits_cannot_be_removed(
     target: Target, stored: Stored, remove: dict[str, Any], stored_with_limits: Callable[[str], None]
 ) -> None:
-    """A secret with an expiry or a read limit does not read without it, nor with a higher one."""
+    """A secret with a removed or raised expiry or read limit does not read."""
     stored_with_limits(target.id)
     target.assert_reads()
     # The read is in the trail as well.
@@ -237,7 +237,7 @@ def test_limits_cannot_be_taken_off(
 
 @pytest.fixture
 def stored_with_limits(stored: Stored) -> Callable[[str], None]:
-    """Return what gives a stored secret an expiry and a read limit, as if it had been created so."""
+    """Return a function that gives a stored secret an expiry and a read limit, as if it was created so."""
 
     def give(secret_id: str) -> None:
         limits: dict[str, Any] = {"expires_at": datetime(2100, 1, 1, tzinfo=UTC), "max_reads": 5}
@@ -274,9 +274,9 @@ LIMITS: list[dict[str, Any]] = [
 def test_no_version_reads_under_other_limits(
     alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
 ) -> None:
-    """Neither the newest version nor an older one reads, or is described, once any limit was changed."""
+    """After any limit is changed, no version can be read or described."""
     stored.secrets.update_one({"_id": versions}, change)
-    # Which version is the newest decides nothing about an older one, that is asked for by its number.
+    # The newest version's number has no influence on an older one that is requested by its number.
     older = [] if "$inc" in change else [{"version": 1}, {"version": 2}]
     for body in ({}, *older):
         assert alice.refused("fetch", secret_id=versions, **body) == 500
@@ -284,18 +284,18 @@ def test_no_version_reads_under_other_limits(
 
 
 @pytest.mark.parametrize("change", LIMITS, ids=str)
-def test_an_update_makes_no_change_genuine(
+def test_an_update_does_not_authenticate_a_changed_limit(
     alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
 ) -> None:
-    """A limit that was changed in the database does not become genuine by a new version."""
+    """A limit that was changed in the database stays invalid after an update."""
     stored.secrets.update_one({"_id": versions}, change)
     before = stored.secrets.find_one({"_id": versions})
     assert alice.refused("update", secret_id=versions, secret="YQ==") in (404, 500)
     assert stored.secrets.find_one({"_id": versions}) == before
 
 
-def test_versions_cannot_take_each_other_s_place(alice: Caller, stored: Stored, versions: str) -> None:
-    """Envelopes that are swapped among a secret's versions, or put into the newest's place, do not read."""
+def test_versions_cannot_replace_each_other(alice: Caller, stored: Stored, versions: str) -> None:
+    """Envelopes swapped among a secret's versions, or put in place of the newest, do not read."""
     before = stored.secrets.find_one({"_id": versions})
     assert before is not None
     first, second = before["older"]
@@ -312,8 +312,8 @@ def test_versions_cannot_take_each_other_s_place(alice: Caller, stored: Stored, 
             assert alice.refused(action, secret_id=versions, **more) == 500
 
 
-def test_named_secrets_cannot_take_each_other_s_place(alice: Caller, stored: Stored) -> None:
-    """Whoever swaps two names, or two secrets below their names, makes neither read as the other."""
+def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) -> None:
+    """If two names, or two secrets under their names, are swapped, neither reads as the other."""
     ids = [alice.create(b"%d" % number, name=f"name/{number}") for number in range(2)]
     stored.secrets.drop_indexes()
     first, second = (stored.secrets.find_one({"_id": secret_id}) for secret_id in ids)
@@ -329,7 +329,7 @@ def test_named_secrets_cannot_take_each_other_s_place(alice: Caller, stored: Sto
 
 
 def test_a_name_cannot_be_added(alice: Caller, stored: Stored) -> None:
-    """A secret that was created without a name is not to be had under one."""
+    """A secret created without a name cannot be read by an added name."""
     secret_id = alice.create()
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"name": "a/b"}})
     assert alice.refused("fetch", name="a/b") == 500
@@ -351,10 +351,10 @@ def test_a_name_cannot_be_added(alice: Caller, stored: Stored) -> None:
         {"older": [[]]},
     ],
 )
-def test_older_versions_of_any_form_harm_no_newest(
+def test_malformed_older_versions_do_not_affect_the_newest(
     alice: Caller, stored: Stored, versions: str, changed: dict[str, Any]
 ) -> None:
-    """Whatever somebody wrote in place of older versions, the newest reads, and no answer tells a value."""
+    """With anything in place of older versions, the newest reads, and no reply shows a wrong value."""
     stored.secrets.update_one({"_id": versions}, {"$set": changed})
     assert alice.fetch(versions) == b64(b"value number 3")
     assert alice.post("fetch", {"secret_id": versions, "version": 1}).status_code in (404, 500, 503)
@@ -365,8 +365,8 @@ def test_older_versions_of_any_form_harm_no_newest(
 
 
 @pytest.mark.parametrize("labels", [5, "text", [5], [None, "a=b"], [["a=b"]], {"a": "b"}], ids=str)
-def test_strange_labels_keep_nobody_from_a_list(alice: Caller, stored: Stored, labels: object) -> None:
-    """One secret with labels that the service never wrote is listed and described, and so are all others."""
+def test_malformed_labels_do_not_affect_a_list(alice: Caller, stored: Stored, labels: object) -> None:
+    """A secret with labels that the service never wrote is listed and described, and so are all others."""
     ids = {alice.create(), alice.create()}
     stored.secrets.update_one({}, {"$set": {"labels": labels}})
     assert {secret["secret_id"] for secret in alice("list")["secrets"]} == ids

@@ -20,7 +20,7 @@ NEW = {"name": "new", "scopes": ["secret:fetch"]}
 
 @pytest.fixture
 def manager(app: Flask, client: FlaskClient) -> FlaskClient:
-    """Return a client that may manage tokens and fetch, in a namespace of its own."""
+    """Return a client that can manage tokens and fetch, in a namespace of its own."""
     token = make_token(app, "manager", scopes=("token:manage", "secret:fetch"), namespace="team-a")
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     return client
@@ -33,8 +33,8 @@ def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dic
     return found
 
 
-def test_a_token_is_made_listed_used_and_revoked(app: Flask, manager: FlaskClient) -> None:
-    """What `create` returns is a credential; `list` shows it and `revoke` ends it."""
+def test_a_token_is_created_listed_used_and_revoked(app: Flask, manager: FlaskClient) -> None:
+    """`create` returns a valid credential, `list` shows it, and `revoke` ends it."""
     token = post(manager, CREATE, {**NEW, "expires_in": 60, "networks": ["127.0.0.1"]})["token"]
     with app.test_client() as other:
         fetched = other.post("/vault/secret/fetch", json={}, headers=bearer(token))
@@ -53,8 +53,8 @@ def test_a_token_is_made_listed_used_and_revoked(app: Flask, manager: FlaskClien
     assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
 
 
-def test_a_role_and_scopes_add_up(app: Flask, client: FlaskClient) -> None:
-    """A token can have a role and scopes beside it."""
+def test_a_role_and_scopes_are_combined(app: Flask, client: FlaskClient) -> None:
+    """A token with a role and scopes has the scopes of both."""
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
     post(client, CREATE, {"name": "new", "role": "auditor", "scopes": ["token:manage"]})
     found = {entry["name"]: entry for entry in post(client, LIST, {})["tokens"]}
@@ -67,8 +67,10 @@ def test_a_role_and_scopes_add_up(app: Flask, client: FlaskClient) -> None:
     [{"role": "admin"}, {"scopes": ["audit:read"]}, {"namespace": "team-b"}, {"role": "reader"}],
     ids=str,
 )
-def test_more_than_one_has_is_403(manager: FlaskClient, stored: Stored, more: dict[str, Any]) -> None:
-    """A grant beyond the maker's own is refused and on record, with what was asked for."""
+def test_a_grant_beyond_the_caller_s_own_is_403(
+    manager: FlaskClient, stored: Stored, more: dict[str, Any]
+) -> None:
+    """A grant beyond the caller's own is refused and recorded, with the requested scopes."""
     problem = post(manager, CREATE, {**NEW, **more}, 403)
     assert problem["detail"].startswith("A token cannot have more than its creator: ")
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
@@ -82,14 +84,14 @@ def test_more_than_one_has_is_403(manager: FlaskClient, stored: Stored, more: di
 
 
 def test_a_taken_name_is_409(manager: FlaskClient) -> None:
-    """A name that is, or was, another token's, or means somebody else, is refused."""
+    """A name that is or was another token's, or is reserved, is refused."""
     post(manager, CREATE, NEW)
     for name in ("new", "operator"):
         assert post(manager, CREATE, {**NEW, "name": name}, 409)["status"] == 409
 
 
-def test_a_name_tells_nothing_of_other_namespaces(app: Flask, manager: FlaskClient) -> None:
-    """A name that another namespace uses is free: each answer is the one that a fresh database gives."""
+def test_a_name_reveals_nothing_about_other_namespaces(app: Flask, manager: FlaskClient) -> None:
+    """A name used in another namespace is free, and each reply is that of an empty database."""
     make_token(app, "theirs", role="reader", namespace="team-b")
     make_token(app, "ours", role="reader")
     for name in ("theirs", "ours"):
@@ -106,8 +108,8 @@ def test_a_name_tells_nothing_of_other_namespaces(app: Flask, manager: FlaskClie
     }
 
 
-def test_what_has_more_than_oneself_is_not_revoked(app: Flask, manager: FlaskClient, stored: Stored) -> None:
-    """A token with a scope that the caller lacks is 403, on record with the reason, and stays good."""
+def test_a_token_with_more_scopes_is_not_revoked(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """Revoking a token with a scope the caller lacks is 403, recorded with the reason, and has no effect."""
     make_token(app, "boss", role="admin", namespace="team-a")
     problem = post(manager, REVOKE, {"name": "boss", "cascade": True}, 403)
     assert problem["detail"] == "This token has more than yours: scopes."
@@ -123,8 +125,8 @@ def test_what_has_more_than_oneself_is_not_revoked(app: Flask, manager: FlaskCli
     assert {entry["state"] for entry in post(manager, LIST, {})["tokens"]} == {"active"}
 
 
-def test_a_cascade_names_what_it_ended(app: Flask, manager: FlaskClient) -> None:
-    """With `cascade` the tokens that a token made end with it, and the reply names them all."""
+def test_a_cascade_names_the_revoked_tokens(app: Flask, manager: FlaskClient) -> None:
+    """With `cascade`, the tokens created by a token end with it, and the reply names them all."""
     child = post(manager, CREATE, {"name": "child", "scopes": ["token:manage", "secret:fetch"]})["token"]
     with app.test_client() as other:
         made = other.post(CREATE, json={**NEW, "name": "grandchild"}, headers=bearer(child))
@@ -138,7 +140,7 @@ def test_a_cascade_names_what_it_ended(app: Flask, manager: FlaskClient) -> None
 
 
 def test_a_longer_lifetime_than_allowed_is_403(environment: dict[str, str], stored: Stored) -> None:
-    """With `TOKEN_MAX_DAYS` a token that is to last longer is refused, and nothing is stored."""
+    """With `TOKEN_MAX_DAYS`, a token with a longer lifetime is refused, and nothing is stored."""
     with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
         client = app.test_client()
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
@@ -156,13 +158,13 @@ def test_a_longer_lifetime_than_allowed_is_403(environment: dict[str, str], stor
     ],
     ids=str,
 )
-def test_a_wrong_revocation_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
-    """A revocation of another shape is refused by the name of the field."""
+def test_an_invalid_revocation_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """An invalid revocation is refused by the name of the field."""
     assert list(post(manager, REVOKE, body, 422)["errors"]) == [field]
 
 
 def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> None:
-    """A token of another namespace is the same answer as one that never was."""
+    """A token of another namespace returns the same answer as a missing one."""
     make_token(app, "theirs", role="reader")
     answers = [post(manager, REVOKE, {"name": name}, 404) for name in ("theirs", "missing")]
     assert answers[0] == answers[1]
@@ -195,13 +197,13 @@ def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> N
     ],
     ids=str,
 )
-def test_a_wrong_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
-    """A token of another shape is refused by the name of the field."""
+def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """An invalid create is refused by the name of the field."""
     assert list(post(manager, CREATE, body, 422)["errors"]) == [field]
 
 
-def test_the_credential_is_looked_at_before_the_body(client: FlaskClient, stored: Stored) -> None:
-    """Whoever may not is told so whatever they send, and none of it is read."""
+def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: Stored) -> None:
+    """An unauthorized caller is refused with any body, and the body is not read."""
     for body in (b"{", b'{"name": 7}', b" " * 10_000_000):
         reply = client.post(CREATE, data=body, content_type="text/plain")
         assert reply.status_code == 401
@@ -211,7 +213,7 @@ def test_the_credential_is_looked_at_before_the_body(client: FlaskClient, stored
 def test_without_mongodb_the_answer_is_503(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While MongoDB is away, a token is neither good nor wrong: every operation answers 503."""
+    """While MongoDB is unreachable, a token is neither valid nor invalid: every operation returns 503."""
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1", "AUTH_ENABLED": "true"}
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
     with running_app(away) as app:

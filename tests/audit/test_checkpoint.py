@@ -18,8 +18,8 @@ KEYRING = Keyring(new_key())
 KEY = SigningKey(KEYRING.primary).public
 
 
-def test_a_checkpoint_is_read_as_it_was_made(mongo_uri: str, stored: Stored) -> None:
-    """It holds its own time, and the newest signed entry of each stream; a stream without one is left out."""
+def test_a_checkpoint_is_read_as_it_was_created(mongo_uri: str, stored: Stored) -> None:
+    """A checkpoint has its time and the newest signed entry of each stream that has one."""
     whole = {name: stream_of(8, KEYRING, name=name, signed=3) for name in ("aa", "bb")}
     unsigned = stream_of(2, KEYRING, name="cc", signed=3)
     before = datetime.now(UTC)
@@ -28,14 +28,14 @@ def test_a_checkpoint_is_read_as_it_was_made(mongo_uri: str, stored: Stored) -> 
             stored.audit_logs.insert_many([as_stored(record) for record in part])
         made = json.loads(json.dumps(checkpoint.make(KEYRING)))
     read = checkpoint.read(json.dumps(made), {KEY.signer: KEY})
-    # To the millisecond, as entries have it.
+    # To the millisecond, like entries.
     assert read.time >= before.replace(microsecond=before.microsecond // 1_000 * 1_000)
     names = ("stream", "seq", "ts", "hash")
     assert read.heads == {name: {field: part[5][field] for field in names} for name, part in whole.items()}
 
 
 def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored) -> None:
-    """Of a long stream a few entries are read: workers do the same while they serve."""
+    """Only a few entries of a long stream are read, since workers create checkpoints while serving."""
     whole = [record for name in ("aa", "bb") for record in stream_of(200, KEYRING, name=name, signed=1)]
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in whole])
@@ -48,7 +48,7 @@ def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored
 
 
 @pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
-def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
+def test_an_invalid_stream_is_not_in_a_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
     """A forged stream ID of any type is not used as a query condition, and the checkpoint is made."""
     whole = stream_of(3, KEYRING, name="aa")
     with connected(mongo_uri):
@@ -58,8 +58,8 @@ def test_what_is_no_stream_is_in_no_checkpoint(mongo_uri: str, stored: Stored, s
         assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
 
 
-def test_a_checkpoint_of_another_key_is_not_believed(mongo_uri: str) -> None:
-    """Only who holds a key that is known can say what a trail must hold."""
+def test_a_checkpoint_of_an_unknown_key_is_not_trusted(mongo_uri: str) -> None:
+    """Only the holder of a known key can state what a trail must contain."""
     with connected(mongo_uri):
         made = checkpoint.make(Keyring(new_key()))
     with pytest.raises(InvalidCheckpointError):

@@ -11,13 +11,13 @@ from bson import ObjectId
 from tests.rotation import Stored, connected
 from vault.audit.follow import TrailFollower
 
-#: Stores so many entries, with the `_id`s of a time that is so many seconds away; returns what names them.
+#: Stores this many entries, with the `_id`s of a time this many seconds away; returns their names.
 Write = Callable[..., list[str]]
 
 
 @pytest.fixture
 def write(mongo_uri: str, stored: Stored) -> Iterator[Write]:
-    """Return what puts entries of several workers into the database."""
+    """Return a function that puts entries of several workers into the database."""
     workers = [secrets.token_bytes(5) for _ in range(4)]
     counter = iter(range(2**24))
 
@@ -41,7 +41,7 @@ def look(tail: TrailFollower) -> list[str]:
 
 @pytest.mark.parametrize("there", [0, 5, 1_200, 2_500])
 def test_the_first_look_has_the_newest_entries(write: Write, there: int) -> None:
-    """It begins with at least those that were asked for, the oldest first, and the next is empty."""
+    """The first look returns at least the requested entries, oldest first, and the next is empty."""
     for _ in range(10):
         write(there // 10, seconds=-1_000)
     last = write(5)
@@ -52,8 +52,8 @@ def test_the_first_look_has_the_newest_entries(write: Write, there: int) -> None
     assert look(tail) == []
 
 
-def test_however_many_come_each_is_seen_once(write: Write) -> None:
-    """More entries than are read at a time, from several workers, are all seen, and none of them twice."""
+def test_every_entry_of_many_is_seen_once(write: Write) -> None:
+    """More entries than one read returns, from several workers, are all seen exactly once."""
     write(1_500)
     tail = TrailFollower(10)
     tail.look()
@@ -63,7 +63,7 @@ def test_however_many_come_each_is_seen_once(write: Write) -> None:
     assert look(tail) == []
 
 
-def test_an_entry_that_comes_late_is_seen(write: Write) -> None:
+def test_a_late_entry_is_seen(write: Write) -> None:
     """A follower sees an entry below others, if a clock or commit was up to 30 seconds behind."""
     write(20, seconds=-100)
     tail = TrailFollower(10)
@@ -72,13 +72,13 @@ def test_an_entry_that_comes_late_is_seen(write: Write) -> None:
     tail.look()
     late = write(1, seconds=-25)
     assert look(tail) == late
-    # Where little comes, also after minutes.
+    # With few entries, even after minutes.
     write(1)
     assert len(look(tail)) == 1
 
 
-def test_where_little_comes_an_entry_may_be_minutes_late(write: Write) -> None:
-    """Each look goes back by some entries, too, not by some seconds alone."""
+def test_with_few_entries_one_may_be_minutes_late(write: Write) -> None:
+    """Each look goes back by some entries as well as by some seconds."""
     write(20, seconds=-1_000)
     write(20)
     tail = TrailFollower(10)
@@ -89,8 +89,8 @@ def test_where_little_comes_an_entry_may_be_minutes_late(write: Write) -> None:
 
 
 @pytest.mark.parametrize("seconds", [10_000, -10_000])
-def test_a_clock_that_is_wrong_hides_nothing(write: Write, seconds: int) -> None:
-    """Neither forged identifiers of the future nor old ones keep what comes later from being seen."""
+def test_a_wrong_clock_hides_nothing(write: Write, seconds: int) -> None:
+    """Neither forged future identifiers nor old ones hide later entries."""
     write(3_000, seconds=seconds)
     tail = TrailFollower(10)
     tail.look()
@@ -113,8 +113,8 @@ def test_identifiers_of_other_types_are_seen_once(write: Write, stored: Stored) 
     assert look(tail) == []
 
 
-def test_a_trail_that_is_pruned_is_not_seen_again(write: Write, stored: Stored) -> None:
-    """When the newest entries are gone, the older ones do not come as new."""
+def test_a_pruned_trail_is_not_seen_again(write: Write, stored: Stored) -> None:
+    """When the newest entries are gone, older ones are not reported as new."""
     write(500, seconds=-100)
     write(2_000)
     tail = TrailFollower(10)

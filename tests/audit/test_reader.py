@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
-    """Return a database with an entry for each of 4,000 minutes; its number tells which."""
+    """Return a database with one numbered entry for each of 4,000 minutes."""
     records = [
         rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)
         for number in range(4_000)
@@ -66,10 +66,10 @@ FAR = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
     ids=["late", "early", "between", "all", "none"],
 )
 @pytest.mark.usefixtures("minutes")
-def test_pages_hold_the_time_that_was_asked_for(
+def test_pages_contain_the_requested_time(
     since: datetime | None, until: datetime | None, found: range
 ) -> None:
-    """Page by page, each entry of the time comes once, and no other."""
+    """Page by page, each entry of the requested time is returned once, and no other."""
     which = Filter(since=since, until=until)
     assert page(which)[0] == list(found)
     seqs, cursor = page(which, limit=300)
@@ -80,14 +80,14 @@ def test_pages_hold_the_time_that_was_asked_for(
 
 
 def examined(stored: Stored) -> int:
-    """Return how many entries MongoDB has looked at for the last query, in whichever index."""
+    """Return the number of index entries that MongoDB examined for the last query."""
     [profile] = stored.system.profile.find({"command.find": "audit_logs"}).sort("$natural", -1).limit(1)
     return int(max(profile["docsExamined"], profile["keysExamined"]))
 
 
 @pytest.mark.parametrize("principal", [None, "somebody"])
-def test_a_page_of_a_short_time_does_not_walk_the_whole_trail(minutes: Stored, principal: str | None) -> None:
-    """MongoDB looks at the entries of the time that was asked for, and some minutes around it."""
+def test_a_page_of_a_short_time_does_not_scan_the_whole_trail(minutes: Stored, principal: str | None) -> None:
+    """MongoDB examines only the entries of the requested time, and a few minutes around it."""
     minutes.command("profile", 2)
     around = 2 * COMMIT_TIME // MINUTE + 10
     for first, last in ((3_900, 3_950), (50, 100), (2_000, 2_001)):
@@ -99,8 +99,8 @@ def test_a_page_of_a_short_time_does_not_walk_the_whole_trail(minutes: Stored, p
         assert examined(minutes) <= 100 + around
 
 
-def test_a_page_has_entries_that_were_written_late(minutes: Stored) -> None:
-    """An entry that was stored minutes after its time, or by a clock a little ahead, is not left out."""
+def test_a_page_includes_late_entries(minutes: Stored) -> None:
+    """An entry stored minutes after its time, or by a clock slightly ahead, is included."""
     for number, seconds in enumerate((-590, 590), 4_000):
         time = BEGIN + 5_000 * MINUTE + timedelta(seconds=0.4)
         record = rehash({"ts": moment(time), "stream": "aa", "seq": number}, None)
@@ -113,7 +113,7 @@ def test_a_page_has_entries_that_were_written_late(minutes: Stored) -> None:
 
 
 @pytest.fixture
-def nobody(mongo_uri: str) -> Iterator[NoAuditTrail]:
+def unaudited(mongo_uri: str) -> Iterator[NoAuditTrail]:
     """Connect to a database in which only the test writes entries."""
     trail = NoAuditTrail()
     trail.connect()
@@ -122,14 +122,14 @@ def nobody(mongo_uri: str) -> Iterator[NoAuditTrail]:
 
 
 class Writer:
-    """A worker that writes entries, with a clock that is *seconds* ahead, in commits that take a while."""
+    """A worker that writes entries, with a clock *seconds* ahead, in slow commits."""
 
     def __init__(self, seconds: float) -> None:
         self._ahead = timedelta(seconds=seconds)
         self._stream = Stream(SigningKey(KEYRING.primary))
 
     def begin(self, count: int, **fields: str) -> Callable[[], None]:
-        """Make the entries of a commit, and return what stores them."""
+        """Create the entries of a commit, and return a function that stores them."""
         entries: list[StoredEntry] = [
             {"action": "fetch", "status": "success", "principal": "anonymous", **fields} for _ in range(count)
         ]
@@ -177,14 +177,14 @@ def all_of(stored: Stored, **query: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("limit", [7, 1_000])
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: Stored, limit: int) -> None:
-    """Three workers with different clocks commit under load, and their follower has each entry once."""
+    """While three workers with different clocks commit under load, a follower gets each entry once."""
     follower = Follower(limit=limit)
 
     def work(seconds: float) -> None:
         writer = Writer(seconds)
-        chance = random.Random(seconds)  # noqa: S311 - not a secret
+        chance = random.Random(seconds)  # noqa: S311 - not secret
         for _ in range(40):
             commit = writer.begin(chance.randint(1, 30))
             time.sleep(chance.random() / 20)
@@ -200,9 +200,9 @@ def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: 
     assert len(follower.seen) > 1_000
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -> None:
-    """A commit that began before entries that were returned, and ended after them, comes next."""
+    """A commit that began before returned entries and ended after them is in the next page."""
     slow, quick = Writer(-2), Writer(0)
     commit = slow.begin(3)
     quick.write(5)
@@ -216,7 +216,7 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
 
 
 @pytest.mark.usefixtures("nobody")
-def test_entries_of_an_older_replica_are_followed_as_well(stored: Stored) -> None:
+def test_entries_of_an_older_replica_are_followed_too(stored: Stored) -> None:
     """During a rolling update, late entries in the earlier form are on a later page too."""
     quick, follower = Writer(0), Follower()
     time = datetime.now(UTC) - timedelta(seconds=2)
@@ -231,9 +231,9 @@ def test_entries_of_an_older_replica_are_followed_as_well(stored: Stored) -> Non
     assert len(follower.seen) == 16
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_filter_is_followed_as_well(stored: Stored) -> None:
-    """With a filter, late entries of it come too, and no others."""
+@pytest.mark.usefixtures("unaudited")
+def test_a_filter_is_followed_too(stored: Stored) -> None:
+    """With a filter, late matching entries are returned too, and no others."""
     slow, quick = Writer(-2), Writer(0)
     for which in (Filter(secret_id="an-id"), Filter(principal="alice"), Filter(action="delete")):
         fields = {name: str(value) for name, value in which.details().items()}
@@ -248,9 +248,9 @@ def test_a_filter_is_followed_as_well(stored: Stored) -> None:
         assert len(follower.seen) == 5
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_clock_that_is_far_ahead_hides_nothing(stored: Stored) -> None:
-    """Entries of the future, even forged ones, do not keep later ones from their readers."""
+@pytest.mark.usefixtures("unaudited")
+def test_a_clock_far_ahead_hides_nothing(stored: Stored) -> None:
+    """Entries with a future time, even forged ones, do not hide later entries."""
     Writer(100_000).write(5)
     quick, follower = Writer(0), Follower(limit=3)
     for _ in range(3):
@@ -258,11 +258,9 @@ def test_a_clock_that_is_far_ahead_hides_nothing(stored: Stored) -> None:
         assert follower.catch_up() == all_of(stored)
 
 
-@pytest.mark.usefixtures("nobody")
-def test_with_too_many_unsettled_entries_none_is_lost(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If a page cannot look through all unsettled entries, younger ones wait until those are settled."""
+@pytest.mark.usefixtures("unaudited")
+def test_too_many_unsettled_entries_lose_none(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a page cannot read all unsettled entries, younger ones wait until those are settled."""
     monkeypatch.setattr(reader, "_MAX_UNSETTLED", 100)
     slow, quick = Writer(-2), Writer(0)
     commit = slow.begin(30)
@@ -276,9 +274,9 @@ def test_with_too_many_unsettled_entries_none_is_lost(
     assert follower.catch_up() == all_of(stored)
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_page_reads_nothing_again(stored: Stored) -> None:
-    """A page looks for returned, unsettled entries in the index alone."""
+@pytest.mark.usefixtures("unaudited")
+def test_a_page_rereads_nothing(stored: Stored) -> None:
+    """A page checks returned, unsettled entries in the index alone."""
     writer, other = Writer(0), Writer(-1)
     for which in (Filter(), Filter(secret_id="an-id")):
         follower = Follower(which, limit=1_000)
@@ -295,14 +293,14 @@ def test_a_page_reads_nothing_again(stored: Stored) -> None:
         assert follower.catch_up() == all_of(stored)
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_page_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If MongoDB goes away, a page fails as any other operation, and not after two minutes of repetitions."""
+@pytest.mark.usefixtures("unaudited")
+def test_a_page_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If MongoDB becomes unreachable, a page fails within the usual timeout, not after two minutes."""
     tried = []
 
     def gone(*_: object) -> None:
         tried.append(True)
-        # Far more than fit into the patience below.
+        # Far more than fit into the timeout below.
         assert len(tried) < 50
         error = AutoReconnect("gone")
         error._add_error_label("TransientTransactionError")
@@ -315,9 +313,9 @@ def test_a_page_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_settled_entries_leave_a_short_cursor() -> None:
-    """A cursor holds the streams of unsettled entries only, and is an identifier alone without them."""
+    """A cursor lists only streams with unsettled entries; without any, it is a plain identifier."""
     for seconds in (-100, -90):
         Writer(seconds).write(4)
     follower = Follower(limit=5)
@@ -329,9 +327,9 @@ def test_settled_entries_leave_a_short_cursor() -> None:
     assert len(follower.seen) == 9
 
 
-@pytest.mark.usefixtures("nobody")
-def test_cursors_of_before_are_answered(stored: Stored) -> None:
-    """A cursor of an older version, the identifier of an entry, leads to the entries after it."""
+@pytest.mark.usefixtures("unaudited")
+def test_cursors_of_an_older_version_are_accepted(stored: Stored) -> None:
+    """A cursor of an older version, an entry's identifier, leads to the entries after it."""
     writer = Writer(0)
     writer.write(10)
     ids = [document["_id"] for document in stored.audit_logs.find().sort("_id", 1)]

@@ -35,7 +35,9 @@ KEYRING = Keyring(new_key())
     ],
     ids=str,
 )
-def test_an_entry_in_another_form_is_no_entry(mongo_uri: str, stored: Stored, change: dict[str, Any]) -> None:
+def test_an_entry_in_another_form_is_not_valid(
+    mongo_uri: str, stored: Stored, change: dict[str, Any]
+) -> None:
     """An entry in another form, which queries or pruning would miss, has no hash."""
     record = rehash(stream_of(1, KEYRING)[0] | {"action": "fetch", "secret_id": "an-id"}, None)
     with connected(mongo_uri):
@@ -48,10 +50,10 @@ def test_an_entry_in_another_form_is_no_entry(mongo_uri: str, stored: Stored, ch
 
 @pytest.mark.parametrize("field", ["action", "secret_id", "ts", "seq", "hash", "details.count"])
 @pytest.mark.parametrize("position", ["first", "last"])
-def test_an_entry_with_a_field_twice_is_no_entry(
+def test_an_entry_with_a_duplicate_field_is_not_valid(
     mongo_uri: str, stored: Stored, field: str, position: str
 ) -> None:
-    """A second field of the same name, which hides an entry from queries, is found wherever it is."""
+    """A duplicate field, which hides an entry from queries, is found at any place."""
     content = {"action": "fetch", "secret_id": "an-id", "details": {"count": 1, "x": "y"}}
     record = rehash(stream_of(1, KEYRING)[0] | content, None, SigningKey(KEYRING.primary))
     document = as_stored(record)
@@ -63,7 +65,7 @@ def test_an_entry_with_a_field_twice_is_no_entry(
         document = RawBSONDocument(doubled(document, outer, position))
     with connected(mongo_uri):
         stored.audit_logs.insert_one(document)
-        # Its content is what the service wrote, and is chained and signed.
+        # Its content is the service's own, and is chained and signed.
         [found] = reader.export(Filter())
         assert found == record | {"hash": None}
         verifier = Verifier({key.signer: key for key in [SigningKey(KEYRING.primary).public]})
@@ -72,7 +74,7 @@ def test_an_entry_with_a_field_twice_is_no_entry(
 
 
 def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
-    """Return *document* with another *field* before or behind what it has; read, the service's own wins."""
+    """Return *document* with another *field* before or after its own; the service's own is the one read."""
     other = bson.encode({field: "hidden"})[4:-1]
     own = bson.encode(document)[4:-1]
     fields = other + own if position == "first" else own + other + bson.encode({field: document[field]})[4:-1]
@@ -80,7 +82,7 @@ def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["5e" * 16, "2-" + "5e" * 15], ids=["older", "new"])
-def test_an_entry_that_was_put_elsewhere_is_no_entry(mongo_uri: str, stored: Stored, name: str) -> None:
+def test_a_moved_entry_is_not_valid(mongo_uri: str, stored: Stored, name: str) -> None:
     """An entry with another identifier, which readers would get elsewhere or not at all, has no hash."""
     records = stream_of(4, KEYRING, name=name)
     with connected(mongo_uri):
@@ -92,14 +94,14 @@ def test_an_entry_that_was_put_elsewhere_is_no_entry(mongo_uri: str, stored: Sto
             raw[at] ^= 4
             identifier = ObjectId(bytes(raw))
             stored.audit_logs.insert_one(moved | {"_id": identifier})
-            # Of an older stream, what follows cannot tell which of the two was moved.
+            # In an older stream, the entries that follow do not show which of the two was moved.
             assert [record["seq"] for record in reader.export(Filter()) if record["hash"] is None][:1] == [2]
             stored.audit_logs.delete_one({"_id": identifier})
         stored.audit_logs.insert_one(moved)
         assert list(reader.export(Filter())) == records
 
 
-def test_an_entry_as_the_service_stores_it_is_one(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
+def test_an_entry_as_the_service_stores_it_is_valid(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
     """An entry in the form that the service stores keeps its hash, with any content."""
     with connected(mongo_uri):
         worker = AuditTrail(keyring)
@@ -112,10 +114,10 @@ def test_an_entry_as_the_service_stores_it_is_one(mongo_uri: str, stored: Stored
     assert all(record["hash"] for record in found)
 
 
-def test_a_commit_takes_no_longer_than_readers_wait_for(
+def test_a_commit_takes_no_longer_than_readers_wait(
     mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However patient the process, a commit that takes too long fails, and is not stored later."""
+    """A commit that takes too long fails and is not stored later, whatever the driver's timeout is."""
     monkeypatch.setattr(audit, "COMMIT_TIMEOUT_SECONDS", 0.5)
     record = stream_of(1, KEYRING, name="2-" + "5e" * 15)[0]
     with connected(mongo_uri):

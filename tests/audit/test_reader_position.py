@@ -1,4 +1,4 @@
-"""Positions in the trail, and the cursors that hold them."""
+"""Positions in the trail, and the cursors that encode them."""
 
 import secrets
 from base64 import urlsafe_b64encode
@@ -20,7 +20,7 @@ def cursor(*identifiers: ObjectId) -> str:
 
 
 def test_a_cursor_is_read_back() -> None:
-    """A position is the same once it was a cursor."""
+    """Encoding a position as a cursor and reading it back gives the same position."""
     found = Position()
     for seconds in range(9, 40):
         some = [identifier(seconds, secrets.randbelow(9)) for _ in range(5)]
@@ -29,7 +29,7 @@ def test_a_cursor_is_read_back() -> None:
 
 
 def test_a_position_never_goes_back() -> None:
-    """Settled entries stay settled, and of each stream the newest returned entry counts."""
+    """Settled entries stay settled, and the newest returned entry of each stream is kept."""
     first = Position(identifier(50, 0)).after(
         [identifier(60, 1, 5), identifier(61, 2)], settled=identifier(40, 0)
     )
@@ -42,8 +42,8 @@ def test_a_position_never_goes_back() -> None:
     assert (third.returned, third.reached) == ({}, identifier(70, 0))
 
 
-def test_a_cursor_has_a_largest_size() -> None:
-    """With more streams than a cursor can hold, the youngest are returned again, and none is left out."""
+def test_a_cursor_has_a_maximum_size() -> None:
+    """With more streams than fit into a cursor, the youngest are returned again and none is omitted."""
     found = [identifier(100, number) for number in range(1_200)]
     after = Position().after(found, settled=identifier(1, 0))
     assert len(after.returned) == reader._MAX_STREAMS
@@ -79,14 +79,14 @@ A, B, C = identifier(1, 7), identifier(2, 8), identifier(3, 9)
     ],
     ids=lambda made_up: ascii(made_up[:40]),
 )
-def test_a_made_up_cursor_is_refused(made_up: str) -> None:
-    """Anything that is not a cursor is refused."""
+def test_an_invalid_cursor_is_refused(made_up: str) -> None:
+    """Text that is not a cursor is refused."""
     with pytest.raises(InvalidCursorError):
         Position.decode(made_up)
 
 
 def test_an_older_cursor_is_the_identifier_of_an_entry() -> None:
-    """A cursor of an older version is a position without unsettled entries, and so is one without any now."""
+    """A cursor of an older version, or without unsettled entries, is an entry's identifier."""
     made = stream.derive_entry_id(A.generation_time, stream.new_stream_id(), 4)
     assert Position.decode(str(made)) == Position(made)
     assert Position(made).encode() == str(made)

@@ -1,4 +1,4 @@
-"""Refusals that are recorded one by one, and those that are counted."""
+"""Refusals that are recorded individually, and those that are counted."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def total(stored: Stored) -> int:
 def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
     trail: AuditTrail, keyring: Keyring, stored: Stored
 ) -> None:
-    """Of one kind from one source five have entries; the rest are one entry with their number and times."""
+    """Five refusals of a kind and source have entries; the rest share one with their number and times."""
     refuse(trail, count=1_000)
     assert len(documents(stored)) == MAX_SINGLE_OF_KIND
     trail.record_refusals()
@@ -70,14 +70,14 @@ def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
     key = SigningKey(keyring.primary).public
     assert "signature" in last
     assert findings([record_of(entry) for entry in documents(stored)], {key.signer: key}) == []
-    # The next minute begins with single entries again; with nothing counted, nothing is written.
+    # The next minute starts with single entries again; if nothing is counted, nothing is written.
     refuse(trail)
     trail.record_refusals()
     assert len(documents(stored)) == MAX_SINGLE_OF_KIND + 2
 
 
-def test_kinds_are_counted_apart(trail: AuditTrail, stored: Stored) -> None:
-    """Operations, reasons, sources and authenticated principals are counted apart; a /64 is one source."""
+def test_kinds_are_counted_separately(trail: AuditTrail, stored: Stored) -> None:
+    """Each operation, reason, source and principal is counted separately; a /64 is one source."""
     more = MAX_SINGLE_OF_KIND + 2
     alice = Principal(name="alice")
     refuse(trail, count=more)
@@ -87,7 +87,7 @@ def test_kinds_are_counted_apart(trail: AuditTrail, stored: Stored) -> None:
     refuse(trail, principal=alice, count=more)
     for number in range(more):
         refuse(trail, f"2001:db8::{number}:1")
-        # A name that an invalid credential claims is its sender's choice.
+        # The sender chooses the name that an invalid credential claims.
         refuse(trail, "192.0.2.3", principal=Principal(name=f"token:{number}", authenticated=False))
     trail.record_refusals()
     assert counted(stored) == {
@@ -102,7 +102,7 @@ def test_kinds_are_counted_apart(trail: AuditTrail, stored: Stored) -> None:
 
 
 def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) -> None:
-    """With thousands of addresses neither entries nor memory grow: the address is left out."""
+    """With thousands of addresses, neither entries nor memory grow, because the address is omitted."""
     for number in range(5_000):
         refuse(trail, f"10.0.{number // 250}.{number % 250}")
     assert len(documents(stored)) == MAX_SINGLE
@@ -122,7 +122,7 @@ def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> 
     assert len(documents(stored)) == 8 * MAX_SINGLE_OF_KIND
 
 
-def test_counts_survive_a_trail_that_cannot_be_written(
+def test_counts_survive_an_unwritable_trail(
     trail: AuditTrail, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts that cannot be recorded are recorded later, together with new ones."""
@@ -144,9 +144,7 @@ def test_counts_survive_a_trail_that_cannot_be_written(
     assert counted(stored) == {("anonymous", "fetch", "192.0.2.1", "unknown"): 5 + 6}
 
 
-def test_the_end_of_a_minute_and_of_a_process_record_what_was_counted(
-    trail: AuditTrail, stored: Stored
-) -> None:
+def test_counts_are_recorded_each_minute_and_on_exit(trail: AuditTrail, stored: Stored) -> None:
     """Counts are written with the head each minute, and when the process ends."""
     refuse(trail, count=7)
     trail._end_minute()
@@ -182,8 +180,8 @@ def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None
     assert size < 1_024
 
 
-def test_strangers_take_no_refusal_of_a_token_from_the_record(trail: AuditTrail, stored: Stored) -> None:
-    """However many strangers are refused, the refusals of a token keep its name and its address."""
+def test_anonymous_refusals_do_not_displace_those_of_a_token(trail: AuditTrail, stored: Stored) -> None:
+    """With any number of anonymous refusals, those of a token keep its name and address."""
     for number in range(2 * MAX_SINGLE + MAX_SOURCES):
         refuse(trail, f"198.18.{number // 250}.{number % 250}", count=1)
     refuse(trail, "192.0.2.9", principal=Principal(name="ci"), count=MAX_SINGLE_OF_KIND + 2)

@@ -1,4 +1,4 @@
-"""Retirements of signing keys: beyond its heads, the signature of a dropped key is a forgery."""
+"""Retirements of signing keys: a dropped key's signature beyond its heads is a forgery."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -36,19 +36,19 @@ def retired(
 
 
 def parts(*made: list[dict[str, Any]], place: tuple[str, int] | None = None) -> list[Part]:
-    """Return the genuine ones."""
+    """Return the genuine parts."""
     found = (Part.of(part, ALL, place) for retirement in made for part in retirement)
     return [part for part in found if part]
 
 
 def entry(part: dict[str, Any], key: SigningKey = CURRENT, *, name: str = "cc") -> Record:
-    """Return the entry that holds *part*, of a stream of its own."""
+    """Return the entry that holds *part*, in a stream of its own."""
     made = {"ts": part["ts"], "stream": name, "seq": 0, "action": "signer_retired", "details": part}
     return rehash(made, None, key)
 
 
 def found(records: Iterable[Record], **options: Any) -> list[Finding]:
-    """Return what is found in *records*."""
+    """Return the findings for *records*."""
     verifier = Verifier(options.pop("keys", KEYS), **options)
     return list(verify_records(verifier, records))
 
@@ -59,7 +59,7 @@ def told(findings: Sequence[Finding]) -> list[tuple[str, int, str]]:
 
 
 def beyond() -> dict[str, tuple[Records, list[tuple[str, int, str]]]]:
-    """Return what an attacker who has the old key alone makes of its streams, and what is found."""
+    """Forge the streams that a holder of the old key alone can forge, and return the findings."""
     more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
     another = stream_of(3, Keyring(MASTERS[0]), name="dd")
     changed = [*OLD_STREAM[:-1], rehash(OLD_STREAM[-1] | {"ip": "::1"}, OLD_STREAM[-2], OLD)]
@@ -76,10 +76,10 @@ def beyond() -> dict[str, tuple[Records, list[tuple[str, int, str]]]]:
 
 @pytest.mark.parametrize("what", beyond())
 @pytest.mark.parametrize("evidence", ["entry", "audit_keys", "checkpoint"])
-def test_what_a_retired_key_signs_is_tampering(what: str, evidence: str) -> None:
-    """Beyond its heads or in another stream, with any one of the three pieces of evidence alone."""
+def test_a_signature_of_a_retired_key_is_tampering(what: str, evidence: str) -> None:
+    """Beyond its heads or in another stream, any single piece of evidence exposes a retired key."""
     records, expected = beyond()[what]
-    # Without evidence the old key signs what it likes.
+    # Without evidence, the old key can sign anything.
     assert found(records) == []
     made = retired()
     options: dict[str, Any] = {}
@@ -105,8 +105,8 @@ def test_a_retired_key_s_own_streams_are_intact() -> None:
     assert found(json.loads(json.dumps(records))) == []
 
 
-def test_a_dropped_key_without_a_retirement_needs_a_look() -> None:
-    """Until a process retires it, verifying says so, unless a checkpoint knows all that it signed."""
+def test_a_dropped_key_without_a_retirement_needs_review() -> None:
+    """Before its retirement, verifying warns, unless a checkpoint knows all that the key signed."""
     dropped = [OLD.public.signer]
     for records in (OLD_STREAM, [*OLD_STREAM, *CURRENT_STREAM]):
         [finding] = found(records, dropped=dropped)
@@ -117,7 +117,7 @@ def test_a_dropped_key_without_a_retirement_needs_a_look() -> None:
 
 
 def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
-    """An attacker who has a dropped key cannot vouch with it for entries behind another stream."""
+    """An attacker with a dropped key cannot vouch for entries behind another stream."""
     forged = rehash(CURRENT_STREAM[-1] | {"seq": 6}, CURRENT_STREAM[-1])
     left = {"stream": "bb", "seq": 5, "ts": CURRENT_STREAM[-1]["ts"], "hashes": [forged["hash"]]}
     first = {"ts": "2026-11-24T13:00:00.000Z", "stream": "ff", "seq": 0, "replaces": [left]}
@@ -128,7 +128,7 @@ def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
     ]
 
 
-def test_entries_before_a_gap_are_bounded_as_well() -> None:
+def test_entries_before_a_gap_are_limited_too() -> None:
     """A retired key's signature before a gap of pruned entries must be within its heads too."""
     key = Keyring(MASTERS[0])
     whole = stream_of(9, key, name="gg")
@@ -142,7 +142,7 @@ def test_entries_before_a_gap_are_bounded_as_well() -> None:
 
 
 def test_a_retirement_of_many_streams_has_several_parts() -> None:
-    """No part comes near what MongoDB stores in one document, and only all of them together take effect."""
+    """Each part stays far below MongoDB's document limit, and only all parts together take effect."""
     heads = [OLD_STREAM[-1] | {"stream": f"{number:032x}"} for number in range(2_500)]
     made = retired(heads=heads)
     assert [len(part["heads"]) for part in made] == [400] * 6 + [100]
@@ -150,20 +150,20 @@ def test_a_retirement_of_many_streams_has_several_parts() -> None:
     [(signer, _, known)] = retirement.complete(parts(made))
     assert (signer, known.keys()) == (OLD.public.signer, {head["stream"] for head in heads})
     assert list(retirement.complete(parts(made[1:]))) == []
-    # Pruned in part, it does not say that the streams of the lost part are forged.
+    # Partly pruned, it does not declare the streams of the lost part forged.
     assert found([*OLD_STREAM, entry(made[1])]) == []
 
 
 def test_of_several_retirements_the_earliest_takes_effect() -> None:
-    """A later one that knows more entries does not make these genuine."""
+    """A later retirement that knows more entries does not make these genuine."""
     more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
     later = retired(heads=[more], ts="2026-11-24T14:00:00.000Z")
     for made in ((retired(), later), (later, retired())):
         assert told(found([*OLD_STREAM, more], retirements=parts(*made))) == [("aa", 6, BY_DROPPED)]
 
 
-def test_what_is_missing_is_named_by_the_one_that_knows_most() -> None:
-    """Of a checkpoint and a retirement, the one that knows the stream further names its end, once."""
+def test_the_witness_with_the_most_knowledge_names_missing_entries() -> None:
+    """The checkpoint or the retirement, whichever knows more of a stream, names its end once."""
     checkpoint = {"aa": OLD_STREAM[2]}
     [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
     assert (seq, text.split(": ")[1]) == (5, "the retirement of its key lists it")
@@ -172,7 +172,7 @@ def test_what_is_missing_is_named_by_the_one_that_knows_most() -> None:
     assert (seq, text.split(": ")[1]) == (5, "the checkpoint lists it")
 
 
-def test_a_checkpoint_from_after_a_forgery_does_not_vouch_for_it() -> None:
+def test_a_checkpoint_after_a_forgery_does_not_vouch_for_it() -> None:
     """The retirement in the trail is earlier, and takes effect."""
     forged = stream_of(1, Keyring(MASTERS[0]), name="dd")
     heads = {record["stream"]: record for record in (OLD_STREAM[-1], forged[-1])}
@@ -184,7 +184,7 @@ def test_a_checkpoint_from_after_a_forgery_does_not_vouch_for_it() -> None:
         assert told(found([*OLD_STREAM, *forged, entry(retired()[0])], **known)) == expected
 
 
-def test_a_retirement_by_a_key_that_was_retired_later_takes_effect() -> None:
+def test_a_retirement_by_a_later_retired_key_takes_effect() -> None:
     """An entry within that key's own heads retires an earlier key, through any number of rotations."""
     first = entry(retired()[0])
     second = entry(retired(CURRENT, NEWEST, heads=[CURRENT_STREAM[-1], first])[0], NEWEST, name="nn")
@@ -195,14 +195,14 @@ def test_a_retirement_by_a_key_that_was_retired_later_takes_effect() -> None:
 
 
 def test_a_retired_key_retires_no_other() -> None:
-    """An attacker who has a dropped key cannot disown with it what its successors signed."""
+    """An attacker with a dropped key cannot retire the keys of its successors."""
     genuine = retired(), retired(CURRENT, NEWEST, heads=CURRENT_STREAM[-1:])
     forged = retired(CURRENT, OLD, heads=[], ts="2026-11-24T00:00:00.000Z")
     records = [*OLD_STREAM, *CURRENT_STREAM, entry(forged[0], OLD, name="ff")]
     for keys in (ALL, {name: ALL[name] for name in (NEWEST.public.signer, *reversed(KEYS))}):
         retirements = parts(*genuine, forged, retired(OLD, NEWEST))
         assert told(found(records, keys=keys, retirements=retirements)) == [("ff", 0, BY_DROPPED)]
-    # Nor the current key, by whatever key.
+    # Nor the current key, by any key.
     disowned = parts(retired(NEWEST, OLD, heads=[]), retired(NEWEST, CURRENT, heads=[]))
     assert found(OLD_STREAM, keys=ALL, retirements=disowned) == []
 
@@ -221,10 +221,10 @@ def test_a_retired_key_retires_no_other() -> None:
         {"ts": "2026-11-24T00:00:00.000Z"},
         {"part": float("nan")},
     ],
-    # The signer of a random key would name the test differently in each process.
+    # The signer of a random key would give the test a different name in each process.
     ids=lambda change: repr(change).replace(OLD.public.signer, "the key itself"),
 )
-def test_a_forged_retirement_is_passed_over(change: dict[str, Any]) -> None:
+def test_a_forged_retirement_is_ignored(change: dict[str, Any]) -> None:
     """A part that no trusted key signed retires nothing."""
     assert Part.of(retired()[0] | change, KEYS) is None
 
@@ -234,7 +234,7 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "retirement-1.json
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["name"]))
 def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
-    """The form of a part and what its signature covers are pinned."""
+    """The form of a part and the bytes that its signature covers are pinned."""
     key = VerifyingKey.of(vector["public_key"])
     assert key is not None
     part = Part.of(vector["part"], {key.signer: key})
@@ -242,7 +242,7 @@ def test_stored_retirements_stay_verifiable(vector: dict[str, Any]) -> None:
     assert [[name, *head.row().values()] for name, head in part.heads.items()] == vector["part"]["heads"]
 
 
-def test_junk_is_no_retirement() -> None:
+def test_malformed_retirements_are_ignored() -> None:
     """Junk is not a retirement and causes no error, even if a trusted key signed it."""
     assert [Part.of(junk, KEYS) for junk in (None, 5, "x", [], {}, {"by": CURRENT.public.signer})] == [
         None

@@ -32,47 +32,47 @@ def _database(mongo_uri: str) -> Any:
         yield
 
 
-def test_the_keys_of_the_keyring_are_believed() -> None:
-    """Without anything stored it is those that this process could sign with, the primary one first."""
+def test_the_keys_of_the_keyring_are_trusted() -> None:
+    """With nothing stored, the signing keys of the keyring are trusted, the primary one first."""
     assert list(trusted(Keyring(SECOND, [FIRST]))) == [SECOND_SIGNER, FIRST_SIGNER]
 
 
-def test_a_single_key_endorses_nobody(stored: Stored) -> None:
-    """As long as there was no rotation, nothing is stored."""
+def test_a_single_key_endorses_no_other(stored: Stored) -> None:
+    """Before the first rotation, no endorsement is stored."""
     endorse(Keyring(FIRST))
     assert stored.audit_keys.count_documents({}) == 0
 
 
-def test_a_dropped_key_is_still_believed() -> None:
-    """After a rotation the new key has vouched for the old one, so entries stay verifiable without it."""
+def test_a_dropped_key_is_still_trusted() -> None:
+    """After a rotation the new key has endorsed the old one, so its entries stay verifiable."""
     endorse(Keyring(SECOND, [FIRST]))
     believed = trusted(Keyring(SECOND))
     assert list(believed) == [SECOND_SIGNER, FIRST_SIGNER]
     assert believed[FIRST_SIGNER].raw == SigningKey(FIRST).public.raw
 
 
-def test_a_key_is_believed_after_two_rotations() -> None:
-    """Each key vouches for all that it believes itself, so the first one is believed by the third."""
+def test_a_key_is_trusted_after_two_rotations() -> None:
+    """Each key endorses all keys that it trusts, so the third trusts the first."""
     endorse(Keyring(SECOND, [FIRST]))
     endorse(Keyring(THIRD, [SECOND]))
     assert set(trusted(Keyring(THIRD))) == {FIRST_SIGNER, SECOND_SIGNER, THIRD_SIGNER}
 
 
-def test_a_key_that_is_not_in_the_keyring_endorses_no_other(stored: Stored) -> None:
-    """A dropped key is trusted for what it signed, and not for keys that it endorsed."""
+def test_a_key_outside_the_keyring_endorses_no_other(stored: Stored) -> None:
+    """A dropped key is trusted for its signatures, and not for its endorsements."""
     endorse(Keyring(SECOND, [FIRST]))
     endorse(Keyring(THIRD, [SECOND]))
     stored.audit_keys.update_one({"_id": FIRST_SIGNER}, {"$unset": {f"endorsements.{THIRD_SIGNER}": True}})
     assert set(trusted(Keyring(THIRD))) == {SECOND_SIGNER, THIRD_SIGNER}
 
 
-def test_a_key_that_nobody_endorsed_in_time_is_not_believed() -> None:
-    """Dropped before the new key has ever served, an old key is not believed: the operator keeps its PEM."""
+def test_a_key_that_was_not_endorsed_in_time_is_not_trusted() -> None:
+    """A key dropped before its successor has served is not trusted; operators keep its PEM."""
     assert list(trusted(Keyring(SECOND))) == [SECOND_SIGNER]
 
 
 def test_endorsing_again_changes_nothing(stored: Stored) -> None:
-    """Every process endorses at its start; it makes no difference how many do."""
+    """Every process endorses at its start, and repetitions change nothing."""
     endorse(Keyring(SECOND, [FIRST]))
     before = list(stored.audit_keys.find())
     endorse(Keyring(SECOND, [FIRST]))
@@ -83,7 +83,7 @@ def forged(key: SigningKey, endorsements: Any) -> dict[str, Any]:
     return {"_id": key.public.signer, "public_key": key.public.raw.hex(), "endorsements": endorsements}
 
 
-def test_a_forged_endorsement_is_not_believed(stored: Stored) -> None:
+def test_a_forged_endorsement_is_not_trusted(stored: Stored) -> None:
     """An attacker with the database cannot make a key trusted: not by itself, by strangers or by a copy."""
     endorse(Keyring(SECOND, [FIRST]))
     forger, stranger = SigningKey(FORGER), SigningKey(THIRD)
@@ -101,8 +101,8 @@ def test_a_forged_endorsement_is_not_believed(stored: Stored) -> None:
         assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
 
 
-def test_another_key_under_an_endorsed_name_is_not_believed(stored: Stored) -> None:
-    """The endorsement is of the key itself, not of its name."""
+def test_another_key_with_an_endorsed_name_is_not_trusted(stored: Stored) -> None:
+    """An endorsement covers the key itself, not its name."""
     endorse(Keyring(SECOND, [FIRST]))
     raw = SigningKey(FORGER).public.raw.hex()
     stored.audit_keys.update_one({"_id": FIRST_SIGNER}, {"$set": {"public_key": raw}})
@@ -122,15 +122,15 @@ def test_another_key_under_an_endorsed_name_is_not_believed(stored: Stored) -> N
         forged(SigningKey(FORGER), {SECOND_SIGNER: 5, "x": None}),
     ],
 )
-def test_junk_among_the_keys_is_passed_over(stored: Stored, junk: dict[str, Any]) -> None:
+def test_malformed_keys_are_ignored(stored: Stored, junk: dict[str, Any]) -> None:
     """Junk among the stored keys makes no key trusted, and does not prevent verification."""
     endorse(Keyring(SECOND, [FIRST]))
     stored.audit_keys.insert_one(junk)
     assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
 
 
-def test_the_first_entry_after_a_rotation_comes_with_the_endorsement(stored: Stored) -> None:
-    """Before a process writes with a new key, the old one is vouched for: dropping it later is safe."""
+def test_the_first_entry_after_a_rotation_follows_the_endorsement(stored: Stored) -> None:
+    """The new key endorses the old before it signs an entry, so the old one can be dropped."""
     trail = AuditTrail(Keyring(SECOND, [FIRST]))
     assert stored.audit_keys.count_documents({}) == 0
     trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
@@ -153,7 +153,7 @@ def rotated() -> None:
 
 
 def verified(*keys: MasterKey) -> list[tuple[Kind, str]]:
-    """Return what is found in the database, with these keys."""
+    """Return the findings for the database, with these keys."""
     keyring = Keyring(keys[0], keys[1:])
     verifier = Verifier(
         trusted(keyring),
@@ -165,7 +165,7 @@ def verified(*keys: MasterKey) -> list[tuple[Kind, str]]:
 
 
 def retirements(stored: Stored) -> list[Record]:
-    """Return the parts in the trail, which must be those in `audit_keys`."""
+    """Return the parts in the trail, after checking that `audit_keys` has the same."""
     entries = [entry["details"] for entry in stored.audit_logs.find({"action": "signer_retired"})]
     kept = [key["retirement"] for key in stored.audit_keys.find({"retirement": {"$exists": True}})]
 
@@ -181,7 +181,7 @@ NOT_RETIRED = "is signed by a master key that was dropped, and that no process h
 
 
 def forge(stored: Stored, key: MasterKey) -> None:
-    """Append an entry that *key* signs to a stream that it signed, and store a stream that it signs."""
+    """Append an entry signed with *key* to one of its streams, and store a new stream signed with it."""
     head = reader.record_of(
         stored.audit_logs.find_one({"signer": SigningKey(key).public.signer}, sort=[("seq", -1)])
     )
@@ -190,14 +190,14 @@ def forge(stored: Stored, key: MasterKey) -> None:
 
 
 def test_a_key_in_the_keyring_is_not_retired(stored: Stored) -> None:
-    """As long as the old key is a fallback, a rolling update can let it sign."""
+    """While the old key is a fallback, a worker of a rolling update may still sign with it."""
     rotated()
     assert retirements(stored) == []
     assert verified(SECOND, FIRST) == []
 
 
 def test_a_dropped_key_is_retired_by_the_next_process(stored: Stored) -> None:
-    """Its heads go into the trail and into `audit_keys`, once; all that it signed stays genuine."""
+    """Its heads go into the trail and `audit_keys`, once, and all its signatures stay genuine."""
     rotated()
     assert verified(SECOND) == [(Kind.LOOK, NOT_RETIRED)]
     last = stored.audit_logs.find_one({"signer": FIRST_SIGNER}, sort=[("seq", -1)])
@@ -215,12 +215,12 @@ def test_a_dropped_key_is_retired_by_the_next_process(stored: Stored) -> None:
     assert [head["seq"] for head in made["heads"] if head["stream"] == last["stream"]] == [2]
     assert made["retired"] == [FIRST_SIGNER]
     assert "f0" * 16 not in {head["stream"] for head in made["heads"]}
-    # Also when the key is a fallback again, to read an old backup.
+    # Also if the key is a fallback again, to read an old backup.
     assert verified(SECOND, FIRST) == [BY_DROPPED] * 2
 
 
-def test_a_key_that_was_dropped_long_ago_is_retired_after_an_upgrade(stored: Stored) -> None:
-    """In a database of an earlier version nothing is retired: the next start does it, as of then."""
+def test_a_long_dropped_key_is_retired_after_an_upgrade(stored: Stored) -> None:
+    """In a database of an earlier version, the first start retires dropped keys as of that time."""
     rotated()
     process(THIRD, SECOND)
     stored.audit_keys.delete_many({"retirement": {"$exists": True}})
@@ -229,8 +229,8 @@ def test_a_key_that_was_dropped_long_ago_is_retired_after_an_upgrade(stored: Sto
     assert {part["signer"] for part in retirements(stored)} == {FIRST_SIGNER, SECOND_SIGNER}
 
 
-def test_a_key_that_was_a_fallback_only_is_not_retired(stored: Stored) -> None:
-    """A rotation that was taken back after its first step can be done again, with the same new key."""
+def test_a_key_that_was_only_a_fallback_is_not_retired(stored: Stored) -> None:
+    """A rotation undone after its first step can be repeated with the same new key."""
     process(FIRST)
     process(FIRST, SECOND)
     for _ in range(2):
@@ -242,10 +242,8 @@ def test_a_key_that_was_a_fallback_only_is_not_retired(stored: Stored) -> None:
     assert verified(SECOND) == []
 
 
-def test_a_dropped_key_is_searched_for_once_a_process(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However often a process looks for dropped keys, it reads the heads of all streams once."""
+def test_a_process_searches_once_for_dropped_keys(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process reads the heads of all streams once, however often it looks for dropped keys."""
     process(FIRST)
     process(FIRST, SECOND)
     searches: list[Keyring] = []
@@ -262,7 +260,7 @@ def test_a_dropped_key_is_searched_for_once_a_process(
     assert retirements(stored) == []
 
 
-def test_a_key_of_which_all_entries_are_gone_is_retired(stored: Stored) -> None:
+def test_a_key_without_remaining_entries_is_retired(stored: Stored) -> None:
     """A key whose entries are all pruned is retired, because its endorsements show that it signed."""
     process(FIRST)
     process(FIRST, SECOND)
@@ -275,8 +273,8 @@ def test_a_key_of_which_all_entries_are_gone_is_retired(stored: Stored) -> None:
     assert BY_DROPPED in verified(SECOND)
 
 
-def test_a_retirement_outlives_the_key_that_made_it(stored: Stored) -> None:
-    """Each later key retires what an earlier one has retired, as of then and not of now."""
+def test_a_retirement_outlives_its_signing_key(stored: Stored) -> None:
+    """Each later key repeats earlier retirements, with their original heads."""
     rotated()
     process(SECOND)
     forge(stored, FIRST)
@@ -293,8 +291,8 @@ def test_a_retirement_outlives_the_key_that_made_it(stored: Stored) -> None:
     assert verified(THIRD) == [BY_DROPPED] * 3
 
 
-def test_processes_that_start_at_once_agree(stored: Stored) -> None:
-    """However many retire the same key at the same time, none of them disowns what is genuine."""
+def test_processes_that_start_concurrently_agree(stored: Stored) -> None:
+    """Genuine entries stay genuine if any number of processes retire a key concurrently."""
     rotated()
     trails = [AuditTrail(Keyring(SECOND)) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -308,8 +306,8 @@ def test_processes_that_start_at_once_agree(stored: Stored) -> None:
     assert verified(SECOND) == [BY_DROPPED] * 2
 
 
-def test_a_key_that_another_worker_holds_is_not_retired(stored: Stored) -> None:
-    """During a rolling update workers that still hold the old key run; it is retired when they have ended."""
+def test_a_key_of_another_worker_is_not_retired(stored: Stored) -> None:
+    """During a rolling update, the old key is retired only after its last worker has ended."""
     rotated()
     assert claim(Keyring(SECOND, [FIRST]))
     process(SECOND)
@@ -319,8 +317,8 @@ def test_a_key_that_another_worker_holds_is_not_retired(stored: Stored) -> None:
     assert len(retirements(stored)) == 1
 
 
-def test_a_process_that_lacks_a_key_in_use_retires_nothing(stored: Stored) -> None:
-    """As long as stored secrets need the old key it has not been dropped: this process is misconfigured."""
+def test_a_process_without_a_needed_key_retires_nothing(stored: Stored) -> None:
+    """If stored secrets need the old key, the process is misconfigured and retires nothing."""
     rotated()
     fill(stored, FIRST, 1)
     AuditTrail(Keyring(SECOND)).retire_signers()
@@ -328,7 +326,7 @@ def test_a_process_that_lacks_a_key_in_use_retires_nothing(stored: Stored) -> No
 
 
 @pytest.mark.parametrize("workers", [5, [{"key_id": "a"}], [{"key_id": "a", "held": 5}], [{}]])
-def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> None:
+def test_malformed_claims_retire_nothing(stored: Stored, workers: Any) -> None:
     """If a claim does not list its keys, no key is retired, and there is no error."""
     rotated()
     if isinstance(workers, list):
@@ -341,7 +339,7 @@ def test_junk_among_the_claims_retires_nothing(stored: Stored, workers: Any) -> 
 
 
 def test_in_a_disabled_trail_no_key_is_retired(stored: Stored) -> None:
-    """The entry about disabling the trail stays the last one: `audit disable` itself ends such a process."""
+    """The entry about disabling stays the last; `audit disable` itself ends such a process."""
     rotated()
     trail = AuditTrail(Keyring(SECOND))
     trail.connect()
@@ -358,8 +356,8 @@ def test_in_a_disabled_trail_no_key_is_retired(stored: Stored) -> None:
     assert len(retirements(stored)) == 1
 
 
-def test_a_retirement_that_fails_is_tried_again(stored: Stored) -> None:
-    """Without its entry in the trail it is not in `audit_keys` either, and the next look makes both."""
+def test_a_failed_retirement_is_retried(stored: Stored) -> None:
+    """Without its entry in the trail it is not in `audit_keys` either, and the next look writes both."""
     rotated()
     trail = AuditTrail(Keyring(SECOND))
     trail.start()
@@ -384,7 +382,7 @@ def test_a_retired_key_does_not_become_primary_again(
             process(FIRST, SECOND)
     assert "it cannot become primary again" in caplog.text
     assert stored.audit_logs.count_documents({}) == before
-    # Not so by a forged retirement: the key that made it is retired itself.
+    # A forged retirement does not have this effect: its signing key is retired itself.
     forged = signing_keys.retirement.make(SECOND_SIGNER, [], SigningKey(FIRST), "2026-01-01T00:00:00.000Z")
     stored.audit_keys.insert_one({"_id": "forged", "retirement": forged[0]})
     process(SECOND, FIRST)
@@ -422,10 +420,10 @@ def replay_endorsement(stored: Stored) -> None:
     "attack", [drop_record, replace_record, hide_record, forge_record, replay_endorsement]
 )
 @pytest.mark.parametrize("restarts", [False, True])
-def test_the_trail_keeps_a_retirement_that_is_taken_out_of_audit_keys(
+def test_the_trail_keeps_a_retirement_removed_from_audit_keys(
     stored: Stored, attack: Any, restarts: bool
 ) -> None:
-    """With the old key and the database, but not the new key, what the old key signs stays tampering."""
+    """After removal from `audit_keys`, later signatures of the retired key stay tampering."""
     rotated()
     process(SECOND)
     forge(stored, FIRST)
@@ -436,8 +434,8 @@ def test_the_trail_keeps_a_retirement_that_is_taken_out_of_audit_keys(
     assert verified(SECOND)[:2] == [BY_DROPPED] * 2
 
 
-def test_audit_keys_keep_a_retirement_that_is_taken_out_of_the_trail(stored: Stored) -> None:
-    """When the entry is past its retention, or removed, what the old key signs stays tampering."""
+def test_audit_keys_keep_a_retirement_removed_from_the_trail(stored: Stored) -> None:
+    """After the entry is pruned or removed, later signatures of the retired key stay tampering."""
     rotated()
     process(SECOND, entries=2)
     stored.audit_logs.delete_many({"action": "signer_retired"})
@@ -448,7 +446,7 @@ def test_audit_keys_keep_a_retirement_that_is_taken_out_of_the_trail(stored: Sto
 
 @pytest.mark.parametrize("is_record_removed", [False, True])
 def test_a_dropped_key_endorses_no_key_of_an_attacker(stored: Stored, is_record_removed: bool) -> None:
-    """With the old key and the database, but not the new key, no new key becomes a trusted signer."""
+    """An attacker with the old key and the database cannot make a new key trusted."""
     rotated()
     process(SECOND)
     old, forger = SigningKey(FIRST), SigningKey(FORGER)

@@ -16,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app
-from tests.measured import Growth
+from tests.metrics import Growth
 from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import findings
@@ -41,8 +41,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trail(database: Database, keyring: Keyring) -> Iterator[Callable[..., AuditTrail]]:  # noqa: ARG001 - it is connected to
-    """Return what makes a worker's trail with a sink."""
+def trail(database: Database, keyring: Keyring) -> Iterator[Callable[..., AuditTrail]]:  # noqa: ARG001 - the fixture connects
+    """Return a function that creates a worker's trail with a sink."""
     made: list[AuditTrail] = []
 
     def trail(uri: str, *, required: bool = True) -> AuditTrail:
@@ -69,10 +69,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: (record["stream"], record["seq"]))
 
 
-def test_the_file_holds_what_mongodb_holds(
+def test_the_file_equals_the_trail(
     trail: Callable[..., AuditTrail], stored: Stored, file: Path, keyring: Keyring
 ) -> None:
-    """Several workers append to one file; it has every entry whole, verifies, and is for its owner alone."""
+    """A file shared by several workers has every entry whole, verifies, and is readable by its owner only."""
     workers = [trail(f"file://{file}".replace(" ", "%20")) for _ in range(3)]
     with ThreadPoolExecutor(9) as pool:
         done = [pool.submit(write, worker, 10) for worker in workers for _ in range(3)]
@@ -86,8 +86,8 @@ def test_the_file_holds_what_mongodb_holds(
     assert findings(map(json.loads, file.read_bytes().splitlines()), {key.signer: key}) == []
 
 
-def test_a_rotated_file_is_left_and_begun_again(trail: Callable[..., AuditTrail], file: Path) -> None:
-    """Once the file is renamed or removed, entries go to a new one of its name."""
+def test_a_rotated_file_is_created_again(trail: Callable[..., AuditTrail], file: Path) -> None:
+    """After the file is renamed or removed, entries go to a new file of the same name."""
     worker = trail(f"file://{file}")
     write(worker)
     rotated = file.rename(file.with_suffix(".1"))
@@ -98,14 +98,14 @@ def test_a_rotated_file_is_left_and_begun_again(trail: Callable[..., AuditTrail]
     assert [record["seq"] for record in lines(file)] == [3]
 
 
-def test_a_required_sink_that_fails_fails_the_attempt(
+def test_a_failed_required_sink_fails_the_attempt(
     trail: Callable[..., AuditTrail],
     stored: Stored,
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without the sink nothing is recorded and every attempt is refused, until it works again."""
+    """While a required sink fails, nothing is recorded and every attempt is refused."""
     monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
     file.mkdir()
     worker = trail(f"file://{file}")
@@ -129,8 +129,8 @@ def test_a_required_sink_that_fails_fails_the_attempt(
     ]
 
 
-def test_a_sink_that_rests_is_not_tried(trail: Callable[..., AuditTrail], file: Path) -> None:
-    """For a while after a failure the sink is not tried again, so that it does not hold up every commit."""
+def test_a_resting_sink_is_not_retried(trail: Callable[..., AuditTrail], file: Path) -> None:
+    """After a failure a sink rests for a while, so that it does not delay every commit."""
     file.mkdir()
     optional = trail(f"file://{file}", required=False)
     write(optional)
@@ -139,14 +139,14 @@ def test_a_sink_that_rests_is_not_tried(trail: Callable[..., AuditTrail], file: 
     assert not file.exists()
 
 
-def test_a_sink_that_is_not_required_fails_no_attempt(
+def test_a_failed_optional_sink_fails_no_attempt(
     trail: Callable[..., AuditTrail],
     stored: Stored,
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Entries that it does not get are in MongoDB, and the failure is in the log, once."""
+    """Entries that an optional sink misses are in MongoDB, and the failure is logged once."""
     monkeypatch.setattr(sinks, "_OPTIONAL_RETRY_SECONDS", 0)
     file.mkdir()
     worker = trail(f"file://{file}", required=False)
@@ -163,10 +163,10 @@ def test_a_sink_that_is_not_required_fails_no_attempt(
     assert [record.message for record in caplog.records] == ["audit sink failed: Is a directory"]
 
 
-def test_what_mongodb_did_not_take_is_in_no_sink(
+def test_a_failed_commit_reaches_no_sink(
     trail: Callable[..., AuditTrail], stored: Stored, file: Path
 ) -> None:
-    """The sink has what MongoDB has: an entry of a commit that failed would look like a removed one."""
+    """The sink gets an entry only after MongoDB; otherwise a failed commit would look like a removal."""
     worker = trail(f"file://{file}")
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
@@ -177,7 +177,7 @@ def test_what_mongodb_did_not_take_is_in_no_sink(
     assert len(lines(file)) == 1
 
 
-def test_a_torn_line_tears_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_line_damages_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a partial write, as on a full disk, the next entries begin on a new line."""
     output = FileOutput(file)
     output.write([b"one"])
@@ -200,8 +200,8 @@ def test_a_torn_line_tears_no_other(file: Path, monkeypatch: pytest.MonkeyPatch)
     assert file.read_bytes() == b"one\ntw\nfour\nfive\n"
 
 
-def test_what_is_no_regular_file_is_refused(file: Path) -> None:
-    """A pipe that nothing reads holds up no worker, and no device is written to."""
+def test_a_sink_that_is_no_regular_file_is_refused(file: Path) -> None:
+    """A pipe without a reader blocks no worker, and no device is written to."""
     os.mkfifo(file)
     for path in (file, Path("/dev/null")):
         output = FileOutput(path)
@@ -211,7 +211,7 @@ def test_what_is_no_regular_file_is_refused(file: Path) -> None:
 
 
 def received(server: socket.socket) -> list[dict[str, Any]]:
-    """Return the entries of the messages that *server* has."""
+    """Return the entries of the messages that *server* received."""
     server.settimeout(0.5)
     found = []
     try:
@@ -223,7 +223,7 @@ def received(server: socket.socket) -> list[dict[str, Any]]:
         return found
 
 
-def test_syslog_by_datagrams(trail: Callable[..., AuditTrail], stored: Stored) -> None:
+def test_syslog_over_udp(trail: Callable[..., AuditTrail], stored: Stored) -> None:
     """Each entry is a message to the server, with its priority and the name of the service."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
@@ -234,10 +234,10 @@ def test_syslog_by_datagrams(trail: Callable[..., AuditTrail], stored: Stored) -
     assert len(records(stored)) == 3
 
 
-def test_a_large_retirement_fits_into_datagrams(
+def test_a_large_retirement_fits_into_a_datagram(
     trail: Callable[..., AuditTrail], stored: Stored, keyring: Keyring
 ) -> None:
-    """The largest entries that the service makes by itself are no larger than a message by UDP can be."""
+    """The largest entries of the service fit into one UDP message."""
     row = {"seq": 9_999_999, "ts": moment(datetime.now(UTC)), "hash": "f" * 64}
     heads = [{"stream": f"2-{number:030x}", **row} for number in range(1_000)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -248,10 +248,10 @@ def test_a_large_retirement_fits_into_datagrams(
             assert received(server) == records(stored)[-1:]
 
 
-def test_syslog_of_this_machine(
+def test_syslog_over_the_local_socket(
     trail: Callable[..., AuditTrail], stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local server is found again once it was restarted; without it nothing is recorded."""
+    """A restarted local server is found again; without it, nothing is recorded."""
     monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
     path = tmp_path / "log"
     worker = trail(f"unix://{path}")
@@ -266,10 +266,10 @@ def test_syslog_of_this_machine(
     assert len(records(stored)) == 4
 
 
-def test_syslog_by_tcp(
+def test_syslog_over_tcp(
     trail: Callable[..., AuditTrail], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each entry is a line; a connection that the server closed is made again before anything is sent."""
+    """Each entry is a line; a connection that the server closed is reopened before the next send."""
     monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         worker = trail(f"syslog+tcp://127.0.0.1:{server.getsockname()[1]}")
@@ -285,8 +285,8 @@ def test_syslog_by_tcp(
     assert len(records(stored)) == 3
 
 
-def test_a_tcp_connection_that_was_reset_is_made_again() -> None:
-    """A reset is noticed as well as an orderly end."""
+def test_a_tcp_connection_is_reopened_after_a_reset() -> None:
+    """A reset of the connection is noticed like an orderly close."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         output = sinks.SyslogOutput(lambda: sinks._stream(server.getsockname()))
         output.write([b"one"])
@@ -300,18 +300,18 @@ def test_a_tcp_connection_that_was_reset_is_made_again() -> None:
         output.close()
 
 
-def test_the_form_of_the_uri_chooses_the_output() -> None:
-    """Without a port it is syslog's; without a sink nothing is done."""
+def test_the_form_of_the_uri_selects_the_output() -> None:
+    """Without a port, the URI means syslog's default; without a sink, there is no output."""
     sinks.NoSink().prepare()
     assert isinstance(sink(None, required=True), sinks.NoSink)
     for uri in ("syslog://127.0.0.1", "syslog://[::1]:514", "syslog+tcp://localhost"):
         assert isinstance(sink(uri, required=True), Sink)
 
 
-def test_without_the_sink_no_value_leaves(
+def test_without_its_required_sink_the_service_releases_nothing(
     environment: dict[str, str], file: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service whose required sink fails answers 503, is not ready, and serves again once the sink works."""
+    """While its required sink fails, the service returns 503 and is not ready; it recovers with the sink."""
     monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
     with running_app({**environment, "AUDIT_SINK": f"file://{file}"}) as app:
         client: FlaskClient = app.test_client()

@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 24, 15, 30, 0, 123_999, tzinfo=UTC)
 
 @pytest.fixture
 def key(keyring: Keyring) -> SigningKey:
-    """Return the key that signs."""
+    """Return the signing key."""
     return SigningKey(keyring.primary)
 
 
@@ -44,7 +44,7 @@ def commit(stream: Stream, count: int, now: datetime = NOW) -> list[dict[str, An
 
 
 def test_entries_are_numbered_linked_and_signed(key: SigningKey) -> None:
-    """Numbers go up from 0 across commits, each entry follows the one before, each commit ends signed."""
+    """Numbers rise from 0 across commits, each entry links to the previous, each commit ends signed."""
     stream = Stream(key)
     records = [*commit(stream, 1), *commit(stream, 3), *commit(stream, 2)]
     assert [record["seq"] for record in records] == list(range(6))
@@ -61,19 +61,19 @@ def test_entries_are_numbered_linked_and_signed(key: SigningKey) -> None:
     assert findings(records, {key.public.signer: key.public}) == []
 
 
-def test_streams_have_ids_of_their_own(key: SigningKey) -> None:
-    """No two streams share an id, nor tells one anything about the other."""
+def test_each_stream_has_a_unique_id(key: SigningKey) -> None:
+    """No two streams share an ID, and an ID reveals nothing about others."""
     assert len({Stream(key).id for _ in range(100)}) == 100
 
 
 def test_times_are_those_that_mongodb_stores(key: SigningKey) -> None:
-    """An entry has the time of its commit, to the millisecond: what is hashed is what will be read."""
+    """An entry has its commit's time in milliseconds, so the hashed time equals the stored one."""
     [record] = commit(Stream(key), 1)
     assert record["ts"] == "2026-11-24T15:30:00.123Z"
 
 
 def test_time_does_not_run_backwards(key: SigningKey) -> None:
-    """While the clock is a little behind, entries have the time of the one before."""
+    """While the clock is slightly behind, entries repeat the time of the previous one."""
     stream = Stream(key)
     later = NOW + timedelta(milliseconds=500)
     records = [*commit(stream, 1, later), *commit(stream, 2, NOW), *commit(stream, 1, later + timedelta(1))]
@@ -82,8 +82,8 @@ def test_time_does_not_run_backwards(key: SigningKey) -> None:
     assert [record["previous_ts"] for record in records[1:]] == [record["ts"] for record in records[:-1]]
 
 
-def test_a_stream_is_behind_a_clock_that_stepped_back_far(key: SigningKey) -> None:
-    """Up to a second back a stream goes on; a new one is behind no clock."""
+def test_a_stream_ends_after_a_large_step_back(key: SigningKey) -> None:
+    """A stream continues up to a second back; a new one is never behind the clock."""
     stream = Stream(key)
     assert not stream.is_behind(datetime(1970, 1, 1, tzinfo=UTC))
     commit(stream, 1)
@@ -91,8 +91,8 @@ def test_a_stream_is_behind_a_clock_that_stepped_back_far(key: SigningKey) -> No
     assert stream.is_behind(NOW - timedelta(milliseconds=1_010))
 
 
-def test_a_stream_is_full_before_its_identifiers_begin_again(key: SigningKey) -> None:
-    """Numbers stay below what an identifier can hold; a new stream is never full."""
+def test_a_stream_ends_before_its_identifiers_repeat(key: SigningKey) -> None:
+    """Numbers stay within an identifier's range; a new stream is never full."""
     stream = Stream(key)
     assert not stream.is_full(100)
     stream.committed({"seq": 2**24 - 101})
@@ -101,7 +101,7 @@ def test_a_stream_is_full_before_its_identifiers_begin_again(key: SigningKey) ->
     assert stream.is_full(100)
 
 
-def test_a_full_stream_ends(trail: AuditTrail, stored: Stored, key: SigningKey) -> None:
+def test_a_full_stream_has_a_successor(trail: AuditTrail, stored: Stored, key: SigningKey) -> None:
     """After as many entries as identifiers can distinguish, a successor continues, and the trail verifies."""
     write(trail)
     assert trail._stream is not None
@@ -115,8 +115,8 @@ def test_a_full_stream_ends(trail: AuditTrail, stored: Stored, key: SigningKey) 
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
 
-def test_the_head_is_the_newest_entry_that_is_stored(key: SigningKey) -> None:
-    """A head names what can be held against the trail later, and moves only with a commit that succeeded."""
+def test_the_head_is_the_newest_stored_entry(key: SigningKey) -> None:
+    """A head names a stored entry, and moves only with a successful commit."""
     stream = Stream(key)
     assert stream.head is None
     stream.chain(entries(2), NOW)
@@ -128,8 +128,8 @@ def test_the_head_is_the_newest_entry_that_is_stored(key: SigningKey) -> None:
     assert stream.head["seq"] == 1
 
 
-def test_a_successor_tells_where_its_predecessor_was_left(key: SigningKey) -> None:
-    """The first entry of the stream that takes over, and only that, names the old one and its known end."""
+def test_a_successor_names_the_end_of_its_predecessor(key: SigningKey) -> None:
+    """Only the first entry of the succeeding stream names the old one and its known end."""
     stream = Stream(key)
     head = commit(stream, 3)[-1]
     tried = entries(2)
@@ -145,8 +145,8 @@ def test_a_successor_tells_where_its_predecessor_was_left(key: SigningKey) -> No
     assert [left["stream"] for left in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
 
 
-def test_of_several_failures_in_a_row_none_is_forgotten(key: SigningKey) -> None:
-    """As long as nothing is stored, each new stream names all those before it."""
+def test_every_failure_in_a_row_is_named(key: SigningKey) -> None:
+    """Until an entry is stored, each new stream names all its predecessors."""
     first = Stream(key)
     head = commit(first, 1)[-1]
     streams = [first]
@@ -166,7 +166,7 @@ def test_of_several_failures_in_a_row_none_is_forgotten(key: SigningKey) -> None
     ]
 
 
-def test_an_outage_does_not_fill_the_first_entry_after_it(key: SigningKey) -> None:
+def test_an_outage_keeps_the_next_entry_small(key: SigningKey) -> None:
     """The entry that names failed commits stays small: it has the first and the last ones."""
     streams = [Stream(key)]
     commit(streams[0], 1)
@@ -188,10 +188,10 @@ def records(stored: Stored) -> list[dict[str, Any]]:
     return [record_of(document) for document in stored.audit_logs.find().sort("$natural", 1)]
 
 
-def test_a_clock_that_stepped_back_ends_the_stream(
+def test_a_clock_set_back_ends_the_stream(
     trail: AuditTrail, stored: Stored, key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the clock is set back, a new stream begins that says so, and the whole verifies."""
+    """When the clock is set back, a new stream begins and says so, and the whole verifies."""
     clock = [NOW]
 
     class Clock:
@@ -212,10 +212,10 @@ def test_a_clock_that_stepped_back_ends_the_stream(
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
 
-def test_after_a_failed_commit_no_number_is_used_again(
+def test_after_a_failed_commit_no_number_is_reused(
     trail: AuditTrail, stored: Stored, key: SigningKey
 ) -> None:
-    """After commits that failed, a new stream goes on and names all that came before; the whole verifies."""
+    """After failed commits, a new stream names all its predecessors, and the whole verifies."""
     write(trail)
     break_trail(stored)
     for _ in range(3):
@@ -233,15 +233,15 @@ def test_after_a_failed_commit_no_number_is_used_again(
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
 
-def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
+def test_a_stored_commit_reported_as_failed_is_no_tampering(
     trail: AuditTrail, stored: Stored, key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Entries of a commit whose answer got lost may be there, whole or in part: their numbers stay theirs."""
+    """Entries of a commit whose reply was lost may exist, whole or in part, and keep their numbers."""
     keys = {key.public.signer: key.public}
     write(trail)
     for part in (2, 1):
 
-        class Lost(Exception):  # noqa: N818 - its name is what it is
+        class Lost(Exception):  # noqa: N818 - the name describes it
             pass
 
         def store(made: list[StoredEntry], part: int = part, lost: type[Exception] = Lost) -> None:
@@ -263,7 +263,7 @@ def test_a_commit_that_was_stored_and_reported_as_failed_is_no_tampering(
 def test_entries_forged_behind_a_live_head_are_tampering(
     trail: AuditTrail, stored: Stored, key: SigningKey, count: int
 ) -> None:
-    """Chained entries that make the next commit collide are not excused as the leftovers of that commit."""
+    """Forged entries that collide with the next commit are not excused as its leftovers."""
     write(trail)
     [head] = records(stored)
     forged = [head]

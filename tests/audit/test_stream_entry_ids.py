@@ -1,4 +1,4 @@
-"""Identifiers of audit entries follow from what their hashes cover."""
+"""The identifiers of audit entries follow from the hashed content."""
 
 import json
 import re
@@ -34,15 +34,15 @@ def moved(identifier: ObjectId, at: int, by: int) -> ObjectId:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
-def test_identifiers_stay_as_they_are(vector: dict[str, Any]) -> None:
-    """The identifier of an entry in the trail never changes, so that the trail stays verifiable."""
+def test_identifiers_are_stable(vector: dict[str, Any]) -> None:
+    """The identifier of an existing entry never changes, so the trail stays verifiable."""
     place = (datetime.fromisoformat(vector["ts"]), vector["stream"], vector["seq"])
     assert str(derive_entry_id(*place)) == vector["id"]
     assert entry_id_fits(document(ObjectId(vector["id"]), vector["stream"], vector["seq"], place[0]))
 
 
 def test_within_a_stream_identifiers_follow_the_numbers() -> None:
-    """As time does not run backwards within a stream, its identifiers never do."""
+    """Identifiers rise with the numbers, because time does not run backwards within a stream."""
     stream = new_stream_id()
     places = [(NOW + timedelta(seconds=seq // 3), stream, seq) for seq in range(1_000)]
     made = [derive_entry_id(*place) for place in places]
@@ -50,8 +50,8 @@ def test_within_a_stream_identifiers_follow_the_numbers() -> None:
     assert len({writer_of(identifier) for identifier in made}) == 1
 
 
-def test_new_streams_can_be_told_from_older_ones() -> None:
-    """The id of a new stream has a form that no older one has, and is as long."""
+def test_new_streams_differ_from_older_ones() -> None:
+    """The ID of a new stream has a form that no older one has, and the same length."""
     found = {new_stream_id() for _ in range(100)}
     assert len(found) == 100
     for stream in found:
@@ -62,7 +62,7 @@ def test_new_streams_can_be_told_from_older_ones() -> None:
 @pytest.mark.parametrize("at", range(12))
 @pytest.mark.parametrize("by", [1, -1])
 def test_an_entry_with_another_identifier_does_not_fit(at: int, by: int) -> None:
-    """Each byte of the identifier counts."""
+    """A change in any byte of the identifier is detected."""
     stream = new_stream_id()
     made = derive_entry_id(NOW, stream, 7)
     assert entry_id_fits(document(made, stream, 7))
@@ -87,5 +87,5 @@ def test_an_older_entry_has_an_identifier_of_its_time_and_process() -> None:
     ("seconds", "first"), [(-1, "00000000"), (1.9, "00000001"), (2**32, "ffffffff"), (1e18, "ffffffff")]
 )
 def test_each_time_has_a_first_identifier(seconds: float, first: str) -> None:
-    """Times that no identifier can have get the nearest one."""
+    """A time outside the range of identifiers gets the nearest one."""
     assert str(first_entry_id(seconds)) == first + "00" * 8

@@ -28,7 +28,7 @@ from vault.audit.verifier import End, Finding, Kind, Verifier
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 
-#: Who has access to the database, and no master key.
+#: An attacker with access to the database and without a master key.
 FORGER = SigningKey(new_key())
 KEYRING = Keyring(new_key())
 KEYS = {key.public.signer: key.public for key in [SigningKey(KEYRING.primary)]}
@@ -52,7 +52,7 @@ class Victim:
     def found(
         self, records: Records, *, checkpoint: bool = False, kept_since: str = ""
     ) -> list[tuple[str, int, str]]:
-        """Return the tampering that is found when *records* are in the place of the victim's stream."""
+        """Return the tampering found when *records* replace the victim's stream."""
         heads = self.trail.heads if checkpoint else None
         all_of_it = flat(self.parts | {self.name: records})
         return tampering(all_of_it, self.trail.keys, kept_since=kept_since, heads=heads)
@@ -74,7 +74,7 @@ def test_an_untouched_trail_is_intact(victim: Victim) -> None:
     assert (len(records), len(victim.parts)) == (10_000, 4)
     assert findings(records, victim.trail.keys) == []
     assert findings(records, victim.trail.keys, heads=victim.trail.heads) == []
-    # Commits of many sizes, or this showed little.
+    # Commits of many sizes; otherwise the test proves little.
     sizes = {len(list(commit)) for stream in victim.parts.values() for commit in commits(stream)}
     assert len(sizes) > 3
 
@@ -88,8 +88,8 @@ def commits(records: Records) -> Iterator[Records]:
             commit = []
 
 
-def test_streams_may_come_interleaved(victim: Victim) -> None:
-    """Sorted by time, as people would sort an export, it verifies as well."""
+def test_interleaved_streams_verify(victim: Victim) -> None:
+    """A trail sorted by time, as in an export, verifies too."""
     records = sorted(victim.trail.records, key=lambda record: (record["ts"], record["seq"]))
     assert findings(records, victim.trail.keys) == []
 
@@ -115,7 +115,7 @@ CHANGES: dict[str, object] = {
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_one_changed_field_is_found(victim: Victim, field: str) -> None:
-    """Whichever field of one entry is changed, the finding names the entry and says that it was altered."""
+    """For a change in any field of one entry, the finding names the entry and says it was altered."""
     seq = victim.unsigned
     found = victim.found(victim.with_changed(seq, **{field: CHANGES[field]}))
     named = CHANGES[field] if field == "seq" else seq
@@ -125,7 +125,7 @@ def test_one_changed_field_is_found(victim: Victim, field: str) -> None:
 
 @pytest.mark.parametrize("field", ["action", "ip", "ua", "request_id", "stream", "seq", "hash", "previous"])
 def test_one_removed_field_is_found(victim: Victim, field: str) -> None:
-    """An entry that lacks a field is found, and named as far as it has a name."""
+    """An entry without a field is found, and named as far as possible."""
     records = list(victim.records)
     records[victim.unsigned] = {
         name: value for name, value in records[victim.unsigned].items() if name != field
@@ -140,7 +140,7 @@ def test_one_removed_field_is_found(victim: Victim, field: str) -> None:
 @pytest.mark.parametrize("position", ["middle", "head"])
 @pytest.mark.parametrize("change", ["removed", "changed", "emptied"])
 def test_a_changed_seal_is_found(victim: Victim, field: str, position: str, change: str) -> None:
-    """Not even of an entry in the middle can signature or signer be changed or removed."""
+    """A changed or removed signature or signer is found, even in the middle of a commit."""
     seq = victim.signed if position == "middle" else victim.head
     values = {"changed": "00" * 8, "emptied": "", "removed": None}
     records = victim.with_changed(seq, **{field: values[change]})
@@ -150,8 +150,8 @@ def test_a_changed_seal_is_found(victim: Victim, field: str, position: str, chan
     assert [(stream, at) for stream, at, _ in found] == [(victim.name, seq + (position == "middle"))]
 
 
-def test_a_signature_that_was_added_is_found(victim: Victim) -> None:
-    """An entry in the middle of a commit that carries a signature all at once is found, even an empty one."""
+def test_an_added_signature_is_found(victim: Victim) -> None:
+    """A signature added in the middle of a commit is found, even an empty one."""
     for signature in ("", None, victim.records[victim.signed]["signature"]):
         found = victim.found(victim.with_changed(victim.unsigned, signature=signature))
         assert found == [
@@ -164,7 +164,7 @@ def test_a_signature_that_was_added_is_found(victim: Victim) -> None:
 
 
 def test_an_entry_removed_in_the_middle_is_found(victim: Victim) -> None:
-    """One missing entry, and several, are named by the entry that follows."""
+    """One or several missing entries are named by the entry that follows."""
     seq = victim.unsigned
     found = victim.found(victim.records[:seq] + victim.records[seq + 1 :])
     assert found == [(victim.name, seq + 1, f"entry {seq} before it: missing, within the retention")]
@@ -174,7 +174,7 @@ def test_an_entry_removed_in_the_middle_is_found(victim: Victim) -> None:
 
 
 def test_a_removed_beginning_is_found_within_the_retention(victim: Victim) -> None:
-    """A stream that begins late is tampered with if the last entry that it lost had to be kept."""
+    """A stream that begins late is tampering if its last missing entry is within the retention."""
     named = "entries 0 to 9 before it: missing, within the retention"
     for kept_since in ("", victim.records[0]["ts"], victim.records[9]["ts"]):
         found = victim.found(victim.records[10:], kept_since=kept_since)
@@ -182,7 +182,7 @@ def test_a_removed_beginning_is_found_within_the_retention(victim: Victim) -> No
 
 
 def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
-    """Cut off behind a signed entry a stream looks whole from inside, and falls short of its checkpoint."""
+    """A stream cut off behind a signed entry falls short of its checkpoint."""
     records = victim.records[: victim.signed + 1]
     assert victim.found(records) == []
     assert victim.found(records, checkpoint=True) == [
@@ -191,12 +191,12 @@ def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
 
 
 def test_an_end_cut_off_within_a_commit_is_found(victim: Victim) -> None:
-    """Cut off anywhere else, a stream ends without a signature, and that is found without a checkpoint."""
+    """A stream cut off elsewhere ends without a signature, which is found without a checkpoint."""
     found = victim.found(victim.records[: victim.unsigned + 1])
     assert found == [(victim.name, victim.unsigned, "ends its stream, and no signature covers it")]
 
 
-def test_an_end_that_was_replaced_is_found_with_a_checkpoint(victim: Victim) -> None:
+def test_a_replaced_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     """An end of the same length, even forged with the key, is not the entry in the checkpoint."""
     key = SigningKey(victim.trail.keyring.primary)
     changed = [*victim.records[:-1], rehash(victim.records[-1] | {"ip": "::1"}, victim.records[-2], key)]
@@ -207,7 +207,7 @@ def test_an_end_that_was_replaced_is_found_with_a_checkpoint(victim: Victim) -> 
 
 
 def test_two_entries_with_their_contents_swapped_are_found(victim: Victim) -> None:
-    """Two entries that say what the other said are both found, wherever they are."""
+    """Two entries with swapped contents are both found, at any place."""
     for one, other in ((500, 501), (victim.unsigned, 2_000)):
         records = list(victim.records)
         for at, source in ((one, other), (other, one)):
@@ -217,12 +217,12 @@ def test_two_entries_with_their_contents_swapped_are_found(victim: Victim) -> No
             records[at] = {n: v for n, v in source_record.items() if n not in place} | kept
         found = victim.found(records)
         text = "was altered: its hash does not match its content"
-        # Their times do not fit their neighbours' either, which is named as well.
+        # Their times do not fit their neighbours' either, which is reported as well.
         assert {(victim.name, at, text) for at in (one, other)} <= set(found)
 
 
 def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> None:
-    """Two entries in each other's place, whole but for their numbers, are both found."""
+    """Two entries in each other's place, changed only in their numbers, are both found."""
     one, other = 500, 700
     records = list(victim.records)
     records[one] = victim.records[other] | {"seq": one}
@@ -230,7 +230,7 @@ def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> Non
     found = victim.found(records)
     for at in (one, other):
         assert (victim.name, at, "was altered: its hash does not match its content") in found
-    # And with their numbers left as they were, in a file.
+    # And with unchanged numbers, in a file.
     records[one], records[other] = victim.records[other], victim.records[one]
     found = victim.found(records)
     names = f"entries {one} to {other - 1}"
@@ -239,7 +239,7 @@ def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> Non
 
 
 def test_an_inserted_entry_is_found_by_its_number(victim: Victim) -> None:
-    """An entry that was squeezed in has a number twice, or is no part of the chain."""
+    """An inserted entry duplicates a number or is not part of the chain."""
     seq = victim.unsigned
     forged = rehash(victim.records[seq] | {"ip": "::1"}, victim.records[seq - 1])
     records = [*victim.records[: seq + 1], forged, *victim.records[seq + 1 :]]
@@ -249,7 +249,7 @@ def test_an_inserted_entry_is_found_by_its_number(victim: Victim) -> None:
 
 
 def test_an_inserted_entry_with_all_others_renumbered_is_found(victim: Victim) -> None:
-    """Making room for an entry by renumbering what follows changes all of that."""
+    """Renumbering later entries to insert one changes all of them."""
     seq = victim.unsigned
     forged = rehash(victim.records[seq], victim.records[seq - 1])
     moved = [record | {"seq": record["seq"] + 1} for record in victim.records[seq:]]
@@ -263,7 +263,7 @@ def test_an_inserted_entry_with_all_others_renumbered_is_found(victim: Victim) -
 
 
 def test_an_appended_entry_is_found(victim: Victim) -> None:
-    """An entry with a right hash at the end of a stream has no signature, or none that verifies."""
+    """A correctly hashed entry at the end of a stream has no valid signature."""
     last = victim.records[-1]
     content = last | {"seq": victim.head + 1}
     key = SigningKey(victim.trail.keyring.primary)
@@ -278,8 +278,8 @@ def test_an_appended_entry_is_found(victim: Victim) -> None:
         assert victim.found([*victim.records, forged]) == [(victim.name, victim.head + 1, text)]
 
 
-def test_an_entry_inserted_with_a_number_between_two_is_found() -> None:
-    """No number that is none gets an entry past the chain."""
+def test_an_entry_with_a_fractional_number_is_found() -> None:
+    """An entry with a number that is no integer does not pass the chain."""
     parts = streams(SMALL)
     records, after = parts["aa"], 4
     before = records[after]
@@ -292,7 +292,7 @@ def test_an_entry_inserted_with_a_number_between_two_is_found() -> None:
             assert tampering(flat(parts | {"aa": [*records[:at], forged, *records[at:]]}), KEYS)
 
 
-def test_an_entry_before_what_was_pruned_is_found(victim: Victim) -> None:
+def test_an_entry_before_pruned_ones_is_found(victim: Victim) -> None:
     """A younger entry in the place of a pruned beginning is found."""
     kept_since = victim.records[500]["ts"]
     kept = [record for record in victim.records if record["ts"] >= kept_since]
@@ -304,7 +304,7 @@ def test_an_entry_before_what_was_pruned_is_found(victim: Victim) -> None:
 
 
 def test_a_duplicated_entry_is_found(victim: Victim) -> None:
-    """The same entry twice is named, wherever the second one is."""
+    """A duplicate entry is named, at any place."""
     for seq in (victim.unsigned, victim.signed, victim.head):
         records = [*victim.records[: seq + 1], victim.records[seq], *victim.records[seq + 1 :]]
         assert victim.found(records) == [(victim.name, seq, "appears twice")]
@@ -313,7 +313,7 @@ def test_a_duplicated_entry_is_found(victim: Victim) -> None:
 
 
 def test_a_removed_stream_is_found_with_a_checkpoint(victim: Victim) -> None:
-    """That a whole stream is gone shows against a checkpoint, which names its last entry."""
+    """A removed stream is found by a checkpoint, which names its last entry."""
     assert victim.found([]) == []
     assert victim.found([], checkpoint=True) == [
         (victim.name, victim.head, "is missing with its whole stream: the checkpoint lists it")
@@ -321,7 +321,7 @@ def test_a_removed_stream_is_found_with_a_checkpoint(victim: Victim) -> None:
 
 
 def test_a_signature_copied_onto_the_head_is_found(victim: Victim) -> None:
-    """A signature from elsewhere, of the same stream or another, does not fit the head."""
+    """A signature copied from the same stream or another does not fit the head."""
     for source in (victim.records[victim.signed], victim.parts[victim.other][-1]):
         records = victim.with_changed(victim.head, signature=source["signature"])
         assert victim.found(records) == [
@@ -330,7 +330,7 @@ def test_a_signature_copied_onto_the_head_is_found(victim: Victim) -> None:
 
 
 def test_a_signature_copied_onto_a_middle_entry_is_found(victim: Victim) -> None:
-    """In the middle a signature is not verified, but the chain holds it fast all the same."""
+    """The chain protects signatures in the middle, although they are not verified."""
     for source in (victim.records[victim.signed], victim.parts[victim.other][-1]):
         seals = {name: source[name] for name in ("signer", "signature")}
         found = victim.found(victim.with_changed(victim.unsigned, **seals))
@@ -371,7 +371,7 @@ def test_entries_chained_again_without_the_key_are_found(
     records = rechain(altered, start, seal)
     found = victim.found(records)
     assert found == [(victim.name, victim.head, text)]
-    # With the checkpoint, too, which holds the hash of the end.
+    # With the checkpoint too, which holds the hash of the end.
     found = victim.found(records, checkpoint=True)
     assert (victim.name, victim.head, "is not the entry in the checkpoint") in found
 
@@ -385,7 +385,7 @@ def test_a_forged_stream_is_found(victim: Victim) -> None:
 
 
 def test_a_forged_stream_does_not_excuse_itself(victim: Victim) -> None:
-    """Only a signed entry is believed when it says that a stream ended in a commit that failed."""
+    """Only a signed entry is trusted when it says that a stream ended in a failed commit."""
     own = "5e" * 16
     for replaced, excuse in ((own, -1), (victim.name, victim.head)):
         content = {"ts": victim.records[-1]["ts"], "stream": own, "seq": 0}
@@ -400,14 +400,14 @@ def test_a_forged_stream_does_not_excuse_itself(victim: Victim) -> None:
 def failed(
     stored: Records, left: Records, *, replaces: list[dict[str, Any]], seal: SigningKey | None = None
 ) -> list[Finding]:
-    """Return what is found when *stored* and *left* are followed by a stream that *replaces* them."""
+    """Return the findings when a stream that *replaces* them follows *stored* and *left*."""
     first = {"ts": "2026-11-24T16:00:00.000Z", "stream": "next", "seq": 0, "replaces": replaces}
     successor = rehash(first, None, seal or SigningKey(KEYRING.primary))
     return findings([*stored, *left, successor], KEYS)
 
 
-def test_a_commit_that_failed_half_written_is_only_a_note() -> None:
-    """Entries without a signature, where the successor says that a commit failed, are no tampering."""
+def test_a_half_written_failed_commit_is_only_a_note() -> None:
+    """Unsigned entries that the successor attributes to a failed commit are no tampering."""
     whole = stream_of(9, KEYRING, signed=3)
     tried = [record["hash"] for record in whole[6:]]
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"], "hashes": tried}
@@ -418,17 +418,17 @@ def test_a_commit_that_failed_half_written_is_only_a_note() -> None:
     ]
     for end, note in ((7, notes[0]), (8, notes[1])):
         assert failed(whole[:6], whole[6:end], replaces=[left]) == [note]
-    # Written whole after all, it is signed, and there is nothing to say.
+    # If it was stored completely, it is signed, and there is nothing to report.
     assert failed(whole[:6], whole[6:], replaces=[left]) == []
-    # Nothing of the stream was known to be stored.
+    # No entry of the stream was known to be stored.
     tried = [record["hash"] for record in whole[:3]]
     [found] = failed([], whole[:2], replaces=[{"stream": whole[0]["stream"], "seq": -1, "hashes": tried}])
     assert (found.seq, found.kind) == (1, Kind.NOTE)
     assert failed([], [], replaces=[{"stream": whole[0]["stream"], "seq": -1}]) == []
 
 
-def test_behind_a_failed_commit_only_what_it_tried_to_store_is_excused() -> None:
-    """Entries that the successor does not list by their hashes are tampering, alone and among listed ones."""
+def test_only_the_listed_entries_of_a_failed_commit_are_excused() -> None:
+    """Entries whose hashes the successor does not list are tampering, alone and among listed ones."""
     whole = stream_of(9, KEYRING, signed=3)
     stream = whole[0]["stream"]
     forged = rehash(whole[6] | {"secret_id": "forged"}, whole[5])
@@ -440,7 +440,7 @@ def test_behind_a_failed_commit_only_what_it_tried_to_store_is_excused() -> None
             assert (found.seq, found.kind) == (unsigned[-1]["seq"], Kind.TAMPERING)
 
 
-def test_a_successor_without_hashes_leaves_a_finding_that_needs_a_look() -> None:
+def test_a_successor_without_hashes_leaves_a_finding_for_review() -> None:
     """In a trail of an earlier version, leftovers of a failed commit look like forged entries."""
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
@@ -449,7 +449,7 @@ def test_a_successor_without_hashes_leaves_a_finding_that_needs_a_look() -> None
     assert str(found).startswith(f"needs a look: stream {whole[0]['stream']} seq 7: is with the 1 before it ")
 
 
-def test_unsigned_entries_past_the_retention_need_a_look() -> None:
+def test_unsigned_entries_past_the_retention_need_review() -> None:
     """Unsigned entries do not pass for pruning in progress: forged entries can be as old."""
     whole = stream_of(9, KEYRING, signed=3)
     kept_since = "2027-01-01T00:00:00.000Z"
@@ -460,7 +460,7 @@ def test_unsigned_entries_past_the_retention_need_a_look() -> None:
     assert [(finding.seq, finding.kind) for finding in found] == [(6, Kind.NOTE), (0, Kind.LOOK)]
 
 
-def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
+def test_a_successor_vouches_for_known_entries() -> None:
     """The end of a stream, or the whole stream, is missing if its successor lists it."""
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
@@ -489,7 +489,7 @@ def test_a_successor_vouches_for_what_was_known_to_be_stored() -> None:
     ],
     ids=repr,
 )
-def test_nonsense_about_predecessors_is_found(replaces: Any) -> None:
+def test_invalid_predecessors_are_found(replaces: Any) -> None:
     """Nonsense about predecessors in a forged first entry is a finding, never an error."""
     for seal in (FORGER, SigningKey(KEYRING.primary)):
         assert isinstance(failed([], [], replaces=replaces, seal=seal), list)
@@ -497,7 +497,7 @@ def test_nonsense_about_predecessors_is_found(replaces: Any) -> None:
 
 
 def test_a_pruned_trail_is_intact(victim: Victim) -> None:
-    """All streams without what is past the retention: notes tell where, nothing is tampering."""
+    """A trail without the entries past the retention has notes and no tampering."""
     for at in (1, 700, 2_000):
         kept_since = victim.records[at]["ts"]
         kept = [record for record in victim.trail.records if record["ts"] >= kept_since]
@@ -509,20 +509,20 @@ def test_a_pruned_trail_is_intact(victim: Victim) -> None:
 
 
 def test_a_trail_with_a_whole_stream_pruned_is_intact(victim: Victim) -> None:
-    """A stream that ended long ago may be gone as a whole, even if an old checkpoint knows it."""
+    """An old stream may be pruned as a whole, even if an old checkpoint knows it."""
     end = victim.parts[victim.short][-1]["ts"]
     kept_since = min(record["ts"] for record in victim.trail.records if record["ts"] > end)
     kept = [record for record in victim.trail.records if record["ts"] >= kept_since]
     assert victim.short not in streams(kept)
     for heads in (None, victim.trail.heads):
         assert tampering(kept, victim.trail.keys, kept_since=kept_since, heads=heads) == []
-    # Not so if it was still to be kept.
+    # Within the retention it must exist.
     [(stream, _, text)] = tampering(kept, victim.trail.keys, kept_since=end, heads=victim.trail.heads)[-1:]
     assert (stream, text) == (victim.short, "is missing with its whole stream: the checkpoint lists it")
 
 
-def test_a_pruning_under_way_is_no_tampering() -> None:
-    """While MongoDB removes entries, of those past the retention any may be gone already."""
+def test_pruning_in_progress_is_no_tampering() -> None:
+    """While MongoDB prunes, any entries past the retention may already be missing."""
     whole = stream_of(30, KEYRING)
     kept_since = whole[20]["ts"]
     found = findings([*whole[3:5], *whole[8:10], *whole[19:]], KEYS, kept_since=kept_since)
@@ -539,8 +539,8 @@ def test_retention_is_read_again_for_each_gap() -> None:
     assert [(finding.seq, finding.tampering) for finding in found] == [(5, False), (15, False)]
 
 
-def test_a_commit_that_was_read_half_is_read_on() -> None:
-    """While the service writes, what is missing at the end comes with a second look, up to a signature."""
+def test_a_partly_read_commit_is_reread() -> None:
+    """While the service writes, a second read completes a partly read commit up to its signature."""
     whole = stream_of(12, KEYRING, signed=3)
     later = Later(whole[4:6])
     assert findings(whole[:4], KEYS, read_on=later) == []
@@ -562,7 +562,7 @@ class Later:
         self.asked: list[list[End]] = []
 
     def __call__(self, ends: Sequence[End]) -> Records:
-        """Read on."""
+        """Read more."""
         self.asked.append(list(ends))
         return self._comes.pop(0) if self._comes else []
 
@@ -574,7 +574,7 @@ def successor_of(left: Record, *, name: str = "next", key: SigningKey | None = N
     return rehash(first, None, key or SigningKey(KEYRING.primary))
 
 
-def test_a_stream_that_went_on_while_others_were_read_is_read_on() -> None:
+def test_a_stream_that_grew_during_the_read_is_reread() -> None:
     """A stream is read on if its successor or the checkpoint lists entries that were not read."""
     whole = stream_of(9, KEYRING, signed=3)
     stream = whole[0]["stream"]
@@ -587,13 +587,13 @@ def test_a_stream_that_went_on_while_others_were_read_is_read_on() -> None:
         later = Later(whole[len(scanned) :])
         assert findings(scanned, KEYS, heads={stream: whole[8]}, read_on=later) == []
         assert later.asked == [[end]]
-        # It was not: then it is missing.
+        # It was not written, so it is missing.
         assert tampering([*scanned, successor], KEYS, read_on=Later()) != []
         assert tampering(scanned, KEYS, heads={stream: whole[8]}, read_on=Later()) != []
 
 
-def test_a_successor_that_came_while_others_were_read_explains_an_unsigned_end() -> None:
-    """A commit that fails while a trail is read has its successor behind what was read already."""
+def test_a_successor_that_arrives_during_the_read_explains_an_unsigned_end() -> None:
+    """The successor of a commit that fails during a read may be behind the current position."""
     whole = stream_of(9, KEYRING, signed=3)
     later = Later([successor_of(whole[5])])
     [found] = findings(whole[:7], KEYS, read_on=later)
@@ -607,8 +607,8 @@ def test_a_successor_that_came_while_others_were_read_explains_an_unsigned_end()
     assert later.asked == []
 
 
-def test_what_is_read_on_can_name_further_streams() -> None:
-    """Each successor that comes may itself know more of another stream than was read."""
+def test_a_further_read_can_name_further_streams() -> None:
+    """Each new successor may itself know more of another stream than was read."""
     first, second = stream_of(3, KEYRING, name="aa", signed=3), stream_of(3, KEYRING, name="bb", signed=3)
     second = rechain(
         [second[0] | {"replaces": [{"stream": "aa", "seq": 2, "ts": first[2]["ts"]}]}, *second[1:]],
@@ -621,14 +621,14 @@ def test_what_is_read_on_can_name_further_streams() -> None:
     assert later.asked == [[End("bb", -1, 2)], [End("aa", -1, 2)]]
 
 
-def test_what_was_read_already_is_not_taken_for_a_duplicate() -> None:
-    """When reading on brings what has been read, it is passed over."""
+def test_a_reread_entry_is_not_a_duplicate() -> None:
+    """Entries that are read a second time are skipped."""
     whole = stream_of(9, KEYRING, signed=3)
     later = Later(whole[3:])
     assert findings([*whole[:6], successor_of(whole[8])], KEYS, read_on=later) == []
 
 
-def test_a_trail_that_never_settles_is_not_waited_for() -> None:
+def test_an_unsettled_trail_does_not_delay_forever() -> None:
     """Verification ends even if unsigned entries keep arriving."""
     whole = stream_of(100, KEYRING, signed=1_000)
     later = Later(*([record] for record in whole[1:]))
@@ -720,13 +720,13 @@ def test_no_change_of_one_field_goes_unnoticed(index: int, field: str, value: An
     old = SMALL[index]
     records = [*SMALL[:index], old | {field: value}, *SMALL[index + 1 :]]
     same = field in old and repr(old[field]) == repr(value)
-    # A seal that is null is there, and an entry without details has no details, not null.
+    # A null seal is present, and an entry without details has no details, not null.
     assert bool(tampering(records, KEYS, heads=SMALL_HEADS)) != same
 
 
 @given(order=st.permutations(range(12)), kept=st.sets(st.integers(0, 11)))
 def test_no_other_selection_or_order_goes_unnoticed(order: list[int], kept: set[int]) -> None:
-    """Of one stream, only all entries in their order are the trail that a checkpoint knows."""
+    """Only all entries of a stream in their order match the checkpoint."""
     chosen = [index for index in order if index in kept]
     records = [SMALL[index] for index in chosen]
     heads = {"aa": SMALL_HEADS["aa"]}
@@ -734,13 +734,13 @@ def test_no_other_selection_or_order_goes_unnoticed(order: list[int], kept: set[
 
 
 def test_records_survive_their_export(victim: Victim) -> None:
-    """As JSON lines, and with their fields in another order, the records verify as well."""
+    """Records as JSON lines, even with reordered fields, verify too."""
     lines = [json.dumps(dict(reversed(record.items()))) for record in victim.trail.records]
     assert findings([json.loads(line) for line in lines], victim.trail.keys) == []
 
 
 def test_only_one_commit_is_excused() -> None:
-    """Behind the end that a successor names there can be the rest of one commit, from before it began."""
+    """Only the rest of a single earlier commit is excused behind the end that a successor names."""
     whole = stream_of(120, KEYRING, signed=120)
     stored, left = stream_of(6, KEYRING, signed=3), {"seq": 5, "ts": "2026-11-24T12:00:05.000Z"}
     rest = stored[:]
@@ -759,7 +759,7 @@ def test_only_one_commit_is_excused() -> None:
 
 
 def test_the_rest_of_a_failed_commit_outlives_its_head() -> None:
-    """When retention has taken the signed entries, what a failed commit left is still no tampering."""
+    """After the signed entries are pruned, the rest of a failed commit is still no tampering."""
     whole = stream_of(9, KEYRING, signed=3)
     tried = [record["hash"] for record in whole[6:]]
     replaces = [{"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"], "hashes": tried}]
@@ -770,8 +770,8 @@ def test_the_rest_of_a_failed_commit_outlives_its_head() -> None:
         assert [finding.kind for finding in found] == [Kind.NOTE, Kind.NOTE]
 
 
-def test_times_follow_one_another() -> None:
-    """An entry that is older than the one before it, or names another time for that one, is found."""
+def test_times_are_in_order() -> None:
+    """An entry older than the previous one, or with another time for it, is found."""
     whole = stream_of(3, KEYRING, signed=3)
     for change in ({"ts": "2026-11-24T11:00:00.000Z"}, {"previous_ts": "2026-11-24T11:00:00.000Z"}):
         forged = {**whole[2], **change}
@@ -780,8 +780,8 @@ def test_times_follow_one_another() -> None:
         assert "does not match the time of the entry before it" in texts
 
 
-def test_what_stands_before_pruned_entries_is_judged_by_itself() -> None:
-    """No later signature covers what is before a gap, so nothing there is believed on its account."""
+def test_entries_before_a_gap_need_their_own_signature() -> None:
+    """No later signature covers entries before a gap, so it does not make them trusted."""
     whole = stream_of(9, KEYRING, signed=3)
     forged = rehash(whole[0] | {"replaces": [{"stream": "x", "seq": -1}]}, None)
     forged |= {"signer": whole[8]["signer"], "signature": whole[8]["signature"]}

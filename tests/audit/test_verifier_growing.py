@@ -24,16 +24,16 @@ NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return how often verification has waited; it does so in no time."""
+    """Return the list of waits of the verification, which takes no time."""
     waits: list[float] = []
-    # Not the module itself: others sleep, too.
+    # Not the module itself, because other threads sleep too.
     monkeypatch.setattr(verification, "time", SimpleNamespace(sleep=waits.append))
     return waits
 
 
 @pytest.fixture
 def store(mongo_uri: str, stored: Stored) -> Iterator[Callable[..., None]]:
-    """Return what puts records into the database."""
+    """Return a function that puts records into the database."""
 
     def store(*parts: Records, **changes: Any) -> None:
         for part in parts:
@@ -43,7 +43,7 @@ def store(mongo_uri: str, stored: Stored) -> Iterator[Callable[..., None]]:
         yield store
 
 
-def test_a_commit_is_read_on_up_to_its_signature(waits: list[float], store: Callable[..., None]) -> None:
+def test_a_commit_is_reread_up_to_its_signature(waits: list[float], store: Callable[..., None]) -> None:
     """New entries are read up to the next signature, and no further: the service keeps writing."""
     streams = {name: stream_of(9, KEYRING, name=name, signed=3) for name in ("aa", "bb", "cc")}
     unsigned = stream_of(2, KEYRING, name="dd", signed=3)
@@ -55,7 +55,7 @@ def test_a_commit_is_read_on_up_to_its_signature(waits: list[float], store: Call
     assert len(waits) == 1
 
 
-def test_a_stream_is_read_on_as_far_as_it_is_known(waits: list[float], store: Callable[..., None]) -> None:
+def test_a_stream_is_reread_as_far_as_it_is_known(waits: list[float], store: Callable[..., None]) -> None:
     """A stream is read up to its newest known entry, and to the end of that commit."""
     whole = stream_of(12, KEYRING, signed=3)
     store(whole)
@@ -76,7 +76,7 @@ def failed_commit(key: SigningKey) -> tuple[Records, Records]:
 
 
 def test_successors_of_unsigned_ends_are_read(waits: list[float], store: Callable[..., None]) -> None:
-    """The first commit of a stream that says that it replaces one without a signature is read, too."""
+    """The first commit of a stream that replaces one without a signature is read too."""
     half, successor = failed_commit(KEY)
     store(half, successor)
     assert list(read_on([End("ff", 6)], began=NOW)) == successor[:1]
@@ -88,22 +88,22 @@ def test_successors_of_unsigned_ends_are_read(waits: list[float], store: Callabl
 
 
 def verified(scanned: Records) -> list[Finding]:
-    """Return what is found when *scanned* was read before the rest came into the database."""
+    """Return the findings if *scanned* was read before the rest arrived in the database."""
     verifier = Verifier({KEY.public.signer: KEY.public})
     return list(verification.verify_records(verifier, scanned, partial(read_on, began=NOW)))
 
 
 @pytest.mark.usefixtures("waits")
-def test_a_trail_that_fails_and_goes_on_while_it_is_read_is_intact(store: Callable[..., None]) -> None:
+def test_a_commit_failing_during_the_read_is_no_tampering(store: Callable[..., None]) -> None:
     """Wherever reading was when a commit failed and another stream took over, is not tampering."""
     half, successor = failed_commit(KEY)
     store(half, successor)
     for scanned in (
-        half[:3],  # Nothing else was there yet.
-        half[:4],  # A commit was read half,
+        half[:3],  # Nothing else was stored yet.
+        half[:4],  # Half a commit was read,
         half[:6],
-        half,  # the failed one was, its successor's place had been passed,
-        [*successor[:1], *half[:3]],  # or was met with more of the stream to come,
+        half,  # the failed one was read, its successor's place had been passed,
+        [*successor[:1], *half[:3]],  # or a part of the successor was read,
         [*successor, *half[:6]],
         [*successor],  # or all of it.
     ):
@@ -111,7 +111,7 @@ def test_a_trail_that_fails_and_goes_on_while_it_is_read_is_intact(store: Callab
 
 
 @pytest.mark.usefixtures("waits")
-def test_what_is_read_on_is_held_against_everything_as_well(store: Callable[..., None]) -> None:
+def test_reread_entries_are_checked_completely(store: Callable[..., None]) -> None:
     """Junk among the entries that verification reads on is found, without an error."""
     half, successor = failed_commit(KEY)
     _, forged = failed_commit(SigningKey(new_key()))
@@ -123,8 +123,8 @@ def test_what_is_read_on_is_held_against_everything_as_well(store: Callable[...,
     assert found == [("['ff']", 7), ("ff", -1), ("bb", -1)]
 
 
-def test_entries_have_to_be_there_as_long_as_they_are_kept() -> None:
-    """The retention counts from now, less what MongoDB's clock may be ahead; without one, all must be."""
+def test_entries_must_exist_within_the_retention() -> None:
+    """The retention counts from now, minus MongoDB's possible clock lead; without one, all must exist."""
     assert verification.retention_start(0, NOW) == ""
     for days in (1, 90, 36_500):
         since = verification.retention_start(days, NOW)

@@ -1,4 +1,4 @@
-"""The audit trail's entries, and what happens without them."""
+"""The audit trail's entries, and the effect of their absence."""
 
 import logging
 from collections import Counter
@@ -29,13 +29,13 @@ from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database
 from vault.documents.audit import record_of
 
-#: What chains an entry, which `test_stream.py` looks at.
+#: The fields that chain an entry, see `test_stream.py`.
 CHAINING = ["stream", "seq", "hash", "signer", "signature"]
 
 
 @pytest.mark.usefixtures("app")
 def test_an_attempt_leaves_one_entry(stored: MongoDatabase[dict[str, Any]]) -> None:
-    """The first outcome of an attempt is recorded, with all that is known of it, and no second one."""
+    """The first outcome of an attempt is recorded with all known details, and no second one."""
     attempt = Attempt(
         action=Action.FETCH, ip="192.0.2.1", user_agent="curl/8", request_id="r-1", secret_id="an-id"
     )
@@ -54,8 +54,8 @@ def test_an_attempt_leaves_one_entry(stored: MongoDatabase[dict[str, Any]]) -> N
 
 
 @pytest.mark.usefixtures("app")
-def test_what_cannot_be_recorded_fails_alone(stored: MongoDatabase[dict[str, Any]]) -> None:
-    """An entry that has no canonical form is refused before others share a commit with it."""
+def test_an_unrecordable_entry_fails_alone(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """An entry without a canonical form is refused before others share a commit with it."""
     attempts = [Attempt(action=Action.FETCH, details={"text": text}) for text in ["good", "\ud800"] * 20]
 
     def finish(attempt: Attempt) -> bool:
@@ -73,7 +73,7 @@ def test_what_cannot_be_recorded_fails_alone(stored: MongoDatabase[dict[str, Any
 
 
 @pytest.mark.usefixtures("app")
-def test_a_user_agent_is_shortened_and_made_harmless(stored: MongoDatabase[dict[str, Any]]) -> None:
+def test_a_user_agent_is_shortened_and_escaped(stored: MongoDatabase[dict[str, Any]]) -> None:
     """A user agent can neither fill the trail nor control a terminal that shows it."""
     Attempt(action=Action.FETCH, user_agent="\x1b[2J\n" + "x" * 1000).finish(Status.SUCCESS)
     entry = stored.audit_logs.find_one()
@@ -89,17 +89,15 @@ def test_an_entry_that_cannot_be_written_stops_the_attempt(stored: MongoDatabase
         Attempt(action=Action.FETCH).finish(Status.SUCCESS)
 
 
-def test_a_clock_that_is_set_within_a_commit_is_no_tampering(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An entry's `_id` has the entry's own time, whatever the clock says when it is made."""
+def test_a_clock_set_within_a_commit_is_no_tampering(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry's `_id` has the entry's own time, whatever the clock shows when it is created."""
     monkeypatch.setattr("bson.objectid.time", SimpleNamespace(time=lambda: time() + 3_600))
     assert app.test_client().post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
     [record] = reader.records({}, ("_id", 1))
     assert record["hash"]
 
 
-def test_nothing_is_released_where_nobody_listens(environment: dict[str, str]) -> None:
+def test_a_closed_application_releases_nothing(environment: dict[str, str]) -> None:
     """After the application is closed, a request in progress gets 503."""
     with running_app(environment) as app:
         client = app.test_client()
@@ -135,21 +133,21 @@ def records(stored: MongoDatabase[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_concurrent_attempts_are_one_chain(
     trail: AuditTrail, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Each of many attempts at a time has exactly one entry, and all of them are one chain that verifies."""
+    """Each of many concurrent attempts has exactly one entry, in one chain that verifies."""
     with ThreadPoolExecutor(24) as pool:
         list(pool.map(write, [trail] * 600, range(600)))
     written = records(stored)
     assert Counter(record["request_id"] for record in written) == Counter(map(str, range(600)))
     assert [record["seq"] for record in written] == list(range(600))
     assert len({record["stream"] for record in written}) == 1
-    # They shared commits, or this showed nothing.
+    # They shared commits; otherwise the test proves nothing.
     assert sum("signature" in record for record in written) < 600
     key = SigningKey(keyring.primary).public
     assert findings(written, {key.signer: key}) == []
 
 
 class Gate:
-    """Holds commits up until it is opened, and remembers how many entries each had."""
+    """Holds commits until it is opened, and records the number of entries of each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened = Event()
@@ -164,7 +162,7 @@ class Gate:
         monkeypatch.setattr(Stream, "chain", held_up)
 
     def fill(self, trail: AuditTrail, pool: ThreadPoolExecutor, waiting: int) -> list[Future[None]]:
-        """Begin one commit, and let so many attempts wait for the next."""
+        """Begin one commit, and queue this many attempts for the next."""
         futures = [pool.submit(write, trail, 0)]
         wait_until(lambda: self.commits)
         futures += [pool.submit(write, trail, number) for number in range(1, waiting + 1)]
@@ -175,7 +173,7 @@ class Gate:
 def test_only_the_last_entry_of_a_commit_is_signed(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attempts that wait at the same time share one commit and one signature."""
+    """Concurrent attempts share one commit and one signature."""
     gate = Gate(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
         futures = gate.fill(trail, pool, waiting=5)
@@ -202,7 +200,7 @@ def test_a_failed_commit_fails_exactly_its_own_attempts(
     assert sorted(record["request_id"] for record in records(stored)) == ["100", "101"]
 
 
-def test_a_request_that_is_cut_off_takes_no_other_along(
+def test_an_interrupted_request_fails_its_whole_commit(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Attempts whose commit was cancelled get the error that the trail cannot be written."""
@@ -216,10 +214,10 @@ def test_a_request_that_is_cut_off_takes_no_other_along(
     assert stored.audit_logs.count_documents({}) == 4
 
 
-def test_another_error_is_not_taken_for_a_trail_that_is_away(
+def test_a_defect_is_not_reported_as_an_unwritable_trail(
     trail: AuditTrail, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """A defect comes out as what it is; the trail goes on, in a new stream."""
+    """A defect is raised unchanged, and the trail continues in a new stream."""
     write(trail)
     with pytest.raises(OverflowError):
         trail._on_finish(Attempt(action=Action.FETCH, details={"n": 2**70}), status=Status.SUCCESS)
@@ -252,7 +250,7 @@ def _interrupt(*_: object) -> None:
 
 
 def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """After a failure the trail is not well until it has written an entry of its own, once; no check does."""
+    """After a failure, the trail is healthy only once it has written an entry of its own."""
     trail.connect()
     with pytest.raises(AuditUnavailableError):
         trail.check()
@@ -274,7 +272,7 @@ def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[d
     assert (entry["action"], entry["principal"], entry["status"]) == ("trail_resumed", "service", "success")
 
 
-def test_a_trail_that_ends_says_that_it_has_recovered(
+def test_a_closing_trail_records_its_recovery(
     mongo_uri: str, keyring: Keyring, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
     """The leftovers of a failed commit are explained even without another request."""
@@ -288,7 +286,7 @@ def test_a_trail_that_ends_says_that_it_has_recovered(
             mend()
             trail.disconnect()
             trail.disconnect()
-    # The one that could not end quietly all the same.
+    # The one that nevertheless could not end quietly.
     [entry] = records(stored)
     assert (entry["action"], entry["seq"], entry["replaces"][0]["seq"]) == ("trail_resumed", 0, -1)
 
@@ -306,10 +304,10 @@ def heads(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [record.head for record in caplog.records if record.message == "audit head"]
 
 
-def test_the_head_is_logged_when_there_is_news(
+def test_the_head_is_logged_after_it_moved(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A head goes to the log once it has moved, and not again before it moves again."""
+    """A head is logged once it has moved, and not again before it moves again."""
     caplog.set_level(logging.INFO)
     trail.log_head()
     assert heads(caplog) == []
@@ -324,10 +322,10 @@ def test_the_head_is_logged_when_there_is_news(
     assert heads(caplog)[-1] == {name: last[name] for name in names}
 
 
-def test_the_head_is_logged_at_the_end(
+def test_the_head_is_logged_on_exit(
     mongo_uri: str, keyring: Keyring, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A trail that ends leaves its head in the log, if it has one that is not there yet."""
+    """A trail that ends logs its head, unless that was logged already."""
     caplog.set_level(logging.INFO)
     with connected(mongo_uri):
         for writes in (0, 1):
@@ -339,10 +337,10 @@ def test_the_head_is_logged_at_the_end(
             assert len(heads(caplog)) == writes
 
 
-def test_a_head_is_not_lost_with_its_stream(
+def test_a_head_is_logged_although_its_stream_ended(
     trail: AuditTrail, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When a stream ends in a commit that failed, its end is in the log all the same."""
+    """If a stream ends in a failed commit, its end is logged anyway."""
     caplog.set_level(logging.INFO)
     write(trail)
     break_trail(stored)
@@ -350,6 +348,6 @@ def test_a_head_is_not_lost_with_its_stream(
         write(trail)
     trail.log_head()
     assert [head["seq"] for head in heads(caplog)] == [0]
-    # There is no new one, and that is no news.
+    # There is no new head to log.
     trail.log_head()
     assert len(heads(caplog)) == 1

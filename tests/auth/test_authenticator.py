@@ -1,4 +1,4 @@
-"""Who a credential stands for, and for how long that is believed."""
+"""The principal of a credential, and the time for which it is cached."""
 
 import logging
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ Stored = MongoDatabase[dict[str, Any]]
 
 
 class Finds(CommandListener):
-    """Takes note of what is looked for among the tokens."""
+    """Records the queries for tokens."""
 
     def __init__(self) -> None:
         self.filters: list[dict[str, Any]] = []
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Note a look-up."""
+        """Record a query."""
         if event.command.get("find") == "tokens":
             self.filters.append(dict(event.command["filter"]))
 
@@ -51,7 +51,7 @@ class Finds(CommandListener):
 
 @pytest.fixture
 def finds(monkeypatch: pytest.MonkeyPatch) -> Finds:
-    """Listen to what the application asks of MongoDB; use it before `app`."""
+    """Record the application's queries to MongoDB; request it before `app`."""
     listener = Finds()
 
     def client(*arguments: Any, **options: Any) -> MongoClient[dict[str, Any]]:
@@ -63,7 +63,7 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> Finds:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """Return the time that what was looked up is held against; a test moves it."""
+    """Return the clock of the cache, which a test can move."""
     now = [0.0]
     monkeypatch.setattr(ttl_cache, "monotonic", lambda: now[0])
     monkeypatch.setattr("vault.auth.authenticator.monotonic", lambda: now[0])
@@ -84,15 +84,15 @@ def refused(app: Flask, credential: str, ip: str = "192.0.2.7") -> tuple[str, st
     return attempt.principal.name, attempt.details["reason"]
 
 
-def test_a_token_is_its_principal(app: Flask) -> None:
-    """Name, namespace and scopes of a principal are those that its token was given."""
+def test_a_token_identifies_its_principal(app: Flask) -> None:
+    """A principal has the name, namespace and scopes of its token."""
     principal = identify(app, make_token(app, "ci", role="reader", namespace="team-a")).principal
     assert (principal.name, principal.namespace, principal.authenticated) == ("team-a/ci", "team-a", True)
     assert principal.scopes == {Scope.SECRET_FETCH, Scope.SECRET_DESCRIBE, Scope.SECRET_LIST}
 
 
-def test_a_network_holds_a_token(app: Flask) -> None:
-    """A token that is bound to networks counts there, and nowhere else; what is no address is nowhere."""
+def test_a_token_is_bound_to_its_networks(app: Flask) -> None:
+    """A token bound to networks works only from them, and never from an invalid address."""
     token = make_token(app, "ci", role="reader", networks=("192.0.2.0/28", "2001:db8::/32"))
     for ip in ("192.0.2.7", "2001:db8::1"):
         assert identify(app, token, ip).principal.name == "ci"
@@ -100,8 +100,8 @@ def test_a_network_holds_a_token(app: Flask) -> None:
         assert refused(app, token, ip) == ("ci", "network")
 
 
-def test_a_token_ends(app: Flask) -> None:
-    """A token that has expired is refused, and the trail knows whose it was."""
+def test_an_expired_token_is_refused(app: Flask) -> None:
+    """An expired token is refused, and the trail names its principal."""
     assert refused(app, make_token(app, "ci", role="reader", seconds=1e-3)) == ("ci", "expired")
 
 
@@ -110,15 +110,15 @@ def test_a_token_ends(app: Flask) -> None:
     [("", "malformed"), ("smt_", "malformed"), ("a.b.c", "malformed"), (new_token(), "unknown")],
     ids=["nothing", "prefix", "JWT", "token of nobody"],
 )
-def test_nobody_s_credential_is_refused(app: Flask, credential: str, reason: str) -> None:
-    """What is no token, or was never given out, is refused before there are tokens, and after."""
+def test_an_unknown_credential_is_refused(app: Flask, credential: str, reason: str) -> None:
+    """Text that is no token, or was never issued, is refused with or without stored tokens."""
     for _ in range(2):
         assert refused(app, credential)[1] == reason
         make_token(app, f"t{_}", role="reader")
 
 
-def test_a_wrong_checksum_costs_no_look_up(finds: Finds, app: Flask) -> None:
-    """A mistyped token is refused without asking MongoDB."""
+def test_a_wrong_checksum_needs_no_look_up(finds: Finds, app: Flask) -> None:
+    """A mistyped token is refused without a query to MongoDB."""
     token = make_token(app, "ci", role="reader")
     finds.filters.clear()
     assert refused(app, token[:-1] + ("0" if token[-1] != "0" else "1")) == ("anonymous", "malformed")
@@ -126,7 +126,7 @@ def test_a_wrong_checksum_costs_no_look_up(finds: Finds, app: Flask) -> None:
 
 
 def test_a_token_is_looked_up_by_its_hash_alone(finds: Finds, app: Flask) -> None:
-    """However much of a token is right, the look-up is one and the same: time tells nothing about it."""
+    """The query is the same however much of a token is right, so timing reveals nothing."""
     token = make_token(app, "ci", role="reader")
     finds.filters.clear()
     for kept in (4, 12, 20, 35):
@@ -138,8 +138,8 @@ def test_a_token_is_looked_up_by_its_hash_alone(finds: Finds, app: Flask) -> Non
     assert len({found["_id"] for found in finds.filters}) == len(finds.filters) == 4
 
 
-def test_a_token_is_believed_for_a_moment(finds: Finds, app: Flask, clock: Iterator[list[float]]) -> None:
-    """Within 3 seconds a token is looked up once; a revocation counts at the latest after them."""
+def test_a_token_is_cached_for_3_seconds(finds: Finds, app: Flask, clock: Iterator[list[float]]) -> None:
+    """A token is looked up once in 3 seconds; a revocation takes effect after at most that time."""
     [now] = clock
     token = make_token(app, "ci", role="reader")
     finds.filters.clear()
@@ -152,15 +152,15 @@ def test_a_token_is_believed_for_a_moment(finds: Finds, app: Flask, clock: Itera
     assert BELIEVED_SECONDS < 5
 
 
-def test_a_new_token_counts_at_once(app: Flask) -> None:
-    """That a token was unknown a moment ago is not remembered."""
+def test_a_new_token_works_immediately(app: Flask) -> None:
+    """An unknown token is not cached."""
     stranger = new_token()
     assert refused(app, stranger)[1] == "unknown"
     assert identify(app, make_token(app, "ci", role="reader")).principal.name == "ci"
 
 
-def test_an_altered_token_is_in_the_log(app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever watches the log learns that somebody wrote to the tokens."""
+def test_an_altered_token_is_logged(app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    """A token that was altered in the database is reported in the log."""
     token = make_token(app, "ci", role="reader")
     stored.tokens.update_one({}, {"$set": {"namespace": "other"}})
     with caplog.at_level(logging.ERROR):
@@ -170,8 +170,8 @@ def test_an_altered_token_is_in_the_log(app: Flask, stored: Stored, caplog: pyte
     assert token not in caplog.text
 
 
-def test_nobody_is_who_they_were_set_to_be(environment: dict[str, str]) -> None:
-    """Without a credential one may do what an id is authority enough for, or, with a setting, nothing."""
+def test_anonymous_scopes_are_a_setting(environment: dict[str, str]) -> None:
+    """An anonymous caller has the scopes that need only an ID or, with the setting, none."""
     for setting, scope, error in (
         ("false", Scope.SECRET_FETCH, None),
         ("false", Scope.SECRET_LIST, CredentialRequiredError),
@@ -189,15 +189,15 @@ def test_nobody_is_who_they_were_set_to_be(environment: dict[str, str]) -> None:
 
 
 def test_a_missing_scope_is_named(app: Flask) -> None:
-    """Who is known and may not is told which scope it takes, and so is the trail."""
+    """A refusal of an identified caller names the missing scope, and so does the trail."""
     attempt = identify(app, make_token(app, "ci", role="reader"))
     with pytest.raises(ScopeMissingError, match="secret:create"):
         services(app).authenticator.authorize(Scope.SECRET_CREATE, attempt=attempt)
     assert attempt.details == {"reason": "needs secret:create"}
 
 
-def test_without_mongodb_nobody_is_let_in_or_called_wrong(environment: dict[str, str]) -> None:
-    """While MongoDB is away, whether a token is good is not known: that is neither yes nor no."""
+def test_without_mongodb_a_token_is_neither_accepted_nor_refused(environment: dict[str, str]) -> None:
+    """While MongoDB is unreachable, a token is neither accepted nor called invalid."""
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}
     with running_app(away) as app, pytest.raises(StorageUnavailableError):
         identify(app, new_token())
@@ -205,13 +205,13 @@ def test_without_mongodb_nobody_is_let_in_or_called_wrong(environment: dict[str,
 
 @given(credential=st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_credential_makes_another_kind_of_error(app: Flask, credential: str) -> None:
-    """Whatever is sent is refused in one way."""
+def test_every_invalid_credential_raises_the_same_error(app: Flask, credential: str) -> None:
+    """Every invalid credential raises the same kind of error."""
     assert refused(app, credential)[1] == "malformed"
 
 
-def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
-    """What was looked up longest ago makes room; what was looked up again is the youngest."""
+def test_the_cache_is_bounded_and_drops_the_oldest_entry() -> None:
+    """A full cache drops the entry that was looked up longest ago; a repeated look-up renews one."""
     memory: TTLCache[int] = TTLCache(seconds=1e9, max_size=3)
     for number, key in enumerate("abcad"):
         memory.put(key, number, since=0)

@@ -1,4 +1,4 @@
-"""JWTs: what they say is believed as far as the issuer signed it, and its keys are fetched with care."""
+"""JWTs: claims are trusted only with the issuer's signature, and fetches of its keys are limited."""
 
 import base64
 import re
@@ -37,7 +37,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture
 def keys(issuer: Issuer) -> JWKSCache:
-    """Return the keys of `issuer`, of which none is known yet."""
+    """Return the keys of `issuer`, before any fetch."""
     return JWKSCache(issuer.url)
 
 
@@ -52,16 +52,16 @@ def refused(credential: str, source: KeySource | None = None) -> str:
     return caught.value.reason
 
 
-def test_claims_are_the_principal() -> None:
-    """Subject, namespace and scopes come from the claims; a JWT's name cannot be a token's."""
+def test_claims_become_the_principal() -> None:
+    """Subject, namespace and scopes come from the claims; a JWT's name cannot equal a token's."""
     found = principal(sign(sub="repo:a/b", namespace="team-a", scope="secret:fetch openid"))
     assert (found.name, found.namespace, found.scopes) == ("jwt:repo:a/b", "team-a", {Scope.SECRET_FETCH})
     assert found.authenticated
     assert principal(sign()).namespace == "default"
 
 
-def test_clocks_may_differ_a_little() -> None:
-    """A JWT counts half a minute longer, and earlier, than it says, in the trail's eyes too."""
+def test_clocks_may_differ_by_half_a_minute() -> None:
+    """A JWT is valid half a minute earlier and later than its claims, in the trail too."""
     now = int(time.time())
     found = principal(sign(exp=now - 15, nbf=now + 15, iat=now + 15))
     assert found.expires_at is not None
@@ -71,13 +71,13 @@ def test_clocks_may_differ_a_little() -> None:
 
 
 @pytest.mark.parametrize("exp", [10**18, 10**300, 1e400], ids=str)
-def test_a_time_beyond_all_calendars_is_refused(exp: float) -> None:
-    """An expiry that is no date is no expiry."""
+def test_a_time_outside_the_calendar_is_refused(exp: float) -> None:
+    """A JWT whose expiry is not a valid date is refused."""
     assert refused(sign(exp=exp)).startswith("jwt")
 
 
-def test_one_public_key_verifies_its_own_only() -> None:
-    """With `JWT_PUBLIC_KEY`, whatever key a JWT names, that one counts."""
+def test_a_public_key_ignores_the_named_key() -> None:
+    """With `JWT_PUBLIC_KEY`, that key verifies every JWT, whatever key the JWT names."""
     assert principal(sign("any")).name == "jwt:build"
     assert principal(sign(None)).name == "jwt:build"
     assert refused(sign(key=STRANGER)) == "jwt InvalidSignatureError"
@@ -91,8 +91,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_public_key_verifies_its_own_kind_of_signature(kind: str) -> None:
-    """Each kind of key takes the signatures that it can make, and refuses those of others."""
+def test_a_public_key_verifies_only_its_own_kind_of_signature(kind: str) -> None:
+    """Each kind of key accepts the signatures that it can make, and refuses others."""
     source = fixed_key(public_pem(KINDS[kind][0]))
     for other, (key, algorithms) in KINDS.items():
         for algorithm in algorithms:
@@ -101,7 +101,7 @@ def test_a_public_key_verifies_its_own_kind_of_signature(kind: str) -> None:
                 assert principal(credential, source).name == "jwt:build"
             else:
                 assert refused(credential, source) == "jwt InvalidKeyError"
-    # A curve that is not the algorithm's: a forger can write this header.
+    # A curve that does not match the algorithm: a forger can write this header.
     head, body, signature = sign("any", key=EC_KEY, algorithm="ES256").split(".")
     forged = base64.urlsafe_b64encode(b'{"alg":"ES512"}').decode().rstrip("=")
     assert refused(f"{forged}.{body}.{signature}", fixed_key(public_pem(EC_KEY))).startswith("jwt")
@@ -109,8 +109,8 @@ def test_a_public_key_verifies_its_own_kind_of_signature(kind: str) -> None:
 
 
 @given(st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
-def test_no_text_makes_another_kind_of_error(text: str) -> None:
-    """Whatever is sent as a JWT is refused in one way."""
+def test_every_invalid_jwt_raises_the_same_error(text: str) -> None:
+    """Every invalid JWT raises the same kind of error."""
     assert refused(text).startswith("jwt")
 
 
@@ -118,14 +118,14 @@ def test_no_text_makes_another_kind_of_error(text: str) -> None:
 
 
 def test_keys_are_fetched_once(issuer: Issuer, keys: JWKSCache) -> None:
-    """The set is fetched when the first JWT comes, and then kept."""
+    """The key set is fetched with the first JWT and then kept."""
     for kid in ("rsa-1", "ec-1", "ed-1", "rsa-1"):
         assert principal(sign(kid), keys).name == "jwt:build"
     assert issuer.fetches == 1
 
 
 def test_a_new_key_is_found_by_its_kid(issuer: Issuer, keys: JWKSCache) -> None:
-    """JWTs of a new key count once the set is fetched anew; made-up kids do not make the service ask."""
+    """A new key works after the next fetch of the set; invented key IDs cause no fetch."""
     assert principal(sign(), keys)
     issuer.keys["rsa-2"] = jwk("rsa-2", STRANGER, "RS256")
     for _ in range(20):
@@ -146,7 +146,7 @@ def test_the_lowest_pyjwt_has_the_cool_down() -> None:
 
 @pytest.mark.parametrize("kid", [None, 7, ["rsa-1"]], ids=str)
 def test_a_jwt_must_name_its_key(keys: JWKSCache, issuer: Issuer, kid: Any) -> None:
-    """Where there may be several keys, a JWT that names none is refused without asking the issuer."""
+    """If there can be several keys, a JWT without a key ID is refused without a fetch."""
     assert refused(sign(None), keys)
     with pytest.raises(InvalidKeyError):
         keys({"kid": kid})
@@ -169,10 +169,10 @@ def test_a_jwt_must_name_its_key(keys: JWKSCache, issuer: Issuer, kid: Any) -> N
     ],
     ids=str,
 )
-def test_what_is_no_key_set_lets_nobody_in(
+def test_an_invalid_key_set_admits_no_one(
     issuer: Issuer, keys: JWKSCache, status: int, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An issuer that answers nonsense lets nobody in, and is not asked by each request."""
+    """If the issuer returns an invalid key set, every JWT is refused, and not every request fetches."""
     issuer.status, issuer.body = status, body
     for _ in range(5):
         with pytest.raises(CredentialsUnavailableError):
@@ -181,11 +181,11 @@ def test_what_is_no_key_set_lets_nobody_in(
     assert "the JWKS endpoint failed" in caplog.text
 
 
-def test_a_key_for_another_use_or_too_weak_verifies_nothing(issuer: Issuer, keys: JWKSCache) -> None:
-    """Published secrets, keys to encrypt with, and keys that are too short to trust, count for nothing."""
+def test_unsuitable_keys_verify_nothing(issuer: Issuer, keys: JWKSCache) -> None:
+    """Published secrets, encryption keys and keys that are too short verify nothing."""
     issuer.keys["enc"] = jwk("enc", STRANGER, "RS256") | {"use": "enc"}
     assert refused(sign("enc", key=STRANGER), keys) == "jwt InvalidKeyError"
-    weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - refused
+    weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - the test expects a refusal
     issuer.keys["weak"] = jwk("weak", weak, "RS256")
     issuer.keys["shared"] = {"kty": "oct", "kid": "shared", "k": "c2hhcmVk", "alg": "HS256"}
     assert refused(sign("shared", key="shared" * 8, algorithm="HS256"), keys) == "jwt InvalidAlgorithmError"
@@ -195,10 +195,10 @@ def test_a_key_for_another_use_or_too_weak_verifies_nothing(issuer: Issuer, keys
 
 
 @pytest.mark.parametrize("drips", [False, True], ids=["silent", "dripping"])
-def test_an_issuer_that_hangs_costs_one_wait(
+def test_a_hanging_issuer_costs_one_timeout(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch, drips: bool
 ) -> None:
-    """While no answer comes, or no end of it, requests wait for one fetch together, later ones not at all."""
+    """While the issuer hangs, concurrent requests share one fetch, and later ones do not wait."""
     monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 0.3)
     keys = JWKSCache(issuer.url)
     issuer.drips = drips
@@ -221,8 +221,8 @@ def test_an_issuer_that_hangs_costs_one_wait(
     assert principal(sign(), keys).name == "jwt:build"
 
 
-def test_what_is_known_does_not_wait_for_what_is_not(issuer: Issuer, keys: JWKSCache) -> None:
-    """While a made-up kid is asked for, of an issuer that hangs or is gone, JWTs of known keys count on."""
+def test_known_keys_do_not_wait_for_unknown_ones(issuer: Issuer, keys: JWKSCache) -> None:
+    """While a fetch for an invented key ID hangs or fails, JWTs with known keys stay valid."""
     assert principal(sign(), keys)
     keys._client._last_successful_fetch = -1e9
     issuer.answers.clear()
@@ -244,7 +244,7 @@ def test_what_is_known_does_not_wait_for_what_is_not(issuer: Issuer, keys: JWKSC
 
 @pytest.fixture
 def away(environment: dict[str, str]) -> Iterator[FlaskClient]:
-    """Return a client of a service whose issuer is not there."""
+    """Return a client of a service whose issuer is unreachable."""
     settings = {"JWT_JWKS_URL": "http://127.0.0.1:1/keys", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
     with running_app({**environment, **settings}) as app:
         yield app.test_client()
@@ -253,7 +253,7 @@ def away(environment: dict[str, str]) -> Iterator[FlaskClient]:
 def test_without_the_issuer_the_answer_is_503(
     away: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """While nobody can tell whether a JWT is good the answer is 503, on record; all else goes on."""
+    """A JWT that cannot be checked returns 503 and is recorded; all other requests work."""
     for _ in range(3):
         reply = away.post("/vault/secret/fetch", json={}, headers=bearer(sign()))
         assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
@@ -262,17 +262,17 @@ def test_without_the_issuer_the_answer_is_503(
     assert away.post("/vault/secret/create", json={"secret": "YQ=="}).status_code == 200
 
 
-def test_without_the_issuer_made_up_jwts_leave_few_entries(
+def test_without_the_issuer_invented_jwts_leave_few_entries(
     away: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """While the issuer is away anyone can be refused with a made-up JWT: beyond a few, they are counted."""
+    """While the issuer is unreachable, invented JWTs beyond the first few are only counted."""
     for _ in range(20):
         assert away.post("/vault/secret/fetch", json={}, headers=bearer(sign())).status_code == 503
     assert stored.audit_logs.count_documents({}) < 20
 
 
 def test_a_public_key_is_a_setting(environment: dict[str, str]) -> None:
-    """With `JWT_PUBLIC_KEY` a JWT is a credential, and acts as its subject."""
+    """With `JWT_PUBLIC_KEY`, a JWT is a valid credential, and its subject is the principal."""
     settings = {
         "JWT_PUBLIC_KEY": public_pem(RSA_KEY),
         "JWT_ISSUER": ISSUER,

@@ -1,4 +1,4 @@
-"""Make, list and revoke tokens: nobody gives what they do not have, and all of it is on record."""
+"""Create, list and revoke tokens: callers cannot grant more than they hold, and every step is recorded."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from pymongo.errors import AutoReconnect
 
 from tests.access import make_token, revoke, services
 from tests.conftest import running_app
-from tests.life import in_future, in_past, unswept
+from tests.lifecycle import in_future, in_past, unswept
 from tests.trail import break_trail, mend_trail
 from vault.auth.tokens import Grant, TokenInfo, TokenKeys
 from vault.core.attempt import Action, Attempt, Status
@@ -50,7 +50,7 @@ def attempt(action: Action = Action.TOKEN_CREATE, principal: Principal = MAKER) 
 
 
 class Unrecorded(Attempt):
-    """An attempt that leaves no entry: one more commit would wait for that which is being written."""
+    """An attempt without an entry: another commit would wait for the one being written."""
 
     def finish(self, status: Status) -> None:
         """Do nothing."""
@@ -70,8 +70,8 @@ def entries(stored: Stored) -> list[tuple[str, str, str, Any]]:
     return [(e["action"], e["status"], e["principal"], (e.get("details") or {}).get("token")) for e in found]
 
 
-def test_what_is_not_given_is_as_the_maker_has_it(app: Flask) -> None:
-    """A token of which only name and scopes are asked is in its maker's namespace, networks and time."""
+def test_omitted_options_are_the_creator_s(app: Flask) -> None:
+    """A token with only a name and scopes has its creator's namespace, networks and expiry."""
     create(app)
     [token] = infos(app)
     assert (token.namespace, token.created_by, token.state) == ("team-a", "maker", "active")
@@ -79,8 +79,8 @@ def test_what_is_not_given_is_as_the_maker_has_it(app: Flask) -> None:
     assert token.expires_at == NOON
 
 
-def test_a_maker_can_give_less(app: Flask) -> None:
-    """A token can have a smaller network and less time than its maker."""
+def test_a_creator_can_grant_less(app: Flask) -> None:
+    """A token can have a smaller network and a shorter lifetime than its creator."""
     create(app, networks=(ip_network("10.1.0.0/16"),), lifetime=timedelta(hours=1))
     [token] = infos(app)
     assert token.networks == ("10.1.0.0/16",)
@@ -100,25 +100,25 @@ def test_a_maker_can_give_less(app: Flask) -> None:
         ({"lifetime": timedelta(days=100 * 366)}, "time"),
     ],
 )
-def test_nobody_gives_what_they_do_not_have(
+def test_callers_cannot_grant_more_than_they_hold(
     app: Flask, stored: Stored, grant: dict[str, Any], what: str
 ) -> None:
-    """A scope, a namespace, a network or time that the maker lacks is refused, by name."""
+    """A scope, namespace, network or lifetime that the creator lacks is refused by name."""
     with pytest.raises(GrantRefusedError, match=f": {what}"):
         create(app, **grant)
     assert stored.tokens.count_documents({}) == 0
 
 
-def test_who_has_no_bounds_gives_any(app: Flask) -> None:
-    """A maker that is bound to no network and no time can bind a token to any."""
+def test_an_unrestricted_creator_grants_any_restriction(app: Flask) -> None:
+    """A creator without networks and expiry can restrict a token to any."""
     unbound = Principal(name="unbound", scopes=frozenset(Scope))
     create(app, unbound, networks=(ip_network("192.0.2.0/24"),), lifetime=timedelta(days=9_000))
     create(app, unbound, name="second")
     assert [token.expires_at is None for token in infos(app)] == [False, True]
 
 
-def test_an_operator_gives_anything(app: Flask) -> None:
-    """Whoever runs the command on the machine makes tokens of any scopes in any namespace."""
+def test_an_operator_grants_anything(app: Flask) -> None:
+    """The local command creates tokens with any scopes in any namespace."""
     make_token(app, "boss", role="admin", namespace="team-b")
     [token] = infos(app)
     assert set(token.scopes) == set(Scope)
@@ -126,7 +126,7 @@ def test_an_operator_gives_anything(app: Flask) -> None:
 
 
 def test_roles_are_lists_of_scopes() -> None:
-    """Each role has the scopes that are documented, and `admin` has all."""
+    """Each role has its documented scopes, and `admin` has all."""
     assert {role: {scope.value for scope in scopes} for role, scopes in ROLES.items()} == {
         "reader": {"secret:fetch", "secret:describe", "secret:list"},
         "writer": {
@@ -139,14 +139,14 @@ def test_roles_are_lists_of_scopes() -> None:
 
 
 @pytest.mark.parametrize("name", ["anonymous", "operator", "service"])
-def test_no_token_has_a_name_that_means_somebody_else(app: Flask, name: str) -> None:
-    """In the trail, a token cannot be taken for anonymous callers, operators or the service."""
+def test_reserved_names_are_refused(app: Flask, name: str) -> None:
+    """No token can have the name of anonymous callers, operators or the service in the trail."""
     with pytest.raises(InvalidTokenNameError, match="reserved"):
         create(app, name=name)
 
 
-def test_a_name_is_never_used_twice(app: Flask) -> None:
-    """Neither beside a token nor after it was revoked another one can have its name."""
+def test_a_name_cannot_be_reused(app: Flask) -> None:
+    """The name of an active or revoked token is refused for another one."""
     create(app)
     for _ in range(2):
         with pytest.raises(InvalidTokenNameError, match="already used"):
@@ -155,7 +155,7 @@ def test_a_name_is_never_used_twice(app: Flask) -> None:
 
 
 def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> None:
-    """Names are unique within a namespace, and the audit trail tells tokens of one name apart."""
+    """Names are unique within a namespace, and the audit trail distinguishes tokens with equal names."""
     names = {}
     for namespace in (None, "team-a", "team-b"):
         text = make_token(app, "ci", role="reader", namespace=namespace)
@@ -174,7 +174,7 @@ def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> 
 
 
 def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: Any) -> str:
-    """Return a token as an earlier version stores it: by its plain name, in every namespace."""
+    """Store a token as an earlier version does: by its plain name, in every namespace."""
     text = make_token(app, name, namespace=namespace, **(grant or {"role": "reader"}))
     stored_name = f"{namespace}/{name}" if namespace != "default" else name
     token = Token.objects(name=stored_name).first()
@@ -186,8 +186,8 @@ def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: An
     return text
 
 
-def test_tokens_of_before_keep_their_names(app: Flask, stored: Stored) -> None:
-    """A token that an earlier version stored is good, listed, revoked and unique under its plain name."""
+def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Stored) -> None:
+    """A token of an earlier version is valid, listed, revocable and unique by its plain name."""
     text = as_before(app, stored, "ci", "team-a")
     named = attempt(Action.FETCH)
     services(app).authenticator.identify(text, attempt=named)
@@ -199,8 +199,8 @@ def test_tokens_of_before_keep_their_names(app: Flask, stored: Stored) -> None:
     assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
 
 
-def test_a_name_of_before_leaks_into_no_namespace(app: Flask, stored: Stored) -> None:
-    """A name that an earlier version took for all namespaces is free in the others, the default one too."""
+def test_a_name_of_an_earlier_version_blocks_no_other_namespace(app: Flask, stored: Stored) -> None:
+    """A name that an earlier version reserved globally is free in other namespaces."""
     as_before(app, stored, "ci", "team-a")
     for namespace in ("default", "team-b"):
         named = attempt(Action.FETCH)
@@ -216,8 +216,8 @@ def test_a_name_of_before_leaks_into_no_namespace(app: Flask, stored: Stored) ->
     ]
 
 
-def test_an_older_replica_starts_beside_equal_names(app: Flask, stored: Stored) -> None:
-    """The unique index that an older replica builds at its start holds with names that are equal now."""
+def test_an_older_replica_starts_despite_equal_names(app: Flask, stored: Stored) -> None:
+    """The unique index that an older replica creates at its start accepts equal names."""
     for namespace in ("default", "team-a"):
         make_token(app, "ci", role="reader", namespace=namespace)
     stored.tokens.drop_index("name_1")
@@ -227,8 +227,8 @@ def test_an_older_replica_starts_beside_equal_names(app: Flask, stored: Stored) 
     assert all(token.is_genuine(key) for token in Token.objects)
 
 
-def test_an_operator_names_the_namespace_where_a_name_is_ambiguous(app: Flask) -> None:
-    """A name in several namespaces is refused without one; the name in the audit trail always works."""
+def test_an_ambiguous_name_needs_a_namespace(app: Flask) -> None:
+    """A name in several namespaces needs a namespace, except in its form of the audit trail."""
     for namespace in ("default", "team-a", "team-b"):
         make_token(app, "ci", role="reader", namespace=namespace)
     tokens = services(app).tokens
@@ -262,8 +262,10 @@ WHOLE = Principal(name="boss", namespace="team-a", scopes=frozenset(Scope))
     ],
     ids=str,
 )
-def test_nobody_revokes_what_has_more(app: Flask, stored: Stored, grant: dict[str, Any], what: str) -> None:
-    """A token with a scope or network that the principal lacks stays as it is, and the refusal says why."""
+def test_a_token_with_more_rights_is_not_revoked(
+    app: Flask, stored: Stored, grant: dict[str, Any], what: str
+) -> None:
+    """A token with a scope or network the principal lacks is unchanged, and the refusal says why."""
     make_token(app, "big", namespace="team-a", **grant)
     before = list(stored.tokens.find())
     with pytest.raises(RevocationRefusedError, match=f"more than yours: {what}\\."):
@@ -271,8 +273,8 @@ def test_nobody_revokes_what_has_more(app: Flask, stored: Stored, grant: dict[st
     assert list(stored.tokens.find()) == before
 
 
-def test_whoever_has_as_much_revokes(app: Flask, stored: Stored) -> None:
-    """Principals end what they cover, themselves, altered tokens, and scopes that mean nothing here."""
+def test_a_principal_revokes_the_tokens_that_it_covers(app: Flask, stored: Stored) -> None:
+    """A principal can revoke itself, tokens it covers, altered ones, and ones with unknown scopes."""
     make_token(
         app, "small", namespace="team-a", scopes=("secret:fetch",), networks=("10.1.0.0/16", "fd00::1")
     )
@@ -297,7 +299,7 @@ def test_whoever_has_as_much_revokes(app: Flask, stored: Stored) -> None:
 
 
 def test_a_token_can_always_revoke_itself(app: Flask) -> None:
-    """A token ends itself, whatever its networks."""
+    """A token can revoke itself, whatever its networks."""
     text = make_token(
         app, "me", namespace="team-a", scopes=("token:manage",), networks=("10.0.0.0/8", "192.0.2.0/24")
     )
@@ -308,7 +310,7 @@ def test_a_token_can_always_revoke_itself(app: Flask) -> None:
 
 
 def family(app: Flask) -> None:
-    """Make a token that made two, one of which made another; and one that is not related."""
+    """Create a token that created two, one of which created another; and an unrelated one."""
 
     def made(maker: str, name: str) -> None:
         principal = Principal(name=f"team-a/{maker}", namespace="team-a", scopes=frozenset(Scope))
@@ -319,7 +321,7 @@ def family(app: Flask) -> None:
     made("root", "b")
     made("a", "a-a")
     make_token(app, "other", namespace="team-a", role="reader")
-    # A maker of the same name in another namespace, and one by which it could be mistaken.
+    # A creator of the same name in another namespace, and one with a similar name.
     create(app, Principal(name="root", scopes=frozenset(Scope)), name="namesake")
 
 
@@ -327,8 +329,8 @@ def states(app: Flask) -> dict[str, str]:
     return {token.name: token.state for token in infos(app)}
 
 
-def test_a_cascade_ends_all_that_a_token_made(app: Flask, stored: Stored) -> None:
-    """Children and theirs end too, each with an entry of its own before; others stay."""
+def test_a_cascade_revokes_all_descendants(app: Flask, stored: Stored) -> None:
+    """A cascade revokes children and grandchildren, each after its own entry; other tokens stay."""
     family(app)
     stored.audit_logs.delete_many({})
     ended = services(app).tokens.revoke(
@@ -347,15 +349,15 @@ def test_a_cascade_ends_all_that_a_token_made(app: Flask, stored: Stored) -> Non
     ]
 
 
-def test_without_a_cascade_children_stay(app: Flask) -> None:
-    """A plain revocation ends the one token."""
+def test_without_a_cascade_children_stay_active(app: Flask) -> None:
+    """A plain revocation ends one token only."""
     family(app)
     assert services(app).tokens.revoke("a", attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == ("a",)
     assert states(app)["a-a"] == "active"
 
 
-def test_a_cascade_goes_through_what_ended_before(app: Flask) -> None:
-    """Where a cascade was interrupted, a repetition ends what is left, below revoked tokens too."""
+def test_a_cascade_continues_below_revoked_tokens(app: Flask) -> None:
+    """Repeating an interrupted cascade ends the remaining tokens, below revoked ones too."""
     family(app)
     for name in ("root", "a"):
         revoke(app, name)
@@ -366,10 +368,10 @@ def test_a_cascade_goes_through_what_ended_before(app: Flask) -> None:
     assert again == [("b", "a-a"), ()]
 
 
-def test_a_cascade_stops_where_the_trail_does(
+def test_a_cascade_stops_when_the_trail_fails(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No token ends without its entry: what could not be recorded stays active, and can be ended later."""
+    """Without its entry, no token is revoked; it stays active and can be revoked later."""
     family(app)
     finish = Attempt.finish
 
@@ -388,8 +390,8 @@ def test_a_cascade_stops_where_the_trail_does(
     assert [name for name, state in states(app).items() if state == "active"] == ["namesake", "other"]
 
 
-def test_makers_in_a_circle_end(app: Flask, stored: Stored) -> None:
-    """Two tokens that name each other as their maker, which the service never writes, end no cascade."""
+def test_a_cycle_of_creators_does_not_hang(app: Flask, stored: Stored) -> None:
+    """Two tokens that name each other as creator do not make a cascade endless."""
     key = services(app).tokens._keys.find_or_make()
     for name, maker in (("a", "b"), ("b", "a")):
         make_token(app, name, role="reader")
@@ -403,8 +405,8 @@ def test_makers_in_a_circle_end(app: Flask, stored: Stored) -> None:
     )
 
 
-def test_a_forged_maker_ends_nothing(app: Flask, stored: Stored) -> None:
-    """A token whose maker was changed in the database is altered, and no part of a cascade."""
+def test_a_forged_creator_revokes_nothing(app: Flask, stored: Stored) -> None:
+    """A token whose creator was changed in the database is altered, and not part of a cascade."""
     family(app)
     stored.tokens.update_one({"name": "team-a/other"}, {"$set": {"created_by": "team-a/root"}})
     ended = services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
@@ -412,8 +414,8 @@ def test_a_forged_maker_ends_nothing(app: Flask, stored: Stored) -> None:
     assert stored.tokens.count_documents({"name": "team-a/other", "revoked_at": None}) == 1
 
 
-def test_a_revoked_maker_makes_nothing_more(app: Flask, stored: Stored) -> None:
-    """A maker that was looked up before it was revoked is refused, and leaves no token behind."""
+def test_a_revoked_creator_creates_nothing_more(app: Flask, stored: Stored) -> None:
+    """A creator that was revoked after its look-up is refused and leaves no token."""
     make_token(app, "root", namespace="team-a", role="admin")
     revoke(app, "root")
     maker = Principal(name="team-a/root", namespace="team-a", scopes=frozenset(Scope))
@@ -422,10 +424,10 @@ def test_a_revoked_maker_makes_nothing_more(app: Flask, stored: Stored) -> None:
     assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
 
 
-def test_a_cascade_takes_a_token_that_is_being_made(
+def test_a_cascade_includes_a_token_being_created(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token whose entry is being written while its maker's tokens are revoked is not given out."""
+    """A token whose creator is revoked while its entry is written is not issued."""
     make_token(app, "root", namespace="team-a", role="admin")
     maker = Principal(name="team-a/root", namespace="team-a", scopes=frozenset(Scope))
     activate = Token.activate
@@ -441,7 +443,7 @@ def test_a_cascade_takes_a_token_that_is_being_made(
 
 
 def test_the_longest_lifetime_is_a_setting(environment: dict[str, str]) -> None:
-    """With `TOKEN_MAX_DAYS` a token without an expiry gets the longest, and a longer one is refused."""
+    """With `TOKEN_MAX_DAYS`, a token gets the longest lifetime by default, and a longer one is refused."""
     with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
         with pytest.raises(GrantRefusedError, match="A token can last at most 30 days"):
             make_token(app, "long", role="reader", seconds=30 * 86_400 + 1)
@@ -460,8 +462,8 @@ def test_the_longest_lifetime_is_a_setting(environment: dict[str, str]) -> None:
     assert lasts["child"] <= timedelta(hours=1)
 
 
-def test_a_token_of_before_keeps_its_lifetime(environment: dict[str, str], app: Flask) -> None:
-    """A token that was made without an expiry stays good when the longest lifetime is set."""
+def test_an_existing_token_keeps_its_lifetime(environment: dict[str, str], app: Flask) -> None:
+    """A token without an expiry stays valid after the longest lifetime is set."""
     text = make_token(app, "old", role="reader")
     with running_app({**environment, "TOKEN_MAX_DAYS": "1"}) as limited:
         services(limited).authenticator.identify(text, attempt=attempt(Action.FETCH))
@@ -469,7 +471,7 @@ def test_a_token_of_before_keeps_its_lifetime(environment: dict[str, str], app: 
 
 
 def test_each_principal_sees_its_own_namespace(app: Flask) -> None:
-    """Tokens of another namespace are neither listed nor revoked: they are not there."""
+    """Tokens of another namespace are not listed and cannot be revoked."""
     make_token(app, "theirs", role="reader", namespace="team-b")
     create(app)
     assert [token.name for token in infos(app, MAKER)] == ["new"]
@@ -479,8 +481,8 @@ def test_each_principal_sees_its_own_namespace(app: Flask) -> None:
             services(app).tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE))
 
 
-def test_a_revoked_token_stays_as_it_is(app: Flask) -> None:
-    """Revoking twice changes nothing; the time of the first one counts."""
+def test_a_second_revocation_changes_nothing(app: Flask) -> None:
+    """Revoking a token twice keeps the time of the first revocation."""
     create(app)
     revoke(app, "new")
     [first] = infos(app)
@@ -489,8 +491,8 @@ def test_a_revoked_token_stays_as_it_is(app: Flask) -> None:
     assert first.state == "revoked"
 
 
-def test_states_are_told_apart(app: Flask, stored: Stored) -> None:
-    """The list says which tokens are active, have ended, or are not what the service wrote."""
+def test_the_list_distinguishes_states(app: Flask, stored: Stored) -> None:
+    """The list shows which tokens are active, ended or altered."""
     for name in ("active", "expired", "revoked", "altered"):
         make_token(app, name, role="reader", seconds=1e-3 if name == "expired" else None)
     revoke(app, "revoked")
@@ -504,10 +506,10 @@ def test_states_are_told_apart(app: Flask, stored: Stored) -> None:
     assert stored.tokens.count_documents({"name": "altered", "revoked_at": {"$exists": True}}) == 1
 
 
-def test_without_the_token_key_nothing_is_believed(
+def test_without_the_token_key_no_token_is_valid(
     environment: dict[str, str], app: Flask, stored: Stored
 ) -> None:
-    """Tokens whose key is gone are shown as altered, and there is nothing to revoke."""
+    """Tokens whose key is missing are listed as altered, and cannot be revoked."""
     create(app)
     stored.token_keys.delete_many({})
     with running_app(environment) as fresh:
@@ -517,7 +519,7 @@ def test_without_the_token_key_nothing_is_believed(
 
 
 def test_every_step_is_on_record(app: Flask, stored: Stored) -> None:
-    """Making, listing and revoking leave an entry each, with the token's name and what it was given."""
+    """Creating, listing and revoking each leave an entry with the token's name and grants."""
     create(app)
     infos(app)
     revoke(app, "new")
@@ -538,7 +540,7 @@ def test_every_step_is_on_record(app: Flask, stored: Stored) -> None:
 
 
 def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
-    """When the trail cannot be written no token is given out, shown or revoked."""
+    """While the trail cannot be written, no token is issued, listed or revoked."""
     create(app)
     break_trail(stored)
     for call in (lambda: create(app, name="other"), lambda: infos(app), lambda: revoke(app, "new")):
@@ -548,8 +550,8 @@ def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
     assert {token.name: token.state for token in infos(app)}["new"] == "active"
 
 
-def test_a_token_without_its_entry_leaves_its_name_free(app: Flask, stored: Stored) -> None:
-    """A create that could not be recorded leaves no token, active or not, and the same name works later."""
+def test_an_unrecorded_token_leaves_its_name_free(app: Flask, stored: Stored) -> None:
+    """A create that cannot be recorded leaves no token, and the same name works later."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
         create(app)
@@ -574,7 +576,7 @@ def while_recording(monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -
 def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until its entry is durable a token is not listed, lets nobody in, and cannot be revoked."""
+    """Until its entry is durable, a token is not listed, not valid and not revocable."""
     make_token(app, "first")
     texts, seen = [], []
     monkeypatch.setattr("vault.auth.tokens.new_token", lambda: texts.append(new_token()) or texts[-1])
@@ -594,15 +596,15 @@ def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
     assert create(app) == texts[-1]
     assert seen == [["first", "team-a/new"], ["first"], "unknown", "not found"]
     named = Attempt(action=Action.FETCH, ip="10.0.0.1")
-    # Nothing of what was seen then is remembered.
+    # Results from that time are not cached.
     services(app).authenticator.identify(texts[-1], attempt=named)
     assert named.principal.name == "team-a/new"
 
 
-def test_an_older_replica_does_not_believe_a_pending_token(
+def test_an_older_replica_refuses_a_pending_token(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that does not know of pending tokens finds one altered, as it has no seal."""
+    """A replica that does not know pending tokens treats one as altered, because it has no seal."""
     make_token(app, "first")
     key = services(app).tokens._keys.find()
     assert key
@@ -618,8 +620,8 @@ def test_an_older_replica_does_not_believe_a_pending_token(
     assert [set(document) & {"pending", "purge_at"} for document in stored.tokens.find()] == [set(), set()]
 
 
-def test_a_token_that_was_stored_before_an_upgrade_stays_good(app: Flask, stored: Stored) -> None:
-    """A token in the form of earlier releases, which knew no pending ones, is listed as it was."""
+def test_a_token_stored_before_an_upgrade_stays_valid(app: Flask, stored: Stored) -> None:
+    """A token in the form of earlier releases, without pending ones, is listed unchanged."""
     create(app)
     [document] = stored.tokens.find()
     assert set(document) == {
@@ -633,8 +635,8 @@ def pending(app: Flask, stored: Stored, purge_at: datetime) -> None:
     stored.tokens.update_one({}, {"$set": {"pending": True, "purge_at": purge_at, "seal": ""}})
 
 
-def test_what_a_killed_process_left_gives_its_name_back(app: Flask, stored: Stored) -> None:
-    """A token that was pending for too long makes way for the next one of its name, swept or not."""
+def test_the_name_of_an_expired_pending_token_is_free(app: Flask, stored: Stored) -> None:
+    """A token pending beyond its time limit is replaced by the next of its name, swept or not."""
     with unswept(stored):
         pending(app, stored, in_past(seconds=1))
         create(app)
@@ -643,10 +645,10 @@ def test_what_a_killed_process_left_gives_its_name_back(app: Flask, stored: Stor
     assert [token.state for token in infos(app)] == ["active"]
 
 
-def test_the_name_of_a_token_that_mongodb_removes_at_this_moment_is_free(
+def test_the_name_of_a_token_swept_at_this_moment_is_free(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leftover that is swept just before it would have been removed here does not make its name taken."""
+    """If the sweep removes a leftover just before the create does, its name is free."""
     pending(app, stored, in_future(seconds=60))
     delete = Collection.delete_one
 
@@ -659,10 +661,10 @@ def test_the_name_of_a_token_that_mongodb_removes_at_this_moment_is_free(
     assert [token.state for token in infos(app)] == ["active"]
 
 
-def test_a_name_that_another_request_reserves_is_not_free(
+def test_a_name_reserved_by_another_request_is_taken(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another process may still finish, its pending token stays, and the name is refused for now."""
+    """While another process may still finish, its pending token stays, and its name is refused."""
     monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
     pending(app, stored, in_future(seconds=60))
     before = list(stored.tokens.find())
@@ -671,8 +673,8 @@ def test_a_name_that_another_request_reserves_is_not_free(
     assert list(stored.tokens.find()) == before
 
 
-def test_mongodb_removes_what_was_pending_for_too_long(app: Flask, stored: Stored) -> None:
-    """A leftover token is removed within 2 minutes of MongoDB's clock, and an active one never."""
+def test_mongodb_removes_expired_pending_tokens(app: Flask, stored: Stored) -> None:
+    """MongoDB removes a leftover token within 2 minutes of its clock, and never an active one."""
     with unswept(stored):
         pending(app, stored, in_future(seconds=60))
         make_token(app, "active")
@@ -683,10 +685,10 @@ def test_mongodb_removes_what_was_pending_for_too_long(app: Flask, stored: Store
         assert [document["name"] for document in stored.tokens.find({"purge_at": None})] == ["active"]
 
 
-def test_a_token_that_was_pending_for_too_long_is_not_given_out(
+def test_a_token_pending_too_long_is_not_issued(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that MongoDB removed while its entry was written is refused, not said to be there."""
+    """A token that MongoDB removed while its entry was written is refused, not reported as created."""
     make_token(app, "first")
     while_recording(monkeypatch, lambda: stored.tokens.delete_one({"name": "team-a/new"}))
     with pytest.raises(StorageUnavailableError):
@@ -694,10 +696,10 @@ def test_a_token_that_was_pending_for_too_long_is_not_given_out(
     assert [token.name for token in infos(app)] == ["first"]
 
 
-def test_a_token_that_nobody_was_given_does_not_keep_its_name(
+def test_an_undelivered_token_does_not_keep_its_name(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where MongoDB's answer to the activation is lost, the token is removed and its name is free again."""
+    """If MongoDB's reply to the activation is lost, the token is removed and its name is free."""
     activate = Token.activate
 
     def unheard(token: Token) -> bool:
@@ -714,8 +716,8 @@ def test_a_token_that_nobody_was_given_does_not_keep_its_name(
     create(app)
 
 
-def test_all_processes_make_one_token_key(environment: dict[str, str], stored: Stored) -> None:
-    """Tokens that are made at the same moment, the very first ones, are all under one key."""
+def test_all_processes_share_one_token_key(environment: dict[str, str], stored: Stored) -> None:
+    """The first tokens, created concurrently, all use one key."""
     with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
         shared = services(app).tokens._keys
         processes = [TokenKeys(shared._keyring, shared._key_watch) for _ in range(8)]
@@ -724,8 +726,8 @@ def test_all_processes_make_one_token_key(environment: dict[str, str], stored: S
     assert len({key.hash("smt_") for key in keys}) == 1
 
 
-def test_a_token_key_that_vanishes_is_no_key(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If what was just stored is not there, no token is made under a key that nobody else has."""
+def test_a_vanished_token_key_is_not_used(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the key just stored is missing, no token is created with it."""
     monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)
     with pytest.raises(StorageUnavailableError):
         create(app)

@@ -1,4 +1,4 @@
-"""The file of a backup: what standard tools see in it, and that no byte of it is free."""
+"""The file of a backup: readable by standard tools, and protected in every byte."""
 
 import gzip
 import hashlib
@@ -52,8 +52,8 @@ def checked(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     return manifest, archive.verify(file, manifest, nothing)
 
 
-def test_what_was_written_is_read() -> None:
-    """Every document of every collection comes back, in order; a whole file is not refused."""
+def test_a_written_archive_is_read_back() -> None:
+    """Every document of every collection comes back in order, and a complete file is accepted."""
     content = written()
     manifest, digests = checked(content)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in DOCUMENTS}
@@ -79,17 +79,17 @@ def test_standard_tools_read_it(tmp_path: Path) -> None:
 
 
 def test_every_changed_byte_is_refused() -> None:
-    """Whichever byte of a file is another, in data, headers, padding, manifest or end, it is refused."""
+    """A changed byte in data, headers, padding, manifest or end is refused."""
     content = written()
     for place in range(len(content)):
         altered = bytearray(content)
-        altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+        altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - not secret
         with pytest.raises(InvalidBackupError):
             checked(bytes(altered))
 
 
 def test_documents_of_any_size_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the pieces that are read end, in a document or in its length, the documents are whole."""
+    """Documents are read whole wherever a chunk ends, in a document or in its length."""
     monkeypatch.setattr(archive, "_CHUNK", 7)
     content = written()
     found = archive.documents(io.BytesIO(content), *checked(content))
@@ -98,8 +98,8 @@ def test_documents_of_any_size_are_read(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
-def test_what_is_read_is_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a file that was changed or cut after it was verified, no document is read that is not as it was."""
+def test_only_verified_bytes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a file is changed or cut after verification, no changed document is read."""
     monkeypatch.setattr(archive, "_CHUNK", 64)
     content = written()
     manifest, digests = checked(content)
@@ -109,7 +109,7 @@ def test_what_is_read_is_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> N
     for dump in dumps:
         for place in range(dump.offset_data, dump.offset_data + dump.size):
             altered = bytearray(content)
-            altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - nothing secret
+            altered[place] ^= 1 << random.randrange(8)  # noqa: S311 - not secret
             for other in (bytes(altered), content[:place]):
                 found = []
                 with pytest.raises(InvalidBackupError, match="changed while it was read"):
@@ -118,7 +118,7 @@ def test_what_is_read_is_what_was_verified(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def sparse(size: int, *, pax: bool) -> bytes:
-    """Return an archive whose manifest claims *size* bytes, of which next to none are in the file."""
+    """Return an archive whose manifest claims *size* bytes; the file has almost none of them."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as made:
         member = tarfile.TarInfo(archive.MANIFEST)
@@ -138,8 +138,8 @@ def sparse(size: int, *, pax: bool) -> bytes:
 
 
 @pytest.mark.parametrize("pax", [False, True])
-def test_a_small_file_takes_little_memory(pax: bool) -> None:
-    """A header that claims a large file of holes is refused before it is read."""
+def test_a_small_file_uses_little_memory(pax: bool) -> None:
+    """A header that claims a large sparse file is refused before it is read."""
     content = sparse(100_000_000, pax=pax)
     assert len(content) < 20_000
     tracemalloc.start()
@@ -154,16 +154,16 @@ def test_a_small_file_takes_little_memory(pax: bool) -> None:
 
 @pytest.mark.parametrize("size", [-512, -(2**70), 2**62, 2**70, 10_000])
 @pytest.mark.parametrize("name", ["secrets.bson.gz", archive.MANIFEST])
-def test_a_size_that_cannot_be_is_refused(name: str, size: int) -> None:
-    """A member that claims to end before it begins, or behind the end of the file, is refused."""
+def test_an_impossible_size_is_refused(name: str, size: int) -> None:
+    """A member that claims to end before its start, or behind the end of the file, is refused."""
     member = tarfile.TarInfo(name)
     member.size = size
     with pytest.raises(InvalidBackupError):
         checked(member.tobuf(tarfile.GNU_FORMAT) + bytes(2_048))
 
 
-def test_a_manifest_that_would_not_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is larger than what is read makes no backup, and in a file it is refused unread."""
+def test_an_oversized_manifest_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest over the read limit makes no backup, and in a file it is refused unread."""
     content = written()
     monkeypatch.setattr(archive, "MANIFEST_BYTES", 1_024)
     monkeypatch.setattr(archive, "MANIFEST_BYTES", 100)
@@ -174,15 +174,15 @@ def test_a_manifest_that_would_not_be_read_is_not_written(monkeypatch: pytest.Mo
 
 
 def test_a_pipe_is_refused() -> None:
-    """What can be read only once is told apart from a file that is damaged."""
+    """A pipe, which can be read only once, is distinguished from a damaged file."""
     source, target = os.pipe()
     os.close(target)
     with os.fdopen(source, "rb") as file, pytest.raises(InvalidBackupError, match="cannot be a pipe"):
         archive.read_manifest(file)
 
 
-def test_every_cut_and_every_addition_is_refused() -> None:
-    """A file that ends too early, anywhere, or that goes on behind its end, is refused."""
+def test_every_truncation_and_addition_is_refused() -> None:
+    """A file truncated at any byte, or with bytes after its end, is refused."""
     content = written()
     for length in range(len(content)):
         with pytest.raises(InvalidBackupError):
@@ -193,7 +193,7 @@ def test_every_cut_and_every_addition_is_refused() -> None:
 
 
 def test_the_damaged_part_is_named() -> None:
-    """Who finds a damaged backup is told which of its dumps still can be used."""
+    """The error for a damaged backup names the dumps that are still usable."""
     content = written()
     with tarfile.open(fileobj=io.BytesIO(content)) as opened:
         place = opened.getmember("secrets.bson.gz").offset_data
@@ -202,8 +202,8 @@ def test_the_damaged_part_is_named() -> None:
         checked(altered)
 
 
-def test_a_manifest_in_other_words_is_refused() -> None:
-    """A manifest that says the same and hashes alike, but is written in another way, is refused."""
+def test_a_reformatted_manifest_is_refused() -> None:
+    """A manifest with the same content and hash in another format is refused."""
     content = written()
     text = json.dumps(archive.read_manifest(io.BytesIO(content)), indent=1, sort_keys=True)
     place = content.index(text.encode())
@@ -216,16 +216,16 @@ def test_a_manifest_in_other_words_is_refused() -> None:
 
 
 @given(st.binary(max_size=2_000))
-def test_what_is_no_backup_is_refused(content: bytes) -> None:
-    """Whatever else somebody takes for a backup is refused, with the one error that is for that."""
+def test_any_other_file_is_refused(content: bytes) -> None:
+    """Any file that is not a backup is refused with the error for that."""
     for other in (content, written()[:1_000] + content):
         with pytest.raises(InvalidBackupError):
             checked(other)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'"a"', b"{" * 100_000, b'{"hash": "1"}', b"\xff"])
-def test_what_is_no_manifest_is_refused(text: bytes) -> None:
-    """An archive whose manifest is none is refused as no backup."""
+def test_an_invalid_manifest_is_refused(text: bytes) -> None:
+    """An archive with an invalid manifest is refused as no backup."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as made:
         member = tarfile.TarInfo("manifest.json")
@@ -235,8 +235,8 @@ def test_what_is_no_manifest_is_refused(text: bytes) -> None:
         checked(file.getvalue())
 
 
-def test_an_archive_whose_manifest_is_no_file_is_refused() -> None:
-    """A folder in the manifest's place is no manifest."""
+def test_a_folder_as_manifest_is_refused() -> None:
+    """An archive with a folder in place of its manifest is refused."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as made:
         member = tarfile.TarInfo("manifest.json")

@@ -1,4 +1,4 @@
-"""What a backup holds, whose is believed, and when none is made."""
+"""The contents of a backup, the trusted backups, and the reasons for a refusal."""
 
 import gzip
 import io
@@ -35,7 +35,7 @@ KEYRING = Keyring(NEW, [OLD])
 
 @pytest.fixture(autouse=True)
 def trail(mongo_uri: str) -> Iterator[AuditTrail]:
-    """Connect to a database whose past is kept, with a trail."""
+    """Connect to a database whose history is kept, with a trail."""
     trail = AuditTrail(KEYRING)
     with history(mongo_uri), connected(mongo_uri):
         trail.connect()
@@ -58,8 +58,8 @@ def entries(stored: Stored) -> list[dict[str, Any]]:
     return list(stored.audit_logs.find({"action": "backup"}).sort("_id"))
 
 
-def test_it_holds_all_that_is_stored_for_good(stored: Stored) -> None:
-    """Every document of every collection is in it as it is stored, and what passes by itself is not."""
+def test_it_contains_all_permanent_data(stored: Stored) -> None:
+    """A backup contains every document of every permanent collection, and nothing temporary."""
     fill(stored, OLD, 150)
     fill(stored, NEW, 3)
     for name in ("tokens", "token_keys", "audit_keys", "idempotency_keys", "keys", "rate_limits"):
@@ -76,7 +76,7 @@ def test_it_holds_all_that_is_stored_for_good(stored: Stored) -> None:
 
 
 def test_the_manifest_is_a_checkpoint(stored: Stored) -> None:
-    """It holds the heads of all streams, signed, and can be used wherever a checkpoint can."""
+    """The manifest contains the signed heads of all streams, and can be used as a checkpoint."""
     made(KEYRING)
     _, found = made(KEYRING)
     entry, _ = entries(stored)
@@ -85,8 +85,8 @@ def test_the_manifest_is_a_checkpoint(stored: Stored) -> None:
     assert [head["hash"] for head in held.heads.values()] == [entry["hash"]]
 
 
-def test_the_trail_ends_where_it_is_signed(stored: Stored) -> None:
-    """What a commit under way has written of itself, or what is no stream's entry, is not in it."""
+def test_the_trail_ends_with_a_signature(stored: Stored) -> None:
+    """A commit in progress, or a document that is no stream's entry, is not in the backup."""
     made(KEYRING)
     first, *_ = stored.audit_logs.find()
     rest = {name: value for name, value in first.items() if name not in ("_id", "signature")}
@@ -110,17 +110,15 @@ def test_the_trail_ends_where_it_is_signed(stored: Stored) -> None:
     ],
     ids=str,
 )
-def test_what_somebody_put_into_the_trail_takes_nothing_out_of_it(
-    forged: dict[str, Any], stored: Stored
-) -> None:
-    """Whatever is forged, in a stream of its own or in the service's, every genuine entry is backed up."""
+def test_forged_entries_do_not_displace_genuine_ones(forged: dict[str, Any], stored: Stored) -> None:
+    """With any forged entry, in the service's stream or another, every genuine entry is backed up."""
     made(KEYRING)
     first, *_ = stored.audit_logs.find()
     stored.audit_logs.drop_indexes()
     for stream in ("x", first["stream"], [first["stream"]], [first["stream"], "x"], {"$gt": ""}):
         stored.audit_logs.insert_one({"stream": stream, "signature": "1", **forged})
     content, found = made(KEYRING)
-    # One that is there twice would be restored nowhere.
+    # A duplicate entry could be restored nowhere.
     ids = [document["_id"] for document in dumps(content)["audit_logs"]]
     assert len(ids) == len(set(ids))
     assert {document["_id"] for document in stored.audit_logs.find({"action": "backup"}).limit(1)} <= set(ids)
@@ -128,8 +126,8 @@ def test_what_somebody_put_into_the_trail_takes_nothing_out_of_it(
     assert read(content, KEYRING)
 
 
-def test_a_number_that_is_there_twice_takes_nothing_out_of_the_trail(stored: Stored) -> None:
-    """MongoDB finds an entry by the first of two fields, and whoever reads it would see the last."""
+def test_a_duplicate_number_does_not_displace_an_entry(stored: Stored) -> None:
+    """A genuine entry is backed up even if a forged one repeats its number in a duplicate field."""
     made(KEYRING)
     first, *_ = stored.audit_logs.find()
     stored.audit_logs.drop_indexes()
@@ -143,8 +141,8 @@ def test_a_number_that_is_there_twice_takes_nothing_out_of_the_trail(stored: Sto
     assert first["_id"] in [document["_id"] for document in dumps(content)["audit_logs"]]
 
 
-def test_an_end_that_is_cut_off_meanwhile_is_told(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trail that ends before one of the heads in the manifest would not verify: that is no backup."""
+def test_an_end_cut_off_meanwhile_is_reported(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trail that ends before a head of the manifest would not verify, so no backup is made."""
     made(KEYRING)
     heads = checkpoint.heads
 
@@ -158,10 +156,8 @@ def test_an_end_that_is_cut_off_meanwhile_is_told(stored: Stored, monkeypatch: p
         made(KEYRING)
 
 
-def test_a_secret_that_is_being_created_has_its_entry(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While workers serve, the trail is read some seconds later: what was under way has its entry by then."""
+def test_a_secret_being_created_has_its_entry(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trail is read some seconds later, so that operations in progress have their entries."""
     [secret_id] = fill(stored, NEW, 1)
     assert claim(KEYRING)
     slept: list[float] = []
@@ -177,7 +173,7 @@ def test_a_secret_that_is_being_created_has_its_entry(
 
 
 def test_a_backup_is_on_record(stored: Stored) -> None:
-    """Its entry says who made it, which it is, as of when, and how much is in it."""
+    """The entry of a backup has its operator, ID, time and size."""
     fill(stored, OLD, 3)
     _, found = made(KEYRING)
     [entry] = entries(stored)
@@ -190,14 +186,14 @@ def test_a_backup_is_on_record(stored: Stored) -> None:
 
 
 def test_without_its_entry_there_is_no_backup(stored: Stored) -> None:
-    """When the trail cannot be written, nothing is handed out."""
+    """While the trail cannot be written, no backup is released."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
         made(KEYRING)
 
 
-def test_a_backup_that_fails_is_on_record(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When MongoDB goes away in the middle, that is the error, and the trail has it once it is back."""
+def test_a_failed_backup_is_on_record(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When MongoDB fails during a backup, the error is recorded once MongoDB is back."""
 
     def gone(_name: str) -> Iterator[bytes]:
         raise StorageUnavailableError
@@ -208,8 +204,8 @@ def test_a_backup_that_fails_is_on_record(stored: Stored, monkeypatch: pytest.Mo
     assert [entry["status"] for entry in entries(stored)] == ["error"]
 
 
-def test_keys_that_are_missing_are_named(stored: Stored) -> None:
-    """Where secrets or workers need a key that is not in the keyring, it is named, and nothing backed up."""
+def test_missing_keys_are_named(stored: Stored) -> None:
+    """If secrets or workers need a key outside the keyring, it is named, and no backup is made."""
     fill(stored, FOREIGN, 1)
     with pytest.raises(BackupRefusedError, match=FOREIGN.id):
         made(KEYRING)
@@ -219,22 +215,22 @@ def test_keys_that_are_missing_are_named(stored: Stored) -> None:
         made(Keyring(NEW))
 
 
-def test_what_is_no_key_id_is_shown(stored: Stored) -> None:
-    """What somebody stored in the place of a key's id is named, too, without control characters."""
+def test_an_invalid_key_id_is_named(stored: Stored) -> None:
+    """An invalid key ID in the database is named too, without control characters."""
     stored.secrets.insert_many([{"_id": 1, "key_id": "\x1b[2J"}, {"_id": 2, "key_id": 7}])
     with pytest.raises(BackupRefusedError, match=r"missing here: \\u001b\[2J$"):
         made(KEYRING)
 
 
-def test_half_a_database_is_not_backed_up() -> None:
-    """A database into which a restore has not come to its end is no source of a backup."""
+def test_an_incompletely_restored_database_is_not_backed_up() -> None:
+    """A database with an incomplete restore is refused as the source of a backup."""
     assert registry.begin_restore("another", audit_enabled=None)
     with pytest.raises(BackupRefusedError, match="not finished"):
         made(KEYRING)
 
 
-def test_a_wrong_key_is_named(stored: Stored) -> None:
-    """Without one of the keys that a backup needs it is refused, and the missing ones are named."""
+def test_a_missing_key_of_a_backup_is_named(stored: Stored) -> None:
+    """A backup is refused without one of its keys, and the missing ones are named."""
     fill(stored, OLD, 1)
     content, _ = made(KEYRING)
     assert read(content, Keyring(OLD, [NEW]))
@@ -245,8 +241,8 @@ def test_a_wrong_key_is_named(stored: Stored) -> None:
         read(content, Keyring(FOREIGN))
 
 
-def test_a_newer_format_is_told() -> None:
-    """A file of a later format says which version made it, and is not tried."""
+def test_a_newer_format_is_reported() -> None:
+    """The error for a newer format names the version that created it."""
     content, _ = made(KEYRING)
     newer = changed(content, KEYRING, format=2, version="9.8.7")
     with pytest.raises(InvalidBackupError, match=r"format 2, .* 9\.8\.7"):
@@ -256,16 +252,16 @@ def test_a_newer_format_is_told() -> None:
 @pytest.mark.parametrize(
     "forged", [{"format": "\x1b[2J"}, {"format": 2, "version": "\x1b[2J"}, {"key_ids": ["\x1b[2J"]}]
 )
-def test_what_nobody_signed_does_not_write_to_the_terminal(forged: dict[str, Any]) -> None:
-    """Control characters in a manifest of anybody's are escaped where a refusal quotes it."""
+def test_an_unsigned_manifest_does_not_control_the_terminal(forged: dict[str, Any]) -> None:
+    """A refusal that quotes an untrusted manifest escapes its control characters."""
     content, _ = made(KEYRING)
     with pytest.raises(InvalidBackupError, match=r"\\u001b\[2J") as refused:
         read(changed(content, Keyring(FOREIGN), **forged), KEYRING)
     assert "\x1b" not in str(refused.value)
 
 
-def test_a_forged_backup_is_told_from_a_damaged_one() -> None:
-    """Who has no master key can recompute every digest and still makes no backup."""
+def test_a_forged_backup_is_distinguished_from_a_damaged_one() -> None:
+    """Without a master key, an attacker can recompute every digest but not forge a backup."""
     content, _ = made(KEYRING)
     assert read(changed(content, KEYRING, audit_ttl_days=5), KEYRING).manifest["audit_ttl_days"] == 5
     with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
@@ -274,7 +270,7 @@ def test_a_forged_backup_is_told_from_a_damaged_one() -> None:
 
 @pytest.mark.parametrize("seal", ["signature", "signer"])
 def test_a_changed_seal_is_refused(seal: str) -> None:
-    """Of the manifest's own seals too, nothing can be changed."""
+    """A change in any of the manifest's own seals is refused."""
     content, found = made(KEYRING)
     value = str(found.manifest[seal])
     for other in (value[:-1] + ("0" if value[-1] != "0" else "1"), value.upper().replace("E", "F")):
@@ -284,15 +280,15 @@ def test_a_changed_seal_is_refused(seal: str) -> None:
 
 
 @pytest.mark.parametrize("gone", ["signature", "signer", "key_ids", "format"])
-def test_a_manifest_that_lacks_something_is_refused(gone: str) -> None:
-    """A manifest without one of its parts is refused as any other that nobody signed."""
+def test_an_incomplete_manifest_is_refused(gone: str) -> None:
+    """A manifest without one of its parts is refused like an unsigned one."""
     content, _ = made(KEYRING)
     with pytest.raises(InvalidBackupError):
         read(changed(content, Keyring(FOREIGN), **{gone: None}), KEYRING)
 
 
-def test_progress_is_told_by_documents_and_by_bytes(stored: Stored) -> None:
-    """Making one tells of every document, verifying one of every byte of the dumps."""
+def test_progress_counts_documents_and_bytes(stored: Stored) -> None:
+    """A backup reports progress by documents, and a verification by bytes of the dumps."""
     fill(stored, NEW, 250)
     told: list[int] = []
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Whole collections, out of MongoDB as of one moment and into it again."""
+"""Whole collections, read from a MongoDB snapshot and written back."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from bson.codec_options import DatetimeConversion
 from pymongo import MongoClient
 
 from tests.backups import history
-from tests.life import Caller
+from tests.lifecycle import Caller
 from tests.rotation import Stored, connected
 from vault.backup import dump
 from vault.cli.mongod import find_mongod, free_port
@@ -22,25 +22,25 @@ from vault.documents.guard import storage_errors
 
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let many round trips be needed."""
+    """Make many round trips necessary."""
     monkeypatch.setattr(dump, "_BATCH", 2)
 
 
 @pytest.fixture
 def kept(mongo_uri: str) -> Iterator[None]:
-    """Let MongoDB keep the past."""
+    """Make MongoDB keep its history."""
     with history(mongo_uri):
         yield
 
 
 def elsewhere(action: Callable[..., object], *arguments: object, **options: object) -> None:
-    """Do it in another thread: here, all that is done is of the moment of the snapshot."""
+    """Run it in another thread, because this thread reads from the snapshot."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(action, *arguments, **options).result()
 
 
 def test_every_collection_has_its_place(alice: Caller, stored: Stored) -> None:
-    """Whatever the service stores is in the backup, or is named as what is true for some seconds only."""
+    """Every collection of the service is in the backup or listed as temporary."""
     secret_id = alice("create", secret="YQ==", name="a")["secret_id"]
     alice.post("create", {"secret": "YQ=="}, **{"Idempotency-Key": "key"})
     assert alice.fetch(secret_id)
@@ -49,7 +49,7 @@ def test_every_collection_has_its_place(alice: Caller, stored: Stored) -> None:
 
 @pytest.mark.usefixtures("kept", "slowly")
 def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
-    """What changes after the first read is not seen, in other collections neither."""
+    """A change after the first read is not seen, in any collection."""
     stored.tokens.insert_one({"_id": "a"})
     stored.secrets.insert_many([{"_id": number, "n": 0} for number in range(500)])
     with connected(mongo_uri), dump.snapshot():
@@ -64,8 +64,8 @@ def test_all_reads_are_of_one_moment(mongo_uri: str, stored: Stored) -> None:
 
 
 @pytest.mark.usefixtures("slowly")
-def test_a_past_that_is_not_kept_is_told(mongo_uri: str, stored: Stored) -> None:
-    """When reading takes longer than MongoDB keeps the past, the refusal says which setting to raise."""
+def test_an_expired_snapshot_is_reported(mongo_uri: str, stored: Stored) -> None:
+    """If reading takes longer than MongoDB keeps its history, the error names the setting to raise."""
     stored.secrets.insert_many([{"_id": number} for number in range(500)])
     with (
         connected(mongo_uri),
@@ -77,20 +77,20 @@ def test_a_past_that_is_not_kept_is_told(mongo_uri: str, stored: Stored) -> None
         next(batches)
         elsewhere(stored.client.admin.command, "setParameter", 1, minSnapshotHistoryWindowInSeconds=0)
         while True:
-            # Time goes on with what is written only.
+            # Time proceeds only with writes.
             elsewhere(stored.tokens.insert_one, {})
             next(batches)
 
 
 @pytest.mark.usefixtures("kept")
-def test_other_failures_are_what_they_are(mongo_uri: str) -> None:
-    """Without MongoDB the snapshot ends with the error that says so."""
+def test_other_failures_are_reported_unchanged(mongo_uri: str) -> None:
+    """Without MongoDB, the snapshot ends with the error for that."""
     with connected(mongo_uri), pytest.raises(StorageUnavailableError), dump.snapshot(), storage_errors():
         list(dump.batches("secrets", {"$nonsense": 1}))
 
 
-def test_a_single_server_is_told(tmp_path: Path) -> None:
-    """A MongoDB that is no replica set cannot read as of one moment; the refusal says what to make of it."""
+def test_a_standalone_server_is_reported(tmp_path: Path) -> None:
+    """The error for a standalone MongoDB, which has no snapshots, says how to convert it."""
     port = free_port()
     arguments = ["--dbpath", str(tmp_path), "--port", str(port), "--bind_ip", "127.0.0.1"]
     log = tmp_path / "log"
@@ -110,8 +110,8 @@ def test_a_single_server_is_told(tmp_path: Path) -> None:
         process.wait(30)
 
 
-def test_what_is_there_already_is_passed_over(mongo_uri: str, stored: Stored) -> None:
-    """Documents that an interrupted restore has written stay; the others are added, byte for byte."""
+def test_existing_documents_are_skipped(mongo_uri: str, stored: Stored) -> None:
+    """Documents of an interrupted restore stay; the others are added, byte for byte."""
     documents = [bson.encode({"_id": {"of": number}, "n": number}) for number in range(5)]
     far = bson.encode({"_id": 7, "ts": bson.DatetimeMS(10**17)})
     with connected(mongo_uri):
@@ -125,8 +125,8 @@ def test_what_is_there_already_is_passed_over(mongo_uri: str, stored: Stored) ->
     assert [bson.encode(document) for document in found] == [far, *documents]
 
 
-def test_only_what_is_worth_keeping_makes_a_database_filled(mongo_uri: str, stored: Stored) -> None:
-    """Empty collections, claims of workers and counts of requests do not; a document of anybody's does."""
+def test_only_permanent_data_makes_a_database_filled(mongo_uri: str, stored: Stored) -> None:
+    """Claims, request counts and empty collections do not make a database filled; any document does."""
     with connected(mongo_uri):
         stored["keys"].insert_one({})
         stored["rate_limits"].insert_one({})
@@ -135,8 +135,8 @@ def test_only_what_is_worth_keeping_makes_a_database_filled(mongo_uri: str, stor
         assert dump.filled_collection() == "somebody's"
 
 
-def test_what_mongodb_does_not_take_is_no_entry_twice(mongo_uri: str) -> None:
-    """Only a second entry of one number has a refusal of its own; any other failure is that of MongoDB."""
+def test_only_a_duplicate_entry_has_its_own_error(mongo_uri: str) -> None:
+    """A duplicate entry number has its own error; any other failure is MongoDB's."""
     with connected(mongo_uri):
         for collection, twice in (
             ("secrets", {"namespace": "a", "name": "b"}),
@@ -149,8 +149,8 @@ def test_what_mongodb_does_not_take_is_no_entry_twice(mongo_uri: str) -> None:
             assert type(refused.value) is kind
 
 
-def test_a_collection_that_cannot_be_read_is_not_taken_for_full(mongo_uri: str, stored: Stored) -> None:
-    """A failure to look into a collection is a failure, and says nothing about what is in it."""
+def test_an_unreadable_collection_is_not_reported_as_filled(mongo_uri: str, stored: Stored) -> None:
+    """A failure to read a collection is a failure, and says nothing about its contents."""
     stored.secrets.insert_one({"zero": 0})
     divided = [{"$match": {"$expr": {"$divide": [1, "$zero"]}}}]
     stored.command("create", "a_view", viewOn="secrets", pipeline=divided)

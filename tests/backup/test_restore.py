@@ -1,4 +1,4 @@
-"""A backup in an empty database, and what keeps it from getting there."""
+"""Restores of a backup into an empty database, and the reasons for a refusal."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ KEYRING = Keyring(KEY)
 
 @pytest.fixture
 def source(mongo_uri: str, stored: Stored) -> tuple[VerifiedBackup, dict[str, bytes]]:
-    """Return a backup of 2,500 secrets, and their values; the database is empty then."""
+    """Return a backup of 2,500 secrets, and their values; the database is empty afterwards."""
     trail = NoAuditTrail()
     trail.connect()
     with history(mongo_uri), connected(mongo_uri):
@@ -43,7 +43,7 @@ def source(mongo_uri: str, stored: Stored) -> tuple[VerifiedBackup, dict[str, by
 
 @pytest.fixture
 def database(mongo_uri: str) -> Iterator[Database]:
-    """Connect with a trail, without making indexes."""
+    """Connect with a trail, without creating indexes."""
     database = Database(mongo_uri, audit_ttl_days=0)
     trail = AuditTrail(KEYRING)
     trail.connect()
@@ -52,10 +52,10 @@ def database(mongo_uri: str) -> Iterator[Database]:
     database.close()
 
 
-def test_what_is_restored_is_what_was_backed_up(
+def test_a_restore_equals_the_backup(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
-    """Every secret is there again, with all indexes, the restore is on record, and workers may serve."""
+    """Every secret and index is restored, the restore is recorded, and workers may serve."""
     backup, kept = source
     told: list[int] = []
     restore.restore(backup, database, audit_enabled=True, progress=told.append)
@@ -70,10 +70,8 @@ def test_what_is_restored_is_what_was_backed_up(
     assert claim(KEYRING)
 
 
-def test_a_database_without_anything_in_it_is_restored(
-    database: Database, stored: Stored, mongo_uri: str
-) -> None:
-    """A backup of an empty database is one too."""
+def test_an_empty_backup_is_restored(database: Database, stored: Stored, mongo_uri: str) -> None:
+    """A backup of an empty database can be restored too."""
     with history(mongo_uri):
         _, found = made(KEYRING)
     stored.client.drop_database(stored.name)
@@ -84,14 +82,14 @@ def test_a_database_without_anything_in_it_is_restored(
 def test_a_filled_database_is_left_alone(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
-    """Where there is a document already nothing is written, and workers go on serving."""
+    """If the database has a document, nothing is written, and workers continue to serve."""
     stored.audit_logs.insert_one({"_id": 1})
     with pytest.raises(RestoreRefusedError, match="not empty: there are documents in audit_logs"):
         restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert stored.list_collection_names() == ["audit_logs"]
 
 
-def test_workers_that_serve_keep_a_restore_off(
+def test_serving_workers_block_a_restore(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
     """While a worker serves on the database, empty or not, nothing is written."""
@@ -102,13 +100,13 @@ def test_workers_that_serve_keep_a_restore_off(
     assert registry.unfinished_restore() is None
 
 
-def test_an_interrupted_restore_goes_on(
+def test_an_interrupted_restore_can_be_continued(
     source: tuple[VerifiedBackup, dict[str, bytes]],
     database: Database,
     stored: Stored,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Cut off anywhere, it leaves a database on which nobody serves; the same again brings it to its end."""
+    """After an interruption at any point no worker serves; repeating the restore completes it."""
     backup, kept = source
     insert = dump.insert
 
@@ -129,20 +127,20 @@ def test_an_interrupted_restore_goes_on(
     assert claim(KEYRING)
 
 
-def test_another_backup_does_not_go_on_with_it(
+def test_another_backup_does_not_continue_it(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
-    """What was begun with one backup is not mixed with another."""
+    """A restore begun with one backup cannot be continued with another."""
     assert registry.begin_restore("another", audit_enabled=None)
     with pytest.raises(RestoreRefusedError, match="the restore of another backup"):
         restore.restore(source[0], database, audit_enabled=True, progress=nothing)
     assert stored.list_collection_names() == ["keys"]
 
 
-def test_without_its_entry_it_is_not_finished(
+def test_without_its_entry_it_is_not_complete(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
-    """While the trail cannot be written nobody serves on what was restored; the same again mends it."""
+    """While the trail cannot be written, no worker serves; repeating the restore completes it."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
         restore.restore(source[0], database, audit_enabled=True, progress=nothing)
@@ -153,10 +151,10 @@ def test_without_its_entry_it_is_not_finished(
 
 
 @pytest.mark.parametrize("collection", ["secrets", "tokens"])
-def test_a_name_that_is_there_twice_is_restored_and_named(
+def test_a_duplicate_name_is_restored_and_named(
     collection: str, database: Database, stored: Stored, mongo_uri: str
 ) -> None:
-    """Who drops a unique index and gives a name twice keeps nothing from being restored, and is told."""
+    """A duplicate name in a backup does not block the restore, and is reported."""
     with history(mongo_uri):
         twice = [{"_id": number, "namespace": "default", "name": "hunter2"} for number in range(2)]
         stored[collection].insert_many(twice)
@@ -168,7 +166,7 @@ def test_a_name_that_is_there_twice_is_restored_and_named(
     assert stored[collection].count_documents({}) == 2
     assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
     assert registry.unfinished_restore() is None
-    # Nobody serves meanwhile, and all who ask are told why.
+    # No worker serves meanwhile, and every client sees the reason.
     with pytest.raises(StorageUnavailableError, match="have one name") as unavailable:
         database.prepare()
     assert type(unavailable.value) is StorageUnavailableError
@@ -176,10 +174,8 @@ def test_a_name_that_is_there_twice_is_restored_and_named(
     database.prepare()
 
 
-def test_an_entry_that_is_there_twice_waits_for_an_administrator(
-    database: Database, stored: Stored, mongo_uri: str
-) -> None:
-    """Where the unique index is there already, no entry is left out: the refusal says which index to drop."""
+def test_a_duplicate_entry_needs_an_administrator(database: Database, stored: Stored, mongo_uri: str) -> None:
+    """With an existing unique index, no entry is omitted: the error names the index to drop."""
     twice = [{"_id": number, "stream": "hunter2", "seq": 0, "signature": "x"} for number in range(2)]
     with history(mongo_uri):
         stored.audit_logs.insert_many(twice)
@@ -195,10 +191,10 @@ def test_an_entry_that_is_there_twice_waits_for_an_administrator(
     assert claim(KEYRING)
 
 
-def test_a_file_that_changes_while_it_is_restored_is_told(
+def test_a_file_that_changes_during_the_restore_is_reported(
     source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
 ) -> None:
-    """What is no longer as it was verified is not written; the genuine file brings it to its end."""
+    """A changed dump is not written, and the genuine file completes the restore."""
     backup, kept = source
     backup.file.seek(0)
     genuine = backup.file.read()
@@ -212,7 +208,7 @@ def test_a_file_that_changes_while_it_is_restored_is_told(
 
 
 def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
-    """A service on a half restored database refuses all, says why, and serves once it is whole."""
+    """A service on an incomplete restore refuses all and says why, then serves once it is complete."""
     with running_app(settings(mongo_uri, KEY)) as app:
         client = app.test_client()
         assert registry.begin_restore("a backup", audit_enabled=None)
@@ -230,7 +226,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
 def test_batches_are_bounded(
     source: tuple[VerifiedBackup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However large the documents are, what is in memory at a time is not more than a batch of them."""
+    """No more than one batch is in memory, however large the documents are."""
     monkeypatch.setattr(restore, "_BATCH_BYTES", 2_000)
     batches = [batch for _, batch in restore._batches(source[0])]
     assert sum(map(len, batches)) == 2_500
@@ -240,7 +236,7 @@ def test_batches_are_bounded(
 def test_a_backup_of_an_earlier_version_has_the_state_of_its_trail(
     mongo_uri: str, database: Database, stored: Stored
 ) -> None:
-    """Its manifest does not tell whether there was a trail; its entries do."""
+    """If the manifest does not say whether auditing was enabled, the entries do."""
     Attempt(action=Action.FETCH).finish(Status.SUCCESS)
     with history(mongo_uri):
         content, found = made(KEYRING)

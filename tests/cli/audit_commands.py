@@ -1,4 +1,4 @@
-"""What the tests of `secret-manager audit` share: a trail, and the commands on it."""
+"""Shared helpers of the tests of `secret-manager audit`: a trail, and the commands on it."""
 
 import subprocess
 import time
@@ -27,7 +27,7 @@ class Trail:
         stored.audit_logs.insert_many(written.documents)
 
     def run(self, *arguments: str, **environment: str) -> Done:
-        """Run a command; it must tell no key."""
+        """Run a command; it must print no key."""
         done = run_command(
             "audit", *arguments, environment=self.environment | environment, folder=self._folder
         )
@@ -48,25 +48,25 @@ class Trail:
         return str(path)
 
     def output(self, *arguments: str) -> str:
-        """Return the path of a file with what a command prints."""
+        """Return the path of a file with the output of a command."""
         done = self.run(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
         return self.file(f"{arguments[0]}-{time.monotonic_ns()}", done.stdout)
 
 
-#: Of an export, with the entry that it leaves itself.
+#: Of an export, including its own entry.
 INTACT = "181 entries in 4 streams: intact\n"
 
 
 def offline(trail: Trail, exported: str | None = None) -> list[str]:
-    """Return the arguments that verify *exported*; without it, what the commands print."""
+    """Return the arguments that verify *exported*, or by default the output of the commands."""
     if exported is None:
         return ["--file", trail.output("export"), "--public-key", trail.output("public-key")]
     return ["--file", trail.file("export.jsonl", exported), "--public-key", pem(trail)]
 
 
 def pem(trail: Trail) -> str:
-    """Return the path of a file with the trail's public key, which takes no process."""
+    """Return the path of a file with the trail's public key, without running a process."""
     return trail.file("trail.pem", SigningKey(trail.written.keyring.primary).public.pem())
 
 

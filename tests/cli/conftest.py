@@ -1,4 +1,4 @@
-"""What the tests of commands share."""
+"""Shared fixtures of the tests of commands."""
 
 from pathlib import Path
 

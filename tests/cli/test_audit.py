@@ -1,4 +1,4 @@
-"""The operators' commands for the audit trail, as operators run them."""
+"""The operators' commands for the audit trail, run as processes."""
 
 import json
 import signal
@@ -61,7 +61,7 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
     done = trail.run("tail", "--no-follow", "--lines", "500")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 192)
     assert printable(done.stdout)
-    # A checkpoint has what the service wrote and nothing else.
+    # A checkpoint contains only the service's entries.
     heads = {head["stream"]: head for head in json.loads(trail.run("checkpoint").stdout)["heads"]}
     [export] = trail.stored.audit_logs.find({"action": "audit_export"})
     assert heads.pop(export["stream"])["seq"] == 0
@@ -85,7 +85,7 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_told(trail: Trail, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported(trail: Trail, arguments: tuple[str, ...]) -> None:
     """Invalid options print the usage, and the exit code is 2."""
     exported = "\n".join(map(json.dumps, trail.written.records))
     files = {"EXPORT": trail.file("export.jsonl", exported), "PEM": pem(trail)}
@@ -98,8 +98,8 @@ def test_wrong_usage_is_told(trail: Trail, arguments: tuple[str, ...]) -> None:
 COMMANDS = ("tail", "export", "public-key", "checkpoint", "verify")
 
 
-def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
-    """Without MongoDB, and with wrong settings, each command fails with a message and no traceback."""
+def test_a_failure_is_one_line(tmp_path: Path) -> None:
+    """Without MongoDB, or with invalid settings, each command prints a message and no traceback."""
     away = settings("mongodb://127.0.0.1:1", new_key())
     with ThreadPoolExecutor(len(COMMANDS)) as pool:
         for done in pool.map(
@@ -136,7 +136,7 @@ def test_a_checkpoint_holds_all_heads(trail: Trail) -> None:
 
 
 def test_tail_shows_the_newest_entries(trail: Trail) -> None:
-    """The newest entries, the oldest of them first, one a line with what matters."""
+    """`tail` prints the newest entries, oldest first, one per line."""
     newest = sorted(trail.written.documents, key=lambda document: document["_id"])
     for arguments, count in (
         ((), 10),
@@ -152,7 +152,7 @@ def test_tail_shows_the_newest_entries(trail: Trail) -> None:
 
 
 def test_tail_follows_until_ctrl_c(trail: Trail) -> None:
-    """New entries appear as they come, each once; Ctrl-C ends it without a complaint."""
+    """New entries are printed once each as they arrive; Ctrl-C ends the command quietly."""
     with trail.start("tail", "--lines", "1") as process:
         assert process.stdout is not None
         assert "r-" in process.stdout.readline()
@@ -164,7 +164,7 @@ def test_tail_follows_until_ctrl_c(trail: Trail) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_what_an_attacker_stored_drives_no_terminal(trail: Trail) -> None:
+def test_stored_control_characters_are_escaped(trail: Trail) -> None:
     """Control characters in any field reach neither the terminal nor, unescaped, a file."""
     nasty = "\x1b]0;gotcha\x07\x9b2J\r\n\u202e"
     fields = ("action", "status", "principal", "secret_id", "ip", "ua", "request_id", "stream")
@@ -178,8 +178,8 @@ def test_what_an_attacker_stored_drives_no_terminal(trail: Trail) -> None:
         assert not set(nasty) & {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout)
 
 
-def test_export_prints_all_that_is_stored(trail: Trail) -> None:
-    """An export is one JSON object a line, stream by stream, with every field as it is stored."""
+def test_export_prints_all_stored_entries(trail: Trail) -> None:
+    """An export is one JSON object per line, stream by stream, with every field as stored."""
     done = trail.run("export")
     printed = [json.loads(line) for line in done.stdout.splitlines()]
     [own] = [record for record in printed if record["action"] == "audit_export"]
@@ -196,26 +196,26 @@ def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
     assert entry is not None
     assert (entry["principal"], entry["status"], entry["secret_id"]) == ("operator", "success", "secret-7")
     assert entry["details"] == {"since": "2026-11-01T00:00:00.000Z", "action": "create"}
-    # The whole verifies with the entry, in the database and as a file.
+    # The whole trail with the entry verifies, in the database and as a file.
     assert trail.run("verify").stdout == "181 entries in 4 streams: intact\n"
     assert trail.run("verify", *offline(trail)).stdout == "182 entries in 5 streams: intact\n"
     break_trail(stored)
     done = trail.run("export")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "secret-manager: the audit trail cannot be written"
-    # A MongoDB user who may only read can still verify.
+    # A MongoDB user with read access can still verify.
     assert trail.run("verify").returncode == 0
 
 
-def test_an_export_of_nothing_leaves_nothing(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
-    """A database without a trail stays empty: a backup may be restored into it."""
+def test_an_empty_export_leaves_no_entry(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
+    """A database without a trail stays empty, so that a backup can be restored into it."""
     done = run_command("audit", "export", environment=settings(mongo_uri, new_key()), folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert stored.list_collection_names() == []
 
 
 def test_export_filters(trail: Trail) -> None:
-    """Each filter alone and all of them together choose exactly the entries that are meant."""
+    """Each filter, alone and combined with the others, selects exactly the matching entries."""
     records = trail.written.records
     middle = sorted(record["ts"] for record in records)[90]
     zoned = datetime.fromisoformat(middle).astimezone(tz=None).isoformat()
@@ -247,15 +247,15 @@ def test_export_filters(trail: Trail) -> None:
         assert found == {(record["stream"], record["seq"]) for record in records if meant(record)}, arguments
 
 
-def test_the_public_key_is_what_verifies(trail: Trail) -> None:
-    """`public-key` prints PEM and nothing else: the key that the master key gives."""
+def test_the_public_key_verifies_the_trail(trail: Trail) -> None:
+    """`public-key` prints only PEM: the public key of the master key's signing key."""
     done = trail.run("public-key")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == SigningKey(trail.written.keyring.primary).public.pem()
 
 
-def test_looking_changes_nothing(trail: Trail) -> None:
-    """None of these commands writes anything or changes the retention, whatever its settings say."""
+def test_read_commands_change_nothing(trail: Trail) -> None:
+    """None of these commands writes or changes the retention, whatever their settings are."""
     before = list(trail.stored.audit_logs.find().sort("_id"))
     indexes = trail.stored.audit_logs.index_information()
     for command in (("tail", "--no-follow"), ("public-key",), ("checkpoint",), ("verify",)):

@@ -28,7 +28,7 @@ def run(folder: Path, uri: str, *arguments: str, **environment: str) -> Done:
 
 
 def ready(uri: str, **environment: str) -> dict[str, Any]:
-    """Return what readiness complains of, and see that it agrees with what is served."""
+    """Return the failing readiness checks, after comparing them with the replies."""
     with running_app(settings(uri, KEY) | environment) as app:
         client = app.test_client()
         start(app)
@@ -48,10 +48,10 @@ def actions(stored: Stored) -> list[str]:
     ids=" ".join,
 )
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_nobody_switches_auditing_off_in_passing(
+def test_auditing_is_not_disabled_as_a_side_effect(
     mongo_uri: str, stored: Stored, tmp_path: Path, arguments: tuple[str, ...], place: str
 ) -> None:
-    """With `AUDIT_ENABLED=false` no command does anything on a database that has a trail."""
+    """With `AUDIT_ENABLED=false`, no command works on a database that has a trail."""
     assert run(tmp_path, mongo_uri, *CREATE, "ci").returncode == 0
     before = list(stored.tokens.find()), list(stored.audit_logs.find())
     environment = OFF
@@ -71,7 +71,7 @@ def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Sto
     on = "AUDIT_ENABLED is off, but this database has an audit trail: set AUDIT_ENABLED=true, "
     assert ready(mongo_uri, **OFF) == {"audit": [on + "or run `secret-manager audit disable`"]}
     for _ in range(2):
-        # As the service is to be, or as it still is.
+        # The service's future setting, or its current one.
         assert run(tmp_path, mongo_uri, "audit", "disable", **(OFF if _ else {})).returncode == 0
     assert actions(stored) == ["create", "audit_disabled"]
     assert ready(mongo_uri, **OFF) == {}
@@ -94,7 +94,7 @@ def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Sto
 def test_without_its_last_entry_the_trail_is_not_disabled(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
-    """When the trail cannot be written it stays enabled, and `disable` fails."""
+    """While the trail cannot be written it stays enabled, and `disable` fails."""
     assert ready(mongo_uri) == {}
     break_trail(stored)
     done = run(tmp_path, mongo_uri, "audit", "disable")
@@ -104,8 +104,8 @@ def test_without_its_last_entry_the_trail_is_not_disabled(
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_a_new_database_takes_the_state_of_who_serves_first(mongo_uri: str, enabled: bool) -> None:
-    """Empty, it has no state; after the first process has served, one that disagrees does not."""
+def test_a_new_database_takes_the_state_of_the_first_process(mongo_uri: str, enabled: bool) -> None:
+    """An empty database has no state; after the first process, one that disagrees does not serve."""
     setting = {"AUDIT_ENABLED": str(enabled)}
     other = {"AUDIT_ENABLED": str(not enabled)}
     assert ready(mongo_uri, **setting) == {}
@@ -114,7 +114,7 @@ def test_a_new_database_takes_the_state_of_who_serves_first(mongo_uri: str, enab
 
 
 def test_an_installation_of_an_earlier_version_keeps_working(mongo_uri: str, stored: Stored) -> None:
-    """Without a recorded state, entries tell that there is a trail; without entries the setting counts."""
+    """Without a recorded state, existing entries mean a trail; without entries the setting decides."""
     assert ready(mongo_uri, **OFF) == {}
     stored["keys"].update_one({}, {"$unset": {"trail": True}})
     assert ready(mongo_uri, **OFF) == {}
@@ -128,7 +128,7 @@ def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored
     """In a rolling update, an older worker claims and releases without changing the state."""
     assert ready(mongo_uri) == {}
     before = stored["keys"].find_one({}, {"trail": True})
-    # What versions before this one write.
+    # The form that earlier versions write.
     own = {"worker": "older", "key_id": KEY.id, "held": [KEY.id], "renewed_at": "$$NOW"}
     for _ in range(2):
         stored["keys"].update_one({"_id": "claims"}, {"$setOnInsert": {"workers": []}}, upsert=True)
@@ -145,7 +145,7 @@ def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored
 @pytest.mark.parametrize(
     "planted", [False, "off", 0, [True], {"a": True}, [[]]], ids=lambda value: f"enabled {value}"
 )
-def test_a_planted_state_stops_the_service_at_the_most(mongo_uri: str, stored: Stored, planted: Any) -> None:
+def test_a_forged_state_can_only_stop_the_service(mongo_uri: str, stored: Stored, planted: Any) -> None:
     """With any forged state in the database, a process that audits never serves without a trail."""
     with running_app(settings(mongo_uri, KEY)) as app:
         client = app.test_client()
@@ -159,7 +159,7 @@ def test_a_planted_state_stops_the_service_at_the_most(mongo_uri: str, stored: S
 
 
 @pytest.mark.parametrize("planted", ["text", [{"enabled": True}], [1], None, 7], ids=str)
-def test_a_state_of_another_shape_is_no_state(mongo_uri: str, stored: Stored, planted: Any) -> None:
+def test_a_malformed_state_is_ignored(mongo_uri: str, stored: Stored, planted: Any) -> None:
     """An invalid stored state breaks neither its periodic check nor the commands that set it."""
     assert ready(mongo_uri) == {}
     stored["keys"].update_one({}, {"$set": {"trail": planted}})
@@ -170,7 +170,7 @@ def test_a_state_of_another_shape_is_no_state(mongo_uri: str, stored: Stored, pl
 
 
 def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path) -> None:
-    """All workers stop serving when the trail is disabled under them, and go on when it is enabled again."""
+    """All workers stop serving when the trail is disabled, and continue when it is enabled again."""
     environment = settings(mongo_uri, KEY) | {"WEB_CONCURRENCY": "2"}
     with Service(environment, folder=tmp_path) as service:
         service.wait_until("/health/ready")
@@ -184,8 +184,8 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("disabled", [True, False])
-def test_a_backup_carries_the_state(mongo_uri: str, stored: Stored, tmp_path: Path, disabled: bool) -> None:
-    """A restore needs the backup's state as its own, and the database has it afterwards."""
+def test_a_backup_contains_the_state(mongo_uri: str, stored: Stored, tmp_path: Path, disabled: bool) -> None:
+    """A restore requires the backup's state to equal its own, and writes it to the database."""
     setting, other = (OFF, {}) if disabled else ({}, OFF)
     assert ready(mongo_uri) == {}
     if disabled:

@@ -83,12 +83,12 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
         (cut_off, "signed", None, "is missing at the end: the checkpoint lists it", True),
         (remove_stream, "first", None, "is missing with its whole stream: the checkpoint lists it", True),
     ],
-    ids=["changed", "removed", "beginning", "copied", "duplicate", "anew", "cut", "stream"],
+    ids=["changed", "removed", "beginning", "copied", "duplicate", "rechained", "cut", "stream"],
 )
 def test_tampering_in_the_database_is_found(
     long_trail: Trail, tamper: Callable[..., None], at: str, named: int | None, said: str, checkpoint: bool
 ) -> None:
-    """Of 10,000 entries, whatever is done to one is named by stream and number, and the exit code is 1."""
+    """One tampered entry of 10,000 is named by stream and number, and the exit code is 1."""
     last = long_trail.stored.audit_logs.find_one(sort=[("seq", -1)])
     assert last is not None
     in_stream = {"stream": last["stream"]}
@@ -122,7 +122,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
-    """An auditor needs the export and the public key: no environment, no database, no secret."""
+    """An auditor needs only the export and the public key: no environment, database or secret."""
     arguments = offline(trail)
     checkpoint = trail.output("checkpoint")
     for extra in ([], ["--checkpoint", checkpoint]):
@@ -139,7 +139,7 @@ def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) ->
 
 
 def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Yield exports that were tampered with, and what is said of them."""
+    """Yield tampered exports, and the expected messages."""
     lines = trail.run("export").stdout.splitlines()
     yield "\n".join(lines[:5] + lines[6:]), "missing, within the retention"
     yield "\n".join(lines).replace('"success"', '"denied"', 1), "was altered"
@@ -176,7 +176,7 @@ def test_another_key_verifies_nothing(trail: Trail) -> None:
     assert done.stdout.count("is signed by a key that is not known") == 4
 
 
-def test_a_checkpoint_that_is_none_is_refused(trail: Trail) -> None:
+def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:
     """An altered, foreign or invalid checkpoint is refused with one line and exit code 1."""
     made = json.loads(Path(trail.output("checkpoint")).read_text())
     stranger = SigningKey(new_key())

@@ -1,4 +1,4 @@
-"""Backup, restore and drill, as operators run them."""
+"""Backup, restore and drill, run as processes."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def environment(mongo_uri: str) -> Iterator[dict[str, str]]:
-    """Return settings with a new and an old key, on a MongoDB that keeps the past."""
+    """Return settings with a new and an old key, on a MongoDB that keeps its history."""
     with history(mongo_uri):
         yield settings(mongo_uri, NEW, OLD)
 
@@ -79,10 +79,10 @@ def drill_databases(stored: Stored) -> list[str]:
     return [name for name in stored.client.list_database_names() if name.startswith("drill_")]
 
 
-def test_a_service_goes_on_from_a_backup(
+def test_a_service_continues_from_a_backup(
     environment: dict[str, str], command: Run, restored: Stored, tmp_path: Path
 ) -> None:
-    """Values, names, tokens, repeated creates and the trail are what they were, and all goes on."""
+    """Values, names, tokens, repeated creates and the trail are restored unchanged and keep working."""
     secured = environment | {"AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
     create, fetch = "/vault/secret/create", "/vault/secret/fetch"
     with running_app(environment) as app:
@@ -123,8 +123,8 @@ def test_a_service_goes_on_from_a_backup(
     assert re.fullmatch(r"1[0-9] entries in \d streams: intact\n", verified.stdout)
 
 
-def test_a_backup_takes_nobody_s_place(command: Run, stored: Stored, tmp_path: Path) -> None:
-    """A file that is there stays as it is, unless the operator says otherwise."""
+def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Path) -> None:
+    """An existing file stays unchanged, unless the operator allows overwriting."""
     fill(stored, OLD, 1)
     (tmp_path / "b.tar").write_bytes(b"precious")
     done = command("backup", "b.tar")
@@ -152,7 +152,7 @@ def place(path: Path, kind: str) -> None:
 @pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
 @pytest.mark.parametrize("kind", ["link", "dangling link", "device link", "FIFO", "socket", "folder"])
 def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, overwrite: bool) -> None:
-    """A symbolic link, device, FIFO, socket or folder at the path is refused and stays as it is."""
+    """A symbolic link, device, FIFO, socket or folder at the path is refused and stays unchanged."""
     (tmp_path / "target").write_bytes(b"precious")
     path = tmp_path / "b.tar"
     place(path, kind)
@@ -168,8 +168,8 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, overwrite: b
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "target"]
 
 
-def test_what_takes_the_place_of_the_old_file_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    """A link that comes while the backup is made is refused too, and its target keeps its content."""
+def test_a_link_created_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """A link created during the backup is refused too, and its target keeps its content."""
     path, target = tmp_path / "b.tar", tmp_path / "target"
     target.write_bytes(b"precious")
     with (
@@ -184,7 +184,7 @@ def test_what_takes_the_place_of_the_old_file_meanwhile_is_not_replaced(tmp_path
 
 
 def test_an_overwritten_file_becomes_private(tmp_path: Path) -> None:
-    """A backup replaces a file that others could read by one that they cannot, also under its other names."""
+    """A backup replaces a file that others could read by a private one, also under its other names."""
     path, other_name = tmp_path / "b.tar", tmp_path / "other"
     path.write_bytes(b"old")
     path.chmod(0o666)
@@ -195,8 +195,8 @@ def test_an_overwritten_file_becomes_private(tmp_path: Path) -> None:
     assert other_name.read_bytes() == b"old"
 
 
-def test_a_name_that_was_taken_meanwhile_stays_taken(tmp_path: Path) -> None:
-    """A file that comes while the backup is made is not overwritten either, and nothing else is left."""
+def test_a_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """A file created during the backup is not overwritten, and nothing else is left."""
     path = tmp_path / "b.tar"
     with (
         pytest.raises(BackupRefusedError, match="cannot be written: File exists"),
@@ -208,10 +208,8 @@ def test_a_name_that_was_taken_meanwhile_stays_taken(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_without_hard_links_and_without_a_sync_of_its_own_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Memory sticks and network shares that lack one or both get the file as well."""
+def test_a_folder_without_hard_links_or_sync_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory sticks and network shares without hard links or folder sync get the file as well."""
 
     def lacking(*_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -232,8 +230,8 @@ def test_a_folder_without_hard_links_and_without_a_sync_of_its_own_will_do(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_that_does_not_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the folder could not be written to its disk, nobody relies on the file."""
+def test_a_failed_folder_sync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the folder cannot be synced to disk, the backup fails."""
 
     def failing(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
@@ -247,15 +245,15 @@ def test_a_name_that_does_not_last_is_told(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
-def test_where_nothing_can_be_written_is_told(command: Run) -> None:
-    """A folder that is not there is one line, and nothing is read for it."""
+def test_an_unwritable_folder_is_reported(command: Run) -> None:
+    """A missing folder gives one line, and nothing is read."""
     done = command("backup", "nowhere/b.tar")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "secret-manager: nowhere/b.tar cannot be written: No such file or directory\n"
 
 
-def test_what_cannot_be_read_is_told(command: Run, tmp_path: Path, stored: Stored) -> None:
-    """A file that is no backup, is damaged, or needs another key is one line; nothing was written."""
+def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: Stored) -> None:
+    """A file that is no backup, is damaged, or needs another key gives one line; nothing is written."""
     fill(stored, OLD, 5)
     assert command("backup", "b.tar").returncode == 0
     (tmp_path / "none.tar").write_bytes(b"something else")
@@ -279,7 +277,7 @@ def test_what_cannot_be_read_is_told(command: Run, tmp_path: Path, stored: Store
 def test_an_interrupted_backup_leaves_no_file(
     number: int, environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
-    """Ctrl-C, a stop or a closed terminal ends it, and neither a file nor a part of one is left."""
+    """After Ctrl-C, a stop or a closed terminal, neither a file nor a part of one is left."""
     fill(stored, OLD, 500)
     signer = SigningKey(OLD).public.signer
     stored.audit_keys.insert_one({"_id": signer, "public_key": "?", "endorsements": {}})
@@ -297,8 +295,8 @@ def test_an_interrupted_backup_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_terminal_is_told_once() -> None:
-    """The shell and the kernel both tell of it, and the second signal must not cut off the removal."""
+def test_a_closed_terminal_is_handled_once() -> None:
+    """The shell and the kernel both signal it, and the second signal does not interrupt the removal."""
     before = signal.signal(signal.SIGHUP, cli._handle_sighup)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -308,10 +306,10 @@ def test_a_closed_terminal_is_told_once() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_what_is_to_outlive_the_terminal_does(
+def test_nohup_survives_a_closed_terminal(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under `nohup` a command goes on when the terminal is closed."""
+    """Under `nohup` a command continues after the terminal is closed."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec nohup {sys.executable} "$@"\n')
     python.chmod(0o700)
@@ -327,7 +325,7 @@ def test_what_is_to_outlive_the_terminal_does(
 
 
 def waiting(collection: Collection[dict[str, Any]]) -> bool:
-    """Return whether somebody waits to write to *collection*."""
+    """Return whether an operation waits to write to *collection*."""
     # Longer than it takes to write: a signal while the other is busy can get lost in what measures coverage.
     is_waiting = {"ns": collection.full_name, "microsecs_running": {"$gt": 1_000_000}}
     admin = collection.database.client.admin
@@ -338,7 +336,7 @@ def waiting(collection: Collection[dict[str, Any]]) -> bool:
 def test_an_interrupted_restore_can_be_run_again(
     number: int, environment: dict[str, str], stored: Stored, restored: Stored, command: Run, tmp_path: Path
 ) -> None:
-    """Stopped or killed in the middle, it leaves a database that nobody serves; run again, it is whole."""
+    """A restore stopped or killed midway leaves a database that is not served; a second run completes it."""
     kept = fill(stored, OLD, 3_000)
     assert command("backup", "b.tar").returncode == 0
     there = {"MONGO_URI": uri_of(environment, restored)}
@@ -363,8 +361,8 @@ def test_an_interrupted_restore_can_be_run_again(
     assert command("restore", "b.tar", **there).stderr.startswith("secret-manager: the database is not empty")
 
 
-def test_a_drill_tells_what_it_found(command: Run, stored: Stored) -> None:
-    """A drill counts what it decrypted and verified, says how long each part took, and leaves nothing."""
+def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
+    """A drill counts the decrypted and verified items, reports each part's time, and leaves nothing."""
     versioned(stored, OLD, OLD, NEW)
     fill(stored, NEW, 7)
     assert command("backup", "first.tar").returncode == 0
@@ -420,8 +418,8 @@ def test_a_drill_is_on_record(command: Run, stored: Stored, environment: dict[st
         stored.client.drop_database(empty)
 
 
-def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environment: dict[str, str]) -> None:
-    """What was damaged before it was backed up is counted, each kind by itself, and the exit code is 1."""
+def test_a_drill_finds_unusable_data(command: Run, stored: Stored, environment: dict[str, str]) -> None:
+    """Damage from before the backup is counted by kind, and the exit code is 1."""
     ids = list(fill(stored, NEW, 5))
     with running_app(environment) as app:
         make_token(app, "a", role="reader")
@@ -444,8 +442,8 @@ def test_a_drill_finds_what_cannot_be_used(command: Run, stored: Stored, environ
     assert drill_databases(stored) == []
 
 
-def test_a_drill_says_what_needs_a_look(command: Run, stored: Stored) -> None:
-    """What the trail cannot prove is printed, and the exit code is 3: as of `audit verify`."""
+def test_a_drill_reports_findings_for_review(command: Run, stored: Stored) -> None:
+    """Findings that the trail cannot prove are printed, and the exit code is 3, as in `audit verify`."""
     assert command("backup", "first.tar").returncode == 0
     old = stream_of(9, Keyring(NEW), signed=3)
     for record in old:
@@ -460,10 +458,10 @@ def test_a_drill_says_what_needs_a_look(command: Run, stored: Stored) -> None:
     assert done.stdout.endswith("the backup is good, but findings about its trail need a look\n")
 
 
-def test_a_backup_from_before_its_key_was_dropped_is_good(
+def test_a_backup_from_before_its_key_was_dropped_is_valid(
     command: Run, mongo_uri: str, stored: Stored
 ) -> None:
-    """Its manifest has the heads of all streams: it drills without the old key, which signs nothing more."""
+    """A manifest with the heads of all streams passes a drill without the dropped key."""
     written_by(mongo_uri, Keyring(OLD), 3)
     written_by(mongo_uri, Keyring(NEW, [OLD]), 3)
     assert command("backup", "before.tar").returncode == 0
@@ -481,7 +479,7 @@ def test_a_backup_from_before_its_key_was_dropped_is_good(
 def test_tokens_without_their_key_do_not_verify(
     command: Run, stored: Stored, environment: dict[str, str]
 ) -> None:
-    """Where the key of all tokens is gone or altered, none of them is good."""
+    """If the key of all tokens is missing or altered, no token is valid."""
     with running_app(environment) as app:
         make_token(app, "a", role="reader")
     stored.token_keys.update_one({}, {"$set": {"envelope": b"\3" + bytes.fromhex(NEW.id) + bytes(60)}})
@@ -498,7 +496,7 @@ def test_a_scratch_database_never_stays(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Interrupted with Ctrl-C, or failing, a drill removes what it has made."""
+    """An interrupted or failed drill removes its scratch database."""
     fill(stored, NEW, 5)
     assert command("backup", "b.tar").returncode == 0
 
@@ -514,10 +512,10 @@ def test_a_scratch_database_never_stays(
     assert drill_databases(stored) == []
 
 
-def test_a_scratch_that_exists_is_left_alone(
+def test_an_existing_scratch_database_is_left_alone(
     environment: dict[str, str], stored: Stored, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drill neither fills nor removes a database that is somebody's."""
+    """A drill neither fills nor removes an existing database."""
     assert command("backup", "b.tar").returncode == 0
     monkeypatch.setattr(secrets, "token_hex", lambda _size: "somebody")
     for name, value in environment.items():
@@ -534,7 +532,7 @@ def test_a_scratch_that_exists_is_left_alone(
 def test_a_backup_made_during_writes_is_of_one_moment(
     environment: dict[str, str], restored: Stored, command: Run, tmp_path: Path
 ) -> None:
-    """While others write, it holds all that was acknowledged before, and nothing without its past."""
+    """During writes, a backup contains all that was acknowledged before, each with its history."""
     stop = Event()
     with Service(environment, folder=tmp_path) as service, ThreadPoolExecutor(6) as pool:
         acknowledged: list[str] = []
@@ -573,8 +571,8 @@ def test_a_backup_made_during_writes_is_of_one_moment(
         assert changes[secret_id].count("update") >= document["version"] - 1
 
 
-def test_on_a_terminal_a_bar_is_shown(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
-    """On a terminal a long backup shows how far it is, with its rate."""
+def test_a_terminal_shows_a_progress_bar(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
+    """On a terminal, a long backup shows its progress and rate."""
     fill(stored, NEW, 500)
     terminal, end = pty.openpty()
     process = start_command("backup", "b.tar", environment=environment, folder=tmp_path, stderr=end)

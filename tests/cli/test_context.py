@@ -1,4 +1,4 @@
-"""What operators' commands have in common."""
+"""Common parts of the operators' commands."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.commands import run_command
 def test_a_command_names_the_settings_of_a_dotenv_file(
     environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """A command says on standard error which `.env` it has read and what that sets, but no value."""
+    """A command names the `.env` it read and the settings in it on standard error, without values."""
     (tmp_path / ".env").write_text("FAILED_AUTH_LIMIT=77/minute\nLOG_LEVEL=debug\nBIND=127.0.0.1:1\n")
     done = run_command(
         *command,
@@ -25,10 +25,8 @@ def test_a_command_names_the_settings_of_a_dotenv_file(
     assert ".env" not in done.stdout
 
 
-def test_a_dotenv_file_that_everyone_can_write_to_stops_a_command(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    """A command does not do what any user of the machine could have set."""
+def test_a_world_writable_dotenv_file_stops_a_command(environment: dict[str, str], tmp_path: Path) -> None:
+    """A command refuses a `.env` that any user of the machine could have written."""
     (tmp_path / ".env").write_text("LOG_LEVEL=debug\n")
     (tmp_path / ".env").chmod(0o666)
     done = run_command("tokens", "list", environment=environment, folder=tmp_path)

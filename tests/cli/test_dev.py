@@ -1,4 +1,4 @@
-"""`secret-manager dev`: as a process, and in parts where a process cannot get them to fail."""
+"""`secret-manager dev`: as a process, and in parts where a process cannot be made to fail."""
 
 import os
 import re
@@ -73,7 +73,7 @@ class Dev:
 
 @pytest.fixture
 def make(tmp_path):
-    """Return a function that makes a `Dev` in the test's folder; all end with the test."""
+    """Return a function that creates a `Dev` in the test's folder; all end with the test."""
     made = []
 
     def make(**environment):
@@ -88,7 +88,7 @@ def make(tmp_path):
 
 
 def _processes(folder: Path, name: str = "") -> list[int]:
-    """Return the ids of the processes that work in *folder* and have *name* in their command."""
+    """Return the IDs of the processes that work in *folder* and have *name* in their command."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -99,7 +99,7 @@ def _processes(folder: Path, name: str = "") -> list[int]:
 
 
 def _command_line(process: int) -> bytes:
-    # Nobody may collect the status of an orphan: a process that has ended has no command line.
+    # An orphan may stay unreaped: an ended process has no command line.
     try:
         return Path("/proc", str(process), "cmdline").read_bytes()
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def _is_in(process: Path, folder: Path) -> bool:
     try:
         return (process / "cwd").readlink() == folder
     except PermissionError:
-        # Hardened, and this is not root: then it is a descendant of what was started here.
+        # Hardened, and the test is not root: then it is a descendant of this test's process.
         while process.name not in ("0", *_started):
             process = process.with_name(re.findall(r"PPid:\t(\d+)", (process / "status").read_text())[0])
         return process.name in _started
@@ -120,8 +120,8 @@ def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
     return requests.post(f"{dev.url}/vault/secret/{path}", json=body, timeout=30).json()
 
 
-def test_secrets_are_kept_from_run_to_run(make, tmp_path):
-    """A secret is still there, and readable, after a stop and a new start."""
+def test_secrets_are_kept_between_runs(make, tmp_path):
+    """A secret is still readable after a stop and a new start."""
     first = make().ready()
     identifier = _post(first, "create", secret="aGVsbG8=")["secret_id"]
     assert first.end(signal.SIGINT)[0] == 0
@@ -132,7 +132,7 @@ def test_secrets_are_kept_from_run_to_run(make, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_ends_well_and_leaves_nothing(make, tmp_path, number):
+def test_a_stop_ends_it_cleanly(make, tmp_path, number):
     """Ctrl-C and SIGTERM end the service and MongoDB, with status 0."""
     dev = make().ready()
     assert _processes(tmp_path, "mongod")
@@ -141,8 +141,8 @@ def test_asked_to_stop_it_ends_well_and_leaves_nothing(make, tmp_path, number):
     assert not _processes(tmp_path)
 
 
-def test_stop_before_it_is_ready_is_heeded(make, tmp_path):
-    """Ctrl-C during the start ends it as well, with status 0 and nothing left."""
+def test_a_stop_before_it_is_ready_works(make, tmp_path):
+    """Ctrl-C during the start also ends it with status 0 and leaves nothing."""
     dev = make().start()
     wait_until((tmp_path / ".dev" / "db.log").exists)
     assert dev.end(signal.SIGINT)[0] == 0
@@ -150,8 +150,8 @@ def test_stop_before_it_is_ready_is_heeded(make, tmp_path):
     assert not _processes(tmp_path)
 
 
-def test_killed_it_leaves_nothing(make, tmp_path):
-    """Even when it is killed, and so cannot clean up, the service and MongoDB end."""
+def test_a_kill_leaves_no_process(make, tmp_path):
+    """After it is killed, and so cannot clean up, the service and MongoDB end."""
     dev = make().ready()
     found = _processes(tmp_path)
     dev.process.kill()
@@ -160,7 +160,7 @@ def test_killed_it_leaves_nothing(make, tmp_path):
     wait_until(lambda: not any(_command_line(process) for process in found))
 
 
-def test_master_key_is_its_owners_alone(make, tmp_path):
+def test_master_key_is_private(make, tmp_path):
     """The master key is in a file of mode 0600 in a folder of mode 0700, and nowhere else."""
     dev = make().ready()
     folder = tmp_path / ".dev"
@@ -169,7 +169,7 @@ def test_master_key_is_its_owners_alone(make, tmp_path):
     assert (folder / "master.key").stat().st_mode & 0o777 == 0o600
     for process in _processes(tmp_path):
         assert key not in Path("/proc", str(process), "cmdline").read_text()
-        # Only root may look into those that are hardened.
+        # Only root may inspect hardened processes.
         with suppress(PermissionError):
             assert key not in Path("/proc", str(process), "environ").read_text()
     assert dev.end(signal.SIGINT)[0] == 0
@@ -177,8 +177,8 @@ def test_master_key_is_its_owners_alone(make, tmp_path):
     assert key not in (folder / "db.log").read_text()
 
 
-def test_banner_says_what_to_try(make, tmp_path):
-    """The banner names the documentation, a command that works, and where the data is."""
+def test_banner_shows_how_to_start(make, tmp_path):
+    """The banner names the documentation, a working command, and the data folder."""
     dev = make().ready()
     banner = dev.output.read_text()
     assert f"{dev.url}/docs" in banner
@@ -189,7 +189,7 @@ def test_banner_says_what_to_try(make, tmp_path):
 
 
 def test_used_port_is_one_clear_line(make, tmp_path):
-    """Where something else listens it says so, starts nothing and fails."""
+    """If the port is in use, the command says so in one line, starts nothing and fails."""
     dev = make()
     with socket.create_server(("127.0.0.1", dev.port)):
         status, line = dev.start().end()
@@ -200,7 +200,7 @@ def test_used_port_is_one_clear_line(make, tmp_path):
 
 
 def test_second_one_on_the_same_data_is_one_clear_line(make):
-    """A second one in the same folder is refused in one line, and the first goes on."""
+    """A second instance in the same folder is refused in one line, and the first continues."""
     first = make().ready()
     first.output = first.output.rename(first.folder / "output-of-the-first")
     second = make().start()
@@ -215,7 +215,7 @@ def test_second_one_on_the_same_data_is_one_clear_line(make):
     ("name", "message"), [("gunicorn", "the service has ended"), ("mongod", "mongod has ended")]
 )
 def test_loss_of_either_process_ends_it(make, tmp_path, name, message):
-    """When the service or MongoDB ends by itself, it says which, ends the other and fails."""
+    """When the service or MongoDB ends by itself, the command names it, ends the other and fails."""
     dev = make().ready()
     os.kill(_processes(tmp_path, name)[0], signal.SIGTERM)
     status, line = dev.end()
@@ -225,15 +225,15 @@ def test_loss_of_either_process_ends_it(make, tmp_path, name, message):
 
 
 def test_unusable_folder_is_one_clear_line(make, tmp_path):
-    """Where `.dev` cannot be a folder it says so and fails."""
+    """If `.dev` cannot be a folder, the command says so in one line and fails."""
     (tmp_path / ".dev").touch()
     status, line = make().start().end()
     assert status == 1
     assert f"cannot use {tmp_path / '.dev'}: " in line
 
 
-def test_wrong_settings_are_told_before_anything_is_started(make, tmp_path):
-    """The user's own settings count, and wrong ones are refused before MongoDB is started."""
+def test_wrong_settings_are_refused_before_the_start(make, tmp_path):
+    """The user's own settings apply, and invalid ones are refused before MongoDB is started."""
     status, line = make(LOG_LEVEL="loud").start().end()
     assert status == 1
     assert "LOG_LEVEL" in line
@@ -241,21 +241,21 @@ def test_wrong_settings_are_told_before_anything_is_started(make, tmp_path):
 
 
 def test_modules_of_the_working_folder_do_not_run(make, tmp_path):
-    """The service that it starts runs no code of the folder that it is run in."""
+    """The started service runs no code of the working folder."""
     (tmp_path / "gunicorn").mkdir()
     (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
     dev = make(PYTHONSAFEPATH="").ready()
     assert dev.end(signal.SIGINT)[0] == 0
 
 
-def test_fallback_keys_of_the_environment_count(make):
-    """Keys that the user names beside its own reach the service, though they are in no environment."""
+def test_fallback_keys_of_the_environment_are_used(make):
+    """Fallback keys of the user reach the service, although they are in no environment."""
     dev = make(MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars").ready()
     assert dev.end(signal.SIGINT)[0] == 0
 
 
 def test_key_and_database_are_always_its_own(monkeypatch, tmp_path):
-    """Whatever key and MongoDB the environment names, for instance production's, it takes its own."""
+    """The command uses its own key and MongoDB, even if the environment names production's."""
     monkeypatch.chdir(tmp_path)
     for name in ("MASTER_KEY", "MASTER_KEY_FILE", "MONGO_URI", "MONGO_URI_FILE"):
         monkeypatch.setenv(name, "production")
@@ -265,8 +265,8 @@ def test_key_and_database_are_always_its_own(monkeypatch, tmp_path):
     assert environment["MASTER_KEY_FILE"] == "our.key"
 
 
-def test_listens_on_loopback_unless_told_otherwise(monkeypatch, tmp_path):
-    """The service listens on loopback, or where the environment or a `.env` file says."""
+def test_listens_on_loopback_by_default(monkeypatch, tmp_path):
+    """The service listens on loopback, or on the address in the environment or a `.env` file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BIND", raising=False)
     assert module._environment("", Path())["BIND"] == "127.0.0.1:8000"
@@ -281,13 +281,13 @@ def test_listens_on_loopback_unless_told_otherwise(monkeypatch, tmp_path):
     ("bind", "address"),
     [("0.0.0.0:80", ("localhost", 80)), ("[::]:80", ("localhost", 80)), ("[::1]:81", ("[::1]", 81))],
 )
-def test_address_is_one_that_can_be_opened(master_key, bind, address):
-    """Where the service listens on every address, the banner names one that a browser can open."""
+def test_the_banner_s_address_can_be_opened(master_key, bind, address):
+    """If the service listens on every address, the banner names one that a browser can open."""
     assert module._address({"MASTER_KEY": master_key, "BIND": bind}) == address
 
 
 def test_key_of_a_simultaneous_start_is_kept(tmp_path):
-    """A key that another start has just made is not replaced."""
+    """A key that another start has just created is not replaced."""
     key_file = tmp_path / "master.key"
     module._write_key(key_file)
     key = key_file.read_text()
@@ -296,8 +296,8 @@ def test_key_of_a_simultaneous_start_is_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [key_file]
 
 
-def test_service_that_does_not_get_ready_is_given_up(monkeypatch):
-    """A service that answers, but never that it is ready, is given up with its last answer."""
+def test_a_service_that_is_never_ready_times_out(monkeypatch):
+    """A service that answers but never becomes ready is stopped, and its last answer is shown."""
 
     class Unready(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -317,8 +317,8 @@ def test_service_that_does_not_get_ready_is_given_up(monkeypatch):
         server.shutdown()
 
 
-def test_banner_makes_a_token(make, tmp_path):
-    """The banner's command makes a token, with which the audit trail can be read in a first try."""
+def test_banner_command_creates_a_token(make, tmp_path):
+    """The banner's command creates a token that can read the audit trail."""
     dev = make().ready()
     lines = dev.output.read_text().splitlines()
     commands = [line for line in lines if line.startswith(("  export ", "  secret-manager "))]
@@ -338,8 +338,8 @@ def test_banner_makes_a_token(make, tmp_path):
     assert reply.status_code == 200
 
 
-def test_trying_out_is_without_tls(monkeypatch, master_key):
-    """Settings that ask for TLS are refused, with the command that serves it."""
+def test_a_trial_is_without_tls(monkeypatch, master_key):
+    """Settings with TLS are refused, and the message names the command that supports it."""
     settings = SimpleNamespace(tls_cert="a", bind="127.0.0.1:8000")
     monkeypatch.setattr(module.Settings, "from_mapping", lambda *_, **__: settings)
     with pytest.raises(VaultError, match="unset TLS_CERT"):

@@ -13,21 +13,21 @@ NAMES = ["audit", "backup", "dev", "drill", "keys", "ready", "replicaset", "rest
 
 
 def test_the_help_has_every_command() -> None:
-    """`--help` lists all commands in alphabetical order, each with what it does."""
+    """`--help` lists all commands in alphabetical order, each with a description."""
     listed = CliRunner().invoke(commands, ["--help"]).output.partition("Commands:\n")[2]
     lines = [line.split(maxsplit=1) for line in listed.splitlines()]
     assert [name for name, _ in lines] == NAMES
 
 
-def test_a_name_that_is_almost_a_command_s_leads_to_it() -> None:
-    """A mistyped command's message names the one that may be meant, though none was loaded before."""
+def test_a_mistyped_command_gets_a_suggestion() -> None:
+    """The error for a mistyped command suggests a similar one, although none was loaded before."""
     done = CliRunner().invoke(commands, ["keyz"])
     assert done.exit_code == 2
     assert "Did you mean 'keys'?" in done.output
 
 
-def test_no_command_waits_for_what_others_need(tmp_path: Path) -> None:
-    """Modules that take longer to load than most commands take are loaded by those that need them."""
+def test_no_command_loads_what_only_others_need(tmp_path: Path) -> None:
+    """Modules that load slowly are loaded only by the commands that need them."""
     program = (
         "import sys\n"
         "from vault.cli import commands\n"

@@ -1,4 +1,4 @@
-"""The operators' commands for master keys, as operators run them."""
+"""The operators' commands for master keys, run as processes."""
 
 import os
 import pty
@@ -47,7 +47,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def keys(mongo_uri: str, tmp_path: Path) -> Run:
-    """Return what runs `secret-manager keys` with a new and an old key, and sees that it shows neither."""
+    """Return a function that runs `secret-manager keys` with two keys, and checks that it shows neither."""
 
     def run(*arguments: str, primary: MasterKey = NEW, fallbacks: tuple[MasterKey, ...] = (OLD,)) -> Done:
         environment = settings(mongo_uri, primary, *fallbacks)
@@ -71,7 +71,7 @@ def claim_at(uri: str, keyring: Keyring, worker: str = "") -> None:
 
 
 def test_generated_keys_work_and_differ(mongo_uri: str, tmp_path: Path) -> None:
-    """`generate` needs no settings and prints one new key, which a service runs with."""
+    """`generate` needs no settings and prints one new key, which works for a service."""
     made = [run_command("keys", "generate", environment={}, folder=tmp_path) for _ in range(2)]
     assert [(done.returncode, done.stderr) for done in made] == [(0, "")] * 2
     first, second = (done.stdout.removesuffix("\n") for done in made)
@@ -82,7 +82,7 @@ def test_generated_keys_work_and_differ(mongo_uri: str, tmp_path: Path) -> None:
 
 
 def test_status_of_an_empty_database(keys: Run) -> None:
-    """Before there are secrets, a fallback key may be dropped and the primary one may not."""
+    """Before the first secret, a fallback key may be dropped and the primary one may not."""
     done = keys("status")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -92,8 +92,8 @@ def test_status_of_an_empty_database(keys: Run) -> None:
     ]
 
 
-def test_status_tells_what_needs_each_key(keys: Run, stored: Stored, mongo_uri: str) -> None:
-    """A fallback key may be dropped once no secret needs it and no replica encrypts under it any more."""
+def test_status_shows_the_use_of_each_key(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """A fallback key may be dropped once no secret needs it and no replica encrypts with it."""
     fill(stored, OLD, 3)
     fill(stored, NEW, 2)
     claim_at(mongo_uri, Keyring(OLD, [NEW]))
@@ -109,8 +109,8 @@ def test_status_tells_what_needs_each_key(keys: Run, stored: Stored, mongo_uri: 
     assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "yes")
 
 
-def test_status_tells_how_far_a_rotation_is(keys: Run, mongo_uri: str) -> None:
-    """How many running workers hold a key, and encrypt under it, tells when a step is done everywhere."""
+def test_status_shows_the_progress_of_a_rotation(keys: Run, mongo_uri: str) -> None:
+    """The numbers of workers that hold and use a key show when a step is complete."""
     claim_at(mongo_uri, Keyring(OLD), "not updated")
     claim_at(mongo_uri, Keyring(OLD, [NEW]), "updated")
     found = rows(keys("status").stdout)
@@ -122,7 +122,7 @@ def test_status_tells_how_far_a_rotation_is(keys: Run, mongo_uri: str) -> None:
 
 
 def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_uri: str) -> None:
-    """A key that is in use and not held here is shown last, and the exit code is 1."""
+    """A missing key that is in use is listed last, and the exit code is 1."""
     fill(stored, FOREIGN, 4)
     done = keys("status", fallbacks=())
     assert (done.returncode, done.stderr) == (1, "")
@@ -137,8 +137,8 @@ def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_ur
     assert table(done.stdout)[OLD.id] == ("missing", 0, "no, workers encrypt under it")
 
 
-def test_status_points_out_weak_keys(mongo_uri: str, tmp_path: Path) -> None:
-    """A key that is easier to guess than it looks is told of, on standard error and without a part of it."""
+def test_status_warns_of_weak_keys(mongo_uri: str, tmp_path: Path) -> None:
+    """A warning about a guessable key goes to standard error, without any part of the key."""
     weak = "00112233445566778899aabbccddeeff"
     environment = {"MASTER_KEY": text(NEW), "MASTER_KEY_FALLBACKS": weak, "MONGO_URI": mongo_uri}
     done = run_command("keys", "status", environment=environment, folder=tmp_path)
@@ -148,7 +148,7 @@ def test_status_points_out_weak_keys(mongo_uri: str, tmp_path: Path) -> None:
 
 
 def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
-    """Looking leaves no entry in the trail and claims no key."""
+    """On a database without a trail, `status` leaves no entry and claims no key."""
     fill(stored, OLD, 1)
     keys("status")
     assert stored.audit_logs.count_documents({}) == 0
@@ -170,7 +170,7 @@ def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
 
 
 def test_status_with_a_missing_key_is_not_signed(keys: Run, stored: Stored, mongo_uri: str) -> None:
-    """A command with other keys than the service shows which are missing, and writes nothing."""
+    """A command with other keys than the service lists the missing ones, and writes nothing."""
     fill(stored, FOREIGN, 1)
     with connected(mongo_uri):
         write_entry(Keyring(FOREIGN))
@@ -178,10 +178,10 @@ def test_status_with_a_missing_key_is_not_signed(keys: Run, stored: Stored, mong
     assert stored.audit_logs.count_documents({}) == 1
 
 
-def test_status_is_shown_where_the_trail_refuses_the_key(
+def test_status_works_although_the_trail_refuses_the_key(
     stored: Stored, mongo_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that must not sign still learns which keys there are."""
+    """A process that must not sign still lists the keys."""
 
     def refuse(*_: object) -> None:
         raise KeyMissingError
@@ -202,8 +202,8 @@ def write_entry(keyring: Keyring) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "rewrap"])
-def test_what_goes_wrong_is_one_line(tmp_path: Path, command: str) -> None:
-    """Without MongoDB, and with wrong settings, the command fails with a message and no traceback."""
+def test_a_failure_is_one_line(tmp_path: Path, command: str) -> None:
+    """Without MongoDB, or with invalid settings, the command prints a message and no traceback."""
     environment = settings("mongodb://127.0.0.1:1", NEW)
     done = run_command("keys", command, environment=environment, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -214,8 +214,8 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, command: str) -> None:
     assert done.stderr.startswith("secret-manager: invalid settings:\n  MASTER_KEY: is required")
 
 
-def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:
-    """A rewrap ends with one line of counts and exit code 0; off a terminal nothing else is printed."""
+def test_rewrap_reports_its_counts(keys: Run, stored: Stored) -> None:
+    """A rewrap ends with one line of counts and exit code 0; without a terminal it prints nothing else."""
     before = fill(stored, OLD, 600)
     done = keys("rewrap")
     assert (done.returncode, done.stderr) == (0, "")
@@ -225,7 +225,7 @@ def test_rewrap_tells_what_it_did(keys: Run, stored: Stored) -> None:
 
 
 def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
-    """What does not verify makes the exit code 1, each time; so does a key that is not held, at once."""
+    """A value that does not verify gives exit code 1 each time; a missing key does so immediately."""
     first, *_ = fill(stored, OLD, 5)
     stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
     for rewrapped in (4, 0):
@@ -242,8 +242,8 @@ def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
     assert keys("rewrap", "--dry-run").stdout.endswith(" 1 failed, 3 left\n")
 
 
-def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:
-    """`--dry-run` finds what does not verify, changes nothing, and is not done while anything is left."""
+def test_a_dry_run_reports_the_pending_work(keys: Run, stored: Stored) -> None:
+    """`--dry-run` finds values that do not verify, changes nothing, and fails while any work is left."""
     first, *_ = fill(stored, OLD, 5)
     stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
     done = keys("rewrap", "--dry-run")
@@ -254,7 +254,7 @@ def test_a_dry_run_says_what_would_be_done(keys: Run, stored: Stored) -> None:
 
 
 def test_a_refused_rewrap_is_one_line(keys: Run, stored: Stored, mongo_uri: str) -> None:
-    """While replicas write under another key, one line on standard error says what to do first."""
+    """While replicas write with another key, one line on standard error names the next step."""
     fill(stored, OLD, 5)
     claim_at(mongo_uri, Keyring(OLD, [NEW]))
     done = keys("rewrap")
@@ -266,8 +266,8 @@ def test_a_refused_rewrap_is_one_line(keys: Run, stored: Stored, mongo_uri: str)
     assert under(stored, OLD) == 5
 
 
-def test_on_a_terminal_a_bar_shows_rate_and_time_left(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
-    """The bar goes to standard error alone: standard output is the one line of counts."""
+def test_a_terminal_shows_rate_and_remaining_time(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """The bar goes to standard error alone; standard output is the one line of counts."""
     before = fill(stored, OLD, 3_000)
     terminal, end = pty.openpty()
     with start_command(
@@ -288,7 +288,7 @@ def read_all(terminal: int) -> str:
     try:
         while chunk := os.read(terminal, 65_536):
             read += chunk
-    except OSError:  # How Linux says that the other end is closed.
+    except OSError:  # Linux's error for a closed other end.
         pass
     os.close(terminal)
     return read.decode()
@@ -298,11 +298,11 @@ def read_all(terminal: int) -> str:
 def test_an_interrupted_rewrap_is_on_record(
     number: int, stored: Stored, mongo_uri: str, tmp_path: Path
 ) -> None:
-    """Ctrl-C or a stop ends it with a message and an entry with its counts; the next run does the rest."""
+    """Ctrl-C or a stop ends a rewrap with a message and an entry; the next run completes it."""
     before = fill(stored, OLD, 3_000)
     environment = settings(mongo_uri, NEW, OLD)
-    # Half the way it cannot go on, and waits, once the batches after that one are done too. A signal while it
-    # is busy could come in the middle of what measures coverage, and be lost there.
+    # Halfway it cannot continue, and waits once the batches after that one are done too. A signal while it
+    # is busy could interrupt the coverage measurement and be lost.
     waits = (1_500 // rewrap._BATCH + rewrap._WORKERS) * rewrap._BATCH
     with held(mongo_uri, stored, sorted(before)[1_500]):
         process = start_command("keys", "rewrap", environment=environment, folder=tmp_path)
@@ -320,16 +320,16 @@ def test_an_interrupted_rewrap_is_on_record(
 
 
 def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
-    """Killed at any point and run again, it loses no secret and encrypts none twice."""
+    """A rewrap killed at any point and run again loses no secret and encrypts none twice."""
     environment = settings(mongo_uri, NEW, OLD)
     before = fill(stored, OLD, 1_000)
-    # The first as soon as there is something to lose, the others wherever it happens to be.
-    for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - nothing secret
+    # The first once some work is done, the others at any point.
+    for more in (1, *(random.randrange(1, 700) for _ in range(4))):  # noqa: S311 - not secret
         fresh = fill(stored, OLD, 1_000)
         before |= fresh
         wanted = under(stored, NEW) + more
-        # One batch cannot be written, so it does not come to its end; at least 750 are in the others. A fresh
-        # secret: others may be in a batch that MongoDB writes though its process was killed.
+        # One batch cannot be written, so the run does not complete; at least 750 are in the others. A fresh
+        # secret: others may be in a batch that MongoDB writes although its process was killed.
         with (
             held(mongo_uri, stored, max(fresh)),
             start_command("keys", "rewrap", environment=environment, folder=tmp_path) as process,
@@ -345,11 +345,11 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
     assert values(stored, NEW) == before
 
 
-def test_two_processes_at_once_do_each_secret_once(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
-    """Two operators who rewrap at the same time both succeed, and each secret is done by one of them."""
+def test_two_concurrent_rewraps_do_each_secret_once(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """Two concurrent rewraps both succeed, and each secret is rewrapped by one of them."""
     before = fill(stored, OLD, 3_000)
     environment = settings(mongo_uri, NEW, OLD)
-    # Neither comes to its end before both have begun.
+    # Neither ends before both have begun.
     with held(mongo_uri, stored, max(before)):
         both = [start_command("keys", "rewrap", environment=environment, folder=tmp_path) for _ in range(2)]
         wait_until(lambda: stored.audit_logs.count_documents({"action": "rewrap_start"}) == 2)
@@ -359,8 +359,8 @@ def test_two_processes_at_once_do_each_secret_once(stored: Stored, mongo_uri: st
     assert values(stored, NEW) == before
 
 
-def test_older_versions_hold_up_a_key(stored: Stored, keys: Run) -> None:
-    """`keys status` counts every version of every secret, and lets no key go that an older one needs."""
+def test_older_versions_need_their_key(stored: Stored, keys: Run) -> None:
+    """`keys status` counts every version of every secret, and keeps a key that an older one needs."""
     versioned(stored, OLD, OLD, NEW)
     versioned(stored, NEW, NEW)
     before = table(keys("status").stdout)
@@ -371,8 +371,8 @@ def test_older_versions_hold_up_a_key(stored: Stored, keys: Run) -> None:
     assert before[OLD.id][2] != after[OLD.id][2]
 
 
-def test_what_lost_its_key_id_holds_up_every_key(stored: Stored, keys: Run) -> None:
-    """Where a secret does not tell which key it needs, `keys status` lets none go that it may be."""
+def test_a_secret_without_a_key_id_needs_every_key(stored: Stored, keys: Run) -> None:
+    """If a secret has no key ID, `keys status` keeps every key that it may need."""
     [secret_id] = fill(stored, OLD, 1)
     stored.secrets.update_one({"_id": secret_id}, {"$unset": {"key_id": True}})
     assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "no, values without a key ID may need it")
@@ -382,8 +382,8 @@ def test_what_lost_its_key_id_holds_up_every_key(stored: Stored, keys: Run) -> N
     assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "yes")
 
 
-def test_a_rewrap_that_is_killed_loses_no_version(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
-    """Killed in the middle of secrets with several versions and run again, it loses none of them."""
+def test_a_killed_rewrap_loses_no_version(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
+    """A rewrap killed within secrets of several versions and run again loses no version."""
     environment = settings(mongo_uri, NEW, OLD)
     with connected(mongo_uri):
         secrets = dict(versioned(stored, OLD, OLD, OLD) for _ in range(1_500))

@@ -1,4 +1,4 @@
-"""A `mongod` of our own: a real one in each test."""
+"""Starting and stopping a real `mongod` for each test."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def make(tmp_path):
 
 
 def _processes(data: Path) -> list[int]:
-    """Return the ids of the processes that have *data* among their arguments."""
+    """Return the IDs of the processes that have *data* among their arguments."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -62,7 +62,7 @@ def _read(server: Mongod) -> list[int]:
 
 
 def test_transactions_are_real(make):
-    """A started server does transactions with majority writes, as a production replica set."""
+    """A started server supports transactions with majority writes, like a production replica set."""
     with make() as server, MongoClient(server.uri, w="majority") as client:
         things = client.test.things
         with client.start_session() as session:
@@ -73,7 +73,7 @@ def test_transactions_are_real(make):
         assert [thing["_id"] for thing in things.find()] == [1]
 
 
-def test_data_and_port_stay_over_a_stop(make):
+def test_data_and_port_survive_a_stop(make):
     """A stopped server starts again with its data, on its port."""
     server = make()
     with server:
@@ -84,8 +84,8 @@ def test_data_and_port_stay_over_a_stop(make):
         assert (server.uri, _read(server)) == (uri, [1])
 
 
-def test_data_stays_over_a_kill(make):
-    """What was acknowledged is there after the server was killed."""
+def test_data_survives_a_kill(make):
+    """Acknowledged data survives a kill of the server."""
     server = make()
     server.start()
     _write(server, 1)
@@ -94,8 +94,8 @@ def test_data_stays_over_a_kill(make):
         assert _read(server) == [1]
 
 
-def test_data_stays_usable_on_another_port(make):
-    """Data that was kept from a server on another port can be read and written."""
+def test_data_is_usable_on_another_port(make):
+    """Data of a server on another port can be read and written."""
     with make() as first:
         _write(first, 1)
     with make() as second:
@@ -115,7 +115,7 @@ def test_stopping_leaves_no_process(make):
 
 
 def test_server_ends_with_its_killed_parent(tmp_path):
-    """A parent that is killed, and so cannot clean up, leaves no server behind."""
+    """After its parent is killed, and so cannot clean up, the server ends."""
     data = tmp_path / "db"
     with subprocess.Popen([sys.executable, "-c", _PARENT, data], stdout=subprocess.PIPE) as parent:
         parent.stdout.readline()
@@ -124,15 +124,15 @@ def test_server_ends_with_its_killed_parent(tmp_path):
     wait_until(lambda: not _processes(data))
 
 
-def test_terminals_interrupt_does_not_reach_it(make):
-    """The server is in a session of its own, so Ctrl-C in a terminal is its parent's business only."""
+def test_a_terminal_s_interrupt_does_not_reach_it(make):
+    """The server has a session of its own, so Ctrl-C in a terminal reaches only its parent."""
     with make() as server:
         (process,) = _processes(server.data)
         assert os.getsid(process) == process != os.getsid(0)
 
 
 def test_data_in_use_is_one_clear_line(make):
-    """A second server on the same data is refused in one line, and the first goes on."""
+    """A second server on the same data is refused in one line, and the first continues."""
     with make() as first:
         with pytest.raises(MongodUnavailableError, match="another mongod uses the data in") as caught:
             make().start()
@@ -141,7 +141,7 @@ def test_data_in_use_is_one_clear_line(make):
 
 
 def test_used_port_is_one_clear_line(make):
-    """A port that something else listens on is refused; that something is left alone."""
+    """A port in use is refused, and its owner is not affected."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         server = make(port=other.getsockname()[1])
         with pytest.raises(MongodUnavailableError, match=f"{server.address} is in use"):
@@ -150,22 +150,22 @@ def test_used_port_is_one_clear_line(make):
 
 
 def test_unusable_folder_is_one_clear_line(make, tmp_path):
-    """A folder that cannot be made is refused in one line."""
+    """A folder that cannot be created is refused in one line."""
     (tmp_path / "file").touch()
     with pytest.raises(MongodUnavailableError, match=r"cannot start: .*Not a directory"):
         make("file/db").start()
 
 
 def test_failed_start_names_the_log(make):
-    """A server that ends at its start leaves a message that says where its log is."""
+    """The message about a server that fails at its start names its log file."""
     server = make(options=["--no-such-option"])
     with pytest.raises(MongodUnavailableError, match=f"ended during its start, see {server.log}"):
         server.start()
     assert "no-such-option" in server.log.read_text()
 
 
-def test_slow_start_is_given_up(make, monkeypatch):
-    """A server that does not get ready in time is ended, and the message says where its log is."""
+def test_slow_start_times_out(make, monkeypatch):
+    """A server that is not ready in time is ended, and the message names its log file."""
     monkeypatch.setattr(module, "_START_TIMEOUT_SECONDS", 0)
     server = make()
     with pytest.raises(MongodUnavailableError, match=f"did not become ready in 0 s, see {server.log}"):
@@ -174,7 +174,7 @@ def test_slow_start_is_given_up(make, monkeypatch):
 
 
 def test_server_that_does_not_stop_is_killed(make, monkeypatch):
-    """A server that cannot end by itself is killed in the end."""
+    """A server that does not end by itself is killed after a timeout."""
     monkeypatch.setattr(module, "_STOP_TIMEOUT_SECONDS", 0.1)
     server = make()
     server.start()
@@ -184,8 +184,8 @@ def test_server_that_does_not_stop_is_killed(make, monkeypatch):
     assert not _processes(server.data)
 
 
-def test_member_to_be_is_left_uninitiated(make):
-    """With `initiate` off the server waits for a replica set to be made of it."""
+def test_future_member_is_left_uninitiated(make):
+    """With `initiate` off, the server waits to become a member of a replica set."""
     with make(initiate=False) as server, MongoClient(server.address, directConnection=True) as client:
         hello = client.admin.command("hello")
         assert hello["isreplicaset"]
@@ -193,7 +193,7 @@ def test_member_to_be_is_left_uninitiated(make):
 
 
 def test_options_reach_the_server(make):
-    """Further options are given to the server."""
+    """Further options are passed to the server."""
     with (
         make(options=["--setParameter", "ttlMonitorSleepSecs=1"]) as server,
         MongoClient(server.uri) as client,
@@ -202,8 +202,8 @@ def test_options_reach_the_server(make):
         assert answer["ttlMonitorSleepSecs"] == 1
 
 
-def test_log_does_not_grow_for_ever(make, monkeypatch):
-    """A log that has grown large is begun anew at the next start; until then starts add to it."""
+def test_log_does_not_grow_forever(make, monkeypatch):
+    """A large log is replaced at the next start; until then starts append to it."""
     server = make()
     for limit, starts in ((10_000_000, 1), (10_000_000, 2), (0, 1)):
         monkeypatch.setattr(module, "_MAX_LOG_BYTES", limit)
@@ -211,8 +211,8 @@ def test_log_does_not_grow_for_ever(make, monkeypatch):
             assert server.log.read_text().count('"MongoDB starting"') == starts
 
 
-def test_port_that_answers_is_not_chosen(make, monkeypatch):
-    """A server without a given port gets one that nothing listens on."""
+def test_port_in_use_is_not_chosen(make, monkeypatch):
+    """Without a given port, the server gets a free one."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         used = other.getsockname()[1]
         choices = iter([used, used, 20_001])
@@ -221,8 +221,8 @@ def test_port_that_answers_is_not_chosen(make, monkeypatch):
         assert make().port == 20_001
 
 
-def test_a_configuration_that_fits_is_left_alone(make):
-    """A set that already has the server at its address is not configured anew while it elects."""
+def test_a_matching_configuration_is_left_alone(make):
+    """A set that already has the server's address is not reconfigured during its election."""
     server = make()
     server.start()
     with MongoClient(server.address, directConnection=True) as client:

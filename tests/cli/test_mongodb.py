@@ -1,4 +1,4 @@
-"""MongoDB's replica set, made of three real servers, open ones and ones with access control."""
+"""MongoDB's replica set of three real servers, with and without access control."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def start(folder: Path, *options: str) -> Iterator[list[str]]:
             for number in range(3)
         ]
         for member in members:
-            # Asked to end, a primary would wait for the others first.
+            # On a stop, a primary would first wait for the other members.
             stack.callback(member.kill)
             member.start()
         yield [member.address for member in members]
@@ -43,7 +43,7 @@ def members(tmp_path: Path) -> Iterator[list[str]]:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[list[str]]:
-    """Run three with access control, before there is any user."""
+    """Run three servers with access control, before the first user exists."""
     file = tmp_path / "key"
     file.write_text(KEY.replace(" ", "") + "\n")
     file.chmod(0o400)
@@ -61,7 +61,7 @@ def config(members: list[str]) -> dict[str, Any]:
 
 
 def test_three_servers_become_one_set(members: list[str]) -> None:
-    """They take majority writes, miss each other after 5 s, and a repetition leaves all as it is."""
+    """The set accepts majority writes and detects a lost member after 5 s; a repetition changes nothing."""
     ReplicaSet(uri(members)).initiate(timeout_seconds=60)
     with Client(uri(members), w="majority") as client:
         client.test.things.insert_one({"_id": 1})
@@ -74,28 +74,28 @@ def test_three_servers_become_one_set(members: list[str]) -> None:
     assert config(members)["settings"]["replicaSetId"] == before["settings"]["replicaSetId"]
 
 
-def test_a_set_of_others_is_left_alone(members: list[str]) -> None:
-    """A member that belongs to another set is never made part of a new one: it has data."""
+def test_a_member_of_another_set_is_left_alone(members: list[str]) -> None:
+    """A member of another set is never added to a new one, because it has data."""
     ReplicaSet(uri(members[1:2])).initiate(timeout_seconds=60)
     with pytest.raises(ReplicaSetError, match=f"other members than MONGO_URI names: {members[1]}$"):
         ReplicaSet(uri(members)).initiate(timeout_seconds=60)
     assert [member["host"] for member in config(members[1:2])["members"]] == [members[1]]
 
 
-def test_members_that_are_not_there_are_told() -> None:
-    """When the time is up, the error says what was waited for and of what kind the failure was."""
+def test_missing_members_are_reported() -> None:
+    """After the timeout, the error names the members and the kind of failure."""
     with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: [A-Z]\w+( \d+)?$"):
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 
 @pytest.mark.long
-def test_members_that_come_late_are_waited_for(tmp_path: Path) -> None:
-    """A set whose servers start only now is made as soon as they answer."""
+def test_late_members_are_waited_for(tmp_path: Path) -> None:
+    """A set whose servers are still starting is created as soon as they answer."""
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
     replica_set = ReplicaSet(uri([member.address]))
     with ThreadPoolExecutor() as pool:
         made = pool.submit(replica_set.initiate, timeout_seconds=60)
-        # It has asked once by then, in vain.
+        # By then it has asked once without success.
         wait_until(lambda: made.running())
         time.sleep(11)
         member.start()
@@ -105,19 +105,19 @@ def test_members_that_come_late_are_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_connection_string_without_a_set_is_refused() -> None:
-    """There is no set without a name."""
+    """A connection string without a set name is refused."""
     with pytest.raises(ReplicaSetError, match="replicaSet=NAME"):
         ReplicaSet("mongodb://127.0.0.1")
 
 
 def test_access_control_without_a_user_is_refused() -> None:
-    """With the members' key, the connection string has to have the user that is to be made."""
+    """With the members' key, the connection string must name the user to create."""
     with pytest.raises(ReplicaSetError, match="user and password"):
         ReplicaSet("mongodb://127.0.0.1/?replicaSet=rs0", key=KEY)
 
 
-def test_the_service_s_user_can_what_the_service_needs(locked: list[str], master_key: str) -> None:
-    """The service works as its user, and nobody else reads; a repetition changes the retention."""
+def test_the_service_s_user_has_the_needed_privileges(locked: list[str], master_key: str) -> None:
+    """The service works as its user, and other users cannot read; a repetition changes the retention."""
     ours = uri(locked, "secret-manager:first@", "/vault")
     for days in (0, 9):
         ReplicaSet(ours, key=KEY).initiate(root_password=ROOT, audit_ttl_days=days, timeout_seconds=60)
@@ -142,8 +142,8 @@ def test_the_service_s_user_can_what_the_service_needs(locked: list[str], master
                 refused()
 
 
-def test_a_repetition_brings_new_passwords(locked: list[str]) -> None:
-    """Users get the passwords that are given last; those before let nobody in."""
+def test_a_repetition_sets_new_passwords(locked: list[str]) -> None:
+    """Users get the passwords of the last run; earlier ones stop working."""
     ReplicaSet(uri(locked, "app:first@"), key=KEY).initiate(root_password="old", timeout_seconds=60)
     ReplicaSet(uri(locked, "app:second@"), key=KEY).initiate(root_password="new", timeout_seconds=60)
     for good, wrong in (("app:second@", "app:first@"), ("root:new@", "root:old@")):
@@ -156,8 +156,8 @@ def test_a_repetition_brings_new_passwords(locked: list[str]) -> None:
             client.vault.command("ping")
 
 
-def test_a_user_that_cannot_be_made_is_told_without_the_password(locked: list[str]) -> None:
-    """MongoDB's refusal is named by its kind: the text of a refused command could quote it."""
+def test_a_failure_to_create_a_user_is_reported_without_the_password(locked: list[str]) -> None:
+    """MongoDB's error is named by its kind, because its text could quote the command."""
     ours = uri(locked, "app:hunter2@").replace("?", "?authSource=local&")
     replica_set = ReplicaSet(ours, key=KEY)
     replica_set.initiate(timeout_seconds=60)

@@ -1,4 +1,4 @@
-"""`secret-manager replicaset`, as a deployment runs it."""
+"""`secret-manager replicaset`, run as in a deployment."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def initiate(tmp_path: Path) -> Run:
-    """Return what runs `initiate` with MONGO_URI, or another setting, and no master key."""
+    """Return a function that runs `initiate` with MONGO_URI, or another setting, and no master key."""
 
     def run(*arguments: object, **environment: str) -> Done:
         return run_command("replicaset", "initiate", *arguments, environment=environment, folder=tmp_path)
@@ -45,8 +45,8 @@ def locked(tmp_path: Path, key_file: Path) -> Iterator[Mongod]:
     server.kill()
 
 
-def test_it_is_made_of_files_alone(initiate: Run, locked: Mongod, key_file: Path, tmp_path: Path) -> None:
-    """With connection string, key and password in files the set is there, and nothing secret is printed."""
+def test_files_alone_create_the_set(initiate: Run, locked: Mongod, key_file: Path, tmp_path: Path) -> None:
+    """With connection string, key and password in files the set is created, and nothing secret printed."""
     uri, password = tmp_path / "uri", tmp_path / "password"
     uri.write_text(locked.uri.replace("//", "//app:hunter2@") + "\n")
     password.write_text("hunter2root\n")
@@ -57,7 +57,7 @@ def test_it_is_made_of_files_alone(initiate: Run, locked: Mongod, key_file: Path
 
 
 def test_half_of_access_control_is_refused(initiate: Run, key_file: Path) -> None:
-    """The key file without the password of root is a mistake of whoever calls."""
+    """The key file without root's password is refused as wrong usage."""
     done = initiate("--key-file", key_file)
     assert done.returncode == 2
     assert "belong together" in done.stderr
@@ -74,7 +74,7 @@ def test_half_of_access_control_is_refused(initiate: Run, key_file: Path) -> Non
 def test_a_wrong_connection_string_is_one_message(
     initiate: Run, environment: dict[str, str], reason: str
 ) -> None:
-    """What is wrong with MONGO_URI is said, and no master key is asked for."""
+    """The message names the error in MONGO_URI, and no master key is needed."""
     done = initiate(**environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert reason in done.stderr
@@ -82,7 +82,7 @@ def test_a_wrong_connection_string_is_one_message(
 
 
 def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
-    """An administrator's connection string gives MONGO_URI's user the service's rights, and no others."""
+    """An administrator's connection string gives MONGO_URI's user exactly the service's privileges."""
     with locked_mongod(tmp_path) as locked, MongoClient[Any](locked.root) as root:
         root.vault.command("createUser", "app", pwd="hunter2", roles=["dbOwner"])
         ours = locked.uri("app:hunter2")
@@ -101,7 +101,7 @@ def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
             assert retention["expireAfterSeconds"] == int(days) * 86_400
         [user] = root.vault.command("usersInfo", "app")["users"]
         assert user["roles"] == [{"role": "secret-manager", "db": "vault"}]
-        # A user without a password in MONGO_URI keeps the one that it has.
+        # A user without a password in MONGO_URI keeps its existing one.
         assert grant(locked.uri("app")).returncode == 0
         with MongoClient[Any](ours) as client:
             client.vault.audit_logs.insert_one({})
@@ -115,8 +115,8 @@ def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["mongodb://root:hunter2@127.0.0.1:1:2", "hunter2"])
-def test_a_wrong_administrator_s_string_is_not_quoted(uri: str, tmp_path: Path) -> None:
-    """A connection string that is none is one message, without what is in it."""
+def test_an_invalid_administrator_s_string_is_not_quoted(uri: str, tmp_path: Path) -> None:
+    """An invalid connection string gives one message, which does not quote it."""
     administrator = tmp_path / "administrator"
     administrator.write_text(uri)
     options = ("--admin-uri-file", administrator)
@@ -128,7 +128,7 @@ def test_a_wrong_administrator_s_string_is_not_quoted(uri: str, tmp_path: Path) 
 
 
 def test_a_user_is_needed(tmp_path: Path) -> None:
-    """Rights are granted to the user that MONGO_URI names."""
+    """MONGO_URI must name the user that gets the privileges."""
     options = ("--admin-uri-file", os.devnull)
     environment = {"MONGO_URI": "mongodb://127.0.0.1:1"}
     done = run_command("replicaset", "grant", *options, environment=environment, folder=tmp_path)
@@ -136,8 +136,8 @@ def test_a_user_is_needed(tmp_path: Path) -> None:
     assert "MONGO_URI must name the user" in done.stderr
 
 
-def test_a_wrong_retention_is_one_message(initiate: Run) -> None:
-    """AUDIT_TTL_DAYS is checked as the service checks it, and alone."""
+def test_an_invalid_retention_is_one_message(initiate: Run) -> None:
+    """AUDIT_TTL_DAYS is checked like in the service, without other settings."""
     done = initiate(MONGO_URI="mongodb://127.0.0.1:1/?replicaSet=rs0", AUDIT_TTL_DAYS="-1")
     assert (done.returncode, done.stdout) == (1, "")
     assert "AUDIT_TTL_DAYS" in done.stderr

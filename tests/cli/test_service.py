@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.service import Service
 
-#: What the service loads, at its start and later, and what some library would load if it were there.
+#: Modules that the service loads at its start and later, and optional ones of its libraries.
 _PLANTED = (
     "gunicorn",
     "gevent",
@@ -20,7 +20,7 @@ _SAFE = ("-P", "-m", "vault.cli", "serve")
 
 
 def test_modules_of_the_working_folder_do_not_run(environment: dict[str, str], tmp_path: Path) -> None:
-    """Whoever can make folders where the service is started runs no code with its master key."""
+    """Write access to the working folder does not run code with the service's master key."""
     folder = tmp_path / "working"
     for name in _PLANTED:
         (folder / name).mkdir(parents=True)

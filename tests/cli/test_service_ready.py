@@ -1,4 +1,4 @@
-"""`secret-manager ready`, which supervisors ask."""
+"""`secret-manager ready`, the check for supervisors."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ def ready(environment: dict[str, str], folder: Path) -> Done:
     return run_command("ready", environment=environment, folder=folder)
 
 
-def test_a_ready_service_is_told(environment: dict[str, str], tmp_path: Path) -> None:
-    """The command finds the service by the service's own settings, and shows its answer."""
+def test_a_ready_service_is_reported(environment: dict[str, str], tmp_path: Path) -> None:
+    """The command finds the service by the service's own settings, and prints its answer."""
     with Service(environment, folder=tmp_path) as service:
         done = ready({**environment, "BIND": f"0.0.0.0:{service.port}"}, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"status":"ok"}\n', "")
 
 
-def test_one_that_is_not_is_told_too(environment: dict[str, str], tmp_path: Path) -> None:
-    """Without MongoDB the exit status is 1, and the failing check is named."""
+def test_an_unready_service_is_reported(environment: dict[str, str], tmp_path: Path) -> None:
+    """Without MongoDB, the exit status is 1, and the failing check is named."""
     away = {**environment, "MONGO_URI": f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"}
     with Service(away, folder=tmp_path) as service:
         done = ready({**away, "BIND": f"127.0.0.1:{service.port}"}, tmp_path)
@@ -28,16 +28,16 @@ def test_one_that_is_not_is_told_too(environment: dict[str, str], tmp_path: Path
     assert '"mongodb"' in done.stdout
 
 
-def test_no_service_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
-    """Where nothing listens, the command says where it looked."""
+def test_a_missing_service_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    """If nothing listens, the command names the address it tried."""
     address = f"127.0.0.1:{free_port()}"
     done = ready({**environment, "BIND": address}, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"secret-manager: no reply from {address}: ")
 
 
-def test_tls_is_spoken_where_the_service_does(environment: dict[str, str], tmp_path: Path) -> None:
-    """Over TLS it asks too; where clients need a certificate, it shows the service's own."""
+def test_it_uses_tls_if_the_service_does(environment: dict[str, str], tmp_path: Path) -> None:
+    """With TLS the command uses it too, and shows the service's certificate if clients need one."""
     authority = make(tmp_path, "authority")
     pair = make(tmp_path, "server", authority)
     tls = {**environment, "TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}

@@ -1,4 +1,4 @@
-"""The operators' commands for tokens, as operators run them."""
+"""The operators' commands for tokens, run as processes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ KEY, NEW = new_key(), new_key()
 
 @pytest.fixture
 def tokens(mongo_uri: str, tmp_path: Path) -> Run:
-    """Return what runs `secret-manager tokens`."""
+    """Return a function that runs `secret-manager tokens`."""
 
     def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
         environment = settings(mongo_uri, KEY) if environment is None else environment
@@ -33,8 +33,8 @@ def tokens(mongo_uri: str, tmp_path: Path) -> Run:
     return run
 
 
-def test_the_first_token_is_made_here(tokens: Run, mongo_uri: str, stored: Stored) -> None:
-    """`create` prints the token alone; a service that asks for one takes it, and the trail has its making."""
+def test_the_first_token_is_created_here(tokens: Run, mongo_uri: str, stored: Stored) -> None:
+    """`create` prints only the token, which a service accepts, and leaves an entry."""
     done = tokens("create", "--name", "boss", "--role", "admin")
     assert (done.returncode, done.stderr) == (0, "")
     token = done.stdout.removesuffix("\n")
@@ -49,8 +49,8 @@ def test_the_first_token_is_made_here(tokens: Run, mongo_uri: str, stored: Store
     assert stored["keys"].find_one()["workers"] == []
 
 
-def test_all_that_a_token_can_have(tokens: Run) -> None:
-    """Scopes, namespace, networks and time are taken as given, and `list` shows them, but not the token."""
+def test_a_token_with_every_option(tokens: Run) -> None:
+    """`create` accepts scopes, namespace, networks and lifetime; `list` shows them without the token."""
     done = tokens(
         *("create", "--name", "ci", "--scope", "secret:fetch", "--scope", "secret:create"),
         *("--namespace", "team-a", "--network", "10.0.0.0/8", "--network", "::1", "--expires-in", "3600"),
@@ -66,8 +66,8 @@ def test_all_that_a_token_can_have(tokens: Run) -> None:
     assert done.stdout.strip() not in listed.stdout
 
 
-def test_a_revoked_token_is_shown_as_such(tokens: Run, stored: Stored) -> None:
-    """`revoke` ends a token by its name, as often as one likes; one that never was is told."""
+def test_a_revoked_token_is_listed_as_revoked(tokens: Run, stored: Stored) -> None:
+    """`revoke` ends a token by its name, repeatedly; an unknown name is an error."""
     tokens("create", "--name", "ci", "--role", "reader")
     for _ in range(2):
         done = tokens("revoke", "ci")
@@ -81,7 +81,7 @@ def test_a_revoked_token_is_shown_as_such(tokens: Run, stored: Stored) -> None:
 
 
 def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
-    """`revoke` of an ambiguous name says what to add, and prints with `--cascade` what ended."""
+    """`revoke` of an ambiguous name names the option to add; `--cascade` prints the revoked tokens."""
     for namespace in ("team-a", "team-b"):
         assert tokens("create", "--name", "ci", "--role", "reader", "--namespace", namespace).returncode == 0
     done = tokens("revoke", "ci")
@@ -98,16 +98,16 @@ def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
     ]
 
 
-def test_what_was_done_with_tokens_verifies(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
-    """Entries about tokens, with all that they were given, are part of the chain like any other."""
+def test_entries_of_tokens_verify(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+    """Entries about tokens, with all their grants, are part of the chain like any other."""
     tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")
     tokens("revoke", "ci")
     done = run_command("audit", "verify", environment=settings(mongo_uri, KEY), folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
 
 
-def test_what_somebody_wrote_cannot_play_with_a_terminal(tokens: Run, stored: Stored) -> None:
-    """A name that the service did not write is shown without control characters."""
+def test_stored_control_characters_are_escaped(tokens: Run, stored: Stored) -> None:
+    """A name that the service did not write is printed without control characters."""
     tokens("create", "--name", "ci", "--role", "reader")
     stored.tokens.update_one({}, {"$set": {"name": "\x1b[2J"}})
     assert tokens("list").stdout.splitlines()[1].split()[:2] == ["\\u001b[2J", "altered"]
@@ -126,23 +126,23 @@ def test_what_somebody_wrote_cannot_play_with_a_terminal(tokens: Run, stored: St
     ],
     ids=str,
 )
-def test_a_wrong_argument_is_told(tokens: Run, arguments: tuple[str, ...]) -> None:
-    """What makes no token is told before anything is done."""
+def test_an_invalid_argument_is_refused(tokens: Run, arguments: tuple[str, ...]) -> None:
+    """Invalid arguments are refused before anything is done."""
     done = tokens(*arguments, environment={})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage:")
 
 
 def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
-    """When the trail cannot be written, `create` prints nothing."""
+    """While the trail cannot be written, `create` prints nothing."""
     break_trail(stored)
     done = tokens("create", "--name", "ci", "--role", "admin")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("secret-manager: the audit trail cannot be written\n")
 
 
-def test_a_wrong_master_key_makes_no_token_key(tokens: Run, mongo_uri: str, stored: Stored) -> None:
-    """With a key that the service does not have `create` refuses: the service could read no token of it."""
+def test_a_wrong_master_key_creates_no_token_key(tokens: Run, mongo_uri: str, stored: Stored) -> None:
+    """`create` refuses a key unknown to the service, which could not read such tokens."""
     with connected(mongo_uri):
         assert claim(Keyring(KEY))
     done = tokens("create", "--name", "ci", "--role", "admin", environment=settings(mongo_uri, NEW))
@@ -151,8 +151,8 @@ def test_a_wrong_master_key_makes_no_token_key(tokens: Run, mongo_uri: str, stor
     assert stored.token_keys.count_documents({}) == 0
 
 
-def test_tokens_outlive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored) -> None:
-    """`keys status` counts the token key, `keys rewrap` puts it under the new key, and tokens stay good."""
+def test_tokens_survive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored) -> None:
+    """`keys status` counts the token key, `keys rewrap` changes its key, and tokens stay valid."""
     token = tokens("create", "--name", "ci", "--role", "auditor").stdout.strip()
 
     def keys(*arguments: str) -> Done:
@@ -173,10 +173,10 @@ def test_tokens_outlive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["rewrap", "dry run"])
-def test_a_token_key_that_does_not_verify_is_left(
+def test_an_altered_token_key_is_left(
     tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored, arguments: tuple[str, ...]
 ) -> None:
-    """A token key that somebody altered is counted as what does not verify, and stays."""
+    """An altered token key is counted as a value that does not verify, and stays."""
     tokens("create", "--name", "ci", "--role", "auditor")
     envelope = bytes(stored.token_keys.find_one()["envelope"])
     stored.token_keys.update_one({}, {"$set": {"envelope": envelope[:-1] + bytes([envelope[-1] ^ 1])}})
@@ -187,7 +187,7 @@ def test_a_token_key_that_does_not_verify_is_left(
 
 
 def test_a_missing_key_of_all_tokens_is_named(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
-    """A replica without the master key of the token key does not serve, and its log says what needs it."""
+    """A replica without the token key's master key does not serve, and logs what needs it."""
     tokens("create", "--name", "ci", "--role", "auditor")
     with Service({**settings(mongo_uri, NEW), "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
         service.wait_until("/health/ready", status=503)

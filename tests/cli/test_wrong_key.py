@@ -52,10 +52,10 @@ def everything(stored: Stored) -> dict[str, Any]:
 def test_a_command_with_a_wrong_key_writes_nothing(
     mongo_uri: str, stored: Stored, tmp_path: Path, use: str, arguments: tuple[str, ...]
 ) -> None:
-    """Whatever uses the missing key, the command names it and leaves database and folder as they are."""
+    """A command that uses a wrong key names the missing one and leaves database and folder unchanged."""
     named = SIGNER if use == "trail" else KEY.id
     if use == "secret":
-        # Without indexes, too: they are not its to build.
+        # Without indexes too: the command must not build them.
         fill(stored, KEY, 1)
     elif use == "worker":
         with connected(mongo_uri):
@@ -75,10 +75,8 @@ def test_a_command_with_a_wrong_key_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_after_wrong_keys_the_trail_is_intact_and_a_backup_good(
-    mongo_uri: str, stored: Stored, tmp_path: Path
-) -> None:
-    """Commands with a throwaway key leave neither tampering in the trail nor a backup that is not good."""
+def test_wrong_keys_damage_neither_trail_nor_backup(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
+    """After commands with a throwaway key, the trail has no tampering and a backup is valid."""
     assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
     for arguments in WRITING:
         assert run(tmp_path, mongo_uri, *arguments).returncode == 1
@@ -91,8 +89,10 @@ def test_after_wrong_keys_the_trail_is_intact_and_a_backup_good(
     assert stored.audit_keys.count_documents({}) == 0
 
 
-def test_readers_work_with_an_incomplete_keyring(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
-    """What only reads still shows what it can: keys in use, entries, and that their signer is not known."""
+def test_read_commands_work_with_an_incomplete_keyring(
+    mongo_uri: str, stored: Stored, tmp_path: Path
+) -> None:
+    """Read-only commands still show the keys in use, the entries, and their unknown signer."""
     assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
     before = stored.audit_logs.count_documents({})
     done = run(tmp_path, mongo_uri, "keys", "status")
@@ -104,15 +104,13 @@ def test_readers_work_with_an_incomplete_keyring(mongo_uri: str, stored: Stored,
 
 
 @pytest.mark.parametrize("command", ["checkpoint", "public-key"])
-def test_what_is_kept_to_verify_the_trail_is_not_made_with_a_wrong_key(
-    mongo_uri: str, tmp_path: Path, command: str
-) -> None:
-    """A wrong key makes neither an empty checkpoint nor useless public keys; a successor makes both."""
+def test_a_wrong_key_creates_no_verification_material(mongo_uri: str, tmp_path: Path, command: str) -> None:
+    """A wrong key creates neither an empty checkpoint nor useless public keys; a successor creates both."""
     written_by(mongo_uri, Keyring(KEY), 1)
     done = run(tmp_path, mongo_uri, "audit", command)
     assert (done.returncode, done.stdout) == (1, "")
     assert SIGNER in done.stderr
-    # A rotation: the new key vouches for the old one, and stands for it once that is dropped.
+    # A rotation: the new key endorses the old one, and represents it once that is dropped.
     with running_app(settings(mongo_uri, NEW, KEY)) as app:
         assert app.test_client().post("/vault/secret/fetch", json={}).status_code == 422
     done = run(tmp_path, mongo_uri, "audit", command, keys=(NEW,))
@@ -133,7 +131,7 @@ def test_a_key_that_running_workers_lack_signs_nothing(
 
 
 def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Stored) -> None:
-    """Where only the trail is left, a service needs its signing key, or one that vouches for it."""
+    """If only the trail is left, a service needs its signing key, or one that endorses it."""
     written_by(mongo_uri, Keyring(KEY), 1)
     before = everything(stored)
     with running_app(settings(mongo_uri, WRONG)) as app:
@@ -142,7 +140,7 @@ def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Sto
         errors = client.get("/health/ready").get_json(force=True)["errors"]
         assert errors == {"keys": ["a master key in use is missing here"]}
     assert everything(stored) == before
-    # A rotation: the new key vouches for the old one, and stands for it once that is dropped.
+    # A rotation: the new key endorses the old one, and represents it once that is dropped.
     for keys in ((NEW, KEY), (NEW,)):
         with running_app(settings(mongo_uri, *keys)) as app:
             client = app.test_client()
@@ -153,10 +151,10 @@ def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Sto
 
 
 @pytest.mark.parametrize("recorded", [None, "text", {"signer": None}, {"signer": ["x"]}], ids=str)
-def test_a_trail_of_an_earlier_version_says_itself_who_signs_it(
+def test_a_trail_of_an_earlier_version_names_its_signer(
     mongo_uri: str, stored: Stored, recorded: Any
 ) -> None:
-    """Without a record the newest entries tell; one entry of a wrong key, newest of all, stops nobody."""
+    """Without a record, the newest entries name the signer; one entry of a wrong key blocks no command."""
     for keys in ((KEY,), (WRONG,)):
         stored["keys"].drop()
         written_by(mongo_uri, Keyring(*keys), 1) if keys == (KEY,) else taint(mongo_uri, stored)
@@ -172,7 +170,7 @@ def test_a_trail_of_an_earlier_version_says_itself_who_signs_it(
 
 
 def taint(uri: str, stored: Stored) -> None:
-    """Add an entry that is signed with the wrong key, as versions before this one did."""
+    """Add an entry signed with the wrong key, as earlier versions did."""
     earlier = list(stored.audit_logs.find())
     stored.audit_logs.delete_many({})
     written_by(uri, Keyring(WRONG), 1)

@@ -1,4 +1,4 @@
-"""Which of OpenTelemetry's variables turn tracing on, and which of their values are refused."""
+"""OpenTelemetry variables that turn tracing on, and their refused values."""
 
 import re
 
@@ -23,12 +23,12 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
         (ENDPOINT | {"OTEL_TRACES_EXPORTER": "none"}, False),
         (ENDPOINT | {"OTEL_SDK_DISABLED": "false"}, True),
         (ENDPOINT | {"OTEL_SDK_DISABLED": "TRUE"}, False),
-        # What is off is not looked at.
+        # Ignored while tracing is off.
         ({"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_SDK_DISABLED": "true"}, False),
     ],
 )
 def test_the_usual_variables_turn_it_on(variables: dict[str, str], on: bool) -> None:
-    """An exporter or an endpoint asks for tracing; the switch that turns off all of the SDK wins."""
+    """An exporter or an endpoint turns tracing on; the switch that turns the SDK off wins."""
     assert Settings.from_mapping(KEY | variables).tracing is on
 
 
@@ -49,8 +49,8 @@ def test_the_usual_variables_turn_it_on(variables: dict[str, str], on: bool) -> 
         (ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "511"}, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
     ],
 )
-def test_what_could_not_work_is_refused(variables: dict[str, str], name: str) -> None:
-    """Values that would only fail in a worker, or with a secret in the log, stop the start, by name."""
+def test_unusable_values_are_refused(variables: dict[str, str], name: str) -> None:
+    """A value that would fail in a worker, or with a secret in the log, stops the start, by name."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping(KEY | variables | {"LOG_LEVEL": "loud"})
     named = re.findall(r"^  ([A-Z_]+): \S", str(caught.value), re.MULTILINE)

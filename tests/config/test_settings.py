@@ -1,4 +1,4 @@
-"""What the environment may hold, and what is said when it holds something else."""
+"""Valid settings in the environment, and the messages for invalid ones."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def message(**environment: str) -> str:
 
 
 def test_only_the_master_key_is_required() -> None:
-    """With nothing but a master key, every setting has the default that the contract names."""
+    """With only a master key, every setting has its documented default."""
     settings = load()
     assert settings == Settings(
         master_key=KEY,
@@ -71,8 +71,8 @@ def test_only_the_master_key_is_required() -> None:
     )
 
 
-def test_a_missing_master_key_says_how_to_make_one() -> None:
-    """Whoever starts without a key is given a command that makes one, and it works as the key."""
+def test_a_missing_master_key_names_the_command_for_one() -> None:
+    """The error for a missing key has a command that creates one, and its output works."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_mapping({})
     command = re.search(
@@ -84,7 +84,7 @@ def test_a_missing_master_key_says_how_to_make_one() -> None:
 
 
 def test_a_key_can_be_32_raw_characters() -> None:
-    """Exactly 32 characters are taken as the key itself."""
+    """Exactly 32 characters are accepted as the key itself."""
     assert load(MASTER_KEY=RAW_KEY).master_key == RAW_KEY.encode()
 
 
@@ -99,7 +99,7 @@ def test_any_other_key_is_refused(key: str) -> None:
 
 
 def test_fallback_keys_are_separated_by_commas() -> None:
-    """Several fallbacks can be named, in either form."""
+    """Several fallbacks can be given, in either form."""
     other = b64encode(bytes(32)).decode()
     assert load(MASTER_KEY_FALLBACKS=f"{other}, {RAW_KEY}").master_key_fallbacks == (
         bytes(32),
@@ -107,8 +107,8 @@ def test_fallback_keys_are_separated_by_commas() -> None:
     )
 
 
-def test_every_wrong_setting_is_named_at_once() -> None:
-    """One start shows all that is wrong, each by name, none with its value."""
+def test_every_invalid_setting_is_named_at_once() -> None:
+    """One start names every invalid setting, none with its value."""
     wrong = {
         "MASTER_KEY": "hunter2-key",
         "MASTER_KEY_FALLBACKS": "hunter2-fallback",
@@ -141,7 +141,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
 
 
 def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
-    """NAME_FILE names a file that holds the value; one trailing newline is not part of it."""
+    """NAME_FILE names a file with the value; one trailing newline is stripped."""
     file = tmp_path / "key"
     file.write_text(RAW_KEY[:-1] + "\n\n")
     settings = Settings.from_mapping({"MASTER_KEY_FILE": str(file)})
@@ -149,7 +149,7 @@ def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_value_and_file_together_are_refused() -> None:
-    """Setting NAME and NAME_FILE is an error: nobody could tell which one counts."""
+    """Setting both NAME and NAME_FILE is an ambiguous error."""
     assert "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both." in message(
         MASTER_KEY_FILE="/any"
     )
@@ -157,7 +157,7 @@ def test_value_and_file_together_are_refused() -> None:
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
 def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """A file that is not there, or no text, is an error of the setting that names it."""
+    """A missing or non-text file is an error of the setting that names it."""
     file = tmp_path / "file"
     if content is not None:
         file.write_bytes(content)
@@ -165,15 +165,15 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> N
     assert "LOG_LEVEL: LOG_LEVEL_FILE does not name a readable text file." in text
 
 
-def test_an_empty_value_is_no_value() -> None:
-    """A variable that is set to nothing, as deployments do with optional ones, gives the default."""
+def test_an_empty_value_counts_as_unset() -> None:
+    """An empty variable, as deployments set optional ones, gives the default."""
     assert load(AUDIT_TTL_DAYS="", MASTER_KEY_FALLBACKS="", LOG_LEVEL_FILE="") == load()
 
 
 def test_a_dotenv_file_is_read_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settings in `.env` of the working folder count where the environment says nothing."""
+    """Settings in the working folder's `.env` apply unless the environment sets them."""
     (tmp_path / ".env").write_text(f"MASTER_KEY={KEY_TEXT}\nAUDIT_TTL_DAYS=7\nLOG_LEVEL=debug\n")
     level = tmp_path / "level"
     level.write_text("error")
@@ -198,8 +198,8 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
         ("MONGO_URI", "mongodb+srv://host/?readPreference=secondary&readPreferenceTags=dc:ny"),
     ],
 )
-def test_a_value_that_could_never_work_is_refused(name: str, value: str) -> None:
-    """What would only fail once the service runs is refused when it starts."""
+def test_an_unusable_value_is_refused(name: str, value: str) -> None:
+    """A value that would fail later, in the running service, is refused at the start."""
     assert f"  {name}: " in message(**{name: value})
 
 
@@ -215,8 +215,8 @@ def test_a_value_that_could_never_work_is_refused(name: str, value: str) -> None
         ("240", "65536", False),
     ],
 )
-def test_all_versions_of_a_secret_have_to_fit(versions: str, size: str, fits: bool) -> None:
-    """Versions that MongoDB could not hold in one document are refused when the service starts."""
+def test_all_versions_of_a_secret_must_fit(versions: str, size: str, fits: bool) -> None:
+    """A number of versions that does not fit into one MongoDB document is refused at the start."""
     if fits:
         assert load(MAX_VERSIONS=versions, MAX_SECRET_BYTES=size).max_versions == int(versions)
     else:
@@ -235,42 +235,42 @@ def test_all_versions_of_a_secret_have_to_fit(versions: str, size: str, fits: bo
     ],
 )
 def test_limits_are_numbers_within_bounds(name: str, wrong: str) -> None:
-    """How many versions and how many days are kept, and how large a secret may be, has its bounds."""
+    """The numbers of versions and days, and the size of a secret, have bounds."""
     assert f"  {name}: " in message(**{name: wrong})
 
 
 @pytest.mark.parametrize("bind", ["[::1]:8000", "localhost:1", "0.0.0.0:65535"])
 def test_an_address_can_have_any_form(bind: str) -> None:
-    """Names, IPv4 and IPv6 addresses can be listened on."""
+    """The service can listen on names, IPv4 and IPv6 addresses."""
     assert load(BIND=bind).bind == bind
 
 
-def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `.env` that cannot be read stops the start with a message, not a traceback."""
+def test_an_unreadable_dotenv_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable `.env` stops the start with a message, not a traceback."""
     (tmp_path / ".env").write_bytes(b"\xff\xfe")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"\.env: is not a readable text file"):
         Settings.from_environment()
 
 
-def test_a_log_level_can_be_in_any_case() -> None:
-    """`INFO` is what many programs call it."""
+def test_a_log_level_is_case_insensitive() -> None:
+    """`INFO` equals `info`."""
     assert load(LOG_LEVEL="INFO").log_level == "info"
 
 
 def test_trusted_proxies_are_networks() -> None:
-    """Proxies are trusted by network; an address alone is a network of one."""
+    """Trusted proxies are networks; a single address is a network of one."""
     networks = load(TRUSTED_PROXIES="10.0.0.0/8, fd00::/8,192.0.2.1").trusted_proxies
     assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
 
 
-def test_an_srv_connection_string_is_taken_as_it_is() -> None:
-    """A cluster named by its SRV record costs no look-up at start."""
+def test_an_srv_connection_string_is_not_resolved() -> None:
+    """A cluster named by its SRV record needs no look-up at the start."""
     assert load(MONGO_URI="mongodb+srv://cluster.invalid").mongo_uri == "mongodb+srv://cluster.invalid"
 
 
 def test_no_representation_shows_a_secret_setting() -> None:
-    """What a debugger or a log would print of the settings holds no key and no password."""
+    """The `repr` of settings, as in debuggers and logs, contains no key or password."""
     uri = "mongodb://user:hunter2@host"
     shown = repr(load(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri, MASTER_KEY_FALLBACKS=RAW_KEY))
     for secret in ("hunter2", RAW_KEY, repr(KEY)[2:-1]):
@@ -278,8 +278,8 @@ def test_no_representation_shows_a_secret_setting() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["MASTER_KEY", "MONGO_URI", "BIND", "AUDIT_TTL_DAYS"]), st.text()))
-def test_no_value_makes_another_kind_of_error(environment: dict[str, str]) -> None:
-    """Whatever a setting holds, the answer is settings or the one error that names what is wrong."""
+def test_every_invalid_value_raises_the_same_error(environment: dict[str, str]) -> None:
+    """Any value of a setting gives settings or the one error that names the problem."""
     try:
         Settings.from_mapping(environment)
     except SettingsError as error:
@@ -307,10 +307,10 @@ setting_values = st.text(max_size=60) | st.sampled_from([RAW_KEY, *_LOOKALIKES])
     plain=st.dictionaries(setting_names, setting_values),
     files=st.dictionaries(setting_names, setting_values, max_size=2),
 )
-def test_whatever_is_set_the_refusal_names_it_and_quotes_nothing(
+def test_any_refusal_names_the_setting_and_quotes_nothing(
     plain: dict[str, str], files: dict[str, str]
 ) -> None:
-    """With anything in any setting, or as its file's name, it is settings or an error that names it."""
+    """Any value, or file name, of any setting gives settings or an error that names it."""
     environment = {"MASTER_KEY": RAW_KEY, **plain, **{f"{name}_FILE": value for name, value in files.items()}}
     try:
         Settings.from_mapping(environment)
@@ -352,7 +352,7 @@ EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_settings_that_make_no_sense_together_are_refused(environment: dict[str, str], name: str) -> None:
+def test_inconsistent_settings_are_refused(environment: dict[str, str], name: str) -> None:
     """JWTs need one source of keys, an issuer and an audience; TLS a certificate and its key."""
     assert re.findall(r"^  ([A-Z_]+): \S", message(**environment), re.MULTILINE) == [name]
 
@@ -360,8 +360,8 @@ def test_settings_that_make_no_sense_together_are_refused(environment: dict[str,
 @pytest.mark.parametrize(
     "url", ["https://issuer.example/keys", "http://localhost:8080/keys", "http://[::1]/"]
 )
-def test_keys_come_from_where_nobody_can_change_them(url: str) -> None:
-    """The issuer's keys are fetched by https, or from this machine."""
+def test_keys_come_from_a_protected_source(url: str) -> None:
+    """The issuer's keys are fetched by HTTPS, or from this machine."""
     assert load(JWT_JWKS_URL=url, **JWT).jwt_jwks_url == url
 
 
@@ -371,18 +371,18 @@ def test_keys_come_from_where_nobody_can_change_them(url: str) -> None:
     ids=["RSA", "Ed25519"],
 )
 def test_a_public_key_can_be_of_several_kinds(key: Any) -> None:
-    """Keys that verify JWTs are taken in PEM."""
+    """Public keys for JWTs are accepted in PEM."""
     assert load(JWT_PUBLIC_KEY=pem(key), **JWT).jwt_public_key == pem(key)
 
 
 @pytest.mark.parametrize("limit", ["100/minute", "10 per second;1000/hour", "5/2minutes"])
-def test_a_rate_limit_is_in_the_notation_of_limits(limit: str) -> None:
-    """Limits can be written as the documentation of `limits` does."""
+def test_a_rate_limit_has_the_notation_of_limits(limit: str) -> None:
+    """Rate limits have the notation of the `limits` documentation."""
     assert load(RATE_LIMIT=limit).rate_limit == limit
 
 
 def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
-    """One count for all workers lies in a MongoDB, the service's own or another."""
+    """The shared count of all workers can be in the service's own MongoDB or another."""
     for uri in ("mongodb+srv://limits.invalid/counts", "memory://"):
         assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
 
@@ -397,7 +397,7 @@ def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
     ids=["comma", "edge spaces", "leading commas"],
 )
 def test_every_raw_key_can_become_a_fallback(raw: str, tmp_path: Path) -> None:
-    """Any key of 32 characters can be a fallback: alone as it is, in a list as base64."""
+    """Any key of 32 characters can be a fallback: alone unchanged, in a list as base64."""
     assert len(raw) == 32
     assert load(MASTER_KEY=raw).master_key == raw.encode()
     assert load(MASTER_KEY_FALLBACKS=raw).master_key_fallbacks == (raw.encode(),)
@@ -408,8 +408,8 @@ def test_every_raw_key_can_become_a_fallback(raw: str, tmp_path: Path) -> None:
     assert load(MASTER_KEY_FALLBACKS=several).master_key_fallbacks == (KEY, raw.encode())
 
 
-def test_a_list_that_splits_a_key_says_how_to_write_it() -> None:
-    """A raw key that a list cannot hold is refused with the form that it can."""
+def test_a_raw_key_with_a_comma_needs_base64() -> None:
+    """A raw key that a list would split is refused, and the error names the valid form."""
     raw = "a key, and a comma, 32 letters!!"
     text = message(MASTER_KEY_FALLBACKS=f"{KEY_TEXT},{raw}")
     assert "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes" in text
@@ -429,7 +429,7 @@ TRIVIAL = [
 
 @pytest.mark.parametrize("key", TRIVIAL)
 def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> None:
-    """A key that anyone can guess is refused as MASTER_KEY, with the way out, and taken as a fallback."""
+    """A guessable key is refused as MASTER_KEY, with a remedy, and accepted as a fallback."""
     text = message(MASTER_KEY=key)
     assert "MASTER_KEY: is too easy to guess" in text
     assert "secret-manager keys generate" in text
@@ -449,8 +449,8 @@ def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> Non
         (b64encode(bytes(range(22))).decode(), "192 bits"),
     ],
 )
-def test_a_weak_key_is_pointed_out(key: str, words: str) -> None:
-    """A key of fewer bits than it seems to have works, and is told of by the setting's name alone."""
+def test_a_weak_key_gets_a_warning(key: str, words: str) -> None:
+    """A key with less entropy than its length works, with a warning that has only the setting's name."""
     [primary] = load(MASTER_KEY=key).weak_keys
     assert primary.startswith("MASTER_KEY is ")
     assert words in primary
@@ -459,21 +459,21 @@ def test_a_weak_key_is_pointed_out(key: str, words: str) -> None:
     assert key not in primary + fallback
 
 
-def test_a_trivial_fallback_is_pointed_out() -> None:
-    """A fallback that anyone can guess is told of until it is dropped."""
+def test_a_trivial_fallback_gets_a_warning() -> None:
+    """A guessable fallback causes a warning until it is dropped."""
     [told] = load(MASTER_KEY_FALLBACKS="x" * 32).weak_keys
     assert "anyone can guess it" in told
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_no_other_key_is_called_weak(key: bytes) -> None:
-    """Keys are called weak for these forms alone."""
+    """Keys of other forms cause no warning."""
     if len(set(key)) > 4 and not key.isascii():
         assert load(MASTER_KEY=b64encode(key).decode()).weak_keys == ()
 
 
 def dotenv(folder: Path, monkeypatch: pytest.MonkeyPatch, content: str, **environment: str) -> Path:
-    """Make a `.env` in *folder* and go there, with *environment* and a master key."""
+    """Create a `.env` in *folder* and go there, with *environment* and a master key."""
     file = folder / ".env"
     file.write_text(content)
     monkeypatch.chdir(folder)
@@ -481,8 +481,8 @@ def dotenv(folder: Path, monkeypatch: pytest.MonkeyPatch, content: str, **enviro
     return file
 
 
-def test_what_a_dotenv_file_decides_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings tell which of them are from `.env`; what the environment overrides, or is none, is not."""
+def test_the_settings_of_a_dotenv_file_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings list the ones from `.env`, without overridden and unset ones."""
     content = "AUDIT_ENABLED=false\nBIND=127.0.0.1:1\nLOG_LEVEL_FILE=level\nRATE_LIMIT=\nOTHER=1\n"
     dotenv(tmp_path, monkeypatch, content, BIND="127.0.0.1:2")
     (tmp_path / "level").write_text("debug")
@@ -493,10 +493,8 @@ def test_what_a_dotenv_file_decides_is_known(tmp_path: Path, monkeypatch: pytest
     assert not load().decisive_dotenv
 
 
-def test_a_dotenv_file_that_everyone_can_write_to_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Settings that any user of the machine could have written stop the start, with the remedy."""
+def test_a_world_writable_dotenv_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` that any user of the machine could have written stops the start, with the remedy."""
     file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
     file.chmod(0o666)
     with pytest.raises(SettingsError, match=r"\.env: is writable by everyone.*chmod o-w"):
@@ -508,7 +506,7 @@ def test_a_dotenv_file_that_everyone_can_write_to_is_refused(
 
 
 def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that another user prepared does not decide how a command runs; root's does."""
+    """A `.env` of another user, except root, is refused."""
     file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
     owner = file.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
@@ -528,7 +526,7 @@ def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: p
 
 
 def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A virtual environment in `.env` is no file of settings."""
+    """A virtual environment in `.env` is not a settings file."""
     dotenv(tmp_path, monkeypatch, "").unlink()
     (tmp_path / ".env").mkdir()
     assert Settings.from_environment().dotenv == ()
@@ -547,15 +545,15 @@ def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.
         ("vault.example:80", False),
     ],
 )
-def test_a_service_is_open_without_authentication_on_a_public_address(bind: str, loopback: bool) -> None:
-    """Open is who lets in callers of other machines without a credential."""
+def test_a_service_without_authentication_on_a_public_address_is_open(bind: str, loopback: bool) -> None:
+    """A service is open if it accepts other machines' callers without a credential."""
     assert load(BIND=bind).is_open is not loopback
     assert not load(BIND=bind, AUTH_ENABLED="true").is_open
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "127.0.0.1:8000", "[::1]:8000"])
-def test_the_metrics_have_a_port_of_their_own(bind: str) -> None:
-    """On the public port there are no metrics, also where another address of the machine has the same one."""
+def test_the_metrics_have_their_own_port(bind: str) -> None:
+    """Metrics cannot use the public port, even on another address of the machine."""
     assert "METRICS_BIND: must have a different port from BIND." in message(METRICS_BIND=bind)
     assert load(METRICS_BIND="127.0.0.1:9464", BIND=bind).metrics_bind == "127.0.0.1:9464"
 
@@ -572,7 +570,7 @@ def test_the_metrics_have_a_port_of_their_own(bind: str) -> None:
     ],
 )
 def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
-    """Each form of a sink is taken as it is."""
+    """Each form of a sink is accepted unchanged."""
     assert load(AUDIT_SINK=uri).audit_sink == uri
 
 
@@ -598,15 +596,15 @@ def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
         "https://host",
     ],
 )
-def test_a_sink_that_could_never_work_is_refused(uri: str) -> None:
-    """A URI of neither a file in a folder that exists nor a syslog server is refused at the start."""
+def test_an_unusable_sink_is_refused(uri: str) -> None:
+    """A sink that is neither a file in an existing folder nor a syslog server is refused at the start."""
     assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in an existing folder" in message(
         AUDIT_SINK=uri
     )
 
 
 def test_a_sink_needs_a_trail() -> None:
-    """A second sink of a trail that is switched off would stay empty unnoticed."""
+    """A second sink without a trail, which would stay empty unnoticed, is refused."""
     assert "  AUDIT_SINK: requires AUDIT_ENABLED=true." in message(
         AUDIT_SINK="syslog://host", AUDIT_ENABLED="false"
     )

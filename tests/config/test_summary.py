@@ -1,4 +1,4 @@
-"""What a service tells of its settings when it starts."""
+"""The summary of its settings that a service logs at the start."""
 
 import json
 from base64 import b64encode
@@ -23,8 +23,8 @@ def shown(**environment: str) -> dict[str, object]:
     return summary(Settings.from_mapping({"MASTER_KEY": KEY, **environment}))
 
 
-def test_every_setting_is_told_and_is_json() -> None:
-    """Each is there by its name, with its value; null where it is not set, `set` where it is secret."""
+def test_every_setting_is_logged_as_json() -> None:
+    """Each setting has its name and value: null if unset, `set` if secret."""
     told = shown(ALLOWED_NETWORKS="10.0.0.0/8, ::1/128", AUDIT_TTL_DAYS="0", AUTH_ENABLED="false")
     assert list(told) == [field.name.upper() for field in fields(Settings)]
     assert json.loads(json.dumps(told)) == told
@@ -45,14 +45,14 @@ def test_every_setting_is_told_and_is_json() -> None:
         (f"mongodb+srv://{HUNTER}:{HUNTER}@cluster.example.com/x", "mongodb+srv://cluster.example.com/x"),
     ],
 )
-def test_of_a_connection_string_hosts_and_database_are_told(uri: str, expected: str) -> None:
-    """Where MongoDB is helps whoever reads the log; who one is there, and all options, stay away."""
+def test_a_connection_string_shows_hosts_and_database(uri: str, expected: str) -> None:
+    """MongoDB's hosts and database are logged; user, password and options are not."""
     told = shown(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri)
     assert (told["MONGO_URI"], told["RATE_LIMIT_STORAGE_URI"]) == (expected, expected)
 
 
-def test_no_secret_is_told() -> None:
-    """Nothing of a key, a password or a token in an address is in what is told."""
+def test_no_secret_is_logged() -> None:
+    """The summary contains no key, and no password or token of an address."""
     key = b64encode(HUNTER.ljust(32, "!").encode()).decode()
     for source in (
         {"JWT_JWKS_URL": f"https://{HUNTER}:{HUNTER}@keys.example:8443/jwks?token={HUNTER}#{HUNTER}"},
@@ -70,8 +70,8 @@ def test_no_secret_is_told() -> None:
             assert told["JWT_PUBLIC_KEY"] == "set"
 
 
-def test_a_service_that_starts_tells_its_settings_once(environment: dict[str, str], tmp_path: Path) -> None:
-    """The log of a service begins with its version and the settings in effect, once for all workers."""
+def test_a_starting_service_logs_its_settings_once(environment: dict[str, str], tmp_path: Path) -> None:
+    """The log of a service begins with its version and settings, once for all workers."""
     with Service({**environment, "AUDIT_TTL_DAYS": "7"}, folder=tmp_path) as service:
         service.wait_until("/health/live")
         assert service.stop() == 0
@@ -81,7 +81,7 @@ def test_a_service_that_starts_tells_its_settings_once(environment: dict[str, st
 
 
 def warnings_of(service: Service) -> list[dict[str, Any]]:
-    """Return what *service* warns of when it starts, and what it tells of a `.env`."""
+    """Return the warnings that *service* logs at the start, and its line about a `.env`."""
     with service:
         service.wait_until("/health/ready")
         assert service.stop() == 0
@@ -94,10 +94,10 @@ def warnings_of(service: Service) -> list[dict[str, Any]]:
     ("content", "level"),
     [("TRUSTED_PROXIES=10.0.0.0/8\nLOG_LEVEL=info\n", "warning"), ("REQUEST_TIMEOUT_SECONDS=9\n", "info")],
 )
-def test_a_service_that_starts_names_its_dotenv_file(
+def test_a_starting_service_names_its_dotenv_file(
     environment: dict[str, str], tmp_path: Path, content: str, level: str
 ) -> None:
-    """What `.env` sets is told by name, as a warning if it decides who is let in or what is on record."""
+    """The settings in `.env` are logged by name, as a warning if they concern access or the trail."""
     (tmp_path / ".env").write_text(content)
     service = Service({**environment, "AUTH_ENABLED": "true"}, folder=tmp_path)
     [line] = warnings_of(service)
@@ -113,10 +113,10 @@ def test_a_service_that_starts_names_its_dotenv_file(
         ("127.0.0.1", "on this machine"),
     ],
 )
-def test_a_service_without_authentication_says_so_at_every_start(
+def test_a_service_without_authentication_warns_at_every_start(
     environment: dict[str, str], tmp_path: Path, host: str, words: str
 ) -> None:
-    """Who can read secrets where no credential is asked for is in the log of each start."""
+    """Each start without required authentication logs who can read secrets."""
     service = Service(environment, folder=tmp_path)
     service._environment["BIND"] = f"{host}:{service.port}"
     [line] = warnings_of(service)
@@ -124,10 +124,8 @@ def test_a_service_without_authentication_says_so_at_every_start(
     assert words in line["message"]
 
 
-def test_a_service_with_a_weak_key_says_so_at_every_start(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    """A key that is easier to guess than it looks is in the log of each start, without a part of it."""
+def test_a_service_with_a_weak_key_warns_at_every_start(environment: dict[str, str], tmp_path: Path) -> None:
+    """Each start with a guessable key logs a warning, without any part of the key."""
     weak = "00112233445566778899aabbccddeeff"
     service = Service({**environment, "MASTER_KEY": weak, "AUTH_ENABLED": "true"}, folder=tmp_path)
     [line] = warnings_of(service)

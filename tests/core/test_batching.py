@@ -1,4 +1,4 @@
-"""Calls that wait at the same time share one flush, and none is stranded."""
+"""Concurrent calls share one flush, and no call is stranded."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from vault.core.errors import OverloadedError, StorageUnavailableError
 
 
 class Gate:
-    """A flush that records what it gets, and waits before each return until it is let through."""
+    """A flush that records its items, and waits before each return until it is released."""
 
     def __init__(self, answer: Callable[[int], object] = lambda item: item * 10) -> None:
         self.flushes: list[list[int]] = []
@@ -40,11 +40,11 @@ class Gate:
         return [self._answer(item) for item in items]
 
     def let_through(self, flushes: int = 1) -> None:
-        """Let so many flushes end."""
+        """Release this many flushes."""
         self._passes.release(flushes)
 
     def wait_for(self, flushes: int) -> None:
-        """Return once so many flushes have begun."""
+        """Return once this many flushes have begun."""
         wait_until(lambda: len(self.flushes) == flushes)
 
 
@@ -72,7 +72,7 @@ class Calls:
         return futures
 
     def _call(self, item: int) -> object:
-        # So that one that is stranded fails its test, and does not hold it up.
+        # A stranded call fails its test instead of blocking it.
         with deadline.within(60):
             return self._calls.call(item)
 
@@ -88,14 +88,14 @@ def results(futures: Sequence[Future[object]]) -> list[object]:
     return [future.result(timeout=60) for future in futures]
 
 
-def test_a_lone_call_is_flushed_at_once_and_alone() -> None:
-    """Whoever finds nothing under way waits for nobody: each call is its own flush."""
+def test_a_lone_call_is_flushed_immediately_and_alone() -> None:
+    """Without a flush in progress, each call is flushed immediately and alone."""
     calls: Batcher[int, int] = Batcher(lambda items: [item + len(items) for item in items], queue="test")
     assert [calls.call(number) for number in range(3)] == [1, 2, 3]
 
 
 def test_a_caller_can_do_something_else_meanwhile() -> None:
-    """A call that was only started is flushed all the same, and can be waited for later."""
+    """A started call is flushed in the background, and its result can be awaited later."""
     gate = Gate()
     calls: Batcher[int, object] = Batcher(gate, queue="test")
     first = calls.start(1)
@@ -106,8 +106,8 @@ def test_a_caller_can_do_something_else_meanwhile() -> None:
     assert (second(), first()) == (20, 10)
 
 
-def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> None:
-    """What comes during a flush is the next one, in the order of coming, and each gets its own result."""
+def test_waiting_calls_are_flushed_together_in_order(pool: ThreadPoolExecutor) -> None:
+    """Calls during a flush form the next one, in order, and each gets its own result."""
     gate = Gate()
     calls = Calls(Batcher(gate, queue="test"), pool)
     futures = [calls.lead(1, gate), *calls.follow(4, 2, 3)]
@@ -120,8 +120,8 @@ def test_calls_that_wait_go_out_together_in_order(pool: ThreadPoolExecutor) -> N
     assert gate.most_at_once == 1
 
 
-def test_a_flush_carries_at_most_a_batch(pool: ThreadPoolExecutor) -> None:
-    """More calls than fit in one flush take several, still one at a time and in order."""
+def test_a_flush_has_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
+    """More calls than fit into one flush take several, still one at a time and in order."""
     gate = Gate()
     calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(*range(1, 8))]
@@ -132,7 +132,7 @@ def test_a_flush_carries_at_most_a_batch(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) -> None:
-    """The calls of a flush that fails get its error, whole; those before and after it get their results."""
+    """The calls of a failed flush get its error; earlier and later calls get their results."""
 
     def answer(item: int) -> int:
         if item == 3:
@@ -150,15 +150,15 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
 
 
 def test_a_flush_without_a_result_for_each_call_fails() -> None:
-    """Who gets which result is never guessed: too few or too many of them are an error."""
+    """Too few or too many results are an error, because results are never guessed."""
     for answers in ([], [1, 2]):
         calls: Batcher[int, int] = Batcher(lambda _items, answers=answers: answers, queue="test")
         with pytest.raises(ValueError, match="zip"):
             calls.call(1)
 
 
-def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> None:
-    """A call too many is refused at once; those that wait already are answered, and then there is room."""
+def test_a_full_queue_refuses_only_the_new_call(pool: ThreadPoolExecutor) -> None:
+    """A call to a full queue is refused immediately; the waiting ones are answered and make room."""
     gate = Gate()
     coalescer: Batcher[int, object] = Batcher(gate, max_pending=2, queue="test")
     calls = Calls(coalescer, pool)
@@ -172,8 +172,8 @@ def test_a_full_queue_refuses_the_new_call_only(pool: ThreadPoolExecutor) -> Non
     assert gate.flushes == [[0], [1, 2], [4]]
 
 
-def test_where_calls_come_together_a_lone_one_waits_for_more(pool: ThreadPoolExecutor) -> None:
-    """After a flush that several shared a thread does the next, so that others can join it."""
+def test_after_a_shared_flush_a_lone_call_waits_for_others(pool: ThreadPoolExecutor) -> None:
+    """After a shared flush, a thread runs the next one, so that other calls can join it."""
     gate = Gate()
     coalescer: Batcher[int, object] = Batcher(gate, queue="test")
     calls = Calls(coalescer, pool)
@@ -189,7 +189,7 @@ def test_where_calls_come_together_a_lone_one_waits_for_more(pool: ThreadPoolExe
 
 
 def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be had nothing was begun, and the next call has another chance."""
+    """If no thread can start, the calls are refused without effect, and the next call may succeed."""
 
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -202,8 +202,8 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
     assert calls.start(2)() == 2
 
 
-def test_a_caller_waits_no_longer_than_it_may(pool: ThreadPoolExecutor) -> None:
-    """Past its deadline a call that is being flushed is unknown, and one that waits is not begun."""
+def test_a_caller_waits_no_longer_than_its_deadline(pool: ThreadPoolExecutor) -> None:
+    """Past its deadline, a call in a flush has an unknown result, and a waiting one is not started."""
     gate = Gate()
     coalescer: Batcher[int, object] = Batcher(gate, queue="test")
     calls = Calls(coalescer, pool)
@@ -218,12 +218,12 @@ def test_a_caller_waits_no_longer_than_it_may(pool: ThreadPoolExecutor) -> None:
 
 
 class CutOffError(BaseException):
-    """What ends a caller that waits, as `GreenletExit` or `KeyboardInterrupt` would."""
+    """Interrupts a waiting caller, like `GreenletExit` or `KeyboardInterrupt`."""
 
 
 @pytest.fixture
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what cuts off the n-th caller that waits."""
+    """Return a function that interrupts the n-th waiting caller."""
     events: list[Any] = []
 
     class Interruptible(Event):
@@ -246,10 +246,8 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
     return cut
 
 
-def test_a_caller_that_is_cut_off_while_it_waits_strands_nobody(
-    pool: ThreadPoolExecutor, cut_off: Any
-) -> None:
-    """A caller that is torn out of the queue is not flushed; all others are."""
+def test_an_interrupted_waiting_call_strands_no_other(pool: ThreadPoolExecutor, cut_off: Any) -> None:
+    """A caller interrupted in the queue is not flushed; all others are."""
     gate = Gate()
     calls = Calls(Batcher(gate, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
@@ -260,10 +258,8 @@ def test_a_caller_that_is_cut_off_while_it_waits_strands_nobody(
     assert gate.flushes == [[0], [1, 3]]
 
 
-def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
-    pool: ThreadPoolExecutor, cut_off: Any
-) -> None:
-    """A caller whose item is being flushed may go; the flush and its other calls go on."""
+def test_a_call_interrupted_during_its_flush_strands_no_other(pool: ThreadPoolExecutor, cut_off: Any) -> None:
+    """If a caller leaves during its flush, the flush and its other calls continue."""
     gate = Gate()
     calls = Calls(Batcher(gate, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
@@ -277,8 +273,8 @@ def test_a_caller_that_is_cut_off_with_its_flush_under_way_strands_nobody(
     assert results([calls.lead(3, gate)]) == [30]
 
 
-def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> None:
-    """When a flush is torn down, those who wait for it fail in an ordinary way, and the others go on."""
+def test_an_interrupted_flush_strands_no_other(pool: ThreadPoolExecutor) -> None:
+    """If a flush is interrupted, its calls fail with an ordinary error, and the others continue."""
 
     def answer(item: int) -> int:
         if item < 3:
@@ -294,10 +290,10 @@ def test_a_flush_that_is_cut_off_strands_nobody(pool: ThreadPoolExecutor) -> Non
     assert results(futures[3:]) == [3, 4]
 
 
-def test_one_that_is_cut_off_before_its_flush_strands_nobody(
+def test_a_call_interrupted_before_its_flush_strands_no_other(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where flushes are shared the next waits for an idle moment; torn out of it, it flushes all the same."""
+    """An interruption during the wait for an idle moment does not prevent the flush."""
     cut_off: list[None] = []
 
     def wait_until_idle() -> None:
@@ -313,10 +309,10 @@ def test_one_that_is_cut_off_before_its_flush_strands_nobody(
     assert cut_off
 
 
-def test_only_a_shared_flush_that_has_room_waits_for_an_idle_moment(
+def test_only_a_shared_flush_with_room_waits_for_an_idle_moment(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is alone does not wait for others to come, nor does a full batch, which has no room for them."""
+    """Neither a lone call nor a full batch waits for others."""
     waits: list[int] = []
     gate = Gate()
     coalescer: Batcher[int, object] = Batcher(gate, max_batch=2, queue="test")
@@ -334,13 +330,13 @@ def test_only_a_shared_flush_that_has_room_waits_for_an_idle_moment(
     gate.let_through(4)
     assert results(futures) == [20, 30, 40, 50, 60, 70]
     wait_until(lambda: not coalescer._busy)
-    # Of two and two, which are full, and the one that is left.
+    # Two batches of two, which are full, and the remaining call.
     assert gate.flushes[-3:] == [[3, 4], [5, 6], [7]]
     assert waits == [1]
 
 
 def test_under_stress_every_call_gets_its_own_answer() -> None:
-    """32 threads that never rest: no answer is lost, doubled or given to another."""
+    """With 32 busy threads, no answer is lost, duplicated or swapped."""
     flushed: list[int] = []
 
     def flush(items: Sequence[int]) -> list[int]:
@@ -395,8 +391,8 @@ print("all answered")
 """
 
 
-def test_greenlets_share_flushes_as_threads_do() -> None:
-    """Under gevent, as the service runs, it is the same: also when greenlets that wait are killed."""
+def test_greenlets_share_flushes_like_threads() -> None:
+    """Under gevent, as in the service, batching works the same, even if waiting greenlets are killed."""
     done = subprocess.run(
         [sys.executable, "-c", GREENLETS], capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""A flush that is shared waits for those who are about to join it, and for nobody else."""
+"""A shared flush waits for the calls about to join it, and for no others."""
 
 from collections.abc import Iterator
 
@@ -17,10 +17,10 @@ def greenlets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[gevent.Greenlet]
     gevent.killall(begun)
 
 
-def test_all_that_can_go_on_do_so_first(
+def test_all_runnable_greenlets_run_first(
     greenlets: list[gevent.Greenlet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever can run has run, however often they gave way, before the wait is over; who waits is left."""
+    """The wait ends after all runnable greenlets have run, however often they yield."""
     # A busy machine may stop this process for longer than the limit.
     monkeypatch.setattr(batching, "_IDLE_TIMEOUT_SECONDS", 30)
     steps: list[int] = []
@@ -37,8 +37,8 @@ def test_all_that_can_go_on_do_so_first(
     assert not waits.dead
 
 
-def test_a_flood_does_not_hold_it_up(greenlets: list[gevent.Greenlet]) -> None:
-    """Where somebody always has something to do the wait ends all the same: nobody can starve a flush."""
+def test_a_flood_does_not_delay_it_forever(greenlets: list[gevent.Greenlet]) -> None:
+    """The wait ends even if some greenlet is always runnable, so no client can starve a flush."""
     turns: list[None] = []
 
     def never_rest() -> None:
@@ -54,7 +54,7 @@ def test_a_flood_does_not_hold_it_up(greenlets: list[gevent.Greenlet]) -> None:
 
 
 def test_threads_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where threads take turns by themselves, as in commands, it waits for nothing."""
+    """With threads, which are scheduled by the system, as in commands, there is no wait."""
     waited: list[float] = []
     monkeypatch.setattr(batching, "with_timeout", lambda seconds, *_, **__: waited.append(seconds))
     batching.wait_until_idle()

@@ -1,4 +1,4 @@
-"""The connections of a worker, by the numbers; tests/hostile/ has the clients."""
+"""The connection limits of a worker, by numbers; tests/hostile/ has the clients."""
 
 from tests.measured import Growth
 from vault.core.connections import Connection, Connections
@@ -17,8 +17,8 @@ def admit(pool: Connections, address: str, closed: list[str] | None = None) -> C
     return connection
 
 
-def test_an_address_has_so_many() -> None:
-    """An address gets its limit, others get theirs, and one that leaves makes room for one, not for two."""
+def test_each_address_has_its_own_limit() -> None:
+    """Each address has its own limit, and one closed connection makes room for exactly one."""
     pool = connections(max_per_source=2)
     refused = Growth("connections_dropped_total", reason="address")
     first = admit(pool, "127.0.0.1")
@@ -33,7 +33,7 @@ def test_an_address_has_so_many() -> None:
 
 
 def test_ipv6_is_counted_by_network_and_ipv4_as_ipv4() -> None:
-    """Addresses of one /64 are one client, IPv4 in IPv6 are several, and a zone makes no difference."""
+    """Addresses of a /64 are one client, IPv4-mapped ones are separate, and a zone is ignored."""
     pool = connections(max_per_source=1)
     admit(pool, "2001:db8::1")
     assert pool.admit("2001:db8::ffff:1") is None
@@ -46,15 +46,15 @@ def test_ipv6_is_counted_by_network_and_ipv4_as_ipv4() -> None:
 
 
 def test_exempt_networks_and_local_sockets_have_no_limit_of_their_own() -> None:
-    """Trusted proxies, in either form of their address, and sockets of the file system are not counted."""
+    """Trusted proxies, in either form, and Unix sockets are not counted."""
     pool = connections(max_per_source=1)
     for address in ("192.0.2.1", "::ffff:192.0.2.1", ""):
         for _ in range(2):
             admit(pool, address)
 
 
-def test_the_one_that_has_waited_longest_is_evicted() -> None:
-    """Where all are taken, a new connection takes the place of the one that has waited longest."""
+def test_the_longest_waiting_connection_is_evicted() -> None:
+    """If all are taken, a new connection replaces the one that has waited longest."""
     pool = connections(max_total=3)
     evicted = Growth("connections_dropped_total", reason="evicted")
     closed: list[str] = []
@@ -74,7 +74,7 @@ def test_the_one_that_has_waited_longest_is_evicted() -> None:
 
 
 def test_an_evicted_connection_is_evicted_once() -> None:
-    """One that is on its way out neither counts nor waits again."""
+    """An evicted connection no longer counts or waits."""
     pool = connections(max_total=1)
     closed: list[str] = []
     gone = admit(pool, "127.0.0.1", closed)

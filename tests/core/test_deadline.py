@@ -1,4 +1,4 @@
-"""What is begun within a time knows how much of it is left."""
+"""Deadlines, and the time that is left of them."""
 
 from math import inf
 from time import sleep
@@ -6,8 +6,8 @@ from time import sleep
 from vault.core import deadline
 
 
-def test_the_shortest_time_counts() -> None:
-    """Within a time none can give itself more, and after it all is as before."""
+def test_the_shortest_deadline_applies() -> None:
+    """A nested deadline cannot extend an outer one, and ends with its block."""
     assert deadline.remaining() == inf
     with deadline.within(60):
         with deadline.within(1_000):
@@ -18,8 +18,8 @@ def test_the_shortest_time_counts() -> None:
     assert deadline.remaining() == inf
 
 
-def test_waiting_for_the_client_takes_none_of_the_time() -> None:
-    """What a pause takes is there afterwards, and a pause where nothing is limited changes nothing."""
+def test_waiting_for_the_client_does_not_use_the_time() -> None:
+    """A pause extends the deadline by its length, and has no effect without one."""
     with deadline.within(0.05):
         with deadline.paused():
             sleep(0.1)
@@ -29,8 +29,8 @@ def test_waiting_for_the_client_takes_none_of_the_time() -> None:
     assert deadline.remaining() == inf
 
 
-def test_taking_back_has_its_own_time() -> None:
-    """Past its time a block can be given another one, and that ends with it."""
+def test_a_rollback_has_its_own_time() -> None:
+    """After its deadline, a block can get a new one, which ends with it."""
     with deadline.within(-1):
         with deadline.replaced(60):
             assert 0 < deadline.remaining() <= 60

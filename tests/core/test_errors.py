@@ -1,4 +1,4 @@
-"""The names that operators see of errors: renaming a class changes none of them."""
+"""The names of errors that operators see: renaming a class changes none of them."""
 
 import importlib
 import logging
@@ -78,7 +78,7 @@ def errors() -> Iterator[type[VaultError]]:
         yield error
 
 
-def test_every_error_has_a_kind_of_its_own() -> None:
+def test_every_error_has_its_own_kind() -> None:
     """No error inherits its kind, and no two share one."""
     found = {error: vars(error).get("kind") for error in errors()}
     assert [error for error, kind in found.items() if kind is None] == []
@@ -86,12 +86,12 @@ def test_every_error_has_a_kind_of_its_own() -> None:
 
 
 def test_the_names_of_errors_are_frozen() -> None:
-    """Metrics, logs and spans name every error as they always have."""
+    """The name of every error in metrics, logs and spans never changes."""
     assert {error.kind: error.shown_name() for error in errors()} == NAMES
 
 
 def test_the_reasons_of_refusals_are_frozen() -> None:
-    """The values of `refusals_total{reason=…}` stay as alerts and dashboards have them."""
+    """The values of `refusals_total{reason=…}` never change, so alerts and dashboards keep working."""
     assert sorted(REASONS) == [
         "address_refused",
         "audit_state",
@@ -125,8 +125,8 @@ def test_the_reasons_of_refusals_are_frozen() -> None:
     ]
 
 
-def test_http_s_own_reasons_are_werkzeug_s_names() -> None:
-    """An error of HTTP's own is called after Werkzeug's class, anything else a defect."""
+def test_http_errors_have_werkzeug_s_names() -> None:
+    """An HTTP error has the name of Werkzeug's class, anything else is a defect."""
     names = {
         InternalServerError: "internal_server",
         UnprocessableEntity: "unprocessable_entity",
@@ -136,7 +136,7 @@ def test_http_s_own_reasons_are_werkzeug_s_names() -> None:
 
 
 def test_a_log_line_names_errors_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A logged exception has its frozen name, one of Python's the name of its class."""
+    """A logged error has its frozen name; one of Python's has its class name."""
     monkeypatch.setattr(DecryptionError, "kind", "made_up")
     for error, name in ((DecryptionError(), "MadeUpError"), (KeyError(), "KeyError")):
         try:

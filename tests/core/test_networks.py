@@ -1,4 +1,4 @@
-"""Networks, and whether an address is in one."""
+"""Networks, and the addresses in them."""
 
 from ipaddress import ip_network
 
@@ -21,7 +21,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
     ],
 )
 def test_an_address_is_in_a_network_or_not(address: str, expected: bool) -> None:
-    """Addresses of both kinds are held against networks of both; what is no address is in none."""
+    """Addresses of both families match networks of both; an invalid address matches none."""
     assert contain(NETWORKS, address) is expected
     assert not contain([], address)
 
@@ -37,22 +37,22 @@ def test_an_address_is_in_a_network_or_not(address: str, expected: bool) -> None
     ],
 )
 def test_a_network_is_covered_as_a_whole(network: str, expected: bool) -> None:
-    """A network is covered only by one that holds all of it."""
+    """A network is covered only by one that contains all of it."""
     assert cover(NETWORKS, ip_network(network)) is expected
 
 
 @pytest.mark.parametrize(
     "text", ["fe80::1%eth0", "fe80::1%\ud800", "fe80::/64%x", "::ffff:10.0.0.0/104", "10.0.0.1/8", "", "all"]
 )
-def test_what_can_match_nothing_or_hold_anything_is_no_network(text: str) -> None:
-    """No network has a scope, or IPv4 addresses in a form that no client's address is compared in."""
-    with pytest.raises(ValueError):  # noqa: PT011 - what it says is said elsewhere
+def test_an_unmatchable_network_is_invalid(text: str) -> None:
+    """A network with a scope or IPv4-mapped addresses, which no client's address can match, is invalid."""
+    with pytest.raises(ValueError):  # noqa: PT011 - another test checks the message
         network(text)
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "0.0.0.0/0", "::/0"])
-def test_a_network_or_an_address_is_one(text: str) -> None:
-    """A network is taken in its usual forms."""
+def test_a_network_or_an_address_is_valid(text: str) -> None:
+    """A network is accepted in its usual forms."""
     assert network(text) == ip_network(text)
 
 
@@ -68,5 +68,5 @@ def test_a_network_or_an_address_is_one(text: str) -> None:
     ],
 )
 def test_an_address_is_counted_as_its_source(address: str, expected: str) -> None:
-    """IPv6 is counted by /64 without its zone, and IPv4 as IPv4; what is no address stays as it is."""
+    """IPv6 counts by /64 without zone, IPv4-mapped as IPv4; an invalid address is unchanged."""
     assert source(unmapped(address)) == expected

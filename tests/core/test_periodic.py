@@ -1,4 +1,4 @@
-"""What is done every few seconds."""
+"""Actions repeated every few seconds."""
 
 import logging
 import threading
@@ -26,8 +26,8 @@ def threads(name: str) -> int:
     return sum(thread.name == name for thread in threading.enumerate())
 
 
-def test_it_goes_on_until_it_is_closed() -> None:
-    """Once started it is done again and again, in a thread of its own; once closed, no more."""
+def test_it_repeats_until_it_is_closed() -> None:
+    """Once started, the action repeats in its own thread until it is closed."""
     done: list[str] = []
     with started(Periodic("again", 0.001, lambda: done.append(threading.current_thread().name))):
         wait_until(lambda: len(done) > 3)
@@ -35,8 +35,8 @@ def test_it_goes_on_until_it_is_closed() -> None:
     assert set(done) == {"again"}
 
 
-def test_processes_that_start_at_once_do_not_act_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each adds a random part of the spread to its interval, chosen in the process that serves."""
+def test_processes_started_together_do_not_act_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each serving process adds its own random part of the spread to the interval."""
     asked: list[tuple[float, float]] = []
 
     class Random:
@@ -62,7 +62,7 @@ def test_the_first_call_can_be_at_once() -> None:
 
 
 def test_it_starts_once() -> None:
-    """However often it is started, one thread does it."""
+    """One thread runs, however often it is started."""
     periodic = Periodic("once", 60, lambda: None)
     assert (periodic.started, threads("once")) == (False, 0)
     with started(periodic):
@@ -71,8 +71,8 @@ def test_it_starts_once() -> None:
     wait_until(lambda: not threads("once"))
 
 
-def test_nothing_is_done_before_the_first_interval_is_over() -> None:
-    """Starting does nothing by itself, and closing ends the wait at once."""
+def test_nothing_runs_before_the_first_interval() -> None:
+    """Starting runs nothing immediately, and closing ends the wait immediately."""
     done: list[int] = []
     with started(Periodic("later", 3_600, lambda: done.append(1))):
         pass
@@ -81,7 +81,7 @@ def test_nothing_is_done_before_the_first_interval_is_over() -> None:
 
 
 def test_an_error_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """What fails once is tried again the next time."""
+    """A failed action is logged and runs again at the next interval."""
     done: list[int] = []
 
     def fail_at_first() -> None:
@@ -97,8 +97,8 @@ def test_an_error_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -
     assert record.exc_info is not None
 
 
-def test_a_mongodb_that_is_away_is_not_reported_twice(caplog: pytest.LogCaptureFixture) -> None:
-    """What could not be done for want of MongoDB is in the log already, and tried again the next time."""
+def test_an_unreachable_mongodb_is_not_reported_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure of MongoDB is already logged elsewhere, and the action is retried at the next interval."""
     done: list[int] = []
 
     def fail() -> None:
@@ -110,8 +110,8 @@ def test_a_mongodb_that_is_away_is_not_reported_twice(caplog: pytest.LogCaptureF
     assert caplog.records == []
 
 
-def test_closing_waits_for_what_is_under_way() -> None:
-    """Once it is closed nothing of it goes on: what it works with may be taken down."""
+def test_closing_waits_for_the_running_action() -> None:
+    """After closing, no action is running, so its resources may be closed."""
     begun = threading.Event()
     ended: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What other processes of the same user cannot do to the service, and what children do not get."""
+"""Protection of the service from other processes of its user, and from its child processes."""
 
 import os
 import resource
@@ -40,7 +40,7 @@ sys.stdin.read()
 
 
 def environ_as_seen_by_its_user(*arguments: str) -> str:
-    """Return what a process without privileges reads of the environment of another of its user."""
+    """Return the environment of a process as read by an unprivileged process of its user."""
     user = NOBODY if os.getuid() == 0 else None
     environment = command_environment({"MASTER_KEY": KEY})
     with subprocess.Popen(
@@ -67,7 +67,7 @@ def environ_as_seen_by_its_user(*arguments: str) -> str:
 
 
 def test_the_same_user_cannot_read_a_hardened_process() -> None:
-    """A process of the same user reads the environment of any process, but not of one that is hardened."""
+    """A user's process can read the environment of another, except a hardened one's."""
     assert KEY in environ_as_seen_by_its_user()
     assert environ_as_seen_by_its_user("harden") == ""
 
@@ -84,7 +84,7 @@ def test_the_same_user_cannot_read_a_hardened_process() -> None:
 def test_every_process_of_the_service_is_hardened(
     environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """However the service is started, no process of it writes a core file or gains privileges."""
+    """For every way to start the service, none of its processes dumps core or gains privileges."""
     service = Service(environment, folder=tmp_path, command=command)
     if "wsgi:app" in command:
         service._command = (*command, "--bind", f"127.0.0.1:{service.port}", "--worker-class", "gevent")
@@ -105,7 +105,7 @@ def test_every_process_of_the_service_is_hardened(
 
 
 def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> None:
-    """A command that holds the master key is as protected as the service."""
+    """A command that holds the master key is protected like the service."""
     code = (
         "import sys, ctypes, click\n"
         "from vault import cli\n"
@@ -126,14 +126,14 @@ def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> N
 
 
 def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str], tmp_path: Path) -> None:
-    """`serve` hands the keys over without the environment, which even root does not find them in."""
+    """`serve` passes the keys on outside the environment, so even root does not find them there."""
     keys = {"MASTER_KEY": environment["MASTER_KEY"], "MASTER_KEY_FALLBACKS": KEY}
     with Service({**environment, **keys}, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         assert service.process is not None
         master = service.process.pid
         for process in (str(master), *children(master)):
-            # Not for others than root, which is more than is asked for here.
+            # For users other than root, which is more than this test needs.
             with suppress(PermissionError):
                 seen = Path("/proc", process, "environ").read_text()
                 assert "MONGO_URI" in seen
@@ -141,7 +141,7 @@ def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str]
 
 
 def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_path: Path) -> None:
-    """On SIGUSR2 a new master gets the keys, and serves what was stored after the old one has ended."""
+    """On SIGUSR2 a new master gets the keys, and serves the stored data after the old one has ended."""
     with Service(environment, folder=tmp_path) as service:
         assert service.process is not None
         secret_id = service.create(PLAINTEXT)
@@ -162,15 +162,15 @@ def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_pat
 
 
 def _command_line(process: str) -> bytes:
-    # Nobody may collect the status of an orphan: a process that has ended has no command line.
+    # An orphan may stay unreaped: an ended process has no command line.
     try:
         return Path("/proc", process, "cmdline").read_bytes()
     except FileNotFoundError:
         return b""
 
 
-def test_other_systems_do_with_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no `prctl`, a process still writes no core file."""
+def test_other_systems_use_what_they_support(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `prctl`, a process still writes no core file."""
     set_to = []
     monkeypatch.setattr(processes, "_prctl", None)
     monkeypatch.setattr(processes, "hide_keys", lambda: None)
@@ -181,7 +181,7 @@ def test_other_systems_do_with_what_they_have(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def restored(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Return a patch of the environment that also takes back what is done to it."""
+    """Return a patch of the environment that also restores it afterwards."""
     for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS"):
         monkeypatch.setenv(name, KEY)
         monkeypatch.setenv(f"{name}_FILE", "")
@@ -189,7 +189,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_hidden_keys_are_still_found(restored: pytest.MonkeyPatch) -> None:
-    """What is taken out of the environment is read as often as it is needed, byte for byte."""
+    """A value removed from the environment can be read repeatedly, byte for byte."""
     raw = "a key of 32 characters and no 64\n"[1:]
     restored.setenv("MASTER_KEY_FALLBACKS", raw)
     hide_keys()
@@ -201,8 +201,8 @@ def test_hidden_keys_are_still_found(restored: pytest.MonkeyPatch) -> None:
         assert found.master_key_fallbacks == (raw.encode(),)
 
 
-def test_a_kernel_that_gives_no_memory_file_leaves_the_key_where_it_is(restored: pytest.MonkeyPatch) -> None:
-    """Where the kernel forbids the hand-over the service starts all the same."""
+def test_a_kernel_without_memory_files_leaves_the_key_in_place(restored: pytest.MonkeyPatch) -> None:
+    """If the kernel forbids the hand-over, the service starts anyway."""
 
     def refuse(*_: object) -> int:
         raise PermissionError
@@ -213,7 +213,7 @@ def test_a_kernel_that_gives_no_memory_file_leaves_the_key_where_it_is(restored:
 
 
 def test_a_key_and_its_file_together_stay_an_error(restored: pytest.MonkeyPatch) -> None:
-    """Hiding a key does not decide which of two counts."""
+    """Hiding a key does not select one of two sources."""
     restored.setenv("MASTER_KEY_FILE", "/any")
     hide_keys()
     assert os.environ["MASTER_KEY"] == KEY

@@ -1,4 +1,4 @@
-"""Processes that must not be left behind."""
+"""Child processes that must not be left behind."""
 
 import signal
 import subprocess
@@ -44,12 +44,12 @@ def test_child_ends_with_its_killed_parent():
         child = Path("/proc", parent.stdout.readline().strip())
         assert child.exists()
         parent.kill()
-    # Nobody may collect the status of an orphan: a process that has ended has no command line.
+    # An orphan may stay unreaped: an ended process has no command line.
     wait_until(lambda: not _command_line(child))
 
 
-def test_other_systems_do_without_it(monkeypatch):
-    """Where the system has no such arrangement, processes start without it."""
+def test_other_systems_work_without_it(monkeypatch):
+    """If the system has no such mechanism, processes start without it."""
     monkeypatch.setattr(processes, "_prctl", None)
     assert processes.die_with_parent(signal.SIGKILL) is None
 

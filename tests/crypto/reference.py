@@ -1,4 +1,4 @@
-"""Formats 1 and 2 of the envelope a second time, from its description and RFC 5869, not from the code."""
+"""A second implementation of envelope formats 1 and 2, from their description and RFC 5869."""
 
 import hashlib
 import hmac
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 @dataclass(frozen=True)
 class Sealed:
-    """All that goes into an envelope: of format 2 with a name, of format 1 without."""
+    """The inputs of an envelope: of format 2 with a name, of format 1 without."""
 
     master_key: bytes
     nonce: bytes
@@ -25,7 +25,7 @@ class Sealed:
     name: str | None = None
 
     def envelope(self) -> bytes:
-        """Return format byte, key id, nonce, ciphertext, tag."""
+        """Return format byte, key ID, nonce, ciphertext, tag."""
         format_byte = b"\x01" if self.name is None else b"\x02"
         header = format_byte + hkdf(self.master_key, info=b"secret-manager key id", size=8)
         salt = parts(self.secret_id.encode("ascii"), struct.pack(">q", self.version))
@@ -47,12 +47,12 @@ class Sealed:
 
 
 def number(value: int | None) -> bytes:
-    """Return eight bytes, or none for no number."""
+    """Return eight bytes, or no bytes without a number."""
     return b"" if value is None else struct.pack(">q", value)
 
 
 def parts(*values: bytes) -> bytes:
-    """Return each value behind its length in four bytes."""
+    """Return each value after its length in four bytes."""
     return b"".join(struct.pack(">I", len(value)) + value for value in values)
 
 

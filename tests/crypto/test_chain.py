@@ -1,4 +1,4 @@
-"""What an audit entry's hash, its link and its signature hold fast."""
+"""The guarantees of an audit entry's hash, link and signature."""
 
 import hashlib
 import json
@@ -39,9 +39,9 @@ ENTRY: dict[str, Any] = {
 
 
 def reference(value: Any) -> str:
-    """Return the canonical form as the module's description has it, without `json.dumps` of a whole."""
+    """Return the canonical form by the module's description, without `json.dumps` of a whole."""
     if isinstance(value, dict):
-        # Python's order of strings is that of their code points.
+        # Python orders strings by their code points.
         return "{" + ",".join(f"{reference(key)}:{reference(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(reference, value)) + "]"
@@ -62,8 +62,8 @@ def sha256(text: str) -> str:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_trails_that_were_written_stay_verifiable(vector: dict[str, Any]) -> None:
-    """Hash, link and signature of an entry that was once written are the same for good."""
+def test_stored_trails_stay_verifiable(vector: dict[str, Any]) -> None:
+    """Hash, link and signature of a stored entry never change."""
     record = vector["record"]
     assert chain.canonical(record).decode() == vector["canonical"]
     assert chain.digest(record) == record["hash"]
@@ -78,7 +78,7 @@ def test_trails_that_were_written_stay_verifiable(vector: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None:
-    """Another implementation, made from the description alone, comes to the same."""
+    """A second implementation, made from the description alone, gives the same vectors."""
     record = vector["record"]
     content = reference({name: value for name, value in record.items() if name not in SEALS})
     assert content == vector["canonical"]
@@ -92,7 +92,7 @@ def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None
 
 
 def test_the_vectors_chain() -> None:
-    """Each vector that has a `previous` follows the one before it."""
+    """Each vector with a `previous` follows the one before it."""
     for before, vector in pairwise(VECTORS):
         assert vector["record"].get("previous", before["link"]) == before["link"]
 
@@ -108,7 +108,7 @@ contents = st.dictionaries(texts.filter(lambda name: name not in SEALS), json_va
 
 @given(record=contents)
 def test_the_canonical_form_is_read_back(record: dict[str, Any]) -> None:
-    """The canonical form is JSON of the same record, so two records never have one form."""
+    """The canonical form is JSON of the same record, so no two records share one."""
     read = json.loads(chain.canonical(record))
     assert repr(_sorted(read)) == repr(_sorted(record))
 
@@ -121,26 +121,26 @@ def _sorted(value: Any) -> Any:
 
 @given(one=contents, other=contents)
 def test_different_records_have_different_forms(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Two records have the same canonical form exactly if they are the same, types included."""
+    """Two records have the same canonical form exactly if they are equal, types included."""
     same = repr(_sorted(one)) == repr(_sorted(other))
     assert (chain.canonical(one) == chain.canonical(other)) == same
 
 
 @given(record=contents)
-def test_the_form_is_as_described(record: dict[str, Any]) -> None:
-    """Whatever a record holds, the description alone tells its form."""
+def test_the_form_matches_the_description(record: dict[str, Any]) -> None:
+    """The description alone determines the form of every record."""
     assert chain.canonical(record) == reference(record).encode("utf-8")
 
 
 @given(record=contents)
 def test_the_order_of_keys_does_not_matter(record: dict[str, Any]) -> None:
-    """MongoDB, and whoever handles an export, may store an object's fields in another order."""
+    """MongoDB and export tools may store the fields of an object in another order."""
     assert chain.canonical(dict(reversed(record.items()))) == chain.canonical(record)
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRY if name != "details"])
-def test_every_field_counts(name: str) -> None:
-    """A changed, a removed and an added field give another hash; so does one inside of `details`."""
+def test_every_field_is_hashed(name: str) -> None:
+    """A changed, removed or added field changes the hash, also within `details`."""
     changed = [
         ENTRY | {name: "other"},
         {key: value for key, value in ENTRY.items() if key != name},
@@ -154,14 +154,14 @@ def test_every_field_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", b"bytes", {1, 2}], ids=repr)
-def test_what_json_has_no_form_for_is_refused(value: object) -> None:
-    """An entry that holds what is not JSON has no hash, rather than one that others would not come to."""
+def test_a_value_without_a_json_form_is_refused(value: object) -> None:
+    """An entry with values that are not JSON has no hash, since others could not compute it."""
     with pytest.raises((TypeError, ValueError)):
         chain.digest(ENTRY | {"details": {"a": value}})
 
 
-def test_the_link_covers_hash_and_signature_and_who_signed() -> None:
-    """None of what seals an entry can be changed, added, removed or shifted without breaking the chain."""
+def test_the_link_covers_hash_signature_and_signer() -> None:
+    """Any change, addition, removal or shift in an entry's seal breaks the chain."""
     sealed = {"hash": "aa", "signer": "bb", "signature": "cc"}
     variants: list[dict[str, Any]] = [
         sealed,
@@ -182,8 +182,8 @@ def test_the_link_covers_hash_and_signature_and_who_signed() -> None:
     assert chain.link(ENTRY | sealed) == chain.link(sealed)
 
 
-def test_what_was_signed_verifies() -> None:
-    """A signature holds for its message and its key, and for no others."""
+def test_a_signature_verifies() -> None:
+    """A signature is valid for its message and key, and for no others."""
     signature = KEY.sign(b"message")
     assert KEY.public.verifies(signature, b"message")
     assert not KEY.public.verifies(signature, b"another")
@@ -192,19 +192,19 @@ def test_what_was_signed_verifies() -> None:
 
 @pytest.mark.parametrize("signature", GARBAGE, ids=repr)
 def test_garbage_is_no_signature(signature: object) -> None:
-    """Whatever is found in place of a signature is a wrong one, never an error."""
+    """Garbage in place of a signature is an invalid signature, never an error."""
     assert KEY.public.verifies(signature, b"message") is False
 
 
 def test_a_signature_has_one_form() -> None:
-    """A signature that was written in another way was altered, even if it says the same."""
+    """A signature in another notation is invalid, even with the same value."""
     signature = KEY.sign(b"message")
     for other in (signature.upper(), f" {signature}", f"{signature[:2]} {signature[2:]}", f"{signature}\n"):
         assert not KEY.public.verifies(other, b"message")
 
 
-def test_each_master_key_signs_with_a_key_of_its_own() -> None:
-    """The signing key follows from the master key alone, by HKDF, and another one gives another."""
+def test_each_master_key_has_its_own_signing_key() -> None:
+    """The signing key follows from the master key alone, by HKDF, and differs for each."""
     again = SigningKey(MasterKey(bytes(range(32))))
     assert again.public.raw == KEY.public.raw != OTHER.public.raw
     assert again.public.signer == KEY.public.signer != OTHER.public.signer
@@ -213,7 +213,7 @@ def test_each_master_key_signs_with_a_key_of_its_own() -> None:
 
 
 def test_no_representation_shows_a_signing_key() -> None:
-    """What a debugger or a log would print of a signing key tells neither it nor the master key."""
+    """The `repr` of a signing key, as in debuggers and logs, shows neither it nor the master key."""
     seed = MASTER_KEY.derive(b"secret-manager audit signing")
     for shown in (repr(KEY), str(KEY), repr(vars(KEY)), repr(KEY.public)):
         for secret in (bytes(range(32)), seed):
@@ -221,8 +221,8 @@ def test_no_representation_shows_a_signing_key() -> None:
             assert repr(secret)[2:-1] not in shown
 
 
-def test_a_key_comes_back_from_its_hexadecimal_form() -> None:
-    """A verifying key that was stored is the same when it is read."""
+def test_a_key_is_read_back_from_hexadecimal() -> None:
+    """A stored verifying key is the same when it is read."""
     found = VerifyingKey.of(KEY.public.raw.hex())
     assert found is not None
     assert (found.raw, found.signer) == (KEY.public.raw, KEY.public.signer)
@@ -230,12 +230,12 @@ def test_a_key_comes_back_from_its_hexadecimal_form() -> None:
 
 @pytest.mark.parametrize("text", [value for value in GARBAGE if value != "ab" * 32], ids=repr)
 def test_garbage_is_no_key(text: object) -> None:
-    """Whatever is found in place of a stored key is no key, never an error."""
+    """Garbage in place of a stored key is not a key, and never an error."""
     assert VerifyingKey.of(text) is None
 
 
-def test_keys_come_back_from_a_bundle() -> None:
-    """A PEM file may hold several keys, in order, with text around them as people keep it."""
+def test_keys_are_read_from_a_bundle() -> None:
+    """A PEM file may contain several keys, in order, with text around them."""
     bundle = f"current\n{KEY.public.pem()}\nuntil 2026: {OTHER.public.pem()}the end\n"
     read = VerifyingKey.from_pem(bundle.replace("until 2026: ", "until 2026:\n").encode())
     assert [key.signer for key in read] == [KEY.public.signer, OTHER.public.signer]
@@ -247,7 +247,7 @@ def other_pem() -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-#: Valid DER of an algorithm that nobody knows.
+#: Valid DER of an unknown algorithm.
 UNKNOWN = "-----BEGIN PUBLIC KEY-----\nMA0wBQYDKwYBAwQAAAAA\n-----END PUBLIC KEY-----\n"
 PRIVATE = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAA\n-----END PRIVATE KEY-----\n"
 
@@ -265,13 +265,13 @@ PRIVATE = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAA\n-----END PRIVA
     ],
     ids=["empty", "garbage", "cut off", "broken", "another kind", "unknown kind", "private"],
 )
-def test_a_bundle_of_anything_else_is_refused(bundle: str) -> None:
-    """A file without a key, or with a key of another kind, is never taken for fewer keys."""
+def test_any_other_bundle_is_refused(bundle: str) -> None:
+    """A file without a key, or with a key of another kind, is refused, not read as fewer keys."""
     with pytest.raises(ValueError, match=r"."):
         VerifyingKey.from_pem(bundle.encode())
 
 
 def test_endorsements_name_their_key() -> None:
-    """What vouches for one key vouches for no other, and is nothing that an entry or a checkpoint signs."""
+    """An endorsement of one key is valid for no other, and is not the signature of an entry or checkpoint."""
     assert KEY.public.endorsement != OTHER.public.endorsement
     assert KEY.public.endorsement.startswith(b"secret-manager audit key ")

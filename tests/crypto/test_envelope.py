@@ -20,7 +20,7 @@ _FIRST, _SECOND = (
     json.loads((Path(__file__).parents[1] / "vectors" / f"envelope-{number}.json").read_text())
     for number in (1, 2)
 )
-#: Secrets of format 1 have no name: there the word is what the vector is called.
+#: Secrets of format 1 have no name: there, the word is the name of the vector.
 VECTORS = [{**vector, "title": vector["name"], "name": None} for vector in _FIRST] + _SECOND
 KEY = MasterKey(bytes(range(32)))
 BINDING = Binding(
@@ -57,7 +57,7 @@ def binding_of(vector: dict[str, Any]) -> Binding:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["title"])
 def test_stored_envelopes_stay_readable(vector: dict[str, Any]) -> None:
-    """An envelope of either format that was once written is read for good."""
+    """An existing envelope of either format stays readable permanently."""
     key = MasterKey(bytes.fromhex(vector["master_key"]))
     plaintext = envelopes.decrypt(bytes.fromhex(vector["envelope"]), key=key, binding=binding_of(vector))
     assert plaintext.hex() == vector["plaintext"]
@@ -65,7 +65,7 @@ def test_stored_envelopes_stay_readable(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["title"])
 def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None:
-    """The formats are what their description says: another implementation makes the same envelopes."""
+    """A second implementation, made from the description, creates the same envelopes."""
     parts = {name: value for name, value in vector.items() if name not in ("title", "envelope")}
     for name in ("master_key", "nonce", "plaintext"):
         parts[name] = bytes.fromhex(parts[name])
@@ -76,7 +76,7 @@ def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None
 def test_new_envelopes_have_the_pinned_format(
     vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the same nonce, what is encrypted today is to the byte what the vector says."""
+    """With the same nonce, a new envelope equals the vector byte for byte."""
     monkeypatch.setattr(os, "urandom", lambda size: bytes.fromhex(vector["nonce"])[:size])
     key = MasterKey(bytes.fromhex(vector["master_key"]))
     envelope = envelopes.encrypt(bytes.fromhex(vector["plaintext"]), key=key, binding=binding_of(vector))
@@ -84,13 +84,13 @@ def test_new_envelopes_have_the_pinned_format(
 
 
 @given(plaintext=st.binary(max_size=4096))
-def test_what_was_encrypted_comes_back(plaintext: bytes) -> None:
-    """Decrypting an envelope gives the plaintext, whatever its bytes."""
+def test_an_envelope_decrypts_to_its_plaintext(plaintext: bytes) -> None:
+    """Decrypting an envelope returns the plaintext, whatever its bytes are."""
     assert decrypt(encrypt(plaintext)) == plaintext
 
 
 def test_every_flipped_bit_is_refused() -> None:
-    """No single bit of an envelope can change unnoticed."""
+    """An envelope with any flipped bit is refused."""
     envelope = encrypt()
     for position in range(len(envelope) * 8):
         altered = bytearray(envelope)
@@ -100,7 +100,7 @@ def test_every_flipped_bit_is_refused() -> None:
 
 
 def test_every_truncation_is_refused() -> None:
-    """No beginning of an envelope, the empty one included, decrypts."""
+    """An envelope truncated to any length, even zero, is refused."""
     envelope = encrypt()
     for length in range(len(envelope)):
         with pytest.raises(DecryptionError):
@@ -124,15 +124,15 @@ def test_every_truncation_is_refused() -> None:
 )
 @pytest.mark.parametrize("binding", [BINDING, NAMED], ids=["unnamed", "named"])
 def test_a_changed_binding_is_refused(binding: Binding, change: dict[str, Any]) -> None:
-    """A ciphertext does not decrypt as another secret, version or namespace, with other limits or name."""
+    """A ciphertext does not decrypt for another secret, version, namespace, limit or name."""
     envelope = encrypt(binding=binding)
     with pytest.raises(DecryptionError):
         decrypt(envelope, replace(binding, **change))
 
 
 @pytest.mark.parametrize("binding", [BINDING, NAMED], ids=["unnamed", "named"])
-def test_a_format_never_reads_as_the_other(binding: Binding) -> None:
-    """A name can neither be added nor taken off, whichever format byte the envelope is given."""
+def test_one_format_never_reads_as_the_other(binding: Binding) -> None:
+    """A name can be neither added nor removed by a change of the format byte."""
     other = BINDING if binding is NAMED else NAMED
     envelope = encrypt(binding=binding)
     assert envelope[0] == (1 if binding is BINDING else 2)
@@ -146,13 +146,13 @@ def test_a_format_never_reads_as_the_other(binding: Binding) -> None:
 
 
 def test_another_key_is_refused() -> None:
-    """An envelope does not decrypt under a master key that did not make it."""
+    """An envelope does not decrypt with another master key."""
     with pytest.raises(DecryptionError):
         envelopes.decrypt(encrypt(), key=MasterKey(bytes(32)), binding=BINDING)
 
 
 def test_encrypting_twice_gives_unrelated_envelopes() -> None:
-    """Whoever sees two envelopes of the same value cannot tell that it is the same."""
+    """Two envelopes of the same value do not reveal that it is the same."""
     first, second = encrypt(b"a" * 64), encrypt(b"a" * 64)
     assert first[9:] != second[9:]
 
@@ -172,15 +172,15 @@ bindings = st.builds(
 
 
 @given(first=bindings, second=bindings)
-def test_associated_data_tells_bindings_apart(first: Binding, second: Binding) -> None:
-    """Two bindings have the same associated data only if they are the same."""
+def test_associated_data_distinguishes_bindings(first: Binding, second: Binding) -> None:
+    """Two bindings have the same associated data only if they are equal."""
     same = first.associated_data(b"header") == second.associated_data(b"header")
     assert same == (first == second)
 
 
 @given(binding=bindings, header=st.binary(max_size=12))
-def test_associated_data_is_as_described(binding: Binding, header: bytes) -> None:
-    """Whoever has the description alone reads from associated data, part by part, what it was made of."""
+def test_associated_data_matches_the_description(binding: Binding, header: bytes) -> None:
+    """The description alone is enough to read every part of associated data."""
     data = binding.associated_data(header)
     parts = []
     while data:
@@ -204,7 +204,7 @@ def test_associated_data_is_as_described(binding: Binding, header: bytes) -> Non
 
 @given(first=bindings, second=bindings, plaintext=st.binary(max_size=64))
 def test_an_envelope_opens_for_its_binding_alone(first: Binding, second: Binding, plaintext: bytes) -> None:
-    """Whatever two bindings are, what was made for the one never opens for the other."""
+    """An envelope created for one binding never opens for another."""
     envelope = encrypt(plaintext, first)
     assert decrypt(envelope, first) == plaintext
     if first != second:
@@ -218,8 +218,8 @@ def test_an_envelope_opens_for_its_binding_alone(first: Binding, second: Binding
     put=st.binary(max_size=80),
     plaintext=st.binary(max_size=40),
 )
-def test_no_edit_of_an_envelope_goes_unnoticed(start: int, length: int, put: bytes, plaintext: bytes) -> None:
-    """Whatever is cut out of an envelope, put into it, or put in place of a part, it is refused."""
+def test_every_edit_of_an_envelope_is_refused(start: int, length: int, put: bytes, plaintext: bytes) -> None:
+    """An envelope with any part cut, inserted or replaced is refused."""
     envelope = encrypt(plaintext)
     edited = envelope[:start] + put + envelope[start + length :]
     if edited != envelope:
@@ -228,7 +228,7 @@ def test_no_edit_of_an_envelope_goes_unnoticed(start: int, length: int, put: byt
 
 
 @given(envelope=st.binary(max_size=200) | st.binary(max_size=120).map(lambda end: encrypt()[:9] + end))
-def test_nothing_made_up_is_an_envelope(envelope: bytes) -> None:
-    """Bytes that nobody encrypted are refused by the one error, also behind a genuine beginning."""
+def test_a_forged_envelope_is_refused(envelope: bytes) -> None:
+    """Forged bytes are refused with one error, even behind a genuine beginning."""
     with pytest.raises(DecryptionError):
         decrypt(envelope)

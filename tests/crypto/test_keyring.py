@@ -1,4 +1,4 @@
-"""Which key encrypts and which keys decrypt."""
+"""The key that encrypts and the keys that decrypt."""
 
 import pytest
 
@@ -16,20 +16,20 @@ def test_the_primary_key_encrypts() -> None:
 
 
 def test_fallback_keys_decrypt() -> None:
-    """A value from before a rotation stays readable while its key is a fallback."""
+    """A value of the previous key stays readable while that key is a fallback."""
     envelope = Keyring(OLD).encrypt(b"value", BINDING)
     assert Keyring(NEW, [OLD]).decrypt(envelope, BINDING) == b"value"
 
 
-def test_a_key_that_is_not_there_decrypts_nothing() -> None:
-    """A value whose key has been dropped is refused like any other that does not verify."""
+def test_a_missing_key_decrypts_nothing() -> None:
+    """A value whose key was dropped is refused like any other that does not verify."""
     envelope = Keyring(OLD).encrypt(b"value", BINDING)
     with pytest.raises(DecryptionError):
         Keyring(NEW, [FOREIGN]).decrypt(envelope, BINDING)
 
 
-def test_a_keyring_knows_its_keys_by_id() -> None:
-    """Whether a key is held can be asked by its id, and each key is held once."""
+def test_a_keyring_finds_its_keys_by_id() -> None:
+    """A keyring finds each key by its ID and holds it once."""
     keyring = Keyring(NEW, [OLD, NEW])
     assert OLD.id in keyring
     assert FOREIGN.id not in keyring
@@ -44,7 +44,7 @@ def test_a_key_of_another_size_is_refused(size: int) -> None:
 
 
 def test_no_representation_shows_a_key() -> None:
-    """What a debugger or a log would print of keys holds no key."""
+    """The `repr` of a keyring, as in debuggers and logs, contains no key."""
     material = bytes(range(100, 132))
     for shown in (repr(MasterKey(material)), repr(Keyring(MasterKey(material)))):
         assert material.hex() not in shown
@@ -52,7 +52,7 @@ def test_no_representation_shows_a_key() -> None:
         assert MasterKey(material).id in shown
 
 
-def test_each_purpose_has_a_key_of_its_own() -> None:
+def test_each_purpose_has_its_own_key() -> None:
     """Keys derived for different purposes or with different salts are unrelated."""
     derived = {OLD.derive(b"a"), OLD.derive(b"b"), OLD.derive(b"a", salt=b"1"), NEW.derive(b"a")}
     assert len(derived) == 4

@@ -1,4 +1,4 @@
-"""What a token looks like."""
+"""The format of tokens."""
 
 import json
 import re
@@ -26,8 +26,8 @@ def base62(text: str) -> int:
     return number
 
 
-def test_new_tokens_are_tokens_and_differ() -> None:
-    """Each new token has the form, its own random part, and the checksum that the description asks for."""
+def test_new_tokens_are_valid_and_differ() -> None:
+    """Each new token has the documented form and checksum, and its own random part."""
     tokens = {new_token() for _ in range(500)}
     assert len({token[4:36] for token in tokens}) == 500
     for token in tokens:
@@ -35,14 +35,14 @@ def test_new_tokens_are_tokens_and_differ() -> None:
         assert base62(token[36:]) == zlib.crc32(token[:36].encode())
 
 
-def test_every_character_is_drawn() -> None:
+def test_every_character_occurs() -> None:
     """The random part uses the whole alphabet: 32 characters of 62 are 190 bits."""
     assert set("".join(new_token()[4:36] for _ in range(500))) == set(ALPHABET)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_tokens_that_were_given_out_stay_tokens(vector: dict[str, Any]) -> None:
-    """The form of tokens is for good."""
+def test_issued_tokens_stay_valid(vector: dict[str, Any]) -> None:
+    """The form of tokens is permanent."""
     assert is_token(vector["token"])
 
 
@@ -54,14 +54,14 @@ def test_scanners_find_tokens() -> None:
 
 
 @given(st.integers(0, 41), st.characters(categories=("L", "N", "P", "S", "Z", "C")))
-def test_a_mistyped_token_is_none(position: int, character: str) -> None:
-    """Another character anywhere in a token shows in its checksum or its form."""
+def test_a_mistyped_token_is_invalid(position: int, character: str) -> None:
+    """Another character anywhere in a token breaks its checksum or its form."""
     token = VECTORS[0]["token"]
     mistyped = token[:position] + character + token[position + 1 :]
     assert is_token(mistyped) == (mistyped == token)
 
 
 @given(st.text() | st.from_regex(r"smt_[0-9A-Za-z]{36,40}\n?", fullmatch=True))
-def test_chance_is_no_token(text: str) -> None:
-    """No text is a token by chance, whatever it is."""
+def test_random_text_is_no_token(text: str) -> None:
+    """Random text is never a valid token."""
     assert not is_token(text)

@@ -1,4 +1,4 @@
-"""How tokens are hashed, what is known of them sealed, and the key to both kept."""
+"""The hashes and seals of tokens, and the storage of their key."""
 
 import hashlib
 import hmac
@@ -22,8 +22,8 @@ VECTORS: list[dict[str, Any]] = json.loads(
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_stored_tokens_stay_good(vector: dict[str, Any]) -> None:
-    """What was once stored of a token is found and verified for good."""
+def test_stored_tokens_stay_valid(vector: dict[str, Any]) -> None:
+    """A stored token can be found and verified permanently."""
     key = TokenKey(bytes.fromhex(vector["token_key"]))
     assert key.hash(vector["token"]) == vector["hash"]
     assert key.sealed(vector["record"], vector["seal"])
@@ -31,7 +31,7 @@ def test_stored_tokens_stay_good(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None:
-    """Hash and seal are HMAC-SHA256 behind a purpose each, over the token and over canonical JSON."""
+    """Hash and seal are HMAC-SHA256 after a purpose each, over the token and over canonical JSON."""
     key = bytes.fromhex(vector["token_key"])
     fields = sorted(vector["record"].items())
     record = (
@@ -45,25 +45,25 @@ def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None
 
 
 def test_another_key_finds_and_seals_nothing() -> None:
-    """Without the token key neither a hash nor a seal can be made."""
+    """Without the token key, neither a hash nor a seal can be computed."""
     one, other = (TokenKey(TokenKey.new_material()) for _ in range(2))
     assert one.hash("smt_x") != other.hash("smt_x")
     assert not other.sealed({"a": 1}, one.seal({"a": 1}))
 
 
 @given(one=contents, other=contents)
-def test_a_seal_is_of_its_record_alone(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Whatever two records hold, the seal of the one is not that of the other, types included."""
+def test_a_seal_is_valid_for_its_record_alone(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Different records have different seals, types included."""
     key = TokenKey(bytes(32))
     assert key.sealed(one, key.seal(one))
-    # Records are of JSON: what it writes alike is alike.
+    # Records are JSON: values with the same JSON are equal.
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert key.sealed(other, key.seal(one)) == same
 
 
-def test_the_token_key_does_not_pass_for_a_secret(keyring: Keyring) -> None:
-    """Whoever moves the token key's envelope to a secret of theirs cannot fetch it there, nor the reverse."""
-    # Even under a binding that would give the same salt.
+def test_the_token_key_cannot_be_read_as_a_secret(keyring: Keyring) -> None:
+    """The token key's envelope cannot be fetched as a secret, nor the reverse."""
+    # Even with a binding that gives the same salt.
     binding = Binding(secret_id="", version=0, namespace="")
     envelope = keyring.encrypt(b"the token key", TokenKeyBinding())
     with pytest.raises(DecryptionError):
@@ -74,7 +74,7 @@ def test_the_token_key_does_not_pass_for_a_secret(keyring: Keyring) -> None:
 
 
 def test_no_representation_shows_a_key() -> None:
-    """What a debugger or a log would print of the key is not the key."""
+    """The `repr` of the token key, as in debuggers and logs, does not show it."""
     material = MasterKey(bytes(range(32))).derive(b"test")
     shown = repr(TokenKey(material))
     assert material.hex() not in shown
@@ -82,7 +82,7 @@ def test_no_representation_shows_a_key() -> None:
 
 
 def test_a_stored_token_key_stays_readable() -> None:
-    """An envelope of format 3 that was once written is read for good."""
+    """An existing envelope of format 3 stays readable permanently."""
     file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
     vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
     keyring = Keyring(MasterKey(vector["master_key"]))
@@ -90,7 +90,7 @@ def test_a_stored_token_key_stays_readable() -> None:
 
 
 def test_the_stored_token_key_follows_from_the_description() -> None:
-    """Format 3 is format byte, key id, nonce and AES-256-GCM, under a key for this purpose alone."""
+    """Format 3 is format byte, key ID, nonce and AES-256-GCM, with a key for this purpose alone."""
     file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
     vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
     header = b"\x03" + hkdf(vector["master_key"], info=b"secret-manager key id", size=8)

@@ -1,1 +1,1 @@
-"""What the documents say is what there is."""
+"""The documents describe the project as it is."""

@@ -1,4 +1,4 @@
-"""The project's documents, and what they consist of."""
+"""The project's documents, and their parts."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _HEADING = re.compile(r"^(#+) (.+)$")
 
 
 class Block(NamedTuple):
-    """What is fenced, under the heading that it stands below."""
+    """A fenced block, and the heading above it."""
 
     document: str
     heading: str
@@ -52,7 +52,7 @@ def sections(language: str) -> dict[tuple[str, str], list[Block]]:
 
 
 def prose(text: str) -> str:
-    """Return *text* without what is fenced."""
+    """Return *text* without fenced blocks."""
     return _FENCE.sub("", text)
 
 
@@ -63,7 +63,7 @@ def headings(text: str) -> list[str]:
 
 
 def anchors(document: str) -> set[str]:
-    """Return what a link into *document* can name."""
+    """Return the possible link targets in *document*."""
     found: set[str] = set()
     for heading in headings(DOCUMENTS[document]):
         # Of a link in it the text; of the rest, letters, digits, hyphens and underscores.
@@ -74,7 +74,7 @@ def anchors(document: str) -> set[str]:
 
 
 def table(document: str, heading: str) -> list[list[str]]:
-    """Return the cells of all tables below *heading*, without the tables' own headings."""
+    """Return the cells of all tables below *heading*, without the header rows."""
     text = prose(DOCUMENTS[document])
     start = re.search(rf"^#+ {re.escape(heading)}$", text, re.MULTILINE)
     assert start, (document, heading)

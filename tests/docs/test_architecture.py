@@ -1,4 +1,4 @@
-"""docs/architecture.md describes the package that is there."""
+"""docs/architecture.md describes the current package."""
 
 import ast
 import re
@@ -21,11 +21,11 @@ FLOORS = (
     *("Top", "HTTP", "Commands", "Secrets", "Audit", "Auth", "Keys", "Backup", "Documents"),
     *("Crypto", "Config", "Core", "Observability"),
 )
-#: What atomic steps keep in a document beside its fields.
+#: Keys that atomic steps keep in a document, in addition to its fields.
 BESIDE = {"secrets": {"lease", "held_reads"}}
 
 
-def test_every_module_is_there_with_what_it_is_for() -> None:
+def test_every_module_is_listed_with_its_purpose() -> None:
     """The tables list the package's modules, each with the first line of its docstring."""
     there = {}
     for path in (ROOT / "vault").rglob("*.py"):
@@ -37,8 +37,8 @@ def test_every_module_is_there_with_what_it_is_for() -> None:
     assert len(rows) == len(there)
 
 
-def test_the_floors_are_those_that_are_held() -> None:
-    """The floors are drawn as import-linter's contract has them, from above to below."""
+def test_the_floors_are_those_of_the_contract() -> None:
+    """The floors are drawn as in import-linter's contract, from top to bottom."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     held = setup["importlinter:contract:floors"]["layers"].split("\n")[1:]
@@ -47,8 +47,8 @@ def test_the_floors_are_those_that_are_held() -> None:
     assert lines == held
 
 
-def test_every_field_is_there() -> None:
-    """The table of collections has the fields of each document that is stored."""
+def test_every_field_is_listed() -> None:
+    """The table of collections has the fields of each stored document."""
     rows = {
         row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in table(ARCHITECTURE, "Collections")
     }
@@ -71,8 +71,8 @@ def described(index: dict[str, Any]) -> str:
     return ", ".join(kind for kind, found in kinds.items() if found)
 
 
-def test_every_collection_and_index_is_there(app: Flask, stored: Stored) -> None:
-    """The tables have the collections that a service makes, and exactly its indexes."""
+def test_every_collection_and_index_is_listed(app: Flask, stored: Stored) -> None:
+    """The tables list the collections that a service creates, and exactly its indexes."""
     start(app)
     indexes = sorted(
         (name, ", ".join(index["key"]), described(index))

@@ -1,4 +1,4 @@
-"""Every command in the documents runs, or says in its first line why it does not run here."""
+"""Every command in the documents runs, or states in its first line why it does not run here."""
 
 import json
 import re
@@ -30,10 +30,10 @@ NOT_RUN = {
 
 SECTIONS = sections("bash")
 
-#: Where the metrics are here.
+#: The address of the metrics here.
 METRICS_BIND = f"127.0.0.1:{free_port()}"
 
-#: What a section's commands take for granted, beside a service that runs and has a secret.
+#: The requirements of a section's commands, in addition to a running service with a secret.
 SETTINGS = {
     ("README.md", "Access"): {"AUTH_ENABLED": "true"},
     ("docs/operations.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
@@ -42,7 +42,7 @@ SETTINGS = {
 Section = tuple[str, str]
 
 
-#: What was done before.
+#: The earlier steps.
 BEFORE = {
     # The same lines as those of a sink.
     ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
@@ -52,7 +52,7 @@ BEFORE = {
     ],
 }
 
-#: What needs an empty database, on which nobody serves.
+#: Sections that need an empty database without a running service.
 RESTORE = ("docs/operations.md", "Restore")
 
 
@@ -83,7 +83,7 @@ def a_life(printed: str) -> None:
 
 def let_in(printed: str) -> None:
     an_id(printed.splitlines(keepends=True)[0])
-    # The id of the example is nobody's; what counts is that it was looked for.
+    # No secret has the example's ID; what counts is that the search ran.
     assert "Secret not found" in printed
     value, listed = map(json.loads, printed.splitlines()[-2:])
     assert value == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
@@ -98,7 +98,7 @@ def contains(*texts: str) -> Callable[[str], None]:
     return check
 
 
-#: What a section's commands print, where that says more than that none of them failed.
+#: The expected output of a section's commands, if it says more than that none of them failed.
 PRINTED: dict[Section, Callable[[str], None]] = {
     ("README.md", "Secret Manager"): an_id,
     ("README.md", "Try it"): an_id,
@@ -124,7 +124,7 @@ def is_run(block: Block) -> bool:
 
 
 class Served(NamedTuple):
-    """What makes worlds: an empty one, or the one of a document, in which its service runs."""
+    """A factory of worlds: an empty one, or the one of a document, in which its service runs."""
 
     empty: Callable[[dict[str, str]], World]
     of: Callable[[Section], World]
@@ -132,7 +132,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Return what makes worlds. Sections of one document that ask for the same service share theirs."""
+    """Return a factory of worlds. Sections of one document with the same service share theirs."""
     with history(mongod.uri), ExitStack() as running:
 
         def empty(settings: dict[str, str]) -> World:
@@ -155,11 +155,11 @@ def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFac
 def test_a_reader_can_copy_the_commands(
     section: Section, worlds: Served, environment: dict[str, str], mongod: Mongod
 ) -> None:
-    """What stands under one heading is run in one shell; nothing fails, and what it prints is as promised."""
+    """Each heading's commands run in one shell without a failure, and print the documented output."""
     scripts = [block.text for block in SECTIONS[section] if is_run(block)]
     with ExitStack() as running:
         if scripts[0].rstrip().endswith(UNTIL_STOPPED):
-            # Who has just been told how to start it has set nothing.
+            # A reader who has just started it has set nothing.
             world = worlds.empty({})
             world.names["mongodb://localhost:27017/?replicaSet=rs0"] = environment["MONGO_URI"]
             running.enter_context(world.started(scripts.pop(0)))
@@ -180,21 +180,21 @@ def test_a_reader_can_copy_the_commands(
     ids=lambda one: one.heading,
 )
 def test_what_is_not_run_is_at_least_a_script(block: Block) -> None:
-    """A block that is not run here can be read by bash, and says no more than its first line why."""
+    """A block that is not run here is valid bash, and only its first line explains why."""
     assert NOT_RUN[block.first_line]
     read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert (read.returncode, read.stderr) == (0, "")
 
 
 def test_every_reason_is_needed() -> None:
-    """No reason outlives the last block that gave it; no expectation its section."""
+    """Each reason has a block that gives it, and each expectation its section."""
     given = {block.first_line for found in SECTIONS.values() for block in found}
     assert set(NOT_RUN) <= given
     assert {*SETTINGS, *BEFORE, *PRINTED, RESTORE} <= set(SECTIONS)
 
 
 def test_what_ci_is_said_to_run_it_runs() -> None:
-    """Each line of the blocks that CI is said to run is one of its own."""
+    """Each line of the blocks attributed to CI is one of CI's own."""
     own = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
     for found in SECTIONS.values():
         for block in found:
@@ -204,7 +204,7 @@ def test_what_ci_is_said_to_run_it_runs() -> None:
 
 
 def test_the_hooks_run_what_ci_runs() -> None:
-    """The hooks of pre-commit run exactly the checks that contributors are told of."""
+    """The hooks of pre-commit run exactly the checks that contributors are asked to run."""
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     entries = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
     hooks = {re.sub(r"^bash -c '(.+)'$", r"\1", entry) for entry in entries}

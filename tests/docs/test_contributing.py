@@ -1,4 +1,4 @@
-"""Who follows CONTRIBUTING.md to the letter has a new operation, with tests that pass."""
+"""Following CONTRIBUTING.md to the letter gives a new operation, with tests that pass."""
 
 import os
 import re
@@ -15,24 +15,24 @@ from tests.docs.documents import DOCUMENTS, ROOT
 GUIDE = DOCUMENTS["CONTRIBUTING.md"]
 _STEP = re.compile(r"`([\w/.]+)`(, a new file)?:\n\n```(?:diff|python)\n(.*?)```\n", re.DOTALL)
 
-#: What the guide says fails without its last steps.
+#: Tests that fail without the guide's last steps.
 _FAIL_WITHOUT = (
-    "tests/test_readme.py::test_the_table_of_calls_is_the_api_s",
-    "tests/test_leaks.py::test_no_secret_comes_out_where_it_must_not",
+    "tests/test_readme.py::test_the_table_of_calls_matches_the_api",
+    "tests/test_leaks.py::test_no_secret_appears_where_it_must_not",
 )
-#: Its own tests, and what others of the API ask of each operation by its name; not all of those that it
-#: touches: they are there for every operation, and without it they have just passed.
+#: Its own tests, and the API tests that are parametrized with its name. Other affected tests cover every
+#: operation, and pass without this one.
 _OF_THE_OPERATION = ("tests/api", "-k", "count")
 
 
 def steps() -> Iterator[tuple[str, bool, str]]:
-    """Yield each file that the guide changes, whether it is new, and what is to be done to it."""
+    """Yield each file that the guide changes, whether it is new, and its changes."""
     for path, new, text in _STEP.findall(GUIDE):
         yield path, bool(new), text
 
 
 def changed(text: str, change: str) -> str:
-    """Return *text* with each part of *change* made, where its other lines say."""
+    """Return *text* with each part of *change* applied, located by its other lines."""
     for part in re.split(r"^@@\n", change, flags=re.MULTILINE):
         lines = [(line[:1], line[1:]) for line in part.splitlines()]
         before = "".join(f"{line}\n" for sign, line in lines if sign != "+")
@@ -43,7 +43,7 @@ def changed(text: str, change: str) -> str:
 
 
 def test_the_blocks_fit_the_code() -> None:
-    """What the guide quotes of the code is there: whoever moves such a line is told which block to change."""
+    """The code quoted by the guide exists: a failure names the block to change."""
     texts: dict[str, str] = {}
     misfits = []
     for path, is_new, change in steps():
@@ -65,8 +65,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    """Run *tests* of *checkout*, as arguments of pytest say them, and nothing of this one."""
-    # But of pytest's: which of the ports are this process's own.
+    """Run *tests*, given as pytest's arguments, of *checkout*, without any state of this one."""
+    # Except pytest's: the ports reserved for this process.
     left_out = ("COVERAGE", "PYTEST_CURRENT_TEST")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return subprocess.run(
@@ -81,7 +81,7 @@ def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.long
 def test_the_guide_leads_to_a_new_operation(checkout: Path) -> None:
-    """Every step fits the code, those that are said to be needed are, and in the end the tests pass."""
+    """Every step fits the code, the necessary ones are necessary, and in the end the tests pass."""
     done = []
     for path, new, text in steps():
         file = checkout / path

@@ -1,4 +1,4 @@
-"""Links lead somewhere, and what documents name is there."""
+"""Links have targets, and the files and commands that documents name exist."""
 
 import re
 import shlex
@@ -13,13 +13,13 @@ from vault.cli import commands
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 #: Paths as documents name them: in this checkout, by their beginning.
 _PATH = re.compile(r"(?<![\w./-])(?:docs|loadtest|requirements|scripts|tests|vault)/[\w./-]*\w")
-#: What commands make, or the reader does.
+#: Files that commands or the reader create.
 _MADE = {"path/to/scripts/run_command.sh"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_resolve(document: str) -> None:
-    """Each link within the project names a file that is there, and a heading in it."""
+    """Each link within the project names an existing file, and an existing heading in it."""
     for target in _LINK.findall(prose(DOCUMENTS[document])):
         if re.match(r"[a-z]+:", target):
             continue
@@ -31,13 +31,13 @@ def test_links_resolve(document: str) -> None:
 
 
 def of_today(document: str) -> bool:
-    """Return whether *document* is about what is there, not about what was or could be."""
+    """Return whether *document* describes the present, not the past or an alternative."""
     return not document.startswith(("CHANGELOG", "CONTRIBUTING", "docs/decisions/"))
 
 
 @pytest.mark.parametrize("document", list(filter(of_today, DOCUMENTS)))
-def test_paths_are_there(document: str) -> None:
-    """Each file of the checkout that a document names in its text or commands is there."""
+def test_paths_exist(document: str) -> None:
+    """Each file of the checkout that a document names in its text or commands exists."""
     for path in set(_PATH.findall(DOCUMENTS[document])) - _MADE:
         assert (ROOT / path).exists(), path
 
@@ -50,7 +50,7 @@ def invocations(text: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_commands_are_there(document: str) -> None:
+def test_commands_exist(document: str) -> None:
     """Each command and option of `secret-manager` that a document names exists."""
     text = prose(DOCUMENTS[document])
     named = [*(block.text for block in blocks(document, "bash")), *re.findall(r"`([^`]+)`", text)]

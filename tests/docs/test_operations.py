@@ -1,4 +1,4 @@
-"""docs/operations.md explains what operators see."""
+"""docs/operations.md explains the messages and metrics that operators see."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ _LEVELS = ("warning", "error", "exception")
 
 @cache
 def logged(*methods: str) -> list[str]:
-    """Return what the package logs by *methods*, as it stands there."""
+    """Return the package's log messages at the levels *methods*, as written in the code."""
     found = []
     for path in (ROOT / "vault").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -36,7 +36,7 @@ def logged(*methods: str) -> list[str]:
 
 
 def fits(message: str, text: str) -> bool:
-    """Return whether *message* is how a line of the log with the format *text* begins."""
+    """Return whether *message* is the beginning of a log line with the format *text*."""
     return text.startswith(message) or bool(re.fullmatch(re.escape(text).replace("%s", ".+"), message))
 
 
@@ -45,8 +45,8 @@ def messages() -> list[str]:
     return [message for row in rows for message in re.findall(r"`(.+?)`", row[0])]
 
 
-def test_what_the_log_says_is_explained() -> None:
-    """Every warning and error that the package logs is in the table, and nothing that it does not log is."""
+def test_every_log_message_is_explained() -> None:
+    """The table has every warning and error that the package logs, and no other."""
     assert len(messages()) > 10
     for text in logged(*_LEVELS):
         assert any(fits(message, text) for message in messages()), text
@@ -54,8 +54,8 @@ def test_what_the_log_says_is_explained() -> None:
         assert any(fits(message, text) for text in logged("info", *_LEVELS)), message
 
 
-def test_what_clients_are_told_is_explained() -> None:
-    """Each sentence with which a 503 begins leads on."""
+def test_every_503_is_explained() -> None:
+    """The table has each first sentence of a 503."""
     shown = {row[0] for row in table(OPERATIONS, "Troubleshooting")}
     for refused in REFUSALS.values():
         if refused.status == 503:
@@ -68,7 +68,7 @@ def test_what_clients_are_told_is_explained() -> None:
 def test_the_fields_of_a_request_s_line_are_explained(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The table has every field that the line of a request has beside those of every line, and none else."""
+    """The table has exactly the fields of a request's log line, beyond those of every line."""
     with caplog.at_level("INFO", "vault"):
         client.get("/health/live")
     line = set(json.loads(capsys.readouterr().out))
@@ -81,7 +81,7 @@ def test_the_fields_of_a_request_s_line_are_explained(
 def test_the_metrics_are_explained(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Every metric is in the table, with its labels; and none that is not there."""
+    """The table has every metric with its labels, and no other."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
     with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
         start(app)

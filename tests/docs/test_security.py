@@ -1,4 +1,4 @@
-"""docs/security.md names tests that exist, for every promise."""
+"""docs/security.md names existing tests for every promise."""
 
 import ast
 import re
@@ -24,8 +24,8 @@ def named(document: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("document", [document for document in DOCUMENTS if named(document)])
-def test_every_test_that_is_named_exists(document: str) -> None:
-    """Whatever test a document names as the proof of something is there, under that name."""
+def test_every_named_test_exists(document: str) -> None:
+    """Each test that a document names as a proof exists under that name."""
     for path, name in named(document):
         assert name in names_in(path), f"{path}::{name}"
 

@@ -1,4 +1,4 @@
-"""What the documents' commands are run in: a checkout, a service, and what they take for granted."""
+"""The environment of the documents' commands: a checkout, a service, and other requirements."""
 
 import os
 import signal
@@ -16,26 +16,26 @@ from tests.docs.documents import ROOT
 from tests.service import Service
 from vault.cli.mongod import free_port
 
-#: The id that the documents have as an example.
+#: The example ID of the documents.
 EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"
 
 #: The end of a last line that runs until it is stopped.
 UNTIL_STOPPED = "# until Ctrl-C"
 
-#: What of a checkout its commands see. Whatever they write is beside it, and no part of it.
+#: The files of a checkout that its commands see. Commands write next to them.
 _CHECKOUT = (
     *("scripts", "vault", "tests", "docs", "requirements", "loadtest"),
     *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
 )
 
-#: What of this process's environment commands get: how a package index is reached, and the like. They are
-#: not measured: what they do has tests of its own.
+#: The variables of this process that commands get: access to a package index, and the like. Commands are not
+#: measured, because they have their own tests.
 _KEPT = ("HOME", "LANG", "PIP_", "SSL_", "TMPDIR", "http", "no_proxy")
 
-#: Seconds, for what installs from a package index.
+#: Seconds, for commands that install from a package index.
 _TIMEOUT_SECONDS = 240
 
-#: Lets the installation here count as one of the folder there.
+#: Makes this installation count as one of the folder.
 _STAMP = (
     'python=.venv/bin/python; eval "$(sed -n "/^fingerprint()/,/^}/p" scripts/install.sh)"; fingerprint test'
 )
@@ -47,7 +47,7 @@ class World:
 
     folder: Path
     settings: dict[str, str]
-    #: What the documents name, and what it is here.
+    #: Names in the documents, and their replacements here.
     names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class World:
 
     @contextmanager
     def serving(self) -> Iterator[Service]:
-        """Run the service; commands for the usual address reach it, and the example's id is a secret."""
+        """Run the service; commands for the usual address reach it, and the example's ID is a secret."""
         with Service(self.settings, folder=self.folder) as service:
             service.wait_until("/health/ready")
             self.at(service.url)
@@ -78,20 +78,20 @@ class World:
             yield service
 
     def at(self, url: str) -> None:
-        """Let the documents' service be the one at *url*."""
+        """Make the documents' service the one at *url*."""
         address = url.removeprefix("http://")
         self.names |= {"localhost:8000": address, "127.0.0.1:8000": address}
         self.settings |= {"VAULT_URL": url, "BIND": address}
 
     def run(self, *scripts: str) -> str:
-        """Return what *scripts* print, one after the other in one shell; none of their commands may fail."""
+        """Return the output of *scripts*, run in order in one shell; none of their commands may fail."""
         done = self._bash("set -euo pipefail\n" + self._translated(scripts))
         assert done.returncode == 0, f"{done.args[-1]}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     @contextmanager
     def started(self, script: str) -> Iterator[None]:
-        """Run *script*, which serves until Ctrl-C, beside the block; it must get ready, and end well."""
+        """Run *script*, which serves until Ctrl-C, during the block; it must become ready, and succeed."""
         port = free_port()
         self.at(f"http://127.0.0.1:{port}")
         log = self.folder / "started.log"
@@ -110,10 +110,10 @@ class World:
             yield
         finally:
             with suppress(ProcessLookupError):
-                # To all of them, as a terminal sends it.
+                # To all of them, like a terminal.
                 os.killpg(process.pid, signal.SIGINT)
             status = process.wait(60)
-        # bash itself ends by the signal, where it has not become the command.
+        # bash itself ends by the signal, unless it has become the command.
         assert status in (0, -signal.SIGINT, 128 + signal.SIGINT), log.read_text()
 
     def _translated(self, scripts: Sequence[str]) -> str:

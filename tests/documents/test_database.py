@@ -34,7 +34,7 @@ def retention(stored: MongoDatabase[dict[str, Any]]) -> int:
 
 
 def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """Changing how long entries are kept changes the index: to days, to other days, and back to for good."""
+    """Changing the retention changes the index: to days, to other days, and back to permanent."""
     for days, seconds in ((0, FOR_GOOD), (90, 7_776_000), (90, 7_776_000), (1, 86_400), (0, FOR_GOOD)):
         with connected(mongo_uri, audit_ttl_days=days) as database:
             database.prepare()
@@ -42,29 +42,27 @@ def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase
         assert retention(stored) == seconds
 
 
-def test_another_trouble_with_an_index_is_reported(
-    mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
-) -> None:
-    """An index that cannot be made, for any reason but other options, keeps the service from being ready."""
+def test_another_index_error_is_reported(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """If an index cannot be created, except for different options, the service is not ready."""
     stored.audit_logs.create_index("other", name="retention")
     with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
         database.prepare()
 
 
-def test_a_trail_with_an_entry_twice_is_served_and_named(
+def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who drops the unique index and adds a duplicate stops no worker; the log says what to run."""
+    """A duplicate entry without its unique index stops no worker; the log says what to run."""
     stored.audit_logs.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
     with connected(mongo_uri) as database, caplog.at_level(logging.ERROR):
         database.prepare()
         database.prepare()
-        # What comes after that index is there.
+        # The later indexes exist.
         assert "key_id_1__id_1" in stored.secrets.index_information()
     [record] = caplog.records
     assert "run `secret-manager audit verify`" in record.message
     assert "hunter2" not in caplog.text
-    # With the duplicate removed, the next worker makes the index.
+    # With the duplicate removed, the next worker creates the index.
     stored.audit_logs.delete_one({})
     with connected(mongo_uri) as database:
         database.prepare()
@@ -74,14 +72,14 @@ def test_a_trail_with_an_entry_twice_is_served_and_named(
 def test_another_index_in_that_place_is_reported(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """Only a duplicate is passed over: an index that is not unique keeps the service from being ready."""
+    """Only a duplicate is tolerated: with a non-unique index, the service is not ready."""
     stored.audit_logs.create_index([("stream", 1), ("seq", 1)])
     with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
         database.prepare()
 
 
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
-    """Majority and journal are set by the service itself, and reads go to the primary."""
+    """The service itself sets majority, journal and reads from the primary."""
     with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):
         for document in (Secret, AuditEntry):
             collection = document._get_collection()
@@ -90,8 +88,8 @@ def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) 
             assert collection.database.client.options.retry_writes
 
 
-def test_the_database_is_vault_unless_the_string_names_another(mongod: Any, mongo_uri: str) -> None:
-    """The connection string may name the database; without one it is `vault`."""
+def test_the_database_is_vault_by_default(mongod: Any, mongo_uri: str) -> None:
+    """The connection string may name the database; the default is `vault`."""
     with connected(mongod.uri):
         assert Secret._get_collection().database.name == "vault"
     with connected(mongo_uri):
@@ -99,19 +97,19 @@ def test_the_database_is_vault_unless_the_string_names_another(mongod: Any, mong
 
 
 def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
-    """A cluster that the name server does not know yet keeps no service from starting."""
+    """A service starts even if the name server does not know its cluster yet."""
     uri = "mongodb+srv://cluster.invalid/other"
     with connected(uri) as database, pytest.raises(StorageUnavailableError):
         database.ping()
 
 
-def test_a_server_that_is_not_there_is_told_in_time() -> None:
-    """Without MongoDB the answer is the one error, after a bounded wait."""
+def test_an_unreachable_server_is_reported_in_time() -> None:
+    """Without MongoDB, the one error is raised after a bounded wait."""
     with connected("mongodb://127.0.0.1:1") as database, pytest.raises(StorageUnavailableError):
         database.ping()
 
 
-def test_a_failed_preparation_is_tried_again(
+def test_a_failed_preparation_is_retried(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process whose first contact fails prepares its indexes at the next."""
@@ -131,7 +129,7 @@ def raising(error: Exception) -> Any:
 
 
 def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """A trail that already has a TTL index, under whatever name, gets its retention changed."""
+    """An existing TTL index of any name gets the new retention."""
     stored.audit_logs.create_index("ts", expireAfterSeconds=60)
     with connected(mongo_uri, audit_ttl_days=1) as database:
         database.prepare()
@@ -155,7 +153,7 @@ def test_the_database_is_the_one_that_the_driver_would_use(uri: str, name: str) 
 def test_entries_past_their_retention_are_removed_by_mongodb(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """MongoDB itself removes old entries and keeps younger ones, once its monitor runs."""
+    """MongoDB itself removes old entries and keeps younger ones."""
     with connected(mongo_uri, audit_ttl_days=1) as database:
         database.prepare()
     now = datetime.now(UTC)
@@ -168,7 +166,7 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
 
 
 def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long an index takes, its building is begun once and not cut off by those who wait."""
+    """An index build is started once and not interrupted by waiting callers, however long it takes."""
     building, may_end = Semaphore(0), Event()
     build = indexes.build
 

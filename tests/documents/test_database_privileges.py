@@ -1,4 +1,4 @@
-"""What MongoDB lets the service's user do, on a real server with access control."""
+"""MongoDB's privileges of the service's user, on a real server with access control."""
 
 import re
 import secrets
@@ -29,12 +29,12 @@ from vault.documents.database import COLLECTION_PRIVILEGES, DATABASE_PRIVILEGES,
 
 OPERATIONS, HEADING = "docs/operations.md", "The MongoDB user"
 OLD, NEW = new_key(), new_key()
-#: Left to operators, see docs/operations.md: it ends all tokens.
+#: Left to operators, see docs/operations.md: it revokes all tokens.
 BY_HAND = {("token_keys", "remove")}
 
 
 class Commands(monitoring.CommandListener):
-    """Counts, while it listens, what the commands of this process to the database `vault` ask for."""
+    """Counts the actions that this process's commands on the database `vault` need."""
 
     def __init__(self) -> None:
         self.listens = False
@@ -68,7 +68,7 @@ def always(*actions: str) -> Callable[[Mapping[str, Any]], set[str]]:
     return lambda _command: set(actions)
 
 
-#: What each command takes.
+#: The actions that each command needs.
 ACTIONS: dict[str, Callable[[Mapping[str, Any]], set[str]]] = {
     **{name: always("find") for name in ("find", "aggregate", "count", "distinct")},
     "insert": always("insert"),
@@ -82,7 +82,7 @@ ACTIONS: dict[str, Callable[[Mapping[str, Any]], set[str]]] = {
     "drop": always("dropCollection"),
     "create": always("createCollection"),
 }
-#: What changes, removes or hides entries, and what gives the right to.
+#: Actions that change, remove or hide entries, or grant privileges.
 REWRITES: dict[str, Callable[[Any], object]] = {
     "update": lambda trail: trail.update_one({}, {"$set": {"status": "success"}}),
     "find and update": lambda trail: trail.find_one_and_update({}, {"$set": {"status": "success"}}),
@@ -129,11 +129,11 @@ REWRITES: dict[str, Callable[[Any], object]] = {
 
 @pytest.fixture
 def commands() -> Iterator[Commands]:
-    """Listen to all clients that are made in the test, the ones of the rate limits included."""
+    """Listen to all clients of the test, including those of the rate limits."""
     listener = Commands()
     monitoring.register(listener)
     yield listener
-    # Other tests' clients go without: PyMongo has no public way back.
+    # Clients of other tests are not monitored; PyMongo has no public API to undo this.
     monitoring._LISTENERS.command_listeners.remove(listener)
 
 
@@ -175,7 +175,7 @@ class Operator:
         self._folder = folder
 
     def __call__(self, *arguments: str) -> str:
-        """Return what the command prints; it must succeed."""
+        """Return the output of the command, which must succeed."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self._folder)
             for name, value in self._environment.items():
@@ -186,7 +186,7 @@ class Operator:
 
 
 def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
-    """Go through the whole life of secrets and tokens, with the *name* of a new token."""
+    """Run the whole life of secrets and tokens, with the *name* of a new token."""
 
     def call(path: str, body: object, status: int = 200, **headers: str) -> Any:
         headers = {"Authorization": f"Bearer {token}", **headers}
@@ -222,10 +222,10 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
 
 
 def asked_for(locked: Locked, commands: Commands, folder: Path) -> dict[str, set[str]]:
-    """Return what the service's user asks MongoDB for, by collection, in all that it is for."""
+    """Return the actions that the service's user needs in all its tasks, by collection."""
     commands.listens = True
     token = Operator(settings(locked, OLD), folder)("tokens", "create", "--name", "admin", "--role", "admin")
-    # The second time under the next key: the old one's signatures are endorsed.
+    # The second time with the next key: the old one's signatures are endorsed.
     for keys, recovery in (((OLD,), "1"), ((NEW, OLD), "0")):
         environment = settings(locked, *keys) | {"DELETE_RECOVERY_DAYS": recovery}
         with running_app(environment) as app:
@@ -254,7 +254,7 @@ def empty(locked: Locked) -> None:
 
 
 def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, tmp_path: Path) -> None:
-    """All that the service and its commands do works under the role, and the role allows nothing else."""
+    """The role allows everything that the service and its commands do, and nothing else."""
     used = asked_for(locked, commands, tmp_path)
     needed = {(collection, action) for collection, actions in used.items() for action in actions}
     granted = {
@@ -267,7 +267,7 @@ def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, t
 
 @pytest.mark.parametrize("rewrite", REWRITES.values(), ids=REWRITES)
 def test_the_trail_cannot_be_rewritten(locked: Locked, rewrite: Callable[[Any], object]) -> None:
-    """MongoDB refuses every change or removal of entries to the service's user, and more rights."""
+    """MongoDB refuses the service's user every change or removal of entries, and more privileges."""
     with Client(locked.root) as root, Client(locked.uri()) as client:
         entry = {"_id": secrets.token_hex(8), "seq": 0, "stream": secrets.token_hex(8)}
         client.vault.audit_logs.insert_one(entry)
@@ -279,14 +279,14 @@ def test_the_trail_cannot_be_rewritten(locked: Locked, rewrite: Callable[[Any], 
 
 
 def test_the_documents_table_is_the_role() -> None:
-    """docs/operations.md tells the privileges as the role has them, for a MongoDB that is set up by hand."""
+    """The privileges in docs/operations.md, for a manually configured MongoDB, are the role's."""
     told = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in table(OPERATIONS, HEADING)}
     granted = {"(the database)": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}
     assert told == {name: tuple(actions) for name, actions in granted.items()}
 
 
 def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
-    """A user and a role of an older version get exactly the privileges of today, at once and repeatedly."""
+    """A user and a role of an older version get exactly today's privileges, on each run."""
     wide = {"resource": {"db": "vault", "collection": ""}, "actions": ["find", "insert", "update", "remove"]}
     with Client(locked.root) as root, Client(locked.uri()) as client:
         root.vault.command("updateRole", SERVICE_ROLE, privileges=[wide], roles=[])
@@ -311,7 +311,7 @@ def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
 def test_a_user_that_may_rewrite_the_trail_is_named_once(
     locked: Locked, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the start the log says what the user may do too much; of the role of today it says nothing."""
+    """At the start, the log names a user's excessive privileges; today's role has none."""
     with Client(locked.root) as root:
         for roles in ([{"role": "readWrite", "db": "vault"}], ["readWriteAnyDatabase"], ["root"]):
             root.admin.command("createUser", "app", pwd="hunter2", roles=roles)
@@ -335,7 +335,7 @@ def test_a_user_that_may_rewrite_the_trail_is_named_once(
 def test_a_privilege_on_time_series_is_none_on_the_trail(
     locked: Locked, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A role of an administrator's own making, with a resource of another form, keeps no one from serving."""
+    """An administrator's own role, with a resource of another form, does not stop the service."""
     buckets = {"resource": {"db": "vault", "system_buckets": ""}, "actions": ["find", "remove"]}
     with Client(locked.root) as root:
         root.admin.command("createRole", "series", privileges=[buckets], roles=[])
@@ -355,7 +355,7 @@ def test_a_privilege_on_time_series_is_none_on_the_trail(
 
 @pytest.fixture
 def unguarded(locked: Locked) -> Iterator[Collection[dict[str, Any]]]:
-    """Return the trail as an administrator has it, without its indexes; they are there again afterwards."""
+    """Return the trail as an administrator, without its indexes, which are restored afterwards."""
     with Client(locked.root) as root:
         root.vault.audit_logs.drop_indexes()
         yield root.vault.audit_logs
@@ -366,7 +366,7 @@ def unguarded(locked: Locked) -> Iterator[Collection[dict[str, Any]]]:
 def test_without_the_unique_index_nothing_is_served(
     locked: Locked, unguarded: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A user that may not build the trail's unique index does not serve without it, and says what to run."""
+    """Without the unique index and permission to build it, the service stops and says what to run."""
     unguarded.insert_many([{"stream": "one", "seq": seq} for seq in range(2)])
     with connected(locked.uri()) as database:
         with pytest.raises(
@@ -379,10 +379,10 @@ def test_without_the_unique_index_nothing_is_served(
     assert unguarded.index_information()["stream_1_seq_1"]["unique"]
 
 
-def test_a_trail_with_an_entry_twice_is_served_all_the_same(
+def test_a_trail_with_a_duplicate_entry_is_served(
     locked: Locked, unguarded: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An entry that is there twice keeps the index from being built: it is named, and stops no worker."""
+    """A duplicate entry that blocks the index is named and stops no worker."""
     unguarded.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
     with connected(locked.uri()) as database:
         database.prepare()
@@ -392,8 +392,8 @@ def test_a_trail_with_an_entry_twice_is_served_all_the_same(
 
 
 @pytest.mark.usefixtures("unguarded")
-def test_what_differs_and_is_not_vital_is_named(locked: Locked, caplog: pytest.LogCaptureFixture) -> None:
-    """Another retention, and the lack of an index that finds faster, are in the log and stop nothing."""
+def test_a_minor_difference_is_only_logged(locked: Locked, caplog: pytest.LogCaptureFixture) -> None:
+    """A different retention, or a missing search index, is logged and stops nothing."""
     with Client(locked.root) as root:
         root.vault.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
     with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
@@ -410,8 +410,8 @@ def test_what_differs_and_is_not_vital_is_named(locked: Locked, caplog: pytest.L
 
 
 @pytest.mark.usefixtures("unguarded")
-def test_who_may_build_the_indexes_and_not_list_them_builds_them(locked: Locked) -> None:
-    """A user of an earlier deployment, with rights that were chosen by hand, serves as it did."""
+def test_a_user_who_can_build_but_not_list_indexes_builds_them(locked: Locked) -> None:
+    """A user of an earlier deployment, with manually chosen privileges, serves as before."""
     rights = {**COLLECTION_PRIVILEGES, "audit_logs": ("find", "insert", "createIndex", "collMod")}
     by_hand = [
         {"resource": {"db": "vault", "collection": name}, "actions": actions}
@@ -430,8 +430,8 @@ def test_who_may_build_the_indexes_and_not_list_them_builds_them(locked: Locked)
     assert indexes["retention"]["expireAfterSeconds"] == 9 * 86_400
 
 
-def test_a_collection_of_others_keeps_a_database_from_being_empty(locked: Locked) -> None:
-    """What the user may not even read is something that a restore must not be mixed with."""
+def test_an_unreadable_collection_keeps_a_database_from_being_empty(locked: Locked) -> None:
+    """A restore is refused next to a collection that the user cannot read."""
     empty(locked)
     with Client(locked.root) as root, connected(locked.uri()):
         assert dump.filled_collection() is None

@@ -1,4 +1,4 @@
-"""The time that MongoDB has, and its failures."""
+"""MongoDB's timeouts and failures."""
 
 import logging
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from vault.documents.guard import storage_errors
 def test_failures_are_one_error_and_quote_nothing(
     error: Exception, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever the drivers raise is one error; the log tells its kind and quotes no document."""
+    """Every driver error becomes one error; the log names its kind and quotes no document."""
     with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError), storage_errors():
         raise error
     assert said in caplog.text
@@ -35,10 +35,10 @@ def test_failures_are_one_error_and_quote_nothing(
 
 
 @pytest.mark.usefixtures("database")
-def test_mongoengine_s_wrapping_is_looked_through(
+def test_mongoengine_s_wrapping_is_removed(
     stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A write that MongoDB refuses is logged as what MongoDB said, not as MongoEngine's error around it."""
+    """A write refused by MongoDB is logged with MongoDB's error, not MongoEngine's."""
     stored.command("collMod", "audit_logs", validator={"never": {"$exists": True}})
     chained = {"stream": "s", "seq": 0, "hash": "h"}
     entry = AuditEntry(ts=datetime.now(UTC), action="a", status="s", principal="hunter2", **chained)
@@ -49,8 +49,8 @@ def test_mongoengine_s_wrapping_is_looked_through(
     assert "hunter2" not in caplog.text
 
 
-def test_what_is_late_is_not_begun() -> None:
-    """Past its deadline nothing is asked of MongoDB any more; before it only for as long as is left."""
+def test_a_late_operation_is_not_started() -> None:
+    """Past its deadline an operation is not sent to MongoDB; before it, the rest is the timeout."""
     with deadline.within(-1), pytest.raises(StorageUnavailableError), storage_errors():
         raise AssertionError("begun all the same")
     with deadline.within(1), storage_errors():

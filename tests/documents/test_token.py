@@ -1,4 +1,4 @@
-"""Stored tokens: whoever can write to the database can neither make nor widen one."""
+"""Stored tokens: write access to the database can neither create nor extend one."""
 
 import json
 import secrets
@@ -28,12 +28,12 @@ def ask(client: FlaskClient, token: str) -> int:
 
 @pytest.fixture
 def token(app: Flask) -> str:
-    """Return a token of nearly everything that can be altered."""
+    """Return a token with almost every field that can be altered."""
     return make_token(app, "ci", role="auditor", networks=("127.0.0.0/8",), seconds=3_600)
 
 
-def test_a_token_is_good_as_it_was_stored(client: FlaskClient, token: str) -> None:
-    """What was stored of a token verifies when it is read again."""
+def test_a_token_is_valid_as_it_was_stored(client: FlaskClient, token: str) -> None:
+    """A stored token verifies when it is read again."""
     assert ask(client, token) == 200
 
 
@@ -70,7 +70,7 @@ def test_a_token_is_good_as_it_was_stored(client: FlaskClient, token: str) -> No
 def test_an_altered_token_is_refused(
     client: FlaskClient, stored: Stored, token: str, change: dict[str, Any]
 ) -> None:
-    """Scopes, namespace, networks, times, name: a token that somebody changed in the database is none."""
+    """A token with altered scopes, namespace, networks, times or name is refused."""
     stored.tokens.update_one({}, change)
     assert ask(client, token) == 401
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
@@ -79,17 +79,17 @@ def test_an_altered_token_is_refused(
     assert last["principal"].startswith("token:")
 
 
-def test_a_revoked_token_cannot_be_unrevoked(
+def test_a_revoked_token_cannot_be_restored(
     app: Flask, client: FlaskClient, stored: Stored, token: str
 ) -> None:
-    """Taking the revocation out of the database does not bring the token back."""
+    """Removing the revocation from the database does not restore the token."""
     revoke(app, "ci")
     stored.tokens.update_one({}, {"$unset": {"revoked_at": 1}})
     assert ask(client, token) == 401
 
 
-def test_a_token_cannot_take_another_one_s_place(app: Flask, client: FlaskClient, stored: Stored) -> None:
-    """Whoever copies an administrator's scopes, seal and all, to a token of theirs has an altered token."""
+def test_a_token_cannot_replace_another(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """A token with an administrator's copied scopes and seal is altered."""
     make_token(app, "boss", role="admin")
     mine = make_token(app, "mine", role="reader")
     boss = stored.tokens.find_one({"name": "boss"})
@@ -108,8 +108,8 @@ def strings(value: object) -> set[str]:
     return {value.hex() if isinstance(value, bytes) else str(value)}
 
 
-def test_a_dump_of_the_database_gives_nobody_a_token(app: Flask, client: FlaskClient, stored: Stored) -> None:
-    """No text of all that is stored is a credential, and no token is among it."""
+def test_a_dump_of_the_database_contains_no_token(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """No stored text is a valid credential."""
     token = make_token(app, "ci", role="admin")
     assert ask(client, token) == 200
     dump = [document for name in stored.list_collection_names() for document in stored[name].find()]
@@ -125,10 +125,10 @@ def test_a_dump_of_the_database_gives_nobody_a_token(app: Flask, client: FlaskCl
                 assert ask(client, credential) in (401, 429)
 
 
-def test_a_new_token_key_ends_tokens_and_makes_none(
+def test_a_new_token_key_ends_tokens_and_creates_none(
     environment: dict[str, str], stored: Stored, token: str
 ) -> None:
-    """Whoever replaces the token key, by one under a master key of theirs, gets nobody in."""
+    """A token key replaced by an attacker's, with another master key, admits no one."""
     material = secrets.token_bytes(32)
     stored.token_keys.update_one({}, {"$set": {"envelope": b"\x01" + material * 3}})
     with running_app(environment) as fresh:
@@ -147,7 +147,7 @@ def test_a_new_token_key_ends_tokens_and_makes_none(
 def test_a_token_key_of_another_type_does_not_verify(
     environment: dict[str, str], stored: Stored, token: str
 ) -> None:
-    """A key whose envelope is no bytes is answered like one that does not verify."""
+    """A token key whose envelope is not bytes is an envelope that does not verify."""
     stored.token_keys.update_one({}, {"$set": {"envelope": 7}})
     with running_app(environment) as fresh:
         assert ask(fresh.test_client(), token) == 500
@@ -155,7 +155,7 @@ def test_a_token_key_of_another_type_does_not_verify(
 
 @pytest.mark.usefixtures("token")
 def test_a_token_key_under_an_unknown_master_key_is_not_tried() -> None:
-    """A key made under a master key that is not held is told as that, and not as one that is wrong."""
+    """A token key with a missing master key is reported as such, not as invalid."""
     found = StoredTokenKey.stored()
     assert found
     with pytest.raises(KeyMissingError):
@@ -164,15 +164,15 @@ def test_a_token_key_under_an_unknown_master_key_is_not_tried() -> None:
 
 @pytest.mark.usefixtures("token")
 def test_the_seal_covers_every_field() -> None:
-    """A field that is added to the document one day does not stay outside the seal unnoticed."""
+    """A newly added field of the document cannot stay outside the seal unnoticed."""
     found = Token.objects.first()
-    # The last two make a token unusable, or remove it: whoever writes them could remove it as well.
+    # The last two disable or remove a token; an attacker who can write them could remove it as well.
     assert set(found._record()) | {"seal", "pending", "purge_at"} == set(Token._fields)
 
 
 @pytest.mark.usefixtures("token")
-def test_a_time_is_kept_to_what_mongodb_keeps() -> None:
-    """Sealed times are those that come back from MongoDB, to the millisecond."""
+def test_a_time_has_mongodb_s_precision() -> None:
+    """Sealed times have the milliseconds that MongoDB returns."""
     found = Token.objects.first()
     assert found.created_at.microsecond % 1_000 == 0
     assert found.expires_at - found.created_at == timedelta(hours=1)

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _tell(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - what the command is for
+    print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The kinds of edits, each with random choices of its own."""
+"""The kinds of edits, each with its own random choices."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from vault.documents.audit import record_of
 
 Document = dict[str, Any]
 
-#: The attacker's own key, which nothing vouches for.
+#: The attacker's own key, which no trusted key endorses.
 FORGER = SigningKey(new_key())
 
 _FIELDS = (
@@ -46,15 +46,15 @@ class Attack:
         return sorted((dict(one) for one in self.documents if one["stream"] == name), key=_seq)
 
     def free(self) -> None:
-        """Remove what keeps numbers unique."""
+        """Remove the index that keeps numbers unique."""
         self.entries.drop_indexes()
 
     def replace(self, old: Document, new: Document) -> None:
-        """Put *new* in the place of *old*, with the same `_id`."""
+        """Replace *old* by *new*, with the same `_id`."""
         self.entries.replace_one({"_id": old["_id"]}, {**new, "_id": old["_id"]})
 
     def value(self, name: str) -> Any:
-        """Return something for a field of this *name*: another entry's value, or junk."""
+        """Return a value for a field of this *name*: another entry's value, or junk."""
         others = [one[name] for one in self.documents if name in one]
         time = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=self.random.randrange(10**7))
         junk = [None, "", "x", 0, 1, -1, 0.5, True, Int64(1), Decimal128("1"), [], {}, time, b"x", Code("x")]
@@ -66,7 +66,7 @@ def _seq(document: Mapping[str, Any]) -> int:
 
 
 def chained(document: Document, previous: Document | None, key: SigningKey | None = None) -> Document:
-    """Return *document* with right hashes and links; signed by *key*, if there is one."""
+    """Return *document* with correct hashes and links; signed by *key*, if there is one."""
     content = {name: value for name, value in document.items() if name not in ("signer", "signature", "hash")}
     if previous is not None:
         content |= {"previous": chain.link(record_of(previous)), "previous_ts": previous["ts"]}
@@ -77,7 +77,7 @@ def chained(document: Document, previous: Document | None, key: SigningKey | Non
 
 
 def delete_some(attack: Attack) -> None:
-    """Delete one entry, or several from anywhere."""
+    """Delete one entry, or several at any place."""
     count = attack.random.choice((1, 1, 2, 5, len(attack.documents)))
     for one in attack.random.sample(attack.documents, count):
         attack.entries.delete_one({"_id": one["_id"]})
@@ -92,7 +92,7 @@ def cut(attack: Attack) -> None:
 
 
 def change(attack: Attack) -> None:
-    """Change, add or remove one field, and leave the hash as it is or compute it again."""
+    """Change, add or remove one field, and keep the hash or compute it again."""
     old = attack.entry()
     name = attack.random.choice(_FIELDS)
     new = {**old, name: attack.value(name)}
@@ -123,7 +123,7 @@ def _refit(attack: Attack, new: Document) -> None:
 
 
 def rechain(attack: Attack) -> None:
-    """Change an entry and compute all hashes and links from it on; the seals are removed, kept or forged."""
+    """Change an entry and compute all later hashes and links; the seals are removed, kept or forged."""
     stream = attack.stream()
     start = attack.random.randrange(len(stream))
     stream[start]["secret_id"] = "another"
@@ -179,7 +179,7 @@ def squeeze_in(attack: Attack) -> None:
 
 
 def duplicate(attack: Attack) -> None:
-    """Insert an entry once more, as it is or of another stream."""
+    """Insert an entry again, unchanged or with another stream."""
     attack.free()
     new = {**attack.entry(), "_id": attack.random.choice((_id(datetime.now(UTC)), "text", 5, Binary(b"x")))}
     if attack.random.random() < 0.5:
@@ -207,7 +207,7 @@ def swap(attack: Attack) -> None:
 
 
 def redate(attack: Attack) -> None:
-    """Move the times of a stream, with hashes and links that fit."""
+    """Move the times of a stream, with matching hashes and links."""
     stream = attack.stream()
     by = timedelta(seconds=attack.random.choice((-(10**7), -60, -0.001, 0.001, 60, 10**7)))
     start = attack.random.choice((0, len(stream) - 1, attack.random.randrange(len(stream))))
@@ -237,7 +237,7 @@ def new_stream(attack: Attack) -> None:
 
 
 def rename_stream(attack: Attack) -> None:
-    """Give a stream another name, with hashes and links that fit."""
+    """Rename a stream, with matching hashes and links."""
     stream = attack.stream()
     last: Document | None = None
     for old in stream:
@@ -295,7 +295,7 @@ def remove_keys(attack: Attack) -> None:
 
 
 def forge_keys(attack: Attack) -> None:
-    """Forge what vouches for a key, or retires one."""
+    """Forge an endorsement or a retirement of a key."""
     signer = attack.random.choice([one for one in attack.documents if "signer" in one])["signer"]
     [part] = retirement.make(signer, [], FORGER, "2026")
     by = attack.random.choice([FORGER.public.signer, *(one["signer"] for one in attack.documents[-1:])])
@@ -306,7 +306,7 @@ def forge_keys(attack: Attack) -> None:
 
 
 def spoil_keys(attack: Attack) -> None:
-    """Put junk into what vouches for keys, and retires them."""
+    """Put junk into endorsements and retirements of keys."""
     field = attack.random.choice(("heads", "signer", "by", "ts", "id", "part", "parts", "signature"))
     junk = attack.random.choice(([], 0, "x", None, {"a": 1}, b"x"))
     where = attack.random.choice((f"retirement.{field}", "retirement", "public_key", "endorsements"))
@@ -333,20 +333,20 @@ def move_retirement(attack: Attack) -> None:
 
 
 def drop_indexes(attack: Attack) -> None:
-    """Drop all indexes, or make others that keep, sort or remove otherwise."""
+    """Drop all indexes, or create others that keep, sort or remove differently."""
     attack.free()
     if attack.random.random() < 0.5:
         attack.entries.create_index([("seq", -1), ("stream", -1)])
 
 
 def combine(attack: Attack) -> None:
-    """Do two or three of the others, one after the other."""
+    """Apply two or three of the others, one after the other."""
     for _ in range(attack.random.choice((2, 3))):
         attack.random.choice(EDITS[:-1])(attack)
 
 
 def move_id(attack: Attack) -> None:
-    """Store an entry again under another `_id` of the same second, or swap those of two entries."""
+    """Store an entry again with another `_id` of the same second, or swap those of two entries."""
     old = attack.entry()
     attack.entries.delete_one({"_id": old["_id"]})
     attack.entries.insert_one({**old, "_id": ObjectId(old["_id"].binary[:4] + attack.random.randbytes(8))})

@@ -1,4 +1,4 @@
-"""Applying edits, one after the other, and judging each."""
+"""Apply edits, one after the other, and judge each."""
 
 from random import Random
 
@@ -18,13 +18,13 @@ def run(victim: Victim, seed: int) -> bool:
     Raises:
         UnnoticedError: It is not, and the results of readers changed.
     """
-    random = Random(seed)  # noqa: S311 - it has to be repeatable
+    random = Random(seed)  # noqa: S311 - must be repeatable
     edit = random.choice(EDITS)
     with victim.edited():
         try:
             edit(Attack(victim, random))
         except PyMongoError as error:
-            # MongoDB does not take everything; what it took before stays.
+            # MongoDB refuses some writes; earlier ones of the same edit stay.
             refused = f", refused in part: {type(error).__name__}"
         else:
             refused = ""

@@ -13,13 +13,13 @@ from tests.rotation import Stored
 
 @pytest.fixture
 def edited(mongo_uri: str, stored: Stored) -> Iterator[Victim]:
-    """Return a trail to be edited."""
+    """Return a trail to edit."""
     with victim(mongo_uri, stored) as found:
         yield found
 
 
 def test_random_edits_are_tampering_or_without_effect(edited: Victim) -> None:
-    """Of 40 edits each is found, or leaves every entry of an export, a query and a tail as it was."""
+    """Each of 40 edits is found, or leaves every entry of an export, a query and a tail unchanged."""
     first = SystemRandom().randrange(2**32)
     # Shown when it fails.
     print(f"seeds {first} to {first + 39}: python -m tests.edits --count 40 --seed {first}")  # noqa: T201 - as above
@@ -27,7 +27,7 @@ def test_random_edits_are_tampering_or_without_effect(edited: Victim) -> None:
     assert outcomes[True] > outcomes[False] > 0
 
 
-def test_an_edit_that_is_not_noticed_fails(edited: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unnoticed_edit_fails(edited: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     """If verification finds nothing, the results of readers are compared, and the seed is named."""
     monkeypatch.setattr(Victim, "verify", lambda _: [])
     with pytest.raises(UnnoticedError, match=r"^seed \d+: "):

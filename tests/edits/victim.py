@@ -32,7 +32,7 @@ Shown = dict[str, list[str]]
 
 @dataclass
 class Victim:
-    """A trail as it lies in MongoDB, to be edited and restored."""
+    """A trail in MongoDB, to edit and restore."""
 
     stored: Stored
     keyring: Keyring
@@ -83,8 +83,8 @@ def _text(record: Mapping[str, Any]) -> str:
 @contextmanager
 def victim(uri: str, stored: Stored) -> Iterator[Victim]:
     """Write a trail with several streams, failed commits, a rotation and a retirement."""
-    nobody = NoAuditTrail()
-    nobody.connect()
+    no_trail = NoAuditTrail()
+    no_trail.connect()
     with connected(uri):
         old, new = new_key(), new_key()
         earlier = []
@@ -101,7 +101,7 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         assert len(found.leftovers) == 9
         assert found.checkpoint.retired
         yield found
-    nobody.disconnect()
+    no_trail.disconnect()
 
 
 def _documents(stored: Stored) -> Documents:
@@ -124,13 +124,13 @@ def _write(*keys: MasterKey) -> None:
     workers = [AuditTrail(Keyring(keys[0], keys[1:])) for _ in range(2)]
     for number, size in enumerate((1, 3, 2, 5, 1, 4, 2)):
         for worker in workers:
-            # What it begins with is done by the first attempt.
+            # The first attempt makes the initial writes.
             worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
             worker._commit([_entry(number, seq) for seq in range(size)])
     for worker, kept in zip(workers, (2, 3), strict=True):
         _fail(worker, kept=kept)
         worker._commit([_entry(100, seq) for seq in range(2)])
-    # A commit that fails, and then the first one of the stream that took over.
+    # A failing commit, and then the first one of the stream that took over.
     _fail(workers[0], kept=0)
     _fail(workers[0], kept=1)
     for worker in workers:

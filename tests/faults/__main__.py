@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: break it on purpose, and count what was lost."""
+"""`python -m tests.faults`: inject faults into a deployment, and count the losses."""
 
 import os
 import shutil
@@ -36,19 +36,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(
-        "python -m tests.faults", description="Break it on purpose, and count what was lost."
-    )
-    parser.add_argument("--seed", type=int, default=1, help="decides the order of faults and what clients do")
-    parser.add_argument(
-        "--seconds", type=float, default=600, help="how long; each kind comes at least once (default 600)"
+        "python -m tests.faults", description="Inject faults into a deployment, and count the losses."
     )
     parser.add_argument(
-        "--shortened", type=float, default=1, help="by what the length of faults is multiplied"
+        "--seed", type=int, default=1, help="seed of the order of faults and of the clients' choices"
     )
     parser.add_argument(
-        "--kind", action="append", choices=[kind.name for kind in KINDS], help="only this; can be repeated"
+        "--seconds", type=float, default=600, help="duration; each kind runs at least once (default 600)"
     )
-    parser.add_argument("--keep", action="store_true", help="keep the history and all logs in any case")
+    parser.add_argument("--shortened", type=float, default=1, help="factor for the duration of faults")
+    parser.add_argument(
+        "--kind", action="append", choices=[kind.name for kind in KINDS], help="only this kind; repeatable"
+    )
+    parser.add_argument("--keep", action="store_true", help="always keep the history and all logs")
     return parser.parse_args(arguments)
 
 
@@ -73,7 +73,7 @@ def _run(options: Namespace, folder: Path, history: History) -> bool:
 
 
 def _possible(kinds: Sequence[Kind], deployment: Deployment) -> list[Kind]:
-    """Return those that this machine can have; in CI it must have all."""
+    """Return the kinds that this machine supports; in CI it must support all."""
     lacking = {kind.name: why for kind in kinds if (why := kind.lacks(deployment))}
     for name, why in lacking.items():
         _tell(f"SKIPPED: {name}: {why}")
@@ -82,13 +82,13 @@ def _possible(kinds: Sequence[Kind], deployment: Deployment) -> list[Kind]:
 
 
 def _tell(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - what the command is for
+    print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":
-    # The first process of a namespace would not hear it; what is there has to be taken down, and kept.
+    # The first process of a namespace would not receive it, but everything must be taken down, and kept.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # What is started here is not measured: most of it is killed.
+    # Processes started here are not measured: most of them are killed.
     for name in [name for name in os.environ if name.startswith("COVERAGE")]:
         del os.environ[name]
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What the service, the database and the audit trail show when all is over."""
+"""The final state of the service, the database and the audit trail."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tests.faults.history import History
 
 
 def read_all(port: int, history: History, *, token: str = "") -> None:
-    """Fetch every secret that was acknowledged, those with a limit until they are used up."""
+    """Fetch every acknowledged secret, those with a limit until they are used up."""
     created = {one.secret: one for one in history if one.action == "create" and one.succeeded}
     reader = Client(-1, port, seed=0, pool=Pool(), history=history, token=token)
     for request in created.values():
@@ -44,7 +44,7 @@ def _entry(document: Mapping[str, Any]) -> Entry:
 
 
 def verify(environment: Mapping[str, str]) -> str:
-    """Return what `audit verify` finds wrong; empty if nothing."""
+    """Return the findings of `audit verify`, or an empty text."""
     done = subprocess.run(
         [sys.executable, "-m", "vault.cli", "audit", "verify"],
         env={**os.environ, **environment, "LD_PRELOAD": ""},

@@ -1,4 +1,4 @@
-"""Checks of each answer by itself: what it holds, and whether it is on record."""
+"""Checks of each single answer: its content, and its audit entry."""
 
 import json
 from base64 import b64encode
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from tests.faults.evidence import Evidence, Findings
 from tests.faults.history import MARK, NOT_SENT, UNAVAILABLE, UNKNOWN, History, Request
 
-#: How an answer is on record.
+#: The recorded outcome of each answer.
 _RECORDED = {200: "success", 404: "not_found", 409: "bad_request"}
 _EXPECTED = (*_RECORDED, UNAVAILABLE, UNKNOWN, NOT_SENT)
-#: The mark in the forms that it could leave in.
+#: The mark in the forms in which it could leak.
 _MARKS = (MARK.decode(), b64encode(MARK).decode(), MARK.hex())
 
 
 def check(history: History, evidence: Evidence, findings: Findings) -> None:
-    """Add to *findings* what is wrong with any answer of *history*."""
+    """Add the violations of every answer of *history* to *findings*."""
     writers = {one.body["secret"]: one.secret for one in history if "secret" in one.body}
     for request in history:
         findings.unexpected += _unexpected(request)
         if request.did("fetch") and writers.get(request.reply["secret"]) != request.secret:
-            findings.swapped.append(f"{request} was answered with a value that was never {request.secret}'s")
+            findings.swapped.append(f"{request} was answered with a value that {request.secret} never had")
         if not request.succeeded and any(mark in request.text for mark in _MARKS):
             findings.leaked.append(f"{request} was answered {request.status} with a value")
         findings.unrecorded += _unrecorded(request, evidence)
@@ -43,7 +43,7 @@ def _is_json(text: str) -> bool:
 
 
 def _unrecorded(request: Request, evidence: Evidence) -> Iterator[str]:
-    """Return what was answered, and is not on record as it was answered."""
+    """Return the answers that are not on record as they were given."""
     status = _RECORDED.get(request.status)
     if status is None:
         return
@@ -53,4 +53,4 @@ def _unrecorded(request: Request, evidence: Evidence) -> Iterator[str]:
         return
     secret_id = request.body.get("secret_id") or request.reply.get("secret_id")
     if (found[0].action, found[0].secret_id) != (request.action, secret_id):
-        yield f"the entry of {request} is about something else"
+        yield f"the entry of {request} is about another operation"

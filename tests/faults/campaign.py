@@ -1,4 +1,4 @@
-"""Faults one after the other, in an order that a seed decides, each left behind before the next."""
+"""Faults in an order that a seed decides, each overcome before the next."""
 
 import random
 import time
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from tests.faults.faults import Deployment, Kind
 from tests.faults.history import History
 
-#: Shows a line to who runs it.
+#: Shows a line to the operator.
 Tell = Callable[[str], None]
 
-#: Seconds without a failed request after which a fault is left behind, and how long that may take.
+#: Seconds without a failed request after which a fault is overcome, and the timeout for that.
 _QUIET, _TIMEOUT_SECONDS = 3, 120
 _STEP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One fault: when it began, was mended, and was left behind; seconds of the history's clock."""
+    """One fault: when it began, was ended, and was overcome; seconds of the history's clock."""
 
     kind: str
     began: float
@@ -42,10 +42,10 @@ def run(
 ) -> list[Injection]:
     """Inject faults for *seconds*, each kind at least once, and return them.
 
-    How long each lasts is multiplied by *shortened*.
+    The duration of each is multiplied by *shortened*.
     """
     end = time.monotonic() + seconds
-    chance = random.Random(f"faults {seed}")  # noqa: S311 - has to be repeatable
+    chance = random.Random(f"faults {seed}")  # noqa: S311 - must be repeatable
     injections: list[Injection] = []
     for kind in _order(kinds, chance):
         if len(injections) >= len(kinds) and time.monotonic() > end:
@@ -75,9 +75,9 @@ def _inject(deployment: Deployment, kind: Kind, history: History, *, seconds: fl
 
 
 def wait_until_quiet(history: History) -> None:
-    """Return once no request has failed for a while, and some have not.
+    """Return once no request has failed for a while, and some have succeeded.
 
-    One that met another change of its secret counts as neither: what a failed one holds is held for long.
+    A request that met another change of its secret counts as neither: a failed one holds its secret for long.
     """
     began = since = time.monotonic()
     seen = len(history.requests)

@@ -1,7 +1,7 @@
-"""What the clients saw, held against the database and the audit trail.
+"""Compare the clients' observations with the database and the audit trail.
 
-An outcome that a client does not know may be either, but what has taken effect must have its entry: without
-one it has not happened.
+An outcome unknown to a client may be either, but every effect must have its entry: without one it has not
+happened.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from tests.faults.linearize import Operation, is_possible
 from tests.faults.model import Life, step_of
 
 _CHANGES = ("update", "delete", "restore")
-#: Seconds that a read may be held for a request that came to nothing, and one for what clocks differ.
+#: Seconds that a read may be held for a failed request, and one for differing clocks.
 _HELD = 31
 
 
@@ -34,7 +34,7 @@ def check(history: History, evidence: Evidence) -> Findings:
 
 
 class _Secret:
-    """A secret, all *requests* about it, and the ids under which it was *given* out."""
+    """A secret, all *requests* for it, and the IDs that were *given* to clients."""
 
     def __init__(self, name: str, requests: Sequence[Request], given: set[str], evidence: Evidence) -> None:
         self._name = name
@@ -44,7 +44,7 @@ class _Secret:
         self._evidence = evidence
 
     def check(self, findings: Findings) -> None:
-        """Add to *findings* what is wrong with it."""
+        """Add its violations to *findings*."""
         findings.doubled += self._created_twice()
         if limit := self._requests[0].body.get("max_reads"):
             findings.doubled += self._read_too_often(limit)
@@ -56,7 +56,7 @@ class _Secret:
     def _created_twice(self) -> Iterator[str]:
         """More than one secret for one idempotency key."""
         if len(self._given) > 1:
-            yield f"{self._name} was created with {len(self._given)} ids under one key"
+            yield f"{self._name} was created with {len(self._given)} IDs for one key"
         made = {
             entry.secret_id
             for request in self._requests
@@ -65,15 +65,15 @@ class _Secret:
         }
         left = (made & set(self._evidence.stored)) - self._given
         if left:
-            yield f"{self._name} is there {1 + len(left)} times under one key"
+            yield f"{self._name} exists {1 + len(left)} times for one key"
 
     def _read_too_often(self, limit: int) -> Iterator[str]:
         given = sum(read.succeeded for read in self._reads)
         if given > limit:
-            yield f"{self._name} gave its value {given} times, and may {limit} times"
+            yield f"{self._name} released its value {given} times; its limit is {limit}"
 
     def _reads_lost(self, limit: int) -> Iterator[str]:
-        """It was not found, and fewer had read it, or perhaps so, than may."""
+        """It was not found, although it had fewer reads than allowed, even with unknown outcomes."""
         for refused in self._reads:
             if refused.status != 404:
                 continue
@@ -88,21 +88,21 @@ class _Secret:
         return read.failed and (is_held or self._evidence.may_have_happened(read))
 
     def _reads_kept(self, limit: int) -> Iterator[str]:
-        """It has reads left by the database's count, and the last to come did not get them."""
+        """It has reads left by the database's count, and the last readers did not get them."""
         stored = [self._evidence.stored[id_] for id_ in self._given if id_ in self._evidence.stored]
         is_refused = bool(self._reads) and self._reads[-1].status == 404
         if is_refused and any(one.reads < limit for one in stored):
-            yield f"{self._name} has reads left that nobody can have"
+            yield f"{self._name} has reads left that no client can use"
 
     def _impossible(self) -> Iterator[str]:
-        """No order of what was acknowledged, and of what may have happened, explains all answers."""
+        """No order of acknowledged and possible operations explains all answers."""
         stored = self._evidence.stored.get(min(self._given))
         if stored is None:
             yield f"{self._name} was acknowledged and is not in the database"
             return
         operations = [*self._operations(), _observation(stored)]
         if not is_possible(operations, Life((self._requests[0].body["secret"],))):
-            yield f"what is known of {self._name} cannot have happened"
+            yield f"the observations of {self._name} are impossible"
 
     def _operations(self) -> Iterator[Operation]:
         for request in self._requests:
@@ -115,7 +115,7 @@ class _Secret:
 
 
 def _observation(stored: Stored) -> Operation:
-    """Return what the database shows when all is over."""
+    """Return the final observation of the database."""
 
     def seen(life: Life) -> Life | None:
         return life if (life.version, life.deleted) == (stored.version, stored.deleted) else None

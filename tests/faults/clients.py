@@ -1,4 +1,4 @@
-"""Clients that do a bit of everything without a rest, and keep what they were told."""
+"""Clients that continuously send all kinds of requests and keep the replies."""
 
 import json
 import random
@@ -16,17 +16,17 @@ from tests.faults.history import MARK, NOT_SENT, UNKNOWN, History, Request
 
 #: Seconds that a client waits for an answer; far more than the service may take.
 _TIMEOUT_SECONDS = 60
-#: Secrets that clients work on at a time, and requests after which one is left alone.
+#: Secrets that clients use at a time, and requests after which one is replaced.
 _LIVE, _USES = 60, 40
 #: Seconds between a client's requests, on average, and after one that failed.
 _PAUSE, _PAUSE_AFTER_FAILURE = 0.06, 0.2
-#: How often a create is repeated under its key before it is given up.
+#: Number of attempts of a create with the same key.
 _REPEATS = 100
 
 
 @dataclass(slots=True)
 class Known:
-    """A secret that somebody was given the id of."""
+    """A secret whose ID a client has received."""
 
     name: str
     id: str
@@ -37,12 +37,12 @@ class Known:
 
 @dataclass(slots=True)
 class Pool:
-    """The secrets that the clients work on."""
+    """The secrets that the clients use."""
 
     live: list[Known] = field(default_factory=list)
 
     def add(self, known: Known) -> None:
-        """Let clients work on *known*."""
+        """Make clients use *known*."""
         self.live.append(known)
 
     def pick(self, chance: random.Random) -> Known | None:
@@ -58,10 +58,10 @@ class Pool:
 
 
 class Client:
-    """One client, which has one request under way at a time and does what *seed* makes it choose."""
+    """One client, which sends one request at a time, and makes its choices by *seed*."""
 
     pause = _PAUSE
-    #: The share of creates that are sent under a key.
+    #: The share of creates that are sent with a key.
     keyed = 0.3
 
     def __init__(
@@ -70,7 +70,7 @@ class Client:
         self.name = f"client-{number}"
         self._credential = {"Authorization": f"Bearer {token}"} if token else {}
         self._thread = threading.Thread(target=self._work, name=self.name, daemon=True)
-        self._chance = random.Random(f"{seed} {number}")  # noqa: S311 - has to be repeatable
+        self._chance = random.Random(f"{seed} {number}")  # noqa: S311 - must be repeatable
         self._pool = pool
         self._history = history
         self._serial = count()
@@ -86,11 +86,11 @@ class Client:
         ]
 
     def start(self) -> None:
-        """Let it send requests until it is stopped."""
+        """Send requests until it is stopped."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let it end after the request that is under way."""
+        """End after the current request."""
         self._stopped.set()
 
     def join(self) -> None:
@@ -132,7 +132,7 @@ class Client:
             self._pool.add(Known(name, request.reply["secret_id"], "max_reads" in body))
 
     def _more(self, _name: str) -> dict[str, Any]:
-        """Return what else to ask for when a secret is created."""
+        """Return further options for a create."""
         return {}
 
     def fetch(self, known: Known) -> Request:
@@ -179,7 +179,7 @@ class Client:
         return request
 
     def _send(self, path: str, body: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Return status and text of the answer. Nothing is ever sent a second time by itself."""
+        """Return status and text of the answer. There are no automatic retries."""
         connection = self._connection
         if connection.sock is None:
             try:

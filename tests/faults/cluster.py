@@ -1,4 +1,4 @@
-"""The replica set of three that the service keeps its secrets in."""
+"""The service's replica set of three."""
 
 import os
 import subprocess
@@ -22,9 +22,9 @@ Found = TypeVar("Found")
 
 
 class Cluster:
-    """Three members, made a set by the command that operators use.
+    """Three members, made a set by the operators' command.
 
-    In a sandbox each has an address and a disk of its own; without one all are on loopback.
+    In a sandbox each has its own address and disk; otherwise all are on loopback.
     """
 
     def __init__(self, folder: Path, *, sandboxed: bool) -> None:
@@ -45,7 +45,7 @@ class Cluster:
         return f"mongodb://{','.join(member.address for member in self.members)}/vault?replicaSet={_NAME}"
 
     def start(self) -> None:
-        """Start all members and make them a set."""
+        """Start all members and create the set."""
         for member in self.members:
             member.start()
         subprocess.run(
@@ -63,11 +63,11 @@ class Cluster:
             disk.remove()
 
     def primary(self) -> int:
-        """Return the number of the member that takes writes, once there is one."""
+        """Return the number of the primary, once there is one."""
         return self._wait(lambda: [n for n, member in enumerate(self.members) if member.is_primary()])[0]
 
     def wait_until_whole(self) -> None:
-        """Return once every member sees all of them at work, and one of them is the primary."""
+        """Return once every member sees all others running, and one of them is the primary."""
         self._wait(lambda: all(member.sees_all(_COUNT) for member in self.members))
         self.primary()
 

@@ -1,4 +1,4 @@
-"""What the tests of the check share."""
+"""Shared fixtures of the tests of the check."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.faults.told import Told
 
 @pytest.fixture
 def told() -> Told:
-    """Return the history of one secret that was created."""
+    """Return the history of one created secret."""
     told = Told()
     told.create()
     return told

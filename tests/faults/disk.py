@@ -1,4 +1,4 @@
-"""A disk of a member's own, which can be full."""
+"""A member's own disk, which can be full."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Disk:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Let it have no byte left while the block runs."""
+        """Leave no free byte on it during the block."""
         run("mount", "-o", f"remount,size={shutil.disk_usage(self.folder).used}", str(self.folder))
         try:
             yield
@@ -28,5 +28,5 @@ class Disk:
             run("mount", "-o", f"remount,size={_SIZE}", str(self.folder))
 
     def remove(self) -> None:
-        """Let go of it and of all that is on it."""
+        """Unmount it with all its files."""
         run("umount", str(self.folder))

@@ -1,4 +1,4 @@
-"""What is there when all is over: secrets in the database, entries in the trail. And what is found wrong."""
+"""The final state: secrets in the database, entries in the trail, and the violations."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from tests.faults.history import Request
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What counts here of an audit entry."""
+    """The relevant fields of an audit entry."""
 
     request_id: str
     action: str
@@ -20,16 +20,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What counts here of a secret in the database."""
+    """The relevant fields of a stored secret."""
 
     version: int = 1
     deleted: bool = False
-    #: Where its reads are limited.
+    #: If its reads are limited.
     reads: int = 0
 
 
 class Evidence:
-    """What is *stored*, by the secrets' ids, and the *entries*."""
+    """All *stored* secrets, by ID, and the *entries*."""
 
     def __init__(self, stored: Mapping[str, Stored], entries: Sequence[Entry]) -> None:
         self.stored = stored
@@ -38,17 +38,17 @@ class Evidence:
             self._entries[entry.request_id].append(entry)
 
     def entries_of(self, request: Request) -> Sequence[Entry]:
-        """Return the entries that *request* left."""
+        """Return the entries of *request*."""
         return self._entries[request.id]
 
     def may_have_happened(self, request: Request) -> bool:
-        """Return whether the trail has it that *request* did what it asks for: without that it did not."""
+        """Return whether the trail allows that *request* took effect: without an entry it did not."""
         return any(entry.status == "success" for entry in self.entries_of(request))
 
 
 @dataclass(slots=True)
 class Findings:
-    """Sentences, one for each violation, by what was violated."""
+    """Sentences, one for each violation, by kind."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)

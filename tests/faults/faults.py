@@ -1,4 +1,4 @@
-"""The kinds of faults: how each is brought about, how long it lasts, and how it ends."""
+"""The kinds of faults: injection, duration and end of each."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ _DELAY_MILLISECONDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What faults are injected into."""
+    """The target of the faults."""
 
     cluster: Cluster
     service: Supervised
@@ -23,12 +23,12 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault. It lasts *seconds* before it is mended, where it does not mend itself."""
+    """A kind of fault. It lasts *seconds* before it is ended, unless it ends by itself."""
 
     name: str
     seconds: float
     inject: Callable[[Deployment], AbstractContextManager[None]]
-    #: What the machine lacks for it; empty if nothing.
+    #: The missing requirement of the machine, or an empty text.
     lacks: Callable[[Deployment], str] = lambda _: ""
 
 
@@ -99,7 +99,7 @@ def _stepped_down(deployment: Deployment) -> Iterator[None]:
 @contextmanager
 def _disk_full(deployment: Deployment) -> Iterator[None]:
     with ExitStack() as stack:
-        # It may end for it. To be started again it needs room.
+        # The member may end in the meantime. To start again it needs free space.
         stack.callback(_start, deployment.cluster)
         stack.enter_context(deployment.cluster.disks[deployment.cluster.primary()].full())
         yield

@@ -1,4 +1,4 @@
-"""What each client sent and when, and what it was told, or that it does not know."""
+"""The requests of each client with their times, and the answer, or that it is unknown."""
 
 import json
 from collections.abc import Iterator
@@ -46,22 +46,22 @@ class Request:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it was answered 200."""
+        """True if it was answered 200."""
         return self.status == 200
 
     @property
     def failed(self) -> bool:
-        """Whether the client does not know what became of it, or that nothing did."""
+        """True if the client does not know the outcome, or knows that it had no effect."""
         return self.status not in KNOWN
 
     @property
     def met_another(self) -> bool:
-        """Whether it was refused for another change of the secret, under way or not yet taken back."""
+        """True if it was refused for another change of the secret, in progress or not yet rolled back."""
         return self.status == UNAVAILABLE and BUSY in self.text
 
     @property
     def reply(self) -> dict[str, Any]:
-        """What the reply says."""
+        """The parsed reply."""
         said: dict[str, Any] = json.loads(self.text)
         return said
 
@@ -76,16 +76,16 @@ class History:
         return iter(self.requests)
 
     def add(self, request: Request) -> None:
-        """Keep *request*; any thread may."""
+        """Keep *request*; callable from any thread."""
         self.requests.append(request)
 
     def save(self, path: Path) -> None:
-        """Write it to *path*, a request a line."""
+        """Write it to *path*, one request per line."""
         with path.open("w") as file:
             file.writelines(json.dumps(asdict(request)) + "\n" for request in self.requests)
 
     @classmethod
     def load(cls, path: Path) -> "History":
-        """Return what `save` wrote."""
+        """Return the history written by `save`."""
         with path.open() as file:
             return cls([Request(**json.loads(line)) for line in file])

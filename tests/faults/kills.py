@@ -1,4 +1,4 @@
-"""`python -m tests.faults.kills`: kill workers and primaries under load, and look for what has no entry."""
+"""`python -m tests.faults.kills`: kill workers and primaries under load, and find unrecorded effects."""
 
 import random
 import shutil
@@ -21,22 +21,22 @@ from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment
 from tests.faults.history import History
 from tests.faults.run import HELD_SECONDS, deployed
-from tests.recorded import unrecorded
+from tests.unrecorded import unrecorded
 
 _CLIENTS = 24
-#: Requests that succeed between two kills, and seconds that pass then at the most.
+#: Successful requests between two kills, and the maximum seconds for them.
 _ANSWERS, _MAX_PAUSE_SECONDS = 40, 0.1
 _TOKEN_SHARE, _CREATE_SHARE, _NAMED_SHARE = 0.1, 0.5, 0.3
-#: So that the loss of a primary is noticed soon.
+#: Makes the loss of a primary noticed soon.
 _ELECTION_MILLISECONDS = 2_000
 _TIMEOUT_SECONDS = 60
 
 
 class Creator(Client):
-    """A client that creates more than others do: secrets, some with a name, and tokens."""
+    """A client that mostly creates: secrets, some with a name, and tokens."""
 
     pause = 0.01
-    #: After each kill those of the lost worker wait for half a minute.
+    #: After each kill, secrets held by the lost worker wait for half a minute.
     keyed = 0.05
     #: Whether it creates secrets with a read limit.
     limits = True
@@ -63,7 +63,7 @@ class Creator(Client):
 
 
 class HastyCreator(Creator):
-    """One without read limits: after a read that failed nothing is held for half a minute."""
+    """A creator without read limits: no failed read holds anything for half a minute."""
 
     limits = False
 
@@ -89,12 +89,12 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(
         "python -m tests.faults.kills",
-        description="Kill workers and primaries under load, and look for what has no audit entry.",
+        description="Kill workers and primaries under load, and find effects without an audit entry.",
     )
-    parser.add_argument("--seed", type=int, default=1, help="decides what clients do, and the pauses")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the clients' choices and of the pauses")
     parser.add_argument("--workers", type=int, default=200, help="kills of a worker (default 200)")
     parser.add_argument("--primaries", type=int, default=20, help="kills of a primary (default 20)")
-    parser.add_argument("--hasty", action="store_true", help="without read limits, and so without a wait")
+    parser.add_argument("--hasty", action="store_true", help="no read limits, so no wait for held reads")
     return parser.parse_args(arguments)
 
 
@@ -165,12 +165,12 @@ def _load(options: Namespace, deployment: Deployment, history: History, token: s
 
 
 def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
-    """Kill workers, and a primary now and then."""
-    chance = random.Random(f"kills {options.seed}")  # noqa: S311 - has to be repeatable
+    """Kill workers, and sometimes a primary."""
+    chance = random.Random(f"kills {options.seed}")  # noqa: S311 - must be repeatable
     primaries = 0
     for number in range(1, options.workers + 1):
         _wait_for_answers(history)
-        # At any moment of what is under way then.
+        # At any moment of the requests in progress.
         time.sleep(chance.uniform(0, _MAX_PAUSE_SECONDS))
         deployment.service.kill_worker()
         while primaries < options.primaries * number // options.workers:
@@ -181,7 +181,7 @@ def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
 
 
 def _wait_for_answers(history: History) -> None:
-    """Return once there is load again: a worker that is only starting is not worth a kill."""
+    """Return once there is load again: a worker that is still starting is not worth a kill."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     since = len(history.requests)
     while sum(one.succeeded for one in history.requests[since:]) < _ANSWERS:
@@ -200,7 +200,7 @@ def _kill_primary(deployment: Deployment) -> None:
 
 def _tell(text: str) -> None:
     if text:
-        print(text, flush=True)  # noqa: T201 - what the command is for
+        print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

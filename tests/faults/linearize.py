@@ -1,7 +1,7 @@
-"""Whether operations that overlapped could have happened one after the other.
+"""A search for an order of overlapping operations that explains their results.
 
 This is the search of Wing and Gong (1993) with the memory of Lowe (2017): at each step one of the operations
-that may be next is taken, and no set of taken operations in the same state is tried twice.
+that may be next is taken, and no set of taken operations in the same state is visited twice.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -14,10 +14,10 @@ State = Hashable
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What happened at one moment between *sent* and *answered*.
+    """An operation that took effect at one moment between *sent* and *answered*.
 
-    *step* returns the state after it, or None where it cannot have happened in the state before. One whose
-    outcome nobody knows *may* have happened, at any moment after it was sent.
+    *step* returns the state after it, or None if it is impossible in the state before. One with an unknown
+    outcome *may* have happened, at any moment after it was sent.
     """
 
     sent: float
@@ -32,7 +32,7 @@ class Operation:
 
 
 def is_possible(operations: Sequence[Operation], state: State) -> bool:
-    """Return whether there is an order of *operations* that explains them all, beginning in *state*."""
+    """Return whether an order of *operations* explains them all, beginning in *state*."""
     ordered = sorted(operations, key=lambda operation: operation.sent)
     required = sum(1 << number for number, one in enumerate(ordered) if one.required)
     seen: set[tuple[int, State]] = set()
@@ -49,7 +49,7 @@ def is_possible(operations: Sequence[Operation], state: State) -> bool:
 
 
 def _next(ordered: Sequence[Operation], taken: int, state: State) -> list[tuple[int, State]]:
-    """Return what can come after what is *taken*; only one way where that one rules out no other."""
+    """Return the possible next operations after *taken*; only one if it rules out no other."""
     ways = []
     until = inf
     for number, operation in enumerate(ordered):

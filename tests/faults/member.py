@@ -1,4 +1,4 @@
-"""One `mongod` of the set: it can be killed, hung and started again."""
+"""One `mongod` of the set, which can be killed, suspended and started again."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from vault.core.processes import die_with_parent
 
 _START_SECONDS = 60
 _ANSWER_MILLISECONDS = 2_000
-#: Of the states of a member (https://www.mongodb.com/docs/manual/reference/replica-states/) those that count.
+#: The relevant states of a member (https://www.mongodb.com/docs/manual/reference/replica-states/).
 _PRIMARY, _SECONDARY = 1, 2
 
 
 class Member:
-    """A member of the set at *host* and *port*, its data in *folder*; *prefix* runs a command where it is."""
+    """A member at *host* and *port*, with its data in *folder*; *prefix* runs a command in its namespace."""
 
     def __init__(
         self, folder: Path, host: str, port: int, *, prefix: Sequence[str], replica_set: str
@@ -40,11 +40,11 @@ class Member:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """True if the process exists."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, if it does not run, and return once it answers."""
+        """Start it unless it runs, and return once it answers."""
         if not self.running:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -57,7 +57,7 @@ class Member:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it immediately."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -68,21 +68,21 @@ class Member:
         os.kill(self._process.pid, number)
 
     def is_primary(self) -> bool:
-        """Return whether it says that it takes writes."""
+        """Return whether it says that it is the primary."""
         return bool((self.hello() or {}).get("isWritablePrimary"))
 
     def hello(self) -> dict[str, Any] | None:
-        """Return what it says of itself, or None if it does not answer."""
+        """Return its reply to `hello`, or None if it does not answer."""
         return self.ask("hello") if self.running else None
 
     def sees_all(self, count: int) -> bool:
-        """Return whether it sees *count* members at work, itself one of them."""
+        """Return whether it sees *count* running members, including itself."""
         status = self.ask("replSetGetStatus") or {}
         members = status.get("members", ())
         return len(members) == count and all(one["state"] in (_PRIMARY, _SECONDARY) for one in members)
 
     def ask(self, command: str, value: object = 1) -> dict[str, Any] | None:
-        """Return its answer to a *command* of administration, or None if there is none."""
+        """Return its answer to an administrative *command*, or None without one."""
         try:
             client: MongoClient[dict[str, Any]] = MongoClient(
                 self.address, directConnection=True, timeoutMS=_ANSWER_MILLISECONDS

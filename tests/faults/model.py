@@ -1,11 +1,11 @@
-"""What each request does to a secret, and in which state of it the request can be answered as it was."""
+"""The effect of each request on a secret, and the states in which its answer is possible."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests.faults.history import Request
 
-#: Versions of a secret that are kept; `MAX_VERSIONS` as it comes.
+#: Kept versions of a secret; the default of `MAX_VERSIONS`.
 KEPT = 10
 
 
@@ -22,7 +22,7 @@ class Life:
         return len(self.values)
 
     def value(self, version: int | None) -> str | None:
-        """Return what a fetch of the newest, or the given, version brings; None for nothing."""
+        """Return the result of a fetch of the newest, or the given, version; None for nothing."""
         number = version or self.version
         if self.deleted or not self.version - KEPT < number <= self.version:
             return None
@@ -30,7 +30,7 @@ class Life:
 
 
 def step_of(request: Request) -> Callable[[Life], Life | None]:
-    """Return what *request*, answered as it was or not at all, does to a secret; None if it cannot be."""
+    """Return the effect of *request* with its answer, or without one; None if it is impossible."""
     return lambda life: _STEPS[request.action](life, request)
 
 

@@ -1,4 +1,4 @@
-"""A network of our own: each member in a namespace, its link to the others a cable that can be cut."""
+"""An isolated network: each member has its own namespace, with a link that can be cut."""
 
 import os
 import signal
@@ -12,20 +12,20 @@ from vault.core.processes import die_with_parent, end
 
 _NET = "10.99.0"
 
-#: Where the command itself is, and with it the service and its clients.
+#: The namespace of the command itself, with the service and its clients.
 _OUTSIDE = "254"
 
 
 class Network:
     """A bridge, and *count* namespaces behind it.
 
-    In each namespace another bridge has the address. It is there because it has two ways out: the cable, and,
-    while the member is slow, a relay.
+    In each namespace another bridge has the address, because there are two ways out: the cable and, while the
+    member is slow, a relay.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
-        # `ip netns` keeps its names below /run, which is not ours outside of the sandbox.
+        # `ip netns` keeps its names below /run, which belongs to the host outside of the sandbox.
         run("mount", "-t", "tmpfs", "tmpfs", "/run")
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "hub", "type", "bridge")
@@ -46,12 +46,12 @@ class Network:
         run("ip", "link", "set", _cable(number), "master", "hub", "up")
 
     def command(self, number: int) -> Sequence[str]:
-        """Return what a command of member *number* begins with."""
+        """Return the command prefix for member *number*."""
         return ("ip", "netns", "exec", _name(number))
 
     @contextmanager
     def cut(self, number: int) -> Iterator[None]:
-        """Let nothing reach member *number*, nor anything come from it, while the block runs."""
+        """Cut all traffic to and from member *number* during the block."""
         run("ip", "link", "set", _cable(number), "down")
         try:
             yield
@@ -60,7 +60,7 @@ class Network:
 
     @contextmanager
     def parted(self, number: int) -> Iterator[None]:
-        """Let member *number* reach the service but none of the other members while the block runs."""
+        """Cut member *number* off from the other members, but not from the service, during the block."""
         others = [f"{address(other)}/32" for other in range(self._count) if other != number]
         for other in others:
             run("ip", "-n", _name(number), "route", "add", "blackhole", other)
@@ -72,7 +72,7 @@ class Network:
 
     @contextmanager
     def slow(self, number: int, *, milliseconds: int) -> Iterator[None]:
-        """Let each round trip to member *number* take so many *milliseconds* more while the block runs."""
+        """Add *milliseconds* to each round trip to member *number* during the block."""
         relay = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.relay", _name(number), str(milliseconds / 2_000)],
             stdout=subprocess.PIPE,
@@ -94,7 +94,7 @@ def address(number: int) -> str:
 
 
 def can_relay() -> bool:
-    """Return whether this process may make the devices that a relay needs."""
+    """Return whether this process may create the devices that a relay needs."""
     return os.access("/dev/net/tun", os.R_OK | os.W_OK)
 
 

@@ -1,7 +1,7 @@
-"""A link on which everything takes its time: `python -m tests.faults.relay NAMESPACE SECONDS`.
+"""A link with a delay: `python -m tests.faults.relay NAMESPACE SECONDS`.
 
-Takes the place of `tc qdisc add … netem delay`, which not every kernel has. Each frame waits its SECONDS in
-either direction; their order stays.
+Replaces `tc qdisc add … netem delay`, which not every kernel supports. Each frame waits its SECONDS in either
+direction; their order stays.
 """
 
 import ctypes
@@ -35,14 +35,14 @@ def _make_device() -> Device:
 
 def _move_to(namespace: str) -> None:
     descriptor = os.open(Path("/run/netns") / namespace, os.O_RDONLY)
-    # `os.setns` is there from Python 3.12 on.
+    # `os.setns` requires Python 3.12.
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0):
         raise OSError(ctypes.get_errno(), "setns")
     os.close(descriptor)
 
 
 def relay(one: Device, other: Device, seconds: float) -> None:
-    """Carry frames between the two devices for ever."""
+    """Carry frames between the two devices forever."""
     selector = selectors.DefaultSelector()
     selector.register(one, selectors.EVENT_READ, other)
     selector.register(other, selectors.EVENT_READ, one)
@@ -60,5 +60,5 @@ if __name__ == "__main__":
     outside = _make_device()
     _move_to(sys.argv[1])
     inside = _make_device()
-    print("ready", flush=True)  # noqa: T201 - to who started it
+    print("ready", flush=True)  # noqa: T201 - read by the parent process
     relay(outside, inside, float(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What a run shows, as the table of docs/reliability.md."""
+"""The result of a run, as the table of docs/reliability.md."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """What one fault did to the requests of its time. Seconds."""
+    """The effect of one fault on the requests of its time. Seconds."""
 
     failed: int
-    #: The longest time in which no request was answered with success.
+    #: The longest time without a successful request.
     silence: float
-    #: From its beginning to the answer of the last request that failed; 0 where none did.
+    #: From its beginning to the answer of the last failed request; 0 if none failed.
     recovery: float
 
 
 def impact(injection: Injection, history: History) -> Impact:
-    """Return what *injection* did."""
+    """Return the effect of *injection*."""
     during = [one for one in history if injection.began <= one.answered < injection.ended]
     failures = [one.answered for one in during if one.failed and not one.met_another]
     successes = sorted(one.answered for one in during if one.succeeded)
@@ -42,7 +42,7 @@ def impact(injection: Injection, history: History) -> Impact:
 
 
 def table(injections: Sequence[Injection], history: History) -> str:
-    """Return the faults by kind, and what users saw of them."""
+    """Return the faults by kind, with their effect on users."""
     return "\n".join([_HEAD, *_rows(injections, history)])
 
 
@@ -67,7 +67,7 @@ def _median_and_worst(seconds: Sequence[float]) -> tuple[str, str]:
 
 
 def longest_held(history: History) -> float:
-    """Return the seconds that a secret could not be changed after a change of it had failed, at most."""
+    """Return the maximum seconds for which a secret could not be changed after a failed change."""
     longest = 0.0
     failures: dict[str, float] = {}
     for one in history:
@@ -79,7 +79,7 @@ def longest_held(history: History) -> float:
 
 
 def totals(history: History, result: Result) -> str:
-    """Return what became of the requests, and what was found."""
+    """Return the outcomes of the requests, and the violations."""
     findings = result.findings
     outcomes = {UNAVAILABLE: "refused", UNKNOWN: "unknown", NOT_SENT: "not sent"}
     found = Counter(outcomes.get(one.status, "answered") for one in history)

@@ -1,4 +1,4 @@
-"""One run: a deployment, its clients, the faults, and what is there afterwards."""
+"""One run: a deployment, its clients, the faults, and the final state."""
 
 import secrets
 import time
@@ -19,23 +19,23 @@ from tests.faults.history import History
 from tests.faults.service import Supervised
 
 _CLIENTS = 12
-#: Seconds after which nothing is held any more for a request that failed.
+#: Seconds after which nothing is held any more for a failed request.
 HELD_SECONDS = 31
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was injected, and what came out."""
+    """The injected faults, and the result."""
 
     injections: Sequence[Injection]
     findings: Findings
-    #: What is wrong with the trail; empty if nothing.
+    #: The findings about the trail, or an empty text.
     trail: str
 
 
 @contextmanager
 def deployed(folder: Path, *, sandboxed: bool) -> Iterator[Deployment]:
-    """Yield a service on a replica set of three, everything of it in *folder*."""
+    """Yield a service on a replica set of three, with all files in *folder*."""
     cluster = Cluster(folder, sandboxed=sandboxed)
     try:
         cluster.start()

@@ -1,18 +1,18 @@
-"""Namespaces of our own, in which links can be cut and disks be full without anybody else noticing."""
+"""Isolated namespaces, in which links can be cut and disks filled without side effects."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
-#: Says to the command that it runs inside.
+#: Marks a command that runs inside.
 _INSIDE = "FAULTS_SANDBOX"
 
-#: A network and mounts of our own; and processes, so that none is left behind, whatever ends this one.
+#: Its own network, mounts and processes; processes, so that none survives the sandbox.
 _NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _WAYS = (
     ("unshare", *_NAMESPACES),
-    # For who is not root, where the system lets users have namespaces.
+    # For users other than root, if the system lets users create namespaces.
     ("unshare", "--user", "--map-root-user", *_NAMESPACES),
 )
 
@@ -25,7 +25,7 @@ def is_inside() -> bool:
 def enter(arguments: Sequence[str]) -> None:
     """Run this package's command with *arguments* in a sandbox, in place of this process.
 
-    Return if none can be had.
+    Return if none is available.
     """
     for way in _WAYS:
         if _works(way):

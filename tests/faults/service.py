@@ -1,4 +1,4 @@
-"""The service, as a supervisor keeps it running, its processes to be killed, and its clock to be set."""
+"""The service with a supervisor, processes to kill, and a clock to set."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from time import sleep
 from tests.service import Service
 
 _WORKERS = 3
-#: Debian's package libfaketime, for whichever machine. Of its two this is the one for threads.
+#: Debian's package libfaketime, for any architecture. Of its two libraries this is the one for threads.
 _LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-#: Seconds after which a supervisor starts again what has ended.
+#: Seconds after which a supervisor restarts an ended process.
 _PAUSE = 1
 
 
 def can_set_clock() -> bool:
-    """Return whether there is what shows the service another time."""
+    """Return whether the library for another clock is installed."""
     return bool(_LIBRARIES)
 
 
@@ -39,30 +39,30 @@ class Supervised(Service):
                 # Read again each second.
                 "FAKETIME_TIMESTAMP_FILE": str(self._clock),
                 "FAKETIME_CACHE_DURATION": "1",
-                # A machine's clock that is set changes none of this.
+                # A change of a machine's clock does not change these.
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
         super().__init__(environment, folder=folder)
         self.environment = environment
 
     def kill_worker(self) -> None:
-        """End one of the workers at once."""
+        """Kill one of the workers."""
         os.kill(self._workers()[0], signal.SIGKILL)
 
     def kill_master(self) -> None:
-        """End the master at once, and start it again as a supervisor would, until it stays."""
+        """Kill the master, and restart it like a supervisor, until it stays up."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
         while self.process.poll() is not None:
             sleep(_PAUSE)
             self.start()
-            # While workers of the one before hold the port, it ends.
+            # While old workers hold the port, it ends.
             sleep(_PAUSE)
 
     @contextmanager
     def clock(self, seconds: int) -> Iterator[None]:
-        """Let its clock be so many *seconds* ahead while the block runs."""
+        """Set its clock *seconds* ahead during the block."""
         self._set_clock(seconds)
         try:
             yield

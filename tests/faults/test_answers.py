@@ -1,4 +1,4 @@
-"""The check of answers finds what no answer may hold, and what is not on record."""
+"""The check of answers finds forbidden content and missing entries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.faults.told import ONE, OTHER, Told
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_missing_entry_is_found(told: Told, number: int) -> None:
-    """A value that left, an effect and a refusal each have their entry."""
+    """A released value, an effect or a refusal without its entry is found."""
     told.fetch(ONE)
     told.ask("restore", 404)
     del told.entries[number]
@@ -21,7 +21,7 @@ def test_a_missing_entry_is_found(told: Told, number: int) -> None:
 
 @pytest.mark.parametrize("wrong", [{"action": "fetch"}, {"secret_id": "id-b"}, {"status": "not_found"}])
 def test_a_wrong_entry_is_found(told: Told, wrong: dict[str, str]) -> None:
-    """An entry that tells something else than what happened does not count."""
+    """An entry that does not match its request does not count."""
     told.entries[0] = replace(told.entries[0], **wrong)
     assert told.found() == {"unrecorded": 1}
 
@@ -34,7 +34,7 @@ def test_a_second_entry_is_found(told: Told) -> None:
 
 
 def test_a_swapped_value_is_found(told: Told) -> None:
-    """A value of another secret, or of none, is found, of a secret with a limit too."""
+    """A value of another secret, or of none, is found, even for a secret with a limit."""
     told.create(OTHER, of="b", max_reads=1)
     told.fetch(ONE, of="b")
     told.stored["id-b"] = Stored()
@@ -45,26 +45,26 @@ def test_a_swapped_value_is_found(told: Told) -> None:
 
 @pytest.mark.parametrize("form", [ONE, (MARK + b"one").decode(), (MARK + b"one").hex()])
 def test_a_value_in_a_refusal_is_found(told: Told, form: str) -> None:
-    """A value does not leave with a status other than 200, in no form."""
+    """A value in an answer other than 200 is found in any form."""
     told.ask("fetch", 503, reply={"detail": f"no {form}"})
     assert told.found() == {"leaked": 1}
 
 
 @pytest.mark.parametrize("status", [500, 400, 422, 429])
-def test_an_answer_that_nobody_expects_is_found(told: Told, status: int) -> None:
-    """The clients send nothing wrong: what says so, or that there is a defect, is found."""
+def test_an_unexpected_answer_is_found(told: Told, status: int) -> None:
+    """An answer that reports a defect or an invalid request is found, since clients send none."""
     told.ask("fetch", status)
     assert told.found() == {"unexpected": 1}
 
 
 def test_a_reply_that_is_no_json_is_found(told: Told) -> None:
-    """A refusal is as the service words it, and not what a server in front made of it."""
+    """A refusal in other words than the service's is found."""
     told.ask("fetch", 503).text = "<h1>Bad gateway</h1>"
     assert told.found() == {"unexpected": 1}
 
 
 def test_a_history_is_kept(told: Told, tmp_path: Path) -> None:
-    """What was saved is loaded as it was."""
+    """Loading a saved history returns it unchanged."""
     told.ask("fetch", UNKNOWN)
     History(told.requests).save(tmp_path / "history.jsonl")
     assert History.load(tmp_path / "history.jsonl").requests == told.requests

@@ -1,4 +1,4 @@
-"""The check of secrets' histories finds each kind of violation, and nothing where there is none."""
+"""The check of secrets' histories finds each kind of violation, and no false ones."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,8 @@ from tests.faults.history import NOT_SENT, UNKNOWN
 from tests.faults.told import ONE, OTHER, TWO, Told
 
 
-def test_a_good_history_has_no_findings(told: Told) -> None:
-    """All that may happen to secrets, refusals and unknown outcomes among it, is no violation."""
+def test_a_valid_history_has_no_findings(told: Told) -> None:
+    """A valid history, with refusals and unknown outcomes, has no violation."""
     told.fetch(ONE)
     told.update()
     told.fetch(TWO)
@@ -37,16 +37,16 @@ def test_a_good_history_has_no_findings(told: Told) -> None:
 
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize("status", [503, UNKNOWN])
-def test_an_unknown_update_may_be_either(told: Told, status: int, *, done: bool) -> None:
-    """Whether or not an update whose outcome nobody knows was made, it is no violation."""
+def test_an_unknown_update_may_have_happened_or_not(told: Told, status: int, *, done: bool) -> None:
+    """An update with an unknown outcome is no violation, with or without its effect."""
     told.update(status, recorded="success")
     told.fetch(TWO if done else ONE)
     told.stored["id-a"] = Stored(version=1 + done)
     assert told.found() == {}
 
 
-def test_a_create_that_is_gone_is_lost(told: Told) -> None:
-    """A secret that was acknowledged and is not there any more is lost, for the database and for readers."""
+def test_a_missing_create_is_lost(told: Told) -> None:
+    """An acknowledged secret missing from the database, or for readers, is lost."""
     told.stored.clear()
     assert told.found() == {"lost": 1}
     told.stored["id-a"] = Stored()
@@ -54,8 +54,8 @@ def test_a_create_that_is_gone_is_lost(told: Told) -> None:
     assert told.found() == {"lost": 1}
 
 
-def test_an_update_that_is_gone_is_lost(told: Told) -> None:
-    """After an acknowledged update the value before it does not come back."""
+def test_a_missing_update_is_lost(told: Told) -> None:
+    """After an acknowledged update, a read of the previous value is a loss."""
     told.update()
     told.stored["id-a"] = Stored(version=2)
     assert told.found() == {}
@@ -63,15 +63,15 @@ def test_an_update_that_is_gone_is_lost(told: Told) -> None:
     assert told.found() == {"lost": 1}
 
 
-def test_what_the_database_lost_is_lost(told: Told) -> None:
-    """An acknowledged change that the database does not have is lost, even if nobody has read since."""
+def test_a_change_missing_in_the_database_is_lost(told: Told) -> None:
+    """An acknowledged change missing from the database is lost, even without a later read."""
     told.update()
     assert told.found() == {"lost": 1}
 
 
 @pytest.mark.parametrize("changes", [["delete"], ["delete", "restore"]])
-def test_a_deletion_or_restore_that_is_gone_is_lost(told: Told, changes: list[str]) -> None:
-    """An acknowledged deletion holds, and so does a restore."""
+def test_a_missing_deletion_or_restore_is_lost(told: Told, changes: list[str]) -> None:
+    """A missing acknowledged deletion or restore is a loss."""
     for change in changes:
         told.ask(change)
     told.stored["id-a"] = Stored(deleted=len(changes) == 1)
@@ -80,8 +80,8 @@ def test_a_deletion_or_restore_that_is_gone_is_lost(told: Told, changes: list[st
     assert told.found() == {"lost": 1}
 
 
-def test_an_effect_that_comes_and_goes_is_lost(told: Told) -> None:
-    """An update whose outcome nobody knows was made or was not: once seen, it stays."""
+def test_an_effect_that_disappears_is_lost(told: Told) -> None:
+    """The effect of an update with an unknown outcome must stay once it was seen."""
     told.update(UNKNOWN, recorded="success")
     told.fetch(TWO)
     told.fetch(ONE)
@@ -90,7 +90,7 @@ def test_an_effect_that_comes_and_goes_is_lost(told: Told) -> None:
 
 
 def test_an_effect_without_an_entry_is_found(told: Told) -> None:
-    """What has no entry must not have happened, whatever its client knows of it."""
+    """An effect without an entry is found, whether or not its client knows it."""
     told.update(UNKNOWN)
     told.fetch(TWO)
     told.stored["id-a"] = Stored(version=2)
@@ -98,15 +98,15 @@ def test_an_effect_without_an_entry_is_found(told: Told) -> None:
 
 
 def test_two_updates_with_one_number_are_found(told: Told) -> None:
-    """Of two updates that overlap one is the second version, and the other one is not."""
+    """Two concurrent updates with the same version number are found."""
     first, second = told.update(), told.update()
     told.requests[-1] = replace(second, sent=first.sent)
     told.stored["id-a"] = Stored(version=2)
     assert told.found() == {"lost": 1}
 
 
-def test_a_read_too_many_is_doubled() -> None:
-    """A secret of which the value was given more often than it may is found."""
+def test_an_extra_read_is_doubled() -> None:
+    """More released values than the limit of a secret are found."""
     told = Told()
     told.create(max_reads=1)
     told.fetch(ONE)
@@ -115,23 +115,23 @@ def test_a_read_too_many_is_doubled() -> None:
     assert told.found() == {"doubled": 1}
 
 
-def test_a_read_that_nobody_got_is_lost() -> None:
-    """A secret that is not found before its reads were given, or may have been, has lost one."""
+def test_an_unreleased_read_is_lost() -> None:
+    """A secret that is not found before its reads were used, or may have been, has lost one."""
     told = Told()
     told.create(max_reads=2)
     told.fetch(ONE)
     told.ask("fetch", 503)
     told.stored["id-a"] = Stored(reads=2)
     told.ask("fetch", 404)
-    # It may be held for so long.
+    # It may be held for that time.
     assert told.found() == {}
     late = told.ask("fetch", 404)
     told.requests[-1] = replace(late, sent=late.sent + 60, answered=late.answered + 60)
     assert told.found() == {"lost": 1}
 
 
-def test_reads_that_are_never_free_again_are_lost() -> None:
-    """A read that came to nothing, and that the database does not count, can be had in the end."""
+def test_reads_that_are_never_released_are_lost() -> None:
+    """A failed read that the database does not count must become available again."""
     told = Told()
     told.create(max_reads=2)
     told.fetch(ONE)
@@ -144,7 +144,7 @@ def test_reads_that_are_never_free_again_are_lost() -> None:
 
 
 def test_two_ids_for_one_key_are_doubled() -> None:
-    """What was created twice under one idempotency key is found, whether or not both ids were given out."""
+    """Two secrets with one idempotency key are found, whether or not both IDs were returned."""
     told = Told()
     told.requests += [replace(told.create(), key="key"), replace(told.create(), key="key")]
     told.requests = told.requests[2:]
@@ -152,7 +152,7 @@ def test_two_ids_for_one_key_are_doubled() -> None:
     told.requests[1].text = json.dumps({"secret_id": "id-b"})
     told.entries[1] = replace(told.entries[1], secret_id="id-b")
     assert told.found() == {"doubled": 1}
-    # Its id was lost on the way; if it is not there, nobody has two.
+    # Its ID was lost in transit; if it does not exist, no client has two.
     told.requests[1] = replace(told.requests[1], status=UNKNOWN, text="")
     assert told.found() == {}
     told.stored["id-b"] = Stored()

@@ -1,4 +1,4 @@
-"""Faults of every kind, one after the other, lose nothing: the short form of `python -m tests.faults`."""
+"""Faults of every kind lose nothing: the short form of `python -m tests.faults`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Kills under load leave nothing unrecorded: the short form of `python -m tests.faults.kills`."""
+"""Kills under load leave no unrecorded effect: the short form of `python -m tests.faults.kills`."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.long
 def test_kills_under_load_leave_nothing_unrecorded() -> None:
-    """After kills of workers and of a primary all that can be read or used has its entry; nothing is lost."""
+    """After kills of workers and a primary, every readable or usable item has its entry; none is lost."""
     command = [sys.executable, "-m", "tests.faults.kills", "--hasty", "--workers", "5", "--primaries", "1"]
     done = subprocess.run(
         command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=300, check=False

@@ -1,4 +1,4 @@
-"""The search for an order that explains what was seen."""
+"""The search for an order that explains the observations."""
 
 from collections.abc import Callable
 from itertools import count
@@ -28,8 +28,8 @@ def read(value: int, sent: float, answered: float) -> Operation:
     ],
     ids=["nothing", "in turn", "at once", "two at once", "unknown and not done", "unknown and done late"],
 )
-def test_what_could_have_happened_is_possible(operations: list[Operation]) -> None:
-    """An order within the times of all operations is found, whatever the order in which they are given."""
+def test_a_possible_history_has_an_order(operations: list[Operation]) -> None:
+    """An order within the times of all operations is found, whatever their given order."""
     assert is_possible(operations, 0)
     assert is_possible(operations[::-1], 0)
 
@@ -45,14 +45,14 @@ def test_what_could_have_happened_is_possible(operations: list[Operation]) -> No
     ],
     ids=["lost", "from the future", "back again", "overwritten by an older one", "unknown, done and undone"],
 )
-def test_what_cannot_have_happened_is_found(operations: list[Operation]) -> None:
-    """Where no order explains all that was seen, none is found."""
+def test_an_impossible_history_has_no_order(operations: list[Operation]) -> None:
+    """If no order explains all observations, none is found."""
     assert not is_possible(operations, 0)
     assert not is_possible(operations[::-1], 0)
 
 
-def test_dozens_at_once_are_searched_soon() -> None:
-    """Of many operations that overlap not every order is tried."""
+def test_dozens_of_concurrent_operations_are_searched_quickly() -> None:
+    """The search does not visit every order of many overlapping operations."""
     steps = counted = count()
 
     def counting(step: Callable[[int], int | None]) -> Callable[[int], int | None]:

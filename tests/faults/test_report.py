@@ -28,14 +28,14 @@ HISTORY = History(
 )
 
 
-def test_what_users_see_of_a_fault() -> None:
-    """It is the longest time without a success, and the time until the last request failed."""
+def test_the_impact_of_a_fault_on_users() -> None:
+    """The impact has the longest time without a success, and the time until the last failure."""
     impact = report.impact(Injection("kind", began=10, mended=15, ended=20), HISTORY)
     assert impact == report.Impact(failed=2, silence=5.5, recovery=4)
 
 
 def test_the_table_has_a_row_for_each_kind() -> None:
-    """Faults of one kind share a row, with the median and the worst of them."""
+    """Faults of one kind share a row, with their median and worst."""
     injections = [
         Injection("kind", began=10, mended=15, ended=20),
         Injection("other", began=20, mended=20, ended=23),

@@ -1,4 +1,4 @@
-"""Histories for the tests of the check, each with the trail and the database that belong to it."""
+"""Histories for the tests of the check, each with its trail and database."""
 
 import json
 from base64 import b64encode
@@ -10,12 +10,12 @@ from tests.faults.evidence import Entry, Evidence, Stored
 from tests.faults.history import MARK, History, Request
 
 ONE, TWO, OTHER = (b64encode(MARK + text).decode() for text in (b"one", b"two", b"other"))
-#: How an answer is on record. That a request came to nothing is not.
+#: The recorded outcome of an answer. A failed request is not recorded.
 RECORDED = {200: "success", 404: "not_found", 409: "bad_request"}
 
 
 class Told:
-    """A history in the making, and the trail and the database that belong to it."""
+    """A history under construction, with its trail and database."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -32,7 +32,7 @@ class Told:
         reply: dict[str, Any] | None = None,
         recorded: str | None = None,
     ) -> Request:
-        """Let a request be answered; its entry says *recorded*, or what belongs to its status."""
+        """Add an answered request; its entry says *recorded*, or the outcome that matches its status."""
         number, at = len(self.requests), 2.0 * len(self.requests)
         body = (body or {}) if action == "create" else {"secret_id": f"id-{of}", **(body or {})}
         reply = reply or ({"secret_id": f"id-{of}"} if status == 200 else {"detail": "refused"})
@@ -44,20 +44,20 @@ class Told:
         return request
 
     def create(self, value: str = ONE, *, of: str = "a", **more: Any) -> Request:
-        """Let *value* be created."""
+        """Add a create of *value*."""
         return self.ask("create", of=of, body={"secret": value, **more})
 
     def fetch(self, value: str, *, of: str = "a", **more: Any) -> Request:
-        """Let *value* be given."""
+        """Add a fetch that returned *value*."""
         return self.ask("fetch", of=of, body=more, reply={"secret": value})
 
     def update(self, status: int = 200, **more: Any) -> Request:
-        """Let the second version be made, or perhaps not."""
+        """Add an update to the second version, with any outcome."""
         reply = {"secret_id": "id-a", "version": 2} if status == 200 else None
         return self.ask("update", status, body={"secret": TWO}, reply=reply, **more)
 
     def found(self) -> dict[str, int]:
-        """Return how many violations are found, by what was violated."""
+        """Return the number of violations, by kind."""
         findings = check(History(self.requests), Evidence(self.stored, self.entries))
         counts = {field.name: len(getattr(findings, field.name)) for field in fields(findings)}
         assert sum(counts.values()) == len(list(findings))

@@ -1,1 +1,1 @@
-"""Attacks of strangers beside honest clients; `python -m tests.hostile` runs them at full size."""
+"""Attacks by strangers next to honest clients; `python -m tests.hostile` runs them at full size."""

@@ -1,4 +1,4 @@
-"""The attacks at full size, each beside honest clients: `python -m tests.hostile`."""
+"""The attacks at full size, each next to honest clients: `python -m tests.hostile`."""
 
 import secrets
 import sys
@@ -46,7 +46,7 @@ def _attacked(
 @click.option("--addresses", default=1, help="Loopback addresses of the strangers.")
 @click.option("--attack", "attacks", type=click.Choice(list(ATTACKS)), multiple=True, help="Default: all.")
 def main(seconds: int, sizes: tuple[int, ...], addresses: int, attacks: tuple[str, ...]) -> None:
-    """Run each attack and print a row of the table for it; fail if a promise is broken."""
+    """Run each attack and print its row of the table; fail if a promise is broken."""
     rows = [(attack, size) for attack in attacks or ATTACKS for size in sizes]
     click.echo("| attack | connections | requests | median ms | p99 ms | longest ms | memory MB | verdict |")
     click.echo("| --- | --- | --- | --- | --- | --- | --- | --- |")

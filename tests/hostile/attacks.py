@@ -29,19 +29,19 @@ class Attack:
 
     #: Sent once, on connecting.
     beginning: bytes = b""
-    #: Sent repeatedly afterwards, as fast as the service takes it. Empty: wait until the service hangs up.
+    #: Sent repeatedly afterwards, as fast as the service reads it. Empty: wait until the service disconnects.
     piece: bytes = b""
     #: Wait for a reply after each piece.
     in_turns: bool = False
 
     def sent(self) -> Iterator[bytes]:
-        """Yield everything that is sent, without an end if *piece* is repeated."""
+        """Yield everything to send, endlessly if *piece* is repeated."""
         yield self.beginning
         if self.piece:
             yield from repeat(self.piece)
 
 
-#: Wrong label keys, 115 kB of them.
+#: Invalid label keys, 115 kB of them.
 LABELS = json.dumps({"secret": "YQ==", "labels": {f"{number:05}!": "x" for number in range(8_000)}}).encode()
 LARGE = json.dumps({"secret": b64encode(bytes(_MIB)).decode()}).encode()
 _CHUNKED = "Transfer-Encoding: chunked"

@@ -1,4 +1,4 @@
-"""One run: an attack beside honest clients, and the outcome for them and for the service."""
+"""One run: an attack next to honest clients, and the outcome for them and for the service."""
 
 import http.client
 import json
@@ -24,7 +24,7 @@ from tests.system import unmeasured
 ROOT = Path(__file__).parents[2]
 _HONEST = 4
 _PAUSE_SECONDS = 0.02
-#: Of a replica in `stack.yml`.
+#: Memory of a replica in `stack.yml`.
 LIMIT_MB = 512
 
 
@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Return how often honest requests had another answer than 200."""
+        """Return the number of honest requests with an answer other than 200."""
         return {answer: count for answer, count in self.answers.items() if answer != "200"}
 
 
@@ -59,7 +59,7 @@ def memory(pid: int) -> float:
 
 
 class _Honest:
-    """An honest client; it keeps its connection, or makes a new one for each request."""
+    """An honest client; it keeps its connection, or opens a new one for each request."""
 
     def __init__(self, port: int, outcome: Outcome, *, keeps: bool) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -91,7 +91,7 @@ class _Honest:
         return answer
 
     def run(self, ended: threading.Event, round_trips: float) -> None:
-        """Go on until *ended*, or for so many *round_trips*."""
+        """Continue until *ended*, or for a number of *round_trips*."""
         while not ended.is_set() and round_trips > 0:
             self.round_trip()
             round_trips -= 1
@@ -110,7 +110,7 @@ def run(
 ) -> Outcome:
     """Attack a running *service* and return the outcome; without connections it is the baseline.
 
-    It ends after *seconds*, or once each honest client has made so many *round_trips*.
+    It ends after *seconds*, or once each honest client has completed its *round_trips*.
     """
     assert service.process is not None
     pid = service.process.pid

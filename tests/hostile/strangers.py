@@ -1,4 +1,4 @@
-"""Strangers: a process of its own that attacks with many connections."""
+"""Strangers: a separate process that attacks with many connections."""
 
 import asyncio
 import sys
@@ -55,9 +55,9 @@ async def _attack(name: str, port: int, connections: int, addresses: int) -> Non
         asyncio.create_task(_stranger(ATTACKS[name], port, address(number % addresses)))
         for number in range(connections)
     ]
-    # The first ones have begun, as far as the service lets them.
+    # The first ones have begun, as far as the service permits.
     await asyncio.sleep(0.5)
-    print("connected", flush=True)  # noqa: T201 - read by who started this
+    print("connected", flush=True)  # noqa: T201 - read by the parent process
     await asyncio.gather(*tasks)
 
 

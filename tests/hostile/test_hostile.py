@@ -1,4 +1,4 @@
-"""The attacks in short: honest clients are answered, no worker is killed, and memory stays in bounds."""
+"""Short attacks: honest clients are answered, no worker is killed, and memory stays bounded."""
 
 import secrets
 import socket
@@ -23,7 +23,7 @@ _SETTINGS = {"MAX_SECRET_BYTES": "1048576", "LOG_LEVEL": "warning"}
 
 @pytest.fixture(scope="module")
 def service(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service that one attack after the other is aimed at."""
+    """Run a service that is the target of one attack after the other."""
     with new_database(mongod) as uri:
         key = b64encode(secrets.token_bytes(32)).decode()
         environment = {"MASTER_KEY": key, "MONGO_URI": uri, **_SETTINGS}
@@ -33,8 +33,8 @@ def service(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_honest_clients_are_answered_beside(service: Service, attack: str) -> None:
-    """Beside each attack every honest request is answered 200, no worker is killed, memory is bounded."""
+def test_honest_clients_are_answered_during_an_attack(service: Service, attack: str) -> None:
+    """During each attack every honest request is 200, no worker is killed, and memory is bounded."""
     outcome = run(service, attack, connections=20, round_trips=3)
     assert not outcome.failures
     assert outcome.answers["200"] == 4 * 3 * 2
@@ -43,23 +43,23 @@ def test_honest_clients_are_answered_beside(service: Service, attack: str) -> No
 
 
 @pytest.mark.parametrize("attack", ["idle", "half-sent bodies"])
-def test_honest_clients_are_answered_where_all_connections_are_taken(
+def test_honest_clients_are_answered_although_all_connections_are_taken(
     environment: dict[str, str], tmp_path: Path, attack: str
 ) -> None:
-    """More strangers than there are connections, each from its own address, lock no honest client out."""
+    """More strangers than connections, each from its own address, lock no honest client out."""
     settings = {**environment, **_SETTINGS, "MAX_CONNECTIONS": "20"}
     with Service(settings, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         outcome = run(service, attack, connections=80, addresses=80, round_trips=4)
     assert "Traceback" not in service.log.read_text()
-    # A kept connection can be closed between two requests, as any server may do.
+    # A kept connection can be closed between two requests, as by any server.
     assert outcome.answers["200"] >= 4 * 2 * 2
     assert set(outcome.failures) <= {"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
     assert not outcome.killed
 
 
-def test_an_address_has_so_many_connections(environment: dict[str, str], tmp_path: Path) -> None:
-    """One connection too many of one address is closed at once, other addresses are answered."""
+def test_each_address_has_a_connection_limit(environment: dict[str, str], tmp_path: Path) -> None:
+    """A connection over an address's limit is closed immediately, and other addresses are answered."""
     settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "5"}
 
     def connect(source: str) -> socket.socket:
@@ -84,8 +84,8 @@ def test_an_address_has_so_many_connections(environment: dict[str, str], tmp_pat
     assert service.log.read_text().count("connections are refused") == 1
 
 
-def test_a_trusted_proxy_has_more(environment: dict[str, str], tmp_path: Path) -> None:
-    """An address of `TRUSTED_PROXIES` has as many connections as there are."""
+def test_a_trusted_proxy_has_no_limit_of_its_own(environment: dict[str, str], tmp_path: Path) -> None:
+    """An address of `TRUSTED_PROXIES` can use all connections."""
     settings = {"MAX_CONNECTIONS_PER_ADDRESS": "1", "TRUSTED_PROXIES": address(0), "WEB_CONCURRENCY": "1"}
     with Service({**environment, **settings}, folder=tmp_path) as service, ExitStack() as held:
         for _ in range(5):
@@ -96,8 +96,8 @@ def test_a_trusted_proxy_has_more(environment: dict[str, str], tmp_path: Path) -
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
 
 
-def test_many_large_creates_stay_in_memory(service: Service) -> None:
-    """Of 200 creates of 1 MiB at a time each is stored or told to come again, within the stack's memory."""
+def test_many_large_creates_fit_into_memory(service: Service) -> None:
+    """Each of 200 concurrent 1 MiB creates is stored or gets a retry time, within the stack's memory."""
     assert service.process is not None
 
     def create(_number: int) -> int:
@@ -114,13 +114,13 @@ def test_many_large_creates_stay_in_memory(service: Service) -> None:
 
 
 def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
-    """Thousands of wrong labels get one short error."""
+    """Thousands of invalid labels get one short error."""
     reply = service.post(CREATE, LABELS)
     assert (reply.status, reply.body["errors"]) == (422, {"labels": ["Must have at most 16 labels."]})
 
 
 def test_clients_that_do_not_read_lock_no_one_out(environment: dict[str, str], tmp_path: Path) -> None:
-    """Where all connections wait for clients that do not read a file, a new one is answered all the same."""
+    """If all connections wait for clients that do not read, a new client is still answered."""
     settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS": "10"}
     asked = b"GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20
     with Service(settings, folder=tmp_path) as service, ExitStack() as held:

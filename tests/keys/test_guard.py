@@ -1,4 +1,4 @@
-"""A replica that lacks a key that is in use does not serve, and says so."""
+"""A replica that lacks a key in use does not serve, and logs the reason."""
 
 import json
 import logging
@@ -40,13 +40,13 @@ def environment(mongo_uri: str) -> dict[str, str]:
 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the thread sleep, so that only requests look."""
+    """Pause the thread, so that only requests check."""
     monkeypatch.setattr(guard, "INTERVAL_SECONDS", 3_600)
 
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the thread look all the time."""
+    """Make the thread check continuously."""
     monkeypatch.setattr(guard, "INTERVAL_SECONDS", 0.01)
 
 
@@ -100,12 +100,12 @@ def assert_serves(client: FlaskClient) -> None:
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_wrong_key_is_noticed_before_anything_is_served(
+def test_a_wrong_key_is_noticed_before_serving(
     client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A replica without the key of what is stored refuses with 503, writes nothing, and logs why.
+    """A replica without the key of stored data refuses with 503, writes nothing, and logs why.
 
-    Not even the trail: nobody could verify what it signs.
+    It does not write to the trail either, because its signatures could not be verified.
     """
     before = fill(stored, FOREIGN, 3)
     assert_refuses(client, next(iter(before)))
@@ -126,7 +126,7 @@ def test_a_wrong_key_is_noticed_before_anything_is_served(
 def test_each_missing_key_is_named(
     watch: KeyringGuard, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log names every key that is missing with its own count, once and not at each request."""
+    """The log names each missing key with its own count, once and not at each request."""
     fill(stored, FOREIGN, 2)
     fill(stored, OTHER, 1)
     fill(stored, OURS, 5)
@@ -139,10 +139,10 @@ def test_each_missing_key_is_named(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_key_that_a_replica_writes_under_is_missing_too(
+def test_a_key_in_use_by_a_replica_is_missing_too(
     client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On an empty database a replica does not serve beside one that writes under a key unknown to it."""
+    """On an empty database, a replica does not serve next to one that writes with an unknown key."""
     assert claim(Keyring(FOREIGN))
     assert_refuses(client)
     assert stored.secrets.count_documents({}) == 0
@@ -153,7 +153,7 @@ def test_a_key_that_a_replica_writes_under_is_missing_too(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_replica_serves_once_the_secrets_are_rewrapped(
+def test_a_replica_serves_after_the_rewrap(
     app: Flask,
     client: FlaskClient,
     mongo_uri: str,
@@ -161,7 +161,7 @@ def test_a_replica_serves_once_the_secrets_are_rewrapped(
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
-    """When nothing needs the missing key any more the replica serves without a restart, and says so."""
+    """When nothing needs the missing key any more, the replica serves without a restart, and logs it."""
     before = fill(stored, FOREIGN, 3)
     assert_refuses(client)
     done = run_command("keys", "rewrap", environment=settings(mongo_uri, OURS, FOREIGN), folder=tmp_path)
@@ -173,10 +173,10 @@ def test_a_replica_serves_once_the_secrets_are_rewrapped(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_replica_that_serves_stops_when_another_key_comes_into_use(
+def test_a_serving_replica_stops_when_an_unknown_key_appears(
     app: Flask, client: FlaskClient, stored: Stored
 ) -> None:
-    """A secret that appears under an unknown key stops creates and fetches; once it is gone they go on."""
+    """A secret with an unknown key stops creates and fetches until it is gone."""
     assert_serves(client)
     fill(stored, FOREIGN, 1)
     watch_of(app).look()
@@ -187,8 +187,8 @@ def test_a_replica_that_serves_stops_when_another_key_comes_into_use(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_all_workers_of_a_replica_get_ready_together(watch: KeyringGuard, stored: Stored) -> None:
-    """A worker that refused looks again at the next request: none lags behind one that is ready."""
+def test_all_workers_of_a_replica_become_ready_together(watch: KeyringGuard, stored: Stored) -> None:
+    """A worker that refused checks again at the next request, so none lags behind."""
     fill(stored, FOREIGN, 1)
     assert refused(watch)
     stored.secrets.delete_many({})
@@ -196,10 +196,10 @@ def test_all_workers_of_a_replica_get_ready_together(watch: KeyringGuard, stored
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_key_that_running_workers_lack_is_not_written_under(
+def test_a_key_unknown_to_running_workers_is_not_used(
     client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A replica swapped too early does not serve, and says why; those that run go on."""
+    """A replica swapped too early does not serve and logs why; running ones continue."""
     assert registry.claim(Keyring(FOREIGN), "one that runs")
     fill(stored, FOREIGN, 1)
     swapped = KeyringGuard(Keyring(OURS, [FOREIGN]), Database.__new__(Database))
@@ -211,10 +211,10 @@ def test_a_key_that_running_workers_lack_is_not_written_under(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_nobody_serves_without_a_claim(
+def test_a_replica_serves_only_with_a_claim(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the claim that was in the way ends between two questions, this replica makes its own."""
+    """When a conflicting claim ends between two checks, the replica makes its own claim."""
     claim(Keyring(FOREIGN))
     ask = registry.claims
 
@@ -229,10 +229,10 @@ def test_nobody_serves_without_a_claim(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_replica_whose_claim_has_lapsed_does_not_just_go_on(
+def test_a_replica_with_an_expired_claim_checks_again(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that could not look for as long as a claim lasts looks before it serves the next request."""
+    """A replica that could not check for the duration of a claim checks before the next request."""
     now = 1_000.0
     monkeypatch.setattr(guard, "monotonic", lambda: now)
     watch.require()
@@ -245,10 +245,10 @@ def test_a_replica_whose_claim_has_lapsed_does_not_just_go_on(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_missing_key_is_named_even_if_nobody_can_count(
+def test_a_missing_key_is_named_without_a_count(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where counting takes longer than a request may, the log still names the key."""
+    """If counting takes longer than a request may, the log still names the key."""
 
     def fail(_: str) -> int:
         raise ExecutionTimeout("operation exceeded time limit", code=50)
@@ -259,8 +259,8 @@ def test_a_missing_key_is_named_even_if_nobody_can_count(
     assert f"not serving: master key {FOREIGN.id} is in use and not in the keyring" in caplog.text
 
 
-def test_a_secret_whose_key_is_not_held_is_503(client: FlaskClient, stored: Stored) -> None:
-    """What another replica has just saved under an unknown key is no defect: the fetch may be tried later."""
+def test_a_secret_with_a_missing_key_is_503(client: FlaskClient, stored: Stored) -> None:
+    """A secret just saved with an unknown key is 503, so the fetch can be retried."""
     assert_serves(client)
     [secret_id] = fill(stored, FOREIGN, 1)
     reply = client.post(FETCH, json={"secret_id": secret_id})
@@ -272,7 +272,7 @@ def test_a_secret_whose_key_is_not_held_is_503(client: FlaskClient, stored: Stor
 
 
 def test_an_envelope_that_names_an_unknown_key_is_500(client: FlaskClient, stored: Stored) -> None:
-    """An envelope that was altered to name another key than its document does not verify."""
+    """An envelope altered to name another key than its document does not verify."""
     [secret_id] = fill(stored, OURS, 1)
     document = stored.secrets.find_one()
     assert document is not None
@@ -280,15 +280,15 @@ def test_an_envelope_that_names_an_unknown_key_is_500(client: FlaskClient, store
     altered = envelope[:1] + bytes.fromhex(FOREIGN.id) + envelope[9:]
     stored.secrets.update_one({}, {"$set": {"envelope": Binary(altered)}})
     assert client.post(FETCH, json={"secret_id": secret_id}).status_code == 500
-    # It has not stopped the replica: what counts as in use is what documents say.
+    # It has not stopped the replica: the documents decide which keys are in use.
     assert client.get("/health/ready").status_code == 200
 
 
 @pytest.mark.usefixtures("often")
-def test_the_watch_goes_on_whatever_happens(
+def test_the_watch_survives_failures(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither a MongoDB that fails nor a defect ends the watch: a key that comes later is noticed."""
+    """After a MongoDB failure or a defect, the watch still notices a new key."""
     ask = registry.stored_key_ids
     errors = [ServerSelectionTimeoutError("gone"), RuntimeError("a defect"), OperationFailure("no", code=13)]
     asked_by = set()
@@ -314,8 +314,8 @@ def test_the_watch_goes_on_whatever_happens(
 
 
 @pytest.mark.usefixtures("often")
-def test_the_watch_keeps_its_claim_alive(watch: KeyringGuard, stored: Stored) -> None:
-    """A replica that gets no requests still claims its key again and again."""
+def test_the_watch_renews_its_claim(watch: KeyringGuard, stored: Stored) -> None:
+    """A replica without requests keeps renewing its claim."""
     watch.require()
     for _ in range(3):
         age_claims(stored)
@@ -324,7 +324,7 @@ def test_the_watch_keeps_its_claim_alive(watch: KeyringGuard, stored: Stored) ->
 
 @pytest.mark.usefixtures("seldom")
 def test_one_thread_watches(watch: KeyringGuard) -> None:
-    """However many requests begin at the same time, one thread goes on looking."""
+    """Any number of concurrent requests start one watching thread."""
     for _ in range(3):
         watch.require()
         watch._watch.start()
@@ -333,7 +333,7 @@ def test_one_thread_watches(watch: KeyringGuard) -> None:
 
 @pytest.mark.usefixtures("often")
 def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After closing nothing looks any more: the look under way was waited for, and its thread has ended."""
+    """Closing waits for the check in progress and ends the thread."""
     watch = KeyringGuard(Keyring(OURS), database)
     watch.require()
     began = Event()
@@ -354,18 +354,18 @@ def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_watch_that_never_began_can_be_closed(database: Database) -> None:
-    """Closing before the first request is nothing special."""
+    """Closing before the first request succeeds."""
     KeyringGuard(Keyring(OURS), database).close()
     assert not threads()
 
 
-def test_nobody_waits_for_another_s_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While MongoDB is away, requests wait for it side by side and not one after the other."""
+def test_requests_time_out_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While MongoDB is unreachable, requests wait for it in parallel, not one after the other."""
     side_by_side = Barrier(8, timeout=30)
     select = Topology.select_servers
 
     def select_together(*args: Any, **kwargs: Any) -> Any:
-        # Were there a queue, its first would wait here for the others until the barrier breaks.
+        # With a queue, its first request would wait here for the others until the barrier breaks.
         side_by_side.wait()
         return select(*args, **kwargs)
 
@@ -383,10 +383,10 @@ def test_nobody_waits_for_another_s_time_out(monkeypatch: pytest.MonkeyPatch) ->
         assert not threads()
 
 
-def test_without_mongodb_what_was_seen_last_counts(
+def test_without_mongodb_the_last_result_applies(
     watch: KeyringGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look that fails neither stops a replica that serves nor lets one serve that may not."""
+    """A failed check neither stops a serving replica nor admits a refused one."""
 
     def fail() -> set[str]:
         raise ServerSelectionTimeoutError("gone")
@@ -404,7 +404,7 @@ def test_without_mongodb_what_was_seen_last_counts(
 def test_no_representation_of_a_watch_shows_a_key(
     watch: KeyringGuard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a log or a debugger would show of a watch holds no key."""
+    """The `repr` of a watch, as in logs and debuggers, contains no key."""
     with caplog.at_level(logging.DEBUG):
         watch.look()
     assert text(OURS) not in caplog.text + repr(vars(watch))

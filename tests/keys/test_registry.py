@@ -1,4 +1,4 @@
-"""Which master keys are in use, and who may begin to write under one."""
+"""The master keys in use, and the replicas that may start to write with one."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -17,15 +17,15 @@ OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def test_of_two_keys_the_first_is_written_under() -> None:
-    """Of replicas with keys unknown to each other the first gets its claim and the other does not."""
+def test_of_two_unrelated_keys_the_first_is_used() -> None:
+    """Of replicas with mutually unknown keys, the first gets its claim and the other does not."""
     assert claim(Keyring(OLD))
     assert not claim(Keyring(FOREIGN))
     assert writing_key_ids() == {OLD.id}
 
 
-def test_of_replicas_that_race_one_key_wins(stored: Stored) -> None:
-    """Of sixteen replicas with four keys that start at once on an empty database, those of one may write."""
+def test_of_racing_replicas_one_key_wins(stored: Stored) -> None:
+    """Of 16 replicas with four keys started concurrently on an empty database, one key's may write."""
     keys = [new_key() for _ in range(4)]
     barrier = Barrier(16, timeout=60)
 
@@ -45,14 +45,14 @@ def test_of_replicas_that_race_one_key_wins(stored: Stored) -> None:
 
 
 def test_a_claim_may_be_repeated(stored: Stored) -> None:
-    """A replica renews its claim, and others with the same key join it, without the claims growing."""
+    """A replica renews its claim, and others with the same key join it, without more claims."""
     for _ in range(5):
         assert claim(Keyring(OLD))
     assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
 
 
-def test_whoever_knows_the_other_key_may_claim() -> None:
-    """In the middle of a rotation replicas with both keys write under either, and both keys are in use."""
+def test_a_replica_that_knows_the_other_key_may_claim() -> None:
+    """During a rotation, replicas with both keys write with either, and both are in use."""
     assert claim(Keyring(OLD, [NEW]))
     assert claim(Keyring(NEW, [OLD]))
     assert claim(Keyring(OLD, [NEW]))
@@ -61,8 +61,8 @@ def test_whoever_knows_the_other_key_may_claim() -> None:
     assert not claim(Keyring(OLD))
 
 
-def test_a_stale_claim_does_not_count(stored: Stored) -> None:
-    """A replica that has gone keeps nobody from starting; one that was late once still counts."""
+def test_an_expired_claim_does_not_count(stored: Stored) -> None:
+    """A stopped replica blocks no start; one that was late once still counts."""
     claim(Keyring(OLD))
     age_claims(stored, CLAIM_MILLISECONDS // 2)
     assert writing_key_ids() == {OLD.id}
@@ -72,18 +72,18 @@ def test_a_stale_claim_does_not_count(stored: Stored) -> None:
     assert claim(Keyring(FOREIGN))
     assert writing_key_ids() == {FOREIGN.id}
     assert not claim(Keyring(OLD))
-    # What has gone stale is swept out by the next claim.
+    # The next claim removes expired ones.
     assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
 
 
 def test_an_empty_database_uses_no_key() -> None:
-    """Before anything was written no key is in use."""
+    """Before the first write, no key is in use."""
     assert writing_key_ids() == set()
     assert stored_key_ids() == set()
 
 
 def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
-    """Each key that secrets need is known, with how many need it."""
+    """Each key that secrets need is listed with its number of secrets."""
     fill(stored, OLD, 3)
     fill(stored, NEW, 2)
     assert stored_key_ids() == {OLD.id, NEW.id}
@@ -91,15 +91,15 @@ def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
 
 
 def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:
-    """Return what MongoDB did for *act*, by its own account."""
+    """Return MongoDB's profile of the operations of *act*."""
     stored.command("profile", 2)
     act()
     stored.command("profile", 0)
     return list(stored["system.profile"].find({"ns": stored.secrets.full_name}))
 
 
-def test_looking_is_cheap(stored: Stored) -> None:
-    """However many secrets there are, finding the keys in use costs an index seek a key and reads none."""
+def test_the_check_is_cheap(stored: Stored) -> None:
+    """With any number of secrets, finding the keys in use costs one index seek per key."""
     fill(stored, OLD, 300)
     fill(stored, NEW, 300)
     newest, older = profiled(stored, stored_key_ids)
@@ -111,14 +111,14 @@ def test_looking_is_cheap(stored: Stored) -> None:
 
 
 def test_counting_reads_no_secret(stored: Stored) -> None:
-    """How many secrets need a key is counted in the index alone."""
+    """Counting the secrets of a key uses the index alone."""
     fill(stored, OLD, 300)
     for operation in profiled(stored, lambda: stored_versions(OLD.id)):
         assert "COLLSCAN" not in operation["planSummary"]
         assert operation["docsExamined"] == 0
 
 
-def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None:
+def test_the_next_secrets_of_a_key_are_not_sorted(stored: Stored) -> None:
     """A rewrap finds each batch by the index, in its order."""
     fill(stored, OLD, 300)
     fill(stored, NEW, 300)
@@ -133,7 +133,7 @@ def test_the_next_secrets_of_a_key_are_sought_not_sorted(stored: Stored) -> None
 
 
 def test_a_batch_has_newest_and_older_versions_in_order(stored: Stored) -> None:
-    """Secrets come once and by their ids, whether the newest version is under the key or one before."""
+    """A batch lists secrets once, by ID, whether the key is the newest version's or an older one's."""
     ids = [
         *fill(stored, OLD, 7),
         *(versioned(stored, *keys)[0] for keys in [(OLD, NEW), (OLD, OLD), (NEW, OLD)] * 3),
@@ -146,8 +146,8 @@ def test_a_batch_has_newest_and_older_versions_in_order(stored: Stored) -> None:
     assert found == sorted(ids)
 
 
-def test_a_worker_that_the_others_could_not_read_does_not_claim() -> None:
-    """Whoever swaps keys before the new one is everywhere stops the newcomer, not those that run."""
+def test_a_worker_that_others_could_not_read_does_not_claim() -> None:
+    """A key swapped too early stops the new worker, not the running ones."""
     assert claim(Keyring(OLD))
     assert not claim(Keyring(NEW, [OLD]))
     assert claim(Keyring(OLD))
@@ -155,8 +155,8 @@ def test_a_worker_that_the_others_could_not_read_does_not_claim() -> None:
     assert claim(Keyring(NEW, [OLD]))
 
 
-def test_a_worker_that_ends_takes_its_claim_back() -> None:
-    """A key can be dropped the moment its last worker has ended, without waiting for its claim to lapse."""
+def test_a_worker_withdraws_its_claim_on_exit() -> None:
+    """A key can be dropped as soon as its last worker has ended, before its claim expires."""
     claim(Keyring(OLD), "one")
     claim(Keyring(OLD), "two")
     release("one")

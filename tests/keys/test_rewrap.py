@@ -1,4 +1,4 @@
-"""Every secret gets under the primary key, and none is lost on the way."""
+"""A rewrap encrypts every secret with the primary key and loses none."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.life import b64, in_future, in_past
+from tests.lifecycle import b64, in_future, in_past
 from tests.rotation import (
     Stored,
     age_claims,
@@ -43,14 +43,14 @@ from vault.keys import registry
 from vault.keys import rewrap as rewrap_module
 from vault.keys.rewrap import Rewrap, Rewrapped, rewrap
 
-#: Documents as bytes: some hold what Python has no value for.
+#: Documents as bytes: some contain values that Python cannot represent.
 RAW = CodecOptions(document_class=RawBSONDocument)
 OLD, OLDER, NEW, FOREIGN = (new_key() for _ in range(4))
 
 
 @pytest.fixture(autouse=True)
 def operator(mongo_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Connect as the command does; a batch is ten secrets."""
+    """Connect like the command; a batch is ten secrets."""
     monkeypatch.setattr(rewrap_module, "_BATCH", 10)
     monkeypatch.chdir(tmp_path)
     for name, value in settings(mongo_uri, NEW, OLD, OLDER).items():
@@ -89,7 +89,7 @@ def tamper(stored: Stored, secret_id: str) -> dict[str, Any]:
 
 
 def before_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Let *act* happen once, between the reading of a batch and its writing."""
+    """Run *act* once, between the reading of a batch and its writing."""
     write, pending = rewrap_module.write_rewrapped, [act]
 
     def act_first(changes: Sequence[Rewrapped]) -> int:
@@ -100,8 +100,8 @@ def before_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> 
     monkeypatch.setattr(rewrap_module, "write_rewrapped", act_first)
 
 
-def test_everything_is_under_the_primary_key_afterwards(stored: Stored) -> None:
-    """Secrets under any fallback key are put under the primary one, read as before, and all else stays."""
+def test_a_rewrap_leaves_only_the_primary_key(stored: Stored) -> None:
+    """Secrets of any fallback key get the primary key, read as before, and nothing else changes."""
     before = fill(stored, OLD, 45) | fill(stored, OLDER, 7) | fill(stored, NEW, 3)
     others = {"envelope": False, "key_id": False}
     untouched = list(stored.secrets.find({}, others).sort("_id"))
@@ -110,12 +110,12 @@ def test_everything_is_under_the_primary_key_afterwards(stored: Stored) -> None:
     assert registry.stored_key_ids() == {NEW.id}
     assert values(stored, NEW) == before
     assert list(stored.secrets.find({}, others).sort("_id")) == untouched
-    # What was there already is not even written.
+    # Secrets with the primary key are not even written.
     assert [stored.secrets.find_one({"_id": document["_id"]}) for document in new] == new
 
 
 def test_an_expiry_and_a_read_limit_survive(stored: Stored) -> None:
-    """A secret with limits of its own is rewrapped under the very same ones."""
+    """A rewrapped secret keeps its own limits."""
     secret = Secret(
         id="550e8400-e29b-41d4-a716-446655440000",
         created_at=datetime.now(UTC),
@@ -132,7 +132,7 @@ def test_an_expiry_and_a_read_limit_survive(stored: Stored) -> None:
 
 
 def test_a_second_run_finds_nothing_to_do(stored: Stored) -> None:
-    """Run again, it changes nothing: nothing is encrypted twice."""
+    """A second run changes nothing, so nothing is encrypted twice."""
     before = fill(stored, OLD, 25)
     run()
     documents = list(stored.secrets.find())
@@ -146,16 +146,16 @@ def test_without_fallback_keys_there_is_nothing_to_read() -> None:
     assert rewrap(Keyring(NEW), dry_run=False, progress=lambda _: None) == Rewrap()
 
 
-def test_progress_is_told_after_each_batch(stored: Stored) -> None:
-    """Whoever waits hears of each batch, up to the last."""
+def test_progress_is_reported_after_each_batch(stored: Stored) -> None:
+    """Progress is reported after each batch, including the last."""
     fill(stored, OLD, 25)
     told: list[tuple[int, int, int]] = []
     run(progress=lambda outcome: told.append((outcome.seen, outcome.total, outcome.left)))
     assert told == [(10, 25, 15), (20, 25, 5), (25, 25, 0)]
 
 
-def test_a_dry_run_changes_nothing_and_finds_what_cannot_be_read(stored: Stored) -> None:
-    """A dry run decrypts all, counts what a real one would do, and leaves database and trail alone."""
+def test_a_dry_run_changes_nothing_and_finds_unreadable_secrets(stored: Stored) -> None:
+    """A dry run decrypts all, counts a real run's work, and leaves database and trail alone."""
     first, *_ = fill(stored, OLD, 25)
     tamper(stored, first)
     documents = list(stored.secrets.find())
@@ -164,8 +164,8 @@ def test_a_dry_run_changes_nothing_and_finds_what_cannot_be_read(stored: Stored)
     assert trail(stored) == []
 
 
-def test_what_does_not_verify_is_left_and_counted(stored: Stored) -> None:
-    """An altered document is not touched, keeps its key in use, and stands in the way of no other."""
+def test_an_altered_document_is_left_and_counted(stored: Stored) -> None:
+    """An altered document is left unchanged, keeps its key in use, and blocks no other."""
     first, *_ = before = fill(stored, OLD, 25)
     altered = tamper(stored, first)
     assert run() == Rewrap(total=25, rewrapped=24, unreadable=1, left=1)
@@ -175,8 +175,8 @@ def test_what_does_not_verify_is_left_and_counted(stored: Stored) -> None:
     assert trail(stored)[-1] == entry("rewrap_end", "error", total=25, rewrapped=24, unreadable=1, left=1)
 
 
-def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> None:
-    """Where nothing of a batch can be rewrapped, nothing is written."""
+def test_a_batch_without_valid_documents_is_skipped(stored: Stored) -> None:
+    """If no document of a batch can be rewrapped, nothing is written."""
     fill(stored, OLD, 10)
     stored.secrets.update_many({}, {"$set": {"namespace": "other"}})
     assert run() == Rewrap(total=10, unreadable=10, left=10)
@@ -193,7 +193,7 @@ def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> Non
         {"version": {"a": 1}},
         {"namespace": 5},
         {"expires_at": "tomorrow"},
-        # The year 292 million: no `datetime` holds it.
+        # The year 292 million: no `datetime` can represent it.
         {"expires_at": 2**63 - 1},
         {"created_at": 2**63 - 1},
         {"max_reads": [1]},
@@ -208,7 +208,7 @@ def test_a_batch_of_which_nothing_verifies_is_passed_over(stored: Stored) -> Non
     ids=str,
 )
 def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> None:
-    """Whatever somebody wrote into one document, all others are rewrapped and it is left as it is."""
+    """A document with any damage is left unchanged, and all others are rewrapped."""
     first, *others = before = fill(stored, OLD, 5)
     pipeline = [
         {
@@ -225,7 +225,7 @@ def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> Non
     damaged = raw.find_one({"_id": first}).raw
     outcome = run()
     if "created_at" in damage:
-        # It is bound to nothing and decides nothing.
+        # The field is not authenticated and has no effect.
         assert outcome == Rewrap(total=5, rewrapped=5)
         return
     assert outcome == Rewrap(total=5, rewrapped=4, unreadable=1, left=1)
@@ -236,7 +236,7 @@ def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("key_id", [7, None, {"a": 1}], ids=str)
 def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: object) -> None:
-    """A version, or the token key, that does not tell which key it needs keeps a rotation from its end."""
+    """A version or token key without a key ID keeps a rotation from completing."""
     secret_id, _ = versioned(stored, NEW, NEW)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
     assert run().left == 1
@@ -250,8 +250,8 @@ def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: objec
     assert run() == Rewrap(total=1, rewrapped=1)
 
 
-def test_a_key_that_is_not_held_leaves_its_secrets(stored: Stored) -> None:
-    """While a key in use is missing nothing is rewrapped or recorded; a dry run tells what could be."""
+def test_secrets_of_a_missing_key_are_left(stored: Stored) -> None:
+    """While a key in use is missing, nothing is rewrapped or recorded; a dry run counts the rest."""
     before = fill(stored, OLD, 5) | fill(stored, FOREIGN, 3)
     assert run(dry_run=True) == Rewrap(total=8, rewrapped=5, left=3)
     with pytest.raises(KeyMissingError, match=FOREIGN.id):
@@ -262,7 +262,7 @@ def test_a_key_that_is_not_held_leaves_its_secrets(stored: Stored) -> None:
 
 @pytest.mark.parametrize("key_id", [["x"], [["x"]]], ids=str)
 def test_a_list_names_the_keys_in_it(stored: Stored, key_id: object) -> None:
-    """A version whose key id is a list of texts needs those keys, as MongoDB sees it."""
+    """A version whose key ID is a list of texts needs those keys, as MongoDB treats it."""
     secret_id, _ = versioned(stored, NEW, NEW)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
     assert run(dry_run=True).left == 1
@@ -270,8 +270,8 @@ def test_a_list_names_the_keys_in_it(stored: Stored, key_id: object) -> None:
         run()
 
 
-def test_what_changed_meanwhile_is_not_overwritten(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that somebody else changes or deletes between reading and writing stays as they left it."""
+def test_a_concurrent_change_is_not_overwritten(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret changed or deleted between reading and writing keeps that change."""
     changed, deleted, altered, *_ = before = fill(stored, OLD, 9)
 
     def change() -> None:
@@ -292,10 +292,8 @@ def test_what_changed_meanwhile_is_not_overwritten(stored: Stored, monkeypatch: 
     assert values(stored, NEW).items() <= before.items()
 
 
-def test_what_another_rewrap_did_meanwhile_is_not_done_twice(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A secret that another rewrap got to first keeps the envelope that it was given there."""
+def test_a_concurrent_rewrap_is_not_repeated(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that another rewrap already changed keeps that envelope."""
     before = fill(stored, OLD, 9)
     outcomes: list[Rewrap] = []
     documents: list[dict[str, Any]] = []
@@ -312,8 +310,8 @@ def test_what_another_rewrap_did_meanwhile_is_not_done_twice(
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_it_is_refused_while_replicas_write_under_other_keys(stored: Stored, dry_run: bool) -> None:
-    """Replicas that may lack the primary key lose no secret to it: nothing is changed, and why is said."""
+def test_it_is_refused_while_replicas_write_with_other_keys(stored: Stored, dry_run: bool) -> None:
+    """If running replicas may lack the primary key, the rewrap changes nothing and says why."""
     before = fill(stored, OLD, 5)
     claim(Keyring(OLD))
     with pytest.raises(RewrapRefusedError) as refused:
@@ -326,8 +324,8 @@ def test_it_is_refused_while_replicas_write_under_other_keys(stored: Stored, dry
     assert trail(stored) == []
 
 
-def test_it_is_allowed_beside_replicas_with_the_same_primary(stored: Stored) -> None:
-    """Once a replica writes under the primary key, all that are left hold it."""
+def test_it_is_allowed_next_to_replicas_with_the_same_primary(stored: Stored) -> None:
+    """Once a replica writes with the primary key, every running replica holds it."""
     before = fill(stored, OLD, 5)
     claim(Keyring(OLD, [NEW]))
     claim(Keyring(NEW, [OLD]))
@@ -335,8 +333,8 @@ def test_it_is_allowed_beside_replicas_with_the_same_primary(stored: Stored) -> 
     assert values(stored, NEW) == before
 
 
-def test_replicas_that_have_gone_refuse_nothing(stored: Stored) -> None:
-    """A claim that was not renewed is no running replica."""
+def test_stopped_replicas_block_nothing(stored: Stored) -> None:
+    """A claim that was not renewed is not a running replica."""
     before = fill(stored, OLD, 5)
     claim(Keyring(OLD))
     age_claims(stored)
@@ -345,7 +343,7 @@ def test_replicas_that_have_gone_refuse_nothing(stored: Stored) -> None:
 
 
 def test_the_trail_has_start_and_end_with_counts(stored: Stored) -> None:
-    """A rewrap leaves two entries, whatever the number of secrets, and neither names one."""
+    """A rewrap leaves two entries for any number of secrets, and neither names one."""
     fill(stored, OLD, 25)
     run()
     assert trail(stored) == [
@@ -355,7 +353,7 @@ def test_the_trail_has_start_and_end_with_counts(stored: Stored) -> None:
 
 
 def test_without_its_start_on_record_nothing_is_changed(stored: Stored) -> None:
-    """When the trail cannot be written, no secret is touched."""
+    """While the trail cannot be written, no secret is changed."""
     fill(stored, OLD, 5)
     documents = list(stored.secrets.find())
     break_trail(stored)
@@ -364,8 +362,8 @@ def test_without_its_start_on_record_nothing_is_changed(stored: Stored) -> None:
     assert list(stored.secrets.find()) == documents
 
 
-def test_an_interrupted_rewrap_says_how_far_it_came(stored: Stored) -> None:
-    """Interrupted by Ctrl-C it ends at once, and what was done until then is on record to the last secret."""
+def test_an_interrupted_rewrap_reports_its_progress(stored: Stored) -> None:
+    """A rewrap interrupted by Ctrl-C ends immediately and records exactly the secrets done."""
 
     def interrupt(_: Rewrap) -> None:
         raise KeyboardInterrupt
@@ -384,13 +382,13 @@ def test_an_interrupted_rewrap_says_how_far_it_came(stored: Stored) -> None:
     assert values(stored, NEW) == before
 
 
-def test_a_rewrap_that_loses_mongodb_says_how_far_it_came(
+def test_a_rewrap_that_loses_mongodb_reports_its_progress(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When MongoDB fails on the way, what went through is on record, and the next run goes on."""
+    """When MongoDB fails, the secrets done so far are recorded, and the next run continues."""
     before = fill(stored, OLD, 40)
     write, batches = rewrap_module.write_rewrapped, iter(range(4))
-    # All four are under way before the first of them is waited for.
+    # All four are in progress before the first of them is waited for.
     others_written = Event()
 
     def fail_once(changes: Sequence[Rewrapped]) -> int:
@@ -414,8 +412,8 @@ def test_a_rewrap_that_loses_mongodb_says_how_far_it_came(
     assert values(stored, NEW) == before
 
 
-def test_two_at_once_beside_creates_lose_nothing(stored: Stored) -> None:
-    """Two rewraps at a time, beside creates under both keys, change each secret once and lose none."""
+def test_two_concurrent_rewraps_and_creates_lose_nothing(stored: Stored) -> None:
+    """Two concurrent rewraps, with creates under both keys, change each secret once and lose none."""
     before = fill(stored, OLD, 600)
     hook = EncryptOnSave(Keyring(NEW, [OLD]))
     hook.connect()
@@ -424,7 +422,7 @@ def test_two_at_once_beside_creates_lose_nothing(stored: Stored) -> None:
     def create(_: int) -> dict[str, bytes]:
         created: dict[str, bytes] = {}
         while not ended.is_set():
-            # By a replica that has the new key, and by one that is not told yet.
+            # By a replica that has the new key, and by one that does not have it yet.
             secret_id, value = f"{len(created):08x}-{id(created):027x}", f"{len(created)}".encode()
             secret = Secret(id=secret_id, created_at=datetime.now(UTC))
             secret.set_plaintext(value)
@@ -449,7 +447,7 @@ def test_two_at_once_beside_creates_lose_nothing(stored: Stored) -> None:
 
 
 def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
-    """Every version of a secret gets under the primary key, whichever it was under, and each one counts."""
+    """Every version of a secret gets the primary key and counts, whatever its key was."""
     limits = {"name": "a/b", "max_reads": 5, "expires_at": datetime(2100, 1, 1, tzinfo=UTC)}
     secrets = dict(
         [
@@ -479,8 +477,8 @@ def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
     ],
     ids=["deleted", "pending", "expired", "used up"],
 )
-def test_what_nobody_can_read_now_is_rewrapped_too(stored: Stored, fields: dict[str, Any]) -> None:
-    """A secret that may come back, or still lies there, needs its old key no more, and is else as it was."""
+def test_unreadable_secrets_are_rewrapped_too(stored: Stored, fields: dict[str, Any]) -> None:
+    """A deleted or expired secret that is still stored no longer needs its old key."""
     secret_id, expected = versioned(stored, OLD, OLD, **fields)
     before = stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0})
     assert run() == Rewrap(total=2, rewrapped=2)
@@ -488,8 +486,8 @@ def test_what_nobody_can_read_now_is_rewrapped_too(stored: Stored, fields: dict[
     assert versions_of(stored, secret_id, NEW) == expected
 
 
-def test_an_old_version_under_a_lost_key_has_to_be_removed_first(stored: Stored) -> None:
-    """A version whose key is not held keeps all others from being rewrapped until it is removed."""
+def test_an_old_version_with_a_lost_key_must_be_removed_first(stored: Stored) -> None:
+    """A version whose key is missing blocks the rewrap of all others until it is removed."""
     before = fill(stored, OLD, 5)
     secret_id, versions = versioned(stored, OLD, FOREIGN, OLD)
     assert run(dry_run=True) == Rewrap(total=8, rewrapped=7, left=1)
@@ -501,8 +499,8 @@ def test_an_old_version_under_a_lost_key_has_to_be_removed_first(stored: Stored)
     assert values(stored, NEW) == before
 
 
-def test_what_does_not_verify_counts_once(stored: Stored) -> None:
-    """Versions that do not verify, under whichever keys, are counted once each."""
+def test_an_altered_secret_counts_once(stored: Stored) -> None:
+    """Versions that do not verify, with any keys, are counted once each."""
     versioned(stored, OLD, OLDER, OLD, OLDER)
     stored.secrets.update_one({}, {"$set": {"namespace": "other"}})
     assert run(OLD, OLDER) == Rewrap(total=4, unreadable=4, left=4)
@@ -528,7 +526,7 @@ def test_what_does_not_verify_counts_once(stored: Stored) -> None:
     ],
 )
 def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored, older: Any) -> None:
-    """Whatever somebody wrote in place of older versions stays, and all other secrets are rewrapped."""
+    """Malformed data in place of older versions stays, and all other secrets are rewrapped."""
     first, *_ = before = fill(stored, OLD, 5)
     stored.secrets.update_one({"_id": first}, {"$set": {"older": older}})
     outcome = run()
@@ -550,7 +548,7 @@ def test_a_document_of_another_class_is_rewrapped(stored: Stored) -> None:
 def test_an_update_between_read_and_write_loses_nothing(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that gets a new version meanwhile keeps all of them, and the next run does the rest."""
+    """A secret updated during the rewrap keeps all versions, and the next run completes it."""
     secret_id, values = versioned(stored, OLD, OLD)
 
     def update() -> None:
@@ -573,10 +571,10 @@ def test_an_update_between_read_and_write_loses_nothing(
     assert versions_of(stored, secret_id, NEW) == values | {3: b"value 3"}
 
 
-def test_a_version_that_was_dropped_meanwhile_does_not_come_back(
+def test_a_version_dropped_meanwhile_does_not_come_back(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An older version that is dropped while it is rewrapped stays away."""
+    """An older version that is dropped while it is rewrapped stays removed."""
     secret_id, values = versioned(stored, OLD, OLD, OLD)
     drop = {"$pull": {"older": {"version": 1}}}
     before_writing(monkeypatch, lambda: stored.secrets.update_one({"_id": secret_id}, drop) and None)
@@ -584,8 +582,8 @@ def test_a_version_that_was_dropped_meanwhile_does_not_come_back(
     assert versions_of(stored, secret_id, NEW) == {2: values[2], 3: values[3]}
 
 
-def test_two_rewraps_at_once_do_each_version_once(stored: Stored) -> None:
-    """Two rewraps at a time put every version under the primary key, once each."""
+def test_two_concurrent_rewraps_do_each_version_once(stored: Stored) -> None:
+    """Two concurrent rewraps give every version the primary key, once each."""
     secrets = dict(versioned(stored, OLD, OLD, OLD) for _ in range(60))
     with ThreadPoolExecutor(2) as pool:
         outcomes = [future.result() for future in [pool.submit(run) for _ in range(2)]]
@@ -595,8 +593,8 @@ def test_two_rewraps_at_once_do_each_version_once(stored: Stored) -> None:
         assert versions_of(stored, secret_id, NEW) == expected
 
 
-def test_updates_beside_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) -> None:
-    """Of secrets that are updated over and over while they are rewrapped no version is lost."""
+def test_updates_during_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) -> None:
+    """Secrets that are updated repeatedly during a rewrap lose no version."""
     secrets = [versioned(stored, OLD)[0] for _ in range(12)]
     with running_app(settings(mongo_uri, NEW, OLD)) as app:
         client = app.test_client()

@@ -1,1 +1,1 @@
-"""Tests of what makes the load."""
+"""Tests of the load generators."""

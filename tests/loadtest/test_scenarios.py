@@ -1,4 +1,4 @@
-"""Locust's scenarios run, and every reply is what it has to be."""
+"""Locust's scenarios run, and every reply is the expected one."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ SHORT = {
 
 @pytest.fixture
 def locust() -> str:
-    """Return where locust is: installed beside the service, or by itself in `loadtest/.venv`."""
+    """Return the path of locust: installed next to the service, or separately in `loadtest/.venv`."""
     for folder in (Path(sys.executable).parent, ROOT / "loadtest/.venv/bin"):
         if (folder / "locust").exists():
             return str(folder / "locust")
@@ -30,7 +30,7 @@ def locust() -> str:
 
 
 def run(locust: str, scenario: str, service: Service, folder: Path, *options: str) -> tuple[int, int]:
-    """Return how many requests the scenario made, and how many failed."""
+    """Return the numbers of requests and failures of the scenario."""
     short = SHORT.get(scenario, ("--users", "4", "--spawn-rate", "4", "--run-time", "3s"))
     done = subprocess.run(
         [
@@ -55,14 +55,14 @@ def run(locust: str, scenario: str, service: Service, folder: Path, *options: st
 def test_a_scenario_runs_without_a_failure(
     locust: str, service: Service, tmp_path: Path, scenario: str
 ) -> None:
-    """Each scenario gets done, and what it gets back is what it stored."""
+    """Each scenario completes, and reads back what it stored."""
     requests, failures = run(locust, scenario, service, tmp_path)
     assert requests > 20
     assert failures == 0
 
 
 def test_the_load_can_come_from_several_processes(locust: str, service: Service, tmp_path: Path) -> None:
-    """One scenario is shared between two processes, and their figures are put together."""
+    """Two processes share a scenario, and their figures are combined."""
     requests, failures = run(locust, "mix", service, tmp_path, "--processes", "2")
     assert requests > 20
     assert failures == 0
@@ -70,7 +70,7 @@ def test_the_load_can_come_from_several_processes(locust: str, service: Service,
 
 @pytest.mark.long
 def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
-    """`bench.py` puts real load on this service and on another one, and prints each as a ratio."""
+    """`bench.py` puts real load on this service and on another one, and prints each ratio."""
     needs("wrk")
     done = subprocess.run(
         [

@@ -1,1 +1,1 @@
-"""What watches the service: alerts, dashboard, and the stack that runs them."""
+"""Monitoring of the service: alerts, dashboard, and the stack that runs them."""

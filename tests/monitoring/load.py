@@ -1,4 +1,4 @@
-"""Load of all kinds on a deployment of several replicas, as many honest clients make it, and a few others."""
+"""Mixed load on a deployment of several replicas, by many honest clients and a few others."""
 
 import itertools
 import secrets
@@ -10,13 +10,13 @@ from typing import Any
 
 from pymongo.database import Database
 
-from tests.life import UNKNOWN_ID
+from tests.lifecycle import UNKNOWN_ID
 from tests.service import Reply, Service
 
 CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"
-#: Of a client that waits for nothing.
+#: For a client without waits.
 IMPATIENT = "203.0.113.9"
-#: Calls that are under way at a time: more in the middle than at the ends.
+#: Concurrent calls: more in the middle than at the ends.
 CALLERS = (4, 8, 16, 8, 4)
 
 SETTINGS = {
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 class MixedLoad:
-    """Creates, fetches, and all else that callers do, right and wrong; each reply has to be as expected."""
+    """Creates, fetches, and all other calls, valid and invalid; each reply must be the expected one."""
 
     def __init__(self, replicas: Sequence[Service]) -> None:
         self._replicas = itertools.cycle(replicas)
@@ -37,7 +37,7 @@ class MixedLoad:
         self.sent = 0
 
     def run(self, seconds: float) -> None:
-        """Call for so long."""
+        """Call for the given time."""
         actions = [self.fetch] * 12 + [self._create] * 5 + [self.describe, self.update, self.delete]
         actions += [self.missing, self.invalid, self.shapeless, self.refused, self.nameless, self.impatient]
         for callers in CALLERS:
@@ -62,51 +62,51 @@ class MixedLoad:
         return str(self._post(CREATE, body, 200).body["secret_id"])
 
     def fetch(self) -> None:
-        """Fetch something that is there."""
+        """Fetch an existing secret."""
         self._post(FETCH, {"secret_id": secrets.choice(self._ids)}, 200)
 
     def describe(self) -> None:
-        """Describe something."""
+        """Describe an existing secret."""
         self._post("/vault/secret/describe", {"secret_id": secrets.choice(self._ids)}, 200)
 
     def update(self) -> None:
-        """Give something another value; others may be at it."""
+        """Update a secret, possibly concurrently with others."""
         body = {"secret_id": secrets.choice(self._ids), "secret": "YW5vdGhlcg=="}
         self._post("/vault/secret/update", body, 200, 503)
 
     def delete(self) -> None:
-        """Delete something that was created for it."""
+        """Delete a secret created for that."""
         self._post("/vault/secret/delete", {"secret_id": self._create()}, 200)
 
     def missing(self) -> None:
-        """Ask for what is not there."""
+        """Request a missing secret."""
         self._post(FETCH, {"secret_id": UNKNOWN_ID}, 404)
 
     def invalid(self) -> None:
-        """Send what is no base64."""
+        """Send invalid base64."""
         self._post(CREATE, {"secret": "?"}, 400)
 
     def shapeless(self) -> None:
-        """Send another shape."""
+        """Send an invalid body."""
         self._post(FETCH, {"id": UNKNOWN_ID}, 422)
 
     def nameless(self) -> None:
-        """Ask for a name without a credential."""
+        """Use a name without a credential."""
         self._post(FETCH, {"name": "billing/db-password"}, 401)
 
     def refused(self) -> None:
-        """Come with a credential that is not good, from one address until that is refused as well."""
+        """Send an invalid credential, from one address until that is refused as well."""
         token = {"Authorization": "Bearer smt_expired"}
         self._post(FETCH, {"secret_id": UNKNOWN_ID}, 401, 429, address="198.51.100.7", **token)
 
     def impatient(self) -> None:
-        """Call more often than one may."""
+        """Call more often than the limit."""
         for _ in range(20):
             self._post(FETCH, {"secret_id": secrets.choice(self._ids)}, 200, 429, address=IMPATIENT)
 
 
 def spoil(stored: Database[dict[str, Any]], service: Service) -> str:
-    """Return the id of a secret that somebody has changed in the database."""
+    """Return the ID of a secret that was altered in the database."""
     secret_id = service.create(b"a value")
     stored.secrets.update_one({"_id": secret_id}, {"$inc": {"version": 1}})
     return secret_id

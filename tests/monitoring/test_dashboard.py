@@ -1,7 +1,7 @@
 """The dashboard and the alerts, with a real Prometheus that scrapes real replicas under load.
 
-With the environment `DASHBOARD=docs/dashboard.png DASHBOARD_SECONDS=180` they draw what was seen, which needs
-what `scripts/install.sh bench` installs.
+With the environment `DASHBOARD=docs/dashboard.png DASHBOARD_SECONDS=180` the tests draw the result, which
+needs the packages of `scripts/install.sh bench`.
 """
 
 import os
@@ -33,7 +33,7 @@ SECONDS = int(os.environ.get("DASHBOARD_SECONDS", "10"))
 
 @dataclass(frozen=True)
 class Observed:
-    """A Prometheus, and the time of the load that it saw."""
+    """A Prometheus, and the time of its observed load."""
 
     prometheus: Prometheus
     times: Times
@@ -41,7 +41,7 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    """Run two replicas of 4 workers in the middle of a rotation, and load on them, while Prometheus looks."""
+    """Run two replicas of 4 workers in the middle of a rotation under load, with Prometheus."""
     folder = tmp_path_factory.mktemp("observed")
     old, new = new_key(), new_key()
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
@@ -68,20 +68,20 @@ def observed(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 assert first.fetch(spoilt).status == 500
                 if part == 1:
                     rewrap(environment, folder)
-            # What was asked last is scraped, too.
+            # The last requests are scraped too.
             time.sleep(3)
             yield Observed(prometheus, Times(start, time.time(), step=max(1, SECONDS // 120), scrape=1))
 
 
 def rewrap(environment: dict[str, str], folder: Path) -> None:
-    """Put all secrets under the primary key, as an operator does; with all but one that works."""
+    """Put all secrets under the primary key, like an operator; one of them fails."""
     command = [sys.executable, "-m", "vault.cli", "keys", "rewrap"]
     whole = command_environment(environment)
     subprocess.run(command, cwd=folder, env=whole, check=False, capture_output=True, timeout=60)
 
 
-def test_every_query_of_the_dashboard_brings_data(observed: Observed) -> None:
-    """No panel stays empty where there is something to show: each query has points within the load."""
+def test_every_query_of_the_dashboard_returns_data(observed: Observed) -> None:
+    """No panel is empty: each query has points within the load."""
     asked = {
         f"{panel['title']}: {query}": ask(observed.prometheus.url, query, observed.times)
         for panel in panels()
@@ -96,8 +96,8 @@ def test_every_query_of_the_dashboard_brings_data(observed: Observed) -> None:
         subprocess.run(command, cwd=ROOT, check=True)
 
 
-def test_the_rules_work_and_what_happened_is_told(observed: Observed) -> None:
-    """Prometheus evaluates every rule, and the one thing that is wrong, a changed value, is the one alert."""
+def test_the_rules_work_and_the_incident_is_reported(observed: Observed) -> None:
+    """Prometheus evaluates every rule, and the one problem, an altered value, is the only alert."""
     url = f"{observed.prometheus.url}/api/v1/rules"
     [group] = requests.get(url, timeout=10).json()["data"]["groups"]
     assert {rule["health"] for rule in group["rules"]} == {"ok"}

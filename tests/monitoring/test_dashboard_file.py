@@ -1,4 +1,4 @@
-"""The dashboard's file is what Grafana takes, as far as that shows without Grafana."""
+"""The dashboard's file is valid for Grafana, as far as that can be checked without Grafana."""
 
 import json
 import re
@@ -14,12 +14,12 @@ FILE: dict[str, Any] = json.loads(DASHBOARD.read_text())
 PANELS: list[dict[str, Any]] = FILE["panels"]
 SHOWING = [panel for panel in PANELS if panel["type"] != "row"]
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-#: That of Grafana 12; a newer one converts it by itself.
+#: The schema of Grafana 12; a newer one converts it by itself.
 SCHEMA = 41
 
 
 def test_it_can_be_provisioned() -> None:
-    """It has a name that stays, the schema of the Grafana that is deployed, and no number of a database's."""
+    """The dashboard has a stable name, the deployed Grafana's schema, and no database ID."""
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", FILE["uid"])
     assert FILE["schemaVersion"] == SCHEMA
     assert "id" not in FILE
@@ -28,8 +28,8 @@ def test_it_can_be_provisioned() -> None:
     assert re.search(r"image: \$\{GRAFANA_IMAGE:-grafana/grafana:12\.", stack)
 
 
-def test_panels_are_told_apart() -> None:
-    """No two panels have one number, nor two queries of a panel one letter."""
+def test_panels_are_unique() -> None:
+    """No two panels share a number, and no two queries of a panel a letter."""
     numbers = [panel["id"] for panel in PANELS]
     assert len(set(numbers)) == len(numbers)
     for panel in SHOWING:
@@ -38,8 +38,8 @@ def test_panels_are_told_apart() -> None:
         assert len(set(letters)) == len(letters)
 
 
-def test_panels_have_places_of_their_own() -> None:
-    """All are within the grid's 24 columns, and none covers another."""
+def test_panels_have_their_own_places() -> None:
+    """All panels are within the grid's 24 columns, and none covers another."""
     places = [(panel["title"], panel["gridPos"]) for panel in PANELS]
     for title, place in places:
         assert place["x"] >= 0, title
@@ -52,8 +52,8 @@ def test_panels_have_places_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("panel", SHOWING, ids=lambda panel: str(panel["id"]))
-def test_a_panel_says_what_it_shows_and_of_what(panel: dict[str, Any]) -> None:
-    """Each is of a kind that Grafana has, explains itself, and asks the data source that is chosen."""
+def test_a_panel_has_a_description_and_a_data_source(panel: dict[str, Any]) -> None:
+    """Each panel has a kind that Grafana supports, a description, and the selected data source."""
     assert panel["type"] in ("stat", "timeseries", "state-timeline")
     assert panel["title"]
     assert panel["description"].endswith(".")
@@ -62,12 +62,12 @@ def test_a_panel_says_what_it_shows_and_of_what(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
         assert target["datasource"] == SOURCE
         assert target["legendFormat"]
-        # A fixed time would be shorter than two scrapes for somebody, or smooth away what others look for.
+        # A fixed time could be shorter than two scrapes, or smooth peaks away.
         assert not re.search(r"rate\([^\[]+\[\d", target["expr"]) or "increase" in target["expr"]
 
 
-def test_variables_are_there_and_used() -> None:
-    """Data source and replicas can be chosen, and each variable in a query is one of Grafana's or ours."""
+def test_variables_exist_and_are_used() -> None:
+    """Data source and replicas can be chosen, and each variable in a query is Grafana's or our own."""
     names = [variable["name"] for variable in FILE["templating"]["list"]]
     assert names == ["datasource", "instance"]
     source, instance = FILE["templating"]["list"]

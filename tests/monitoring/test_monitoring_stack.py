@@ -1,4 +1,4 @@
-"""stack.monitoring.yml fits stack.yml and the files that it deploys, as far as shows without an engine."""
+"""stack.monitoring.yml fits stack.yml and its files, as far as that can be checked without an engine."""
 
 import hashlib
 import re
@@ -16,13 +16,13 @@ GRAFANA = ROOT / "monitoring/grafana"
 
 
 def mounted(service: str) -> dict[str, Path]:
-    """Return the files of *service*, by where they are in its container."""
+    """Return the files of *service*, by their paths in its container."""
     configs = STACK["services"][service]["configs"]
     return {config["target"]: ROOT / STACK["configs"][config["source"]]["file"] for config in configs}
 
 
 def test_prometheus_finds_the_replicas() -> None:
-    """It asks for the tasks of the service by their name in a network of both, at the metrics' port."""
+    """Prometheus finds the tasks of the service by name in a shared network, at the metrics port."""
     [scrape] = [job for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "secret-manager"]
     [discovery] = scrape["dns_sd_configs"]
     [name] = discovery["names"]
@@ -37,7 +37,7 @@ def test_prometheus_finds_the_replicas() -> None:
 
 
 def test_it_adds_to_the_service_s_stack_and_changes_nothing_of_it() -> None:
-    """Over stack.yml it brings services, networks and volumes of its own; what it shares is there already."""
+    """The stack adds its own services, networks and volumes to stack.yml; shared ones already exist."""
     assert not set(STACK["services"]) & set(SERVICE["services"])
     assert not set(STACK["volumes"]) & set(SERVICE["volumes"])
     assert not set(STACK["networks"]) & set(SERVICE["networks"])
@@ -47,16 +47,16 @@ def test_it_adds_to_the_service_s_stack_and_changes_nothing_of_it() -> None:
 
 
 @pytest.mark.parametrize("name", STACK["configs"])
-def test_another_file_is_another_config(name: str) -> None:
-    """Docker changes no config: its name has a part of its file's SHA-256, so change it with the file."""
+def test_a_changed_file_is_a_new_config(name: str) -> None:
+    """Docker configs are immutable, so each name has a part of its file's SHA-256."""
     config = STACK["configs"][name]
     digest = hashlib.sha256((ROOT / config["file"]).read_bytes()).hexdigest()
     assert config["name"] == f"{name}-{digest[:8]}"
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])
-def test_what_is_deployed_is_pinned_and_closed(name: str) -> None:
-    """Each is an image of one version, on a read-only root without capabilities, and published nowhere."""
+def test_the_images_are_pinned_and_restricted(name: str) -> None:
+    """Each image has one version, a read-only root, no capabilities and no published port."""
     service = STACK["services"][name]
     assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}", service["image"])
     assert service["read_only"] is True
@@ -65,8 +65,8 @@ def test_what_is_deployed_is_pinned_and_closed(name: str) -> None:
     assert service["deploy"]["resources"]["limits"]["memory"]
 
 
-def test_grafana_reaches_prometheus_and_nothing_else() -> None:
-    """Its one network is internal, the data source is Prometheus there, and the dashboard where it looks."""
+def test_grafana_reaches_only_prometheus() -> None:
+    """Grafana has one internal network, Prometheus as its data source, and the dashboard file."""
     grafana = STACK["services"]["grafana"]
     [network] = grafana["networks"]
     assert STACK["networks"][network]["internal"] is True
@@ -85,7 +85,7 @@ def test_grafana_reaches_prometheus_and_nothing_else() -> None:
 
 
 def test_prometheus_reads_its_rules() -> None:
-    """The rules are where its configuration looks for them."""
+    """The rules are at the path in Prometheus's configuration."""
     files = mounted("prometheus")
     [configuration] = [target for target, file in files.items() if file.name == "prometheus.yml"]
     assert f"--config.file={configuration}" in STACK["services"]["prometheus"]["command"]
@@ -94,7 +94,7 @@ def test_prometheus_reads_its_rules() -> None:
 
 
 def test_grafana_s_password_is_a_docker_secret() -> None:
-    """It comes from a secret that is made before, and nothing in the stack's files holds one."""
+    """The password comes from an existing secret, and no file of the stack contains one."""
     grafana = STACK["services"]["grafana"]
     [secret] = grafana["secrets"]
     assert STACK["secrets"] == {secret["source"]: {"external": True}}

@@ -1,4 +1,4 @@
-"""What happens is counted, each thing once, under labels that are the service's own words."""
+"""Every event is counted once, with labels from the service's own vocabulary."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from prometheus_client import Counter
 
 from tests.conftest import running_app
-from tests.life import UNKNOWN_ID, Caller
-from tests.measured import Growth, measured
+from tests.lifecycle import UNKNOWN_ID, Caller
+from tests.metrics import Growth, measured
 from tests.rotation import Stored, fill, new_key
 from tests.trail import break_trail
 from vault.api import errors, request_log
@@ -29,7 +29,7 @@ FETCH = "/vault/secret/fetch"
 
 
 def test_each_request_is_counted_by_operation_and_status(client: FlaskClient) -> None:
-    """A request is counted once, and its time measured, under the operation's name and the status."""
+    """A request is counted and timed once, by the operation's name and the status."""
     answered = [
         (("POST", CREATE, {"secret": "YQ=="}), "create_secret", "200"),
         (("POST", CREATE, {"secret": "?"}), "create_secret", "400"),
@@ -50,7 +50,7 @@ def test_each_request_is_counted_by_operation_and_status(client: FlaskClient) ->
 
 
 def test_every_endpoint_has_a_name(app: Flask) -> None:
-    """What metrics call an endpoint is an operation of the API document, or one of a few other names."""
+    """The metrics name of an endpoint is an operation of the API document or a listed other name."""
     document = app.test_client().get("/openapi.json").json
     operations = {
         operation["operationId"]
@@ -76,14 +76,14 @@ def test_every_endpoint_has_a_name(app: Flask) -> None:
 def test_each_refusal_is_counted_by_its_reason(
     client: FlaskClient, path: str, body: object, reason: str
 ) -> None:
-    """Of a refusal it is counted why: the kind of error, and never what was sent."""
+    """A refusal is counted by the kind of error, never by request content."""
     refusals = Growth("refusals_total", reason=reason)
     client.post(path, json=body)
     assert refusals.now == 1
 
 
 def test_a_defect_is_counted(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody foresaw is counted as one kind, whatever it was."""
+    """Unexpected errors are counted as one kind."""
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
@@ -94,8 +94,8 @@ def test_a_defect_is_counted(client: FlaskClient, monkeypatch: pytest.MonkeyPatc
     assert defects.now == 1
 
 
-def test_every_reason_is_there_from_the_start(app: Flask) -> None:
-    """Reasons are there before anything is refused, or Prometheus would miss the first of each."""
+def test_every_reason_exists_from_the_start(app: Flask) -> None:
+    """Every reason has a sample before the first refusal, so that Prometheus does not miss it."""
     assert app
     for reason in errors.REASONS:
         assert metrics.REFUSALS.labels(reason) is request_log._refusals(reason)
@@ -103,7 +103,7 @@ def test_every_reason_is_there_from_the_start(app: Flask) -> None:
 
 
 def test_audit_entries_are_counted(client: FlaskClient, stored: Stored) -> None:
-    """Entries that were written are counted, and those that could not be."""
+    """Written entries and failed ones are counted."""
     written, failed = (Growth("audit_entries_total", outcome=outcome) for outcome in ("written", "failed"))
     for _ in range(3):
         client.post(CREATE, json={"secret": "YQ=="})
@@ -114,8 +114,8 @@ def test_audit_entries_are_counted(client: FlaskClient, stored: Stored) -> None:
     assert (written.now, failed.now, refusals.now) == (3, 1, 1)
 
 
-def test_what_does_not_decrypt_is_counted(stored: Stored, anyone: Caller) -> None:
-    """A value that does not verify is counted, apart from one whose key is not there."""
+def test_failed_decryptions_are_counted(stored: Stored, anyone: Caller) -> None:
+    """A value that does not verify is counted separately from one whose key is missing."""
     tampered, unknown = (
         Growth("decryption_failures_total", reason=reason) for reason in ("does_not_verify", "unknown_key")
     )
@@ -134,8 +134,8 @@ def test_what_does_not_decrypt_is_counted(stored: Stored, anyone: Caller) -> Non
     assert unknown.now == 2
 
 
-def test_a_token_key_that_does_not_decrypt_is_counted() -> None:
-    """The key of all tokens counts like a secret."""
+def test_a_failed_decryption_of_the_token_key_is_counted() -> None:
+    """The token key counts like a secret."""
     tampered, unknown = (
         Growth("decryption_failures_total", reason=reason) for reason in ("does_not_verify", "unknown_key")
     )
@@ -150,7 +150,7 @@ def test_a_token_key_that_does_not_decrypt_is_counted() -> None:
 
 
 def test_shared_round_trips_are_measured() -> None:
-    """Of a queue it is told how many wait, and how many items went together."""
+    """Each queue has its length and its batch sizes."""
     begun, go_on = Event(), Event()
 
     def flush(items: list[int]) -> list[int]:
@@ -172,8 +172,8 @@ def test_shared_round_trips_are_measured() -> None:
     assert measured("batch_size_sum", queue="of a test") == 4
 
 
-def test_what_mongodb_takes_is_measured(anyone: Caller, stored: Stored) -> None:
-    """Reads and writes of secrets and entries are measured by their names, apart if they failed."""
+def test_the_time_of_mongodb_is_measured(anyone: Caller, stored: Stored) -> None:
+    """Reads and writes of secrets and entries are timed by name, and failures separately."""
 
     def growth(command: str, outcome: str) -> Growth:
         return Growth("mongodb_duration_seconds_count", command=command, outcome=outcome)
@@ -194,16 +194,16 @@ def test_what_mongodb_takes_is_measured(anyone: Caller, stored: Stored) -> None:
     assert (found.now, inserted.now, failed.now) == (2, 3, 1)
 
 
-def test_a_mongodb_that_is_away_is_a_failure(environment: dict[str, str]) -> None:
-    """Also where no command goes out, as there is nobody to send it to, the wait is measured as failed."""
+def test_an_unreachable_mongodb_is_a_failure(environment: dict[str, str]) -> None:
+    """A wait for an unreachable MongoDB is timed as a failure, even if no command is sent."""
     failed = Growth("mongodb_duration_seconds_count", command="other", outcome="failed")
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
         assert app.test_client().get("/health/ready").status_code == 503
     assert failed.now == 1
 
 
-def test_a_limit_that_refuses_is_counted(environment: dict[str, str]) -> None:
-    """It is counted which of the limits refused."""
+def test_the_refusing_limit_is_counted(environment: dict[str, str]) -> None:
+    """A refusal by a rate limit is counted by the limit."""
     limits = {"RATE_LIMIT": "1/day", "FAILED_AUTH_LIMIT": "1/day"}
     requests, failures = (Growth("rate_limit_hits_total", limit=limit) for limit in ("requests", "failures"))
     with running_app(environment | limits) as app:
@@ -217,7 +217,7 @@ def test_a_limit_that_refuses_is_counted(environment: dict[str, str]) -> None:
 
 
 def test_without_a_folder_nothing_is_measured() -> None:
-    """Where no metrics are served every instrument is one that does nothing."""
+    """Without served metrics, every instrument does nothing."""
     program = (
         "from vault.observability import metrics;"
         "metrics.REQUESTS.labels('a', 'b').inc(); metrics.DURATION.labels('a').observe(1);"
@@ -231,8 +231,8 @@ def test_without_a_folder_nothing_is_measured() -> None:
     assert run.stdout == "None _NoInstrument\n"
 
 
-def test_a_worker_counts_on_in_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts of a worker that has ended stay, its successor adds to them, and what waited is forgotten."""
+def test_a_new_worker_continues_the_counts_of_an_ended_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts of an ended worker stay, its successor adds to them, and queue lengths are dropped."""
     monkeypatch.setitem(metrics._place, "name", metrics._place["name"])
     counter = Counter("places", "", ["a"], namespace="secret_manager", registry=None).labels("b")
     counter.inc(2)

@@ -1,4 +1,4 @@
-"""What a request waits for is told to whoever traces it: round trips of its own, and shared ones."""
+"""The waits of a request, own round trips and shared ones, are reported to tracing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,33 +19,33 @@ from vault.observability.tracing import Tracing
 
 
 class Recorded(spans.Span):
-    """Keeps what it is told."""
+    """Records everything reported to it."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, dict[str, str]]] = []
         self.ended: list[str] = []
 
     def begin(self, name: str, /, **attributes: str) -> spans.Span:
-        """Keep what is begun."""
+        """Record a start."""
         self.begun.append((name, attributes))
         return self
 
     def end(self, error: str = "", /) -> None:
-        """Keep how it ended."""
+        """Record an end."""
         self.ended.append(error)
 
 
 @pytest.fixture
 def recorded() -> Iterator[Recorded]:
-    """Return what the test's own waits are told to."""
+    """Return the recorder of the test's own waits."""
     recorded = Recorded()
     token = spans.current.set(recorded)
     yield recorded
     spans.current.reset(token)
 
 
-def test_the_text_of_a_failure_is_left_out(mongo_uri: str, recorded: Recorded) -> None:
-    """A command's failure quotes documents: of it a span has the code alone, and no more of a good one."""
+def test_the_text_of_a_failure_is_omitted(mongo_uri: str, recorded: Recorded) -> None:
+    """A span has a command's error code, but not its text, which can quote documents."""
     with MongoClient[Any](mongo_uri, event_listeners=Tracing().listeners) as client:
         collection = client.get_default_database().tokens
         collection.insert_many([{"_id": number, "text": "hunter2"} for number in range(3)])
@@ -61,8 +61,8 @@ def test_the_text_of_a_failure_is_left_out(mongo_uri: str, recorded: Recorded) -
     }
 
 
-def test_a_lost_connection_is_told_by_its_kind(recorded: Recorded, tmp_path: Path) -> None:
-    """Where MongoDB went away a span has the kind of the failure, and not the address that its text holds."""
+def test_a_lost_connection_is_reported_by_its_kind(recorded: Recorded, tmp_path: Path) -> None:
+    """Without MongoDB, a span has the kind of the failure, and not the address in its text."""
     with (
         Mongod(tmp_path / "db") as mongod,
         MongoClient[Any](mongod.uri, event_listeners=Tracing().listeners) as client,
@@ -74,8 +74,8 @@ def test_a_lost_connection_is_told_by_its_kind(recorded: Recorded, tmp_path: Pat
         assert recorded.ended == ["AutoReconnect"]
 
 
-def test_a_call_is_a_wait_of_the_request_that_makes_it(recorded: Recorded) -> None:
-    """Of each shared round trip it is told when the call begins, and when what carries it is done."""
+def test_a_call_is_a_wait_of_its_request(recorded: Recorded) -> None:
+    """A call to a shared round trip has a span from its start to the end of the round trip."""
     gate = Gate()
     coalescer: Batcher[int, object] = Batcher(gate, queue="numbers")
     waits = [coalescer.start(1), coalescer.start(2)]
@@ -86,10 +86,10 @@ def test_a_call_is_a_wait_of_the_request_that_makes_it(recorded: Recorded) -> No
     assert len(recorded.ended) == 2
 
 
-def test_a_call_that_failed_or_was_given_up_is_told_too(
+def test_a_failed_or_abandoned_call_is_reported_too(
     recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wait ends once, by the kind of its failure, whether it was carried, given up, or could not begin."""
+    """A wait ends once, with the kind of its failure, even if it was abandoned or could not start."""
     gate = Gate(lambda _: 1 // 0)
     coalescer: Batcher[int, object] = Batcher(gate, queue="numbers")
     failing = coalescer.start(1)

@@ -1,4 +1,4 @@
-"""Tracing: nothing of it where it is off, and where it is on, what waits for what, and nothing secret."""
+"""Tracing: not loaded while off; while on, spans for every wait, without secrets."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def traced(environment: dict[str, str], collector: Collector, tmp_path: Path) ->
         yield service
 
 
-#: Makes an application, answers a request, and prints what of OpenTelemetry is loaded.
+#: Creates an application, answers a request, and prints the loaded modules of OpenTelemetry.
 LOADED = """
 import sys
 from vault.app import from_environment
@@ -70,12 +70,12 @@ print(loaded, file=sys.stderr)
         {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"},
         {"OTEL_SDK_DISABLED": "True", "OTEL_TRACES_EXPORTER": "otlp"},
     ],
-    ids=["nothing set", "nothing that asks for it", "none", "disabled"],
+    ids=["unset", "unrelated variables", "none", "disabled"],
 )
-def test_what_is_off_is_not_loaded(
+def test_disabled_tracing_is_not_loaded(
     environment: dict[str, str], variables: dict[str, str], tmp_path: Path
 ) -> None:
-    """Where tracing is off a process that answers requests has nothing of OpenTelemetry in its memory."""
+    """While tracing is off, a serving process has no OpenTelemetry module loaded."""
     settings = {**command_environment(environment), **variables}
     run = subprocess.run(
         [sys.executable, "-c", LOADED], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
@@ -83,8 +83,8 @@ def test_what_is_off_is_not_loaded(
     assert run.stderr == "[]\n"
 
 
-def test_a_request_is_a_span_and_so_is_each_wait_of_it(traced: Service, collector: Collector) -> None:
-    """What a create and a fetch wait for is inside of their spans: the round trips, shared ones too."""
+def test_a_request_is_a_span_with_a_span_for_each_wait(traced: Service, collector: Collector) -> None:
+    """The spans of a create and a fetch contain their round trips, including shared ones."""
     secret_id = traced.create(b"a value")
     assert traced.fetch(secret_id).status == 200
     assert traced.post(DESCRIBE, {"secret_id": secret_id}).status == 200
@@ -93,8 +93,8 @@ def test_a_request_is_a_span_and_so_is_each_wait_of_it(traced: Service, collecto
     inside = {
         span.name: {inner.name for inner in trees[span.id]} for span in collector.spans if not span.parent
     }
-    # The first request of a worker looks after keys and indexes as well.
-    # A read or a write that is alone is shared with nobody.
+    # The first request of a worker also checks keys and indexes. A lone read or write is shared with no
+    # other.
     assert inside["POST /vault/secret/create/"] >= {"insert secrets", "shared entries"}
     assert inside[f"POST {FETCH}"] >= {"find secrets", "shared entries"}
     assert inside[f"POST {DESCRIBE}"] >= {"find secrets", "aggregate audit_logs", "shared entries"}
@@ -105,7 +105,7 @@ def test_a_request_is_a_span_and_so_is_each_wait_of_it(traced: Service, collecto
 
 
 def test_every_worker_traces(traced: Service, collector: Collector) -> None:
-    """Spans come from each of the forked workers, and of each request exactly one, also of the last ones."""
+    """Spans come from each forked worker, exactly one per request, including the last ones."""
     with ThreadPoolExecutor(16) as pool:
         ids = list(pool.map(traced.create, [b"a value"] * 200))
         assert all(reply.status == 200 for reply in pool.map(traced.fetch, ids))
@@ -116,7 +116,7 @@ def test_every_worker_traces(traced: Service, collector: Collector) -> None:
 
 
 def test_the_log_names_the_trace(traced: Service, collector: Collector) -> None:
-    """From a request's line in the log its trace can be found, and no line has the trace of another."""
+    """The log line of a request names its trace, and no line names another's."""
     replies = [traced.post(FETCH, {"secret_id": "?"}, **{"X-Request-ID": str(n)}) for n in range(20)]
     assert {reply.status for reply in replies} == {422}
     assert traced.stop() == 0
@@ -128,8 +128,8 @@ def test_the_log_names_the_trace(traced: Service, collector: Collector) -> None:
     assert not any("trace_id" in line for line in lines if "request_id" not in line)
 
 
-def test_a_caller_s_trace_goes_on(traced: Service, collector: Collector) -> None:
-    """`traceparent` is taken over; of `tracestate` and `baggage`, which hold what a caller likes, nothing."""
+def test_a_caller_s_trace_is_continued(traced: Service, collector: Collector) -> None:
+    """`traceparent` is accepted; `tracestate` and `baggage`, with a caller's content, are dropped."""
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     headers = {
         "traceparent": f"00-{trace}-{parent}-01",
@@ -147,10 +147,10 @@ def test_a_caller_s_trace_goes_on(traced: Service, collector: Collector) -> None
     assert b"hunter2" not in b"".join(collector.bodies)
 
 
-def test_what_failed_is_marked_by_its_kind(
+def test_a_failure_is_marked_by_its_kind(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], collector: Collector, tmp_path: Path
 ) -> None:
-    """A reply of 5xx is a failed span, and so is a wait that failed; a refusal is neither."""
+    """A 5xx reply or a failed wait is a failed span; a refusal is not."""
     with Service({**environment, **asking_for(collector.url)}, folder=tmp_path) as service:
         secret_id = service.create(b"a value")
         stored.secrets.update_one({}, {"$inc": {"version": 1}})
@@ -168,9 +168,9 @@ def test_what_failed_is_marked_by_its_kind(
 
 
 def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_path: Path) -> None:
-    """Whatever callers ask, right or wrong, no span holds a value, a credential, a key or an id.
+    """For valid and invalid requests, no span contains a value, a credential, a key or an ID.
 
-    Nor does one hold a name, a label, or a part of a path that a caller made up.
+    It does not contain a name, a label, or a caller's invented path either.
     """
     settings = {**SETTINGS, "MONGO_URI": mongo_uri}
     with made_world(settings) as (world, _):
@@ -190,10 +190,8 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
     assert not any("127.0.0.1" in output.text for output in world.outputs if output.place == "a span")
 
 
-def test_a_collector_that_is_away_takes_nothing_from_callers(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    """Where spans cannot be sent requests are answered all the same, and the service ends soon."""
+def test_an_unreachable_collector_affects_no_caller(environment: dict[str, str], tmp_path: Path) -> None:
+    """If spans cannot be sent, requests are still answered, and the service stops quickly."""
     nobody = asking_for(f"http://127.0.0.1:{free_port()}")
     with Service({**environment, **nobody}, folder=tmp_path) as service:
         secret_id = service.create(b"a value")
@@ -202,15 +200,15 @@ def test_a_collector_that_is_away_takes_nothing_from_callers(
         time.sleep(0.5)
         began = time.monotonic()
         assert service.stop() == 0
-        # Left alone the SDK would wait half a minute.
+        # By default the SDK would wait half a minute.
         assert time.monotonic() - began < 20
     assert "encountered while exporting spans batch" in service.log.read_text()
 
 
-def test_the_operator_s_variables_count(
+def test_the_operator_s_variables_apply(
     environment: dict[str, str], collector: Collector, tmp_path: Path
 ) -> None:
-    """Name, attributes, headers and sampling are as OpenTelemetry's own variables say."""
+    """Name, attributes, headers and sampling follow OpenTelemetry's own variables."""
     variables = {
         **asking_for(collector.url),
         "OTEL_SERVICE_NAME": "payments-vault",
@@ -228,7 +226,7 @@ def test_the_operator_s_variables_count(
     assert "hunter2" not in service.log.read_text()
 
 
-#: Python reads it at start, and from then on finds nothing of OpenTelemetry.
+#: Python reads it at start, and from then on finds no OpenTelemetry.
 WITHOUT = """
 import sys
 
@@ -241,8 +239,8 @@ sys.meta_path.insert(0, Without())
 """
 
 
-def test_a_missing_package_is_told_at_start(environment: dict[str, str], tmp_path: Path) -> None:
-    """Asked to trace without the packages for it, the service does not start, and says what to install."""
+def test_a_missing_package_stops_the_start(environment: dict[str, str], tmp_path: Path) -> None:
+    """With tracing on but its packages missing, the service does not start, and names the packages."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
     path = os.pathsep.join([str(tmp_path), *sys.path])
     variables = {"PYTHONPATH": path, "OTEL_TRACES_EXPORTER": "otlp", "LOG_LEVEL": "loud"}
@@ -258,10 +256,10 @@ def test_a_missing_package_is_told_at_start(environment: dict[str, str], tmp_pat
     )
 
 
-def test_outside_of_a_request_nothing_is_traced(
+def test_nothing_is_traced_outside_of_a_request(
     environment: dict[str, str], collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the service does on its own, indexes and checks of keys, makes no spans."""
+    """The service's own work, such as indexes and key checks, creates no spans."""
     variables = asking_for(collector.url)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -273,8 +271,8 @@ def test_outside_of_a_request_nothing_is_traced(
     assert [span.name for span in collector.spans] == ["GET /health/live"]
 
 
-def test_a_wait_that_failed_is_told_by_its_kind() -> None:
-    """A span of what was waited for in vain is one that failed, with the kind of the failure and no text."""
+def test_a_failed_wait_is_reported_by_its_kind() -> None:
+    """A failed wait is a failed span, with the kind of the failure and no text."""
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
@@ -293,10 +291,10 @@ def test_a_wait_that_failed_is_told_by_its_kind() -> None:
     provider.shutdown()
 
 
-def test_first_requests_that_come_together_share_what_traces(
+def test_concurrent_first_requests_share_one_tracer(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for the first to have made it makes no second one."""
+    """A concurrent first request waits for the tracer and creates no second one."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     found = tracing.Tracing()
     assert found._start() is found._start()

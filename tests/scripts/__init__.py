@@ -1,1 +1,1 @@
-"""Tests of the floor or folder of the same name."""
+"""Tests of the scripts."""

@@ -1,4 +1,4 @@
-"""The shell scripts, run as users run them."""
+"""The shell scripts, run as processes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _SCRIPTS = Path(__file__).parents[2] / "scripts"
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _STRANGE = ['"', "\\", '","a":"', "\\u0041", "a\nb\n", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)", "-d"]
 
-#: Stands in for every Python: takes note of what pip is asked, and fails at what the file `broken` names.
+#: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
 _PYTHON = """#!/bin/bash
 [[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && exit 1
 case "$*" in
@@ -42,7 +42,7 @@ def _run(script: str, *arguments: str, url: str = "", stdin: bytes = b"", **envi
 
 @pytest.fixture
 def recorder():
-    """Return the URL of a server that answers 200 and repeats the body it was sent."""
+    """Return the URL of a server that answers 200 and repeats the request body."""
 
     class Repeat(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -68,7 +68,7 @@ def service_url(shared_service):
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_created_secret_is_fetched(service_url, slash):
-    """`create_secret.sh` prints the id, and `fetch_secret.sh` with that id the secret."""
+    """`create_secret.sh` prints the ID, and `fetch_secret.sh` with that ID the secret."""
     created = _run("create_secret.sh", "aGVsbG8=", url=service_url + slash)
     assert (created.returncode, created.stderr) == (0, b"")
     assert re.fullmatch(rb'\{"secret_id":"[0-9a-f-]{36}"\}\n', created.stdout)
@@ -78,7 +78,7 @@ def test_created_secret_is_fetched(service_url, slash):
 
 
 def test_values_can_come_from_standard_input(service_url):
-    """With - both scripts read their value from standard input, where no process list shows it."""
+    """With `-`, both scripts read their value from standard input, outside the process list."""
     created = _run("create_secret.sh", "-", url=service_url, stdin=b"aGVsbG8=\n")
     identifier = json.loads(created.stdout)["secret_id"].encode()
     assert (
@@ -94,8 +94,8 @@ def test_values_can_come_from_standard_input(service_url):
         ("fetch_secret.sh", "no-id", b"422"),
     ],
 )
-def test_refusal_is_told_on_standard_error(service_url, script, argument, detail):
-    """What the service refuses ends in a failure that shows the service's reason, with nothing on stdout."""
+def test_refusal_is_printed_on_standard_error(service_url, script, argument, detail):
+    """A refusal makes the script fail with the service's reason, and nothing on stdout."""
     refused = _run(script, argument, url=service_url)
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert refused.stderr.startswith(script.encode() + b": the service refused with status 4")
@@ -103,8 +103,8 @@ def test_refusal_is_told_on_standard_error(service_url, script, argument, detail
 
 
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
-def test_unreachable_service_is_told(script):
-    """Where no service answers, the scripts fail and say where they looked."""
+def test_unreachable_service_is_reported(script):
+    """If no service answers, the scripts fail and name the address."""
     failed = _run(script, "aGVsbG8=", url="http://127.0.0.1:1")
     assert (failed.returncode, failed.stdout) == (1, b"")
     assert b"no answer from http://127.0.0.1:1" in failed.stderr
@@ -113,7 +113,7 @@ def test_unreachable_service_is_told(script):
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
 def test_wrong_arguments_show_the_usage(script, arguments):
-    """Without exactly one argument the scripts fail and show how they are used."""
+    """Without exactly one argument the scripts fail and print their usage."""
     failed = _run(script, *arguments)
     assert (failed.returncode, failed.stdout) == (2, b"")
     assert failed.stderr.startswith(b"usage: " + script.encode())
@@ -121,8 +121,8 @@ def test_wrong_arguments_show_the_usage(script, arguments):
 
 @pytest.mark.parametrize("value", _STRANGE)
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
-def test_any_value_reaches_the_service_as_it_is(recorder, script, value):
-    """No character of a value gets out of the JSON string; each reaches the service as itself."""
+def test_any_value_reaches_the_service_unchanged(recorder, script, value):
+    """No character of a value escapes from the JSON string; each arrives unchanged."""
     field = {"create_secret.sh": "secret", "fetch_secret.sh": "secret_id"}[script]
     assert json.loads(_run(script, value, url=recorder).stdout) == {field: value}
     from_input = _run(script, "-", url=recorder, stdin=value.encode() + b"\n")
@@ -137,7 +137,7 @@ def test_value_with_a_nul_is_refused(recorder):
 
 
 def test_secret_is_no_childs_argument(recorder, tmp_path):
-    """The secret goes to curl over standard input: its arguments are in the process list."""
+    """The secret goes to curl over standard input, because its arguments are in the process list."""
     arguments = tmp_path / "arguments"
     wrapper = tmp_path / "curl"
     wrapper.write_text(f'#!/bin/sh\necho "$@" >{arguments}\nexec {shutil.which("curl")} "$@"\n')
@@ -183,8 +183,8 @@ def checkout(tmp_path):
     return install
 
 
-def test_install_takes_the_lock_file_with_its_hashes(checkout):
-    """The first run makes .venv and installs exactly what the lock file names, then the package."""
+def test_install_uses_the_lock_file_with_its_hashes(checkout):
+    """The first run creates .venv and installs exactly the lock file's packages, then this package."""
     run = checkout("dev")
     assert (run.returncode, run.stderr.count("\n")) == (0, 1)
     locked, package = run.pip
@@ -193,40 +193,40 @@ def test_install_takes_the_lock_file_with_its_hashes(checkout):
 
 
 @pytest.mark.parametrize(("first", "then"), [("dev", "dev"), ("test", "test"), ("test", "dev")])
-def test_install_is_skipped_where_it_is_done(checkout, first, then):
-    """A second run does nothing; what was installed for the tests does for trying out."""
+def test_a_complete_install_is_skipped(checkout, first, then):
+    """A second run does nothing; an installation for the tests also suffices for a trial."""
     checkout(first)
     run = checkout(then)
     assert (run.returncode, run.stderr, run.pip) == (0, "", [])
 
 
-def test_tests_need_more_than_trying_out(checkout):
-    """What was installed for trying out does not do for the tests."""
+def test_tests_need_more_than_a_trial(checkout):
+    """An installation for a trial does not suffice for the tests."""
     checkout("dev")
     assert "requirements/test.txt" in checkout("test").pip[0]
 
 
 @pytest.mark.parametrize("changed", ["requirements/dev.txt", "setup.cfg"])
-def test_change_is_installed(checkout, changed):
+def test_a_change_is_installed(checkout, changed):
     """A changed lock file or setup.cfg is installed at the next run."""
     checkout("dev")
     (checkout.folder / changed).write_text("# changed\n")
     assert checkout("dev").pip
 
 
-def test_other_python_is_installed_for_anew(checkout):
-    """A .venv whose Python has changed is brought up to date."""
+def test_another_python_is_installed_for_again(checkout):
+    """A .venv whose Python has changed is updated."""
     checkout("dev")
     assert checkout("dev", version="Python 3.13.0\n").pip
 
 
-def test_interrupted_install_is_taken_up_again(checkout):
-    """An installation that failed half-way is not taken for a finished one."""
+def test_an_interrupted_install_is_repeated(checkout):
+    """An installation that failed halfway is repeated."""
     assert checkout("dev", broken="--editable").returncode == 1
     assert len(checkout("dev").pip) == 2
 
 
-def test_half_made_venv_is_made_anew(checkout):
+def test_an_incomplete_venv_is_replaced(checkout):
     """A .venv without a working pip is replaced."""
     checkout("dev")
     (checkout.folder / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
@@ -234,7 +234,7 @@ def test_half_made_venv_is_made_anew(checkout):
 
 
 def test_old_python_is_one_clear_line(checkout):
-    """Without a Python that is new enough it says so in one line."""
+    """Without a recent Python, the script says so in one line."""
     run = checkout("dev", broken="sys.version_info")
     assert run.returncode == 1
     assert run.stderr.splitlines()[1:] == ["install.sh: Python 3.11 or newer not found: install it"]
@@ -242,7 +242,7 @@ def test_old_python_is_one_clear_line(checkout):
 
 @pytest.mark.parametrize("broken", ["ensurepip", "-m venv"])
 def test_missing_venv_module_is_one_clear_line(checkout, broken):
-    """Where Python cannot make virtual environments it names the package to install."""
+    """If Python cannot create virtual environments, the script names the package to install."""
     run = checkout("dev", broken=broken)
     assert run.returncode == 1
     assert "apt install python3-venv" in run.stderr.splitlines()[-1]
@@ -260,7 +260,7 @@ def test_scripts_are_clean():
 
 @pytest.fixture
 def asking(environment, tmp_path):
-    """Return the URL of a service that asks for a credential, and a token that it takes."""
+    """Return the URL of a service that requires a credential, and a valid token."""
     settings = environment | {"AUTH_ENABLED": "true"}
     token = tokens(settings, tmp_path, "create", "--name", "ci", "--role", "writer")
     with Service(settings, folder=tmp_path) as service:
@@ -268,7 +268,7 @@ def asking(environment, tmp_path):
 
 
 def test_a_token_is_sent(asking):
-    """With `VAULT_TOKEN` both scripts are let in; without it, or with another, they are not."""
+    """With a valid `VAULT_TOKEN` both scripts are authorized; without it, or with another, they are not."""
     url, token = asking
     created = _run("create_secret.sh", "aGVsbG8=", url=url, VAULT_TOKEN=token)
     assert (created.returncode, created.stderr) == (0, b"")
@@ -283,14 +283,14 @@ def test_a_token_is_sent(asking):
 
 @pytest.mark.parametrize("token", ["a\nX-Other: b", "a\r", "a b", "\t"])
 def test_a_token_is_one_header(recorder, token):
-    """What would become another header is refused before anything is sent, and not shown."""
+    """A token that would add another header is refused before anything is sent, and not shown."""
     failed = _run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN=token)
     assert (failed.returncode, failed.stdout) == (1, b"")
     assert failed.stderr == b"create_secret.sh: VAULT_TOKEN contains whitespace or control characters\n"
 
 
 def test_a_token_is_no_childs_argument(recorder, tmp_path):
-    """The token goes to curl through a pipe: its arguments are in the process list."""
+    """The token goes to curl through a pipe, because its arguments are in the process list."""
     arguments = tmp_path / "arguments"
     wrapper = tmp_path / "curl"
     wrapper.write_text(f'#!/bin/sh\necho "$@" >{arguments}\nexec {shutil.which("curl")} "$@"\n')

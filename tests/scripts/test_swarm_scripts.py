@@ -1,4 +1,4 @@
-"""What deploy.sh and rotate_key.sh decide before they change anything, with a swarm that is a few files."""
+"""The decisions of deploy.sh and rotate_key.sh before they change anything, with a swarm made of files."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 _SCRIPTS = Path(__file__).parents[2] / "scripts"
 _KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
-#: Stands in for Docker: answers from the folder $STATE, and takes note of what it is to change.
+#: Replaces Docker: answers from the folder $STATE, and records the requested changes.
 _DOCKER = r"""#!/bin/bash
 cd "$STATE"
 case "$*" in
@@ -40,16 +40,16 @@ esac
 
 @dataclass
 class Swarm:
-    """A swarm that scripts find."""
+    """A swarm for the scripts."""
 
     state: Path
 
     def has(self, name: str, *lines: str) -> None:
-        """Let *lines* be all that there is of one kind."""
+        """Set all existing items of one kind to *lines*."""
         (self.state / name).write_text("".join(f"{line}\n" for line in lines))
 
     def run(self, *command: str, **environment: str) -> tuple[int, str, list[str]]:
-        """Return a script's exit status, its errors, and what it made and changed."""
+        """Return a script's exit status, its errors, and the objects it created and changed."""
         done = subprocess.run(
             command,
             env={"PATH": f"{self.state}:{os.environ['PATH']}", "STATE": str(self.state), **environment},
@@ -62,12 +62,12 @@ class Swarm:
         return done.returncode, done.stderr, made.read_text().splitlines() if made.exists() else []
 
     def place(self) -> tuple[int, str, list[str]]:
-        """Place MongoDB's members, as deploy.sh does."""
+        """Place MongoDB's members like deploy.sh."""
         sources = "source scripts/swarm_lib.sh; source scripts/mongodb_placement.sh"
         return self.run("bash", "-c", f"set -euo pipefail; {sources}; place_members")
 
     def deploy(self, **environment: str) -> tuple[int, str, list[str]]:
-        """Deploy an image of a registry, up to where Docker would have to do it."""
+        """Deploy an image of a registry, up to Docker's own part."""
         return self.run("scripts/deploy.sh", IMAGE="registry.example.com/secret-manager:1", **environment)
 
 
@@ -84,7 +84,7 @@ def swarm(tmp_path: Path) -> Swarm:
 
 
 def on(one: str, two: str, three: str) -> list[str]:
-    """Return the members, where each runs."""
+    """Return the members, each with its node."""
     return [
         f"secret-manager_mongodb-{number} {node}"
         for number, node in zip("123", (one, two, three), strict=True)
@@ -92,12 +92,12 @@ def on(one: str, two: str, three: str) -> list[str]:
 
 
 def test_one_node_needs_no_label(swarm: Swarm) -> None:
-    """A single node stays as it is."""
+    """A single node stays unlabelled."""
     assert swarm.place() == (0, "", [])
 
 
 def test_members_get_a_node_each_before_the_first_deployment(swarm: Swarm) -> None:
-    """Three nodes that are ready get a member each; the others, also one that is down, get none."""
+    """Three ready nodes get a member each; other nodes, including one that is down, get none."""
     swarm.has(
         "nodes", "A Down Active", "B Ready Active", "C Ready Drain", *(f"{n} Ready Active" for n in "DEF")
     )
@@ -113,8 +113,8 @@ def test_members_get_a_node_each_before_the_first_deployment(swarm: Swarm) -> No
     ]
 
 
-def test_members_that_run_are_labelled_where_they_run(swarm: Swarm) -> None:
-    """Whatever the order of the nodes, no label moves a member off its data."""
+def test_running_members_are_labelled_on_their_nodes(swarm: Swarm) -> None:
+    """For any order of the nodes, no label moves a member away from its data."""
     swarm.has("nodes", *(f"{node} Ready Active" for node in "ABCD"))
     swarm.has("members", *on("D", "A", "C"))
     status, _, made = swarm.place()
@@ -136,7 +136,7 @@ def test_the_label_of_a_node_that_is_down_counts(swarm: Swarm) -> None:
 
 @pytest.mark.parametrize("nodes", ["AB", "ABC"])
 def test_members_that_all_share_a_node_stay_there(swarm: Swarm, nodes: str) -> None:
-    """A deployment on one node stays on it when others join, and its operator is told."""
+    """A deployment on one node stays on it when others join, with a message to the operator."""
     swarm.has("nodes", *(f"{node} Ready Active" for node in nodes))
     swarm.has("members", *on("B", "B", "B"))
     status, errors, made = swarm.place()
@@ -146,7 +146,7 @@ def test_members_that_all_share_a_node_stay_there(swarm: Swarm, nodes: str) -> N
 
 
 def test_members_on_two_nodes_share_one(swarm: Swarm) -> None:
-    """Two nodes are too few to have a member each: all of MongoDB has one of them."""
+    """Two nodes are too few for a member each, so one node gets all of MongoDB."""
     swarm.has("nodes", "A Ready Active", "B Ready Active")
     assert swarm.place()[::2] == (0, ["--label-add mongodb=none B"])
 
@@ -160,10 +160,10 @@ def test_members_on_two_nodes_share_one(swarm: Swarm) -> None:
         (["A 1", "B", "C 3"], ("B", "B", "C"), "mongodb-1 runs on node B"),
     ],
 )
-def test_nothing_is_labelled_where_a_label_would_move_a_member(
+def test_no_label_that_would_move_a_member_is_set(
     swarm: Swarm, nodes: list[str], members: tuple[str, str, str], why: str
 ) -> None:
-    """Where members share nodes, or are not where they should be, their operator moves them."""
+    """If members share nodes, or are on unexpected ones, the operator must move them."""
     swarm.has("nodes", *(f"{node[0]} Ready Active{node[1:]}" for node in nodes))
     swarm.has("members", *on(*members))
     status, errors, made = swarm.place()
@@ -172,7 +172,7 @@ def test_nothing_is_labelled_where_a_label_would_move_a_member(
 
 
 def test_labels_that_leave_members_no_node_are_refused(swarm: Swarm) -> None:
-    """With one label made by hand and too few nodes for the rest, nothing is deployed."""
+    """With one manual label and too few nodes for the rest, nothing is deployed."""
     swarm.has("nodes", "A Ready Active 1", "B Ready Active", "C Down Active")
     status, errors, made = swarm.place()
     assert (status, made) == (1, [])
@@ -180,7 +180,7 @@ def test_labels_that_leave_members_no_node_are_refused(swarm: Swarm) -> None:
 
 
 def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
-    """Without MASTER_KEY in the shell the key comes from the service that runs, in a secret that is new."""
+    """Without MASTER_KEY in the shell, the running service's key goes into a new secret."""
     swarm.has("service", f"MASTER_KEY={_KEY}")
     swarm.has("secrets", "master_key_v1")
     _, _, made = swarm.deploy()
@@ -201,10 +201,10 @@ def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
         ("", {"RATE_LIMIT_STORAGE_URI": "mongodb://u:p@db/"}, "RATE_LIMIT_STORAGE_URI_FILE"),
     ],
 )
-def test_keys_and_passwords_that_would_not_do_are_refused(
+def test_unsuitable_keys_and_passwords_are_refused(
     swarm: Swarm, service: str, shell: dict[str, str], why: str
 ) -> None:
-    """What is no key, is another's, or would show in the service's settings, stops all before it begins."""
+    """An invalid or foreign key, or one that settings would show, stops the script before any change."""
     swarm.has("service", service)
     status, errors, made = swarm.deploy(**shell)
     assert (status, made) == (1, [])
@@ -212,8 +212,8 @@ def test_keys_and_passwords_that_would_not_do_are_refused(
     assert _KEY not in errors
 
 
-def test_which_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
-    """Where no service tells which key it is, its operator must; what the service tells goes first."""
+def test_one_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
+    """If no service names its key, the operator must; the service's answer has precedence."""
     swarm.has("secrets", "master_key_v1", "master_key_v2")
     status, errors, made = swarm.deploy()
     assert (status, made) == (1, [])
@@ -224,7 +224,7 @@ def test_which_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
 
 
 def test_an_update_does_not_look_for_a_newer_mongodb(swarm: Swarm) -> None:
-    """An image whose name stays is not replaced by what the registry calls so now."""
+    """An image with an unchanged name is not replaced by the registry's current one."""
     swarm.has("secrets", "master_key_v1")
     assert "--resolve-image changed" in "".join(swarm.deploy()[2])
 
@@ -238,8 +238,8 @@ IMAGES = {
 }
 
 
-def test_every_image_of_others_is_pinned_by_its_digest(swarm: Swarm, tmp_path: Path) -> None:
-    """pin_images.sh asks the registry for each image that the files name, and writes what it is told."""
+def test_every_external_image_is_pinned_by_its_digest(swarm: Swarm, tmp_path: Path) -> None:
+    """pin_images.sh writes the registry's digest of each image that the files name."""
     file = tmp_path / "images.env"
     swarm.has("registry", *(f"{image} {DIGEST}" for image in IMAGES.values()))
     status, _, _ = swarm.run("scripts/pin_images.sh", IMAGES_FILE=str(file))
@@ -248,8 +248,8 @@ def test_every_image_of_others_is_pinned_by_its_digest(swarm: Swarm, tmp_path: P
 
 
 @pytest.mark.parametrize("told", ["", "mongo:7.0 <none>"])
-def test_a_registry_that_tells_no_digest_changes_nothing(swarm: Swarm, tmp_path: Path, told: str) -> None:
-    """Without an answer for every image the file stays as it was, and no digest is made up."""
+def test_a_registry_without_a_digest_changes_nothing(swarm: Swarm, tmp_path: Path, told: str) -> None:
+    """Without an answer for every image the file stays unchanged, and no digest is invented."""
     file = tmp_path / "images.env"
     file.write_text("MONGO_IMAGE=mongo:7.0@sha256:before\n")
     swarm.has("registry", f"python:3.13-slim {DIGEST}", told)
@@ -259,7 +259,7 @@ def test_a_registry_that_tells_no_digest_changes_nothing(swarm: Swarm, tmp_path:
     assert file.read_text() == "MONGO_IMAGE=mongo:7.0@sha256:before\n"
 
 
-def test_no_image_of_others_is_named_elsewhere() -> None:
+def test_no_external_image_is_named_elsewhere() -> None:
     """Every image that the deployment takes from a registry can be replaced by its digest."""
     root = _SCRIPTS.parent
     named = [
@@ -274,8 +274,8 @@ def test_no_image_of_others_is_named_elsewhere() -> None:
             assert re.fullmatch(r"\$\{([A-Z]+_)?IMAGE:-[^}]+\}", image), image
 
 
-def test_a_deployment_uses_what_is_pinned(swarm: Swarm, tmp_path: Path) -> None:
-    """deploy.sh builds from and deploys the pinned images; what is exported goes first."""
+def test_a_deployment_uses_the_pinned_images(swarm: Swarm, tmp_path: Path) -> None:
+    """deploy.sh builds from and deploys the pinned images; exported variables have precedence."""
     file = tmp_path / "images.env"
     file.write_text("".join(f"{name}={image}@{DIGEST}\n" for name, image in IMAGES.items()))
     _, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(file))
@@ -291,16 +291,16 @@ def test_a_deployment_uses_what_is_pinned(swarm: Swarm, tmp_path: Path) -> None:
     assert made[-2] == "mongo:7.0.9"
 
 
-def test_without_pinned_images_tags_count(swarm: Swarm, tmp_path: Path) -> None:
-    """A deployment without digests goes through, and says that they can be had."""
+def test_without_pinned_images_tags_are_used(swarm: Swarm, tmp_path: Path) -> None:
+    """A deployment without digests succeeds, and mentions that they are available."""
     _, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(tmp_path / "none"))
     assert "--build-arg" not in made[0]
     assert made[-2] == ""
     assert "by digest, run scripts/pin_images.sh" in errors
 
 
-def test_a_file_of_something_else_is_refused(swarm: Swarm, tmp_path: Path) -> None:
-    """A file of images sets nothing but images."""
+def test_another_file_is_refused(swarm: Swarm, tmp_path: Path) -> None:
+    """A file of images can set nothing except images."""
     file = tmp_path / "images.env"
     file.write_text("PATH=/tmp\n")
     status, errors, made = swarm.run("scripts/deploy.sh", IMAGES_FILE=str(file))
@@ -309,7 +309,7 @@ def test_a_file_of_something_else_is_refused(swarm: Swarm, tmp_path: Path) -> No
 
 
 def test_without_a_service_there_is_nothing_to_rotate(swarm: Swarm) -> None:
-    """rotate_key.sh says what is missing."""
+    """Without a service, rotate_key.sh names what is missing."""
     status, errors, made = swarm.run("scripts/rotate_key.sh")
     assert (status, made) == (1, [])
     assert "deploy it with scripts/deploy.sh" in errors

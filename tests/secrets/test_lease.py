@@ -1,11 +1,11 @@
-"""One at a time changes a secret, and whoever does not come to the end keeps nobody waiting for long."""
+"""Changes of a secret run one at a time, and an abandoned lease blocks others only briefly."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
 
-from tests.life import UNKNOWN_ID, document, put
+from tests.lifecycle import UNKNOWN_ID, document, put
 from tests.rotation import Stored
 from vault.core import retry
 from vault.core.errors import SecretBusyError
@@ -27,33 +27,33 @@ def taken(secret_id: str) -> Lease:
 
 
 def lapse(stored: Stored, secret_id: str) -> None:
-    """Let the lease's time be over, by MongoDB's clock."""
+    """Expire the lease, by MongoDB's clock."""
     over = {"$set": {"lease.until": {"$subtract": ["$$NOW", 1]}}}
     stored.secrets.update_one({"_id": secret_id}, [over])
 
 
-def test_a_lease_has_the_secret_as_it_is(stored: Stored, secret_id: str) -> None:
-    """Whoever takes a lease gets what is stored at that moment."""
+def test_a_lease_has_the_current_secret(stored: Stored, secret_id: str) -> None:
+    """A new lease returns the secret as it is stored at that moment."""
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"labels": ["changed=just now"]}})
     found = taken(secret_id).secret
     assert (found.id, found.labels) == (secret_id, {"changed": "just now"})
 
 
-def test_there_is_no_lease_of_what_is_not_there() -> None:
-    """A secret that is not there has no lease, and nothing is made of one."""
+def test_a_missing_secret_has_no_lease() -> None:
+    """A lease of a missing secret fails and creates nothing."""
     assert Lease.take(UNKNOWN_ID) is None
 
 
-def test_a_lease_is_one_s_own(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one holds a lease another waits, and in the end hears that the secret is busy."""
+def test_a_lease_is_exclusive(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one request holds a lease, another waits, and finally fails because the secret is busy."""
     monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
     taken(secret_id)
     with pytest.raises(SecretBusyError):
         Lease.take(secret_id)
 
 
-def test_who_waits_gets_it_next(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lease that ends while another waits for it is that one's."""
+def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that ends while another request waits goes to that request."""
     first = taken(secret_id)
     waits = Event()
     monkeypatch.setattr("vault.core.retry.time.sleep", lambda _: waits.set())
@@ -64,10 +64,8 @@ def test_who_waits_gets_it_next(secret_id: str, monkeypatch: pytest.MonkeyPatch)
         assert second.result().secret.labels == {"changed": "first"}
 
 
-def test_a_secret_that_goes_while_one_waits_is_not_there(
-    secret_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who waits for a secret that is removed meanwhile hears that there is none."""
+def test_a_secret_removed_during_the_wait_is_missing(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request waiting for a secret that is removed gets the error of a missing secret."""
     first = taken(secret_id)
     waits = Event()
     monkeypatch.setattr("vault.core.retry.time.sleep", lambda _: waits.set())
@@ -78,8 +76,8 @@ def test_a_secret_that_goes_while_one_waits_is_not_there(
         assert second.result() is None
 
 
-def test_a_lapsed_lease_is_another_s(stored: Stored, secret_id: str) -> None:
-    """A lease whose time is over is taken by another, and whoever had it changes and removes nothing."""
+def test_an_expired_lease_can_be_taken_over(stored: Stored, secret_id: str) -> None:
+    """An expired lease goes to another request, and its former holder changes and removes nothing."""
     first = taken(secret_id)
     lapse(stored, secret_id)
     second = taken(secret_id)
@@ -96,26 +94,26 @@ def test_a_lapsed_lease_is_another_s(stored: Stored, secret_id: str) -> None:
     assert "lease" not in after
 
 
-def test_a_lapsed_lease_that_nobody_took_still_holds(stored: Stored, secret_id: str) -> None:
-    """Who was slow, but met nobody, may still make the change: nobody else has changed anything."""
+def test_an_expired_lease_without_a_successor_still_works(stored: Stored, secret_id: str) -> None:
+    """A slow holder may still change the secret if no other request took its lease."""
     first = taken(secret_id)
     lapse(stored, secret_id)
     first.apply({"labels": ["changed=late"]})
     assert document(stored, secret_id)["labels"] == ["changed=late"]
 
 
-def test_a_lease_lapses_after_half_a_minute(stored: Stored, secret_id: str) -> None:
-    """A holder has longer than it can wait for its entry, and no longer than others would want to wait."""
+def test_a_lease_expires_after_half_a_minute(stored: Stored, secret_id: str) -> None:
+    """A lease lasts longer than the wait for an entry, and no longer than others can wait."""
     taken(secret_id)
     [left] = stored.secrets.aggregate([{"$project": {"left": {"$subtract": ["$lease.until", "$$NOW"]}}}])
     assert 20_000 < left["left"] <= 30_000
 
 
 @pytest.mark.parametrize("strange", ["text", 5, [], [{}], {}, {"token": "x"}, {"until": "never"}], ids=str)
-def test_a_strange_lease_keeps_nobody_for_ever(
+def test_a_malformed_lease_does_not_block_forever(
     stored: Stored, secret_id: str, strange: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever somebody wrote in its place, a lease is taken or refused, and nothing fails otherwise."""
+    """Malformed data in place of a lease is replaced or refused, without another failure."""
     monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.05)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"lease": strange}})
     try:
@@ -126,8 +124,8 @@ def test_a_strange_lease_keeps_nobody_for_ever(
         assert "lease" not in document(stored, secret_id)
 
 
-def test_of_many_one_at_a_time(secret_id: str, stored: Stored) -> None:
-    """Of many who change at once each finds what the one before left."""
+def test_concurrent_changes_run_one_at_a_time(secret_id: str, stored: Stored) -> None:
+    """Each of many concurrent changes sees the result of the previous one."""
 
     def add(_: int) -> None:
         for _ in range(5):

@@ -1,11 +1,11 @@
-"""Reads are held in one step, counted once, and free again where they came to nothing."""
+"""Reads are reserved in one step, counted once, and released if they fail."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.life import UNKNOWN_ID, document, in_future, in_past, put
+from tests.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
 from tests.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
@@ -13,8 +13,8 @@ from vault.secrets import read_limits
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def test_of_many_at_once_as_many_are_held_as_are_left(stored: Stored, key: MasterKey) -> None:
-    """However many read at once, as many reads are held, and then counted, as the limit leaves."""
+def test_concurrent_reads_never_exceed_the_limit(stored: Stored, key: MasterKey) -> None:
+    """No number of concurrent reads reserves and counts more than the limit allows."""
     secret_id = put(stored, key, max_reads=20, reads=7)
     with ThreadPoolExecutor(16) as pool:
         tokens = list(pool.map(lambda _: read_limits.reserve_read(secret_id), range(64)))
@@ -32,10 +32,10 @@ def test_of_many_at_once_as_many_are_held_as_are_left(stored: Stored, key: Maste
     [{"deleted_at": datetime(2020, 1, 1, tzinfo=UTC)}, {"max_reads": None}, {"max_reads": 0}],
     ids=str,
 )
-def test_nothing_is_held_where_nothing_may_be_read(
+def test_an_unreadable_secret_reserves_no_read(
     stored: Stored, key: MasterKey, changed: dict[str, object]
 ) -> None:
-    """No read is held of what was deleted, or lost its limit, meanwhile."""
+    """No read is reserved of a secret that was deleted, or lost its limit, in the meantime."""
     secret_id = put(stored, key, max_reads=5)
     stored.secrets.update_one({"_id": secret_id}, {"$set": changed})
     before = document(stored, secret_id)
@@ -43,8 +43,8 @@ def test_nothing_is_held_where_nothing_may_be_read(
     assert document(stored, secret_id) == before
 
 
-def test_what_is_not_there_is_neither_held_nor_counted(stored: Stored) -> None:
-    """A secret that was removed meanwhile is not made by a read."""
+def test_a_missing_secret_is_neither_reserved_nor_counted(stored: Stored) -> None:
+    """A read does not recreate a secret that was removed in the meantime."""
     assert read_limits.reserve_read(UNKNOWN_ID) is None
     assert not read_limits.commit_read(UNKNOWN_ID, "token")
     read_limits.release_read(UNKNOWN_ID, "token")
@@ -52,8 +52,8 @@ def test_what_is_not_there_is_neither_held_nor_counted(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("expires_at", [None, in_future(hours=1)], ids=["no expiry", "expiry"])
-def test_letting_go_leaves_nothing(stored: Stored, key: MasterKey, expires_at: object) -> None:
-    """A read that is held no longer leaves the secret as before, its purge too."""
+def test_a_release_restores_the_secret(stored: Stored, key: MasterKey, expires_at: object) -> None:
+    """Releasing a reserved read leaves the secret unchanged, including its purge time."""
     expiry = {"expires_at": expires_at, "purge_at": expires_at} if expires_at else {}
     secret_id = put(stored, key, max_reads=2, **expiry)
     before = document(stored, secret_id)
@@ -67,7 +67,7 @@ def test_letting_go_leaves_nothing(stored: Stored, key: MasterKey, expires_at: o
 
 
 def test_the_last_read_lets_mongodb_remove_the_secret(stored: Stored, key: MasterKey) -> None:
-    """A secret that is used up is purged soon, but no later than it would have been."""
+    """A used-up secret is purged soon, and no later than before."""
     soon = in_future(seconds=5)
     for fields in ({}, {"purge_at": in_future(days=1)}, {"purge_at": soon}):
         secret_id = put(stored, key, max_reads=1, **fields)
@@ -80,8 +80,8 @@ def test_the_last_read_lets_mongodb_remove_the_secret(stored: Stored, key: Maste
         assert (purge_at == soon) == (fields.get("purge_at") == soon)
 
 
-def test_a_hold_ends_by_itself(stored: Stored, key: MasterKey) -> None:
-    """What was held and never counted is free again, and whoever held it does not count any more."""
+def test_a_reservation_expires(stored: Stored, key: MasterKey) -> None:
+    """A reservation that is never counted expires, and its holder can no longer count."""
     secret_id = put(stored, key, max_reads=1)
     late = read_limits.reserve_read(secret_id)
     assert late

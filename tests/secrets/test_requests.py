@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.life import in_future
+from tests.lifecycle import in_future
 from vault.secrets.requests import NewSecret, limit_details
 
 NEW = NewSecret(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})

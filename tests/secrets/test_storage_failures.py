@@ -9,7 +9,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.life import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
@@ -25,7 +25,7 @@ def gone(*_: object, **__: object) -> None:
 
 
 def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str, is_done: bool = False) -> None:
-    """Let *methods* of a MongoDB collection fail, with *is_done* after MongoDB has done its part."""
+    """Make *methods* of a MongoDB collection fail; with *is_done*, after MongoDB has done its part."""
 
     def failing(method: str) -> Callable[..., Any]:
         original = getattr(Collection, method)

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from pymongo.collection import Collection
 
-from tests.life import document, in_future, in_past, put
+from tests.lifecycle import document, in_future, in_past, put
 from tests.rotation import Stored
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey

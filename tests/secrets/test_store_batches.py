@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.life import UNKNOWN_ID, in_past, put
+from tests.lifecycle import UNKNOWN_ID, in_past, put
 from tests.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret

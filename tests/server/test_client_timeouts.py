@@ -1,4 +1,4 @@
-"""How long a client is waited for, where the clock decides; tests/test_hostile_clients.py has the clients."""
+"""Client timeouts that depend on the clock; tests/test_hostile_clients.py has the clients."""
 
 from types import SimpleNamespace
 
@@ -8,8 +8,8 @@ from werkzeug.exceptions import RequestTimeout
 from vault.server import client_timeouts
 
 
-def test_a_body_that_never_pauses_has_its_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sends without a pause lets no timer run out, and is late all the same."""
+def test_a_body_without_pauses_has_a_timeout_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends without a pause, and so triggers no read timeout, still times out."""
     now = [0.0]
     monkeypatch.setattr(client_timeouts, "monotonic", lambda: now[0])
     now[0] = 1.0

@@ -1,12 +1,12 @@
-"""Turns of requests: a client with many connections does not hold up another one."""
+"""Turns of requests: a client with many connections does not delay another one."""
 
 import gevent
 
 from vault.server.client_timeouts import Turns
 
 
-def test_a_client_waits_for_a_few_of_another_s_requests_and_not_for_all() -> None:
-    """Beside 100 greenlets of one address, one of another address has each of its turns after a few."""
+def test_a_client_waits_for_few_requests_of_another() -> None:
+    """Next to 100 greenlets of one address, another address gets each turn after a few."""
     turns = Turns()
     begun: list[str] = []
 
@@ -26,7 +26,7 @@ def test_a_client_waits_for_a_few_of_another_s_requests_and_not_for_all() -> Non
 
 
 def test_other_greenlets_run_between_turns() -> None:
-    """A greenlet that only gives way is run again before many of the queue have had their turn."""
+    """A greenlet that yields runs again before many of the queue have had their turn."""
     turns = Turns()
     begun: list[int] = []
     ended = False
@@ -49,7 +49,7 @@ def test_other_greenlets_run_between_turns() -> None:
     assert sum(between) > 0
 
 
-def test_who_is_killed_while_waiting_holds_up_no_one() -> None:
+def test_a_greenlet_killed_while_waiting_blocks_no_other() -> None:
     """A greenlet that ends before its turn leaves the others theirs."""
     turns = Turns()
     begun: list[int] = []

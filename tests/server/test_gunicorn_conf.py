@@ -1,4 +1,4 @@
-"""The service as operators run it: gunicorn, several workers, a MongoDB that comes and goes."""
+"""The service as operators run it: gunicorn, several workers, a MongoDB that is sometimes unreachable."""
 
 import json
 import os
@@ -29,7 +29,7 @@ PLAINTEXT = b"the plaintext nobody may find"
 
 
 def test_the_scenarios_of_the_original_description(shared_service: Service) -> None:
-    """What users of the original system try first works: docs, round trip, invalid base64, unknown id."""
+    """The original system's first steps work: docs, round trip, invalid base64, unknown ID."""
     assert shared_service.get_text("/docs").startswith("<!doctype html>")
     assert shared_service.get("/openapi.json").body["info"]["title"] == "Secret Manager"
     secret = b64encode(b"swarm_test_secret").decode()
@@ -46,10 +46,8 @@ def test_the_scenarios_of_the_original_description(shared_service: Service) -> N
     assert len(set(ids)) == 20
 
 
-def test_what_one_worker_created_every_worker_fetches(
-    service: Service, stored: MongoDatabase[dict[str, Any]]
-) -> None:
-    """A secret is there for all workers the moment its id is given out, and each answer has its entry."""
+def test_every_worker_fetches_a_new_secret(service: Service, stored: MongoDatabase[dict[str, Any]]) -> None:
+    """All workers can read a secret as soon as its ID is returned, and each answer has its entry."""
 
     def round_trip(number: int) -> bool:
         plaintext = f"secret {number}".encode()
@@ -60,7 +58,7 @@ def test_what_one_worker_created_every_worker_fetches(
         assert all(pool.map(round_trip, range(400)))
     assert stored.secrets.count_documents({}) == 400
     assert stored.audit_logs.count_documents({"status": "success"}) == 800
-    # Both workers took part, or this showed nothing.
+    # Both workers took part; otherwise the test proves nothing.
     assert len({line["pid"] for line in log_lines(service) if line["message"] == "request"}) == 2
 
 
@@ -71,7 +69,7 @@ def log_lines(service: Service) -> list[dict[str, Any]]:
 def test_plaintext_and_keys_are_in_neither_database_nor_log(
     environment: dict[str, str], mongod: Mongod, stored: MongoDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """At the most verbose level, through success and refusal, no log line holds a secret, an id or a key."""
+    """At the most verbose level, no log line contains a secret, an ID or a key."""
     forms = [PLAINTEXT.decode(), b64encode(PLAINTEXT).decode(), PLAINTEXT.hex()]
     with Service({**environment, "LOG_LEVEL": "debug"}, folder=tmp_path) as service:
         secret_id = service.create(PLAINTEXT)
@@ -79,7 +77,7 @@ def test_plaintext_and_keys_are_in_neither_database_nor_log(
         for body in (f'{{"secret": "{forms[1]}"'.encode(), {"secret": forms[0]}, {"secret": 1, forms[0]: 2}):
             assert service.post(CREATE, body).status in (400, 422)
         for framing in (b"Content-Length: 0", b"Content-Length: 3"):
-            # What is left of the body is parsed as a request; gunicorn quotes what it cannot parse.
+            # The rest of the body is parsed as a request; gunicorn quotes what it cannot parse.
             body = json.dumps({"secret": forms[1]}).encode()
             raw(service, framing + b"\r\nConnection: keep-alive", body + b"\r\n\r\n")
         raw(service, b"Authorization Bearer " + forms[0].encode())
@@ -99,7 +97,7 @@ def test_plaintext_and_keys_are_in_neither_database_nor_log(
 
 
 def test_workers_start_before_any_request(service: Service, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """Every worker claims its key and begins the trail by itself: nothing has to ask it first."""
+    """Every worker claims its key and begins the trail without waiting for a request."""
 
     def started() -> list[Any]:
         document = stored["keys"].find_one() or {}
@@ -119,10 +117,8 @@ def late_mongod(tmp_path: Path) -> Iterator[Mongod]:
 
 
 @pytest.mark.long
-def test_a_mongodb_that_comes_late_goes_and_comes_back(
-    late_mongod: Mongod, master_key: str, tmp_path: Path
-) -> None:
-    """While MongoDB is away the answers are 503 and soon there; the service recovers without a restart."""
+def test_the_service_recovers_when_mongodb_does(late_mongod: Mongod, master_key: str, tmp_path: Path) -> None:
+    """While MongoDB is unreachable, replies are fast 503s; the service recovers without a restart."""
     environment = {"MASTER_KEY": master_key, "MONGO_URI": late_mongod.uri}
     with Service(environment, folder=tmp_path) as service:
         assert service.process is not None
@@ -141,7 +137,7 @@ def test_a_mongodb_that_comes_late_goes_and_comes_back(
 
 
 def refuses(service: Service) -> None:
-    """Ask 20 at a time: `Service` gives up on a reply after 30 s, so no wait may add to another's."""
+    """Ask 20 at a time: `Service` times out after 30 s, so no wait may add to another's."""
     with ThreadPoolExecutor(20) as pool:
         replies = [pool.submit(service.post, CREATE, {"secret": "YQ=="}) for _ in range(20)]
         replies.append(pool.submit(service.get, "/health/ready"))
@@ -156,14 +152,14 @@ def children(pid: int) -> set[str]:
 
 
 def test_a_stop_lets_requests_finish(service: Service) -> None:
-    """A request that is under way when the service is told to stop gets its answer."""
+    """A request in progress when the service is stopped gets its answer."""
     body = json.dumps({"secret": b64encode(PLAINTEXT).decode()}).encode()
     head = (
         f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     )
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(head.encode() + b"\r\n\r\n" + body[:5])
-        # The worker reads the head before it hears of the stop.
+        # The worker reads the head before it receives the stop.
         time.sleep(0.5)
         stopped: list[int] = []
         stopper = threading.Thread(target=lambda: stopped.append(service.stop()))
@@ -177,10 +173,10 @@ def test_a_stop_lets_requests_finish(service: Service) -> None:
     assert stopped == [0]
 
 
-def test_workers_that_lost_their_master_finish_their_requests(
+def test_workers_without_their_master_finish_their_requests(
     service: Service, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """A request that is under way when the master is killed gets its answer, and has its entry."""
+    """A request in progress when the master is killed gets its answer and its entry."""
     assert service.process is not None
     workers = children(service.process.pid)
     body = json.dumps({"secret": b64encode(PLAINTEXT).decode()}).encode()
@@ -191,7 +187,7 @@ def test_workers_that_lost_their_master_finish_their_requests(
         connection.sendall(head.encode() + b"\r\n\r\n" + body[:5])
         time.sleep(0.5)
         service.stop(signal.SIGKILL)
-        # Workers look each second.
+        # Workers check each second.
         time.sleep(2.5)
         connection.sendall(body[5:])
         reply = connection.makefile("rb").read()
@@ -201,7 +197,7 @@ def test_workers_that_lost_their_master_finish_their_requests(
 
 
 def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
-    """Ctrl-C, which a terminal sends to all processes at once, ends the service cleanly and quietly."""
+    """Ctrl-C, which a terminal sends to all processes, ends the service cleanly and quietly."""
     assert service.process is not None
     service.create(PLAINTEXT)
     os.killpg(service.process.pid, signal.SIGINT)
@@ -219,13 +215,13 @@ def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
     ids=["with Content-Length", "chunked"],
 )
 def test_a_body_of_100_megabytes_is_413(shared_service: Service, framing: bytes, body: list[bytes]) -> None:
-    """A far too long body is refused, in whichever form it comes, and the service goes on."""
+    """A much too long body is refused in every form, and the service continues."""
     assert raw(shared_service, framing, *body).startswith(b"HTTP/1.1 413 ")
     assert shared_service.get("/health/ready").status == 200
 
 
-def test_an_endless_body_stops_nobody_else(environment: dict[str, str], tmp_path: Path) -> None:
-    """While a refused sender goes on and on sending, its worker answers others, and in the end hangs up."""
+def test_an_endless_body_blocks_no_one(environment: dict[str, str], tmp_path: Path) -> None:
+    """While a refused client keeps sending, its worker answers others, and finally disconnects it."""
     endless = threading.Event()
     with Service({**environment, "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
         head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -257,7 +253,7 @@ def test_an_endless_body_stops_nobody_else(environment: dict[str, str], tmp_path
     ids=lambda parts: str(parts)[:60],
 )
 def test_wrong_framing_is_400(shared_service: Service, request_parts: tuple[bytes, bytes]) -> None:
-    """A body whose length cannot be told for certain is refused: two readers could see two requests."""
+    """A body of ambiguous length is refused, because two readers could see two requests."""
     assert raw(shared_service, *request_parts).startswith(b"HTTP/1.1 400 ")
 
 
@@ -273,7 +269,7 @@ def raw(service: Service, framing: bytes, *body: bytes) -> bytes:
 
 
 def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
-    """A service with wrong settings does not start, and one message names each of them."""
+    """A service with invalid settings does not start, and one message names each of them."""
     service = Service({"AUDIT_TTL_DAYS": "ever", "LOG_LEVEL": "loud"}, folder=tmp_path)
     service.start()
     assert service.process is not None
@@ -299,14 +295,14 @@ def test_gunicorn_s_own_command_line_works(environment: dict[str, str], tmp_path
 def test_a_configuration_file_in_the_working_folder_is_not_loaded(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Whoever can put a gunicorn.conf.py where the service is started does not run code in it."""
+    """A gunicorn.conf.py in the working folder runs no code in the service."""
     (tmp_path / "gunicorn.conf.py").write_text("raise SystemExit('loaded')")
     with Service(environment, folder=tmp_path) as service:
         assert service.get("/health/live").status == 200
 
 
-def test_gunicorn_with_wrong_settings_says_so(tmp_path: Path) -> None:
-    """Started without our own command, gunicorn too ends with the message that names the wrong settings."""
+def test_gunicorn_reports_wrong_settings(tmp_path: Path) -> None:
+    """Started directly, gunicorn too ends with the message that names the invalid settings."""
     command = ("-m", "gunicorn", "--config", "python:vault.server", "wsgi:app")
     service = Service({}, folder=tmp_path, command=command)
     service.start()
@@ -318,7 +314,7 @@ def test_gunicorn_with_wrong_settings_says_so(tmp_path: Path) -> None:
 def test_every_answer_has_its_entry_and_every_worker_its_stream(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """32 clients on 4 workers: an entry for each answer, a chain for each worker, its head in the log."""
+    """With 32 clients on 4 workers, each answer has an entry, each worker a chain and a logged head."""
     answered: Counter[tuple[str, str]] = Counter()
     lock = threading.Lock()
     ended = threading.Event()
@@ -350,7 +346,7 @@ def test_every_answer_has_its_entry_and_every_worker_its_stream(
     assert answered.total() > 100
     written = [record_of(entry) for entry in stored.audit_logs.find().sort([("stream", 1), ("seq", 1)])]
     assert Counter((record["action"], record["request_id"]) for record in written) == answered
-    # The application is loaded once for all workers; their streams must not be.
+    # All workers share one loaded application, but must not share streams.
     assert len({record["stream"] for record in written}) == len(workers) == 4
     ends = {record["stream"]: record["hash"] for record in written}
     logged = [line for line in log_lines(service) if line["message"] == "audit head"]

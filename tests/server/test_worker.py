@@ -37,7 +37,7 @@ def wait_for(ended: list[bytes], count: int) -> None:
 
 
 def test_a_flood_of_refused_connections_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    """All but two of 250 connections are closed at once, the log says so once, and others are served."""
+    """All but two of 250 connections are closed immediately, with one log line, and others are served."""
     served: list[str] = []
 
     def handle(client: Any, _address: object) -> None:
@@ -66,8 +66,8 @@ def test_a_flood_of_refused_connections_is_closed(caplog: pytest.LogCaptureFixtu
         server.stop()
 
 
-def test_refusing_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many refusals in a row others get their turn, and the rest is refused then."""
+def test_refusing_yields_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a number of consecutive refusals, other greenlets get their turn before the rest is refused."""
     monkeypatch.setattr(worker, "_REFUSALS_AT_ONCE", 1)
     server = Listener(("127.0.0.1", 0), lambda client, _address: client.recv(1), limits=limits)
     server.start()
@@ -82,7 +82,7 @@ def test_refusing_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_evicted_connection_ends(tmp_path: Path) -> None:
-    """On a socket of the file system too, the one that has waited longest makes way, and its handler ends."""
+    """The longest waiting connection is evicted, on a Unix socket too, and its handler ends."""
     ended: list[bytes] = []
 
     def handle(client: Any, _address: object) -> None:
@@ -146,7 +146,7 @@ def test_the_worker_serves_each_socket_by_our_listener(gunicorn_worker: Worker) 
 def test_the_client_is_waited_for_once_there_is_a_reply(gunicorn_worker: Worker) -> None:
     """A connection that has its reply may be evicted: its client may be one that does not read."""
     gunicorn_worker.load_wsgi()
-    pool = Connections(most=1, most_per_source=1)
+    pool = Connections(max_total=1, max_per_source=1)
     connection = pool.admit("192.0.2.1")
     assert connection is not None
     token = connections.current.set(connection)

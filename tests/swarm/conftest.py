@@ -1,4 +1,4 @@
-"""The engine that the tests of the deployment run on, and the stacks on it."""
+"""The engine of the deployment tests, and the stacks on it."""
 
 import os
 import shutil
@@ -23,14 +23,14 @@ from tests.swarm.engine import (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of this folder: they run when they are asked for, and not with the others."""
+    """Mark all tests of this folder: they run only on request."""
     for item in items:
         if "tests/swarm/" in item.path.as_posix():
             item.add_marker(pytest.mark.swarm)
 
 
 def missing() -> str:
-    """Return what keeps these tests from running here; nothing if they can."""
+    """Return the missing requirements of these tests, or nothing."""
     if not shutil.which("docker"):
         return "needs docker (Debian packages: docker.io docker-cli docker-buildx)"
     state = run(
@@ -43,7 +43,7 @@ def missing() -> str:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """Return the image of this checkout, on an engine that has no deployment which tests could destroy."""
+    """Return the image of this checkout, on an engine without a deployment that tests could destroy."""
     if reason := missing():
         if os.environ.get("CI") == "true":
             pytest.fail(reason, pytrace=False)
@@ -59,13 +59,13 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def master_key(image: str) -> str:
-    """Return a master key as the quick start makes it."""
+    """Return a master key created like in the quick start."""
     return docker("run", "--rm", "--read-only", image, "keys", "generate")
 
 
 @pytest.fixture(scope="module")
 def quick_start(master_key: str) -> Iterator[list[Replica]]:
-    """Deploy on the empty engine as the quick start says, and return both replicas."""
+    """Deploy on the empty engine like the quick start, and return both replicas."""
     try:
         deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
         wait_for(lambda: is_settled(2), what="two ready replicas")
@@ -76,7 +76,7 @@ def quick_start(master_key: str) -> Iterator[list[Replica]]:
 
 @pytest.fixture
 def two(quick_start: list[Replica]) -> list[Replica]:
-    """Return the replicas as they are now, two of them and both ready."""
+    """Return the current replicas, two of them and both ready."""
     assert quick_start
     if not is_settled(2):
         docker("service", "scale", f"{API}=2")

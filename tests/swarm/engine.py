@@ -1,4 +1,4 @@
-"""What the tests of the deployment share: the engine, the stack on it, and load from inside."""
+"""Shared helpers of the deployment tests: the engine, the stack on it, and load from inside."""
 
 import json
 import os
@@ -22,14 +22,14 @@ API = f"{STACK}_secret-manager"
 NETWORK = f"{STACK}_secret-manager-network"
 MONGODB_NETWORK = f"{STACK}_mongodb-network"
 IMAGE = "secret-manager:latest"
-#: What `docker build` needs on a machine where only the host's network reaches a package index.
+#: Options for `docker build` on a machine where only the host's network reaches a package index.
 BUILD_OPTIONS = "--network=host"
 _TIMEOUT_SECONDS = 180
 _SAMPLE = 100
 
 
 def run(*command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run *command* in the checkout, with *environment* above this process's own, at most ten minutes."""
+    """Run *command* in the checkout, with *environment* added to the process's own, at most ten minutes."""
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -40,26 +40,26 @@ def run(*command: str, check: bool = True, **environment: str) -> subprocess.Com
         timeout=600,
     )
     if check:
-        # Standard output can hold a token.
+        # Standard output can contain a token.
         assert done.returncode == 0, f"{command[:4]} failed: {done.stderr[-3000:]}"
     return done
 
 
 def docker(*arguments: str) -> str:
-    """Return what `docker` prints."""
+    """Return the output of `docker`."""
     return run("docker", *arguments).stdout.strip()
 
 
 def wait_for(condition: Callable[[], object], *, what: str) -> None:
-    """Return once *condition* holds; fail when it has not come true in three minutes."""
+    """Return once *condition* holds; fail if it does not within three minutes."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}: {docker('service', 'ls')}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}: {docker('service', 'ls')}"
         time.sleep(0.5)
 
 
 def build(tag: str, dockerfile: str | None = None) -> None:
-    """Build the checkout's image, or what *dockerfile* says."""
+    """Build the checkout's image, or the one in *dockerfile*."""
     if dockerfile is None:
         docker("build", "--quiet", *BUILD_OPTIONS.split(), "-t", tag, ".")
         return
@@ -73,7 +73,7 @@ def build(tag: str, dockerfile: str | None = None) -> None:
 
 
 def containers(service: str = API) -> list[str]:
-    """Return the ids of the running containers of *service*."""
+    """Return the IDs of the running containers of *service*."""
     label = f"label=com.docker.swarm.service.name={service}"
     return docker("ps", "-q", "--filter", label).split()
 
@@ -85,15 +85,15 @@ def is_settled(replicas: int) -> bool:
 
 
 def deploy(**environment: str) -> None:
-    """Deploy as the quick start does, with what this machine lacks."""
+    """Deploy like the quick start, with workarounds for this machine."""
     files = ("-c", "stack.yml", "-c", OVERRIDE)
     run("docker", "stack", "deploy", *files, STACK, PUBLISHED_PORT="0", **environment)
 
 
 def remove() -> None:
-    """Remove the stack, its data and its secrets; on a test machine nothing else is there."""
+    """Remove the stack, its data and its secrets; a test machine has nothing else."""
     docker("stack", "rm", STACK)
-    # Its data goes too: no member needs to hand over to another first.
+    # Its data is removed too: no member needs to hand over to another first.
     for container in docker("ps", "-q", "--filter", f"label=com.docker.stack.namespace={STACK}").split():
         run("docker", "kill", container, check=False)
     wait_for(
@@ -132,7 +132,7 @@ class Replica:
         return self.post("/vault/secret/fetch", {"secret_id": secret_id}, token=token)
 
     def run(self, *command: str) -> str:
-        """Return what *command* prints inside."""
+        """Return the output of *command*, run inside."""
         return docker("exec", self.container, *command)
 
 
@@ -142,7 +142,7 @@ def replicas() -> list[Replica]:
 
 
 def primary() -> str:
-    """Return the name of MongoDB's primary, as an open stack's replica sees it."""
+    """Return the name of MongoDB's primary, as seen by an open stack's replica."""
     program = (
         "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
         "client = MongoClient(mongo_uri()); client.admin.command('ping'); print(client.primary[0])"
@@ -151,16 +151,16 @@ def primary() -> str:
 
 
 class Load:
-    """Callers inside the network, and what became of their requests once they have ended."""
+    """Callers inside the network, and the outcomes of their requests once they have ended."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
         self.requests: list[str] = []
-        #: When, in seconds since the epoch; how long it took; why.
+        #: The time in seconds since the epoch, the duration, the reason.
         self.failures: list[tuple[float, float, str]] = []
 
     def last_failure(self) -> float:
-        """Return when the last failure was answered, in seconds since the epoch; 0 without one."""
+        """Return the time of the last failure, in seconds since the epoch; 0 without one."""
         return max((sent + took for sent, took, _ in self.failures), default=0)
 
 
@@ -191,7 +191,7 @@ def load(*, callers: int = 8, seconds: float = 2) -> Iterator[Load]:
 
 
 def assert_nothing_is_lost(outcome: Load) -> None:
-    """Hold what is stored against what was acknowledged, fetch a part of it, and verify the trail."""
+    """Compare the stored secrets with the acknowledged ones, fetch a part of them, and verify the trail."""
     ask = (
         "import json, sys\n"
         "from pymongo import MongoClient\n"

@@ -1,7 +1,7 @@
 """Load: `load.py HOST PORT CALLERS [TOKEN_FILE]`, until SIGTERM; then its record as JSON.
 
-Runs in the service's own image, which has no more than Python. Every request has a connection of its own, to
-one of the addresses that the name has at that moment, and is not repeated: what a client sees is what counts.
+Runs in the service's own image, which has only Python. Every request has its own connection, to one of the
+name's current addresses, and is not repeated: the record shows what a client sees.
 """
 
 import json
@@ -21,7 +21,7 @@ _RECENT = 50
 
 
 class Load:
-    """Callers that create secrets and fetch them back, and what became of it."""
+    """Callers that create secrets and fetch them back, and the outcomes."""
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._address = (host, port)
@@ -29,17 +29,17 @@ class Load:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self.ending = False
-        #: Acknowledged: values by id, and the request ids of all that was answered with 200.
+        #: Acknowledged: values by ID, and the request IDs of all answers with 200.
         self.secrets: dict[str, str] = {}
         self.requests: list[str] = []
-        #: What was not: when, how long after it was sent, and why.
+        #: Failures: time, duration and reason.
         self.failures: list[tuple[float, float, str]] = []
 
     def run(self) -> None:
-        """Call until told to end."""
+        """Call until stopped."""
         mine: list[str] = []
         while not self.ending:
-            if not mine or random.random() < 0.5:  # noqa: S311 - nothing secret
+            if not mine or random.random() < 0.5:  # noqa: S311 - not secret
                 secret = b64encode(os.urandom(24)).decode()
                 reply = self._call("create/", {"secret": secret})
                 if reply:
@@ -87,7 +87,7 @@ def main() -> None:
     for thread in threads:
         thread.join()
     record = {"secrets": load.secrets, "requests": load.requests, "failures": load.failures}
-    print(json.dumps(record), flush=True)  # noqa: T201 - that is what it is for
+    print(json.dumps(record), flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The quick start, and the service under load while its containers come, go and are killed."""
+"""The quick start, and the service under load while its containers are started, stopped and killed."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from tests.swarm.engine import (
     wait_for,
 )
 
-#: The health check of this image looks after one second, and then fails.
+#: The health check of this image runs after one second, and then fails.
 _UNHEALTHY = f"FROM {IMAGE}\nHEALTHCHECK --interval=1s --retries=2 --start-period=0s CMD false\n"
 
 
@@ -31,16 +31,16 @@ def image_of_service() -> str:
     return docker("service", "inspect", API, "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}")
 
 
-def test_a_secret_crosses_from_one_replica_to_the_other(quick_start: list[Replica]) -> None:
-    """What is created on one replica is fetched on the other."""
+def test_every_replica_reads_a_new_secret(quick_start: list[Replica]) -> None:
+    """A secret created on one replica is fetched from the other."""
     one, other = quick_start
     status, created = one.create(b"test_secret")
     assert status == 200
     assert other.fetch(created["secret_id"]) == (200, {"secret": "dGVzdF9zZWNyZXQ="})
 
 
-def test_mongodb_is_a_set_of_three_on_a_network_of_its_own(quick_start: list[Replica]) -> None:
-    """MongoDB's network is encrypted, leads nowhere and lets nothing attach; nothing is published."""
+def test_mongodb_is_a_set_of_three_on_its_own_network(quick_start: list[Replica]) -> None:
+    """MongoDB's network is encrypted, internal and not attachable; nothing is published."""
     assert primary() in {"mongodb-1", "mongodb-2", "mongodb-3"}
     network = json.loads(docker("network", "inspect", MONGODB_NETWORK))[0]
     assert (network["Internal"], network["Attachable"]) == (True, False)
@@ -55,7 +55,7 @@ def test_mongodb_is_a_set_of_three_on_a_network_of_its_own(quick_start: list[Rep
     assert len({line.split()[0] for line in addresses.splitlines()}) == 3
 
 
-def test_the_container_is_nobody_special(quick_start: list[Replica]) -> None:
+def test_the_container_has_no_privileges(quick_start: list[Replica]) -> None:
     """The service runs without root, and its image works on a read-only root filesystem, without pip."""
     assert quick_start[0].run("id", "-u") == "10001"
     assert "secret-manager" in docker("run", "--rm", "--read-only", "--cap-drop=ALL", IMAGE, "--version")
@@ -63,7 +63,7 @@ def test_the_container_is_nobody_special(quick_start: list[Replica]) -> None:
 
 
 def test_a_repeated_deployment_changes_nothing(two: list[Replica], master_key: str) -> None:
-    """Deployed again, the same stack keeps its containers and its data."""
+    """A second deployment of the same stack keeps its containers and its data."""
     _, created = two[0].create(b"kept")
     before = containers()
     deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
@@ -73,7 +73,7 @@ def test_a_repeated_deployment_changes_nothing(two: list[Replica], master_key: s
 
 
 def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
-    """Scaling, an update to a new image, a restart of all, and scaling back: every request is answered."""
+    """During scaling, an update and a restart of all replicas, every request is answered."""
     assert two
     build("secret-manager:v2.0", f"FROM {IMAGE}\nLABEL test.version=2\n")
     with load() as outcome:
@@ -88,8 +88,8 @@ def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
     assert_nothing_is_lost(outcome)
 
 
-def test_an_image_that_is_not_healthy_is_taken_back(two: list[Replica]) -> None:
-    """The update is rolled back by itself, and every request meanwhile is answered."""
+def test_an_unhealthy_image_is_rolled_back(two: list[Replica]) -> None:
+    """The update is rolled back automatically, and every request in the meantime is answered."""
     assert two
     build("secret-manager:unhealthy", _UNHEALTHY)
     before = image_of_service()
@@ -101,8 +101,8 @@ def test_an_image_that_is_not_healthy_is_taken_back(two: list[Replica]) -> None:
     assert not outcome.failures
 
 
-def test_a_killed_replica_is_missed_by_nobody_else(two: list[Replica]) -> None:
-    """Only what it was answering is lost with it: a second later nothing fails, and it comes back."""
+def test_a_killed_replica_loses_only_its_own_requests(two: list[Replica]) -> None:
+    """A kill loses only the replica's current requests; a second later nothing fails, and it restarts."""
     with load(seconds=4) as outcome:
         killed = time.time()
         docker("kill", "--signal", "KILL", two[0].container)
@@ -113,7 +113,7 @@ def test_a_killed_replica_is_missed_by_nobody_else(two: list[Replica]) -> None:
 
 @pytest.mark.usefixtures("two")
 def test_a_killed_primary_is_replaced_within_15_seconds() -> None:
-    """MongoDB elects another primary; then all is answered again, and nothing acknowledged is missing."""
+    """MongoDB elects another primary, and no acknowledged secret is missing."""
     before = primary()
     [container] = containers(f"{STACK}_{before}")
     with load() as outcome:

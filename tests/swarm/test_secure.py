@@ -1,4 +1,4 @@
-"""The deployment for production, made by scripts/deploy.sh and carried on by scripts/rotate_key.sh."""
+"""The production deployment, created by scripts/deploy.sh and rotated by scripts/rotate_key.sh."""
 
 import re
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from tests.swarm.engine import (
 )
 
 _DEPLOY = {"PUBLISHED_PORT": "0", "DOCKER_BUILD_OPTIONS": BUILD_OPTIONS}
-#: Prints what MongoDB answers, without a credential.
+#: Prints MongoDB's answer without a credential.
 _LOOK = (
     "from pymongo import MongoClient\n"
     "client = MongoClient('mongodb://mongodb-1', directConnection=True, serverSelectionTimeoutMS=3000)\n"
     "try: print('read', client.vault.secrets.find_one())\n"
     "except Exception as error: print(type(error).__name__, getattr(error, 'code', None))\n"
 )
-#: Prints what MongoDB answers to the service's own user who changes, removes or hides audit entries.
+#: Prints MongoDB's answers to changes, removals and hiding of audit entries by the service's own user.
 _REWRITE = (
     "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
     "trail = MongoClient(mongo_uri()).vault.audit_logs\n"
@@ -40,7 +40,7 @@ _REWRITE = (
     "    try: print(rewrite())\n"
     "    except Exception as error: print(error.code)\n"
 )
-#: Prints for how many seconds audit entries are kept.
+#: Prints the retention of audit entries in seconds.
 _RETENTION = (
     "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
     "indexes = MongoClient(mongo_uri()).vault.audit_logs.index_information()\n"
@@ -85,8 +85,8 @@ def seen_from(network: str, name: str) -> str:
         docker("service", "rm", name)
 
 
-def test_only_who_has_a_token_is_let_in(token: str) -> None:
-    """With the first token a secret crosses from one replica to the other; without one the answer is 401."""
+def test_only_a_token_gives_access(token: str) -> None:
+    """With the first token, a secret crosses from one replica to the other; without one the answer is 401."""
     one, other = replicas()
     status, created = one.create(b"value", token=token)
     assert status == 200
@@ -96,8 +96,8 @@ def test_only_who_has_a_token_is_let_in(token: str) -> None:
 
 
 @pytest.mark.usefixtures("token")
-def test_mongodb_is_out_of_reach() -> None:
-    """From another network MongoDB is not reached; from its own nothing is read without a credential."""
+def test_mongodb_is_unreachable_from_outside() -> None:
+    """Other networks cannot reach MongoDB; its own network reads nothing without a credential."""
     docker("network", "create", "--driver", "overlay", "another")
     try:
         assert seen_from("another", "look-another") == "ServerSelectionTimeoutError None"
@@ -110,8 +110,8 @@ def test_mongodb_is_out_of_reach() -> None:
 
 
 @pytest.mark.usefixtures("token")
-def test_containers_can_do_little_and_show_no_secret() -> None:
-    """Root filesystems are read-only, capabilities dropped; what the swarm tells has no secret in it."""
+def test_containers_have_minimal_privileges_and_show_no_secret() -> None:
+    """Root filesystems are read-only, capabilities dropped, and the swarm's output has no secret."""
     values = set()
     for service in ("secret-manager", "mongodb-1", "mongodb-2", "mongodb-3"):
         container = containers(f"{STACK}_{service}")[0]
@@ -137,12 +137,12 @@ def test_containers_can_do_little_and_show_no_secret() -> None:
 
 @pytest.mark.usefixtures("token")
 def test_the_service_s_own_user_cannot_rewrite_the_trail() -> None:
-    """Who has the service's connection string changes, removes and hides no audit entry."""
+    """The service's connection string cannot change, remove or hide audit entries."""
     assert replicas()[0].run("python", "-c", _REWRITE).split() == ["13"] * 5
 
 
 def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None:
-    """After rotate_key.sh the next key is the service's, after deploy.sh too, which changes the retention."""
+    """The next key is used after rotate_key.sh, and after deploy.sh, which changes the retention."""
     _, created = replicas()[0].create(b"older than the key", token=token)
     done = run("scripts/rotate_key.sh")
     assert "0 left" in done.stdout
@@ -151,7 +151,7 @@ def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None
     wait_for(
         lambda: replicas()[0].run("python", "-c", _RETENTION) == str(30 * 86_400), what="another retention"
     )
-    # There is a token already: it is not made twice.
+    # There is a token already: no second one is created.
     assert "smt_" not in printed
     for replica in replicas():
         assert replica.fetch(created["secret_id"], token=token)[0] == 200

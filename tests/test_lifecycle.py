@@ -1,4 +1,4 @@
-"""The life of a secret in real processes: several workers, many callers at once, one MongoDB."""
+"""The life of a secret in real processes: several workers, many concurrent callers, one MongoDB."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.access import bearer, tokens
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
 from tests.conftest import new_database
-from tests.life import b64, unswept
+from tests.lifecycle import b64, unswept
 from tests.service import Reply, Service
 from vault.cli.mongod import Mongod
 
@@ -24,7 +24,7 @@ Stored = MongoDatabase[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def environment(master_key: str, mongod: Mongod) -> Iterator[dict[str, str]]:
-    """Return the settings of the service: one after the other they have secrets of their own in it."""
+    """Return the settings of the service, which the tests share, each with its own secrets."""
     with new_database(mongod) as uri:
         yield {"MASTER_KEY": master_key, "MONGO_URI": uri}
 
@@ -63,7 +63,7 @@ def at_once(pool: ThreadPoolExecutor, count: int, call: Any) -> list[Reply]:
 
 
 def patient(call: Callable[[], Reply]) -> Reply:
-    """Return the reply to *call*, which is sent again while it is 503: on a busy machine others take long."""
+    """Return the reply to *call*, which is repeated while it is 503, because a busy machine is slow."""
     while (reply := call()).status == 503:
         assert reply.headers["Retry-After"]
     return reply
@@ -73,7 +73,7 @@ def patient(call: Callable[[], Reply]) -> Reply:
 def test_no_more_reads_than_allowed(
     service: Service, stored: Stored, pool: ThreadPoolExecutor, limit: int, rounds: int
 ) -> None:
-    """Of 64 fetches at once on 4 workers exactly as many succeed as the secret allows, in each round."""
+    """Among 64 concurrent fetches on 4 workers, exactly as many succeed as the secret allows."""
     for _ in range(rounds):
         secret_id = create(service, max_reads=limit)
         replies = at_once(pool, 64, lambda _, which=secret_id: service.fetch(which))
@@ -85,10 +85,10 @@ def test_no_more_reads_than_allowed(
         assert told == {"success": limit, "not_found": 64 - limit}
 
 
-def test_of_two_updates_upon_one_version_one_goes_through(
+def test_one_of_two_concurrent_updates_of_a_version_succeeds(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
-    """Of two updates that expect the same version one succeeds and one is 409, and nothing is lost."""
+    """Of two concurrent updates of the same version, exactly one succeeds and the other returns 409."""
     secret_id = create(service)
     winners: Counter[int] = Counter()
     for version in range(1, 41):
@@ -110,14 +110,14 @@ def test_of_two_updates_upon_one_version_one_goes_through(
         for entry in stored.audit_logs.find({"secret_id": secret_id, "action": "update"})
     ]
     assert sorted(version for status, version in told if status == "success") == list(range(2, 42))
-    # Those that waited for too long, on a busy machine, have changed nothing.
+    # Calls that waited too long, on a busy machine, have changed nothing.
     assert Counter(status for status, _ in told if status != "error") == {"success": 40, "bad_request": 40}
 
 
-def test_updates_at_once_are_versions_one_after_another(
+def test_concurrent_updates_create_consecutive_versions(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
-    """Of 16 updates at once each is a version of its own, the newest ten are kept, and the trail is true."""
+    """16 concurrent updates create 16 consecutive versions, ten are kept, and the trail verifies."""
     for _ in range(10):
         secret_id = create(service)
 
@@ -146,10 +146,10 @@ def test_updates_at_once_are_versions_one_after_another(
                 assert reply.status == 404
 
 
-def test_a_create_that_is_repeated_at_once_is_one_secret(
+def test_concurrent_retries_of_a_create_create_one_secret(
     service: Service, environment: dict[str, str], tmp_path: Path, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
-    """Of 32 retries at once on 4 workers all get one id, and there is one secret, named or not."""
+    """32 concurrent retries on 4 workers return one ID and create one secret, named or not."""
     credential = bearer(tokens(environment, tmp_path, "create", "--name", "ci", "--role", "writer"))
     before = stored.secrets.count_documents({})
     for number in range(20):
@@ -168,10 +168,10 @@ def test_a_create_that_is_repeated_at_once_is_one_secret(
     assert sum(entry.get("details", {}).get("repeated") is True for entry in told) == 20 * 31
 
 
-def test_what_has_expired_is_not_readable_though_it_is_there(
+def test_an_expired_secret_is_unreadable_before_mongodb_removes_it(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
-    """A secret with a second to live cannot be read after it, while its document still lies there."""
+    """An expired secret cannot be read, even while its document is still stored."""
     with unswept(stored):
         secret_id = create(service, ttl_seconds=1)
         found = stored.secrets.find_one({"_id": secret_id})
@@ -184,10 +184,10 @@ def test_what_has_expired_is_not_readable_though_it_is_there(
     wait_until(lambda: stored.secrets.count_documents({"_id": secret_id}) == 0)
 
 
-def test_deletes_and_updates_at_once_agree(
+def test_concurrent_deletes_and_updates_agree(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
-    """Of deletes and updates at once one delete succeeds, and no update brings the secret back."""
+    """Of concurrent deletes and updates, one delete succeeds, and no update restores the secret."""
     for _ in range(10):
         secret_id = create(service)
 
@@ -210,8 +210,8 @@ def test_deletes_and_updates_at_once_agree(
         assert successes == Counter(create=1, delete=1, update=updates)
 
 
-def test_reads_at_once_with_changes_are_counted(service: Service, pool: ThreadPoolExecutor) -> None:
-    """While a secret is updated no more reads succeed than it allows, each with a genuine value."""
+def test_reads_concurrent_with_updates_are_counted(service: Service, pool: ThreadPoolExecutor) -> None:
+    """While a secret is updated, no more reads succeed than it allows, each with a genuine value."""
     secret_id = create(service, max_reads=20)
 
     def call(number: int) -> Reply:
@@ -228,7 +228,7 @@ def test_reads_at_once_with_changes_are_counted(service: Service, pool: ThreadPo
 def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
     master_key: str, mongo_uri: str, mongod: Mongod, tmp_path: Path
 ) -> None:
-    """Through the whole life of a secret no value is written down, and its entries are an intact chain."""
+    """Over a secret's whole life, no value is stored or logged in plaintext, and its trail is intact."""
     values = [f"the value {number} that nobody may find".encode() for number in range(3)]
     environment = {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
     settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
@@ -256,7 +256,7 @@ def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
             for name in stored.list_collection_names()
             for documents in stored[name].find_raw_batches()
         ]
-        # And one of the token's.
+        # One more entry, for the token.
         assert stored.audit_logs.count_documents({}) == 2 * (2 + 2 + 7 + 1) + 1
     for value in values:
         for form in (value.decode(), b64(value), value.hex()):

@@ -1,4 +1,4 @@
-"""`secret-manager audit verify` on trails that live: pruned, rotated, cut off, and written meanwhile."""
+"""`secret-manager audit verify` on trails in use: pruned, rotated, interrupted and still growing."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from vault.documents import AuditEntry
 
 
 def test_a_pruned_trail_is_intact(trail: Trail) -> None:
-    """With a retention set, what is past it may be gone: it is noted, and the exit code is 0."""
+    """With a retention, missing entries past it are noted, and the exit code is 0."""
     old = stream_of(20, trail.written.keyring)
     days_ago = datetime.now(UTC) - timedelta(days=3)
     for record, number in zip(old, range(20), strict=True):
@@ -46,14 +46,14 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
         verdict = "190 entries in 4 streams: intact"
         assert done.stdout.splitlines() == [f"note: {gone}gone, past the retention", verdict]
         assert done.returncode == 0
-    # As a file it is held against no retention, unless one is given.
+    # A file is checked without a retention, unless one is given.
     exported = offline(trail)
     for arguments in ((), ("--retention-days", "0"), ("--checkpoint", checkpoint)):
         done = trail.run("verify", *exported, *arguments)
         assert done.stdout.splitlines()[0] == f"TAMPERING: {gone}missing, within the retention"
     done = trail.run("verify", *exported, "--checkpoint", checkpoint, "--retention-days", "2")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"note: {gone}gone, past the retention")
-    # A whole stream that is past it may be gone, although the checkpoint knows it.
+    # A whole stream past the retention may be missing, although the checkpoint knows it.
     trail.stored.audit_logs.delete_many({"stream": stream})
     done = trail.run("verify", "--checkpoint", checkpoint, AUDIT_TTL_DAYS="2")
     assert done.returncode == 1
@@ -62,7 +62,7 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
 
 
 def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) -> None:
-    """However old an archive is, only what had passed its retention when it was made may be gone."""
+    """An archive of any age may lack only entries past the retention at its creation."""
     key = SigningKey(trail.written.keyring.primary)
     names = ("stream", "seq", "ts", "hash")
     made_at = datetime(2020, 3, 1, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) ->
 
 
 def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
-    """With the old key as a fallback, without it, and offline: what was signed with it stays verifiable."""
+    """Signatures of the old key verify with it as a fallback, without it, and offline."""
     old, new, newest = (new_key() for _ in range(3))
 
     def run(*arguments: str, keys: tuple[MasterKey, ...]) -> Done:
@@ -122,7 +122,7 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_pa
     )
     # With the entry of the export.
     assert (done.returncode, done.stdout) == (0, "15 entries in 5 streams: intact\n")
-    # With a key that was dropped, neither the trail nor the export takes anything more.
+    # With a dropped key, neither the trail nor the export accepts more.
     forged = stream_of(2, Keyring(old))
     stored.audit_logs.insert_many(map(as_stored, forged))
     done = run("verify", keys=(newest,))
@@ -140,7 +140,7 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_pa
 
 
 def test_a_trail_verifies_after_a_rotation_without_any_traffic(mongo_uri: str, tmp_path: Path) -> None:
-    """A replica vouches for the keys before it when it gets ready: the old one may be dropped unused."""
+    """A replica endorses earlier keys when it becomes ready, so an unused key can be dropped."""
     old, new, newest = (new_key() for _ in range(3))
     written_by(mongo_uri, Keyring(old), 3)
     for keys in ((new, old), (newest, new)):
@@ -189,7 +189,7 @@ def test_a_trail_with_failed_commits_is_intact(
     assert (done.returncode, verdict) == (0, "4 entries in 3 streams: intact")
 
 
-def test_what_an_earlier_version_left_of_a_failed_commit_needs_a_look(trail: Trail) -> None:
+def test_a_failed_commit_of_an_earlier_version_needs_review(trail: Trail) -> None:
     """If a successor lists no hashes, the exit code is 3; with additional tampering, it is 1."""
     key = SigningKey(trail.written.keyring.primary)
     whole = stream_of(9, trail.written.keyring, signed=3)
@@ -209,7 +209,7 @@ def test_what_an_earlier_version_left_of_a_failed_commit_needs_a_look(trail: Tra
 def test_a_trail_is_intact_while_and_after_workers_write_it(
     environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
-    """Under load a real service with 4 workers can be verified, also when one of them has been killed."""
+    """A trail of 4 workers under load verifies, even after one of them was killed."""
     with Service({**environment, "WEB_CONCURRENCY": "4"}, folder=tmp_path) as service:
         assert service.process is not None
         ended: list[bool] = []
@@ -221,7 +221,7 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
                 except (OSError, AssertionError):
                     continue  # Its worker was killed.
                 finally:
-                    # The commands, and a worker that starts, need time beside them.
+                    # Leaves time for the commands and for starting workers.
                     time.sleep(0.02)
 
         with ThreadPoolExecutor(12) as pool:
@@ -248,6 +248,6 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
     ends = {entry["stream"]: entry["hash"] for entry in written}
     assert done.stdout.splitlines()[-1] == f"{len(written)} entries in {len(ends)} streams: intact"
     assert done.returncode == 0
-    # Each worker that was not killed has left the end of its stream in the log.
+    # Each worker that was not killed has logged the end of its stream.
     logged = {line["head"]["hash"] for line in log_lines(service) if line["message"] == "audit head"}
     assert len(logged & set(ends.values())) >= len(workers) - 1

@@ -1,4 +1,4 @@
-"""What was measured in this process, and in others into the same folder."""
+"""The metrics of this process, and of others in the same folder."""
 
 import os
 
@@ -13,17 +13,17 @@ def _registry() -> CollectorRegistry:
 
 
 def measured(name: str, **labels: str) -> float:
-    """Return the value of a sample; 0 if there is none."""
+    """Return the value of a sample, by default 0."""
     return _registry().get_sample_value(f"secret_manager_{name}", labels) or 0
 
 
-def shown() -> str:
-    """Return all of it as Prometheus would get it."""
+def exposition() -> str:
+    """Return all metrics in Prometheus's format."""
     return generate_latest(_registry()).decode()
 
 
 class Growth:
-    """How much a sample has grown since this was made."""
+    """The growth of a sample since this object was created."""
 
     def __init__(self, name: str, **labels: str) -> None:
         self._name, self._labels = name, labels

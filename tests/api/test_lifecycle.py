@@ -1,4 +1,4 @@
-"""From its creation to its end: what can be done with a secret over HTTP, and when no longer."""
+"""The life of a secret over HTTP, from its creation to its end."""
 
 from typing import Any
 
@@ -7,7 +7,19 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app
-from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import (
+    ALICE,
+    CALLS,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import SecretVersion
@@ -16,7 +28,7 @@ Stored = MongoDatabase[dict[str, Any]]
 
 
 def test_all_options_together(anyone: Caller, stored: Stored) -> None:
-    """A secret with every option is stored with all of them, and the reply tells its id alone."""
+    """A secret with every option is stored with all of them, and the reply contains only its ID."""
     anyone.become(ALICE)
     reply = anyone(
         "create",
@@ -36,21 +48,21 @@ def test_all_options_together(anyone: Caller, stored: Stored) -> None:
     assert anyone.fetch(reply["secret_id"]) == "YQ=="
 
 
-def test_without_options_a_document_is_as_it_always_was(anyone: Caller, stored: Stored) -> None:
-    """The two original calls store what they always stored: older replicas read it."""
+def test_without_options_a_document_keeps_its_original_form(anyone: Caller, stored: Stored) -> None:
+    """The two original calls store what they always stored, so that older replicas can read it."""
     found = document(stored, anyone.create())
     assert set(found) == {"_id", "namespace", "version", "envelope", "key_id", "created_at"}
     assert found["envelope"][0] == 1
 
 
 @pytest.mark.parametrize("seconds", [1, 315_360_000])
-def test_the_bounds_of_the_expiry_are_within(anyone: Caller, seconds: int) -> None:
-    """From a second to ten years, a secret can be read at once."""
+def test_the_limits_of_the_expiry_are_accepted(anyone: Caller, seconds: int) -> None:
+    """A secret with an expiry from one second to ten years is readable immediately."""
     assert anyone.fetch(anyone.create(ttl_seconds=seconds)) == b64(b"value")
 
 
-def test_what_has_expired_is_gone_for_every_call(anyone: Caller, stored: Stored, key: MasterKey) -> None:
-    """A secret whose time is over is the one 404 for every call, though its document is still there."""
+def test_an_expired_secret_is_404_for_every_call(anyone: Caller, stored: Stored, key: MasterKey) -> None:
+    """An expired secret is 404 for every call, even while its document still exists."""
     secret_id = put(stored, key, expires_at=in_past(seconds=1))
     before = document(stored, secret_id)
     for action, more in CALLS.items():
@@ -59,7 +71,7 @@ def test_what_has_expired_is_gone_for_every_call(anyone: Caller, stored: Stored,
 
 
 def test_the_reads_of_a_limited_secret_are_counted(anyone: Caller, stored: Stored) -> None:
-    """A secret reads as often as its limit says, whichever version, and then is gone for every call."""
+    """A secret reads as often as its limit allows, whatever the version, and is then 404 for every call."""
     secret_id = anyone.create(b"one", max_reads=3)
     anyone.update(secret_id, b"two")
     assert anyone.fetch(secret_id) == b64(b"two")
@@ -73,8 +85,8 @@ def test_the_reads_of_a_limited_secret_are_counted(anyone: Caller, stored: Store
     assert in_future(seconds=30) < found["purge_at"] < in_future(seconds=61)
 
 
-def test_a_used_up_secret_goes_no_later_than_it_expires(anyone: Caller, stored: Stored) -> None:
-    """What was read for the last time is kept for a moment, but never beyond its expiry."""
+def test_a_used_up_secret_is_removed_no_later_than_its_expiry(anyone: Caller, stored: Stored) -> None:
+    """After its last read, a secret is kept briefly, but never beyond its expiry."""
     secret_id = anyone.create(max_reads=1, ttl_seconds=20)
     anyone.fetch(secret_id)
     found = document(stored, secret_id)
@@ -82,17 +94,17 @@ def test_a_used_up_secret_goes_no_later_than_it_expires(anyone: Caller, stored: 
 
 
 @pytest.mark.parametrize("body", [{"version": 7}, {"version": 3}], ids=str)
-def test_no_read_is_counted_where_nothing_is_read(
+def test_a_read_of_a_missing_version_is_not_counted(
     anyone: Caller, stored: Stored, body: dict[str, Any]
 ) -> None:
-    """A version that is not there is 404 and costs no read."""
+    """A version that does not exist is 404 and costs no read."""
     secret_id = anyone.create(max_reads=1)
     assert anyone.refused("fetch", secret_id=secret_id, **body) == 404
     assert "reads" not in document(stored, secret_id)
 
 
 def test_versions_stay_readable_by_their_number(anyone: Caller, stored: Stored) -> None:
-    """An update makes a new version; those before read by number, and the newest without."""
+    """An update adds a version; earlier ones read by number, and the newest reads by default."""
     secret_id = anyone.create(b"1", ttl_seconds=3_600, max_reads=100)
     before = document(stored, secret_id)
     for version in (2, 3, 4):
@@ -104,13 +116,13 @@ def test_versions_stay_readable_by_their_number(anyone: Caller, stored: Stored) 
     after = document(stored, secret_id)
     for name in ("namespace", "created_at", "expires_at", "max_reads", "purge_at"):
         assert after[name] == before[name]
-    # A key of its own for each version: no two envelopes have a nonce in common either.
+    # Each version has its own key, so no two envelopes share a nonce either.
     assert [older["version"] for older in after["older"]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_only_the_newest_versions_are_kept(environment: dict[str, str], stored: Stored, most: int) -> None:
-    """Of a secret's versions as many are kept as the setting says; older ones are gone from the database."""
+    """A secret keeps as many versions as the setting says; older ones are removed from the database."""
     with (
         running_app({**environment, "MAX_VERSIONS": str(most)}) as app,
         pytest.MonkeyPatch.context() as patch,
@@ -132,7 +144,7 @@ def test_only_the_newest_versions_are_kept(environment: dict[str, str], stored: 
 def test_a_lower_limit_of_versions_takes_effect_with_the_next_update(
     anyone: Caller, environment: dict[str, str], stored: Stored
 ) -> None:
-    """Versions beyond a limit that was lowered go when the secret is updated, all at once."""
+    """After the limit is lowered, the next update removes all versions beyond it."""
     secret_id = anyone.create(b"1")
     anyone.update(secret_id, *(b"more" for _ in range(8)))
     with running_app({**environment, "MAX_VERSIONS": "2"}) as app, pytest.MonkeyPatch.context() as patch:
@@ -140,8 +152,8 @@ def test_a_lower_limit_of_versions_takes_effect_with_the_next_update(
     assert [older["version"] for older in document(stored, secret_id)["older"]] == [9]
 
 
-def test_an_update_is_refused_where_another_version_was_expected(anyone: Caller, stored: Stored) -> None:
-    """With `expected_version` an update goes through only upon that version, and else changes nothing."""
+def test_an_update_with_another_expected_version_is_refused(anyone: Caller, stored: Stored) -> None:
+    """With `expected_version`, an update of any other version is refused and changes nothing."""
     secret_id = anyone.create(b"one")
     for expected, status in ((2, 409), (2**31 - 1, 409), (1, 200), (1, 409), (2, 200)):
         before = document(stored, secret_id)
@@ -151,8 +163,8 @@ def test_an_update_is_refused_where_another_version_was_expected(anyone: Caller,
     assert document(stored, secret_id)["version"] == 3
 
 
-def test_an_update_may_be_as_large_as_a_creation(anyone: Caller, stored: Stored) -> None:
-    """The limit of a value holds for new versions too, and a refused one changes nothing."""
+def test_an_update_may_be_as_large_as_a_create(anyone: Caller, stored: Stored) -> None:
+    """The size limit of a value also applies to new versions, and a refused one changes nothing."""
     secret_id = anyone.create()
     before = document(stored, secret_id)
     assert anyone.refused("update", secret_id=secret_id, secret=b64(bytes(65_537))) == 413
@@ -164,7 +176,7 @@ def test_an_update_may_be_as_large_as_a_creation(anyone: Caller, stored: Stored)
 def test_the_largest_secret_with_all_its_versions_fits(
     environment: dict[str, str], stored: Stored, key: MasterKey
 ) -> None:
-    """With settings at their very limit, every version that is promised can be stored and read."""
+    """With settings at their maximum, every promised version can be stored and read."""
     values = {version: bytes([version]) * 1_048_576 for version in range(1, 16)}
     older = [
         SecretVersion(
@@ -189,7 +201,7 @@ def test_the_largest_secret_with_all_its_versions_fits(
 def test_the_largest_of_everything_fits_into_a_body(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """The largest secret with the longest name and labels, in JSON's longest form, is no body too large."""
+    """The largest secret with the longest name and labels, in JSON's longest form, fits into a body."""
     labels = {f"{number:063x}": "\U0001f600" * 128 for number in range(16)}
     with running_app({**environment, "MAX_SECRET_BYTES": str(size)}) as app:
         caller = Caller(app.test_client(), monkeypatch).become(ALICE)
@@ -201,8 +213,8 @@ def test_the_largest_of_everything_fits_into_a_body(
         assert len(caller("list", labels=labels)["secrets"]) == 1
 
 
-def test_describe_tells_everything_but_the_value(anyone: Caller, stored: Stored) -> None:
-    """A description has all that is known of a secret, does not count as a read, and holds no value."""
+def test_describe_returns_everything_except_the_value(anyone: Caller, stored: Stored) -> None:
+    """A description contains all metadata of a secret and no value, and does not count as a read."""
     anyone.become(ALICE)
     secret_id = anyone.create(
         b"the value", name="a/b", labels={"k": "v=w", "empty": ""}, max_reads=5, ttl_seconds=60
@@ -240,15 +252,15 @@ def test_describe_tells_everything_but_the_value(anyone: Caller, stored: Stored)
     )
 
 
-def test_a_refused_fetch_is_no_last_fetch(anyone: Caller) -> None:
-    """Only a fetch that released the value is told as the last one."""
+def test_a_refused_fetch_is_not_the_last_fetch(anyone: Caller) -> None:
+    """The last fetch in a description is the last one that released the value."""
     secret_id = anyone.create()
     anyone.refused("fetch", secret_id=secret_id, version=9)
     assert anyone("describe", secret_id=secret_id)["last_fetched_at"] is None
 
 
-def test_what_is_deleted_is_gone_for_good(anyone: Caller, stored: Stored) -> None:
-    """By default a deleted secret is out of the database before the answer, with all versions."""
+def test_a_deleted_secret_is_removed_permanently(anyone: Caller, stored: Stored) -> None:
+    """By default, a delete removes the secret with all versions from the database before it answers."""
     secret_id = anyone.create()
     anyone.update(secret_id, b"two")
     assert anyone("delete", secret_id=secret_id) == {"secret_id": secret_id, "restorable_until": None}
@@ -257,8 +269,8 @@ def test_what_is_deleted_is_gone_for_good(anyone: Caller, stored: Stored) -> Non
         assert anyone.refused(action, secret_id=secret_id, **more) == 404
 
 
-def test_the_answer_is_one_and_the_same(anyone: Caller, stored: Stored) -> None:
-    """A refusal does not tell whether a secret never was, is somebody else's, was deleted or used up."""
+def test_every_refusal_is_the_same_404(anyone: Caller, stored: Stored) -> None:
+    """A 404 does not reveal whether a secret never existed, is foreign, deleted or used up."""
     deleted, used_up, pending = anyone.create(), anyone.create(max_reads=1), anyone.create()
     anyone("delete", secret_id=deleted)
     anyone.fetch(used_up)
@@ -281,15 +293,15 @@ def test_the_answer_is_one_and_the_same(anyone: Caller, stored: Stored) -> None:
         }
 
 
-def test_only_what_was_deleted_is_restored(anyone: Caller, stored: Stored) -> None:
-    """A secret that is there cannot be restored: that is the 404 of one that is not."""
+def test_only_a_deleted_secret_can_be_restored(anyone: Caller, stored: Stored) -> None:
+    """A restore of a secret that is not deleted is the same 404 as for one that does not exist."""
     assert anyone.refused("restore", secret_id=anyone.create()) == 404
     assert trail(stored)[-1]["status"] == "not_found"
 
 
 @pytest.mark.parametrize("action", CALLS)
 def test_an_id_works_in_either_case_everywhere(anyone: Caller, stored: Stored, action: str) -> None:
-    """An upper-case id names the same secret in every call, and the trail has it in lower case."""
+    """An upper-case ID names the same secret in every call, and the trail has it in lower case."""
     secret_id = anyone.create()
     if action == "restore":
         fields = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
@@ -298,7 +310,7 @@ def test_an_id_works_in_either_case_everywhere(anyone: Caller, stored: Stored, a
     assert trail(stored)[-1]["secret_id"] == secret_id
 
 
-def test_documents_of_before_still_live(anyone: Caller, stored: Stored) -> None:
+def test_documents_of_the_first_release_still_work(anyone: Caller, stored: Stored) -> None:
     """A document of the first release can be fetched, described, updated, listed and deleted."""
     secret_id = anyone.create(b"old")
     assert set(document(stored, secret_id)) == {
@@ -321,7 +333,7 @@ def test_documents_of_before_still_live(anyone: Caller, stored: Stored) -> None:
 
 @pytest.mark.parametrize("action", CALLS)
 def test_every_path_answers_with_and_without_slash(anyone: Caller, stored: Stored, action: str) -> None:
-    """No path redirects: curl would not follow."""
+    """No path redirects, because curl would not follow."""
     for path in (action, f"{action}/"):
         secret_id = anyone.create()
         if action == "restore":
@@ -334,8 +346,8 @@ def test_every_path_answers_with_and_without_slash(anyone: Caller, stored: Store
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("action", [*CALLS, "list"])
-def test_only_post_is_taken(client: FlaskClient, method: str, action: str) -> None:
-    """No other method does anything, whatever it is called."""
+def test_only_post_is_accepted(client: FlaskClient, method: str, action: str) -> None:
+    """Every other method is refused and has no effect."""
     reply = client.open(f"/vault/secret/{action}", method=method)
     assert reply.status_code == 405
     assert reply.headers["Allow"] == "POST"

@@ -1,4 +1,4 @@
-"""What the tests of a secret's life share: calls by somebody known, and what they left in the database."""
+"""Shared helpers of the secret tests: calls by an authenticated caller, and the stored results."""
 
 import json
 from base64 import b64encode
@@ -24,10 +24,10 @@ UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
 EVERYTHING = frozenset(Scope) - {Scope.AUDIT_READ}
 ALICE = Principal(name="alice", scopes=EVERYTHING)
 BOB = Principal(name="bob", scopes=EVERYTHING)
-#: Of another namespace.
+#: In another namespace.
 EVE = Principal(name="eve", namespace="elsewhere", scopes=EVERYTHING)
 
-#: What each call takes beside which secret it is about.
+#: The fields of each call, except those that identify the secret.
 CALLS: dict[str, dict[str, Any]] = {
     "fetch": {},
     "update": {"secret": "bmV3"},
@@ -38,7 +38,7 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 class Caller:
-    """Somebody who calls the service, in this process, as who they say."""
+    """A caller of the service, in this process, as any principal."""
 
     def __init__(self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         self._client = client
@@ -60,7 +60,7 @@ class Caller:
         return self._client.post(f"/vault/secret/{action}", data=json.dumps(body), headers=headers)
 
     def __call__(self, action: str, **body: Any) -> dict[str, Any]:
-        """Return what *action* answers, which must not refuse."""
+        """Return the body of the answer to *action*, which must succeed."""
         reply = self.post(action, body)
         assert reply.status_code == 200, reply.data
         return dict(reply.json)
@@ -72,33 +72,33 @@ class Caller:
         return reply.status_code
 
     def create(self, value: bytes = b"value", **options: Any) -> str:
-        """Create a secret and return its id."""
+        """Create a secret and return its ID."""
         return str(self("create", secret=b64(value), **options)["secret_id"])
 
     def update(self, secret_id: str, *values: bytes) -> None:
-        """Give a secret new *values*, one after the other."""
+        """Update a secret with new *values*, one after the other."""
         for value in values:
             self("update", secret_id=secret_id, secret=b64(value))
 
     def fetch(self, secret_id: str, **body: Any) -> str:
-        """Return a secret's value as the service returns it."""
+        """Fetch a secret and return the value in the reply."""
         return str(self("fetch", secret_id=secret_id, **body)["secret"])
 
 
 def b64(value: bytes) -> str:
-    """Return *value* as bodies have it."""
+    """Return *value* as in request bodies."""
     return b64encode(value).decode()
 
 
 def document(stored: Stored, secret_id: str) -> dict[str, Any]:
-    """Return a secret as it lies in the database."""
+    """Return a secret as stored in the database."""
     found = stored.secrets.find_one({"_id": secret_id})
     assert found is not None
     return found
 
 
 def trail(stored: Stored) -> list[dict[str, Any]]:
-    """Return all entries, the oldest first, as far as they tell who did what to which secret."""
+    """Return action, principal and secret of all entries, the oldest first."""
     told = ("action", "status", "principal", "secret_id", "details")
     return [
         {name: entry[name] for name in told if name in entry}
@@ -107,17 +107,17 @@ def trail(stored: Stored) -> list[dict[str, Any]]:
 
 
 def in_past(**ago: float) -> datetime:
-    """Return the time so long ago, as MongoDB stores it."""
+    """Return the time this long ago, as MongoDB stores it."""
     return to_milliseconds(datetime.now(UTC) - timedelta(**ago))
 
 
 def in_future(**ahead: float) -> datetime:
-    """Return the time so far ahead, as MongoDB stores it."""
+    """Return the time this far ahead, as MongoDB stores it."""
     return to_milliseconds(datetime.now(UTC) + timedelta(**ahead))
 
 
 def put(stored: Stored, key: MasterKey, value: bytes = b"value", **fields: Any) -> str:
-    """Put a secret with *fields*, genuine under *key*, into the database and return its id."""
+    """Put a secret with *fields*, genuinely encrypted with *key*, into the database and return its ID."""
     secret = Secret(**{"id": str(uuid4()), "created_at": in_past(days=1), **fields})
     secret.set_plaintext(value)
     secret.encrypt(Keyring(key))
@@ -127,7 +127,7 @@ def put(stored: Stored, key: MasterKey, value: bytes = b"value", **fields: Any) 
 
 @contextmanager
 def unswept(stored: Stored) -> Iterator[None]:
-    """Let MongoDB remove nothing by itself in the block: what is gone must be gone without that."""
+    """Disable MongoDB's own removal in the block: expired secrets must be unreadable without it."""
     stored.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
     try:
         yield

@@ -22,7 +22,7 @@ class ThreeMembers:
         self.members = [
             Mongod(folder / f"member-{number}", replica_set=_NAME, initiate=False) for number in range(3)
         ]
-        # A primary that is lost is noticed soon.
+        # A lost primary is noticed soon.
         self._settings = {"electionTimeoutMillis": 2_000, **(settings or {})}
         self._stack = ExitStack()
 
@@ -49,7 +49,7 @@ class ThreeMembers:
         self._stack.close()
 
     def primary(self, *, seconds: float = 60) -> Mongod:
-        """Return the member that takes writes, once there is one."""
+        """Return the primary, once there is one."""
         deadline = time.monotonic() + seconds
         while True:
             for member in self.members:

@@ -7,15 +7,15 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
-#: What can be read, listed or used.
+#: Everything that can be read, listed or used.
 _VISIBLE = {"pending": None}
 
 
 def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
-    """Return how often an effect is there without its entry, by what the effect is."""
-    # Without what could still be rolled back.
+    """Return the number of effects without an entry, by kind."""
+    # Without pending effects, which could still be rolled back.
     sure = stored.with_options(read_concern=ReadConcern("majority"))
-    # First the effects: the entry of each is there before it.
+    # First the effects: the entry of each is written before it.
     secrets = list(sure.secrets.find(_VISIBLE, {"envelope": 0, "older.envelope": 0}))
     tokens = list(sure.tokens.find(_VISIBLE))
     entries = Counter(map(_told, sure.audit_logs.find({"status": "success"})))

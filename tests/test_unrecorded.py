@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.recorded import unrecorded
+from tests.unrecorded import unrecorded
 
 Stored = MongoDatabase[dict[str, Any]]
 SECRET = {"_id": "a", "version": 3, "older": [{"version": 2}], "deleted_at": 1, "reads": 1}
@@ -31,8 +31,8 @@ def record(stored: Stored, *entries: dict[str, Any], status: str = "success") ->
     stored.audit_logs.insert_many([{**entry, "status": status} for entry in entries])
 
 
-def test_what_is_on_record_is_not_found(stored: Stored) -> None:
-    """With an entry for each effect nothing is found, nor is what is pending, without one, an effect."""
+def test_a_recorded_effect_is_not_reported(stored: Stored) -> None:
+    """Effects with an entry, and pending documents without one, are not reported."""
     record(stored, *ENTRIES)
     stored.secrets.insert_one({"_id": "c", "version": 1, "pending": True})
     stored.tokens.insert_one({"_id": "d", "name": "next", "pending": True})
@@ -41,7 +41,7 @@ def test_what_is_on_record_is_not_found(stored: Stored) -> None:
 
 @pytest.mark.parametrize("lacking", ENTRIES, ids=lambda entry: entry["action"])
 def test_an_effect_without_its_entry_is_found(stored: Stored, lacking: dict[str, Any]) -> None:
-    """Each lacking entry is told by its action; one of a refusal does not count."""
+    """Each missing entry is reported by its action; an entry of a refusal does not replace it."""
     record(stored, *(entry for entry in ENTRIES if entry is not lacking))
     record(stored, lacking, status="error")
     assert unrecorded(stored) == {lacking["action"]: 1}

@@ -1,4 +1,4 @@
-"""Every call leaves its entry, whatever becomes of it; without it nothing is given away or changed."""
+"""Every call leaves its entry, whatever its result; without the entry, nothing is returned or changed."""
 
 from collections.abc import Callable
 from time import sleep
@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.life import ALICE, CALLS, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.lifecycle import (
+    ALICE,
+    CALLS,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
 from tests.trail import break_trail, mend_trail
 from vault.core.errors import SecretBusyError
 from vault.core.principal import ANONYMOUS
@@ -20,7 +32,7 @@ Stored = MongoDatabase[dict[str, Any]]
 
 @pytest.fixture
 def there(alice: Caller, stored: Stored, key: MasterKey) -> Callable[[str], str]:
-    """Return what makes a secret that a call can be about, with no entry of its own."""
+    """Return a function that creates a secret without an entry, for the call under test."""
     alice("list")
     stored.audit_logs.delete_many({})
 
@@ -43,7 +55,7 @@ def entry(action: str, status: str, secret_id: str | None = None, **details: Any
 def test_a_success_is_one_entry(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
 ) -> None:
-    """Each call that succeeds leaves one entry, with the id also where only the name was given."""
+    """Each successful call leaves one entry, which has the ID even if only the name was given."""
     secret_id = there(action, name="a/b")
     which = {"name": "a/b"} if by == "name" else {"secret_id": secret_id}
     alice(action, **which, **CALLS[action])
@@ -53,18 +65,18 @@ def test_a_success_is_one_entry(
 
 
 @pytest.mark.usefixtures("there")
-def test_a_creation_tells_its_limits(alice: Caller, stored: Stored) -> None:
-    """The entry of a create has the name and the limits that the secret got, and neither value nor labels."""
+def test_the_entry_of_a_create_has_its_limits(alice: Caller, stored: Stored) -> None:
+    """The entry of a create has the secret's name and limits, and neither value nor labels."""
     secret_id = alice.create(name="a", max_reads=2, ttl_seconds=60, labels={"k": "v"})
     expires_at = document(stored, secret_id)["expires_at"].isoformat(timespec="milliseconds")
     limits = {"name": "a", "max_reads": 2, "expires_at": expires_at.replace("+00:00", "Z")}
     assert trail(stored) == [entry("create", "success", secret_id, **limits)]
 
 
-def test_the_entry_tells_which_version_was_read(
+def test_the_entry_of_a_fetch_has_its_version(
     alice: Caller, stored: Stored, there: Callable[..., str]
 ) -> None:
-    """A fetch of a secret with several versions says which one it released; of one with one it need not."""
+    """The entry of a fetch names the released version, if the secret has several."""
     secret_id = there("fetch")
     alice.fetch(secret_id)
     alice.update(secret_id, b"two")
@@ -79,7 +91,7 @@ def test_the_entry_tells_which_version_was_read(
 
 
 def test_a_list_is_one_entry(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
-    """That somebody listed is on record."""
+    """Each list leaves one entry."""
     there("fetch")
     alice("list", name_prefix="a")
     assert trail(stored) == [entry("list", "success")]
@@ -90,7 +102,7 @@ def test_a_list_is_one_entry(alice: Caller, stored: Stored, there: Callable[...,
 def test_a_404_is_one_entry(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
 ) -> None:
-    """What is not there is on record by what was asked for."""
+    """A request for a missing secret is recorded with the requested ID or name."""
     there("fetch")
     which = UNKNOWN_ID if by == "secret_id" else "not/there"
     assert alice.refused(action, **{by: which}, **CALLS[action]) == 404
@@ -106,7 +118,7 @@ def test_a_404_is_one_entry(
 def test_a_value_that_does_not_verify_is_one_entry(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str
 ) -> None:
-    """What was tampered with is on record as an error where its value matters, and can still be deleted."""
+    """A tampered secret is recorded as an error where its value is needed, and can still be deleted."""
     secret_id = there(action)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 7}})
     reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
@@ -124,7 +136,7 @@ def test_a_value_that_does_not_verify_is_one_entry(
 def test_a_refused_update_is_one_entry(
     alice: Caller, stored: Stored, there: Callable[..., str], body: dict[str, Any], status: int
 ) -> None:
-    """A refused update is on record as refused, and no other entry says that there is a new version."""
+    """A refused update is recorded as refused, and no other entry claims a new version."""
     secret_id = there("update")
     assert alice.refused("update", **{"secret_id": secret_id, "secret": "YQ==", **body}) == status
     [told] = trail(stored)
@@ -141,7 +153,7 @@ def test_a_busy_secret_is_one_entry(
     action: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who waited in vain for another's change is told to come again, and that is on record as an error."""
+    """A call that times out waiting for another change returns 503 and is recorded as an error."""
     monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
     secret_id = there(action)
     assert Lease.take(secret_id)
@@ -158,7 +170,7 @@ def test_a_busy_secret_is_one_entry(
 def test_without_its_entry_nothing_is_released_or_changed(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
 ) -> None:
-    """While the trail cannot be written each call is 503, and the secret is as it was, with no lease."""
+    """While the trail cannot be written, each call is 503, and the secret is unchanged and has no lease."""
     secret_id = there(action, value=b"nobody may see this", name="a/b", max_reads=3, labels=["a=b"])
     before = document(stored, secret_id)
     break_trail(stored)
@@ -177,7 +189,7 @@ def test_without_its_entry_nothing_is_released_or_changed(
 def test_a_list_is_not_answered_without_its_entry(
     alice: Caller, stored: Stored, there: Callable[..., str]
 ) -> None:
-    """While the trail cannot be written no list is given away."""
+    """While the trail cannot be written, no list is returned."""
     secret_id = there("fetch", name="a/b")
     break_trail(stored)
     reply = alice.post("list", {})
@@ -186,10 +198,8 @@ def test_a_list_is_not_answered_without_its_entry(
     assert b"a/b" not in reply.data
 
 
-def test_a_read_that_was_not_released_is_given_back(
-    alice: Caller, stored: Stored, there: Callable[..., str]
-) -> None:
-    """A read whose entry could not be written does not count, nor is anything purged early for it."""
+def test_an_unreleased_read_is_not_counted(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
+    """A read whose entry cannot be written does not count and causes no early purge."""
     secret_id = there("fetch", max_reads=2, expires_at=in_future(hours=1), purge_at=in_future(hours=1))
     before = document(stored, secret_id)
     for reads in (0, 1):
@@ -202,10 +212,10 @@ def test_a_read_that_was_not_released_is_given_back(
     assert alice.refused("fetch", secret_id=secret_id) == 404
 
 
-def test_a_read_that_was_given_back_leaves_no_purge(
+def test_an_unreleased_last_read_causes_no_purge(
     alice: Caller, stored: Stored, there: Callable[..., str]
 ) -> None:
-    """A secret without an expiry whose last read was given back is not purged."""
+    """A secret without an expiry is not purged if its last read was not released."""
     secret_id = there("fetch", max_reads=1)
     break_trail(stored)
     assert alice.refused("fetch", secret_id=secret_id) == 503
@@ -219,7 +229,7 @@ def test_a_read_that_was_given_back_leaves_no_purge(
 def test_a_create_without_its_entry_leaves_nothing(
     alice: Caller, stored: Stored, options: dict[str, Any]
 ) -> None:
-    """A secret whose creation could not be recorded is not there, and its name is free again at once."""
+    """A secret whose create cannot be recorded does not exist, and its name is free immediately."""
     break_trail(stored)
     assert alice.refused("create", secret="YQ==", **options) == 503
     assert stored.secrets.count_documents({}) == 0
@@ -233,12 +243,12 @@ def test_a_create_without_its_entry_leaves_nothing(
 def test_no_secret_is_readable_before_its_entry_is_durable(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    """While the entry of a create is being written, its secret cannot be read, so a crash leaves none."""
+    """While the entry of a create is being written, its secret is unreadable, so a crash leaves none."""
     store = AuditEntry.store
     readable: list[int] = []
 
     def slowly(entries: Any) -> None:
-        # Time enough for a write that is under way at the same moment.
+        # Enough time for a write that is in progress at the same moment.
         sleep(0.3)
         readable.append(stored.secrets.count_documents({"pending": None}))
         store(entries)
@@ -250,8 +260,8 @@ def test_no_secret_is_readable_before_its_entry_is_durable(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_a_secret_on_its_way_is_nobody_s(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
-    """A secret with a name whose entry is not there yet is found by no call, by id or by name."""
+def test_an_unrecorded_secret_is_not_found(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
+    """A named secret without its entry is found by no call, by ID or by name."""
     secret_id = there("fetch", name="a/b", pending=True, purge_at=in_future(minutes=1))
     before = document(stored, secret_id)
     for action, more in CALLS.items():
@@ -265,7 +275,7 @@ def test_a_secret_on_its_way_is_nobody_s(alice: Caller, stored: Stored, there: C
 def test_a_refusal_ends_the_lease(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str
 ) -> None:
-    """Whatever a change was refused for, a value that nobody foresaw included, the next one need not wait."""
+    """After any refused change, unforeseen values included, the next change need not wait."""
     for fields in (
         {"expires_at": in_past(hours=1)},
         {"expires_at": "never"},
@@ -286,10 +296,10 @@ def test_a_refusal_ends_the_lease(
 
 
 @pytest.mark.parametrize("action", ["update", "delete", "restore"])
-def test_a_change_that_lost_its_lease_is_not_made(
+def test_a_change_that_lost_its_lease_is_not_applied(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change whose lease ended before it was made is refused, and what another has done meanwhile stays."""
+    """A change whose lease ended is refused, and changes by others in the meantime stay."""
     secret_id = there(action)
     take = Lease.take
 
@@ -308,10 +318,10 @@ def test_a_change_that_lost_its_lease_is_not_made(
     assert document(stored, secret_id) == {**before, "labels": ["changed=meanwhile"]}
 
 
-def test_who_asks_by_name_without_a_credential_is_one_entry(
+def test_an_anonymous_request_by_name_is_one_entry(
     alice: Caller, stored: Stored, there: Callable[..., str]
 ) -> None:
-    """A refusal for want of a credential is on record with the name, and with no id that it would reveal."""
+    """A request by name without a credential is recorded with the name and without the ID."""
     there("fetch", name="a/b")
     alice.become(ANONYMOUS)
     assert alice.refused("fetch", name="a/b") == 401

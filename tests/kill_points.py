@@ -1,8 +1,7 @@
-"""`python -m tests.killed ACTION`: processes that do the same, each killed at another write to MongoDB.
+"""`python -m tests.kill_points ACTION`: identical processes, each killed at another write to MongoDB.
 
-The first comes to its end, and tells which writes it made; for each of them another is killed before it
-sends that one. Prints what each that was killed called its secret or token. The settings are those of the
-environment.
+The first one completes and reports its writes; for each of them another is killed before it sends that one.
+Prints the name that each killed process gave its secret or token. The settings are those of the environment.
 """
 
 import json
@@ -17,7 +16,7 @@ from typing import Any
 from pymongo import monitoring
 
 from tests.access import services
-from tests.life import ALICE
+from tests.lifecycle import ALICE
 from vault.app import create_app
 from vault.auth.tokens import Grant
 from vault.config.settings import Settings
@@ -26,9 +25,9 @@ from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
 
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
-#: Written to by what runs in the background, or once a process.
+#: Written in the background, or once per process.
 _PASSED_OVER = frozenset({"keys", "audit_keys", "token_keys"})
-#: Seconds for all other writes, so that what could be done without this one is done.
+#: Seconds for all other writes, so that writes that do not depend on this one complete.
 _FINISHING_SECONDS = 0.2
 _READY_SECONDS = 30
 _VALUE = b"value"
@@ -75,7 +74,7 @@ def _create_token(found: Services, name: str) -> None:
 
 
 def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
-    """Do what comes before *action*, and return what does it; *name* is that of the secret or token."""
+    """Prepare *action*, and return a function that does it to the secret or token *name*."""
     creates: dict[str, dict[str, Any]] = {
         "create": {},
         "create_named": {"name": name},
@@ -104,7 +103,7 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
 
 
 def _run(action: str, collection: str, number: int) -> Counter[str]:
-    """Do *action*, be killed at a collection's write of that *number* if there is one; return the writes."""
+    """Run *action*, with a kill at a collection's write of that *number* if given; return the writes."""
     killer = Killer(collection, number)
     monitoring.register(killer)
     app = create_app(Settings.from_environment())
@@ -121,7 +120,7 @@ def _run(action: str, collection: str, number: int) -> Counter[str]:
 
 
 def _in_child(action: str, collection: str = "", number: int = 0) -> Counter[str]:
-    """Return the writes of a process of its own; none if it was killed."""
+    """Return the writes of a separate process; none if it was killed."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
@@ -136,11 +135,11 @@ def _in_child(action: str, collection: str = "", number: int = 0) -> Counter[str
 
 
 def main(action: str) -> None:
-    """Kill one process after the other, and print what each called its secret or token."""
+    """Kill one process after the other, and print the name that each gave its secret or token."""
     for collection, count in _in_child(action).items():
         for number in range(1, count + 1):
             assert not _in_child(action, collection, number)
-            print(f"{action}-{collection}-{number}")  # noqa: T201 - what the command is for
+            print(f"{action}-{collection}-{number}")  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

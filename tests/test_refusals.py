@@ -1,4 +1,4 @@
-"""Strangers who are refused over and over: all of it is on record, and the record stays small."""
+"""Repeatedly refused clients: every refusal is recorded, and the record stays small."""
 
 import re
 import socket
@@ -19,12 +19,12 @@ _CONNECTIONS = 8
 #: Requests that are sent before their replies are read.
 _PIPELINED = 50
 
-#: Minutes that it may take on a busy machine, times two workers.
+#: Minutes that the test may take on a busy machine, times two workers.
 _MINUTES = 20
 
 
 def refuse(service: Service, credential: str) -> Counter[str]:
-    """Send this connection's share of refused requests and return how many had which status."""
+    """Send this connection's share of refused requests and return the count of each status."""
     body = b"{}"
     request = (
         f"POST /vault/audit/query HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\n"
@@ -70,8 +70,8 @@ def test_refusals_are_on_record_and_the_record_stays_small(
             answered = sum(
                 pool.map(lambda _: refuse(service, credential), range(_CONNECTIONS)), Counter[str]()
             )
-        # Before the limit is reached, the first few of the 429s are 401. On a busy machine the entry of one
-        # may take too long: that is 503, and nobody knows whether it is there.
+        # Before the limit is reached, the first few of the 429s are 401. On a busy machine, writing an
+        # entry may time out: that is 503, and the entry may or may not exist.
         assert answered[status] > 0.99 * REFUSED
     entries = list(stored.audit_logs.find({"status": "denied"}))
     recorded = sum(entry["details"].get("count", 1) for entry in entries)
