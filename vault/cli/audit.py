@@ -83,7 +83,7 @@ class _Source:
     "--retention-days",
     "days",
     type=click.IntRange(0, _MAX_DAYS),
-    help="Retention, if not AUDIT_TTL_DAYS; for a file, before the checkpoint.",
+    help="Retention, if not AUDIT_TTL_DAYS; a file needs --checkpoint.",
 )
 def verify(
     file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
