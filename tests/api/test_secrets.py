@@ -250,7 +250,7 @@ def test_another_kind_of_body_is_415(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], headers: dict[str, str]
 ) -> None:
     """Only plain JSON in UTF-8 is read; anything else, compressed bodies too, is refused unread."""
-    assert_refused(post(client, CREATE, {"secret": "YQ=="}, **headers), 415, "the ")
+    assert_refused(post(client, CREATE, {"secret": "YQ=="}, **headers), 415, "The ")
     assert entries(stored) == [("create", "bad_request")]
 
 
