@@ -250,7 +250,7 @@ def test_another_content_type_is_415(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], headers: dict[str, str]
 ) -> None:
     """Any body except plain JSON in UTF-8, including compressed ones, is refused unread."""
-    assert_refused(post(client, CREATE, {"secret": "YQ=="}, **headers), 415, "the ")
+    assert_refused(post(client, CREATE, {"secret": "YQ=="}, **headers), 415, "The ")
     assert entries(stored) == [("create", "bad_request")]
 
 

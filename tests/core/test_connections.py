@@ -1,6 +1,6 @@
 """The connection limits of a worker, by numbers; tests/hostile/ has the clients."""
 
-from tests.measured import Growth
+from tests.metrics import Growth
 from vault.core.connections import Connection, Connections
 from vault.core.networks import network
 
