@@ -720,7 +720,7 @@ def test_all_processes_share_one_token_key(environment: dict[str, str], stored: 
     """The first tokens, created concurrently, all use one key."""
     with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
         shared = services(app).tokens._keys
-        processes = [TokenKeys(shared._keyring, shared._key_watch) for _ in range(8)]
+        processes = [TokenKeys(shared._keyring, shared._guard) for _ in range(8)]
         keys = list(pool.map(TokenKeys.find_or_make, processes))
     assert stored.token_keys.count_documents({}) == 1
     assert len({key.hash("smt_") for key in keys}) == 1

@@ -281,7 +281,7 @@ def test_an_interrupted_backup_leaves_no_file(
     fill(stored, OLD, 500)
     signer = SigningKey(OLD).public.signer
     stored.audit_keys.insert_one({"_id": signer, "public_key": "?", "endorsements": {}})
-    # Its entry waits for somebody who changes the same document; the file is written by then.
+    # Its entry waits for another change of the same document; the file is written by then.
     with stored.client.start_session() as session, session.start_transaction():
         stored.audit_keys.update_one({"_id": signer}, {"$set": {"held": 1}}, session=session)
         process = start_command("backup", "b.tar", environment=environment, folder=tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 #: In place of a status: the connection was refused, so the service never had the request.
 NOT_SENT = 0
-#: In place of a status: it was sent, and nobody knows what became of it.
+#: In place of a status: the request was sent, and its outcome is unknown.
 UNKNOWN = -1
 
 UNAVAILABLE = 503

@@ -58,7 +58,7 @@ def watch(database: Database) -> Iterator[KeyringGuard]:
 
 
 def watch_of(app: Flask) -> KeyringGuard:
-    found: KeyringGuard = app.extensions["secret-manager"].secrets._key_watch
+    found: KeyringGuard = app.extensions["secret-manager"].secrets._guard
     return found
 
 

@@ -120,7 +120,7 @@ ERROR_DOCS = {
         403,
         "The credential lacks the scope, the new token would exceed the caller's grant, or the client's "
         "address is not allowed.",
-        "A token cannot have more than its maker: scopes.",
+        "A token cannot have more than its creator: scopes.",
     ),
     "RevocationRefused": ErrorDoc(
         403,

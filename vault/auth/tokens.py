@@ -64,9 +64,9 @@ class TokenInfo:
 class TokenKeys:
     """The token key of a process, read once."""
 
-    def __init__(self, keyring: Keyring, key_watch: KeyringGuard) -> None:
+    def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
         self._keyring = keyring
-        self._key_watch = key_watch
+        self._guard = guard
         self._key: TokenKey | None = None
 
     def find(self) -> TokenKey | None:
@@ -79,7 +79,7 @@ class TokenKeys:
         """
         if self._key is None:
             # First: it also connects to MongoDB, once for all concurrent requests.
-            self._key_watch.require()
+            self._guard.require()
             with storage_errors():
                 stored = StoredTokenKey.stored()
             self._key = stored and stored.decrypt(self._keyring)

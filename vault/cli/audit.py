@@ -120,15 +120,15 @@ def verify(
     sys.exit(_EXIT_CODES[worst])
 
 
-def _database(operator: CommandContext, days: int | None) -> _Source:
+def _database(context: CommandContext, days: int | None) -> _Source:
     """Return the trail in the connected database."""
     return _Source(
-        signing_keys.trusted(operator.keyring),
+        signing_keys.trusted(context.keyring),
         reader.export(Filter()),
-        operator.audit_ttl_days if days is None else days,
+        context.audit_ttl_days if days is None else days,
         partial(read_on, began=datetime.now(UTC)),
-        signing_keys.retirements(operator.keyring),
-        signing_keys.dropped(operator.keyring),
+        signing_keys.retirements(context.keyring),
+        signing_keys.dropped(context.keyring),
     )
 
 

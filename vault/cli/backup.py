@@ -57,12 +57,12 @@ def backup(path: Path, overwrite: bool) -> None:
     that everything written has its entry.
     """
     with (
-        connected(reading=True, recorded=True) as operator,
+        connected(reading=True, recorded=True) as context,
         _new_file(path, overwrite=overwrite) as file,
         bar("Backing up", dump.estimate()) as shown,
     ):
-        days = operator.audit_ttl_days
-        made = backups.make(file, operator.keyring, audit_ttl_days=days, progress=shown.advance)
+        days = context.audit_ttl_days
+        made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
     click.echo(f"{_described(made)} in {printable(str(path))}, {path.stat().st_size:,} bytes")
 
 
@@ -74,13 +74,13 @@ def restore(file: BinaryIO) -> None:
     Do not run the service on that database until this is done. To resume an interrupted restore, restore the
     same FILE again.
     """
-    with connected(reading=True) as operator:
-        found = _verified(file, operator.keyring)
+    with connected(reading=True) as context:
+        found = _verified(file, context.keyring)
         with bar("Restoring", sum(found.counts.values())) as shown:
             restores.restore(
                 found,
-                operator.database,
-                audit_enabled=operator.audit_enabled,
+                context.database,
+                audit_enabled=context.audit_enabled,
                 progress=shown.advance,
             )
     click.echo(f"{_described(found)} restored, as of {found.manifest['as_of']}")
@@ -95,13 +95,13 @@ def drill(file: BinaryIO) -> None:
     which need not be the one that serves. Exits with 1 if anything fails, and with 3 if a finding about the
     trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
     """
-    with connected(reading=True) as operator:
+    with connected(reading=True) as context:
         with _timed("verified the file"):
-            found = _verified(file, operator.keyring)
+            found = _verified(file, context.keyring)
         drills.record(found)
-    with connected(reading=True, scratch=f"drill_{secrets.token_hex(8)}") as operator:
-        click.echo(f"{_described(found)} for the scratch database {operator.database.name}")
-        report = drills.drill(found, operator.database, operator.keyring, show=_show)
+    with connected(reading=True, scratch=f"drill_{secrets.token_hex(8)}") as context:
+        click.echo(f"{_described(found)} for the scratch database {context.database.name}")
+        report = drills.drill(found, context.database, context.keyring, show=_show)
     sys.exit(_print(report))
 
 

@@ -79,7 +79,7 @@ class StoredVersion:
 
     @property
     def is_well_formed(self) -> bool:
-        """Whether every field that decryption needs has the right type."""
+        """True if every field that decryption needs has the right type."""
         return bool(self.version and self.envelope and self.key_id)
 
 

@@ -31,7 +31,7 @@ class SecretWriter:
     def __init__(
         self,
         keyring: Keyring,
-        key_watch: KeyringGuard,
+        guard: KeyringGuard,
         *,
         max_bytes: int,
         max_versions: int,
@@ -39,7 +39,7 @@ class SecretWriter:
     ) -> None:
         """Keep the newest *max_versions* of each secret, and deleted secrets for *recovery_days*."""
         self._keyring = keyring
-        self._key_watch = key_watch
+        self._guard = guard
         self._max_bytes = max_bytes
         self._max_versions = max_versions
         self._recovery = timedelta(days=recovery_days)
@@ -165,7 +165,7 @@ class SecretWriter:
     @contextmanager
     def _leased(self, reference: Reference, attempt: Attempt) -> Iterator[Lease]:
         """Lease the secret to the block, which applies its change; end the lease if the block fails."""
-        self._key_watch.require()
+        self._guard.require()
         found = reference.find(attempt=attempt, without=("envelope", "older"))
         _require(found.namespace == attempt.principal.namespace)
         with storage_errors():

@@ -78,7 +78,7 @@ class Reservation:
 
     @property
     def is_new(self) -> bool:
-        """Whether the secret is still to be created."""
+        """True if the secret is still to be created."""
         return bool(self.secret_id == self._secret.id)
 
     def complete(self) -> None:

@@ -70,9 +70,9 @@ _MAX_SEARCHED_ENTRIES = 1_000
 class SecretQueries:
     """Describes and lists the secrets that one keyring opens."""
 
-    def __init__(self, keyring: Keyring, key_watch: KeyringGuard) -> None:
+    def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
         self._keyring = keyring
-        self._key_watch = key_watch
+        self._guard = guard
 
     def describe(self, reference: Reference, *, attempt: Attempt) -> dict[str, Any]:
         """Return everything about a secret except its value, once the audit entry is durable.
@@ -86,7 +86,7 @@ class SecretQueries:
             AuditUnavailableError: The entry could not be written.
         """
         reference.record_target(attempt)
-        self._key_watch.require()
+        self._guard.require()
         secret = reference.find(attempt=attempt, without=("older.envelope",))
         if secret.namespace != attempt.principal.namespace:
             raise SecretNotFoundError
@@ -132,7 +132,7 @@ class SecretQueries:
             AuditUnavailableError: The entry could not be written.
         """
         after = None if cursor is None else _position(cursor)
-        self._key_watch.require()
+        self._guard.require()
         with storage_errors():
             found = list(
                 find_page(

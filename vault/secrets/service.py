@@ -23,9 +23,9 @@ from vault.secrets.store import SecretStore
 class SecretService:
     """Creates and fetches the secrets that one keyring opens."""
 
-    def __init__(self, keyring: Keyring, key_watch: KeyringGuard, *, max_bytes: int) -> None:
+    def __init__(self, keyring: Keyring, guard: KeyringGuard, *, max_bytes: int) -> None:
         self._keyring = keyring
-        self._key_watch = key_watch
+        self._guard = guard
         self._max_bytes = max_bytes
         self._store = SecretStore()
         self._idempotent_create = IdempotentCreate(keyring, self._store)
@@ -49,7 +49,7 @@ class SecretService:
         """
         _require_credential_for_name(new_secret, attempt)
         require_size(new_secret.plaintext, self._max_bytes)
-        self._key_watch.require()
+        self._guard.require()
         secret = new_secret.document(attempt.principal.namespace)
         reservation = self._idempotent_create.reserve(
             secret, new_secret, key=idempotency_key, principal=attempt.principal
@@ -84,7 +84,7 @@ class SecretService:
             AuditUnavailableError: The entry could not be written.
         """
         reference.record_target(attempt)
-        self._key_watch.require()
+        self._guard.require()
         secret, stored = self._find(reference, version, attempt)
         if secret.namespace != attempt.principal.namespace:
             raise SecretNotFoundError

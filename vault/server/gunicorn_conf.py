@@ -65,7 +65,7 @@ patches.parse_requests_as(client_timeouts.Request)
 control_socket_disable = True
 # Seconds. A stopping worker waits for idle connections too, so an idle one delays it this long.
 keepalive = 5
-# Seconds. Requests finish after SIGTERM: the timeout of each is well below this.
+# Seconds. Requests finish after SIGTERM: the timeout of each stays far below this.
 graceful_timeout = 35
 logger_class = Logger
 logconfig_dict = logs.configuration(_settings.log_level)
