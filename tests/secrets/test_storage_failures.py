@@ -217,6 +217,22 @@ def test_an_interrupted_idempotent_create_can_be_repeated(
     assert [found["_id"] for found in stored.secrets.find()] == [replies[0].json["secret_id"]]
 
 
+def test_a_take_over_that_fails_leaves_the_key_to_the_next_request(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a killed holder's secret cannot be removed, the reply is 503, and the next create removes it."""
+    body, header = {"secret": "YQ=="}, {"Idempotency-Key": "key"}
+    alice.post("create", body, **header)
+    stored.idempotency_keys.update_one({}, {"$set": {"stored": False, "held_until": in_past(seconds=1)}})
+    with monkeypatch.context() as broken:
+        fail(broken, "secrets", "delete_one")
+        assert alice.post("create", body, **header).status_code == 503
+    stored.idempotency_keys.update_one({}, {"$set": {"held_until": in_past(seconds=1)}})
+    reply = alice.post("create", body, **header)
+    assert reply.status_code == 200
+    assert [found["_id"] for found in stored.secrets.find()] == [reply.json["secret_id"]]
+
+
 def test_a_slow_holder_that_cannot_withdraw_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
