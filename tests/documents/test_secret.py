@@ -115,7 +115,7 @@ def test_a_representation_shows_no_plaintext() -> None:
     assert PLAINTEXT.decode() not in repr(secret) + str(secret.to_mongo())
 
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
 OF_OTHER_TYPES: list[object] = ["text", 5, 1.5, True, [], ["text"], {}, {"version": 1}, b"bytes", NOW]
 
 
