@@ -706,7 +706,7 @@ values = st.recursive(
 FIELDS = sorted(set(SMALL[0]) | set(SMALL[5]) | {"details", "replaces"})
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     index=st.integers(0, len(SMALL) - 1),
     field=st.sampled_from(FIELDS),
@@ -721,7 +721,7 @@ def test_no_change_of_one_field_goes_unnoticed(index: int, field: str, value: An
     assert bool(tampering(records, KEYS, heads=SMALL_HEADS)) != same
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(order=st.permutations(range(12)), kept=st.sets(st.integers(0, 11)))
 def test_no_other_selection_or_order_goes_unnoticed(order: list[int], kept: set[int]) -> None:
     """Of one stream, only all entries in their order are the trail that a checkpoint knows."""
