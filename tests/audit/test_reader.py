@@ -215,7 +215,7 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
     assert len(follower.seen) == 68
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unaudited")
 def test_entries_of_an_older_replica_are_followed_too(stored: Stored) -> None:
     """During a rolling update, late entries in the earlier form are on a later page too."""
     quick, follower = Writer(0), Follower()

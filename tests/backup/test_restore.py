@@ -160,7 +160,7 @@ def test_a_duplicate_name_is_restored_and_named(
         stored[collection].insert_many(twice)
         _, found = made(KEYRING)
     stored.client.drop_database(stored.name)
-    with pytest.raises(DuplicateNameError, match="two secrets or two tokens have one name") as refused:
+    with pytest.raises(DuplicateNameError, match="two secrets or two tokens have the same name") as refused:
         restore.restore(found, database, audit_enabled=True, progress=nothing)
     assert "hunter2" not in str(refused.value)
     assert stored[collection].count_documents({}) == 2

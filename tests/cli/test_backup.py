@@ -432,7 +432,7 @@ def test_a_drill_finds_unusable_data(command: Run, stored: Stored, environment: 
     assert command("backup", "b.tar").returncode == 0
     done = command("drill", "b.tar")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "secret versions: 5 checked, 2 failed\n" in done.stdout
+    assert "secret versions: 6 checked, 2 failed\n" in done.stdout
     assert "tokens: 2 checked, 1 failed\n" in done.stdout
     assert re.search(
         r"audit trail: \d entries in \d streams, 1 finding\nTAMPERING: stream [\w-]+ seq 0: ", done.stdout

@@ -60,7 +60,7 @@ class Dev:
 
     def ready(self) -> "Dev":
         """Start it and wait for its banner."""
-        self.start().wait_until_it_says("Ctrl-C stops it")
+        self.start().wait_until_it_says("Press Ctrl-C to stop")
         return self
 
     def end(self, number: int | None = None) -> tuple[int, str]:
@@ -146,7 +146,7 @@ def test_a_stop_before_it_is_ready_works(make, tmp_path):
     dev = make().start()
     wait_until((tmp_path / ".dev" / "db.log").exists)
     assert dev.end(signal.SIGINT)[0] == 0
-    assert "Ctrl-C stops it" not in dev.output.read_text()
+    assert "Press Ctrl-C to stop" not in dev.output.read_text()
     assert not _processes(tmp_path)
 
 
