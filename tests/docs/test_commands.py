@@ -106,7 +106,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("README.md", "Shell scripts"): two_ids_and_a_value,
     ("README.md", "The life of a secret"): a_life,
     ("README.md", "Access"): let_in,
-    ("README.md", "Look after it"): contains("primary", "intact", "the backup is good"),
+    ("README.md", "Maintain it"): contains("primary", "intact", "the backup is good"),
     ("docs/access.md", "Tokens"): contains("smt_", "10.0.0.0/8"),
     ("docs/audit.md", "Verify it without the database"): contains("intact"),
     ("docs/audit.md", "A second sink"): contains("intact"),

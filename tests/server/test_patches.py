@@ -22,7 +22,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 def patched_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not hasattr(thread.LockType, "_is_owned"), "gevent has the method now: drop the patch"
     monkeypatch.setattr(thread.LockType, "_is_owned", None, raising=False)
-    patches.tell_lock_ownership()
+    patches.add_lock_ownership_check()
 
 
 @pytest.mark.usefixtures("patched_lock")

@@ -19,7 +19,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 class _Time(fields.AwareDateTime):
-    """A time in UTC. Python has no times before year 1 or after 9999: then its first or last time."""
+    """A time in UTC. Times outside years 1 to 9999 are clamped to Python's limits."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         time = super()._deserialize(value, *args, **kwargs)

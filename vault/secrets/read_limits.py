@@ -1,6 +1,6 @@
 """Read limits: each read is reserved, put on record, and then counted.
 
-The value is returned only after that. If a read fails in between, as MongoDB is lost or the process dies, its
+The value is returned only after that. If MongoDB becomes unavailable or the process dies in between, its
 reservation expires and the read does not count.
 """
 

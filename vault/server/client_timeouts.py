@@ -1,4 +1,4 @@
-"""Limits on what a client may make the server wait for, parse and discard."""
+"""Client timeouts, and limits on parsing and discarding client data."""
 
 from collections import deque
 from collections.abc import Callable
@@ -22,9 +22,9 @@ _MAX_AT_ONCE = 2
 class Turns:
     """Queues by client address.
 
-    A greenlet that only gives way runs again after all others that do so, and gevent runs dozens of them
-    before it looks for what has arrived. With a hundred connections of one client, each step of another
-    client's request would wait for a hundred requests. Here it waits for a few.
+    A greenlet that yields runs again after all other yielding greenlets. gevent runs dozens of these before
+    it polls for I/O. With a hundred connections of one client, each step of another client's request would
+    wait for a hundred requests. Here it waits for a few.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ _FRAMING_BYTES = 2**16
 
 
 class Request(message.Request):  # type: ignore[misc] # gunicorn is not typed
-    """gunicorn's request, with a limit on all headers together, and turns between the parts they come in.
+    """gunicorn's request, with a limit on all headers together, which yields between reads.
 
     Each part is searched together with all before it, for the end of the headers.
     """
@@ -152,7 +152,7 @@ class _Body:
 
 
 class _Metered:
-    """Reading for a chunked body: it gives way each time, and bounds raw bytes by those that are decoded.
+    """A reader for chunked bodies: it yields before each read, and limits raw bytes by decoded bytes.
 
     In chunks of one byte, each byte of the body takes six bytes, and as many steps of parsing as a large
     chunk.
@@ -180,9 +180,9 @@ class _Metered:
 
 
 def pre_request(_worker: Any, request: Any) -> None:
-    """Give way to other connections, and let the client of *request* not take forever.
+    """Yield to other connections, and set the timeout for receiving *request*.
 
-    A connection whose next request has always arrived would otherwise never let another one run.
+    Otherwise, a connection whose next request has always arrived would never let another one run.
     """
     connection = connections.current.get()
     TURNS.take(connection.source)
@@ -198,10 +198,10 @@ def pre_request(_worker: Any, request: Any) -> None:
 
 
 def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
-    """Discard what a refused request left unread, and close its connection unless that was a body's rest.
+    """Discard the unread rest of the body; close the connection if that fails.
 
-    By itself gunicorn would parse on without a limit before the connection's next request, and without
-    letting any other connection take its turn.
+    Otherwise, gunicorn would parse the rest without a limit, and without yielding, before the connection's
+    next request.
     """
     connections.current.get().wait()
     patches.receive_directly(request)
@@ -212,13 +212,13 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
 
 
 def _limit(worker: Any) -> int:
-    """Return the most bytes that a body may have."""
+    """Return the maximum size of a body, in bytes."""
     limit: int = worker.app.callable.config["MAX_CONTENT_LENGTH"]
     return limit
 
 
 def _is_done(request: Any, limit: int) -> bool:
-    """Return whether the next request begins where reading stops, after the rest of a body in bounds."""
+    """Read the rest of the body, up to *limit* bytes; return whether the next request follows it."""
     if patches.is_framing_broken(request):
         return False
     if patches.is_chunked(request):
@@ -233,7 +233,7 @@ def _is_done(request: Any, limit: int) -> bool:
 
 
 def _linger(client: Any) -> None:
-    """Tell *client* that no more is sent, and discard what it sends, unparsed, until it has read that.
+    """Shut down sending, then discard *client*'s data until it closes the connection, within a limit.
 
     Closing at once would reset the connection, and the client could lose the reply.
     """

@@ -23,7 +23,7 @@ from vault.core.processes import harden  # noqa: E402
 from vault.server import patches  # noqa: E402
 
 # The workers are forks of this process and inherit all this.
-patches.tell_lock_ownership()
+patches.add_lock_ownership_check()
 harden()
 try:
     _settings = Settings.from_environment()

@@ -1,4 +1,4 @@
-"""Every place where the server reaches into a library, each with its reason and its test.
+"""Patches of gunicorn and gevent internals, each with its reason and its test.
 
 gunicorn and gevent have no public way to do these things. `setup.cfg` caps the versions of both, and
 `tests/server/test_patches.py` fails when a new version changes what is used here.
@@ -13,7 +13,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.parser import RequestParser
 
 
-def tell_lock_ownership() -> None:
+def add_lock_ownership_check() -> None:
     """Give gevent's locks the method by which `threading.Condition` asks whether its lock is held.
 
     Without it, a condition tries to take the lock to find out, and gevent then runs other greenlets. PyMongo
