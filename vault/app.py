@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> Flask:
     trail.connect()
     guard = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, guard)
+    startup = Startup(guard, trail)
     services = Services(
         secrets=SecretService(keyring, guard, max_bytes=settings.max_secret_bytes),
         changes=SecretWriter(
@@ -65,8 +66,8 @@ def create_app(settings: Settings) -> Flask:
         ),
         queries=SecretQueries(keyring, guard),
         guard=guard,
-        startup=Startup(guard, trail),
-        health=Health(database, guard, trail),
+        startup=startup,
+        health=Health(database, guard, trail, startup),
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),

@@ -3,7 +3,6 @@
 Startup writes to MongoDB; health checks only read.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
@@ -40,6 +39,8 @@ class Startup:
         self._guard = guard
         self._trail = trail
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
+        #: The failure of the last attempt; None after a success.
+        self.failure: VaultError | None = None
 
     def begin(self) -> None:
         """Start now, and retry, in a thread. Later calls do nothing.
@@ -51,12 +52,14 @@ class Startup:
             self._retries.start()
 
     def attempt(self) -> None:
-        """Complete the missing steps. A failure is logged where it happens."""
-        if self._guard.started and not self._trail.needs_start:
-            return
-        with suppress(VaultError):
-            self._guard.require()
-            self._trail.start()
+        """Complete the missing steps, and keep the failure if there is one."""
+        try:
+            if not self._guard.started or self._trail.needs_start:
+                self._guard.require()
+                self._trail.start()
+            self.failure = None
+        except VaultError as error:
+            self.failure = error
 
     def close(self) -> None:
         """Stop retrying, after the current attempt if there is one."""
@@ -66,30 +69,44 @@ class Startup:
 class Health:
     """The readiness checks. They write nothing to MongoDB."""
 
-    def __init__(self, database: Database, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
+    def __init__(
+        self, database: Database, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail, startup: Startup
+    ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
+        self._startup = startup
 
     def failures(self) -> dict[str, list[str]]:
         """Return the reasons why this process does not serve, by check; empty if it is ready."""
         try:
             self._database.ping()
-            self._guard.check()
-            self._trail.check()
         except StorageUnavailableError as error:
             return {"mongodb": [str(error)]}
-        except RestoreUnfinishedError as error:
-            return {"restore": [str(error)]}
-        except KeyMissingError as error:
-            return {"keys": [str(error)]}
-        except (AuditStateError, AuditUnavailableError) as error:
-            return {"audit": [str(error)]}
+        try:
+            self._guard.check()
+            self._trail.check()
+        except (StorageUnavailableError, AuditUnavailableError) as error:
+            # Only startup knows why a process has not started, because only startup tries.
+            return _by_check(self._startup.failure or error)
+        except (RestoreUnfinishedError, KeyMissingError, AuditStateError) as error:
+            return _by_check(error)
         return {}
 
     def reaches_mongodb(self) -> bool:
         """Return whether MongoDB's primary is known now, without waiting for it."""
         return self._database.is_reachable()
+
+
+def _by_check(error: VaultError) -> dict[str, list[str]]:
+    checks = {
+        RestoreUnfinishedError: "restore",
+        KeyMissingError: "keys",
+        AuditStateError: "audit",
+        AuditUnavailableError: "audit",
+    }
+    check = next((check for kind, check in checks.items() if isinstance(error, kind)), "mongodb")
+    return {check: [str(error)]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,19 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert registry.begin_restore("a backup", audit_enabled=None) is False
 
 
+def test_a_probe_reports_why_a_start_failed(mongo_uri: str, stored: Stored) -> None:
+    """Until a worker has started, readiness reports the failure of its start, not only that it has not."""
+    stored.secrets.insert_many(
+        [{"_id": str(number), "namespace": "a", "name": "twice"} for number in range(2)]
+    )
+    with running_app(settings(mongo_uri, OURS)) as app:
+        start(app)
+        reply = app.test_client().get("/health/ready")
+    assert reply.status_code == 503
+    [reason] = reply.get_json(force=True)["errors"]["mongodb"]
+    assert "have the same name" in reason
+
+
 def test_a_worker_without_a_needed_key_writes_nothing(app: Flask, commands: Commands, stored: Stored) -> None:
     """A start without a key that is in use leaves the database unchanged, and probes report why."""
     fill(stored, FOREIGN, 1)
@@ -129,7 +142,7 @@ def test_a_start_without_mongodb_is_retried(
     with running_app(settings(mongo_uri, OURS)) as app:
         services = app.extensions["secret-manager"]
         services.startup.begin()
-        assert services.health.failures() == {"mongodb": ["this process has not started to use MongoDB yet"]}
+        assert services.health.failures() == {"mongodb": ["gone"]}
         assert stored.list_collection_names() == []
         is_away[0] = False
         wait_until(lambda: not services.health.failures())

@@ -696,6 +696,19 @@ def test_an_entry_that_cannot_be_hashed_is_found() -> None:
     assert found[0] == ("x", 0, "is not an entry of this service's making")
 
 
+def test_a_hash_that_is_no_text_is_found() -> None:
+    """A signed hash that UTF-8 has no form for, as only a file can have it, is a finding, never an error."""
+    record = {
+        "stream": "x",
+        "seq": 0,
+        "ts": "",
+        "hash": "\ud800",
+        "signer": next(iter(KEYS)),
+        "signature": "0",
+    }
+    assert ("x", 0, WRONG) in tampering([*SMALL, record], KEYS)
+
+
 values = st.recursive(
     st.none()
     | st.booleans()

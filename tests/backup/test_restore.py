@@ -167,7 +167,7 @@ def test_a_duplicate_name_is_restored_and_named(
     assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
     assert registry.unfinished_restore() is None
     # No worker serves meanwhile, and every client sees the reason.
-    with pytest.raises(StorageUnavailableError, match="have one name") as unavailable:
+    with pytest.raises(StorageUnavailableError, match="have the same name") as unavailable:
         database.prepare()
     assert type(unavailable.value) is StorageUnavailableError
     stored[collection].delete_one({"_id": 1})

@@ -36,10 +36,16 @@ from tests.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.backup import drill as drills
 from vault.cli.backup import _new_file
-from vault.core.errors import BackupRefusedError, InvalidBackupError, RestoreRefusedError
+from vault.core.errors import (
+    BackupRefusedError,
+    InvalidBackupError,
+    RestoreRefusedError,
+    StorageUnavailableError,
+)
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
+from vault.documents import Database
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., Done]
@@ -527,6 +533,25 @@ def test_an_existing_scratch_database_is_left_alone(
         assert stored.client["drill_somebody"].list_collection_names() == ["theirs"]
     finally:
         stored.client.drop_database("drill_somebody")
+
+
+def test_the_results_of_a_drill_survive_a_failed_removal(
+    environment: dict[str, str], stored: Stored, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the scratch database cannot be removed, the results are printed first, and the command fails."""
+    assert command("backup", "b.tar").returncode == 0
+    drop = Database.drop
+
+    def drop_and_fail(database: Database) -> None:
+        drop(database)
+        raise StorageUnavailableError("MongoDB is not available")
+
+    monkeypatch.setattr(Database, "drop", drop_and_fail)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
+    assert isinstance(done.exception, StorageUnavailableError)
+    assert done.output.endswith("the backup is good\n")
 
 
 def test_a_backup_made_during_writes_is_of_one_moment(

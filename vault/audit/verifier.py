@@ -262,7 +262,7 @@ class Verifier:
         key = self._keys.get(signed.signer)
         if key is None:
             yield signed.finding("is signed by a key that is not known")
-        elif not key.verifies(signed.signature, signed.hash.encode()):
+        elif not key.verifies(signed.signature, signed.hash.encode(errors="replace")):
             yield signed.finding("has an invalid signature: it or an entry before it was forged")
 
     def _bounds(self) -> dict[str, Heads]:

@@ -1,7 +1,7 @@
 """A drill of a backup: restore it into a scratch database, decrypt every value, verify tokens and trail."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -91,33 +91,41 @@ def record(backup: Backup) -> None:
     reader.record(Attempt(action=Action.BACKUP_DRILL, principal=OPERATOR, details=details))
 
 
-def drill(backup: VerifiedBackup, scratch: Database, keyring: Keyring, *, show: ShowStep) -> Report:
-    """Restore *backup* into the connected *scratch* database, check all of it, and drop the database.
-
-    The database is dropped in any case, except if it held documents before.
+@contextmanager
+def dropped_afterwards(scratch: Database) -> Iterator[None]:
+    """Drop the connected *scratch* database after the block in any case, except if it held documents before.
 
     Raises:
-        InvalidBackupError: The file was changed after it was verified.
         RestoreRefusedError: The scratch database exists already.
         StorageUnavailableError: MongoDB is not available.
     """
     if filled := dump.filled_collection():
         raise RestoreRefusedError(f"the scratch database {scratch.name} exists, with {filled} in it")
-    counts = backup.counts
     try:
-        with show(Step.RESTORE, sum(counts.values())) as progress:
-            fill(backup, again=False, progress=progress)
-        # Before the indexes exist: they let MongoDB remove expired documents.
-        with show(Step.DECRYPT_SECRETS, counts["secrets"]) as progress:
-            versions = decrypt_secrets(keyring, progress)
-        with show(Step.VERIFY_TOKENS):
-            tokens = verify_tokens(keyring)
-        with show(Step.BUILD_INDEXES):
-            scratch.build_indexes()
-        with show(Step.VERIFY_TRAIL, counts["audit_logs"]) as progress:
-            verifier, findings = verify_trail(backup, keyring, progress)
+        yield
     finally:
         scratch.drop()
+
+
+def drill(backup: VerifiedBackup, scratch: Database, keyring: Keyring, *, show: ShowStep) -> Report:
+    """Restore *backup* into the connected, empty *scratch* database, and check all of it.
+
+    Raises:
+        InvalidBackupError: The file was changed after it was verified.
+        StorageUnavailableError: MongoDB is not available.
+    """
+    counts = backup.counts
+    with show(Step.RESTORE, sum(counts.values())) as progress:
+        fill(backup, again=False, progress=progress)
+    # Before the indexes exist: they let MongoDB remove expired documents.
+    with show(Step.DECRYPT_SECRETS, counts["secrets"]) as progress:
+        versions = decrypt_secrets(keyring, progress)
+    with show(Step.VERIFY_TOKENS):
+        tokens = verify_tokens(keyring)
+    with show(Step.BUILD_INDEXES):
+        scratch.build_indexes()
+    with show(Step.VERIFY_TRAIL, counts["audit_logs"]) as progress:
+        verifier, findings = verify_trail(backup, keyring, progress)
     return Report(versions, tokens, verifier.entries, verifier.streams, findings)
 
 

@@ -166,9 +166,6 @@ def _report(findings: Iterable[Finding]) -> Kind:
     return next(kind for kind in Kind if kind in found)
 
 
-_TAIL_INTERVAL_SECONDS = 1
-
-
 def _time(text: str) -> datetime:
     """Return the time in *text*, in UTC unless it has another offset."""
     try:

@@ -99,10 +99,12 @@ def drill(file: BinaryIO) -> None:
         with _timed("verified the file"):
             found = _verified(file, context.keyring)
         drills.record(found)
-    with connected(reading=True, scratch=f"drill_{secrets.token_hex(8)}") as context:
-        click.echo(f"{_described(found)} for the scratch database {context.database.name}")
-        report = drills.drill(found, context.database, context.keyring, show=_show)
-    sys.exit(_print(report))
+    name = f"drill_{secrets.token_hex(8)}"
+    with connected(reading=True, scratch=name) as context, drills.dropped_afterwards(context.database):
+        click.echo(f"{_described(found)} for the scratch database {name}")
+        # Printed before the database is dropped, which can fail.
+        code = _print(drills.drill(found, context.database, context.keyring, show=_show))
+    sys.exit(code)
 
 
 @contextmanager

@@ -1,8 +1,12 @@
 """gunicorn, without the working folder on the module search path: `python -m vault.server`."""
 
 import os
+import sys
 
 from gunicorn.app.wsgiapp import WSGIApplication
+
+# Imported before gunicorn, the package is empty. Imported again as `--config python:vault.server`, it is not.
+sys.modules.pop("vault.server")
 
 
 class _Application(WSGIApplication):  # type: ignore[misc] # gunicorn is not typed
