@@ -536,7 +536,7 @@ def test_an_existing_scratch_database_is_left_alone(
 
 
 def test_the_results_of_a_drill_survive_a_failed_removal(
-    environment: dict[str, str], stored: Stored, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the scratch database cannot be removed, the results are printed first, and the command fails."""
     assert command("backup", "b.tar").returncode == 0

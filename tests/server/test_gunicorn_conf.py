@@ -282,9 +282,13 @@ def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
 def test_gunicorn_s_own_command_line_works(environment: dict[str, str], tmp_path: Path) -> None:
     """`gunicorn wsgi:app` and gunicorn with our configuration get ready by probes alone, and serve."""
     root = Path(__file__).parents[2]
-    for arguments in (("--config", "python:vault.server"), ("--chdir", str(root))):
+    for program, *arguments in (
+        ("gunicorn", "--config", "python:vault.server"),
+        ("vault.server", "--config", "python:vault.server"),
+        ("gunicorn", "--chdir", str(root)),
+    ):
         port = free_port()
-        command = ("-m", "gunicorn", *arguments, "--bind", f"127.0.0.1:{port}", "wsgi:app")
+        command = ("-m", program, *arguments, "--bind", f"127.0.0.1:{port}", "wsgi:app")
         service = Service({**environment, "PYTHONPATH": str(root)}, folder=tmp_path, command=command)
         service.url = f"http://127.0.0.1:{port}"
         with service:
