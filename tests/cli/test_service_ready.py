@@ -15,6 +15,7 @@ def ready(environment: dict[str, str], folder: Path) -> Done:
 def test_a_ready_service_is_reported(environment: dict[str, str], tmp_path: Path) -> None:
     """The command finds the service by the service's own settings, and prints its answer."""
     with Service(environment, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
         done = ready({**environment, "BIND": f"0.0.0.0:{service.port}"}, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"status":"ok"}\n', "")
 

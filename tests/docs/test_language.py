@@ -82,7 +82,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 def files() -> dict[str, Path]:
-    """Return every file of ours with text for people."""
+    """Return all files of the project with text for people."""
     found = {path.relative_to(ROOT).as_posix(): path for glob in _FILES for path in sorted(ROOT.glob(glob))}
     return {name: path for name, path in found.items() if path.is_file() and ".venv" not in path.parts}
 

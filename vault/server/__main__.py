@@ -6,7 +6,8 @@ import sys
 from gunicorn.app.wsgiapp import WSGIApplication
 
 # Imported before gunicorn, the package is empty. Imported again as `--config python:vault.server`, it is not.
-sys.modules.pop("vault.server")
+# On SIGUSR2, gunicorn runs this file as a script: then the package was not imported.
+sys.modules.pop("vault.server", None)
 
 
 class _Application(WSGIApplication):  # type: ignore[misc] # gunicorn is not typed
