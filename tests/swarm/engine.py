@@ -163,6 +163,10 @@ class Load:
         """Return the time of the last failure, in seconds since the epoch; 0 without one."""
         return max((sent + took for sent, took, _ in self.failures), default=0)
 
+    def last_failed_request(self) -> float:
+        """Return the time at which the last failed request was sent, in the same form."""
+        return max((sent for sent, _, _ in self.failures), default=0)
+
 
 @contextmanager
 def load(*, callers: int = 8, seconds: float = 2) -> Iterator[Load]:
