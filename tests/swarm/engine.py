@@ -159,13 +159,12 @@ class Load:
         #: The time in seconds since the epoch, the duration, the reason.
         self.failures: list[tuple[float, float, str]] = []
 
-    def last_failure(self) -> float:
-        """Return the time of the last failure, in seconds since the epoch; 0 without one."""
-        return max((sent + took for sent, took, _ in self.failures), default=0)
+    def last_failure(self, *, sent_since: float = 0) -> float:
+        """Return the time of the last failure of a request sent since then; 0 without one.
 
-    def last_failed_request(self) -> float:
-        """Return the time at which the last failed request was sent, in the same form."""
-        return max((sent for sent, _, _ in self.failures), default=0)
+        Times are in seconds since the epoch.
+        """
+        return max((sent + took for sent, took, _ in self.failures if sent >= sent_since), default=0)
 
 
 @contextmanager
