@@ -6,7 +6,7 @@ from itertools import chain as joined
 from typing import Any
 
 import pytest
-from bson import Binary, Decimal128, ObjectId
+from bson import Binary, Code, Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -659,6 +659,10 @@ JUNK: list[Any] = [
     {"stream": "r", "seq": 0, "hash": "h", 5: "no text"},
     {"stream": "s", "seq": 0, "hash": "h"},
     {"stream": "t", "seq": 0, "hash": "h", "ts": 5},
+    # BSON's code is a str without a hash.
+    {"stream": Code("u"), "seq": 0, "hash": "h", "ts": ""},
+    {"stream": "v", "seq": 0, "hash": "h", "ts": Code("")},
+    {"stream": "w", "seq": 0, "hash": Code("h"), "ts": "", "previous_ts": Code("")},
 ]
 
 

@@ -5,6 +5,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from bson import Code
 
 from tests.rotation import Stored, age_claims, claim, fill, new_key, versioned
 from vault.crypto import Keyring
@@ -88,6 +89,14 @@ def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
     fill(stored, NEW, 2)
     assert stored_key_ids() == {OLD.id, NEW.id}
     assert [stored_versions(key.id) for key in (OLD, NEW, FOREIGN)] == [3, 2, 0]
+
+
+def test_key_ids_of_other_types_belong_to_no_key(stored: Stored) -> None:
+    """A key ID that is stored as another type is ignored, and never an error; BSON's code has no hash."""
+    fill(stored, OLD, 1)
+    for number, other in enumerate((Code(NEW.id), 5, None)):
+        stored.secrets.insert_one({"_id": f"other-{number}", "key_id": other})
+    assert stored_key_ids() == {OLD.id}
 
 
 def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:

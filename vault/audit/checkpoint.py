@@ -14,6 +14,7 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
+from vault.documents.base import is_text
 from vault.documents.guard import storage_errors
 
 #: The number of entries at the end of a stream that are read in one round trip.
@@ -68,7 +69,7 @@ def newest_signed(keyring: Keyring) -> Iterator[Record]:
     with storage_errors():
         streams = collection().distinct("stream")
     # The service writes only strings; in a query, anything else could be a condition.
-    for stream in (stream for stream in streams if isinstance(stream, str)):
+    for stream in (stream for stream in streams if is_text(stream)):
         query = {"stream": stream, "signature": {"$exists": True}}
         # A small batch: the first is almost always genuine, and a worker may do this while it serves.
         signed = records(query, ("seq", -1), batch_size=_BATCH_SIZE)

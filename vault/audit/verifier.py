@@ -27,6 +27,7 @@ from vault.core.timestamps import moment
 from vault.crypto import chain
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
+from vault.documents.base import is_text
 
 #: The maximum lead of MongoDB's clock, which decides what has expired, over this machine's.
 _MAX_CLOCK_LEAD = timedelta(minutes=1)
@@ -419,7 +420,7 @@ class Entry:
     def decode(cls, record: Record) -> "Entry | None":
         """Return the entry in *record*; None if it has no stream, number or time."""
         stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
-        if not (isinstance(stream, str) and isinstance(ts, str) and isinstance(seq, int) and seq >= 0):
+        if not (is_text(stream) and is_text(ts) and isinstance(seq, int) and seq >= 0):
             return None
         found, previous_ts = record.get("hash"), record.get("previous_ts")
         try:
@@ -428,7 +429,7 @@ class Entry:
             replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             link, flaw, replaces = "", _FOREIGN, _NONE
-        if not isinstance(found, str):
+        if not is_text(found):
             # The reader removes the hash of an entry that is stored in another form.
             flaw = _FOREIGN
         return cls(
@@ -436,7 +437,7 @@ class Entry:
             seq,
             ts,
             str(record.get("previous")),
-            previous_ts if isinstance(previous_ts, str) else "",
+            previous_ts if is_text(previous_ts) else "",
             str(found),
             link,
             "signature" in record,

@@ -19,6 +19,7 @@ from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain
+from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.keys import registry
 
@@ -156,7 +157,7 @@ def _signed_ends() -> Iterator[tuple[str, int]]:
     """
     with storage_errors():
         for stream in collection().distinct("stream"):
-            if isinstance(stream, str):
+            if is_text(stream):
                 signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
                 # By MongoDB: of a field that occurs twice in a document, the driver reads the other one.
                 ends = collection().find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})

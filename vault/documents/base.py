@@ -1,7 +1,7 @@
 """The base of stored documents, which alone reaches into MongoEngine, and the decryption of envelopes."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 from mongoengine import Document
 
@@ -48,6 +48,11 @@ class BaseDocument(Document):
         """
         found: Self = cls._from_son(document)
         return found
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether the stored *value* is a text. BSON's code is another str, which has no hash."""
+    return type(value) is str
 
 
 class StoredEnvelope(Protocol):

@@ -19,7 +19,7 @@ from mongoengine import (
 from vault.core.errors import DecryptionError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
-from vault.documents.base import BaseDocument, decrypt
+from vault.documents.base import BaseDocument, decrypt, is_text
 
 #: MongoDB's expression for the purge time of a secret that ends only by its expiry.
 PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
@@ -197,7 +197,7 @@ def _binary(value: object) -> bytes:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if is_text(value) else None
 
 
 def _time(value: object) -> datetime | None:
@@ -215,7 +215,7 @@ def text(value: object) -> str:
 
 def texts(value: object) -> Sequence[str]:
     """Return the texts in *value* if it is a list, else nothing."""
-    return [element for element in _list(value) if isinstance(element, str)]
+    return [element for element in _list(value) if is_text(element)]
 
 
 class SecretVersion(EmbeddedDocument):

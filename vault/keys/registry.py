@@ -12,6 +12,7 @@ from pymongo import timeout
 
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry
+from vault.documents.base import is_text
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey
 
@@ -67,7 +68,7 @@ def stored_key_ids() -> set[str]:
     """
     secrets = [*Secret.raw().distinct("key_id"), *Secret.raw().distinct("older.key_id")]
     found = [*secrets, *StoredTokenKey.objects.distinct("key_id")]
-    return {key_id for key_id in found if isinstance(key_id, str)}
+    return {key_id for key_id in found if is_text(key_id)}
 
 
 def stored_versions(key_id: str) -> int:
@@ -135,7 +136,7 @@ def claims() -> list[Claim]:
 
 def _claim(stored: dict[str, Any]) -> Claim:
     key_id, held = stored.get("key_id"), stored.get("held")
-    if isinstance(key_id, str) and isinstance(held, list) and all(isinstance(other, str) for other in held):
+    if is_text(key_id) and isinstance(held, list) and all(is_text(other) for other in held):
         return Claim(key_id, frozenset(held))
     return _UNREADABLE
 
@@ -216,7 +217,7 @@ def trail_state() -> TrailState:
     if enabled is None:
         enabled = _derived_state()
     signer = found.get("signer")
-    return TrailState(None if enabled is None else enabled is True, signer if isinstance(signer, str) else "")
+    return TrailState(None if enabled is None else enabled is True, signer if is_text(signer) else "")
 
 
 def set_trail_enabled(*, enabled: bool) -> None:
