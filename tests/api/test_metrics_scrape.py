@@ -74,7 +74,10 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
         "TRUSTED_PROXIES": "127.0.0.1",
         "TMPDIR": str(tmp_path),
     }
-    with Service(settings, folder=tmp_path) as service, Prometheus([bind], folder=tmp_path) as prometheus:
+    with (
+        Service(settings, measured=True, folder=tmp_path) as service,
+        Prometheus([bind], folder=tmp_path) as prometheus,
+    ):
         assert service.process is not None
         master = service.process.pid
         wait_until(lambda: len(children(master)) == 4)
@@ -156,7 +159,7 @@ def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path
         "TLS_KEY": str(server.key),
         "TLS_CLIENT_CA": str(authority.certificate),
     }
-    service = Service(settings, folder=tmp_path)
+    service = Service(settings, measured=True, folder=tmp_path)
     service.start()
 
     def ask(cert: tuple[str, str] | None) -> str:
@@ -189,6 +192,6 @@ def test_a_metrics_folder_of_another_program_is_not_removed(
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"theirs")
     settings = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_BIND": bind.format(port=free_port())}
-    with Service({**environment, **settings}, folder=tmp_path) as service:
+    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service:
         service.create(b"a value")
     assert (folder / "counter_1.db").read_bytes() == b"theirs"
