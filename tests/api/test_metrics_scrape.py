@@ -19,7 +19,7 @@ from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
 from tests.test_tls import make
 from vault import __version__
-from vault.api import errors
+from vault.api.refusals import REFUSALS
 from vault.cli.mongod import free_port
 
 REQUESTS = 'secret_manager_requests_total{operation=~".+_secret|none"}'
@@ -126,9 +126,8 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
         "operation": {"create_secret", "fetch_secret", "describe_secret", "health_live", "none"},
         "status": {"200", "400", "401", "404", "422"},
         "reason": {
-            *errors.REASONS,
-            *("does_not_verify", "unknown_key", "bad_request", "not_found", "unprocessable_entity"),
-            *("address", "full", "evicted"),
+            *REFUSALS,
+            *("does_not_verify", "unknown_key", "address", "full", "evicted"),
         },
         "outcome": {"written", "failed", "succeeded"},
         "queue": {"reads", "writes", "entries"},

@@ -95,7 +95,7 @@ def test_a_request_is_a_span_with_a_span_for_each_wait(traced: Service, collecto
     }
     # The first request of a worker also checks keys and indexes. A lone read or write is shared with no
     # other.
-    assert inside["POST /vault/secret/create/"] >= {"insert secrets", "shared entries"}
+    assert inside["POST /vault/secret/create"] >= {"insert secrets", "shared entries"}
     assert inside[f"POST {FETCH}"] >= {"find secrets", "shared entries"}
     assert inside[f"POST {DESCRIBE}"] >= {"find secrets", "aggregate audit_logs", "shared entries"}
     assert all(span.kind == "SPAN_KIND_CLIENT" for children in trees.values() for span in children)
