@@ -71,14 +71,14 @@ def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes
         (HEAD, b""),
         (b"", b""),
     ]
-    # After an answered request, like a client that keeps its connection.
-    kinds += [(WHOLE + beginning, more) for beginning, more in kinds]
+    # After an answered request, like a client that keeps its connection, which may then be idle.
+    kinds += [(WHOLE + beginning, more) for beginning, more in kinds if beginning]
     with ThreadPoolExecutor(len(kinds)) as pool:
         ends = [pool.submit(trickle, one_worker, beginning, more) for beginning, more in kinds]
         while not all(end.done() for end in ends):
             assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
         said = [end.result() for end in ends]
-    for alone, after in zip(said[:5], said[5:], strict=True):
+    for alone, after in zip(said[:4], said[5:], strict=True):
         assert after.startswith(b"HTTP/1.1 200 OK")
         assert after.count(b"HTTP/1.1 ") == 1 + alone.count(b"HTTP/1.1 ")
     assert [alone[:13] for alone in said[:5]] == [b"HTTP/1.1 408 "] * 3 + [b"", b""]
@@ -93,7 +93,7 @@ def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> 
     with ExitStack() as connections:
         for number in range(400):
             connection = connections.enter_context(connect(one_worker))
-            connection.sendall([b"", HEAD, HEAD + b"Content-Length: 9\r\n\r\n{", WHOLE][number % 4])
+            connection.sendall([b"", HEAD, HEAD + b"Content-Length: 9\r\n\r\n{", WHOLE + HEAD][number % 4])
         for _ in range(20):
             assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
         wait_until(lambda: held(one_worker) == 0)

@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.cli.waiting import wait_until
 from tests.config.test_settings import message
+from tests.conftest import running_app
 from tests.service import Service
 from vault.config.settings import Settings
 
@@ -147,6 +148,14 @@ def test_the_server_supports_tls(service: Service, authority: Pair) -> None:
         requests.post(f"https://127.0.0.1:{service.port}{FETCH}", json={}, timeout=30)
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.post(service.url + FETCH, json={}, timeout=30)
+
+
+def test_browsers_are_made_to_use_tls(service: Service, authority: Pair, settings: dict[str, str]) -> None:
+    """Over TLS, each reply has an HSTS header; without TLS here, none has."""
+    assert ask(service, authority).headers["Strict-Transport-Security"] == "max-age=31536000"
+    plain = {name: value for name, value in settings.items() if not name.startswith("TLS_")}
+    with running_app(plain) as app:
+        assert "Strict-Transport-Security" not in app.test_client().get("/docs").headers
 
 
 def test_old_versions_of_tls_are_refused(service: Service) -> None:

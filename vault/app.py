@@ -135,6 +135,8 @@ def _warn(settings: Settings) -> None:
         )
     elif not settings.auth_enabled:
         logger.warning("AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret")
+    if settings.is_open_to_pages:
+        logger.warning("CORS_ORIGINS is *: any web page can call the service through its visitors' browsers")
     for weakness in settings.weak_keys:
         logger.warning("weak master key: %s; rotate it", weakness)
 

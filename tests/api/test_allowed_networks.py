@@ -31,7 +31,10 @@ def status(client: FlaskClient, path: str, address: str, method: str = "GET", **
 def every_path(app: Flask) -> set[tuple[str, str]]:
     """Return every method and path of *app*, and some that it does not have."""
     known = {
-        (method, rule.rule.replace("<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>", "swagger-ui.css"))
+        (
+            method,
+            rule.rule.replace("<any('swagger-ui.css', 'swagger-ui-bundle.js'):filename>", "swagger-ui.css"),
+        )
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
     }

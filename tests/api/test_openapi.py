@@ -109,6 +109,13 @@ def examples_of_body(document: dict[str, Any], operation: dict[str, Any]) -> lis
 # --- The page
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_root_leads_to_the_page(client: FlaskClient, method: str) -> None:
+    """A browser that opens the service's address gets to the page, whatever host it asked."""
+    reply = client.open("/", method=method, headers={"Host": "evil.example"})
+    assert (reply.status_code, reply.headers["Location"]) == (302, "/docs")
+
+
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_page_answers_directly(client: FlaskClient, path: str, method: str) -> None:
@@ -124,7 +131,7 @@ def test_page_is_read_only(client: FlaskClient, path: str) -> None:
     """Every method except reading is refused, and the refusal names the allowed ones."""
     reply = client.post(path)
     assert (reply.status_code, reply.content_type) == (405, "application/problem+json")
-    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
 def test_assets_are_served_by_the_service(client: FlaskClient, assets: list[str]) -> None:
@@ -232,7 +239,7 @@ def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) ->
     served = {
         (rule.rule, method.lower())
         for rule in app.url_map.iter_rules()
-        if rule.endpoint.partition(".")[0] not in ("documentation", "openapi_json", "problem_pages")
+        if rule.endpoint.partition(".")[0] not in ("documentation", "openapi_json", "problem_pages", "root")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert {(path, method) for path, method, _ in operations(document)} == served

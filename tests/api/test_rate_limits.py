@@ -1,6 +1,7 @@
 """Rate limits, by principal and by address."""
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -85,6 +86,12 @@ def test_a_reply_has_limit_and_remaining_requests(environment: dict[str, str], s
             assert reply.headers["RateLimit-Limit"] == "2"
             assert reply.headers["RateLimit-Remaining"] == str(left)
             assert 1 <= int(reply.headers["RateLimit-Reset"]) <= 61
+            assert reply.headers["RateLimit-Policy"] == (
+                '"requests-2/60s";q=2;w=60, "requests-100/3600s";q=100;w=3600'
+            )
+            [(name, state)] = structured(reply.headers["RateLimit"]).items()
+            assert (name, state["r"]) == ("requests-2/60s", left)
+            assert state["t"] == int(reply.headers["RateLimit-Reset"])
             assert "Retry-After" not in reply.headers
         reply = ask(client)
     assert (reply.status_code, reply.content_type) == (429, "application/problem+json")
@@ -94,6 +101,30 @@ def test_a_reply_has_limit_and_remaining_requests(environment: dict[str, str], s
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None
     assert (last["status"], last["details"]) == ("denied", {"reason": "rate limit"})
+
+
+def structured(field: str) -> dict[str, dict[str, int]]:
+    """Return the members of a structured field (RFC 9651): strings with integers as parameters."""
+    member = re.compile(r'"([ !#-\[\]-~]+)"((?:;[a-z]+=[0-9]{1,15})+)')
+    found = {}
+    for text in field.split(", "):
+        match = member.fullmatch(text)
+        assert match, text
+        pairs = (pair.split("=") for pair in match[2][1:].split(";"))
+        found[match[1]] = {name: int(value) for name, value in pairs}
+    return found
+
+
+def test_a_client_finds_the_policy_of_the_limit_that_counts(environment: dict[str, str]) -> None:
+    """`RateLimit` names a policy of `RateLimit-Policy`: the exceeded one, or the shortest window."""
+    with limited(environment, RATE_LIMIT="50/second;4/hour", FAILED_AUTH_LIMIT="9/minute") as (_, client):
+        for expected in [{"q": 50, "w": 1}] * 4 + [{"q": 4, "w": 3600}]:
+            reply = ask(client)
+            [name] = structured(reply.headers["RateLimit"])
+            assert structured(reply.headers["RateLimit-Policy"])[name] == expected
+        refused = ask(client, new_token())
+    assert refused.headers["RateLimit-Policy"] == '"failures";q=9;w=60'
+    assert structured(refused.headers["RateLimit"])["failures"]["r"] == 8
 
 
 def test_several_limits_all_apply(environment: dict[str, str]) -> None:

@@ -66,6 +66,7 @@ def test_only_the_master_key_is_required() -> None:
         tls_client_ca=None,
         trusted_proxies=(),
         allowed_networks=(),
+        cors_origins=(),
         log_level="info",
         tracing=False,
     )
@@ -133,6 +134,7 @@ def test_every_invalid_setting_is_named_at_once() -> None:
         "TLS_KEY": "/hunter2.key",
         "TRUSTED_PROXIES": "hunter2-everyone",
         "ALLOWED_NETWORKS": "hunter2-everywhere",
+        "CORS_ORIGINS": "hunter2.example",
         "LOG_LEVEL": "hunter2-loud",
     }
     text = message(**wrong)
@@ -262,6 +264,43 @@ def test_trusted_proxies_are_networks() -> None:
     """Trusted proxies are networks; a single address is a network of one."""
     networks = load(TRUSTED_PROXIES="10.0.0.0/8, fd00::/8,192.0.2.1").trusted_proxies
     assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://app.example.com",
+        "https://app.example.com:8443, http://localhost:3000",
+        "http://127.0.0.1:8080,http://[::1]:8080",
+        "https://a_b-c.example",
+        "*",
+    ],
+)
+def test_origins_are_as_browsers_send_them(origins: str) -> None:
+    """Origins have a scheme, a host and a port unless it is the default, or are `*`."""
+    assert load(CORS_ORIGINS=origins).cors_origins == tuple(part.strip() for part in origins.split(","))
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        *("app.example.com", "//app.example.com", "https://", "https://app.example.com/", "null", ","),
+        *("https://app.example.com/path", "https://App.example.com", "https://app.example.com:443"),
+        *("http://app.example.com:80", "https://app.example.com:0", "https://app.example.com:65536"),
+        *("https://user@app.example.com", "https://*.example.com", "ftp://app.example.com", "https://a..b."),
+        *(
+            "*, https://app.example.com",
+            "https://a https://b",
+            "https://[::1",
+            "https://[0::1]",
+            "https://[x]",
+        ),
+        *("https://bücher.example", "file://", "chrome-extension://abc", "https://[::1]:08"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origins: str) -> None:
+    """An origin that could never match, or a pattern, is an error at the start."""
+    assert "CORS_ORIGINS: must be origins such as https://app.example.com" in message(CORS_ORIGINS=origins)
 
 
 def test_an_srv_connection_string_is_not_resolved() -> None:

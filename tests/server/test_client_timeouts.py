@@ -1,11 +1,21 @@
 """Client timeouts that depend on the clock; tests/test_hostile_clients.py has the clients."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
+import gevent
 import pytest
+from gevent import socket
+from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
 from werkzeug.exceptions import RequestTimeout
 
+from vault.core import connections
+from vault.core.connections import Connection, Connections
 from vault.server import client_timeouts
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 
 def test_a_body_without_pauses_has_a_timeout_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,8 +23,95 @@ def test_a_body_without_pauses_has_a_timeout_too(monkeypatch: pytest.MonkeyPatch
     now = [0.0]
     monkeypatch.setattr(client_timeouts, "monotonic", lambda: now[0])
     now[0] = 1.0
-    body = client_timeouts._Body(SimpleNamespace(read=lambda _size: b"more"))
+    endless = SimpleNamespace(read=lambda _size: b"more")
+    body = client_timeouts._Body(SimpleNamespace(body=endless, _expected_100_continue=False))
     assert body.read(4) == b"more"
     now[0] += client_timeouts.CLIENT_SECONDS
     with pytest.raises(RequestTimeout):
         body.read(4)
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    """Return the connection of this greenlet, as a listener makes it."""
+    admitted = Connections(max_total=2, max_per_source=2).admit("192.0.2.1")
+    assert admitted is not None
+    token = connections.current.set(admitted)
+    yield admitted
+    connections.current.reset(token)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, RequestParser]]:
+    """Return a client, and the parser of its requests."""
+    monkeypatch.setattr(RequestParser, "mesg_class", client_timeouts.Request)
+    config = Config()
+    config.set("http_parser", "python")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield theirs, RequestParser(config, ours, ("192.0.2.1", 1))
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["first request", "next request"])
+def test_each_request_has_a_timeout_for_its_beginning(
+    connection: Connection, client: tuple[Any, RequestParser], monkeypatch: pytest.MonkeyPatch, is_used: bool
+) -> None:
+    """A connection ends without a request: after a short time if it never had one, otherwise a long one."""
+    connection.is_used = is_used
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS" if is_used else "CLIENT_SECONDS", 0.01)
+    with gevent.Timeout(5), pytest.raises(StopIteration):
+        next(client[1])
+    monkeypatch.undo()
+    with gevent.Timeout(0.05, False):
+        next(client[1])
+        pytest.fail("it waited no longer")
+
+
+def test_headers_have_a_timeout_from_their_first_byte(
+    connection: Connection, client: tuple[Any, RequestParser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a connection may be idle, once headers have begun to arrive, the rest must follow."""
+    connection.is_used = True
+    sender, parser = client
+    monkeypatch.setattr(client_timeouts, "CLIENT_SECONDS", 0.2)
+
+    def trickle() -> None:
+        for byte in HEAD * 100:
+            sender.sendall(bytes([byte]))
+            gevent.sleep(0.01)
+
+    trickling = gevent.spawn(trickle)
+    with gevent.Timeout(5), pytest.raises(StopIteration):
+        next(parser)
+    trickling.kill()
+
+
+def test_headers_may_come_in_parts(connection: Connection, client: tuple[Any, RequestParser]) -> None:
+    """Headers in two parts are read, after which no timer is left, and what follows is the next request."""
+    sender, parser = client
+    sender.sendall(HEAD[:5])
+    reading = gevent.spawn(next, parser)
+    gevent.sleep(0.01)
+    assert connection not in connection.address.idle
+    sender.sendall(HEAD[5:] + b"\r\n" + HEAD + b"\r\n")
+    request = reading.get(timeout=5)
+    assert request.path == "/"
+    assert not request._timeout.pending
+    # The beginning of the next one has arrived: the connection is not idle meanwhile.
+    assert next(parser).path == "/"
+    assert connection not in connection.address.idle
+
+
+def test_a_request_of_an_evicted_connection_has_no_effect(
+    connection: Connection, client: tuple[Any, RequestParser]
+) -> None:
+    """A request that arrives while its connection is evicted ends there, before it is answered."""
+    sender, parser = client
+    sender.sendall(HEAD + b"\r\n")
+    request = next(parser)
+    connection.is_evicted = True
+    with pytest.raises(StopIteration):
+        client_timeouts.pre_request(None, request)
+    connection.is_evicted = False
+    client_timeouts.pre_request(None, request)
+    assert connection.is_used

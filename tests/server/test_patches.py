@@ -2,17 +2,21 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent import socket, thread
 from gevent.server import StreamServer
+from gevent.ssl import PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, SSLContext
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize, LimitRequestHeaders
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import create
 
+from tests.test_tls import make
 from vault.server import client_timeouts, patches
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -105,6 +109,59 @@ def test_a_waiting_greenlet_reads_the_end_of_a_disconnected_client() -> None:
         patches.disconnect(ours)
         assert waiting.get(timeout=10) == b""
         assert theirs.recv(1) == b""
+
+
+def test_unread_bytes_are_seen_without_reading_them() -> None:
+    """A socket says whether bytes, or its end, have arrived, and never waits."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            assert not patches.has_unread(ours)
+            theirs.sendall(b"x")
+            assert patches.has_unread(ours)
+            assert ours.recv(1) == b"x"
+            assert not patches.has_unread(ours)
+        assert patches.has_unread(ours)
+    assert patches.has_unread(ours)
+
+
+def test_unread_bytes_within_tls_are_seen(tmp_path: Path) -> None:
+    """Bytes that TLS has decrypted and no one has read are seen, too."""
+    pair = make(tmp_path, "server")
+    server, client = SSLContext(PROTOCOL_TLS_SERVER), SSLContext(PROTOCOL_TLS_CLIENT)
+    server.load_cert_chain(pair.certificate, pair.key)
+    client.load_verify_locations(pair.certificate)
+    ours, theirs = socket.socketpair()
+    connecting = gevent.spawn(client.wrap_socket, theirs, server_hostname="127.0.0.1")
+    with server.wrap_socket(ours, server_side=True) as secure, connecting.get(timeout=10) as other:
+        assert not patches.has_unread(secure)
+        other.sendall(b"xy")
+        assert secure.recv(1) == b"x"
+        assert patches.has_unread(secure)
+        assert secure.recv(1) == b"y"
+        assert not patches.has_unread(secure)
+
+
+def test_a_pipelined_request_is_seen_before_it_is_parsed() -> None:
+    """After a request, the parser says whether it has received the beginning of the next one."""
+    config = Config()
+    config.set("http_parser", "python")
+    parser = RequestParser(config, iter([HEAD + b"\r\n" + HEAD, b"\r\n"]), ("192.0.2.1", 1))
+    assert patches.is_pipelined(next(parser).unreader)
+    assert not patches.is_pipelined(next(parser).unreader)
+
+
+def test_gunicorn_leaves_100_continue_to_us() -> None:
+    """The mark by which gunicorn sends `100 Continue` is there, and is removed once it was seen."""
+    head = HEAD + b"Content-Length: 4\r\n"
+    assert not patches.withhold_continue(parsed(head + b"\r\n"))
+    request = parsed(head + b"Expect: 100-continue\r\n\r\n")
+    assert patches.withhold_continue(request)
+    assert not patches.withhold_continue(request)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        create(request, ours, ("192.0.2.1", 1), ("192.0.2.2", 80), Config())
+        assert not patches.has_unread(theirs)
 
 
 def test_the_state_of_a_body_with_a_length() -> None:

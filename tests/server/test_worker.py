@@ -111,6 +111,34 @@ def test_an_evicted_connection_ends(tmp_path: Path) -> None:
         listening.close()
 
 
+def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a listener is closed, used connections end immediately, and unused ones soon after."""
+    monkeypatch.setattr(worker, "_FIRST_REQUEST_SECONDS", 0.2)
+    ended: list[bytes] = []
+
+    def handle(client: Any, _address: object) -> None:
+        connection = connections.current.get()
+        connection.is_used = bool(ended_after := client.recv(1) == b"x")
+        connection.rest()
+        client.sendall(b"x")
+        ended.append(client.recv(1) if ended_after else b"")
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits)
+    server.start()
+    address = server.address
+    used, unused = (socket.create_connection(address, timeout=10) for _ in range(2))
+    with used, unused:
+        used.sendall(b"x")
+        unused.sendall(b"y")
+        assert (used.recv(1), unused.recv(1)) == (b"x", b"x")
+        server.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        assert used.recv(1) == b""
+        assert unused.recv(1) == b""
+    wait_for(ended, 2)
+
+
 @pytest.fixture
 def gunicorn_worker() -> Iterator[Worker]:
     """Return a worker as gunicorn creates it."""
@@ -153,7 +181,7 @@ def test_the_client_is_waited_for_once_there_is_a_reply(gunicorn_worker: Worker)
     try:
         connection.work()
         assert pool.admit("192.0.2.2") is None
-        assert gunicorn_worker.wsgi({}, None) == [b"reply"]
+        assert gunicorn_worker.wsgi({"wsgi.input": None}, None) == [b"reply"]
         assert pool.admit("192.0.2.2") is not None
     finally:
         connections.current.reset(token)

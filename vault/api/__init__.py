@@ -9,6 +9,7 @@ from vault.api import (
     audit,
     auth,
     client_ip,
+    cors,
     error_docs,
     errors,
     health,
@@ -74,8 +75,9 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     rate_limits.init_app(app, settings)
-    request_log.init_app(app)
+    request_log.init_app(app, serves_tls=bool(settings.tls_cert))
     client_ip.init_app(app)
+    cors.init_app(app, settings.cors_origins)
     pages = Api(app, spec_kwargs={"marshmallow_plugin": SchemaPlugin()})
     # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
     pages.spec.components.schemas.clear()

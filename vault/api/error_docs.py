@@ -56,12 +56,25 @@ _HEADERS = {
     401: _CHALLENGE,
     403: _CHALLENGE,
     429: {
-        name: {"description": text, "schema": {"type": "integer", "example": example}}
+        name: {
+            "description": text,
+            "schema": {"type": "string" if isinstance(example, str) else "integer", "example": example},
+        }
         for name, text, example in (
             ("Retry-After", "Seconds to wait before a retry.", 12),
-            ("RateLimit-Limit", "Maximum number of requests in a window.", 100),
-            ("RateLimit-Remaining", "Requests left in this window.", 0),
-            ("RateLimit-Reset", "Seconds until the next window.", 12),
+            (
+                "RateLimit-Policy",
+                "Each limit: its name, maximum number of requests (`q`), window in seconds (`w`).",
+                '"requests";q=100;w=60',
+            ),
+            (
+                "RateLimit",
+                "The limit that applies here: requests (`r`) and seconds (`t`) left in this window.",
+                '"requests";r=0;t=12',
+            ),
+            ("RateLimit-Limit", "Deprecated: `q` of `RateLimit-Policy`.", 100),
+            ("RateLimit-Remaining", "Deprecated: `r` of `RateLimit`.", 0),
+            ("RateLimit-Reset", "Deprecated: `t` of `RateLimit`.", 12),
         )
     },
     503: {

@@ -2,14 +2,18 @@
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Flask, Response, json, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, json, redirect, render_template, url_for
 from marshmallow import Schema
 from marshmallow.fields import Field
+from werkzeug.exceptions import NotFound
+
+from vault.api.assets import Asset
 
 
 class _Converter(OpenAPIConverter):
@@ -43,16 +47,24 @@ _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-_SWAGGER_UI = str(files("flask_swagger_ui") / "dist")
+#: Of the page's files, by the end of their names.
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
-blueprint = Blueprint(
-    "documentation",
-    __name__,
-    url_prefix="/docs",
-    template_folder="templates",
-    static_folder="static",
-    static_url_path="/page",
-)
+
+@cache
+def _assets() -> dict[str, Asset]:
+    """Return the files that the page needs, by name: its own, and two of Swagger UI."""
+    swagger_ui = Path(str(files("flask_swagger_ui"))) / "dist"
+    paths = [*(Path(__file__).parent / "static").iterdir()]
+    paths += [swagger_ui / "swagger-ui.css", swagger_ui / "swagger-ui-bundle.js"]
+    return {path.name: Asset(path.read_bytes(), _CONTENT_TYPES[path.suffix]) for path in paths}
+
+
+blueprint = Blueprint("documentation", __name__, url_prefix="/docs", template_folder="templates")
 
 
 @blueprint.get("")
@@ -61,15 +73,20 @@ def page() -> str:
     return render_template("docs.html")
 
 
-@blueprint.get("/ui/<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>")
-def swagger_ui(name: str) -> Response:
-    """Return one of the two files of Swagger UI that the page needs."""
-    return send_from_directory(_SWAGGER_UI, name)
+@blueprint.get("/page/<filename>", endpoint="static")
+@blueprint.get("/ui/<any('swagger-ui.css', 'swagger-ui-bundle.js'):filename>", endpoint="swagger_ui")
+def asset(filename: str) -> Response:
+    """Return one of the files that the page needs."""
+    found = _assets().get(filename)
+    if found is None:
+        raise NotFound
+    return found.reply()
 
 
 @blueprint.after_request
 def protect(reply: Response) -> Response:
     """Restrict the page to content from this service."""
+    reply.headers.setdefault("Cache-Control", "no-cache")
     reply.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     reply.headers["Referrer-Policy"] = "no-referrer"
     return reply
@@ -80,13 +97,20 @@ def init_app(app: Flask, spec: APISpec) -> None:
 
     flask-smorest would render the document for each request, which takes longer than 50 other replies.
     """
+    # Now: the workers are forks and share the files, compressed.
+    _assets()
 
     @cache
-    def rendered() -> str:
-        return json.dumps(spec.to_dict(), indent=2, sort_keys=False)
+    def rendered() -> Asset:
+        text = json.dumps(spec.to_dict(), indent=2, sort_keys=False)
+        return Asset(text.encode(), "application/json")
 
     @app.get("/openapi.json")
     def openapi_json() -> Response:
-        return Response(rendered(), content_type="application/json")
+        return rendered().reply()
+
+    @app.get("/")
+    def root() -> Any:
+        return redirect(url_for("documentation.page"))
 
     app.register_blueprint(blueprint)

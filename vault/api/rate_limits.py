@@ -37,13 +37,29 @@ _TIMEOUT_MILLISECONDS = 1_000
 _RETRY_SECONDS = 5
 
 
+class _Quota:
+    """The limits of one *kind* of count, the shortest window first, and their names in the headers."""
+
+    def __init__(self, kind: str, text: str | None) -> None:
+        self.kind = kind
+        self.limits = sorted(parse_many(text)) if text else []
+        # Clients find a limit by its name, so names of several limits differ.
+        self.names = {
+            limit: kind if len(self.limits) == 1 else f"{kind}-{limit.amount}/{limit.get_expiry()}s"
+            for limit in self.limits
+        }
+        self.policy = ", ".join(
+            f'"{name}";q={limit.amount};w={limit.get_expiry()}' for limit, name in self.names.items()
+        )
+
+
 class _Limits:
     """The limits of one application."""
 
     def __init__(self, settings: Settings) -> None:
         uri = settings.rate_limit_storage_uri
-        self.request = _parsed(settings.rate_limit)
-        self.failure = _parsed(settings.failed_auth_limit)
+        self.request = _Quota("requests", settings.rate_limit)
+        self.failure = _Quota("failures", settings.failed_auth_limit)
         self.shared = FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._shared_from = 0.0
@@ -54,16 +70,17 @@ class _Limits:
             if isinstance(counter.storage, MemoryStorage):
                 counter.storage.timer.join()
 
-    def count(self, limits: Sequence[RateLimitItem], *key: str) -> None:
-        """Count for *key*, and add headers about the first exceeded limit, or else the first of *limits*.
+    def count(self, quota: _Quota, source: str) -> None:
+        """Count for *source*, and add headers about the first exceeded limit, or else the first of *quota*.
 
         Raises:
             RateLimitedError: A limit is exceeded.
         """
-        for limit in limits:
+        key = (quota.kind, source)
+        for limit in quota.limits:
             counter, passed = self._hit(limit, key)
-            if limit is limits[0] or not passed:
-                _add_headers(counter, limit, key, passed=passed)
+            if limit is quota.limits[0] or not passed:
+                _add_headers(counter, quota, limit, key, passed=passed)
             if not passed:
                 raise RateLimitedError
 
@@ -111,9 +128,10 @@ def count_request(attempt: Attempt) -> None:
         RateLimitedError: A limit is exceeded.
     """
     principal = attempt.principal
-    if limits := _limits().request:
+    quota = _limits().request
+    if quota.limits:
         key = f"principal:{principal.name}" if principal.authenticated else f"address:{source(attempt.ip)}"
-        _count(limits, "requests", key, attempt=attempt)
+        _count(quota, key, attempt=attempt)
 
 
 def count_failure(attempt: Attempt) -> None:
@@ -125,14 +143,14 @@ def count_failure(attempt: Attempt) -> None:
     Raises:
         RateLimitedError: A limit is exceeded.
     """
-    _count(_limits().failure, "failures", f"address:{source(attempt.ip)}", attempt=attempt)
+    _count(_limits().failure, f"address:{source(attempt.ip)}", attempt=attempt)
 
 
-def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None:
+def _count(quota: _Quota, key: str, *, attempt: Attempt) -> None:
     try:
-        _limits().count(limits, *key)
+        _limits().count(quota, key)
     except RateLimitedError:
-        metrics.RATE_LIMIT_HITS.labels(key[0]).inc()
+        metrics.RATE_LIMIT_HITS.labels(quota.kind).inc()
         attempt.details["reason"] = "rate limit"
         raise
 
@@ -142,20 +160,19 @@ def _limits() -> _Limits:
     return found
 
 
-def _parsed(text: str | None) -> list[RateLimitItem]:
-    """Return the limits in *text*, the shortest window first."""
-    return sorted(parse_many(text)) if text else []
-
-
 def _add_headers(
-    counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], *, passed: bool
+    counter: FixedWindowRateLimiter, quota: _Quota, limit: RateLimitItem, key: Sequence[str], *, passed: bool
 ) -> None:
-    """Add the `RateLimit-…` headers for *limit* to the reply to this request."""
+    """Add the headers for *limit*, and for all of its *quota*, to the reply to this request."""
 
     def add(reply: Response) -> Response:
         with suppress(StorageError):
             window = counter.get_window_stats(limit, *key)
             seconds = max(1, round(window.reset_time - time.time()))
+            # draft-ietf-httpapi-ratelimit-headers-10
+            reply.headers["RateLimit-Policy"] = quota.policy
+            reply.headers["RateLimit"] = f'"{quota.names[limit]}";r={window.remaining};t={seconds}'
+            # An earlier draft's, until the next release.
             reply.headers["RateLimit-Limit"] = str(limit.amount)
             reply.headers["RateLimit-Remaining"] = str(window.remaining)
             reply.headers["RateLimit-Reset"] = str(seconds)

@@ -17,11 +17,15 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = "X-Request-ID"
 _VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
+#: For a year, and only for this host: others of its domain may have no TLS.
+_TLS_POLICY = "max-age=31536000"
+
 #: Names in metrics of the endpoints that are not operations of the API.
 _ENDPOINTS = {
     "Health.live": "health_live",
     "Health.ready": "health_ready",
     "openapi_json": "openapi",
+    "root": "docs",
     "documentation.page": "docs",
     "documentation.static": "docs",
     "documentation.swagger_ui": "docs",
@@ -36,10 +40,12 @@ _duration = cache(metrics.DURATION.labels)
 _refusals = cache(metrics.REFUSALS.labels)
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask, *, serves_tls: bool) -> None:
     """Add an ID to every request of *app*, and headers, metrics and a log line to every reply."""
     app.before_request(_begin)
     app.after_request(_end)
+    if serves_tls:
+        app.after_request(_require_tls)
     app.teardown_request(_forget)
     for reason in REFUSALS:
         # Present from the start: Prometheus sees no increase in a counter that first appears with value 1.
@@ -81,6 +87,12 @@ def _end(reply: Response) -> Response:
             "principal": attempt.principal.name if attempt else None,
         },
     )
+    return reply
+
+
+def _require_tls(reply: Response) -> Response:
+    """Make browsers use TLS for this host from now on. Over plain HTTP, they would ignore this."""
+    reply.headers["Strict-Transport-Security"] = _TLS_POLICY
     return reply
 
 

@@ -30,6 +30,7 @@ _DECISIVE = frozenset(
     {
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
         *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "FAILED_AUTH_LIMIT"),
+        "CORS_ORIGINS",
     }
 )
 
@@ -68,6 +69,7 @@ class Settings:
     tls_client_ca: str | None
     trusted_proxies: tuple[Network, ...]
     allowed_networks: tuple[Network, ...]
+    cors_origins: tuple[str, ...]
     log_level: str
     tracing: bool
     #: Names of the settings that `.env` sets.
@@ -77,6 +79,11 @@ class Settings:
     def is_open(self) -> bool:
         """True if callers from other machines need no credential."""
         return not self.auth_enabled and not forms.is_loopback(self.bind)
+
+    @property
+    def is_open_to_pages(self) -> bool:
+        """True if pages of every origin can call the service through their visitors' browsers."""
+        return forms.ANY_ORIGIN in self.cors_origins
 
     @property
     def decisive_dotenv(self) -> bool:
@@ -180,6 +187,7 @@ class SettingsSchema(Schema):
     TLS_CLIENT_CA = fields.String(load_default=None)
     TRUSTED_PROXIES = forms.Networks(load_default=())
     ALLOWED_NETWORKS = forms.Networks(load_default=())
+    CORS_ORIGINS = forms.Origins(load_default=())
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
     )

@@ -42,6 +42,9 @@ _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 MEMORY = "memory://"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MIN_RSA_BITS = 2_048
+#: In `CORS_ORIGINS`: the pages of every origin.
+ANY_ORIGIN = "*"
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9]+(?:[._-]+[a-z0-9]+)*)(?::([1-9][0-9]{0,4}))?")
 
 
 class Key(fields.Field[bytes]):
@@ -119,6 +122,36 @@ class Networks(fields.Field[tuple[Network, ...]]):
             return tuple(network(part.strip()) for part in value.split(","))
         except ValueError:
             raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas.") from None
+
+
+class Origins(fields.Field[tuple[str, ...]]):
+    """Origins of web pages, separated by commas, or `*` for all."""
+
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[str, ...]:
+        origins = tuple(part.strip() for part in value.split(","))
+        if origins != (ANY_ORIGIN,) and not all(map(_is_origin, origins)):
+            raise ValidationError(
+                "must be origins such as https://app.example.com, separated by commas, or * alone. Write "
+                "them as browsers send them: in lower case, without a path and without the default port."
+            )
+        return origins
+
+
+def _is_origin(text: str) -> bool:
+    match = _ORIGIN.fullmatch(text)
+    if not match:
+        return False
+    scheme, host, number = match.groups()
+    is_address = not host.startswith("[") or _is_ipv6(host.strip("[]"))
+    default = {"http": 80, "https": 443}[scheme]
+    return is_address and (number is None or (0 < int(number) < 65_536 and int(number) != default))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).compressed == text
+    except ValueError:
+        return False
 
 
 def mongo_uri(uri: str) -> None:

@@ -1,5 +1,6 @@
 """Client timeouts, and limits on parsing and discarding client data."""
 
+import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any
 from gevent import Timeout, get_hub, sleep, socket
 from gevent.hub import Waiter
 from gunicorn.http import message
+from gunicorn.http.errors import InvalidHeader
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from vault.core import connections
@@ -78,9 +80,13 @@ class Turns:
 TURNS = Turns()
 
 
-#: Seconds that a client may take for its TLS handshake, for the body of a request, and to take a reply.
-#: For the headers it has those of `keepalive`.
+#: Seconds that a client may take for its TLS handshake, until its first request, for the headers of a request
+#: from their first byte, for its body, and to take a reply.
 CLIENT_SECONDS = 10
+
+#: Seconds that a connection may be idle between two requests: longer than the 60 for which nginx and load
+#: balancers keep them. Otherwise, a request could meet the end of its connection, and no one repeats a POST.
+IDLE_SECONDS = 75
 
 #: Bytes that all headers of a request may have together. gunicorn's limits are by header: together 800 kB.
 MAX_HEADERS_BYTES = 32_768
@@ -96,32 +102,62 @@ _CHUNKED_STEP_BYTES = 1_024
 _FRAMING_BYTES = 2**16
 
 
+#: A host and port, by RFC 9110, section 7.2; both can be empty.
+_HOST = re.compile(r"(?:\[[\w.:%~-]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
+
+
 class Request(message.Request):  # type: ignore[misc] # gunicorn is not typed
-    """gunicorn's request, with a limit on all headers together, which yields between reads.
+    """gunicorn's request, with timeouts and a limit on all headers together, which yields between reads.
 
     Each part is searched together with all before it, for the end of the headers.
     """
 
+    #: The timeout of the headers, from their second part on: most requests have only one.
+    _timeout: Timeout | None = None
+
     def parse(self, unreader: Any) -> Any:
-        """Read the headers; return what was received beyond them."""
+        """Read the headers; return what was received beyond them.
+
+        Raises:
+            StopIteration: The connection ends: its client has left, or did not send the headers in time.
+            InvalidHeader: `Host` is missing or invalid; gunicorn itself refuses several.
+        """
         self.max_buffer_headers = MAX_HEADERS_BYTES
-        self._is_begun = False
-        return super().parse(unreader)
+        try:
+            unused = super().parse(unreader)
+        finally:
+            if self._timeout:
+                self._timeout.close()
+        host = next((value for name, value in self.headers if name == "HOST"), None)
+        if not _HOST.fullmatch(host or "") or (host is None and self.version > (1, 0)):
+            raise InvalidHeader("HOST", req=self)
+        return unused
 
     def read_into(self, unreader: Any, buf: bytearray, stop: bool = False) -> None:
-        """Append what arrives next to *buf*. Most requests have all their headers in the first part."""
-        if self._is_begun:
-            TURNS.take(connections.current.get().source)
-        self._is_begun = True
+        """Append what arrives next to *buf*. *stop* is true for the first part."""
+        connection = connections.current.get()
+        if not stop:
+            self._timeout = self._timeout or Timeout.start_new(CLIENT_SECONDS, StopIteration)
+            TURNS.take(connection.source)
+        elif not patches.is_pipelined(unreader):
+            connection.rest()
+            seconds = IDLE_SECONDS if connection.is_used else CLIENT_SECONDS
+            with Timeout(seconds, StopIteration):
+                super().read_into(unreader, buf, stop)
+            connection.wait()
+            return
         super().read_into(unreader, buf, stop)
 
 
 class _Body:
     """A request's body, which has to arrive in time: a client that sends half of one holds a connection."""
 
-    def __init__(self, body: Any) -> None:
-        self._body = body
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._body = request.body
         self._deadline = 0.0
+        #: True while the client waits for `100 Continue` before it sends the body.
+        self._is_withheld = patches.withhold_continue(request)
         self.received = 0
 
     def read(self, size: int | None = None) -> bytes:
@@ -130,6 +166,9 @@ class _Body:
         Raises:
             RequestTimeout: They did not come in time.
         """
+        if self._is_withheld:
+            self._is_withheld = False
+            self._request.unreader.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         # Not before: the request may have waited for room.
         self._deadline = self._deadline or monotonic() + CLIENT_SECONDS
         late = RequestTimeout("the body did not arrive in time")
@@ -146,6 +185,13 @@ class _Body:
             connection.work()
         self.received += len(data)
         return data
+
+    def close_if_withheld(self) -> bool:
+        """Return whether the client still withholds the body; the reply is then the last one."""
+        # The client could not know whether the service takes what it sends next for the body.
+        if self._is_withheld:
+            self._request.force_close()
+        return self._is_withheld
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
@@ -186,15 +232,28 @@ def pre_request(_worker: Any, request: Any) -> None:
     """
     connection = connections.current.get()
     TURNS.take(connection.source)
+    if connection.is_evicted:
+        # The reply could not be sent.
+        raise StopIteration
     connection.work()
+    connection.end_after_request = request.force_close
     # Small bodies come with the headers, and a timer takes 4 % of a fetch.
-    if not patches.is_here(request):
-        body = _Body(request.body)
+    if patches.is_here(request):
+        patches.withhold_continue(request)
+    else:
+        body = _Body(request)
         if patches.is_chunked(request):
             # So many bytes are parsed in a turn.
             patches.receive_through(request, partial(_Metered, request, body), step_bytes=_CHUNKED_STEP_BYTES)
         request.body = body
     request.unreader.sock.settimeout(CLIENT_SECONDS)
+
+
+def before_reply(body: Any) -> None:
+    """Record that the service waits for the client to take its reply to the request with *body*."""
+    connections.current.get().wait()
+    if isinstance(body, _Body):
+        body.close_if_withheld()
 
 
 def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
@@ -205,10 +264,14 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
     """
     connections.current.get().wait()
     patches.receive_directly(request)
-    if not _is_done(request, _limit(worker)):
-        request.force_close()
-        with suppress(OSError):
-            _linger(request.unreader.sock)
+    client = request.unreader.sock
+    if _is_done(request, _limit(worker)):
+        # The next request has other timeouts.
+        client.settimeout(None)
+        return
+    request.force_close()
+    with suppress(OSError):
+        _linger(client)
 
 
 def _limit(worker: Any) -> int:
@@ -219,6 +282,8 @@ def _limit(worker: Any) -> int:
 
 def _is_done(request: Any, limit: int) -> bool:
     """Read the rest of the body, up to *limit* bytes; return whether the next request follows it."""
+    if isinstance(request.body, _Body) and request.body.close_if_withheld():
+        return False
     if patches.is_framing_broken(request):
         return False
     if patches.is_chunked(request):

@@ -63,8 +63,8 @@ http_parser = "python"
 patches.parse_requests_as(client_timeouts.Request)
 # No local socket may reconfigure a running service.
 control_socket_disable = True
-# Seconds. A stopping worker waits for idle connections too, so an idle one delays it this long.
-keepalive = 5
+# Connections are kept; the worker has timeouts of its own.
+keepalive = client_timeouts.IDLE_SECONDS
 # Seconds. Requests finish after SIGTERM: the timeout of each stays far below this.
 graceful_timeout = 35
 logger_class = Logger

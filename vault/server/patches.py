@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gevent import thread
+from gevent.ssl import SSLSocket
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.parser import RequestParser
 
@@ -52,6 +53,39 @@ def disconnect(client: Any) -> None:
         OSError: The connection has ended.
     """
     client._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
+
+
+def has_unread(client: Any) -> bool:
+    """Return whether bytes of the gevent socket *client*, or its end, have arrived that no greenlet has read.
+
+    gevent's own `recv` would wait, and TLS has no way to look at what arrives.
+    """
+    if isinstance(client, SSLSocket) and client.pending():
+        return True
+    try:
+        client._sock.recv(1, socket.MSG_PEEK)  # noqa: SLF001
+    except BlockingIOError:
+        return False
+    except OSError:
+        # The connection is broken.
+        return True
+    return True
+
+
+def is_pipelined(unreader: Any) -> bool:
+    """Return whether the beginning of the next request arrived together with the last one."""
+    pipelined: int = unreader.buf.getbuffer().nbytes
+    return bool(pipelined)
+
+
+def withhold_continue(request: Any) -> bool:
+    """Return whether the client of *request* waits for `100 Continue`, which gunicorn then does not send.
+
+    gunicorn would send it before the application has seen the headers, and may refuse the request.
+    """
+    is_expected: bool = request._expected_100_continue  # noqa: SLF001
+    request._expected_100_continue = False  # noqa: SLF001
+    return is_expected
 
 
 def is_chunked(request: Any) -> bool:

@@ -4,12 +4,12 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from gevent import Timeout, socket, spawn
+from gevent import Timeout, socket, spawn, spawn_later
 from gevent.server import StreamServer
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.ggevent import GeventWorker
@@ -17,7 +17,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from vault.core import connections
 from vault.core.connections import Connection, Connections
 from vault.server import patches
-from vault.server.client_timeouts import CLIENT_SECONDS
+from vault.server.client_timeouts import CLIENT_SECONDS, before_reply
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,10 @@ _REFUSALS_AT_ONCE = 400
 
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
+
+
+#: Seconds after the beginning of a stop in which a new connection can still send its first request.
+_FIRST_REQUEST_SECONDS = 1
 
 
 class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
@@ -62,7 +66,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             if connection:
                 listening = self.socket
                 client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
-                connection.disconnect = partial(_disconnect, client)
+                _attach(connection, client)
                 return client, address, connection
             os.close(descriptor)
             self._log_refusal()
@@ -72,6 +76,12 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         """Close a connection that `do_read` accepted."""
         connection.leave()
         super().do_close(client)
+
+    def close(self) -> None:
+        """Stop accepting, and end idle connections. gunicorn calls this when the worker stops."""
+        super().close()
+        self._connections.stop(unused=False)
+        spawn_later(_FIRST_REQUEST_SECONDS, self._connections.stop, unused=True)
 
     def _serve(self, client: Any, address: Any, connection: Connection) -> None:
         connections.current.set(connection)
@@ -83,7 +93,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             suppress(ssl.SSLError, ConnectionError),
             self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as secure,
         ):
-            connection.disconnect = partial(_disconnect, secure)
+            _attach(connection, secure)
             if _shake_hands(secure):
                 self._answer(secure, address)
 
@@ -96,6 +106,12 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
             logger.warning,
             "connections are refused: MAX_CONNECTIONS_PER_ADDRESS or MAX_CONNECTIONS is reached",
         )
+
+
+def _attach(connection: Connection, client: Any) -> None:
+    """Make *client* the socket of *connection*."""
+    connection.disconnect = partial(_disconnect, client)
+    connection.has_unread = partial(patches.has_unread, client)
 
 
 def _disconnect(client: Any) -> None:
@@ -144,10 +160,14 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
         def answer(environ: Any, start_response: Any) -> Any:
             reply = application(environ, start_response)
             # The client may not read it.
-            connections.current.get().wait()
+            before_reply(environ["wsgi.input"])
             return reply
 
         self.wsgi = answer
+
+    def timeout_ctx(self) -> AbstractContextManager[None]:
+        """Return no timeout for the next request: `Request` has those of its parts."""
+        return nullcontext()
 
     def notify(self) -> None:
         """Tell the master that this worker is alive; stop if the master is gone."""

@@ -1,0 +1,53 @@
+"""A stopping worker: idle connections end at once, and every request that has begun is answered."""
+
+import json
+import signal
+import socket
+from base64 import b64encode
+from contextlib import ExitStack
+
+from tests.server.test_gunicorn_conf import CREATE
+from tests.service import Service
+
+BODY = json.dumps({"secret": b64encode(b"value").decode()}).encode()
+HEAD = (
+    f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    f"Content-Length: {len(BODY)}\r\n\r\n"
+).encode()
+
+
+def test_a_stop_waits_for_no_idle_connection(service: Service) -> None:
+    """Idle connections end while requests that have begun are still answered, with `Connection: close`."""
+    beginnings = {"idle": b"", "in its headers": HEAD[:40], "in its body": HEAD + BODY[:5]}
+    with ExitStack() as held:
+        clients = {}
+        for name, beginning in beginnings.items():
+            clients[name] = client = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+            held.enter_context(client).sendall(HEAD + BODY)
+            assert b"Connection: keep-alive" in received(client)
+            client.sendall(beginning)
+        unused = held.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30))
+        # A reply to a later client: the workers have taken the earlier ones.
+        for _ in range(8):
+            service.create(b"meanwhile")
+        assert service.process is not None
+        service.process.send_signal(signal.SIGTERM)
+        assert clients.pop("idle").recv(1) == b""
+        assert unused.recv(1) == b""
+        for name, client in clients.items():
+            client.sendall((HEAD + BODY).removeprefix(beginnings[name]))
+            reply = received(client)
+            assert reply.startswith(b"HTTP/1.1 200 OK")
+            assert b"Connection: close" in reply
+            assert client.recv(1) == b""
+        assert service.process.wait(40) == 0
+
+
+def received(client: socket.socket) -> bytes:
+    """Return a reply with its body of 53 bytes, a line of JSON."""
+    said = b""
+    while not said.endswith(b"}\n"):
+        more = client.recv(65_536)
+        assert more, said
+        said += more
+    return said
