@@ -9,13 +9,14 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
+from vault.api.fields import REQUEST_ID_PATTERN
 from vault.api.refusals import REFUSALS
 from vault.observability import logs, metrics
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "X-Request-ID"
-_VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_VALID_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 
 #: For a year, and only for this host: others of its domain may have no TLS.
 _TLS_POLICY = "max-age=31536000"
