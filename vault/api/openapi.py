@@ -7,7 +7,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Flask, Response, json, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, json, render_template, send_from_directory
 from marshmallow import Schema
 
 
@@ -22,6 +22,9 @@ class ConstraintsPlugin(MarshmallowPlugin):
 
     Converter = _Converter
 
+
+#: Key of the application's configuration: whether anonymous callers have no scope.
+CREDENTIAL_REQUIRED = "AUTH_ENABLED"
 
 #: Only content from this service; `data:` is for Swagger UI's icons.
 _CONTENT_SECURITY_POLICY = (
@@ -43,7 +46,7 @@ blueprint = Blueprint(
 @blueprint.get("")
 def page() -> str:
     """Return the page."""
-    return render_template("docs.html")
+    return render_template("docs.html", credential_required=current_app.config[CREDENTIAL_REQUIRED])
 
 
 @blueprint.get("/ui/<any('swagger-ui.css', 'swagger-ui-bundle.js'):name>")
