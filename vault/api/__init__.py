@@ -42,8 +42,8 @@ _BODY_ALLOWANCE = 32_768
 _DESCRIPTION = """\
 Stores passwords, keys and tokens. Secrets are encrypted at rest, and every access is in the audit trail.
 
-**Try it here**: open *Create a secret*, choose *Try it out* and *Execute*. *Fetch a secret* then contains the
-new ID. Values are in base64. IDs appear only in bodies, never in URLs.
+**Try it here**: open *Create a secret*, choose *Try it out*, type a value and choose *Execute*. *Fetch a
+secret* then contains the new ID. Values are in base64. IDs appear only in bodies, never in URLs.
 
 If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT.
 
@@ -74,6 +74,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
+            openapi.CREDENTIAL_REQUIRED: settings.auth_enabled,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
         },

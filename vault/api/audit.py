@@ -134,7 +134,7 @@ blueprint = Blueprint("Audit", __name__, url_prefix="/vault/audit", description=
 
 @blueprint.post("/query")
 @blueprint.operation(Action.AUDIT_QUERY, scope=Scope.AUDIT_READ, refusals=("InvalidQuery",))
-@blueprint.arguments(AuditQuery)
+@blueprint.arguments(AuditQuery, example={"action": "fetch", "limit": 100})
 @blueprint.response(200, AuditPage, description="Entries in order of time.")
 def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     """Query the audit trail.

@@ -8,7 +8,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Flask, Response, json, redirect, render_template, url_for
+from flask import Blueprint, Flask, Response, current_app, json, redirect, render_template, url_for
 from marshmallow import Schema
 from marshmallow.fields import Field
 from werkzeug.exceptions import NotFound
@@ -51,6 +51,9 @@ class SchemaPlugin(MarshmallowPlugin):
             operation["responses"] = dict(by_status)
 
 
+#: Key of the application's configuration: whether anonymous callers have no scope.
+CREDENTIAL_REQUIRED = "AUTH_ENABLED"
+
 #: Only content from this service; `data:` is for Swagger UI's icons.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -79,7 +82,7 @@ blueprint = Blueprint("documentation", __name__, url_prefix="/docs", template_fo
 @blueprint.get("")
 def page() -> str:
     """Return the page."""
-    return render_template("docs.html")
+    return render_template("docs.html", credential_required=current_app.config[CREDENTIAL_REQUIRED])
 
 
 @blueprint.get("/page/<filename>", endpoint="static")

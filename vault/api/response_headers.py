@@ -25,8 +25,8 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["no-store"], "example": "no-store"},
     },
     "RateLimit-Policy": {
-        "description": "Each limit: its name, maximum number of requests (`q`), window in seconds (`w`). Only "
-        "with `RATE_LIMIT`, as the other `RateLimit` fields.",
+        "description": "Each limit: its name, maximum number of requests (`q`), window in seconds (`w`). "
+        "Only with `RATE_LIMIT`, as the other `RateLimit` fields.",
         "schema": {"type": "string", "example": '"requests";q=100;w=60'},
     },
     "RateLimit": {

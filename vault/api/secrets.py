@@ -41,6 +41,8 @@ blueprint = Blueprint(
 _VALUE = {"secret": SECRET["example"]}
 _BY_ID = {"secret_id": SECRET_ID["example"]}
 _BY_NAME = {"name": NAME["example"]}
+#: An example that anonymous callers cannot use. The docs page shows it once a credential is set.
+_WITH_CREDENTIAL = {"x-requires-credential": True}
 _CREATIONS = {
     "value": {"summary": "A value", "value": _VALUE},
     "once": {
@@ -48,16 +50,21 @@ _CREATIONS = {
         "value": {**_VALUE, "max_reads": 1, "ttl_seconds": 86_400},
     },
     "named": {
-        "summary": "With a name, which requires a credential, and labels",
+        "summary": "With a name and labels",
         "value": {**_VALUE, **_BY_NAME, "labels": LABELS["example"]},
+        **_WITH_CREDENTIAL,
     },
+}
+_LISTS = {
+    "all": {"summary": "All secrets", "value": {"limit": 100}},
+    "prefix": {"summary": "By the beginning of the name", "value": {"name_prefix": "billing/", "limit": 100}},
 }
 
 
 def _references(**more: Any) -> dict[str, Any]:
     return {
         "id": {"summary": "By ID", "value": _BY_ID | more},
-        "name": {"summary": "By name, with a credential", "value": _BY_NAME | more},
+        "name": {"summary": "By name", "value": _BY_NAME | more, **_WITH_CREDENTIAL},
     }
 
 
@@ -186,7 +193,7 @@ def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.post("/list")
 @blueprint.operation(Action.LIST, scope=Scope.SECRET_LIST, refusals=("InvalidQuery",))
-@blueprint.arguments(ListQuery, example={"name_prefix": "billing/", "limit": 100})
+@blueprint.arguments(ListQuery, examples=_LISTS)
 @blueprint.response(200, SecretPage, description="Secrets in order of name.")
 def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     """List secrets.

@@ -1,4 +1,10 @@
-// In a separate file, because the page's Content-Security-Policy allows no inline script.
+// The page: Swagger UI with plugins of its own. The Content-Security-Policy allows no inline script.
+import { access } from "./access.js";
+import { examples } from "./examples.js";
+import { header } from "./header.js";
+import { plainText } from "./plain_text.js";
+import { replies } from "./replies.js";
+
 const container = document.getElementById("swagger-ui");
 
 // Only Swagger UI's top bar enables its dark colours, and this page has no top bar.
@@ -7,35 +13,15 @@ const followBrowser = () => document.documentElement.classList.toggle("dark-mode
 dark.addEventListener("change", followBrowser);
 followBrowser();
 
-const idOperations = {
-  "/vault/secret/fetch": {},
-  "/vault/secret/update": { secret: "bXlfbmV3X3Bhc3N3b3Jk", expected_version: 1 },
-  "/vault/secret/describe": {},
-  "/vault/secret/delete": {},
-  "/vault/secret/restore": {},
-  "/vault/secret/purge": {},
-};
-
-window.ui = SwaggerUIBundle({
+SwaggerUIBundle({
   domNode: container,
   url: container.dataset.document,
+  plugins: [header(container.dataset), access(container.dataset), examples, plainText, replies],
   deepLinking: true,
   defaultModelsExpandDepth: 0,
-  displayRequestDuration: true,
+  defaultModelExpandDepth: 2,
   docExpansion: "list",
+  syntaxHighlight: { theme: "nord" },
   // Otherwise Swagger UI sends the document to a validator on the internet.
   validatorUrl: null,
-  // After a create, fill in the secret's ID for all operations that take one.
-  responseInterceptor: (reply) => {
-    if (reply.ok && reply.url.includes("/vault/secret/create") && reply.body?.secret_id) {
-      const { setRequestBodyValue, setRetainRequestBodyValueFlag } = window.ui.getSystem().oas3Actions;
-      for (const [path, more] of Object.entries(idOperations)) {
-        const pathMethod = [path, "post"];
-        const value = JSON.stringify({ secret_id: reply.body.secret_id, ...more }, null, 2);
-        setRetainRequestBodyValueFlag({ pathMethod, value: true });
-        setRequestBodyValue({ pathMethod, value });
-      }
-    }
-    return reply;
-  },
 });
