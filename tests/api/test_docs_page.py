@@ -31,7 +31,8 @@ CONTENT_SECURITY_POLICY = (
 )
 CONTENT_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: The files of the page itself: none is left over.
-OWN = {file.name for file in (ROOT / "vault" / "api" / "static").iterdir()}
+# The other style sheet is that of the pages about problems.
+OWN = {file.name for file in (ROOT / "vault" / "api" / "static").iterdir()} - {"problems.css"}
 CREATE = "/vault/secret/create"
 FETCH = "/vault/secret/fetch"
 UPDATE = "/vault/secret/update"
@@ -378,12 +379,16 @@ def test_create_and_fetch_are_on_the_first_screen(open_page: Callable[..., Watch
 
 
 def test_page_links_to_the_documents(open_page: Callable[..., Watched]) -> None:
-    """The page links to the OpenAPI document and to the kinds of problems."""
+    """The page links to the OpenAPI document, to the kinds of problems and to the license."""
     watched = open_page()
     links = watched.page.get_by_role("navigation", name="Documents").get_by_role("link")
     expect(links.first).to_be_visible()
     found = {link.inner_text(): link.get_attribute("href") for link in links.all()}
-    assert found == {"OpenAPI document": "/openapi.json", "Kinds of problems": "/problems/"}
+    assert found == {
+        "OpenAPI document": "/openapi.json",
+        "Kinds of problems": "/problems/",
+        "License: Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    }
 
 
 def test_an_operation_has_an_address(open_page: Callable[..., Watched]) -> None:
