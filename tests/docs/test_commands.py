@@ -23,6 +23,7 @@ NOT_RUN = {
     "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
     "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
     "# With MongoDB's database tools.": "bsondump is no part of this project",
+    "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "# All tests: 14 minutes.": "this is one of them",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
     "# Takes minutes; the test suite runs a shorter version.": "tests/loadtest, tests/faults, tests/hostile",

@@ -59,6 +59,7 @@ ATTACKS = {
     "headers in parts": Attack(_get("/health/live")[:-2] + _HEADER * 3, b"x"),
     "half-sent bodies": Attack(_head(CREATE, "Content-Length: 1000") + b"{"),
     "idle": Attack(),
+    "kept": Attack(_get("/health/live")),
     "large creates": Attack(piece=_post(CREATE, LARGE), in_turns=True),
     "bad credentials": Attack(piece=_post(FETCH, b"{}", _BAD_TOKEN), in_turns=True),
     "wrong labels": Attack(piece=_post(CREATE, LABELS), in_turns=True),

@@ -43,7 +43,7 @@ def test_honest_clients_are_answered_during_an_attack(service: Service, attack: 
     assert outcome.megabytes < LIMIT_MB
 
 
-@pytest.mark.parametrize("attack", ["idle", "half-sent bodies"])
+@pytest.mark.parametrize("attack", ["idle", "kept", "half-sent bodies"])
 def test_honest_clients_are_answered_although_all_connections_are_taken(
     environment: dict[str, str], tmp_path: Path, attack: str
 ) -> None:

@@ -269,6 +269,26 @@ def raw(service: Service, framing: bytes, *body: bytes) -> bytes:
         return connection.recv(4096)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [b"SCRIPT_NAME: /health", b"Script_Name: /health", b"PATH_INFO: /health", b"X_Forwarded_For: 192.0.2.1"],
+)
+def test_no_header_changes_the_path(shared_service: Service, header: bytes) -> None:
+    """A client on this machine, or behind a proxy on it, cannot move a path past the proxy's rules."""
+    for path, status in ((b"/health/live", b"200"), (b"/health/health/live", b"404")):
+        with socket.create_connection(("127.0.0.1", shared_service.port), timeout=30) as connection:
+            connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_contradictory_schemes_are_no_error(shared_service: Service) -> None:
+    """The service does not use the headers in which proxies name their scheme, so they cannot be wrong."""
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=30) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+        connection.sendall(b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
 def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
     """A service with invalid settings does not start, and one message names each of them."""
     service = Service({"AUDIT_TTL_DAYS": "ever", "LOG_LEVEL": "loud"}, measured=True, folder=tmp_path)

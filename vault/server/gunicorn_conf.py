@@ -61,6 +61,9 @@ preload_app = True
 # gunicorn's other parser is an unreleased dependency. This one is strict about framing.
 http_parser = "python"
 patches.parse_requests_as(client_timeouts.Request)
+# gunicorn would let clients on this machine, or behind a proxy on it, move a path with `SCRIPT_NAME`, past
+# the rules of a proxy. Only `vault.api.client_ip` reads the headers of proxies.
+forwarded_allow_ips = ""
 # No local socket may reconfigure a running service.
 control_socket_disable = True
 # Connections are kept; the worker has timeouts of its own.
