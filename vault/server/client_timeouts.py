@@ -271,7 +271,7 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
         return
     request.force_close()
     with suppress(OSError):
-        _linger(client)
+        linger(client)
 
 
 def _limit(worker: Any) -> int:
@@ -297,7 +297,7 @@ def _is_done(request: Any, limit: int) -> bool:
     return not patches.bytes_left(request)
 
 
-def _linger(client: Any) -> None:
+def linger(client: Any) -> None:
     """Shut down sending, then discard *client*'s data until it closes the connection, within a limit.
 
     Closing at once would reset the connection, and the client could lose the reply.
