@@ -13,7 +13,7 @@ import secrets
 import sys
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,7 +37,7 @@ from tests.rotation import Stored
 from tests.service import Service
 from vault.api import errors, json_parser, request_log
 from vault.cli.mongod import free_port
-from vault.core.attempt import Attempt, Status, attempt_finished
+from vault.core.attempt import Attempt, Outcome, Status, attempts_finished
 from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.observability import logs
@@ -300,7 +300,7 @@ def observed(world: World) -> Iterator[None]:
     level = own.level
     seen: set[str] = set()
 
-    def look(_attempt: Attempt, **_: object) -> None:
+    def look(_outcomes: Sequence[Outcome]) -> None:
         frame: FrameType | None = sys._getframe()
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("vault."):
@@ -309,11 +309,11 @@ def observed(world: World) -> Iterator[None]:
 
     root.addHandler(lines)
     own.setLevel(logging.DEBUG)
-    attempt_finished.connect(look)
+    attempts_finished.connect(look)
     try:
         yield
     finally:
-        attempt_finished.disconnect(look)
+        attempts_finished.disconnect(look)
         own.setLevel(level)
         root.removeHandler(lines)
         seen.add(shown(*gc.get_objects()))
