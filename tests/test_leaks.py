@@ -37,7 +37,7 @@ from tests.rotation import Stored
 from tests.service import Service
 from vault.api import errors, json_parser, request_log
 from vault.cli.mongod import free_port
-from vault.core.attempt import Attempt, Outcome, Status, attempts_finished
+from vault.core.attempt import Outcome, attempts_finished
 from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.observability import logs
@@ -362,21 +362,20 @@ FAILURES = {
 @contextmanager
 def failing(kind: type[Exception]) -> Iterator[None]:
     """Fail the next successful operation by *kind*, with a reason that quotes everything."""
-    finish = Attempt.finish
+    send = attempts_finished.send
     failed = False
     # Errors shown to callers have a fixed message and accept no other.
     quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else EVERYTHING
 
-    def fail(attempt: Attempt, status: Status) -> None:
+    def fail(outcomes: Sequence[Outcome]) -> object:
         nonlocal failed
         if failed:
-            finish(attempt, status)
-            return
+            return send(outcomes)
         failed = True
         raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Attempt, "finish", fail)
+        patch.setattr(attempts_finished, "send", fail)
         yield
 
 
@@ -477,13 +476,14 @@ def show_the_key(patch: pytest.MonkeyPatch) -> None:
 
 def store_the_key(patch: pytest.MonkeyPatch) -> None:
     """Store a credential in an audit entry."""
-    finish = Attempt.finish
+    send = attempts_finished.send
 
-    def leak(attempt: Attempt, status: Status) -> None:
-        attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
-        finish(attempt, status)
+    def leak(outcomes: Sequence[Outcome]) -> object:
+        for attempt, _ in outcomes:
+            attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
+        return send(outcomes)
 
-    patch.setattr(Attempt, "finish", leak)
+    patch.setattr(attempts_finished, "send", leak)
 
 
 def label_the_id(patch: pytest.MonkeyPatch) -> None:

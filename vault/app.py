@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from vault import __version__, api
+from vault.api import errors
 from vault.api import metrics as metrics_page
 from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
@@ -56,7 +57,9 @@ def create_app(settings: Settings) -> Flask:
     token_keys = TokenKeys(keyring, guard)
     startup = Startup(guard, trail)
     services = Services(
-        secrets=SecretService(keyring, guard, max_bytes=settings.max_secret_bytes),
+        secrets=SecretService(
+            keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=errors.recorded_as
+        ),
         changes=SecretWriter(
             keyring,
             guard,

@@ -39,9 +39,9 @@ def test_a_representation_shows_no_plaintext() -> None:
 
 
 def test_each_document_of_a_new_secret_is_unique() -> None:
-    """Each document has a new ID, in the requested namespace and with its limits."""
-    first, second = NEW.document("one"), NEW.document("two")
-    assert first.id != second.id
+    """Each document has its ID, the requested namespace and the limits."""
+    first, second = NEW.document("one", "id-1"), NEW.document("two", "id-2")
+    assert (first.id, second.id) == ("id-1", "id-2")
     assert (first.namespace, second.namespace) == ("one", "two")
     assert (first.name, first.max_reads, first.labels) == ("a/b", 2, ["a=1", "b=2"])
     assert in_future(seconds=30) < first.expires_at <= in_future(seconds=61)
@@ -59,4 +59,4 @@ def test_each_document_of_a_new_secret_is_unique() -> None:
 )
 def test_an_entry_has_only_existing_limits(change: dict[str, Any], told: list[str]) -> None:
     """The entry of a new secret contains each limit that is set."""
-    assert sorted(limit_details(replace(NEW, **change).document("default"))) == told
+    assert sorted(limit_details(replace(NEW, **change).document("default", "id"))) == told

@@ -40,6 +40,8 @@ from vault.core.errors import (
     SecretTooLargeError,
     StorageUnavailableError,
     TokenNotFoundError,
+    TooLargeForBatchError,
+    TooManyMatchesError,
     VaultError,
     VersionConflictError,
     WeakIdempotencyKeyError,
@@ -89,6 +91,8 @@ REFUSALS: dict[type[VaultError], Refusal] = {
     InvalidCursorError: Refusal(422, Status.BAD_REQUEST),
     OverloadedError: Refusal(503, None, "The service is overloaded. Try again shortly."),
     SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
+    TooLargeForBatchError: Refusal(413, Status.BAD_REQUEST),
+    TooManyMatchesError: Refusal(422, Status.BAD_REQUEST),
     SecretNotFoundError: Refusal(404, Status.NOT_FOUND),
     NameTakenError: Refusal(409, Status.BAD_REQUEST),
     VersionConflictError: Refusal(409, Status.BAD_REQUEST),
@@ -177,6 +181,11 @@ def refusal(error: Exception) -> Refusal:
     if detail == type(error).description:
         detail = _HTTP_DETAILS.get(status, detail)
     return Refusal(status, recorded_as, detail)
+
+
+def recorded_as(error: Exception) -> Status:
+    """Return the status in the audit trail for an item of a batch that failed with *error*."""
+    return refusal(error).recorded_as or Status.ERROR
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed

@@ -128,6 +128,20 @@ class SecretTooLargeError(VaultError):
     kind = "secret_too_large"
 
 
+class TooLargeForBatchError(FixedError):
+    """A stored secret is too large to be returned together with the others of a batch."""
+
+    kind = "too_large_for_batch"
+    message = "The secret is too large for this batch. Fetch it alone."
+
+
+class TooManyMatchesError(FixedError):
+    """More secrets have a prefix than a batch can have items."""
+
+    kind = "too_many_matches"
+    message = "More than 100 secrets have this prefix. Use a longer `name_prefix`."
+
+
 class SecretNotFoundError(FixedError):
     """No readable secret has this ID: it never existed, or no longer exists. The reply does not say which."""
 
