@@ -113,13 +113,6 @@ def test_the_reads_of_a_batch_are_reserved_in_order(stored: Stored, key: MasterK
     assert (document(stored, once)["reads"], document(stored, twice)["reads"]) == (1, 1)
 
 
-def test_no_reads_need_no_operation() -> None:
-    """Without reads, nothing is reserved, counted or released."""
-    assert read_limits.reserve_reads([]) == []
-    assert read_limits.commit_reads([])
-    read_limits.release_reads([])
-
-
 @pytest.mark.parametrize(
     "strange",
     ["text", 5, [5, "text", [1]], [{}], {"token": "x"}, [{"token": 5}], [{"until": "never"}]],

@@ -78,7 +78,7 @@ class ErrorDoc:
     status: int
     description: str
     detail: str
-    errors: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, Any] = field(default_factory=dict)
 
     def response(self) -> dict[str, Any]:
         """Return OpenAPI's response object for this kind."""
@@ -189,6 +189,20 @@ ERROR_DOCS = {
         "The body failed validation and `errors` names each field; or the `Idempotency-Key` was used with a "
         "different body, or is too short for an anonymous caller.",
         str(IdempotencyMismatchError()),
+    ),
+    "InvalidBatch": ErrorDoc(
+        422,
+        "The body failed validation, and `errors` names each field; or more than 100 secrets have the "
+        "prefix.",
+        WRONG_SHAPE,
+        {"secrets": {"3": {"secret_id": ["Not a valid UUID."]}}},
+    ),
+    "InvalidNewBatch": ErrorDoc(
+        422,
+        "The body failed validation, and `errors` names each field; or the `Idempotency-Key` was used with a "
+        "different body, or is too short for an anonymous caller.",
+        WRONG_SHAPE,
+        {"secrets": {"3": {"name": ["Must be a path such as billing/db-password."]}}},
     ),
     "InvalidSecretId": ErrorDoc(
         422,

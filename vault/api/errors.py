@@ -46,6 +46,7 @@ from vault.core.errors import (
     VersionConflictError,
     WeakIdempotencyKeyError,
 )
+from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,20 @@ def problem(status: int, detail: str, *, errors: object = None, headers: Any = (
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         reply.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return reply
+
+
+def item_problem(error: Exception) -> dict[str, Any]:
+    """Return the problem document for an item of a batch that failed with *error*; count the refusal."""
+    answer = refusal(error)
+    metrics.REFUSALS.labels(_reason(type(error))).inc()
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("an item of a batch failed", exc_info=error)
+    return {
+        "type": "about:blank",
+        "title": TITLES[answer.status],
+        "status": answer.status,
+        "detail": answer.detail or str(error),
+    }
 
 
 def _first(errors: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import binascii
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -55,6 +56,26 @@ class Base64(fields.String):
 
     def _serialize(self, value: bytes, *_: Any, **__: Any) -> str:  # type: ignore[override]
         return b64encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidValue:
+    """A text that is not canonical base64."""
+
+    text: str = field(repr=False)
+    error: Exception
+
+
+class Base64OfItem(Base64):
+    """As `Base64`, for an item of a batch: if it is not valid, it fails only its own item."""
+
+    def _deserialize(  # type: ignore[override]
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> bytes | InvalidValue:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)
+        except BadRequest as error:
+            return InvalidValue(value, error)
 
 
 class SecretId(fields.String):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from flask import Flask, Response, after_this_request, current_app
+from flask import Flask, Response, after_this_request, current_app, g
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, MongoDBStorage, storage_from_string
@@ -52,17 +52,23 @@ class _Limits:
             if isinstance(counter.storage, MemoryStorage):
                 counter.storage.timer.join()
 
-    def count(self, limits: Sequence[RateLimitItem], *key: str) -> None:
-        """Count for *key*, and add headers about the first exceeded limit, or else the first of *limits*.
+    def count(self, limits: Sequence[RateLimitItem], *key: str, items: int = 0) -> None:
+        """Count a request for *key*, or further *items* of one.
+
+        Add headers about the first exceeded limit, or else the first of *limits*.
 
         Raises:
-            RateLimitedError: A limit is exceeded.
+            RateLimitedError: A limit is exceeded. The request is counted, its *items* are not.
         """
+        counted = []
         for limit in limits:
-            counter, passed = self._hit(limit, key)
+            counter, passed = self._hit(limit, key, items or 1)
+            counted.append((counter, limit))
             if limit is limits[0] or not passed:
                 _add_headers(counter, limit, key, passed=passed)
             if not passed:
+                for counter, limit in counted:
+                    _give_back(counter, limit, key, items)
                 raise RateLimitedError
 
     def close(self) -> None:
@@ -73,15 +79,17 @@ class _Limits:
             with suppress(PyMongoError):
                 storage.storage.close()
 
-    def _hit(self, limit: RateLimitItem, key: Sequence[str]) -> tuple[FixedWindowRateLimiter, bool]:
+    def _hit(
+        self, limit: RateLimitItem, key: Sequence[str], cost: int
+    ) -> tuple[FixedWindowRateLimiter, bool]:
         if time.monotonic() >= self._shared_from:
             self._is_connected = True
             try:
-                return self.shared, self.shared.hit(limit, *key)
+                return self.shared, self.shared.hit(limit, *key, cost=cost)
             except StorageError:
                 logger.warning("rate limits are counted by each worker alone: their storage is unavailable")
                 self._shared_from = time.monotonic() + _RETRY_SECONDS
-        return self._own, self._own.hit(limit, *key)
+        return self._own, self._own.hit(limit, *key, cost=cost)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -101,10 +109,19 @@ def count_request(attempt: Attempt) -> None:
     Raises:
         RateLimitedError: A limit is exceeded.
     """
-    principal = attempt.principal
     if limits := _limits().request:
-        key = f"principal:{principal.name}" if principal.authenticated else f"address:{source(attempt.ip)}"
-        _count(limits, "requests", key, attempt=attempt)
+        _count(limits, "requests", _caller(attempt), attempt=attempt)
+
+
+def count_items(count: int, *, attempt: Attempt) -> None:
+    """Count the items of a batch as requests, in one operation; its own request stands for the first item.
+
+    Raises:
+        RateLimitedError: They exceed a limit together; none of them is counted.
+    """
+    limits = _limits().request
+    if limits and count > 1:
+        _count(limits, "requests", _caller(attempt), items=count - 1, attempt=attempt)
 
 
 def count_failure(attempt: Attempt) -> None:
@@ -119,9 +136,14 @@ def count_failure(attempt: Attempt) -> None:
     _count(_limits().failure, "failures", f"address:{source(attempt.ip)}", attempt=attempt)
 
 
-def _count(limits: Sequence[RateLimitItem], *key: str, attempt: Attempt) -> None:
+def _caller(attempt: Attempt) -> str:
+    principal = attempt.principal
+    return f"principal:{principal.name}" if principal.authenticated else f"address:{source(attempt.ip)}"
+
+
+def _count(limits: Sequence[RateLimitItem], *key: str, items: int = 0, attempt: Attempt) -> None:
     try:
-        _limits().count(limits, *key)
+        _limits().count(limits, *key, items=items)
     except RateLimitedError:
         metrics.RATE_LIMIT_HITS.labels(key[0]).inc()
         attempt.details["reason"] = "rate limit"
@@ -138,23 +160,33 @@ def _parsed(text: str | None) -> list[RateLimitItem]:
     return sorted(parse_many(text)) if text else []
 
 
+def _give_back(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], items: int) -> None:
+    """Stop counting *items* that were refused: a batch that does not fit must not use up the limit."""
+    if items:
+        with suppress(StorageError):
+            counter.storage.incr(limit.key_for(*key), limit.get_expiry(), amount=-items)
+
+
 def _add_headers(
     counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], *, passed: bool
 ) -> None:
-    """Add the `RateLimit-…` headers for *limit* to the reply to this request."""
+    """Add the `RateLimit-…` headers for *limit* to the reply to this request, in place of earlier ones."""
+    if "rate_limit" not in g:
+        after_this_request(_write_headers)
+    g.rate_limit = counter, limit, key, passed
 
-    def add(reply: Response) -> Response:
-        with suppress(StorageError):
-            window = counter.get_window_stats(limit, *key)
-            seconds = max(1, round(window.reset_time - time.time()))
-            reply.headers["RateLimit-Limit"] = str(limit.amount)
-            reply.headers["RateLimit-Remaining"] = str(window.remaining)
-            reply.headers["RateLimit-Reset"] = str(seconds)
-            if not passed:
-                reply.headers["Retry-After"] = str(seconds)
-        return reply
 
-    after_this_request(add)
+def _write_headers(reply: Response) -> Response:
+    counter, limit, key, passed = g.rate_limit
+    with suppress(StorageError):
+        window = counter.get_window_stats(limit, *key)
+        seconds = max(1, round(window.reset_time - time.time()))
+        reply.headers["RateLimit-Limit"] = str(limit.amount)
+        reply.headers["RateLimit-Remaining"] = str(window.remaining)
+        reply.headers["RateLimit-Reset"] = str(seconds)
+        if not passed:
+            reply.headers["Retry-After"] = str(seconds)
+    return reply
 
 
 def _options(uri: str) -> dict[str, Any]:

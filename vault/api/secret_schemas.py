@@ -4,13 +4,16 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from vault.api.error_docs import Problem
 from vault.api.fields import (
     BASE64_PATTERN,
     ONE_LINE,
     SECRET_ID,
     Base64,
+    Base64OfItem,
     Body,
     BoundedDict,
+    BoundedList,
     Flag,
     Moment,
     Reply,
@@ -20,6 +23,7 @@ from vault.api.fields import (
     text_field,
 )
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
+from vault.secrets.items import MAX_ITEMS
 from vault.secrets.requests import Reference
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
@@ -55,6 +59,20 @@ def name_field(**description: Any) -> fields.String:
     )
 
 
+def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fields.String:
+    """Return the field for a prefix of secrets' names."""
+    return fields.String(
+        validate=[
+            validate.Length(min_length, _MAX_NAME_LENGTH),
+            matches(
+                _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
+            ),
+        ],
+        metadata={"pattern": _PREFIX_PATTERN, "description": description, "example": "billing/"},
+        **options,
+    )
+
+
 def labels_field(**description: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(
@@ -77,9 +95,9 @@ def labels_field(**description: Any) -> BoundedDict:
     )
 
 
-def value_field(description: str) -> Base64:
+def value_field(description: str, kind: type[Base64] = Base64) -> Base64:
     """Return the field for a secret's value."""
-    return Base64(
+    return kind(
         required=True,
         metadata=SECRET
         | {
@@ -104,6 +122,24 @@ class NewSecretSchema(Body):
         "hyphens and underscores. Using a name requires a credential."
     )
     labels = labels_field(description="Short texts by key, for finding secrets. They are not encrypted.")
+
+
+class NewSecretItem(NewSecretSchema):
+    """A secret to create, in a batch."""
+
+    secret = value_field("The secret", Base64OfItem)
+
+
+class CreateBatch(Body):
+    """Secrets to create."""
+
+    secrets = BoundedList(
+        fields.Nested(NewSecretItem),
+        max_size=MAX_ITEMS,
+        required=True,
+        validate=validate.Length(min=1),
+        metadata={"description": f"Up to {MAX_ITEMS} secrets, each as for *Create a secret*."},
+    )
 
 
 class IdempotencyKey(Schema):
@@ -155,6 +191,29 @@ class VersionReference(SecretReference):
     version = number_field("A version that is still kept; by default the newest.", 1, maximum=_MAX_VERSION)
 
 
+class FetchBatch(Body):
+    """References to secrets, or a prefix of their names."""
+
+    secrets = BoundedList(
+        fields.Nested(VersionReference),
+        max_size=MAX_ITEMS,
+        validate=validate.Length(min=1),
+        metadata={"description": f"Up to {MAX_ITEMS} references, each as for *Fetch a secret*."},
+    )
+    name_prefix = prefix_field(
+        f"In place of `secrets`: all secrets whose names have this prefix, at most {MAX_ITEMS}. This "
+        "requires the scope `secret:list`.",
+        min_length=1,
+    )
+
+    @validates_schema
+    def _either(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError("Either `secrets` or `name_prefix` is required.", "secrets")
+        if len(data) > 1:
+            raise ValidationError("Set either `secrets` or `name_prefix`, not both.", "name_prefix")
+
+
 class PurgeReference(SecretReference):
     """A reference to a deleted secret, or to a version of a secret."""
 
@@ -179,20 +238,7 @@ class NewVersion(SecretReference):
 class ListQuery(Body):
     """Filters for secrets, all optional."""
 
-    name_prefix = fields.String(
-        load_default="",
-        validate=[
-            validate.Length(0, _MAX_NAME_LENGTH),
-            matches(
-                _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
-            ),
-        ],
-        metadata={
-            "pattern": _PREFIX_PATTERN,
-            "description": "Only secrets whose name has this prefix.",
-            "example": "billing/",
-        },
-    )
+    name_prefix = prefix_field("Only secrets whose name has this prefix.", load_default="")
     labels = labels_field(description="Only secrets that have all of these labels.")
     deleted = Flag(
         load_default=False,
@@ -218,6 +264,11 @@ def _number(description: str, example: int, **options: Any) -> fields.Integer:
     return fields.Integer(required=True, metadata={"description": description, "example": example}, **options)
 
 
+def _item_problem() -> fields.Nested:
+    description = "The refusal that this item would have got alone. It does not affect the other items."
+    return fields.Nested(Problem, metadata={"description": description})
+
+
 class SecretLocation(Reply):
     """The ID of a secret."""
 
@@ -230,6 +281,45 @@ class SecretValue(Reply):
     secret = Base64(
         required=True,
         metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"},
+    )
+
+
+class CreatedItem(Reply):
+    """The outcome for one secret of a batch: `problem` if it failed, otherwise `secret_id`."""
+
+    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret's ID.", "format": "uuid"})
+    problem = _item_problem()
+
+
+class CreatedBatch(Reply):
+    """The outcomes for all secrets of a batch."""
+
+    secrets = fields.List(
+        fields.Nested(CreatedItem), required=True, metadata={"description": "In the order of the request."}
+    )
+
+
+class FetchedItem(Reply):
+    """The outcome for one secret of a batch: `problem` if it failed, otherwise all other fields."""
+
+    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret's ID.", "format": "uuid"})
+    name = fields.String(
+        allow_none=True, metadata=NAME | {"description": "The secret's name; null if it has none."}
+    )
+    version = fields.Integer(metadata={"description": "The version of the value.", "example": 1})
+    secret = Base64(
+        metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"}
+    )
+    problem = _item_problem()
+
+
+class FetchedBatch(Reply):
+    """The outcomes for all secrets of a batch."""
+
+    secrets = fields.List(
+        fields.Nested(FetchedItem),
+        required=True,
+        metadata={"description": "In the order of the request; for `name_prefix`, in order of name."},
     )
 
 

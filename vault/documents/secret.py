@@ -235,37 +235,42 @@ def texts(value: object) -> Sequence[str]:
     return [element for element in _list(value) if is_text(element)]
 
 
-def bounded_fetch(
-    max_bytes: int, *, by_id: Sequence[tuple[str, int]] = (), by_name: Sequence[tuple[str, int]] = ()
-) -> dict[str, Any]:
-    """Return the projection of documents for fetches that withholds larger plaintexts than *max_bytes*.
+#: A secret's ID or name, and the number of a version, or None for the newest.
+Asked = tuple[str, int | None]
 
-    Of older versions it has only those that are given by their secret's ID or name, and their number.
+
+def bounded_fetch(
+    max_bytes: int, *, by_id: Sequence[Asked] = (), by_name: Sequence[Asked] = ()
+) -> dict[str, Any]:
+    """Return the projection of documents for fetches, which withholds larger plaintexts than *max_bytes*.
+
+    Only the versions that are asked for are read.
     """
     fetched: dict[str, Any] = dict.fromkeys(_FETCHED_FIELDS, 1)
-    wanted = [("$_id", by_id), ("$name", by_name)]
-    # To `$in`, a list of two is equal to one with the same elements.
-    is_wanted = [
-        {"$in": [[field, "$$this.version"], [[key, version] for key, version in versions]]}
-        for field, versions in wanted
-        if versions
-    ]
-    if is_wanted:
-        stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
-        older = {"$filter": {"input": stored, "cond": {"$or": is_wanted}}}
-        bounded = {"$mergeObjects": ["$$this", _bounded("$$this.envelope", max_bytes)]}
-        fetched["older"] = {"$map": {"input": older, "as": "this", "in": bounded}}
-    return fetched | _bounded("$envelope", max_bytes)
+    if not any(version for _, version in (*by_id, *by_name)):
+        return fetched | _bounded("$envelope", max_bytes)
+    asked = {"$_id": list(map(list, by_id)), "$name": list(map(list, by_name))}
+    stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
+    older = {"$filter": {"input": stored, "cond": _is_asked(asked, "$$this.version")}}
+    bounded = {"$mergeObjects": ["$$this", _bounded("$$this.envelope", max_bytes)]}
+    fetched["older"] = {"$map": {"input": older, "as": "this", "in": bounded}}
+    is_asked = {"$or": [_is_asked(asked, {"$ifNull": ["$version", 1]}), _is_asked(asked, None)]}
+    return fetched | _bounded("$envelope", max_bytes, is_asked)
 
 
-def _bounded(envelope: str, max_bytes: int) -> dict[str, Any]:
+def _is_asked(asked: Mapping[str, Sequence[object]], version: object) -> dict[str, Any]:
+    """Return the condition for a *version* of a document that is *asked* for by one of its fields."""
+    return {"$or": [{"$in": [[field, version], pairs]} for field, pairs in asked.items()]}
+
+
+def _bounded(envelope: str, max_bytes: int, is_asked: object = True) -> dict[str, Any]:
     """Return the fields for an *envelope*, whose plaintext is withheld if it is larger than *max_bytes*."""
     # An attacker may have stored another type.
     is_binary = {"$eq": [{"$type": envelope}, "binData"]}
     size = {"$cond": [is_binary, {"$binarySize": envelope}, 0]}
     is_large = {"$gt": [size, max_bytes + ENVELOPE_OVERHEAD]}
-    is_sent = {"$and": [is_binary, {"$not": [is_large]}]}
-    return {"envelope": {"$cond": [is_sent, envelope, None]}, "withheld": is_large}
+    is_read = {"$and": [is_asked, is_binary, {"$not": [is_large]}]}
+    return {"envelope": {"$cond": [is_read, envelope, None]}, "withheld": is_large}
 
 
 class SecretVersion(EmbeddedDocument):

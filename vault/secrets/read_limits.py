@@ -87,8 +87,6 @@ def _release(read: HeldRead) -> UpdateOne:
 
 def _update(updates: list[UpdateOne]) -> int:
     """Make *updates*, in order and in one operation; return the number of those that found their secret."""
-    if not updates:
-        return 0
     with storage_errors():
         found: int = Secret.raw().bulk_write(updates).matched_count
     return found

@@ -21,7 +21,7 @@ from vault.secrets.idempotency import IdempotentCreate
 from vault.secrets.items import CreateRequest, Creation, Fetch, Item
 from vault.secrets.read_limits import HeldRead
 from vault.secrets.requests import NewSecret, Reference
-from vault.secrets.store import SecretStore
+from vault.secrets.store import SecretStore, share
 
 
 class SecretService:
@@ -168,6 +168,10 @@ class SecretService:
         self._finish_fetches(items, attempt.part(Action.LIST))
         return items
 
+    def reply_bytes(self, count: int) -> int:
+        """Return the maximum size of all values in a batch of *count* fetches."""
+        return share(self._max_bytes, count) * count
+
     def _find(self, item: Fetch) -> StoredSecret | None:
         """Return the secret of *item*: without its older versions, unless a version is asked for."""
         if item.version is None and item.reference.secret_id is not None:
@@ -200,13 +204,14 @@ class SecretService:
     def _finish_fetches(self, items: Sequence[Fetch], *further: Attempt) -> None:
         """Record the outcomes of *items* and the success of *further* attempts, and count limited reads."""
         limited = [item for item in items if item.error is None and item.max_reads is not None]
-        reads = _reserve_reads(limited)
+        reads = _reserve_reads(limited) if limited else []
         try:
             finish_all([*((attempt, Status.SUCCESS) for attempt in further), *self._outcomes(items)])
-            is_counted = read_limits.commit_reads(reads)
+            is_counted = not reads or read_limits.commit_reads(reads)
         except VaultError:
-            with best_effort_cleanup():
-                read_limits.release_reads(reads)
+            if reads:
+                with best_effort_cleanup():
+                    read_limits.release_reads(reads)
             raise
         if not is_counted:
             for item in limited:

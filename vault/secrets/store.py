@@ -20,8 +20,8 @@ from vault.documents.secret import PURGE_AT_EXPIRY, Secret, StoredSecret, bounde
 from vault.secrets.items import MAX_ITEMS, Fetch
 from vault.secrets.queries import find_page
 
-#: The maximum size of all values in a batch of fetches together.
-MAX_BATCH_BYTES = 8 * 1_048_576
+#: Maximum bytes of all values in a batch of fetches.
+MAX_BATCH_VALUES_BYTES = 8 * 1_048_576
 
 #: The time until MongoDB may remove a named secret that is not published. Publishing takes seconds; the rest
 #: allows for clocks that differ.
@@ -30,6 +30,11 @@ _PENDING_KEPT = timedelta(minutes=5)
 #: Conditions under which MongoDB may remove a secret but has not yet, as it does so once a minute.
 _IS_PURGEABLE = {"$and": [{"$gt": ["$purge_at", None]}, {"$lte": ["$purge_at", "$$NOW"]}]}
 _IS_USED_UP = {"$and": [{"$gt": ["$max_reads", None]}, {"$gte": ["$reads", "$max_reads"]}]}
+
+
+def share(max_bytes: int, count: int) -> int:
+    """Return the maximum size of each of *count* values in a batch."""
+    return min(max_bytes, MAX_BATCH_VALUES_BYTES // count)
 
 
 class SecretStore:
@@ -71,7 +76,7 @@ class SecretStore:
                 {"namespace": namespace, "name": {"$in": [name for name, _ in by_name]}},
             ]
         }
-        wanted = bounded_fetch(_share(max_bytes, len(items)), by_id=_older(by_id), by_name=_older(by_name))
+        wanted = bounded_fetch(share(max_bytes, len(items)), by_id=by_id, by_name=by_name)
         with storage_errors("find"):
             found = [StoredSecret(document) for document in Secret.raw().find(query, wanted)]
         secrets = {secret.id: secret for secret in found}
@@ -90,7 +95,7 @@ class SecretStore:
             TooManyMatchesError: There are more than a batch can have.
             StorageUnavailableError: MongoDB is unavailable.
         """
-        wanted = bounded_fetch(_share(max_bytes, MAX_ITEMS))
+        wanted = bounded_fetch(share(max_bytes, MAX_ITEMS))
         with storage_errors("find"):
             page = find_page(
                 namespace, now=datetime.now(UTC), limit=MAX_ITEMS + 1, name_prefix=prefix, wanted=wanted
@@ -154,15 +159,6 @@ class SecretStore:
         if sent := [secret.id for secret in secrets if secret.may_be_stored]:
             with best_effort_cleanup():
                 self.withdraw(sent)
-
-
-def _older(asked: Sequence[tuple[str, int | None]]) -> list[tuple[str, int]]:
-    return [(key, version) for key, version in asked if version is not None]
-
-
-def _share(max_bytes: int, count: int) -> int:
-    """Return the maximum size of each of *count* values in a batch."""
-    return min(max_bytes, MAX_BATCH_BYTES // count)
 
 
 def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:

@@ -6,8 +6,8 @@ from threading import Event
 import pytest
 
 from tests.cli.waiting import wait_until
-from vault.api import json_parser
-from vault.api.json_parser import BodyMemory
+from vault.api import memory
+from vault.api.memory import Memory
 from vault.core.errors import OverloadedError
 
 SIZE = 1_000_000
@@ -16,13 +16,13 @@ SIZE = 1_000_000
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time that a body waits for memory."""
-    monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_source_gets_at_most_half_of_the_memory() -> None:
     """One source gets half of the memory, a second the other half, and a third waits."""
-    place = BodyMemory(SIZE)
+    place = Memory(SIZE)
     with place.reserve(SIZE // 2, "a"):
         with pytest.raises(OverloadedError), place.reserve(SIZE // 4, "a"):
             pass
@@ -37,14 +37,14 @@ def test_a_source_gets_at_most_half_of_the_memory() -> None:
 @pytest.mark.usefixtures("impatient")
 def test_small_bodies_always_have_memory() -> None:
     """A small body is accepted even if the memory is used up."""
-    place = BodyMemory(SIZE)
+    place = Memory(SIZE)
     with place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 2, "b"), place.reserve(16_384, "a"):
         pass
 
 
 def test_waiting_bodies_are_served_in_order_without_blocking_other_sources() -> None:
     """Waiting bodies proceed in order, and overtake those whose source has its half."""
-    place = BodyMemory(SIZE)
+    place = Memory(SIZE)
     order: list[str] = []
     leave = Event()
 
@@ -66,9 +66,9 @@ def test_waiting_bodies_are_served_in_order_without_blocking_other_sources() -> 
 
 def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """If slow bodies hold all memory, the oldest are disconnected, and their sources do not get it back."""
-    monkeypatch.setattr(json_parser, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 30.0)
-    place = BodyMemory(SIZE)
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
+    place = Memory(SIZE)
     leaves = {f"{source}{number}": Event() for source in "ab" for number in range(4)}
     done = Event()
 
@@ -77,14 +77,14 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
             leaves[name].wait(30)
 
     def received() -> None:
-        with place.reserve(SIZE // 8, "a", lambda: None) as is_received:
-            is_received()
+        with place.reserve(SIZE // 8, "a", lambda: None) as reservation:
+            reservation.keep()
             done.wait(30)
 
     with ThreadPoolExecutor(12) as pool:
         for number, name in enumerate(("a0", "b0", "a1", "b1", "a2", "b2", "b3"), 1):
             pool.submit(slow, name)
-            wait_until(lambda number=number: len(place._receiving) == number)
+            wait_until(lambda number=number: len(place._evictable) == number)
         pool.submit(received)
         wait_until(lambda: place._used.total() == SIZE)
         # Waits for its source's half, and goes on only after the third source.
@@ -95,5 +95,5 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
         done.set()
         for leave in leaves.values():
             leave.set()
-    assert not place._receiving
+    assert not place._evictable
     assert not place._used
