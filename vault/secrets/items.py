@@ -1,6 +1,6 @@
 """Items: the fetches or creates of one request, each with its own attempt and outcome."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -37,6 +37,18 @@ _OWN_ERRORS = (
 
 #: Precedes the kind of an error in a stored outcome.
 _ERROR = "error:"
+
+
+def _too_large_earlier() -> SecretTooLargeError:
+    return SecretTooLargeError("The secret was larger than the limit when it was first sent.")
+
+
+#: Errors that the same request may not have again when it is repeated.
+_EARLIER_ERRORS: Mapping[str, Callable[[], VaultError]] = {
+    NameTakenError.kind: NameTakenError,
+    SecretBusyError.kind: SecretBusyError,
+    SecretTooLargeError.kind: _too_large_earlier,
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,8 +119,7 @@ class Creation(Item):
         if not outcome.startswith(_ERROR):
             self.error, self.attempt.secret_id = None, outcome
         elif self.error is None:
-            # All other errors occur again.
-            self.error = NameTakenError() if outcome == _ERROR + NameTakenError.kind else SecretBusyError()
+            self.error = _EARLIER_ERRORS.get(outcome.removeprefix(_ERROR), SecretBusyError)()
 
 
 class CreateRequest:
