@@ -1,4 +1,4 @@
-"""Memory for request bodies: limited in bytes, at most half for each source, with a queue."""
+"""Memory for bodies and replies: limited in bytes, at most half for each source, with a queue."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.waiting import wait_until
 from vault.api import memory
-from vault.api.memory import Memory
+from vault.api.memory import Memory, Reservation
 from vault.core.errors import OverloadedError
 
 SIZE = 1_000_000
@@ -96,4 +96,54 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
         for leave in leaves.values():
             leave.set()
     assert not place._evictable
+    assert not place._used
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_reservation_can_shrink() -> None:
+    """Memory that a reply does not need is free at once; a small rest needs none."""
+    place = Memory(SIZE)
+    mine = place.reserve(SIZE // 2, "a")
+    mine.shrink(SIZE // 4)
+    with place.reserve(SIZE // 4, "a"):
+        assert place._used == {"a": SIZE // 2}
+    mine.shrink(SIZE)
+    assert place._used == {"a": SIZE // 4}
+    mine.shrink(16_384)
+    assert not place._used
+    assert not place._evictable
+    mine.release()
+    mine.shrink(5)
+    assert not place._used
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_stops_waiting_leaves_the_queue() -> None:
+    """A reservation that is refused does not keep others from the memory."""
+    place = Memory(SIZE)
+    with place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 4, "b"):
+        with pytest.raises(OverloadedError):
+            place.reserve(SIZE // 2, "c")
+        assert not place._waiting
+        with place.reserve(SIZE // 4, "c"):
+            pass
+
+
+@pytest.mark.parametrize("size", [SIZE // 2, SIZE // 4], ids=["as large", "smaller"])
+def test_one_large_body_does_not_lock_out_others(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A slow client with more memory than another needs is disconnected; one with as much is not."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
+    place = Memory(SIZE)
+    slow: list[Reservation] = []
+    slow.append(place.reserve(SIZE // 2, "a", lambda: slow[0].release()))
+    with place.reserve(SIZE // 2, "b", lambda: None) as other:
+        other.keep()
+        if size == SIZE // 2:
+            with pytest.raises(OverloadedError):
+                place.reserve(size, "c")
+        else:
+            with place.reserve(size, "c"):
+                assert place._used == {"b": SIZE // 2, "c": size}
+    slow[0].release()
     assert not place._used
