@@ -76,7 +76,9 @@ SETTINGS = {
 #: The values that only a reply of 200 may contain.
 TOLD = {
     "/vault/secret/create/": {"id"},
+    "/vault/secret/create-batch": {"id"},
     "/vault/secret/fetch": {"value"},
+    "/vault/secret/fetch-batch": {"id", "name", "value"},
     "/vault/secret/update": {"id"},
     "/vault/secret/describe": {"id", "name", "label"},
     "/vault/secret/delete": {"id"},
@@ -142,8 +144,9 @@ class World:
         told = {200: TOLD.get(path, set()), 422: {"label"}}.get(status, set())
         if status == 200:
             reply = json.loads(text.partition("\n\n")[2])
-            if "secret_id" in reply:
-                self.marks.add("id", reply["secret_id"])
+            for secret in (reply, *reply.get("secrets", ())):
+                if "secret_id" in secret:
+                    self.marks.add("id", secret["secret_id"])
             if "token" in reply:
                 self.marks.add("new token", reply["token"])
         self.outputs.append(Output(f"{status} of {path}", text, frozenset(told)))
@@ -159,8 +162,15 @@ class World:
 
     def good_body(self, send: Send, path: str) -> dict[str, Any]:
         """Return a body that is valid for *path*."""
-        if path in QUERIES:
-            return dict(QUERIES[path])
+        if path == "/vault/secret/create-batch":
+            return {"secrets": [self.good_body(send, "/vault/secret/create"), {"secret": b64(OTHER_VALUE)}]}
+        if path == "/vault/secret/fetch-batch":
+            name = f"{NAME}/{secrets.token_hex(4)}"
+            ids = [self.create(send, name=name), self.create(send)]
+            return {"secrets": [{"name": name}, *({"secret_id": secret_id} for secret_id in ids)]}
+        return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
+
+    def _body(self, send: Send, path: str) -> dict[str, Any]:
         match path.strip("/").split("/")[1:]:
             case ["secret", "create"]:
                 name = f"{NAME}/{secrets.token_hex(4)}"
@@ -192,6 +202,8 @@ def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
     for field in {*good, "secret", "secret_id", "labels", "cursor"}:
         for wrong in (VALUE.decode(), b64(VALUE), {LABEL: VALUE.decode()}, [VALUE.decode()]):
             yield {**good, field: wrong}
+            if "secrets" in good:
+                yield {"secrets": [*good["secrets"], {**good["secrets"][0], field: wrong}]}
 
 
 def exhaust(world: World, send: Send) -> None:
@@ -221,7 +233,8 @@ def exhaust(world: World, send: Send) -> None:
             {"Content-Type": f"application/json; charset={IDEMPOTENCY_KEY}"},
         ):
             assert world.ask(send, path, good, admin, **headers) == 415
-        large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (BODY_LIMIT // 100))
+        times = 100 if path.endswith("-batch") else 1
+        large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (times * BODY_LIMIT // 100))
         assert world.ask(send, path, large, admin) == 413
         for method in ("GET", "PUT", "DELETE", "TRACE"):
             _, text = send(method, f"{path}?secret={quote(VALUE)}&token={admin}", b"", {})

@@ -95,18 +95,17 @@ def labels_field(**description: Any) -> BoundedDict:
     )
 
 
-def value_field(description: str, kind: type[Base64] = Base64) -> Base64:
+def value_field(description: str) -> Base64:
     """Return the field for a secret's value."""
-    return kind(
-        required=True,
-        metadata=SECRET
-        | {
-            "description": f"{description}, in canonical base64 (RFC 4648, section 4). Not empty; "
-            "at most 64 KiB after decoding, unless the operator has set another limit.",
-            "format": "byte",
-            "pattern": BASE64_PATTERN,
-        },
+    return Base64(required=True, metadata=_value(description) | {"pattern": BASE64_PATTERN})
+
+
+def _value(description: str) -> dict[str, Any]:
+    description += (
+        ", in canonical base64 (RFC 4648, section 4). Not empty; at most 64 KiB after decoding, unless the "
+        "operator has set another limit."
     )
+    return SECRET | {"description": description, "format": "byte"}
 
 
 class NewSecretSchema(Body):
@@ -127,7 +126,8 @@ class NewSecretSchema(Body):
 class NewSecretItem(NewSecretSchema):
     """A secret to create, in a batch."""
 
-    secret = value_field("The secret", Base64OfItem)
+    # Without a pattern: another value fails alone.
+    secret = Base64OfItem(required=True, metadata=_value("The secret"))
 
 
 class CreateBatch(Body):
@@ -193,6 +193,8 @@ class VersionReference(SecretReference):
 
 class FetchBatch(Body):
     """References to secrets, or a prefix of their names."""
+
+    constraints: ClassVar = {"oneOf": [{"required": ["secrets"]}, {"required": ["name_prefix"]}]}
 
     secrets = BoundedList(
         fields.Nested(VersionReference),

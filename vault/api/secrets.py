@@ -79,9 +79,10 @@ _CREATE_BATCHES = {
     },
 }
 _FETCH_BATCHES = {
-    "references": {
-        "summary": "By ID, and by name with a credential",
-        "value": {"secrets": [_BY_ID, {**_BY_NAME, "version": 1}]},
+    "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
+    "names": {
+        "summary": "By name, with a credential",
+        "value": {"secrets": [_BY_NAME, {"name": "billing/api-key"}]},
     },
     "prefix": {
         "summary": "By a prefix of names, with the scope secret:list",
