@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pymongo.monitoring import CommandListener
+from werkzeug.test import TestResponse
 
 from tests.lifecycle import Caller, b64
 from vault.observability.spans import NoTracing
@@ -70,6 +71,11 @@ def statuses(outcomes: Sequence[dict[str, Any]]) -> list[int]:
     for outcome in outcomes:
         assert ("problem" in outcome) == ("secret_id" not in outcome)
     return [outcome["problem"]["status"] if "problem" in outcome else 200 for outcome in outcomes]
+
+
+def problem_of(reply: TestResponse, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return the problem in *reply*, with the request's ID in the problem of *outcome*."""
+    return {**reply.get_json(force=True), "request_id": outcome["problem"]["request_id"]}
 
 
 def values(count: int) -> list[dict[str, Any]]:

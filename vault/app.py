@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from vault import __version__, api
-from vault.api import errors
 from vault.api import metrics as metrics_page
+from vault.api import refusals
 from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> Flask:
     startup = Startup(guard, trail)
     services = Services(
         secrets=SecretService(
-            keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=errors.recorded_as
+            keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=refusals.recorded_as
         ),
         changes=SecretWriter(
             keyring,

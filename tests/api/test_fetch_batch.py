@@ -12,10 +12,20 @@ from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
-from tests.batches import Commands, by_id, create_all, fetch_all, listening, statuses, values
+from tests.batches import (
+    Commands,
+    by_id,
+    create_all,
+    fetch_all,
+    listening,
+    problem_of,
+    statuses,
+    values,
+)
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.metrics import Growth
+from tests.problems import messages_of
 from tests.rotation import new_key
 from tests.trail import break_trail, mend_trail
 from vault.api.blueprint import REPLY_MEMORY
@@ -117,7 +127,7 @@ def test_an_item_fails_as_it_would_alone(ready: Caller, stored: Stored, key: Mas
         if reply.status_code == 200:
             assert outcome["secret"] == reply.json["secret"]
         else:
-            assert outcome == {"problem": reply.get_json(force=True)}
+            assert outcome == {"problem": problem_of(reply, outcome)}
     assert entries(stored) == told
     assert document(stored, good)["reads"] == 4
 
@@ -131,7 +141,7 @@ def test_anonymous_callers_fetch_by_id_alone(anyone: Caller, stored: Stored) -> 
     assert alone.status_code == 401
     outcomes = fetch_all(anyone, {"secret_id": secret_id}, {"name": "a/b"})
     assert outcomes[0]["secret"] == b64(b"value")
-    assert outcomes[1] == {"problem": alone.get_json(force=True)}
+    assert outcomes[1] == {"problem": problem_of(alone, outcomes[1])}
     denied, fetched, item = entries(stored)
     assert item == denied
     assert fetched["status"] == "success"
@@ -179,11 +189,11 @@ SOME = by_id([UNKNOWN_ID])
         ({"secrets": SOME * 101}, {"secrets": ["Longer than maximum length 100."]}),
         ({"secrets": SOME, "name_prefix": "a"}, {"name_prefix": [NOT_BOTH]}),
         ({"secrets": "text"}, {"secrets": ["Not a valid list."]}),
-        ({"secrets": [*SOME, 5]}, {"secrets": {"1": {"_schema": ["Invalid input type."]}}}),
-        ({"secrets": [*SOME * 3, {"name": "/"}]}, {"secrets": {"3": {"name": [BAD_NAME]}}}),
-        ({"secrets": [{**SOME[0], "name": "a"}]}, {"secrets": {"0": {"name": [NOT_BOTH_IDS]}}}),
-        ({"secrets": [{}]}, {"secrets": {"0": {"secret_id": [EITHER_ID]}}}),
-        ({"secrets": [{**SOME[0], "more": 1}]}, {"secrets": {"0": {"more": ["Unknown field."]}}}),
+        ({"secrets": [*SOME, 5]}, {"secrets.1": ["Invalid input type."]}),
+        ({"secrets": [*SOME * 3, {"name": "/"}]}, {"secrets.3.name": [BAD_NAME]}),
+        ({"secrets": [{**SOME[0], "name": "a"}]}, {"secrets.0.name": [NOT_BOTH_IDS]}),
+        ({"secrets": [{}]}, {"secrets.0.secret_id": [EITHER_ID]}),
+        ({"secrets": [{**SOME[0], "more": 1}]}, {"secrets.0.more": ["Unknown field."]}),
         ({"name_prefix": ""}, None),
         ({"name_prefix": "a b"}, None),
         ({"name_prefix": "a", "version": 1}, {"version": ["Unknown field."]}),
@@ -196,7 +206,7 @@ def test_a_wrong_shape_is_422_for_the_whole(
     """A body of another shape is refused as a whole, with the path to the field, and has one entry."""
     reply = ready.post("fetch-batch", body)
     assert reply.status_code == 422
-    errors = reply.get_json(force=True)["errors"]
+    errors = messages_of(reply.get_json(force=True))
     assert errors == fields if fields else list(errors) == ["name_prefix"]
     assert trail(stored) == [{"action": "fetch", "status": "bad_request", "principal": "alice"}]
 

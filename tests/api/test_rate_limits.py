@@ -1,6 +1,7 @@
 """Rate limits, by principal and by address."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from limits.errors import StorageError
-from limits.storage import MemoryStorage
+from limits.storage import MemoryStorage, MongoDBStorage
 from pymongo.database import Database as MongoDatabase
+from pymongo.errors import InvalidOperation
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token
@@ -229,6 +231,27 @@ def test_a_count_can_be_shared(environment: dict[str, str], stored: Stored, uri:
             found += statuses(client, 2)
     assert found == ([422] * 3 + [429] if uri == "shared" else [422] * 4)
     assert stored.rate_limits.count_documents({}) == (uri == "shared")
+
+
+def test_first_counts_share_one_client(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concurrent first requests open one client for the shared counts; closing the application closes it."""
+    made = []
+    create = MongoDBStorage._init_mongo_client
+
+    def slowly(self: MongoDBStorage, *arguments: Any, **options: Any) -> Any:
+        time.sleep(0.1)
+        made.append(create(self, *arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(MongoDBStorage, "_init_mongo_client", slowly)
+    settings = {"RATE_LIMIT": "3/hour", "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"]}
+    with limited(environment, **settings) as (app, _):
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: ask(app.test_client()).status_code, range(4)))
+        assert sorted(found) == [422] * 3 + [429]
+        assert len(made) == 1
+    with pytest.raises(InvalidOperation):
+        made[0].admin.command("ping")
 
 
 def test_four_workers_share_one_limit(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:

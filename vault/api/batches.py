@@ -1,5 +1,6 @@
 """Batches over HTTP: their items, their rate, and the memory for their replies."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -10,7 +11,7 @@ from flask import Response, after_this_request, current_app, request
 
 from vault.api import rate_limits
 from vault.api.blueprint import REPLY_MEMORY, current_attempt, services
-from vault.api.errors import item_problem
+from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
 from vault.api.memory import Memory, Reservation
 from vault.core import connections
@@ -20,11 +21,14 @@ from vault.observability import metrics
 from vault.secrets.items import MAX_ITEMS, Creation, Fetch, Item
 from vault.secrets.requests import NewSecret
 
+logger = logging.getLogger(__name__)
+
 #: What the reply has in place of an item.
 Outcome = dict[str, Any]
 
 # Looking up a label's child takes longer than counting with it.
 _items = cache(metrics.BATCH_ITEMS.labels)
+_refusals = cache(metrics.REFUSALS.labels)
 
 
 def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None) -> list[Outcome]:
@@ -111,7 +115,12 @@ def _fetched(items: Sequence[Fetch], memory: Reservation) -> list[Outcome]:
 
 def _problem(item: Item) -> Outcome | None:
     """Count *item*, and return its problem if it failed."""
-    problem = item_problem(item.error) if item.error else None
+    problem = problem_body(item.error) if item.error else None
     operation = str(request.endpoint).rpartition(".")[2]
     _items(operation, problem["status"] if problem else HTTPStatus.OK.value).inc()
-    return {"problem": problem} if problem else None
+    if problem is None:
+        return None
+    _refusals(problem["code"]).inc()
+    if problem["status"] == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("an item of a batch failed", exc_info=item.error)
+    return {"problem": problem}

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import Any
 
 from flask import Flask, Response, after_this_request, current_app, g
@@ -46,6 +47,7 @@ class _Limits:
         self.shared = FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._shared_from = 0.0
+        self._connecting = Lock()
         self._is_connected = False
         # limits starts a timer for each storage in memory; no thread survives gunicorn's fork.
         for counter in (self.shared, self._own):
@@ -83,13 +85,20 @@ class _Limits:
         self, limit: RateLimitItem, key: Sequence[str], cost: int
     ) -> tuple[FixedWindowRateLimiter, bool]:
         if time.monotonic() >= self._shared_from:
-            self._is_connected = True
+            self._connect()
             try:
                 return self.shared, self.shared.hit(limit, *key, cost=cost)
             except StorageError:
                 logger.warning("rate limits are counted by each worker alone: their storage is unavailable")
                 self._shared_from = time.monotonic() + _RETRY_SECONDS
         return self._own, self._own.hit(limit, *key, cost=cost)
+
+    def _connect(self) -> None:
+        """Connect to the shared count once: limits would create a client per concurrent first request."""
+        with self._connecting:
+            if not self._is_connected:
+                self.shared.storage.check()
+                self._is_connected = True
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from vault.api import batches
 from vault.api.blueprint import Blueprint, current_attempt, services
+from vault.api.error_docs import ERROR_DOCS
 from vault.api.fields import SECRET_ID
 from vault.api.secret_schemas import (
     LABELS,
@@ -32,12 +33,10 @@ from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.secrets.requests import NewSecret
 
-_SAME_SECRET = {"secret_id": "$response.body#/secret_id"}
-
 
 def _links(*operations: str) -> dict[int, Any]:
-    """Return OpenAPI links from a reply to the *operations* that take its ID."""
-    links = {name: {"operationId": name, "requestBody": _SAME_SECRET} for name in operations}
+    """Return OpenAPI links from a reply to the *operations* of which it is a valid body."""
+    links = {name: {"operationId": name, "requestBody": "$response.body"} for name in operations}
     return {200: {"links": links}}
 
 
@@ -78,6 +77,7 @@ _CREATE_BATCHES = {
         "value": {"secrets": [{**_VALUE, **_BY_NAME}, {"secret": "b3RoZXI="}]},
     },
 }
+_NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
 _FETCH_BATCHES = {
     "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
     "names": {
@@ -89,10 +89,9 @@ _FETCH_BATCHES = {
         "value": {"name_prefix": "billing/"},
     },
 }
-_PROBLEM = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Secret not found"}
 
 
-@blueprint.post("/create/")
+@blueprint.post("/create")
 @blueprint.operation(
     Action.CREATE,
     scope=Scope.SECRET_CREATE,
@@ -101,7 +100,7 @@ _PROBLEM = {"type": "about:blank", "title": "Not Found", "status": 404, "detail"
 @blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")
 @blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
-@blueprint.doc(responses=_links("fetch_secret", "update_secret", "describe_secret", "delete_secret"))
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
 
@@ -120,7 +119,7 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     200,
     CreatedBatch,
     description="The secrets and their audit entries are stored durably, except those with a problem.",
-    example={"secrets": [_BY_ID, {"problem": _PROBLEM}]},
+    example={"secrets": [_BY_ID, {"problem": ERROR_DOCS["NameTaken"].example}]},
 )
 def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
     """Create a batch of secrets.
@@ -153,7 +152,7 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     200,
     FetchedBatch,
     description="The secrets, except those with a problem.",
-    example={"secrets": [{**_BY_ID, **_BY_NAME, "version": 1, **_VALUE}, {"problem": _PROBLEM}]},
+    example={"secrets": [{**_BY_ID, **_BY_NAME, "version": 1, **_VALUE}, _NOT_FOUND]},
 )
 def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
     """Fetch a batch of secrets.
@@ -176,7 +175,7 @@ def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
 )
 @blueprint.arguments(NewVersion, examples=_references(**_VALUE, expected_version=1))
 @blueprint.response(200, UpdatedSecret, description="The new version is stored durably.")
-@blueprint.doc(responses=_links("fetch_secret", "describe_secret"))
+@blueprint.doc(responses=_links("fetch_secret"))
 def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Update a secret.
 
@@ -210,7 +209,6 @@ def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(Action.DELETE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(SecretReference, examples=_references())
 @blueprint.response(200, DeletedSecret, description="The secret can no longer be read.")
-@blueprint.doc(responses=_links("restore_secret"))
 def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Delete a secret.
 
@@ -227,7 +225,7 @@ def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
 )
 @blueprint.arguments(SecretReference, examples=_references())
 @blueprint.response(200, SecretLocation, description="The secret can be read again.")
-@blueprint.doc(responses=_links("fetch_secret", "update_secret", "delete_secret"))
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
 def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     """Restore a deleted secret.
 

@@ -13,6 +13,7 @@ from vault.core.errors import BackupRefusedError, RestoreRefusedError, StorageUn
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.guard import storage_errors
+from vault.documents.indexes import UNAUTHORIZED
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
 
@@ -30,7 +31,6 @@ PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows"})
 #: Maximum documents per round trip; without a limit MongoDB sends 16 MiB.
 _BATCH = 1_000
 
-_UNAUTHORIZED = 13
 _DUPLICATE_KEY = 11000
 
 #: Messages for MongoDB's error codes when it cannot read as of one moment.
@@ -85,7 +85,7 @@ def _holds_anything(collection: str) -> bool:
     try:
         return get_db()[collection].find_one({}, {"_id": 1}) is not None
     except OperationFailure as error:
-        if error.code != _UNAUTHORIZED:
+        if error.code != UNAUTHORIZED:
             raise
         # Not one of the service's collections, so something else uses this database.
         return True

@@ -28,7 +28,8 @@ _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 _TRAIL_QUERY_INDEXES = ([("secret_id", 1), ("_id", 1)],)
 _RETENTION_KEY = [("ts", 1)]
 _RETENTION_INDEX = "retention"
-_UNAUTHORIZED = 13
+#: MongoDB's error code for an operation that its user may not do.
+UNAUTHORIZED = 13
 #: Fields in MongoDB's description of an index without effect on its behaviour.
 _NO_OPTIONS = ("v", "background")
 _INDEX_OPTIONS_CONFLICT = 85
@@ -177,7 +178,7 @@ def _may(build: Callable[..., object], *arguments: object) -> bool:
     try:
         build(*arguments)
     except OperationFailure as error:
-        if error.code != _UNAUTHORIZED:
+        if error.code != UNAUTHORIZED:
             raise
         return False
     return True

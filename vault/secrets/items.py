@@ -56,7 +56,7 @@ class Item:
     """An item of a request, with its attempt, and with its error if it failed."""
 
     attempt: Attempt
-    error: Exception | None = None
+    error: VaultError | None = None
 
     @contextmanager
     def failing_alone(self) -> Iterator[None]:
@@ -100,7 +100,7 @@ class Creation(Item):
         """The outcome for `repeat`: the ID, or the kind of the error."""
         if self.error is None:
             return self.secret_id
-        return _ERROR + (self.error.kind if isinstance(self.error, VaultError) else "invalid")
+        return _ERROR + self.error.kind
 
     def begin(self) -> None:
         """Put the ID and the limits of the document on record."""
@@ -108,7 +108,7 @@ class Creation(Item):
             self.attempt.secret_id = self.secret.id
             self.attempt.details |= limit_details(self.secret)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: VaultError) -> None:
         """Store nothing, because of *error*."""
         self.error, self.secret = error, None
 
