@@ -79,7 +79,7 @@ class Base64OfItem(Base64):
         try:
             return super()._deserialize(value, attr, data, **kwargs)
         except InvalidBase64Error as error:
-            return InvalidValue(value, error)
+            return InvalidValue(value, error.detached())
 
 
 class SecretId(fields.String):

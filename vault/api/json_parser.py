@@ -21,7 +21,7 @@ _LARGE_BYTES = 131_072
 
 #: Of values, a valid body has fewer than commas in its texts: 100 items with 16 labels of 128 characters.
 _MAX_VALUES = 250_000
-_MAX_FIELDS = 10_000
+_MAX_FIELDS = 2_500
 
 
 class StrictJsonParser(FlaskParser):

@@ -9,7 +9,7 @@ A message that a reply quotes as its `detail` is a sentence. A message for opera
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class VaultError(Exception):
@@ -23,6 +23,11 @@ class VaultError(Exception):
     def shown_name(cls) -> str:
         """Return the name of this kind as an exception type: `StorageUnavailableError`, for example."""
         return "".join(word.capitalize() for word in cls.kind.split("_")) + "Error"
+
+    def detached(self) -> Self:
+        """Return this error without its origin, whose frames would keep the values of a request in memory."""
+        self.__traceback__ = self.__context__ = None
+        return self
 
 
 class FixedError(VaultError):

@@ -64,7 +64,7 @@ class Item:
         try:
             yield
         except _OWN_ERRORS as error:
-            self.error = error
+            self.error = error.detached()
 
 
 @dataclass(slots=True, kw_only=True)
