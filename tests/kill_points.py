@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pymongo import monitoring
@@ -21,6 +21,7 @@ from vault.app import create_app
 from vault.auth.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
+from vault.secrets.items import Creation, Fetch
 from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
 
@@ -68,6 +69,22 @@ def _create(found: Services, key: str | None = None, **options: Any) -> Referenc
     return Reference(secret_id=found.secrets.create(new_secret, idempotency_key=key, attempt=attempt))
 
 
+def _create_batch(found: Services, name: str) -> None:
+    """Create two secrets with names, and two without."""
+    attempt = _attempt(Action.CREATE)
+    names = (f"{name}-a", None, f"{name}-b", None)
+    items = [
+        Creation(attempt=attempt.part(), new_secret=NewSecret(plaintext=_VALUE, name=one)) for one in names
+    ]
+    found.secrets.create_all(items, idempotency_key=name, attempt=attempt)
+
+
+def _fetch_batch(found: Services, references: Sequence[Reference]) -> None:
+    attempt = _attempt(Action.FETCH)
+    items = [Fetch(attempt=attempt.part(), reference=reference) for reference in references]
+    found.secrets.fetch_all(items, attempt=attempt)
+
+
 def _create_token(found: Services, name: str) -> None:
     grant = Grant(name=name, scopes=ALICE.scopes)
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
@@ -83,11 +100,16 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     }
     if action in creates:
         return lambda: _create(found, **creates[action])
+    if action == "create_batch":
+        return lambda: _create_batch(found, name)
     if action == "create_token":
         return lambda: _create_token(found, name)
     if action == "revoke_token":
         _create_token(found, name)
         return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))
+    if action == "fetch_batch":
+        batch = [_create(found, max_reads=2) for _ in range(3)]
+        return lambda: _fetch_batch(found, [*batch, batch[0]])
     secret = _create(found, max_reads=2)
     changes: dict[str, Callable[[], object]] = {
         "fetch": lambda: found.secrets.fetch(secret, attempt=_attempt(Action.FETCH)),

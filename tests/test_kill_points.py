@@ -41,7 +41,9 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("action", ["create", "fetch", "update", "delete", "restore", "revoke_token"])
+@pytest.mark.parametrize(
+    "action", ["create", "fetch", "fetch_batch", "update", "delete", "restore", "revoke_token"]
+)
 def test_a_killed_process_leaves_nothing_unrecorded(
     action: str, environment: dict[str, str], stored: Stored
 ) -> None:
@@ -66,6 +68,28 @@ def test_after_a_kill_a_repeated_create_creates_one_secret(
         assert alice.fetch(replies[0].json["secret_id"]) == VALUE["secret"]
     # One for the process that completed.
     assert stored.secrets.count_documents({}) == len(names) + 1
+    assert unrecorded(stored) == {}
+
+
+def test_after_a_kill_a_repeated_batch_creates_each_secret_once(
+    environment: dict[str, str], stored: Stored, alice: Caller
+) -> None:
+    """After a kill at any write of a batch, the same batch with the same key creates the missing secrets."""
+    names = killed("create_batch", environment)
+    assert unrecorded(stored) == {}
+    stored.idempotency_keys.update_many({"stored": False}, {"$set": {"held_until": in_past(seconds=1)}})
+    waited_too_long(stored.secrets)
+    for name in names:
+        secrets = [{**VALUE, "name": f"{name}-a"}, VALUE, {**VALUE, "name": f"{name}-b"}, VALUE]
+        replies = [
+            alice.post("create-batch", {"secrets": secrets}, **{"Idempotency-Key": name}) for _ in range(2)
+        ]
+        assert [reply.status_code for reply in replies] == [200, 200]
+        assert replies[0].json == replies[1].json
+        fetched = alice("fetch-batch", secrets=replies[0].json["secrets"])["secrets"]
+        assert [secret.get("name") for secret in fetched] == [f"{name}-a", None, f"{name}-b", None]
+    # Four for the process that completed.
+    assert stored.secrets.count_documents({}) == 4 * (len(names) + 1)
     assert unrecorded(stored) == {}
 
 

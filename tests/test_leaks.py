@@ -13,7 +13,7 @@ import secrets
 import sys
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,7 +37,7 @@ from tests.rotation import Stored
 from tests.service import Service
 from vault.api import errors, json_parser, request_log
 from vault.cli.mongod import free_port
-from vault.core.attempt import Attempt, Status, attempt_finished
+from vault.core.attempt import Outcome, attempts_finished
 from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.observability import logs
@@ -76,7 +76,9 @@ SETTINGS = {
 #: The values that only a reply of 200 may contain.
 TOLD = {
     "/vault/secret/create": {"id"},
+    "/vault/secret/create-batch": {"id"},
     "/vault/secret/fetch": {"value"},
+    "/vault/secret/fetch-batch": {"id", "name", "value"},
     "/vault/secret/update": {"id"},
     "/vault/secret/describe": {"id", "name", "label"},
     "/vault/secret/delete": {"id"},
@@ -142,8 +144,9 @@ class World:
         told = {200: TOLD.get(path, set()), 422: {"label"}}.get(status, set())
         if status == 200:
             reply = json.loads(text.partition("\n\n")[2])
-            if "secret_id" in reply:
-                self.marks.add("id", reply["secret_id"])
+            for secret in (reply, *reply.get("secrets", ())):
+                if "secret_id" in secret:
+                    self.marks.add("id", secret["secret_id"])
             if "token" in reply:
                 self.marks.add("new token", reply["token"])
         self.outputs.append(Output(f"{status} of {path}", text, frozenset(told)))
@@ -159,8 +162,15 @@ class World:
 
     def good_body(self, send: Send, path: str) -> dict[str, Any]:
         """Return a body that is valid for *path*."""
-        if path in QUERIES:
-            return dict(QUERIES[path])
+        if path == "/vault/secret/create-batch":
+            return {"secrets": [self.good_body(send, "/vault/secret/create"), {"secret": b64(OTHER_VALUE)}]}
+        if path == "/vault/secret/fetch-batch":
+            name = f"{NAME}/{secrets.token_hex(4)}"
+            ids = [self.create(send, name=name), self.create(send)]
+            return {"secrets": [{"name": name}, *({"secret_id": secret_id} for secret_id in ids)]}
+        return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
+
+    def _body(self, send: Send, path: str) -> dict[str, Any]:
         match path.strip("/").split("/")[1:]:
             case ["secret", "create"]:
                 name = f"{NAME}/{secrets.token_hex(4)}"
@@ -192,6 +202,8 @@ def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
     for field in {*good, "secret", "secret_id", "labels", "cursor"}:
         for wrong in (VALUE.decode(), b64(VALUE), {LABEL: VALUE.decode()}, [VALUE.decode()]):
             yield {**good, field: wrong}
+            if "secrets" in good:
+                yield {"secrets": [*good["secrets"], {**good["secrets"][0], field: wrong}]}
 
 
 def exhaust(world: World, send: Send) -> None:
@@ -221,7 +233,8 @@ def exhaust(world: World, send: Send) -> None:
             {"Content-Type": f"application/json; charset={IDEMPOTENCY_KEY}"},
         ):
             assert world.ask(send, path, good, admin, **headers) == 415
-        large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (BODY_LIMIT // 100))
+        times = 100 if path.endswith("-batch") else 1
+        large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (times * BODY_LIMIT // 100))
         assert world.ask(send, path, large, admin) == 413
         for method in ("GET", "PUT", "DELETE", "TRACE"):
             _, text = send(method, f"{path}?secret={quote(VALUE)}&token={admin}", b"", {})
@@ -300,7 +313,7 @@ def observed(world: World) -> Iterator[None]:
     level = own.level
     seen: set[str] = set()
 
-    def look(_attempt: Attempt, **_: object) -> None:
+    def look(_outcomes: Sequence[Outcome]) -> None:
         frame: FrameType | None = sys._getframe()
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("vault."):
@@ -309,11 +322,11 @@ def observed(world: World) -> Iterator[None]:
 
     root.addHandler(lines)
     own.setLevel(logging.DEBUG)
-    attempt_finished.connect(look)
+    attempts_finished.connect(look)
     try:
         yield
     finally:
-        attempt_finished.disconnect(look)
+        attempts_finished.disconnect(look)
         own.setLevel(level)
         root.removeHandler(lines)
         seen.add(shown(*gc.get_objects()))
@@ -362,21 +375,20 @@ FAILURES = {
 @contextmanager
 def failing(kind: type[Exception]) -> Iterator[None]:
     """Fail the next successful operation by *kind*, with a reason that quotes everything."""
-    finish = Attempt.finish
+    send = attempts_finished.send
     failed = False
     # Errors shown to callers have a fixed message and accept no other.
     quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else EVERYTHING
 
-    def fail(attempt: Attempt, status: Status) -> None:
+    def fail(outcomes: Sequence[Outcome]) -> object:
         nonlocal failed
         if failed:
-            finish(attempt, status)
-            return
+            return send(outcomes)
         failed = True
         raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Attempt, "finish", fail)
+        patch.setattr(attempts_finished, "send", fail)
         yield
 
 
@@ -477,13 +489,14 @@ def show_the_key(patch: pytest.MonkeyPatch) -> None:
 
 def store_the_key(patch: pytest.MonkeyPatch) -> None:
     """Store a credential in an audit entry."""
-    finish = Attempt.finish
+    send = attempts_finished.send
 
-    def leak(attempt: Attempt, status: Status) -> None:
-        attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
-        finish(attempt, status)
+    def leak(outcomes: Sequence[Outcome]) -> object:
+        for attempt, _ in outcomes:
+            attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
+        return send(outcomes)
 
-    patch.setattr(Attempt, "finish", leak)
+    patch.setattr(attempts_finished, "send", leak)
 
 
 def label_the_id(patch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,32 @@ def test_no_more_reads_than_allowed(
         assert told == {"success": limit, "not_found": 64 - limit}
 
 
+def test_batches_release_one_time_secrets_once(
+    service: Service, stored: Stored, pool: ThreadPoolExecutor
+) -> None:
+    """Of concurrent batches over the same one-time secrets on 4 workers, one releases each secret."""
+    for _ in range(5):
+        secrets = [{"secret": b64(b"value"), "max_reads": 1}] * 50
+        created = service.post("/vault/secret/create-batch", {"secrets": secrets}).body["secrets"]
+        ids = [secret["secret_id"] for secret in created]
+
+        def fetch(number: int, ids: list[str] = ids) -> Reply:
+            order = ids if number % 2 else ids[::-1]
+            body = {"secrets": [{"secret_id": secret_id} for secret_id in order]}
+            return patient(lambda: service.post("/vault/secret/fetch-batch", body))
+
+        replies = at_once(pool, 8, fetch)
+        released = Counter(
+            secret["secret_id"] for reply in replies for secret in reply.body["secrets"] if "secret" in secret
+        )
+        assert released == Counter(ids)
+        told = Counter(
+            entry["status"]
+            for entry in stored.audit_logs.find({"action": "fetch", "secret_id": {"$in": ids}})
+        )
+        assert told == {"success": 50, "not_found": 350}
+
+
 def test_one_of_two_concurrent_updates_of_a_version_succeeds(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:

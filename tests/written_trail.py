@@ -62,7 +62,7 @@ def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> Writ
         with ThreadPoolExecutor(clients * len(counts)) as pool:
             for worker, count in zip(workers, counts, strict=True):
                 for number in range(count):
-                    pool.submit(worker._on_finish, _attempt(number), status=_status(number))
+                    pool.submit(worker._on_finish, [(_attempt(number), _status(number))])
         for worker in workers:
             worker.disconnect()
         documents = list(client[name].audit_logs.find().sort([("stream", 1), ("seq", 1)]))

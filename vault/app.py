@@ -9,6 +9,7 @@ from flask import Flask
 
 from vault import __version__, api
 from vault.api import metrics as metrics_page
+from vault.api import refusals
 from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
@@ -56,7 +57,9 @@ def create_app(settings: Settings) -> Flask:
     token_keys = TokenKeys(keyring, guard)
     startup = Startup(guard, trail)
     services = Services(
-        secrets=SecretService(keyring, guard, max_bytes=settings.max_secret_bytes),
+        secrets=SecretService(
+            keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=refusals.recorded_as
+        ),
         changes=SecretWriter(
             keyring,
             guard,

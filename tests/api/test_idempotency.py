@@ -261,14 +261,14 @@ def test_a_slow_holder_destroys_nothing(
 ) -> None:
     """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
     returned: list[str] = []
-    step = "hold_name" if "name" in body else "publish"
+    step = "hold_names" if "name" in body else "publish"
     store = getattr(SecretStore, step)
 
-    def slowly(self: SecretStore, secret: Any) -> None:
+    def slowly(self: SecretStore, secrets: Any) -> Any:
         monkeypatch.setattr(SecretStore, step, store)
         lapse(stored)
         returned.append(created(alice, body))
-        store(self, secret)
+        return store(self, secrets)
 
     monkeypatch.setattr(SecretStore, step, slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)
@@ -285,9 +285,9 @@ def test_a_named_secret_of_an_overtaken_holder_is_adopted(
     returned: list[str] = []
     publish = SecretStore.publish
 
-    def slowly(self: SecretStore, secret: Any) -> None:
+    def slowly(self: SecretStore, secrets: Any) -> None:
         monkeypatch.setattr(SecretStore, "publish", publish)
-        publish(self, secret)
+        publish(self, secrets)
         lapse(stored)
         returned.append(created(alice, NAMED))
 
@@ -305,12 +305,12 @@ def test_a_late_secret_of_a_slow_holder_is_found(
     publish = SecretStore.publish
     statuses: list[int] = []
 
-    def slowly(self: SecretStore, secret: Any) -> None:
+    def slowly(self: SecretStore, secrets: Any) -> None:
         monkeypatch.setattr(SecretStore, "publish", publish)
-        publish(self, secret)
+        publish(self, secrets)
         lapse(stored)
         with monkeypatch.context() as early:
-            early.setattr(SecretStore, "withdraw", lambda *_: True)
+            early.setattr(SecretStore, "withdraw", lambda *_: set())
             statuses.append(create(alice, NAMED).status_code)
 
     monkeypatch.setattr(SecretStore, "publish", slowly)

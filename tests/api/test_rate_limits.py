@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from limits.storage import MongoDBStorage
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, MongoDBStorage
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import InvalidOperation
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token
 from tests.conftest import running_app
+from tests.lifecycle import UNKNOWN_ID
 from tests.service import Service
 from vault.crypto.token import new_token
 
@@ -125,6 +127,91 @@ def test_a_client_finds_the_policy_of_the_limit_that_counts(environment: dict[st
         refused = ask(client, new_token())
     assert refused.headers["RateLimit-Policy"] == '"failures";q=9;w=60'
     assert structured(refused.headers["RateLimit"])["failures"]["r"] == 8
+
+
+def batch(client: FlaskClient, items: int) -> TestResponse:
+    return client.post("/vault/secret/fetch-batch", json={"secrets": [{"secret_id": UNKNOWN_ID}] * items})
+
+
+def test_each_item_of_a_batch_counts(environment: dict[str, str], stored: Stored) -> None:
+    """Each item counts as a request; a batch that does not fit is refused as a whole, and counts as one."""
+    with limited(environment, RATE_LIMIT="50/second;30/hour") as (_, client):
+        reply = batch(client, 20)
+        assert (reply.status_code, reply.headers["RateLimit-Limit"]) == (200, "50")
+        assert reply.headers.get_all("RateLimit-Remaining") == ["30"]
+        assert stored.audit_logs.count_documents({}) == 20
+        reply = batch(client, 20)
+        assert (reply.status_code, reply.content_type) == (429, "application/problem+json")
+        assert reply.headers["RateLimit-Limit"] == "30"
+        assert reply.headers.get_all("RateLimit-Remaining") == ["9"]
+        assert reply.headers["Retry-After"]
+        last = stored.audit_logs.find_one(sort=[("_id", -1)])
+        assert last is not None
+        assert (last["action"], last["status"], last["details"]) == (
+            "fetch",
+            "denied",
+            {"reason": "rate limit"},
+        )
+        assert stored.audit_logs.count_documents({}) == 21
+        body = {"secrets": [{"secret": "YQ=="}] * 10}
+        assert client.post("/vault/secret/create-batch", json=body).status_code == 429
+        assert batch(client, 8).status_code == 200
+        assert statuses(client, 1) == [429]
+    assert stored.secrets.count_documents({}) == 0
+
+
+def test_the_matches_of_a_prefix_count(environment: dict[str, str], stored: Stored) -> None:
+    """Each secret with a prefix counts as a request, before any of them is returned."""
+    with limited(environment, RATE_LIMIT="12/hour") as (app, client):
+        token = bearer(make_token(app, "one", role="writer"))
+        secrets = [{"secret": "YQ==", "name": f"app/{number}", "max_reads": 9} for number in range(5)]
+        path = "/vault/secret/fetch-batch"
+        assert (
+            client.post("/vault/secret/create-batch", json={"secrets": secrets}, headers=token).status_code
+            == 200
+        )
+        found = [client.post(path, json={"name_prefix": "app/"}, headers=token).status_code for _ in range(2)]
+        assert found == [200, 429]
+        assert client.post(path, json={"name_prefix": "none"}, headers=token).status_code == 200
+        assert client.post(path, json={"name_prefix": "none"}, headers=token).status_code == 429
+    assert [secret["reads"] for secret in stored.secrets.find()] == [1] * 5
+
+
+@pytest.mark.parametrize("items", [2, 100])
+def test_a_batch_is_counted_by_two_operations(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, items: int
+) -> None:
+    """The storage counts a batch by one operation before its body is read, and one for all its items."""
+    costs: list[int] = []
+    incr = MemoryStorage.incr
+
+    def keep(self: MemoryStorage, key: str, expiry: float, amount: int = 1) -> int:
+        costs.append(amount)
+        return incr(self, key, expiry, amount)
+
+    monkeypatch.setattr(MemoryStorage, "incr", keep)
+    with limited(environment, RATE_LIMIT="150/hour") as (_, client):
+        assert batch(client, items).status_code == 200
+        assert costs == [1, items - 1]
+
+
+def test_a_refused_batch_is_given_back_to_a_shared_count(environment: dict[str, str]) -> None:
+    """The items of a refused batch do not use up a count that workers share, even if it is lost meanwhile."""
+    settings = {"RATE_LIMIT": "10/hour", "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"]}
+    with limited(environment, **settings) as (app, client):
+        assert batch(client, 20).status_code == 429
+        assert batch(client, 9).status_code == 200
+        storage = app.extensions["secret-manager-limits"].shared.storage
+        with pytest.MonkeyPatch.context() as patch:
+            incr = type(storage).incr
+
+            def lose(self: Any, key: str, expiry: int, amount: int = 1) -> int:
+                if amount < 0:
+                    raise StorageError(ConnectionError("gone"))
+                return int(incr(self, key, expiry, amount))
+
+            patch.setattr(type(storage), "incr", lose)
+            assert batch(client, 2).status_code == 429
 
 
 def test_several_limits_all_apply(environment: dict[str, str]) -> None:

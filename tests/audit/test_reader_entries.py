@@ -107,7 +107,7 @@ def test_an_entry_as_the_service_stores_it_is_valid(mongo_uri: str, stored: Stor
         worker = AuditTrail(keyring)
         for details in ({}, {"n": 2**40, "x": 0.5, "deep": {"ß": [1, {"a": None}], "t": True}}):
             attempt = Attempt(action=Action.FETCH, secret_id="an-id", user_agent="ż", details=details)
-            worker._on_finish(attempt, status=Status.SUCCESS)
+            worker._on_finish([(attempt, Status.SUCCESS)])
         worker.disconnect()
         found = list(reader.export(Filter()))
     assert found == [record_of(document) for document in stored.audit_logs.find().sort("seq")]

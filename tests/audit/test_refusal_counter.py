@@ -30,7 +30,7 @@ def refuse(
 ) -> None:
     for _ in range(count):
         attempt = Attempt(action=action, ip=ip, principal=principal, details={"reason": reason})
-        trail._on_finish(attempt, status=Status.DENIED)
+        trail._on_finish([(attempt, Status.DENIED)])
 
 
 def documents(stored: Stored) -> list[dict[str, Any]]:
@@ -118,8 +118,21 @@ def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> 
     """Every attempt that is not denied has its own entry, with any outcome."""
     for status in (Status.SUCCESS, Status.BAD_REQUEST, Status.NOT_FOUND, Status.ERROR):
         for _ in range(2 * MAX_SINGLE_OF_KIND):
-            trail._on_finish(Attempt(action=Action.FETCH, ip="192.0.2.1"), status=status)
+            trail._on_finish([(Attempt(action=Action.FETCH, ip="192.0.2.1"), status)])
     assert len(documents(stored)) == 8 * MAX_SINGLE_OF_KIND
+
+
+def test_refused_items_of_a_batch_are_counted(trail: AuditTrail, stored: Stored) -> None:
+    """Of the items of a batch, those that are denied too often are counted; all others have their entries."""
+    attempts = [Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id=str(number)) for number in range(20)]
+    statuses = [Status.DENIED if number % 2 else Status.NOT_FOUND for number in range(20)]
+    trail._on_finish(list(zip(attempts, statuses, strict=True)))
+    trail._on_finish([(Attempt(action=Action.FETCH, ip="192.0.2.1"), Status.DENIED)])
+    found = [(entry["secret_id"], entry["status"]) for entry in documents(stored)]
+    expected = [(str(number), statuses[number].value) for number in range(20)]
+    assert found == [entry for entry in expected if entry[1] == "not_found" or int(entry[0]) < 10]
+    trail.record_refusals()
+    assert documents(stored)[-1]["details"]["count"] == 6
 
 
 def test_counts_survive_an_unwritable_trail(
@@ -157,7 +170,7 @@ def test_counts_are_recorded_each_minute_and_on_exit(trail: AuditTrail, stored: 
 def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored) -> None:
     """A refusal without a reason is counted too."""
     for _ in range(MAX_SINGLE_OF_KIND + 1):
-        trail._on_finish(Attempt(action=Action.TOKEN_CREATE), status=Status.DENIED)
+        trail._on_finish([(Attempt(action=Action.TOKEN_CREATE), Status.DENIED)])
     trail.record_refusals()
     assert documents(stored)[-1]["details"]["count"] == 1
     assert "reason" not in documents(stored)[-1]["details"]
@@ -173,8 +186,8 @@ def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None
         request_id="r" * 128,
         details={"reason": f"needs {max(Scope, key=len)}"},
     )
-    trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
-    trail._on_finish(refused, status=Status.DENIED)
+    trail._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
+    trail._on_finish([(refused, Status.DENIED)])
     size = len(encode(documents(stored)[-1]))
     assert refusal_counter.MAX_SINGLE * size < 100 * 1_024
     assert size < 1_024

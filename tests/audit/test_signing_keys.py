@@ -133,7 +133,7 @@ def test_the_first_entry_after_a_rotation_follows_the_endorsement(stored: Stored
     """The new key endorses the old before it signs an entry, so the old one can be dropped."""
     trail = AuditTrail(Keyring(SECOND, [FIRST]))
     assert stored.audit_keys.count_documents({}) == 0
-    trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    trail._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
     trail.disconnect()
     assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
 
@@ -142,7 +142,7 @@ def process(*keys: MasterKey, entries: int = 1) -> None:
     """Start a process with these keys, write entries, and end it."""
     trail = AuditTrail(Keyring(keys[0], keys[1:]))
     for _ in range(entries):
-        trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+        trail._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
     trail.disconnect()
 
 

@@ -58,7 +58,7 @@ def trail(database: Database, keyring: Keyring) -> Iterator[Callable[..., AuditT
 def write(trail: AuditTrail, count: int = 1) -> None:
     for number in range(count):
         attempt = Attempt(action=Action.FETCH, details={"number": number, "text": "ß\n\u2028"})
-        trail._on_finish(attempt, status=Status.SUCCESS)
+        trail._on_finish([(attempt, Status.SUCCESS)])
 
 
 def records(stored: Stored) -> list[dict[str, Any]]:

@@ -181,7 +181,7 @@ def test_an_outage_keeps_the_next_entry_small(key: SigningKey) -> None:
 
 
 def write(trail: AuditTrail) -> None:
-    trail._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    trail._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
 
 
 def records(stored: Stored) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from tests.written_trail import findings
 from vault.audit import reader
 from vault.audit.stream import Stream
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt, Status, finish_all
 from vault.core.errors import AuditUnavailableError
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
@@ -70,6 +70,39 @@ def test_an_unrecordable_entry_fails_alone(stored: MongoDatabase[dict[str, Any]]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(finish, attempts)) == [True, False] * 20
     assert stored.audit_logs.count_documents({}) == 21
+
+
+@pytest.mark.usefixtures("app")
+def test_outcomes_that_finish_together_share_a_commit(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """Each part of a batch has one entry, all in one commit; the batch itself has none."""
+    batch = Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id="of another", details={"reason": "x"})
+    parts = [batch.part() for _ in range(100)]
+    for number, part in enumerate(parts):
+        part.secret_id = str(number)
+    found = batch.part(Action.LIST)
+    outcomes = [(found, Status.SUCCESS), *((part, Status.SUCCESS) for part in parts)]
+    finish_all(outcomes)
+    finish_all(outcomes)
+    parts[0].finish(Status.ERROR)
+    batch.finish(Status.ERROR)
+    entries = list(stored.audit_logs.find().sort("seq"))
+    assert [entry.get("secret_id") for entry in entries] == [None, *map(str, range(100))]
+    assert [entry["action"] for entry in entries] == ["list", *["fetch"] * 100]
+    assert {entry["ip"] for entry in entries} == {"192.0.2.1"}
+    assert not any("details" in entry for entry in entries)
+    assert ["signature" in entry for entry in entries] == [*[False] * 100, True]
+
+
+@pytest.mark.usefixtures("app")
+def test_outcomes_without_their_entries_fail_together(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """If the trail is unavailable, all outcomes fail, and none of them is retried."""
+    attempts = [Attempt(action=Action.FETCH) for _ in range(3)]
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        finish_all([(attempt, Status.SUCCESS) for attempt in attempts])
+    mend_trail(stored)
+    finish_all([(attempt, Status.SUCCESS) for attempt in attempts])
+    assert stored.audit_logs.count_documents({}) == 0
 
 
 @pytest.mark.usefixtures("app")
@@ -123,7 +156,7 @@ def test_without_a_trail_attempts_finish_silently(
 
 
 def write(trail: AuditTrail, number: int = 0) -> None:
-    trail._on_finish(Attempt(action=Action.FETCH, request_id=str(number)), status=Status.SUCCESS)
+    trail._on_finish([(Attempt(action=Action.FETCH, request_id=str(number)), Status.SUCCESS)])
 
 
 def records(stored: MongoDatabase[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -220,7 +253,7 @@ def test_a_defect_is_not_reported_as_an_unwritable_trail(
     """A defect is raised unchanged, and the trail continues in a new stream."""
     write(trail)
     with pytest.raises(OverflowError):
-        trail._on_finish(Attempt(action=Action.FETCH, details={"n": 2**70}), status=Status.SUCCESS)
+        trail._on_finish([(Attempt(action=Action.FETCH, details={"n": 2**70}), Status.SUCCESS)])
     write(trail)
     assert [record["seq"] for record in records(stored)] == [0, 0]
     key = SigningKey(keyring.primary).public

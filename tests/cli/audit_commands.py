@@ -79,5 +79,5 @@ def written_by(uri: str, keyring: Keyring, count: int) -> None:
         worker = AuditTrail(keyring)
         for number in range(count):
             attempt = Attempt(action=Action.FETCH, request_id=str(number))
-            worker._on_finish(attempt, status=Status.SUCCESS)
+            worker._on_finish([(attempt, Status.SUCCESS)])
         worker.disconnect()

@@ -164,13 +164,13 @@ def test_a_trail_with_failed_commits_is_intact(
     """The leftovers of a failed commit are a note, in the database and in an export."""
     with connected(mongo_uri):
         worker = AuditTrail(keyring)
-        worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+        worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
         break_trail(stored)
         for _ in range(2):
             with pytest.raises(AuditUnavailableError):
-                worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+                worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
         mend_trail(stored)
-        worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+        worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
 
         def half(entries: list[StoredEntry]) -> None:
             stored.audit_logs.insert_one(entries[0])
@@ -179,7 +179,7 @@ def test_a_trail_with_failed_commits_is_intact(
         with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
             broken.setattr(AuditEntry, "store", half)
             worker._commit([{"action": "fetch", "status": "success", "principal": "p"} for _ in range(2)])
-        worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+        worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
         worker.disconnect()
     environment = settings(mongo_uri, keyring.primary)
     done = run_command("audit", "verify", environment=environment, folder=tmp_path)

@@ -197,7 +197,7 @@ def test_status_works_although_the_trail_refuses_the_key(
 
 def write_entry(keyring: Keyring) -> None:
     worker = AuditTrail(keyring)
-    worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+    worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
     worker.disconnect()
 
 

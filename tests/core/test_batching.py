@@ -98,12 +98,12 @@ def test_a_caller_can_do_something_else_meanwhile() -> None:
     """A started call is flushed in the background, and its result can be awaited later."""
     gate = Gate()
     calls: Batcher[int, object] = Batcher(gate, queue="test")
-    first = calls.start(1)
+    first = calls.start([1])
     gate.wait_for(1)
-    second = calls.start(2)
+    second = calls.start([2])
     gate.let_through(2)
     wait_until(lambda: gate.flushes == [[1], [2]])
-    assert (second(), first()) == (20, 10)
+    assert (second(), first()) == ([20], [10])
 
 
 def test_waiting_calls_are_flushed_together_in_order(pool: ThreadPoolExecutor) -> None:
@@ -129,6 +129,39 @@ def test_a_flush_has_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
     assert results(futures) == [number * 10 for number in range(8)]
     assert gate.flushes == [[0], [1, 2, 3], [4, 5, 6], [7]]
     assert gate.most_at_once == 1
+
+
+def test_the_items_of_a_call_share_a_flush(pool: ThreadPoolExecutor) -> None:
+    """The items of one call are never in two flushes, and each call gets its own results, in order."""
+    gate = Gate()
+    coalescer: Batcher[int, object] = Batcher(gate, max_batch=4, queue="test")
+    calls = Calls(coalescer, pool)
+    lone = calls.lead(0, gate)
+    waits = [coalescer.start(items) for items in ([1, 2], [3], [4, 5], [6, 7, 8, 9], [10])]
+    gate.let_through(5)
+    assert [list(wait()) for wait in waits] == [[10, 20], [30], [40, 50], [60, 70, 80, 90], [100]]
+    assert results([lone]) == [0]
+    assert gate.flushes == [[0], [1, 2, 3], [4, 5], [6, 7, 8, 9], [10]]
+    gate.let_through()
+    wait_until(lambda: not coalescer._busy)
+    assert list(coalescer.call_all([11, 12])) == [110, 120]
+
+
+def test_a_full_queue_counts_items(pool: ThreadPoolExecutor) -> None:
+    """A call with more items than the queue has places is refused; a withdrawn call leaves its places."""
+    gate = Gate()
+    coalescer: Batcher[int, object] = Batcher(gate, max_pending=3, queue="test")
+    lone = Calls(coalescer, pool).lead(0, gate)
+    withdrawn = coalescer.start([1, 2])
+    with pytest.raises(OverloadedError):
+        coalescer.start([3, 4])
+    with deadline.within(-1), pytest.raises(StorageUnavailableError):
+        withdrawn()
+    wait = coalescer.start([5, 6, 7])
+    gate.let_through(2)
+    assert list(wait()) == [50, 60, 70]
+    assert results([lone]) == [0]
+    assert gate.flushes == [[0], [5, 6, 7]]
 
 
 def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) -> None:
@@ -198,8 +231,8 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as without_threads:
         without_threads.setattr(batching, "start_new_thread", refuse)
         with pytest.raises(OverloadedError):
-            calls.start(1)()
-    assert calls.start(2)() == 2
+            calls.start([1])()
+    assert calls.start([2])() == [2]
 
 
 def test_a_caller_waits_no_longer_than_its_deadline(pool: ThreadPoolExecutor) -> None:
@@ -321,9 +354,9 @@ def test_only_a_shared_flush_with_room_waits_for_an_idle_moment(
     lone = calls.lead(0, gate)
     gate.let_through()
     assert results([lone]) == [0]
-    result = coalescer.start(1)
+    result = coalescer.start([1])
     gate.let_through()
-    assert result() == 10
+    assert result() == [10]
     wait_until(lambda: not coalescer._busy)
     assert waits == []
     futures = [calls.lead(2, gate), *calls.follow(3, 4, 5, 6, 7)]

@@ -125,7 +125,7 @@ def _write(*keys: MasterKey) -> None:
     for number, size in enumerate((1, 3, 2, 5, 1, 4, 2)):
         for worker in workers:
             # The first attempt makes the initial writes.
-            worker._on_finish(Attempt(action=Action.FETCH), status=Status.SUCCESS)
+            worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
             worker._commit([_entry(number, seq) for seq in range(size)])
     for worker, kept in zip(workers, (2, 3), strict=True):
         _fail(worker, kept=kept)
@@ -134,7 +134,7 @@ def _write(*keys: MasterKey) -> None:
     _fail(workers[0], kept=0)
     _fail(workers[0], kept=1)
     for worker in workers:
-        worker._on_finish(Attempt(action=Action.TRAIL_RESUMED), status=Status.SUCCESS)
+        worker._on_finish([(Attempt(action=Action.TRAIL_RESUMED), Status.SUCCESS)])
         worker.disconnect()
 
 

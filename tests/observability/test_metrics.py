@@ -164,10 +164,10 @@ def test_shared_round_trips_are_measured() -> None:
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(calls.call, 0)
         assert begun.wait(30)
-        others = [calls.start(number) for number in (1, 2, 3)]
+        others = [calls.start(numbers) for numbers in ([1], [2, 3])]
         waiting = measured("batch_waiting", queue="of a test")
         go_on.set()
-        assert [first.result(), *(wait() for wait in others)] == [0, 1, 2, 3]
+        assert [first.result(), *(wait() for wait in others)] == [0, [1], [2, 3]]
     assert waiting == 3
     assert measured("batch_waiting", queue="of a test") == 0
     assert measured("batch_size_count", queue="of a test") == 2

@@ -78,11 +78,11 @@ def test_a_call_is_a_wait_of_its_request(recorded: Recorded) -> None:
     """A call to a shared round trip has a span from its start to the end of the round trip."""
     gate = Gate()
     coalescer: Batcher[int, object] = Batcher(gate, queue="numbers")
-    waits = [coalescer.start(1), coalescer.start(2)]
+    waits = [coalescer.start([1]), coalescer.start([2])]
     assert (recorded.begun, recorded.ended) == ([("shared numbers", {})] * 2, [])
     gate.let_through(2)
     wait_until(lambda: recorded.ended == ["", ""])
-    assert [wait() for wait in waits] == [10, 20]
+    assert [wait() for wait in waits] == [[10], [20]]
     assert len(recorded.ended) == 2
 
 
@@ -92,9 +92,9 @@ def test_a_failed_or_abandoned_call_is_reported_too(
     """A wait ends once, with the kind of its failure, even if it was abandoned or could not start."""
     gate = Gate(lambda _: 1 // 0)
     coalescer: Batcher[int, object] = Batcher(gate, queue="numbers")
-    failing = coalescer.start(1)
+    failing = coalescer.start([1])
     gate.wait_for(1)
-    given_up = coalescer.start(2)
+    given_up = coalescer.start([2])
     with deadline.within(0), pytest.raises(StorageUnavailableError):
         given_up()
     assert recorded.ended == ["StorageUnavailableError"]
@@ -104,7 +104,7 @@ def test_a_failed_or_abandoned_call_is_reported_too(
     monkeypatch.setattr(batching, "start_new_thread", no_thread)
     wait_until(lambda: not coalescer._busy)
     with pytest.raises(OverloadedError):
-        coalescer.start(3)()
+        coalescer.start([3])()
     assert recorded.ended == ["StorageUnavailableError", "ZeroDivisionError", "OverloadedError"]
 
 

@@ -9,19 +9,26 @@ from tests.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
 from tests.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
+from vault.secrets.read_limits import HeldRead
 
 pytestmark = pytest.mark.usefixtures("database")
+
+
+def reserve(secret_id: str) -> HeldRead | None:
+    """Reserve one read."""
+    [read] = read_limits.reserve_reads([secret_id])
+    return read
 
 
 def test_concurrent_reads_never_exceed_the_limit(stored: Stored, key: MasterKey) -> None:
     """No number of concurrent reads reserves and counts more than the limit allows."""
     secret_id = put(stored, key, max_reads=20, reads=7)
     with ThreadPoolExecutor(16) as pool:
-        tokens = list(pool.map(lambda _: read_limits.reserve_read(secret_id), range(64)))
-        held = [token for token in tokens if token]
+        reads = list(pool.map(lambda _: reserve(secret_id), range(64)))
+        held = [read for read in reads if read]
         assert len(held) == 13
-        assert all(pool.map(lambda token: read_limits.commit_read(secret_id, token), held))
-        assert not any(pool.map(lambda token: read_limits.commit_read(secret_id, token), held))
+        assert all(pool.map(lambda read: read_limits.commit_reads([read]), held))
+        assert not any(pool.map(lambda read: read_limits.commit_reads([read]), held))
     found = document(stored, secret_id)
     assert found["reads"] == 20
     assert "held_reads" not in found
@@ -39,15 +46,15 @@ def test_an_unreadable_secret_reserves_no_read(
     secret_id = put(stored, key, max_reads=5)
     stored.secrets.update_one({"_id": secret_id}, {"$set": changed})
     before = document(stored, secret_id)
-    assert read_limits.reserve_read(secret_id) is None
+    assert reserve(secret_id) is None
     assert document(stored, secret_id) == before
 
 
 def test_a_missing_secret_is_neither_reserved_nor_counted(stored: Stored) -> None:
     """A read does not recreate a secret that was removed in the meantime."""
-    assert read_limits.reserve_read(UNKNOWN_ID) is None
-    assert not read_limits.commit_read(UNKNOWN_ID, "token")
-    read_limits.release_read(UNKNOWN_ID, "token")
+    assert reserve(UNKNOWN_ID) is None
+    assert not read_limits.commit_reads([HeldRead(UNKNOWN_ID, "token")])
+    read_limits.release_reads([HeldRead(UNKNOWN_ID, "token")])
     assert stored.secrets.count_documents({}) == 0
 
 
@@ -57,12 +64,12 @@ def test_a_release_restores_the_secret(stored: Stored, key: MasterKey, expires_a
     expiry = {"expires_at": expires_at, "purge_at": expires_at} if expires_at else {}
     secret_id = put(stored, key, max_reads=2, **expiry)
     before = document(stored, secret_id)
-    first, second = read_limits.reserve_read(secret_id), read_limits.reserve_read(secret_id)
+    first, second = reserve(secret_id), reserve(secret_id)
     assert first
     assert second
-    assert read_limits.reserve_read(secret_id) is None
-    read_limits.release_read(secret_id, first)
-    assert read_limits.commit_read(secret_id, second)
+    assert reserve(secret_id) is None
+    read_limits.release_reads([first])
+    assert read_limits.commit_reads([second])
     assert document(stored, secret_id) == before | {"reads": 1}
 
 
@@ -71,10 +78,10 @@ def test_the_last_read_lets_mongodb_remove_the_secret(stored: Stored, key: Maste
     soon = in_future(seconds=5)
     for fields in ({}, {"purge_at": in_future(days=1)}, {"purge_at": soon}):
         secret_id = put(stored, key, max_reads=1, **fields)
-        token = read_limits.reserve_read(secret_id)
-        assert token
+        read = reserve(secret_id)
+        assert read
         assert document(stored, secret_id).get("purge_at") == fields.get("purge_at")
-        assert read_limits.commit_read(secret_id, token)
+        assert read_limits.commit_reads([read])
         purge_at = document(stored, secret_id)["purge_at"]
         assert purge_at <= in_future(minutes=1)
         assert (purge_at == soon) == (fields.get("purge_at") == soon)
@@ -83,12 +90,43 @@ def test_the_last_read_lets_mongodb_remove_the_secret(stored: Stored, key: Maste
 def test_a_reservation_expires(stored: Stored, key: MasterKey) -> None:
     """A reservation that is never counted expires, and its holder can no longer count."""
     secret_id = put(stored, key, max_reads=1)
-    late = read_limits.reserve_read(secret_id)
+    late = reserve(secret_id)
     assert late
     over = {"$set": {"held_reads.0.until": in_past(seconds=1)}}
     stored.secrets.update_one({"_id": secret_id}, over)
-    token = read_limits.reserve_read(secret_id)
-    assert token
-    assert not read_limits.commit_read(secret_id, late)
-    assert read_limits.commit_read(secret_id, token)
+    read = reserve(secret_id)
+    assert read
+    assert not read_limits.commit_reads([late])
+    assert read_limits.commit_reads([read])
     assert document(stored, secret_id)["reads"] == 1
+
+
+def test_the_reads_of_a_batch_are_reserved_in_order(stored: Stored, key: MasterKey) -> None:
+    """Each secret of a batch gives as many reads as it has left, the first ones asked for."""
+    once, twice, gone = (put(stored, key, max_reads=reads) for reads in (1, 2, 1))
+    assert reserve(gone)
+    reads = read_limits.reserve_reads([twice, once, gone, twice, once, UNKNOWN_ID, twice])
+    assert [read.secret_id if read else None for read in reads] == [twice, once, None, twice, *[None] * 3]
+    held = [read for read in reads if read]
+    read_limits.release_reads(held[:1])
+    assert not read_limits.commit_reads(held)
+    assert (document(stored, once)["reads"], document(stored, twice)["reads"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    ["text", 5, [5, "text", [1]], [{}], {"token": "x"}, [{"token": 5}], [{"until": "never"}]],
+    ids=str,
+)
+def test_malformed_reservations_fail_no_other_read(stored: Stored, key: MasterKey, strange: object) -> None:
+    """Malformed data in place of the reservations of one secret affects at most that secret."""
+    other, malformed, gone = (put(stored, key, max_reads=1) for _ in range(3))
+    stored.secrets.update_one({"_id": malformed}, {"$set": {"held_reads": strange}})
+    assert reserve(gone)
+    reads = read_limits.reserve_reads([malformed, gone, other])
+    assert reads[1] is None
+    assert reads[2]
+    held = [read for read in reads if read]
+    assert read_limits.commit_reads(held)
+    read_limits.release_reads(held)
+    assert document(stored, other)["reads"] == 1

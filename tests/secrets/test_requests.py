@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.lifecycle import in_future
-from vault.secrets.requests import NewSecret, limit_details
+from tests.lifecycle import UNKNOWN_ID, in_future
+from vault.secrets.requests import NewSecret, derive_ids, limit_details
 
 NEW = NewSecret(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})
 
@@ -39,13 +39,23 @@ def test_a_representation_shows_no_plaintext() -> None:
 
 
 def test_each_document_of_a_new_secret_is_unique() -> None:
-    """Each document has a new ID, in the requested namespace and with its limits."""
-    first, second = NEW.document("one"), NEW.document("two")
-    assert first.id != second.id
+    """Each document has its ID, the requested namespace and the limits."""
+    first, second = NEW.document("one", "id-1"), NEW.document("two", "id-2")
+    assert (first.id, second.id) == ("id-1", "id-2")
     assert (first.namespace, second.namespace) == ("one", "two")
     assert (first.name, first.max_reads, first.labels) == ("a/b", 2, ["a=1", "b=2"])
     assert in_future(seconds=30) < first.expires_at <= in_future(seconds=61)
     assert first.purge_at == first.expires_at
+
+
+def test_the_ids_of_a_batch_are_random_uuids() -> None:
+    """The IDs of a batch are version-4 UUIDs; those of another batch have nothing in common with them."""
+    ids = derive_ids(UNKNOWN_ID, 100)
+    assert len({*ids, *derive_ids(UNKNOWN_ID.replace("0", "1"), 100)}) == 200
+    assert {(secret_id[14], secret_id[19] in "89ab") for secret_id in ids} == {("4", True)}
+    # Pinned: a replica of the next release removes what a killed one of this release has stored.
+    pinned = ["f1df8abf-385f-43da-89a6-05ef41e48462", "ed41cbf8-1c7f-4351-8773-9f3b11771021"]
+    assert ids[:2] == pinned
 
 
 @pytest.mark.parametrize(
@@ -59,4 +69,4 @@ def test_each_document_of_a_new_secret_is_unique() -> None:
 )
 def test_an_entry_has_only_existing_limits(change: dict[str, Any], told: list[str]) -> None:
     """The entry of a new secret contains each limit that is set."""
-    assert sorted(limit_details(replace(NEW, **change).document("default"))) == told
+    assert sorted(limit_details(replace(NEW, **change).document("default", "id"))) == told

@@ -1,9 +1,10 @@
 """MongoDB fails during an operation: the answer is 503, and the stored state matches the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
@@ -11,9 +12,11 @@ from pymongo.errors import AutoReconnect
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
+from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease
+from vault.secrets.read_limits import HeldRead
 from vault.secrets.store import SecretStore
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -24,17 +27,27 @@ def gone(*_: object, **__: object) -> None:
     raise AutoReconnect("gone")
 
 
-def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str, is_done: bool = False) -> None:
-    """Make *methods* of a MongoDB collection fail; with *is_done*, after MongoDB has done its part."""
+def unavailable(*_: object) -> None:
+    raise StorageUnavailableError("gone")
+
+
+def fail(
+    patch: pytest.MonkeyPatch, collection: str, *methods: str, of: type = object, is_done: bool = False
+) -> None:
+    """Make *methods* of a MongoDB collection fail; with *is_done*, after MongoDB has done its part.
+
+    Of bulk writes, only those whose operations are *of* a type fail.
+    """
 
     def failing(method: str) -> Callable[..., Any]:
         original = getattr(Collection, method)
 
-        def call(self: Collection[Any], *args: Any, **options: Any) -> Any:
-            if self.name != collection:
-                return original(self, *args, **options)
+        def call(self: Collection[Any], first: Any, *args: Any, **options: Any) -> Any:
+            is_other = method == "bulk_write" and not isinstance(first[0], of)
+            if self.name != collection or is_other:
+                return original(self, first, *args, **options)
             if is_done:
-                original(self, *args, **options)
+                original(self, first, *args, **options)
             return gone()
 
         return call
@@ -48,7 +61,7 @@ def test_a_secret_that_cannot_be_published_is_not_found(
 ) -> None:
     """A secret that cannot be published is withdrawn, and its name is free."""
     with monkeypatch.context() as broken:
-        fail(broken, "secrets", "update_one")
+        fail(broken, "secrets", "bulk_write", of=UpdateOne)
         assert alice.refused("create", **NAMED) == 503
     assert stored.secrets.count_documents({}) == 0
     alice("create", **NAMED)
@@ -57,7 +70,7 @@ def test_a_secret_that_cannot_be_published_is_not_found(
 def test_a_secret_published_without_a_reply_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the reply to publishing is lost, a published secret stays, since others may have found it."""
     with monkeypatch.context() as broken:
-        fail(broken, "secrets", "update_one", is_done=True)
+        fail(broken, "secrets", "bulk_write", of=UpdateOne, is_done=True)
         assert alice.refused("create", **NAMED) == 503
     assert alice("fetch", name="a/b") == {"secret": b64(b"value")}
 
@@ -68,9 +81,9 @@ def test_a_secret_recorded_too_late_is_503(
     """A secret that MongoDB removed while its entry was written is not reported as created."""
     publish = SecretStore.publish
 
-    def late(self: SecretStore, secret: Any) -> None:
+    def late(self: SecretStore, secrets: Any) -> None:
         stored.secrets.delete_many({})
-        publish(self, secret)
+        publish(self, secrets)
 
     monkeypatch.setattr(SecretStore, "publish", late)
     assert alice.refused("create", **NAMED) == 503
@@ -95,7 +108,7 @@ def test_a_secret_that_cannot_be_withdrawn_is_503(
     """If the trail and MongoDB fail together, the trail's answer is given, and the secret is not found."""
     alice("list")
     break_trail(stored)
-    fail(monkeypatch, "secrets", "delete_one")
+    fail(monkeypatch, "secrets", "bulk_write")
     reply = alice.post("create", {"secret": "YQ==", **options})
     assert reply.status_code == 503
     assert b"audit trail" in reply.data
@@ -158,7 +171,7 @@ def test_a_read_that_cannot_be_counted_is_503(
     """An uncounted read of a limited secret is recorded, not released, and not lost."""
     secret_id = alice.create(max_reads=1)
     with monkeypatch.context() as broken:
-        broken.setattr(read_limits, "commit_read", gone)
+        broken.setattr(read_limits, "commit_reads", unavailable)
         assert alice.refused("fetch", secret_id=secret_id) == 503
     assert [entry["status"] for entry in trail(stored)] == ["success", "success"]
     assert alice.fetch(secret_id) == b64(b"value")
@@ -170,7 +183,7 @@ def test_a_read_reserved_without_success_is_free_again(
     """If the trail and MongoDB fail together, a read stays reserved for a while and is not lost."""
     secret_id = alice.create(max_reads=2)
     break_trail(stored)
-    monkeypatch.setattr(read_limits, "release_read", gone)
+    monkeypatch.setattr(read_limits, "release_reads", unavailable)
     assert alice.refused("fetch", secret_id=secret_id) == 503
     mend_trail(stored)
     assert alice.fetch(secret_id) == b64(b"value")
@@ -185,14 +198,14 @@ def test_a_read_reserved_too_long_is_503(
 ) -> None:
     """A read whose reservation has expired, so that another may have it, is not released."""
     secret_id = alice.create(max_reads=1)
-    count = read_limits.commit_read
+    count = read_limits.commit_reads
 
-    def late(which: str, token: str) -> bool:
-        stored.secrets.update_one({"_id": which}, {"$unset": {"held_reads": ""}})
-        return count(which, token)
+    def late(reads: Sequence[HeldRead]) -> bool:
+        stored.secrets.update_many({}, {"$unset": {"held_reads": ""}})
+        return count(reads)
 
     with monkeypatch.context() as slow:
-        slow.setattr(read_limits, "commit_read", late)
+        slow.setattr(read_limits, "commit_reads", late)
         assert alice.refused("fetch", secret_id=secret_id) == 503
     assert alice.fetch(secret_id) == b64(b"value")
 
@@ -225,7 +238,7 @@ def test_a_take_over_that_fails_leaves_the_key_to_the_next_request(
     alice.post("create", body, **header)
     stored.idempotency_keys.update_one({}, {"$set": {"stored": False, "held_until": in_past(seconds=1)}})
     with monkeypatch.context() as broken:
-        fail(broken, "secrets", "delete_one")
+        fail(broken, "secrets", "bulk_write")
         assert alice.post("create", body, **header).status_code == 503
     stored.idempotency_keys.update_one({}, {"$set": {"held_until": in_past(seconds=1)}})
     reply = alice.post("create", body, **header)
@@ -239,12 +252,12 @@ def test_a_slow_holder_that_cannot_withdraw_is_503(
     """A holder that lost its reservation returns 503, with or without MongoDB."""
     publish = SecretStore.publish
 
-    def slowly(self: SecretStore, secret: Any) -> None:
-        publish(self, secret)
+    def slowly(self: SecretStore, secrets: Any) -> None:
+        publish(self, secrets)
         stored.idempotency_keys.update_one({}, {"$set": {"token": "of another request"}})
 
     monkeypatch.setattr(SecretStore, "publish", slowly)
-    fail(monkeypatch, "secrets", "delete_one")
+    fail(monkeypatch, "secrets", "bulk_write")
     assert alice.refused("create", headers={"Idempotency-Key": "key"}, secret="YQ==") == 503
 
 

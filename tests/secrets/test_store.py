@@ -26,11 +26,11 @@ def new_secret(**fields: Any) -> Secret:
 def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any) -> None:
     """A published secret is purged when it expires, or never, like any other."""
     secret = new_secret(name="a", expires_at=expires_at, purge_at=expires_at)
-    SecretStore().hold_name(secret)
+    SecretStore().hold_names([secret])
     waiting = document(stored, secret.id)
     assert waiting["pending"] is True
     assert waiting["purge_at"] < in_future(minutes=6)
-    SecretStore().publish(secret)
+    SecretStore().publish([secret])
     published = document(stored, secret.id)
     assert "pending" not in published
     assert published.get("purge_at") == expires_at
@@ -39,10 +39,10 @@ def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any)
 def test_a_secret_removed_before_publishing_is_not_published(stored: Stored) -> None:
     """Publishing a secret that MongoDB already removed fails and creates nothing."""
     secret = new_secret(name="a")
-    SecretStore().hold_name(secret)
+    SecretStore().hold_names([secret])
     stored.secrets.delete_many({})
     with pytest.raises(StorageUnavailableError):
-        SecretStore().publish(secret)
+        SecretStore().publish([secret])
     assert stored.secrets.count_documents({}) == 0
 
 
@@ -51,24 +51,24 @@ def test_a_name_released_by_mongodb_at_this_moment_is_free(
 ) -> None:
     """If the sweep removes a leftover just before the create does, its name is free."""
     put(stored, key, name="a", pending=True, purge_at=in_future(minutes=1))
-    delete = Collection.delete_one
+    delete = Collection.delete_many
 
     def overtaken(collection: Any, query: Any) -> Any:
-        stored.secrets.delete_many({})
+        stored.secrets.delete_one({})
         return delete(collection, query)
 
-    monkeypatch.setattr(Collection, "delete_one", overtaken)
-    SecretStore().hold_name(secret := new_secret(name="a"))
+    monkeypatch.setattr(Collection, "delete_many", overtaken)
+    assert SecretStore().hold_names([secret := new_secret(name="a")]) == {}
     assert document(stored, secret.id)["pending"] is True
 
 
 def test_a_secret_is_published_once() -> None:
     """A published secret is no longer pending."""
     secret = new_secret(name="a")
-    SecretStore().hold_name(secret)
-    SecretStore().publish(secret)
+    SecretStore().hold_names([secret])
+    SecretStore().publish([secret])
     with pytest.raises(StorageUnavailableError):
-        SecretStore().publish(secret)
+        SecretStore().publish([secret])
 
 
 def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> None:
@@ -77,17 +77,16 @@ def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> No
     pending = put(stored, key, name="pending", pending=True)
     published = put(stored, key, name="published")
     other = put(stored, key)
-    gone = [SecretStore().withdraw(secret_id) for secret_id in (unnamed, pending, published)]
-    assert gone == [True, True, False]
+    assert SecretStore().withdraw([unnamed, pending, published]) == {published}
     assert {found["_id"] for found in stored.secrets.find()} == {published, other}
-    assert SecretStore().withdraw(unnamed)
+    assert SecretStore().withdraw([unnamed]) == set()
 
 
 @pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "not sent"])
 def test_a_rollback_removes_a_secret_that_may_be_stored(stored: Stored, is_sent: bool) -> None:
     """A rollback removes a secret that was sent to MongoDB; for any other, it asks MongoDB nothing."""
     secret = new_secret()
-    SecretStore().publish(secret)
+    SecretStore().publish([secret])
     secret.may_be_stored = is_sent
-    SecretStore().roll_back(secret)
+    SecretStore().roll_back([secret])
     assert stored.secrets.count_documents({}) == (0 if is_sent else 1)

@@ -36,7 +36,7 @@ def test_many_concurrent_creates_are_all_stored(stored: Stored, key: MasterKey) 
     def create(number: int) -> str:
         secret = Secret(id=f"550e8400-e29b-41d4-a716-{number:012}", created_at=in_past(seconds=0))
         secret.set_plaintext(b"%d" % number)
-        store.publish(secret)
+        store.publish([secret])
         assert stored.secrets.find_one({"_id": secret.id}, {"_id": 1})
         return str(secret.id)
 

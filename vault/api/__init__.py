@@ -22,18 +22,23 @@ from vault.api import (
     tokens,
 )
 from vault.api.blueprint import (
+    BATCH_LENGTH,
     BODY_MEMORY,
     EXTENSION,
+    MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
     MAX_CONCURRENT_REQUESTS,
+    MAX_REPLY_BYTES,
+    REPLY_MEMORY,
     REQUEST_TIMEOUT,
     SLOTS,
 )
 from vault.api.client_ip import TRUSTED_PROXIES
 from vault.api.errors import Api
-from vault.api.json_parser import BodyMemory
+from vault.api.memory import Memory
 from vault.api.openapi import SchemaPlugin
 from vault.config.settings import Settings
+from vault.secrets.items import MAX_ITEMS
 from vault.services import Services
 
 #: Bytes in a body in addition to the secret: name, JSON syntax, and labels with up to 12 bytes a character.
@@ -59,7 +64,10 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Add the HTTP API to *app*; it calls *services*."""
     app.extensions[EXTENSION] = services
     app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
-    app.extensions[BODY_MEMORY] = BodyMemory(MAX_BODY_BYTES)
+    app.extensions[BODY_MEMORY] = Memory(MAX_BODY_BYTES)
+    app.extensions[REPLY_MEMORY] = Memory(MAX_REPLY_BYTES)
+    # Base64 has 4 characters for each 3 bytes.
+    length = (settings.max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE
     app.config.update(
         API_TITLE="Secret Manager",
         API_VERSION=__version__,
@@ -68,11 +76,11 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
             "info": {"description": _DESCRIPTION, "contact": _CONTACT, "license": _LICENSE},
             "servers": [{"url": "/", "description": "The service that this document comes from"}],
         },
-        # Base64 has 4 characters for each 3 bytes.
-        MAX_CONTENT_LENGTH=(settings.max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE,
+        MAX_CONTENT_LENGTH=length,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
+            BATCH_LENGTH: min(MAX_ITEMS * length, MAX_BATCH_BYTES),
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
             openapi.CREDENTIAL_REQUIRED: settings.auth_enabled,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,

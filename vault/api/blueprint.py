@@ -12,7 +12,8 @@ from marshmallow import Schema
 from vault.api import auth, json_parser
 from vault.api.client_ip import address_of_request
 from vault.api.error_docs import responses_with_body
-from vault.api.json_parser import BodyMemory, StrictJsonParser
+from vault.api.json_parser import StrictJsonParser
+from vault.api.memory import Memory
 from vault.api.refusals import refusal
 from vault.api.response_headers import OF_OPERATIONS, references
 from vault.core import connections, deadline
@@ -21,6 +22,7 @@ from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUna
 from vault.core.networks import source
 from vault.core.principal import Scope
 from vault.observability import logs
+from vault.secrets.store import MAX_BATCH_VALUES_BYTES
 from vault.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -29,12 +31,19 @@ EXTENSION = "secret-manager"
 REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
 BODY_MEMORY = "secret-manager-body-memory"
+REPLY_MEMORY = "secret-manager-reply-memory"
+BATCH_LENGTH = "MAX_BATCH_LENGTH"
 
 #: Maximum number of requests of one worker that use MongoDB concurrently; further ones are refused.
 MAX_CONCURRENT_REQUESTS = 500
 
-#: Maximum bytes of the bodies in one worker. Each body takes about seven times its size in memory.
-MAX_BODY_BYTES = 8 * 1_048_576
+#: Maximum bytes of a batch's body.
+MAX_BATCH_BYTES = 8 * 1_048_576
+
+#: Maximum bytes of the bodies in one worker, and of the values in replies to batches. One address has half of
+#: each, which is enough for its largest batch.
+MAX_BODY_BYTES = 2 * MAX_BATCH_BYTES
+MAX_REPLY_BYTES = 2 * MAX_BATCH_VALUES_BYTES
 
 
 def services() -> Services:
@@ -65,14 +74,14 @@ def _slot() -> Iterator[None]:
 
 def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
     """Authorize the request for *scope*, receive its body, and return the reply of *view*."""
-    memory: BodyMemory = current_app.extensions[BODY_MEMORY]
+    memory: Memory = current_app.extensions[BODY_MEMORY]
     with _slot():
         auth.authorize_request(attempt, scope, authenticator=services().authenticator)
     disconnect = connections.current.get().disconnect
     size = json_parser.max_size(request)
-    with memory.reserve(size, source(attempt.ip), disconnect) as mark_received:
+    with memory.reserve(size, source(attempt.ip), disconnect) as reservation:
         json_parser.receive(request)
-        mark_received()
+        reservation.keep()
         with _slot():
             return view()
 
@@ -108,13 +117,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         return super().response(status, schema, headers=references(*OF_OPERATIONS), **options)
 
     def operation(
-        self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = ()
+        self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = (), is_batch: bool = False
     ) -> Callable[[View], Any]:
         """Make a view the operation *action*: it runs as an `Attempt`, and every refusal is recorded.
 
         This decorator belongs directly below the route, so that it encloses the reading of the body. *scope*
         is required. *refusals* are kinds of `vault.api.error_docs`, each in place of the common kind with the
-        same status.
+        same status. The body of a batch may be larger.
         """
         documentation = {
             "x-scope": scope,
@@ -131,6 +140,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                     user_agent=request.headers.get("User-Agent", ""),
                     request_id=logs.request_id.get(),
                 )
+                if is_batch:
+                    request.max_content_length = current_app.config[BATCH_LENGTH]
                 with deadline.within(current_app.config[REQUEST_TIMEOUT]):
                     with _slot():
                         # Without the keys nothing is recorded: other workers could not verify the signature.

@@ -100,13 +100,17 @@ class ErrorDoc:
         """The HTTP status."""
         return refusal(self.error).status
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """The problem document of the example."""
+        return problem_body(self.error) | {"request_id": _ID}
+
     def response(self) -> dict[str, Any]:
         """Return OpenAPI's response object for this kind."""
-        example = problem_body(self.error) | {"request_id": _ID}
         return {
             "description": self.description,
             "headers": references(*self.headers, *OF_STATUS.get(self.status, ())),
-            "content": {CONTENT_TYPE: {"schema": Problem, "example": example}},
+            "content": {CONTENT_TYPE: {"schema": Problem, "example": self.example}},
         }
 
 
@@ -187,6 +191,16 @@ ERROR_DOCS = {
     "InvalidNewSecret": ErrorDoc(
         IdempotencyMismatchError(),
         "The body failed validation and `errors` names each field; or the `Idempotency-Key` was used with a "
+        "different body, or is too short for an anonymous caller.",
+    ),
+    "InvalidBatch": ErrorDoc(
+        _invalid("secrets.3.secret_id", "Not a valid UUID."),
+        "The body failed validation, and `errors` names each field; or more than 100 secrets have the "
+        "prefix.",
+    ),
+    "InvalidNewBatch": ErrorDoc(
+        _invalid("secrets.3.name", "Must be a path such as billing/db-password."),
+        "The body failed validation, and `errors` names each field; or the `Idempotency-Key` was used with a "
         "different body, or is too short for an anonymous caller.",
     ),
     "InvalidSecretId": ErrorDoc(

@@ -4,6 +4,7 @@ import binascii
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -21,8 +22,9 @@ BASE64_PATTERN = (
 )
 UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
-#: The JSON Schema of a text.
+#: The JSON Schemas of a text, and of a list.
 TEXT = {"type": "string"}
+LIST = {"type": "array", "items": {}}
 
 #: Control characters, line separators, and invisible characters that can change how other text looks.
 _INVISIBLE = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -71,6 +73,26 @@ class Base64(fields.String):
 
     def _serialize(self, value: bytes, *_: Any, **__: Any) -> str:  # type: ignore[override]
         return b64encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidValue:
+    """A text that is not canonical base64."""
+
+    text: str = field(repr=False)
+    error: InvalidBase64Error
+
+
+class Base64OfItem(Base64):
+    """As `Base64`, for an item of a batch: if it is not valid, it fails only its own item."""
+
+    def _deserialize(  # type: ignore[override]
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> bytes | InvalidValue:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)
+        except InvalidBase64Error as error:
+            return InvalidValue(value, error.detached())
 
 
 class SecretId(fields.String):

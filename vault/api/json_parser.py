@@ -1,11 +1,7 @@
-"""Strict reading of JSON bodies, and the memory for bodies that are in a worker at the same time."""
+"""Strict reading of JSON bodies."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from threading import Event, Lock
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from flask import Request, g
@@ -14,20 +10,18 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from vault.core import deadline
-from vault.core.errors import OverloadedError
 from vault.core.text import unique_names
 
 _CONTENT_TYPE = "application/json"
 _BODY = "body"
 
-#: Bodies up to this size need no reservation: the limits on connections are enough for them.
-_FREE_BYTES = 16_384
+#: The size from which a body is checked for more values and fields than a valid one has. In memory, a value
+#: of two bytes can take a hundred, and validating a field takes longer than reading it.
+_LARGE_BYTES = 131_072
 
-#: Seconds that a body waits for memory.
-_WAIT_TIMEOUT_SECONDS = 3.0
-
-#: Seconds after which a waiting body evicts bodies that are still being received.
-_GRACE_SECONDS = 1.0
+#: Of values, a valid body has fewer than commas in its texts: 100 items with 16 labels of 128 characters.
+_MAX_VALUES = 250_000
+_MAX_FIELDS = 2_500
 
 
 class StrictJsonParser(FlaskParser):
@@ -41,10 +35,12 @@ class StrictJsonParser(FlaskParser):
 
         Raises:
             BadRequest: It is not JSON, or readers could understand it differently.
+            RequestEntityTooLarge: It has too many values or fields.
         """
+        # Popped: otherwise a large body would stay in memory until the end of its request.
+        body: bytes = g.pop(_BODY)
         try:
-            # Popped: otherwise a large body would stay in memory until the end of its request.
-            return _DECODER.decode(g.pop(_BODY).decode())
+            return _decoder(body).decode(body.decode())
         except json.JSONDecodeError as error:
             place = f"line {error.lineno}, column {error.colno}"
             raise BadRequest(f"The body is malformed JSON at {place}.") from None
@@ -104,104 +100,42 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _new_decoder(object_pairs: Callable[[Sequence[tuple[str, Any]]], Any]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=object_pairs, parse_constant=_refuse_constant)
+
+
 # Shared: creating a decoder takes longer than decoding a body.
-_DECODER = json.JSONDecoder(object_pairs_hook=unique_names, parse_constant=_refuse_constant)
+_DECODER = _new_decoder(unique_names)
 
 
-def _do_nothing() -> None:
-    """Stand in for callbacks that are not needed."""
+def _decoder(body: bytes) -> json.JSONDecoder:
+    """Return the decoder for *body*.
 
-
-class _Reservation:
-    """A body's reservation of memory, granted or waiting."""
-
-    __slots__ = ("disconnect", "granted", "size", "source")
-
-    def __init__(self, size: int, source: str, disconnect: Callable[[], None]) -> None:
-        self.size = size
-        self.source = source
-        self.disconnect = disconnect
-        self.granted = Event()
-
-
-class BodyMemory:
-    """The memory for bodies in a worker: *max_bytes* in total, half of that for each source.
-
-    A body for which there is no memory waits for a moment; it is not read meanwhile. If its source has less
-    memory than other sources, the slowest bodies of those sources are then disconnected. Otherwise half-sent
-    bodies from two addresses would lock out all other clients.
+    Raises:
+        RequestEntityTooLarge: It has too many values.
     """
+    if len(body) <= _LARGE_BYTES:
+        return _DECODER
+    # Before each value except the first is one of these characters, which texts may have, too.
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise RequestEntityTooLarge("The body has too many values.")
+    return _new_decoder(_FewFields())
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._lock = Lock()
-        self._used: Counter[str] = Counter()
-        self._waiting: list[_Reservation] = []
-        # In the order of the grants.
-        self._receiving: dict[_Reservation, None] = {}
 
-    @contextmanager
-    def reserve(
-        self, size: int, source: str, disconnect: Callable[[], None] = _do_nothing
-    ) -> Iterator[Callable[[], object]]:
-        """Reserve memory for a body of *size* bytes from *source* during the block.
+class _FewFields:
+    """Counts the fields of all objects in a body."""
 
-        Yields a function to call once the body was received; until then *disconnect* may be called.
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object of *pairs*.
 
         Raises:
-            OverloadedError: There was not enough memory in time.
+            RequestEntityTooLarge: Together, the objects have too many fields.
+            ValueError: A name occurs twice.
         """
-        if size <= _FREE_BYTES:
-            yield _do_nothing
-            return
-        mine = _Reservation(size, source, disconnect)
-        with self._lock:
-            self._waiting.append(mine)
-            self._grant()
-        try:
-            if not mine.granted.wait(min(_GRACE_SECONDS, _WAIT_TIMEOUT_SECONDS)):
-                self._evict_for(mine)
-                if not mine.granted.wait(_WAIT_TIMEOUT_SECONDS - _GRACE_SECONDS):
-                    raise OverloadedError
-            yield partial(self._receiving.pop, mine, None)
-        finally:
-            with self._lock:
-                self._receiving.pop(mine, None)
-                if mine.granted.is_set():
-                    self._used[source] -= size
-                    if not self._used[source]:
-                        del self._used[source]
-                else:
-                    self._waiting.remove(mine)
-                self._grant()
-
-    def _grant(self) -> None:
-        """Grant free memory: first to the sources with the least memory, then in order of arrival."""
-        free = self._max_bytes - self._used.total()
-        for waiting in sorted(self._waiting, key=lambda waiting: self._used.get(waiting.source, 0)):
-            if waiting.size > self._max_bytes // 2 - self._used.get(waiting.source, 0):
-                continue
-            if waiting.size > free:
-                # Memory that becomes free is kept for this one.
-                break
-            self._waiting.remove(waiting)
-            self._used[waiting.source] += waiting.size
-            self._receiving[waiting] = None
-            free -= waiting.size
-            waiting.granted.set()
-
-    def _evict_for(self, mine: _Reservation) -> None:
-        """Disconnect slow bodies, of sources that keep at least as much as the source of *mine* gets."""
-        evicted = []
-        with self._lock:
-            needed = mine.size - (self._max_bytes - self._used.total())
-            kept = self._used.copy()
-            for held in list(self._receiving):
-                fair = self._used.get(mine.source, 0) + mine.size
-                if needed > 0 and held.source != mine.source and kept[held.source] - held.size >= fair:
-                    kept[held.source] -= held.size
-                    needed -= held.size
-                    self._receiving.pop(held, None)
-                    evicted.append(held)
-        for held in evicted:
-            held.disconnect()
+        self._count += len(pairs)
+        if self._count > _MAX_FIELDS:
+            raise RequestEntityTooLarge("The body has too many fields.")
+        return unique_names(pairs)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
-from flask import Flask, Response, after_this_request, current_app
+from flask import Flask, Response, after_this_request, current_app, g
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, MongoDBStorage, storage_from_string
@@ -70,18 +70,24 @@ class _Limits:
             if isinstance(counter.storage, MemoryStorage):
                 counter.storage.timer.join()
 
-    def count(self, quota: _Quota, source: str) -> None:
-        """Count for *source*, and add headers about the first exceeded limit, or else the first of *quota*.
+    def count(self, quota: _Quota, source: str, *, items: int = 0) -> None:
+        """Count a request of *source*, or further *items* of one.
+
+        Add headers about the first exceeded limit, or else the first of *quota*.
 
         Raises:
-            RateLimitedError: A limit is exceeded.
+            RateLimitedError: A limit is exceeded. The request is counted, its *items* are not.
         """
         key = (quota.kind, source)
+        counted = []
         for limit in quota.limits:
-            counter, passed = self._hit(limit, key)
+            counter, passed = self._hit(limit, key, items or 1)
+            counted.append((counter, limit))
             if limit is quota.limits[0] or not passed:
                 _add_headers(counter, quota, limit, key, passed=passed)
             if not passed:
+                for counter, limit in counted:
+                    _give_back(counter, limit, key, items)
                 raise RateLimitedError
 
     def close(self) -> None:
@@ -92,15 +98,17 @@ class _Limits:
             with suppress(PyMongoError):
                 storage.storage.close()
 
-    def _hit(self, limit: RateLimitItem, key: Sequence[str]) -> tuple[FixedWindowRateLimiter, bool]:
+    def _hit(
+        self, limit: RateLimitItem, key: Sequence[str], cost: int
+    ) -> tuple[FixedWindowRateLimiter, bool]:
         if time.monotonic() >= self._shared_from:
             self._connect()
             try:
-                return self.shared, self.shared.hit(limit, *key)
+                return self.shared, self.shared.hit(limit, *key, cost=cost)
             except StorageError:
                 logger.warning("rate limits are counted by each worker alone: their storage is unavailable")
                 self._shared_from = time.monotonic() + _RETRY_SECONDS
-        return self._own, self._own.hit(limit, *key)
+        return self._own, self._own.hit(limit, *key, cost=cost)
 
     def _connect(self) -> None:
         """Connect to the shared count once: limits would create a client per concurrent first request."""
@@ -127,11 +135,20 @@ def count_request(attempt: Attempt) -> None:
     Raises:
         RateLimitedError: A limit is exceeded.
     """
-    principal = attempt.principal
     quota = _limits().request
     if quota.limits:
-        key = f"principal:{principal.name}" if principal.authenticated else f"address:{source(attempt.ip)}"
-        _count(quota, key, attempt=attempt)
+        _count(quota, _caller(attempt), attempt=attempt)
+
+
+def count_items(count: int, *, attempt: Attempt) -> None:
+    """Count the items of a batch as requests, in one operation; its own request stands for the first item.
+
+    Raises:
+        RateLimitedError: They exceed a limit together; none of them is counted.
+    """
+    quota = _limits().request
+    if quota.limits and count > 1:
+        _count(quota, _caller(attempt), items=count - 1, attempt=attempt)
 
 
 def count_failure(attempt: Attempt) -> None:
@@ -146,9 +163,14 @@ def count_failure(attempt: Attempt) -> None:
     _count(_limits().failure, f"address:{source(attempt.ip)}", attempt=attempt)
 
 
-def _count(quota: _Quota, key: str, *, attempt: Attempt) -> None:
+def _caller(attempt: Attempt) -> str:
+    principal = attempt.principal
+    return f"principal:{principal.name}" if principal.authenticated else f"address:{source(attempt.ip)}"
+
+
+def _count(quota: _Quota, key: str, *, items: int = 0, attempt: Attempt) -> None:
     try:
-        _limits().count(quota, key)
+        _limits().count(quota, key, items=items)
     except RateLimitedError:
         metrics.RATE_LIMIT_HITS.labels(quota.kind).inc()
         attempt.details["reason"] = "rate limit"
@@ -160,27 +182,37 @@ def _limits() -> _Limits:
     return found
 
 
+def _give_back(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], items: int) -> None:
+    """Stop counting *items* that were refused: a batch that does not fit must not use up the limit."""
+    if items:
+        with suppress(StorageError):
+            counter.storage.incr(limit.key_for(*key), limit.get_expiry(), amount=-items)
+
+
 def _add_headers(
     counter: FixedWindowRateLimiter, quota: _Quota, limit: RateLimitItem, key: Sequence[str], *, passed: bool
 ) -> None:
-    """Add the headers for *limit*, and for all of its *quota*, to the reply to this request."""
+    """Add the headers for *limit*, and for all of its *quota*, to the reply, in place of earlier ones."""
+    if "rate_limit" not in g:
+        after_this_request(_write_headers)
+    g.rate_limit = counter, quota, limit, key, passed
 
-    def add(reply: Response) -> Response:
-        with suppress(StorageError):
-            window = counter.get_window_stats(limit, *key)
-            seconds = max(1, round(window.reset_time - time.time()))
-            # draft-ietf-httpapi-ratelimit-headers-10
-            reply.headers["RateLimit-Policy"] = quota.policy
-            reply.headers["RateLimit"] = f'"{quota.names[limit]}";r={window.remaining};t={seconds}'
-            # An earlier draft's, until the next release.
-            reply.headers["RateLimit-Limit"] = str(limit.amount)
-            reply.headers["RateLimit-Remaining"] = str(window.remaining)
-            reply.headers["RateLimit-Reset"] = str(seconds)
-            if not passed:
-                reply.headers["Retry-After"] = str(seconds)
-        return reply
 
-    after_this_request(add)
+def _write_headers(reply: Response) -> Response:
+    counter, quota, limit, key, passed = g.rate_limit
+    with suppress(StorageError):
+        window = counter.get_window_stats(limit, *key)
+        seconds = max(1, round(window.reset_time - time.time()))
+        # draft-ietf-httpapi-ratelimit-headers-10
+        reply.headers["RateLimit-Policy"] = quota.policy
+        reply.headers["RateLimit"] = f'"{quota.names[limit]}";r={window.remaining};t={seconds}'
+        # An earlier draft's, until the next release.
+        reply.headers["RateLimit-Limit"] = str(limit.amount)
+        reply.headers["RateLimit-Remaining"] = str(window.remaining)
+        reply.headers["RateLimit-Reset"] = str(seconds)
+        if not passed:
+            reply.headers["Retry-After"] = str(seconds)
+    return reply
 
 
 def _options(uri: str) -> dict[str, Any]:

@@ -139,6 +139,20 @@ REFUSALS = {
         "The value is larger than allowed; the detail contains the limit. Operators set it as "
         "MAX_SECRET_BYTES.",
     ),
+    "too_large_for_batch": Refusal(
+        413,
+        Status.BAD_REQUEST,
+        "Secret too large for this batch",
+        "The values of a batch may have 8 MiB together, and none may be larger than MAX_SECRET_BYTES. This "
+        "secret has more than its share. Fetch it alone, or in a smaller batch.",
+    ),
+    "too_many_matches": Refusal(
+        422,
+        Status.BAD_REQUEST,
+        "Too many secrets with this prefix",
+        "More secrets have the name_prefix than a batch can return, which is 100. Use a longer prefix, or "
+        "list the secrets and fetch them in several batches.",
+    ),
     "name_taken": Refusal(
         409,
         Status.BAD_REQUEST,
@@ -405,3 +419,8 @@ def code_of(error: Exception) -> str:
 def refusal(error: Exception) -> Refusal:
     """Return the refusal for *error*."""
     return REFUSALS[code_of(error)]
+
+
+def recorded_as(error: Exception) -> Status:
+    """Return the status in the audit trail for an item of a batch that failed with *error*."""
+    return refusal(error).recorded_as or Status.ERROR

@@ -4,14 +4,18 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from vault.api.error_docs import Problem
 from vault.api.fields import (
     BASE64_PATTERN,
+    LIST,
     ONE_LINE_PATTERN,
     SECRET_ID,
     TEXT,
     Base64,
+    Base64OfItem,
     Body,
     BoundedDict,
+    BoundedList,
     Flag,
     Moment,
     Reply,
@@ -22,6 +26,7 @@ from vault.api.fields import (
     text_field,
 )
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
+from vault.secrets.items import MAX_ITEMS
 from vault.secrets.queries import CURSOR_PATTERN
 from vault.secrets.requests import Reference
 
@@ -60,6 +65,20 @@ def name_field(**description: Any) -> fields.String:
     )
 
 
+def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fields.String:
+    """Return the field for a prefix of secrets' names."""
+    return fields.String(
+        validate=[
+            validate.Length(min_length, _MAX_NAME_LENGTH),
+            matches(
+                _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
+            ),
+        ],
+        metadata={"pattern": _PREFIX_PATTERN, "description": description, "example": "billing/"},
+        **options,
+    )
+
+
 def labels_field(**description: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(
@@ -83,16 +102,15 @@ def labels_field(**description: Any) -> BoundedDict:
 
 def value_field(description: str) -> Base64:
     """Return the field for a secret's value."""
-    return Base64(
-        required=True,
-        metadata=SECRET
-        | {
-            "description": f"{description}, in canonical base64 (RFC 4648, section 4). Not empty; "
-            "at most 64 KiB after decoding, unless the operator has set another limit.",
-            "format": "byte",
-            "pattern": BASE64_PATTERN,
-        },
+    return Base64(required=True, metadata=_value(description) | {"pattern": BASE64_PATTERN})
+
+
+def _value(description: str) -> dict[str, Any]:
+    description += (
+        ", in canonical base64 (RFC 4648, section 4). Not empty; at most 64 KiB after decoding, unless the "
+        "operator has set another limit."
     )
+    return SECRET | {"description": description, "format": "byte"}
 
 
 class NewSecretSchema(Body):
@@ -116,6 +134,25 @@ class NewSecretSchema(Body):
     labels = labels_field(
         description="Short texts by key, for finding secrets. They are not encrypted. Keys have up to "
         "63 letters, digits, dots, hyphens, slashes and underscores."
+    )
+
+
+class NewSecretItem(NewSecretSchema):
+    """A secret to create, in a batch."""
+
+    # Without a pattern: another value fails alone.
+    secret = Base64OfItem(required=True, metadata=_value("The secret"))
+
+
+class CreateBatch(Body):
+    """Secrets to create."""
+
+    secrets = BoundedList(
+        fields.Nested(NewSecretItem),
+        max_size=MAX_ITEMS,
+        required=True,
+        validate=validate.Length(min=1),
+        metadata={"description": f"Up to {MAX_ITEMS} secrets, each as for *Create a secret*."},
     )
 
 
@@ -174,6 +211,36 @@ class VersionReference(SecretReference):
     version = number_field("A version that is still kept; by default the newest.", 1, maximum=_MAX_VERSION)
 
 
+class FetchBatch(Body):
+    """References to secrets, or a prefix of their names."""
+
+    refused: ClassVar = {
+        "anyOf": [
+            {"properties": {"secrets": {"not": LIST}, "name_prefix": {"not": TEXT}}},
+            {"required": ["secrets", "name_prefix"], "properties": {"secrets": LIST, "name_prefix": TEXT}},
+        ]
+    }
+
+    secrets = BoundedList(
+        fields.Nested(VersionReference),
+        max_size=MAX_ITEMS,
+        validate=validate.Length(min=1),
+        metadata={"description": f"Up to {MAX_ITEMS} references, each as for *Fetch a secret*."},
+    )
+    name_prefix = prefix_field(
+        f"In place of `secrets`: all secrets whose names have this prefix, at most {MAX_ITEMS}. This "
+        "requires the scope `secret:list`.",
+        min_length=1,
+    )
+
+    @validates_schema
+    def _either(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError("Either `secrets` or `name_prefix` is required.", "secrets")
+        if len(data) > 1:
+            raise ValidationError("Set either `secrets` or `name_prefix`, not both.", "name_prefix")
+
+
 class PurgeReference(SecretReference):
     """A reference to a deleted secret, or to a version of a secret."""
 
@@ -200,19 +267,8 @@ class NewVersion(SecretReference):
 class ListQuery(Body):
     """Filters for secrets, all optional."""
 
-    name_prefix = fields.String(
-        load_default="",
-        validate=[
-            validate.Length(0, _MAX_NAME_LENGTH),
-            matches(
-                _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
-            ),
-        ],
-        metadata={
-            "pattern": _PREFIX_PATTERN,
-            "description": "Only secrets whose name has this prefix. If omitted, also those without a name.",
-            "example": "billing/",
-        },
+    name_prefix = prefix_field(
+        "Only secrets whose name has this prefix. If omitted, also those without a name.", load_default=""
     )
     labels = labels_field(description="Only secrets that have all of these labels.")
     deleted = Flag(
@@ -244,6 +300,11 @@ def _number(description: str, example: int, **options: Any) -> fields.Integer:
     return fields.Integer(required=True, metadata={"description": description, "example": example}, **options)
 
 
+def _item_problem() -> fields.Nested:
+    description = "The refusal that this item would have got alone. It does not affect the other items."
+    return fields.Nested(Problem, metadata={"description": description})
+
+
 class SecretLocation(Reply):
     """The ID of a secret."""
 
@@ -256,6 +317,45 @@ class SecretValue(Reply):
     secret = Base64(
         required=True,
         metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"},
+    )
+
+
+class CreatedItem(Reply):
+    """The outcome for one secret of a batch: `problem` if it failed, otherwise `secret_id`."""
+
+    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret's ID.", "format": "uuid"})
+    problem = _item_problem()
+
+
+class CreatedBatch(Reply):
+    """The outcomes for all secrets of a batch."""
+
+    secrets = fields.List(
+        fields.Nested(CreatedItem), required=True, metadata={"description": "In the order of the request."}
+    )
+
+
+class FetchedItem(Reply):
+    """The outcome for one secret of a batch: `problem` if it failed, otherwise all other fields."""
+
+    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret's ID.", "format": "uuid"})
+    name = fields.String(
+        allow_none=True, metadata=NAME | {"description": "The secret's name; null if it has none."}
+    )
+    version = fields.Integer(metadata={"description": "The version of the value.", "example": 1})
+    secret = Base64(
+        metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"}
+    )
+    problem = _item_problem()
+
+
+class FetchedBatch(Reply):
+    """The outcomes for all secrets of a batch."""
+
+    secrets = fields.List(
+        fields.Nested(FetchedItem),
+        required=True,
+        metadata={"description": "In the order of the request; for `name_prefix`, in order of name."},
     )
 
 

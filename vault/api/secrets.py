@@ -2,13 +2,19 @@
 
 from typing import Any
 
+from vault.api import batches
 from vault.api.blueprint import Blueprint, current_attempt, services
+from vault.api.error_docs import ERROR_DOCS
 from vault.api.fields import SECRET_ID
 from vault.api.secret_schemas import (
     LABELS,
     NAME,
     SECRET,
+    CreateBatch,
+    CreatedBatch,
     DeletedSecret,
+    FetchBatch,
+    FetchedBatch,
     IdempotencyKey,
     ListQuery,
     NewSecretSchema,
@@ -68,6 +74,30 @@ def _references(**more: Any) -> dict[str, Any]:
     }
 
 
+_CREATE_BATCHES = {
+    "values": {
+        "summary": "Two values",
+        "value": {"secrets": [_VALUE, {"secret": "b3RoZXI=", "max_reads": 1}]},
+    },
+    "named": {
+        "summary": "With a name, which requires a credential",
+        "value": {"secrets": [{**_VALUE, **_BY_NAME}, {"secret": "b3RoZXI="}]},
+    },
+}
+_NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
+_FETCH_BATCHES = {
+    "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
+    "names": {
+        "summary": "By name, with a credential",
+        "value": {"secrets": [_BY_NAME, {"name": "billing/api-key"}]},
+    },
+    "prefix": {
+        "summary": "By a prefix of names, with the scope secret:list",
+        "value": {"name_prefix": "billing/"},
+    },
+}
+
+
 @blueprint.post("/create")
 @blueprint.operation(
     Action.CREATE,
@@ -88,6 +118,27 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}
 
 
+@blueprint.post("/create-batch")
+@blueprint.operation(Action.CREATE, scope=Scope.SECRET_CREATE, refusals=("InvalidNewBatch",), is_batch=True)
+@blueprint.arguments(CreateBatch, examples=_CREATE_BATCHES)
+@blueprint.arguments(IdempotencyKey, location="headers")
+@blueprint.response(
+    200,
+    CreatedBatch,
+    description="The secrets and their audit entries are stored durably, except those with a problem.",
+    example={"secrets": [_BY_ID, {"problem": ERROR_DOCS["NameTaken"].example}]},
+)
+def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+    """Create a batch of secrets.
+
+    Creates up to 100 secrets in one request, each as *Create a secret* does, with its own audit entry. If a
+    secret cannot be created, for example because its name is taken, the reply has a `problem` in its place,
+    and the others are created. The `Idempotency-Key` covers the whole batch: a retry returns the same IDs and
+    problems. For the rate limit, each secret counts as a request.
+    """
+    return {"secrets": batches.create(body["secrets"], **headers)}
+
+
 @blueprint.post("/fetch")
 @blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(VersionReference, examples=_references())
@@ -99,6 +150,28 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     `max_reads`, every fetch counts, even one whose reply is lost.
     """
     return {"secret": services().secrets.fetch(**body, attempt=current_attempt())}
+
+
+@blueprint.post("/fetch-batch")
+@blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("InvalidBatch",), is_batch=True)
+@blueprint.arguments(FetchBatch, examples=_FETCH_BATCHES)
+@blueprint.response(
+    200,
+    FetchedBatch,
+    description="The secrets, except those with a problem.",
+    example={"secrets": [{**_BY_ID, **_BY_NAME, "version": 1, **_VALUE}, _NOT_FOUND]},
+)
+def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a batch of secrets.
+
+    Returns up to 100 secrets in one request, each as *Fetch a secret* does, with its own audit entry and read
+    limit. If a secret cannot be fetched, the reply has a `problem` in its place, and the others are returned.
+    Instead of references, you can send a prefix of names, which requires the scope `secret:list` as well. For
+    the rate limit, each secret counts as a request.
+    """
+    if "name_prefix" in body:
+        return {"secrets": batches.fetch_by_prefix(body["name_prefix"])}
+    return {"secrets": batches.fetch(body["secrets"])}
 
 
 @blueprint.post("/update")

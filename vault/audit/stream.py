@@ -21,8 +21,8 @@ from vault.documents.audit import record_of
 #: An entry in its stored form.
 StoredEntry = dict[str, Any]
 
-#: The maximum number of entries in a commit.
-MAX_ENTRIES_PER_COMMIT = 100
+#: The maximum number of entries in a commit: those of the largest batch, for 100 items and their list.
+MAX_ENTRIES_PER_COMMIT = 101
 
 #: The maximum number of entries in a stream: in identifiers, further numbers would start at 0 again.
 MAX_ENTRIES = 2**24

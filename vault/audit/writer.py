@@ -12,7 +12,7 @@ from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.audit.sinks import NoSink, Sink
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
-from vault.core.attempt import Action, Attempt, Status, attempt_finished
+from vault.core.attempt import Action, Attempt, Outcome, Status, attempts_finished
 from vault.core.batching import Batcher
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
 from vault.core.periodic import Periodic
@@ -105,7 +105,7 @@ class AuditTrail:
 
     def connect(self) -> None:
         """Start listening."""
-        attempt_finished.connect(self._on_finish)
+        attempts_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
         """Stop listening, and log the head.
@@ -121,7 +121,7 @@ class AuditTrail:
             if self._retirement.started:
                 # A command ends before the first search.
                 self.retire_signers()
-        attempt_finished.disconnect(self._on_finish)
+        attempts_finished.disconnect(self._on_finish)
         self._heads.close()
         with deadline.within(OPERATION_TIMEOUT_SECONDS):
             self.record_refusals()
@@ -185,7 +185,7 @@ class AuditTrail:
 
     def _record_retirement(self, part: dict[str, Any]) -> None:
         attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)
-        self._on_finish(attempt, status=Status.SUCCESS)
+        self._on_finish([(attempt, Status.SUCCESS)])
 
     def record_refusals(self) -> None:
         """Write one entry for each counted kind of refusal; if that fails, keep its count."""
@@ -193,7 +193,7 @@ class AuditTrail:
         # Start all of them before waiting, so that they share commits.
         for kind, count in self._refusals.take():
             with self._kept_on_error(kind, count):
-                waits.append((kind, count, self._start(attempt_of(kind, count), kind.status)))
+                waits.append((kind, count, self._start([(attempt_of(kind, count), kind.status)])))
         for kind, count, wait in waits:
             with self._kept_on_error(kind, count):
                 wait()
@@ -210,34 +210,25 @@ class AuditTrail:
         self.record_refusals()
         self.log_head()
 
-    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
-        if status is not Status.DENIED or self._refusals.is_single(attempt, status):
+    def _on_finish(self, outcomes: Sequence[Outcome]) -> None:
+        recorded = [
+            (attempt, status)
+            for attempt, status in outcomes
+            if status is not Status.DENIED or self._refusals.is_single(attempt, status)
+        ]
+        if recorded:
             try:
-                self._start(attempt, status)()
+                self._start(recorded)()
             except StorageUnavailableError:
                 raise AuditUnavailableError from None
 
-    def _start(self, attempt: Attempt, status: Status) -> Callable[[], None]:
-        """Start to write an entry; return a function that waits until it is durable."""
-        length = _MAX_DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _MAX_USER_AGENT_LENGTH
-        entry = {
-            "action": attempt.action.value,
-            "status": status.value,
-            "principal": attempt.principal.name,
-            "secret_id": attempt.secret_id,
-            "ip": attempt.ip,
-            # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
-            "ua": printable(attempt.user_agent[:length])[:length],
-            "request_id": attempt.request_id,
-            "details": attempt.details or None,
-        }
-        entry = {name: value for name, value in entry.items() if value is not None}
-        # An entry that cannot be hashed fails here alone, not together with the others of its commit.
-        chain.canonical(entry)
+    def _start(self, outcomes: Sequence[Outcome]) -> Callable[[], object]:
+        """Start to write the entries of *outcomes*; return a function that waits until they are durable."""
+        entries = [_entry(attempt, status) for attempt, status in outcomes]
         if not self._heads.started:
             self._begin()
         # A separate thread commits even a single entry: a cancelled or late caller cancels no commit.
-        return self._commits.start(entry)
+        return self._commits.start(entries)
 
     def _begin(self) -> None:
         """Prepare the trail for the first entry of this process.
@@ -293,6 +284,26 @@ class AuditTrail:
         return [None] * len(entries)
 
 
+def _entry(attempt: Attempt, status: Status) -> StoredEntry:
+    """Return the entry for an outcome, before it is chained."""
+    length = _MAX_DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _MAX_USER_AGENT_LENGTH
+    entry = {
+        "action": attempt.action.value,
+        "status": status.value,
+        "principal": attempt.principal.name,
+        "secret_id": attempt.secret_id,
+        "ip": attempt.ip,
+        # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
+        "ua": printable(attempt.user_agent[:length])[:length],
+        "request_id": attempt.request_id,
+        "details": attempt.details or None,
+    }
+    entry = {name: value for name, value in entry.items() if value is not None}
+    # An entry that cannot be hashed fails here alone, not together with the others of its commit.
+    chain.canonical(entry)
+    return entry
+
+
 class NoAuditTrail:
     """A stand-in for the trail: attempts finish without an entry."""
 
@@ -301,11 +312,11 @@ class NoAuditTrail:
 
     def connect(self) -> None:
         """Start listening: without any receiver, attempts fail."""
-        attempt_finished.connect(self._on_finish)
+        attempts_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
         """Stop listening."""
-        attempt_finished.disconnect(self._on_finish)
+        attempts_finished.disconnect(self._on_finish)
 
     def check(self) -> None:
         """Do nothing."""
@@ -313,7 +324,7 @@ class NoAuditTrail:
     def start(self) -> None:
         """Do nothing."""
 
-    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:
+    def _on_finish(self, outcomes: Sequence[Outcome]) -> None:
         """Do nothing."""
 
 
@@ -324,7 +335,7 @@ class DisabledAuditTrail(NoAuditTrail):
         self._keyring = keyring
         self._agrees = False
 
-    def _on_finish(self, attempt: Attempt, *, status: Status) -> None:  # noqa: ARG002 - a receiver's
+    def _on_finish(self, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002 - a receiver's
         """Check, once, that the database has no trail: otherwise attempts must not go unrecorded."""
         if not self._agrees:
             guard.require_agreement(self._keyring, audit_enabled=False)

@@ -1,6 +1,7 @@
 """An audited operation in progress, and the signal that reports its outcome."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,9 +12,9 @@ from vault.core.principal import ANONYMOUS, Principal
 
 _signals = Namespace()
 
-#: Sent by an `Attempt`, with its `status`, once the outcome is known and before anything is released.
-#: An attempt fails if a receiver raises, or if there is no receiver: the audit trail fails closed.
-attempt_finished = _signals.signal("attempt-finished")
+#: Sent with the outcomes of one request's attempts, once they are known and before anything is released. The
+#: attempts fail if a receiver raises, or if there is no receiver: the audit trail fails closed.
+attempts_finished = _signals.signal("attempts-finished")
 
 
 class Action(StrEnum):
@@ -56,7 +57,11 @@ class Status(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """An operation with its principal and origin. The first call of `finish` writes its only audit entry."""
+    """An operation with its principal and origin. The first call of `finish` writes its only audit entry.
+
+    Each item of a batch is an attempt of its own, a `part`. Once its parts are finished, the batch needs no
+    further entry.
+    """
 
     action: Action
     principal: Principal = ANONYMOUS
@@ -66,7 +71,13 @@ class Attempt:
     secret_id: str | None = field(default=None, repr=False)
     #: Further contents of the entry: names, versions, limits, key IDs, counts, and the reason for a denial.
     details: dict[str, Any] = field(default_factory=dict)
-    _finished: bool = field(default=False, init=False, repr=False)
+    #: The attempt at the batch, if this one is at an item of it.
+    whole: "Attempt | None" = field(default=None, repr=False)
+    finished: bool = field(default=False, init=False, repr=False)
+
+    def part(self, action: Action | None = None) -> "Attempt":
+        """Return an attempt for an item of this batch, of the same *action* unless another is given."""
+        return replace(self, action=action or self.action, secret_id=None, details={}, whole=self)
 
     def finish(self, status: Status) -> None:
         """Record the outcome. Call it before anything is released or destroyed; later calls do nothing.
@@ -74,9 +85,25 @@ class Attempt:
         Raises:
             AuditUnavailableError: The entry could not be written: release nothing, destroy nothing.
         """
-        if not self._finished:
-            # Set first: an entry may exist although its write failed, so it is not retried.
-            self._finished = True
-            # A process that is ending has no receiver any more.
-            if not attempt_finished.send(self, status=status):
-                raise AuditUnavailableError
+        finish_all([(self, status)])
+
+
+#: An attempt and its status.
+Outcome = tuple[Attempt, Status]
+
+
+def finish_all(outcomes: Sequence[Outcome]) -> None:
+    """Record all *outcomes* together, as `Attempt.finish` records one: all of them are durable, or it fails.
+
+    Raises:
+        AuditUnavailableError: An entry could not be written: release nothing, destroy nothing.
+    """
+    new = [outcome for outcome in outcomes if not outcome[0].finished]
+    # Set first: an entry may exist although its write failed, so it is not retried.
+    for attempt, _ in new:
+        attempt.finished = True
+        if attempt.whole:
+            attempt.whole.finished = True
+    # A process that is ending has no receiver any more.
+    if new and not attempts_finished.send(new):
+        raise AuditUnavailableError

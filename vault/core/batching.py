@@ -3,6 +3,7 @@
 from _thread import start_new_thread
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
@@ -23,14 +24,14 @@ _INTERRUPTED = "the wait for MongoDB was interrupted"
 
 
 class _Call(Generic[Item, Result]):
-    """One caller's item and its outcome; *span* covers the time from the call to the outcome."""
+    """One caller's items and their outcome; *span* covers the time from the call to the outcome."""
 
-    __slots__ = ("error", "finished", "item", "result", "span")
+    __slots__ = ("error", "finished", "items", "results", "span")
 
-    def __init__(self, item: Item, span: spans.Span) -> None:
-        self.item = item
+    def __init__(self, items: Sequence[Item], span: spans.Span) -> None:
+        self.items = items
         self.span = span
-        self.result: Result | None = None
+        self.results: Sequence[Result] = ()
         self.error: Exception | None = None
         self.finished = Event()
 
@@ -46,9 +47,9 @@ class Batcher(Generic[Item, Result]):
     A lone call flushes its own item at once; calls that arrive meanwhile share the next flush. A thread
     (under gevent, a greenlet) runs shared flushes until nothing is pending, so that cancelling one caller
     does not cancel the others. *flush* gets the pending items in the order of their calls, at most
-    *max_batch* of them, and returns a result for each. Flushes never run concurrently. If one raises, exactly
-    its own calls fail, with its error. A shared flush ignores the deadlines of its callers. At most
-    *max_pending* calls wait. *queue* is the name in the metrics.
+    *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
+    run concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
+    deadlines of its callers. At most *max_pending* items wait. *queue* is the name in the metrics.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Batcher(Generic[Item, Result]):
         self._max_pending = max_pending
         self._lock = Lock()
         self._pending: list[_Call[Item, Result]] = []
+        #: The number of pending items.
+        self._count = 0
         self._busy = False
         #: True if the last flush had several callers: then further callers will join the next one.
         self._is_shared = False
@@ -72,45 +75,53 @@ class Batcher(Generic[Item, Result]):
         self._sizes = metrics.BATCH_SIZE.labels(queue)
 
     def call(self, item: Item) -> Result:
-        """Return the result for *item* once its flush has ended.
+        """Return the result for *item* once its flush has ended. Raises the errors of `call_all`."""
+        [result] = self.call_all([item])
+        return result
+
+    def call_all(self, items: Sequence[Item]) -> Sequence[Result]:
+        """Return the results for *items*, one to *max_batch*, once their flush has ended.
 
         Raises:
             StorageUnavailableError: The flush was interrupted, or exceeded the caller's deadline: the outcome
-                for the item is unknown.
-            OverloadedError: Too many calls are already waiting; this one was not accepted.
+                for the items is unknown.
+            OverloadedError: Too many items are already waiting; these were not accepted.
         """
         with self._lock:
             alone = not (self._busy or self._is_shared)
             self._busy |= alone
-        return self._flush_alone(item) if alone else self.start(item)()
+        return self._flush_alone(items) if alone else self.start(items)()
 
-    def start(self, item: Item) -> Callable[[], Result]:
-        """Enqueue *item*, and return a function that waits for its result as `call` does.
+    def start(self, items: Sequence[Item]) -> Callable[[], Sequence[Result]]:
+        """Enqueue *items*, one to *max_batch*; return a function that waits for their results.
 
         Raises:
-            OverloadedError: Too many calls are already waiting; this one was not accepted.
+            OverloadedError: Too many items are already waiting; these were not accepted.
         """
-        call: _Call[Item, Result] = _Call(item, spans.current.get().begin(self._span_name))
+        call: _Call[Item, Result] = _Call(items, spans.current.get().begin(self._span_name))
         with self._lock:
-            if len(self._pending) >= self._max_pending:
+            if self._count + len(items) > self._max_pending:
                 raise OverloadedError
             self._pending.append(call)
-            self._waiting.set(len(self._pending))
+            self._add(len(items))
             idle, self._busy = not self._busy, True
         if idle:
             self._begin()
         return lambda: self._wait(call)
 
-    def _flush_alone(self, item: Item) -> Result:
+    def _add(self, count: int) -> None:
+        self._count += count
+        self._waiting.set(self._count)
+
+    def _flush_alone(self, items: Sequence[Item]) -> Sequence[Result]:
         try:
-            [result] = self._results([item])
+            return self._results(items)
         finally:
             with self._lock:
                 self._busy = bool(self._pending)
                 others_wait = self._busy
             if others_wait:
                 self._begin()
-        return result
 
     def _results(self, items: Sequence[Item]) -> list[Result]:
         self._sizes.observe(len(items))
@@ -124,12 +135,12 @@ class Batcher(Generic[Item, Result]):
             # No thread can be started. Only the calls that arrived just now are waiting.
             with self._lock:
                 failed, self._pending, self._busy = self._pending, [], False
-                self._waiting.set(0)
+                self._add(-self._count)
             for call in failed:
                 call.error = OverloadedError()
                 call.finish()
 
-    def _wait(self, call: _Call[Item, Result]) -> Result:
+    def _wait(self, call: _Call[Item, Result]) -> Sequence[Result]:
         left = deadline.remaining()
         try:
             in_time = call.finished.wait(None if left == inf else max(0, left))
@@ -143,20 +154,22 @@ class Batcher(Generic[Item, Result]):
         if call.error:
             # All calls of a flush share the error. Without a traceback, or each caller would add to it.
             raise call.error.with_traceback(None)
-        return call.result  # type: ignore[return-value] # finished without an error, so there is one
+        return call.results
 
     def _withdraw(self, call: _Call[Item, Result]) -> None:
         """Drop *call* if it is still pending: its caller no longer waits."""
         with self._lock:
             if call in self._pending:
                 self._pending.remove(call)
+                self._add(-len(call.items))
                 call.span.end(StorageUnavailableError.shown_name())
 
     def _flush_all(self) -> None:
         while batch := self._next():
             try:
-                for call, result in zip(batch, self._results([call.item for call in batch]), strict=True):
-                    call.result = result
+                results = iter(self._results([item for call in batch for item in call.items]))
+                for call in batch:
+                    call.results = list(islice(results, len(call.items)))
             except BaseException as error:  # noqa: BLE001 - on any error, every caller must be woken
                 ordinary = error if isinstance(error, Exception) else StorageUnavailableError(_INTERRUPTED)
                 for call in batch:
@@ -165,17 +178,28 @@ class Batcher(Generic[Item, Result]):
                 call.finish()
 
     def _next(self) -> list[_Call[Item, Result]]:
-        if self._is_shared and len(self._pending) < self._max_batch:
+        if self._is_shared and self._count < self._max_batch:
             # Wait for further calls: a round trip costs as much as a request, here and in MongoDB.
             # An interruption is ignored, because callers wait for the flush.
             with suppress(BaseException):
                 wait_until_idle()
         with self._lock:
-            batch = self._pending[: self._max_batch]
-            del self._pending[: self._max_batch]
+            batch = self._take()
             self._busy = bool(batch)
             self._is_shared = len(batch) > 1 if batch else self._is_shared
-            self._waiting.set(len(self._pending))
+        return batch
+
+    def _take(self) -> list[_Call[Item, Result]]:
+        """Remove and return the first pending calls, with at most *max_batch* items."""
+        count = taken = 0
+        for call in self._pending:
+            if count + len(call.items) > self._max_batch:
+                break
+            count += len(call.items)
+            taken += 1
+        batch = self._pending[:taken]
+        del self._pending[:taken]
+        self._add(-count)
         return batch
 
 

@@ -9,7 +9,7 @@ A message that a reply quotes as its `detail` is a sentence. A message for opera
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class VaultError(Exception):
@@ -23,6 +23,11 @@ class VaultError(Exception):
     def shown_name(cls) -> str:
         """Return the name of this kind as an exception type: `StorageUnavailableError`, for example."""
         return "".join(word.capitalize() for word in cls.kind.split("_")) + "Error"
+
+    def detached(self) -> Self:
+        """Return this error without its origin, whose frames would keep the values of a request in memory."""
+        self.__traceback__ = self.__context__ = None
+        return self
 
 
 class FixedError(VaultError):
@@ -140,6 +145,20 @@ class SecretTooLargeError(VaultError):
     """A plaintext is larger than `MAX_SECRET_BYTES`."""
 
     kind = "secret_too_large"
+
+
+class TooLargeForBatchError(FixedError):
+    """A stored secret is too large to be returned together with the others of a batch."""
+
+    kind = "too_large_for_batch"
+    message = "The secret is too large for this batch. Fetch it alone."
+
+
+class TooManyMatchesError(FixedError):
+    """More secrets have a prefix than a batch can have items."""
+
+    kind = "too_many_matches"
+    message = "More than 100 secrets have this prefix. Use a longer `name_prefix`."
 
 
 class SecretNotFoundError(FixedError):

@@ -18,6 +18,9 @@ _NONCE_SIZE = 12
 _TAG_SIZE = 16
 _HEADER_SIZE = 1 + KEY_ID_SIZE
 
+#: Bytes in an envelope in addition to those of the plaintext.
+OVERHEAD = _HEADER_SIZE + _NONCE_SIZE + _TAG_SIZE
+
 
 def encrypt(plaintext: bytes, *, key: MasterKey, binding: Bound) -> bytes:
     """Return the envelope of *plaintext*, readable only under the same *key* and *binding*.

@@ -14,21 +14,29 @@ from mongoengine import (
     IntField,
     ListField,
     StringField,
+    signals,
 )
+from pymongo.errors import BulkWriteError
 
 from vault.core.errors import DecryptionError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
+from vault.crypto.envelope import OVERHEAD as ENVELOPE_OVERHEAD
 from vault.documents.base import BaseDocument, decrypt, is_text
 
 #: MongoDB's expression for the purge time of a secret that ends only by its expiry.
 PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
+
+_DUPLICATE_KEY = 11_000
 
 #: Optional fields that the ciphertext is bound to.
 _BOUND_FIELDS = ("expires_at", "max_reads", "name")
 
 #: Optional fields that can hide a secret from readers. The ciphertext is not bound to them.
 _STATE_FIELDS = ("reads", "deleted_at")
+
+#: The fields that a fetch reads, without the envelopes.
+_FETCHED_FIELDS = ("namespace", "version", "key_id", "pending", *_BOUND_FIELDS, *_STATE_FIELDS)
 
 
 class _Bound:
@@ -62,6 +70,8 @@ class StoredVersion:
     created_at: datetime | None
     #: The texts of a key ID that is a list. MongoDB finds such a version by each of them.
     listed_key_ids: Sequence[str]
+    #: The envelope was not read, because it is too large for a batch.
+    is_withheld: bool
 
     @classmethod
     def of(
@@ -75,6 +85,7 @@ class StoredVersion:
             key_id=text(key),
             created_at=_time(created_at),
             listed_key_ids=texts(key),
+            is_withheld=fields.get("withheld") is True,
         )
 
     @property
@@ -154,6 +165,12 @@ class StoredSecret(_Bound):
         """The number of remaining reads; None without a read limit."""
         return None if self.max_reads is None else max(0, self.max_reads - (self.reads or 0))
 
+    @property
+    def held_tokens(self) -> Sequence[str]:
+        """The tokens of all reserved reads, including expired ones."""
+        held = _list(self._document.get("held_reads"))
+        return texts([read.get("token") for read in held if isinstance(read, dict)])
+
     def is_expired(self, now: datetime) -> bool:
         """Return whether the secret has expired. MongoDB removes expired secrets only once a minute."""
         return self.expires_at is not None and self.expires_at <= now
@@ -216,6 +233,44 @@ def text(value: object) -> str:
 def texts(value: object) -> Sequence[str]:
     """Return the texts in *value* if it is a list, else nothing."""
     return [element for element in _list(value) if is_text(element)]
+
+
+#: A secret's ID or name, and the number of a version, or None for the newest.
+Asked = tuple[str, int | None]
+
+
+def bounded_fetch(
+    max_bytes: int, *, by_id: Sequence[Asked] = (), by_name: Sequence[Asked] = ()
+) -> dict[str, Any]:
+    """Return the projection of documents for fetches, which withholds larger plaintexts than *max_bytes*.
+
+    Only the versions that are asked for are read.
+    """
+    fetched: dict[str, Any] = dict.fromkeys(_FETCHED_FIELDS, 1)
+    if not any(version for _, version in (*by_id, *by_name)):
+        return fetched | _bounded("$envelope", max_bytes)
+    asked = {"$_id": list(map(list, by_id)), "$name": list(map(list, by_name))}
+    stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
+    older = {"$filter": {"input": stored, "cond": _is_asked(asked, "$$this.version")}}
+    bounded = {"$mergeObjects": ["$$this", _bounded("$$this.envelope", max_bytes)]}
+    fetched["older"] = {"$map": {"input": older, "as": "this", "in": bounded}}
+    is_asked = {"$or": [_is_asked(asked, {"$ifNull": ["$version", 1]}), _is_asked(asked, None)]}
+    return fetched | _bounded("$envelope", max_bytes, is_asked)
+
+
+def _is_asked(asked: Mapping[str, Sequence[object]], version: object) -> dict[str, Any]:
+    """Return the condition for a *version* of a document that is *asked* for by one of its fields."""
+    return {"$or": [{"$in": [[field, version], pairs]} for field, pairs in asked.items()]}
+
+
+def _bounded(envelope: str, max_bytes: int, is_asked: object = True) -> dict[str, Any]:
+    """Return the fields for an *envelope*, whose plaintext is withheld if it is larger than *max_bytes*."""
+    # An attacker may have stored another type.
+    is_binary = {"$eq": [{"$type": envelope}, "binData"]}
+    size = {"$cond": [is_binary, {"$binarySize": envelope}, 0]}
+    is_large = {"$gt": [size, max_bytes + ENVELOPE_OVERHEAD]}
+    is_read = {"$and": [is_asked, is_binary, {"$not": [is_large]}]}
+    return {"envelope": {"$cond": [is_read, envelope, None]}, "withheld": is_large}
 
 
 class SecretVersion(EmbeddedDocument):
@@ -281,6 +336,21 @@ class Secret(_Bound, BaseDocument):
             self.envelope = keyring.encrypt(self._plaintext, self.binding(self.version))
             self.key_id = keyring.primary.id
             self._plaintext = None
+
+    @classmethod
+    def insert_each(cls, secrets: Sequence["Secret"]) -> list["Secret"]:
+        """Store each of the new *secrets*, even if others fail; return those whose names are not free."""
+        signals.pre_bulk_insert.send(cls, documents=secrets)
+        try:
+            # MongoEngine's `insert` stops at the first failure.
+            cls.raw().insert_many([secret.to_mongo() for secret in secrets], ordered=False)
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            is_other = any(failure["code"] != _DUPLICATE_KEY for failure in failures)
+            if is_other or error.details["writeConcernErrors"]:
+                raise
+            return [secrets[failure["index"]] for failure in failures]
+        return []
 
     @classmethod
     def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> StoredSecret | None:

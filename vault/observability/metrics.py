@@ -78,7 +78,10 @@ def _histogram(name: str, text: str, labels: Sequence[str], buckets: Sequence[fl
 
 REQUESTS = _counter("requests", "Answered requests.", ["operation", "status"])
 DURATION = _histogram("request_duration_seconds", "Time to a reply, in seconds.", ["operation"], _SECONDS)
-REFUSALS = _counter("refusals", "Refused requests, by reason.", ["reason"])
+BATCH_ITEMS = _counter(
+    "batch_items", "Items of batches, by the status that each would have alone.", ["operation", "status"]
+)
+REFUSALS = _counter("refusals", "Refused requests, and items of batches, by reason.", ["reason"])
 RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests refused by a rate limit.", ["limit"])
 CONNECTIONS_DROPPED = _counter(
     "connections_dropped", "Client connections refused, or closed to make room.", ["reason"]

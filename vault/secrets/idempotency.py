@@ -1,4 +1,4 @@
-"""Idempotency keys: of all creates with the same key and body, one makes the secret."""
+"""Idempotency keys: of all creates with the same key and body, one makes the secrets."""
 
 import hashlib
 import hmac
@@ -27,7 +27,7 @@ from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.secret import text, texts
 from vault.observability import metrics
-from vault.secrets.requests import NewSecret
+from vault.secrets.items import CreateRequest
 from vault.secrets.store import SecretStore
 
 #: The minimum for anonymous callers. They share one scope of keys, so no key may be easy to guess.
@@ -65,71 +65,83 @@ _STORED = b"stored"
 
 
 class Reservation:
-    """The right to create one secret; or, if `secret_id` is another's, the secret that exists already.
+    """The right to create the secrets of a request, except those that exist already.
 
     This class is for creates without a key, and for repeated ones. Neither has a record to change.
     """
 
-    def __init__(self, secret: Secret, store: SecretStore, *, secret_id: str) -> None:
-        self._secret = secret
+    def __init__(
+        self, secrets: Sequence[Secret], store: SecretStore, *, existing: Mapping[int, str] | None = None
+    ) -> None:
+        self._secrets = secrets
         self._store = store
-        #: The ID to return to the caller.
-        self.secret_id = secret_id
+        #: Outcomes of earlier requests, by the item's number: the ID of its secret, or the kind of its error.
+        self.existing = existing or {}
 
-    @property
-    def is_new(self) -> bool:
-        """True if the secret is still to be created."""
-        return bool(self.secret_id == self._secret.id)
-
-    def complete(self) -> None:
-        """Make the result permanent. Call this before the caller gets the ID."""
+    def complete(self, outcomes: Sequence[str]) -> None:
+        """Make the *outcomes* of all items permanent. Call this before the caller gets them."""
 
     def abandon(self) -> None:
         """Remove what the create has stored. Ignore errors and the request's deadline."""
-        self._store.roll_back(self._secret)
+        self._store.roll_back(self._secrets)
 
 
 class _KeyReservation(Reservation):
-    """The right to create one secret under an idempotency key, until another request takes over."""
+    """The right to create secrets under an idempotency key, until another request takes over."""
 
     def __init__(
-        self, secret: Secret, store: SecretStore, *, secret_id: str, seals: "_Seals", record: "_Record"
+        self, request: CreateRequest, store: SecretStore, *, seals: "_Seals", record: "_Record"
     ) -> None:
-        super().__init__(secret, store, secret_id=secret_id)
+        super().__init__(request.secrets, store)
+        self._is_batch = request.is_batch
+        self._ids = request.ids(request.base_id)
+        self._base_id = request.base_id
         self._seals = seals
         self._held = {"_id": seals.digest, "token": record.token}
         self._has_former = bool(record.former)
 
-    def complete(self) -> None:
-        """Record that the secret is stored, so that repeated creates get its ID.
+    def adopt(self, base_id: str, existing: Mapping[int, str]) -> None:
+        """Keep the *existing* secrets of the former holder with *base_id*, by the numbers of their items."""
+        self._base_id, self.existing = base_id, existing
+
+    def complete(self, outcomes: Sequence[str]) -> None:
+        """Record that the secrets are stored, so that repeated creates get the same *outcomes*.
 
         Raises:
-            SecretBusyError: Another request has taken over the key. The secret is removed.
+            SecretBusyError: Another request has taken over the key. The secrets are removed.
             StorageUnavailableError: The outcome is unknown.
         """
-        seal = self._seals.seal(_STORED, self.secret_id)
-        stored = {"$set": {"stored": True, "secret_id": self.secret_id, "stored_seal": seal}}
+        # Of one secret, the base ID is the outcome.
+        kept = list(outcomes) if self._is_batch else []
+        stored: dict[str, Any] = {"stored": True, "secret_id": self._base_id}
+        stored["stored_seal"] = self._seals.seal(_STORED, self._base_id, *kept)
+        if kept:
+            stored["outcomes"] = kept
         with storage_errors():
-            result = _records().update_one(self._held, stored)
+            result = _records().update_one(self._held, {"$set": stored})
         if not result.matched_count:
-            self._store.withdraw(self.secret_id)
+            self._store.withdraw(self._ids)
             raise SecretBusyError
 
     def abandon(self) -> None:
-        """Remove the secret and leave the key to the next request. Ignore errors and the deadline."""
+        """Remove the secrets and leave the key to the next request. Ignore errors and the deadline."""
         unfinished = self._held | {"stored": False}
         with best_effort_cleanup():
-            is_gone = self._store.withdraw(self.secret_id)
-            # A slow former holder may still store its secret.
+            is_gone = not self._store.withdraw(self._ids) and not self.existing
+            # A slow former holder may still store its secrets.
             if is_gone and not self._has_former:
                 _records().delete_one(unfinished)
                 return
-            seal = self._seals.seal(_RESERVED, self.secret_id)
             left = {
-                "$set": {"secret_id": self.secret_id},
+                "$set": {"secret_id": self._base_id},
                 "$unset": {"held_until": ""},
                 # Pushed again, as the newest: of too many seals the oldest are dropped.
-                "$push": {"reserved_seals": {"$each": [seal], "$slice": -_MAX_SEALS}},
+                "$push": {
+                    "reserved_seals": {
+                        "$each": [self._seals.seal(_RESERVED, self._base_id)],
+                        "$slice": -_MAX_SEALS,
+                    }
+                },
             }
             _records().update_one(unfinished, left)
 
@@ -141,13 +153,11 @@ class IdempotentCreate:
         self._keyring = keyring
         self._store = store
 
-    def reserve(
-        self, secret: Secret, new_secret: NewSecret, *, key: str | None, principal: Principal
-    ) -> Reservation:
-        """Reserve *key* for the creation of *secret*, made of *new_secret*; without a key, reserve nothing.
+    def reserve(self, request: CreateRequest, *, key: str | None, principal: Principal) -> Reservation:
+        """Reserve *key* for the secrets of *request*; without a key, reserve nothing.
 
-        If a create with the same key and body has stored a secret, return a reservation with that one's ID.
-        An error leaves the key to the next request.
+        If a create with the same key and body has completed, return a reservation with its outcomes. An error
+        leaves the key to the next request.
 
         Raises:
             WeakIdempotencyKeyError: The key of an anonymous caller is too short.
@@ -157,58 +167,69 @@ class IdempotentCreate:
             StorageUnavailableError: MongoDB is unavailable.
         """
         if key is None:
-            return Reservation(secret, self._store, secret_id=secret.id)
+            return Reservation(request.secrets, self._store)
         if not principal.authenticated and len(key) < MIN_ANONYMOUS_KEY_LENGTH:
             raise WeakIdempotencyKeyError
-        seals = _Seals(self._keyring, _digest(principal, key), new_secret.canonical())
+        seals = _Seals(self._keyring, _digest(principal, key), request.canonical())
         token = token_hex(16)
-        record = _claim(secret.id, seals, token=token)
+        record = _claim(request.base_id, seals, token=token)
         if record.token != token:
-            self._require_genuine(record, seals, secret, new_secret)
-            return Reservation(secret, self._store, secret_id=record.secret_id)
-        reservation = _KeyReservation(secret, self._store, secret_id=secret.id, seals=seals, record=record)
+            self._require_genuine(record, seals, request)
+            outcomes = record.outcomes if request.is_batch else [record.secret_id]
+            return Reservation(request.secrets, self._store, existing=dict(enumerate(outcomes)))
+        reservation = _KeyReservation(request, self._store, seals=seals, record=record)
         try:
-            reservation.secret_id = self._take_over(record, seals, secret, new_secret)
+            self._take_over(reservation, record, seals, request)
         except VaultError:
             reservation.abandon()
             raise
         return reservation
 
-    def _require_genuine(
-        self, record: "_Record", seals: "_Seals", secret: Secret, new_secret: NewSecret
-    ) -> None:
-        """Return if the secret of *record* was created for *new_secret*.
+    def _require_genuine(self, record: "_Record", seals: "_Seals", request: CreateRequest) -> None:
+        """Return if the outcomes in *record* are those of *request*.
 
         Earlier releases stored no seal. For their records the secret itself is the proof.
         """
         if record.stored_seal is None:
-            if not self._is_same(record.secret_id, secret, new_secret):
+            if not self._is_same(record.secret_id, request):
                 raise IdempotencyMismatchError
-        elif not seals.verify(record.stored_seal, _STORED, record.secret_id):
+        elif not seals.verify(record.stored_seal, _STORED, record.secret_id, *record.outcomes):
             metrics.DOES_NOT_VERIFY.inc()
             raise DecryptionError
 
-    def _take_over(self, record: "_Record", seals: "_Seals", secret: Secret, new_secret: NewSecret) -> str:
-        """Remove the secrets of former holders, and return the ID of the one secret under the key.
+    def _take_over(
+        self, reservation: _KeyReservation, record: "_Record", seals: "_Seals", request: CreateRequest
+    ) -> None:
+        """Remove the secrets of former holders, except those that can be found by their names.
 
-        No caller received an ID from them. If a former holder's secret can be found by its name, callers may
-        have changed it. Then it is the one secret; otherwise *secret* is.
+        No caller received an ID from them. Callers may have changed the secrets that can be found. These are
+        the secrets of their items.
         """
-        theirs = [
-            former
+        theirs = {
+            former: request.ids(former)
             for former in record.former
             if any(seals.verify(seal, _RESERVED, former) for seal in record.reserved_seals)
-            or self._is_same(former, secret, new_secret)
-        ]
-        found = [former for former in theirs if not self._store.withdraw(former)]
-        return found[0] if found else str(secret.id)
+            or self._is_same(former, request)
+        }
+        if not theirs:
+            return
+        found = self._store.withdraw([secret_id for ids in theirs.values() for secret_id in ids])
+        existing: dict[int, str] = {}
+        for former, ids in theirs.items():
+            if found.intersection(ids):
+                existing = {n: secret_id for n, secret_id in enumerate(ids) if secret_id in found} | existing
+                reservation.adopt(former, existing)
 
-    def _is_same(self, secret_id: str, secret: Secret, new_secret: NewSecret) -> bool:
-        """Return whether the stored secret has the value, namespace, name and limits of the new *secret*."""
+    def _is_same(self, secret_id: str, request: CreateRequest) -> bool:
+        """Return whether a stored secret has the value, namespace, name and limits of a *request* for one."""
+        if request.is_batch:
+            # Of a batch, every record has seals.
+            return False
+        [secret] = request.secrets
         found = self._store.find(secret_id)
         try:
             return found is not None and (
-                found.decrypt(self._keyring) == new_secret.plaintext
+                found.decrypt(self._keyring) == request.items[0].new_secret.plaintext
                 and (found.namespace, found.name) == (secret.namespace, secret.name)
                 and found.max_reads == secret.max_reads
                 and (found.expires_at is None) == (secret.expires_at is None)
@@ -237,6 +258,8 @@ class _Record:
     stored_seal: str | None
     #: Proofs that the service reserved the key for `former`.
     reserved_seals: Sequence[str]
+    #: Of a batch: the outcomes of all items. Its `secret_id` is the base ID.
+    outcomes: Sequence[str]
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "_Record":
@@ -251,11 +274,12 @@ class _Record:
             former=texts(document.get("former")),
             stored_seal=None if seal is None else text(seal),
             reserved_seals=texts(document.get("reserved_seals")),
+            outcomes=texts(document.get("outcomes")),
         )
 
 
-def _claim(secret_id: str, seals: "_Seals", *, token: str) -> _Record:
-    """Claim the key of *seals* under *token* for *secret_id*; return the record of its present holder.
+def _claim(base_id: str, seals: "_Seals", *, token: str) -> _Record:
+    """Claim the key of *seals* under *token* for *base_id*; return the record of its present holder.
 
     Wait while another request is creating a secret under the key.
 
@@ -266,7 +290,7 @@ def _claim(secret_id: str, seals: "_Seals", *, token: str) -> _Record:
     """
     for _ in attempts():
         with storage_errors():
-            record = _upsert(secret_id, seals, token=token)
+            record = _upsert(base_id, seals, token=token)
         if not seals.verify_body(record.body_mac, record.key_id):
             raise IdempotencyMismatchError
         if record.token == token or record.is_stored:
@@ -274,17 +298,17 @@ def _claim(secret_id: str, seals: "_Seals", *, token: str) -> _Record:
     raise SecretBusyError
 
 
-def _upsert(secret_id: str, seals: "_Seals", *, token: str) -> _Record:
-    """Put *token* and *secret_id* into the record if the key is free, and return the record.
+def _upsert(base_id: str, seals: "_Seals", *, token: str) -> _Record:
+    """Put *token* and *base_id* into the record if the key is free, and return the record.
 
     This is one atomic step: of many concurrent requests, one gets the key. A record of another body does
     not change.
     """
     until = {"$add": ["$$NOW", _HELD_MILLISECONDS]}
-    sealed = {"$concatArrays": [{"$ifNull": ["$reserved_seals", []]}, [seals.seal(_RESERVED, secret_id)]]}
+    sealed = {"$concatArrays": [{"$ifNull": ["$reserved_seals", []]}, [seals.seal(_RESERVED, base_id)]]}
     mine = {
         "token": token,
-        "secret_id": secret_id,
+        "secret_id": base_id,
         "former": _FORMER,
         "reserved_seals": {"$slice": [sealed, -_MAX_SEALS]},
         "held_until": until,
@@ -334,19 +358,19 @@ class _Seals:
         expected = self.body_macs.get(key_id)
         return expected is not None and hmac.compare_digest(body_mac.encode(), expected.encode())
 
-    def seal(self, purpose: bytes, secret_id: str) -> str:
-        """Return the seal of *secret_id* for *purpose*, by the primary key."""
-        return self._by(self._keyring.primary, purpose, secret_id)
+    def seal(self, purpose: bytes, *texts: str) -> str:
+        """Return the seal of *texts* for *purpose*, by the primary key."""
+        return self._by(self._keyring.primary, purpose, texts)
 
-    def verify(self, seal: str, purpose: bytes, secret_id: str) -> bool:
-        """Return whether *seal* is that of *secret_id* for *purpose*, by any key."""
+    def verify(self, seal: str, purpose: bytes, *texts: str) -> bool:
+        """Return whether *seal* is that of *texts* for *purpose*, by any key."""
         return any(
-            hmac.compare_digest(seal.encode(), self._by(key, purpose, secret_id).encode())
+            hmac.compare_digest(seal.encode(), self._by(key, purpose, texts).encode())
             for key in self._keyring
         )
 
-    def _by(self, key: MasterKey, purpose: bytes, secret_id: str) -> str:
-        message = joined(purpose, self.digest.encode(), self._body_hash, secret_id.encode())
+    def _by(self, key: MasterKey, purpose: bytes, texts: Sequence[str]) -> str:
+        message = joined(purpose, self.digest.encode(), self._body_hash, *(part.encode() for part in texts))
         return _mac(key, _SECRET_INFO, message)
 
 

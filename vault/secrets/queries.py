@@ -19,6 +19,8 @@ _ABOVE_ALL = "\x7f"
 
 _ORDER = [("name", 1), ("_id", 1)]
 
+_SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
+
 #: The end of a page: the last secret's name, if it has one, and its ID.
 Position = tuple[str | None, str]
 
@@ -30,13 +32,14 @@ def find_page(
     namespace: str,
     *,
     now: datetime,
-    after: Position | None,
+    after: Position | None = None,
     limit: int,
     name_prefix: str,
-    labels: Sequence[str],
-    deleted: bool,
+    labels: Sequence[str] = (),
+    deleted: bool = False,
+    wanted: Mapping[str, Any] = _SUMMARY_FIELDS,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ID, name and labels of secrets that are visible, or with *deleted* restorable, at *now*."""
+    """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*."""
     conditions: list[dict[str, Any]] = [
         # The conditions of `StoredSecret.is_visible`.
         {"namespace": namespace, "pending": None, "deleted_at": {"$exists": True} if deleted else None},
@@ -51,7 +54,6 @@ def find_page(
         conditions.append({"labels": {"$all": list(labels)}})
     if after:
         conditions.append(_beyond(after))
-    wanted = {"name": 1, "labels": 1}
     found: Iterator[Mapping[str, Any]] = (
         Secret.raw().find({"$and": conditions}, wanted).sort(_ORDER).limit(limit)
     )

@@ -1,12 +1,17 @@
 """Read limits: each read is reserved, put on record, and then counted.
 
 The value is returned only after that. If MongoDB becomes unavailable or the process dies in between, its
-reservation expires and the read does not count.
+reservation expires and the read does not count. Each step is one operation for all reads of a request.
 """
 
+from collections.abc import Sequence
 from secrets import token_hex
+from typing import NamedTuple
 
-from vault.documents.secret import Secret
+from pymongo import UpdateOne
+
+from vault.documents.guard import storage_errors
+from vault.documents.secret import Secret, StoredSecret
 
 #: Milliseconds, by MongoDB's clock, until a reserved read expires. Longer than writing an entry can take.
 _HELD_MILLISECONDS = 30_000
@@ -16,44 +21,85 @@ _USED_UP_KEPT_MILLISECONDS = 60_000
 
 _READS = {"$ifNull": ["$reads", 0]}
 _IS_HELD = {"$gt": ["$$this.until", "$$NOW"]}
-_HELD = {"$filter": {"input": {"$ifNull": ["$held_reads", []]}, "cond": _IS_HELD}}
+# An attacker may have stored another type, which must not fail the reads of other secrets.
+_RESERVED = {"$cond": [{"$isArray": "$held_reads"}, "$held_reads", []]}
+_HELD = {"$filter": {"input": _RESERVED, "cond": _IS_HELD}}
 
 
-def reserve_read(secret_id: str) -> str | None:
-    """Reserve a read of a secret with a read limit, and return its token; None if no read is left.
+class HeldRead(NamedTuple):
+    """A reserved read of a secret."""
 
-    This is one atomic step: across all replicas, reserved and counted reads never exceed the limit.
+    secret_id: str
+    token: str
+
+
+def reserve_reads(secret_ids: Sequence[str]) -> list[HeldRead | None]:
+    """Reserve a read of each of these secrets with a read limit; None stands for one without a read left.
+
+    Each reservation is an atomic step: across all replicas, reserved and counted reads never exceed the
+    limit. Two reads of the same secret are two reservations.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable. This applies to all functions here.
     """
-    token = token_hex(16)
-    mine = {"token": token, "until": {"$add": ["$$NOW", _HELD_MILLISECONDS]}}
+    reads = [HeldRead(secret_id, token_hex(16)) for secret_id in secret_ids]
+    count = _update([_reservation(read) for read in reads])
+    if count == len(reads):
+        return list(reads)
+    held = _held_tokens(secret_ids) if count else frozenset()
+    return [read if read.token in held else None for read in reads]
+
+
+def commit_reads(reads: Sequence[HeldRead]) -> bool:
+    """Count the reserved *reads*. Return False if any of them has expired: then return no value."""
+    return _update([_commit(read) for read in reads]) == len(reads)
+
+
+def release_reads(reads: Sequence[HeldRead]) -> None:
+    """End the reservations, without counting the reads."""
+    _update([_release(read) for read in reads])
+
+
+def _reservation(read: HeldRead) -> UpdateOne:
+    mine = {"token": read.token, "until": {"$add": ["$$NOW", _HELD_MILLISECONDS]}}
     is_left = {"$lt": [{"$add": [_READS, {"$size": _HELD}]}, "$max_reads"]}
-    result = Secret.raw().update_one(
-        {"_id": secret_id, "deleted_at": None, "$expr": is_left},
+    return UpdateOne(
+        {"_id": read.secret_id, "deleted_at": None, "$expr": is_left},
         [{"$set": {"held_reads": {"$concatArrays": [_HELD, [mine]]}}}],
     )
-    return token if result.matched_count else None
 
 
-def commit_read(secret_id: str, token: str) -> bool:
-    """Count the reserved read of *token*. Return False if it has expired: then return no value."""
+def _commit(read: HeldRead) -> UpdateOne:
     purge_at = {"$min": ["$purge_at", {"$add": ["$$NOW", _USED_UP_KEPT_MILLISECONDS]}]}
     is_used_up = {"$gte": ["$reads", "$max_reads"]}
-    result = Secret.raw().update_one(
-        {"_id": secret_id, "held_reads.token": token},
+    return UpdateOne(
+        {"_id": read.secret_id, "held_reads.token": read.token},
         [
-            {"$set": {"reads": {"$add": [_READS, 1]}, "held_reads": _without(token)}},
+            {"$set": {"reads": {"$add": [_READS, 1]}, "held_reads": _without(read.token)}},
             {"$set": {"purge_at": {"$cond": [is_used_up, purge_at, "$purge_at"]}}},
         ],
     )
-    return bool(result.matched_count)
 
 
-def release_read(secret_id: str, token: str) -> None:
-    """End the reservation of *token*, without counting the read."""
-    Secret.raw().update_one({"_id": secret_id}, [{"$set": {"held_reads": _without(token)}}])
+def _release(read: HeldRead) -> UpdateOne:
+    return UpdateOne({"_id": read.secret_id}, [{"$set": {"held_reads": _without(read.token)}}])
+
+
+def _update(updates: list[UpdateOne]) -> int:
+    """Make *updates*, in order and in one operation; return the number of those that found their secret."""
+    with storage_errors():
+        found: int = Secret.raw().bulk_write(updates).matched_count
+    return found
+
+
+def _held_tokens(secret_ids: Sequence[str]) -> frozenset[str]:
+    """Return the tokens of all reserved reads of these secrets."""
+    with storage_errors("find"):
+        found = list(Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"held_reads": 1}))
+    return frozenset(token for document in found for token in StoredSecret(document).held_tokens)
 
 
 def _without(token: str) -> dict[str, object]:
     is_other = {"$ne": ["$$this.token", token]}
-    others = {"$filter": {"input": {"$ifNull": ["$held_reads", []]}, "cond": is_other}}
+    others = {"$filter": {"input": _RESERVED, "cond": is_other}}
     return {"$cond": [{"$eq": [others, []]}, "$$REMOVE", others]}

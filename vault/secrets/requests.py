@@ -1,12 +1,13 @@
 """Requests: the content of a new secret, and references to a stored one."""
 
+import hmac
 import json
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from vault.core.attempt import Attempt
 from vault.core.errors import CredentialRequiredError, SecretNotFoundError
@@ -28,13 +29,13 @@ class NewSecret:
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def document(self, namespace: str) -> Secret:
-        """Return an unsaved document of this secret, with a new ID, in *namespace*."""
+    def document(self, namespace: str, secret_id: str) -> Secret:
+        """Return an unsaved document of this secret, with this new ID, in *namespace*."""
         now = datetime.now(UTC)
         expires_at = now + timedelta(seconds=self.ttl_seconds) if self.ttl_seconds else None
         given = {
             # Not assigned by MongoDB: the ciphertext is bound to it.
-            "id": str(uuid4()),
+            "id": secret_id,
             "namespace": namespace,
             "created_at": now,
             "expires_at": expires_at,
@@ -52,6 +53,15 @@ class NewSecret:
         """Return the same bytes for every form of a request body with the same content."""
         values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
         return json.dumps(values, sort_keys=True).encode()
+
+
+def derive_ids(base_id: str, count: int) -> list[str]:
+    """Return the IDs of a batch's new secrets: version-4 UUIDs, derived from *base_id*.
+
+    No caller sees the base ID, which is random. Without it, no ID reveals another.
+    """
+    digests = (hmac.digest(base_id.encode(), number.to_bytes(4, "big"), "sha256") for number in range(count))
+    return [str(UUID(bytes=digest[:16], version=4)) for digest in digests]
 
 
 def limit_details(secret: Secret) -> dict[str, Any]:

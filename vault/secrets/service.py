@@ -1,32 +1,45 @@
-"""Create and fetch secrets."""
+"""Create and fetch secrets, one or a batch of them."""
 
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Action, Attempt, Outcome, Status, finish_all
 from vault.core.errors import (
     CredentialRequiredError,
     SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
+    TooLargeForBatchError,
     VaultError,
 )
 from vault.crypto import Keyring
-from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.guard import best_effort_cleanup
 from vault.documents.secret import StoredSecret, StoredVersion
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
 from vault.secrets.idempotency import IdempotentCreate
-from vault.secrets.requests import NewSecret, Reference, limit_details
-from vault.secrets.store import SecretStore
+from vault.secrets.items import CreateRequest, Creation, Fetch, Item
+from vault.secrets.read_limits import HeldRead
+from vault.secrets.requests import NewSecret, Reference
+from vault.secrets.store import SecretStore, share
 
 
 class SecretService:
     """Creates and fetches the secrets that one keyring opens."""
 
-    def __init__(self, keyring: Keyring, guard: KeyringGuard, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        guard: KeyringGuard,
+        *,
+        max_bytes: int,
+        recorded_as: Callable[[Exception], Status],
+    ) -> None:
+        """Record the error of an item with the status that *recorded_as* returns for it."""
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
+        self._recorded_as = recorded_as
         self._store = SecretStore()
         self._idempotent_create = IdempotentCreate(keyring, self._store)
 
@@ -47,27 +60,56 @@ class SecretService:
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written.
         """
-        _require_credential_for_name(new_secret, attempt)
-        require_size(new_secret.plaintext, self._max_bytes)
+        item = Creation(attempt=attempt, new_secret=new_secret)
+        self._check(item)
+        self._create([item], idempotency_key, attempt=attempt, is_batch=False)
+        return item.secret_id
+
+    def create_all(
+        self, items: Sequence[Creation], *, idempotency_key: str | None = None, attempt: Attempt
+    ) -> None:
+        """Store new secrets as `create` does, and set the error of each that failed.
+
+        The *idempotency_key* covers all of them. Raises the errors of `create` that do not concern one item.
+        """
+        for item in items:
+            if item.error is None:
+                with item.failing_alone():
+                    self._check(item)
+        self._create(items, idempotency_key, attempt=attempt, is_batch=True)
+
+    def _check(self, item: Creation) -> None:
+        _require_credential_for_name(item.new_secret, item.attempt)
+        require_size(item.new_secret.plaintext, self._max_bytes)
+
+    def _create(
+        self, items: Sequence[Creation], key: str | None, *, attempt: Attempt, is_batch: bool
+    ) -> None:
         self._guard.require()
-        secret = new_secret.document(attempt.principal.namespace)
-        reservation = self._idempotent_create.reserve(
-            secret, new_secret, key=idempotency_key, principal=attempt.principal
-        )
-        attempt.secret_id = reservation.secret_id
-        attempt.details |= limit_details(secret) if reservation.is_new else {"repeated": True}
+        request = CreateRequest(items, namespace=attempt.principal.namespace, is_batch=is_batch)
+        reservation = self._idempotent_create.reserve(request, key=key, principal=attempt.principal)
+        for number, item in enumerate(items):
+            if number in reservation.existing:
+                item.repeat(reservation.existing[number])
+            else:
+                item.begin()
         try:
-            if reservation.is_new:
-                self._store.hold_name(secret)
-            # The entry is durable before any caller can find the secret.
-            attempt.finish(Status.SUCCESS)
-            if reservation.is_new:
-                self._store.publish(secret)
+            self._hold_names(items, is_batch=is_batch)
+            # The entries are durable before any caller can find the secrets.
+            finish_all(self._outcomes(items))
+            self._store.publish([item.secret for item in items if item.secret])
         except VaultError:
             reservation.abandon()
             raise
-        reservation.complete()
-        return reservation.secret_id
+        reservation.complete([item.outcome for item in items])
+
+    def _hold_names(self, items: Sequence[Creation], *, is_batch: bool) -> None:
+        refused = self._store.hold_names([item.secret for item in items if item.secret])
+        for item in items:
+            if item.secret and item.secret.id in refused:
+                if not is_batch:
+                    raise refused[item.secret.id]
+                item.fail(refused[item.secret.id])
 
     def fetch(self, reference: Reference, *, version: int | None = None, attempt: Attempt) -> bytes:
         """Return the plaintext of a secret's newest, or the given, version, once the audit entry is durable.
@@ -83,57 +125,130 @@ class SecretService:
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
         """
+        item = Fetch(attempt=attempt, reference=reference, version=version)
         reference.record_target(attempt)
         self._guard.require()
-        secret, stored = self._find(reference, version, attempt)
-        if secret.namespace != attempt.principal.namespace:
+        self._open(item, self._find(item))
+        self._finish_fetches([item])
+        if item.error:
+            raise item.error
+        return item.plaintext
+
+    def fetch_all(self, items: Sequence[Fetch], *, attempt: Attempt) -> None:
+        """Set the plaintext or the error of each of *items*, as `fetch` returns them, once all are recorded.
+
+        One read finds all secrets, and one commit records the fetches. Raises the errors of `fetch` that do
+        not concern one item.
+        """
+        for item in items:
+            with item.failing_alone():
+                item.reference.record_target(item.attempt)
+        self._guard.require()
+        namespace = attempt.principal.namespace
+        self._open_each(items, self._store.find_each(items, namespace, max_bytes=self._max_bytes))
+        self._finish_fetches(items)
+
+    def fetch_by_prefix(self, prefix: str, *, admit: Callable[[int], None], attempt: Attempt) -> list[Fetch]:
+        """Fetch all readable secrets of the namespace whose names begin with *prefix*, as `fetch_all` does.
+
+        Return them in the order of their names. *admit* is called with their number before they are
+        decrypted. Raises the errors of `fetch_all` and of *admit*.
+
+        Raises:
+            TooManyMatchesError: There are more than a batch can have.
+        """
+        self._guard.require()
+        found = self._store.find_by_prefix(prefix, attempt.principal.namespace, max_bytes=self._max_bytes)
+        admit(len(found))
+        items = [Fetch(attempt=attempt.part(), reference=_reference(secret)) for secret in found]
+        for item in items:
+            item.reference.record_target(item.attempt)
+        self._open_each(items, found)
+        del found
+        self._finish_fetches(items, attempt.part(Action.LIST))
+        return items
+
+    def reply_bytes(self, count: int) -> int:
+        """Return the maximum size of all values in a batch of *count* fetches."""
+        return share(self._max_bytes, count) * count
+
+    def _find(self, item: Fetch) -> StoredSecret | None:
+        """Return the secret of *item*: without its older versions, unless a version is asked for."""
+        if item.version is None and item.reference.secret_id is not None:
+            return self._store.find(item.reference.secret_id)
+        return item.reference.find(attempt=item.attempt, without=() if item.version else ("older",))
+
+    def _open_each(self, items: Sequence[Fetch], secrets: Iterable[StoredSecret | None]) -> None:
+        for item, secret in zip(items, secrets, strict=True):
+            if item.error is None:
+                with item.failing_alone():
+                    self._open(item, secret)
+
+    def _open(self, item: Fetch, secret: StoredSecret | None) -> None:
+        """Decrypt the version of *secret* that *item* asks for."""
+        if secret is None or secret.namespace != item.attempt.principal.namespace:
             raise SecretNotFoundError
-        plaintext = secret.decrypt_version(stored, self._keyring)
+        item.attempt.secret_id = secret.id
+        stored = _version(secret, item.version)
+        if not stored.is_withheld:
+            item.plaintext = secret.decrypt_version(stored, self._keyring)
         # Only after decryption: until then, the limits may not be those of the secret's creation.
         if not secret.is_visible(datetime.now(UTC)):
             raise SecretNotFoundError
-        if version or secret.version > 1:
-            attempt.details["version"] = stored.version
-        if secret.max_reads is None:
-            attempt.finish(Status.SUCCESS)
-        else:
-            _finish_limited_read(secret.id, attempt)
-        return plaintext
+        if stored.is_withheld:
+            raise TooLargeForBatchError
+        item.name, item.max_reads, item.fetched_version = secret.name, secret.max_reads, stored.version
+        if item.version or secret.version > 1:
+            item.attempt.details["version"] = stored.version
 
-    def _find(
-        self, reference: Reference, version: int | None, attempt: Attempt
-    ) -> tuple[StoredSecret, StoredVersion]:
-        """Return the secret, and its newest or the given *version*."""
-        if version is None and reference.secret_id is not None:
-            newest = self._store.find(reference.secret_id)
-            if newest is None:
-                raise SecretNotFoundError
-            return newest, newest.newest
-        secret = reference.find(attempt=attempt, without=() if version else ("older",))
-        if version is None:
-            return secret, secret.newest
-        for stored in secret.versions:
-            if stored.version == version:
-                return secret, stored
-        raise SecretNotFoundError
+    def _finish_fetches(self, items: Sequence[Fetch], *further: Attempt) -> None:
+        """Record the outcomes of *items* and the success of *further* attempts, and count limited reads."""
+        limited = [item for item in items if item.error is None and item.max_reads is not None]
+        reads = _reserve_reads(limited) if limited else []
+        try:
+            finish_all([*((attempt, Status.SUCCESS) for attempt in further), *self._outcomes(items)])
+            is_counted = not reads or read_limits.commit_reads(reads)
+        except VaultError:
+            if reads:
+                with best_effort_cleanup():
+                    read_limits.release_reads(reads)
+            raise
+        if not is_counted:
+            for item in limited:
+                item.error = item.error or SecretBusyError()
+
+    def _outcomes(self, items: Sequence[Item]) -> list[Outcome]:
+        return [
+            (item.attempt, self._recorded_as(item.error) if item.error else Status.SUCCESS) for item in items
+        ]
 
 
-def _finish_limited_read(secret_id: str, attempt: Attempt) -> None:
-    """Record the success of a read of a secret with a read limit, and count the read."""
-    with storage_errors():
-        token = read_limits.reserve_read(secret_id)
-    if token is None:
-        raise SecretNotFoundError
-    try:
-        attempt.finish(Status.SUCCESS)
-        with storage_errors():
-            is_counted = read_limits.commit_read(secret_id, token)
-    except VaultError:
-        with best_effort_cleanup():
-            read_limits.release_read(secret_id, token)
-        raise
-    if not is_counted:
-        raise SecretBusyError
+def _reference(secret: StoredSecret) -> Reference:
+    """Return a reference to a *secret* that was found by its name. An attacker may have stored a list."""
+    return Reference(name=secret.name) if secret.name else Reference(secret_id=secret.id)
+
+
+def _version(secret: StoredSecret, version: int | None) -> StoredVersion:
+    """Return the newest, or the given, *version*.
+
+    Raises:
+        SecretNotFoundError: It is not stored.
+    """
+    if version is None:
+        return secret.newest
+    for stored in secret.versions:
+        if stored.version == version:
+            return stored
+    raise SecretNotFoundError
+
+
+def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:
+    """Reserve a read for each of *items*, which have read limits; set an error if no read is left."""
+    reads = read_limits.reserve_reads([item.attempt.secret_id or "" for item in items])
+    for item, read in zip(items, reads, strict=True):
+        if read is None:
+            item.error = SecretNotFoundError()
+    return [read for read in reads if read]
 
 
 def _require_credential_for_name(new_secret: NewSecret, attempt: Attempt) -> None:

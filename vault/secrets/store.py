@@ -1,17 +1,27 @@
-"""Stored secrets: batched reads, and the steps by which a new secret becomes readable."""
+"""Stored secrets: batched reads, and the steps by which new secrets become readable."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mongoengine import NotUniqueError
+from pymongo import DeleteOne, UpdateOne
 
 from vault.core.batching import Batcher
-from vault.core.errors import NameTakenError, SecretBusyError, StorageUnavailableError
+from vault.core.errors import (
+    NameTakenError,
+    SecretBusyError,
+    StorageUnavailableError,
+    TooManyMatchesError,
+    VaultError,
+)
 from vault.core.retry import attempts
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.secret import PURGE_AT_EXPIRY, Secret, StoredSecret
+from vault.documents.secret import PURGE_AT_EXPIRY, Secret, StoredSecret, bounded_fetch, text, texts
+from vault.secrets.items import MAX_ITEMS, Fetch
+from vault.secrets.queries import find_page
+
+#: Maximum bytes of all values in a batch of fetches.
+MAX_BATCH_VALUES_BYTES = 8 * 1_048_576
 
 #: The time until MongoDB may remove a named secret that is not published. Publishing takes seconds; the rest
 #: allows for clocks that differ.
@@ -20,6 +30,11 @@ _PENDING_KEPT = timedelta(minutes=5)
 #: Conditions under which MongoDB may remove a secret but has not yet, as it does so once a minute.
 _IS_PURGEABLE = {"$and": [{"$gt": ["$purge_at", None]}, {"$lte": ["$purge_at", "$$NOW"]}]}
 _IS_USED_UP = {"$and": [{"$gt": ["$max_reads", None]}, {"$gte": ["$reads", "$max_reads"]}]}
+
+
+def share(max_bytes: int, count: int) -> int:
+    """Return the maximum size of each of *count* values in a batch."""
+    return min(max_bytes, MAX_BATCH_VALUES_BYTES // count)
 
 
 class SecretStore:
@@ -39,56 +54,111 @@ class SecretStore:
         document = self._reads.call(secret_id)
         return None if document is None else StoredSecret(document)
 
-    def hold_name(self, secret: Secret) -> None:
-        """Store a named secret as pending, so that no other gets its name; do nothing without a name.
+    def find_each(
+        self, items: Sequence[Fetch], namespace: str, *, max_bytes: int
+    ) -> list[StoredSecret | None]:
+        """Return the secret of each of *items* in one read, with the older versions that they ask for.
 
-        Only storing it shows whether the name is free. No caller can find it before `publish`.
+        Values of more than *max_bytes*, or than the share of each in a batch, are withheld. None stands for a
+        secret that does not exist, and for those of failed items.
 
         Raises:
-            NameTakenError: Another secret has the name.
-            SecretBusyError: Another create held the name for the whole wait.
             StorageUnavailableError: MongoDB is unavailable.
         """
-        if secret.name is None:
-            return
-        secret.may_be_stored = True
-        secret.pending = True
-        secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
-        with storage_errors():
-            _insert_pending(secret)
+        asked = [item for item in items if item.error is None]
+        if not asked:
+            return [None] * len(items)
+        by_id = [(item.reference.secret_id, item.version) for item in asked if item.reference.secret_id]
+        by_name = [(item.reference.name, item.version) for item in asked if item.reference.name]
+        query = {
+            "$or": [
+                {"_id": {"$in": [secret_id for secret_id, _ in by_id]}},
+                {"namespace": namespace, "name": {"$in": [name for name, _ in by_name]}},
+            ]
+        }
+        wanted = bounded_fetch(share(max_bytes, len(items)), by_id=by_id, by_name=by_name)
+        with storage_errors("find"):
+            found = [StoredSecret(document) for document in Secret.raw().find(query, wanted)]
+        secrets = {secret.id: secret for secret in found}
+        names = {secret.name: secret for secret in found if secret.namespace == namespace}
+        return [
+            secrets.get(item.reference.secret_id)
+            if item.reference.secret_id
+            else names.get(item.reference.name)
+            for item in items
+        ]
 
-    def publish(self, secret: Secret) -> None:
-        """Make a new secret readable: store it, or publish it if `hold_name` has stored it.
+    def find_by_prefix(self, prefix: str, namespace: str, *, max_bytes: int) -> list[StoredSecret]:
+        """Return the visible secrets whose names begin with *prefix*, without older versions, as `find_each`.
 
         Raises:
-            OverloadedError: The queue is full; the secret was not stored.
-            StorageUnavailableError: It may not have been published, or it was pending for too long.
+            TooManyMatchesError: There are more than a batch can have.
+            StorageUnavailableError: MongoDB is unavailable.
         """
-        if secret.name is None:
+        wanted = bounded_fetch(share(max_bytes, MAX_ITEMS))
+        with storage_errors("find"):
+            page = find_page(
+                namespace, now=datetime.now(UTC), limit=MAX_ITEMS + 1, name_prefix=prefix, wanted=wanted
+            )
+            found = [StoredSecret(document) for document in page]
+        if len(found) > MAX_ITEMS:
+            raise TooManyMatchesError
+        return found
+
+    def hold_names(self, secrets: Iterable[Secret]) -> Mapping[str, VaultError]:
+        """Store those of *secrets* that have names as pending, so that no others get their names.
+
+        Only storing them shows whether the names are free. No caller can find them before `publish`.
+
+        Returns:
+            The errors of secrets that were not stored, by ID: NameTakenError if another secret has the name,
+            or SecretBusyError if another create held the name for the whole wait.
+
+        Raises:
+            StorageUnavailableError: MongoDB is unavailable.
+        """
+        named = [secret for secret in secrets if secret.name is not None]
+        for secret in named:
             secret.may_be_stored = True
-            self._writes.call(secret)
-            return
-        change = [{"$set": {"purge_at": PURGE_AT_EXPIRY}}, {"$unset": "pending"}]
+            secret.pending = True
+            secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
         with storage_errors():
-            result = Secret.raw().update_one({"_id": secret.id, "pending": True}, change)
-        if not result.matched_count:
-            raise StorageUnavailableError("it took too long to record the secret")
+            return _insert_pending(named) if named else {}
 
-    def withdraw(self, secret_id: str) -> bool:
-        """Remove a secret whose ID no caller received, unless its name finds it; return whether it is gone.
+    def publish(self, secrets: Sequence[Secret]) -> None:
+        """Make new secrets readable: store those without names, and publish those that `hold_names` stored.
+
+        Raises:
+            OverloadedError: The queue is full; no secret became readable.
+            StorageUnavailableError: Some may not have become readable, or were pending for too long.
+        """
+        unnamed = [secret for secret in secrets if secret.name is None]
+        for secret in unnamed:
+            secret.may_be_stored = True
+        if unnamed:
+            self._writes.call_all(unnamed)
+        if len(unnamed) < len(secrets):
+            _publish_named([secret.id for secret in secrets if secret.name is not None])
+
+    def withdraw(self, secret_ids: Sequence[str]) -> set[str]:
+        """Remove secrets whose IDs no caller received, except those that their names find.
+
+        Return the IDs of secrets that are still stored.
 
         Raises:
             StorageUnavailableError: MongoDB is unavailable.
         """
+        unseen = {"$or": [{"name": None}, {"pending": True}]}
         with storage_errors():
-            Secret.raw().delete_one({"_id": secret_id, "$or": [{"name": None}, {"pending": True}]})
-            return not Secret.raw().find_one({"_id": secret_id}, {"_id": 1})
+            Secret.raw().bulk_write([DeleteOne({"_id": secret_id, **unseen}) for secret_id in secret_ids])
+            left = Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"_id": 1})
+            return {document["_id"] for document in left}
 
-    def roll_back(self, secret: Secret) -> None:
-        """Withdraw a new secret that may be stored. Ignore errors and the request's deadline."""
-        if secret.may_be_stored:
+    def roll_back(self, secrets: Iterable[Secret]) -> None:
+        """Withdraw the new secrets that may be stored. Ignore errors and the request's deadline."""
+        if sent := [secret.id for secret in secrets if secret.may_be_stored]:
             with best_effort_cleanup():
-                self.withdraw(secret.id)
+                self.withdraw(sent)
 
 
 def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
@@ -104,16 +174,45 @@ def _insert(secrets: Sequence[Secret]) -> Sequence[None]:
     return [None] * len(secrets)
 
 
-def _insert_pending(secret: Secret) -> None:
-    holder = {"namespace": secret.namespace, "name": secret.name}
-    gone: dict[str, Any] = {"$expr": {"$or": [_IS_PURGEABLE, _IS_USED_UP]}}
+def _insert_pending(secrets: Sequence[Secret]) -> Mapping[str, VaultError]:
+    """Store named secrets of one namespace; return the errors of those that were not stored, by ID."""
+    first: dict[str | None, Secret] = {}
+    for secret in secrets:
+        first.setdefault(secret.name, secret)
+    refused: dict[str, VaultError] = {
+        secret.id: NameTakenError() for secret in secrets if first[secret.name] is not secret
+    }
+    left = list(first.values())
     for _ in attempts():
-        with suppress(NotUniqueError):
-            secret.save(force_insert=True)
-            return
-        if Secret.raw().delete_one(holder | gone).deleted_count:
-            continue
+        left = Secret.insert_each(left)
+        if not left:
+            return refused
+        holders = {"namespace": left[0].namespace, "name": {"$in": [secret.name for secret in left]}}
+        Secret.raw().delete_many({**holders, "$expr": {"$or": [_IS_PURGEABLE, _IS_USED_UP]}})
         # A pending secret may still be withdrawn, and MongoDB may have removed one just now.
-        if Secret.raw().find_one({**holder, "pending": None}, {"_id": 1}):
-            raise NameTakenError
-    raise SecretBusyError
+        taken = {
+            name
+            for found in Secret.raw().find({**holders, "pending": None}, {"name": 1})
+            for name in _names(found)
+        }
+        refused |= {secret.id: NameTakenError() for secret in left if secret.name in taken}
+        left = [secret for secret in left if secret.name not in taken]
+        if not left:
+            return refused
+    return refused | {secret.id: SecretBusyError() for secret in left}
+
+
+def _names(document: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names that a stored secret holds. An attacker may have stored a list."""
+    name = document.get("name")
+    return texts(name) or [text(name)]
+
+
+def _publish_named(secret_ids: Sequence[str]) -> None:
+    change: list[dict[str, Any]] = [{"$set": {"purge_at": PURGE_AT_EXPIRY}}, {"$unset": "pending"}]
+    updates = [UpdateOne({"_id": secret_id, "pending": True}, change) for secret_id in secret_ids]
+    with storage_errors():
+        # Not `update_many`, which the driver does not repeat if it loses the primary.
+        result = Secret.raw().bulk_write(updates)
+    if result.matched_count < len(updates):
+        raise StorageUnavailableError("it took too long to record the secret")

@@ -275,8 +275,8 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
 
 
 def _limit(worker: Any) -> int:
-    """Return the maximum size of a body, in bytes."""
-    limit: int = worker.app.callable.config["MAX_CONTENT_LENGTH"]
+    """Return the maximum size of any body, in bytes."""
+    limit: int = worker.app.callable.config["MAX_BATCH_LENGTH"]
     return limit
 
 

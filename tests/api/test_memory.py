@@ -1,4 +1,4 @@
-"""Memory for request bodies: limited in bytes, at most half for each source, with a queue."""
+"""Memory for bodies and replies: limited in bytes, at most half for each source, with a queue."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -6,8 +6,8 @@ from threading import Event
 import pytest
 
 from tests.cli.waiting import wait_until
-from vault.api import json_parser
-from vault.api.json_parser import BodyMemory
+from vault.api import memory
+from vault.api.memory import Memory, Reservation
 from vault.core.errors import OverloadedError
 
 SIZE = 1_000_000
@@ -16,13 +16,13 @@ SIZE = 1_000_000
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time that a body waits for memory."""
-    monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_source_gets_at_most_half_of_the_memory() -> None:
     """One source gets half of the memory, a second the other half, and a third waits."""
-    place = BodyMemory(SIZE)
+    place = Memory(SIZE)
     with place.reserve(SIZE // 2, "a"):
         with pytest.raises(OverloadedError), place.reserve(SIZE // 4, "a"):
             pass
@@ -37,14 +37,14 @@ def test_a_source_gets_at_most_half_of_the_memory() -> None:
 @pytest.mark.usefixtures("impatient")
 def test_small_bodies_always_have_memory() -> None:
     """A small body is accepted even if the memory is used up."""
-    place = BodyMemory(SIZE)
+    place = Memory(SIZE)
     with place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 2, "b"), place.reserve(16_384, "a"):
         pass
 
 
 def test_waiting_bodies_are_served_in_order_without_blocking_other_sources() -> None:
     """Waiting bodies proceed in order, and overtake those whose source has its half."""
-    place = BodyMemory(SIZE)
+    place = Memory(SIZE)
     order: list[str] = []
     leave = Event()
 
@@ -66,9 +66,9 @@ def test_waiting_bodies_are_served_in_order_without_blocking_other_sources() -> 
 
 def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """If slow bodies hold all memory, the oldest are disconnected, and their sources do not get it back."""
-    monkeypatch.setattr(json_parser, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(json_parser, "_WAIT_TIMEOUT_SECONDS", 30.0)
-    place = BodyMemory(SIZE)
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
+    place = Memory(SIZE)
     leaves = {f"{source}{number}": Event() for source in "ab" for number in range(4)}
     done = Event()
 
@@ -77,14 +77,14 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
             leaves[name].wait(30)
 
     def received() -> None:
-        with place.reserve(SIZE // 8, "a", lambda: None) as is_received:
-            is_received()
+        with place.reserve(SIZE // 8, "a", lambda: None) as reservation:
+            reservation.keep()
             done.wait(30)
 
     with ThreadPoolExecutor(12) as pool:
         for number, name in enumerate(("a0", "b0", "a1", "b1", "a2", "b2", "b3"), 1):
             pool.submit(slow, name)
-            wait_until(lambda number=number: len(place._receiving) == number)
+            wait_until(lambda number=number: len(place._evictable) == number)
         pool.submit(received)
         wait_until(lambda: place._used.total() == SIZE)
         # Waits for its source's half, and goes on only after the third source.
@@ -95,5 +95,55 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
         done.set()
         for leave in leaves.values():
             leave.set()
-    assert not place._receiving
+    assert not place._evictable
+    assert not place._used
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_reservation_can_shrink() -> None:
+    """Memory that a reply does not need is free at once; a small rest needs none."""
+    place = Memory(SIZE)
+    mine = place.reserve(SIZE // 2, "a")
+    mine.shrink(SIZE // 4)
+    with place.reserve(SIZE // 4, "a"):
+        assert place._used == {"a": SIZE // 2}
+    mine.shrink(SIZE)
+    assert place._used == {"a": SIZE // 4}
+    mine.shrink(16_384)
+    assert not place._used
+    assert not place._evictable
+    mine.release()
+    mine.shrink(5)
+    assert not place._used
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_stops_waiting_leaves_the_queue() -> None:
+    """A reservation that is refused does not keep others from the memory."""
+    place = Memory(SIZE)
+    with place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 4, "b"):
+        with pytest.raises(OverloadedError):
+            place.reserve(SIZE // 2, "c")
+        assert not place._waiting
+        with place.reserve(SIZE // 4, "c"):
+            pass
+
+
+@pytest.mark.parametrize("size", [SIZE // 2, SIZE // 4], ids=["as large", "smaller"])
+def test_one_large_body_does_not_lock_out_others(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A slow client with more memory than another needs is disconnected; one with as much is not."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
+    place = Memory(SIZE)
+    slow: list[Reservation] = []
+    slow.append(place.reserve(SIZE // 2, "a", lambda: slow[0].release()))
+    with place.reserve(SIZE // 2, "b", lambda: None) as other:
+        other.keep()
+        if size == SIZE // 2:
+            with pytest.raises(OverloadedError):
+                place.reserve(size, "c")
+        else:
+            with place.reserve(size, "c"):
+                assert place._used == {"b": SIZE // 2, "c": size}
+    slow[0].release()
     assert not place._used

@@ -1,0 +1,319 @@
+"""Batches of creates over HTTP."""
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo import UpdateOne
+from pymongo.collection import Collection
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import AutoReconnect
+
+from tests.batches import (
+    Commands,
+    by_id,
+    create_all,
+    fetch_all,
+    listening,
+    problem_of,
+    statuses,
+    values,
+)
+from tests.conftest import running_app
+from tests.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.metrics import Growth
+from tests.problems import messages_of
+from tests.trail import break_trail, mend_trail
+from vault.core import retry
+from vault.core.principal import ANONYMOUS
+from vault.crypto import MasterKey
+
+Stored = MongoDatabase[dict[str, Any]]
+NAMED = {"secret": b64(b"named"), "name": "a/b"}
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Return the commands of `app`, which is created later."""
+    return listening(monkeypatch)
+
+
+@pytest.fixture
+def ready(commands: Commands, alice: Caller, stored: Stored) -> Caller:  # noqa: ARG001 - in this order
+    """Return Alice as the caller of an application that is listened to, without any entry yet."""
+    alice("list")
+    stored.audit_logs.delete_many({})
+    return alice
+
+
+def told(stored: Stored) -> list[dict[str, Any]]:
+    """Return the entries without the IDs of secrets, which differ between any two creates."""
+    return [{**entry, "secret_id": "secret_id" in entry} for entry in trail(stored)]
+
+
+# --- Outcomes
+
+
+def test_secrets_are_created_in_the_order_of_the_request(ready: Caller, stored: Stored) -> None:
+    """Each secret has its own ID, options and entry, in the order of the request."""
+    outcomes = create_all(
+        ready,
+        {"secret": b64(b"first"), "ttl_seconds": 60},
+        {**NAMED, "labels": {"env": "prod"}, "max_reads": 2},
+        {"secret": b64(b"third"), "max_reads": None},
+    )
+    assert statuses(outcomes) == [200] * 3
+    ids = [outcome["secret_id"] for outcome in outcomes]
+    assert [ready.fetch(secret_id) for secret_id in ids] == [b64(b"first"), b64(b"named"), b64(b"third")]
+    assert document(stored, ids[0])["expires_at"] <= in_future(seconds=61)
+    found = ready("describe", name="a/b")
+    assert (found["labels"], found["reads_left"]) == ({"env": "prod"}, 1)
+    created = trail(stored)[:3]
+    assert [entry["secret_id"] for entry in created] == ids
+    assert [sorted(entry.get("details", {})) for entry in created] == [
+        ["expires_at"],
+        ["max_reads", "name"],
+        [],
+    ]
+
+
+def uncreatable(caller: Caller) -> list[dict[str, Any]]:
+    """Return a secret for each reason why a create fails."""
+    caller.create(name="taken")
+    return [
+        {"secret": "YQ"},
+        {"secret": ""},
+        {"secret": "YR==", "name": "not/stored"},
+        {"secret": "\ud800"},
+        {"secret": b64(bytes(65_537)), "name": "large"},
+        {"secret": "YQ==", "name": "taken", "max_reads": 1},
+    ]
+
+
+def test_an_item_fails_as_it_would_alone(ready: Caller, stored: Stored) -> None:
+    """For each reason, an item has the problem and the entry of a create, and all others are created."""
+    bad = uncreatable(ready)
+    stored.audit_logs.delete_many({})
+    alone = [ready.post("create", body) for body in bad]
+    before = told(stored)
+    stored.audit_logs.delete_many({})
+    together = create_all(ready, {"secret": "YQ=="}, *bad, NAMED)
+    assert statuses(together) == [200, 400, 400, 400, 400, 413, 409, 200]
+    for reply, outcome in zip(alone, together[1:-1], strict=True):
+        assert outcome == {"problem": problem_of(reply, outcome)}
+    assert told(stored)[1:-1] == before
+    assert stored.secrets.count_documents({}) == 3
+    assert statuses(fetch_all(ready, {"secret_id": together[0]["secret_id"]}, {"name": "a/b"})) == [200, 200]
+
+
+def test_anonymous_callers_create_no_names(anyone: Caller, stored: Stored) -> None:
+    """Without a credential, an item with a name is refused as its create is, and recorded as denied."""
+    anyone("create", secret="YQ==")
+    stored.audit_logs.delete_many({})
+    alone = anyone.post("create", NAMED)
+    outcomes = create_all(anyone, NAMED, {"secret": "YQ=="})
+    assert statuses(outcomes) == [401, 200]
+    assert outcomes[0] == {"problem": problem_of(alone, outcomes[0])}
+    first, second, _ = told(stored)
+    assert first == second
+
+
+def test_items_are_counted_as_requests_are(ready: Caller) -> None:
+    """Metrics count each item by its status, and each refused item by its reason."""
+    created, refused = (
+        Growth("batch_items_total", operation="create_secrets", status="200"),
+        Growth("refusals_total", reason="name_taken"),
+    )
+    create_all(ready, NAMED, NAMED, {"secret": "YQ=="})
+    assert (created.now, refused.now) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "secrets"),
+        ({"secrets": []}, "secrets"),
+        ({"secrets": [{"secret": "YQ=="}] * 101}, "secrets"),
+        ({"secrets": [{"secret": "YQ=="}, {}]}, "secrets.1.secret"),
+        ({"secrets": [{"secret": "YQ=="}, {"secret": 5}]}, "secrets.1.secret"),
+        ({"secrets": [*[{"secret": "YQ=="}] * 3, {**NAMED, "name": "/"}]}, "secrets.3.name"),
+        ({"secrets": [{"secret": "YQ==", "secret_id": UNKNOWN_ID}]}, "secrets.0.secret_id"),
+        ({"secrets": [{"secret": "YQ"}, {"secret": "YQ==", "max_reads": 0}]}, "secrets.1.max_reads"),
+        ({"secrets": [{"secret": "YQ=="}], "name_prefix": "a"}, "name_prefix"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_wrong_shape_is_422_for_the_whole(
+    ready: Caller, stored: Stored, body: dict[str, Any], path: str
+) -> None:
+    """A body of another shape is refused as a whole, with the path to the field; nothing is stored."""
+    reply = ready.post("create-batch", body)
+    assert reply.status_code == 422
+    assert list(messages_of(reply.get_json(force=True))) == [path]
+    assert trail(stored) == [{"action": "create", "status": "bad_request", "principal": "alice"}]
+    assert stored.secrets.count_documents({}) == 0
+
+
+# --- Names
+
+
+def test_of_one_name_twice_the_first_wins(ready: Caller) -> None:
+    """The first valid secret of a batch with a name gets it; a later one is refused."""
+    outcomes = create_all(
+        ready,
+        {"secret": "YQ", "name": "a/b"},
+        {"secret": b64(b"first"), "name": "a/b"},
+        {"secret": b64(b"second"), "name": "a/b"},
+    )
+    assert statuses(outcomes) == [400, 200, 409]
+    assert ready("fetch", name="a/b") == {"secret": b64(b"first")}
+
+
+def test_names_that_mongodb_may_remove_are_free(ready: Caller, stored: Stored, key: MasterKey) -> None:
+    """A batch replaces secrets with its names that are used up or expired, and no others."""
+    put(stored, key, name="used", max_reads=1, reads=1)
+    put(stored, key, name="expired", expires_at=in_past(seconds=1), purge_at=in_past(seconds=1))
+    put(stored, key, name="kept")
+    put(stored, key, name="list")
+    stored.secrets.update_one({"name": "list"}, {"$set": {"name": ["x", "list", 5]}})
+    names = ["used", "kept", "expired", "list", "new"]
+    outcomes = create_all(ready, *({"secret": "YQ==", "name": name} for name in names))
+    assert statuses(outcomes) == [200, 409, 200, 409, 200]
+
+
+def test_a_name_that_another_request_holds_is_busy(
+    ready: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another create holds a name for the whole wait, only its item is refused as busy."""
+    monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
+    put(stored, key, name="held", pending=True, purge_at=in_future(minutes=1))
+    outcomes = create_all(ready, NAMED, {"secret": "YQ==", "name": "held"}, {"secret": "YQ=="})
+    assert statuses(outcomes) == [200, 503, 200]
+    assert [entry["status"] for entry in trail(stored)] == ["success", "error", "success"]
+
+
+# --- Round trips
+
+
+@pytest.mark.parametrize("named", [0, 50, 100])
+def test_a_hundred_creates_are_one_round_trip_for_each_step(
+    ready: Caller, stored: Stored, commands: Commands, named: int
+) -> None:
+    """A batch of 100 takes one command for names, one for entries, one for values, and one to publish."""
+    secrets = values(100)
+    for number in range(named):
+        secrets[2 * number % 100 + number // 50]["name"] = f"a/{number}"
+    with commands.during() as seen:
+        outcomes = create_all(ready, *secrets)
+    hold, publish = [("insert", "secrets")], [("update", "secrets")]
+    expected = [*(hold if named else []), ("insert", "audit_logs"), *(hold if named < 100 else [])]
+    assert seen == expected + (publish if named else [])
+    ids = [outcome["secret_id"] for outcome in outcomes]
+    assert [entry["secret_id"] for entry in trail(stored)] == ids
+    assert stored.audit_logs.count_documents({"signature": {"$exists": True}}) == 1
+    assert [secret["secret"] for secret in fetch_all(ready, *by_id(ids))] == [
+        one["secret"] for one in secrets
+    ]
+    assert stored.secrets.count_documents({"pending": {"$exists": True}}) == 0
+
+
+# --- Failures of the whole
+
+
+def test_without_its_entries_a_batch_creates_nothing(ready: Caller, stored: Stored) -> None:
+    """While the trail is unavailable, the whole batch is 503, nothing is stored, and names stay free."""
+    break_trail(stored)
+    assert ready.refused("create-batch", secrets=[*values(2), NAMED]) == 503
+    mend_trail(stored)
+    assert stored.secrets.count_documents({}) == 0
+    assert statuses(create_all(ready, *values(2), NAMED)) == [200] * 3
+
+
+@pytest.mark.parametrize("step", ["hold", "store", "publish"])
+@pytest.mark.parametrize("is_done", [False, True])
+def test_without_mongodb_the_whole_batch_is_withdrawn(
+    ready: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str, is_done: bool
+) -> None:
+    """If a step fails, or its reply is lost, the batch is 503, and all that no name finds is removed."""
+    method = "bulk_write" if step == "publish" else "insert_many"
+    original, inserts = getattr(Collection, method), 0
+
+    def call(self: Collection[Any], *args: Any, **options: Any) -> Any:
+        nonlocal inserts
+        inserts += self.name == "secrets"
+        is_step = inserts == (2 if step == "store" else 1)
+        if (
+            self.name != "secrets"
+            or not is_step
+            or (step == "publish" and not isinstance(args[0][0], UpdateOne))
+        ):
+            return original(self, *args, **options)
+        if is_done:
+            original(self, *args, **options)
+        raise AutoReconnect("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Collection, method, call)
+        assert ready.refused("create-batch", secrets=[*values(2), NAMED]) == 503
+    published = step == "publish" and is_done
+    assert [secret.get("name") for secret in stored.secrets.find()] == (["a/b"] if published else [])
+    told = [entry["status"] for entry in trail(stored)]
+    assert told == (["error"] if step == "hold" else ["success"] * 3)
+
+
+def test_an_insert_that_fails_for_another_reason_is_503(ready: Caller, stored: Stored) -> None:
+    """If MongoDB refuses secrets for any other reason than their names, the batch is 503."""
+    stored.command("collMod", "secrets", validator={"labels": {"$ne": "bad=1"}})
+    assert (
+        ready.refused("create-batch", secrets=[NAMED, {**NAMED, "name": "c", "labels": {"bad": "1"}}]) == 503
+    )
+    assert stored.secrets.count_documents({}) == 0
+
+
+# --- Sizes
+
+
+def body_of(size: int) -> bytes:
+    """Return a valid body of a create-batch with exactly *size* bytes."""
+    return b'{"secrets": [{"secret": "YQ=="}]}'.ljust(size)
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "limit"), [("65536", 8_388_608), ("1048576", 8_388_608), ("1024", 100 * (1_368 + 32_768))]
+)
+def test_a_batch_may_have_8_mib(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, max_bytes: str, limit: int
+) -> None:
+    """A body may have 100 items of the largest value, up to 8 MiB; bodies of other calls may not."""
+    with running_app({**environment, "MAX_SECRET_BYTES": max_bytes}) as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        client, headers = app.test_client(), {"Content-Type": "application/json"}
+        for size, status in ((limit, 200), (limit + 1, 413)):
+            reply = client.post("/vault/secret/create-batch", data=body_of(size), headers=headers)
+            assert reply.status_code == status
+        body = b'{"secrets": [{"secret_id": "%s"}]}' % UNKNOWN_ID.encode()
+        assert (
+            client.post("/vault/secret/fetch-batch", data=body.ljust(limit), headers=headers).status_code
+            == 200
+        )
+        alone = client.post("/vault/secret/create", data=b'{"secret": "YQ=="}'.ljust(limit), headers=headers)
+        assert alone.status_code == 413
+        assert caller.create()
+
+
+def test_the_largest_values_of_a_batch_come_back(ready: Caller) -> None:
+    """Ninety values of the default limit, nearly 8 MiB, are created in one batch and fetched in another."""
+    secrets = [{"secret": b64encode(bytes([number]) * 65_536).decode()} for number in range(90)]
+    outcomes = create_all(ready, *secrets)
+    found = fetch_all(ready, *(by_id([outcome["secret_id"] for outcome in outcomes])))
+    assert [one["secret"] for one in found] == [one["secret"] for one in secrets]
+
+
+def test_a_body_of_a_refused_batch_uses_up_no_memory(app: Flask, anyone: Caller) -> None:
+    """The memory of bodies is free again after any answer."""
+    anyone.become(ANONYMOUS)
+    for secret, status in (("YQ==", 200), (5, 422)):
+        body = {"secrets": [{"secret": secret}], "x" if status == 422 else "secrets": [{"secret": "YQ=="}]}
+        assert anyone.post("create-batch", body).status_code == status
+    assert not app.extensions["secret-manager-body-memory"]._used

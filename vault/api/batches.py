@@ -1,0 +1,126 @@
+"""Batches over HTTP: their items, their rate, and the memory for their replies."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, after_this_request, current_app, request
+
+from vault.api import rate_limits
+from vault.api.blueprint import REPLY_MEMORY, current_attempt, services
+from vault.api.errors import problem_body
+from vault.api.fields import InvalidValue
+from vault.api.memory import Memory, Reservation
+from vault.core import connections
+from vault.core.networks import source
+from vault.core.principal import Scope
+from vault.observability import metrics
+from vault.secrets.items import MAX_ITEMS, Creation, Fetch, Item
+from vault.secrets.requests import NewSecret
+
+logger = logging.getLogger(__name__)
+
+#: What the reply has in place of an item.
+Outcome = dict[str, Any]
+
+# Looking up a label's child takes longer than counting with it.
+_items = cache(metrics.BATCH_ITEMS.labels)
+_refusals = cache(metrics.REFUSALS.labels)
+
+
+def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None) -> list[Outcome]:
+    """Create the secrets with these fields. Raises the errors of `SecretService.create_all`."""
+    attempt = current_attempt()
+    items = [_creation(fields) for fields in new_secrets]
+    rate_limits.count_items(len(items), attempt=attempt)
+    services().secrets.create_all(items, idempotency_key=idempotency_key, attempt=attempt)
+    return [_problem(item) or {"secret_id": item.secret_id} for item in items]
+
+
+def fetch(references: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    """Fetch the secrets of these *references*. Raises the errors of `SecretService.fetch_all`."""
+    attempt, secrets = current_attempt(), services().secrets
+    items = [Fetch(attempt=attempt.part(), **reference) for reference in references]
+    rate_limits.count_items(len(items), attempt=attempt)
+    with _reply_memory(secrets.reply_bytes(len(items))) as memory:
+        secrets.fetch_all(items, attempt=attempt)
+        return _fetched(items, memory)
+
+
+def fetch_by_prefix(prefix: str) -> list[Outcome]:
+    """Fetch the secrets whose names have this *prefix*; problems have ID and name, too.
+
+    Raises:
+        CredentialRequiredError: The caller may not list secrets, and sent no credential.
+        ScopeMissingError: The principal may not list secrets.
+        The errors of `SecretService.fetch_by_prefix`.
+    """
+    attempt, secrets = current_attempt(), services().secrets
+    services().authenticator.authorize(Scope.SECRET_LIST, attempt=attempt)
+    admit = partial(rate_limits.count_items, attempt=attempt)
+    with _reply_memory(secrets.reply_bytes(MAX_ITEMS)) as memory:
+        items = secrets.fetch_by_prefix(prefix, admit=admit, attempt=attempt)
+        found = [{"secret_id": item.attempt.secret_id, "name": item.reference.name} for item in items]
+        return [known | outcome for known, outcome in zip(found, _fetched(items, memory), strict=True)]
+
+
+@contextmanager
+def _reply_memory(size: int) -> Iterator[Reservation]:
+    """Reserve *size* bytes for the reply to this request, which the block makes, until it was sent.
+
+    Raises:
+        OverloadedError: There was not enough memory in time.
+    """
+    memory: Memory = current_app.extensions[REPLY_MEMORY]
+    disconnect = connections.current.get().disconnect
+    reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
+    try:
+        yield reservation
+    except BaseException:
+        reservation.release()
+        raise
+
+    def release_once_sent(reply: Response) -> Response:
+        reply.call_on_close(reservation.release)
+        return reply
+
+    after_this_request(release_once_sent)
+
+
+def _creation(fields: dict[str, Any]) -> Creation:
+    attempt, value = current_attempt().part(), fields.pop("secret")
+    if isinstance(value, InvalidValue):
+        new_secret = NewSecret(plaintext=b"", **fields)
+        return Creation(attempt=attempt, new_secret=new_secret, invalid=value.text, error=value.error)
+    return Creation(attempt=attempt, new_secret=NewSecret(plaintext=value, **fields))
+
+
+def _fetched(items: Sequence[Fetch], memory: Reservation) -> list[Outcome]:
+    """Return the outcomes of *items*, and give back the *memory* that their values do not need."""
+    memory.shrink(sum(len(item.plaintext) for item in items))
+    return [
+        _problem(item)
+        or {
+            "secret_id": item.attempt.secret_id,
+            "name": item.name,
+            "version": item.fetched_version,
+            "secret": item.plaintext,
+        }
+        for item in items
+    ]
+
+
+def _problem(item: Item) -> Outcome | None:
+    """Count *item*, and return its problem if it failed."""
+    problem = problem_body(item.error) if item.error else None
+    operation = str(request.endpoint).rpartition(".")[2]
+    _items(operation, problem["status"] if problem else HTTPStatus.OK.value).inc()
+    if problem is None:
+        return None
+    _refusals(problem["code"]).inc()
+    if problem["status"] == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("an item of a batch failed", exc_info=item.error)
+    return {"problem": problem}
