@@ -22,7 +22,8 @@ from vault.core.principal import ROLES
 HERE = Path(__file__).parent
 PAGE = "docs/clients.md"
 
-_TOOLS = (HERE / ".venv/bin", HERE / "node_modules/.bin")
+#: The folders of the tools.
+_INSTALLED = (HERE / ".venv/bin", HERE / "node_modules/.bin")
 
 #: The output of each program.
 PRINTED = """\
@@ -72,18 +73,19 @@ def service(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 def run(command: str, service: Service, folder: Path, **environment: str) -> str:
     """Return the output of *command*, for a service on port 8000, in *folder*, with the installed tools."""
-    for name in re.findall(r"openapi-[a-z-]+|spectral|redocly|tsc", command):
-        if not any((tools / name).exists() for tools in _TOOLS):
+    tools = set(re.findall(r"openapi-[a-z-]+|spectral|redocly|tsc", command))
+    for name in sorted(tools):
+        if not any((installed / name).exists() for installed in _INSTALLED):
             raise missing(f"needs {name}: scripts/install_clients.sh")
-    needs("java", package="default-jre-headless")
-    needs("node", package="nodejs")
+    if "openapi-generator-cli" in tools:
+        needs("java", package="default-jre-headless")
     (folder / "node_modules").symlink_to(HERE / "node_modules")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command.replace("http://localhost:8000", service.url)],
         cwd=folder,
         env={
             **environment,
-            "PATH": ":".join([*map(str, _TOOLS), os.environ["PATH"]]),
+            "PATH": ":".join([*map(str, _INSTALLED), os.environ["PATH"]]),
             "HOME": str(folder),
             "JAVA_OPTS": "-Xmx512m",
             "REDOCLY_TELEMETRY": "off",
@@ -95,7 +97,7 @@ def run(command: str, service: Service, folder: Path, **environment: str) -> str
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
-    return done.stdout
+    return done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.program.stem)
@@ -110,7 +112,8 @@ def test_a_generated_client_works(
     )
     printed = run(client.commands, service, tmp_path, VAULT_URL=service.url, VAULT_TOKEN=admin)
     assert printed.endswith(PRINTED), printed
-    assert "warning" not in printed.lower().removesuffix(PRINTED)
+    # openapi-python-client leaves out what it does not understand, and reports only this.
+    assert "Warning(s) encountered" not in printed
     stored = service.post("/vault/secret/fetch", {"name": "billing/db-password"}, **bearer(admin))
     assert stored.body == {"secret": "bmV3"}
     listed = service.post("/vault/token/list", {}, **bearer(admin)).body["tokens"]
