@@ -194,7 +194,7 @@ def alice(anyone: Caller) -> Caller:
 @pytest.fixture
 def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
     """Run the service as a process, with two workers, on the test's own real database."""
-    with Service(environment, folder=tmp_path) as service:
+    with Service(environment, measured=True, folder=tmp_path) as service:
         yield service
 
 
@@ -206,7 +206,7 @@ def shared_service(
     folder = tmp_path_factory.mktemp("service")
     with (
         new_database(mongod) as uri,
-        Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, folder=folder) as service,
+        Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, measured=True, folder=folder) as service,
     ):
         yield service
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from tests.system import coverage_of_greenlets
 from vault.cli.mongod import free_port
 
 
@@ -34,19 +35,18 @@ class Service:
         *,
         folder: Path,
         command: tuple[str, ...] = ("-m", "vault.cli", "serve"),
+        measured: bool = False,
     ) -> None:
+        """Prepare the service; *measured*, it counts for the coverage, and takes twice the CPU time."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"service-{self.port}.log"
         self._folder = folder
         self._command = command
         self._environment = {
-            # Coverage of child processes, and the PATH, are inherited; settings are not.
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if name.startswith(("COVERAGE", "PATH", "PYTHON"))
-            },
+            # Settings are not inherited.
+            **{name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON"))},
+            **(coverage_of_greenlets() if measured else {}),
             "BIND": f"127.0.0.1:{self.port}",
             "PYTHONWARNINGS": "error",
             **environment,

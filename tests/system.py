@@ -2,8 +2,11 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+_ROOT = Path(__file__).parents[1]
 
 
 def needs(command: str, *other_names: str, package: str = "") -> str:
@@ -28,3 +31,13 @@ def missing(reason: str) -> BaseException:
 def unmeasured() -> dict[str, str]:
     """Return the environment of a process without coverage, because measuring takes time."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
+def coverage_of_greenlets() -> dict[str, str]:
+    """Return the variables by which a process that runs greenlets is measured, if this one is."""
+    if "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        return {}
+    return {
+        "COVERAGE_PROCESS_START": str(_ROOT / "tests/service.coveragerc"),
+        "COVERAGE_FILE": str(_ROOT / ".coverage"),
+    }

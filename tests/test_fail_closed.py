@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
+from tests.problems import fields_of
 from tests.rotation import new_key, settings
 from tests.service import Service
 from tests.written_trail import findings
@@ -74,7 +75,7 @@ def test_without_permission_to_write_the_trail_nothing_leaves(guarded: Mongod, t
 
         def checks() -> list[str]:
             reply = service.get("/health/ready")
-            return sorted(reply.body.get("errors", {})) if reply.status == 503 else ["ready"]
+            return fields_of(reply.body) if reply.status == 503 else ["ready"]
 
         wait_until(lambda: checks() == ["ready"])
         allow(True)

@@ -22,7 +22,7 @@ def one_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]
     """Run a service with a single worker, which all clients share."""
     # All clients of these tests have one address.
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
-    with Service({**environment, **settings}, folder=tmp_path) as service:
+    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         yield service
 

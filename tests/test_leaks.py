@@ -75,7 +75,7 @@ SETTINGS = {
 
 #: The values that only a reply of 200 may contain.
 TOLD = {
-    "/vault/secret/create/": {"id"},
+    "/vault/secret/create": {"id"},
     "/vault/secret/fetch": {"value"},
     "/vault/secret/update": {"id"},
     "/vault/secret/describe": {"id", "name", "label"},
@@ -154,7 +154,7 @@ class World:
         """Create a secret with the marked value and return its ID."""
         body = {"secret": b64(VALUE), "labels": {"mark": LABEL}, **more}
         headers = {"Idempotency-Key": IDEMPOTENCY_KEY + secrets.token_hex(4)}
-        assert self.ask(send, "/vault/secret/create/", body, self.tokens["admin"], **headers) == 200
+        assert self.ask(send, "/vault/secret/create", body, self.tokens["admin"], **headers) == 200
         return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["secret_id"])
 
     def good_body(self, send: Send, path: str) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def exhaust(world: World, send: Send) -> None:
 def conflicts(world: World, send: Send) -> None:
     """Request names, versions and idempotency keys that conflict with existing ones."""
     admin = world.tokens["admin"]
-    path = "/vault/secret/create/"
+    path = "/vault/secret/create"
     body = {"secret": b64(VALUE), "name": f"{NAME}/{secrets.token_hex(4)}"}
     assert [world.ask(send, path, body, admin) for _ in range(2)] == [200, 409]
     key = {"Idempotency-Key": IDEMPOTENCY_KEY}
@@ -406,7 +406,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
                 assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == status
     with running_app(settings | {"MONGO_URI": ELSEWHERE}) as lost:
         send = in_process(lost)
-        assert world.ask(send, "/vault/secret/create/", {"secret": b64(VALUE)}, admin) == 503
+        assert world.ask(send, "/vault/secret/create", {"secret": b64(VALUE)}, admin) == 503
         status, text = send("GET", "/health/ready", b"", {})
         assert status == 503
         world.outputs.append(Output("readiness", text))
@@ -496,7 +496,7 @@ def label_the_id(patch: pytest.MonkeyPatch) -> None:
     [
         (log_the_body, "the log", "value"),
         (log_the_text, "the log", "password"),
-        (answer_the_text, "500 of /vault/secret/create/", "key"),
+        (answer_the_text, "500 of /vault/secret/create", "key"),
         (show_the_new_secret, "a repr", "value"),
         (show_the_key, "a repr", "fallback"),
         (store_the_key, "the collection audit_logs", "idempotency_key"),
@@ -517,9 +517,9 @@ def test_an_injected_leak_is_found(
     with made_world(settings) as (world, app):
         with observed(world):
             send = in_process(app)
-            body = world.good_body(send, "/vault/secret/create/")
+            body = world.good_body(send, "/vault/secret/create")
             with failing(RuntimeError):
-                assert world.ask(send, "/vault/secret/create/", body, world.tokens["admin"]) == 500
+                assert world.ask(send, "/vault/secret/create", body, world.tokens["admin"]) == 500
             world.create(send)
         keep_database(world, stored)
     assert (place, name) in world.marks.leaks(world.outputs)

@@ -33,7 +33,7 @@ def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path, seconds:
             "REQUEST_TIMEOUT_SECONDS": seconds,
             "WEB_CONCURRENCY": "1",
         }
-        with Service(environment, folder=tmp_path) as service:
+        with Service(environment, measured=True, folder=tmp_path) as service:
             service.wait_until("/health/ready")
             kept = service.create(b"value")
             assert mongod._process is not None
@@ -74,7 +74,7 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
     half = b"POST /vault/secret/create/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     half += b"Content-Length: 1000\r\n\r\n{"
-    with Service({**environment, **settings}, folder=tmp_path) as service, ExitStack() as held:
+    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service, ExitStack() as held:
         service.wait_until("/health/ready")
         for _ in range(blueprint.MAX_CONCURRENT_REQUESTS + 20):
             connection = socket.create_connection(("127.0.0.1", service.port), timeout=30)

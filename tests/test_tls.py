@@ -116,7 +116,7 @@ def service(settings: dict[str, str], tmp_path: Path) -> Iterator[Service]:
 
 
 def run(settings: dict[str, str], folder: Path) -> Iterator[Service]:
-    service = Service(settings, folder=folder)
+    service = Service(settings, measured=True, folder=folder)
     service.start()
     try:
         wait_until(lambda: answers(service.port))

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import make_token
+from tests.problems import fields_of
 
 QUERY = "/vault/audit/query"
 
@@ -120,7 +121,7 @@ def test_an_invalid_query_is_422(auditor: FlaskClient, body: dict[str, Any], fie
     """An invalid query, including one with database operators, is refused by the name of the field."""
     reply = auditor.post(QUERY, json=body)
     assert reply.status_code == 422
-    assert list(reply.get_json(force=True)["errors"]) == [field]
+    assert fields_of(reply.json) == [field]
 
 
 @pytest.mark.parametrize(

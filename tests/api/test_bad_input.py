@@ -1,6 +1,5 @@
 """Invalid input: refused by the name of the field, recorded in the trail, and stored nowhere else."""
 
-import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import new_database, running_app
 from tests.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
+from tests.problems import fields_of, messages_of
 from vault.cli.mongod import Mongod
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -33,7 +33,7 @@ NO_NUMBERS: list[object] = [
     -(10**30),
     1e300,
 ]
-NO_TEXTS: list[object] = [0, 1.5, True, None, [], {}, ["a"], {"$ne": None}]
+NO_TEXTS: list[object] = [0, 1.5, True, [], {}, ["a"], {"$ne": None}]
 #: Each numeric field with the smallest number that is too large.
 TOO_LARGE = {
     "ttl_seconds": 315_360_001,
@@ -43,7 +43,6 @@ TOO_LARGE = {
     "limit": 1_001,
 }
 NO_LABELS: list[object] = [
-    None,
     5,
     True,
     "a=b",
@@ -109,7 +108,7 @@ def assert_named(caller: Caller, stored: Stored, action: str, body: dict[str, An
     """Check that *body* is refused by the name of *field* alone, with one entry, and nothing stored."""
     reply = caller.post(action, body)
     assert reply.status_code == 422, reply.data
-    assert list(reply.get_json(force=True)["errors"]) == [field]
+    assert fields_of(reply.json) == [field]
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "bad_request")]
     assert stored.secrets.count_documents({}) == 0
 
@@ -152,8 +151,8 @@ def test_of_thousands_of_errors_20_are_listed(client: FlaskClient, count: int) -
     """The first 20 errors of a body are listed, followed by the number of the others."""
     body = {"secret": "YQ==", **{f"unknown {number}": 1 for number in range(count)}}
     reply = client.post("/vault/secret/create/", json=body)
-    errors = reply.get_json(force=True)["errors"]
-    more = errors.pop("_schema", None)
+    errors = messages_of(reply.json)
+    more = errors.pop("", None)
     assert reply.status_code == 422
     assert list(errors.values()) == [["Unknown field."]] * 20
     assert more == {20: None, 21: ["1 more error."], 5_000: ["4980 more errors."]}[count]
@@ -204,7 +203,6 @@ def test_an_invalid_id_is_422(alice: Caller, stored: Stored, action: str, secret
         "a/" * 128 + "a",
         5,
         True,
-        None,
         ["a"],
         {"$ne": ""},
     ],
@@ -257,7 +255,7 @@ def test_an_unknown_field_is_422(alice: Caller, stored: Stored, action: str, fie
 @pytest.mark.parametrize("action", ["create", "list", *CALLS])
 def test_a_body_that_is_no_object_is_422(alice: Caller, stored: Stored, action: str, body: object) -> None:
     """Every call refuses a JSON body that is not an object."""
-    assert_named(alice, stored, action, body, "_schema")  # type: ignore[arg-type]
+    assert_named(alice, stored, action, body, "")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("secret", ["", "YQ", "YR==", "\ud800", "ÿ"], ids=repr)
@@ -268,13 +266,13 @@ def test_an_update_accepts_only_canonical_base64(alice: Caller, stored: Stored, 
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("update", "bad_request")]
 
 
-@pytest.mark.parametrize("secret", NO_TEXTS, ids=repr)
+@pytest.mark.parametrize("secret", [*NO_TEXTS, None], ids=repr)
 def test_an_update_accepts_only_text(alice: Caller, stored: Stored, secret: object) -> None:
     """A new value of another type is refused by the name of its field."""
     assert_named(alice, stored, "update", {"secret_id": UNKNOWN_ID, "secret": secret}, "secret")
 
 
-@pytest.mark.parametrize("deleted", [0, 1, 1.0, "true", "", "on", [], {}, None], ids=repr)
+@pytest.mark.parametrize("deleted", [0, 1, 1.0, "true", "", "on", [], {}], ids=repr)
 def test_deleted_is_true_or_false(alice: Caller, stored: Stored, deleted: object) -> None:
     """The field `deleted` accepts nothing except true and false."""
     assert_named(alice, stored, "list", {"deleted": deleted}, "deleted")
@@ -353,11 +351,43 @@ def test_a_cursor_is_text(alice: Caller, stored: Stored, cursor: object) -> None
 
 
 def test_an_optional_field_may_be_null(alice: Caller) -> None:
-    """Null equals omitting an option that is unset by default, including the cursor of the last page."""
-    secret_id = alice.create(ttl_seconds=None, max_reads=None)
-    assert alice.fetch(secret_id, version=None) == b64(b"value")
+    """Null in an optional field means that it is absent, also where that selects a default."""
+    secret_id = alice.create(ttl_seconds=None, max_reads=None, name=None, labels=None)
+    assert alice.fetch(secret_id, version=None, name=None) == b64(b"value")
     assert alice("update", secret_id=secret_id, secret="YQ==", expected_version=None)["version"] == 2
-    assert len(alice("list", cursor=None)["secrets"]) == 1
+    nothing = dict.fromkeys(("name_prefix", "labels", "deleted", "limit", "cursor"))
+    assert len(alice("list", **nothing)["secrets"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "field"),
+    [
+        ("create", {"secret": None}, "secret"),
+        ("create", {"secret": "YQ==", "unknown": None}, "unknown"),
+        ("create", {"secret": "YQ==", "labels": {"team": None}}, "labels"),
+        ("fetch", {"secret_id": None}, "secret_id"),
+        ("fetch", {"secret_id": None, "name": None}, "secret_id"),
+    ],
+    ids=str,
+)
+def test_no_other_field_may_be_null(
+    alice: Caller, stored: Stored, action: str, body: dict[str, Any], field: str
+) -> None:
+    """Null is refused in a required field, an unknown field and a label."""
+    assert_named(alice, stored, action, body, field)
+
+
+def test_an_invalid_label_is_named_by_its_key(alice: Caller) -> None:
+    """Errors of a label's key and of its value have the same path."""
+    labels = {"team": 5, "a b": "c\n", "fine": "text"}
+    reply = alice.post("create", {"secret": "YQ==", "labels": labels})
+    assert messages_of(reply.json) == {
+        "labels.team": ["Not a valid string."],
+        "labels.a b": [
+            "Must contain only letters, digits, dots, hyphens, slashes and underscores.",
+            "Must be one line of printable characters.",
+        ],
+    }
 
 
 @pytest.mark.parametrize("action", ["create", "list", *CALLS])
@@ -366,5 +396,5 @@ def test_fields_with_hostile_names_are_quoted(alice: Caller, stored: Stored, act
     for name in ("\ud800", "\x00", "$where", "a.b", "__proto__", "x" * 1_000, "ä"):
         reply = alice.post(action, {name: 1})
         assert reply.status_code == 422
-        assert name in json.loads(reply.data)["errors"]
+        assert messages_of(reply.json)[name] == ["Unknown field."]
     assert stored.secrets.count_documents({}) == 0

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app, start
+from tests.problems import fields_of
 from tests.trail import break_trail, mend_trail
 
 
@@ -45,7 +46,7 @@ def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str
         reply = app.test_client().get("/health/ready")
         assert reply.status_code == 503
         assert reply.content_type == "application/problem+json"
-        assert list(reply.get_json(force=True)["errors"]) == ["mongodb"]
+        assert fields_of(reply.json) == ["mongodb"]
         assert "Retry-After" in reply.headers
 
 
@@ -61,7 +62,7 @@ def test_readiness_names_an_unwritable_trail(
         start(app)
         reply = client.get("/health/ready")
         assert reply.status_code == 503
-        assert list(reply.get_json(force=True)["errors"]) == ["audit"]
+        assert fields_of(reply.json) == ["audit"]
     mend_trail(stored)
     for _ in range(2):
         start(app)

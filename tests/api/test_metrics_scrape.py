@@ -19,7 +19,7 @@ from tests.server.test_gunicorn_conf import children, log_lines
 from tests.service import Service
 from tests.test_tls import make
 from vault import __version__
-from vault.api import errors
+from vault.api.refusals import REFUSALS
 from vault.cli.mongod import free_port
 
 REQUESTS = 'secret_manager_requests_total{operation=~".+_secret|none"}'
@@ -74,7 +74,10 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
         "TRUSTED_PROXIES": "127.0.0.1",
         "TMPDIR": str(tmp_path),
     }
-    with Service(settings, folder=tmp_path) as service, Prometheus([bind], folder=tmp_path) as prometheus:
+    with (
+        Service(settings, measured=True, folder=tmp_path) as service,
+        Prometheus([bind], folder=tmp_path) as prometheus,
+    ):
         assert service.process is not None
         master = service.process.pid
         wait_until(lambda: len(children(master)) == 4)
@@ -123,9 +126,8 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
         "operation": {"create_secret", "fetch_secret", "describe_secret", "health_live", "none"},
         "status": {"200", "400", "401", "404", "422"},
         "reason": {
-            *errors.REASONS,
-            *("does_not_verify", "unknown_key", "bad_request", "not_found", "unprocessable_entity"),
-            *("address", "full", "evicted"),
+            *REFUSALS,
+            *("does_not_verify", "unknown_key", "address", "full", "evicted"),
         },
         "outcome": {"written", "failed", "succeeded"},
         "queue": {"reads", "writes", "entries"},
@@ -156,7 +158,7 @@ def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path
         "TLS_KEY": str(server.key),
         "TLS_CLIENT_CA": str(authority.certificate),
     }
-    service = Service(settings, folder=tmp_path)
+    service = Service(settings, measured=True, folder=tmp_path)
     service.start()
 
     def ask(cert: tuple[str, str] | None) -> str:
@@ -189,6 +191,6 @@ def test_a_metrics_folder_of_another_program_is_not_removed(
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"theirs")
     settings = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_BIND": bind.format(port=free_port())}
-    with Service({**environment, **settings}, folder=tmp_path) as service:
+    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service:
         service.create(b"a value")
     assert (folder / "counter_1.db").read_bytes() == b"theirs"

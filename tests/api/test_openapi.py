@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
@@ -22,14 +23,13 @@ from tests.access import make_token
 from tests.conftest import running_app
 from tests.service import Service
 from tests.system import needs
-from vault.api.fields import UUID_PATTERN
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 CONTENT_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-CREATE = "/vault/secret/create/"
+CREATE = "/vault/secret/create"
 FETCH = "/vault/secret/fetch"
 
 
@@ -232,7 +232,7 @@ def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) ->
     served = {
         (rule.rule, method.lower())
         for rule in app.url_map.iter_rules()
-        if rule.endpoint.partition(".")[0] not in ("documentation", "openapi_json")
+        if rule.endpoint.partition(".")[0] not in ("documentation", "openapi_json", "problem_pages")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert {(path, method) for path, method, _ in operations(document)} == served
@@ -281,33 +281,77 @@ def test_properties_are_explained(document: dict[str, Any]) -> None:
             assert shape.get("description") or shape.get("example"), (name, field)
 
 
-def test_document_states_which_fields_go_together(document: dict[str, Any]) -> None:
-    """The schemas require an ID or a name of a secret, and a role or scopes of a token."""
-    schemas = document["components"]["schemas"]
-    for name in ("SecretReference", "VersionReference", "NewVersion"):
-        assert schemas[name]["oneOf"] == [{"required": ["secret_id"]}, {"required": ["name"]}]
-    for name in ("SecretReference", "VersionReference", "NewVersion", "AuditQuery"):
-        assert schemas[name]["properties"]["secret_id"]["pattern"] == UUID_PATTERN
-    assert [shape["required"] for shape in schemas["NewToken"]["anyOf"]] == [["role"], ["scopes"]]
+def parts(shape: Any) -> Iterator[dict[str, Any]]:
+    """Yield *shape* and every object in it."""
+    if isinstance(shape, dict):
+        yield shape
+    for below in shape.values() if isinstance(shape, dict) else shape if isinstance(shape, list) else ():
+        yield from parts(below)
 
 
-def test_links_lead_to_operations_that_accept_their_fields(document: dict[str, Any]) -> None:
-    """The document links a reply's ID to later calls; each link names an operation and its fields."""
-    bodies = {
+def bodies(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of request bodies, by operation."""
+    return {
         operation["operationId"]: resolve(
             document, operation["requestBody"]["content"]["application/json"]["schema"]
         )
         for _, _, operation in operations(document)
         if "requestBody" in operation
     }
+
+
+def test_generators_understand_the_schemas(document: dict[str, Any]) -> None:
+    """No schema is an alternative of others, no request has a default, and no enum contains null."""
+    for schema in document["components"]["schemas"].values():
+        assert schema.keys().isdisjoint({"oneOf", "anyOf"})
+        assert schema["type"] == "object"
+        for part in parts(schema):
+            assert "default" not in part
+            assert None not in part.get("enum", [])
+
+
+def test_optional_fields_of_requests_are_nullable(document: dict[str, Any]) -> None:
+    """Exactly the optional fields of a request accept null."""
+    for name, schema in bodies(document).items():
+        nullable = {field for field, shape in schema["properties"].items() if shape.get("nullable")}
+        assert nullable == schema["properties"].keys() - set(schema.get("required", [])), name
+
+
+def test_document_states_which_fields_go_together(document: dict[str, Any]) -> None:
+    """The document refuses what the service refuses: no ID and no name, both, neither role nor scopes."""
+    schemas = document["components"]["schemas"]
+
+    def accepts(schema: str, **body: object) -> bool:
+        [rule] = schemas[schema]["allOf"]
+        return bool(OAS30Validator(rule).is_valid(body))
+
+    for name in ("SecretReference", "VersionReference", "PurgeReference", "NewVersion"):
+        assert accepts(name, secret_id="x")
+        assert accepts(name, name="x", secret_id=None, version=1)
+        assert not accepts(name)
+        assert not accepts(name, version=1)
+        assert not accepts(name, secret_id=None, name=None)
+        assert not accepts(name, secret_id="x", name="x")
+    assert accepts("NewToken", role="reader")
+    assert accepts("NewToken", role=None, scopes=["secret:fetch"])
+    assert accepts("NewToken", role="reader", scopes=[])
+    assert not accepts("NewToken", role=None, scopes=[])
+    assert not accepts("NewToken", scopes=None)
+
+
+def test_links_lead_to_operations_that_accept_the_reply(document: dict[str, Any]) -> None:
+    """A link sends a whole reply to a later call, which accepts each of its fields."""
+    schemas = bodies(document)
     links = [
-        link
+        (resolve(document, reply["content"]["application/json"]["schema"]), link)
         for _, _, operation in operations(document)
-        for link in operation["responses"]["200"].get("links", {}).values()
+        for reply in [operation["responses"]["200"]]
+        for link in reply.get("links", {}).values()
     ]
-    assert len(links) == 11
-    for link in links:
-        assert set(link["requestBody"]) <= set(bodies[link["operationId"]]["properties"])
+    assert len(links) == 7
+    for reply, link in links:
+        assert link["requestBody"] == "$response.body"
+        assert reply["properties"].keys() <= schemas[link["operationId"]]["properties"].keys()
 
 
 # --- In a browser

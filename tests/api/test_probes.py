@@ -11,6 +11,7 @@ from pymongo.monitoring import CommandListener
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
+from tests.problems import fields_of, messages_of
 from tests.rotation import Stored, age_claims, fill, new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault import services as health
@@ -72,12 +73,12 @@ def probe(app: Flask, commands: Commands, stored: Stored) -> list[str]:
     before = content(stored)
     commands.names.clear()
     client = app.test_client()
-    errors = client.get("/health/ready").get_json(force=True).get("errors", {})
+    failing = fields_of(client.get("/health/ready").json)
     assert client.get("/metrics", base_url="http://localhost:9464").status_code == 200
     assert commands.names
     assert set(commands.names) <= READS
     assert content(stored) == before
-    return list(errors)
+    return failing
 
 
 def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None:
@@ -113,7 +114,7 @@ def test_a_probe_reports_why_a_start_failed(mongo_uri: str, stored: Stored) -> N
         start(app)
         reply = app.test_client().get("/health/ready")
     assert reply.status_code == 503
-    [reason] = reply.get_json(force=True)["errors"]["mongodb"]
+    [reason] = messages_of(reply.json)["mongodb"]
     assert "have the same name" in reason
 
 

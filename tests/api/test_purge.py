@@ -9,6 +9,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.access import bearer, make_token
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.problems import fields_of, without_id
 from tests.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
@@ -128,7 +129,7 @@ def test_a_missing_secret_or_version_is_404(alice: Caller, stored: Stored, key: 
     ]
     replies = [alice.post("purge", body) for body in asked]
     assert [reply.status_code for reply in replies] == [404] * len(asked)
-    assert {reply.data for reply in replies} == {replies[0].data}
+    assert {without_id(reply) for reply in replies} == {without_id(replies[0])}
 
 
 def test_a_deleted_secret_s_versions_are_purged_together(alice: Caller, stored: Stored) -> None:
@@ -325,4 +326,4 @@ def test_only_post_purges(client: FlaskClient, method: str) -> None:
 def test_an_invalid_body_is_422(alice: Caller, body: dict[str, Any], field: str) -> None:
     """An invalid body is refused by the name of the field."""
     reply = alice.post("purge", body)
-    assert (reply.status_code, list(reply.json["errors"])) == (422, [field])
+    assert (reply.status_code, fields_of(reply.json)) == (422, [field])

@@ -52,7 +52,7 @@ def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest
     lines = request_lines(capsys)
     told = ("method", "route", "operation", "status", "reason", "principal")
     assert [tuple(line[name] for name in told) for line in lines] == [
-        ("POST", "/vault/secret/create/", "create_secret", 200, None, "anonymous"),
+        ("POST", "/vault/secret/create", "create_secret", 200, None, "anonymous"),
         ("GET", None, "none", 404, "not_found", None),
     ]
     assert {line["logger"] for line in lines} == {"vault.api.request_log"}

@@ -21,10 +21,11 @@ FETCH = "/vault/secret/fetch"
 #: Of an envelope: format byte, key ID, nonce, ciphertext (as long as the value), tag.
 SIZE = 1 + 8 + 12 + 24 + 16
 PROBLEM = {
-    "type": "about:blank",
-    "title": "Internal Server Error",
+    "type": "/problems/decryption",
+    "title": "Stored value does not verify",
     "status": 500,
     "detail": "The request could not be completed.",
+    "code": "decryption",
 }
 
 
@@ -64,7 +65,7 @@ class Target:
         self.refused += 1
         assert reply.status_code == 500
         assert reply.content_type == "application/problem+json"
-        assert json.loads(reply.data) == PROBLEM
+        assert json.loads(reply.data) == PROBLEM | {"request_id": reply.headers["X-Request-ID"]}
         # The headers too: only the request ID distinguishes one refusal from another.
         names = set(reply.headers.keys()) - {"X-Request-ID"}
         assert {name: reply.headers[name] for name in names} == {

@@ -26,6 +26,7 @@ from vault.core.errors import (
     InvalidTokenNameError,
     RevocationRefusedError,
     StorageUnavailableError,
+    TokenNameTakenError,
     TokenNotFoundError,
 )
 from vault.core.principal import OPERATOR, ROLES, Principal, Scope
@@ -149,7 +150,7 @@ def test_a_name_cannot_be_reused(app: Flask) -> None:
     """The name of an active or revoked token is refused for another one."""
     create(app)
     for _ in range(2):
-        with pytest.raises(InvalidTokenNameError, match="already used"):
+        with pytest.raises(TokenNameTakenError, match="already used"):
             create(app)
         revoke(app, "new")
 
@@ -159,7 +160,7 @@ def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> 
     names = {}
     for namespace in (None, "team-a", "team-b"):
         text = make_token(app, "ci", role="reader", namespace=namespace)
-        with pytest.raises(InvalidTokenNameError):
+        with pytest.raises(TokenNameTakenError):
             make_token(app, "ci", role="reader", namespace=namespace)
         named = attempt(Action.FETCH)
         services(app).authenticator.identify(text, attempt=named)
@@ -193,7 +194,7 @@ def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Store
     services(app).authenticator.identify(text, attempt=named)
     assert (named.principal.name, named.principal.namespace) == ("ci", "team-a")
     assert [(token.name, token.state) for token in infos(app, MAKER)] == [("ci", "active")]
-    with pytest.raises(InvalidTokenNameError, match="already used"):
+    with pytest.raises(TokenNameTakenError, match="already used"):
         create(app, name="ci")
     unbound = Principal(name="admin", namespace="team-a", scopes=frozenset(Scope))
     assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
@@ -207,7 +208,7 @@ def test_a_name_of_an_earlier_version_blocks_no_other_namespace(app: Flask, stor
         text = make_token(app, "ci", role="reader", namespace=namespace)
         services(app).authenticator.identify(text, attempt=named)
         assert named.principal.name == f"{namespace}/ci"
-        with pytest.raises(InvalidTokenNameError):
+        with pytest.raises(TokenNameTakenError):
             make_token(app, "ci", role="reader", namespace=namespace)
     assert [(token.name, token.namespace) for token in infos(app)] == [
         ("ci", "default"),
@@ -668,7 +669,7 @@ def test_a_name_reserved_by_another_request_is_taken(
     monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
     pending(app, stored, in_future(seconds=60))
     before = list(stored.tokens.find())
-    with pytest.raises(InvalidTokenNameError, match="Another request"):
+    with pytest.raises(TokenNameTakenError, match="Another request"):
         create(app)
     assert list(stored.tokens.find()) == before
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.backups import changed, history, made, nothing, read
 from tests.conftest import running_app, start
+from tests.problems import fields_of
 from tests.rotation import Stored, claim, connected, fill, new_key, settings, values
 from tests.trail import break_trail, mend_trail
 from vault.audit.writer import AuditTrail, NoAuditTrail
@@ -214,7 +215,7 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
         assert registry.begin_restore("a backup", audit_enabled=None)
         for _ in range(2):
             ready = client.get("/health/ready")
-            assert (ready.status_code, list(ready.json["errors"])) == (503, ["restore"])
+            assert (ready.status_code, fields_of(ready.json)) == (503, ["restore"])
             assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
         assert stored.audit_logs.count_documents({}) == 0
         registry.end_restore()

@@ -10,6 +10,7 @@ from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
+from tests.problems import fields_of, messages_of
 from tests.rotation import Stored, connected, new_key, settings
 from tests.service import Service
 from tests.trail import break_trail, mend_trail
@@ -33,9 +34,9 @@ def ready(uri: str, **environment: str) -> dict[str, Any]:
         client = app.test_client()
         start(app)
         reply = client.get("/health/ready")
-        errors = reply.get_json(force=True).get("errors", {})
+        errors = messages_of(reply.json)
         assert client.post(PATH, json=SECRET).status_code == (503 if errors else 200)
-        return dict(errors)
+        return errors
 
 
 def actions(stored: Stored) -> list[str]:
@@ -154,7 +155,7 @@ def test_a_forged_state_can_only_stop_the_service(mongo_uri: str, stored: Stored
         stored["keys"].update_one({}, {"$set": {"trail.enabled": planted}})
         watch_of(app).look()
         assert client.post(PATH, json=SECRET).status_code == 503
-        assert list(client.get("/health/ready").get_json(force=True)["errors"]) == ["audit"]
+        assert fields_of(client.get("/health/ready").json) == ["audit"]
     assert stored.audit_logs.count_documents({}) == entries
 
 

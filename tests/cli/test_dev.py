@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.cli.waiting import wait_until
+from tests.system import coverage_of_greenlets
 from vault.cli.mongod import free_port
 from vault.core.errors import VaultError
 
@@ -40,12 +41,14 @@ class Dev:
 
     def start(self) -> "Dev":
         """Start it, without waiting."""
-        inherited = ("COVERAGE", "PATH", "PYTHON")
+        inherited = ("PATH", "PYTHON")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "vault.cli", "dev"],
                 cwd=self.folder,
-                env={n: v for n, v in os.environ.items() if n.startswith(inherited)} | self.environment,
+                env={n: v for n, v in os.environ.items() if n.startswith(inherited)}
+                | coverage_of_greenlets()
+                | self.environment,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

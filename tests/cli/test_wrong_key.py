@@ -9,6 +9,7 @@ from tests.backups import history
 from tests.cli.audit_commands import written_by
 from tests.commands import Done, run_command
 from tests.conftest import running_app, start
+from tests.problems import messages_of
 from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
@@ -137,7 +138,7 @@ def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Sto
     with running_app(settings(mongo_uri, WRONG)) as app:
         client = app.test_client()
         assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
-        errors = client.get("/health/ready").get_json(force=True)["errors"]
+        errors = messages_of(client.get("/health/ready").json)
         assert errors == {"keys": ["a master key in use is missing here"]}
     assert everything(stored) == before
     # A rotation: the new key endorses the old one, and represents it once that is dropped.

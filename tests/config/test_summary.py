@@ -72,7 +72,7 @@ def test_no_secret_is_logged() -> None:
 
 def test_a_starting_service_logs_its_settings_once(environment: dict[str, str], tmp_path: Path) -> None:
     """The log of a service begins with its version and settings, once for all workers."""
-    with Service({**environment, "AUDIT_TTL_DAYS": "7"}, folder=tmp_path) as service:
+    with Service({**environment, "AUDIT_TTL_DAYS": "7"}, measured=True, folder=tmp_path) as service:
         service.wait_until("/health/live")
         assert service.stop() == 0
     [line] = [line for line in log_lines(service) if line["message"] == "starting"]
@@ -99,7 +99,7 @@ def test_a_starting_service_names_its_dotenv_file(
 ) -> None:
     """The settings in `.env` are logged by name, as a warning if they concern access or the trail."""
     (tmp_path / ".env").write_text(content)
-    service = Service({**environment, "AUTH_ENABLED": "true"}, folder=tmp_path)
+    service = Service({**environment, "AUTH_ENABLED": "true"}, measured=True, folder=tmp_path)
     [line] = warnings_of(service)
     assert (line["message"], line["level"]) == ("settings from .env", level)
     assert line["file"] == str(tmp_path / ".env")
@@ -117,7 +117,7 @@ def test_a_service_without_authentication_warns_at_every_start(
     environment: dict[str, str], tmp_path: Path, host: str, words: str
 ) -> None:
     """Each start without required authentication logs who can read secrets."""
-    service = Service(environment, folder=tmp_path)
+    service = Service(environment, measured=True, folder=tmp_path)
     service._environment["BIND"] = f"{host}:{service.port}"
     [line] = warnings_of(service)
     assert line["message"].startswith("AUTH_ENABLED is off")
@@ -127,7 +127,9 @@ def test_a_service_without_authentication_warns_at_every_start(
 def test_a_service_with_a_weak_key_warns_at_every_start(environment: dict[str, str], tmp_path: Path) -> None:
     """Each start with a guessable key logs a warning, without any part of the key."""
     weak = "00112233445566778899aabbccddeeff"
-    service = Service({**environment, "MASTER_KEY": weak, "AUTH_ENABLED": "true"}, folder=tmp_path)
+    service = Service(
+        {**environment, "MASTER_KEY": weak, "AUTH_ENABLED": "true"}, measured=True, folder=tmp_path
+    )
     [line] = warnings_of(service)
     assert line["message"].startswith("weak master key: MASTER_KEY is 32 hexadecimal digits")
     assert weak[:8] not in service.log.read_text()

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from werkzeug.exceptions import InternalServerError, UnprocessableEntity
+from werkzeug import exceptions as http
 
 import vault
-from vault.api import errors as api_errors
-from vault.api.errors import REASONS
-from vault.core.errors import DecryptionError, VaultError
+from vault.api.refusals import REFUSALS, code_of
+from vault.core.errors import DecryptionError, DuplicateNameError, SecretNotFoundError, VaultError
 from vault.observability import logs
 
 #: Kind, and name as an exception type.
@@ -30,6 +29,7 @@ NAMES = {
     "grant_refused": "GrantRefusedError",
     "idempotency_mismatch": "IdempotencyMismatchError",
     "invalid_backup": "InvalidBackupError",
+    "invalid_base64": "InvalidBase64Error",
     "invalid_checkpoint": "InvalidCheckpointError",
     "invalid_credential": "InvalidCredentialError",
     "invalid_cursor": "InvalidCursorError",
@@ -39,6 +39,7 @@ NAMES = {
     "mongod_unavailable": "MongodUnavailableError",
     "name_taken": "NameTakenError",
     "newest_version": "NewestVersionError",
+    "not_ready": "NotReadyError",
     "overloaded": "OverloadedError",
     "rate_limited": "RateLimitedError",
     "replica_set": "ReplicaSetError",
@@ -53,6 +54,7 @@ NAMES = {
     "secret_too_large": "SecretTooLargeError",
     "settings": "SettingsError",
     "storage_unavailable": "StorageUnavailableError",
+    "token_name_taken": "TokenNameTakenError",
     "token_not_found": "TokenNotFoundError",
     "trail_index_missing": "TrailIndexMissingError",
     "vault": "VaultError",
@@ -90,27 +92,39 @@ def test_the_names_of_errors_are_frozen() -> None:
     assert {error.kind: error.shown_name() for error in errors()} == NAMES
 
 
-def test_the_reasons_of_refusals_are_frozen() -> None:
-    """The values of `refusals_total{reason=…}` never change, so alerts and dashboards keep working."""
-    assert sorted(REASONS) == [
+def test_the_codes_of_refusals_are_frozen() -> None:
+    """The `code` of replies and `refusals_total{reason=…}` never change: clients and alerts contain them."""
+    assert sorted(REFUSALS) == [
         "address_refused",
         "audit_state",
         "audit_unavailable",
+        "bad_request",
+        "client_disconnected",
         "credential_required",
         "credentials_unavailable",
         "decryption",
         "defect",
+        "expectation_failed",
         "grant_refused",
         "idempotency_mismatch",
+        "invalid_base64",
         "invalid_credential",
         "invalid_cursor",
         "invalid_token_name",
         "key_missing",
         "key_unshared",
+        "method_not_allowed",
         "name_taken",
         "newest_version",
+        "not_found",
+        "not_implemented",
+        "not_ready",
         "overloaded",
         "rate_limited",
+        "request_entity_too_large",
+        "request_header_fields_too_large",
+        "request_timeout",
+        "requested_range_not_satisfiable",
         "restore_unfinished",
         "revocation_refused",
         "scope_missing",
@@ -119,20 +133,32 @@ def test_the_reasons_of_refusals_are_frozen() -> None:
         "secret_not_found",
         "secret_too_large",
         "storage_unavailable",
+        "token_name_taken",
         "token_not_found",
+        "unprocessable_entity",
+        "unsupported_media_type",
+        "uri_too_long",
         "version_conflict",
         "weak_idempotency_key",
     ]
 
 
-def test_http_errors_have_werkzeug_s_names() -> None:
-    """An HTTP error has the name of Werkzeug's class, anything else is a defect."""
-    names = {
-        InternalServerError: "internal_server",
-        UnprocessableEntity: "unprocessable_entity",
-        KeyError: "defect",
-    }
-    assert {error: api_errors._reason(error) for error in names} == names
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (http.UnprocessableEntity(), "unprocessable_entity"),
+        (http.BadHost(), "bad_request"),
+        (http.ClientDisconnected(), "client_disconnected"),
+        (http.InternalServerError(), "defect"),
+        (DuplicateNameError(), "defect"),
+        (SecretNotFoundError(), "secret_not_found"),
+        (KeyError(), "defect"),
+    ],
+    ids=repr,
+)
+def test_each_error_has_a_code(error: Exception, code: str) -> None:
+    """An error in no table is a defect, and a subclass of an HTTP error counts as that error."""
+    assert code_of(error) == code
 
 
 def test_a_log_line_names_errors_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:

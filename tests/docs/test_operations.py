@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
-from vault.api.errors import REFUSALS
+from vault.api.refusals import REFUSALS
 from vault.observability import metrics
 
 OPERATIONS = "docs/operations.md"
@@ -59,7 +59,7 @@ def test_every_503_is_explained() -> None:
     shown = {row[0] for row in table(OPERATIONS, "Troubleshooting")}
     for refused in REFUSALS.values():
         if refused.status == 503:
-            sentence = refused.detail.partition(". ")[0]
+            sentence = refused.detail.partition(".")[0]
             assert f'503 "{sentence}."' in shown
     assert {"500", "429"} <= {one[:3] for one in shown}
     assert "`mongodb`, `keys`, `audit` or `restore`" in DOCUMENTS[OPERATIONS]

@@ -20,6 +20,7 @@ from pymongo.synchronous.topology import Topology
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
 from tests.conftest import running_app
+from tests.problems import messages_of
 from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
 from vault.core.errors import KeyMissingError, StorageUnavailableError
 from vault.crypto import Keyring
@@ -81,15 +82,17 @@ def assert_refuses(client: FlaskClient, secret_id: str = UNKNOWN_ID) -> None:
         assert reply.content_type == "application/problem+json"
         assert int(reply.headers["Retry-After"]) > 0
         assert json.loads(reply.data) == {
-            "type": "about:blank",
-            "title": "Service Unavailable",
+            "type": "/problems/key-missing",
+            "title": "Master key missing",
             "status": 503,
             "detail": "The service is not ready. Try again shortly.",
+            "code": "key_missing",
+            "request_id": reply.headers["X-Request-ID"],
         }
     reply = client.get("/health/ready")
     assert reply.status_code == 503
     assert int(reply.headers["Retry-After"]) > 0
-    assert json.loads(reply.data)["errors"] == {"keys": ["a master key in use is missing here"]}
+    assert messages_of(reply.json) == {"keys": ["a master key in use is missing here"]}
 
 
 def assert_serves(client: FlaskClient) -> None:

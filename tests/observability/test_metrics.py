@@ -16,7 +16,8 @@ from tests.lifecycle import UNKNOWN_ID, Caller
 from tests.metrics import Growth, measured
 from tests.rotation import Stored, fill, new_key
 from tests.trail import break_trail
-from vault.api import errors, request_log
+from vault.api import request_log
+from vault.api.refusals import REFUSALS
 from vault.core.batching import Batcher
 from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring
@@ -39,6 +40,7 @@ def test_each_request_is_counted_by_operation_and_status(client: FlaskClient) ->
         (("GET", "/openapi.json", None), "openapi", "200"),
         (("GET", "/docs", None), "docs", "200"),
         (("GET", "/docs/ui/swagger-ui.css", None), "docs", "200"),
+        (("GET", "/problems/name-taken", None), "problems", "200"),
         (("GET", "/made/up", None), "none", "404"),
         (("GET", FETCH, None), "none", "405"),
     ]
@@ -58,7 +60,7 @@ def test_every_endpoint_has_a_name(app: Flask) -> None:
         for operation in methods.values()
         if path.startswith("/vault/")
     }
-    others = {"health_live", "health_ready", "openapi", "docs"}
+    others = {"health_live", "health_ready", "openapi", "docs", "problems"}
     named = {request_log._operation(rule.endpoint) for rule in app.url_map.iter_rules()}
     assert named == operations | others
 
@@ -68,7 +70,7 @@ def test_every_endpoint_has_a_name(app: Flask) -> None:
     [
         (FETCH, {"secret_id": UNKNOWN_ID}, "secret_not_found"),
         (FETCH, {"secret_id": "?"}, "unprocessable_entity"),
-        (CREATE, {"secret": "?"}, "bad_request"),
+        (CREATE, {"secret": "?"}, "invalid_base64"),
         (CREATE, {"secret": "YQ==", "name": "a"}, "credential_required"),
         ("/made/up", {}, "not_found"),
     ],
@@ -97,9 +99,9 @@ def test_a_defect_is_counted(client: FlaskClient, monkeypatch: pytest.MonkeyPatc
 def test_every_reason_exists_from_the_start(app: Flask) -> None:
     """Every reason has a sample before the first refusal, so that Prometheus does not miss it."""
     assert app
-    for reason in errors.REASONS:
+    for reason in REFUSALS:
         assert metrics.REFUSALS.labels(reason) is request_log._refusals(reason)
-    assert {"decryption", "audit_unavailable", "overloaded"} < set(errors.REASONS)
+    assert {"decryption", "audit_unavailable", "overloaded"} < REFUSALS.keys()
 
 
 def test_audit_entries_are_counted(client: FlaskClient, stored: Stored) -> None:

@@ -45,7 +45,7 @@ def asking_for(url: str) -> dict[str, str]:
 @pytest.fixture
 def traced(environment: dict[str, str], collector: Collector, tmp_path: Path) -> Iterator[Service]:
     """Run the service, two workers, with tracing."""
-    with Service({**environment, **asking_for(collector.url)}, folder=tmp_path) as service:
+    with Service({**environment, **asking_for(collector.url)}, measured=True, folder=tmp_path) as service:
         yield service
 
 
@@ -95,7 +95,7 @@ def test_a_request_is_a_span_with_a_span_for_each_wait(traced: Service, collecto
     }
     # The first request of a worker also checks keys and indexes. A lone read or write is shared with no
     # other.
-    assert inside["POST /vault/secret/create/"] >= {"insert secrets", "shared entries"}
+    assert inside["POST /vault/secret/create"] >= {"insert secrets", "shared entries"}
     assert inside[f"POST {FETCH}"] >= {"find secrets", "shared entries"}
     assert inside[f"POST {DESCRIBE}"] >= {"find secrets", "aggregate audit_logs", "shared entries"}
     assert all(span.kind == "SPAN_KIND_CLIENT" for children in trees.values() for span in children)
@@ -151,7 +151,7 @@ def test_a_failure_is_marked_by_its_kind(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], collector: Collector, tmp_path: Path
 ) -> None:
     """A 5xx reply or a failed wait is a failed span; a refusal is not."""
-    with Service({**environment, **asking_for(collector.url)}, folder=tmp_path) as service:
+    with Service({**environment, **asking_for(collector.url)}, measured=True, folder=tmp_path) as service:
         secret_id = service.create(b"a value")
         stored.secrets.update_one({}, {"$inc": {"version": 1}})
         assert service.fetch(secret_id).status == 500
@@ -175,7 +175,7 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
     settings = {**SETTINGS, "MONGO_URI": mongo_uri}
     with made_world(settings) as (world, _):
         pass
-    with Service({**settings, **asking_for(collector.url)}, folder=tmp_path) as service:
+    with Service({**settings, **asking_for(collector.url)}, measured=True, folder=tmp_path) as service:
         exhaust(world, over_http(service))
         assert service.stop() == 0
     asked = sum(len(statuses) for statuses in world.seen.values())
@@ -193,7 +193,7 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
 def test_an_unreachable_collector_affects_no_caller(environment: dict[str, str], tmp_path: Path) -> None:
     """If spans cannot be sent, requests are still answered, and the service stops quickly."""
     nobody = asking_for(f"http://127.0.0.1:{free_port()}")
-    with Service({**environment, **nobody}, folder=tmp_path) as service:
+    with Service({**environment, **nobody}, measured=True, folder=tmp_path) as service:
         secret_id = service.create(b"a value")
         with ThreadPoolExecutor(16) as pool:
             assert {reply.status for reply in pool.map(service.fetch, [secret_id] * 500)} == {200}
@@ -215,7 +215,7 @@ def test_the_operator_s_variables_apply(
         "OTEL_EXPORTER_OTLP_HEADERS": "x-key=hunter2",
         "OTEL_TRACES_SAMPLER": "parentbased_always_off",
     }
-    with Service({**environment, **variables}, folder=tmp_path) as service:
+    with Service({**environment, **variables}, measured=True, folder=tmp_path) as service:
         sampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
         assert service.post(FETCH, {"secret_id": "?"}, **sampled).status == 422
         assert service.post(FETCH, {"secret_id": "?"}).status == 422
@@ -244,7 +244,7 @@ def test_a_missing_package_stops_the_start(environment: dict[str, str], tmp_path
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
     path = os.pathsep.join([str(tmp_path), *sys.path])
     variables = {"PYTHONPATH": path, "OTEL_TRACES_EXPORTER": "otlp", "LOG_LEVEL": "loud"}
-    service = Service({**environment, **variables}, folder=tmp_path)
+    service = Service({**environment, **variables}, measured=True, folder=tmp_path)
     service.start()
     assert service.process is not None
     assert service.process.wait(30) == 1

@@ -13,6 +13,7 @@ from vault.api import (
     errors,
     health,
     openapi,
+    problem_pages,
     rate_limits,
     request_log,
     secrets,
@@ -29,7 +30,7 @@ from vault.api.blueprint import (
 from vault.api.client_ip import TRUSTED_PROXIES
 from vault.api.errors import Api
 from vault.api.json_parser import BodyMemory
-from vault.api.openapi import ConstraintsPlugin
+from vault.api.openapi import SchemaPlugin
 from vault.config.settings import Settings
 from vault.services import Services
 
@@ -44,8 +45,8 @@ new ID. Values are in base64. IDs appear only in bodies, never in URLs.
 
 If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT.
 
-Every error is a problem document (RFC 9457). Every reply has an `X-Request-ID` header; logs and the audit
-trail contain the same ID.
+Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/). Every reply has an
+`X-Request-ID` header; logs and the audit trail contain the same ID.
 """
 
 
@@ -75,7 +76,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     rate_limits.init_app(app, settings)
     request_log.init_app(app)
     client_ip.init_app(app)
-    pages = Api(app, spec_kwargs={"marshmallow_plugin": ConstraintsPlugin()})
+    pages = Api(app, spec_kwargs={"marshmallow_plugin": SchemaPlugin()})
     # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
     pages.spec.components.schemas.clear()
     errors.init_app(app)
@@ -84,6 +85,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):
         pages.register_blueprint(blueprint)
     openapi.init_app(app, pages.spec)
+    app.register_blueprint(problem_pages.blueprint)
 
 
 def close(app: Flask) -> None:

@@ -44,8 +44,12 @@ class AuditQuery(Body):
         "Only entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE
     )
     secret_id = id_field("Only entries about this secret.", load_default=None)
-    limit = number_field("Maximum number of entries.", 100, maximum=_MAX_ENTRIES, default=100)
-    cursor = text_field("The `cursor` or `follow` of an earlier reply.", _CURSOR, load_default=None)
+    limit = number_field("Maximum number of entries; 100 if omitted.", 100, maximum=_MAX_ENTRIES, default=100)
+    cursor = text_field(
+        "The `cursor` or `follow` of an earlier reply. If omitted, start at the first entry.",
+        _CURSOR,
+        load_default=None,
+    )
 
 
 class AuditRecord(Reply):

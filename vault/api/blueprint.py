@@ -12,8 +12,8 @@ from marshmallow import Schema
 from vault.api import auth, json_parser
 from vault.api.client_ip import address_of_request
 from vault.api.error_docs import COMMON_ERRORS, ERROR_DOCS
-from vault.api.errors import refusal
 from vault.api.json_parser import BodyMemory, StrictJsonParser
+from vault.api.refusals import refusal
 from vault.core import connections, deadline
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError

@@ -1,25 +1,44 @@
 """Error responses in the OpenAPI document, each with an example."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from apispec import APISpec
 from marshmallow import fields
+from werkzeug.exceptions import (
+    BadRequest,
+    InternalServerError,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    UnprocessableEntity,
+    UnsupportedMediaType,
+)
 
-from vault.api.errors import CONTENT_TYPE, INTERNAL, REFUSALS, RETRY_AFTER_SECONDS, TITLES, WRONG_SHAPE
+from vault.api.errors import CONTENT_TYPE, RETRY_AFTER_SECONDS, problem_body
 from vault.api.fields import Reply, text_field
+from vault.api.refusals import refusal
 from vault.core.errors import (
     CredentialRequiredError,
+    GrantRefusedError,
     IdempotencyMismatchError,
+    InvalidBase64Error,
     NameTakenError,
+    NotReadyError,
     RateLimitedError,
+    RevocationRefusedError,
     ScopeMissingError,
     SecretNotDeletedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
     StorageUnavailableError,
+    TokenNameTakenError,
     TokenNotFoundError,
     VersionConflictError,
 )
 from vault.core.principal import Scope
+
+#: The request ID of all examples.
+_ID = "3f0f0a3e-5a0c-4a8e-9d1c-5b1e7c1f2a34"
 
 _REQUEST_ID = {
     "X-Request-ID": {
@@ -54,42 +73,58 @@ _HEADERS = {
 }
 
 
+class FieldError(Reply):
+    """One error of a request."""
+
+    field = text_field(
+        "The path of the field, with names and indexes separated by dots; empty for the body as a whole.",
+        "labels.team",
+        required=True,
+    )
+    message = text_field("The rule that it breaks.", "Not a valid string.", required=True)
+
+
 class Problem(Reply):
     """Problem details (RFC 9457)."""
 
-    type = text_field("Always `about:blank`: `status` is the type.", "about:blank", required=True)
-    title = text_field("The title of the status.", "Not Found", required=True)
+    type = fields.String(
+        required=True,
+        metadata={
+            "description": "The kind of problem: the address of its page, relative to this service.",
+            "format": "uri-reference",
+            "example": "/problems/secret-not-found",
+        },
+    )
+    title = text_field("The title of the kind.", "Secret not found", required=True)
     status = fields.Integer(required=True, metadata={"description": "The HTTP status.", "example": 404})
     detail = text_field("The reason for this error.", "Secret not found", required=True)
-    errors = fields.Dict(
-        keys=fields.String(),
-        values=fields.Raw(),
-        metadata={
-            "description": "Errors by field.",
-            "example": {"secret": ["Missing data for required field."]},
-        },
+    code = text_field(
+        "The kind as a word for programs, as in `type`. `/problems/` lists all kinds; expect new ones.",
+        "secret_not_found",
+        required=True,
+    )
+    request_id = text_field("The request's ID, as in the header `X-Request-ID`.", _ID, required=True)
+    errors = fields.List(
+        fields.Nested(FieldError),
+        metadata={"description": "The errors by field, if there are any: the first 20, and their number."},
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorDoc:
-    """One kind of error response in the OpenAPI document."""
+    """One kind of error response in the OpenAPI document, with an *error* as its example."""
 
-    status: int
+    error: Exception
     description: str
-    detail: str
-    errors: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return refusal(self.error).status
 
     def response(self) -> dict[str, Any]:
         """Return OpenAPI's response object for this kind."""
-        example = {
-            "type": "about:blank",
-            "title": TITLES[self.status],
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.errors:
-            example["errors"] = self.errors
+        example = problem_body(self.error) | {"request_id": _ID}
         headers = _REQUEST_ID | _HEADERS.get(self.status, {})
         return {
             "description": self.description,
@@ -98,127 +133,106 @@ class ErrorDoc:
         }
 
 
+def _invalid(field: str, message: str) -> UnprocessableEntity:
+    """Return the error of a body that fails validation."""
+    error = UnprocessableEntity()
+    error.data = {"messages": {"json": {field: [message]}}}  # type: ignore[attr-defined] # by webargs
+    return error
+
+
 #: Kinds of error responses by their names in the OpenAPI document.
 ERROR_DOCS = {
     "MalformedBody": ErrorDoc(
-        400, "The body is not valid JSON.", "The body is malformed JSON at line 1, column 1."
+        BadRequest("The body is malformed JSON at line 1, column 1."), "The body is not valid JSON."
     ),
     "InvalidSecret": ErrorDoc(
-        400,
+        InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."),
         "The body is not valid JSON, or the secret is not canonical base64.",
-        "invalid base64: `secret` is empty, or not in canonical form.",
     ),
-    "CredentialRequired": ErrorDoc(
-        401, "The credential is missing or invalid.", str(CredentialRequiredError())
-    ),
+    "CredentialRequired": ErrorDoc(CredentialRequiredError(), "The credential is missing or invalid."),
     "Forbidden": ErrorDoc(
-        403,
+        ScopeMissingError(Scope.SECRET_FETCH),
         "The credential lacks the scope, or the client's address is not allowed.",
-        str(ScopeMissingError(Scope.SECRET_FETCH)),
     ),
     "GrantRefused": ErrorDoc(
-        403,
+        GrantRefusedError("A token cannot have more than its creator: scopes."),
         "The credential lacks the scope, the new token would exceed the caller's grant, or the client's "
         "address is not allowed.",
-        "A token cannot have more than its creator: scopes.",
     ),
     "RevocationRefused": ErrorDoc(
-        403,
+        RevocationRefusedError("This token has more than yours: scopes."),
         "The credential lacks the scope, the token exceeds the caller's grant, or the client's address is "
         "not allowed.",
-        "This token has more than yours: scopes.",
     ),
     "TooManyRequests": ErrorDoc(
-        429,
+        RateLimitedError(),
         "Too many requests by this principal, or too many invalid credentials from this address.",
-        str(RateLimitedError()),
     ),
-    "TokenNotFound": ErrorDoc(404, "No token of the namespace has this name.", str(TokenNotFoundError())),
+    "TokenNotFound": ErrorDoc(TokenNotFoundError(), "No token of the namespace has this name."),
     "TokenNameTaken": ErrorDoc(
-        409,
+        TokenNameTakenError("Token name already used; names cannot be reused."),
         "The name is reserved, or already used in the namespace: by a token, a revoked token or another "
         "request.",
-        "Token name already used; names cannot be reused.",
     ),
     "InvalidToken": ErrorDoc(
-        422,
+        _invalid("role", "Must be one of: reader, writer, auditor, admin."),
         "The body failed validation; `errors` names each field.",
-        WRONG_SHAPE,
-        {"role": ["Must be one of: reader, writer, auditor, admin."]},
     ),
     "SecretNotFound": ErrorDoc(
-        404,
-        "The secret never existed, or no longer exists. The reply does not say which.",
-        "Secret not found",
+        SecretNotFoundError(), "The secret never existed, or no longer exists. The reply does not say which."
     ),
     "NameTaken": ErrorDoc(
-        409,
+        NameTakenError(),
         "Another secret of the namespace has this name, or is deleted, can be restored, and keeps it.",
-        str(NameTakenError()),
     ),
     "VersionConflict": ErrorDoc(
-        409,
-        "The newest version is not `expected_version`. Nothing was changed.",
-        str(VersionConflictError()),
+        VersionConflictError(), "The newest version is not `expected_version`. Nothing was changed."
     ),
     "NotPurgeable": ErrorDoc(
-        409,
+        SecretNotDeletedError(),
         "The secret is not deleted, or the version is the newest. Nothing was changed.",
-        str(SecretNotDeletedError()),
     ),
-    "BodyTooSlow": ErrorDoc(408, "The body did not arrive in time.", "the body did not arrive in time"),
-    "BodyTooLarge": ErrorDoc(413, "The body is larger than allowed.", "The body is larger than allowed."),
+    "BodyTooSlow": ErrorDoc(
+        RequestTimeout("the body did not arrive in time"), "The body did not arrive in time."
+    ),
+    "BodyTooLarge": ErrorDoc(RequestEntityTooLarge(), "The body is larger than allowed."),
     "SecretTooLarge": ErrorDoc(
-        413,
+        SecretTooLargeError("a secret may have at most 65536 bytes"),
         "The secret, or the whole body, is larger than allowed. Operators set the limit.",
-        "a secret may have at most 65536 bytes",
     ),
     "UnsupportedBody": ErrorDoc(
-        415,
+        UnsupportedMediaType("The Content-Type must be application/json, in UTF-8."),
         "The body is not declared as JSON in UTF-8, or is compressed.",
-        "The Content-Type must be application/json, in UTF-8.",
     ),
     "WrongShape": ErrorDoc(
-        422,
-        "The body failed validation; `errors` names each field.",
-        WRONG_SHAPE,
-        {"_schema": ["Invalid input type."]},
+        _invalid("_schema", "Invalid input type."), "The body failed validation; `errors` names each field."
     ),
     "InvalidNewSecret": ErrorDoc(
-        422,
+        IdempotencyMismatchError(),
         "The body failed validation and `errors` names each field; or the `Idempotency-Key` was used with a "
         "different body, or is too short for an anonymous caller.",
-        str(IdempotencyMismatchError()),
     ),
     "InvalidSecretId": ErrorDoc(
-        422,
+        _invalid("secret_id", "Not a valid UUID."),
         "The body failed validation, or the ID is not a UUID; `errors` names each field.",
-        WRONG_SHAPE,
-        {"secret_id": ["Not a valid UUID."]},
     ),
     "InvalidQuery": ErrorDoc(
-        422,
+        _invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
         "The body failed validation, or the cursor is invalid; `errors` names each field.",
-        WRONG_SHAPE,
-        {"limit": ["Must be greater than or equal to 1 and less than or equal to 1000."]},
     ),
     "Failure": ErrorDoc(
-        500,
+        InternalServerError(),
         "The service failed, or a stored value did not verify. Operators find the cause in the logs, by the "
         "`X-Request-ID`.",
-        INTERNAL.detail,
     ),
     "Unavailable": ErrorDoc(
-        503,
+        StorageUnavailableError(),
         "MongoDB, the audit trail, a master key or the issuer of JWTs is unavailable, or another request is "
         "modifying this secret. Nothing was released. Try again later.",
-        REFUSALS[StorageUnavailableError].detail,
     ),
     "NotReady": ErrorDoc(
-        503,
+        NotReadyError({"mongodb": ["MongoDB is not available"]}),
         "The service cannot create and fetch secrets now; `errors` names each failing check.",
-        "The service is not ready.",
-        {"mongodb": ["MongoDB is not available"]},
     ),
 }
 

@@ -1,182 +1,109 @@
-"""Errors as HTTP replies: the table from error to status, and problem details (RFC 9457)."""
+"""Errors as HTTP replies: problem details (RFC 9457)."""
 
+import json
 import logging
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import flask_smorest
-from flask import Flask, Response, g, json
+from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
-from werkzeug.http import HTTP_STATUS_CODES
 
-from vault.core.attempt import Status
-from vault.core.errors import (
-    AddressRefusedError,
-    AuditStateError,
-    AuditUnavailableError,
-    CredentialRequiredError,
-    CredentialsUnavailableError,
-    DecryptionError,
-    GrantRefusedError,
-    IdempotencyMismatchError,
-    InvalidCredentialError,
-    InvalidCursorError,
-    InvalidTokenNameError,
-    KeyMissingError,
-    KeyUnsharedError,
-    NameTakenError,
-    NewestVersionError,
-    OverloadedError,
-    RateLimitedError,
-    RestoreUnfinishedError,
-    RevocationRefusedError,
-    ScopeMissingError,
-    SecretBusyError,
-    SecretNotDeletedError,
-    SecretNotFoundError,
-    SecretTooLargeError,
-    StorageUnavailableError,
-    TokenNotFoundError,
-    VaultError,
-    VersionConflictError,
-    WeakIdempotencyKeyError,
-)
+from vault.api.refusals import code_of, refusal
+from vault.core.errors import NotReadyError, VaultError
+from vault.core.text import quantity
+from vault.observability import logs
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
-#: Titles of the statuses by RFC 9110: Werkzeug's list has older ones.
-TITLES = HTTP_STATUS_CODES | {413: "Content Too Large", 422: "Unprocessable Content"}
-
 #: Value of `Retry-After`: the driver looks for a new primary about this often.
 RETRY_AFTER_SECONDS = 2
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error's reply and its status in the audit trail."""
-
-    status: int
-    #: The status in the audit trail; None if the trail itself may be unavailable.
-    recorded_as: Status | None
-    #: The reply's `detail`; empty if the error's own message is for the caller.
-    detail: str = ""
-    #: The reply's `WWW-Authenticate` header (RFC 6750).
-    challenge: str = ""
-
-
-INTERNAL = Refusal(500, Status.ERROR, "The request could not be completed.")
-
-REFUSALS: dict[type[VaultError], Refusal] = {
-    CredentialRequiredError: Refusal(401, Status.DENIED, "", "Bearer"),
-    # The same reply for every reason: the reason would help attackers who guess credentials.
-    InvalidCredentialError: Refusal(401, Status.DENIED, "", 'Bearer error="invalid_token"'),
-    # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
-    CredentialsUnavailableError: Refusal(
-        503, Status.DENIED, "The service cannot check credentials. Try again shortly."
-    ),
-    ScopeMissingError: Refusal(403, Status.DENIED, "", 'Bearer error="insufficient_scope"'),
-    GrantRefusedError: Refusal(403, Status.DENIED),
-    RevocationRefusedError: Refusal(403, Status.DENIED),
-    AddressRefusedError: Refusal(403, Status.DENIED),
-    RateLimitedError: Refusal(429, Status.DENIED),
-    InvalidTokenNameError: Refusal(409, Status.BAD_REQUEST),
-    TokenNotFoundError: Refusal(404, Status.NOT_FOUND),
-    InvalidCursorError: Refusal(422, Status.BAD_REQUEST),
-    OverloadedError: Refusal(503, None, "The service is overloaded. Try again shortly."),
-    SecretTooLargeError: Refusal(413, Status.BAD_REQUEST),
-    SecretNotFoundError: Refusal(404, Status.NOT_FOUND),
-    NameTakenError: Refusal(409, Status.BAD_REQUEST),
-    VersionConflictError: Refusal(409, Status.BAD_REQUEST),
-    SecretNotDeletedError: Refusal(409, Status.BAD_REQUEST),
-    NewestVersionError: Refusal(409, Status.BAD_REQUEST),
-    IdempotencyMismatchError: Refusal(422, Status.BAD_REQUEST),
-    WeakIdempotencyKeyError: Refusal(422, Status.BAD_REQUEST),
-    SecretBusyError: Refusal(
-        503, Status.ERROR, "The secret is being modified by another request. Try again shortly."
-    ),
-    DecryptionError: INTERNAL,
-    # None: without the keys, or in the wrong state of the trail, no entry can be written.
-    KeyMissingError: Refusal(503, Status.ERROR, "The service is not ready. Try again shortly."),
-    KeyUnsharedError: Refusal(503, None, "The service is not ready. Try again shortly."),
-    AuditStateError: Refusal(503, None, "The service is not ready. Try again shortly."),
-    RestoreUnfinishedError: Refusal(503, None, "The service is not ready. Try again shortly."),
-    StorageUnavailableError: Refusal(503, None, "The service cannot reach its storage. Try again shortly."),
-    AuditUnavailableError: Refusal(503, None, "The service cannot write its audit trail. Try again shortly."),
-}
-
-
-def _reason(error: type[Exception]) -> str:
-    """Return the reason for a refusal, for metrics and logs: one of a few fixed words."""
-    if issubclass(error, VaultError) and error in REFUSALS:
-        return error.kind
-    if issubclass(error, HTTPException):
-        # Werkzeug's names: `UnprocessableEntity`.
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__.removesuffix("Error")).lower()
-    return "defect"
-
-
-#: All reasons except those from HTTP's own errors.
-REASONS = ("defect", *map(_reason, REFUSALS))
-
-WRONG_SHAPE = "Request body failed validation."
+#: Path of the pages about the kinds of problems.
+PAGES = "/problems/"
 
 #: Maximum number of errors in a reply. A body can have thousands.
 _MAX_ERRORS = 20
 
-#: Details of HTTP's own errors in place of Werkzeug's general texts, which are for browsers.
-_HTTP_DETAILS = {
-    400: "The request could not be read.",
-    404: "No resource exists at this path.",
-    405: "This path does not support this method.",
-    413: "The body is larger than allowed.",
-}
+#: marshmallow's key for errors of a whole object.
+_WHOLE = "_schema"
 
 
-def problem(status: int, detail: str, *, errors: object = None, headers: Any = ()) -> Response:
-    """Return the reply that refuses a request with *status*."""
-    body = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": detail}
-    if errors:
-        body["errors"] = errors
-    reply = Response(json.dumps(body) + "\n", status, headers, content_type=CONTENT_TYPE)
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+def problem_body(error: Exception) -> dict[str, Any]:
+    """Return the problem document of *error*, as a reply or an item of a batch contains it."""
+    code, kind = code_of(error), refusal(error)
+    body = {
+        "type": uri_of(code),
+        "title": kind.title,
+        "status": kind.status,
+        "detail": _detail(error),
+        "code": code,
+        "request_id": logs.request_id.get(),
+    }
+    errors = _listed(_messages(error))
+    return {**body, "errors": errors} if errors else body
+
+
+def problem(error: Exception) -> Response:
+    """Return the reply that refuses a request because of *error*."""
+    kind = refusal(error)
+    reply = Response(json.dumps(problem_body(error)) + "\n", kind.status, content_type=CONTENT_TYPE)
+    if isinstance(error, HTTPException):
+        reply.headers.extend(
+            (name, value)
+            for name, value in error.get_headers()
+            if name.lower() not in ("content-type", "content-length")
+        )
+    if kind.challenge:
+        reply.headers["WWW-Authenticate"] = kind.challenge
+    if kind.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         reply.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return reply
 
 
-def _first(errors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first of *errors*, and the number of the others."""
-    count = 0
+def uri_of(code: str) -> str:
+    """Return the URI reference of the kind of problem with *code*, where its page is."""
+    return PAGES + code.replace("_", "-")
 
-    def pick(found: Any) -> Any:
-        nonlocal count
-        if not isinstance(found, dict):
-            count += 1
-            return found if count <= _MAX_ERRORS else None
-        picked = {key: pick(below) for key, below in found.items()}
-        return {key: below for key, below in picked.items() if below} or None
 
-    listed: dict[str, Any] = pick(errors) or {}
-    if count > _MAX_ERRORS:
-        rest = count - _MAX_ERRORS
-        listed["_schema"] = [*listed.get("_schema", ()), f"{rest} more error{'s' if rest > 1 else ''}."]
+def _detail(error: Exception) -> str:
+    kind = refusal(error)
+    if isinstance(error, HTTPException):
+        # Werkzeug's general texts are for browsers.
+        own = error.description if error.description != type(error).description else None
+        return own or kind.detail or error.name
+    return kind.detail or str(error)
+
+
+def _messages(error: Exception) -> Any:
+    """Return the messages by field that *error* has, in marshmallow's form."""
+    if isinstance(error, NotReadyError):
+        return error.failures
+    # webargs sorts its messages by where the argument was: the body or the headers.
+    found = getattr(error, "data", {}).get("messages", {})
+    return {field: text for place in found.values() for field, text in place.items()}
+
+
+def _listed(messages: Any) -> list[dict[str, str]]:
+    """Return the first of *messages*, each with its field, and the number of the others."""
+    found = _flat(messages, ())
+    listed = list(islice(found, _MAX_ERRORS))
+    if rest := sum(1 for _ in found):
+        listed.append({"field": "", "message": f"{quantity(rest, 'more error')}."})
     return listed
 
 
-def refusal(error: Exception) -> Refusal:
-    """Return the refusal for *error*. An error that is not in the table is a defect, with status 500."""
-    if not isinstance(error, HTTPException):
-        return REFUSALS.get(type(error), INTERNAL) if isinstance(error, VaultError) else INTERNAL
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    recorded_as = Status.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Status.BAD_REQUEST
-    detail = error.description or error.name
-    if detail == type(error).description:
-        detail = _HTTP_DETAILS.get(status, detail)
-    return Refusal(status, recorded_as, detail)
+def _flat(messages: Any, path: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    if isinstance(messages, dict):
+        for key, below in messages.items():
+            yield from _flat(below, path if key == _WHOLE else (*path, str(key)))
+    else:
+        for message in messages:
+            yield {"field": ".".join(path), "message": message}
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
@@ -185,20 +112,8 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def handle_http_exception(self, error: HTTPException) -> Response:
-        """Return the reply to an error of HTTP's own, with the headers that belong to it."""
-        answer = refusal(error)
-        g.refused_for = _reason(type(error))
-        messages = getattr(error, "data", {}).get("messages")
-        if messages is None:
-            headers = [
-                (name, value)
-                for name, value in error.get_headers()
-                if name.lower() not in ("content-type", "content-length")
-            ]
-            return problem(answer.status, answer.detail, headers=headers)
-        # webargs sorts its messages by where the argument was: here that is always the one body.
-        errors = _first({field: text for place in messages.values() for field, text in place.items()})
-        return problem(answer.status, WRONG_SHAPE, errors=errors)
+        """Return the reply to an error of HTTP's own."""
+        return _handle(error)
 
 
 def init_app(app: Flask) -> None:
@@ -208,9 +123,7 @@ def init_app(app: Flask) -> None:
 
 
 def _handle(error: Exception) -> Response:
-    answer = refusal(error)
-    g.refused_for = _reason(type(error))
-    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    g.refused_for = code_of(error)
+    if refusal(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)
-    headers = [("WWW-Authenticate", answer.challenge)] if answer.challenge else ()
-    return problem(answer.status, answer.detail or str(error), headers=headers)
+    return problem(error)

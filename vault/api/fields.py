@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
-from werkzeug.exceptions import BadRequest
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
+from vault.core.errors import InvalidBase64Error
 from vault.core.timestamps import moment
 
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
@@ -19,6 +19,9 @@ BASE64_PATTERN = (
     "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
 )
 UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+
+#: The JSON Schema of a text.
+TEXT = {"type": "string"}
 
 ONE_LINE = validate.Predicate("isprintable", error="Must be one line of printable characters.")
 
@@ -45,12 +48,12 @@ class Base64(fields.String):
         try:
             decoded = b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise BadRequest(
+            raise InvalidBase64Error(
                 "invalid base64: `secret` must use the standard alphabet, with padding."
             ) from None
         # Decoders accept trailing bits and extra padding; an encoder produces only the canonical form.
         if not decoded or b64encode(decoded).decode() != text:
-            raise BadRequest("invalid base64: `secret` is empty, or not in canonical form.")
+            raise InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form.")
         return decoded
 
     def _serialize(self, value: bytes, *_: Any, **__: Any) -> str:  # type: ignore[override]
@@ -68,7 +71,10 @@ class SecretId(fields.String):
 
 
 class BoundedDict(fields.Dict):
-    """A mapping of at most *max_size* entries; a larger one is refused without validating its entries."""
+    """A mapping of at most *max_size* entries; a larger one is refused without validating its entries.
+
+    Errors are by key; marshmallow separates those of a key from those of its value.
+    """
 
     def __init__(self, *, max_size: int, too_many: str, metadata: dict[str, Any], **options: Any) -> None:
         super().__init__(metadata=metadata | {"maxProperties": max_size}, **options)
@@ -76,7 +82,17 @@ class BoundedDict(fields.Dict):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         _refuse_larger(value, self._max_size, self._too_many)
-        return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        try:
+            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            raise ValidationError(_joined(error.messages)) from None
+
+
+def _joined(messages: Any) -> Any:
+    """Return a mapping's *messages*, those of each key together with those of its value."""
+    if isinstance(messages, list):
+        return messages
+    return {key: [text for part in parts.values() for text in part] for key, parts in messages.items()}
 
 
 class BoundedList(fields.List[Any]):
@@ -136,15 +152,27 @@ def id_field(description: str, **options: Any) -> SecretId:
 
 
 class Body(Schema):
-    """The schema of a request body."""
+    """The schema of a request body. Null in an optional field means that the field is absent."""
 
     class Meta:
         """Refuse unknown fields: they are mistakes of the caller."""
 
         unknown = RAISE
 
-    #: Further keywords of the JSON Schema, such as `oneOf` for fields that exclude each other.
-    constraints: ClassVar[dict[str, Any]] = {}
+    #: The JSON Schema of objects that are refused because of a rule about several fields.
+    refused: ClassVar[dict[str, Any]] = {}
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:  # noqa: ARG002 - marshmallow's signature
+        """Make optional fields nullable in the OpenAPI document."""
+        field_obj.allow_none = not field_obj.required
+
+    @pre_load
+    def _drop_nulls(self, data: Any, **_: Any) -> Any:
+        """Remove the optional fields that are null, so that they get their defaults."""
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        optional = {name for name, field in self.fields.items() if not field.required}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
 
 
 class Reply(Schema):

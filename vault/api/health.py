@@ -4,12 +4,12 @@ from http import HTTPStatus
 from typing import Any
 
 import flask_smorest
-from flask import Response, current_app
+from flask import current_app
 from marshmallow import fields
 
 from vault.api.blueprint import services
-from vault.api.errors import problem
 from vault.api.fields import Reply, text_field
+from vault.core.errors import NotReadyError
 
 blueprint = flask_smorest.Blueprint(
     "Health",
@@ -55,7 +55,7 @@ def live() -> dict[str, str]:
 @blueprint.doc(operationId="ready")
 @blueprint.response(HTTPStatus.OK, Ready, description="The service can create and fetch secrets.")
 @blueprint.alt_response(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady")
-def ready() -> dict[str, Any] | Response:
+def ready() -> dict[str, Any]:
     """Check that the service can create and fetch secrets.
 
     If it cannot, `errors` names each failing check. If it can, `warnings` names settings that weaken the
@@ -63,6 +63,6 @@ def ready() -> dict[str, Any] | Response:
     """
     failures = services().health.failures()
     if failures:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready.", errors=failures)
+        raise NotReadyError(failures)
     warnings = current_app.config[WARNINGS]
     return {"status": "ok", "warnings": warnings} if warnings else {"status": "ok"}

@@ -9,16 +9,31 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Flask, Response, json, render_template, send_from_directory
 from marshmallow import Schema
+from marshmallow.fields import Field
 
 
 class _Converter(OpenAPIConverter):
     def schema2jsonschema(self, schema: Schema | type[Schema]) -> dict[str, Any]:
+        """Add the rule about which fields exclude or require each other, where a schema has one.
+
+        Within `allOf` and `not`, because generators drop the fields that a `oneOf` or `anyOf` names.
+        """
         shape: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
-        return shape | getattr(schema, "constraints", {})
+        refused = getattr(schema, "refused", None)
+        return shape | {"allOf": [{"not": refused}]} if refused else shape
+
+    def field2default(self, field: Field[Any], **_: Any) -> dict[str, Any]:  # noqa: ARG002 - apispec's signature
+        """Omit defaults: openapi-typescript makes fields with one required. Descriptions name them."""
+        return {}
+
+    def field2choices(self, field: Field[Any], **options: Any) -> dict[str, Any]:
+        """Omit null, which generators take for another value; `nullable` says the same."""
+        found: dict[str, Any] = super().field2choices(field, **options)
+        return {name: [choice for choice in choices if choice is not None] for name, choices in found.items()}
 
 
-class ConstraintsPlugin(MarshmallowPlugin):
-    """apispec's plugin for marshmallow, extended to read `constraints`."""
+class SchemaPlugin(MarshmallowPlugin):
+    """apispec's plugin for marshmallow, with schemas that client generators understand."""
 
     Converter = _Converter
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
-from vault.api.errors import REASONS
+from vault.api.refusals import REFUSALS
 from vault.observability import logs, metrics
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ _ENDPOINTS = {
     "documentation.page": "docs",
     "documentation.static": "docs",
     "documentation.swagger_ui": "docs",
+    "problem_pages.index": "problems",
+    "problem_pages.page": "problems",
     None: "none",
 }
 
@@ -39,7 +41,7 @@ def init_app(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_request(_forget)
-    for reason in REASONS:
+    for reason in REFUSALS:
         # Present from the start: Prometheus sees no increase in a counter that first appears with value 1.
         _refusals(reason)
 

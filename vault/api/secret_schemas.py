@@ -8,6 +8,7 @@ from vault.api.fields import (
     BASE64_PATTERN,
     ONE_LINE,
     SECRET_ID,
+    TEXT,
     Base64,
     Body,
     BoundedDict,
@@ -95,9 +96,15 @@ class NewSecretSchema(Body):
     """A secret to create."""
 
     secret = value_field("The secret")
-    ttl_seconds = number_field("Seconds until the secret expires.", 86_400, maximum=_TEN_YEARS_SECONDS)
+    ttl_seconds = number_field(
+        "Seconds until the secret expires. If omitted, it does not expire.",
+        86_400,
+        maximum=_TEN_YEARS_SECONDS,
+    )
     max_reads = number_field(
-        "Maximum number of fetches. A fetch whose reply is lost counts.", 1, maximum=_MAX_READS
+        "Maximum number of fetches; unlimited if omitted. A fetch whose reply is lost counts.",
+        1,
+        maximum=_MAX_READS,
     )
     name = name_field(
         description="A name in addition to the ID, unique in the namespace: a path of letters, digits, dots, "
@@ -129,9 +136,14 @@ class IdempotencyKey(Schema):
 class SecretReference(Body):
     """A reference to a secret: its ID or, with a credential, its name."""
 
-    constraints: ClassVar = {"oneOf": [{"required": ["secret_id"]}, {"required": ["name"]}]}
+    refused: ClassVar = {
+        "anyOf": [
+            {"properties": {"secret_id": {"not": TEXT}, "name": {"not": TEXT}}},
+            {"required": ["secret_id", "name"], "properties": {"secret_id": TEXT, "name": TEXT}},
+        ]
+    }
 
-    secret_id = id_field("The ID that `create` returned.")
+    secret_id = id_field("The ID that `create` returned. Send either the ID or the name, not both.")
     name = name_field(
         description="The secret's name, in place of the ID. This requires a credential: names can be guessed."
     )
@@ -159,7 +171,8 @@ class PurgeReference(SecretReference):
     """A reference to a deleted secret, or to a version of a secret."""
 
     version = number_field(
-        "The version to purge, of a secret that is not deleted. It cannot be the newest.",
+        "The version to purge, of a secret that is not deleted. It cannot be the newest. If omitted, the "
+        "secret must be deleted, and is purged as a whole.",
         1,
         maximum=_MAX_VERSION,
     )
@@ -170,7 +183,8 @@ class NewVersion(SecretReference):
 
     secret = value_field("The new value")
     expected_version = number_field(
-        "The version that you expect to be the newest. If it is not, nothing is changed.",
+        "The version that you expect to be the newest. If it is not, nothing is changed. If omitted, any "
+        "version may be the newest.",
         1,
         maximum=_MAX_VERSION,
     )
@@ -189,7 +203,7 @@ class ListQuery(Body):
         ],
         metadata={
             "pattern": _PREFIX_PATTERN,
-            "description": "Only secrets whose name has this prefix.",
+            "description": "Only secrets whose name has this prefix. If omitted, also those without a name.",
             "example": "billing/",
         },
     )
@@ -197,12 +211,16 @@ class ListQuery(Body):
     deleted = Flag(
         load_default=False,
         metadata={
-            "description": "List the deleted secrets that can be restored, instead of the others.",
+            "description": "If true, list the deleted secrets that can be restored, instead of the others.",
             "example": False,
         },
     )
-    limit = number_field("Maximum number of secrets.", 100, maximum=_MAX_LISTED, default=100)
-    cursor = text_field("The `cursor` of the previous page.", CURSOR, load_default=None)
+    limit = number_field("Maximum number of secrets; 100 if omitted.", 100, maximum=_MAX_LISTED, default=100)
+    cursor = text_field(
+        "The `cursor` of the previous page. If omitted, the list starts at the first secret.",
+        CURSOR,
+        load_default=None,
+    )
 
 
 def _time(description: str, example: str = _TIME, *, allow_none: bool = False) -> Moment:

@@ -27,12 +27,10 @@ from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.secrets.requests import NewSecret
 
-_SAME_SECRET = {"secret_id": "$response.body#/secret_id"}
-
 
 def _links(*operations: str) -> dict[int, Any]:
-    """Return OpenAPI links from a reply to the *operations* that take its ID."""
-    links = {name: {"operationId": name, "requestBody": _SAME_SECRET} for name in operations}
+    """Return OpenAPI links from a reply to the *operations* of which it is a valid body."""
+    links = {name: {"operationId": name, "requestBody": "$response.body"} for name in operations}
     return {200: {"links": links}}
 
 
@@ -63,7 +61,7 @@ def _references(**more: Any) -> dict[str, Any]:
     }
 
 
-@blueprint.post("/create/")
+@blueprint.post("/create")
 @blueprint.operation(
     Action.CREATE,
     scope=Scope.SECRET_CREATE,
@@ -72,7 +70,7 @@ def _references(**more: Any) -> dict[str, Any]:
 @blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")
 @blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
-@blueprint.doc(responses=_links("fetch_secret", "update_secret", "describe_secret", "delete_secret"))
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
 
@@ -104,7 +102,7 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
 )
 @blueprint.arguments(NewVersion, examples=_references(**_VALUE, expected_version=1))
 @blueprint.response(200, UpdatedSecret, description="The new version is stored durably.")
-@blueprint.doc(responses=_links("fetch_secret", "describe_secret"))
+@blueprint.doc(responses=_links("fetch_secret"))
 def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Update a secret.
 
@@ -138,7 +136,6 @@ def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(Action.DELETE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId"))
 @blueprint.arguments(SecretReference, examples=_references())
 @blueprint.response(200, DeletedSecret, description="The secret can no longer be read.")
-@blueprint.doc(responses=_links("restore_secret"))
 def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Delete a secret.
 
@@ -155,7 +152,7 @@ def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
 )
 @blueprint.arguments(SecretReference, examples=_references())
 @blueprint.response(200, SecretLocation, description="The secret can be read again.")
-@blueprint.doc(responses=_links("fetch_secret", "update_secret", "delete_secret"))
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
 def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     """Restore a deleted secret.
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
+from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
 from vault.auth.tokens import STATES, Grant
 from vault.core.networks import Network, network
 from vault.core.principal import NAME_PATTERN, ROLES, Scope, scopes_named
@@ -41,31 +41,33 @@ class NetworkField(fields.String):
 class NewToken(Body):
     """A token to create. It cannot exceed the caller's grant, the default for omitted fields."""
 
-    constraints: ClassVar = {
-        "anyOf": [
-            {"required": ["role"]},
-            {"required": ["scopes"], "properties": {"scopes": {"minItems": 1}}},
-        ]
-    }
+    refused: ClassVar = {"properties": {"role": {"not": TEXT}, "scopes": {"maxItems": 0}}}
 
     name = _name("The token's name. Names cannot be reused in a namespace.", required=True)
     role = text_field(
-        "A named set of scopes, see docs/access.md.", "reader", validate=validate.OneOf(list(ROLES))
+        "A named set of scopes. A token needs a role, scopes, or both.",
+        "reader",
+        validate=validate.OneOf(list(ROLES)),
     )
     scopes = BoundedList(
         fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
         max_size=_MAX_SCOPES,
         metadata=_SCOPES | {"description": "The token's scopes, in addition to those of `role`."},
     )
-    namespace = _name("The token's namespace, which must be your own.", example="default", load_default=None)
+    namespace = _name(
+        "The token's namespace, which must be your own. It can be omitted.",
+        example="default",
+        load_default=None,
+    )
     networks = BoundedList(
         NetworkField(),
         max_size=_MAX_NETWORKS,
         load_default=[],
-        metadata=_NETWORKS | {"description": "The networks from which the token is valid."},
+        metadata=_NETWORKS
+        | {"description": "The networks from which the token is valid; if omitted, those of the caller's."},
     )
     expires_in = number_field(
-        "Seconds until the token expires; by default the maximum that operators have set.",
+        "Seconds until the token expires; if omitted, the maximum that operators have set.",
         86_400,
         maximum=_MAX_SECONDS,
     )
@@ -97,7 +99,10 @@ class TokenQuery(Body):
     """A filter for tokens; by default all of them."""
 
     state = text_field(
-        "Only tokens in this state.", "active", load_default=None, validate=validate.OneOf(STATES)
+        "Only tokens in this state; all if omitted.",
+        "active",
+        load_default=None,
+        validate=validate.OneOf(STATES),
     )
 
 
@@ -108,7 +113,7 @@ class TokenRevocation(Body):
     cascade = Flag(
         load_default=False,
         metadata={
-            "description": "Also revoke every token that it created, directly or through other tokens.",
+            "description": "If true, also revoke every token that it created, directly or through others.",
             "example": False,
         },
     )

@@ -22,7 +22,6 @@ blueprint = Blueprint(
     description="Create, list and revoke tokens: credentials for programs and people.",
 )
 
-_SAME_TOKEN = {"name": "$request.body#/name"}
 _CREATIONS = {
     "role": {
         "summary": "With a role, for a day",
@@ -43,9 +42,6 @@ _CREATIONS = {
 )
 @blueprint.arguments(NewToken, examples=_CREATIONS)
 @blueprint.response(200, CreatedToken, description="The token, which is not shown again.")
-@blueprint.doc(
-    responses={200: {"links": {"revoke_token": {"operationId": "revoke_token", "requestBody": _SAME_TOKEN}}}}
-)
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
 

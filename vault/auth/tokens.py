@@ -110,7 +110,8 @@ class Tokens:
 
         Raises:
             GrantRefusedError: It would have more than its creator, or a longer lifetime than allowed.
-            InvalidTokenNameError: The namespace has, or had, a token of this name; or the name is reserved.
+            InvalidTokenNameError: The name is reserved.
+            TokenNameTakenError: The namespace has, or had, a token of this name.
             InvalidCredentialError: The creator was revoked in the meantime.
             KeyMissingError: This process must not serve.
             StorageUnavailableError: It could not be stored.
@@ -128,7 +129,7 @@ class Tokens:
         self._require_short(grant)
         _require_held(token, grant, attempt.principal)
         if grant.name in RESERVED_NAMES:
-            raise InvalidTokenNameError("This name is reserved.")
+            raise InvalidTokenNameError
         key = self._keys.find_or_make()
         text = new_token()
         token.id = key.hash(text)

@@ -1,6 +1,6 @@
 """The errors that this package raises on purpose.
 
-An error reports a failure; only `vault.api.errors` maps it to an HTTP status. A message says what is wrong,
+An error reports a failure; only `vault.api.refusals` maps it to an HTTP status. A message says what is wrong,
 then what to do. It never contains a value, a key, a token or a secret's ID, because messages reach replies
 and logs.
 
@@ -8,14 +8,15 @@ A message that a reply quotes as its `detail` is a sentence. A message for opera
 `secret-manager:` or `not serving:`, so it begins in lower case and has no full stop.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
 class VaultError(Exception):
     """Base of all errors raised on purpose."""
 
-    #: The error's name in metrics, in logs and, through `shown_name`, in spans. Each class has its own, and
-    #: renaming a class does not change it: operators' alerts and dashboards contain these names.
+    #: The error's name in metrics, logs, replies and, through `shown_name`, in spans. Each class has its own,
+    #: and renaming a class does not change it: alerts, dashboards and clients contain these names.
     kind: ClassVar[str] = "vault"
 
     @classmethod
@@ -94,10 +95,17 @@ class AmbiguousTokenNameError(FixedError):
     message = "several namespaces have a token with this name: add --namespace"
 
 
-class InvalidTokenNameError(VaultError):
-    """The name of a new token is not available; the message says why."""
+class InvalidTokenNameError(FixedError):
+    """The service uses the name of a new token itself."""
 
     kind = "invalid_token_name"
+    message = "This name is reserved."
+
+
+class TokenNameTakenError(VaultError):
+    """A token, also a revoked or pending one, has the name of a new token; the message says which."""
+
+    kind = "token_name_taken"
 
 
 class TokenNotFoundError(FixedError):
@@ -120,6 +128,12 @@ class RateLimitedError(FixedError):
 
     kind = "rate_limited"
     message = "Too many requests. Try again later."
+
+
+class InvalidBase64Error(VaultError):
+    """A value is not canonical base64; the message says why."""
+
+    kind = "invalid_base64"
 
 
 class SecretTooLargeError(VaultError):
@@ -311,6 +325,16 @@ class InvalidCursorError(FixedError):
 
     kind = "invalid_cursor"
     message = "Invalid `cursor`: send the one that an earlier reply returned."
+
+
+class NotReadyError(VaultError):
+    """A health check fails; *failures* are the reasons by check."""
+
+    kind = "not_ready"
+
+    def __init__(self, failures: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(f"health checks fail: {', '.join(failures)}")
+        self.failures = failures
 
 
 class OverloadedError(FixedError):

@@ -9,7 +9,7 @@ from mongoengine import BinaryField, BooleanField, DateTimeField, ListField, Str
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from vault.core.errors import InvalidTokenNameError
+from vault.core.errors import TokenNameTakenError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.retry import attempts
 from vault.core.timestamps import since_1970
@@ -118,14 +118,14 @@ class Token(BaseDocument):
         Earlier versions, which may run at the same time, store plain names in all namespaces.
 
         Raises:
-            InvalidTokenNameError: A token of this namespace has such a plain name.
+            TokenNameTakenError: A token of this namespace has such a plain name.
         """
         former = cls.raw().find_one({"name": name}, {"namespace": 1})
         is_own = former is not None and former.get("namespace") == namespace
         if namespace == DEFAULT_NAMESPACE and (former is None or is_own):
             return name
         if is_own:
-            raise InvalidTokenNameError(_TAKEN)
+            raise TokenNameTakenError(_TAKEN)
         return f"{namespace}/{name}"
 
     @classmethod
@@ -151,7 +151,7 @@ class Token(BaseDocument):
         """Store the token as pending, which reserves its name.
 
         Raises:
-            InvalidTokenNameError: Another token, or a pending one, has the name.
+            TokenNameTakenError: Another token, or a pending one, has the name.
         """
         document = {**self.to_mongo().to_dict(), "seal": _NO_SEAL, "pending": True}
         until = {"$add": ["$$NOW", _PENDING_MILLISECONDS]}
@@ -167,8 +167,8 @@ class Token(BaseDocument):
                 continue
             # A pending token may be withdrawn, or MongoDB may just have removed it.
             if self.raw().find_one({**holder, "pending": None}, {"_id": 1}):
-                raise InvalidTokenNameError(_TAKEN)
-        raise InvalidTokenNameError("Another request is creating a token of this name. Try again later.")
+                raise TokenNameTakenError(_TAKEN)
+        raise TokenNameTakenError("Another request is creating a token of this name. Try again later.")
 
     def activate(self) -> bool:
         """Seal the pending token, so that it can be used; return False if it was pending too long."""

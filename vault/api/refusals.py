@@ -1,0 +1,407 @@
+"""The kinds of refusals: status, title and page of each, by the code that replies and metrics contain."""
+
+from dataclasses import dataclass
+
+from werkzeug import exceptions as http
+
+from vault.core.attempt import Status
+from vault.core.errors import VaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A kind of refusal: its reply, its status in the audit trail, and its page."""
+
+    status: int
+    #: The status in the audit trail; None if the trail itself may be unavailable.
+    recorded_as: Status | None
+    #: The title of the problem and of its page.
+    title: str
+    #: The paragraph of the page.
+    text: str
+    #: The reply's `detail`; empty if the error's own message is for the caller.
+    detail: str = ""
+    #: The reply's `WWW-Authenticate` header (RFC 6750).
+    challenge: str = ""
+
+
+#: The code of errors that are in no table.
+DEFECT = "defect"
+
+_NOT_READY = "The service is not ready. Try again shortly."
+
+#: Refusals by code. The code of the package's own errors is their `kind`.
+REFUSALS = {
+    # --- Credentials
+    "credential_required": Refusal(
+        401,
+        Status.DENIED,
+        "Credential required",
+        "The operation requires a credential and the request has none. Send a token or a JWT in the header "
+        "Authorization: Bearer. To refer to a secret by its name, a credential is always required, because "
+        "names can be guessed.",
+        challenge="Bearer",
+    ),
+    # The same reply for every reason: the reason would help attackers who guess credentials.
+    "invalid_credential": Refusal(
+        401,
+        Status.DENIED,
+        "Invalid credential",
+        "The request has a credential that is not valid: unknown, expired, revoked, sent from another "
+        "network, or not from the configured issuer. The reply does not say which. Operators find the "
+        "reason in the audit trail.",
+        challenge='Bearer error="invalid_token"',
+    ),
+    # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
+    "credentials_unavailable": Refusal(
+        503,
+        Status.DENIED,
+        "Credentials cannot be checked",
+        "The issuer of JWTs is not available, so the service can check no JWT. Retry after the number of "
+        "seconds in Retry-After.",
+        "The service cannot check credentials. Try again shortly.",
+    ),
+    "scope_missing": Refusal(
+        403,
+        Status.DENIED,
+        "Scope missing",
+        "The credential is valid and lacks the scope of this operation, which the detail names. Use a "
+        "credential that has the scope.",
+        challenge='Bearer error="insufficient_scope"',
+    ),
+    "address_refused": Refusal(
+        403,
+        Status.DENIED,
+        "Address not allowed",
+        "The client's address is not in the networks that may use the service. Operators set them as "
+        "ALLOWED_NETWORKS.",
+    ),
+    "rate_limited": Refusal(
+        429,
+        Status.DENIED,
+        "Too many requests",
+        "This principal or address sent too many requests, or this address sent too many invalid "
+        "credentials. Retry after the number of seconds in Retry-After.",
+    ),
+    # --- Tokens
+    "grant_refused": Refusal(
+        403,
+        Status.DENIED,
+        "Grant exceeds the caller's",
+        "The new token would have more than its creator, or a longer lifetime than operators allow. The "
+        "detail names the excess. Ask for less, or use a credential that has more.",
+    ),
+    "revocation_refused": Refusal(
+        403,
+        Status.DENIED,
+        "Revocation not allowed",
+        "The token to revoke has scopes or networks that the caller lacks. The detail names them. Use a "
+        "credential that has at least as much.",
+    ),
+    "invalid_token_name": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Token name reserved",
+        "The service uses this name itself, so no token can have it. Choose another name.",
+    ),
+    "token_name_taken": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Token name taken",
+        "A token of the namespace has or had this name, or another request is creating one with it. Names "
+        "of tokens cannot be reused, because the audit trail contains them. Choose another name.",
+    ),
+    "token_not_found": Refusal(
+        404,
+        Status.NOT_FOUND,
+        "Token not found",
+        "No token of the caller's namespace has this name.",
+    ),
+    # --- Secrets
+    "secret_not_found": Refusal(
+        404,
+        Status.NOT_FOUND,
+        "Secret not found",
+        "The secret or version never existed, has expired, was deleted, has reached its read limit, or is "
+        "not yours. The reply is the same in all cases.",
+    ),
+    "invalid_base64": Refusal(
+        400,
+        Status.BAD_REQUEST,
+        "Invalid base64",
+        "The value is not canonical base64 (RFC 4648, section 4): standard alphabet, padded, zero trailing "
+        "bits, no white space, not empty. Encode the bytes of the value with a standard encoder.",
+    ),
+    "secret_too_large": Refusal(
+        413,
+        Status.BAD_REQUEST,
+        "Secret too large",
+        "The value is larger than allowed; the detail contains the limit. Operators set it as "
+        "MAX_SECRET_BYTES.",
+    ),
+    "name_taken": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Name taken",
+        "Another secret of the namespace has this name. A deleted secret keeps its name for as long as it "
+        "can be restored. Choose another name, update that secret, or purge it.",
+    ),
+    "version_conflict": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Version conflict",
+        "The newest version of the secret is not the expected version, so another request updated it in the "
+        "meantime. Nothing was changed. Fetch the secret, and decide whether to update it again.",
+    ),
+    "secret_not_deleted": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Secret not deleted",
+        "Only deleted secrets can be purged as a whole. Delete the secret first, or name one of its older "
+        "versions.",
+    ),
+    "newest_version": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Newest version",
+        "The newest version of a secret cannot be purged. Update the secret first, or delete it.",
+    ),
+    "idempotency_mismatch": Refusal(
+        422,
+        Status.BAD_REQUEST,
+        "Idempotency key reused",
+        "The Idempotency-Key belongs to an earlier request with a different body, or to one under a master "
+        "key that was dropped. Nothing was created. Use a new random key for each secret.",
+    ),
+    "weak_idempotency_key": Refusal(
+        422,
+        Status.BAD_REQUEST,
+        "Weak idempotency key",
+        "Anonymous callers share their idempotency keys, so a key that can be guessed is refused. Send a "
+        "random key of at least 32 characters, such as a UUID, or a credential.",
+    ),
+    "secret_busy": Refusal(
+        503,
+        Status.ERROR,
+        "Secret busy",
+        "Another request is modifying the secret. Nothing was changed. Retry after the number of seconds in "
+        "Retry-After.",
+        "The secret is being modified by another request. Try again shortly.",
+    ),
+    "decryption": Refusal(
+        500,
+        Status.ERROR,
+        "Stored value does not verify",
+        "A stored value is not as the service wrote it, so nothing was released. Operators find the request "
+        "in the logs and the audit trail by its request ID.",
+        "The request could not be completed.",
+    ),
+    # --- Bodies and queries
+    "bad_request": Refusal(
+        400,
+        Status.BAD_REQUEST,
+        "Malformed request",
+        "The body is not valid JSON in UTF-8, or the request violates HTTP. Names that occur twice in one "
+        "object, and NaN, are not valid either. The detail says where the body is malformed.",
+        "The request could not be read.",
+    ),
+    "client_disconnected": Refusal(
+        400,
+        Status.BAD_REQUEST,
+        "Incomplete body",
+        "The client closed the connection before it had sent the whole body.",
+        "The client disconnected before the end of the body.",
+    ),
+    "unprocessable_entity": Refusal(
+        422,
+        Status.BAD_REQUEST,
+        "Validation failed",
+        "The request is valid JSON and breaks the rules of one or more fields. Each item of errors names a "
+        "field and its rule. The OpenAPI document has all rules.",
+        "Request body failed validation.",
+    ),
+    "invalid_cursor": Refusal(
+        422,
+        Status.BAD_REQUEST,
+        "Invalid cursor",
+        "No earlier reply of this operation contained this cursor. Send a cursor unchanged, or begin "
+        "without one.",
+    ),
+    "request_timeout": Refusal(
+        408,
+        Status.BAD_REQUEST,
+        "Body too slow",
+        "The body did not arrive within 10 seconds. Send the request again.",
+    ),
+    "request_entity_too_large": Refusal(
+        413,
+        Status.BAD_REQUEST,
+        "Body too large",
+        "The body is larger than allowed, or comes in chunks that are too small. The limit follows from "
+        "MAX_SECRET_BYTES, which operators set.",
+        "The body is larger than allowed.",
+    ),
+    "unsupported_media_type": Refusal(
+        415,
+        Status.BAD_REQUEST,
+        "Unsupported body",
+        "The body is not declared as JSON in UTF-8, or is compressed. Send Content-Type: application/json, "
+        "and no Content-Encoding.",
+    ),
+    # --- HTTP
+    "not_found": Refusal(
+        404,
+        Status.BAD_REQUEST,
+        "Path not found",
+        "The service has nothing at this path. The OpenAPI document, at /openapi.json, has all paths.",
+        "No resource exists at this path.",
+    ),
+    "method_not_allowed": Refusal(
+        405,
+        Status.BAD_REQUEST,
+        "Method not allowed",
+        "The path exists and does not support the method of the request. The header Allow names the methods "
+        "that it supports.",
+        "This path does not support this method.",
+    ),
+    "requested_range_not_satisfiable": Refusal(
+        416,
+        Status.BAD_REQUEST,
+        "Range not satisfiable",
+        "The Range of the request is outside the file. The header Content-Range has its size.",
+    ),
+    "uri_too_long": Refusal(
+        414,
+        Status.BAD_REQUEST,
+        "URI too long",
+        "The request line, with the URI, is longer than 4,094 bytes. No operation needs parameters in the "
+        "URI.",
+        "The request line is too long.",
+    ),
+    "expectation_failed": Refusal(
+        417,
+        Status.BAD_REQUEST,
+        "Expectation failed",
+        "The header Expect of the request names something else than 100-continue, which is all that the "
+        "service supports.",
+        "The only supported expectation is 100-continue.",
+    ),
+    "request_header_fields_too_large": Refusal(
+        431,
+        Status.BAD_REQUEST,
+        "Headers too large",
+        "The headers of the request are larger than allowed: 32 KiB together, 8,190 bytes each, and 100 of "
+        "them.",
+        "The headers are larger than allowed.",
+    ),
+    "not_implemented": Refusal(
+        501,
+        Status.BAD_REQUEST,
+        "Unsupported transfer coding",
+        "The body has a Transfer-Encoding other than chunked. Send it in chunks, or with a Content-Length.",
+        "The only supported Transfer-Encoding is chunked.",
+    ),
+    # --- The service
+    "overloaded": Refusal(
+        503,
+        None,
+        "Overloaded",
+        "Too many requests are in progress. This one was not started. Retry after the number of seconds in "
+        "Retry-After.",
+        "The service is overloaded. Try again shortly.",
+    ),
+    "not_ready": Refusal(
+        503,
+        None,
+        "Not ready",
+        "A health check failed, so the service cannot create and fetch secrets now. Each item of errors "
+        "names a check and the reason for its failure.",
+        "The service is not ready.",
+    ),
+    # Without the keys, or in the wrong state of the trail, no entry can be written.
+    "key_missing": Refusal(
+        503,
+        Status.ERROR,
+        "Master key missing",
+        "A master key in use is not in the keyring of this replica, so it does not serve. Operators find "
+        "the key in the logs. Retry after the number of seconds in Retry-After: another replica may answer.",
+        _NOT_READY,
+    ),
+    "key_unshared": Refusal(
+        503,
+        None,
+        "Master key not shared",
+        "Other replicas lack the primary master key of this replica, so it does not serve. Operators find "
+        "the details in the logs. Retry after the number of seconds in Retry-After.",
+        _NOT_READY,
+    ),
+    "audit_state": Refusal(
+        503,
+        None,
+        "Audit setting differs",
+        "AUDIT_ENABLED of this replica differs from the state of the database, so it does not serve. "
+        "Operators find the details in the logs. Retry after the number of seconds in Retry-After.",
+        _NOT_READY,
+    ),
+    "restore_unfinished": Refusal(
+        503,
+        None,
+        "Restore incomplete",
+        "A restore into the database is incomplete, so the service does not serve. Operators complete it "
+        "with the same backup.",
+        _NOT_READY,
+    ),
+    "storage_unavailable": Refusal(
+        503,
+        None,
+        "Storage unavailable",
+        "MongoDB is not available, or did not answer in time. A change may or may not have taken effect. "
+        "Retry after the number of seconds in Retry-After; with an Idempotency-Key, a repeated create is "
+        "safe.",
+        "The service cannot reach its storage. Try again shortly.",
+    ),
+    "audit_unavailable": Refusal(
+        503,
+        None,
+        "Audit trail unavailable",
+        "The audit entry of the request could not be written, so nothing was released. Retry after the "
+        "number of seconds in Retry-After.",
+        "The service cannot write its audit trail. Try again shortly.",
+    ),
+    DEFECT: Refusal(
+        500,
+        Status.ERROR,
+        "Internal error",
+        "The service failed. Operators find the cause in the logs, by the request ID.",
+        "The request could not be completed.",
+    ),
+}
+
+#: Codes of HTTP's own errors. Werkzeug and gunicorn raise them too.
+_HTTP_CODES: dict[type[Exception], str] = {
+    http.BadRequest: "bad_request",
+    http.ClientDisconnected: "client_disconnected",
+    http.NotFound: "not_found",
+    http.MethodNotAllowed: "method_not_allowed",
+    http.RequestTimeout: "request_timeout",
+    http.RequestEntityTooLarge: "request_entity_too_large",
+    http.RequestURITooLarge: "uri_too_long",
+    http.UnsupportedMediaType: "unsupported_media_type",
+    http.RequestedRangeNotSatisfiable: "requested_range_not_satisfiable",
+    http.ExpectationFailed: "expectation_failed",
+    http.UnprocessableEntity: "unprocessable_entity",
+    http.RequestHeaderFieldsTooLarge: "request_header_fields_too_large",
+    http.NotImplemented: "not_implemented",
+}
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of *error*: one of `REFUSALS`. An error that is in no table is a defect."""
+    if isinstance(error, http.HTTPException):
+        return next((_HTTP_CODES[kind] for kind in type(error).__mro__ if kind in _HTTP_CODES), DEFECT)
+    return error.kind if isinstance(error, VaultError) and error.kind in REFUSALS else DEFECT
+
+
+def refusal(error: Exception) -> Refusal:
+    """Return the refusal for *error*."""
+    return REFUSALS[code_of(error)]
