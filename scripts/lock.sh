@@ -23,3 +23,6 @@ lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constra
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
     --extra embedded --extra test --extra tracing --extra bench "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
+# Generators of clients, and the libraries that their clients import.
+printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 |
+    lock tests/clients/requirements.txt - "$@"

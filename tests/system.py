@@ -18,10 +18,14 @@ def needs(command: str, *other_names: str, package: str = "") -> str:
     for name in (command, *other_names):
         if path := shutil.which(name):
             return path
-    reason = f"needs {command} (Debian package: {package or command})"
+    raise missing(f"needs {command} (Debian package: {package or command})")
+
+
+def missing(reason: str) -> BaseException:
+    """Return the exception that skips the test for *reason* or, in CI, fails it."""
     if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+        return pytest.fail.Exception(reason, pytrace=False)
+    return pytest.skip.Exception(reason)
 
 
 def unmeasured() -> dict[str, str]:

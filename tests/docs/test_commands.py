@@ -25,6 +25,7 @@ NOT_RUN = {
     "# With MongoDB's database tools.": "bsondump is no part of this project",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "# All tests: 14 minutes.": "this is one of them",
+    "# Tested with every change.": "tests/clients runs them, with the tools that they need",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
     "# Takes minutes; the test suite runs a shorter version.": "tests/loadtest, tests/faults, tests/hostile",
 }

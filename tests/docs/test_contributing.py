@@ -61,7 +61,8 @@ def test_the_blocks_fit_the_code() -> None:
 def checkout(tmp_path: Path) -> Path:
     """Return a copy of the checkout."""
     left_out = shutil.ignore_patterns(
-        ".git", ".venv", ".dev", ".*cache*", "__pycache__", "*.egg-info", ".coverage*"
+        *(".git", ".venv", "node_modules", ".dev"),
+        *(".*cache*", "__pycache__", "*.egg-info", ".coverage*"),
     )
     return Path(shutil.copytree(ROOT, tmp_path / "checkout", ignore=left_out))
 

@@ -16,6 +16,8 @@ _FILES = (
     *("monitoring/**/*.yml", "monitoring/**/*.json", "wsgi.py", "vault/**/*.py", "tests/**/*.py"),
     *("loadtest/**/*.py", "monitoring/**/*.py", "scripts/*", ".ci/*", "Dockerfile", "*.cfg", "*.toml"),
 )
+#: Folders of installed packages.
+_INSTALLED = {".venv", "node_modules"}
 
 #: Patterns of banned phrases, in lower case, with their replacements. A space also matches a line break.
 BANNED = {
@@ -84,7 +86,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*")
 def files() -> dict[str, Path]:
     """Return all files of the project with text for people."""
     found = {path.relative_to(ROOT).as_posix(): path for glob in _FILES for path in sorted(ROOT.glob(glob))}
-    return {name: path for name, path in found.items() if path.is_file() and ".venv" not in path.parts}
+    return {name: path for name, path in found.items() if path.is_file() and not _INSTALLED & {*path.parts}}
 
 
 def blank(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.service import Service
-from tests.system import needs, unmeasured
+from tests.system import missing, needs, unmeasured
 
 ROOT = Path(__file__).parents[2]
 SHORT = {
@@ -24,9 +24,7 @@ def locust() -> str:
     for folder in (Path(sys.executable).parent, ROOT / "loadtest/.venv/bin"):
         if (folder / "locust").exists():
             return str(folder / "locust")
-    if os.environ.get("CI") == "true":
-        pytest.fail("needs locust in loadtest/.venv", pytrace=False)
-    pytest.skip("needs locust: scripts/install.sh bench")
+    raise missing("needs locust: scripts/install.sh bench")
 
 
 def run(locust: str, scenario: str, service: Service, folder: Path, *options: str) -> tuple[int, int]:

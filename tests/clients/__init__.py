@@ -1,0 +1,1 @@
+"""Clients that third-party generators make from the API document, and its linters."""

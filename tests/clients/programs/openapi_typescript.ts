@@ -1,0 +1,39 @@
+// Store, read and list secrets, and create a token, with openapi-fetch and openapi-typescript's types.
+
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema";
+
+const client = createClient<paths>({
+  baseUrl: process.env.VAULT_URL,
+  headers: { Authorization: `Bearer ${process.env.VAULT_TOKEN}` },
+});
+
+function reportRefusal(problem?: components["schemas"]["Problem"]): void {
+  console.log("refused", problem?.status, problem?.code);
+}
+
+async function main(): Promise<void> {
+  const created = await client.POST("/vault/secret/create", {
+    body: { secret: "b2xk", name: "billing/db-password" },
+  });
+  const fetched = await client.POST("/vault/secret/fetch", {
+    body: { secret_id: created.data?.secret_id },
+  });
+  console.log("fetched", fetched.data?.secret);
+
+  const update = { name: "billing/db-password", secret: "bmV3", expected_version: 1 };
+  const updated = await client.POST("/vault/secret/update", { body: update });
+  console.log("updated to version", updated.data?.version);
+  reportRefusal((await client.POST("/vault/secret/update", { body: update })).error);
+
+  const page = await client.POST("/vault/secret/list", { body: { name_prefix: "billing/" } });
+  console.log("listed", ...(page.data?.secrets ?? []).map((secret) => secret.name));
+
+  const token = await client.POST("/vault/token/create", { body: { name: "ci", role: "reader" } });
+  console.log("created a token", token.data?.token.slice(0, 4));
+
+  const missing = await client.POST("/vault/secret/fetch", { body: { name: "billing/missing" } });
+  reportRefusal(missing.error);
+}
+
+main();
