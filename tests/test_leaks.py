@@ -52,6 +52,8 @@ IDEMPOTENCY_KEY = secrets.token_urlsafe(18)
 NAME = f"billing/{secrets.token_hex(12)}"
 LABEL = secrets.token_hex(12)
 BODY_LIMIT = 64 * 1_024
+#: Documented answers with fixed texts, given without reading a body: tests/server/test_worker.py.
+FIXED = {"405", "414", "417", "431", "default"}
 
 
 def b64(value: bytes) -> str:
@@ -432,7 +434,7 @@ def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: S
             everything(world, app, settings)
         keep_database(world, stored)
     for path, operation in world.operations:
-        assert world.seen[path] == {int(status) for status in operation["responses"]}, path
+        assert world.seen[path] == {int(status) for status in operation["responses"].keys() - FIXED}, path
     assert world.marks.leaks(world.outputs) == set()
     # Required occurrences are found, so the search works on these outputs.
     found = {name for output in world.outputs for name in world.marks.found(output.text)}
