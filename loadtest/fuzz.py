@@ -1,7 +1,8 @@
 """Fuzz the API with valid and invalid requests: `python loadtest/fuzz.py [CASES] [SEED]`.
 
 Starts a MongoDB and the service with authentication. Runs schemathesis, which generates about CASES requests
-from the OpenAPI document and follows its links. Exits with 1 if a response is 5xx or violates the document.
+from the OpenAPI document and follows its links. Exits with 1 if a response is 5xx, violates the document
+or refuses what it allows.
 """
 
 import os

@@ -1,5 +1,7 @@
 """The pages that explain the kinds of problems; the `type` of a problem is the address of its page."""
 
+from functools import cache
+
 from flask import Blueprint, Response, abort, render_template
 
 from vault.api.errors import PAGES, uri_of
@@ -17,7 +19,9 @@ _CODES = {uri_of(code): code for code in REFUSALS}
 blueprint = Blueprint("problem_pages", __name__, url_prefix=PAGES, template_folder="templates")
 
 
+# Rendering takes longer than most replies, and the pages never change.
 @blueprint.get("/")
+@cache
 def index() -> str:
     """Return the list of all kinds."""
     kinds = [(REFUSALS[code], code, address) for address, code in _CODES.items()]
@@ -30,6 +34,11 @@ def page(name: str) -> str:
     code = _CODES.get(PAGES + name)
     if code is None:
         abort(404)
+    return _rendered(code)
+
+
+@cache
+def _rendered(code: str) -> str:
     return render_template("problem.html", kind=REFUSALS[code], code=code)
 
 

@@ -177,7 +177,7 @@ REFUSALS = {
     "newest_version": Refusal(
         409,
         Status.BAD_REQUEST,
-        "Newest version",
+        "Newest version cannot be purged",
         "The newest version of a secret cannot be purged. Update the secret first, or delete it.",
     ),
     "idempotency_mismatch": Refusal(
