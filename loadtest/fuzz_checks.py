@@ -1,20 +1,55 @@
 """Additional schemathesis checks of the service's responses; `fuzz.py` loads them."""
 
+import re
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+from itertools import count
 from typing import Any
 
 import schemathesis
+from hypothesis import strategies
+
+_KEY = "Idempotency-Key"
+_VALID_KEY = re.compile("[!-~]{1,255}")
 
 #: Minimum length of a secret to search for: a shorter text can occur in a response by chance.
 _SOME = 12
 
 
+#: Networks, and single addresses, in the forms that the document's `cidr` stands for.
+_NETWORKS = strategies.one_of(
+    *(
+        strategies.builds(
+            lambda address, prefix, kind=kind: str(kind((address, prefix), strict=False)),
+            strategies.integers(0, 2**bits - 1),
+            strategies.integers(0, bits),
+        )
+        for kind, bits in ((IPv4Network, 32), (IPv6Network, 128))
+    ),
+    strategies.ip_addresses().map(str),
+).filter(lambda text: not text.startswith("::ffff:"))
+schemathesis.openapi.format("cidr", _NETWORKS)
+
+_numbers = count()
+
+
 @schemathesis.hook
 def before_load_schema(_context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
-    """Add null to nullable enums: generators of clients need it left out, and the service accepts it."""
+    """Add rules that OpenAPI 3.0 cannot state, or that generators of clients do not understand."""
     for part in _parts(raw_schema["components"]["schemas"]):
         if part.get("nullable") and "enum" in part:
             part["enum"].append(None)
+        if "x-propertyNames" in part:
+            name = part.pop("x-propertyNames")["pattern"]
+            part |= {"patternProperties": {name: part["additionalProperties"]}, "additionalProperties": False}
+
+
+@schemathesis.hook
+def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_: Any) -> None:
+    """Make each valid `Idempotency-Key` unique, as clients must: otherwise a repeated one is refused."""
+    key = (case.headers or {}).get(_KEY)
+    if isinstance(key, str) and _VALID_KEY.fullmatch(key):
+        case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
 
 
 def _parts(shape: Any) -> Iterator[dict[str, Any]]:

@@ -47,9 +47,9 @@ def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
 
 
 def test_the_table_of_refusals_has_every_status() -> None:
-    """The table of refusals lists each status of the API document, and HTTP's own 405."""
+    """The table of refusals lists each status of the API document."""
     told = {int(status) for status, _ in table("docs/api.md", "Refusals")}
-    assert told == {kind.status for kind in ERROR_DOCS.values()} | {405}
+    assert told == {kind.status for kind in ERROR_DOCS.values()}
 
 
 def test_the_table_of_roles_matches_the_code() -> None:

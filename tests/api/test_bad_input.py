@@ -330,6 +330,14 @@ def encoded(text: str | bytes) -> str:
         encoded('["a", ' + "1" * 20_000 + "]"),
         encoded(b"\xff\xfe"),
         encoded('["a", "b"]'.encode("utf-32")) + "A",
+        UNKNOWN_ID[:-1],
+        UNKNOWN_ID.upper(),
+        UNKNOWN_ID + "\n",
+        UNKNOWN_ID + "/",
+        UNKNOWN_ID + "/a\n",
+        UNKNOWN_ID + "/ä",
+        UNKNOWN_ID + "/a$",
+        UNKNOWN_ID + "/" + "n" * 257,
     ],
     ids=lambda cursor: repr(cursor)[:30],
 )
@@ -384,8 +392,8 @@ def test_an_invalid_label_is_named_by_its_key(alice: Caller) -> None:
     assert messages_of(reply.json) == {
         "labels.team": ["Not a valid string."],
         "labels.a b": [
-            "Must contain only letters, digits, dots, hyphens, slashes and underscores.",
-            "Must be one line of printable characters.",
+            "Must be a letter, digit or underscore, then up to 62 of these, dots, hyphens and slashes.",
+            "Must be one line, without invisible characters.",
         ],
     }
 

@@ -31,6 +31,7 @@ CONTENT_SECURITY_POLICY = (
 CONTENT_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 CREATE = "/vault/secret/create"
 FETCH = "/vault/secret/fetch"
+UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 
 class Elements(HTMLParser):
@@ -259,18 +260,57 @@ def test_example_bodies_are_accepted(client: FlaskClient, document: dict[str, An
 def test_replies_are_described(document: dict[str, Any]) -> None:
     """Every reply has a description and a schema; a refusal is a problem document with an example."""
     for path, _, operation in operations(document):
-        assert "200" in operation["responses"], path
+        assert list(operation["responses"]) == sorted(operation["responses"])
+        assert {"200", "405", "414", "417", "431", "default"} <= operation["responses"].keys(), path
         for status, reference in operation["responses"].items():
             reply = resolve(document, reference)
             assert reply["description"], (path, status)
-            if int(status) < 400:
+            assert {"X-Request-ID", "X-Content-Type-Options"} <= reply["headers"].keys(), (path, status)
+            if status == "200":
                 assert reply["content"]["application/json"]["schema"], (path, status)
                 continue
             assert list(reply["content"]) == ["application/problem+json"], (path, status)
             content = reply["content"]["application/problem+json"]
             problem = resolve(document, content["schema"])
-            assert content["example"]["status"] == int(status)
+            assert content["example"]["status"] == (500 if status == "default" else int(status))
             assert set(problem["required"]) <= set(content["example"]) <= set(problem["properties"])
+
+
+def test_headers_are_described(environment: dict[str, str], document: dict[str, Any]) -> None:
+    """The document has exactly the headers of each reply, those of a rate limit included."""
+    responses = document["paths"][FETCH]["post"]["responses"]
+    with running_app({**environment, "RATE_LIMIT": "4/hour", "FAILED_AUTH_LIMIT": "9/hour"}) as app:
+        client = app.test_client()
+        created = client.post(CREATE, json={"secret": "YQ=="}).json
+        asked: list[tuple[Any, dict[str, str]]] = [
+            *((body, {}) for body in (created, {}, {"secret_id": UUID}, created)),
+            (created, {"Authorization": "Bearer x"}),
+        ]
+        replies = [client.post(FETCH, json=body, headers=headers) for body, headers in asked]
+        replies += [client.get(FETCH), client.get("/health/live")]
+    assert [reply.status_code for reply in replies] == [200, 422, 404, 429, 401, 405, 200]
+    for reply in replies[:-1]:
+        described = resolve(document, responses[str(reply.status_code)])["headers"]
+        unexpected = {"Cache-Control"} if reply.status_code == 405 else set()
+        assert described.keys() == set(reply.headers.keys()) - {"Content-Type", "Content-Length"} - unexpected
+    for reference in document["components"]["headers"].values():
+        assert reference["description"]
+
+
+def test_the_document_names_its_server_license_and_contact(document: dict[str, Any]) -> None:
+    """The document says where the service is, under which license, and who makes it."""
+    assert document["servers"][0]["url"] == "/"
+    assert document["info"]["license"]["name"] == "Apache-2.0"
+    assert document["info"]["contact"]["name"]
+
+
+def test_what_is_checked_is_described(document: dict[str, Any]) -> None:
+    """Every text in a request has a pattern, a format, or the list of its values."""
+    for name, schema in bodies(document).items():
+        for field, shape in schema["properties"].items():
+            for part in (shape, shape.get("items", {}), shape.get("additionalProperties", {})):
+                if isinstance(part, dict) and part.get("type") == "string":
+                    assert {"pattern", "format", "enum"} & part.keys(), (name, field)
 
 
 def test_properties_are_explained(document: dict[str, Any]) -> None:

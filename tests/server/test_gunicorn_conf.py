@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -256,6 +257,58 @@ def test_an_endless_body_blocks_no_one(environment: dict[str, str], tmp_path: Pa
 def test_wrong_framing_is_400(shared_service: Service, request_parts: tuple[bytes, bytes]) -> None:
     """A body of ambiguous length is refused, because two readers could see two requests."""
     assert raw(shared_service, *request_parts).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status", "code"),
+    [
+        (b"GET /hunter2\r\n\r\n", 400, "bad_request"),
+        (b"G{}T / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/9.9\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nAuthorization : hunter2\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nX: 1\r\n hunter2\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nContent-Length: hunter2\r\n\r\n", 400, "bad_request"),
+        (b"GET /" + b"hunter2" * 1_000 + b" HTTP/1.1\r\n\r\n", 414, "uri_too_long"),
+        (b"GET / HTTP/1.1\r\nExpect: hunter2\r\n\r\n", 417, "expectation_failed"),
+        (
+            b"GET / HTTP/1.1\r\n" + b"X: hunter2" * 900_000 + b"\r\n\r\n",
+            431,
+            "request_header_fields_too_large",
+        ),
+        (
+            b"GET / HTTP/1.1\r\n" + (b"X: hunter2" * 800 + b"\r\n") * 90 + b"\r\n",
+            431,
+            "request_header_fields_too_large",
+        ),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: hunter2\r\n\r\n", 501, "not_implemented"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400, "bad_request"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_the_server_cannot_read_is_a_problem(
+    shared_service: Service, request_text: bytes, status: int, code: str
+) -> None:
+    """A refusal of the server itself is a whole problem document, and one line in the log."""
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=30) as connection:
+        connection.sendall(request_text)
+        reply = HTTPResponse(connection)
+        reply.begin()
+        problem = json.loads(reply.read())
+    assert (reply.status, problem["status"], problem["code"]) == (status, status, code)
+    assert reply.getheader("Content-Type") == "application/problem+json"
+    assert reply.getheader("X-Request-ID") == problem["request_id"]
+    assert reply.getheader("Connection") == "close"
+    assert code in shared_service.get_text(problem["type"])
+
+    def lines() -> list[Any]:
+        return [
+            (line["status"], line["reason"])
+            for line in log_lines(shared_service)
+            if line.get("request_id") == problem["request_id"]
+        ]
+
+    wait_until(lambda: lines() == [(status, code)])
+    assert "hunter2" not in shared_service.log.read_text()
 
 
 def raw(service: Service, framing: bytes, *body: bytes) -> bytes:

@@ -1,8 +1,11 @@
 """Accepting connections, without the service; tests/hostile/ and tests/test_tls.py have that."""
 
+import json
 import logging
 import os
+import ssl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +14,11 @@ import gevent
 import pytest
 from gevent import socket
 from gunicorn.config import Config
+from gunicorn.http import errors
 
 from vault.core import connections
 from vault.core.connections import Connections
+from vault.observability import logs
 from vault.server import worker
 from vault.server.worker import Listener, Worker
 
@@ -141,6 +146,100 @@ def test_the_worker_serves_each_socket_by_our_listener(gunicorn_worker: Worker) 
     assert isinstance(created[0], Listener)
     assert created[0].max_accept == 1
     assert created[0].pool.size == gunicorn_worker.cfg.worker_connections
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Any, Any]]:
+    """Return both ends of a connection."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def refused(worker: Worker, pair: tuple[Any, Any], error: BaseException) -> bytes:
+    """Return what the client gets when the server handles *error*."""
+    ours, theirs = pair
+    # The client is done sending, so the server does not wait for more.
+    theirs.shutdown(socket.SHUT_WR)
+    worker.handle_error(None, ours, ("192.0.2.1", 1), error)
+    ours.close()
+    return b"".join(iter(partial(theirs.recv, 65_536), b""))
+
+
+def test_every_error_of_the_parser_has_a_refusal() -> None:
+    """Each error that gunicorn's parser raises is refused; the rest belong to features that are disabled."""
+    found = {
+        error
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.ParseException)
+    }
+    assert found - worker._REFUSALS.keys() == {
+        errors.ParseException,
+        errors.ConfigurationProblem,
+        # Errors of the application.
+        errors.InvalidResponseHeader,
+        errors.InvalidResponseHeaderName,
+        # The PROXY protocol and HTTP/2.
+        errors.InvalidProxyLine,
+        errors.InvalidProxyHeader,
+        errors.ForbiddenProxyRequest,
+        errors.InvalidH2CPreface,
+    }
+
+
+def test_an_unread_request_is_refused_without_being_quoted(
+    gunicorn_worker: Worker,
+    pair: tuple[Any, Any],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The refusal of a request that gunicorn could not read is a problem, and the log does not quote it."""
+    with caplog.at_level(logging.INFO):
+        said = refused(gunicorn_worker, pair, errors.InvalidHeader("hunter2"))
+    head, _, body = said.decode().partition("\r\n\r\n")
+    problem = json.loads(body)
+    assert head.splitlines()[0] == "HTTP/1.1 400 BAD REQUEST"
+    headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    assert headers == {
+        "Connection": "close",
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+        "X-Request-ID": problem["request_id"],
+        "X-Content-Type-Options": "nosniff",
+    }
+    assert (problem["status"], problem["code"]) == (400, "bad_request")
+    assert problem["detail"] == "A header is invalid."
+    line = json.loads(capsys.readouterr().out)
+    assert (line["status"], line["reason"], line["operation"]) == (400, "bad_request", "none")
+    assert line["request_id"] == problem["request_id"]
+    assert "hunter2" not in f"{said!r} {line} {caplog.text}"
+    assert logs.request_id.get() == ""
+
+
+def test_an_unexpected_error_is_a_defect(
+    gunicorn_worker: Worker, pair: tuple[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that is in no table is 500, and logged as a failed request."""
+    said = refused(gunicorn_worker, pair, errors.InvalidResponseHeader("hunter2"))
+    assert said.startswith(b"HTTP/1.1 500 ")
+    assert b'"code": "defect"' in said
+    assert "request failed" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError("broken"), gevent.GreenletExit()], ids=repr)
+def test_a_broken_connection_gets_no_reply(
+    gunicorn_worker: Worker, pair: tuple[Any, Any], error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After an error of TLS, or when the worker ends, nothing is sent and nothing is logged."""
+    assert refused(gunicorn_worker, pair, error) == b""
+    assert caplog.text == ""
+
+
+def test_a_client_that_has_left_is_no_failure(gunicorn_worker: Worker, pair: tuple[Any, Any]) -> None:
+    """A refusal that cannot be sent is dropped."""
+    ours, theirs = pair
+    theirs.close()
+    gunicorn_worker.handle_error(None, ours, ("192.0.2.1", 1), errors.InvalidHeader("x"))
 
 
 def test_the_client_is_waited_for_once_there_is_a_reply(gunicorn_worker: Worker) -> None:

@@ -16,6 +16,7 @@ from vault.api import (
     problem_pages,
     rate_limits,
     request_log,
+    response_headers,
     secrets,
     tokens,
 )
@@ -49,6 +50,9 @@ Every error is a problem document (RFC 9457), and its `code` names the [kind](/p
 `X-Request-ID` header; logs and the audit trail contain the same ID.
 """
 
+_CONTACT = {"name": "The Secret Manager authors"}
+_LICENSE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
+
 
 def init_app(app: Flask, services: Services, settings: Settings) -> None:
     """Add the HTTP API to *app*; it calls *services*."""
@@ -59,7 +63,10 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         API_TITLE="Secret Manager",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.0.3",
-        API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
+        API_SPEC_OPTIONS={
+            "info": {"description": _DESCRIPTION, "contact": _CONTACT, "license": _LICENSE},
+            "servers": [{"url": "/", "description": "The service that this document comes from"}],
+        },
         # Base64 has 4 characters for each 3 bytes.
         MAX_CONTENT_LENGTH=(settings.max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE,
         PROVIDE_AUTOMATIC_OPTIONS=False,
@@ -80,6 +87,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
     pages.spec.components.schemas.clear()
     errors.init_app(app)
+    response_headers.document(pages.spec)
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):

@@ -1,30 +1,49 @@
 """Audit queries over HTTP, and the schemas of their requests and replies."""
 
-from datetime import MINYEAR, UTC, datetime
+import re
+from datetime import MINYEAR, UTC, datetime, timedelta
 from typing import Any
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from vault.api.blueprint import Blueprint, current_attempt
-from vault.api.fields import ONE_LINE, SECRET_ID, Body, Reply, id_field, number_field, text_field
+from vault.api.fields import (
+    ONE_LINE_PATTERN,
+    SECRET_ID,
+    Body,
+    Reply,
+    id_field,
+    number_field,
+    one_line,
+    text_field,
+)
 from vault.audit import reader
 from vault.audit.reader import Filter
-from vault.core.attempt import Action
+from vault.core.attempt import Action, Status
 from vault.core.principal import Scope
 
 _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"
+_CURSOR_SHAPE = {"pattern": reader.CURSOR_PATTERN, "maxLength": reader.MAX_CURSOR_LENGTH}
 _MAX_ENTRIES = 1_000
+_LEAP_SECOND = re.compile(r"(?<=T[0-9]{2}:[0-9]{2}:)60")
+_YEAR_0 = re.compile("^0000(?=-)")
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class _Time(fields.AwareDateTime):
-    """A time in UTC. Times outside years 1 to 9999 are clamped to Python's limits."""
+    """A time in UTC, in any form of RFC 3339. Times outside years 1 to 9999 are clamped to those."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
-        time = super()._deserialize(value, *args, **kwargs)
+        if not isinstance(value, str):
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+        # Python does not read small letters, leap seconds and the year 0. The year 4 has the same days.
+        text, leap_seconds = _LEAP_SECOND.subn("59", value.upper())
+        time = super()._deserialize(_YEAR_0.sub("0004", text), *args, **kwargs)
+        if _YEAR_0.match(text):
+            return _FIRST
         try:
-            return time.astimezone(UTC)
+            return time.astimezone(UTC) + timedelta(seconds=leap_seconds)
         except OverflowError:
             return _FIRST if time.year == MINYEAR else _LAST
 
@@ -39,15 +58,25 @@ class AuditQuery(Body):
 
     since = _time("Only entries from this time on.", _TIME)
     until = _time("Only entries before this time.", "2026-11-25T00:00:00Z")
-    action = text_field("Only entries of this action.", "fetch", load_default=None, validate=ONE_LINE)
+    action = text_field(
+        "Only entries of this action.",
+        Action.FETCH,
+        load_default=None,
+        validate=validate.OneOf([action.value for action in Action]),
+    )
     principal = text_field(
-        "Only entries of this principal.", "anonymous", load_default=None, validate=ONE_LINE
+        "Only entries of this principal.",
+        "anonymous",
+        shape={"pattern": ONE_LINE_PATTERN},
+        load_default=None,
+        validate=one_line,
     )
     secret_id = id_field("Only entries about this secret.", load_default=None)
     limit = number_field("Maximum number of entries; 100 if omitted.", 100, maximum=_MAX_ENTRIES, default=100)
     cursor = text_field(
         "The `cursor` or `follow` of an earlier reply. If omitted, start at the first entry.",
         _CURSOR,
+        shape=_CURSOR_SHAPE,
         load_default=None,
     )
 
@@ -55,10 +84,10 @@ class AuditQuery(Body):
 class AuditRecord(Reply):
     """One audit entry. Further fields chain it to the previous entry, see `secret-manager audit verify`."""
 
-    ts = text_field("Time of the entry, in UTC.", _TIME, required=True)
-    action = text_field("The operation.", "fetch", required=True)
+    ts = text_field("Time of the entry, in UTC.", _TIME, shape={"format": "date-time"}, required=True)
+    action = text_field("The operation. New ones may be added.", Action.FETCH, required=True)
     status = text_field(
-        "The outcome: `success`, `bad_request`, `not_found`, `denied` or `error`.", "success", required=True
+        "The outcome.", Status.SUCCESS, shape={"enum": [status.value for status in Status]}, required=True
     )
     principal = text_field("The caller.", "anonymous", required=True)
     secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret."})
@@ -88,12 +117,14 @@ class AuditPage(Reply):
     cursor = text_field(
         "The `cursor` for the next query; null if there are no more entries.",
         _CURSOR,
+        shape=_CURSOR_SHAPE,
         required=True,
         allow_none=True,
     )
     follow = text_field(
         "The `cursor` for a later query, which returns all entries after these, including future ones.",
         _CURSOR,
+        shape=_CURSOR_SHAPE,
         required=True,
     )
 

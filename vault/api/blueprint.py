@@ -11,9 +11,10 @@ from marshmallow import Schema
 
 from vault.api import auth, json_parser
 from vault.api.client_ip import address_of_request
-from vault.api.error_docs import COMMON_ERRORS, ERROR_DOCS
+from vault.api.error_docs import responses_with_body
 from vault.api.json_parser import BodyMemory, StrictJsonParser
 from vault.api.refusals import refusal
+from vault.api.response_headers import OF_OPERATIONS, references
 from vault.core import connections, deadline
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
@@ -102,6 +103,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         """Give a view the arguments that *schema* reads. All requests share one instance of it."""
         return super().arguments(schema(), **options)
 
+    def response(self, status: int, schema: type[Schema], **options: Any) -> Any:
+        """Reply with *schema*, and document the headers that all replies of operations have."""
+        return super().response(status, schema, headers=references(*OF_OPERATIONS), **options)
+
     def operation(
         self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = ()
     ) -> Callable[[View], Any]:
@@ -114,7 +119,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         documentation = {
             "x-scope": scope,
             "security": auth.security(scope),
-            "responses": {ERROR_DOCS[name].status: name for name in (*COMMON_ERRORS, *refusals)},
+            "responses": responses_with_body(*refusals),
         }
 
         def decorate(view: View) -> Any:

@@ -7,16 +7,21 @@ from apispec import APISpec
 from marshmallow import fields
 from werkzeug.exceptions import (
     BadRequest,
+    ExpectationFailed,
     InternalServerError,
+    MethodNotAllowed,
     RequestEntityTooLarge,
+    RequestHeaderFieldsTooLarge,
     RequestTimeout,
+    RequestURITooLarge,
     UnprocessableEntity,
     UnsupportedMediaType,
 )
 
-from vault.api.errors import CONTENT_TYPE, RETRY_AFTER_SECONDS, problem_body
+from vault.api.errors import CONTENT_TYPE, problem_body
 from vault.api.fields import Reply, text_field
 from vault.api.refusals import refusal
+from vault.api.response_headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
 from vault.core.errors import (
     CredentialRequiredError,
     GrantRefusedError,
@@ -37,40 +42,11 @@ from vault.core.errors import (
 )
 from vault.core.principal import Scope
 
+#: The name of the response to all other errors.
+DEFAULT = "Refusal"
+
 #: The request ID of all examples.
 _ID = "3f0f0a3e-5a0c-4a8e-9d1c-5b1e7c1f2a34"
-
-_REQUEST_ID = {
-    "X-Request-ID": {
-        "description": "The request's ID in the logs and the audit trail; yours, if valid.",
-        "schema": {"type": "string"},
-    }
-}
-_CHALLENGE = {
-    "WWW-Authenticate": {
-        "description": "`Bearer`, with the error if a credential was sent (RFC 6750).",
-        "schema": {"type": "string", "example": "Bearer"},
-    }
-}
-_HEADERS = {
-    401: _CHALLENGE,
-    403: _CHALLENGE,
-    429: {
-        name: {"description": text, "schema": {"type": "integer", "example": example}}
-        for name, text, example in (
-            ("Retry-After", "Seconds to wait before a retry.", 12),
-            ("RateLimit-Limit", "Maximum number of requests in a window.", 100),
-            ("RateLimit-Remaining", "Requests left in this window.", 0),
-            ("RateLimit-Reset", "Seconds until the next window.", 12),
-        )
-    },
-    503: {
-        "Retry-After": {
-            "description": "Seconds to wait before a retry.",
-            "schema": {"type": "integer", "example": RETRY_AFTER_SECONDS},
-        }
-    },
-}
 
 
 class FieldError(Reply):
@@ -116,6 +92,8 @@ class ErrorDoc:
 
     error: Exception
     description: str
+    #: Names of the headers, in addition to those of the status.
+    headers: tuple[str, ...] = OF_OPERATIONS
 
     @property
     def status(self) -> int:
@@ -125,10 +103,9 @@ class ErrorDoc:
     def response(self) -> dict[str, Any]:
         """Return OpenAPI's response object for this kind."""
         example = problem_body(self.error) | {"request_id": _ID}
-        headers = _REQUEST_ID | _HEADERS.get(self.status, {})
         return {
             "description": self.description,
-            "headers": headers,
+            "headers": references(*self.headers, *OF_STATUS.get(self.status, ())),
             "content": {CONTENT_TYPE: {"schema": Problem, "example": example}},
         }
 
@@ -233,14 +210,43 @@ ERROR_DOCS = {
     "NotReady": ErrorDoc(
         NotReadyError({"mongodb": ["MongoDB is not available"]}),
         "The service cannot create and fetch secrets now; `errors` names each failing check.",
+        ALWAYS,
+    ),
+    "MethodNotAllowed": ErrorDoc(MethodNotAllowed(), "The path does not support this method.", ALWAYS),
+    "URITooLong": ErrorDoc(
+        RequestURITooLarge(), "The request line is too long: no operation has parameters in the URI.", ALWAYS
+    ),
+    "ExpectationFailed": ErrorDoc(
+        ExpectationFailed(), "The header `Expect` names something else than `100-continue`.", ALWAYS
+    ),
+    "HeadersTooLarge": ErrorDoc(
+        RequestHeaderFieldsTooLarge(), "The headers of the request are larger than allowed.", ALWAYS
+    ),
+    DEFAULT: ErrorDoc(
+        InternalServerError(),
+        "Any other refusal. Its `type` is the address of a page that explains it.",
+        ALWAYS,
     ),
 }
 
+#: Error responses of every operation.
+_HTTP_ERRORS = ("MethodNotAllowed", "URITooLong", "ExpectationFailed", "HeadersTooLarge")
+
 #: Error responses of every operation with a body.
-COMMON_ERRORS = (
+_BODY_ERRORS = (
     *("MalformedBody", "CredentialRequired", "Forbidden", "BodyTooSlow", "BodyTooLarge", "UnsupportedBody"),
     *("WrongShape", "TooManyRequests", "Failure", "Unavailable"),
 )
+
+
+def responses(*names: str) -> dict[int | str, str]:
+    """Return the error responses of an operation: *names*, and those that every operation has."""
+    return {ERROR_DOCS[name].status: name for name in (*_HTTP_ERRORS, *names)} | {"default": DEFAULT}
+
+
+def responses_with_body(*names: str) -> dict[int | str, str]:
+    """Return the error responses of an operation with a body: *names* replace those with the same status."""
+    return responses(*_BODY_ERRORS, *names)
 
 
 def document(spec: APISpec) -> None:

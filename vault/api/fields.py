@@ -3,8 +3,9 @@
 import binascii
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
@@ -12,7 +13,7 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_loa
 from vault.core.errors import InvalidBase64Error
 from vault.core.timestamps import moment
 
-SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000"}
+SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
 
 #: Standard alphabet, correct padding, zero trailing bits, not empty (RFC 4648, section 3.5).
 BASE64_PATTERN = (
@@ -23,7 +24,19 @@ UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-
 #: The JSON Schema of a text.
 TEXT = {"type": "string"}
 
-ONE_LINE = validate.Predicate("isprintable", error="Must be one line of printable characters.")
+#: Control characters, line separators, and invisible characters that can change how other text looks.
+_INVISIBLE = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+ONE_LINE_PATTERN = f"^[^{_INVISIBLE}]*$"
+# Half of a surrogate pair is not text. A pattern cannot say that: to some readers, others consist of halves.
+_NOT_ONE_LINE = re.compile(rf"[{_INVISIBLE}\ud800-\udfff]")
+
+REQUEST_ID_PATTERN = "^[A-Za-z0-9._:/+=@-]{1,128}$"
+
+
+def one_line(text: str) -> None:
+    """Validate that *text* is one line, without invisible characters."""
+    if _NOT_ONE_LINE.search(text):
+        raise ValidationError("Must be one line, without invisible characters.")
 
 
 def matches(pattern: str, error: str) -> Callable[[str], None]:
@@ -128,9 +141,11 @@ class Moment(fields.AwareDateTime):
         return None if value is None else moment(value)
 
 
-def text_field(description: str, example: str, **options: Any) -> fields.String:
-    """Return a field for a text, with its documentation."""
-    return fields.String(metadata={"description": description, "example": example}, **options)
+def text_field(
+    description: str, example: str, *, shape: Mapping[str, Any] = MappingProxyType({}), **options: Any
+) -> fields.String:
+    """Return a field for a text, with its documentation: *shape* has further keywords of its schema."""
+    return fields.String(metadata={"description": description, "example": example, **shape}, **options)
 
 
 def number_field(
@@ -147,7 +162,7 @@ def number_field(
 
 def id_field(description: str, **options: Any) -> SecretId:
     """Return a field for a secret's ID in a request, with its documentation."""
-    metadata = SECRET_ID | {"description": description, "format": "uuid", "pattern": UUID_PATTERN}
+    metadata = SECRET_ID | {"description": description, "pattern": UUID_PATTERN}
     return SecretId(metadata=metadata, **options)
 
 

@@ -8,7 +8,9 @@ from flask import current_app
 from marshmallow import fields
 
 from vault.api.blueprint import services
+from vault.api.error_docs import responses
 from vault.api.fields import Reply, text_field
+from vault.api.response_headers import ALWAYS, references
 from vault.core.errors import NotReadyError
 
 blueprint = flask_smorest.Blueprint(
@@ -28,7 +30,7 @@ NO_AUTHENTICATION = (
 class Healthy(Reply):
     """The check passed."""
 
-    status = text_field("Always `ok`.", "ok", required=True)
+    status = text_field("Always `ok`.", "ok", shape={"enum": ["ok"]}, required=True)
 
 
 class Ready(Healthy):
@@ -41,8 +43,10 @@ class Ready(Healthy):
 
 
 @blueprint.get("/live")
-@blueprint.doc(operationId="live")
-@blueprint.response(HTTPStatus.OK, Healthy, description="The process is running.")
+@blueprint.doc(operationId="live", security=[], responses=responses())
+@blueprint.response(
+    HTTPStatus.OK, Healthy, description="The process is running.", headers=references(*ALWAYS)
+)
 def live() -> dict[str, str]:
     """Check that the process is running.
 
@@ -52,9 +56,13 @@ def live() -> dict[str, str]:
 
 
 @blueprint.get("/ready")
-@blueprint.doc(operationId="ready")
-@blueprint.response(HTTPStatus.OK, Ready, description="The service can create and fetch secrets.")
-@blueprint.alt_response(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady")
+@blueprint.doc(operationId="ready", security=[], responses=responses("NotReady"))
+@blueprint.response(
+    HTTPStatus.OK,
+    Ready,
+    description="The service can create and fetch secrets.",
+    headers=references(*ALWAYS),
+)
 def ready() -> dict[str, Any]:
     """Check that the service can create and fetch secrets.
 

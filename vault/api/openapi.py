@@ -37,6 +37,15 @@ class SchemaPlugin(MarshmallowPlugin):
 
     Converter = _Converter
 
+    def operation_helper(
+        self, path: str | None = None, operations: dict[Any, Any] | None = None, **options: Any
+    ) -> None:
+        """Sort the responses of *operations* by status."""
+        super().operation_helper(path, operations, **options)
+        for operation in (operations or {}).values():
+            by_status = sorted(operation["responses"].items(), key=lambda response: str(response[0]))
+            operation["responses"] = dict(by_status)
+
 
 #: Only content from this service; `data:` is for Swagger UI's icons.
 _CONTENT_SECURITY_POLICY = (

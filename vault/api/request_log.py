@@ -8,14 +8,20 @@ from time import perf_counter
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
 
-from vault.api.refusals import REFUSALS
+from vault.api.errors import problem
+from vault.api.fields import REQUEST_ID_PATTERN
+from vault.api.refusals import REFUSALS, code_of
 from vault.observability import logs, metrics
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "X-Request-ID"
-_VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_VALID_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
+
+#: The name in metrics and logs of requests for no endpoint.
+_UNKNOWN = "none"
 
 #: Names in metrics of the endpoints that are not operations of the API.
 _ENDPOINTS = {
@@ -27,7 +33,7 @@ _ENDPOINTS = {
     "documentation.swagger_ui": "docs",
     "problem_pages.index": "problems",
     "problem_pages.page": "problems",
-    None: "none",
+    None: _UNKNOWN,
 }
 
 # Looking up a label's child takes longer than counting with it.
@@ -52,9 +58,31 @@ def _begin() -> None:
     g.started = perf_counter()
 
 
-def _end(reply: Response) -> Response:
+def refuse_unread(error: HTTPException) -> Response:
+    """Return the refusal of a request that the server could not read, which the application does not see.
+
+    It is counted and logged like other refusals, without anything that the client sent.
+    """
+    logs.request_id.set(str(uuid4()))
+    try:
+        reply = _with_headers(problem(error))
+        reason = code_of(error)
+        _requests(_UNKNOWN, reply.status_code).inc()
+        _refusals(reason).inc()
+        _write(reply.status_code, reason=reason)
+        return reply
+    finally:
+        _forget(None)
+
+
+def _with_headers(reply: Response) -> Response:
     reply.headers[_REQUEST_ID] = logs.request_id.get()
     reply.headers["X-Content-Type-Options"] = "nosniff"
+    return reply
+
+
+def _end(reply: Response) -> Response:
+    _with_headers(reply)
     if request.path.startswith("/vault/"):
         reply.headers["Cache-Control"] = "no-store"
     rule = request.url_rule
@@ -66,22 +94,40 @@ def _end(reply: Response) -> Response:
     if reason:
         _refusals(reason).inc()
     attempt = g.get("attempt")
-    logs.write(
-        logger,
-        _level(reply.status_code),
-        "request",
-        {
-            "method": request.method,
-            # The route, not the path: clients choose the path.
-            "route": rule.rule if rule else None,
-            "operation": operation,
-            "status": reply.status_code,
-            "reason": reason,
-            "milliseconds": round(seconds * 1_000, 2),
-            "principal": attempt.principal.name if attempt else None,
-        },
+    _write(
+        reply.status_code,
+        method=request.method,
+        # The route, not the path: clients choose the path.
+        route=rule.rule if rule else None,
+        operation=operation,
+        reason=reason,
+        milliseconds=round(seconds * 1_000, 2),
+        principal=attempt.principal.name if attempt else None,
     )
     return reply
+
+
+def _write(
+    status: int,
+    *,
+    method: str | None = None,
+    route: str | None = None,
+    operation: str = _UNKNOWN,
+    reason: str | None,
+    milliseconds: float | None = None,
+    principal: str | None = None,
+) -> None:
+    """Write the line of a request, with the fields in this order."""
+    line = {
+        "method": method,
+        "route": route,
+        "operation": operation,
+        "status": status,
+        "reason": reason,
+        "milliseconds": milliseconds,
+        "principal": principal,
+    }
+    logs.write(logger, _level(status), "request", line)
 
 
 @cache

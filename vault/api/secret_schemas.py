@@ -6,7 +6,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 
 from vault.api.fields import (
     BASE64_PATTERN,
-    ONE_LINE,
+    ONE_LINE_PATTERN,
     SECRET_ID,
     TEXT,
     Base64,
@@ -18,14 +18,16 @@ from vault.api.fields import (
     id_field,
     matches,
     number_field,
+    one_line,
     text_field,
 )
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
+from vault.secrets.queries import CURSOR_PATTERN
 from vault.secrets.requests import Reference
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
-CURSOR = "WyJiaWxsaW5nIiwgIjU1MGUiXQ=="
+CURSOR = "550e8400-e29b-41d4-a716-446655440000/billing/db-password"
 LABELS = {"example": {"team": "billing", "env": "prod"}}
 
 _TIME = "2026-11-24T15:30:00.000Z"
@@ -34,11 +36,13 @@ _LATER = "2026-11-25T15:30:00.000Z"
 _NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
 _MAX_NAME_LENGTH = 256
-_LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
+_LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]{0,62}$"
 _MAX_LABELS = 16
-_MAX_LABEL_KEY_LENGTH = 63
+#: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
+_LABEL_KEYS = {"x-propertyNames": {"pattern": _LABEL_KEY_PATTERN}}
 _MAX_LABEL_LENGTH = 128
 _VISIBLE_PATTERN = "^[!-~]+$"
+_CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 _TEN_YEARS_SECONDS = 315_360_000
 _MAX_READS = 1_000
 _MAX_LISTED = 1_000
@@ -59,22 +63,21 @@ def name_field(**description: Any) -> fields.String:
 def labels_field(**description: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(
-        validate=[
-            validate.Length(1, _MAX_LABEL_KEY_LENGTH),
-            matches(
-                _LABEL_KEY_PATTERN,
-                "Must contain only letters, digits, dots, hyphens, slashes and underscores.",
-            ),
-        ]
+        validate=matches(
+            _LABEL_KEY_PATTERN,
+            "Must be a letter, digit or underscore, then up to 62 of these, dots, hyphens and slashes.",
+        )
     )
-    text = fields.String(validate=[validate.Length(0, _MAX_LABEL_LENGTH), ONE_LINE])
+    text = fields.String(
+        validate=[validate.Length(0, _MAX_LABEL_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
+    )
     return BoundedDict(
         max_size=_MAX_LABELS,
         too_many=f"Must have at most {_MAX_LABELS} labels.",
         keys=key,
         values=text,
         load_default=dict,
-        metadata=LABELS | description,
+        metadata=LABELS | description | _LABEL_KEYS,
     )
 
 
@@ -110,7 +113,10 @@ class NewSecretSchema(Body):
         description="A name in addition to the ID, unique in the namespace: a path of letters, digits, dots, "
         "hyphens and underscores. Using a name requires a credential."
     )
-    labels = labels_field(description="Short texts by key, for finding secrets. They are not encrypted.")
+    labels = labels_field(
+        description="Short texts by key, for finding secrets. They are not encrypted. Keys have up to "
+        "63 letters, digits, dots, hyphens, slashes and underscores."
+    )
 
 
 class IdempotencyKey(Schema):
@@ -119,6 +125,7 @@ class IdempotencyKey(Schema):
     idempotency_key = fields.String(
         data_key="Idempotency-Key",
         load_default=None,
+        allow_none=False,
         validate=[
             validate.Length(1, 255),
             matches(_VISIBLE_PATTERN, "Must be visible ASCII characters, without spaces."),
@@ -219,6 +226,7 @@ class ListQuery(Body):
     cursor = text_field(
         "The `cursor` of the previous page. If omitted, the list starts at the first secret.",
         CURSOR,
+        shape=_CURSOR_SHAPE,
         load_default=None,
     )
 
@@ -229,7 +237,7 @@ def _time(description: str, example: str = _TIME, *, allow_none: bool = False) -
 
 
 def _secret_id(description: str = "The secret's ID.") -> fields.String:
-    return fields.String(required=True, metadata=SECRET_ID | {"description": description, "format": "uuid"})
+    return fields.String(required=True, metadata=SECRET_ID | {"description": description})
 
 
 def _number(description: str, example: int, **options: Any) -> fields.Integer:
@@ -334,5 +342,9 @@ class SecretPage(Reply):
         metadata={"description": "In order of name; secrets without a name come first."},
     )
     cursor = text_field(
-        "The `cursor` for the next page; null on the last page.", CURSOR, required=True, allow_none=True
+        "The `cursor` for the next page; null on the last page.",
+        CURSOR,
+        shape=_CURSOR_SHAPE,
+        required=True,
+        allow_none=True,
     )

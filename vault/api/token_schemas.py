@@ -11,6 +11,7 @@ from vault.core.networks import Network, network
 from vault.core.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
+_NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MAX_SECONDS = 10 * 365 * 86_400
@@ -60,11 +61,11 @@ class NewToken(Body):
         load_default=None,
     )
     networks = BoundedList(
-        NetworkField(),
+        NetworkField(metadata=_NETWORK),
         max_size=_MAX_NETWORKS,
         load_default=[],
         metadata=_NETWORKS
-        | {"description": "The networks from which the token is valid; if omitted, those of the caller's."},
+        | {"description": "The networks or addresses from which the token is valid; if omitted, your own."},
     )
     expires_in = number_field(
         "Seconds until the token expires; if omitted, the maximum that operators have set.",
@@ -92,7 +93,12 @@ class NewToken(Body):
 class CreatedToken(Reply):
     """A new token."""
 
-    token = text_field("The token. Keep it: it is not shown again.", f"smt_{'0' * 32}05XDxM", required=True)
+    token = text_field(
+        "The token. Keep it: it is not shown again.",
+        f"smt_{'0' * 32}05XDxM",
+        shape={"pattern": "^smt_[0-9A-Za-z]{38}$"},
+        required=True,
+    )
 
 
 class TokenQuery(Body):
@@ -127,6 +133,7 @@ class TokenRecord(Reply):
         "`active`, `expired`, `revoked`, or `altered` if someone changed it in the database. Only active "
         "tokens are valid.",
         "active",
+        shape={"enum": list(STATES)},
         required=True,
     )
     namespace = _name("The token's namespace.", example="default", required=True)
@@ -134,7 +141,7 @@ class TokenRecord(Reply):
         fields.String(), required=True, metadata=_SCOPES | {"description": "The token's scopes."}
     )
     networks = fields.List(
-        fields.String(),
+        fields.String(metadata=_NETWORK),
         required=True,
         metadata=_NETWORKS
         | {"description": "The networks from which the token is valid; empty for all networks."},

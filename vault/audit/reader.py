@@ -11,7 +11,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -65,8 +64,11 @@ _PLACE = {"ts", "stream", "seq"}
 _ID_BYTES = 12
 #: Below and above every identifier that the service makes.
 _FIRST, _LAST = ObjectId(bytes(_ID_BYTES)), ObjectId(b"\xff" * _ID_BYTES)
-_OLDER_CURSOR = re.compile(r"[0-9A-Fa-f]{24}")
-_CURSOR = re.compile(rf"(?:[A-Za-z0-9_-]{{16}}){{2,{_MAX_STREAMS + 1}}}")
+
+#: The form of cursors: an identifier in hexadecimal, or several in base64. Each such text is a position.
+CURSOR_PATTERN = "^(?:[0-9A-Fa-f]{24}|(?:[A-Za-z0-9_-]{16}){2,})$"
+_OLDER_CURSOR_LENGTH = 24
+MAX_CURSOR_LENGTH = 16 * (_MAX_STREAMS + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,17 +240,14 @@ class Position:
         Raises:
             InvalidCursorError: *cursor* is neither.
         """
-        if _OLDER_CURSOR.fullmatch(cursor):
+        if len(cursor) > MAX_CURSOR_LENGTH or not re.fullmatch(CURSOR_PATTERN, cursor):
+            raise InvalidCursorError
+        if len(cursor) == _OLDER_CURSOR_LENGTH:
             return cls(ObjectId(cursor))
-        if not _CURSOR.fullmatch(cursor):
-            raise InvalidCursorError
         raw = urlsafe_b64decode(cursor)
-        settled, *newest = [ObjectId(raw[at : at + _ID_BYTES]) for at in range(0, len(raw), _ID_BYTES)]
-        returned = {stream.writer_of(identifier): identifier for identifier in newest}
-        in_order = all(lower < higher for lower, higher in pairwise([settled, *newest]))
-        if not in_order or len(returned) < len(newest):
-            raise InvalidCursorError
-        return cls(settled, returned)
+        # In order, so that identifiers in any order are a position.
+        settled, *newest = sorted(ObjectId(raw[at : at + _ID_BYTES]) for at in range(0, len(raw), _ID_BYTES))
+        return cls(settled, {stream.writer_of(identifier): identifier for identifier in newest})
 
     def encode(self) -> str:
         """Return the position as a cursor. Without unsettled entries, older versions understand it too."""

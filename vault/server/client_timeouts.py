@@ -208,7 +208,7 @@ def post_request(worker: Any, request: Any, _environ: Any, _reply: Any) -> None:
     if not _is_done(request, _limit(worker)):
         request.force_close()
         with suppress(OSError):
-            _linger(request.unreader.sock)
+            linger(request.unreader.sock)
 
 
 def _limit(worker: Any) -> int:
@@ -232,7 +232,7 @@ def _is_done(request: Any, limit: int) -> bool:
     return not patches.bytes_left(request)
 
 
-def _linger(client: Any) -> None:
+def linger(client: Any) -> None:
     """Shut down sending, then discard *client*'s data until it closes the connection, within a limit.
 
     Closing at once would reset the connection, and the client could lose the reply.

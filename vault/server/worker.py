@@ -11,13 +11,26 @@ from typing import Any
 
 from gevent import Timeout, socket, spawn
 from gevent.server import StreamServer
+from gunicorn import util
 from gunicorn.glogging import Logger as GunicornLogger
+from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
+from werkzeug.exceptions import (
+    BadRequest,
+    ExpectationFailed,
+    HTTPException,
+    InternalServerError,
+    RequestHeaderFieldsTooLarge,
+    RequestURITooLarge,
+)
+from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
+from werkzeug.wrappers import Response
 
+from vault.api.request_log import refuse_unread
 from vault.core import connections
 from vault.core.connections import Connection, Connections
 from vault.server import patches
-from vault.server.client_timeouts import CLIENT_SECONDS
+from vault.server.client_timeouts import CLIENT_SECONDS, linger
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +124,29 @@ def _shake_hands(secure: Any) -> bool:
     return False
 
 
+_REQUEST_LINE = BadRequest("The request line is invalid.")
+_HEADER = BadRequest("A header is invalid.")
+_CHUNK = BadRequest("The body's framing violates HTTP.")
+
+#: Refusals of requests that gunicorn cannot read, by its errors. Each other error is a defect.
+_REFUSALS: dict[type[Exception], HTTPException] = {
+    errors.InvalidRequestLine: _REQUEST_LINE,
+    errors.InvalidRequestMethod: _REQUEST_LINE,
+    errors.InvalidHTTPVersion: _REQUEST_LINE,
+    errors.InvalidHeaderName: _HEADER,
+    errors.InvalidHeader: _HEADER,
+    errors.ObsoleteFolding: _HEADER,
+    errors.InvalidSchemeHeaders: _HEADER,
+    errors.InvalidChunkSize: _CHUNK,
+    errors.InvalidChunkExtension: _CHUNK,
+    errors.ChunkMissingTerminator: _CHUNK,
+    errors.LimitRequestLine: RequestURITooLarge(),
+    errors.LimitRequestHeaders: RequestHeaderFieldsTooLarge(),
+    errors.ExpectationFailed: ExpectationFailed(),
+    errors.UnsupportedTransferCoding: UnsupportedTransferCoding(),
+}
+
+
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
     """gunicorn's gevent worker, with limits on connections and slow clients.
 
@@ -163,6 +199,28 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
             self.log.warning("a client did not take its reply in time")
             # gunicorn's way to close the connection.
             raise StopIteration from None
+
+    def handle_error(self, _request: Any, client: Any, _address: Any, error: BaseException) -> None:
+        """Refuse a request that gunicorn could not read, as a problem document; its own reply is in HTML.
+
+        Its log line quotes the request, which may contain a credential.
+        """
+        if isinstance(error, ssl.SSLError) or not isinstance(error, Exception):
+            # No reply can be sent, or the worker ends.
+            return
+        refusal = _REFUSALS.get(type(error))
+        if refusal is None:
+            logger.error("request failed", exc_info=error)
+        connections.current.get().wait()
+        with suppress(OSError):
+            util.write_nonblock(client, _raw(refuse_unread(refusal or InternalServerError())))
+            linger(client)
+
+
+def _raw(reply: Response) -> bytes:
+    """Return *reply* as the last one of a connection."""
+    head = f"HTTP/1.1 {reply.status}\r\nConnection: close\r\n{reply.headers}"
+    return head.encode("latin-1") + reply.get_data()
 
 
 class Logger(GunicornLogger):  # type: ignore[misc] # as above
