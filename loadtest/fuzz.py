@@ -14,7 +14,7 @@ import time
 from base64 import b64encode
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from vault.cli.mongod import Mongod, free_port
 
@@ -91,7 +91,11 @@ def _fuzz(url: str, token: str, cases: int, seed: int, folder: str) -> int:
         "SCHEMATHESIS_HOOKS": "fuzz_checks",
         "PYTHONPATH": str(_HERE),
     }
-    return subprocess.run(command, env=environment, cwd=folder, check=False).returncode
+    status = subprocess.run(command, env=environment, cwd=folder, check=False).returncode
+    # Raises an error if a generated request has revoked the token: then later replies say nothing.
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    urlopen(Request(f"{url}/vault/token/list", b"{}", headers)).close()  # noqa: S310 - our own URL
+    return status
 
 
 if __name__ == "__main__":

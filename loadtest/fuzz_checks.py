@@ -11,6 +11,8 @@ from hypothesis import strategies
 
 _KEY = "Idempotency-Key"
 _VALID_KEY = re.compile("[!-~]{1,255}")
+#: The principal of the run, which is the name of its token.
+_PRINCIPAL = "fuzz"
 
 #: Minimum length of a secret to search for: a shorter text can occur in a response by chance.
 _SOME = 12
@@ -46,10 +48,15 @@ def before_load_schema(_context: schemathesis.HookContext, raw_schema: dict[str,
 
 @schemathesis.hook
 def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_: Any) -> None:
-    """Make each valid `Idempotency-Key` unique, as clients must: otherwise a repeated one is refused."""
+    """Make each valid `Idempotency-Key` unique, as clients must: otherwise a repeated one is refused.
+
+    Also, keep the token of the run. Replies name it, and after its revocation every reply would be 401.
+    """
     key = (case.headers or {}).get(_KEY)
     if isinstance(key, str) and _VALID_KEY.fullmatch(key):
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
+    if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
+        case.body["name"] = "another"
 
 
 def _parts(shape: Any) -> Iterator[dict[str, Any]]:
