@@ -379,14 +379,14 @@ def test_create_and_fetch_are_on_the_first_screen(open_page: Callable[..., Watch
 
 
 def test_page_links_to_the_documents(open_page: Callable[..., Watched]) -> None:
-    """The page links to the OpenAPI document, to the kinds of problems and to the license."""
+    """The page links to the OpenAPI document, to the problems and to the license."""
     watched = open_page()
     links = watched.page.get_by_role("navigation", name="Documents").get_by_role("link")
     expect(links.first).to_be_visible()
     found = {link.inner_text(): link.get_attribute("href") for link in links.all()}
     assert found == {
         "OpenAPI document": "/openapi.json",
-        "Kinds of problems": "/problems/",
+        "Problems": "/problems/",
         "License: Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
     }
 

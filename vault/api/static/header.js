@@ -9,7 +9,7 @@ export const header = ({ problems }) =>
         "nav",
         { className: "documents", "aria-label": "Documents" },
         h("a", { href: url }, "OpenAPI document"),
-        h("a", { href: problems }, "Kinds of problems"),
+        h("a", { href: problems }, "Problems"),
         license && h("a", { href: license.get("url"), rel: "noreferrer" }, `License: ${license.get("name")}`),
       );
     }
@@ -34,7 +34,14 @@ export const header = ({ problems }) =>
       });
     const ExamplesSelect = (Original) => (props) => h("label", { className: "examples" }, h(Original, props));
 
+    // The rule about fields that exclude each other is in words in their descriptions.
+    const ModelWrapper = (Original) => (props) =>
+      h(Original, { ...props, schema: props.schema?.delete("not") });
+
     const info = (Original) => (props) => h("header", { role: "banner" }, h(Original, props));
 
-    return { components: { InfoUrl }, wrapComponents: { contentType, ExamplesSelect, info, TextArea } };
+    return {
+      components: { InfoUrl },
+      wrapComponents: { contentType, ExamplesSelect, info, ModelWrapper, TextArea },
+    };
   };

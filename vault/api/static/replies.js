@@ -66,10 +66,8 @@ export function replies({ React }) {
     const Markdown = getComponent("Markdown", true);
     const Headers = getComponent("headers");
     const media = refusal.get("content")?.first();
-    const examples = media
-      ?.get("examples")
-      ?.valueSeq()
-      .map((example) => example.get("value")) ?? [media?.get("example")];
+    const named = media?.get("examples")?.valueSeq();
+    const examples = named?.map((example) => example.get("value")) ?? [media?.get("example")];
     return h(
       "details",
       null,
@@ -77,7 +75,12 @@ export function replies({ React }) {
       [...examples]
         .filter(Boolean)
         .map((example, index) =>
-          h(HighlightCode, { key: index, language: "json" }, JSON.stringify(example, null, 2)),
+          h(
+            React.Fragment,
+            { key: index },
+            h(HighlightCode, { language: "json" }, JSON.stringify(example, null, 2)),
+            h(Kind, { problem: example.toJS() }),
+          ),
         ),
       h(Headers, { headers: refusal.get("headers"), getComponent }),
     );
@@ -143,5 +146,9 @@ export function replies({ React }) {
     );
   }
 
-  return { components: { liveResponse, responses } };
+  const headers = (Headers) => (props) =>
+    props.headers?.size > 0 &&
+    h("details", null, h("summary", null, `Headers (${props.headers.size})`), h(Headers, props));
+
+  return { components: { liveResponse, responses }, wrapComponents: { headers } };
 }
