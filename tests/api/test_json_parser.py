@@ -1,6 +1,9 @@
 """Large bodies: limits on what they can take in memory and time."""
 
+import gc
+import tracemalloc
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,9 +11,11 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import Caller, trail
+from vault.core.attempt import Outcome, attempts_finished
 
 Stored = MongoDatabase[dict[str, Any]]
 MIB = 1_048_576
+LARGE = b64encode(bytes(5 * MIB))
 
 
 def items(text: str) -> bytes:
@@ -51,6 +56,43 @@ def test_the_richest_valid_batch_is_accepted(alice: Caller) -> None:
     secrets = [{"secret": value, "name": f"{'n' * 253}{number:03}", **more} for number in range(100)]
     outcomes = alice("create-batch", secrets=secrets)["secrets"]
     assert len([outcome["secret_id"] for outcome in outcomes]) == 100
+
+
+REFUSED = {
+    "no JSON": (b'{"secrets": [{"secret": "%s"}' % LARGE, 400),
+    "too many values": (items("{}"), 413),
+    "another top-level field": (b'{"secrets": [{"secret": "%s"}], "x": 1}' % LARGE, 422),
+    "another field of an item": (b'{"secrets": [{"secret": "%s", "x": 1}]}' % LARGE, 422),
+    "a value of another type": (b'{"secrets": [{"secret": ["%s"]}]}' % LARGE, 422),
+    "a value that is too large": (b'{"secrets": [{"secret": "%s"}]}' % LARGE, 200),
+    "no base64": (b'{"secrets": [{"secret": "%s"}]}' % LARGE[1:], 200),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_body_leaves_memory_at_once(client: FlaskClient, body: bytes, status: int) -> None:
+    """While the refusal of a large body is recorded, and afterwards, nothing of the body is in memory."""
+    headers = {"Content-Type": "application/json"}
+    sizes: list[int] = []
+
+    def look(_outcomes: Sequence[Outcome]) -> None:
+        sizes.append(tracemalloc.get_traced_memory()[0])
+
+    client.post("/vault/secret/create-batch", data=b"{}", headers=headers)
+    gc.collect()
+    gc.disable()
+    attempts_finished.connect(look)
+    tracemalloc.start()
+    try:
+        with client.post("/vault/secret/create-batch", data=body, headers=headers) as reply:
+            assert reply.status_code == status
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        attempts_finished.disconnect(look)
+        gc.enable()
+    # An item of a batch is recorded while its values are in memory.
+    assert max(sizes if status > 200 else sizes[1:]) < MIB
 
 
 def test_a_field_twice_in_a_large_body_is_400(client: FlaskClient) -> None:

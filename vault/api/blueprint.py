@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import flask_smorest
@@ -80,10 +81,16 @@ def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
     disconnect = connections.current.get().disconnect
     size = json_parser.max_size(request)
     with memory.reserve(size, source(attempt.ip), disconnect) as reservation:
-        json_parser.receive(request)
-        reservation.keep()
-        with _slot():
-            return view()
+        try:
+            json_parser.receive(request)
+            reservation.keep()
+            with _slot():
+                return view()
+        except Exception as error:
+            # The log has the origin of failures.
+            if refusal(error).status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                json_parser.forget_origin(error)
+            raise
 
 
 @contextmanager

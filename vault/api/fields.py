@@ -142,6 +142,19 @@ class BoundedList(fields.List[Any]):
         return super()._deserialize(value, *args, **kwargs)
 
 
+class Item(fields.Nested):
+    """An object in a list, which can be large: if it is not valid, it is not kept in memory."""
+
+    def _load(self, value: Any, partial: Any = None) -> Any:
+        try:
+            return super()._load(value, partial)
+        except ValidationError as error:
+            # marshmallow's error, and a frame that refers to it, have the value.
+            if error.__cause__:
+                error.__cause__.__traceback__ = None
+            raise ValidationError(error.messages) from None
+
+
 def _refuse_larger(value: Any, max_size: int, too_many: str) -> None:
     if isinstance(value, dict | list) and len(value) > max_size:
         raise ValidationError(too_many)

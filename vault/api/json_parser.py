@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from flask import Request, g
-from marshmallow import Schema
+from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
@@ -30,6 +30,11 @@ class StrictJsonParser(FlaskParser):
     If a proxy that checks a body and this service saw different values in it, the check could be bypassed.
     """
 
+    def handle_error(self, error: ValidationError, req: Request, schema: Schema, **options: Any) -> NoReturn:
+        """Refuse the body, which otherwise stays in a frame that *error* refers to, and that refers to it."""
+        forget_origin(error)
+        super().handle_error(error, req, schema, **options)
+
     def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs' signature
         """Return the decoded body of *req*, which `receive` has read.
 
@@ -47,6 +52,14 @@ class StrictJsonParser(FlaskParser):
         except (ValueError, RecursionError):
             # Not UTF-8, a duplicate key, NaN or Infinity, a number too long, or nested too deeply.
             raise BadRequest("The body is malformed JSON.") from None
+
+
+def forget_origin(error: Exception) -> None:
+    """Remove what *error* came from: frames and errors that would keep the body in memory with it."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    if isinstance(error, HTTPException):
+        # webargs adds marshmallow's error, with all valid values.
+        error.__dict__.pop("exc", None)
 
 
 def max_size(req: Request) -> int:
@@ -117,8 +130,11 @@ def _decoder(body: bytes) -> json.JSONDecoder:
     if len(body) <= _LARGE_BYTES:
         return _DECODER
     # Before each value except the first is one of these characters, which texts may have, too.
-    if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
-        raise RequestEntityTooLarge("The body has too many values.")
+    count = 0
+    for separator in (b",", b"[", b"{"):
+        count += body.count(separator)
+        if count > _MAX_VALUES:
+            raise RequestEntityTooLarge("The body has too many values.")
     return _new_decoder(_FewFields())
 
 

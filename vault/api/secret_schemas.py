@@ -17,6 +17,7 @@ from vault.api.fields import (
     BoundedDict,
     BoundedList,
     Flag,
+    Item,
     Moment,
     Reply,
     id_field,
@@ -148,7 +149,7 @@ class CreateBatch(Body):
     """Secrets to create."""
 
     secrets = BoundedList(
-        fields.Nested(NewSecretItem),
+        Item(NewSecretItem),
         max_size=MAX_ITEMS,
         required=True,
         validate=validate.Length(min=1),
@@ -222,7 +223,7 @@ class FetchBatch(Body):
     }
 
     secrets = BoundedList(
-        fields.Nested(VersionReference),
+        Item(VersionReference),
         max_size=MAX_ITEMS,
         validate=validate.Length(min=1),
         metadata={"description": f"Up to {MAX_ITEMS} references, each as for *Fetch a secret*."},
