@@ -238,7 +238,7 @@ def test_leftovers_of_a_killed_holder_are_replaced(alice: Caller, stored: Stored
 
 
 def test_published_secrets_of_a_killed_holder_are_kept(alice: Caller, stored: Stored) -> None:
-    """What a killed holder published under names stays, even if changed since; the rest is created again."""
+    """Secrets that a killed holder published under names stay, even if changed; the rest is created again."""
     first = created(alice)
     alice.update(first[1]["secret_id"], b"changed since")
     pending = {"$set": {"pending": True, "purge_at": in_future(minutes=1)}}
