@@ -293,7 +293,7 @@ def test_origins_are_as_browsers_send_them(origins: str) -> None:
             "https://a https://b",
             "https://[::1",
             "https://[0::1]",
-            "https://[x]",
+            "https://[:::]",
         ),
         *("https://bücher.example", "file://", "chrome-extension://abc", "https://[::1]:08"),
     ],
