@@ -31,6 +31,7 @@ fetched b2xk
 updated to version 2
 refused 409 version_conflict
 listed billing/db-password
+fetched together bmV3
 created a token smt_
 refused 404 secret_not_found
 """

@@ -6,6 +6,7 @@ from openapi_client import (
     ApiClient,
     ApiException,
     Configuration,
+    FetchBatch,
     ListQuery,
     NewSecret,
     NewToken,
@@ -31,6 +32,9 @@ with ApiClient(configuration) as client:
 
     page = secrets.list_secrets(ListQuery(name_prefix="billing/"))
     print("listed", *(secret.name for secret in page.secrets))
+
+    batch = secrets.fetch_secrets(FetchBatch(name_prefix="billing/"))
+    print("fetched together", *(item.secret for item in batch.secrets))
 
     token = TokensApi(client).create_token(NewToken(name="ci", role="reader")).token
     print("created a token", token[:4])

@@ -29,6 +29,9 @@ async function main(): Promise<void> {
   const page = await secrets.listSecrets({ listQuery: { namePrefix: "billing/" } });
   console.log("listed", ...page.secrets.map((secret) => secret.name));
 
+  const batch = await secrets.fetchSecrets({ fetchBatch: { namePrefix: "billing/" } });
+  console.log("fetched together", ...batch.secrets.map((item) => item.secret));
+
   const tokens = new TokensApi(configuration);
   const { token } = await tokens.createToken({ newToken: { name: "ci", role: "reader" } });
   console.log("created a token", token.slice(0, 4));

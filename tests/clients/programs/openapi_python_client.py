@@ -3,9 +3,16 @@
 import os
 
 from secret_manager_client import AuthenticatedClient
-from secret_manager_client.api.secrets import create_secret, fetch_secret, list_secrets, update_secret
+from secret_manager_client.api.secrets import (
+    create_secret,
+    fetch_secret,
+    fetch_secrets,
+    list_secrets,
+    update_secret,
+)
 from secret_manager_client.api.tokens import create_token
 from secret_manager_client.models import (
+    FetchBatch,
     ListQuery,
     NewSecret,
     NewToken,
@@ -28,6 +35,9 @@ with AuthenticatedClient(os.environ["VAULT_URL"], os.environ["VAULT_TOKEN"]) as 
 
     page = list_secrets.sync(client=client, body=ListQuery(name_prefix="billing/"))
     print("listed", *(secret.name for secret in page.secrets))
+
+    batch = fetch_secrets.sync(client=client, body=FetchBatch(name_prefix="billing/"))
+    print("fetched together", *(item.secret for item in batch.secrets))
 
     token = create_token.sync(client=client, body=NewToken("ci", NewTokenRole.READER)).token
     print("created a token", token[:4])

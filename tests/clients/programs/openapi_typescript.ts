@@ -29,6 +29,9 @@ async function main(): Promise<void> {
   const page = await client.POST("/vault/secret/list", { body: { name_prefix: "billing/" } });
   console.log("listed", ...(page.data?.secrets ?? []).map((secret) => secret.name));
 
+  const batch = await client.POST("/vault/secret/fetch-batch", { body: { name_prefix: "billing/" } });
+  console.log("fetched together", ...(batch.data?.secrets ?? []).map((item) => item.secret));
+
   const token = await client.POST("/vault/token/create", { body: { name: "ci", role: "reader" } });
   console.log("created a token", token.data?.token.slice(0, 4));
 
