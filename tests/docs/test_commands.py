@@ -73,12 +73,13 @@ def two_ids_and_a_value(printed: str) -> None:
 
 def a_life(printed: str) -> None:
     replies = [json.loads(line) for line in printed.splitlines()]
-    read, gone, created, repeated, updated, newest, first, described, deleted, too_late = replies
+    read, gone, created, repeated, updated, newest, first, batch, described, deleted, too_late = replies
     assert read == first == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
     assert gone["status"] == too_late["status"] == 404
     assert created == repeated
     assert updated["version"] == described["version"] == 2
     assert newest == {"secret": "bXlfbmV3X3Bhc3N3b3Jk"}
+    assert [item["secret"] for item in batch["secrets"]] == [newest["secret"], first["secret"]]
     assert described["labels"] == {"team": "billing"}
     assert deleted["restorable_until"] is None
 
