@@ -82,7 +82,7 @@ def _create_batch(found: Services, name: str) -> None:
 def _fetch_batch(found: Services, references: Sequence[Reference]) -> None:
     attempt = _attempt(Action.FETCH)
     items = [Fetch(attempt=attempt.part(), reference=reference) for reference in references]
-    found.secrets.fetch_all(items, attempt=attempt)
+    found.secrets.fetch_all(items, on_size=lambda _: None, attempt=attempt)
 
 
 def _create_token(found: Services, name: str) -> None:

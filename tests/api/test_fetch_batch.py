@@ -482,6 +482,24 @@ def test_a_refused_batch_keeps_no_memory(ready: Caller, app: Flask, stored: Stor
     assert not app.extensions[REPLY_MEMORY]._used
 
 
+def test_a_batch_without_memory_is_503_and_counts_no_read(
+    ready: Caller, app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While other batches have all memory, a large one is refused before anything is recorded or counted."""
+    monkeypatch.setattr("vault.api.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    once = ready.create(bytes(50_000), max_reads=1)
+    stored.audit_logs.delete_many({})
+    held = [app.extensions[REPLY_MEMORY].reserve(8 * 1_048_576, source) for source in ("a", "b")]
+    for one in held:
+        one.keep()
+    with ready.post("fetch-batch", {"secrets": by_id([once])}) as reply:
+        assert (reply.status_code, reply.get_json(force=True)["code"]) == (503, "overloaded")
+    assert stored.audit_logs.count_documents({}) == 0
+    for one in held:
+        one.release()
+    assert statuses(fetch_all(ready, {"secret_id": once})) == [200]
+
+
 def test_a_secret_that_is_too_large_for_a_batch_fails_alone(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, stored: Stored
 ) -> None:

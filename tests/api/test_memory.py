@@ -99,6 +99,17 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
     assert not place._used
 
 
+def test_memory_is_given_back_once() -> None:
+    """A reservation can be given back before its end, any number of times."""
+    place = Memory(SIZE)
+    with place.reserve(SIZE // 2, "a") as mine, place.reserve(SIZE // 4, "b"):
+        mine.release()
+        mine.release()
+        assert place._used == {"b": SIZE // 4}
+    assert not place._used
+    assert not place._evictable
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_reservation_can_shrink() -> None:
     """Memory that a reply does not need is free at once; a small rest needs none."""
@@ -112,7 +123,6 @@ def test_a_reservation_can_shrink() -> None:
     mine.shrink(16_384)
     assert not place._used
     assert not place._evictable
-    mine.release()
     mine.shrink(5)
     assert not place._used
 
@@ -131,19 +141,76 @@ def test_one_that_stops_waiting_leaves_the_queue() -> None:
 
 @pytest.mark.parametrize("size", [SIZE // 2, SIZE // 4], ids=["as large", "smaller"])
 def test_one_large_body_does_not_lock_out_others(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """A slow client with more memory than another needs is disconnected; one with as much is not."""
+    """The slowest client with as much memory as another needs is disconnected."""
     monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
     monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     slow: list[Reservation] = []
-    slow.append(place.reserve(SIZE // 2, "a", lambda: slow[0].release()))
-    with place.reserve(SIZE // 2, "b", lambda: None) as other:
+    with place.reserve(SIZE // 2, "b") as other:
         other.keep()
-        if size == SIZE // 2:
-            with pytest.raises(OverloadedError):
-                place.reserve(size, "c")
-        else:
-            with place.reserve(size, "c"):
-                assert place._used == {"b": SIZE // 2, "c": size}
-    slow[0].release()
+        slow.append(place.reserve(SIZE // 2, "a", lambda: slow[0].release()))
+        with place.reserve(size, "c"):
+            assert place._used == {"b": SIZE // 2, "c": size}
     assert not place._used
+
+
+@pytest.mark.parametrize(("part", "count"), [(4, 2), (16, 0)], ids=["large", "small"])
+def test_a_larger_body_disconnects_large_ones_only(
+    monkeypatch: pytest.MonkeyPatch, part: int, count: int
+) -> None:
+    """A client that needs more memory than each other has disconnects only those with a large part."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
+    place = Memory(SIZE)
+    held: dict[int, Reservation] = {}
+    for number in range(part):
+        size = SIZE // part
+        held[number] = place.reserve(size, str(number), lambda number=number: held[number].release())
+    if count:
+        place.reserve(SIZE // 2, "z").release()
+    else:
+        with pytest.raises(OverloadedError):
+            place.reserve(SIZE // 2, "z")
+    assert [number for number in held if not held[number].size] == list(range(count))
+
+
+def test_a_reply_that_is_not_taken_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply keeps its memory while it is made; once it waits for a slow client, others can have it."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
+    place = Memory(SIZE)
+    held: list[Reservation] = []
+    for name in "ab":
+        held.append(place.reserve(SIZE // 2, name, lambda: held[0].release()))
+        held[-1].keep()
+    with pytest.raises(OverloadedError):
+        place.reserve(SIZE // 4, "c")
+    held[0].offer()
+    with place.reserve(SIZE // 4, "c"):
+        assert place._used == {"b": SIZE // 2, "c": SIZE // 4}
+    held[0].offer()
+    assert list(place._evictable) == []
+
+
+def test_sources_with_as_much_memory_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that has not had memory gets it before one that waits with many clients."""
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 30.0)
+    place = Memory(SIZE)
+    order: list[str] = []
+
+    def client(name: str) -> None:
+        with place.reserve(SIZE // 2, name):
+            order.append(name)
+
+    first, second = place.reserve(SIZE // 2, "a"), place.reserve(SIZE // 2, "b")
+    with ThreadPoolExecutor(5) as pool:
+        for number, name in enumerate("aaabc", 1):
+            pool.submit(client, name)
+            wait_until(lambda number=number: len(place._waiting) == number)
+        second.keep()
+        first.release()
+        wait_until(lambda: len(order) == 4)
+        second.release()
+    assert order[0] == "c"
+    assert not place._turns

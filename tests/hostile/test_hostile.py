@@ -1,5 +1,6 @@
 """Short attacks: honest clients are answered, no worker is killed, and memory stays bounded."""
 
+import json
 import secrets
 import socket
 from base64 import b64encode
@@ -12,7 +13,7 @@ import pytest
 
 from tests.cli.waiting import wait_until
 from tests.conftest import new_database
-from tests.hostile.attacks import ATTACKS, CREATE, LABELS, LARGE
+from tests.hostile.attacks import ATTACKS, CREATE, CREATE_BATCH, FETCH_BATCH, LABELS, LARGE
 from tests.hostile.run import LIMIT_MB, memory, run
 from tests.hostile.strangers import address
 from tests.problems import messages_of
@@ -111,6 +112,29 @@ def test_many_large_creates_fit_into_memory(service: Service) -> None:
             most = max(most, memory(service.process.pid))
     assert {answer.result() for answer in answers} <= {200, 503}
     assert 200 in {answer.result() for answer in answers}
+    assert most < LIMIT_MB
+
+
+def test_replies_that_are_not_read_fit_into_memory(service: Service) -> None:
+    """Strangers that ask for the largest batches and read nothing neither fill memory nor lock others out."""
+    assert service.process is not None
+    secrets = {"secrets": [{"secret": b64encode(bytes(60_000)).decode()}] * 100}
+    created = service.post(CREATE_BATCH, secrets).body["secrets"]
+    body = json.dumps({"secrets": created}).encode()
+    asked = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    with ExitStack() as held:
+        most = 0.0
+        for number in range(60):
+            client = held.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.bind((address(number % 3), 0))
+            client.connect(("127.0.0.1", service.port))
+            client.sendall(asked % (FETCH_BATCH.encode(), len(body), body))
+            most = max(most, memory(service.process.pid))
+        few = {"secrets": created[:20]}
+        replies = [service.post(FETCH_BATCH, few) for _ in range(10)]
+        most = max(most, memory(service.process.pid))
+    assert [reply.status for reply in replies] == [200] * 10
     assert most < LIMIT_MB
 
 

@@ -42,12 +42,12 @@ def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None
 
 def fetch(references: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     """Fetch the secrets of these *references*. Raises the errors of `SecretService.fetch_all`."""
-    attempt, secrets = current_attempt(), services().secrets
+    attempt = current_attempt()
     items = [Fetch(attempt=attempt.part(), **reference) for reference in references]
     rate_limits.count_items(len(items), attempt=attempt)
-    with _reply_memory(secrets.reply_bytes(len(items))) as memory:
-        secrets.fetch_all(items, attempt=attempt)
-        return _fetched(items, memory)
+    with _reply_memory(len(items)) as memory:
+        services().secrets.fetch_all(items, on_size=memory.shrink, attempt=attempt)
+        return [_fetched(item) for item in items]
 
 
 def fetch_by_prefix(prefix: str) -> list[Outcome]:
@@ -58,25 +58,31 @@ def fetch_by_prefix(prefix: str) -> list[Outcome]:
         ScopeMissingError: The principal may not list secrets.
         The errors of `SecretService.fetch_by_prefix`.
     """
-    attempt, secrets = current_attempt(), services().secrets
+    attempt = current_attempt()
     services().authenticator.authorize(Scope.SECRET_LIST, attempt=attempt)
     admit = partial(rate_limits.count_items, attempt=attempt)
-    with _reply_memory(secrets.reply_bytes(MAX_ITEMS)) as memory:
-        items = secrets.fetch_by_prefix(prefix, admit=admit, attempt=attempt)
-        found = [{"secret_id": item.attempt.secret_id, "name": item.reference.name} for item in items]
-        return [known | outcome for known, outcome in zip(found, _fetched(items, memory), strict=True)]
+    with _reply_memory(MAX_ITEMS) as memory:
+        items = services().secrets.fetch_by_prefix(
+            prefix, admit=admit, on_size=memory.shrink, attempt=attempt
+        )
+        known = [{"secret_id": item.attempt.secret_id, "name": item.reference.name} for item in items]
+        return [one | _fetched(item) for one, item in zip(known, items, strict=True)]
 
 
 @contextmanager
-def _reply_memory(size: int) -> Iterator[Reservation]:
-    """Reserve *size* bytes for the reply to this request, which the block makes, until it was sent.
+def _reply_memory(count: int) -> Iterator[Reservation]:
+    """Reserve memory for the largest values of a batch of *count* fetches, until the reply was sent.
+
+    The block gives back what the values do not need.
 
     Raises:
         OverloadedError: There was not enough memory in time.
     """
     memory: Memory = current_app.extensions[REPLY_MEMORY]
+    size = services().secrets.batch_bytes(count)
     disconnect = connections.current.get().disconnect
     reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
+    reservation.keep()
     try:
         yield reservation
     except BaseException:
@@ -84,6 +90,7 @@ def _reply_memory(size: int) -> Iterator[Reservation]:
         raise
 
     def release_once_sent(reply: Response) -> Response:
+        reservation.offer()
         reply.call_on_close(reservation.release)
         return reply
 
@@ -98,19 +105,13 @@ def _creation(fields: dict[str, Any]) -> Creation:
     return Creation(attempt=attempt, new_secret=NewSecret(plaintext=value, **fields))
 
 
-def _fetched(items: Sequence[Fetch], memory: Reservation) -> list[Outcome]:
-    """Return the outcomes of *items*, and give back the *memory* that their values do not need."""
-    memory.shrink(sum(len(item.plaintext) for item in items))
-    return [
-        _problem(item)
-        or {
-            "secret_id": item.attempt.secret_id,
-            "name": item.name,
-            "version": item.fetched_version,
-            "secret": item.plaintext,
-        }
-        for item in items
-    ]
+def _fetched(item: Fetch) -> Outcome:
+    return _problem(item) or {
+        "secret_id": item.attempt.secret_id,
+        "name": item.name,
+        "version": item.fetched_version,
+        "secret": item.plaintext,
+    }
 
 
 def _problem(item: Item) -> Outcome | None:

@@ -41,8 +41,8 @@ MAX_CONCURRENT_REQUESTS = 500
 #: Maximum bytes of a batch's body.
 MAX_BATCH_BYTES = 8 * 1_048_576
 
-#: Maximum bytes of the bodies in one worker, and of the values in replies to batches. One address has half of
-#: each, which is enough for its largest batch.
+#: Maximum bytes in one worker of bodies, and of the values in replies to batches. One address can have half
+#: of each, which is enough for its largest batch. A body, or a value, takes about five times its size.
 MAX_BODY_BYTES = 2 * MAX_BATCH_BYTES
 MAX_REPLY_BYTES = 2 * MAX_BATCH_VALUES_BYTES
 

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from threading import Event, Lock
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +16,12 @@ _FREE_BYTES = 16_384
 #: Seconds to wait for memory.
 _WAIT_TIMEOUT_SECONDS = 3.0
 
-#: Seconds after which one that waits evicts those that wait for their clients.
+#: Seconds of waiting, each time, after which others that wait for their clients are evicted.
 _GRACE_SECONDS = 1.0
+
+
+#: The part of the memory, as its inverse, from which one client's is large.
+_LARGE_PARTS = 8
 
 
 def _do_nothing() -> None:
@@ -35,8 +41,12 @@ class Reservation:
         self.granted = Event()
 
     def keep(self) -> None:
-        """Keep the memory whatever others need, as the body was received."""
+        """Keep the memory whatever others need: the service does not wait for the client."""
         self._memory.keep(self)
+
+    def offer(self) -> None:
+        """Leave the memory to others if the client, which the service waits for again, is slow."""
+        self._memory.offer(self)
 
     def shrink(self, size: int) -> None:
         """Give back what is not needed for *size* bytes."""
@@ -58,9 +68,9 @@ class Reservation:
 class Memory:
     """Memory of *max_bytes* in total, half of that for each source.
 
-    A body or a reply for which there is no memory waits for a moment before it is read or made. If its source
-    has less memory than other sources, the slowest clients of those sources are then disconnected. Otherwise
-    half-sent bodies, or half-read replies, of two addresses would lock out all other clients.
+    A body or a reply for which there is no memory waits for a moment before it is read or made. Then the
+    slowest clients of other sources are disconnected, if they have at least as much memory, or a large part
+    of it. Otherwise half-sent bodies, or half-read replies, of two addresses would lock out all others.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -68,13 +78,16 @@ class Memory:
         self._lock = Lock()
         self._used: Counter[str] = Counter()
         self._waiting: list[Reservation] = []
-        # In the order of the grants.
-        self._evictable: dict[Reservation, None] = {}
+        #: The number of the last grant of each source that has memory or waits for it.
+        self._turns: dict[str, int] = {}
+        self._numbers = count()
+        #: Those that wait for their clients, and since when, in this order.
+        self._evictable: dict[Reservation, float] = {}
 
     def reserve(self, size: int, source: str, disconnect: Callable[[], None] = _do_nothing) -> Reservation:
-        """Return a reservation of *size* bytes for a client of *source*.
+        """Return a reservation of *size* bytes for a client of *source*, for which the service waits now.
 
-        Until its `keep` is called, *disconnect* may be.
+        Until `keep` is called, and after `offer`, *disconnect* may be called.
 
         Raises:
             OverloadedError: There was not enough memory in time.
@@ -96,11 +109,16 @@ class Memory:
         """Do not evict *mine*."""
         self._evictable.pop(mine, None)
 
+    def offer(self, mine: Reservation) -> None:
+        """Evict *mine* if others need its memory and its client is slow."""
+        if mine.size:
+            self._evictable[mine] = monotonic()
+
     def resize(self, mine: Reservation, size: int) -> None:
         """Give back what *mine* does not need for *size* bytes."""
-        size = 0 if size <= _FREE_BYTES else size
         if not mine.size:
             return
+        size = 0 if size <= _FREE_BYTES else size
         with self._lock:
             if mine.granted.is_set():
                 self._used[mine.source] -= mine.size - size
@@ -112,17 +130,21 @@ class Memory:
             if not size:
                 self._evictable.pop(mine, None)
             self._grant()
+            self._forget(mine.source)
 
     def _wait(self, mine: Reservation) -> None:
-        if not mine.granted.wait(min(_GRACE_SECONDS, _WAIT_TIMEOUT_SECONDS)):
-            self._evict_for(mine)
-            if not mine.granted.wait(_WAIT_TIMEOUT_SECONDS - _GRACE_SECONDS):
+        left = _WAIT_TIMEOUT_SECONDS
+        while not mine.granted.wait(min(_GRACE_SECONDS, left)):
+            left -= _GRACE_SECONDS
+            if left <= 0:
                 raise OverloadedError
+            # Again each time: what became free may have been granted to one that waited longer.
+            self._evict_for(mine)
 
     def _grant(self) -> None:
-        """Grant free memory: first to the sources with the least memory, then in order of arrival."""
+        """Grant free memory: first to the sources with the least memory, and then by turns."""
         free = self._max_bytes - self._used.total()
-        for waiting in sorted(self._waiting, key=lambda waiting: self._used.get(waiting.source, 0)):
+        for waiting in sorted(self._waiting, key=self._rank):
             if waiting.size > self._max_bytes // 2 - self._used.get(waiting.source, 0):
                 continue
             if waiting.size > free:
@@ -130,22 +152,35 @@ class Memory:
                 break
             self._waiting.remove(waiting)
             self._used[waiting.source] += waiting.size
-            self._evictable[waiting] = None
+            self._turns[waiting.source] = next(self._numbers)
+            self._evictable[waiting] = monotonic()
             free -= waiting.size
             waiting.granted.set()
+
+    def _rank(self, waiting: Reservation) -> tuple[int, int]:
+        return self._used.get(waiting.source, 0), self._turns.get(waiting.source, -1)
+
+    def _forget(self, source: str) -> None:
+        """Forget the turn of a *source* that neither has memory nor waits for it."""
+        if not self._used.get(source) and all(waiting.source != source for waiting in self._waiting):
+            self._turns.pop(source, None)
 
     def _evict_for(self, mine: Reservation) -> None:
         """Disconnect slow clients for *mine*.
 
-        Their sources keep at least as much as the source of *mine* gets, or had more for one client alone.
+        Their sources keep at least as much as the source of *mine* gets, or have as much, or a large part of
+        the memory, for one client.
         """
         evicted = []
         with self._lock:
-            needed = mine.size - (self._max_bytes - self._used.total())
+            fair = self._used.get(mine.source, 0) + mine.size
+            # One that waits for its own source's half needs no memory of others.
+            needed = mine.size - (self._max_bytes - self._used.total()) if fair <= self._max_bytes // 2 else 0
             kept = self._used.copy()
-            for held in list(self._evictable):
-                fair = self._used.get(mine.source, 0) + mine.size
-                is_fair = kept[held.source] - held.size >= fair or held.size > fair
+            slow = monotonic() - _GRACE_SECONDS
+            for held in [held for held, since in self._evictable.items() if since <= slow]:
+                is_large = held.size >= min(fair, self._max_bytes // _LARGE_PARTS)
+                is_fair = kept[held.source] - held.size >= fair or is_large
                 if needed > 0 and held.source != mine.source and is_fair:
                     kept[held.source] -= held.size
                     needed -= held.size

@@ -134,11 +134,11 @@ class SecretService:
             raise item.error
         return item.plaintext
 
-    def fetch_all(self, items: Sequence[Fetch], *, attempt: Attempt) -> None:
+    def fetch_all(self, items: Sequence[Fetch], *, on_size: Callable[[int], None], attempt: Attempt) -> None:
         """Set the plaintext or the error of each of *items*, as `fetch` returns them, once all are recorded.
 
-        One read finds all secrets, and one commit records the fetches. Raises the errors of `fetch` that do
-        not concern one item.
+        One read finds all secrets, and one commit records the fetches. *on_size* is called with the size of
+        all plaintexts in between. Raises the errors of `fetch` that do not concern one item.
         """
         for item in items:
             with item.failing_alone():
@@ -146,9 +146,17 @@ class SecretService:
         self._guard.require()
         namespace = attempt.principal.namespace
         self._open_each(items, self._store.find_each(items, namespace, max_bytes=self._max_bytes))
+        on_size(_size(items))
         self._finish_fetches(items)
 
-    def fetch_by_prefix(self, prefix: str, *, admit: Callable[[int], None], attempt: Attempt) -> list[Fetch]:
+    def fetch_by_prefix(
+        self,
+        prefix: str,
+        *,
+        admit: Callable[[int], None],
+        on_size: Callable[[int], None],
+        attempt: Attempt,
+    ) -> list[Fetch]:
         """Fetch all readable secrets of the namespace whose names begin with *prefix*, as `fetch_all` does.
 
         Return them in the order of their names. *admit* is called with their number before they are
@@ -164,11 +172,11 @@ class SecretService:
         for item in items:
             item.reference.record_target(item.attempt)
         self._open_each(items, found)
-        del found
+        on_size(_size(items))
         self._finish_fetches(items, attempt.part(Action.LIST))
         return items
 
-    def reply_bytes(self, count: int) -> int:
+    def batch_bytes(self, count: int) -> int:
         """Return the maximum size of all values in a batch of *count* fetches."""
         return share(self._max_bytes, count) * count
 
@@ -226,6 +234,10 @@ class SecretService:
 def _reference(secret: StoredSecret) -> Reference:
     """Return a reference to a *secret* that was found by its name. An attacker may have stored a list."""
     return Reference(name=secret.name) if secret.name else Reference(secret_id=secret.id)
+
+
+def _size(items: Sequence[Fetch]) -> int:
+    return sum(len(item.plaintext) for item in items)
 
 
 def _version(secret: StoredSecret, version: int | None) -> StoredVersion:

@@ -177,6 +177,9 @@ class _Body:
         if left <= 0:
             raise late
         connection = connections.current.get()
+        if self.received:
+            # A body of megabytes that has arrived would be read without letting other greenlets run.
+            TURNS.take(connection.source)
         connection.wait()
         try:
             with Timeout(left, late):
