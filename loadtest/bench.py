@@ -2,7 +2,8 @@
 
 Starts a MongoDB (majority and journal, one member) and every contender with the same number of workers. Loads
 them with wrk in turns, over several rounds. Prints a table of medians, with this service's figure divided by
-the contender's in brackets. Requires wrk and `scripts/install.sh bench`.
+the contender's in brackets. Then prints the time for 20 secrets, one by one and as a batch, with the ratio to
+the batch in brackets. Requires wrk and `scripts/install.sh bench`.
 """
 
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from statistics import median
 
+import batches
 import click
 import wrk
 from baselines.growth import fill
@@ -90,6 +92,14 @@ def report(what: str, found: dict[str, Sample]) -> None:
         click.echo(f"  {name:<24}" + "".join(f"{cell:>18}" for cell in cells))
 
 
+def report_batches(found: dict[str, float]) -> None:
+    """Print the milliseconds of each way to get the secrets of an application, and its ratio to a batch."""
+    batch = found[f"{SecretManager.name}, batch"]
+    click.echo(f"\n{batches.SECRETS} secrets, connections: 1{'ms':>18}")
+    for way, milliseconds in found.items():
+        click.echo(f"  {way:<34}{f'{milliseconds:.2f} ({milliseconds / batch:.1f})':>18}")
+
+
 def start(stack: ExitStack, kind: type[Contender], folder: Path, mongod: Mongod, workers: int) -> Contender:
     """Start a contender with its own database."""
     uri = mongod.uri.replace("/?", f"/bench_{token_hex(4)}?")
@@ -120,12 +130,16 @@ def main(count: int, seconds: int, connections: int, workers: int, only: Sequenc
     kinds = [kind for kind in _KINDS if not only or kind.name in only or kind is SecretManager]
     with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
         contenders = [start(stack, kind, Path(name), mongod, workers) for kind in kinds]
-        for contender in contenders:
-            offer(contender, contender.seed(_SEEDED))
+        names = {contender: contender.seed(_SEEDED) for contender in contenders}
+        for contender, known in names.items():
+            offer(contender, known)
         for many in (connections, 1):
             for what in ("create", "fetch"):
                 found = rounds(contenders, what, count=count, connections=many, seconds=seconds)
                 report(f"{what}, connections: {many}", found)
+        # The ceiling has one secret.
+        several = {contender: known for contender, known in names.items() if len(known) >= batches.SECRETS}
+        report_batches(batches.compare(several, seconds=count * seconds))
         click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
         for contender in contenders:
             click.echo(f"  {contender.name:<24}{contender.memory():>12.0f}{contender.ready_after:>12.2f}")

@@ -97,6 +97,20 @@ def test_example_bodies_are_accepted(client: FlaskClient, document: dict[str, An
                 assert reply.status_code in (200, 401, 404), (path, reply.json)
 
 
+def test_examples_that_require_a_credential_are_marked(client: FlaskClient, document: dict[str, Any]) -> None:
+    """Anonymous callers that have the scope can send exactly the examples that are not marked."""
+    marks = []
+    for path, method, operation in operations(document):
+        if {} in operation.get("security", ()):
+            for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+                reply = client.open(path, method=method.upper(), json=example["value"])
+                items = (item.get("problem", {}) for item in reply.get_json(force=True).get("secrets", ()))
+                marks.append(example.get("x-requires-credential", False))
+                refused = 401 in {reply.status_code, *(problem.get("status") for problem in items)}
+                assert refused == marks[-1], (path, example)
+    assert set(marks) == {True, False}
+
+
 def test_replies_are_described(document: dict[str, Any]) -> None:
     """Every reply has a description and a schema; a refusal is a problem document with an example."""
     for path, _, operation in operations(document):

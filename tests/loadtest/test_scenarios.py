@@ -49,7 +49,7 @@ def run(locust: str, scenario: str, service: Service, folder: Path, *options: st
     return int(total["Request Count"]), int(total["Failure Count"])
 
 
-@pytest.mark.parametrize("scenario", ["mix", "reads", "writes", "once", "spike", "ramp"])
+@pytest.mark.parametrize("scenario", ["mix", "reads", "writes", "once", "spike", "ramp", "batches"])
 def test_a_scenario_runs_without_a_failure(
     locust: str, service: Service, tmp_path: Path, scenario: str
 ) -> None:

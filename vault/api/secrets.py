@@ -80,20 +80,23 @@ _CREATE_BATCHES = {
         "value": {"secrets": [_VALUE, {"secret": "b3RoZXI=", "max_reads": 1}]},
     },
     "named": {
-        "summary": "With a name, which requires a credential",
+        "summary": "With a name",
         "value": {"secrets": [{**_VALUE, **_BY_NAME}, {"secret": "b3RoZXI="}]},
+        **_WITH_CREDENTIAL,
     },
 }
 _NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
 _FETCH_BATCHES = {
     "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
     "names": {
-        "summary": "By name, with a credential",
+        "summary": "By name",
         "value": {"secrets": [_BY_NAME, {"name": "billing/api-key"}]},
+        **_WITH_CREDENTIAL,
     },
     "prefix": {
-        "summary": "By a prefix of names, with the scope secret:list",
+        "summary": "By the beginning of the name",
         "value": {"name_prefix": "billing/"},
+        **_WITH_CREDENTIAL,
     },
 }
 
