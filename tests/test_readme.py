@@ -28,7 +28,7 @@ def test_the_table_has_the_settings_and_their_defaults() -> None:
 
 
 def test_the_python_example_works(shared_service: Service) -> None:
-    """The README's Python example creates a secret and reads it back."""
+    """The README's Python example creates a secret and reads it back, also in a batch."""
     [program] = [block.text for block in blocks("README.md", "python")]
     run = subprocess.run(
         [sys.executable, "-c", program.replace(DEFAULT_URL, shared_service.url)],
@@ -36,7 +36,7 @@ def test_the_python_example_works(shared_service: Service) -> None:
         text=True,
         check=True,
     )
-    assert run.stdout == "my_secret_password\n"
+    assert run.stdout == "my_secret_password\n" * 2
 
 
 def test_the_table_of_calls_matches_the_api(app: Flask) -> None:

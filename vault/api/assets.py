@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from flask import Response, request
 
-#: Bytes that are sent at a time: each of these parts has a timeout of its own.
+#: Bytes sent at a time. Each part has its own timeout.
 _PART_BYTES = 16_384
 
 

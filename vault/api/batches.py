@@ -23,7 +23,7 @@ from vault.secrets.requests import NewSecret
 
 logger = logging.getLogger(__name__)
 
-#: What the reply has in place of an item.
+#: The reply's entry for an item.
 Outcome = dict[str, Any]
 
 # Looking up a label's child takes longer than counting with it.

@@ -231,7 +231,7 @@ ERROR_DOCS = {
         RequestURITooLarge(), "The request line is too long: no operation has parameters in the URI.", ALWAYS
     ),
     "ExpectationFailed": ErrorDoc(
-        ExpectationFailed(), "The header `Expect` names something else than `100-continue`.", ALWAYS
+        ExpectationFailed(), "The header `Expect` names something other than `100-continue`.", ALWAYS
     ),
     "HeadersTooLarge": ErrorDoc(
         RequestHeaderFieldsTooLarge(), "The headers of the request are larger than allowed.", ALWAYS

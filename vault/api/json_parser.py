@@ -31,7 +31,7 @@ class StrictJsonParser(FlaskParser):
     """
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **options: Any) -> NoReturn:
-        """Refuse the body, which otherwise stays in a frame that *error* refers to, and that refers to it."""
+        """Refuse the body, and break the reference cycle of *error*, which would keep the body in memory."""
         forget_origin(error)
         super().handle_error(error, req, schema, **options)
 
@@ -129,7 +129,7 @@ def _decoder(body: bytes) -> json.JSONDecoder:
     """
     if len(body) <= _LARGE_BYTES:
         return _DECODER
-    # Before each value except the first is one of these characters, which texts may have, too.
+    # One of these characters precedes each value except the first. Texts can contain them too.
     count = 0
     for separator in (b",", b"[", b"{"):
         count += body.count(separator)

@@ -16,7 +16,7 @@ _FREE_BYTES = 16_384
 #: Seconds to wait for memory.
 _WAIT_TIMEOUT_SECONDS = 3.0
 
-#: Seconds of waiting, each time, after which others that wait for their clients are evicted.
+#: Seconds between evictions of slow clients, while a request waits for memory.
 _GRACE_SECONDS = 1.0
 
 

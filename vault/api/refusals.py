@@ -65,7 +65,7 @@ REFUSALS = {
         403,
         Status.DENIED,
         "Scope missing",
-        "The credential is valid and lacks the scope of this operation, which the detail names. Use a "
+        "The credential is valid but lacks the scope of this operation, which the detail names. Use a "
         "credential that has the scope.",
         challenge='Bearer error="insufficient_scope"',
     ),
@@ -73,7 +73,7 @@ REFUSALS = {
         403,
         Status.DENIED,
         "Address not allowed",
-        "The client's address is not in the networks that may use the service. Operators set them as "
+        "The client's address is not in an allowed network. Operators set these networks as "
         "ALLOWED_NETWORKS.",
     ),
     "rate_limited": Refusal(
@@ -87,7 +87,7 @@ REFUSALS = {
     "grant_refused": Refusal(
         403,
         Status.DENIED,
-        "Grant exceeds the caller's",
+        "Grant exceeds the caller's rights",
         "The new token would have more than its creator, or a longer lifetime than operators allow. The "
         "detail names the excess. Ask for less, or use a credential that has more.",
     ),
@@ -185,7 +185,7 @@ REFUSALS = {
         Status.BAD_REQUEST,
         "Idempotency key reused",
         "The Idempotency-Key belongs to an earlier request with a different body, or to one under a master "
-        "key that was dropped. Nothing was created. Use a new random key for each secret.",
+        "key that was dropped. Nothing was created. Use a new random key for each new request.",
     ),
     "weak_idempotency_key": Refusal(
         422,
@@ -230,7 +230,7 @@ REFUSALS = {
         422,
         Status.BAD_REQUEST,
         "Validation failed",
-        "The request is valid JSON and breaks the rules of one or more fields. Each item of errors names a "
+        "The request is valid JSON but breaks the rules of one or more fields. Each item of errors names a "
         "field and its rule. The OpenAPI document has all rules.",
         "Request body failed validation.",
     ),
@@ -274,7 +274,7 @@ REFUSALS = {
         405,
         Status.BAD_REQUEST,
         "Method not allowed",
-        "The path exists and does not support the method of the request. The header Allow names the methods "
+        "The path exists but does not support the method of the request. The header Allow names the methods "
         "that it supports.",
         "This path does not support this method.",
     ),
@@ -296,7 +296,7 @@ REFUSALS = {
         417,
         Status.BAD_REQUEST,
         "Expectation failed",
-        "The header Expect of the request names something else than 100-continue, which is all that the "
+        "The header Expect of the request names something other than 100-continue, which is all that the "
         "service supports.",
         "The only supported expectation is 100-continue.",
     ),

@@ -302,7 +302,7 @@ def _number(description: str, example: int, **options: Any) -> fields.Integer:
 
 
 def _item_problem() -> fields.Nested:
-    description = "The refusal that this item would have got alone. It does not affect the other items."
+    description = "The refusal that this item would get on its own. It does not affect the other items."
     return fields.Nested(Problem, metadata={"description": description})
 
 

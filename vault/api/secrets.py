@@ -63,7 +63,7 @@ _CREATIONS = {
 }
 _LISTS = {
     "all": {"summary": "All secrets", "value": {"limit": 100}},
-    "prefix": {"summary": "By the beginning of the name", "value": {"name_prefix": "billing/", "limit": 100}},
+    "prefix": {"summary": "By name prefix", "value": {"name_prefix": "billing/", "limit": 100}},
 }
 
 
@@ -94,7 +94,7 @@ _FETCH_BATCHES = {
         **_WITH_CREDENTIAL,
     },
     "prefix": {
-        "summary": "By the beginning of the name",
+        "summary": "By name prefix",
         "value": {"name_prefix": "billing/"},
         **_WITH_CREDENTIAL,
     },

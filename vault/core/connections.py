@@ -55,7 +55,7 @@ class Connection:
         self.is_evicted = False
         #: Shuts down both directions, which wakes the greenlet that waits for the client.
         self.disconnect: Callable[[], None] = _do_nothing
-        #: Returns whether bytes of the client, or its end, have arrived that no greenlet has read.
+        #: Returns whether unread bytes of the client, or its end, have arrived.
         self.has_unread: Callable[[], bool] = bool
         #: Makes the reply to the current request the last one.
         self.end_after_request: Callable[[], None] = _do_nothing

@@ -28,7 +28,7 @@ _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 _TRAIL_QUERY_INDEXES = ([("secret_id", 1), ("_id", 1)],)
 _RETENTION_KEY = [("ts", 1)]
 _RETENTION_INDEX = "retention"
-#: MongoDB's error code for an operation that its user may not do.
+#: MongoDB's error code for an operation that its user is not allowed to do.
 UNAUTHORIZED = 13
 #: Fields in MongoDB's description of an index without effect on its behaviour.
 _NO_OPTIONS = ("v", "background")

@@ -43,7 +43,7 @@ def _too_large_earlier() -> SecretTooLargeError:
     return SecretTooLargeError("The secret was larger than the limit when it was first sent.")
 
 
-#: Errors that the same request may not have again when it is repeated.
+#: Errors that a repeated request might not reproduce.
 _EARLIER_ERRORS: Mapping[str, Callable[[], VaultError]] = {
     NameTakenError.kind: NameTakenError,
     SecretBusyError.kind: SecretBusyError,

@@ -51,7 +51,7 @@ def reserve_reads(secret_ids: Sequence[str]) -> list[HeldRead | None]:
 
 
 def commit_reads(reads: Sequence[HeldRead]) -> bool:
-    """Count the reserved *reads*. Return False if any of them has expired: then return no value."""
+    """Count the reserved *reads*. Return False if any has expired; the caller must then release no value."""
     return _update([_commit(read) for read in reads]) == len(reads)
 
 

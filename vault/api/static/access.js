@@ -30,7 +30,7 @@ export const access = ({ credentialRequired }) =>
           className: ["lock", credential && "lock--required", authorized && "lock--authorized"]
             .filter(Boolean)
             .join(" "),
-          title: `${need} ${authorized ? "Yours is sent." : "Choose to enter one."}`,
+          title: `${need} ${authorized ? "Yours is sent." : "Select to enter one."}`,
           onClick: () => showDialog(props),
         },
         h(Icon),
