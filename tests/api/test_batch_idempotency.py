@@ -9,9 +9,11 @@ from werkzeug.test import TestResponse
 
 from tests.batches import by_id, fetch_all, statuses
 from tests.conftest import running_app
-from tests.lifecycle import ALICE, BOB, Caller, b64, in_future, in_past, trail
+from tests.lifecycle import ALICE, BOB, Caller, b64, in_future, in_past, put, trail
 from tests.trail import break_trail, mend_trail
+from vault.core import retry
 from vault.core.principal import ANONYMOUS
+from vault.crypto import MasterKey
 from vault.secrets.store import SecretStore
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -135,6 +137,18 @@ def test_another_batch_is_422(alice: Caller, stored: Stored, changed: object) ->
     assert trail(stored)[-1] == {"action": "create", "status": "bad_request", "principal": "alice"}
     assert stored.secrets.count_documents({}) == count
     assert same(created(alice), outcomes)
+
+
+def test_a_busy_name_is_no_outcome_to_repeat(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a key, a name that another create holds refuses the whole batch; a repeat creates all of it."""
+    monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
+    put(stored, key, name="app/named", pending=True, purge_at=in_future(minutes=1))
+    assert create(alice, [PLAIN, NAMED]).status_code == 503
+    assert stored.secrets.count_documents({}) == 1
+    stored.secrets.delete_many({})
+    assert statuses(created(alice, [PLAIN, NAMED])) == [200, 200]
 
 
 def test_a_batch_and_a_single_create_do_not_share_a_key(alice: Caller) -> None:

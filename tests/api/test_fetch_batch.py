@@ -22,13 +22,14 @@ from tests.batches import (
     statuses,
     values,
 )
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.metrics import Growth
 from tests.problems import messages_of
 from tests.rotation import new_key
 from tests.trail import break_trail, mend_trail
-from vault.api.blueprint import REPLY_MEMORY
+from vault.api.blueprint import MAX_CONCURRENT_REQUESTS, MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets import read_limits, store
@@ -311,7 +312,7 @@ def test_reads_that_expired_are_not_released(
     plain, first, second = ready.create(), ready.create(max_reads=2), ready.create(max_reads=2)
     commit = read_limits.commit_reads
 
-    def late(reads: list[HeldRead]) -> bool:
+    def late(reads: list[HeldRead]) -> list[bool]:
         stored.secrets.update_one({"_id": first}, {"$unset": {"held_reads": ""}})
         return commit(reads)
 
@@ -320,6 +321,31 @@ def test_reads_that_expired_are_not_released(
     assert statuses(outcomes) == [503, 404, 200, 503]
     assert outcomes[0]["problem"]["detail"].startswith("The secret is being modified")
     assert (document(stored, first).get("reads"), document(stored, second)["reads"]) == (None, 1)
+
+
+def test_a_forged_version_fails_no_other_item(ready: Caller, stored: Stored) -> None:
+    """Something else than a version, stored among the older ones, does not fail the others of a batch."""
+    forged, good = ready.create(), ready.create()
+    stored.secrets.update_one({"_id": forged}, {"$set": {"older": [5, {"version": "1"}]}})
+    outcomes = fetch_all(ready, {"secret_id": forged}, {"secret_id": good, "version": 1})
+    assert statuses(outcomes)[1] == 200
+
+
+def test_a_secret_that_is_removed_meanwhile_fails_alone(
+    ready: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a one-time secret is removed between its entry and its count, the others are released."""
+    first, second = ready.create(max_reads=1), ready.create(max_reads=1)
+    commit = read_limits.commit_reads
+
+    def late(reads: list[HeldRead]) -> list[bool]:
+        stored.secrets.delete_one({"_id": first})
+        return commit(reads)
+
+    monkeypatch.setattr(read_limits, "commit_reads", late)
+    outcomes = fetch_all(ready, *by_id([first, second]))
+    assert statuses(outcomes) == [503, 200]
+    assert document(stored, second)["reads"] == 1
 
 
 def failing(
@@ -498,6 +524,27 @@ def test_a_batch_without_memory_is_503_and_counts_no_read(
     for one in held:
         one.release()
     assert statuses(fetch_all(ready, {"secret_id": once})) == [200]
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_wait_for_memory_takes_no_slot(app: Flask, anyone: Caller, is_full: bool) -> None:
+    """While a batch waits for memory of replies, its slot is free; if no slot is, it is refused."""
+    anyone.create()
+    memory, slots = app.extensions[REPLY_MEMORY], app.extensions[SLOTS]
+    taken: list[object] = []
+    with ThreadPoolExecutor(1) as pool:
+        with memory.reserve(MAX_REPLY_BYTES // 2, "127.0.0.1") as unread:
+            unread.keep()
+            body = {"secrets": by_id([UNKNOWN_ID] * 100)}
+            asked = pool.submit(app.test_client().post, "/vault/secret/fetch-batch", json=body)
+            wait_until(lambda: memory._waiting)
+            assert len(slots) == MAX_CONCURRENT_REQUESTS
+            while is_full and slots:
+                taken.append(slots.pop())
+        assert asked.result().status_code == (503 if is_full else 200)
+    slots.extend(taken)
+    assert len(slots) == MAX_CONCURRENT_REQUESTS
+    assert not memory._used
 
 
 def test_a_secret_that_is_too_large_for_a_batch_fails_alone(

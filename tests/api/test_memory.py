@@ -99,6 +99,24 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
     assert not place._used
 
 
+def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a slow body holds its source's half, a smaller one of that source disconnects it."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 1.0)
+    place = Memory(SIZE)
+    left = Event()
+    slow = place.reserve(SIZE // 2, "a", left.set)
+    with place.reserve(SIZE // 4, "b"), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(OverloadedError):
+            place.reserve(SIZE // 2, "a")
+        assert not left.is_set()
+        smaller = pool.submit(place.reserve, SIZE // 8, "a")
+        assert left.wait(30)
+        slow.release()
+        smaller.result().release()
+    assert not place._used
+
+
 def test_memory_is_given_back_once() -> None:
     """A reservation can be given back before its end, any number of times."""
     place = Memory(SIZE)

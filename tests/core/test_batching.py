@@ -148,15 +148,17 @@ def test_the_items_of_a_call_share_a_flush(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_full_queue_counts_items(pool: ThreadPoolExecutor) -> None:
-    """A call with more items than the queue has places is refused; a withdrawn call leaves its places."""
+    """A call of many items is refused beyond half of the queue; a withdrawn call leaves its places."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, max_pending=3, queue="test")
+    coalescer: Batcher[int, object] = Batcher(gate, max_pending=7, queue="test")
     lone = Calls(coalescer, pool).lead(0, gate)
     withdrawn = coalescer.start([1, 2])
     with pytest.raises(OverloadedError):
         coalescer.start([3, 4])
-    with deadline.within(-1), pytest.raises(StorageUnavailableError):
-        withdrawn()
+    alone = coalescer.start([8])
+    for wait in (withdrawn, alone):
+        with deadline.within(-1), pytest.raises(StorageUnavailableError):
+            wait()
     wait = coalescer.start([5, 6, 7])
     gate.let_through(2)
     assert list(wait()) == [50, 60, 70]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, after_this_request, current_app, request
 
 from vault.api import rate_limits
-from vault.api.blueprint import REPLY_MEMORY, current_attempt, services
+from vault.api.blueprint import REPLY_MEMORY, current_attempt, services, without_slot
 from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
 from vault.api.memory import Memory, Reservation
@@ -81,13 +81,14 @@ def _reply_memory(count: int) -> Iterator[Reservation]:
     memory: Memory = current_app.extensions[REPLY_MEMORY]
     size = services().secrets.batch_bytes(count)
     disconnect = connections.current.get().disconnect
-    reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
-    reservation.keep()
-    try:
+    with ExitStack() as released_on_error:
+        # The memory belongs to replies that clients have not read yet.
+        with without_slot():
+            reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
+            released_on_error.enter_context(reservation)
+        reservation.keep()
         yield reservation
-    except BaseException:
-        reservation.release()
-        raise
+        released_on_error.pop_all()
 
     def release_once_sent(reply: Response) -> Response:
         reservation.offer()

@@ -61,16 +61,39 @@ def current_attempt() -> Attempt:
 
 @contextmanager
 def _slot() -> Iterator[None]:
-    """Hold one of the worker's slots during the block, which may wait for MongoDB, never for the client."""
-    slots = current_app.extensions[SLOTS]
-    try:
-        slots.pop()
-    except IndexError:
-        raise OverloadedError from None
+    """Hold one of the worker's slots during the block, which may wait for MongoDB, never for a client."""
+    _take_slot()
     try:
         yield
     finally:
-        slots.append(None)
+        _give_slot_back()
+
+
+@contextmanager
+def without_slot() -> Iterator[None]:
+    """Give the request's slot back during the block, which may wait for clients, and then take one again.
+
+    Raises:
+        OverloadedError: All slots were taken meanwhile.
+    """
+    _give_slot_back()
+    try:
+        yield
+    finally:
+        _take_slot()
+
+
+def _take_slot() -> None:
+    try:
+        g.slot = current_app.extensions[SLOTS].pop()
+    except IndexError:
+        raise OverloadedError from None
+
+
+def _give_slot_back() -> None:
+    # After a failure to take one again, the request has none.
+    if "slot" in g:
+        current_app.extensions[SLOTS].append(g.pop("slot"))
 
 
 def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:

@@ -169,19 +169,25 @@ class Memory:
         """Disconnect slow clients for *mine*.
 
         Their sources keep at least as much as the source of *mine* gets, or have as much, or a large part of
-        the memory, for one client.
+        the memory, for one client. If the half of the source of *mine* is full, larger ones of it make room.
         """
         evicted = []
         with self._lock:
             fair = self._used.get(mine.source, 0) + mine.size
-            # One that waits for its own source's half needs no memory of others.
-            needed = mine.size - (self._max_bytes - self._used.total()) if fair <= self._max_bytes // 2 else 0
+            lack = mine.size - (self._max_bytes - self._used.total())
+            lack_of_half = fair - self._max_bytes // 2
+            needed = max(lack_of_half, lack)
             kept = self._used.copy()
             slow = monotonic() - _GRACE_SECONDS
             for held in [held for held, since in self._evictable.items() if since <= slow]:
-                is_large = held.size >= min(fair, self._max_bytes // _LARGE_PARTS)
-                is_fair = kept[held.source] - held.size >= fair or is_large
-                if needed > 0 and held.source != mine.source and is_fair:
+                if lack_of_half > 0:
+                    # Memory of other sources would not help.
+                    makes_way = held.source == mine.source and held.size > mine.size
+                else:
+                    is_large = held.size >= min(fair, self._max_bytes // _LARGE_PARTS)
+                    is_fair = kept[held.source] - held.size >= fair or is_large
+                    makes_way = held.source != mine.source and is_fair
+                if needed > 0 and makes_way:
                     kept[held.source] -= held.size
                     needed -= held.size
                     self._evictable.pop(held, None)

@@ -6,7 +6,7 @@ request is never refused because its count could not be stored.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -79,16 +79,15 @@ class _Limits:
             RateLimitedError: A limit is exceeded. The request is counted, its *items* are not.
         """
         key = (quota.kind, source)
-        counted = []
-        for limit in quota.limits:
-            counter, passed = self._hit(limit, key, items or 1)
-            counted.append((counter, limit))
-            if limit is quota.limits[0] or not passed:
-                _add_headers(counter, quota, limit, key, passed=passed)
-            if not passed:
-                for counter, limit in counted:
-                    _give_back(counter, limit, key, items)
-                raise RateLimitedError
+        # A batch that does not fit uses up no limit.
+        checks = (FixedWindowRateLimiter.test,) if items else ()
+        for step in (*checks, FixedWindowRateLimiter.hit):
+            for limit in quota.limits:
+                counter, passed = self._count(step, limit, key, items or 1)
+                if limit is quota.limits[0] or not passed:
+                    _add_headers(counter, quota, limit, key, passed=passed)
+                if not passed:
+                    raise RateLimitedError
 
     def close(self) -> None:
         """Close the connection to the common count, if there is one."""
@@ -98,17 +97,18 @@ class _Limits:
             with suppress(PyMongoError):
                 storage.storage.close()
 
-    def _hit(
-        self, limit: RateLimitItem, key: Sequence[str], cost: int
+    def _count(
+        self, step: Callable[..., bool], limit: RateLimitItem, key: Sequence[str], cost: int
     ) -> tuple[FixedWindowRateLimiter, bool]:
+        """Return the counter in use, and the result of its method *step* for *cost* requests."""
         if time.monotonic() >= self._shared_from:
             self._connect()
             try:
-                return self.shared, self.shared.hit(limit, *key, cost=cost)
+                return self.shared, step(self.shared, limit, *key, cost=cost)
             except StorageError:
                 logger.warning("rate limits are counted by each worker alone: their storage is unavailable")
                 self._shared_from = time.monotonic() + _RETRY_SECONDS
-        return self._own, self._own.hit(limit, *key, cost=cost)
+        return self._own, step(self._own, limit, *key, cost=cost)
 
     def _connect(self) -> None:
         """Connect to the shared count once: limits would create a client per concurrent first request."""
@@ -180,13 +180,6 @@ def _count(quota: _Quota, key: str, *, items: int = 0, attempt: Attempt) -> None
 def _limits() -> _Limits:
     found: _Limits = current_app.extensions[_EXTENSION]
     return found
-
-
-def _give_back(counter: FixedWindowRateLimiter, limit: RateLimitItem, key: Sequence[str], items: int) -> None:
-    """Stop counting *items* that were refused: a batch that does not fit must not use up the limit."""
-    if items:
-        with suppress(StorageError):
-            counter.storage.incr(limit.key_for(*key), limit.get_expiry(), amount=-items)
 
 
 def _add_headers(

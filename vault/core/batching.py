@@ -49,7 +49,8 @@ class Batcher(Generic[Item, Result]):
     does not cancel the others. *flush* gets the pending items in the order of their calls, at most
     *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
     run concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
-    deadlines of its callers. At most *max_pending* items wait. *queue* is the name in the metrics.
+    deadlines of its callers. At most *max_pending* items wait, and half as
+    many with a further call of several items. *queue* is the name in the metrics.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class Batcher(Generic[Item, Result]):
         """
         call: _Call[Item, Result] = _Call(items, spans.current.get().begin(self._span_name))
         with self._lock:
-            if self._count + len(items) > self._max_pending:
+            # Calls of many items leave half of the queue to others.
+            limit = self._max_pending if len(items) == 1 else self._max_pending // 2
+            if self._count + len(items) > limit:
                 raise OverloadedError
             self._pending.append(call)
             self._add(len(items))

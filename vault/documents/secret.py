@@ -251,7 +251,9 @@ def bounded_fetch(
         return fetched | _bounded("$envelope", max_bytes)
     asked = {"$_id": list(map(list, by_id)), "$name": list(map(list, by_name))}
     stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
-    older = {"$filter": {"input": stored, "cond": _is_asked(asked, "$$this.version")}}
+    # An attacker may have stored something else than a version there.
+    is_asked_version = {"$and": [{"$isNumber": "$$this.version"}, _is_asked(asked, "$$this.version")]}
+    older = {"$filter": {"input": stored, "cond": is_asked_version}}
     bounded = {"$mergeObjects": ["$$this", _bounded("$$this.envelope", max_bytes)]}
     fetched["older"] = {"$map": {"input": older, "as": "this", "in": bounded}}
     is_asked = {"$or": [_is_asked(asked, {"$ifNull": ["$version", 1]}), _is_asked(asked, None)]}

@@ -46,7 +46,6 @@ def _too_large_earlier() -> SecretTooLargeError:
 #: Errors that a repeated request might not reproduce.
 _EARLIER_ERRORS: Mapping[str, Callable[[], VaultError]] = {
     NameTakenError.kind: NameTakenError,
-    SecretBusyError.kind: SecretBusyError,
     SecretTooLargeError.kind: _too_large_earlier,
 }
 

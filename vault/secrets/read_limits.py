@@ -50,9 +50,18 @@ def reserve_reads(secret_ids: Sequence[str]) -> list[HeldRead | None]:
     return [read if read.token in held else None for read in reads]
 
 
-def commit_reads(reads: Sequence[HeldRead]) -> bool:
-    """Count the reserved *reads*. Return False if any has expired; the caller must then release no value."""
-    return _update([_commit(read) for read in reads]) == len(reads)
+def commit_reads(reads: Sequence[HeldRead]) -> list[bool]:
+    """Count the reserved *reads*; return for each whether its value may be released.
+
+    MongoDB does not say which updates found their secret. If secrets that were removed meanwhile account for
+    all others, only their values are withheld. Otherwise a reservation has expired, and all values are.
+    """
+    lost = len(reads) - _update([_commit(read) for read in reads])
+    if not lost:
+        return [True] * len(reads)
+    stored = _stored([read.secret_id for read in reads])
+    kept = [read.secret_id in stored for read in reads]
+    return kept if kept.count(False) == lost else [False] * len(reads)
 
 
 def release_reads(reads: Sequence[HeldRead]) -> None:
@@ -90,6 +99,13 @@ def _update(updates: list[UpdateOne]) -> int:
     with storage_errors():
         found: int = Secret.raw().bulk_write(updates).matched_count
     return found
+
+
+def _stored(secret_ids: Sequence[str]) -> frozenset[str]:
+    """Return the IDs of those of these secrets that are stored."""
+    with storage_errors("find"):
+        found = list(Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"_id": 1}))
+    return frozenset(document["_id"] for document in found)
 
 
 def _held_tokens(secret_ids: Sequence[str]) -> frozenset[str]:

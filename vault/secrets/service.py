@@ -94,7 +94,7 @@ class SecretService:
             else:
                 item.begin()
         try:
-            self._hold_names(items, is_batch=is_batch)
+            self._hold_names(items, is_batch=is_batch, is_repeatable=key is not None)
             # The entries are durable before any caller can find the secrets.
             finish_all(self._outcomes(items))
             self._store.publish([item.secret for item in items if item.secret])
@@ -103,13 +103,15 @@ class SecretService:
             raise
         reservation.complete([item.outcome for item in items])
 
-    def _hold_names(self, items: Sequence[Creation], *, is_batch: bool) -> None:
+    def _hold_names(self, items: Sequence[Creation], *, is_batch: bool, is_repeatable: bool) -> None:
         refused = self._store.hold_names([item.secret for item in items if item.secret])
         for item in items:
             if item.secret and item.secret.id in refused:
-                if not is_batch:
-                    raise refused[item.secret.id]
-                item.fail(refused[item.secret.id])
+                error = refused[item.secret.id]
+                # A repeat would return the outcome of a busy item for as long as its key is remembered.
+                if not is_batch or (is_repeatable and isinstance(error, SecretBusyError)):
+                    raise error
+                item.fail(error)
 
     def fetch(self, reference: Reference, *, version: int | None = None, attempt: Attempt) -> bytes:
         """Return the plaintext of a secret's newest, or the given, version, once the audit entry is durable.
@@ -215,15 +217,15 @@ class SecretService:
         reads = _reserve_reads(limited) if limited else []
         try:
             finish_all([*((attempt, Status.SUCCESS) for attempt in further), *self._outcomes(items)])
-            is_counted = not reads or read_limits.commit_reads(reads)
+            counted = read_limits.commit_reads(reads) if reads else []
         except VaultError:
             if reads:
                 with best_effort_cleanup():
                     read_limits.release_reads(reads)
             raise
-        if not is_counted:
-            for item in limited:
-                item.error = item.error or SecretBusyError()
+        held = (item for item in limited if item.error is None)
+        for item in [item for item, is_counted in zip(held, counted, strict=True) if not is_counted]:
+            item.error = SecretBusyError()
 
     def _outcomes(self, items: Sequence[Item]) -> list[Outcome]:
         return [
