@@ -11,6 +11,7 @@ from tests.lifecycle import CALLS, Caller, b64, document, in_future, in_past, pu
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease
+from vault.secrets.read_limits import HeldRead
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -121,12 +122,12 @@ def test_a_read_of_a_concurrently_deleted_secret_is_404(
 ) -> None:
     """A limited secret deleted between look-up and counting is not read."""
     secret_id = alice.create(max_reads=5)
-    hold = read_limits.reserve_read
+    hold = read_limits.reserve_reads
 
-    def late(which: str) -> str | None:
-        alice("delete", secret_id=which)
+    def late(which: list[str]) -> list[HeldRead | None]:
+        alice("delete", secret_id=which[0])
         return hold(which)
 
-    monkeypatch.setattr(read_limits, "reserve_read", late)
+    monkeypatch.setattr(read_limits, "reserve_reads", late)
     assert alice.refused("fetch", secret_id=secret_id) == 404
     assert "reads" not in document(stored, secret_id)

@@ -761,14 +761,14 @@ def test_only_one_commit_is_excused() -> None:
     whole = stream_of(120, KEYRING, signed=120)
     stored, left = stream_of(6, KEYRING, signed=3), {"seq": 5, "ts": "2026-11-24T12:00:05.000Z"}
     rest = stored[:]
-    for record in whole[:101]:
+    for record in whole[:102]:
         rest.append(rehash(record | {"seq": len(rest), "ts": "2026-11-24T12:00:09.000Z"}, rest[-1]))
     hashes = [record["hash"] for record in rest]
     replaces = [left | {"stream": stored[0]["stream"], "hashes": hashes}]
-    [found] = failed(stored, rest[6:106], replaces=replaces)
-    assert (found.seq, found.tampering) == (105, False)
     [found] = failed(stored, rest[6:107], replaces=replaces)
-    assert (found.seq, found.tampering) == (106, True)
+    assert (found.seq, found.tampering) == (106, False)
+    [found] = failed(stored, rest[6:108], replaces=replaces)
+    assert (found.seq, found.tampering) == (107, True)
     late = rehash(rest[6] | {"ts": "2031-01-01T00:00:00.000Z"}, stored[-1])
     replaces[0]["hashes"].append(late["hash"])
     [found] = failed(stored, [late], replaces=replaces)

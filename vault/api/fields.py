@@ -150,8 +150,8 @@ class Item(fields.Nested):
             return super()._load(value, partial)
         except ValidationError as error:
             # marshmallow's error, and a frame that refers to it, have the value.
-            if error.__cause__:
-                error.__cause__.__traceback__ = None
+            cause: Any = error.__cause__
+            cause.__traceback__ = None
             raise ValidationError(error.messages) from None
 
 
