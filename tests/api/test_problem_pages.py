@@ -57,7 +57,7 @@ def test_every_error_of_the_package_that_a_reply_can_have_is_a_kind() -> None:
     assert http == {
         *("bad_request", "client_disconnected", "not_found", "method_not_allowed", "request_timeout"),
         *("request_entity_too_large", "uri_too_long", "unsupported_media_type", "not_implemented"),
-        *("requested_range_not_satisfiable", "expectation_failed", "unprocessable_entity", "defect"),
+        *("expectation_failed", "unprocessable_entity", "defect"),
         "request_header_fields_too_large",
     }
 

@@ -126,7 +126,6 @@ def test_the_codes_of_refusals_are_frozen() -> None:
         "request_entity_too_large",
         "request_header_fields_too_large",
         "request_timeout",
-        "requested_range_not_satisfiable",
         "restore_unfinished",
         "revocation_refused",
         "scope_missing",

@@ -84,6 +84,7 @@ def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert sum(line.startswith("  secret-manager") for line in lines) == 7
+    assert sum(line.startswith("  secret-manager  ") for line in lines) == 7
+    assert sum(line.startswith("  secret-manager, ") for line in lines) == 2
     assert sum(line.startswith("  ceiling") for line in lines) == 5
     assert sum(line.startswith("  grown") for line in lines) == 2

@@ -278,12 +278,6 @@ REFUSALS = {
         "that it supports.",
         "This path does not support this method.",
     ),
-    "requested_range_not_satisfiable": Refusal(
-        416,
-        Status.BAD_REQUEST,
-        "Range not satisfiable",
-        "The Range of the request is outside the file. The header Content-Range has its size.",
-    ),
     "uri_too_long": Refusal(
         414,
         Status.BAD_REQUEST,
@@ -401,7 +395,6 @@ _HTTP_CODES: dict[type[Exception], str] = {
     http.RequestEntityTooLarge: "request_entity_too_large",
     http.RequestURITooLarge: "uri_too_long",
     http.UnsupportedMediaType: "unsupported_media_type",
-    http.RequestedRangeNotSatisfiable: "requested_range_not_satisfiable",
     http.ExpectationFailed: "expectation_failed",
     http.UnprocessableEntity: "unprocessable_entity",
     http.RequestHeaderFieldsTooLarge: "request_header_fields_too_large",
