@@ -174,9 +174,9 @@ def test_each_principal_has_its_own_keys(alice: Caller) -> None:
 
 def test_neither_key_nor_body_is_stored(alice: Caller, stored: Stored) -> None:
     """The record of a batch contains neither key nor values, valid or not."""
-    created(alice, [PLAIN, {"secret": "invalid base64"}], "a-key-nobody-may-find")
+    created(alice, [PLAIN, {"secret": "invalid base64"}], "a-key-that-must-not-be-found")
     kept = encode(record(stored))
-    for text in (b"a-key-nobody", b"plain", b64(b"plain").encode(), b"invalid base64"):
+    for text in (b"a-key-that-must-not", b"plain", b64(b"plain").encode(), b"invalid base64"):
         assert text not in kept
 
 

@@ -49,8 +49,8 @@ class Batcher(Generic[Item, Result]):
     does not cancel the others. *flush* gets the pending items in the order of their calls, at most
     *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
     run concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
-    deadlines of its callers. At most *max_pending* items wait, and half as
-    many with a further call of several items. *queue* is the name in the metrics.
+    deadlines of its callers. At most *max_pending* items wait; a call of several items is refused beyond half
+    of that. *queue* is the name in the metrics.
     """
 
     def __init__(

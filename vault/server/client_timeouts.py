@@ -85,7 +85,8 @@ TURNS = Turns()
 CLIENT_SECONDS = 10
 
 #: Seconds that a connection may be idle between two requests: longer than the 60 for which nginx and load
-#: balancers keep them. Otherwise, a request could meet the end of its connection, and no one repeats a POST.
+#: balancers keep them. Otherwise, the service could close a connection just as a request is sent, and clients
+#: do not retry a POST.
 IDLE_SECONDS = 75
 
 #: Bytes that all headers of a request may have together. gunicorn's limits are by header: together 800 kB.
