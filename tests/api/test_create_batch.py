@@ -15,7 +15,6 @@ from tests.batches import (
     by_id,
     create_all,
     fetch_all,
-    listening,
     problem_of,
     statuses,
     values,
@@ -31,20 +30,6 @@ from vault.crypto import MasterKey
 
 Stored = MongoDatabase[dict[str, Any]]
 NAMED = {"secret": b64(b"named"), "name": "a/b"}
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Return the commands of `app`, which is created later."""
-    return listening(monkeypatch)
-
-
-@pytest.fixture
-def ready(commands: Commands, alice: Caller, stored: Stored) -> Caller:  # noqa: ARG001 - in this order
-    """Return Alice as the caller of an application that is listened to, without any entry yet."""
-    alice("list")
-    stored.audit_logs.delete_many({})
-    return alice
 
 
 def told(stored: Stored) -> list[dict[str, Any]]:

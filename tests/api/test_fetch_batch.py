@@ -17,7 +17,6 @@ from tests.batches import (
     by_id,
     create_all,
     fetch_all,
-    listening,
     problem_of,
     statuses,
     values,
@@ -36,20 +35,6 @@ from vault.secrets import read_limits, store
 from vault.secrets.read_limits import HeldRead
 
 Stored = MongoDatabase[dict[str, Any]]
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Return the commands of `app`, which is created later."""
-    return listening(monkeypatch)
-
-
-@pytest.fixture
-def ready(commands: Commands, alice: Caller, stored: Stored) -> Caller:  # noqa: ARG001 - in this order
-    """Return Alice as the caller of an application that is listened to, without any entry yet."""
-    alice("list")
-    stored.audit_logs.delete_many({})
-    return alice
 
 
 def entries(stored: Stored) -> list[dict[str, Any]]:
