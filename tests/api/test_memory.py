@@ -1,6 +1,7 @@
 """Memory for bodies and replies: limited in bytes, at most half for each source, with a queue."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 import pytest
@@ -115,6 +116,19 @@ def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyP
         slow.release()
         smaller.result().release()
     assert not place._used
+
+
+def test_memory_that_is_on_its_way_evicts_no_one_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body evicts only as much as it needs, even if those it evicts take long to give their memory back."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
+    place = Memory(SIZE)
+    evicted: list[int] = []
+    for number in range(8):
+        place.reserve(SIZE // 8, "ab"[number % 2], partial(evicted.append, number))
+    with pytest.raises(OverloadedError):
+        place.reserve(SIZE // 4, "c")
+    assert evicted == [0, 1]
 
 
 def test_memory_is_given_back_once() -> None:

@@ -66,12 +66,14 @@ class _Honest:
         self._keeps = keeps
         self._outcome = outcome
 
-    def round_trip(self) -> None:
-        """Create a secret and fetch it."""
+    def round_trip(self) -> bool:
+        """Create a secret and fetch it; return whether both were answered."""
         value = b64encode(f"{monotonic()}".encode()).decode()
         made = self._ask(CREATE, {"secret": value})
-        if "secret_id" in made and self._ask(FETCH, made) not in ({"secret": value}, {}):
+        fetched = self._ask(FETCH, made) if "secret_id" in made else {}
+        if fetched not in ({"secret": value}, {}):
             self._outcome.answers["another value"] += 1
+        return bool(fetched)
 
     def _ask(self, path: str, body: dict[str, str]) -> dict[str, str]:
         began = monotonic()
@@ -91,10 +93,9 @@ class _Honest:
         return answer
 
     def run(self, ended: threading.Event, round_trips: float) -> None:
-        """Continue until *ended*, or for a number of *round_trips*."""
+        """Continue until *ended*, or until a number of *round_trips* was answered."""
         while not ended.is_set() and round_trips > 0:
-            self.round_trip()
-            round_trips -= 1
+            round_trips -= self.round_trip()
             sleep(_PAUSE_SECONDS)
         self._connection.close()
 
@@ -110,7 +111,7 @@ def run(
 ) -> Outcome:
     """Attack a running *service* and return the outcome; without connections it is the baseline.
 
-    It ends after *seconds*, or once each honest client has completed its *round_trips*.
+    It ends after *seconds*, or once so many *round_trips* of each honest client were answered.
     """
     assert service.process is not None
     pid = service.process.pid

@@ -54,8 +54,8 @@ def test_honest_clients_are_answered_although_all_connections_are_taken(
         service.wait_until("/health/ready")
         outcome = run(service, attack, connections=80, addresses=80, round_trips=4)
     assert "Traceback" not in service.log.read_text()
-    # A kept connection can be closed between two requests, as by any server.
-    assert outcome.answers["200"] >= 4 * 2 * 2
+    assert outcome.answers["200"] >= 4 * 4 * 2
+    # A connection can be closed while its client sends nothing, as by any server; the client then retries.
     assert set(outcome.failures) <= {"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
     assert not outcome.killed
 

@@ -134,12 +134,13 @@ class Memory:
 
     def _wait(self, mine: Reservation) -> None:
         left = _WAIT_TIMEOUT_SECONDS
+        evicted: list[Reservation] = []
         while not mine.granted.wait(min(_GRACE_SECONDS, left)):
             left -= _GRACE_SECONDS
             if left <= 0:
                 raise OverloadedError
             # Again each time: what became free may have been granted to one that waited longer.
-            self._evict_for(mine)
+            evicted += self._evict_for(mine, leaving=sum(held.size for held in evicted))
 
     def _grant(self) -> None:
         """Grant free memory: first to the sources with the least memory, and then by turns."""
@@ -165,8 +166,10 @@ class Memory:
         if not self._used.get(source) and all(waiting.source != source for waiting in self._waiting):
             self._turns.pop(source, None)
 
-    def _evict_for(self, mine: Reservation) -> None:
-        """Disconnect slow clients for *mine*.
+    def _evict_for(self, mine: Reservation, *, leaving: int) -> list[Reservation]:
+        """Disconnect slow clients for *mine*, and return their reservations.
+
+        *leaving* is the memory of those disconnected before, which they have until their requests end.
 
         Their sources keep at least as much as the source of *mine* gets, or have as much, or a large part of
         the memory, for one client. If the half of the source of *mine* is full, larger ones of it make room.
@@ -176,7 +179,7 @@ class Memory:
             fair = self._used.get(mine.source, 0) + mine.size
             lack = mine.size - (self._max_bytes - self._used.total())
             lack_of_half = fair - self._max_bytes // 2
-            needed = max(lack_of_half, lack)
+            needed = max(lack_of_half, lack) - leaving
             kept = self._used.copy()
             slow = monotonic() - _GRACE_SECONDS
             for held in [held for held, since in self._evictable.items() if since <= slow]:
@@ -194,3 +197,4 @@ class Memory:
                     evicted.append(held)
         for held in evicted:
             held.disconnect()
+        return evicted
