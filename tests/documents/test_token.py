@@ -47,6 +47,8 @@ def test_a_token_is_valid_as_it_was_stored(client: FlaskClient, token: str) -> N
         {"$set": {"scopes": "audit:read"}},
         {"$set": {"scopes": None}},
         {"$set": {"scopes": [["audit:read"]]}},
+        {"$set": {"paths": ["billing/"]}},
+        {"$set": {"paths": []}},
         {"$set": {"networks": []}},
         {"$unset": {"networks": 1}},
         {"$set": {"networks": ["0.0.0.0/0"]}},
@@ -166,6 +168,7 @@ def test_a_token_key_under_an_unknown_master_key_is_not_tried() -> None:
 def test_the_seal_covers_every_field() -> None:
     """A newly added field of the document cannot stay outside the seal unnoticed."""
     found = Token.objects.first()
+    found.paths = ["billing/"]
     # The last two disable or remove a token; an attacker who can write them could remove it as well.
     assert set(found._record()) | {"seal", "pending", "purge_at"} == set(Token._fields)
 

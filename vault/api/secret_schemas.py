@@ -26,6 +26,7 @@ from vault.api.fields import (
     one_line,
     text_field,
 )
+from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
 from vault.secrets.queries import CURSOR_PATTERN
@@ -39,9 +40,7 @@ LABELS = {"example": {"team": "billing", "env": "prod"}}
 _TIME = "2026-11-24T15:30:00.000Z"
 _LATER = "2026-11-25T15:30:00.000Z"
 
-_NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
-_MAX_NAME_LENGTH = 256
 _LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]{0,62}$"
 _MAX_LABELS = 16
 #: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
@@ -59,10 +58,10 @@ def name_field(**description: Any) -> fields.String:
     """Return the field for a secret's name."""
     return fields.String(
         validate=[
-            validate.Length(1, _MAX_NAME_LENGTH),
-            matches(_NAME_PATTERN, "Must be a path such as billing/db-password."),
+            validate.Length(1, MAX_NAME_LENGTH),
+            matches(NAME_PATTERN, "Must be a path such as billing/db-password."),
         ],
-        metadata=NAME | {"pattern": _NAME_PATTERN, **description},
+        metadata=NAME | {"pattern": NAME_PATTERN, **description},
     )
 
 
@@ -70,7 +69,7 @@ def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fi
     """Return the field for a prefix of secrets' names."""
     return fields.String(
         validate=[
-            validate.Length(min_length, _MAX_NAME_LENGTH),
+            validate.Length(min_length, MAX_NAME_LENGTH),
             matches(
                 _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
             ),

@@ -15,6 +15,7 @@ from vault.core.errors import (
     ScopeMissingError,
 )
 from vault.core.networks import contain
+from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope, scopes_named
 from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import PREFIX, is_token
@@ -155,6 +156,7 @@ def _found(token: Token, key: TokenKey) -> _Found:
         name=token.name,
         namespace=token.namespace,
         scopes=scopes_named(token.scopes),
+        paths=Paths.of(token.paths or ()),
         networks=tuple(ip_network(network) for network in token.networks),
         expires_at=token.expires_at,
     )

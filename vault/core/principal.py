@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from vault.core.networks import Network
+from vault.core.paths import ALL_PATHS, Paths
 
 #: The namespace of a principal whose credential names none.
 DEFAULT_NAMESPACE = "default"
@@ -34,17 +35,26 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The one who acts: a token, a JWT subject, an anonymous caller. It sees only its own namespace."""
+    """The one who acts: a token, a JWT subject, an anonymous caller.
+
+    It sees only its own namespace, and of that only its paths.
+    """
 
     name: str
     namespace: str = DEFAULT_NAMESPACE
     scopes: frozenset[Scope] = frozenset()
+    #: The names of the secrets that it can reach.
+    paths: Paths = ALL_PATHS
     #: False for anonymous callers. They can reach a secret by ID only: names can be guessed, IDs cannot.
     authenticated: bool = True
     #: The networks from which the credential is valid; empty: from anywhere.
     networks: tuple[Network, ...] = ()
     #: The credential's expiry, in UTC.
     expires_at: datetime | None = None
+
+    def reaches(self, namespace: str, name: str | None) -> bool:
+        """Return whether it can reach a secret of *namespace* with *name*, or without a name."""
+        return namespace == self.namespace and self.paths.include(name)
 
 
 #: A caller without a credential. Its scopes are those for which knowing the ID is enough.

@@ -94,6 +94,8 @@ class Token(BaseDocument):
     scopes = ListField(StringField())
     #: Networks from which it can be used; if empty, any.
     networks = ListField(StringField())
+    #: The paths that it is limited to; not stored, and not sealed, without a limit.
+    paths = ListField(StringField(), default=None)
     created_at = DateTimeField(required=True)
     created_by = StringField(required=True)
     expires_at = DateTimeField()
@@ -194,6 +196,8 @@ class Token(BaseDocument):
         """Return the sealed fields: texts, lists, and times in milliseconds since 1970."""
         times = {name: getattr(self, name) for name in _TIMES}
         return {
+            # Not in the seals of earlier versions.
+            **({} if self.paths is None else {"paths": list(self.paths)}),
             **{name: getattr(self, name) for name in _TEXTS},
             **{name: list(getattr(self, name)) for name in _LISTS},
             # Raises for a time of another type, which this service never writes.
