@@ -14,6 +14,7 @@ from vault.api.blueprint import REPLY_MEMORY, current_attempt, services, without
 from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
 from vault.api.memory import Memory, Reservation
+from vault.api.parts import in_parts
 from vault.core import connections
 from vault.core.networks import source
 from vault.core.principal import Scope
@@ -92,6 +93,8 @@ def _reply_memory(count: int) -> Iterator[Reservation]:
 
     def release_once_sent(reply: Response) -> Response:
         reservation.offer()
+        # A slow client may take long for megabytes, unless others need the memory.
+        reply.response = in_parts(reply.get_data())
         reply.call_on_close(reservation.release)
         return reply
 
