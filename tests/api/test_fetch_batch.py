@@ -28,8 +28,9 @@ from tests.metrics import Growth
 from tests.problems import messages_of
 from tests.rotation import new_key
 from tests.trail import break_trail, mend_trail
-from vault.api.blueprint import MAX_CONCURRENT_REQUESTS, MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
+from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
 from vault.api.parts import PART_BYTES
+from vault.api.slots import MAX_CONCURRENT_REQUESTS
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets import read_limits, store

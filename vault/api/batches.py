@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, after_this_request, current_app, request
 
 from vault.api import rate_limits
-from vault.api.blueprint import REPLY_MEMORY, current_attempt, services, without_slot
+from vault.api.blueprint import REPLY_MEMORY, current_attempt, current_slot, services
 from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
 from vault.api.memory import Memory, Reservation
@@ -84,7 +84,7 @@ def _reply_memory(count: int) -> Iterator[Reservation]:
     disconnect = connections.current.get().disconnect
     with ExitStack() as released_on_error:
         # The memory belongs to replies that clients have not read yet.
-        with without_slot():
+        with current_slot().given_back():
             reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
             released_on_error.enter_context(reservation)
         reservation.keep()
