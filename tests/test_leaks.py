@@ -395,7 +395,7 @@ def failing(kind: type[Exception]) -> Iterator[None]:
 
 
 def too_late(_request: object) -> bytes:
-    raise RequestTimeout("the body did not arrive in time") from TimeoutError(f"{EVERYTHING}")
+    raise RequestTimeout("The body did not arrive in time.") from TimeoutError(f"{EVERYTHING}")
 
 
 def everything(world: World, app: Flask, settings: dict[str, str]) -> None:

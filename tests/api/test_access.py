@@ -101,6 +101,8 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "a space after Bearer": (lambda _: "Bearer ", "anonymous"),
     "no token": (lambda _: "Bearer let me in", "anonymous"),
     "the prefix": (lambda _: "Bearer smt_", "anonymous"),
+    "a token without a scheme": (lambda w: w.tokens["admin"], "anonymous"),
+    "a token under another scheme": (lambda w: f"Token {w.tokens['admin']}", "anonymous"),
     "two credentials": (lambda w: f"Bearer {w.tokens['admin']}, Bearer {w.tokens['admin']}", "anonymous"),
     "white space behind": (lambda w: f"Bearer {w.tokens['admin']} x", "anonymous"),
     "wrong checksum": (lambda w: f"Bearer {wrong_checksum(w.tokens['admin'])}", "anonymous"),

@@ -11,6 +11,7 @@ from vault.auth.authenticator import Authenticator
 from vault.core.attempt import Attempt
 from vault.core.errors import AddressRefusedError, InvalidCredentialError
 from vault.core.principal import ANONYMOUS, Scope
+from vault.crypto.token import PREFIX
 
 _SCHEME = "token"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
@@ -45,11 +46,14 @@ def authorize_request(attempt: Attempt, scope: Scope, *, authenticator: Authenti
 def _credential() -> str | None:
     """Return the request's bearer credential, if there is one.
 
-    Other schemes are ignored: a reverse proxy may require them.
+    Other schemes are ignored: a reverse proxy may require them. A token under another scheme, or without one,
+    is a mistake of its sender, who is not anonymous: it is refused.
     """
     header = request.headers.get("Authorization", "")
     bearer = _BEARER.match(header)
-    return header[bearer.end() :] if bearer else None
+    if bearer:
+        return header[bearer.end() :]
+    return "" if PREFIX in header else None
 
 
 def document(spec: APISpec) -> None:

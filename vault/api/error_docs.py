@@ -164,7 +164,7 @@ ERROR_DOCS = {
     ),
     "NameTaken": ErrorDoc(
         NameTakenError(),
-        "Another secret of the namespace has this name, or is deleted, can be restored, and keeps it.",
+        "The name is taken. A deleted secret keeps its name while it can be restored.",
     ),
     "VersionConflict": ErrorDoc(
         VersionConflictError(), "The newest version is not `expected_version`. Nothing was changed."
@@ -174,11 +174,11 @@ ERROR_DOCS = {
         "The secret is not deleted, or the version is the newest. Nothing was changed.",
     ),
     "BodyTooSlow": ErrorDoc(
-        RequestTimeout("the body did not arrive in time"), "The body did not arrive in time."
+        RequestTimeout("The body did not arrive in time."), "The body did not arrive in time."
     ),
     "BodyTooLarge": ErrorDoc(RequestEntityTooLarge(), "The body is larger than allowed."),
     "SecretTooLarge": ErrorDoc(
-        SecretTooLargeError("a secret may have at most 65536 bytes"),
+        SecretTooLargeError("A secret may have at most 65536 bytes."),
         "The secret, or the whole body, is larger than allowed. Operators set the limit.",
     ),
     "UnsupportedBody": ErrorDoc(
@@ -186,7 +186,7 @@ ERROR_DOCS = {
         "The body is not declared as JSON in UTF-8, or is compressed.",
     ),
     "WrongShape": ErrorDoc(
-        _invalid("_schema", "Invalid input type."), "The body failed validation; `errors` names each field."
+        _invalid("_schema", "Must be an object."), "The body failed validation; `errors` names each field."
     ),
     "InvalidNewSecret": ErrorDoc(
         IdempotencyMismatchError(),

@@ -216,7 +216,8 @@ REFUSALS = {
         Status.BAD_REQUEST,
         "Malformed request",
         "The body is not valid JSON in UTF-8, or the request violates HTTP. Names that occur twice in one "
-        "object, and NaN, are not valid either. The detail says where the body is malformed.",
+        "object, and NaN, are not valid either. The detail says where the body is malformed, if that is "
+        "known.",
         "The request could not be read.",
     ),
     "client_disconnected": Refusal(

@@ -56,7 +56,7 @@ class NewToken(Body):
         metadata=_SCOPES | {"description": "The token's scopes, in addition to those of `role`."},
     )
     namespace = _name(
-        "The token's namespace, which must be your own. It can be omitted.",
+        "Your own namespace, which is also the default.",
         example="default",
         load_default=None,
     )
