@@ -38,7 +38,11 @@ def make_token(
         networks=tuple(map(ip_network, networks)),
         lifetime=timedelta(seconds=seconds) if seconds else None,
     )
-    return services(app).tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
+    return (
+        services(app)
+        .tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
+        .text
+    )
 
 
 def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:

@@ -169,8 +169,10 @@ def test_the_seal_covers_every_field() -> None:
     """A newly added field of the document cannot stay outside the seal unnoticed."""
     found = Token.objects.first()
     found.paths = ["billing/"]
-    # The last two disable or remove a token; an attacker who can write them could remove it as well.
-    assert set(found._record()) | {"seal", "pending", "purge_at"} == set(Token._fields)
+    found.renewable_until, found.renewal_seconds = LATER, 60
+    # The next two disable or remove a token; an attacker who can write them could remove it as well. The last
+    # one grants nothing.
+    assert set(found._record()) | {"seal", "pending", "purge_at", "last_used_at"} == set(Token._fields)
 
 
 @pytest.mark.usefixtures("token")
