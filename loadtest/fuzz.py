@@ -88,6 +88,7 @@ def _fuzz(url: str, token: str, cases: int, seed: int, folder: str) -> int:
     environment = {
         **os.environ,
         "FUZZ_TOKEN": token,
+        "FUZZ_URL": url,
         "SCHEMATHESIS_HOOKS": "fuzz_checks",
         "PYTHONPATH": str(_HERE),
     }

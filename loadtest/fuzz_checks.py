@@ -1,10 +1,14 @@
 """Additional schemathesis checks of the service's responses; `fuzz.py` loads them."""
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from typing import Any
+from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import schemathesis
 from hypothesis import strategies
@@ -13,6 +17,8 @@ _KEY = "Idempotency-Key"
 _VALID_KEY = re.compile("[!-~]{1,255}")
 #: The principal of the run, which is the name of its token.
 _PRINCIPAL = "fuzz"
+#: It revokes the token that it is sent with.
+_REVOKE_SELF = "/vault/token/revoke-self"
 
 #: Minimum length of a secret to search for: a shorter text can occur in a response by chance.
 _SOME = 12
@@ -57,8 +63,21 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
     if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
         case.body["name"] = "another"
-    if case.path == "/vault/token/revoke-self" and "Authorization" in (case.headers or {}):
-        case.headers["Authorization"] = _NO_TOKEN
+    if case.path == _REVOKE_SELF and (case.headers or {}).get("Authorization") == _bearer():
+        case.headers["Authorization"] = f"Bearer {_expendable()}"
+
+
+def _bearer() -> str:
+    return f"Bearer {os.environ['FUZZ_TOKEN']}"
+
+
+def _expendable() -> str:
+    """Return a new token, which may revoke itself."""
+    body = {"name": f"fuzz-{uuid4()}", "role": "reader"}
+    headers = {"Authorization": _bearer(), "Content-Type": "application/json"}
+    url = f"{os.environ['FUZZ_URL']}/vault/token/create"
+    with urlopen(Request(url, json.dumps(body).encode(), headers)) as reply:  # noqa: S310 - our own URL
+        return str(json.load(reply)["token"])
 
 
 def _parts(shape: Any) -> Iterator[dict[str, Any]]:

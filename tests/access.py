@@ -29,14 +29,17 @@ def make_token(
     namespace: str | None = None,
     networks: tuple[str, ...] = (),
     seconds: float | None = None,
+    max_age: float | None = None,
 ) -> str:
-    """Return a new token, created by an operator."""
+    """Return a new token, created by an operator; with a *max_age* in seconds, a renewable one."""
     grant = Grant(
         name=name,
         scopes=ROLES.get(role, frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=tuple(map(ip_network, networks)),
         lifetime=timedelta(seconds=seconds) if seconds else None,
+        renewable=max_age is not None,
+        max_age=timedelta(seconds=max_age) if max_age else None,
     )
     return (
         services(app)
