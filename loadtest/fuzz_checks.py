@@ -63,21 +63,26 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
     if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
         case.body["name"] = "another"
-    if case.path == _REVOKE_SELF and (case.headers or {}).get("Authorization") == _bearer():
-        case.headers["Authorization"] = f"Bearer {_expendable()}"
 
 
-def _bearer() -> str:
-    return f"Bearer {os.environ['FUZZ_TOKEN']}"
+@schemathesis.auth(refresh_interval=None)
+class Credential:
+    """The token of the run, or a new one that may revoke itself."""
 
+    def get(self, case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+        """Return the token for *case*."""
+        token = os.environ["FUZZ_TOKEN"]
+        if case.path != _REVOKE_SELF:
+            return token
+        body = json.dumps({"name": f"fuzz-{uuid4()}", "role": "reader"}).encode()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = Request(f"{os.environ['FUZZ_URL']}/vault/token/create", body, headers)  # noqa: S310 - our own URL
+        with urlopen(request) as reply:  # noqa: S310 - our own URL
+            return str(json.load(reply)["token"])
 
-def _expendable() -> str:
-    """Return a new token, which may revoke itself."""
-    body = {"name": f"fuzz-{uuid4()}", "role": "reader"}
-    headers = {"Authorization": _bearer(), "Content-Type": "application/json"}
-    url = f"{os.environ['FUZZ_URL']}/vault/token/create"
-    with urlopen(Request(url, json.dumps(body).encode(), headers)) as reply:  # noqa: S310 - our own URL
-        return str(json.load(reply)["token"])
+    def set(self, case: schemathesis.Case, token: str, _context: schemathesis.AuthContext) -> None:
+        """Send *token* with *case*."""
+        case.headers["Authorization"] = f"Bearer {token}"
 
 
 def _parts(shape: Any) -> Iterator[dict[str, Any]]:

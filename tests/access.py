@@ -11,6 +11,7 @@ from tests.commands import run_command
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, ROLES, scopes_named
+from vault.documents.token import Token
 from vault.services import Services
 
 
@@ -46,6 +47,18 @@ def make_token(
         .tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
         .text
     )
+
+
+def age_token(app: Flask, name: str, **ago: float) -> None:
+    """Move the creation, the expiry and the longest age of the token *name* into the past."""
+    token = Token.objects(name=name).first()
+    for field in ("created_at", "expires_at", "renewable_until"):
+        if time := getattr(token, field):
+            setattr(token, field, time - timedelta(**ago))
+    key = services(app).tokens._keys.find()
+    assert key
+    token.close(key)
+    token.save()
 
 
 def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:

@@ -212,7 +212,7 @@ def test_optional_fields_of_requests_are_nullable(document: dict[str, Any]) -> N
 
 
 def test_document_states_which_fields_go_together(document: dict[str, Any]) -> None:
-    """The document refuses what the service refuses: no ID and no name, both, neither role nor scopes."""
+    """The document refuses what the service refuses: no ID and no name, both, neither role nor scopes, …"""
     schemas = document["components"]["schemas"]
 
     def accepts(schema: str, **body: object) -> bool:
@@ -231,6 +231,12 @@ def test_document_states_which_fields_go_together(document: dict[str, Any]) -> N
     assert accepts("NewToken", role="reader", scopes=[])
     assert not accepts("NewToken", role=None, scopes=[])
     assert not accepts("NewToken", scopes=None)
+    assert accepts("NewToken", role="reader", renewable=True, expires_in=60, max_age=60)
+    assert accepts("NewToken", role="reader", renewable=None, max_age=None)
+    assert not accepts("NewToken", role="reader", renewable=True)
+    assert not accepts("NewToken", role="reader", renewable=True, expires_in=None)
+    assert not accepts("NewToken", role="reader", renewable=False, max_age=60)
+    assert not accepts("NewToken", role="reader", max_age=60)
 
 
 def test_links_lead_to_operations_that_accept_the_reply(document: dict[str, Any]) -> None:

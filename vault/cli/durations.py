@@ -7,7 +7,8 @@ import click
 
 from vault.auth.tokens import MAX_LIFETIME
 
-_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+#: Seconds of each unit.
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def duration(text: str) -> timedelta:
@@ -19,7 +20,7 @@ def duration(text: str) -> timedelta:
     form = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text)
     if not form:
         raise click.BadParameter("must be a number with one of the units s, m, h, d and w, such as 30d")
-    found = timedelta(**{_UNITS[form[2]]: int(form[1])})
-    if not timedelta(seconds=1) <= found <= MAX_LIFETIME:
+    seconds = int(form[1]) * _UNITS[form[2]]
+    if not 1 <= seconds <= MAX_LIFETIME.total_seconds():
         raise click.BadParameter("must be between 1 second and 3650 days")
-    return found
+    return timedelta(seconds=seconds)
