@@ -212,7 +212,7 @@ def test_optional_fields_of_requests_are_nullable(document: dict[str, Any]) -> N
 
 
 def test_document_states_which_fields_go_together(document: dict[str, Any]) -> None:
-    """The document refuses what the service refuses: no ID and no name, both, neither role nor scopes, …"""
+    """The document refuses what the service refuses: no ID and no name, both, half a renewal."""
     schemas = document["components"]["schemas"]
 
     def accepts(schema: str, **body: object) -> bool:
