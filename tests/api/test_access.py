@@ -263,7 +263,7 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
 
 @pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
 def test_every_token_can_describe_and_revoke_itself(world: World, held: str) -> None:
-    """Whatever its scopes, a token can describe itself and revoke itself, and no other."""
+    """A token can describe itself and revoke itself with any scopes, and ends no other token."""
     client, scopes = world.app.test_client(), ROLES.get(held) or {Scope(held)}
     name = f"own-{held.replace(':', '-')}-{secrets.token_hex(4)}"
     header = f"Bearer {make_token(world.app, name, scopes=tuple(scopes))}"

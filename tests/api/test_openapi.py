@@ -170,7 +170,7 @@ def test_what_is_checked_is_described(document: dict[str, Any]) -> None:
 def test_properties_are_explained(document: dict[str, Any]) -> None:
     """Every property of every schema has a description or an example."""
     for name, schema in document["components"]["schemas"].items():
-        assert schema["properties"], name
+        assert schema["properties"] or name == "NoOptions", name
         for field, shape in schema["properties"].items():
             assert shape.get("description") or shape.get("example"), (name, field)
 

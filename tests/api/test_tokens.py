@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.access import age_token, bearer, make_token
+from tests.access import age_token, bearer, make_token, revoke
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.problems import fields_of
@@ -115,10 +115,9 @@ def test_unused_tokens_are_found(app: Flask, manager: FlaskClient, stored: Store
     for name in ("unused", "used", "ended"):
         make_token(app, name, role="reader", namespace="team-a")
         age_token(app, f"team-a/{name}", days=100)
+    revoke(app, "ended")
     make_token(app, "new", role="reader", namespace="team-a")
-    post(manager, REVOKE, {"name": "new"})
     stored.tokens.update_one({"name": "team-a/used"}, {"$set": {"last_used_at": datetime.now(UTC)}})
-    stored.tokens.update_one({"name": "team-a/ended"}, {"$set": {"created_by": "somebody"}})
     found = post(manager, LIST, {"unused_for": 90 * 86_400})["tokens"]
     assert [(entry["name"], entry["last_used_at"]) for entry in found] == [("unused", None)]
     assert post(manager, LIST, {"unused_for": 110 * 86_400})["tokens"] == []

@@ -293,7 +293,7 @@ def test_a_revocation_ends_a_token_that_is_renewed_meanwhile(
 
 
 def test_of_concurrent_renewals_and_a_revocation_the_revocation_stays(app: Flask) -> None:
-    """Whatever the order of concurrent renewals and revocations, the token is revoked and genuine."""
+    """Concurrent renewals and a revocation leave a token that is revoked and genuine, in any order."""
     for number in range(8):
         name = f"ci-{number}"
         text = make_token(app, name, role="reader", seconds=HOUR, max_age=DAY)

@@ -119,10 +119,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
     ) -> Callable[[View], Any]:
         """Make a view the operation *action*: it runs as an `Attempt`, and every refusal is recorded.
 
-        This decorator belongs directly below the route, so that it encloses the reading of the body. *scope*
-        is required; if it is None, any valid credential is enough. *refusals* are kinds of
-        `vault.api.error_docs`, each in place of the common kind with the same status. The body of a batch may
-        be larger.
+        This decorator belongs directly below the route, so that it encloses the reading of the body. Callers
+        need *scope*; None stands for any valid credential. *refusals* are kinds of `vault.api.error_docs`,
+        each in place of the common kind with the same status. The body of a batch may be larger.
         """
         documentation = {
             **({"x-scope": scope} if scope else {}),

@@ -9,7 +9,7 @@ export const access = ({ credentialRequired }) =>
       const scope = operation.get("x-scope");
       const security = operation.get("security");
       const anonymous = security?.some((requirement) => requirement.isEmpty());
-      const credential = Boolean(security) && (credentialRequired === "true" || !anonymous);
+      const credential = Boolean(security?.size) && (credentialRequired === "true" || !anonymous);
       return { scope, credential, authorized: authSelectors.authorized().size > 0 };
     }
 
