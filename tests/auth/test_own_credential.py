@@ -25,6 +25,7 @@ from vault.core.errors import (
     TokenNotRenewableError,
     TokenRequiredError,
 )
+from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents.token import Token
 
@@ -86,6 +87,16 @@ def test_a_token_describes_itself(app: Flask, stored: Stored) -> None:
     entry = stored.audit_logs.find_one({"action": "token_self"})
     assert entry is not None
     assert (entry["principal"], entry["status"]) == ("team-a/ci", "success")
+
+
+def test_a_principal_without_a_token_is_described(app: Flask) -> None:
+    """A JWT's principal gets its grants, among them its paths, and no times of a token."""
+    limited = Principal(name="jwt:build", scopes=frozenset(Scope), paths=Paths.of(["shared/db", "billing/"]))
+    asked = Attempt(action=Action.TOKEN_SELF, principal=limited)
+    described = services(app).own_credential.describe(attempt=asked)
+    assert (described.kind, described.paths) == ("jwt", ("billing/", "shared/db"))
+    assert described.scopes == tuple(sorted(Scope))
+    assert (described.renewable, described.created_at, described.created_by) == (False, None, None)
 
 
 def test_a_renewal_extends_a_token(app: Flask, stored: Stored) -> None:
