@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,8 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
-from vault.auth.authenticator import BELIEVED_SECONDS
+from vault.auth.authenticator import BELIEVED_SECONDS, Authenticator
+from vault.auth.token_uses import TokenUses
 from vault.core import principal, ttl_cache
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -25,7 +26,7 @@ from vault.core.errors import (
     ScopeMissingError,
     StorageUnavailableError,
 )
-from vault.core.principal import Scope
+from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import _checksum, new_token
 from vault.documents import database
@@ -178,6 +179,17 @@ def test_an_expired_token_is_looked_up_once_more(
             assert identify(app, tokens["a"]).principal.name == "a"
             assert refused(app, tokens["b"]) == ("b", "expired")
     assert len(finds.filters) == 2
+
+
+def test_any_expired_credential_is_refused() -> None:
+    """A credential of any kind is refused once its principal has expired."""
+    old = Principal(name="jwt:old", scopes=frozenset(Scope), expires_at=datetime(2000, 1, 1, tzinfo=UTC))
+    kind = SimpleNamespace(principal=lambda _: old)
+    authenticator = Authenticator(kind, kind, anonymous=ANONYMOUS, uses=TokenUses())
+    asked = Attempt(action=Action.FETCH)
+    with pytest.raises(InvalidCredentialError):
+        authenticator.identify("a.b.c", attempt=asked)
+    assert (asked.principal.name, asked.details["reason"]) == ("jwt:old", "expired")
 
 
 def test_a_new_token_works_immediately(app: Flask) -> None:
