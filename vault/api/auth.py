@@ -17,8 +17,10 @@ _SCHEME = "token"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
-def authorize_request(attempt: Attempt, scope: Scope, *, authenticator: Authenticator) -> None:
+def authorize_request(attempt: Attempt, scope: Scope | None, *, authenticator: Authenticator) -> None:
     """Set the principal of *attempt*, and require *scope*, an allowed address and an allowed rate.
+
+    Without a *scope*, require any valid credential.
 
     Raises:
         AddressRefusedError: The address is not in `ALLOWED_NETWORKS`.
@@ -69,7 +71,7 @@ def document(spec: APISpec) -> None:
     )
 
 
-def security(scope: Scope) -> list[dict[str, Any]]:
-    """Return the security requirements of an operation with *scope*, for the OpenAPI document."""
+def security(scope: Scope | None) -> list[dict[str, Any]]:
+    """Return the security requirements of an operation with *scope*, if any, for the OpenAPI document."""
     # Without `AUTH_ENABLED`, anonymous callers can use operations for which knowing the ID is enough.
     return [{_SCHEME: []}, {}] if scope in ANONYMOUS.scopes else [{_SCHEME: []}]

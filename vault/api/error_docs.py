@@ -23,6 +23,7 @@ from vault.api.fields import Reply, text_field
 from vault.api.refusals import refusal
 from vault.api.response_headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
 from vault.core.errors import (
+    AddressRefusedError,
     CredentialRequiredError,
     GrantRefusedError,
     IdempotencyMismatchError,
@@ -38,6 +39,8 @@ from vault.core.errors import (
     StorageUnavailableError,
     TokenNameTakenError,
     TokenNotFoundError,
+    TokenNotRenewableError,
+    TokenRequiredError,
     VersionConflictError,
 )
 from vault.core.principal import Scope
@@ -145,6 +148,13 @@ ERROR_DOCS = {
         "The credential lacks the scope, the token exceeds the caller's grant, or the client's address is "
         "not allowed.",
     ),
+    "TokenRequired": ErrorDoc(
+        TokenRequiredError(), "The credential is not a token, or the client's address is not allowed."
+    ),
+    "TokenNotRenewable": ErrorDoc(
+        TokenNotRenewableError(), "The token was created without `renewable`. Nothing was changed."
+    ),
+    "AddressNotAllowed": ErrorDoc(AddressRefusedError(), "The client's address is not allowed."),
     "TooManyRequests": ErrorDoc(
         RateLimitedError(),
         "Too many requests by this principal, or too many invalid credentials from this address.",
