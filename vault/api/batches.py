@@ -94,11 +94,20 @@ def _reply_memory(count: int) -> Iterator[Reservation]:
     def release_once_sent(reply: Response) -> Response:
         reservation.offer()
         # A slow client may take long for megabytes, unless others need the memory.
-        reply.response = in_parts(reply.get_data())
+        parts = in_parts(reply.get_data())
+        reply.content_length = sum(map(len, parts))
+        reply.response = _taken(parts, reservation)
         reply.call_on_close(reservation.release)
         return reply
 
     after_this_request(release_once_sent)
+
+
+def _taken(parts: Sequence[bytes], reservation: Reservation) -> Iterator[bytes]:
+    for part in parts:
+        yield part
+        # The server asks for the next part once it has sent this one.
+        reservation.advance(len(part))
 
 
 def _creation(fields: dict[str, Any]) -> Creation:

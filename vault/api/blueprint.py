@@ -69,9 +69,10 @@ def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope | None) -> A
     slot = current_slot()
     with slot:
         auth.authorize_request(attempt, scope, authenticator=services().authenticator)
-    disconnect = connections.current.get().disconnect
+    connection = connections.current.get()
     size = json_parser.max_size(request)
-    with memory.reserve(size, source(attempt.ip), disconnect) as reservation:
+    with memory.reserve(size, source(attempt.ip), connection.disconnect) as reservation:
+        connection.on_received = reservation.advance
         try:
             json_parser.receive(request)
             reservation.keep()

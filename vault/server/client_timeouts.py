@@ -12,7 +12,7 @@ from gevent import Timeout, get_hub, sleep, socket
 from gevent.hub import Waiter
 from gunicorn.http import message
 from gunicorn.http.errors import InvalidHeader
-from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from vault.core import connections
 from vault.server import patches
@@ -166,6 +166,7 @@ class _Body:
 
         Raises:
             RequestTimeout: They did not come in time.
+            ClientDisconnected: The client was disconnected here.
         """
         if self._is_withheld:
             self._is_withheld = False
@@ -191,7 +192,11 @@ class _Body:
             raise
         finally:
             connection.work()
+        if connection.is_evicted:
+            # No reply could be sent, so the request must have no effect.
+            raise ClientDisconnected
         self.received += len(data)
+        connection.on_received(len(data))
         return data
 
     def close_if_withheld(self) -> bool:
