@@ -118,12 +118,19 @@ REFUSALS = {
         "No token of the caller's namespace has this name.",
     ),
     # --- Secrets
+    "outside_paths": Refusal(
+        403,
+        Status.DENIED,
+        "Name outside the paths",
+        "The credential is limited to paths, and the new secret has a name outside them, or no name. The "
+        "reply is the same for free and taken names. Choose a name within the paths.",
+    ),
     "secret_not_found": Refusal(
         404,
         Status.NOT_FOUND,
         "Secret not found",
         "The secret or version never existed, has expired, was deleted, has reached its read limit, or is "
-        "not yours. The reply is the same in all cases.",
+        "outside your namespace or paths. The reply is the same in all cases.",
     ),
     "invalid_base64": Refusal(
         400,
