@@ -10,6 +10,7 @@ from flask import Flask
 from tests.commands import run_command
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
+from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, ROLES, scopes_named
 from vault.services import Services
 
@@ -28,6 +29,7 @@ def make_token(
     scopes: tuple[str, ...] = (),
     namespace: str | None = None,
     networks: tuple[str, ...] = (),
+    paths: tuple[str, ...] = (),
     seconds: float | None = None,
 ) -> str:
     """Return a new token, created by an operator."""
@@ -36,6 +38,7 @@ def make_token(
         scopes=ROLES.get(role, frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=tuple(map(ip_network, networks)),
+        paths=Paths.of(paths),
         lifetime=timedelta(seconds=seconds) if seconds else None,
     )
     return services(app).tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))

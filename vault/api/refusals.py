@@ -95,8 +95,8 @@ REFUSALS = {
         403,
         Status.DENIED,
         "Revocation not allowed",
-        "The token to revoke has scopes or networks that the caller lacks. The detail names them. Use a "
-        "credential that has at least as much.",
+        "The token to revoke has scopes, networks or paths that the caller lacks. The detail names them. Use "
+        "a credential that has at least as much.",
     ),
     "invalid_token_name": Refusal(
         409,

@@ -12,11 +12,12 @@ from vault.cli.output import print_table
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import VaultError
 from vault.core.networks import Network, network
+from vault.core.paths import MAX_PATHS, Paths, is_path
 from vault.core.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
-_HEADINGS = ("name", "state", "namespace", "scopes", "networks", "created", "by", "expires")
+_HEADINGS = ("name", "state", "namespace", "scopes", "networks", "paths", "created", "by", "expires")
 
 
 def _name(text: str) -> str:
@@ -30,6 +31,12 @@ def _network(text: str) -> Network:
         return network(text)
     except ValueError:
         raise click.BadParameter("must be a network such as 192.0.2.0/24") from None
+
+
+def _path(text: str) -> str:
+    if not is_path(text):
+        raise click.BadParameter("must be a name, or a prefix that ends in a slash, such as billing/")
+    return text
 
 
 @click.group()
@@ -63,6 +70,15 @@ def tokens() -> None:
     help="A network from which the token is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
 )
 @click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    type=_path,
+    help="A name of a secret that the token can reach, or a prefix of names that ends in a slash, such as "
+    "billing/. Can be repeated.  [default: all names]",
+)
+@click.option(
     "--expires-in",
     "seconds",
     metavar="SECONDS",
@@ -75,16 +91,20 @@ def create(
     scopes: tuple[str, ...],
     namespace: str | None,
     networks: tuple[Network, ...],
+    paths: tuple[str, ...],
     seconds: int | None,
 ) -> None:
     """Create a token and print it. It is not shown again."""
     if not role and not scopes:
         raise click.UsageError("Add --role or --scope.")
+    if len(paths) > MAX_PATHS:
+        raise click.UsageError(f"Add at most {MAX_PATHS} paths.")
     grant = Grant(
         name=name,
         scopes=ROLES.get(role or "", frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=networks,
+        paths=Paths.of(paths),
         lifetime=timedelta(seconds=seconds) if seconds else None,
     )
     with _attempt(Action.TOKEN_CREATE) as (operations, attempt):
@@ -143,6 +163,7 @@ def _row(token: TokenInfo) -> tuple[str, ...]:
         token.namespace,
         " ".join(token.scopes),
         " ".join(token.networks),
+        " ".join(token.paths),
         token.created_at.date().isoformat() if token.created_at else "",
         token.created_by,
         token.expires_at.isoformat(timespec="seconds") if token.expires_at else "",
