@@ -21,52 +21,54 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 
 #: Names with common beginnings, which differ in case, length or a character that regular expressions have.
-_parts = st.sampled_from(["a", "ab", "a.b", "A", "a-b", "_"])
-names = st.lists(_parts, min_size=1, max_size=3).map("/".join)
-_paths = st.lists(st.one_of(names, names.map(lambda name: f"{name}/")), min_size=1, max_size=4)
-_prefixes = st.one_of(
-    names, names.map(lambda name: f"{name}/"), st.just("a"), st.sampled_from([".", "a.", "a/a"])
-)
+names = st.lists(st.sampled_from(["a", "ab", "a.b", "A", "a-b", "_"]), min_size=1, max_size=3).map("/".join)
 _numbers = st.none() | st.integers(1, 3)
 _values = st.sampled_from(["YQ==", "Yg==", "YWJj", "YWJjYWJjYWJjYWJjYWJjYWJj"])
 _labels = st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from(["1", "2"]), max_size=2)
 
 
-def _new_secrets(secret_names: st.SearchStrategy[str | None]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {"secret": _values, "name": secret_names, "labels": _labels, "max_reads": _numbers}
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]:
+    """Return paths, secrets, and operations on them and on others."""
+    stored = draw(st.lists(names, min_size=2, max_size=9, unique=True))
+    prefixes = [f"{name[:end]}/" for name in stored for end in (name.find("/"), name.rfind("/")) if end > 0]
+    known = st.sampled_from(stored)
+    prefix = st.sampled_from([*prefixes, "a/"])
+    some_names = st.none() | known | names
+    new_secrets = st.lists(
+        st.fixed_dictionaries(
+            {"secret": _values, "name": some_names, "labels": _labels, "max_reads": _numbers}
+        ),
+        min_size=1,
+        max_size=4,
+    )
+    # A secret by its number, or by a name.
+    targets = st.integers(0, 9) | some_names.filter(bool)
+    beginnings = known.map(lambda name: name[: 1 + len(name) // 2]) | prefix | st.just("a")
+    calls = {"target": targets, "version": _numbers, "secret": _values}
+    batches = st.lists(targets, min_size=1, max_size=5).map(lambda some: {"targets": some})
+    lists = {
+        "name_prefix": st.just("") | beginnings,
+        "labels": st.just({}) | st.just({}) | _labels,
+        "deleted": st.sampled_from([False, False, True]),
+        "limit": st.integers(1, 3),
+    }
+    operations = st.one_of(
+        st.tuples(
+            st.sampled_from(["fetch", "describe", "delete", "restore", "purge", "update"]),
+            st.fixed_dictionaries(calls),
+        ),
+        st.tuples(st.just("create"), new_secrets.map(lambda new: new[0])),
+        st.tuples(st.just("create-batch"), new_secrets.map(lambda new: {"secrets": new})),
+        st.tuples(st.just("fetch-batch"), batches | beginnings.map(lambda text: {"name_prefix": text})),
+        st.tuples(st.just("list"), st.fixed_dictionaries(lists)),
+    )
+    return (
+        draw(st.lists(known | prefix, min_size=1, max_size=5)),
+        [{"secret": "YQ==", "name": name, "labels": draw(_labels)} for name in [*stored, None]],
+        draw(st.lists(operations, min_size=1, max_size=12)),
     )
 
-
-#: A secret: by its number among the stored ones, or by a name.
-_targets = st.integers(0, 9) | names
-_operations = st.one_of(
-    st.tuples(
-        st.sampled_from(["fetch", "describe", "delete", "restore", "purge", "update"]),
-        st.fixed_dictionaries({"target": _targets, "version": _numbers, "secret": _values}),
-    ),
-    st.tuples(st.just("create"), _new_secrets(st.none() | names)),
-    st.tuples(
-        st.just("create-batch"),
-        st.lists(_new_secrets(st.none() | names), min_size=1, max_size=4).map(lambda some: {"secrets": some}),
-    ),
-    st.tuples(
-        st.just("fetch-batch"),
-        st.lists(_targets, min_size=1, max_size=5).map(lambda targets: {"targets": targets})
-        | _prefixes.map(lambda prefix: {"name_prefix": prefix}),
-    ),
-    st.tuples(
-        st.just("list"),
-        st.fixed_dictionaries(
-            {
-                "name_prefix": st.just("") | _prefixes,
-                "labels": st.just({}) | _labels,
-                "deleted": st.booleans(),
-                "limit": st.integers(1, 4),
-            }
-        ),
-    ),
-)
 
 #: The fields that each call has in addition to those of its reference.
 _FIELDS = {"fetch": ["version"], "purge": ["version"], "update": ["secret"]}
@@ -224,28 +226,22 @@ def create_batch(worlds: tuple[World, World], limits: Paths, new: list[dict[str,
 def list_pages(worlds: tuple[World, World], query: dict[str, Any]) -> None:
     """Compare all pages of a list, each world with its own cursors."""
     cursors: list[str | None] = [None, None]
-    while True:
-        replies = compare(worlds, "list", *({**query, "cursor": cursor} for cursor in cursors))
+    while replies := compare(worlds, "list", *({**query, "cursor": cursor} for cursor in cursors)):
         cursors = [reply.json["cursor"] for reply in replies]
         if None in cursors:
             return
+        assert replies[0].json["secrets"], "an empty page with a cursor"
 
 
-@given(
-    paths=_paths,
-    stored=st.lists(_new_secrets(st.none() | names), min_size=1, max_size=8),
-    operations=st.lists(_operations, min_size=1, max_size=12),
-)
+@given(case=cases())
 def test_paths_show_what_a_namespace_of_only_these_secrets_shows(
-    caller: Caller,
-    paths: list[str],
-    stored: list[dict[str, Any]],
-    operations: list[tuple[str, dict[str, Any]]],
+    caller: Caller, case: tuple[list[str], list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]
 ) -> None:
     """Every answer, with its headers, is that of a namespace without the secrets outside the paths.
 
     The only exception is creating a secret outside them, which is refused.
     """
+    paths, stored, operations = case
     limits = Paths.of(paths)
     worlds = World(caller, limits), World(caller)
     for new in stored:
