@@ -44,7 +44,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, Any]], list[tuple[
     )
     # A secret by its number, or by a name.
     targets = st.integers(0, 9) | some_names.filter(bool)
-    beginnings = known.map(lambda name: name[: 1 + len(name) // 2]) | prefix | st.just("a")
+    beginnings = st.tuples(known, st.integers(1, 8)).map(lambda drawn: drawn[0][: drawn[1]]) | prefix
     calls = {"target": targets, "version": _numbers, "secret": _values}
     batches = st.lists(targets, min_size=1, max_size=5).map(lambda some: {"targets": some})
     lists = {
