@@ -41,15 +41,12 @@ def find_page(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*.
 
-    Only of those that the *principal* reaches.
+    Only of those that *principal* reaches.
     """
     conditions: list[dict[str, Any]] = [
+        _reached(principal, prefix=name_prefix, after=after),
         # The conditions of `StoredSecret.is_visible`.
-        {
-            "namespace": principal.namespace,
-            "pending": None,
-            "deleted_at": {"$exists": True} if deleted else None,
-        },
+        {"pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
     ]
@@ -57,15 +54,25 @@ def find_page(
         conditions.append({"purge_at": {"$gt": now}})
     if labels:
         conditions.append({"labels": {"$all": list(labels)}})
-    if principal.paths:
-        conditions.append(_within(principal.paths, name_prefix, after))
-    else:
-        conditions += [{"name": beginning_with(name_prefix)}] if name_prefix else []
-        conditions += [_beyond(after)] if after else []
     found: Iterator[Mapping[str, Any]] = (
         Secret.raw().find({"$and": conditions}, wanted).sort(_ORDER).limit(limit)
     )
     return found
+
+
+def _reached(principal: Principal, *, prefix: str = "", after: Position | None = None) -> dict[str, Any]:
+    """Return the condition for secrets that *principal* reaches: the twin of `vault.secrets.reach`.
+
+    Only for names that begin with *prefix*, after the end of a page.
+    """
+    conditions: list[dict[str, Any]] = [{"namespace": principal.namespace}]
+    if principal.paths:
+        return {"$and": [*conditions, _within(principal.paths, prefix, after)]}
+    if prefix:
+        conditions.append({"name": beginning_with(prefix)})
+    if after:
+        conditions.append(_beyond(after))
+    return {"$and": conditions}
 
 
 def _beyond(position: Position) -> dict[str, Any]:
