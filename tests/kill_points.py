@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from pymongo import monitoring
@@ -90,6 +91,15 @@ def _create_token(found: Services, name: str) -> None:
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
 
 
+def _renew_token(found: Services, name: str) -> Callable[[], object]:
+    """Create a token that can be renewed, and return a function that renews it."""
+    grant = Grant(name=name, scopes=ALICE.scopes, lifetime=timedelta(hours=1), renewable=True)
+    token = found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
+    attempt = _attempt(Action.TOKEN_RENEW)
+    found.authenticator.identify(token.text, attempt=attempt)
+    return lambda: found.own_credential.renew(attempt=attempt)
+
+
 def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     """Prepare *action*, and return a function that does it to the secret or token *name*."""
     creates: dict[str, dict[str, Any]] = {
@@ -107,6 +117,8 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     if action == "revoke_token":
         _create_token(found, name)
         return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))
+    if action == "renew_token":
+        return _renew_token(found, name)
     if action == "fetch_batch":
         batch = [_create(found, max_reads=2) for _ in range(3)]
         return lambda: _fetch_batch(found, [*batch, batch[0]])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from pymongo.database import Database
@@ -48,3 +49,6 @@ def _of_token(token: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     yield "token_create", token["name"], None
     if token.get("revoked_at"):
         yield "token_revoke", token["name"], None
+    created = timedelta(seconds=token.get("renewal_seconds", 0))
+    if created and token["expires_at"] > token["created_at"] + created:
+        yield "token_renew", token["name"], None

@@ -16,6 +16,8 @@ from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.authenticator import Authenticator, Credentials, TokenCredentials
 from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, KeySource, NoJWTAuthenticator, fixed_key
+from vault.auth.own_credential import OwnCredential
+from vault.auth.token_uses import TokenUses
 from vault.auth.tokens import TokenKeys, Tokens
 from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import summary
@@ -64,6 +66,7 @@ def create_app(settings: Settings) -> Flask:
     trail.connect()
     guard = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, guard)
+    token_uses = TokenUses()
     startup = Startup(guard, trail)
     services = Services(
         secrets=SecretService(
@@ -81,10 +84,12 @@ def create_app(settings: Settings) -> Flask:
         startup=startup,
         health=Health(database, guard, trail, startup),
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
+        own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
             _jwt_authenticator(settings),
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
+            uses=token_uses,
         ),
     )
     app = Application(__name__, static_folder=None)
@@ -92,6 +97,7 @@ def create_app(settings: Settings) -> Flask:
     def close() -> None:
         services.startup.close()
         guard.close()
+        token_uses.close()
         trail.disconnect()
         encrypt_on_save.disconnect()
         api.close(app)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
+from vault.auth.own_credential import OwnCredential
 from vault.auth.tokens import Tokens
 from vault.core.errors import (
     AuditStateError,
@@ -120,4 +121,5 @@ class Services:
     startup: Startup
     health: Health
     tokens: Tokens
+    own_credential: OwnCredential
     authenticator: Authenticator

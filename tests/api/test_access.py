@@ -26,6 +26,10 @@ from vault.crypto.token import new_token
 #: Possible replies to an authorized request: the secrets and names of the examples need not exist.
 LET_IN = {200, 404, 409, 422}
 
+#: The operations on one's own credential, which need no scope.
+REVOKE_SELF = "/vault/token/revoke-self"
+OWN = {"/vault/token/self", "/vault/token/renew", REVOKE_SELF}
+
 
 @dataclass(frozen=True)
 class World:
@@ -33,8 +37,8 @@ class World:
 
     app: Flask
     stored: MongoDatabase[dict[str, Any]]
-    #: Path, scope and example body of each operation below `/vault/`.
-    operations: list[tuple[str, Scope, dict[str, Any]]]
+    #: Path, scope if any, and example body of each operation below `/vault/`.
+    operations: list[tuple[str, Scope | None, dict[str, Any]]]
     tokens: dict[str, str]
 
     def ask(self, client: FlaskClient, path: str, body: object, header: str | None) -> TestResponse:
@@ -71,7 +75,11 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
         patch.setattr(refusal_counter, "MAX_SINGLE_OF_KIND", 100_000)
         document = app.test_client().get("/openapi.json").json
         found = [
-            (path, Scope(operation["x-scope"]), examples_of_body(document, operation)[0])
+            (
+                path,
+                Scope(operation["x-scope"]) if "x-scope" in operation else None,
+                examples_of_body(document, operation)[0],
+            )
             for path, method, operation in operations(document)
             if path.startswith("/vault/") and method == "post"
         ]
@@ -105,6 +113,8 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "a space after Bearer": (lambda _: "Bearer ", "anonymous"),
     "no token": (lambda _: "Bearer let me in", "anonymous"),
     "the prefix": (lambda _: "Bearer smt_", "anonymous"),
+    "a token without a scheme": (lambda w: w.tokens["admin"], "anonymous"),
+    "a token under another scheme": (lambda w: f"Token {w.tokens['admin']}", "anonymous"),
     "two credentials": (lambda w: f"Bearer {w.tokens['admin']}, Bearer {w.tokens['admin']}", "anonymous"),
     "white space behind": (lambda w: f"Bearer {w.tokens['admin']} x", "anonymous"),
     "wrong checksum": (lambda w: f"Bearer {wrong_checksum(w.tokens['admin'])}", "anonymous"),
@@ -141,15 +151,17 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
 
 
 def test_every_operation_documents_its_scope(world: World) -> None:
-    """Every path below `/vault/` needs a scope, and the document names it and the credential."""
+    """Every path below `/vault/` needs a scope or any credential, and the document names both."""
     document = world.app.test_client().get("/openapi.json").json
     described = {path: operation for path, _, operation in operations(document) if path.startswith("/vault/")}
     routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
     assert set(described) == {path for path, _, _ in world.operations} == routes
     for path, operation in described.items():
-        assert operation["x-scope"] in list(Scope), path
+        assert ("x-scope" in operation) != (path in OWN), path
+        scope = operation.get("x-scope")
+        assert path in OWN or scope in list(Scope), path
         assert {"token": []} in operation["security"], path
-        assert ({} in operation["security"]) == (operation["x-scope"] in ANONYMOUS.scopes), path
+        assert ({} in operation["security"]) == (scope in ANONYMOUS.scopes), path
         assert {"401", "403", "429"} <= set(operation["responses"]), path
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
@@ -236,11 +248,14 @@ def test_a_jwt_authorizes_by_its_scopes(
 def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope]) -> None:
     client = world.app.test_client()
     for path, scope, body in world.operations:
+        if path == REVOKE_SELF and "smt_" in header:
+            # Other tests need the token.
+            continue
         if path == "/vault/token/revoke":
             # A namespace that no other test uses.
             body = {"name": "nobody"}
         reply = world.ask(client, path, body, header)
-        if scope in scopes:
+        if scope is None or scope in scopes:
             # The request itself may still be refused: callers cannot grant more than they hold.
             assert reply.status_code in LET_IN | {403}, (path, reply.text)
             assert "WWW-Authenticate" not in reply.headers, path
@@ -251,6 +266,44 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
         entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
         assert entry is not None
         assert (entry["status"], entry["details"]) == ("denied", {"reason": f"needs {scope}"})
+
+
+@pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
+def test_every_token_can_describe_and_revoke_itself(world: World, held: str) -> None:
+    """A token can describe itself and revoke itself with any scopes, and ends no other token."""
+    client, scopes = world.app.test_client(), ROLES.get(held) or {Scope(held)}
+    name = f"own-{held.replace(':', '-')}-{secrets.token_hex(4)}"
+    header = f"Bearer {make_token(world.app, name, scopes=tuple(scopes))}"
+    described = world.ask(client, "/vault/token/self", {}, header).json
+    assert (described["principal"], described["kind"]) == (name, "token")
+    assert described["scopes"] == sorted(scopes)
+    ended = world.ask(client, REVOKE_SELF, {}, header).json
+    assert ended == {"name": name, "revoked": [name]}
+    assert world.stored.tokens.find_one({"name": name})["revoked_at"]
+    assert world.ask(client, "/vault/token/self", {}, header).status_code == 401
+
+
+def test_a_jwt_describes_itself_only(world: World) -> None:
+    """A JWT can describe itself; the service neither renews nor revokes it, and says why."""
+    client, header = world.app.test_client(), f"Bearer {sign(scope='secret:fetch', namespace='team-a')}"
+    described = world.ask(client, "/vault/token/self", {}, header).json
+    assert {name: described[name] for name in ("principal", "kind", "namespace", "scopes", "renewable")} == {
+        "principal": "jwt:build",
+        "kind": "jwt",
+        "namespace": "team-a",
+        "scopes": ["secret:fetch"],
+        "renewable": False,
+    }
+    assert described["expires_at"]
+    assert {described[name] for name in ("created_at", "created_by", "renewable_until", "last_used_at")} == {
+        None
+    }
+    for path in OWN - {"/vault/token/self"}:
+        reply = world.ask(client, path, {}, header)
+        assert (reply.status_code, reply.get_json(force=True)["code"]) == (403, "token_required")
+        entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
+        assert entry is not None
+        assert (entry["status"], entry["details"]) == ("denied", {"reason": "not a token"})
 
 
 def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:

@@ -177,7 +177,7 @@ SOME = by_id([UNKNOWN_ID])
         ({"secrets": SOME * 101}, {"secrets": ["Longer than maximum length 100."]}),
         ({"secrets": SOME, "name_prefix": "a"}, {"name_prefix": [NOT_BOTH]}),
         ({"secrets": "text"}, {"secrets": ["Not a valid list."]}),
-        ({"secrets": [*SOME, 5]}, {"secrets.1": ["Invalid input type."]}),
+        ({"secrets": [*SOME, 5]}, {"secrets.1": ["Must be an object."]}),
         ({"secrets": [*SOME * 3, {"name": "/"}]}, {"secrets.3.name": [BAD_NAME]}),
         ({"secrets": [{**SOME[0], "name": "a"}]}, {"secrets.0.name": [NOT_BOTH_IDS]}),
         ({"secrets": [{}]}, {"secrets.0.secret_id": [EITHER_ID]}),

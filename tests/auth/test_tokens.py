@@ -59,7 +59,7 @@ class Unrecorded(Attempt):
 
 def create(app: Flask, principal: Principal = MAKER, **grant: Any) -> str:
     whole = {"name": "new", "scopes": frozenset({Scope.SECRET_FETCH}), **grant}
-    return services(app).tokens.create(Grant(**whole), attempt=attempt(principal=principal))
+    return services(app).tokens.create(Grant(**whole), attempt=attempt(principal=principal)).text
 
 
 def infos(app: Flask, principal: Principal = OPERATOR) -> list[TokenInfo]:

@@ -21,7 +21,7 @@ UNLIMITED = Principal(name="unlimited", scopes=frozenset(Scope))
 def create(app: Flask, principal: Principal, name: str = "new", paths: tuple[str, ...] = ()) -> str:
     grant = Grant(name=name, scopes=frozenset({Scope.SECRET_FETCH}), paths=Paths.of(paths))
     attempt = Attempt(action=Action.TOKEN_CREATE, principal=principal)
-    return services(app).tokens.create(grant, attempt=attempt)
+    return services(app).tokens.create(grant, attempt=attempt).text
 
 
 def infos(app: Flask, principal: Principal = OPERATOR) -> dict[str, TokenInfo]:

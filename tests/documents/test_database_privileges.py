@@ -217,6 +217,11 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("token/create", {"name": name, "role": "reader"})
     call("token/list", {})
     call("token/revoke", {"name": name, "cascade": True})
+    own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}
+    bearer = {"Authorization": f"Bearer {call('token/create', own)['token']}"}
+    call("token/self", {}, **bearer)
+    call("token/renew", {}, **bearer)
+    call("token/revoke-self", {}, **bearer)
     call("audit/query", {})
     call("secret/fetch", created, 401, Authorization="Bearer x")
 

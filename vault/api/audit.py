@@ -98,10 +98,10 @@ class AuditRecord(Reply):
     details = fields.Dict(
         metadata={
             "description": "Names, versions, limits, key IDs, counts, and the reason for a denial.",
-            "example": {"total": 12},
+            "example": {"name": "billing/db-password"},
         }
     )
-    stream = text_field("The entry's chain.", "9f" * 16, required=True)
+    stream = text_field("The entry's chain.", "2-" + "9f" * 16, required=True)
     seq = fields.Integer(
         required=True, metadata={"description": "The entry's number in its chain.", "example": 7}
     )

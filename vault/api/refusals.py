@@ -111,6 +111,20 @@ REFUSALS = {
         "A token of the namespace has or had this name, or another request is creating one with it. Names "
         "of tokens cannot be reused, because the audit trail contains them. Choose another name.",
     ),
+    "token_not_renewable": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Token not renewable",
+        "The token was created without `renewable`, so it ends at its expiry, or never. Nothing was changed. "
+        "Create a new token.",
+    ),
+    "token_required": Refusal(
+        403,
+        Status.DENIED,
+        "Token required",
+        "The credential is a JWT. The service did not issue it, so it can neither renew nor revoke it. Send "
+        "a token.",
+    ),
     "token_not_found": Refusal(
         404,
         Status.NOT_FOUND,
@@ -223,7 +237,8 @@ REFUSALS = {
         Status.BAD_REQUEST,
         "Malformed request",
         "The body is not valid JSON in UTF-8, or the request violates HTTP. Names that occur twice in one "
-        "object, and NaN, are not valid either. The detail says where the body is malformed.",
+        "object, and NaN, are not valid either. The detail says where the body is malformed, if that is "
+        "known.",
         "The request could not be read.",
     ),
     "client_disconnected": Refusal(

@@ -115,7 +115,7 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     """Create a secret.
 
     Encrypts the secret and stores it. The reply is sent once both the secret and its audit entry are durable.
-    Keep the `secret_id`: fetching the secret requires it.
+    Keep the `secret_id`: unless you give the secret a name, it is the only way to it.
     """
     new_secret = NewSecret(plaintext=body.pop("secret"), **body)
     return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}

@@ -32,6 +32,10 @@ class Action(StrEnum):
     TOKEN_CREATE = "token_create"
     TOKEN_LIST = "token_list"
     TOKEN_REVOKE = "token_revoke"
+    #: A principal described its own credential.
+    TOKEN_SELF = "token_self"
+    #: A token extended itself.
+    TOKEN_RENEW = "token_renew"
     TRAIL_RESUMED = "trail_resumed"
     SIGNER_RETIRED = "signer_retired"
     REWRAP_START = "rewrap_start"

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from vault.core.networks import Network
@@ -51,6 +51,13 @@ class Principal:
     networks: tuple[Network, ...] = ()
     #: The credential's expiry, in UTC.
     expires_at: datetime | None = None
+    #: The ID of its token, which is a keyed hash; empty for all other principals.
+    token_id: str = field(default="", repr=False)
+
+    @property
+    def is_expired(self) -> bool:
+        """True if its credential has expired."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     def reaches(self, namespace: str, name: str | None) -> bool:
         """Return whether it can reach a secret of *namespace* with *name*, or without a name."""

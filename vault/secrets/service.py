@@ -283,4 +283,4 @@ def require_size(plaintext: bytes, limit: int) -> None:
         SecretTooLargeError: It is longer.
     """
     if len(plaintext) > limit:
-        raise SecretTooLargeError(f"a secret may have at most {limit} bytes")
+        raise SecretTooLargeError(f"A secret may have at most {limit} bytes.")

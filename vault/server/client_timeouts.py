@@ -172,10 +172,11 @@ class _Body:
             self._request.unreader.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         # Not before: the request may have waited for room.
         self._deadline = self._deadline or monotonic() + CLIENT_SECONDS
-        late = RequestTimeout("the body did not arrive in time")
+        late = RequestTimeout("The body did not arrive in time.")
         left = self._deadline - monotonic()
         # What comes without a pause lets no timer run out.
         if left <= 0:
+            self._request.force_close()
             raise late
         connection = connections.current.get()
         if self.received:
@@ -185,6 +186,9 @@ class _Body:
         try:
             with Timeout(left, late):
                 data: bytes = self._body.read(size)
+        except RequestTimeout:
+            self._request.force_close()
+            raise
         finally:
             connection.work()
         self.received += len(data)
@@ -223,7 +227,7 @@ class _Metered:
         """
         TURNS.take(self._source)
         if self._raw > _FRAMING_BYTES + 2 * (self._body.received + patches.bytes_buffered(self._request)):
-            raise RequestEntityTooLarge("the chunks of the body are too small")
+            raise RequestEntityTooLarge("The chunks of the body are too small.")
         data: bytes = self._read(size_hint)
         self._raw += len(data)
         return data
