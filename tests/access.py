@@ -10,6 +10,7 @@ from flask import Flask
 from tests.commands import run_command
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
+from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, ROLES, scopes_named
 from vault.documents.token import Token
 from vault.services import Services
@@ -29,6 +30,7 @@ def make_token(
     scopes: tuple[str, ...] = (),
     namespace: str | None = None,
     networks: tuple[str, ...] = (),
+    paths: tuple[str, ...] = (),
     seconds: float | None = None,
     max_age: float | None = None,
 ) -> str:
@@ -38,6 +40,7 @@ def make_token(
         scopes=ROLES.get(role, frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=tuple(map(ip_network, networks)),
+        paths=Paths.of(paths),
         lifetime=timedelta(seconds=seconds) if seconds else None,
         renewable=max_age is not None,
         max_age=timedelta(seconds=max_age) if max_age else None,

@@ -1,5 +1,6 @@
 """Access control: every operation of the API document with every kind of credential."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,6 +95,9 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
         mongo.get_default_database().tokens.update_one(
             {"name": "altered"}, {"$set": {"scopes": [scope.value for scope in Scope]}}
         )
+        tokens["limited"] = make_token(app, "limited", role="admin", paths=("inside/",))
+        tokens["unlimited by hand"] = make_token(app, "was-limited", role="admin", paths=("inside/",))
+        mongo.get_default_database().tokens.update_one({"name": "was-limited"}, {"$unset": {"paths": 1}})
         tokens["abroad"] = make_token(app, "abroad", role="admin", namespace="abroad")
         yield World(app, mongo.get_default_database(), found, tokens)
         mongo.drop_database(mongo.get_default_database().name)
@@ -117,6 +121,7 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "other case": (lambda w: f"Bearer {w.tokens['admin'].swapcase()}", "anonymous"),
     "unknown": (lambda _: f"Bearer {new_token()}", "token:"),
     "altered": (lambda w: f"Bearer {w.tokens['altered']}", "token:"),
+    "paths removed": (lambda w: f"Bearer {w.tokens['unlimited by hand']}", "token:"),
     "revoked": (lambda w: f"Bearer {w.tokens['revoked']}", "revoked"),
     "expired": (lambda w: f"Bearer {w.tokens['expired']}", "expired"),
     "wrong network": (lambda w: f"Bearer {w.tokens['elsewhere']}", "elsewhere"),
@@ -316,3 +321,74 @@ def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:
         ]
         assert [answer.status_code for answer in answers] == [404, 404], path
         assert without_id(answers[0]) == without_id(answers[1])
+
+
+def test_paths_limit_no_scope(world: World) -> None:
+    """A token with paths and every scope is authorized for every operation."""
+    check_scopes(world, f"Bearer {world.tokens['limited']}", frozenset(Scope))
+
+
+def bodies_about(action: str, example: dict[str, Any], secret_id: str, name: str) -> list[dict[str, Any]]:
+    """Return bodies of an operation on secrets, about one of them. Any other is for one secret."""
+    new = {"secret": "YQ==", "name": name}
+    own = {
+        "create": [new],
+        "create-batch": [{"secrets": [new]}],
+        "fetch-batch": [{"secrets": [{"secret_id": secret_id}, {"name": name}]}, {"name_prefix": name}],
+        "list": [{"name_prefix": name}],
+    }
+    more = {field: value for field, value in example.items() if field != "secret_id"}
+    return own.get(action, [{**more, "secret_id": secret_id}, {**more, "name": name}])
+
+
+#: The refusals of operations on secrets outside the paths; all others get 404.
+OUTSIDE = {"create": {"403"}, "create-batch": {"403"}, "list": set()}
+
+
+def test_a_secret_outside_the_paths_is_not_found(world: World) -> None:
+    """Every operation on secrets treats one outside the token's paths as one that never existed."""
+    client, name = world.app.test_client(), f"outside/{secrets.token_hex(8)}"
+    secret_id = client.post(
+        "/vault/secret/create", json={"secret": "YQ==", "name": name}, headers=bearer(world.tokens["writer"])
+    ).json["secret_id"]
+    there = (secret_id, name)
+    missing = ("00000000-0000-4000-8000-000000000000", f"outside/{secrets.token_hex(8)}")
+    for path, _, example in world.operations:
+        place, _, action = path.rpartition("/")
+        if place != "/vault/secret":
+            continue
+        answers = [
+            [
+                world.ask(client, path, body, f"Bearer {world.tokens['limited']}").text
+                for body in bodies_about(action, example, *which)
+            ]
+            for which in (there, missing)
+        ]
+        refusals = {status for text in answers[0] for status in re.findall('"status": ?([0-9]+)', text)}
+        assert refusals == OUTSIDE.get(action, {"404"}), path
+        masked = [[re.sub('("request_id": ?)"[^"]*"', "", text) for text in texts] for texts in answers]
+        assert masked[0] == masked[1], path
+
+
+def test_a_token_with_paths_sees_only_what_is_within_them(world: World) -> None:
+    """Queries of the trail and lists of tokens contain nothing about secrets or tokens outside the paths."""
+    client = world.app.test_client()
+
+    def ask(path: str, body: object, who: str = "limited") -> Any:
+        reply = client.post(path, json=body, headers=bearer(world.tokens[who]))
+        assert reply.status_code == 200, reply.text
+        return reply.json
+
+    name = f"inside/{secrets.token_hex(8)}"
+    secret_id = ask("/vault/secret/create", {"secret": "YQ==", "name": name}, "writer")["secret_id"]
+    ask("/vault/secret/create", {"secret": "YQ==", "name": f"outside/{secrets.token_hex(8)}"}, "writer")
+    assert ask("/vault/secret/fetch", {"name": name}) == {"secret": "YQ=="}
+    entries = ask("/vault/audit/query", {"limit": 1_000})["entries"]
+    assert [entry["action"] for entry in entries if entry.get("secret_id") == secret_id] == [
+        "create",
+        "fetch",
+    ]
+    assert {entry["details"]["name"].partition("/")[0] for entry in entries} == {"inside"}
+    seen = ask("/vault/token/list", {})["tokens"]
+    assert "limited" in {token["name"] for token in seen}
+    assert {path for token in seen for path in token["paths"] or ["none"]} == {"inside/"}

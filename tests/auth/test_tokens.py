@@ -536,6 +536,7 @@ def test_every_step_is_on_record(app: Flask, stored: Stored) -> None:
         "namespace": "team-a",
         "scopes": ["secret:fetch"],
         "networks": ["10.0.0.0/8", "fd00::/8"],
+        "paths": [],
         "expires_at": NOON.isoformat(),
     }
 

@@ -53,23 +53,43 @@ def test_the_first_token_is_created_here(tokens: Run, mongo_uri: str, stored: St
 
 
 def test_a_token_with_every_option(tokens: Run) -> None:
-    """`create` accepts scopes, namespace, networks and lifetime; `list` shows them without the token."""
+    """`create` accepts scopes, namespace, networks, paths and lifetime; `list` shows them, not the token."""
     done = tokens(
         *("create", "--name", "ci", "--scope", "secret:fetch", "--scope", "secret:create"),
         *("--namespace", "team-a", "--network", "10.0.0.0/8", "--network", "::1", "--expires-in", "3600"),
+        *("--path", "shared/db", "--path", "billing/"),
     )
     assert done.returncode == 0, done.stderr
     listed = tokens("list")
     assert (listed.returncode, listed.stderr) == (0, "")
     heading, row = listed.stdout.splitlines()
     assert re.split("  +", heading) == [
-        *("name", "state", "namespace", "scopes", "networks"),
+        *("name", "state", "namespace", "scopes", "networks", "paths"),
         *("created", "by", "expires", "renewable until", "last used"),
     ]
     assert row.split()[:2] == ["ci", "active"]
-    for cell in ("team-a", "secret:create secret:fetch", "10.0.0.0/8 ::1/128", "operator"):
+    for cell in (
+        "team-a",
+        "secret:create secret:fetch",
+        "10.0.0.0/8 ::1/128",
+        "billing/ shared/db",
+        "operator",
+    ):
         assert cell in row
     assert done.stdout.strip() not in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem"),
+    [(["/billing"], "must be a name, or a prefix that ends in a slash"), (["a/"] * 33, "at most 32 paths")],
+    ids=["form", "count"],
+)
+def test_an_invalid_path_is_refused(tokens: Run, paths: list[str], problem: str) -> None:
+    """`create` refuses an invalid path, and more paths than a token can have."""
+    options = [text for path in paths for text in ("--path", path)]
+    done = tokens("create", "--name", "ci", "--role", "reader", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in " ".join(done.stderr.split())
 
 
 def test_durations_have_units(tokens: Run, stored: Stored) -> None:

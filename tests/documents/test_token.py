@@ -14,8 +14,11 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, revoke
 from tests.conftest import running_app
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
+from vault.core.principal import OPERATOR
 from vault.crypto import Keyring, MasterKey
+from vault.crypto.token import new_token
 from vault.documents.token import StoredTokenKey, Token
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -80,6 +83,60 @@ def test_an_altered_token_is_refused(
     assert last is not None
     assert (last["status"], last["details"]["reason"]) == ("denied", "altered")
     assert last["principal"].startswith("token:")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$unset": {"paths": 1}},
+        {"$set": {"paths": None}},
+        {"$set": {"paths": []}},
+        {"$set": {"paths": ["billing/", "shared/"]}},
+        {"$push": {"paths": "other"}},
+        {"$pop": {"paths": 1}},
+        {"$set": {"paths": "billing/"}},
+        {"$set": {"paths": ["shared/db", "billing/"]}},
+        {"$set": {"paths": [["billing/"], ["shared/db"]]}},
+        {"$set": {"paths": {"billing/": "shared/db"}}},
+        {"$rename": {"paths": "networks"}},
+    ],
+    ids=str,
+)
+def test_altered_paths_are_refused(
+    app: Flask, client: FlaskClient, stored: Stored, change: dict[str, Any]
+) -> None:
+    """A token whose paths were removed or changed in any way is refused, and on record as altered."""
+    token = make_token(app, "ci", role="auditor", paths=("billing/", "shared/db"))
+    stored.tokens.update_one({}, change)
+    assert ask(client, token) == 401
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["status"], last["details"]) == ("denied", {"reason": "altered"})
+
+
+def test_a_token_of_an_earlier_version_is_valid(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """A token whose seal covers no paths, as earlier versions stored it, is valid and has no limit."""
+    key = app.extensions["secret-manager"].tokens._keys.find_or_make()
+    text = new_token()
+    created_at = datetime(2026, 11, 1, tzinfo=UTC)
+    record = {
+        "id": key.hash(text),
+        "name": "old",
+        "namespace": "default",
+        "created_by": "operator",
+        "scopes": ["audit:read"],
+        "networks": [],
+        "expires_at": None,
+        "revoked_at": None,
+    }
+    seal = key.seal({**record, "created_at": int(created_at.timestamp() * 1_000)})
+    found = {name: value for name, value in record.items() if value is not None and name != "id"}
+    stored.tokens.insert_one({"_id": record["id"], **found, "created_at": created_at, "seal": seal})
+    assert ask(client, text) == 200
+    [info] = app.extensions["secret-manager"].tokens.list(
+        attempt=Attempt(action=Action.TOKEN_LIST, principal=OPERATOR)
+    )
+    assert (info.state, info.paths) == ("active", ())
 
 
 def test_a_revoked_token_cannot_be_restored(

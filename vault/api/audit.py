@@ -1,5 +1,6 @@
 """Audit queries over HTTP, and the schemas of their requests and replies."""
 
+import json
 import re
 from datetime import MINYEAR, UTC, datetime, timedelta
 from typing import Any
@@ -106,11 +107,26 @@ class AuditRecord(Reply):
     )
 
 
+class _Record(fields.Nested):
+    """An entry. An attacker may have stored anything in it: what JSON does not have appears as text."""
+
+    def _serialize(  # type: ignore[override]
+        self, nested_obj: Any, *_: Any, **__: Any
+    ) -> dict[str, Any]:
+        return {name: _as_json(nested_obj[name]) for name in self.schema.fields if name in nested_obj}
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, str | int):
+        return value
+    return json.loads(json.dumps(value, default=str), parse_constant=str)
+
+
 class AuditPage(Reply):
     """A page of entries, and the cursors for further ones."""
 
     entries = fields.List(
-        fields.Nested(AuditRecord),
+        _Record(AuditRecord),
         required=True,
         metadata={"description": "Oldest first; before them, entries that became visible after newer ones."},
     )

@@ -30,6 +30,7 @@ from vault.core.errors import (
     InvalidBase64Error,
     NameTakenError,
     NotReadyError,
+    OutsidePathsError,
     RateLimitedError,
     RevocationRefusedError,
     ScopeMissingError,
@@ -168,6 +169,11 @@ ERROR_DOCS = {
     "InvalidToken": ErrorDoc(
         _invalid("role", "Must be one of: reader, writer, auditor, admin."),
         "The body failed validation; `errors` names each field.",
+    ),
+    "OutsidePaths": ErrorDoc(
+        OutsidePathsError(),
+        "The credential lacks the scope, the new secret's name is outside its paths, or the client's address "
+        "is not allowed.",
     ),
     "SecretNotFound": ErrorDoc(
         SecretNotFoundError(), "The secret never existed, or no longer exists. The reply does not say which."

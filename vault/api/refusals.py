@@ -95,8 +95,8 @@ REFUSALS = {
         403,
         Status.DENIED,
         "Revocation not allowed",
-        "The token to revoke has scopes or networks that the caller lacks. The detail names them. Use a "
-        "credential that has at least as much.",
+        "The token to revoke has scopes, networks or paths that the caller lacks. The detail names them. Use "
+        "a credential that has at least as much.",
     ),
     "invalid_token_name": Refusal(
         409,
@@ -132,12 +132,19 @@ REFUSALS = {
         "No token of the caller's namespace has this name.",
     ),
     # --- Secrets
+    "outside_paths": Refusal(
+        403,
+        Status.DENIED,
+        "Name outside the paths",
+        "The credential is limited to paths, and the new secret has a name outside them, or no name. The "
+        "reply is the same for free and taken names. Choose a name within the paths.",
+    ),
     "secret_not_found": Refusal(
         404,
         Status.NOT_FOUND,
         "Secret not found",
         "The secret or version never existed, has expired, was deleted, has reached its read limit, or is "
-        "not yours. The reply is the same in all cases.",
+        "outside your namespace or paths. The reply is the same in all cases.",
     ),
     "invalid_base64": Refusal(
         400,

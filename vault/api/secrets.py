@@ -105,7 +105,7 @@ _FETCH_BATCHES = {
 @blueprint.operation(
     Action.CREATE,
     scope=Scope.SECRET_CREATE,
-    refusals=("InvalidSecret", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
+    refusals=("InvalidSecret", "OutsidePaths", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
 )
 @blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")

@@ -9,6 +9,7 @@ from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, match
 from vault.auth.own_credential import KINDS
 from vault.auth.tokens import MAX_LIFETIME, STATES, Grant
 from vault.core.networks import Network, network
+from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
 from vault.core.principal import NAME_PATTERN, ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
@@ -16,6 +17,7 @@ _TRUE = {"enum": [True]}
 _INTEGER = {"type": "integer"}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
+_PATHS = {"example": ["billing/", "shared/db"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
 _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_NETWORKS = 32
@@ -100,6 +102,23 @@ class NewToken(Body):
         metadata=_NETWORKS
         | {"description": "The networks or addresses from which the token is valid; if omitted, your own."},
     )
+    paths = BoundedList(
+        fields.String(
+            validate=[
+                validate.Length(1, MAX_NAME_LENGTH),
+                matches(PATH_PATTERN, "Must be a name, or a prefix that ends in a slash, such as billing/."),
+            ],
+            metadata={"pattern": PATH_PATTERN},
+        ),
+        max_size=MAX_PATHS,
+        validate=validate.Length(min=1),
+        load_default=(),
+        metadata=_PATHS
+        | {
+            "description": "The names of the secrets that the token can reach: whole names, and prefixes "
+            "that end in a slash. If omitted, your own; without any, the token can reach every secret."
+        },
+    )
     expires_in = number_field(
         "Seconds until the token expires; if omitted, the maximum that operators have set.",
         86_400,
@@ -139,6 +158,7 @@ class NewToken(Body):
             scopes=ROLES.get(data.get("role", ""), frozenset()) | scopes_named(data.get("scopes", [])),
             namespace=data["namespace"],
             networks=tuple(data["networks"]),
+            paths=Paths.of(data["paths"]),
             lifetime=_time(data["expires_in"]),
             renewable=data["renewable"],
             max_age=_time(data["max_age"]),
@@ -227,6 +247,12 @@ class TokenRecord(Reply):
         required=True,
         metadata=_NETWORKS
         | {"description": "The networks from which the token is valid; empty for all networks."},
+    )
+    paths = fields.List(
+        fields.String(),
+        required=True,
+        metadata=_PATHS
+        | {"description": "The names of the secrets that the token can reach; empty for all names."},
     )
     created_at = Moment(required=True, allow_none=True, metadata=_TIME)
     created_by = text_field("The principal that created the token.", "operator", required=True)

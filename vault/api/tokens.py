@@ -37,6 +37,10 @@ _CREATIONS = {
         "summary": "With scopes, restricted to a network",
         "value": {"name": "ci", "scopes": [Scope.SECRET_FETCH], "networks": ["192.0.2.0/24"]},
     },
+    "paths": {
+        "summary": "With a role, limited to paths",
+        "value": {"name": "ci", "role": "reader", "paths": ["billing/", "shared/db"]},
+    },
     "renewable": {
         "summary": "For a day, renewable for up to 90 days",
         "value": {
@@ -61,8 +65,8 @@ _CREATIONS = {
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
 
-    Requires the scope `token:manage`. The new token is in your namespace. Its scopes, networks and expiry
-    cannot exceed your own. Only a keyed hash of the token is stored.
+    Requires the scope `token:manage`. The new token is in your namespace. Its scopes, networks, paths and
+    expiry cannot exceed your own. Only a keyed hash of the token is stored.
     """
     return {"token": services().tokens.create(grant, attempt=current_attempt()).text}
 
@@ -75,7 +79,8 @@ def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
     """List tokens.
 
     Requires the scope `token:manage`. Returns all tokens of your namespace, including expired and revoked
-    ones. The tokens themselves are not stored.
+    ones. If you are limited to paths, it returns only tokens whose paths are within yours. The tokens
+    themselves are not stored.
     """
     return {"tokens": services().tokens.list(**body, attempt=current_attempt())}
 
@@ -89,9 +94,9 @@ def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
 def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke a token.
 
-    Requires the scope `token:manage`, and every scope and network of the token; you can always revoke your
-    own token. Within 5 seconds, every replica refuses the token permanently. Its name cannot be reused. With
-    `cascade`, every token that it created is also revoked, directly or through other tokens.
+    Requires the scope `token:manage`, and every scope, network and path of the token; you can always revoke
+    your own token. Within 5 seconds, every replica refuses the token permanently. Its name cannot be reused.
+    With `cascade`, every token that it created is also revoked, directly or through other tokens.
     """
     return {"name": body["name"], "revoked": services().tokens.revoke(**body, attempt=current_attempt())}
 

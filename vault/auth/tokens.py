@@ -21,6 +21,7 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.networks import Network, cover
+from vault.core.paths import ALL_PATHS, Paths
 from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
@@ -45,6 +46,7 @@ class Grant:
     scopes: frozenset[Scope]
     namespace: str | None = None
     networks: tuple[Network, ...] = ()
+    paths: Paths = ALL_PATHS
     #: The time to its expiry, from its creation and from each renewal.
     lifetime: timedelta | None = None
     #: True if it can extend itself; requires a lifetime.
@@ -63,6 +65,8 @@ class TokenInfo:
     namespace: str
     scopes: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    #: Empty without a limit.
+    paths: tuple[str, ...] = ()
     created_at: datetime | None = None
     created_by: str = ""
     expires_at: datetime | None = None
@@ -149,6 +153,7 @@ class Tokens:
             "namespace": token.namespace,
             "scopes": token.scopes,
             "networks": token.networks,
+            "paths": token.paths or [],
             "expires_at": token.expires_at and token.expires_at.isoformat(),
             **({"renewable_until": token.renewable_until.isoformat()} if token.renewable_until else {}),
         }
@@ -183,8 +188,8 @@ class Tokens:
     ) -> list[TokenInfo]:
         """Return the tokens of the principal's namespace by name; for operators, of all namespaces.
 
-        With a *state*, only those in that state. With *unused_for*, only active ones that are at least that
-        old, and were not used for that time.
+        Only those whose paths are within the principal's. With a *state*, only those in that state. With
+        *unused_for*, only active ones that are at least that old, and were not used for that time.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -196,7 +201,9 @@ class Tokens:
         infos = [
             info
             for info in (info_of(token, key, now) for token in found)
-            if state in (None, info.state) and (unused_for is None or info.is_unused(now - unused_for))
+            if _is_shown(info, attempt.principal)
+            and state in (None, info.state)
+            and (unused_for is None or info.is_unused(now - unused_for))
         ]
         attempt.finish(Status.SUCCESS)
         return sorted(infos, key=lambda info: (info.name, info.namespace))
@@ -245,6 +252,7 @@ class Tokens:
             namespace=grant.namespace or creator.namespace,
             scopes=sorted(grant.scopes),
             networks=[str(network) for network in grant.networks or creator.networks],
+            paths=list((grant.paths or creator.paths).texts) or None,
             created_at=to_milliseconds(now),
             created_by=creator.name,
             expires_at=expires_at and to_milliseconds(expires_at),
@@ -276,6 +284,7 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
         "scopes": grant.scopes - creator.scopes,
         "another namespace": token.namespace != creator.namespace,
         "networks": creator.networks and not all(cover(creator.networks, other) for other in grant.networks),
+        "paths": grant.paths and not creator.paths.cover(grant.paths),
         "time": creator.expires_at and (token.renewable_until or token.expires_at) > creator.expires_at,
     }
     if refused := [name for name, found in more.items() if found]:
@@ -303,6 +312,7 @@ def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
     more = {
         "scopes": scopes_named(token.scopes) - principal.scopes,
         "networks": principal.networks and not is_within,
+        "paths": not principal.paths.cover(_paths(token)),
     }
     if refused := [name for name, found in more.items() if found]:
         attempt.details["reason"] = f"has more: {', '.join(refused)}"
@@ -372,6 +382,15 @@ def _visible(principal: Principal) -> dict[str, Any]:
     return seen if principal is OPERATOR else {**seen, "namespace": principal.namespace}
 
 
+def _is_shown(info: TokenInfo, principal: Principal) -> bool:
+    """Return whether the paths of a token are within those of *principal*; an altered one has no paths."""
+    return principal.paths.cover(Paths.of(info.paths))
+
+
+def _paths(token: Token) -> Paths:
+    return Paths.of(token.paths or ())
+
+
 def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
     """Return the public fields of *token*."""
     if key is None or not token.is_genuine(key):
@@ -388,6 +407,7 @@ def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
         namespace=token.namespace,
         scopes=tuple(token.scopes),
         networks=tuple(token.networks),
+        paths=tuple(token.paths or ()),
         created_at=token.created_at,
         created_by=token.created_by.removeprefix(f"{token.namespace}/"),
         expires_at=token.expires_at,

@@ -13,12 +13,13 @@ from vault.cli.output import print_table
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import VaultError
 from vault.core.networks import Network, network
+from vault.core.paths import MAX_PATHS, Paths, is_path
 from vault.core.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
 _HEADINGS = (
-    *("name", "state", "namespace", "scopes", "networks"),
+    *("name", "state", "namespace", "scopes", "networks", "paths"),
     *("created", "by", "expires", "renewable until", "last used"),
 )
 
@@ -34,6 +35,12 @@ def _network(text: str) -> Network:
         return network(text)
     except ValueError:
         raise click.BadParameter("must be a network such as 192.0.2.0/24") from None
+
+
+def _path(text: str) -> str:
+    if not is_path(text):
+        raise click.BadParameter("must be a name, or a prefix that ends in a slash, such as billing/")
+    return text
 
 
 @click.group()
@@ -67,6 +74,15 @@ def tokens() -> None:
     help="A network from which the token is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
 )
 @click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    type=_path,
+    help="A name of a secret that the token can reach, or a prefix of names that ends in a slash, such as "
+    "billing/. Can be repeated.  [default: all names]",
+)
+@click.option(
     "--expires-in",
     "lifetime",
     metavar="DURATION",
@@ -87,6 +103,7 @@ def create(
     scopes: tuple[str, ...],
     namespace: str | None,
     networks: tuple[Network, ...],
+    paths: tuple[str, ...],
     lifetime: timedelta | None,
     renewable: bool,
     max_age: timedelta | None,
@@ -98,6 +115,8 @@ def create(
     """
     if not role and not scopes:
         raise click.UsageError("Add --role or --scope.")
+    if len(paths) > MAX_PATHS:
+        raise click.UsageError(f"Add at most {MAX_PATHS} paths.")
     if renewable and not lifetime:
         raise click.UsageError("Add --expires-in: --renewable requires it.")
     if max_age and not renewable:
@@ -107,6 +126,7 @@ def create(
         scopes=ROLES.get(role or "", frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=networks,
+        paths=Paths.of(paths),
         lifetime=lifetime,
         renewable=renewable,
         max_age=max_age,
@@ -180,6 +200,7 @@ def _row(token: TokenInfo) -> tuple[str, ...]:
         token.namespace,
         " ".join(token.scopes),
         " ".join(token.networks),
+        " ".join(token.paths),
         token.created_at.date().isoformat() if token.created_at else "",
         token.created_by,
         *map(_moment, (token.expires_at, token.renewable_until, token.last_used_at)),

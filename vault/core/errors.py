@@ -183,6 +183,13 @@ class SecretNotFoundError(FixedError):
     message = "Secret not found"
 
 
+class OutsidePathsError(FixedError):
+    """A new secret's name is not within the principal's paths, or the secret has none."""
+
+    kind = "outside_paths"
+    message = "The name is outside the paths of this credential."
+
+
 class NameTakenError(FixedError):
     """Another secret of the namespace has this name, or is deleted, can be restored, and keeps it."""
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import InvalidCursorError, SecretNotFoundError
+from vault.core.paths import Paths
+from vault.core.principal import Principal
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
+from vault.documents.names import beginning_with, within
 from vault.documents.secret import Secret, StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets.requests import Reference
-
-#: Above every character that a name may have.
-_ABOVE_ALL = "\x7f"
 
 _ORDER = [("name", 1), ("_id", 1)]
 
@@ -29,7 +29,7 @@ CURSOR_PATTERN = "^[0-9a-f-]{36}(?:/[A-Za-z0-9._/-]{1,256})?$"
 
 
 def find_page(
-    namespace: str,
+    principal: Principal,
     *,
     now: datetime,
     after: Position | None = None,
@@ -39,25 +39,40 @@ def find_page(
     deleted: bool = False,
     wanted: Mapping[str, Any] = _SUMMARY_FIELDS,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*."""
+    """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*.
+
+    Only of those that *principal* reaches.
+    """
     conditions: list[dict[str, Any]] = [
+        _reached(principal, prefix=name_prefix, after=after),
         # The conditions of `StoredSecret.is_visible`.
-        {"namespace": namespace, "pending": None, "deleted_at": {"$exists": True} if deleted else None},
+        {"pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
     ]
     if deleted:
         conditions.append({"purge_at": {"$gt": now}})
-    if name_prefix:
-        conditions.append({"name": {"$gte": name_prefix, "$lt": name_prefix + _ABOVE_ALL}})
     if labels:
         conditions.append({"labels": {"$all": list(labels)}})
-    if after:
-        conditions.append(_beyond(after))
     found: Iterator[Mapping[str, Any]] = (
         Secret.raw().find({"$and": conditions}, wanted).sort(_ORDER).limit(limit)
     )
     return found
+
+
+def _reached(principal: Principal, *, prefix: str = "", after: Position | None = None) -> dict[str, Any]:
+    """Return the condition for secrets that *principal* reaches: the twin of `vault.secrets.reach`.
+
+    Only for names that begin with *prefix*, after the end of a page.
+    """
+    conditions: list[dict[str, Any]] = [{"namespace": principal.namespace}]
+    if principal.paths:
+        return {"$and": [*conditions, _within(principal.paths, prefix, after)]}
+    if prefix:
+        conditions.append({"name": beginning_with(prefix)})
+    if after:
+        conditions.append(_beyond(after))
+    return {"$and": conditions}
 
 
 def _beyond(position: Position) -> dict[str, Any]:
@@ -65,6 +80,20 @@ def _beyond(position: Position) -> dict[str, Any]:
     same = {"name": name, "_id": {"$gt": secret_id}}
     # Secrets without a name come before all others.
     return {"$or": [same, {"name": {"$ne": None} if name is None else {"$gt": name}}]}
+
+
+def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]:
+    """Return the condition for names within *paths* that begin with *prefix*, after the end of a page.
+
+    Every alternative begins there, as MongoDB uses the bounds of only one list of alternatives.
+    """
+    name, secret_id = after or (None, "")
+    found: list[dict[str, Any]] = [
+        {"name": condition} for condition in within(paths, prefix=prefix, above=name or "")
+    ]
+    if name and name.startswith(prefix) and paths.include(name):
+        found.append({"name": name, "_id": {"$gt": secret_id}})
+    return {"$or": found}
 
 
 #: The maximum number of audit entries that are searched for the last fetch.
@@ -92,8 +121,6 @@ class SecretQueries:
         reference.record_target(attempt)
         self._guard.require()
         secret = reference.find(attempt=attempt, without=("older.envelope",))
-        if secret.namespace != attempt.principal.namespace:
-            raise SecretNotFoundError
         # Proves that name and limits are those of the secret's creation.
         secret.decrypt(self._keyring)
         if not secret.is_visible(datetime.now(UTC)):
@@ -125,7 +152,7 @@ class SecretQueries:
         limit: int,
         attempt: Attempt,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return up to *limit* secrets of the principal's namespace by name, and the next page's cursor.
+        """Return up to *limit* secrets that the principal reaches by name, and the next page's cursor.
 
         With *deleted*, return restorable secrets instead of readable ones.
 
@@ -140,7 +167,7 @@ class SecretQueries:
         with storage_errors():
             found = list(
                 find_page(
-                    attempt.principal.namespace,
+                    attempt.principal,
                     now=datetime.now(UTC),
                     after=after,
                     # One more shows whether there is a next page.
