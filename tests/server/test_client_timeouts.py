@@ -139,7 +139,7 @@ def test_a_body_of_an_evicted_connection_has_no_effect(
 def test_the_progress_of_a_body_is_reported(
     connection: Connection, client: tuple[Any, RequestParser]
 ) -> None:
-    """What arrives of a body is counted for the client's pace."""
+    """Bytes of a body that arrive count for the client's pace."""
     sender, parser = client
     counts: list[int] = []
     connection.on_received = counts.append

@@ -18,6 +18,7 @@ from vault.api.fields import (
     one_line,
     text_field,
 )
+from vault.api.large_replies import reply_memory
 from vault.audit import reader
 from vault.audit.reader import Filter
 from vault.core.attempt import Action, Status
@@ -27,6 +28,8 @@ _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"
 _CURSOR_SHAPE = {"pattern": reader.CURSOR_PATTERN, "maxLength": reader.MAX_CURSOR_LENGTH}
 _MAX_ENTRIES = 1_000
+#: Bytes of an entry in a reply; hardly any has more.
+_ENTRY_BYTES = 4_096
 _LEAP_SECOND = re.compile(r"(?<=T[0-9]{2}:[0-9]{2}:)60")
 _YEAR_0 = re.compile("^0000(?=-)")
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -161,5 +164,6 @@ def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     were still writing.
     """
     limit, cursor = body.pop("limit"), body.pop("cursor")
-    page = reader.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
-    return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}
+    with reply_memory(limit * _ENTRY_BYTES):
+        page = reader.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
+        return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}

@@ -6,6 +6,7 @@ from vault.api import batches
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.error_docs import ERROR_DOCS
 from vault.api.fields import SECRET_ID
+from vault.api.large_replies import reply_memory
 from vault.api.secret_schemas import (
     LABELS,
     NAME,
@@ -31,6 +32,7 @@ from vault.api.secret_schemas import (
 )
 from vault.core.attempt import Action
 from vault.core.principal import Scope
+from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret
 
 
@@ -278,5 +280,6 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     `cursor` with the next query until it is null. Requires the scope `secret:list`, which anonymous callers
     never have.
     """
-    secrets, cursor = services().queries.page(**body, attempt=current_attempt())
-    return {"secrets": secrets, "cursor": cursor}
+    with reply_memory(MAX_PAGE_BYTES):
+        secrets, cursor = services().queries.page(**body, attempt=current_attempt())
+        return {"secrets": secrets, "cursor": cursor}

@@ -1,7 +1,8 @@
 """Descriptions and lists of secrets, without their values."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,9 @@ from vault.keys.guard import KeyringGuard
 from vault.secrets.requests import Reference
 
 _ORDER = [("name", 1), ("_id", 1)]
+
+#: Secrets of a page that are read in one round trip. Labels can take 8 KiB each.
+_AT_ONCE = 250
 
 _SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
 
@@ -55,7 +59,7 @@ def find_page(
     if labels:
         conditions.append({"labels": {"$all": list(labels)}})
     found: Iterator[Mapping[str, Any]] = (
-        Secret.raw().find({"$and": conditions}, wanted).sort(_ORDER).limit(limit)
+        Secret.raw().find({"$and": conditions}, wanted, batch_size=_AT_ONCE).sort(_ORDER).limit(limit)
     )
     return found
 
@@ -95,6 +99,10 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
         found.append({"name": name, "_id": {"$gt": secret_id}})
     return {"$or": found}
 
+
+#: Maximum bytes of a page of secrets, and of one secret in it, as JSON.
+MAX_PAGE_BYTES = 1_048_576
+_LARGEST_BYTES = 32_768
 
 #: The maximum number of audit entries that are searched for the last fetch.
 _MAX_SEARCHED_ENTRIES = 1_000
@@ -154,7 +162,8 @@ class SecretQueries:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return up to *limit* secrets that the principal reaches by name, and the next page's cursor.
 
-        With *deleted*, return restorable secrets instead of readable ones.
+        With *deleted*, return restorable secrets instead of readable ones. A page ends early if its secrets
+        take `MAX_PAGE_BYTES`.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -165,23 +174,33 @@ class SecretQueries:
         after = None if cursor is None else _position(cursor)
         self._guard.require()
         with storage_errors():
-            found = list(
-                find_page(
-                    attempt.principal,
-                    now=datetime.now(UTC),
-                    after=after,
-                    # One more shows whether there is a next page.
-                    limit=limit + 1,
-                    name_prefix=name_prefix,
-                    labels=[f"{key}={value}" for key, value in labels.items()],
-                    deleted=deleted,
-                )
+            found = find_page(
+                attempt.principal,
+                now=datetime.now(UTC),
+                after=after,
+                # One more shows whether there is a next page.
+                limit=limit + 1,
+                name_prefix=name_prefix,
+                labels=[f"{key}={value}" for key, value in labels.items()],
+                deleted=deleted,
             )
-        shown = found[:limit]
-        summaries = [_summary(StoredSecret(document)) for document in shown]
+            shown, has_more = _page(found, limit)
         attempt.finish(Status.SUCCESS)
-        more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if len(found) > limit else None
-        return summaries, more
+        more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if has_more else None
+        return [_summary(StoredSecret(document)) for document in shown], more
+
+
+def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return at most *limit* documents, as many as a page has room for, and whether more are found."""
+    shown: list[Mapping[str, Any]] = []
+    left = MAX_PAGE_BYTES - _LARGEST_BYTES
+    for document in found:
+        if len(shown) == limit or left <= 0:
+            return shown, True
+        # JSON has up to 12 bytes for a character of a label.
+        left -= len(json.dumps(document, default=str))
+        shown.append(document)
+    return shown, False
 
 
 def _summary(secret: StoredSecret) -> dict[str, Any]:
