@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
+from vault.auth.issuers import Issuers
+from vault.auth.roles import Roles
 from vault.auth.tokens import Tokens
 from vault.core.errors import (
     AuditStateError,
@@ -120,4 +122,6 @@ class Services:
     startup: Startup
     health: Health
     tokens: Tokens
+    issuers: Issuers
+    roles: Roles
     authenticator: Authenticator

@@ -9,7 +9,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from vault.config.validators import ANY_ORIGIN
 
 #: Request headers that a page of another origin may send.
-_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Role"
 
 #: Reply headers that a page of another origin may read, in addition to those that every page may.
 _REPLY_HEADERS = (

@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
+from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, number_field, text_field
+from vault.api.fields import name_field as _name
 from vault.auth.tokens import STATES, Grant
 from vault.core.networks import Network, network
-from vault.core.principal import NAME_PATTERN, ROLES, Scope, scopes_named
+from vault.core.principal import ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
@@ -18,15 +19,6 @@ _MAX_SECONDS = 10 * 365 * 86_400
 _MAX_NETWORKS = 32
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
-
-
-def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
-    """Return the field for a token's name, or a namespace."""
-    return fields.String(
-        validate=matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
-        metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
-        **options,
-    )
 
 
 class NetworkField(fields.String):

@@ -29,7 +29,7 @@ class Scope(StrEnum):
     SECRET_PURGE = "secret:purge"
     SECRET_LIST = "secret:list"
     AUDIT_READ = "audit:read"
-    #: Create, list and revoke tokens.
+    #: Create, list and revoke tokens; create, list and delete roles for JWTs and their issuers.
     TOKEN_MANAGE = "token:manage"
 
 
@@ -51,6 +51,9 @@ class Principal:
     networks: tuple[Network, ...] = ()
     #: The credential's expiry, in UTC.
     expires_at: datetime | None = None
+    #: The role that a JWT acts with, and its issuer; empty for all others.
+    role: str = ""
+    issuer: str = ""
 
     def reaches(self, namespace: str, name: str | None) -> bool:
         """Return whether it can reach a secret of *namespace* with *name*, or without a name."""
