@@ -61,7 +61,7 @@ class SealedDocument(BaseDocument):
             with suppress(DuplicateKeyError):
                 self.raw().update_one({"_id": self.id}, new, upsert=True)
                 return
-            if self.raw().delete_many(holders | expired).deleted_count:
+            if self.raw().delete_one(holders | expired).deleted_count:
                 continue
             # A pending document may be withdrawn, or MongoDB may just have removed it.
             if self.raw().find_one({**holders, "pending": None}, {"_id": 1}):
