@@ -18,7 +18,8 @@ from tests.conftest import running_app
 from tests.lifecycle import UNKNOWN_ID
 from tests.rotation import Stored
 from tests.service import Service
-from vault.api import blueprint
+from vault.api.blueprint import SLOTS
+from vault.api.slots import MAX_CONCURRENT_REQUESTS
 from vault.cli.mongod import Mongod
 from vault.documents import AuditEntry
 
@@ -55,8 +56,8 @@ def _create(service: Service) -> int:
 
 def test_a_request_over_the_limit_is_refused_immediately(client: FlaskClient) -> None:
     """A request over the limit returns 503, and the next one succeeds after others have ended."""
-    slots = client.application.extensions[blueprint.SLOTS]
-    for _ in range(blueprint.MAX_CONCURRENT_REQUESTS):
+    slots = client.application.extensions[SLOTS]
+    for _ in range(MAX_CONCURRENT_REQUESTS):
         slots.pop()
     refused = client.post("/vault/secret/fetch", json={"secret_id": UNKNOWN_ID})
     assert refused.status_code == 503
@@ -76,7 +77,7 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
     half += b"Content-Length: 1000\r\n\r\n{"
     with Service({**environment, **settings}, measured=True, folder=tmp_path) as service, ExitStack() as held:
         service.wait_until("/health/ready")
-        for _ in range(blueprint.MAX_CONCURRENT_REQUESTS + 20):
+        for _ in range(MAX_CONCURRENT_REQUESTS + 20):
             connection = socket.create_connection(("127.0.0.1", service.port), timeout=30)
             held.enter_context(connection).sendall(half)
         assert [_create(service) for _ in range(10)] == [200] * 10

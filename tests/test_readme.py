@@ -9,6 +9,7 @@ from flask import Flask
 from tests.docs.documents import DOCUMENTS, blocks, table
 from tests.service import Service
 from vault.api.error_docs import ERROR_DOCS
+from vault.api.refusals import REFUSALS
 from vault.config.settings import Settings, SettingsSchema
 from vault.core.principal import ROLES, Scope
 
@@ -46,10 +47,16 @@ def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
     assert {call.strip("`") for call, *_ in table("docs/api.md", "API")} == served
 
 
-def test_the_table_of_refusals_has_every_status() -> None:
-    """The table of refusals lists each status of the API document."""
-    told = {int(status) for status, _ in table("docs/api.md", "Refusals")}
-    assert told == {kind.status for kind in ERROR_DOCS.values()}
+def test_the_table_of_refusals_has_every_code() -> None:
+    """The table of refusals lists each code by its status, except the one that no client can receive."""
+    told = {
+        (int(status), code)
+        for status, codes, _ in table("docs/api.md", "Refusals")
+        for code in re.findall(r"`([a-z_0-9]+)`", codes)
+    }
+    sent = {(kind.status, code) for code, kind in REFUSALS.items() if code != "client_disconnected"}
+    assert told == sent
+    assert {status for status, _ in told} >= {kind.status for kind in ERROR_DOCS.values()}
 
 
 def test_the_table_of_roles_matches_the_code() -> None:

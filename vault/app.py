@@ -2,8 +2,9 @@
 
 import atexit
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
@@ -43,6 +44,14 @@ logger = logging.getLogger(__name__)
 
 #: Key of the application's extensions: the function that closes the application.
 CLOSE = "secret-manager-close"
+
+
+class Application(Flask):
+    """Flask without coroutines: it would look for them at every hook and view, which takes 4 % of a fetch."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *func*. Flask documents this method as the place to change how functions are called."""
+        return func
 
 
 def create_app(settings: Settings) -> Flask:
@@ -91,7 +100,7 @@ def create_app(settings: Settings) -> Flask:
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
         ),
     )
-    app = Flask(__name__, static_folder=None)
+    app = Application(__name__, static_folder=None)
 
     def close() -> None:
         services.startup.close()

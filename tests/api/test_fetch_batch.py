@@ -28,7 +28,9 @@ from tests.metrics import Growth
 from tests.problems import messages_of
 from tests.rotation import new_key
 from tests.trail import break_trail, mend_trail
-from vault.api.blueprint import MAX_CONCURRENT_REQUESTS, MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
+from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
+from vault.api.parts import PART_BYTES
+from vault.api.slots import MAX_CONCURRENT_REQUESTS
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets import read_limits, store
@@ -482,6 +484,15 @@ def test_a_hundred_of_the_largest_secrets_fit(ready: Caller, app: Flask) -> None
     reply.close()
     assert not memory._used
     assert not memory._evictable
+
+
+def test_a_large_reply_is_sent_in_parts(ready: Caller) -> None:
+    """A client has its ten seconds for each part of a reply, so it may take longer for megabytes."""
+    ids = large(ready, 3, 65_536)
+    with ready.post("fetch-batch", {"secrets": by_id(ids)}) as reply:
+        sent = list(reply.response)
+        assert max(map(len, sent)) == PART_BYTES
+        assert reply.content_length == sum(map(len, sent)) > 3 * 65_536 * 4 / 3
 
 
 def test_a_refused_batch_keeps_no_memory(ready: Caller, app: Flask, stored: Stored) -> None:

@@ -131,6 +131,24 @@ def test_memory_that_is_on_its_way_evicts_no_one_else(monkeypatch: pytest.Monkey
     assert evicted == [0, 1]
 
 
+def test_a_body_whose_client_was_disconnected_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is disconnected just as its last byte arrives gets no reply, so nothing is done."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 1.0)
+    place = Memory(SIZE)
+    left = Event()
+    slow = place.reserve(SIZE // 2, "a", left.set)
+    with place.reserve(SIZE // 2, "b") as other, ThreadPoolExecutor(1) as pool:
+        other.keep()
+        waiting = pool.submit(place.reserve, SIZE // 2, "c")
+        assert left.wait(30)
+        with pytest.raises(OverloadedError):
+            slow.keep()
+        slow.release()
+        waiting.result().release()
+    assert not place._used
+
+
 def test_memory_is_given_back_once() -> None:
     """A reservation can be given back before its end, any number of times."""
     place = Memory(SIZE)

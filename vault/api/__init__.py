@@ -29,7 +29,6 @@ from vault.api.blueprint import (
     EXTENSION,
     MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
-    MAX_CONCURRENT_REQUESTS,
     MAX_REPLY_BYTES,
     REPLY_MEMORY,
     REQUEST_TIMEOUT,
@@ -39,6 +38,7 @@ from vault.api.client_ip import TRUSTED_PROXIES
 from vault.api.errors import Api
 from vault.api.memory import Memory
 from vault.api.openapi import SchemaPlugin
+from vault.api.slots import MAX_CONCURRENT_REQUESTS
 from vault.config.settings import Settings
 from vault.secrets.items import MAX_ITEMS
 from vault.services import Services

@@ -10,8 +10,7 @@ from http import HTTPStatus
 
 from flask import Response, request
 
-#: Bytes sent at a time. Each part has its own timeout.
-_PART_BYTES = 16_384
+from vault.api.parts import in_parts
 
 
 class _Form:
@@ -19,7 +18,7 @@ class _Form:
 
     def __init__(self, content: bytes, etag: str, encoding: str = "") -> None:
         self.etag = etag
-        self.parts = [content[start : start + _PART_BYTES] for start in range(0, len(content), _PART_BYTES)]
+        self.parts = in_parts(content)
         self.headers = {"ETag": f'"{etag}"', "Vary": "Accept-Encoding", "Cache-Control": "no-cache"}
         if encoding:
             self.headers["Content-Encoding"] = encoding

@@ -10,10 +10,11 @@ from typing import Any
 from flask import Response, after_this_request, current_app, request
 
 from vault.api import rate_limits
-from vault.api.blueprint import REPLY_MEMORY, current_attempt, services, without_slot
+from vault.api.blueprint import REPLY_MEMORY, current_attempt, current_slot, services
 from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
 from vault.api.memory import Memory, Reservation
+from vault.api.parts import in_parts
 from vault.core import connections
 from vault.core.networks import source
 from vault.core.principal import Scope
@@ -83,7 +84,7 @@ def _reply_memory(count: int) -> Iterator[Reservation]:
     disconnect = connections.current.get().disconnect
     with ExitStack() as released_on_error:
         # The memory belongs to replies that clients have not read yet.
-        with without_slot():
+        with current_slot().given_back():
             reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
             released_on_error.enter_context(reservation)
         reservation.keep()
@@ -92,6 +93,8 @@ def _reply_memory(count: int) -> Iterator[Reservation]:
 
     def release_once_sent(reply: Response) -> Response:
         reservation.offer()
+        # A slow client may take long for megabytes, unless others need the memory.
+        reply.response = in_parts(reply.get_data())
         reply.call_on_close(reservation.release)
         return reply
 

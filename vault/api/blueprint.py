@@ -17,9 +17,10 @@ from vault.api.json_parser import StrictJsonParser
 from vault.api.memory import Memory
 from vault.api.refusals import refusal
 from vault.api.response_headers import OF_OPERATIONS, references
+from vault.api.slots import Slot
 from vault.core import connections, deadline
 from vault.core.attempt import Action, Attempt, Status
-from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError
+from vault.core.errors import AuditUnavailableError, StorageUnavailableError
 from vault.core.networks import source
 from vault.core.principal import Scope
 from vault.observability import logs
@@ -34,9 +35,6 @@ SLOTS = "secret-manager-slots"
 BODY_MEMORY = "secret-manager-body-memory"
 REPLY_MEMORY = "secret-manager-reply-memory"
 BATCH_LENGTH = "MAX_BATCH_LENGTH"
-
-#: Maximum number of requests of one worker that use MongoDB concurrently; further ones are refused.
-MAX_CONCURRENT_REQUESTS = 500
 
 #: Maximum bytes of a batch's body.
 MAX_BATCH_BYTES = 8 * 1_048_576
@@ -59,47 +57,17 @@ def current_attempt() -> Attempt:
     return attempt
 
 
-@contextmanager
-def _slot() -> Iterator[None]:
-    """Hold one of the worker's slots during the block, which may wait for MongoDB, never for a client."""
-    _take_slot()
-    try:
-        yield
-    finally:
-        _give_slot_back()
-
-
-@contextmanager
-def without_slot() -> Iterator[None]:
-    """Give the request's slot back during the block, which may wait for clients, and then take one again.
-
-    Raises:
-        OverloadedError: All slots were taken meanwhile.
-    """
-    _give_slot_back()
-    try:
-        yield
-    finally:
-        _take_slot()
-
-
-def _take_slot() -> None:
-    try:
-        g.slot = current_app.extensions[SLOTS].pop()
-    except IndexError:
-        raise OverloadedError from None
-
-
-def _give_slot_back() -> None:
-    # After a failure to take one again, the request has none.
-    if "slot" in g:
-        current_app.extensions[SLOTS].append(g.pop("slot"))
+def current_slot() -> Slot:
+    """Return the slot of the current request."""
+    slot: Slot = g.slot
+    return slot
 
 
 def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
     """Authorize the request for *scope*, receive its body, and return the reply of *view*."""
     memory: Memory = current_app.extensions[BODY_MEMORY]
-    with _slot():
+    slot = current_slot()
+    with slot:
         auth.authorize_request(attempt, scope, authenticator=services().authenticator)
     disconnect = connections.current.get().disconnect
     size = json_parser.max_size(request)
@@ -107,7 +75,7 @@ def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
         try:
             json_parser.receive(request)
             reservation.keep()
-            with _slot():
+            with slot:
                 return view()
         except Exception as error:
             # The log has the origin of failures.
@@ -172,8 +140,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
                 )
                 if is_batch:
                     request.max_content_length = current_app.config[BATCH_LENGTH]
+                g.slot = Slot(current_app.extensions[SLOTS])
                 with deadline.within(current_app.config[REQUEST_TIMEOUT]):
-                    with _slot():
+                    with g.slot:
                         # Without the keys nothing is recorded: other workers could not verify the signature.
                         services().guard.require()
                     with _recorded(attempt):

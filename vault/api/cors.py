@@ -6,6 +6,7 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
+from vault.api.errors import refuse
 from vault.config.validators import ANY_ORIGIN
 
 #: Request headers that a page of another origin may send.
@@ -23,19 +24,16 @@ _MAX_AGE_SECONDS = 600
 
 def init_app(app: Flask, origins: tuple[str, ...]) -> None:
     """Answer `OPTIONS` for each path of *app*, and allow requests from pages of *origins*."""
-    app.before_request(_answer)
+    app.register_error_handler(MethodNotAllowed, _answer)
     if origins:
         app.after_request(partial(_share, frozenset(origins)))
 
 
-def _answer() -> Response | None:
+def _answer(error: MethodNotAllowed) -> Response:
     """Answer `OPTIONS`, without a credential, a body or MongoDB: the API document says the same."""
-    error = request.routing_exception
-    if not isinstance(error, MethodNotAllowed):
-        return None
     error.valid_methods = [*sorted(error.valid_methods or ()), "OPTIONS"]
     if request.method != "OPTIONS":
-        return None
+        return refuse(error)
     reply = Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": ", ".join(error.valid_methods)})
     del reply.headers["Content-Type"]
     return reply

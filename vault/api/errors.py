@@ -113,16 +113,17 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Return the reply to an error of HTTP's own."""
-        return _handle(error)
+        return refuse(error)
 
 
 def init_app(app: Flask) -> None:
     """Answer all other errors of *app* with problem details, too."""
-    app.register_error_handler(VaultError, _handle)
-    app.register_error_handler(Exception, _handle)
+    app.register_error_handler(VaultError, refuse)
+    app.register_error_handler(Exception, refuse)
 
 
-def _handle(error: Exception) -> Response:
+def refuse(error: Exception) -> Response:
+    """Return the reply that refuses a request because of *error*, and put it in the log and the metrics."""
     g.refused_for = code_of(error)
     if refusal(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)

@@ -41,7 +41,11 @@ class Reservation:
         self.granted = Event()
 
     def keep(self) -> None:
-        """Keep the memory whatever others need: the service does not wait for the client."""
+        """Keep the memory whatever others need: the service does not wait for the client.
+
+        Raises:
+            OverloadedError: The client was disconnected for others.
+        """
         self._memory.keep(self)
 
     def offer(self) -> None:
@@ -106,8 +110,9 @@ class Memory:
         return mine
 
     def keep(self, mine: Reservation) -> None:
-        """Do not evict *mine*."""
-        self._evictable.pop(mine, None)
+        """Do not evict *mine*. Errors as `Reservation.keep`."""
+        if mine.size and self._evictable.pop(mine, None) is None:
+            raise OverloadedError
 
     def offer(self, mine: Reservation) -> None:
         """Evict *mine* if others need its memory and its client is slow."""
