@@ -22,10 +22,12 @@ def operator(action: Action) -> Attempt:
     return Attempt(action=action, principal=OPERATOR)
 
 
-def make_issuer(app: Flask, name: str, *, iss: str, keys: Issuer | str, audience: str = AUDIENCE) -> None:
+def make_issuer(
+    app: Flask, name: str, *, iss: str, keys: Issuer | str, audience: str = AUDIENCE, **options: Any
+) -> None:
     """Create the issuer *name*, with the key set that *keys* serves, or with a public key in PEM."""
     source = {"jwks_url": keys.url} if isinstance(keys, Issuer) else {"public_key": keys}
-    new = NewIssuer(name=name, issuer=iss, audience=audience, **source)
+    new = NewIssuer(name=name, issuer=iss, audience=audience, **source, **options)
     services(app).issuers.create(new, attempt=operator(Action.ISSUER_CREATE))
     forget(app)
 

@@ -390,6 +390,7 @@ def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
         "verified the trail in . s",
         "secret versions: 10 checked, 0 failed",
         "tokens: 0 checked, 0 failed",
+        "issuers and roles: 0 checked, 0 failed",
         "audit trail: 1 entry in 1 stream, 0 findings",
         "the backup is good",
     ]

@@ -35,7 +35,13 @@ _MAX_PEM_LENGTH = 8_192
 _MAX_CLAIM_LENGTH = 512
 _ISS = "https://token.actions.githubusercontent.com"
 _JWKS_URL = f"{_ISS}/.well-known/jwks"
-_PEM = "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n"
+_PEM_PATTERN = "^-----BEGIN PUBLIC KEY-----"
+#: An Ed25519 key.
+_PEM = (
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
+    "-----END PUBLIC KEY-----\n"
+)
 
 
 def _as_sentence(check: Callable[[str], None]) -> Callable[[str], None]:
@@ -78,12 +84,14 @@ class NewIssuerSchema(Body):
     jwks_url = text_field(
         "The URL of its key set. An issuer needs either a URL or a public key.",
         _JWKS_URL,
+        shape={"format": "uri"},
         load_default=None,
         validate=[validate.Length(max=_MAX_URL_LENGTH), _as_sentence(forms.jwks_url)],
     )
     public_key = text_field(
         "Its public key in PEM.",
         _PEM,
+        shape={"pattern": _PEM_PATTERN},
         load_default=None,
         validate=[validate.Length(max=_MAX_PEM_LENGTH), _as_sentence(forms.public_key)],
     )
@@ -123,7 +131,14 @@ class IssuerReference(Body):
 
 
 class IssuerQuery(Body):
-    """An empty object."""
+    """A filter for issuers; by default all of them."""
+
+    state = text_field(
+        "Only issuers in this state; all if omitted.",
+        "active",
+        load_default=None,
+        validate=validate.OneOf(STATES),
+    )
 
 
 class IssuerRecord(Reply):
@@ -192,14 +207,14 @@ def create_issuer(new: NewIssuer) -> dict[str, str]:
 
 @blueprint.post("/list")
 @blueprint.operation(Action.ISSUER_LIST, scope=Scope.TOKEN_MANAGE, refusals=("IssuersRefused",))
-@blueprint.arguments(IssuerQuery, example={})
+@blueprint.arguments(IssuerQuery)
 @blueprint.response(200, IssuerList, description="All issuers.")
-def list_issuers(_body: dict[str, Any]) -> dict[str, list[IssuerInfo]]:
+def list_issuers(body: dict[str, Any]) -> dict[str, list[IssuerInfo]]:
     """List issuers.
 
     Requires the same as creating one.
     """
-    return {"issuers": services().issuers.list(attempt=current_attempt())}
+    return {"issuers": services().issuers.list(body["state"], attempt=current_attempt())}
 
 
 @blueprint.post("/delete")

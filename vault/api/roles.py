@@ -141,7 +141,14 @@ class NewRoleSchema(Body):
 
 
 class RoleQuery(Body):
-    """An empty object."""
+    """A filter for roles; by default all of them."""
+
+    state = text_field(
+        "Only roles in this state; all if omitted.",
+        "active",
+        load_default=None,
+        validate=validate.OneOf(STATES),
+    )
 
 
 class RoleReference(Body):
@@ -262,14 +269,14 @@ def create_role(new: NewRole) -> dict[str, str]:
 
 @blueprint.post("/list")
 @blueprint.operation(Action.ROLE_LIST, scope=Scope.TOKEN_MANAGE)
-@blueprint.arguments(RoleQuery, example={})
+@blueprint.arguments(RoleQuery)
 @blueprint.response(200, RoleList, description="All roles that you can see.")
-def list_roles(_body: dict[str, Any]) -> dict[str, list[RoleInfo]]:
+def list_roles(body: dict[str, Any]) -> dict[str, list[RoleInfo]]:
     """List roles.
 
     Requires the scope `token:manage`. Returns the roles of your namespace whose paths are within your own.
     """
-    return {"roles": services().roles.list(attempt=current_attempt())}
+    return {"roles": services().roles.list(body["state"], attempt=current_attempt())}
 
 
 @blueprint.post("/delete")

@@ -108,8 +108,8 @@ class Issuers:
         stored.close(key)
         publish(stored, attempt=attempt)
 
-    def list(self, *, attempt: Attempt) -> list[IssuerInfo]:
-        """Return all issuers by name, after the one in the settings.
+    def list(self, state: str | None = None, *, attempt: Attempt) -> list[IssuerInfo]:
+        """Return all issuers by name, after the one in the settings; with a *state*, those in that state.
 
         Raises:
             GrantRefusedError: The principal is limited, and so may not manage issuers.
@@ -122,14 +122,15 @@ class Issuers:
             found = Issuer.active()
         attempt.finish(Status.SUCCESS)
         stored = sorted((_info(document, key) for document in found), key=lambda info: info.name)
-        return [*_of_settings(self._own), *stored]
+        infos = (*_of_settings(self._own), *stored)
+        return [info for info in infos if state in (None, info.state)]
 
     def delete(self, name: str, *, attempt: Attempt) -> None:
         """Delete the issuer *name*; every replica refuses its JWTs within 5 seconds.
 
         Raises:
             GrantRefusedError: The principal is limited, and so may not manage issuers.
-            IssuerNotFoundError: There is none.
+            IssuerNotFoundError: No issuer has this name.
             IssuerInUseError: It has roles.
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written, and it was not deleted.
@@ -150,7 +151,7 @@ class Issuers:
         """Return the ID by which roles refer to the issuer *name*, and its `iss`.
 
         Raises:
-            IssuerNotFoundError: There is none, or its document is not as the service wrote it.
+            IssuerNotFoundError: No issuer has this name, or its document is not as the service wrote it.
             StorageUnavailableError: MongoDB is not available.
         """
         if name == SETTINGS_ISSUER and self._own.verifier:

@@ -104,10 +104,6 @@ class NoJWTAuthenticator:
         """Refuse the credential."""
         raise InvalidCredentialError("malformed")
 
-    def own_principal(self, _claims: Claims) -> Principal:
-        """Refuse the claims."""
-        raise InvalidCredentialError("malformed")
-
 
 class JWTAuthenticator:
     """Authenticates JWTs of one issuer for one audience with the keys from *key*."""
@@ -120,27 +116,28 @@ class JWTAuthenticator:
 
         Errors as `JWTVerifier.claims`.
         """
-        return self.own_principal(self.verifier.claims(credential))
+        return own_principal(self.verifier.claims(credential))
 
-    def own_principal(self, claims: Claims) -> Principal:
-        """Return the subject of verified *claims*, with their scopes and namespace.
 
-        Raises:
-            InvalidCredentialError: The claims are not as they must be.
-        """
-        # Token names have no colon, so no JWT can pass for a token.
-        name = f"jwt:{subject(claims)}"
-        namespace, scope = claims.get("namespace", DEFAULT_NAMESPACE), claims.get("scope", "")
-        if not (isinstance(namespace, str) and is_name(namespace)):
-            raise InvalidCredentialError("jwt namespace", principal=name)
-        if not isinstance(scope, str):
-            raise InvalidCredentialError("jwt scope", principal=name)
-        return Principal(
-            name=name,
-            namespace=namespace,
-            scopes=scopes_named(scope.split(" ")),
-            expires_at=expiry(claims, principal=name),
-        )
+def own_principal(claims: Claims) -> Principal:
+    """Return the subject of verified *claims*, with their scopes and namespace.
+
+    Raises:
+        InvalidCredentialError: The claims are not as they must be.
+    """
+    # Token names have no colon, so no JWT can pass for a token.
+    name = f"jwt:{subject(claims)}"
+    namespace, scope = claims.get("namespace", DEFAULT_NAMESPACE), claims.get("scope", "")
+    if not (isinstance(namespace, str) and is_name(namespace)):
+        raise InvalidCredentialError("jwt namespace", principal=name)
+    if not isinstance(scope, str):
+        raise InvalidCredentialError("jwt scope", principal=name)
+    return Principal(
+        name=name,
+        namespace=namespace,
+        scopes=scopes_named(scope.split(" ")),
+        expires_at=expiry(claims, principal=name),
+    )
 
 
 #: The authenticator for the issuer in the settings, or its stand-in.

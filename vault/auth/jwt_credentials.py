@@ -17,6 +17,7 @@ from vault.auth.jwt_auth import (
     Claims,
     SettingsAuthenticator,
     expiry,
+    own_principal,
     subject,
     unverified,
 )
@@ -32,7 +33,7 @@ _DOTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the service finds about one part of a JWT."""
+    """The finding of the service about one part of a JWT."""
 
     part: str
     text: str
@@ -70,7 +71,7 @@ class JWTCredentials:
         return self._acting(issuer, _verified(issuer, credential), role, known)
 
     def explain(self, credential: str, role: str = "") -> Iterator[Finding]:
-        """Yield what the service finds about a JWT, part by part, until one refuses it.
+        """Yield the findings about a JWT, part by part, until one refuses it.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -124,7 +125,7 @@ class JWTCredentials:
         if len(matching) == 1:
             return _with_role(matching[0], issuer, claims, principal)
         if not (matching or name or issuer.id):
-            return self._own.own_principal(claims)
+            return own_principal(claims)
         raise InvalidCredentialError(
             _several(matching) if matching else _none(candidates, claims, now, known.altered_roles),
             principal=principal,

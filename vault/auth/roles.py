@@ -154,8 +154,10 @@ class Roles:
         }
         publish(role, attempt=attempt)
 
-    def list(self, *, attempt: Attempt) -> list[RoleInfo]:
+    def list(self, state: str | None = None, *, attempt: Attempt) -> list[RoleInfo]:
         """Return the roles of the principal's namespace and paths by name; for operators, all.
+
+        With a *state*, only those in that state.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -168,7 +170,10 @@ class Roles:
         shown = [document for document in found if _is_visible(document, key, principal)]
         attempt.finish(Status.SUCCESS)
         infos = (_info(document, key, issuers, now) for document in shown)
-        return sorted(infos, key=lambda info: (info.name, info.namespace))
+        return sorted(
+            (info for info in infos if state in (None, info.state)),
+            key=lambda info: (info.name, info.namespace),
+        )
 
     def delete(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
         """Delete the role *name*; no JWT acts with it within 5 seconds. Only operators pass a *namespace*.

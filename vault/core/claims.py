@@ -16,7 +16,7 @@ MAX_VALUE_LENGTH = 512
 #: The maximum number of exact conditions of a role, and of globs.
 MAX_CONDITIONS = 16
 
-#: Claims that no condition can name: they are checked without one, and identify nobody.
+#: Claims that no condition can name: they are checked without one, and identify no one.
 _RESERVED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
 
 

@@ -95,7 +95,9 @@ class SealedDocument(BaseDocument):
             found = cls.of_stored(document)
         except Exception:  # noqa: BLE001 - any type can be in any field, and MongoEngine raises what it likes
             return None
-        return found if key and found.is_genuine(key) else None
+        # MongoEngine makes an instance of the class that the document names.
+        is_genuine = key is not None and isinstance(found, cls) and found.is_genuine(key)
+        return found if is_genuine else None
 
     @classmethod
     def active(cls, condition: Mapping[str, Any] = MappingProxyType({})) -> list[dict[str, Any]]:
@@ -108,7 +110,7 @@ class SealedDocument(BaseDocument):
         cls.raw().delete_many({"_id": {"$in": [document["_id"] for document in documents]}})
 
     def _holders(self) -> dict[str, Any]:
-        """Return the condition for documents that this one cannot exist beside."""
+        """Return the condition for documents with which this one cannot exist."""
         return {"name": self.name}
 
     def _record(self) -> dict[str, Any]:
