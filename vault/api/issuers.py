@@ -21,6 +21,7 @@ from vault.auth.issuers import STATES, IssuerInfo, NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
 from vault.config import validators as forms
 from vault.core.attempt import Action
+from vault.core.claims import MAX_VALUE_LENGTH
 from vault.core.principal import Scope
 
 blueprint = Blueprint(
@@ -32,7 +33,6 @@ blueprint = Blueprint(
 
 _MAX_URL_LENGTH = 2_048
 _MAX_PEM_LENGTH = 8_192
-_MAX_CLAIM_LENGTH = 512
 _ISS = "https://token.actions.githubusercontent.com"
 _JWKS_URL = f"{_ISS}/.well-known/jwks"
 _PEM_PATTERN = "^-----BEGIN PUBLIC KEY-----"
@@ -71,7 +71,7 @@ class NewIssuerSchema(Body):
         _ISS,
         shape={"pattern": ONE_LINE_PATTERN},
         required=True,
-        validate=[validate.Length(1, _MAX_CLAIM_LENGTH), one_line],
+        validate=[validate.Length(1, MAX_VALUE_LENGTH), one_line],
     )
     audience = text_field(
         "The claim `aud` that its JWTs must have. Choose one of your own: a JWT for another service must not "
@@ -79,7 +79,7 @@ class NewIssuerSchema(Body):
         "https://vault.example.com",
         shape={"pattern": ONE_LINE_PATTERN},
         required=True,
-        validate=[validate.Length(1, _MAX_CLAIM_LENGTH), one_line],
+        validate=[validate.Length(1, MAX_VALUE_LENGTH), one_line],
     )
     jwks_url = text_field(
         "The URL of its key set. An issuer needs either a URL or a public key.",

@@ -18,6 +18,7 @@ from vault.cli.context import connected
 from vault.cli.output import print_table
 from vault.config import validators as forms
 from vault.core.attempt import Action, Attempt, Status
+from vault.core.claims import MAX_VALUE_LENGTH
 from vault.core.errors import VaultError
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
@@ -63,6 +64,12 @@ def _checked(check: Callable[[str], None], text: str | None) -> str | None:
     return text
 
 
+def _claim(text: str) -> str:
+    if not (0 < len(text) <= MAX_VALUE_LENGTH and text.isprintable()):
+        raise click.BadParameter(f"must have 1 to {MAX_VALUE_LENGTH} characters, all of them printable")
+    return text
+
+
 class _Aliases(click.Group):
     """A group that accepts `add` for `create`."""
 
@@ -78,8 +85,8 @@ def issuers() -> None:
 
 @issuers.command()
 @click.argument("name", type=parameters.name)
-@click.option("--issuer", metavar="ISS", required=True, help="The claim `iss` of its JWTs.")
-@click.option("--audience", metavar="AUD", required=True, help="The claim `aud` that its JWTs must have.")
+@click.option("--issuer", metavar="ISS", type=_claim, required=True, help="The claim `iss` of its JWTs.")
+@click.option("--audience", metavar="AUD", type=_claim, required=True, help="The claim `aud` of its JWTs.")
 @click.option("--jwks-url", metavar="URL", help="The URL of its key set.")
 @click.option("--public-key", metavar="FILE", type=click.File(), help="A file with its public key in PEM.")
 @click.option(
