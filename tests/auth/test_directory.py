@@ -217,7 +217,7 @@ def test_a_changed_role_is_ignored(
         forget(app)
         ask(app)
     # Once, not each time it is read.
-    assert caplog.messages == [f"the stored role {name} is not as the service wrote it"]
+    assert caplog.messages == [f"a stored issuer or role is not as the service wrote it: role {name}"]
     [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
     assert (info.name, info.state, info.scopes) == (name, "altered", ())
 
@@ -230,7 +230,7 @@ def test_a_changed_issuer_is_ignored(
     put_instead(stored.issuers, {field: ISSUER_CHANGES[field]})
     forget(app)
     assert ask(app) == "issuer: altered"
-    assert "the stored issuer" in caplog.text
+    assert "a stored issuer or role is not as the service wrote it: issuer" in caplog.text
     [info] = services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))
     assert (info.state, info.issuer) == ("altered", "")
 
@@ -238,7 +238,7 @@ def test_a_changed_issuer_is_ignored(
 @pytest.mark.parametrize("kind", [Role, Issuer])
 @pytest.mark.parametrize("value", STRANGE, ids=repr)
 def test_a_field_of_any_type_breaks_nothing(app: Flask, stored: Stored, kind: Any, value: Any) -> None:
-    """Whatever type a field has in the database, other roles work, and lists show what is left."""
+    """A field of any type in the database breaks neither other roles nor lists."""
     make_role(app, "second", "ci", claims={"sub": "job"})
     original = stored[kind.collection_name()].find_one({"name": {"$in": ["deploy", "ci"]}})
     assert original is not None

@@ -175,7 +175,7 @@ def test_a_role_needs_a_condition(app: Flask, claims: tuple[str, ...], globs: tu
 def test_a_public_issuer_s_role_says_whose_jwt_it_is(
     app: Flask, iss: str, refused: list[tuple[str, ...]], accepted: list[tuple[str, ...]]
 ) -> None:
-    """Where anyone can get a JWT, a role that any account satisfies is refused."""
+    """If anyone can get a JWT, a role that any account satisfies is refused."""
     make_issuer(app, "public", iss=iss, keys=public_pem())
     for claims in refused:
         with pytest.raises(RoleTooBroadError, match="Anyone can get a JWT"):

@@ -138,7 +138,9 @@ class _Kept(Generic[_Document, _Built]):
         if stored := self._kind.genuine(document, key):
             return self._build(stored)
         kind = self._kind.__name__.lower()
-        logger.error("the stored %s %s is not as the service wrote it", kind, shown_name(document))
+        logger.error(
+            "a stored issuer or role is not as the service wrote it: %s %s", kind, shown_name(document)
+        )
         return None
 
 
