@@ -18,6 +18,7 @@ from pymongo import monitoring
 from tests.access import services
 from tests.lifecycle import ALICE
 from vault.app import create_app
+from vault.auth.roles import NewRole
 from vault.auth.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
@@ -90,6 +91,11 @@ def _create_token(found: Services, name: str) -> None:
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
 
 
+def _create_role(found: Services, name: str) -> None:
+    new = NewRole(name=name, issuer="default", claims=("sub=job",), scopes=ALICE.scopes)
+    found.roles.create(new, attempt=_attempt(Action.ROLE_CREATE))
+
+
 def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     """Prepare *action*, and return a function that does it to the secret or token *name*."""
     creates: dict[str, dict[str, Any]] = {
@@ -104,6 +110,8 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
         return lambda: _create_batch(found, name)
     if action == "create_token":
         return lambda: _create_token(found, name)
+    if action == "create_role":
+        return lambda: _create_role(found, name)
     if action == "revoke_token":
         _create_token(found, name)
         return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))

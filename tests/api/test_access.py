@@ -13,6 +13,7 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token, revoke
+from tests.access_roles import AUDIENCE, make_issuer, make_role
 from tests.api.test_openapi import examples_of_body, operations
 from tests.conftest import running_app
 from tests.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
@@ -87,8 +88,21 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
             {"name": "altered"}, {"$set": {"scopes": [scope.value for scope in Scope]}}
         )
         tokens["abroad"] = make_token(app, "abroad", role="admin", namespace="abroad")
+        make_issuer(app, "ci", iss=CI, keys=issuer)
+        roles = {scope.replace(":", "-"): (scope, scope) for scope in Scope}
+        for name, (kind, scope) in (roles | dict.fromkeys(("a", "b"), ("twice", Scope.SECRET_LIST))).items():
+            make_role(app, name, "ci", claims={"kind": kind}, scopes=(scope,))
         yield World(app, mongo.get_default_database(), found, tokens)
         mongo.drop_database(mongo.get_default_database().name)
+
+
+#: The `iss` of an issuer whose JWTs act through roles.
+CI = "https://ci.example"
+
+
+def of_ci(**changes: Any) -> str:
+    """Return a JWT of that issuer."""
+    return sign(**{"iss": CI, "aud": AUDIENCE, **changes})
 
 
 def wrong_checksum(token: str) -> str:
@@ -131,6 +145,11 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "JWT, namespace of another type": (lambda _: f"Bearer {sign(namespace=['a'])}", "jwt:build"),
     "JWT, namespace of another form": (lambda _: f"Bearer {sign(namespace='a b')}", "jwt:build"),
     "JWT, scopes of another type": (lambda _: f"Bearer {sign(scope=['secret:fetch'])}", "jwt:build"),
+    "JWT, no role": (lambda _: f"Bearer {of_ci(kind='none')}", "ci/jwt:build"),
+    "JWT, several roles": (lambda _: f"Bearer {of_ci(kind='twice')}", "ci/jwt:build"),
+    "JWT, its own scope": (lambda _: f"Bearer {of_ci(scope='secret:fetch')}", "ci/jwt:build"),
+    "JWT, another audience": (lambda _: f"Bearer {of_ci(aud='vault')}", "anonymous"),
+    "JWT, another issuer's audience": (lambda _: f"Bearer {sign(aud=AUDIENCE)}", "anonymous"),
     "JWT, endless": (lambda _: f"Bearer {sign(more='a' * 9_000)}", "anonymous"),
 }
 
@@ -246,6 +265,25 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
         entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
         assert entry is not None
         assert (entry["status"], entry["details"]) == ("denied", {"reason": f"needs {scope}"})
+
+
+@pytest.mark.parametrize("held", Scope, ids=str)
+def test_a_role_of_a_jwt_authorizes_exactly_its_operations(world: World, held: Scope) -> None:
+    """A JWT has exactly the scopes of its role, whatever scopes it claims."""
+    client = world.app.test_client()
+    header = f"Bearer {of_ci(kind=held, scope=' '.join(Scope))}"
+    for path, scope, body in world.operations:
+        reply = world.ask(client, path, {"name": "nobody"} if path.endswith("/delete") else body, header)
+        if scope is held:
+            assert reply.status_code in LET_IN | {403}, (path, reply.text)
+            assert "WWW-Authenticate" not in reply.headers, path
+            continue
+        assert reply.status_code == 403, path
+        entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
+        assert entry is not None
+        assert (entry["status"], entry["principal"]) == ("denied", "ci/jwt:build")
+        role = {"role": held.replace(":", "-"), "issuer": "ci"}
+        assert entry["details"] == {"reason": f"needs {scope}"} | role
 
 
 def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:
