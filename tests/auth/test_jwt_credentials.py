@@ -1,5 +1,6 @@
 """JWTs of stored issuers act through exactly one role; without one, the settings' issuer works as before."""
 
+import base64
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -220,7 +221,10 @@ def test_a_claim_of_another_type_is_refused(app: Flask) -> None:
     head, _, signature = jwt().split(".")
     assert refused(app, f"{head}.eyJpc3MiOjd9.{signature}")[0] == "jwt iss"
     assert refused(app, f"{head}.e30.{signature}")[0] == "jwt iss"
-    assert refused(app, f"{head}.W10.{signature}")[0] == "jwt DecodeError"
+    assert refused(app, f"{head}.W10.{signature}")[0] == "jwt iss"
+    deep = base64.urlsafe_b64encode(b"[" * 5_000).decode().rstrip("=")
+    for payload in (deep, "e3", "_w", "\u00e9", "e30=" * 3):
+        assert refused(app, f"{head}.{payload}.{signature}")[0] == "jwt DecodeError"
 
 
 def test_an_unknown_issuer_causes_no_request(environment: dict[str, str]) -> None:

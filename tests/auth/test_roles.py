@@ -301,6 +301,13 @@ def test_a_cascade_deletes_the_roles_that_a_token_made(app: Flask, stored: Store
     ]
 
 
+def test_the_name_of_a_jwt_is_shown_whole(app: Flask) -> None:
+    """A creator that is a JWT keeps its issuer in lists, even if a namespace has the issuer's name."""
+    job = Principal(name="ci/jwt:job", namespace="ci", scopes=frozenset(Scope))
+    create(app, job)
+    assert infos(app)[0].created_by == "ci/jwt:job"
+
+
 def test_a_revoked_creator_makes_no_role(app: Flask, stored: Stored) -> None:
     """A role whose creator is revoked while it is created has no effect."""
     make_token(app, "boss", role="admin")

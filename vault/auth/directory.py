@@ -65,6 +65,13 @@ class KnownRole:
     max_age: timedelta | None
     expires_at: datetime | None
 
+    def matches(self, claims: Claims, now: datetime) -> bool:
+        """Return whether a JWT with *claims* can act with this role."""
+        # Conditions first: most roles differ in the first one.
+        return all(condition.holds(claims) for condition in self.conditions) and not self.mismatches(
+            claims, now
+        )
+
     def mismatches(self, claims: Claims, now: datetime) -> list[str]:
         """Return the reasons why a JWT with *claims* cannot act with this role; empty if it can."""
         wrong = [f"claim {condition.key}" for condition in self.conditions if not condition.holds(claims)]

@@ -1,5 +1,6 @@
 """JSON Web Tokens as credentials. PyJWT verifies them; this module has the requirements and the keys."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import PyJWKClientError, PyJWTError
+from jwt.utils import base64url_decode
 
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, is_name, scopes_named
@@ -184,15 +186,17 @@ def unverified(credential: str) -> tuple[str, tuple[str, ...]]:
     Raises:
         InvalidCredentialError: It is not a JWT, or names no issuer.
     """
+    if len(credential) > _MAX_CHARACTERS:
+        raise InvalidCredentialError("jwt DecodeError")
     try:
-        if len(credential) > _MAX_CHARACTERS:
-            raise jwt.DecodeError
-        claims = jwt.decode(credential, options={"verify_signature": False})
-    except (PyJWTError, TypeError, ValueError) as error:
-        raise InvalidCredentialError(f"jwt {type(error).__name__}") from None
-    issuer, audience = claims.get("iss"), claims.get("aud")
-    if not isinstance(issuer, str):
+        # Not by PyJWT, which takes a third of the time of verifying it.
+        _, payload, _ = credential.split(".")
+        claims = json.loads(base64url_decode(payload))
+    except (RecursionError, ValueError):
+        raise InvalidCredentialError("jwt DecodeError") from None
+    if not isinstance(claims, dict) or not isinstance(issuer := claims.get("iss"), str):
         raise InvalidCredentialError("jwt iss")
+    audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     return issuer, tuple(text for text in audiences if isinstance(text, str))
 

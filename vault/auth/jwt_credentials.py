@@ -120,8 +120,8 @@ class JWTCredentials:
         roles = known.roles.get(issuer.id, {})
         principal = _name(issuer, claims)
         now = datetime.now(UTC)
-        candidates = [role for role in roles.values() if name in ("", role.name)]
-        matching = [role for role in candidates if not role.mismatches(claims, now)]
+        candidates = [roles[name]] if name in roles else [] if name else list(roles.values())
+        matching = [role for role in candidates if role.matches(claims, now)]
         if len(matching) == 1:
             return _with_role(matching[0], issuer, claims, principal)
         if not (matching or name or issuer.id):

@@ -22,7 +22,7 @@ from vault.core.errors import (
 )
 from vault.core.networks import Network, cover
 from vault.core.paths import ALL_PATHS, Paths
-from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, scopes_named
+from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
@@ -286,7 +286,7 @@ def _info(
         networks=tuple(role.networks),
         max_age=role.max_age,
         created_at=role.created_at,
-        created_by=role.created_by.removeprefix(f"{role.namespace}/"),
+        created_by=plain_name(role.created_by, role.namespace),
         expires_at=role.expires_at,
     )
 

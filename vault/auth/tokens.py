@@ -20,7 +20,7 @@ from vault.core.errors import (
     TokenNotFoundError,
 )
 from vault.core.networks import Network, cover
-from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, scopes_named
+from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, plain_name, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.crypto.token import new_token
@@ -306,7 +306,7 @@ def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
         scopes=tuple(token.scopes),
         networks=tuple(token.networks),
         created_at=token.created_at,
-        created_by=token.created_by.removeprefix(f"{token.namespace}/"),
+        created_by=plain_name(token.created_by, token.namespace),
         expires_at=token.expires_at,
         revoked_at=token.revoked_at,
     )

@@ -55,8 +55,12 @@ class Condition:
 
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Return whether *claims* satisfy it."""
-        found: Any = claims
-        for name in self.path:
+        name, *rest = self.path
+        found = claims.get(name)
+        if isinstance(found, str) and not (rest or self.is_glob):
+            # By far the most common case.
+            return found == self.value
+        for name in rest:
             if not isinstance(found, Mapping):
                 return False
             found = found.get(name)

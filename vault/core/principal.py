@@ -99,6 +99,11 @@ ROLES: dict[str, frozenset[Scope]] = {
 }
 
 
+def plain_name(name: str, namespace: str) -> str:
+    """Return the *name* of a principal within its *namespace*; names of JWTs stay whole."""
+    return name if ":" in name else name.removeprefix(f"{namespace}/")
+
+
 def is_name(text: str) -> bool:
     """Return whether *text* is a valid name for a token or a namespace."""
     # Not `match`: there, `$` accepts a trailing newline.
