@@ -21,6 +21,7 @@ from vault.cli.mongod import Mongod, free_port
 _HERE = Path(__file__).parent
 #: Requests that schemathesis sends in total per example of an operation; measured with 20,000 requests.
 _CASES_OF_ONE = 16
+_TOKEN = ("tokens", "create", "--name", "fuzz", "--role", "admin", "--expires-in", "1d", "--renewable")
 
 
 def main(cases: int = 20_000, seed: int = 1) -> int:
@@ -40,7 +41,7 @@ def main(cases: int = 20_000, seed: int = 1) -> int:
         }
         vault = [sys.executable, "-m", "vault.cli"]
         token = subprocess.run(
-            [*vault, "tokens", "create", "--name", "fuzz", "--role", "admin"],
+            [*vault, *_TOKEN],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -67,10 +68,8 @@ def _wait_for(url: str) -> None:
 
 
 def _fuzz(url: str, token: str, cases: int, seed: int, folder: str) -> int:
-    configuration = Path(folder) / "schemathesis.toml"
-    configuration.write_text('headers = { Authorization = "Bearer ${FUZZ_TOKEN}" }\n')
     command = [
-        *(str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(configuration)),
+        str(Path(sys.executable).parent / "schemathesis"),
         *("run", f"{url}/openapi.json", "--checks", "all"),
         *("--max-examples", str(max(1, cases // _CASES_OF_ONE)), "--seed", str(seed)),
         *(
@@ -88,6 +87,7 @@ def _fuzz(url: str, token: str, cases: int, seed: int, folder: str) -> int:
     environment = {
         **os.environ,
         "FUZZ_TOKEN": token,
+        "FUZZ_URL": url,
         "SCHEMATHESIS_HOOKS": "fuzz_checks",
         "PYTHONPATH": str(_HERE),
     }

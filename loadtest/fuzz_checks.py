@@ -1,10 +1,14 @@
 """Additional schemathesis checks of the service's responses; `fuzz.py` loads them."""
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from typing import Any
+from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import schemathesis
 from hypothesis import strategies
@@ -13,6 +17,8 @@ _KEY = "Idempotency-Key"
 _VALID_KEY = re.compile("[!-~]{1,255}")
 #: The principal of the run, which is the name of its token.
 _PRINCIPAL = "fuzz"
+#: It revokes the token that it is sent with.
+_REVOKE_SELF = "/vault/token/revoke-self"
 
 #: Minimum length of a secret to search for: a shorter text can occur in a response by chance.
 _SOME = 12
@@ -57,6 +63,26 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
     if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
         case.body["name"] = "another"
+
+
+@schemathesis.auth(refresh_interval=None)
+class Credential:
+    """The token of the run, or a new one that may revoke itself."""
+
+    def get(self, case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+        """Return the token for *case*."""
+        token = os.environ["FUZZ_TOKEN"]
+        if case.path != _REVOKE_SELF:
+            return token
+        body = json.dumps({"name": f"fuzz-{uuid4()}", "role": "reader"}).encode()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = Request(f"{os.environ['FUZZ_URL']}/vault/token/create", body, headers)  # noqa: S310 - our own URL
+        with urlopen(request) as reply:  # noqa: S310 - our own URL
+            return str(json.load(reply)["token"])
+
+    def set(self, case: schemathesis.Case, token: str, _context: schemathesis.AuthContext) -> None:
+        """Send *token* with *case*."""
+        case.headers["Authorization"] = f"Bearer {token}"
 
 
 def _parts(shape: Any) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,9 @@ from flask import Flask
 from tests.commands import run_command
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
+from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, ROLES, scopes_named
+from vault.documents.token import Token
 from vault.services import Services
 
 
@@ -28,17 +30,38 @@ def make_token(
     scopes: tuple[str, ...] = (),
     namespace: str | None = None,
     networks: tuple[str, ...] = (),
+    paths: tuple[str, ...] = (),
     seconds: float | None = None,
+    max_age: float | None = None,
 ) -> str:
-    """Return a new token, created by an operator."""
+    """Return a new token, created by an operator; with a *max_age* in seconds, a renewable one."""
     grant = Grant(
         name=name,
         scopes=ROLES.get(role, frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=tuple(map(ip_network, networks)),
+        paths=Paths.of(paths),
         lifetime=timedelta(seconds=seconds) if seconds else None,
+        renewable=max_age is not None,
+        max_age=timedelta(seconds=max_age) if max_age else None,
     )
-    return services(app).tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
+    return (
+        services(app)
+        .tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
+        .text
+    )
+
+
+def age_token(app: Flask, name: str, **ago: float) -> None:
+    """Move the creation, the expiry and the longest age of the token *name* into the past."""
+    token = Token.objects(name=name).first()
+    for field in ("created_at", "expires_at", "renewable_until"):
+        if time := getattr(token, field):
+            setattr(token, field, time - timedelta(**ago))
+    key = services(app).tokens._keys.find()
+    assert key
+    token.close(key)
+    token.save()
 
 
 def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from pymongo import monitoring
@@ -96,6 +97,15 @@ def _create_role(found: Services, name: str) -> None:
     found.roles.create(new, attempt=_attempt(Action.ROLE_CREATE))
 
 
+def _renew_token(found: Services, name: str) -> Callable[[], object]:
+    """Create a token that can be renewed, and return a function that renews it."""
+    grant = Grant(name=name, scopes=ALICE.scopes, lifetime=timedelta(hours=1), renewable=True)
+    token = found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
+    attempt = _attempt(Action.TOKEN_RENEW)
+    found.authenticator.identify(token.text, attempt=attempt)
+    return lambda: found.own_credential.renew(attempt=attempt)
+
+
 def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     """Prepare *action*, and return a function that does it to the secret or token *name*."""
     creates: dict[str, dict[str, Any]] = {
@@ -106,15 +116,14 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     }
     if action in creates:
         return lambda: _create(found, **creates[action])
-    if action == "create_batch":
-        return lambda: _create_batch(found, name)
-    if action == "create_token":
-        return lambda: _create_token(found, name)
-    if action == "create_role":
-        return lambda: _create_role(found, name)
+    others = {"create_batch": _create_batch, "create_token": _create_token, "create_role": _create_role}
+    if action in others:
+        return lambda: others[action](found, name)
     if action == "revoke_token":
         _create_token(found, name)
         return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))
+    if action == "renew_token":
+        return _renew_token(found, name)
     if action == "fetch_batch":
         batch = [_create(found, max_reads=2) for _ in range(3)]
         return lambda: _fetch_batch(found, [*batch, batch[0]])

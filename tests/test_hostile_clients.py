@@ -82,7 +82,9 @@ def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes
         assert after.startswith(b"HTTP/1.1 200 OK")
         assert after.count(b"HTTP/1.1 ") == 1 + alone.count(b"HTTP/1.1 ")
     assert [alone[:13] for alone in said[:5]] == [b"HTTP/1.1 408 "] * 3 + [b"", b""]
-    assert b"the body did not arrive in time" in said[0]
+    assert b"The body did not arrive in time." in said[0]
+    # A client must not send its next request on this connection.
+    assert all(b"\r\nConnection: close\r\n" in alone for alone in said[:3])
     wait_until(lambda: held(one_worker) == 0)
 
 

@@ -16,7 +16,7 @@ ENTRIES: list[dict[str, Any]] = [
     {"action": "update", "secret_id": "a", "details": {"version": 3}},
     {"action": "delete", "secret_id": "a"},
     {"action": "fetch", "secret_id": "a"},
-    {"action": "role_create", "details": {"name": "deploy"}},
+    {"action": "role_create", "details": {"role_name": "deploy"}},
     {"action": "token_create", "details": {"token": "ci"}},
     {"action": "token_revoke", "details": {"token": "ci"}},
 ]

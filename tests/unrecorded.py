@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from pymongo.database import Database
@@ -29,7 +30,7 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
 
 def _told(entry: Mapping[str, Any]) -> tuple[str, object, object]:
     details = entry.get("details") or {}
-    named = {"token": details.get("token"), "role": details.get("name")}
+    named = {"token": details.get("token"), "role": details.get("role_name")}
     which = named.get(entry["action"].partition("_")[0], entry.get("secret_id"))
     version = details.get("version") if entry["action"] == "update" else None
     return entry["action"], which, version
@@ -51,3 +52,6 @@ def _of_token(token: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     yield "token_create", token["name"], None
     if token.get("revoked_at"):
         yield "token_revoke", token["name"], None
+    created = timedelta(seconds=token.get("renewal_seconds", 0))
+    if created and token["expires_at"] > token["created_at"] + created:
+        yield "token_renew", token["name"], None

@@ -19,7 +19,9 @@ from vault.auth.directory import Directory
 from vault.auth.issuers import Issuers
 from vault.auth.jwt_auth import settings_authenticator
 from vault.auth.jwt_credentials import JWTCredentials
+from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
+from vault.auth.token_uses import TokenUses
 from vault.auth.tokens import TokenKeys, Tokens
 from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import summary
@@ -75,6 +77,7 @@ def create_app(settings: Settings) -> Flask:
         audience=settings.jwt_audience,
     )
     issuers = Issuers(token_keys, own_issuer)
+    token_uses = TokenUses()
     startup = Startup(guard, trail)
     services = Services(
         secrets=SecretService(
@@ -94,10 +97,12 @@ def create_app(settings: Settings) -> Flask:
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
         issuers=issuers,
         roles=Roles(token_keys, issuers),
+        own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
             JWTCredentials(own_issuer, Directory(token_keys)),
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
+            uses=token_uses,
         ),
     )
     app = Application(__name__, static_folder=None)
@@ -105,6 +110,7 @@ def create_app(settings: Settings) -> Flask:
     def close() -> None:
         services.startup.close()
         guard.close()
+        token_uses.close()
         trail.disconnect()
         encrypt_on_save.disconnect()
         api.close(app)

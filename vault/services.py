@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.issuers import Issuers
+from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
 from vault.auth.tokens import Tokens
 from vault.core.errors import (
@@ -124,4 +125,5 @@ class Services:
     tokens: Tokens
     issuers: Issuers
     roles: Roles
+    own_credential: OwnCredential
     authenticator: Authenticator

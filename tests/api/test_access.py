@@ -1,5 +1,6 @@
 """Access control: every operation of the API document with every kind of credential."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from vault.crypto.token import new_token
 #: Possible replies to an authorized request: the secrets and names of the examples need not exist.
 LET_IN = {200, 404, 409, 422}
 
+#: The operations on one's own credential, which need no scope.
+REVOKE_SELF = "/vault/token/revoke-self"
+OWN = {"/vault/token/self", "/vault/token/renew", REVOKE_SELF}
+
 
 @dataclass(frozen=True)
 class World:
@@ -33,8 +38,8 @@ class World:
 
     app: Flask
     stored: MongoDatabase[dict[str, Any]]
-    #: Path, scope and example body of each operation below `/vault/`.
-    operations: list[tuple[str, Scope, dict[str, Any]]]
+    #: Path, scope if any, and example body of each operation below `/vault/`.
+    operations: list[tuple[str, Scope | None, dict[str, Any]]]
     tokens: dict[str, str]
 
     def ask(self, client: FlaskClient, path: str, body: object, header: str | None) -> TestResponse:
@@ -71,7 +76,11 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
         patch.setattr(refusal_counter, "MAX_SINGLE_OF_KIND", 100_000)
         document = app.test_client().get("/openapi.json").json
         found = [
-            (path, Scope(operation["x-scope"]), examples_of_body(document, operation)[0])
+            (
+                path,
+                Scope(operation["x-scope"]) if "x-scope" in operation else None,
+                examples_of_body(document, operation)[0],
+            )
             for path, method, operation in operations(document)
             if path.startswith("/vault/") and method == "post"
         ]
@@ -87,6 +96,9 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
         mongo.get_default_database().tokens.update_one(
             {"name": "altered"}, {"$set": {"scopes": [scope.value for scope in Scope]}}
         )
+        tokens["limited"] = make_token(app, "limited", role="admin", paths=("inside/",))
+        tokens["unlimited by hand"] = make_token(app, "was-limited", role="admin", paths=("inside/",))
+        mongo.get_default_database().tokens.update_one({"name": "was-limited"}, {"$unset": {"paths": 1}})
         tokens["abroad"] = make_token(app, "abroad", role="admin", namespace="abroad")
         make_issuer(app, "ci", iss=CI, keys=issuer)
         roles = {scope.replace(":", "-"): (scope, scope) for scope in Scope}
@@ -115,12 +127,15 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "a space after Bearer": (lambda _: "Bearer ", "anonymous"),
     "no token": (lambda _: "Bearer let me in", "anonymous"),
     "the prefix": (lambda _: "Bearer smt_", "anonymous"),
+    "a token without a scheme": (lambda w: w.tokens["admin"], "anonymous"),
+    "a token under another scheme": (lambda w: f"Token {w.tokens['admin']}", "anonymous"),
     "two credentials": (lambda w: f"Bearer {w.tokens['admin']}, Bearer {w.tokens['admin']}", "anonymous"),
     "white space behind": (lambda w: f"Bearer {w.tokens['admin']} x", "anonymous"),
     "wrong checksum": (lambda w: f"Bearer {wrong_checksum(w.tokens['admin'])}", "anonymous"),
     "other case": (lambda w: f"Bearer {w.tokens['admin'].swapcase()}", "anonymous"),
     "unknown": (lambda _: f"Bearer {new_token()}", "token:"),
     "altered": (lambda w: f"Bearer {w.tokens['altered']}", "token:"),
+    "paths removed": (lambda w: f"Bearer {w.tokens['unlimited by hand']}", "token:"),
     "revoked": (lambda w: f"Bearer {w.tokens['revoked']}", "revoked"),
     "expired": (lambda w: f"Bearer {w.tokens['expired']}", "expired"),
     "wrong network": (lambda w: f"Bearer {w.tokens['elsewhere']}", "elsewhere"),
@@ -155,15 +170,17 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
 
 
 def test_every_operation_documents_its_scope(world: World) -> None:
-    """Every path below `/vault/` needs a scope, and the document names it and the credential."""
+    """Every path below `/vault/` needs a scope or any credential, and the document names both."""
     document = world.app.test_client().get("/openapi.json").json
     described = {path: operation for path, _, operation in operations(document) if path.startswith("/vault/")}
     routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
     assert set(described) == {path for path, _, _ in world.operations} == routes
     for path, operation in described.items():
-        assert operation["x-scope"] in list(Scope), path
+        assert ("x-scope" in operation) != (path in OWN), path
+        scope = operation.get("x-scope")
+        assert path in OWN or scope in list(Scope), path
         assert {"token": []} in operation["security"], path
-        assert ({} in operation["security"]) == (operation["x-scope"] in ANONYMOUS.scopes), path
+        assert ({} in operation["security"]) == (scope in ANONYMOUS.scopes), path
         assert {"401", "403", "429"} <= set(operation["responses"]), path
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
@@ -250,11 +267,14 @@ def test_a_jwt_authorizes_by_its_scopes(
 def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope]) -> None:
     client = world.app.test_client()
     for path, scope, body in world.operations:
+        if path == REVOKE_SELF and "smt_" in header:
+            # Other tests need the token.
+            continue
         if path == "/vault/token/revoke":
             # A namespace that no other test uses.
             body = {"name": "nobody"}
         reply = world.ask(client, path, body, header)
-        if scope in scopes:
+        if scope is None or scope in scopes:
             # The request itself may still be refused: callers cannot grant more than they hold.
             assert reply.status_code in LET_IN | {403}, (path, reply.text)
             assert "WWW-Authenticate" not in reply.headers, path
@@ -286,6 +306,44 @@ def test_a_role_of_a_jwt_authorizes_exactly_its_operations(world: World, held: S
         assert entry["details"] == {"reason": f"needs {scope}"} | role
 
 
+@pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
+def test_every_token_can_describe_and_revoke_itself(world: World, held: str) -> None:
+    """A token can describe itself and revoke itself with any scopes, and ends no other token."""
+    client, scopes = world.app.test_client(), ROLES.get(held) or {Scope(held)}
+    name = f"own-{held.replace(':', '-')}-{secrets.token_hex(4)}"
+    header = f"Bearer {make_token(world.app, name, scopes=tuple(scopes))}"
+    described = world.ask(client, "/vault/token/self", {}, header).json
+    assert (described["principal"], described["kind"]) == (name, "token")
+    assert described["scopes"] == sorted(scopes)
+    ended = world.ask(client, REVOKE_SELF, {}, header).json
+    assert ended == {"name": name, "revoked": [name]}
+    assert world.stored.tokens.find_one({"name": name})["revoked_at"]
+    assert world.ask(client, "/vault/token/self", {}, header).status_code == 401
+
+
+def test_a_jwt_describes_itself_only(world: World) -> None:
+    """A JWT can describe itself; the service neither renews nor revokes it, and says why."""
+    client, header = world.app.test_client(), f"Bearer {sign(scope='secret:fetch', namespace='team-a')}"
+    described = world.ask(client, "/vault/token/self", {}, header).json
+    assert {name: described[name] for name in ("principal", "kind", "namespace", "scopes", "renewable")} == {
+        "principal": "jwt:build",
+        "kind": "jwt",
+        "namespace": "team-a",
+        "scopes": ["secret:fetch"],
+        "renewable": False,
+    }
+    assert described["expires_at"]
+    assert {described[name] for name in ("created_at", "created_by", "renewable_until", "last_used_at")} == {
+        None
+    }
+    for path in OWN - {"/vault/token/self"}:
+        reply = world.ask(client, path, {}, header)
+        assert (reply.status_code, reply.get_json(force=True)["code"]) == (403, "token_required")
+        entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
+        assert entry is not None
+        assert (entry["status"], entry["details"]) == ("denied", {"reason": "not a token"})
+
+
 def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:
     """Every request for another namespace's secret gets the same answer as for one that never existed."""
     client = world.app.test_client()
@@ -301,3 +359,74 @@ def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:
         ]
         assert [answer.status_code for answer in answers] == [404, 404], path
         assert without_id(answers[0]) == without_id(answers[1])
+
+
+def test_paths_limit_no_scope(world: World) -> None:
+    """A token with paths and every scope is authorized for every operation."""
+    check_scopes(world, f"Bearer {world.tokens['limited']}", frozenset(Scope))
+
+
+def bodies_about(action: str, example: dict[str, Any], secret_id: str, name: str) -> list[dict[str, Any]]:
+    """Return bodies of an operation on secrets, about one of them. Any other is for one secret."""
+    new = {"secret": "YQ==", "name": name}
+    own = {
+        "create": [new],
+        "create-batch": [{"secrets": [new]}],
+        "fetch-batch": [{"secrets": [{"secret_id": secret_id}, {"name": name}]}, {"name_prefix": name}],
+        "list": [{"name_prefix": name}],
+    }
+    more = {field: value for field, value in example.items() if field != "secret_id"}
+    return own.get(action, [{**more, "secret_id": secret_id}, {**more, "name": name}])
+
+
+#: The refusals of operations on secrets outside the paths; all others get 404.
+OUTSIDE = {"create": {"403"}, "create-batch": {"403"}, "list": set()}
+
+
+def test_a_secret_outside_the_paths_is_not_found(world: World) -> None:
+    """Every operation on secrets treats one outside the token's paths as one that never existed."""
+    client, name = world.app.test_client(), f"outside/{secrets.token_hex(8)}"
+    secret_id = client.post(
+        "/vault/secret/create", json={"secret": "YQ==", "name": name}, headers=bearer(world.tokens["writer"])
+    ).json["secret_id"]
+    there = (secret_id, name)
+    missing = ("00000000-0000-4000-8000-000000000000", f"outside/{secrets.token_hex(8)}")
+    for path, _, example in world.operations:
+        place, _, action = path.rpartition("/")
+        if place != "/vault/secret":
+            continue
+        answers = [
+            [
+                world.ask(client, path, body, f"Bearer {world.tokens['limited']}").text
+                for body in bodies_about(action, example, *which)
+            ]
+            for which in (there, missing)
+        ]
+        refusals = {status for text in answers[0] for status in re.findall('"status": ?([0-9]+)', text)}
+        assert refusals == OUTSIDE.get(action, {"404"}), path
+        masked = [[re.sub('("request_id": ?)"[^"]*"', "", text) for text in texts] for texts in answers]
+        assert masked[0] == masked[1], path
+
+
+def test_a_token_with_paths_sees_only_what_is_within_them(world: World) -> None:
+    """Queries of the trail and lists of tokens contain nothing about secrets or tokens outside the paths."""
+    client = world.app.test_client()
+
+    def ask(path: str, body: object, who: str = "limited") -> Any:
+        reply = client.post(path, json=body, headers=bearer(world.tokens[who]))
+        assert reply.status_code == 200, reply.text
+        return reply.json
+
+    name = f"inside/{secrets.token_hex(8)}"
+    secret_id = ask("/vault/secret/create", {"secret": "YQ==", "name": name}, "writer")["secret_id"]
+    ask("/vault/secret/create", {"secret": "YQ==", "name": f"outside/{secrets.token_hex(8)}"}, "writer")
+    assert ask("/vault/secret/fetch", {"name": name}) == {"secret": "YQ=="}
+    entries = ask("/vault/audit/query", {"limit": 1_000})["entries"]
+    assert [entry["action"] for entry in entries if entry.get("secret_id") == secret_id] == [
+        "create",
+        "fetch",
+    ]
+    assert {entry["details"]["name"].partition("/")[0] for entry in entries} == {"inside"}
+    seen = ask("/vault/token/list", {})["tokens"]
+    assert "limited" in {token["name"] for token in seen}
+    assert {path for token in seen for path in token["paths"] or ["none"]} == {"inside/"}

@@ -1,9 +1,11 @@
 """The audit trail over HTTP."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson import Binary, Decimal128, ObjectId
 from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
@@ -13,6 +15,7 @@ from tests.problems import fields_of
 from vault.api.audit import AuditQuery
 
 QUERY = "/vault/audit/query"
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -54,6 +57,29 @@ def test_a_query_returns_entries_and_is_itself_recorded(
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None
     assert (last["action"], last["principal"]) == ("audit_query", "auditor")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"details": [{"name": "a"}]},
+        {"details": "text"},
+        {"details": {"a": Binary(b"a"), "b": float("nan"), "c": ObjectId(bytes(12)), "d": NOON}},
+        {"seq": "first"},
+        {"ts": 7},
+        {"ua": {"a": Decimal128("1")}},
+    ],
+    ids=str,
+)
+def test_an_entry_with_values_of_other_types_is_returned(
+    auditor: FlaskClient, stored: MongoDatabase[dict[str, Any]], change: dict[str, Any]
+) -> None:
+    """An attacker who stores another type in an entry hides neither that entry nor the others."""
+    stored.audit_logs.update_one({"action": "fetch"}, {"$set": change})
+    reply = auditor.post(QUERY, json={})
+    assert reply.status_code == 200
+    entries = json.loads(reply.data, parse_constant=pytest.fail)["entries"]
+    assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch", "token_create"]
 
 
 def test_pages_follow_one_another(auditor: FlaskClient) -> None:

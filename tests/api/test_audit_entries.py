@@ -50,18 +50,21 @@ def entry(action: str, status: str, secret_id: str | None = None, **details: Any
     return told | ({"details": details} if details else {})
 
 
+def named(name: str) -> dict[str, Any]:
+    return {"name": name, "namespace": "default"}
+
+
 @pytest.mark.parametrize("by", ["id", "name"])
 @pytest.mark.parametrize("action", CALLS)
 def test_a_success_is_one_entry(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
 ) -> None:
-    """Each successful call leaves one entry, which has the ID even if only the name was given."""
+    """Each successful call leaves one entry with the ID and the name, whichever was given."""
     secret_id = there(action, name="a/b")
     which = {"name": "a/b"} if by == "name" else {"secret_id": secret_id}
     alice(action, **which, **CALLS[action])
-    details = {"name": "a/b"} if by == "name" else {}
-    details |= {"version": 2} if action == "update" else {}
-    assert trail(stored) == [entry(action, "success", secret_id, **details)]
+    details = {"version": 2} if action == "update" else {}
+    assert trail(stored) == [entry(action, "success", secret_id, **named("a/b"), **details)]
 
 
 @pytest.mark.usefixtures("there")
@@ -69,7 +72,7 @@ def test_the_entry_of_a_create_has_its_limits(alice: Caller, stored: Stored) -> 
     """The entry of a create has the secret's name and limits, and neither value nor labels."""
     secret_id = alice.create(name="a", max_reads=2, ttl_seconds=60, labels={"k": "v"})
     expires_at = document(stored, secret_id)["expires_at"].isoformat(timespec="milliseconds")
-    limits = {"name": "a", "max_reads": 2, "expires_at": expires_at.replace("+00:00", "Z")}
+    limits = {**named("a"), "max_reads": 2, "expires_at": expires_at.replace("+00:00", "Z")}
     assert trail(stored) == [entry("create", "success", secret_id, **limits)]
 
 
@@ -109,7 +112,7 @@ def test_a_404_is_one_entry(
     expected = (
         entry(action, "not_found", UNKNOWN_ID)
         if by == "secret_id"
-        else entry(action, "not_found", name="not/there")
+        else entry(action, "not_found", **named("not/there"))
     )
     assert trail(stored) == [expected]
 
@@ -327,7 +330,7 @@ def test_an_anonymous_request_by_name_is_one_entry(
     assert alice.refused("fetch", name="a/b") == 401
     [told] = trail(stored)
     assert (told["action"], told["status"], told["principal"]) == ("fetch", "denied", "anonymous")
-    assert told["details"] == {"name": "a/b", "reason": "needs a credential"}
+    assert told["details"] == {**named("a/b"), "reason": "needs a credential"}
     assert "secret_id" not in told
 
 

@@ -58,7 +58,7 @@ def test_secrets_are_created_in_the_order_of_the_request(ready: Caller, stored: 
     assert [entry["secret_id"] for entry in created] == ids
     assert [sorted(entry.get("details", {})) for entry in created] == [
         ["expires_at"],
-        ["max_reads", "name"],
+        ["max_reads", "name", "namespace"],
         [],
     ]
 

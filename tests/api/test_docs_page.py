@@ -472,11 +472,13 @@ def test_locks_say_what_is_needed(open_page: Callable[..., Watched], service: Se
     watched = open_page()
     for path, _, described in operations(service.get("/openapi.json").body):
         scope = described.get("x-scope")
-        expected = f"anonymous or {scope}" if scope in ANONYMOUS.scopes else scope
-        assert watched.operation(path).locator(".lock").all_inner_texts() == ([expected] if scope else [])
+        expected = f"anonymous or {scope}" if scope in ANONYMOUS.scopes else scope or "any credential"
+        locks = [expected] if described.get("security") else []
+        assert watched.operation(path).locator(".lock").all_inner_texts() == locks
     for path, sentence in {
         FETCH: "Requires no credential: anonymous callers have the scope secret:fetch.",
         LIST: "Requires a credential with the scope secret:list. Authorize",
+        "/vault/token/self": "Requires a credential. Authorize",
         "/health/live": "Requires no credential.",
     }.items():
         expect(watched.open(path).locator(".needs")).to_have_text(sentence)

@@ -177,7 +177,7 @@ SOME = by_id([UNKNOWN_ID])
         ({"secrets": SOME * 101}, {"secrets": ["Longer than maximum length 100."]}),
         ({"secrets": SOME, "name_prefix": "a"}, {"name_prefix": [NOT_BOTH]}),
         ({"secrets": "text"}, {"secrets": ["Not a valid list."]}),
-        ({"secrets": [*SOME, 5]}, {"secrets.1": ["Invalid input type."]}),
+        ({"secrets": [*SOME, 5]}, {"secrets.1": ["Must be an object."]}),
         ({"secrets": [*SOME * 3, {"name": "/"}]}, {"secrets.3.name": [BAD_NAME]}),
         ({"secrets": [{**SOME[0], "name": "a"}]}, {"secrets.0.name": [NOT_BOTH_IDS]}),
         ({"secrets": [{}]}, {"secrets.0.secret_id": [EITHER_ID]}),
@@ -393,11 +393,16 @@ def test_a_prefix_returns_all_readable_secrets(
         {"secret_id": first, "name": "app/a", "version": 1, "secret": b64(b"1")},
         {"secret_id": second, "name": "app/b", "version": 2, "secret": b64(b"newer")},
     ]
-    told = {"status": "success", "principal": "alice"}
+    told, default = {"status": "success", "principal": "alice"}, {"namespace": "default"}
     assert trail(stored) == [
         {"action": "list", **told},
-        {"action": "fetch", **told, "secret_id": first, "details": {"name": "app/a"}},
-        {"action": "fetch", **told, "secret_id": second, "details": {"name": "app/b", "version": 2}},
+        {"action": "fetch", **told, "secret_id": first, "details": {"name": "app/a", **default}},
+        {
+            "action": "fetch",
+            **told,
+            "secret_id": second,
+            "details": {"name": "app/b", "version": 2, **default},
+        },
     ]
     assert [one for one in seen if one != ("update", "secrets")] == [
         ("find", "secrets"),

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from flask import Flask
 from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
+from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
+from vault.secrets.queries import MAX_PAGE_BYTES
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -52,6 +55,32 @@ def test_every_secret_is_listed_once_in_order(
     expected = fill(stored, key, 250 if limit > 1 else 20)
     assert ids(alice, limit=limit) == expected
     assert max(map(len, pages(alice, limit=limit))) <= limit
+
+
+def test_a_page_ends_early_if_labels_are_large(
+    alice: Caller, app: Flask, stored: Stored, key: MasterKey
+) -> None:
+    """With the largest labels, a page has about a megabyte; all pages together have each secret once."""
+    keys = "\U0001f511" * 128
+    labels = [f"label{number:02}={keys}" for number in range(16)]
+    for number in range(130):
+        put(stored, key, name=f"n/{number:04}", labels=labels)
+    found = pages(alice, limit=1_000)
+    assert [secret["name"] for page in found for secret in page] == [f"n/{n:04}" for n in range(130)]
+    assert len(found) > 2
+    largest = alice.post("list", {"limit": 1_000})
+    size = len(largest.data)
+    before = app.extensions[REPLY_MEMORY]._used.total()
+    largest.close()
+    assert before - app.extensions[REPLY_MEMORY]._used.total() == size < MAX_PAGE_BYTES
+
+
+def test_a_list_waits_for_memory(alice: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While unread replies of an address have all its memory, its lists are refused."""
+    monkeypatch.setattr("vault.api.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    with app.extensions[REPLY_MEMORY].reserve(MAX_REPLY_BYTES // 2, "127.0.0.1"):
+        assert alice.refused("list") == 503
+    assert alice("list")["secrets"] == []
 
 
 def test_a_page_has_100_secrets_by_default(alice: Caller, stored: Stored, key: MasterKey) -> None:

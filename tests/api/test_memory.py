@@ -149,6 +149,48 @@ def test_a_body_whose_client_was_disconnected_has_no_effect(monkeypatch: pytest.
     assert not place._used
 
 
+@pytest.mark.parametrize("is_reply", [False, True])
+def test_a_client_that_keeps_the_pace_is_not_evicted(monkeypatch: pytest.MonkeyPatch, is_reply: bool) -> None:
+    """Of two clients that hold all memory, the one that stalls makes way, even if it came later."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
+    place = Memory(SIZE)
+    evicted: list[str] = []
+    held: dict[str, Reservation] = {}
+
+    def leave(name: str) -> None:
+        evicted.append(name)
+        held[name].release()
+
+    for name in "ab":
+        held[name] = place.reserve(SIZE // 2, name, partial(leave, name))
+        if is_reply:
+            held[name].keep()
+            held[name].offer()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(place.reserve, SIZE // 2, "c")
+        while not waiting.done():
+            held["a"].advance(16_384)
+        waiting.result().release()
+    assert evicted == ["b"]
+
+
+def test_keeping_the_pace_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that keeps the pace makes way after its time, so that two of them cannot hold all memory."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(memory, "_PACED_SECONDS", 0.2)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
+    place = Memory(SIZE)
+    held: list[Reservation] = []
+    held.append(place.reserve(SIZE // 2, "a", lambda: held[0].release()))
+    with place.reserve(SIZE // 2, "b") as other, ThreadPoolExecutor(1) as pool:
+        other.keep()
+        waiting = pool.submit(place.reserve, SIZE // 2, "c")
+        while not waiting.done():
+            held[0].advance(16_384)
+        waiting.result().release()
+
+
 def test_memory_is_given_back_once() -> None:
     """A reservation can be given back before its end, any number of times."""
     place = Memory(SIZE)

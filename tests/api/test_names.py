@@ -44,7 +44,7 @@ def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, ac
         "action": action,
         "status": "denied",
         "principal": "anonymous",
-        "details": {"name": name, "reason": "needs a credential"},
+        "details": {"name": name, "namespace": "default", "reason": "needs a credential"},
     }
 
 
@@ -61,7 +61,7 @@ def test_an_anonymous_caller_cannot_set_a_name(anyone: Caller, stored: Stored) -
     assert stored.secrets.count_documents({}) == 0
     [told] = trail(stored)
     assert told["status"] == "denied"
-    assert told["details"] == {"name": NAME, "reason": "needs a credential"}
+    assert told["details"] == {"name": NAME, "namespace": "default", "reason": "needs a credential"}
 
 
 @pytest.mark.parametrize("action", CALLS)
@@ -93,7 +93,7 @@ def test_a_taken_name_is_409(alice: Caller, stored: Stored) -> None:
     assert list(stored.secrets.find()) == [before]
     [_, refused] = trail(stored)
     assert refused["status"] == "bad_request"
-    assert refused["details"] == {"name": NAME}
+    assert refused["details"] == {"name": NAME, "namespace": "default"}
 
 
 def test_a_name_requested_concurrently_belongs_to_one_secret(alice: Caller, stored: Stored) -> None:

@@ -170,7 +170,8 @@ def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
     alice("purge", secret_id=secret_id)
     told = [entry for entry in trail(stored) if entry["action"] == "purge"]
     whole = {"action": "purge", "status": "success", "principal": "alice", "secret_id": secret_id}
-    assert told == [{**whole, "details": {"name": "a/b", "version": 1}}, whole]
+    named = {"name": "a/b", "namespace": "default"}
+    assert told == [{**whole, "details": {**named, "version": 1}}, {**whole, "details": named}]
 
 
 @pytest.mark.parametrize("version", [None, 1])

@@ -80,7 +80,11 @@ def test_a_grant_beyond_the_caller_s_own_is_403(
     assert problem["detail"].startswith("A role cannot have more than its creator: ")
     last = stored.audit_logs.find_one(sort=[("_id", -1)])
     assert last is not None
-    assert (last["action"], last["status"], last["details"]["name"]) == ("role_create", "denied", "deploy")
+    assert (last["action"], last["status"], last["details"]["role_name"]) == (
+        "role_create",
+        "denied",
+        "deploy",
+    )
     assert "claims" not in last["details"]
     assert stored.roles.count_documents({}) == 0
 

@@ -265,7 +265,7 @@ def test_a_utf_8_charset_is_accepted(client: FlaskClient) -> None:
 def test_a_secret_over_the_limit_is_413(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
     """A secret one byte over the limit is refused with the limit, and nothing is stored."""
     secret = b64encode(bytes(65_537)).decode()
-    assert_refused(post(client, CREATE, {"secret": secret}), 413, "a secret may have at most 65536 bytes")
+    assert_refused(post(client, CREATE, {"secret": secret}), 413, "A secret may have at most 65536 bytes.")
     assert stored.secrets.count_documents({}) == 0
     assert entries(stored) == [("create", "bad_request")]
 

@@ -1,5 +1,6 @@
 """Tokens over HTTP."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.access import bearer, make_token
+from tests.access import age_token, bearer, make_token, revoke
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.problems import fields_of
@@ -16,6 +17,7 @@ from vault.documents import database
 
 Stored = MongoDatabase[dict[str, Any]]
 CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
+SELF, RENEW, REVOKE_SELF = (f"/vault/token/{action}" for action in ("self", "renew", "revoke-self"))
 NEW = {"name": "new", "scopes": ["secret:fetch"]}
 
 
@@ -52,6 +54,75 @@ def test_a_token_is_created_listed_used_and_revoked(app: Flask, manager: FlaskCl
     assert post(manager, REVOKE, {"name": "new"}) == {"name": "new", "revoked": ["new"]}
     assert post(manager, REVOKE, {"name": "new"}) == {"name": "new", "revoked": []}
     assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
+
+
+def test_a_token_renews_and_revokes_itself(app: Flask, manager: FlaskClient) -> None:
+    """A renewable token without scopes for it describes, renews and revokes itself, and is listed so."""
+    body = {**NEW, "expires_in": 3_600, "renewable": True, "max_age": 86_400}
+    own = bearer(post(manager, CREATE, body)["token"])
+    age_token(app, "team-a/new", minutes=50)
+    with app.test_client() as other:
+        described = other.post(SELF, json={}, headers=own).json
+        assert set(described) == {
+            *("principal", "kind", "namespace", "scopes", "paths", "networks", "expires_at"),
+            *("renewable", "renewable_until", "created_at", "created_by", "last_used_at"),
+        }
+        assert (described["principal"], described["created_by"]) == ("team-a/new", "manager")
+        renewed = other.post(RENEW, json={}, headers=own).json
+        assert described["expires_at"] < renewed["expires_at"] < renewed["renewable_until"]
+        assert other.post(RENEW, json={"expires_in": 60}, headers=own).json == renewed
+        [new] = [entry for entry in post(manager, LIST, {})["tokens"] if entry["name"] == "new"]
+        assert new["expires_at"] == renewed["expires_at"]
+        assert new["renewable_until"] == renewed["renewable_until"]
+        assert new["last_used_at"] is None
+        ended = other.post(REVOKE_SELF, json={"cascade": True}, headers=own).json
+        assert ended == {"name": "new", "revoked": ["new"]}
+    assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
+
+
+def test_a_token_that_cannot_be_renewed_says_so(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """Renewing a token that was not created renewable is a conflict of its own kind, and recorded."""
+    own = bearer(make_token(app, "ci", role="reader", seconds=3_600))
+    reply = client.post(RENEW, json={}, headers=own)
+    problem = reply.get_json(force=True)
+    assert (reply.status_code, problem["code"]) == (409, "token_not_renewable")
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["status"], last["principal"]) == ("token_renew", "bad_request", "ci")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("self", {"name": "ci"}, "name"),
+        ("renew", {"expires_in": 0}, "expires_in"),
+        ("renew", {"expires_in": "60"}, "expires_in"),
+        ("renew", {"name": "ci"}, "name"),
+        ("revoke-self", {"cascade": 1}, "cascade"),
+        ("revoke-self", {"name": "ci"}, "name"),
+        ("list", {"unused_for": 0}, "unused_for"),
+        ("list", {"unused_for": "90d"}, "unused_for"),
+    ],
+    ids=str,
+)
+def test_other_options_are_422(manager: FlaskClient, path: str, body: dict[str, Any], field: str) -> None:
+    """An invalid option is refused by its name; no operation on oneself takes a name."""
+    assert fields_of(post(manager, f"/vault/token/{path}", body, 422)) == [field]
+
+
+def test_unused_tokens_are_found(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """`unused_for` finds the active tokens that were neither created nor used in that time."""
+    for name in ("unused", "used", "ended"):
+        make_token(app, name, role="reader", namespace="team-a")
+        age_token(app, f"team-a/{name}", days=100)
+    revoke(app, "ended")
+    make_token(app, "new", role="reader", namespace="team-a")
+    stored.tokens.update_one({"name": "team-a/used"}, {"$set": {"last_used_at": datetime.now(UTC)}})
+    found = post(manager, LIST, {"unused_for": 90 * 86_400})["tokens"]
+    assert [(entry["name"], entry["last_used_at"]) for entry in found] == [("unused", None)]
+    assert post(manager, LIST, {"unused_for": 110 * 86_400})["tokens"] == []
+    listed = {entry["name"]: entry["last_used_at"] for entry in post(manager, LIST, {})["tokens"]}
+    assert listed["used"].endswith("Z")
 
 
 def test_a_role_and_scopes_are_combined(app: Flask, client: FlaskClient) -> None:
@@ -193,10 +264,25 @@ def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> N
         ({**NEW, "networks": ["10.0.0.1/8"]}, "networks"),
         ({**NEW, "networks": ["everywhere"]}, "networks"),
         ({**NEW, "networks": ["10.0.0.1"] * 33}, "networks"),
+        ({**NEW, "paths": []}, "paths"),
+        ({**NEW, "paths": "billing/"}, "paths"),
+        ({**NEW, "paths": ["a/"] * 33}, "paths"),
+        ({**NEW, "paths": ["/"]}, "paths"),
+        ({**NEW, "paths": ["a", "b/*"]}, "paths"),
+        ({**NEW, "paths": ["a/\n"]}, "paths"),
+        ({**NEW, "paths": ["ä"]}, "paths"),
+        ({**NEW, "paths": [""]}, "paths"),
+        ({**NEW, "paths": [None]}, "paths"),
+        ({**NEW, "paths": ["a" * 257]}, "paths"),
         ({**NEW, "expires_in": 0}, "expires_in"),
         ({**NEW, "expires_in": "60"}, "expires_in"),
         ({**NEW, "expires_in": 10**12}, "expires_in"),
         ({**NEW, "token": "smt_mine"}, "token"),
+        ({**NEW, "renewable": True}, "expires_in"),
+        ({**NEW, "renewable": 1, "expires_in": 60}, "renewable"),
+        ({**NEW, "max_age": 60}, "max_age"),
+        ({**NEW, "max_age": 60, "expires_in": 60, "renewable": False}, "max_age"),
+        ({**NEW, "max_age": 0, "expires_in": 60, "renewable": True}, "max_age"),
     ],
     ids=str,
 )

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +14,11 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from tests.access import make_token, revoke, services
+from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
-from vault.auth.authenticator import BELIEVED_SECONDS
-from vault.core import ttl_cache
+from vault.auth.authenticator import BELIEVED_SECONDS, Authenticator
+from vault.auth.token_uses import TokenUses
+from vault.core import principal, ttl_cache
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     CredentialRequiredError,
@@ -23,7 +26,7 @@ from vault.core.errors import (
     ScopeMissingError,
     StorageUnavailableError,
 )
-from vault.core.principal import Scope
+from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import _checksum, new_token
 from vault.documents import database
@@ -150,6 +153,43 @@ def test_a_token_is_cached_for_3_seconds(finds: Finds, app: Flask, clock: Iterat
     now[0] = BELIEVED_SECONDS
     assert refused(app, token) == ("ci", "revoked")
     assert BELIEVED_SECONDS < 5
+
+
+def test_an_expired_token_is_looked_up_once_more(
+    finds: Finds,
+    environment: dict[str, str],
+    app: Flask,
+    clock: Iterator[list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A token that expires while it is cached may have been renewed on another replica; one query tells."""
+    assert next(clock) == [0.0]
+    tokens = {
+        name: make_token(app, name, role="reader", seconds=3_600, max_age=86_400) for name in ("a", "b")
+    }
+    for name, token in tokens.items():
+        age_token(app, name, minutes=50)
+        assert identify(app, token).principal.name == name
+    with running_app(environment) as replica:
+        services(replica).own_credential.renew(attempt=identify(replica, tokens["a"]))
+        later = SimpleNamespace(now=lambda zone: datetime.now(zone) + timedelta(minutes=30))
+        monkeypatch.setattr(principal, "datetime", later)
+        finds.filters.clear()
+        for _ in range(3):
+            assert identify(app, tokens["a"]).principal.name == "a"
+            assert refused(app, tokens["b"]) == ("b", "expired")
+    assert len(finds.filters) == 2
+
+
+def test_any_expired_credential_is_refused() -> None:
+    """A credential of any kind is refused once its principal has expired."""
+    old = Principal(name="jwt:old", scopes=frozenset(Scope), expires_at=datetime(2000, 1, 1, tzinfo=UTC))
+    kind = SimpleNamespace(principal=lambda _: old)
+    authenticator = Authenticator(kind, kind, anonymous=ANONYMOUS, uses=TokenUses())
+    asked = Attempt(action=Action.FETCH)
+    with pytest.raises(InvalidCredentialError):
+        authenticator.identify("a.b.c", attempt=asked)
+    assert (asked.principal.name, asked.details["reason"]) == ("jwt:old", "expired")
 
 
 def test_a_new_token_works_immediately(app: Flask) -> None:

@@ -70,8 +70,8 @@ def test_an_issuer_is_created_listed_and_deleted(app: Flask, stored: Stored) -> 
         *("issuer_create", "issuer_list", "issuer_delete", "issuer_list")
     ]
     assert {entry["status"] for entry in entries} == {"success"}
-    assert entries[0]["details"] == {"name": "ci", "iss": "https://ci.example", "aud": "vault"}
-    assert entries[2]["details"] == {"name": "ci"}
+    assert entries[0]["details"] == {"issuer_name": "ci", "iss": "https://ci.example", "aud": "vault"}
+    assert entries[2]["details"] == {"issuer_name": "ci"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.access_roles import make_issuer, make_role, operator
 from tests.issuer import public_pem
 from tests.lifecycle import in_past
 from tests.trail import break_trail
+from vault.audit.reader import Filter, page
 from vault.auth import roles as module
 from vault.auth.roles import NewRole, RoleInfo
 from vault.core.attempt import Action, Attempt
@@ -93,7 +94,7 @@ def test_omitted_options_are_the_creator_s(app: Flask, stored: Stored) -> None:
     assert entry is not None
     assert (entry["status"], entry["principal"]) == ("success", "team-a/maker")
     assert entry["details"] == {
-        "name": "new",
+        "role_name": "new",
         "namespace": "team-a",
         "trusts": "ci",
         "scopes": ["secret:fetch"],
@@ -297,7 +298,7 @@ def test_a_cascade_deletes_the_roles_that_a_token_made(app: Flask, stored: Store
     assert [(role.name, role.state) for role in infos(app)] == [("kept", "active"), ("second", "altered")]
     entries = list(stored.audit_logs.find({"action": "role_delete"}))
     assert [entry["details"] for entry in entries] == [
-        {"name": "new", "namespace": "default", "created_by": "boss"}
+        {"role_name": "new", "namespace": "default", "created_by": "boss"}
     ]
 
 
@@ -344,3 +345,13 @@ def test_nothing_changes_without_its_entry(app: Flask, stored: Stored) -> None:
 def test_the_seal_covers_every_field() -> None:
     """A newly added field of the document cannot stay outside the seal unnoticed."""
     assert set(Role()._record()) | {"seal", "pending", "purge_at"} == set(Role._fields)
+
+
+def test_entries_about_roles_are_not_those_of_secrets(app: Flask, stored: Stored) -> None:
+    """A principal with paths that reads the trail does not see entries about a role with a secret's name."""
+    create(app, FREE, name="billing")
+    delete(app, "billing", FREE)
+    reader = replace(MAKER, paths=Paths.of(["billing"]), scopes=frozenset({Scope.AUDIT_READ}))
+    attempt = Attempt(action=Action.AUDIT_QUERY, principal=reader)
+    assert page(Filter(), cursor=None, limit=100, attempt=attempt).entries == []
+    assert stored.audit_logs.count_documents({"action": {"$in": ["role_create", "role_delete"]}}) == 2

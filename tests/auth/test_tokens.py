@@ -59,7 +59,7 @@ class Unrecorded(Attempt):
 
 def create(app: Flask, principal: Principal = MAKER, **grant: Any) -> str:
     whole = {"name": "new", "scopes": frozenset({Scope.SECRET_FETCH}), **grant}
-    return services(app).tokens.create(Grant(**whole), attempt=attempt(principal=principal))
+    return services(app).tokens.create(Grant(**whole), attempt=attempt(principal=principal)).text
 
 
 def infos(app: Flask, principal: Principal = OPERATOR) -> list[TokenInfo]:
@@ -536,6 +536,7 @@ def test_every_step_is_on_record(app: Flask, stored: Stored) -> None:
         "namespace": "team-a",
         "scopes": ["secret:fetch"],
         "networks": ["10.0.0.0/8", "fd00::/8"],
+        "paths": [],
         "expires_at": NOON.isoformat(),
     }
 

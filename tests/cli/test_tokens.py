@@ -1,6 +1,9 @@
 """The operators' commands for tokens, run as processes."""
 
+import re
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +53,85 @@ def test_the_first_token_is_created_here(tokens: Run, mongo_uri: str, stored: St
 
 
 def test_a_token_with_every_option(tokens: Run) -> None:
-    """`create` accepts scopes, namespace, networks and lifetime; `list` shows them without the token."""
+    """`create` accepts scopes, namespace, networks, paths and lifetime; `list` shows them, not the token."""
     done = tokens(
         *("create", "--name", "ci", "--scope", "secret:fetch", "--scope", "secret:create"),
         *("--namespace", "team-a", "--network", "10.0.0.0/8", "--network", "::1", "--expires-in", "3600"),
+        *("--path", "shared/db", "--path", "billing/"),
     )
     assert done.returncode == 0, done.stderr
     listed = tokens("list")
     assert (listed.returncode, listed.stderr) == (0, "")
     heading, row = listed.stdout.splitlines()
-    assert heading.split() == ["name", "state", "namespace", "scopes", "networks", "created", "by", "expires"]
+    assert re.split("  +", heading) == [
+        *("name", "state", "namespace", "scopes", "networks", "paths"),
+        *("created", "by", "expires", "renewable until", "last used"),
+    ]
     assert row.split()[:2] == ["ci", "active"]
-    for cell in ("team-a", "secret:create secret:fetch", "10.0.0.0/8 ::1/128", "operator"):
+    for cell in (
+        "team-a",
+        "secret:create secret:fetch",
+        "10.0.0.0/8 ::1/128",
+        "billing/ shared/db",
+        "operator",
+    ):
         assert cell in row
     assert done.stdout.strip() not in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem"),
+    [(["/billing"], "must be a name, or a prefix that ends in a slash"), (["a/"] * 33, "at most 32 paths")],
+    ids=["form", "count"],
+)
+def test_an_invalid_path_is_refused(tokens: Run, paths: list[str], problem: str) -> None:
+    """`create` refuses an invalid path, and more paths than a token can have."""
+    options = [text for path in paths for text in ("--path", path)]
+    done = tokens("create", "--name", "ci", "--role", "reader", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in " ".join(done.stderr.split())
+
+
+def test_durations_have_units(tokens: Run, stored: Stored) -> None:
+    """A renewable token has the lifetime and longest age that its options say, in any unit."""
+    done = tokens(
+        *("create", "--name", "ci", "--role", "reader"),
+        *("--expires-in", "12h", "--renewable", "--max-age", "13w"),
+    )
+    assert done.returncode == 0, done.stderr
+    [found] = stored.tokens.find()
+    assert found["expires_at"] - found["created_at"] == timedelta(hours=12)
+    assert found["renewable_until"] - found["created_at"] == timedelta(weeks=13)
+    assert found["renewal_seconds"] == 12 * 3_600
+
+
+def test_display_describes_the_token_beside_it(tokens: Run) -> None:
+    """With `--display`, standard error describes the new token, and standard output has the token alone."""
+    done = tokens(
+        *("create", "--name", "ci", "--role", "reader", "--network", "10.0.0.0/8"),
+        *("--expires-in", "30d", "--renewable", "--display"),
+    )
+    assert done.returncode == 0
+    assert is_token(done.stdout.removesuffix("\n"))
+    assert done.stdout.strip() not in done.stderr
+    shown = dict(re.split(": +", line) for line in done.stderr.splitlines())
+    assert (shown["name"], shown["namespace"], shown["networks"]) == ("ci", "default", "10.0.0.0/8")
+    assert shown["scopes"] == "secret:describe secret:fetch secret:list"
+    assert shown["expires"] < shown["renewable until"]
+
+
+def test_unused_tokens_are_found(tokens: Run, stored: Stored) -> None:
+    """`list --unused-for` shows the active tokens that were neither created nor used in that time."""
+    for name in ("unused", "used", "ended"):
+        tokens("create", "--name", name, "--role", "reader")
+    tokens("revoke", "ended")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    stored.tokens.update_one({"name": "used"}, {"$set": {"last_used_at": tomorrow}})
+    assert tokens("list", "--unused-for", "1d").stdout.splitlines()[1:] == []
+    time.sleep(1)
+    [row] = tokens("list", "--unused-for", "1s").stdout.splitlines()[1:]
+    assert row.split()[0] == "unused"
+    assert tomorrow.isoformat(timespec="seconds") in tokens("list").stdout
 
 
 def test_a_revoked_token_is_listed_as_revoked(tokens: Run, stored: Stored) -> None:
@@ -123,7 +191,13 @@ def test_stored_control_characters_are_escaped(tokens: Run, stored: Stored) -> N
         ("create", "--name", "ci", "--role", "king"),
         ("create", "--name", "ci", "--scope", "secret:*"),
         ("create", "--name", "ci", "--role", "admin", "--network", "everywhere"),
-        ("create", "--name", "ci", "--role", "admin", "--expires-in", "0"),
+        *(
+            ("create", "--name", "ci", "--role", "admin", "--expires-in", lifetime)
+            for lifetime in ("0", "0d", "-1", "1.5h", "1h30m", "30D", "d", "3651d", "9" * 10, "٣d")
+        ),
+        ("create", "--name", "ci", "--role", "admin", "--renewable"),
+        ("create", "--name", "ci", "--role", "admin", "--max-age", "90d"),
+        ("list", "--unused-for", "soon"),
     ],
     ids=str,
 )

@@ -225,6 +225,11 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("role/list", {})
     call("role/delete", {"name": name})
     call("issuer/delete", {"name": "a"})
+    own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}
+    bearer = {"Authorization": f"Bearer {call('token/create', own)['token']}"}
+    call("token/self", {}, **bearer)
+    call("token/renew", {}, **bearer)
+    call("token/revoke-self", {}, **bearer)
     call("audit/query", {})
     call("secret/fetch", created, 401, Authorization="Bearer x")
 

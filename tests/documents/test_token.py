@@ -1,20 +1,24 @@
 """Stored tokens: write access to the database can neither create nor extend one."""
 
 import json
+import math
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bson import Binary, Int64
+from bson import Binary, DatetimeMS, Int64, MaxKey
 from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, revoke
 from tests.conftest import running_app
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
+from vault.core.principal import OPERATOR
 from vault.crypto import Keyring, MasterKey
+from vault.crypto.token import new_token
 from vault.documents.token import StoredTokenKey, Token
 
 Stored = MongoDatabase[dict[str, Any]]
@@ -79,6 +83,60 @@ def test_an_altered_token_is_refused(
     assert last is not None
     assert (last["status"], last["details"]["reason"]) == ("denied", "altered")
     assert last["principal"].startswith("token:")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$unset": {"paths": 1}},
+        {"$set": {"paths": None}},
+        {"$set": {"paths": []}},
+        {"$set": {"paths": ["billing/", "shared/"]}},
+        {"$push": {"paths": "other"}},
+        {"$pop": {"paths": 1}},
+        {"$set": {"paths": "billing/"}},
+        {"$set": {"paths": ["shared/db", "billing/"]}},
+        {"$set": {"paths": [["billing/"], ["shared/db"]]}},
+        {"$set": {"paths": {"billing/": "shared/db"}}},
+        {"$rename": {"paths": "networks"}},
+    ],
+    ids=str,
+)
+def test_altered_paths_are_refused(
+    app: Flask, client: FlaskClient, stored: Stored, change: dict[str, Any]
+) -> None:
+    """A token whose paths were removed or changed in any way is refused, and on record as altered."""
+    token = make_token(app, "ci", role="auditor", paths=("billing/", "shared/db"))
+    stored.tokens.update_one({}, change)
+    assert ask(client, token) == 401
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["status"], last["details"]) == ("denied", {"reason": "altered"})
+
+
+def test_a_token_of_an_earlier_version_is_valid(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """A token whose seal covers no paths, as earlier versions stored it, is valid and has no limit."""
+    key = app.extensions["secret-manager"].tokens._keys.find_or_make()
+    text = new_token()
+    created_at = datetime(2026, 11, 1, tzinfo=UTC)
+    record = {
+        "id": key.hash(text),
+        "name": "old",
+        "namespace": "default",
+        "created_by": "operator",
+        "scopes": ["audit:read"],
+        "networks": [],
+        "expires_at": None,
+        "revoked_at": None,
+    }
+    seal = key.seal({**record, "created_at": int(created_at.timestamp() * 1_000)})
+    found = {name: value for name, value in record.items() if value is not None and name != "id"}
+    stored.tokens.insert_one({"_id": record["id"], **found, "created_at": created_at, "seal": seal})
+    assert ask(client, text) == 200
+    [info] = app.extensions["secret-manager"].tokens.list(
+        attempt=Attempt(action=Action.TOKEN_LIST, principal=OPERATOR)
+    )
+    assert (info.state, info.paths) == ("active", ())
 
 
 def test_a_revoked_token_cannot_be_restored(
@@ -169,8 +227,86 @@ def test_the_seal_covers_every_field() -> None:
     """A newly added field of the document cannot stay outside the seal unnoticed."""
     found = Token.objects.first()
     found.paths = ["billing/"]
-    # The last two disable or remove a token; an attacker who can write them could remove it as well.
-    assert set(found._record()) | {"seal", "pending", "purge_at"} == set(Token._fields)
+    found.renewable_until, found.renewal_seconds = LATER, 60
+    # The next two disable or remove a token; an attacker who can write them could remove it as well. The last
+    # one grants nothing.
+    assert set(found._record()) | {"seal", "pending", "purge_at", "last_used_at"} == set(Token._fields)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$set": {"renewable_until": datetime(2101, 1, 1, tzinfo=UTC)}},
+        {"$set": {"renewable_until": None}},
+        {"$unset": {"renewable_until": 1}},
+        {"$set": {"renewable_until": "2101-01-01"}},
+        {"$set": {"renewable_until": Int64(2**60)}},
+        {"$set": {"renewable_until": False}},
+        {"$set": {"renewal_seconds": 86_400}},
+        {"$set": {"renewal_seconds": 3_600.0}},
+        {"$set": {"renewal_seconds": "3600"}},
+        {"$set": {"renewal_seconds": math.inf}},
+        {"$set": {"renewal_seconds": math.nan}},
+        {"$set": {"renewal_seconds": Binary(b"x")}},
+        {"$set": {"renewal_seconds": [3_600]}},
+        {"$set": {"renewal_seconds": {"$a": 1}}},
+        {"$unset": {"renewal_seconds": 1}},
+        {"$unset": {"renewal_seconds": 1, "renewable_until": 1}},
+        {"$set": {"expires_at": LATER}},
+    ],
+    ids=str,
+)
+def test_an_altered_renewal_is_refused(
+    app: Flask, client: FlaskClient, stored: Stored, change: dict[str, Any]
+) -> None:
+    """A renewable token whose longest age, lifetime or expiry was changed or removed is altered."""
+    text = make_token(app, "ci", role="auditor", seconds=3_600, max_age=86_400)
+    boss = make_token(app, "boss", role="admin")
+    stored.tokens.update_one({"name": "ci"}, change)
+    assert ask(client, text) == 401
+    for path in ("/vault/token/self", "/vault/token/renew", "/vault/token/revoke-self"):
+        assert client.post(path, json={}, headers=bearer(text)).status_code == 401
+    listed = client.post("/vault/token/list", json={}, headers=bearer(boss)).json["tokens"]
+    assert [token["state"] for token in listed] == ["active", "altered"]
+
+
+@pytest.mark.parametrize("field", ["renewable_until", "renewal_seconds"])
+def test_a_token_cannot_become_renewable(client: FlaskClient, stored: Stored, token: str, field: str) -> None:
+    """A field for renewals in the document of a token that has none is an alteration, also if it is zero."""
+    for value in (LATER, 86_400, 0, False, ""):
+        stored.tokens.update_one({}, {"$set": {field: value}})
+        assert client.post("/vault/token/renew", json={}, headers=bearer(token)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, "now", math.inf, Int64(2**62), [], {"a": 1}, True, Binary(b"x"), MaxKey(), DatetimeMS(2**62)],
+    ids=str,
+)
+def test_a_last_use_of_any_type_is_no_error(app: Flask, stored: Stored, token: str, value: object) -> None:
+    """The last use is not sealed: of another type, it reads as unset, and the next use replaces most."""
+    stored.tokens.update_one({}, {"$set": {"last_used_at": value}})
+    client = app.test_client()
+    assert ask(client, token) == 200
+    boss = make_token(app, "boss", role="admin")
+    described = client.post("/vault/token/self", json={}, headers=bearer(token)).json
+    listed = client.post("/vault/token/list", json={"unused_for": 1}, headers=bearer(boss)).json["tokens"]
+    assert described["last_used_at"] is None
+    assert {token["last_used_at"] for token in listed} <= {None}
+    Token.store_uses({Token.objects(name="ci").first().id: 0})
+    replaced = Token.objects(name="ci").first()
+    assert isinstance(replaced.last_used_at, datetime) or isinstance(value, MaxKey | DatetimeMS)
+
+
+@pytest.mark.usefixtures("token")
+def test_a_later_use_stays(stored: Stored) -> None:
+    """A use that is stored late does not move the last use back, and the clock is MongoDB's."""
+    [found] = stored.tokens.find()
+    Token.store_uses({found["_id"]: 1_000})
+    [first] = stored.tokens.find()
+    assert first["last_used_at"] < datetime.now(UTC)
+    Token.store_uses({found["_id"]: 3_600_000, "0" * 64: 0})
+    assert list(stored.tokens.find()) == [first]
 
 
 @pytest.mark.usefixtures("token")

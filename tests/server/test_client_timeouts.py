@@ -9,7 +9,7 @@ import pytest
 from gevent import socket
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 from vault.core import connections
 from vault.core.connections import Connection, Connections
@@ -24,11 +24,16 @@ def test_a_body_without_pauses_has_a_timeout_too(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(client_timeouts, "monotonic", lambda: now[0])
     now[0] = 1.0
     endless = SimpleNamespace(read=lambda _size: b"more")
-    body = client_timeouts._Body(SimpleNamespace(body=endless, _expected_100_continue=False))
+    request = SimpleNamespace(
+        body=endless, _expected_100_continue=False, force_close=lambda: ended.append(True)
+    )
+    ended: list[bool] = []
+    body = client_timeouts._Body(request)
     assert body.read(4) == b"more"
     now[0] += client_timeouts.CLIENT_SECONDS
     with pytest.raises(RequestTimeout):
         body.read(4)
+    assert ended
 
 
 @pytest.fixture
@@ -115,3 +120,32 @@ def test_a_request_of_an_evicted_connection_has_no_effect(
     connection.is_evicted = False
     client_timeouts.pre_request(None, request)
     assert connection.is_used
+
+
+def test_a_body_of_an_evicted_connection_has_no_effect(
+    connection: Connection, client: tuple[Any, RequestParser]
+) -> None:
+    """A body whose last bytes arrive although its connection was evicted is not read as a whole one."""
+    sender, parser = client
+    sender.sendall(HEAD + b"Content-Length: 2\r\n\r\n")
+    request = next(parser)
+    client_timeouts.pre_request(None, request)
+    sender.sendall(b"{}")
+    connection.is_evicted = True
+    with pytest.raises(ClientDisconnected):
+        request.body.read(2)
+
+
+def test_the_progress_of_a_body_is_reported(
+    connection: Connection, client: tuple[Any, RequestParser]
+) -> None:
+    """Bytes of a body that arrive count for the client's pace."""
+    sender, parser = client
+    counts: list[int] = []
+    connection.on_received = counts.append
+    sender.sendall(HEAD + b"Content-Length: 4\r\n\r\n")
+    request = next(parser)
+    client_timeouts.pre_request(None, request)
+    sender.sendall(b"{  }")
+    assert request.body.read(4) == b"{  }"
+    assert counts == [4]

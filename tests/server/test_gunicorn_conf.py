@@ -259,6 +259,13 @@ def test_wrong_framing_is_400(shared_service: Service, request_parts: tuple[byte
     assert raw(shared_service, *request_parts).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked"])
+def test_a_coding_that_is_not_decoded_is_501(shared_service: Service, coding: bytes) -> None:
+    """A body in a transfer coding that the service does not decode is not taken for its plain form."""
+    refused = raw(shared_service, b"Transfer-Encoding: " + coding, b"10\r\n" + b'{"secret":"YQ=="}'[:16])
+    assert refused.startswith(b"HTTP/1.1 501 ")
+
+
 @pytest.mark.parametrize(
     ("request_text", "status", "code"),
     [

@@ -1,5 +1,6 @@
 """Audit queries over HTTP, and the schemas of their requests and replies."""
 
+import json
 import re
 from datetime import MINYEAR, UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from vault.api.fields import (
     one_line,
     text_field,
 )
+from vault.api.large_replies import reply_memory
 from vault.audit import reader
 from vault.audit.reader import Filter
 from vault.core.attempt import Action, Status
@@ -26,6 +28,8 @@ _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"
 _CURSOR_SHAPE = {"pattern": reader.CURSOR_PATTERN, "maxLength": reader.MAX_CURSOR_LENGTH}
 _MAX_ENTRIES = 1_000
+#: Bytes of an entry in a reply; hardly any has more.
+_ENTRY_BYTES = 4_096
 _LEAP_SECOND = re.compile(r"(?<=T[0-9]{2}:[0-9]{2}:)60")
 _YEAR_0 = re.compile("^0000(?=-)")
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -97,20 +101,35 @@ class AuditRecord(Reply):
     details = fields.Dict(
         metadata={
             "description": "Names, versions, limits, key IDs, counts, and the reason for a denial.",
-            "example": {"total": 12},
+            "example": {"name": "billing/db-password"},
         }
     )
-    stream = text_field("The entry's chain.", "9f" * 16, required=True)
+    stream = text_field("The entry's chain.", "2-" + "9f" * 16, required=True)
     seq = fields.Integer(
         required=True, metadata={"description": "The entry's number in its chain.", "example": 7}
     )
+
+
+class _Record(fields.Nested):
+    """An entry. An attacker may have stored anything in it: what JSON does not have appears as text."""
+
+    def _serialize(  # type: ignore[override]
+        self, nested_obj: Any, *_: Any, **__: Any
+    ) -> dict[str, Any]:
+        return {name: _as_json(nested_obj[name]) for name in self.schema.fields if name in nested_obj}
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, str | int):
+        return value
+    return json.loads(json.dumps(value, default=str), parse_constant=str)
 
 
 class AuditPage(Reply):
     """A page of entries, and the cursors for further ones."""
 
     entries = fields.List(
-        fields.Nested(AuditRecord),
+        _Record(AuditRecord),
         required=True,
         metadata={"description": "Oldest first; before them, entries that became visible after newer ones."},
     )
@@ -145,5 +164,6 @@ def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     were still writing.
     """
     limit, cursor = body.pop("limit"), body.pop("cursor")
-    page = reader.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
-    return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}
+    with reply_memory(limit * _ENTRY_BYTES):
+        page = reader.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
+        return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}

@@ -11,6 +11,7 @@ from vault.auth.authenticator import Authenticator
 from vault.core.attempt import Attempt
 from vault.core.errors import AddressRefusedError, InvalidCredentialError
 from vault.core.principal import ANONYMOUS, Scope
+from vault.crypto.token import PREFIX
 
 #: The header that names the role of a JWT.
 ROLE_HEADER = "X-Role"
@@ -19,8 +20,10 @@ _SCHEME = "token"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
-def authorize_request(attempt: Attempt, scope: Scope, *, authenticator: Authenticator) -> None:
+def authorize_request(attempt: Attempt, scope: Scope | None, *, authenticator: Authenticator) -> None:
     """Set the principal of *attempt*, and require *scope*, an allowed address and an allowed rate.
+
+    Without a *scope*, require any valid credential.
 
     Raises:
         AddressRefusedError: The address is not in `ALLOWED_NETWORKS`.
@@ -48,11 +51,14 @@ def authorize_request(attempt: Attempt, scope: Scope, *, authenticator: Authenti
 def _credential() -> str | None:
     """Return the request's bearer credential, if there is one.
 
-    Other schemes are ignored: a reverse proxy may require them.
+    Other schemes are ignored: a reverse proxy may require them. A token under another scheme, or without one,
+    is a mistake of its sender, who is not anonymous: it is refused.
     """
     header = request.headers.get("Authorization", "")
     bearer = _BEARER.match(header)
-    return header[bearer.end() :] if bearer else None
+    if bearer:
+        return header[bearer.end() :]
+    return "" if PREFIX in header else None
 
 
 def document(spec: APISpec) -> None:
@@ -69,7 +75,7 @@ def document(spec: APISpec) -> None:
     )
 
 
-def security(scope: Scope) -> list[dict[str, Any]]:
-    """Return the security requirements of an operation with *scope*, for the OpenAPI document."""
+def security(scope: Scope | None) -> list[dict[str, Any]]:
+    """Return the security requirements of an operation with *scope*, if any, for the OpenAPI document."""
     # Without `AUTH_ENABLED`, anonymous callers can use operations for which knowing the ID is enough.
     return [{_SCHEME: []}, {}] if scope in ANONYMOUS.scopes else [{_SCHEME: []}]

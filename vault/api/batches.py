@@ -1,22 +1,18 @@
 """Batches over HTTP: their items, their rate, and the memory for their replies."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, after_this_request, current_app, request
+from flask import request
 
 from vault.api import rate_limits
-from vault.api.blueprint import REPLY_MEMORY, current_attempt, current_slot, services
+from vault.api.blueprint import current_attempt, services
 from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
-from vault.api.memory import Memory, Reservation
-from vault.api.parts import in_parts
-from vault.core import connections
-from vault.core.networks import source
+from vault.api.large_replies import reply_memory
 from vault.core.principal import Scope
 from vault.observability import metrics
 from vault.secrets.items import MAX_ITEMS, Creation, Fetch, Item
@@ -46,7 +42,7 @@ def fetch(references: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     attempt = current_attempt()
     items = [Fetch(attempt=attempt.part(), **reference) for reference in references]
     rate_limits.count_items(len(items), attempt=attempt)
-    with _reply_memory(len(items)) as memory:
+    with reply_memory(services().secrets.batch_bytes(len(items))) as memory:
         services().secrets.fetch_all(items, on_size=memory.shrink, attempt=attempt)
         return [_fetched(item) for item in items]
 
@@ -62,43 +58,12 @@ def fetch_by_prefix(prefix: str) -> list[Outcome]:
     attempt = current_attempt()
     services().authenticator.authorize(Scope.SECRET_LIST, attempt=attempt)
     admit = partial(rate_limits.count_items, attempt=attempt)
-    with _reply_memory(MAX_ITEMS) as memory:
+    with reply_memory(services().secrets.batch_bytes(MAX_ITEMS)) as memory:
         items = services().secrets.fetch_by_prefix(
             prefix, admit=admit, on_size=memory.shrink, attempt=attempt
         )
         known = [{"secret_id": item.attempt.secret_id, "name": item.reference.name} for item in items]
         return [one | _fetched(item) for one, item in zip(known, items, strict=True)]
-
-
-@contextmanager
-def _reply_memory(count: int) -> Iterator[Reservation]:
-    """Reserve memory for the largest values of a batch of *count* fetches, until the reply was sent.
-
-    The block gives back what the values do not need.
-
-    Raises:
-        OverloadedError: There was not enough memory in time.
-    """
-    memory: Memory = current_app.extensions[REPLY_MEMORY]
-    size = services().secrets.batch_bytes(count)
-    disconnect = connections.current.get().disconnect
-    with ExitStack() as released_on_error:
-        # The memory belongs to replies that clients have not read yet.
-        with current_slot().given_back():
-            reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
-            released_on_error.enter_context(reservation)
-        reservation.keep()
-        yield reservation
-        released_on_error.pop_all()
-
-    def release_once_sent(reply: Response) -> Response:
-        reservation.offer()
-        # A slow client may take long for megabytes, unless others need the memory.
-        reply.response = in_parts(reply.get_data())
-        reply.call_on_close(reservation.release)
-        return reply
-
-    after_this_request(release_once_sent)
 
 
 def _creation(fields: dict[str, Any]) -> Creation:

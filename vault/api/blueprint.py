@@ -63,15 +63,16 @@ def current_slot() -> Slot:
     return slot
 
 
-def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope) -> Any:
-    """Authorize the request for *scope*, receive its body, and return the reply of *view*."""
+def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope | None) -> Any:
+    """Authorize the request for *scope*, if any, receive its body, and return the reply of *view*."""
     memory: Memory = current_app.extensions[BODY_MEMORY]
     slot = current_slot()
     with slot:
         auth.authorize_request(attempt, scope, authenticator=services().authenticator)
-    disconnect = connections.current.get().disconnect
+    connection = connections.current.get()
     size = json_parser.max_size(request)
-    with memory.reserve(size, source(attempt.ip), disconnect) as reservation:
+    with memory.reserve(size, source(attempt.ip), connection.disconnect) as reservation:
+        connection.on_received = reservation.advance
         try:
             json_parser.receive(request)
             reservation.keep()
@@ -115,16 +116,16 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         return super().response(status, schema, headers=references(*OF_OPERATIONS), **options)
 
     def operation(
-        self, action: Action, *, scope: Scope, refusals: tuple[str, ...] = (), is_batch: bool = False
+        self, action: Action, *, scope: Scope | None, refusals: tuple[str, ...] = (), is_batch: bool = False
     ) -> Callable[[View], Any]:
         """Make a view the operation *action*: it runs as an `Attempt`, and every refusal is recorded.
 
-        This decorator belongs directly below the route, so that it encloses the reading of the body. *scope*
-        is required. *refusals* are kinds of `vault.api.error_docs`, each in place of the common kind with the
-        same status. The body of a batch may be larger.
+        This decorator belongs directly below the route, so that it encloses the reading of the body. Callers
+        need *scope*; None stands for any valid credential. *refusals* are kinds of `vault.api.error_docs`,
+        each in place of the common kind with the same status. The body of a batch may be larger.
         """
         documentation = {
-            "x-scope": scope,
+            **({"x-scope": scope} if scope else {}),
             "security": auth.security(scope),
             "responses": responses_with_body(*refusals),
         }

@@ -23,6 +23,7 @@ from vault.api.fields import Reply, text_field
 from vault.api.refusals import refusal
 from vault.api.response_headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
 from vault.core.errors import (
+    AddressRefusedError,
     CredentialRequiredError,
     GrantRefusedError,
     IdempotencyMismatchError,
@@ -32,6 +33,7 @@ from vault.core.errors import (
     IssuerTakenError,
     NameTakenError,
     NotReadyError,
+    OutsidePathsError,
     RateLimitedError,
     RevocationRefusedError,
     RoleNameTakenError,
@@ -44,6 +46,8 @@ from vault.core.errors import (
     StorageUnavailableError,
     TokenNameTakenError,
     TokenNotFoundError,
+    TokenNotRenewableError,
+    TokenRequiredError,
     VersionConflictError,
 )
 from vault.core.principal import Scope
@@ -151,6 +155,13 @@ ERROR_DOCS = {
         "The credential lacks the scope, the token exceeds the caller's grant, or the client's address is "
         "not allowed.",
     ),
+    "TokenRequired": ErrorDoc(
+        TokenRequiredError(), "The credential is not a token, or the client's address is not allowed."
+    ),
+    "TokenNotRenewable": ErrorDoc(
+        TokenNotRenewableError(), "The token was created without `renewable`. Nothing was changed."
+    ),
+    "AddressNotAllowed": ErrorDoc(AddressRefusedError(), "The client's address is not allowed."),
     "TooManyRequests": ErrorDoc(
         RateLimitedError(),
         "Too many requests by this principal, or too many invalid credentials from this address.",
@@ -194,12 +205,17 @@ ERROR_DOCS = {
         _invalid("role", "Must be one of: reader, writer, auditor, admin."),
         "The body failed validation; `errors` names each field.",
     ),
+    "OutsidePaths": ErrorDoc(
+        OutsidePathsError(),
+        "The credential lacks the scope, the new secret's name is outside its paths, or the client's address "
+        "is not allowed.",
+    ),
     "SecretNotFound": ErrorDoc(
         SecretNotFoundError(), "The secret never existed, or no longer exists. The reply does not say which."
     ),
     "NameTaken": ErrorDoc(
         NameTakenError(),
-        "Another secret of the namespace has this name, or is deleted, can be restored, and keeps it.",
+        "The name is taken. A deleted secret keeps its name while it can be restored.",
     ),
     "VersionConflict": ErrorDoc(
         VersionConflictError(), "The newest version is not `expected_version`. Nothing was changed."
@@ -209,11 +225,11 @@ ERROR_DOCS = {
         "The secret is not deleted, or the version is the newest. Nothing was changed.",
     ),
     "BodyTooSlow": ErrorDoc(
-        RequestTimeout("the body did not arrive in time"), "The body did not arrive in time."
+        RequestTimeout("The body did not arrive in time."), "The body did not arrive in time."
     ),
     "BodyTooLarge": ErrorDoc(RequestEntityTooLarge(), "The body is larger than allowed."),
     "SecretTooLarge": ErrorDoc(
-        SecretTooLargeError("a secret may have at most 65536 bytes"),
+        SecretTooLargeError("A secret may have at most 65536 bytes."),
         "The secret, or the whole body, is larger than allowed. Operators set the limit.",
     ),
     "UnsupportedBody": ErrorDoc(
@@ -221,7 +237,7 @@ ERROR_DOCS = {
         "The body is not declared as JSON in UTF-8, or is compressed.",
     ),
     "WrongShape": ErrorDoc(
-        _invalid("_schema", "Invalid input type."), "The body failed validation; `errors` names each field."
+        _invalid("_schema", "Must be an object."), "The body failed validation; `errors` names each field."
     ),
     "InvalidNewSecret": ErrorDoc(
         IdempotencyMismatchError(),

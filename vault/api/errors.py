@@ -29,6 +29,9 @@ PAGES = "/problems/"
 #: Maximum number of errors in a reply. A body can have thousands.
 _MAX_ERRORS = 20
 
+#: Maximum number of characters of a field's path in a reply. An unknown field can have a name of megabytes.
+_MAX_FIELD_LENGTH = 256
+
 #: marshmallow's key for errors of a whole object.
 _WHOLE = "_schema"
 
@@ -103,7 +106,7 @@ def _flat(messages: Any, path: tuple[str, ...]) -> Iterator[dict[str, str]]:
             yield from _flat(below, path if key == _WHOLE else (*path, str(key)))
     else:
         for message in messages:
-            yield {"field": ".".join(path), "message": message}
+            yield {"field": ".".join(path)[:_MAX_FIELD_LENGTH], "message": message}
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed

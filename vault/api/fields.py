@@ -214,6 +214,8 @@ def id_field(description: str, **options: Any) -> SecretId:
 class Body(Schema):
     """The schema of a request body. Null in an optional field means that the field is absent."""
 
+    error_messages = {"type": "Must be an object."}  # noqa: RUF012 - as marshmallow declares it
+
     class Meta:
         """Refuse unknown fields: they are mistakes of the caller."""
 

@@ -8,6 +8,7 @@ from flask import Request, g
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
 
 from vault.core import deadline
 from vault.core.text import unique_names
@@ -67,6 +68,7 @@ def max_size(req: Request) -> int:
 
     Raises:
         UnsupportedMediaType: The body is not declared as plain JSON.
+        NotImplemented: It has a transfer coding other than `chunked`.
         RequestEntityTooLarge: Its declared size exceeds the limit.
     """
     charset = req.mimetype_params.get("charset", "utf-8")
@@ -74,9 +76,13 @@ def max_size(req: Request) -> int:
         raise UnsupportedMediaType(f"The Content-Type must be {_CONTENT_TYPE}, in UTF-8.")
     if req.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMediaType("The body must not have a Content-Encoding.")
+    coding = req.headers.get("Transfer-Encoding")
+    if coding and coding.lower() != "chunked":
+        # gunicorn also accepts compressed ones, and does not decompress them.
+        raise UnsupportedTransferCoding
     limit = req.max_content_length or 0
     # The size of a chunked body is unknown until its end.
-    size = limit if "Transfer-Encoding" in req.headers else req.content_length or 0
+    size = limit if coding else req.content_length or 0
     if size > limit:
         raise RequestEntityTooLarge
     return size

@@ -20,6 +20,11 @@ _WAIT_TIMEOUT_SECONDS = 3.0
 _GRACE_SECONDS = 1.0
 
 
+#: Bytes a second of a client that keeps the pace, and does not pause for `_GRACE_SECONDS`; and the seconds
+#: after which it can be evicted all the same.
+_PACE = 131_072
+_PACED_SECONDS = 10.0
+
 #: The part of the memory, as its inverse, from which one client's is large.
 _LARGE_PARTS = 8
 
@@ -31,7 +36,7 @@ def _do_nothing() -> None:
 class Reservation:
     """Memory of one body or reply, reserved for the block or until `release`."""
 
-    __slots__ = ("_memory", "disconnect", "granted", "size", "source")
+    __slots__ = ("_memory", "disconnect", "granted", "moved", "moved_at", "size", "source")
 
     def __init__(self, memory: "Memory", size: int, source: str, disconnect: Callable[[], None]) -> None:
         self._memory = memory
@@ -39,6 +44,14 @@ class Reservation:
         self.source = source
         self.disconnect = disconnect
         self.granted = Event()
+        #: Bytes that the client has sent or taken, and when it did so last.
+        self.moved = 0
+        self.moved_at = 0.0
+
+    def advance(self, count: int) -> None:
+        """Record that the client has sent, or taken, *count* more bytes."""
+        self.moved += count
+        self.moved_at = monotonic()
 
     def keep(self) -> None:
         """Keep the memory whatever others need: the service does not wait for the client.
@@ -117,6 +130,7 @@ class Memory:
     def offer(self, mine: Reservation) -> None:
         """Evict *mine* if others need its memory and its client is slow."""
         if mine.size:
+            mine.moved = 0
             self._evictable[mine] = monotonic()
 
     def resize(self, mine: Reservation, size: int) -> None:
@@ -171,6 +185,11 @@ class Memory:
         if not self._used.get(source) and all(waiting.source != source for waiting in self._waiting):
             self._turns.pop(source, None)
 
+    def _slow(self) -> list[Reservation]:
+        """Return those whose clients are slow, the one that has waited longest first."""
+        now = monotonic()
+        return [held for held, since in self._evictable.items() if now - since >= _patience(held, since, now)]
+
     def _evict_for(self, mine: Reservation, *, leaving: int) -> list[Reservation]:
         """Disconnect slow clients for *mine*, and return their reservations.
 
@@ -186,8 +205,7 @@ class Memory:
             lack_of_half = fair - self._max_bytes // 2
             needed = max(lack_of_half, lack) - leaving
             kept = self._used.copy()
-            slow = monotonic() - _GRACE_SECONDS
-            for held in [held for held, since in self._evictable.items() if since <= slow]:
+            for held in self._slow():
                 if lack_of_half > 0:
                     # Memory of other sources would not help.
                     makes_way = held.source == mine.source and held.size > mine.size
@@ -203,3 +221,9 @@ class Memory:
         for held in evicted:
             held.disconnect()
         return evicted
+
+
+def _patience(held: Reservation, since: float, now: float) -> float:
+    """Return the seconds for which the service waits for the client of *held*, if others need its memory."""
+    keeps_pace = held.moved >= (now - since) * _PACE and now - held.moved_at < _GRACE_SECONDS
+    return _PACED_SECONDS if keeps_pace else _GRACE_SECONDS

@@ -96,8 +96,8 @@ REFUSALS = {
         403,
         Status.DENIED,
         "Revocation not allowed",
-        "The token to revoke, or the role to delete, has scopes or networks that the caller lacks. The "
-        "detail names them. Use a credential that has at least as much.",
+        "The token to revoke, or the role to delete, has scopes, networks or paths that the caller lacks. "
+        "The detail names them. Use a credential that has at least as much.",
     ),
     "invalid_token_name": Refusal(
         409,
@@ -111,6 +111,20 @@ REFUSALS = {
         "Token name taken",
         "A token of the namespace has or had this name, or another request is creating one with it. Names "
         "of tokens cannot be reused, because the audit trail contains them. Choose another name.",
+    ),
+    "token_not_renewable": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Token not renewable",
+        "The token was created without `renewable`, so it ends at its expiry, or never. Nothing was changed. "
+        "Create a new token.",
+    ),
+    "token_required": Refusal(
+        403,
+        Status.DENIED,
+        "Token required",
+        "The credential is a JWT. The service did not issue it, so it can neither renew nor revoke it. Send "
+        "a token.",
     ),
     "token_not_found": Refusal(
         404,
@@ -163,12 +177,19 @@ REFUSALS = {
         "them. Delete unused ones.",
     ),
     # --- Secrets
+    "outside_paths": Refusal(
+        403,
+        Status.DENIED,
+        "Name outside the paths",
+        "The credential is limited to paths, and the new secret has a name outside them, or no name. The "
+        "reply is the same for free and taken names. Choose a name within the paths.",
+    ),
     "secret_not_found": Refusal(
         404,
         Status.NOT_FOUND,
         "Secret not found",
         "The secret or version never existed, has expired, was deleted, has reached its read limit, or is "
-        "not yours. The reply is the same in all cases.",
+        "outside your namespace or paths. The reply is the same in all cases.",
     ),
     "invalid_base64": Refusal(
         400,
@@ -261,7 +282,8 @@ REFUSALS = {
         Status.BAD_REQUEST,
         "Malformed request",
         "The body is not valid JSON in UTF-8, or the request violates HTTP. Names that occur twice in one "
-        "object, and NaN, are not valid either. The detail says where the body is malformed.",
+        "object, and NaN, are not valid either. The detail says where the body is malformed, if that is "
+        "known.",
         "The request could not be read.",
     ),
     "client_disconnected": Refusal(

@@ -169,10 +169,10 @@ class IdempotencyKey(Schema):
         ],
         metadata={
             "pattern": _VISIBLE_PATTERN,
-            "description": "A random key for each secret. A retry with the same key and body within 24 hours "
-            "returns the same ID and creates nothing; a different body is refused. Without a credential, the "
-            f"key must have at least {MIN_ANONYMOUS_KEY_LENGTH} characters, such as a UUID, because "
-            "anonymous callers share one scope.",
+            "description": "A random key for each request. A retry with the same key and body within "
+            "24 hours returns the same IDs and creates nothing; another request with the key is refused. "
+            f"Without a credential, the key must have at least {MIN_ANONYMOUS_KEY_LENGTH} characters, such "
+            "as a UUID, because anonymous callers share one scope.",
         },
     )
 
@@ -308,7 +308,7 @@ def _item_problem() -> fields.Nested:
 class SecretLocation(Reply):
     """The ID of a secret."""
 
-    secret_id = _secret_id("The secret's ID. Keep it: fetching the secret requires it.")
+    secret_id = _secret_id("The secret's ID. Keep it: without a name, it is the only way to the secret.")
 
 
 class SecretValue(Reply):

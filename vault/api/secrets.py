@@ -6,6 +6,7 @@ from vault.api import batches
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.error_docs import ERROR_DOCS
 from vault.api.fields import SECRET_ID
+from vault.api.large_replies import reply_memory
 from vault.api.secret_schemas import (
     LABELS,
     NAME,
@@ -31,6 +32,7 @@ from vault.api.secret_schemas import (
 )
 from vault.core.attempt import Action
 from vault.core.principal import Scope
+from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret
 
 
@@ -105,7 +107,7 @@ _FETCH_BATCHES = {
 @blueprint.operation(
     Action.CREATE,
     scope=Scope.SECRET_CREATE,
-    refusals=("InvalidSecret", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
+    refusals=("InvalidSecret", "OutsidePaths", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
 )
 @blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(IdempotencyKey, location="headers")
@@ -115,7 +117,7 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     """Create a secret.
 
     Encrypts the secret and stores it. The reply is sent once both the secret and its audit entry are durable.
-    Keep the `secret_id`: fetching the secret requires it.
+    Keep the `secret_id`: unless you give the secret a name, it is the only way to it.
     """
     new_secret = NewSecret(plaintext=body.pop("secret"), **body)
     return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}
@@ -278,5 +280,6 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     `cursor` with the next query until it is null. Requires the scope `secret:list`, which anonymous callers
     never have.
     """
-    secrets, cursor = services().queries.page(**body, attempt=current_attempt())
-    return {"secrets": secrets, "cursor": cursor}
+    with reply_memory(MAX_PAGE_BYTES):
+        secrets, cursor = services().queries.page(**body, attempt=current_attempt())
+        return {"secrets": secrets, "cursor": cursor}

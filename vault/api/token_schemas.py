@@ -5,20 +5,29 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, number_field, text_field
+from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
 from vault.api.fields import name_field as _name
-from vault.auth.tokens import STATES, Grant
+from vault.auth.own_credential import KINDS
+from vault.auth.tokens import MAX_LIFETIME, STATES, Grant
 from vault.core.networks import Network, network
+from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
 from vault.core.principal import ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
+_TRUE = {"enum": [True]}
+_INTEGER = {"type": "integer"}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
+_PATHS = {"example": ["billing/", "shared/db"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
-_MAX_SECONDS = 10 * 365 * 86_400
+_MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_NETWORKS = 32
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
+
+
+def _time(seconds: int | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds else None
 
 
 class NetworkField(fields.String):
@@ -31,10 +40,36 @@ class NetworkField(fields.String):
             raise ValidationError("Must be a network such as 192.0.2.0/24.") from None
 
 
+def _cascade() -> Flag:
+    return Flag(
+        load_default=False,
+        metadata={
+            "description": "If true, also revoke every token that it created, directly or through others.",
+            "example": False,
+        },
+    )
+
+
+def _time_field(description: str, **options: Any) -> Moment:
+    return Moment(metadata=_TIME | {"description": description}, required=True, allow_none=True, **options)
+
+
+_RENEWABLE_UNTIL = "The time beyond which no renewal extends the token; null if it cannot be renewed."
+_LAST_USED_AT = (
+    "The last use, to about a minute; null if none is on record. Write access to the database can alter it."
+)
+
+
 class NewToken(Body):
     """A token to create. It cannot exceed the caller's grant, the default for omitted fields."""
 
-    refused: ClassVar = {"properties": {"role": {"not": TEXT}, "scopes": {"maxItems": 0}}}
+    refused: ClassVar = {
+        "anyOf": [
+            {"properties": {"role": {"not": TEXT}, "scopes": {"maxItems": 0}}},
+            {"required": ["renewable"], "properties": {"renewable": _TRUE, "expires_in": {"not": _INTEGER}}},
+            {"required": ["max_age"], "properties": {"renewable": {"not": _TRUE}, "max_age": _INTEGER}},
+        ]
+    }
 
     name = _name("The token's name. Names cannot be reused in a namespace.", required=True)
     role = text_field(
@@ -48,7 +83,7 @@ class NewToken(Body):
         metadata=_SCOPES | {"description": "The token's scopes, in addition to those of `role`."},
     )
     namespace = _name(
-        "The token's namespace, which must be your own. It can be omitted.",
+        "Your own namespace, which is also the default.",
         example="default",
         load_default=None,
     )
@@ -59,11 +94,49 @@ class NewToken(Body):
         metadata=_NETWORKS
         | {"description": "The networks or addresses from which the token is valid; if omitted, your own."},
     )
+    paths = BoundedList(
+        fields.String(
+            validate=[
+                validate.Length(1, MAX_NAME_LENGTH),
+                matches(PATH_PATTERN, "Must be a name, or a prefix that ends in a slash, such as billing/."),
+            ],
+            metadata={"pattern": PATH_PATTERN},
+        ),
+        max_size=MAX_PATHS,
+        validate=validate.Length(min=1),
+        load_default=(),
+        metadata=_PATHS
+        | {
+            "description": "The names of the secrets that the token can reach: whole names, and prefixes "
+            "that end in a slash. If omitted, your own; without any, the token can reach every secret."
+        },
+    )
     expires_in = number_field(
         "Seconds until the token expires; if omitted, the maximum that operators have set.",
         86_400,
         maximum=_MAX_SECONDS,
     )
+    renewable = Flag(
+        load_default=False,
+        metadata={
+            "description": "If true, the token can extend itself, each time by `expires_in`, which is then "
+            "required.",
+            "example": True,
+        },
+    )
+    max_age = number_field(
+        "With `renewable`: seconds from the creation beyond which no renewal extends the token; if omitted, "
+        "the maximum that operators have set, or 10 years.",
+        90 * 86_400,
+        maximum=_MAX_SECONDS,
+    )
+
+    @validates_schema
+    def _check_renewal(self, data: dict[str, Any], **_: object) -> None:
+        if data["renewable"] and not data["expires_in"]:
+            raise ValidationError({"expires_in": ["Required with `renewable`."]})
+        if data["max_age"] and not data["renewable"]:
+            raise ValidationError({"max_age": ["Only with `renewable`."]})
 
     @validates_schema
     def _check_scopes(self, data: dict[str, Any], **_: object) -> None:
@@ -72,13 +145,15 @@ class NewToken(Body):
 
     @post_load
     def _grant(self, data: dict[str, Any], **_: object) -> Grant:
-        seconds = data["expires_in"]
         return Grant(
             name=data["name"],
             scopes=ROLES.get(data.get("role", ""), frozenset()) | scopes_named(data.get("scopes", [])),
             namespace=data["namespace"],
             networks=tuple(data["networks"]),
-            lifetime=timedelta(seconds=seconds) if seconds else None,
+            paths=Paths.of(data["paths"]),
+            lifetime=_time(data["expires_in"]),
+            renewable=data["renewable"],
+            max_age=_time(data["max_age"]),
         )
 
 
@@ -102,19 +177,46 @@ class TokenQuery(Body):
         load_default=None,
         validate=validate.OneOf(STATES),
     )
+    unused_for = number_field(
+        "Only active tokens that were neither created nor used in this many seconds.",
+        90 * 86_400,
+        maximum=_MAX_SECONDS,
+    )
+
+    @post_load
+    def _filter(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        return data | {"unused_for": _time(data["unused_for"])}
 
 
 class TokenRevocation(Body):
     """A token to revoke."""
 
     name = _name("The token's name.", required=True)
-    cascade = Flag(
-        load_default=False,
-        metadata={
-            "description": "If true, also revoke every token that it created, directly or through others.",
-            "example": False,
-        },
+    cascade = _cascade()
+
+
+class OwnRevocation(Body):
+    """The options for revoking the token that the request is sent with."""
+
+    cascade = _cascade()
+
+
+class Renewal(Body):
+    """The options for renewing the token that the request is sent with."""
+
+    expires_in = number_field(
+        "Seconds from now until the token expires: at most, and if omitted, those at its creation.",
+        86_400,
+        maximum=_MAX_SECONDS,
     )
+
+    @post_load
+    def _lifetime(self, data: dict[str, Any], **_: object) -> timedelta | None:
+        return _time(data["expires_in"])
+
+
+class NoOptions(Body):
+    """An empty object: the operation has no options."""
 
 
 class TokenRecord(Reply):
@@ -138,10 +240,52 @@ class TokenRecord(Reply):
         metadata=_NETWORKS
         | {"description": "The networks from which the token is valid; empty for all networks."},
     )
+    paths = fields.List(
+        fields.String(),
+        required=True,
+        metadata=_PATHS
+        | {"description": "The names of the secrets that the token can reach; empty for all names."},
+    )
     created_at = Moment(required=True, allow_none=True, metadata=_TIME)
     created_by = text_field("The principal that created the token.", "operator", required=True)
     expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
+    renewable_until = _time_field(_RENEWABLE_UNTIL)
     revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
+    last_used_at = _time_field(_LAST_USED_AT)
+
+
+class Credential(Reply):
+    """A principal and its credential."""
+
+    principal = text_field("Your name in the audit trail.", "ci", required=True)
+    kind = text_field("The kind of credential.", "token", shape={"enum": list(KINDS)}, required=True)
+    namespace = _name("Your namespace.", example="default", required=True)
+    scopes = fields.List(fields.String(), required=True, metadata=_SCOPES | {"description": "Your scopes."})
+    paths = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "The paths that you are limited to: names of secrets, and prefixes of names that "
+            "end in `/`; empty without a limit.",
+            "example": ["billing/"],
+        },
+    )
+    networks = fields.List(
+        fields.String(metadata=_NETWORK),
+        required=True,
+        metadata=_NETWORKS
+        | {"description": "The networks from which the credential is valid; empty for all networks."},
+    )
+    expires_at = _time_field("The credential's expiry; null if it has none.")
+    renewable = fields.Boolean(
+        required=True, metadata={"description": "True if the token can be renewed.", "example": True}
+    )
+    renewable_until = _time_field(_RENEWABLE_UNTIL)
+    created_at = _time_field("The token's creation; null for a JWT.")
+    created_by = text_field(
+        "The principal that created the token; null for a JWT.", "operator", required=True, allow_none=True
+    )
+    last_used_at = _time_field(_LAST_USED_AT)
 
 
 class TokenList(Reply):

@@ -1,16 +1,22 @@
 """Tokens over HTTP."""
 
+from datetime import timedelta
 from typing import Any
 
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.token_schemas import (
     CreatedToken,
+    Credential,
     NewToken,
+    NoOptions,
+    OwnRevocation,
+    Renewal,
     RevokedToken,
     TokenList,
     TokenQuery,
     TokenRevocation,
 )
+from vault.auth.own_credential import CredentialInfo
 from vault.auth.tokens import Grant, TokenInfo
 from vault.core.attempt import Action
 from vault.core.principal import Scope
@@ -19,7 +25,7 @@ blueprint = Blueprint(
     "Tokens",
     __name__,
     url_prefix="/vault/token",
-    description="Create, list and revoke tokens: credentials for programs and people.",
+    description="Create, list, renew and revoke tokens: credentials for programs and people.",
 )
 
 _CREATIONS = {
@@ -30,6 +36,20 @@ _CREATIONS = {
     "scopes": {
         "summary": "With scopes, restricted to a network",
         "value": {"name": "ci", "scopes": [Scope.SECRET_FETCH], "networks": ["192.0.2.0/24"]},
+    },
+    "paths": {
+        "summary": "With a role, limited to paths",
+        "value": {"name": "ci", "role": "reader", "paths": ["billing/", "shared/db"]},
+    },
+    "renewable": {
+        "summary": "For a day, renewable for up to 90 days",
+        "value": {
+            "name": "ci",
+            "role": "reader",
+            "expires_in": 86_400,
+            "renewable": True,
+            "max_age": 7_776_000,
+        },
     },
 }
 
@@ -45,10 +65,10 @@ _CREATIONS = {
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
 
-    Requires the scope `token:manage`. The new token is in your namespace. Its scopes, networks and expiry
-    cannot exceed your own. Only a keyed hash of the token is stored.
+    Requires the scope `token:manage`. The new token is in your namespace. Its scopes, networks, paths and
+    expiry cannot exceed your own. Only a keyed hash of the token is stored.
     """
-    return {"token": services().tokens.create(grant, attempt=current_attempt())}
+    return {"token": services().tokens.create(grant, attempt=current_attempt()).text}
 
 
 @blueprint.post("/list")
@@ -59,9 +79,10 @@ def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
     """List tokens.
 
     Requires the scope `token:manage`. Returns all tokens of your namespace, including expired and revoked
-    ones. The tokens themselves are not stored.
+    ones. If you are limited to paths, it returns only tokens whose paths are within yours. The tokens
+    themselves are not stored.
     """
-    return {"tokens": services().tokens.list(body["state"], attempt=current_attempt())}
+    return {"tokens": services().tokens.list(**body, attempt=current_attempt())}
 
 
 @blueprint.post("/revoke")
@@ -73,8 +94,48 @@ def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
 def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke a token.
 
-    Requires the scope `token:manage`, and every scope and network of the token; you can always revoke your
-    own token. Within 5 seconds, every replica refuses the token permanently. Its name cannot be reused. With
-    `cascade`, every token that it created is also revoked, directly or through other tokens.
+    Requires the scope `token:manage`, and every scope, network and path of the token; you can always revoke
+    your own token. Within 5 seconds, every replica refuses the token permanently. Its name cannot be reused.
+    With `cascade`, every token that it created is also revoked, directly or through other tokens.
     """
     return {"name": body["name"], "revoked": services().tokens.revoke(**body, attempt=current_attempt())}
+
+
+@blueprint.post("/self")
+@blueprint.operation(Action.TOKEN_SELF, scope=None, refusals=("AddressNotAllowed",))
+@blueprint.arguments(NoOptions, example={})
+@blueprint.response(200, Credential, description="The principal and its credential.")
+def describe_own_credential(_body: dict[str, Any]) -> CredentialInfo:
+    """Describe your credential.
+
+    Requires any valid credential, without a scope: a token or a JWT.
+    """
+    return services().own_credential.describe(attempt=current_attempt())
+
+
+@blueprint.post("/renew")
+@blueprint.operation(Action.TOKEN_RENEW, scope=None, refusals=("TokenRequired", "TokenNotRenewable"))
+@blueprint.arguments(Renewal, example={})
+@blueprint.response(200, Credential, description="The token with its expiry, which may not have changed.")
+def renew_own_token(lifetime: timedelta | None) -> CredentialInfo:
+    """Renew your token.
+
+    Requires a valid token that was created with `renewable`, without a scope. It then expires `expires_in`
+    seconds from now, but never after `renewable_until`. A renewal never shortens a token: if it expires later
+    anyway, its expiry stays.
+    """
+    return services().own_credential.renew(lifetime, attempt=current_attempt())
+
+
+@blueprint.post("/revoke-self")
+@blueprint.operation(Action.TOKEN_REVOKE, scope=None, refusals=("TokenRequired",))
+@blueprint.arguments(OwnRevocation, example={})
+@blueprint.response(200, RevokedToken, description="Your token is revoked.")
+def revoke_own_token(body: dict[str, Any]) -> dict[str, Any]:
+    """Revoke your token.
+
+    Requires a valid token, without a scope. Within 5 seconds, every replica refuses the token permanently.
+    With `cascade`, every token that it created is also revoked, directly or through other tokens.
+    """
+    revoked = services().own_credential.revoke(**body, attempt=current_attempt())
+    return {"name": revoked[0], "revoked": revoked}

@@ -25,10 +25,13 @@ from pymongo.read_concern import ReadConcern
 from vault.audit import stream
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import InvalidCursorError
+from vault.core.principal import Principal
 from vault.core.timestamps import moment
 from vault.documents import AuditEntry
 from vault.documents.audit import COMMIT_TIMEOUT_SECONDS, Record, record_of
+from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.documents.names import within
 from vault.keys import registry
 
 #: Seconds after which no more entries of a time become visible: a commit's timeout, and 10 for differences
@@ -116,7 +119,8 @@ class Page:
 def page(which: Filter, *, cursor: str | None, limit: int, attempt: Attempt) -> Page:
     """Return up to *limit* entries after *cursor*, ordered by time to the second.
 
-    Entries that became visible after younger entries of earlier pages come first.
+    Entries that became visible after younger entries of earlier pages come first. A principal that is limited
+    to paths gets only the entries about secrets that it reaches.
 
     Raises:
         AuditUnavailableError: The query could not be recorded.
@@ -125,11 +129,11 @@ def page(which: Filter, *, cursor: str | None, limit: int, attempt: Attempt) -> 
     """
     position = Position.decode(cursor) if cursor is not None else Position()
     boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
-    found, complete_to = _read(which, position, limit)
+    found, complete_to = _read(which, attempt.principal, position, limit)
     after = position.after((document["_id"] for document in found), settled=min(boundary, complete_to))
     attempt.finish(Status.SUCCESS)
     follow = after.encode()
-    entries = [record_of(document) for document in found]
+    entries = [record_of(document) for document in found if _is_shown(document, attempt.principal)]
     return Page(entries, None if complete_to == _LAST else follow, follow)
 
 
@@ -168,11 +172,13 @@ def latest(count: int) -> list[Record]:
     return [record_of(document) for document in reversed(found)]
 
 
-def _read(which: Filter, position: "Position", limit: int) -> tuple[list[Any], ObjectId]:
+def _read(
+    which: Filter, principal: Principal, position: "Position", limit: int
+) -> tuple[list[Any], ObjectId]:
     """Return entries after *position*, and the identifier up to which they are complete."""
     # One timeout for all: by default, the driver retries a transaction for two minutes.
     with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
-        finder = _Finder(which, session)
+        finder = _Finder(which, principal, session)
         if _is_standalone(session.client):
             return _read_at_once(finder, position, limit)
         # A snapshot: a plain scan can miss an entry and find a later one of the same stream. Not a snapshot
@@ -206,10 +212,10 @@ def _read_at_once(finder: "_Finder", position: "Position", limit: int) -> tuple[
 
 
 class _Finder:
-    """Finds the entries of a filter by their identifiers, in order."""
+    """Finds the entries of a filter, if a principal may see them, by their identifiers, in order."""
 
-    def __init__(self, which: Filter, session: ClientSession) -> None:
-        self._query = which.query()
+    def __init__(self, which: Filter, principal: Principal, session: ClientSession) -> None:
+        self._query = which.query() | _shown(principal)
         # With bounds on `_id`, MongoDB neither scans nor sorts the whole trail.
         self._bounds: dict[str, Any] = {"$gte": earliest_id(which.since)} if which.since else {}
         if which.until:
@@ -222,6 +228,26 @@ class _Finder:
         """Return up to *max_count* entries with identifiers in *bounds*, or *only* these fields."""
         query = self._query | {"_id": {**self._bounds, **bounds}}
         return list(collection().find(query, only, session=self._session).sort("_id", 1).limit(max_count))
+
+
+def _shown(principal: Principal) -> dict[str, Any]:
+    """Return the condition for entries that *principal* may see: without paths, all of them."""
+    if not principal.paths:
+        return {}
+    names = [{"details.name": condition} for condition in within(principal.paths)]
+    return {"details.namespace": principal.namespace, "$or": names}
+
+
+def _is_shown(document: Mapping[str, Any], principal: Principal) -> bool:
+    """Return whether *principal* may see an entry, which `_shown` found.
+
+    An attacker may have stored a list, in which MongoDB finds one name among others.
+    """
+    if not principal.paths:
+        return True
+    details = document["details"]
+    namespace, name = (isinstance(details, dict) and details.get(field) for field in ("namespace", "name"))
+    return is_text(namespace) and is_text(name) and principal.reaches(namespace, name)
 
 
 @dataclass(frozen=True, slots=True)

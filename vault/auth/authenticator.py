@@ -1,11 +1,11 @@
 """Authentication of credentials, and authorization by scope."""
 
 import logging
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from time import monotonic
 from typing import NamedTuple, Protocol
 
+from vault.auth.token_uses import TokenUses
 from vault.auth.tokens import TokenKeys
 from vault.core.attempt import Attempt
 from vault.core.errors import (
@@ -57,10 +57,13 @@ class WebCredentials(Protocol):
 class Authenticator:
     """Identifies the principal of each attempt, and checks its scopes."""
 
-    def __init__(self, tokens: Credentials, web_tokens: WebCredentials, *, anonymous: Principal) -> None:
+    def __init__(
+        self, tokens: Credentials, web_tokens: WebCredentials, *, anonymous: Principal, uses: TokenUses
+    ) -> None:
         self._tokens = tokens
         self._web_tokens = web_tokens
         self._anonymous = anonymous
+        self._uses = uses
 
     def identify(self, credential: str | None, *, attempt: Attempt, role: str = "") -> None:
         """Set the principal of *attempt* by its *credential*; None stands for no credential.
@@ -91,25 +94,27 @@ class Authenticator:
             attempt.details["reason"] = "cannot be checked"
             raise
         attempt.principal = principal
+        if principal.token_id:
+            self._uses.note(principal.token_id)
 
     @staticmethod
-    def authorize(scope: Scope, *, attempt: Attempt) -> None:
-        """Require that the principal of *attempt* has *scope*.
+    def authorize(scope: Scope | None, *, attempt: Attempt) -> None:
+        """Require that the principal of *attempt* has *scope*; without one, that it has a credential.
 
         Raises:
-            CredentialRequiredError: It lacks the scope, and sent no credential.
+            CredentialRequiredError: It lacks the scope or credential, and sent no credential.
             ScopeMissingError: It lacks the scope.
         """
-        if scope in attempt.principal.scopes:
+        if scope in attempt.principal.scopes or (scope is None and attempt.principal.authenticated):
             return
-        attempt.details["reason"] = f"needs {scope}"
-        if not attempt.principal.authenticated:
+        attempt.details["reason"] = f"needs {scope or 'a credential'}"
+        if scope is None or not attempt.principal.authenticated:
             raise CredentialRequiredError
         raise ScopeMissingError(scope)
 
 
 def _require_valid_here_and_now(principal: Principal, address: str) -> None:
-    if principal.expires_at and principal.expires_at <= datetime.now(UTC):
+    if principal.is_expired:
         raise InvalidCredentialError("expired", principal=principal.name)
     if principal.networks and not contain(principal.networks, address):
         raise InvalidCredentialError("network", principal=principal.name)
@@ -120,6 +125,11 @@ class _Found(NamedTuple):
 
     principal: Principal
     wrong: str
+
+    @property
+    def is_outdated(self) -> bool:
+        """True if the token has expired since it was looked up: another replica may have renewed it."""
+        return not self.wrong and self.principal.is_expired
 
 
 class TokenCredentials:
@@ -141,7 +151,9 @@ class TokenCredentials:
         if key is None:
             raise InvalidCredentialError("unknown")
         identifier = key.hash(credential)
-        found = self._recent.get(identifier) or self._look_up(identifier, key)
+        found = self._recent.get(identifier)
+        if found is None or found.is_outdated:
+            found = self._look_up(identifier, key)
         if found.wrong:
             raise InvalidCredentialError(found.wrong, principal=found.principal.name)
         return found.principal
@@ -170,8 +182,10 @@ def _found(token: Token, key: TokenKey) -> _Found:
         paths=Paths.of(token.paths or ()),
         networks=tuple(ip_network(network) for network in token.networks),
         expires_at=token.expires_at,
+        token_id=token.id,
     )
-    return _Found(principal, "revoked" if token.revoked_at else "")
+    # An expired token cannot be renewed, so one that had expired when it was looked up is not outdated.
+    return _Found(principal, "revoked" if token.revoked_at else "expired" if principal.is_expired else "")
 
 
 def _unnamed(identifier: str) -> Principal:

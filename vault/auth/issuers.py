@@ -83,7 +83,7 @@ class Issuers:
             StorageUnavailableError: It could not be stored.
             AuditUnavailableError: The entry could not be written.
         """
-        attempt.details |= {"name": new.name, "iss": new.issuer, "aud": new.audience}
+        attempt.details |= {"issuer_name": new.name, "iss": new.issuer, "aud": new.audience}
         _require_unlimited(attempt.principal)
         verifier = self._own.verifier
         if new.name == SETTINGS_ISSUER:
@@ -135,7 +135,7 @@ class Issuers:
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written, and it was not deleted.
         """
-        attempt.details["name"] = name
+        attempt.details["issuer_name"] = name
         _require_unlimited(attempt.principal)
         with storage_errors():
             found = Issuer.active({"name": name})

@@ -57,7 +57,11 @@ def delete_roles_of(creators: Iterable[str], key: TokenKey, attempt: Attempt) ->
     for document in made:
         # The creator of an altered role is uncertain, and the role is invalid anyway.
         if role := Role.genuine(document, key):
-            details = {"name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
+            details = {
+                "role_name": role.plain_name,
+                "namespace": role.namespace,
+                "created_by": role.created_by,
+            }
             replace(attempt, action=Action.ROLE_DELETE, details=details).finish(Status.SUCCESS)
             with storage_errors():
                 role.withdraw()

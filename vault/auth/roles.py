@@ -114,7 +114,7 @@ class Roles:
         paths = new.paths or creator.paths
         networks = new.networks or creator.networks
         attempt.details |= {
-            "name": new.name,
+            "role_name": new.name,
             "namespace": namespace,
             "trusts": new.issuer,
             "scopes": sorted(new.scopes),
@@ -186,7 +186,7 @@ class Roles:
         """
         principal = attempt.principal
         namespace = namespace or principal.namespace
-        attempt.details |= {"name": name, "namespace": namespace}
+        attempt.details |= {"role_name": name, "namespace": namespace}
         key = self._keys.find()
         with storage_errors():
             found = Role.active({"name": Role.stored_name(namespace, name)})

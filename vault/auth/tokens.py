@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -20,6 +20,7 @@ from vault.core.errors import (
     TokenNotFoundError,
 )
 from vault.core.networks import Network, cover
+from vault.core.paths import ALL_PATHS, Paths
 from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, plain_name, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
@@ -32,6 +33,9 @@ from vault.keys.guard import KeyringGuard
 #: The states of a token; `altered`: its document is not as the service wrote it.
 STATES = ("active", "expired", "revoked", "altered")
 
+#: The maximum lifetime, and the longest age, of any token.
+MAX_LIFETIME = timedelta(days=10 * 365)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
@@ -41,7 +45,13 @@ class Grant:
     scopes: frozenset[Scope]
     namespace: str | None = None
     networks: tuple[Network, ...] = ()
+    paths: Paths = ALL_PATHS
+    #: The time to its expiry, from its creation and from each renewal.
     lifetime: timedelta | None = None
+    #: True if it can extend itself; requires a lifetime.
+    renewable: bool = False
+    #: The age beyond which no renewal extends it.
+    max_age: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +64,29 @@ class TokenInfo:
     namespace: str
     scopes: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    #: Empty without a limit.
+    paths: tuple[str, ...] = ()
     created_at: datetime | None = None
     created_by: str = ""
     expires_at: datetime | None = None
+    #: No renewal extends it beyond this time; None if it cannot be renewed.
+    renewable_until: datetime | None = None
     revoked_at: datetime | None = None
+    #: Informational: the seal does not cover it.
+    last_used_at: datetime | None = None
+
+    def is_unused(self, since: datetime) -> bool:
+        """Return whether it is active, and was neither created nor used after *since*."""
+        latest = self.last_used_at or self.created_at
+        return self.state == "active" and latest is not None and latest <= since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """A new token, and what it can do."""
+
+    text: str = field(repr=False)
+    info: TokenInfo
 
 
 class TokenKeys:
@@ -104,8 +133,8 @@ class Tokens:
         self._keys = keys
         self._max_days = max_days
 
-    def create(self, grant: Grant, *, attempt: Attempt) -> str:
-        """Create a token and return it. Only this reply ever contains it.
+    def create(self, grant: Grant, *, attempt: Attempt) -> IssuedToken:
+        """Create a token and return it. Only this reply ever contains its text.
 
         Raises:
             GrantRefusedError: It would have more than its creator, or a longer lifetime than allowed.
@@ -123,7 +152,9 @@ class Tokens:
             "namespace": token.namespace,
             "scopes": token.scopes,
             "networks": token.networks,
+            "paths": token.paths or [],
             "expires_at": token.expires_at and token.expires_at.isoformat(),
+            **({"renewable_until": token.renewable_until.isoformat()} if token.renewable_until else {}),
         }
         self._require_short(grant)
         _require_held(token, grant, attempt.principal)
@@ -136,12 +167,15 @@ class Tokens:
             token.name = Token.new_name(token.namespace, grant.name)
         token.close(key)
         publish(token, attempt=attempt)
-        return text
+        return IssuedToken(text=text, info=info_of(token, key, now))
 
-    def list(self, state: str | None = None, *, attempt: Attempt) -> list[TokenInfo]:
+    def list(
+        self, state: str | None = None, *, unused_for: timedelta | None = None, attempt: Attempt
+    ) -> list[TokenInfo]:
         """Return the tokens of the principal's namespace by name; for operators, of all namespaces.
 
-        With a *state*, only those in that state.
+        Only those whose paths are within the principal's. With a *state*, only those in that state. With
+        *unused_for*, only active ones that are at least that old, and were not used for that time.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -150,7 +184,13 @@ class Tokens:
         key, now = self._keys.find(), datetime.now(UTC)
         with storage_errors():
             found = list(Token.objects(**_visible(attempt.principal)))
-        infos = [info for info in (_info(token, key, now) for token in found) if state in (None, info.state)]
+        infos = [
+            info
+            for info in (info_of(token, key, now) for token in found)
+            if _is_shown(info, attempt.principal)
+            and state in (None, info.state)
+            and (unused_for is None or info.is_unused(now - unused_for))
+        ]
         attempt.finish(Status.SUCCESS)
         return sorted(infos, key=lambda info: (info.name, info.namespace))
 
@@ -182,31 +222,45 @@ class Tokens:
         for token in found:
             _require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
-        ended = [token.plain_name for token in found if _revoke(token, key)]
-        made = _revoke_created([token.name for token in found], key, attempt) if cascade else ()
-        return (*ended, *made)
+        return revoke_all(found, key, cascade=cascade, attempt=attempt)
 
     def _token(self, grant: Grant, creator: Principal, now: datetime) -> Token:
         """Return the token for *grant*; omitted fields are those of its *creator*."""
-        expires_at = creator.expires_at
-        lifetime = grant.lifetime or (timedelta(days=self._max_days) if self._max_days else None)
-        if lifetime:
-            ends = now + lifetime
-            # Without a requested lifetime, the earlier of the two limits.
-            expires_at = min(ends, expires_at) if expires_at and not grant.lifetime else ends
+        longest = timedelta(days=self._max_days) if self._max_days else None
+        expires_at = _end(grant.lifetime, longest, creator, now)
+        renewable_until = renewal_seconds = None
+        if grant.renewable and grant.lifetime:
+            renewable_until = _end(grant.max_age, longest or MAX_LIFETIME, creator, now)
+            renewal_seconds = round(grant.lifetime.total_seconds())
+            expires_at = min(filter(None, (expires_at, renewable_until)))
         return Token(
             name=grant.name,
             namespace=grant.namespace or creator.namespace,
             scopes=sorted(grant.scopes),
             networks=[str(network) for network in grant.networks or creator.networks],
+            paths=list((grant.paths or creator.paths).texts) or None,
             created_at=to_milliseconds(now),
             created_by=creator.name,
             expires_at=expires_at and to_milliseconds(expires_at),
+            renewable_until=to_milliseconds(renewable_until) if renewable_until else None,
+            renewal_seconds=renewal_seconds,
         )
 
     def _require_short(self, grant: Grant) -> None:
-        if self._max_days and grant.lifetime and grant.lifetime > timedelta(days=self._max_days):
+        longest = max(grant.lifetime or timedelta(), grant.max_age or timedelta())
+        if self._max_days and longest > timedelta(days=self._max_days):
             raise GrantRefusedError(f"A token can last at most {self._max_days} days.")
+
+
+def _end(
+    requested: timedelta | None, default: timedelta | None, creator: Principal, now: datetime
+) -> datetime | None:
+    """Return the end of the *requested* time; without one, the earlier of *default* and the creator's end."""
+    if requested:
+        return now + requested
+    if default and creator.expires_at:
+        return min(now + default, creator.expires_at)
+    return now + default if default else creator.expires_at
 
 
 def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
@@ -216,7 +270,8 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
         "scopes": grant.scopes - creator.scopes,
         "another namespace": token.namespace != creator.namespace,
         "networks": creator.networks and not all(cover(creator.networks, other) for other in grant.networks),
-        "time": creator.expires_at and token.expires_at > creator.expires_at,
+        "paths": grant.paths and not creator.paths.cover(grant.paths),
+        "time": creator.expires_at and (token.renewable_until or token.expires_at) > creator.expires_at,
     }
     if refused := [name for name, found in more.items() if found]:
         raise GrantRefusedError(f"A token cannot have more than its creator: {', '.join(refused)}.")
@@ -235,10 +290,25 @@ def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
     more = {
         "scopes": scopes_named(token.scopes) - principal.scopes,
         "networks": principal.networks and not is_within,
+        "paths": not principal.paths.cover(_paths(token)),
     }
     if refused := [name for name, found in more.items() if found]:
         attempt.details["reason"] = f"has more: {', '.join(refused)}"
         raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
+
+
+def revoke_all(found: Sequence[Token], key: TokenKey, *, cascade: bool, attempt: Attempt) -> tuple[str, ...]:
+    """Revoke the tokens *found*, and with *cascade* those that they created; return the names.
+
+    The entry of *attempt* is durable; each further token gets its own first.
+
+    Raises:
+        StorageUnavailableError: MongoDB became unavailable.
+        AuditUnavailableError: A further entry could not be written.
+    """
+    ended = [token.plain_name for token in found if _revoke(token, key)]
+    made = _revoke_created([token.name for token in found], key, attempt) if cascade else ()
+    return (*ended, *made)
 
 
 def _revoke(token: Token, key: TokenKey) -> bool:
@@ -250,6 +320,9 @@ def _revoke(token: Token, key: TokenKey) -> bool:
         token.revoked_at = changes["set__revoked_at"]
         token.close(key)
         changes["set__seal"] = token.seal
+        if token.renewable_until:
+            # As it is sealed: the token may have been renewed since it was read.
+            changes["set__expires_at"] = token.expires_at
     with storage_errors():
         Token.objects(id=token.id).update_one(**changes)
     return True
@@ -290,7 +363,17 @@ def _visible(principal: Principal) -> dict[str, Any]:
     return seen if principal is OPERATOR else {**seen, "namespace": principal.namespace}
 
 
-def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
+def _is_shown(info: TokenInfo, principal: Principal) -> bool:
+    """Return whether the paths of a token are within those of *principal*; an altered one has no paths."""
+    return principal.paths.cover(Paths.of(info.paths))
+
+
+def _paths(token: Token) -> Paths:
+    return Paths.of(token.paths or ())
+
+
+def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
+    """Return the public fields of *token*."""
     if key is None or not token.is_genuine(key):
         # No other field can be trusted, not even its type.
         return TokenInfo(name=token.plain_name, state="altered", namespace=str(token.namespace))
@@ -305,8 +388,12 @@ def _info(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
         namespace=token.namespace,
         scopes=tuple(token.scopes),
         networks=tuple(token.networks),
+        paths=tuple(token.paths or ()),
         created_at=token.created_at,
         created_by=plain_name(token.created_by, token.namespace),
         expires_at=token.expires_at,
+        renewable_until=token.renewable_until,
         revoked_at=token.revoked_at,
+        # Of any type: it is not sealed.
+        last_used_at=token.last_used_at if isinstance(token.last_used_at, datetime) else None,
     )

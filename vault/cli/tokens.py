@@ -2,22 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
 from vault.auth.tokens import Grant, TokenInfo, TokenKeys, Tokens
 from vault.cli import parameters
 from vault.cli.context import connected
+from vault.cli.durations import duration
 from vault.cli.output import print_table
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import VaultError
 from vault.core.networks import Network
+from vault.core.paths import MAX_PATHS, Paths
 from vault.core.principal import OPERATOR, ROLES, Scope, scopes_named
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
-_HEADINGS = ("name", "state", "namespace", "scopes", "networks", "created", "by", "expires")
+_HEADINGS = (
+    *("name", "state", "namespace", "scopes", "networks", "paths"),
+    *("created", "by", "expires", "renewable until", "last used"),
+)
 
 
 @click.group()
@@ -53,40 +58,82 @@ def tokens() -> None:
     help="A network from which the token is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
 )
 @click.option(
-    "--expires-in",
-    "seconds",
-    metavar="SECONDS",
-    type=click.IntRange(1, 315_360_000),
-    help="Seconds until the token expires, such as 86400.  [default: TOKEN_MAX_DAYS, or never]",
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    type=parameters.path,
+    help="A name of a secret that the token can reach, or a prefix of names that ends in a slash, such as "
+    "billing/. Can be repeated.  [default: all names]",
 )
+@click.option(
+    "--expires-in",
+    "lifetime",
+    metavar="DURATION",
+    type=duration,
+    help="Time until the token expires, such as 30d, 12h or 90m.  [default: TOKEN_MAX_DAYS, or never]",
+)
+@click.option("--renewable", is_flag=True, help="The token can extend itself, each time by --expires-in.")
+@click.option(
+    "--max-age",
+    metavar="DURATION",
+    type=duration,
+    help="With --renewable: its longest age, such as 90d.  [default: TOKEN_MAX_DAYS, or 10 years]",
+)
+@click.option("--display", is_flag=True, help="Also describe the token, on standard error.")
 def create(
     name: str,
     role: str | None,
     scopes: tuple[str, ...],
     namespace: str | None,
     networks: tuple[Network, ...],
-    seconds: int | None,
+    paths: tuple[str, ...],
+    lifetime: timedelta | None,
+    renewable: bool,
+    max_age: timedelta | None,
+    display: bool,
 ) -> None:
-    """Create a token and print it. It is not shown again."""
+    """Create a token and print it. It is not shown again.
+
+    Standard output has the token alone, so that a script can read it.
+    """
     if not role and not scopes:
         raise click.UsageError("Add --role or --scope.")
+    if len(paths) > MAX_PATHS:
+        raise click.UsageError(f"Add at most {MAX_PATHS} paths.")
+    if renewable and not lifetime:
+        raise click.UsageError("Add --expires-in: --renewable requires it.")
+    if max_age and not renewable:
+        raise click.UsageError("Add --renewable: --max-age requires it.")
     grant = Grant(
         name=name,
         scopes=ROLES.get(role or "", frozenset()) | scopes_named(scopes),
         namespace=namespace,
         networks=networks,
-        lifetime=timedelta(seconds=seconds) if seconds else None,
+        paths=Paths.of(paths),
+        lifetime=lifetime,
+        renewable=renewable,
+        max_age=max_age,
     )
     with _attempt(Action.TOKEN_CREATE) as (operations, attempt):
-        text = operations.create(grant, attempt=attempt)
-    click.echo(text)
+        token = operations.create(grant, attempt=attempt)
+    if display:
+        for heading, cell in zip(_HEADINGS, _row(token.info), strict=True):
+            click.echo(f"{heading + ':':<18}{cell}", err=True)
+    click.echo(token.text)
 
 
 @tokens.command("list")
-def list_tokens() -> None:
+@click.option(
+    "--unused-for",
+    metavar="DURATION",
+    type=duration,
+    help="Only active tokens that were not used for this time, such as 90d.",
+)
+def list_tokens(unused_for: timedelta | None) -> None:
     """List all tokens, including expired and revoked ones."""
     with _attempt(Action.TOKEN_LIST) as (operations, attempt):
-        found = operations.list(attempt=attempt)
+        found = operations.list(unused_for=unused_for, attempt=attempt)
     print_table(_HEADINGS, map(_row, found))
 
 
@@ -129,6 +176,10 @@ def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
             guard.close()
 
 
+def _moment(time: datetime | None) -> str:
+    return time.isoformat(timespec="seconds") if time else ""
+
+
 def _row(token: TokenInfo) -> tuple[str, ...]:
     cells = (
         token.name,
@@ -136,8 +187,9 @@ def _row(token: TokenInfo) -> tuple[str, ...]:
         token.namespace,
         " ".join(token.scopes),
         " ".join(token.networks),
+        " ".join(token.paths),
         token.created_at.date().isoformat() if token.created_at else "",
         token.created_by,
-        token.expires_at.isoformat(timespec="seconds") if token.expires_at else "",
+        *map(_moment, (token.expires_at, token.renewable_until, token.last_used_at)),
     )
     return tuple(printable(cell) or "-" for cell in cells)

@@ -39,6 +39,10 @@ class Action(StrEnum):
     ROLE_LIST = "role_list"
     ROLE_DELETE = "role_delete"
     ROLE_TEST = "role_test"
+    #: A principal described its own credential.
+    TOKEN_SELF = "token_self"
+    #: A token extended itself.
+    TOKEN_RENEW = "token_renew"
     TRAIL_RESUMED = "trail_resumed"
     SIGNER_RETIRED = "signer_retired"
     REWRAP_START = "rewrap_start"

@@ -20,6 +20,10 @@ def _do_nothing() -> None:
     """Stand in for callbacks until there is a socket, or a request."""
 
 
+def _ignore(_count: int) -> None:
+    """Stand in for a callback of body bytes."""
+
+
 class _Address:
     """The connections from one address."""
 
@@ -41,6 +45,7 @@ class Connection:
         "has_unread",
         "is_evicted",
         "is_used",
+        "on_received",
         "pool",
         "source",
     )
@@ -57,6 +62,8 @@ class Connection:
         self.disconnect: Callable[[], None] = _do_nothing
         #: Returns whether unread bytes of the client, or its end, have arrived.
         self.has_unread: Callable[[], bool] = bool
+        #: Called with the number of bytes of each part of a body that arrived.
+        self.on_received: Callable[[int], None] = _ignore
         #: Makes the reply to the current request the last one.
         self.end_after_request: Callable[[], None] = _do_nothing
 

@@ -113,6 +113,20 @@ class TokenNameTakenError(VaultError):
     kind = "token_name_taken"
 
 
+class TokenNotRenewableError(FixedError):
+    """The token was created without the right to extend itself."""
+
+    kind = "token_not_renewable"
+    message = "This token cannot be renewed."
+
+
+class TokenRequiredError(FixedError):
+    """The principal's credential is no token, so the service did not issue it and cannot change it."""
+
+    kind = "token_required"
+    message = "This operation requires a token, not a JWT."
+
+
 class TokenNotFoundError(FixedError):
     """No token that the principal can see has this name."""
 
@@ -214,6 +228,13 @@ class SecretNotFoundError(FixedError):
     kind = "secret_not_found"
     # The contract fixes this text, without a full stop.
     message = "Secret not found"
+
+
+class OutsidePathsError(FixedError):
+    """A new secret's name is not within the principal's paths, or the secret has none."""
+
+    kind = "outside_paths"
+    message = "The name is outside the paths of this credential."
 
 
 class NameTakenError(FixedError):

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from vault.core.networks import Network
@@ -54,6 +54,13 @@ class Principal:
     #: The role that a JWT acts with, and its issuer; empty for all others.
     role: str = ""
     issuer: str = ""
+    #: The ID of its token, which is a keyed hash; empty for all other principals.
+    token_id: str = field(default="", repr=False)
+
+    @property
+    def is_expired(self) -> bool:
+        """True if its credential has expired."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     def reaches(self, namespace: str, name: str | None) -> bool:
         """Return whether it can reach a secret of *namespace* with *name*, or without a name."""

@@ -1,10 +1,13 @@
 """Stored tokens, and the stored key that hashes and seals them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from mongoengine import BinaryField, DateTimeField, ListField, StringField
+from mongoengine.base import BaseField
+from pymongo import UpdateOne
 from pymongo.read_concern import ReadConcern
 
 from vault.core.errors import TokenNameTakenError
@@ -73,8 +76,8 @@ _TAKEN = "Token name already used; names cannot be reused."
 class Token(SealedDocument):
     """A token's record; it does not hold the token itself.
 
-    The seal covers every other permanent field, so write access to the database is not enough to create or
-    extend a token.
+    The seal covers every other permanent field except the last use, so write access to the database is not
+    enough to create or extend a token.
     """
 
     #: The token's keyed hash.
@@ -91,7 +94,13 @@ class Token(SealedDocument):
     created_at = DateTimeField(required=True)
     created_by = StringField(required=True)
     expires_at = DateTimeField()
+    #: No renewal extends it beyond this time; not stored, and not sealed, if it cannot be renewed.
+    renewable_until = DateTimeField()
+    #: Seconds from a renewal to the new expiry. A plain field: an integer's conversion fails for infinity.
+    renewal_seconds = BaseField()
     revoked_at = DateTimeField()
+    #: Its last use, to about a minute. Not sealed: it informs operators, and grants nothing.
+    last_used_at = DateTimeField()
 
     meta: ClassVar = {"collection": "tokens"}
 
@@ -141,12 +150,41 @@ class Token(SealedDocument):
         cls.raw().delete_many({**made, "pending": True})
         return list(cls.objects(__raw__=made).order_by("name"))
 
+    def renew(self, expires_at: datetime, key: TokenKey) -> bool:
+        """Set its expiry, if it was not changed since it was read; return whether it was set.
+
+        The seal changes with every other change: a renewal never undoes a revocation.
+        """
+        unchanged = {"_id": self.id, "seal": self.seal}
+        self.expires_at = expires_at
+        self.close(key)
+        change = {"$set": {"expires_at": expires_at, "seal": self.seal}}
+        return bool(self.raw().update_one(unchanged, change).matched_count)
+
+    @classmethod
+    def store_uses(cls, ages: Mapping[str, int]) -> None:
+        """Store the last use of tokens by their IDs, each so many milliseconds ago; a later one stays."""
+        # A pipeline, to use MongoDB's clock.
+        changes = [
+            UpdateOne(
+                {"_id": identifier},
+                [{"$set": {"last_used_at": {"$max": ["$last_used_at", {"$subtract": ["$$NOW", age]}]}}}],
+            )
+            for identifier, age in ages.items()
+        ]
+        cls.raw().bulk_write(changes, ordered=False)
+
     def _record(self) -> dict[str, Any]:
         """Return the sealed fields: texts, lists, and times in milliseconds since 1970."""
         times = {name: getattr(self, name) for name in _TIMES}
+        renewal = {
+            "renewable_until": self.renewable_until and since_1970(self.renewable_until),
+            "renewal_seconds": self.renewal_seconds,
+        }
         return {
             # Not in the seals of earlier versions.
             **({} if self.paths is None else {"paths": list(self.paths)}),
+            **{name: value for name, value in renewal.items() if value is not None},
             **{name: getattr(self, name) for name in _TEXTS},
             **{name: list(getattr(self, name)) for name in _LISTS},
             # Raises for a time of another type, which this service never writes.

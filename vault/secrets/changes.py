@@ -167,7 +167,6 @@ class SecretWriter:
         """Lease the secret to the block, which applies its change; end the lease if the block fails."""
         self._guard.require()
         found = reference.find(attempt=attempt, without=("envelope", "older"))
-        _require(found.namespace == attempt.principal.namespace)
         with storage_errors():
             lease = Lease.take(found.id)
         if lease is None:

@@ -12,6 +12,7 @@ from vault.core.errors import (
     DecryptionError,
     KeyMissingError,
     NameTakenError,
+    OutsidePathsError,
     SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
@@ -30,6 +31,7 @@ _OWN_ERRORS = (
     CredentialRequiredError,
     DecryptionError,
     KeyMissingError,
+    OutsidePathsError,
     SecretNotFoundError,
     SecretTooLargeError,
     TooLargeForBatchError,
@@ -46,6 +48,7 @@ def _too_large_earlier() -> SecretTooLargeError:
 #: Errors that a repeated request might not reproduce.
 _EARLIER_ERRORS: Mapping[str, Callable[[], VaultError]] = {
     NameTakenError.kind: NameTakenError,
+    OutsidePathsError.kind: OutsidePathsError,
     SecretTooLargeError.kind: _too_large_earlier,
 }
 
@@ -112,9 +115,14 @@ class Creation(Item):
         self.error, self.secret = error, None
 
     def repeat(self, outcome: str) -> None:
-        """Return the *outcome* of an earlier request, and store nothing."""
+        """Return the *outcome* of an earlier request, and store nothing.
+
+        A name outside the present paths of the principal stays refused.
+        """
         self.secret = None
         self.attempt.details["repeated"] = True
+        if isinstance(self.error, OutsidePathsError):
+            return
         if not outcome.startswith(_ERROR):
             self.error, self.attempt.secret_id = None, outcome
         elif self.error is None:

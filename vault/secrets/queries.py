@@ -1,23 +1,27 @@
 """Descriptions and lists of secrets, without their values."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import InvalidCursorError, SecretNotFoundError
+from vault.core.paths import Paths
+from vault.core.principal import Principal
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
+from vault.documents.names import beginning_with, within
 from vault.documents.secret import Secret, StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets.requests import Reference
 
-#: Above every character that a name may have.
-_ABOVE_ALL = "\x7f"
-
 _ORDER = [("name", 1), ("_id", 1)]
+
+#: Secrets of a page that are read in one round trip. Labels can take 8 KiB each.
+_AT_ONCE = 250
 
 _SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
 
@@ -29,7 +33,7 @@ CURSOR_PATTERN = "^[0-9a-f-]{36}(?:/[A-Za-z0-9._/-]{1,256})?$"
 
 
 def find_page(
-    namespace: str,
+    principal: Principal,
     *,
     now: datetime,
     after: Position | None = None,
@@ -39,25 +43,40 @@ def find_page(
     deleted: bool = False,
     wanted: Mapping[str, Any] = _SUMMARY_FIELDS,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*."""
+    """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*.
+
+    Only of those that *principal* reaches.
+    """
     conditions: list[dict[str, Any]] = [
+        _reached(principal, prefix=name_prefix, after=after),
         # The conditions of `StoredSecret.is_visible`.
-        {"namespace": namespace, "pending": None, "deleted_at": {"$exists": True} if deleted else None},
+        {"pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
     ]
     if deleted:
         conditions.append({"purge_at": {"$gt": now}})
-    if name_prefix:
-        conditions.append({"name": {"$gte": name_prefix, "$lt": name_prefix + _ABOVE_ALL}})
     if labels:
         conditions.append({"labels": {"$all": list(labels)}})
-    if after:
-        conditions.append(_beyond(after))
     found: Iterator[Mapping[str, Any]] = (
-        Secret.raw().find({"$and": conditions}, wanted).sort(_ORDER).limit(limit)
+        Secret.raw().find({"$and": conditions}, wanted, batch_size=_AT_ONCE).sort(_ORDER).limit(limit)
     )
     return found
+
+
+def _reached(principal: Principal, *, prefix: str = "", after: Position | None = None) -> dict[str, Any]:
+    """Return the condition for secrets that *principal* reaches: the twin of `vault.secrets.reach`.
+
+    Only for names that begin with *prefix*, after the end of a page.
+    """
+    conditions: list[dict[str, Any]] = [{"namespace": principal.namespace}]
+    if principal.paths:
+        return {"$and": [*conditions, _within(principal.paths, prefix, after)]}
+    if prefix:
+        conditions.append({"name": beginning_with(prefix)})
+    if after:
+        conditions.append(_beyond(after))
+    return {"$and": conditions}
 
 
 def _beyond(position: Position) -> dict[str, Any]:
@@ -66,6 +85,24 @@ def _beyond(position: Position) -> dict[str, Any]:
     # Secrets without a name come before all others.
     return {"$or": [same, {"name": {"$ne": None} if name is None else {"$gt": name}}]}
 
+
+def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]:
+    """Return the condition for names within *paths* that begin with *prefix*, after the end of a page.
+
+    Every alternative begins there, as MongoDB uses the bounds of only one list of alternatives.
+    """
+    name, secret_id = after or (None, "")
+    found: list[dict[str, Any]] = [
+        {"name": condition} for condition in within(paths, prefix=prefix, above=name or "")
+    ]
+    if name and name.startswith(prefix) and paths.include(name):
+        found.append({"name": name, "_id": {"$gt": secret_id}})
+    return {"$or": found}
+
+
+#: Maximum bytes of a page of secrets, and of one secret in it, as JSON.
+MAX_PAGE_BYTES = 1_048_576
+_LARGEST_BYTES = 32_768
 
 #: The maximum number of audit entries that are searched for the last fetch.
 _MAX_SEARCHED_ENTRIES = 1_000
@@ -92,8 +129,6 @@ class SecretQueries:
         reference.record_target(attempt)
         self._guard.require()
         secret = reference.find(attempt=attempt, without=("older.envelope",))
-        if secret.namespace != attempt.principal.namespace:
-            raise SecretNotFoundError
         # Proves that name and limits are those of the secret's creation.
         secret.decrypt(self._keyring)
         if not secret.is_visible(datetime.now(UTC)):
@@ -125,9 +160,10 @@ class SecretQueries:
         limit: int,
         attempt: Attempt,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return up to *limit* secrets of the principal's namespace by name, and the next page's cursor.
+        """Return up to *limit* secrets that the principal reaches by name, and the next page's cursor.
 
-        With *deleted*, return restorable secrets instead of readable ones.
+        With *deleted*, return restorable secrets instead of readable ones. A page ends early if its secrets
+        take `MAX_PAGE_BYTES`.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -138,23 +174,33 @@ class SecretQueries:
         after = None if cursor is None else _position(cursor)
         self._guard.require()
         with storage_errors():
-            found = list(
-                find_page(
-                    attempt.principal.namespace,
-                    now=datetime.now(UTC),
-                    after=after,
-                    # One more shows whether there is a next page.
-                    limit=limit + 1,
-                    name_prefix=name_prefix,
-                    labels=[f"{key}={value}" for key, value in labels.items()],
-                    deleted=deleted,
-                )
+            found = find_page(
+                attempt.principal,
+                now=datetime.now(UTC),
+                after=after,
+                # One more shows whether there is a next page.
+                limit=limit + 1,
+                name_prefix=name_prefix,
+                labels=[f"{key}={value}" for key, value in labels.items()],
+                deleted=deleted,
             )
-        shown = found[:limit]
-        summaries = [_summary(StoredSecret(document)) for document in shown]
+            shown, has_more = _page(found, limit)
         attempt.finish(Status.SUCCESS)
-        more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if len(found) > limit else None
-        return summaries, more
+        more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if has_more else None
+        return [_summary(StoredSecret(document)) for document in shown], more
+
+
+def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return at most *limit* documents, as many as a page has room for, and whether more are found."""
+    shown: list[Mapping[str, Any]] = []
+    left = MAX_PAGE_BYTES - _LARGEST_BYTES
+    for document in found:
+        if len(shown) == limit or left <= 0:
+            return shown, True
+        # JSON has up to 12 bytes for a character of a label.
+        left -= len(json.dumps(document, default=str))
+        shown.append(document)
+    return shown, False
 
 
 def _summary(secret: StoredSecret) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from vault.core.attempt import Attempt
-from vault.core.errors import CredentialRequiredError, SecretNotFoundError
+from vault.core.errors import CredentialRequiredError
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
 from vault.documents.secret import StoredSecret
+from vault.secrets import reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,24 +88,33 @@ class Reference:
         if self.secret_id:
             attempt.secret_id = self.secret_id
             return
-        attempt.details["name"] = self.name
+        reach.record(attempt.principal.namespace, self.name, attempt)
         if not attempt.principal.authenticated:
             attempt.details["reason"] = "needs a credential"
             raise CredentialRequiredError
+
+    def require_reached(self, attempt: Attempt) -> None:
+        """Require a name that the principal can reach, before the secret is searched for.
+
+        So the time of a refusal does not show whether there is a secret with this name.
+
+        Raises:
+            SecretNotFoundError: The name is outside the principal's paths.
+        """
+        if self.name is not None:
+            reach.require(attempt.principal.namespace, self.name, attempt)
 
     def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> StoredSecret:
         """Return the secret, visible or not, less the fields in *without*.
 
         Raises:
-            SecretNotFoundError: The secret does not exist.
+            SecretNotFoundError: The secret does not exist, or the principal cannot reach it.
             StorageUnavailableError: MongoDB is unavailable.
         """
+        self.require_reached(attempt)
         with storage_errors():
             secret = Secret.find(self._query(attempt), without=without)
-        if secret is None:
-            raise SecretNotFoundError
-        attempt.secret_id = secret.id
-        return secret
+        return reach.reached(secret, attempt)
 
     def _query(self, attempt: Attempt) -> dict[str, Any]:
         if self.secret_id:

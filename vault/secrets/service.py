@@ -16,7 +16,7 @@ from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
 from vault.documents.secret import StoredSecret, StoredVersion
 from vault.keys.guard import KeyringGuard
-from vault.secrets import read_limits
+from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
 from vault.secrets.items import CreateRequest, Creation, Fetch, Item
 from vault.secrets.read_limits import HeldRead
@@ -50,6 +50,7 @@ class SecretService:
 
         Raises:
             CredentialRequiredError: It has a name, and the caller has no credential.
+            OutsidePathsError: Its name is outside the principal's paths, or it has none.
             SecretTooLargeError: It is longer than the limit in bytes.
             NameTakenError: Another secret of the namespace has the name.
             WeakIdempotencyKeyError: The idempotency key of an anonymous caller is too short.
@@ -80,6 +81,7 @@ class SecretService:
 
     def _check(self, item: Creation) -> None:
         _require_credential_for_name(item.new_secret, item.attempt)
+        reach.require_new(item.new_secret.name, item.attempt)
         require_size(item.new_secret.plaintext, self._max_bytes)
 
     def _create(
@@ -145,6 +147,7 @@ class SecretService:
         for item in items:
             with item.failing_alone():
                 item.reference.record_target(item.attempt)
+                item.reference.require_reached(item.attempt)
         self._guard.require()
         namespace = attempt.principal.namespace
         self._open_each(items, self._store.find_each(items, namespace, max_bytes=self._max_bytes))
@@ -159,7 +162,7 @@ class SecretService:
         on_size: Callable[[int], None],
         attempt: Attempt,
     ) -> list[Fetch]:
-        """Fetch all readable secrets of the namespace whose names begin with *prefix*, as `fetch_all` does.
+        """Fetch all readable secrets whose names begin with *prefix*, as `fetch_all` does.
 
         Return them in the order of their names. *admit* is called with their number before they are
         decrypted. Raises the errors of `fetch_all` and of *admit*.
@@ -168,7 +171,7 @@ class SecretService:
             TooManyMatchesError: There are more than a batch can have.
         """
         self._guard.require()
-        found = self._store.find_by_prefix(prefix, attempt.principal.namespace, max_bytes=self._max_bytes)
+        found = self._store.find_by_prefix(prefix, attempt.principal, max_bytes=self._max_bytes)
         admit(len(found))
         items = [Fetch(attempt=attempt.part(), reference=_reference(secret)) for secret in found]
         for item in items:
@@ -182,23 +185,20 @@ class SecretService:
         """Return the maximum size of all values in a batch of *count* fetches."""
         return share(self._max_bytes, count) * count
 
-    def _find(self, item: Fetch) -> StoredSecret | None:
+    def _find(self, item: Fetch) -> StoredSecret:
         """Return the secret of *item*: without its older versions, unless a version is asked for."""
         if item.version is None and item.reference.secret_id is not None:
-            return self._store.find(item.reference.secret_id)
+            return reach.reached(self._store.find(item.reference.secret_id), item.attempt)
         return item.reference.find(attempt=item.attempt, without=() if item.version else ("older",))
 
     def _open_each(self, items: Sequence[Fetch], secrets: Iterable[StoredSecret | None]) -> None:
         for item, secret in zip(items, secrets, strict=True):
             if item.error is None:
                 with item.failing_alone():
-                    self._open(item, secret)
+                    self._open(item, reach.reached(secret, item.attempt))
 
-    def _open(self, item: Fetch, secret: StoredSecret | None) -> None:
+    def _open(self, item: Fetch, secret: StoredSecret) -> None:
         """Decrypt the version of *secret* that *item* asks for."""
-        if secret is None or secret.namespace != item.attempt.principal.namespace:
-            raise SecretNotFoundError
-        item.attempt.secret_id = secret.id
         stored = _version(secret, item.version)
         if not stored.is_withheld:
             item.plaintext = secret.decrypt_version(stored, self._keyring)
@@ -266,14 +266,12 @@ def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:
 
 
 def _require_credential_for_name(new_secret: NewSecret, attempt: Attempt) -> None:
-    """Record the name of a new secret, and refuse it to anonymous callers.
+    """Refuse the name of a new secret to anonymous callers, on record.
 
     Anyone who can take names decides what other callers find under them.
     """
-    if new_secret.name is None:
-        return
-    attempt.details["name"] = new_secret.name
-    if not attempt.principal.authenticated:
+    if new_secret.name is not None and not attempt.principal.authenticated:
+        reach.record(attempt.principal.namespace, new_secret.name, attempt)
         attempt.details["reason"] = "needs a credential"
         raise CredentialRequiredError
 
@@ -285,4 +283,4 @@ def require_size(plaintext: bytes, limit: int) -> None:
         SecretTooLargeError: It is longer.
     """
     if len(plaintext) > limit:
-        raise SecretTooLargeError(f"a secret may have at most {limit} bytes")
+        raise SecretTooLargeError(f"A secret may have at most {limit} bytes.")

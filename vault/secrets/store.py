@@ -14,6 +14,7 @@ from vault.core.errors import (
     TooManyMatchesError,
     VaultError,
 )
+from vault.core.principal import Principal
 from vault.core.retry import attempts
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.secret import PURGE_AT_EXPIRY, Secret, StoredSecret, bounded_fetch, text, texts
@@ -80,16 +81,18 @@ class SecretStore:
         with storage_errors("find"):
             found = [StoredSecret(document) for document in Secret.raw().find(query, wanted)]
         secrets = {secret.id: secret for secret in found}
-        names = {secret.name: secret for secret in found if secret.namespace == namespace}
+        names = {(secret.namespace, secret.name): secret for secret in found}
         return [
             secrets.get(item.reference.secret_id)
             if item.reference.secret_id
-            else names.get(item.reference.name)
+            else names.get((namespace, item.reference.name))
             for item in items
         ]
 
-    def find_by_prefix(self, prefix: str, namespace: str, *, max_bytes: int) -> list[StoredSecret]:
+    def find_by_prefix(self, prefix: str, principal: Principal, *, max_bytes: int) -> list[StoredSecret]:
         """Return the visible secrets whose names begin with *prefix*, without older versions, as `find_each`.
+
+        Only those that the *principal* reaches.
 
         Raises:
             TooManyMatchesError: There are more than a batch can have.
@@ -98,7 +101,7 @@ class SecretStore:
         wanted = bounded_fetch(share(max_bytes, MAX_ITEMS))
         with storage_errors("find"):
             page = find_page(
-                namespace, now=datetime.now(UTC), limit=MAX_ITEMS + 1, name_prefix=prefix, wanted=wanted
+                principal, now=datetime.now(UTC), limit=MAX_ITEMS + 1, name_prefix=prefix, wanted=wanted
             )
             found = [StoredSecret(document) for document in page]
         if len(found) > MAX_ITEMS:

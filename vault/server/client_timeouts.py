@@ -12,7 +12,7 @@ from gevent import Timeout, get_hub, sleep, socket
 from gevent.hub import Waiter
 from gunicorn.http import message
 from gunicorn.http.errors import InvalidHeader
-from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from vault.core import connections
 from vault.server import patches
@@ -166,16 +166,18 @@ class _Body:
 
         Raises:
             RequestTimeout: They did not come in time.
+            ClientDisconnected: The client was disconnected here.
         """
         if self._is_withheld:
             self._is_withheld = False
             self._request.unreader.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         # Not before: the request may have waited for room.
         self._deadline = self._deadline or monotonic() + CLIENT_SECONDS
-        late = RequestTimeout("the body did not arrive in time")
+        late = RequestTimeout("The body did not arrive in time.")
         left = self._deadline - monotonic()
         # What comes without a pause lets no timer run out.
         if left <= 0:
+            self._request.force_close()
             raise late
         connection = connections.current.get()
         if self.received:
@@ -185,9 +187,16 @@ class _Body:
         try:
             with Timeout(left, late):
                 data: bytes = self._body.read(size)
+        except RequestTimeout:
+            self._request.force_close()
+            raise
         finally:
             connection.work()
+        if connection.is_evicted:
+            # No reply could be sent, so the request must have no effect.
+            raise ClientDisconnected
         self.received += len(data)
+        connection.on_received(len(data))
         return data
 
     def close_if_withheld(self) -> bool:
@@ -223,7 +232,7 @@ class _Metered:
         """
         TURNS.take(self._source)
         if self._raw > _FRAMING_BYTES + 2 * (self._body.received + patches.bytes_buffered(self._request)):
-            raise RequestEntityTooLarge("the chunks of the body are too small")
+            raise RequestEntityTooLarge("The chunks of the body are too small.")
         data: bytes = self._read(size_hint)
         self._raw += len(data)
         return data

@@ -1,4 +1,4 @@
-// What an operation needs: a scope, and a credential unless anonymous callers have the scope.
+// What an operation needs: a credential unless anonymous callers have its scope, and the scope if it has one.
 export const access = ({ credentialRequired }) =>
   function plugin({ React }) {
     const h = React.createElement;
@@ -7,8 +7,9 @@ export const access = ({ credentialRequired }) =>
     function needs({ path, method, specSelectors, authSelectors }) {
       const operation = specSelectors.specJson().getIn(["paths", path, method]);
       const scope = operation.get("x-scope");
-      const anonymous = operation.get("security")?.some((requirement) => requirement.isEmpty());
-      const credential = Boolean(scope) && (credentialRequired === "true" || !anonymous);
+      const security = operation.get("security");
+      const anonymous = security?.some((requirement) => requirement.isEmpty());
+      const credential = Boolean(security?.size) && (credentialRequired === "true" || !anonymous);
       return { scope, credential, authorized: authSelectors.authorized().size > 0 };
     }
 
@@ -18,9 +19,9 @@ export const access = ({ credentialRequired }) =>
     /** The scope in an operation's heading. It opens the dialog. */
     function Lock(props) {
       const { scope, credential, authorized } = needs(props);
-      if (!scope) return null;
+      if (!scope && !credential) return null;
       const need = credential
-        ? `Requires a credential with the scope ${scope}.`
+        ? `Requires a credential${scope ? ` with the scope ${scope}` : ""}.`
         : `Requires no credential: anonymous callers have the scope ${scope}.`;
       const Icon = props.getComponent(credential ? "LockIcon" : "UnlockIcon");
       return h(
@@ -34,14 +35,14 @@ export const access = ({ credentialRequired }) =>
           onClick: () => showDialog(props),
         },
         h(Icon),
-        h("span", null, credential ? "" : "anonymous or ", h("code", null, scope)),
+        h("span", null, credential ? "" : "anonymous or ", scope ? h("code", null, scope) : "any credential"),
       );
     }
 
     /** The same in a sentence, in the open operation. */
     function Needs(props) {
       const { scope, credential, authorized } = needs(props);
-      if (!scope) return h("p", { className: "needs" }, "Requires no credential.");
+      if (!scope && !credential) return h("p", { className: "needs" }, "Requires no credential.");
       const code = h("code", null, scope);
       if (!credential)
         return h(
@@ -54,8 +55,8 @@ export const access = ({ credentialRequired }) =>
       return h(
         "p",
         { className: "needs" },
-        "Requires a credential with the scope ",
-        code,
+        "Requires a credential",
+        ...(scope ? [" with the scope ", code] : []),
         ". ",
         authorized
           ? "Yours is sent."

@@ -7,7 +7,7 @@ export function replies({ React }) {
 
   /** The reply to a request of this page. */
   function liveResponse({ response, responses, path, method, getComponent, getConfigs, specSelectors }) {
-    const { status, text, duration, error, message } = response.toObject();
+    const { status, text, error, message } = response.toObject();
     const headers = response.get("headers").toJS();
     const contentType = headers["content-type"];
     const body = { content: text, contentType, headers, url: response.get("url"), getConfigs, getComponent };
@@ -26,7 +26,6 @@ export function replies({ React }) {
         null,
         "Reply ",
         status && h("span", { className: error ? "status status--refused" : "status" }, status),
-        duration && h("small", null, `${duration} ms`),
       ),
       error && !text && h("p", null, message),
       text && h(getComponent("responseBody"), body),

@@ -1,0 +1,327 @@
+"""Principals that are limited to paths, over HTTP."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer, make_token
+from tests.api.test_list import profiled
+from tests.batches import Commands, create_all, fetch_all, statuses
+from tests.lifecycle import ALICE, CALLS, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.problems import without_id
+from vault.core.paths import Paths
+from vault.core.principal import Principal
+from vault.crypto import MasterKey
+
+Stored = MongoDatabase[dict[str, Any]]
+LIMITED = replace(ALICE, name="limited", paths=Paths.of(["billing/", "shared/db"]))
+
+
+def limited_to(*paths: str) -> Principal:
+    return replace(LIMITED, paths=Paths.of(paths))
+
+
+@pytest.fixture
+def limited(alice: Caller) -> Caller:
+    """Return a caller that is limited to paths, of an application whose indexes exist."""
+    alice("list")
+    return alice.become(LIMITED)
+
+
+@pytest.mark.parametrize("by", ["secret_id", "name"])
+@pytest.mark.parametrize("action", [*CALLS, "purge"])
+def test_a_secret_outside_the_paths_is_the_same_404(
+    limited: Caller, stored: Stored, key: MasterKey, commands: Commands, action: str, by: str
+) -> None:
+    """The reply is that for a missing secret, headers included; nothing is reserved, leased or changed."""
+    fields: dict[str, Any] = {"name": "other/db", "max_reads": 3}
+    if action in ("restore", "purge"):
+        fields |= {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+    secret_id = put(stored, key, b"value", **fields)
+    before = document(stored, secret_id)
+    asked = {"secret_id": (secret_id, UNKNOWN_ID), "name": ("other/db", "other/none")}[by]
+    replies, seen = [], []
+    for which in asked:
+        with commands.during() as during:
+            replies.append(limited.post(action, {by: which, **CALLS.get(action, {})}))
+        seen.append(during)
+    assert [reply.status_code for reply in replies] == [404, 404]
+    assert without_id(replies[0]) == without_id(replies[1])
+    headers = [
+        {name: value for name, value in reply.headers if name not in ("X-Request-ID", "Date")}
+        for reply in replies
+    ]
+    assert headers[0] == headers[1]
+    assert seen[0] == seen[1]
+    assert {name for name, _ in seen[0]} <= {"find", "insert"}
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize("by", ["secret_id", "name"])
+@pytest.mark.parametrize("action", CALLS)
+def test_a_refusal_is_on_record_with_its_reason(
+    limited: Caller, stored: Stored, key: MasterKey, action: str, by: str
+) -> None:
+    """The entry has the reason and the name of the secret, also if it was asked for by its ID."""
+    secret_id = put(stored, key, name="other/db")
+    stored.audit_logs.delete_many({})
+    which = secret_id if by == "secret_id" else "other/db"
+    assert limited.refused(action, **{by: which}, **CALLS[action]) == 404
+    [told] = trail(stored)
+    assert (told["action"], told["status"], told["principal"]) == (action, "not_found", "limited")
+    assert told["details"] == {"name": "other/db", "namespace": "default", "reason": "outside the paths"}
+    assert told.get("secret_id") == (secret_id if by == "secret_id" else None)
+
+
+def test_a_secret_of_another_namespace_is_on_record_with_its_reason(limited: Caller, stored: Stored) -> None:
+    """The entry of a request for another namespace's secret names that namespace, whatever the paths."""
+    secret_id = limited.become(replace(LIMITED, namespace="elsewhere")).create(name="billing/db")
+    stored.audit_logs.delete_many({})
+    assert limited.become(LIMITED).refused("fetch", secret_id=secret_id) == 404
+    [told] = trail(stored)
+    assert told["details"] == {"name": "billing/db", "namespace": "elsewhere", "reason": "another namespace"}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a", "a/b"),
+        ("a", "ab"),
+        ("a/", "a"),
+        ("a/", "ab/c"),
+        ("a/", "b/a/c"),
+        ("a.b/", "axb/c"),
+        ("a.b", "axb"),
+        ("a/", "A/b"),
+        ("a", "A"),
+        ("a/b/", "a/c"),
+        ("a-", "a-b"),
+        ("a", None),
+        ("a/", None),
+    ],
+)
+def test_a_name_that_resembles_a_path_is_outside(
+    limited: Caller, path: str, name: str | None, stored: Stored, key: MasterKey
+) -> None:
+    """A whole name covers nothing longer, a prefix not the name before its slash; no path is a pattern."""
+    secret_id = put(stored, key, name=name)
+    limited.become(limited_to(path))
+    assert limited.refused("fetch", secret_id=secret_id) == 404
+    assert limited.refused("delete", secret_id=secret_id) == 404
+    if name:
+        assert limited.refused("fetch", name=name) == 404
+    assert limited("list") == {"secrets": [], "cursor": None}
+    assert limited("fetch-batch", name_prefix="a") == {"secrets": []}
+    assert limited.refused("create", secret="YQ==", **({"name": name} if name else {})) == 403
+
+
+@pytest.mark.parametrize("name", ["a/b\n", "a/\u00e9", "a/b/../c", "a//b", "a/\x00", "a/%2e%2e/b"])
+def test_a_name_of_another_form_is_still_422(limited: Caller, name: str) -> None:
+    """No text with a line feed, another script or dots as a part is a name, also below a path."""
+    limited.become(limited_to("a/"))
+    assert limited.refused("fetch", name=name) == 422
+    assert limited.refused("create", secret="YQ==", name=name) == 422
+
+
+@pytest.mark.parametrize(
+    "stored_name", [["billing/db"], 7, {"billing/": 1}, None, "other\nbilling/", "BILLING/db"]
+)
+def test_a_stored_name_of_another_type_is_outside(
+    limited: Caller, stored: Stored, key: MasterKey, stored_name: object
+) -> None:
+    """A secret whose name an attacker has replaced by something else is not found."""
+    secret_id = put(stored, key, name="billing/db")
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"name": stored_name}})
+    for action, fields in CALLS.items():
+        assert limited.refused(action, secret_id=secret_id, **fields) == 404
+    [outcome] = fetch_all(limited, {"secret_id": secret_id})
+    assert outcome["problem"]["status"] == 404
+
+
+def test_everything_within_the_paths_works(client: FlaskClient, app: Flask) -> None:
+    """A token with paths creates, fetches, updates, describes, lists and deletes the secrets within them."""
+    headers = bearer(make_token(app, "ci", role="admin", paths=("billing/", "shared/db")))
+
+    def post(action: str, **body: Any) -> dict[str, Any]:
+        reply = client.post(f"/vault/secret/{action}", json=body, headers=headers)
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json)
+
+    secret_id = post("create", secret="YQ==", name="billing/db")["secret_id"]
+    post("create", secret="Yg==", name="shared/db")
+    assert post("update", name="billing/db", secret="Yw==")["version"] == 2
+    assert post("fetch", secret_id=secret_id, version=1) == {"secret": "YQ=="}
+    assert post("describe", name="billing/db")["version"] == 2
+    assert [one["name"] for one in post("list")["secrets"]] == ["billing/db", "shared/db"]
+    assert [one["secret"] for one in post("fetch-batch", name_prefix="s")["secrets"]] == ["Yg=="]
+    post("purge", secret_id=secret_id, version=1)
+    post("delete", secret_id=secret_id)
+
+
+@pytest.mark.parametrize("name", ["other/taken", "other/free", "billing", None])
+def test_creating_outside_the_paths_is_the_same_403(
+    limited: Caller, stored: Stored, name: str | None
+) -> None:
+    """A name outside the paths, free or taken, or no name, is refused, and nothing is stored or held."""
+    limited.become(ALICE).create(name="other/taken")
+    stored.audit_logs.delete_many({})
+    reply = limited.become(LIMITED).post("create", {"secret": "YQ==", **({"name": name} if name else {})})
+    assert (reply.status_code, reply.json["code"]) == (403, "outside_paths")
+    assert reply.json["detail"] == "The name is outside the paths of this credential."
+    assert "WWW-Authenticate" not in reply.headers
+    assert stored.secrets.count_documents({}) == 1
+    [told] = trail(stored)
+    named = {"name": name, "namespace": "default"} if name else {}
+    assert (told["status"], told["details"]) == ("denied", {**named, "reason": "outside the paths"})
+    assert "secret_id" not in told
+
+
+def test_in_a_batch_only_items_outside_the_paths_fail(limited: Caller, stored: Stored) -> None:
+    """Each item of a batch is refused, or not found, alone, with its own entry."""
+    limited.become(ALICE).create(b"taken", name="other/taken")
+    stored.audit_logs.delete_many({})
+    names = ["billing/a", "other/taken", "other/free", None, "shared/db"]
+    outcomes = create_all(
+        limited.become(LIMITED), *({"secret": "YQ=="} | ({"name": name} if name else {}) for name in names)
+    )
+    assert statuses(outcomes) == [200, 403, 403, 403, 200]
+    problems = [outcome["problem"] for outcome in outcomes[1:4]]
+    assert problems[0] == problems[1] == problems[2]
+    assert [entry["status"] for entry in trail(stored)] == ["success", *["denied"] * 3, "success"]
+    fetched = fetch_all(limited, *({"name": name} for name in names if name))
+    assert statuses(fetched) == [200, 404, 404, 200]
+
+
+KEY = {"Idempotency-Key": "key-1"}
+
+
+def test_a_repeated_create_returns_nothing_outside_the_paths(limited: Caller) -> None:
+    """A retry by a principal that has fewer paths by now does not return a secret outside them."""
+    single = {"secret": "YQ==", "name": "other/a"}
+    batch = {"secrets": [{"secret": "YQ==", "name": "other/b"}, {"secret": "YQ==", "name": "billing/b"}]}
+    limited.become(limited_to("billing/", "other/"))
+    assert limited.post("create", single, **KEY).status_code == 200
+    first = limited.post("create-batch", batch, **{"Idempotency-Key": "key-2"}).json["secrets"]
+    assert statuses(first) == [200, 200]
+    limited.become(LIMITED)
+    assert limited.refused("create", headers=KEY, **single) == 403
+    again = limited.post("create-batch", batch, **{"Idempotency-Key": "key-2"}).json["secrets"]
+    assert statuses(again) == [403, 200]
+    assert again[1] == first[1]
+
+
+def test_a_repeated_batch_returns_the_same_refusals(limited: Caller, stored: Stored) -> None:
+    """A retry of a batch returns the same IDs and refusals, also for a principal that now has more paths."""
+    batch = {"secrets": [{"secret": "YQ==", "name": "other/b"}, {"secret": "YQ==", "name": "billing/b"}]}
+    replies = [limited.post("create-batch", batch, **KEY)]
+    replies.append(limited.post("create-batch", batch, **KEY))
+    replies.append(limited.become(replace(LIMITED, paths=Paths())).post("create-batch", batch, **KEY))
+    outcomes = [reply.json["secrets"] for reply in replies]
+    assert [statuses(outcome) for outcome in outcomes] == [[403, 200]] * 3
+    assert {outcome[1]["secret_id"] for outcome in outcomes} == {outcomes[0][1]["secret_id"]}
+    assert {outcome[0]["problem"]["code"] for outcome in outcomes} == {"outside_paths"}
+    assert stored.secrets.count_documents({}) == 1
+
+
+PAGED = ("billing/", "p/1", "p/3/", "q/", "z")
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({}, 120),
+        ({"name_prefix": "p/3/00"}, 100),
+        ({"name_prefix": "p/3/0001"}, 1),
+        ({"name_prefix": "q"}, 0),
+        ({"labels": {"a": "b"}}, 120),
+        ({"name_prefix": "none"}, 0),
+        ({"deleted": True}, 0),
+    ],
+    ids=str,
+)
+def test_a_list_of_10_000_secrets_uses_an_index(
+    limited: Caller, stored: Stored, key: MasterKey, query: dict[str, Any], count: int
+) -> None:
+    """MongoDB examines about as many secrets as a page has, from the first page to the last."""
+    fill(stored, key)
+    limited.become(limited_to(*PAGED))
+    cursor, names = None, []
+    for _ in range(3):
+        page = limited("list", limit=40, cursor=cursor, **query)
+        operation = profiled(stored, limited, limit=40, cursor=cursor, **query)
+        assert "IXSCAN" in operation.get("planSummary", "IXSCAN")
+        assert "COLLSCAN" not in operation.get("planSummary", "")
+        assert "hasSortStage" not in operation
+        assert operation["docsExamined"] <= 42
+        assert operation["keysExamined"] <= 60
+        names += [one["name"] for one in page["secrets"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert names == sorted(names)
+    assert len(names) == count
+
+
+def fill(stored: Stored, key: MasterKey) -> None:
+    """Store 10,000 secrets, every tenth of them within `PAGED`."""
+    secret_id = put(stored, key, name="a/b", labels=["a=b"])
+    like = document(stored, secret_id)
+    stored.secrets.insert_many(
+        {
+            **like,
+            "_id": f"00000000-0000-4000-8000-{number:012}",
+            "name": f"{'op' if number % 10 else 'p'}/3/{number:05}",
+        }
+        for number in range(10_000)
+    )
+
+
+def test_pages_have_the_requested_size(limited: Caller) -> None:
+    """Secrets outside the paths neither take places on a page nor end a list early."""
+    limited.become(ALICE)
+    for number in range(12):
+        limited.create(name=f"{('billing', 'other', 'shared')[number % 3]}/{number:02}")
+    limited.create()
+    limited.become(LIMITED)
+    first = limited("list", limit=3)
+    assert [one["name"] for one in first["secrets"]] == ["billing/00", "billing/03", "billing/06"]
+    last = limited("list", limit=3, cursor=first["cursor"])
+    assert ([one["name"] for one in last["secrets"]], last["cursor"]) == (["billing/09"], None)
+
+
+@pytest.mark.parametrize("cursor", [UNKNOWN_ID, f"{UNKNOWN_ID}/other/00", f"{UNKNOWN_ID}/a"])
+def test_a_cursor_opens_no_path(limited: Caller, cursor: str) -> None:
+    """A cursor at a secret outside the paths, or without a name, leads only to secrets within them."""
+    limited.become(ALICE).create(name="other/01")
+    limited.create()
+    limited.create(name="shared/db")
+    found = limited.become(LIMITED)("list", cursor=cursor)["secrets"]
+    assert [one["name"] for one in found] == ["shared/db"]
+
+
+def test_a_batch_by_prefix_counts_only_secrets_within_the_paths(limited: Caller) -> None:
+    """A prefix that 100 secrets within the paths have is not too short because of others."""
+    limited.become(ALICE)
+    for start in (0, 100):
+        create_all(
+            limited, *({"secret": "YQ==", "name": f"billing/{n:03}"} for n in range(start, start + 100))
+        )
+    assert limited.refused("fetch-batch", name_prefix="b") == 422
+    limited.become(limited_to("billing/00", *(f"billing/{n:03}" for n in range(31))))
+    assert len(limited("fetch-batch", name_prefix="b")["secrets"]) == 31
+
+
+def test_a_value_outside_the_paths_is_not_in_the_reply(
+    limited: Caller, stored: Stored, key: MasterKey
+) -> None:
+    """No reply about a secret outside the paths contains its value, name or ID."""
+    secret_id = put(stored, key, b"nobody may see this", name="other/db", labels=["team=x"])
+    for body in ({"secret_id": secret_id}, {"name_prefix": "other/"}, {"secrets": [{"name": "other/db"}]}):
+        for action in ("fetch", "describe", "fetch-batch", "list"):
+            reply = limited.post(action, body)
+            for text in (b64(b"nobody may see this"), secret_id, "other/db", "team"):
+                assert text not in reply.text

@@ -1,0 +1,191 @@
+"""Queries of the trail by a principal that is limited to paths."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import services
+from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, put
+from tests.rotation import connected
+from vault.audit import reader
+from vault.audit.reader import Filter, Page
+from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
+from vault.audit.writer import NoAuditTrail
+from vault.core.attempt import Action, Attempt
+from vault.core.paths import Paths
+from vault.core.principal import Principal, Scope
+from vault.crypto import MasterKey
+from vault.documents.audit import Record
+
+Stored = MongoDatabase[dict[str, Any]]
+PATHS = Paths.of(["billing/", "shared/db"])
+LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=PATHS)
+
+
+def page(
+    auditor: Principal = LIMITED, *, cursor: str | None = None, limit: int = 1_000, **which: Any
+) -> Page:
+    attempt = Attempt(action=Action.AUDIT_QUERY, principal=auditor)
+    return reader.page(Filter(**which), cursor=cursor, limit=limit, attempt=attempt)
+
+
+def told(**which: Any) -> list[tuple[str, str, str]]:
+    """Return action, status and name of the entries that the limited principal sees."""
+    return [_told(entry) for entry in page(**which).entries]
+
+
+def _told(entry: Record) -> tuple[str, str, str]:
+    return entry["action"], entry["status"], entry["details"]["name"]
+
+
+def test_only_entries_of_secrets_within_its_paths_are_returned(alice: Caller) -> None:
+    """By ID or by name, found or not: entries of secrets within the paths are returned, and no others."""
+    secret_id, other_id = alice.create(name="billing/db"), alice.create(name="billing")
+    alice.create()
+    alice("describe", name="billing/db")
+    alice.update(secret_id, b"new")
+    alice.fetch(other_id)
+    alice("list", name_prefix="billing/")
+    alice("fetch-batch", name_prefix="billing")
+    alice("delete", secret_id=secret_id)
+    for name in ("billing/none", "shared/db", "shared/db2", "other"):
+        assert alice.refused("fetch", name=name) == 404
+    assert alice.refused("fetch", secret_id=UNKNOWN_ID) == 404
+    assert told() == [
+        ("create", "success", "billing/db"),
+        ("describe", "success", "billing/db"),
+        ("update", "success", "billing/db"),
+        ("fetch", "success", "billing/db"),
+        ("delete", "success", "billing/db"),
+        ("fetch", "not_found", "billing/none"),
+        ("fetch", "not_found", "shared/db"),
+    ]
+
+
+def test_entries_of_another_namespace_are_not_returned(alice: Caller) -> None:
+    """The same name in another namespace is another secret, also for a caller who asks by its ID."""
+    own = alice.create(name="billing/db")
+    foreign = alice.become(EVE).create(name="billing/db")
+    assert alice.refused("fetch", name="billing/none") == 404
+    assert alice.refused("fetch", secret_id=own) == 404
+    assert alice.become(ALICE).refused("fetch", secret_id=foreign) == 404
+    elsewhere = Principal(name="other", namespace=EVE.namespace, scopes=frozenset(Scope), paths=PATHS)
+    assert [(entry["principal"], *_told(entry)) for entry in page(LIMITED).entries] == [
+        ("alice", "create", "success", "billing/db"),
+        ("eve", "fetch", "not_found", "billing/db"),
+    ]
+    assert [(entry["principal"], *_told(entry)) for entry in page(elsewhere).entries] == [
+        ("eve", "create", "success", "billing/db"),
+        ("eve", "fetch", "not_found", "billing/none"),
+        ("alice", "fetch", "not_found", "billing/db"),
+    ]
+
+
+def test_counted_refusals_are_not_returned(alice: Caller, stored: Stored) -> None:
+    """The entry of many refused creates has no name, and no principal with paths sees it."""
+    alice.become(LIMITED)
+    for number in range(MAX_SINGLE_OF_KIND + 3):
+        assert alice.refused("create", secret="YQ==", name=f"other/{number}") == 403
+    services(alice._client.application).startup._trail.record_refusals()
+    [counted] = stored.audit_logs.find({"details.count": 3})
+    assert set(counted["details"]) == {"count", "since", "until", "reason"}
+    assert counted["details"]["reason"] == "outside the paths"
+    assert told() == []
+
+
+def test_pages_and_filters(alice: Caller) -> None:
+    """Pages, `follow` and filters return each of its entries once, in order."""
+    ids = {name: alice.create(name=name) for name in ("billing/a", "x", "billing/b", "y", "shared/db")}
+    expected = [("create", "success", name) for name in ("billing/a", "billing/b", "shared/db")]
+    found, cursor = [], None
+    for _ in range(4):
+        first = page(cursor=cursor, limit=1)
+        found += map(_told, first.entries)
+        cursor = first.follow
+    assert (found, first.cursor) == (expected, None)
+    alice.fetch(ids["x"])
+    alice.fetch(ids["billing/a"])
+    assert [_told(entry) for entry in page(cursor=cursor).entries] == [("fetch", "success", "billing/a")]
+    assert told(secret_id=ids["x"]) == []
+    assert told(secret_id=ids["billing/b"]) == expected[1:2]
+    assert told(action="fetch") == [("fetch", "success", "billing/a")]
+    assert told(principal="nobody") == []
+    assert told(since=datetime(2000, 1, 1, tzinfo=UTC), action="create") == expected
+    assert told(until=datetime(2000, 1, 1, tzinfo=UTC)) == []
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        None,
+        # As in earlier versions, for callers of any namespace.
+        {"name": "billing/db"},
+        {"namespace": "default"},
+        {"name": ["billing/db", "other"], "namespace": "default"},
+        {"name": "billing/db", "namespace": ["default", "other"]},
+        {"name": ["billing/db"], "namespace": ["default"]},
+        [{"name": "billing/db", "namespace": "default"}, {"name": "other"}],
+        [{"name": "billing/db"}, {"namespace": "default"}],
+        {"name": {"name": "billing/db"}, "namespace": "default"},
+        {"name": 7, "namespace": "default"},
+        "billing/db",
+        7,
+    ],
+    ids=str,
+)
+def test_entries_without_a_certain_name_are_not_returned(alice: Caller, stored: Stored, details: Any) -> None:
+    """An entry with no name, no namespace, or several in a list of an attacker's, is not returned."""
+    alice.create(name="billing/a")
+    alice.create(name="billing/b")
+    stored.audit_logs.update_one({"details.name": "billing/a"}, {"$set": {"details": details}})
+    assert told() == [("create", "success", "billing/b")]
+    assert [entry["action"] for entry in page(ALICE).entries] == ["create", "create", "audit_query"]
+
+
+def test_a_stored_name_of_any_length_is_recorded(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """A name that an attacker has stored is recorded in part, and the request is answered."""
+    secret_id = put(stored, key, name="billing/a")
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"name": "billing/\n\x1b" + "x" * 5_000_000}})
+    assert alice.post("fetch", {"secret_id": secret_id}).status_code == 500
+    [entry] = page(LIMITED).entries
+    assert (entry["status"], len(entry["details"]["name"])) == ("error", 256)
+
+
+@pytest.fixture
+def unaudited(mongo_uri: str) -> Iterator[NoAuditTrail]:
+    """Connect to a database in which only the test writes entries."""
+    trail = NoAuditTrail()
+    trail.connect()
+    with connected(mongo_uri):
+        yield trail
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [["none/"], [f"none/{number}" for number in range(32)], [f"p{number}/" for number in range(1, 33)]],
+    ids=["nothing", "names", "prefixes"],
+)
+@pytest.mark.usefixtures("unaudited")
+def test_a_query_uses_the_index_of_names(stored: Stored, paths: list[str]) -> None:
+    """In a trail of 10,000 entries, MongoDB examines only those that the principal sees."""
+    stored.audit_logs.insert_many(
+        {
+            "_id": ObjectId(number.to_bytes(12, "big")),
+            "ts": datetime.now(UTC),
+            "stream": "5e" * 16,
+            "seq": number,
+            "details": {"name": f"p{number}/n", "namespace": "default"},
+        }
+        for number in range(1, 10_001)
+    )
+    stored.command("profile", 2)
+    found = page(Principal(name="limited", paths=Paths.of(paths)))
+    stored.command("profile", 0)
+    [operation] = stored["system.profile"].find({"ns": stored.audit_logs.full_name, "op": "query"})
+    assert len(found.entries) == (32 if "p1/" in paths else 0)
+    assert operation["docsExamined"] <= 32
+    assert operation["keysExamined"] <= 100

@@ -1,0 +1,133 @@
+"""Paths of tokens: no one grants or revokes more paths than they have, or sees tokens with more."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import bearer, make_token, services
+from vault.auth.tokens import Grant, TokenInfo
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import GrantRefusedError, RevocationRefusedError
+from vault.core.paths import Paths
+from vault.core.principal import OPERATOR, Principal, Scope
+
+Stored = MongoDatabase[dict[str, Any]]
+LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=Paths.of(["billing/", "shared/db"]))
+UNLIMITED = Principal(name="unlimited", scopes=frozenset(Scope))
+
+
+def create(app: Flask, principal: Principal, name: str = "new", paths: tuple[str, ...] = ()) -> str:
+    grant = Grant(name=name, scopes=frozenset({Scope.SECRET_FETCH}), paths=Paths.of(paths))
+    attempt = Attempt(action=Action.TOKEN_CREATE, principal=principal)
+    return services(app).tokens.create(grant, attempt=attempt).text
+
+
+def infos(app: Flask, principal: Principal = OPERATOR) -> dict[str, TokenInfo]:
+    attempt = Attempt(action=Action.TOKEN_LIST, principal=principal)
+    return {info.name: info for info in services(app).tokens.list(attempt=attempt)}
+
+
+def revoke(app: Flask, name: str, principal: Principal, *, cascade: bool = False) -> tuple[str, ...]:
+    attempt = Attempt(action=Action.TOKEN_REVOKE, principal=principal)
+    return services(app).tokens.revoke(name, cascade=cascade, attempt=attempt)
+
+
+def test_omitted_paths_are_the_creator_s(app: Flask, stored: Stored) -> None:
+    """A token without paths of its own has its creator's; the entry of its creation has them."""
+    create(app, LIMITED)
+    create(app, UNLIMITED, "free")
+    found = infos(app)
+    assert (found["new"].paths, found["free"].paths) == (("billing/", "shared/db"), ())
+    told = {entry["details"]["token"]: entry["details"] for entry in stored.audit_logs.find().limit(2)}
+    assert (told["new"]["paths"], told["free"]["paths"]) == (["billing/", "shared/db"], [])
+
+
+def test_a_token_without_paths_is_stored_as_before(app: Flask, stored: Stored) -> None:
+    """Without paths, a token is stored as by earlier versions, which accept it."""
+    create(app, UNLIMITED)
+    document = stored.tokens.find_one({})
+    assert document is not None
+    assert "paths" not in document
+
+
+def test_paths_are_stored_without_those_that_others_cover(app: Flask) -> None:
+    """A path below another one is left out."""
+    create(app, UNLIMITED, paths=("a/b", "a/", "c", "c"))
+    assert infos(app)["new"].paths == ("a/", "c")
+
+
+@pytest.mark.parametrize("paths", [("billing/eu/",), ("billing/db", "shared/db"), ("billing/",)], ids=str)
+def test_a_creator_grants_paths_within_its_own(app: Flask, paths: tuple[str, ...]) -> None:
+    """A token can have any paths within its creator's."""
+    create(app, LIMITED, paths=paths)
+    assert infos(app)["new"].paths == paths
+
+
+@pytest.mark.parametrize(
+    "paths", [("other",), ("billing",), ("shared/",), ("shared/db/",), ("billing/a", "x/")], ids=str
+)
+def test_a_creator_grants_no_other_paths(app: Flask, stored: Stored, paths: tuple[str, ...]) -> None:
+    """A path that is not within the creator's is refused, and no token is stored."""
+    with pytest.raises(GrantRefusedError, match="more than its creator: paths"):
+        create(app, LIMITED, paths=paths)
+    assert stored.tokens.count_documents({}) == 0
+
+
+def test_tokens_with_more_paths_are_not_listed(app: Flask, stored: Stored) -> None:
+    """A limited principal sees only tokens within its paths; those of an altered token are uncertain."""
+    made = {"in": ("billing/a",), "out": ("other/",), "all": (), "both": ("billing/", "x")}
+    for name, paths in made.items():
+        create(app, UNLIMITED, name, paths)
+    create(app, UNLIMITED, "altered", ("billing/b",))
+    stored.tokens.update_one({"name": "altered"}, {"$set": {"paths": ["billing/c"]}})
+    assert set(infos(app, LIMITED)) == {"in"}
+    assert set(infos(app, UNLIMITED)) == {"in", "out", "all", "both", "altered"}
+    assert infos(app)["altered"].state == "altered"
+
+
+@pytest.mark.parametrize("paths", [(), ("other/",), ("billing/", "other")], ids=str)
+def test_tokens_with_more_paths_are_not_revoked(app: Flask, stored: Stored, paths: tuple[str, ...]) -> None:
+    """A limited principal cannot revoke a token with paths outside its own, or without a limit."""
+    create(app, UNLIMITED, paths=paths)
+    with pytest.raises(RevocationRefusedError, match=r"more than yours: paths\."):
+        revoke(app, "new", LIMITED)
+    assert stored.tokens.count_documents({"revoked_at": None}) == 1
+    assert revoke(app, "new", UNLIMITED) == ("new",)
+
+
+def test_tokens_within_its_paths_are_revoked(app: Flask) -> None:
+    """A limited principal revokes tokens within its paths, with all that they created, and itself."""
+    text = make_token(app, "limited", role="admin", paths=("billing/",))
+    attempt = Attempt(action=Action.TOKEN_CREATE)
+    services(app).authenticator.identify(text, attempt=attempt)
+    limited = attempt.principal
+    assert limited.paths == Paths.of(["billing/"])
+    create(app, limited, "child", ("billing/a/",))
+    child = Principal(name="child", scopes=frozenset(Scope), paths=Paths.of(["billing/a/"]))
+    create(app, child, "grandchild")
+    assert revoke(app, "child", limited, cascade=True) == ("child", "grandchild")
+    assert set(infos(app, limited)) == {"limited", "child", "grandchild"}
+    assert revoke(app, "limited", limited) == ("limited",)
+
+
+def test_paths_over_http(app: Flask) -> None:
+    """Over HTTP, `create` accepts paths, null for the caller's own, and `list` returns them."""
+    client, boss = app.test_client(), make_token(app, "boss", role="admin", paths=("billing/", "shared/db"))
+
+    def post(action: str, **body: Any) -> Any:
+        return client.post(f"/vault/token/{action}", json=body, headers=bearer(boss))
+
+    assert post("create", name="some", role="reader", paths=["billing/x"]).status_code == 200
+    assert post("create", name="same", role="reader", paths=None).status_code == 200
+    refused = post("create", name="more", role="reader", paths=["shared/"])
+    assert (refused.status_code, refused.json["detail"]) == (
+        403,
+        "A token cannot have more than its creator: paths.",
+    )
+    assert {token["name"]: token["paths"] for token in post("list").json["tokens"]} == {
+        "boss": ["billing/", "shared/db"],
+        "same": ["billing/", "shared/db"],
+        "some": ["billing/x"],
+    }

@@ -1,0 +1,40 @@
+"""Conditions on names, compared with the check in Python."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.core.paths import Paths
+from vault.documents.names import beginning_with, within
+
+_names = st.lists(st.sampled_from(["a", "ab", "a.b", "A", "z"]), min_size=1, max_size=3).map("/".join)
+_paths = st.lists(_names | _names.map(lambda name: f"{name}/"), min_size=1, max_size=4)
+_OPERATORS = {
+    "$gte": lambda name, bound: name >= bound,
+    "$gt": lambda name, bound: name > bound,
+    "$lt": lambda name, bound: name < bound,
+    "$in": lambda name, names: name in names,
+}
+
+
+def meets(name: str, condition: dict[str, Any]) -> bool:
+    """Return whether *name* meets a condition, as MongoDB decides it."""
+    return all(_OPERATORS[operator](name, bound) for operator, bound in condition.items())
+
+
+@given(name=_names, paths=_paths, prefix=st.just("") | _paths.map(lambda paths: paths[0]), above=_names)
+def test_exactly_the_names_within_paths_meet_a_condition(
+    name: str, paths: list[str], prefix: str, above: str
+) -> None:
+    """A name meets one of the conditions if it is within the paths, has the prefix and is above another."""
+    limits = Paths.of(paths)
+    found = sum(meets(name, condition) for condition in within(limits, prefix=prefix, above=above))
+    assert found == (limits.include(name) and name.startswith(prefix) and name > above)
+
+
+@pytest.mark.parametrize(("name", "is_met"), [("b", False), ("b/", True), ("b/z~", True), ("b0", False)])
+def test_names_that_begin_with_a_prefix(name: str, is_met: bool) -> None:
+    """Every name below a prefix meets its condition, up to the last character of a name."""
+    assert meets(name, beginning_with("b/")) is is_met

@@ -1,0 +1,52 @@
+"""Large replies: memory for them, which clients that do not read them would exhaust, and their parts."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from flask import Response, after_this_request, current_app
+
+from vault.api.blueprint import REPLY_MEMORY, current_attempt, current_slot
+from vault.api.memory import Memory, Reservation
+from vault.api.parts import in_parts
+from vault.core import connections
+from vault.core.networks import source
+
+
+@contextmanager
+def reply_memory(size: int) -> Iterator[Reservation]:
+    """Reserve *size* bytes for the reply that the block makes, until it was sent.
+
+    The block may give back what the reply does not need.
+
+    Raises:
+        OverloadedError: There was not enough memory in time.
+    """
+    memory: Memory = current_app.extensions[REPLY_MEMORY]
+    disconnect = connections.current.get().disconnect
+    with ExitStack() as released_on_error:
+        # The memory belongs to replies that clients have not read yet.
+        with current_slot().given_back():
+            reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
+            released_on_error.enter_context(reservation)
+        reservation.keep()
+        yield reservation
+        released_on_error.pop_all()
+
+    def release_once_sent(reply: Response) -> Response:
+        # A slow client may take long for megabytes, unless others need the memory.
+        parts = in_parts(reply.get_data())
+        reply.content_length = sum(map(len, parts))
+        reservation.shrink(reply.content_length)
+        reservation.offer()
+        reply.response = _taken(parts, reservation)
+        reply.call_on_close(reservation.release)
+        return reply
+
+    after_this_request(release_once_sent)
+
+
+def _taken(parts: Sequence[bytes], reservation: Reservation) -> Iterator[bytes]:
+    for part in parts:
+        yield part
+        # The server asks for the next part once it has sent this one.
+        reservation.advance(len(part))

@@ -1,0 +1,27 @@
+"""Conditions of queries on the names of secrets: prefixes, and paths."""
+
+from typing import Any
+
+from vault.core.paths import Paths
+
+#: Above every character that a name may have.
+_ABOVE_ALL = "\x7f"
+
+
+def beginning_with(prefix: str, *, above: str = "") -> dict[str, Any]:
+    """Return the condition for names that begin with *prefix* and are *above* another name."""
+    return {"$gte": prefix, "$gt": above, "$lt": prefix + _ABOVE_ALL}
+
+
+def within(paths: Paths, *, prefix: str = "", above: str = "") -> list[dict[str, Any]]:
+    """Return conditions, one of which every name within *paths* meets, and no other name.
+
+    Only for names that begin with *prefix* and are *above* another name. Each condition is a range of an
+    index, so MongoDB merges what it finds by them.
+    """
+    names = [name for name in paths.names if name.startswith(prefix) and name > above]
+    # The longer of two prefixes, if it begins with the other.
+    prefixes = [
+        max(own, prefix) for own in paths.prefixes if own.startswith(prefix) or prefix.startswith(own)
+    ]
+    return [{"$in": sorted(names)}, *(beginning_with(own, above=above) for own in prefixes)]

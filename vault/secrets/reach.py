@@ -1,0 +1,61 @@
+"""Reach: the check, in one place, that a principal can reach a secret, by its namespace and paths."""
+
+from vault.core.attempt import Attempt
+from vault.core.errors import OutsidePathsError, SecretNotFoundError
+from vault.core.paths import MAX_NAME_LENGTH
+from vault.documents.secret import StoredSecret
+
+#: Reasons in the audit trail. The reply is that of a missing secret.
+OUTSIDE_PATHS = "outside the paths"
+ANOTHER_NAMESPACE = "another namespace"
+
+
+def reached(secret: StoredSecret | None, attempt: Attempt) -> StoredSecret:
+    """Return *secret* if it was found, and the principal of *attempt* can reach it.
+
+    Raises:
+        SecretNotFoundError: Otherwise. *attempt* has the reason, and the secret's name.
+    """
+    if secret is None:
+        raise SecretNotFoundError
+    attempt.secret_id = secret.id
+    record(secret.namespace, secret.name, attempt)
+    require(secret.namespace, secret.name, attempt)
+    return secret
+
+
+def require(namespace: str, name: str | None, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* can reach a secret of *namespace* with *name*, or without one.
+
+    Raises:
+        SecretNotFoundError: It cannot. *attempt* has the reason.
+    """
+    principal = attempt.principal
+    if principal.reaches(namespace, name):
+        return
+    is_own = namespace == principal.namespace
+    attempt.details["reason"] = OUTSIDE_PATHS if is_own else ANOTHER_NAMESPACE
+    raise SecretNotFoundError
+
+
+def require_new(name: str | None, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* can reach a new secret with *name*, or without one.
+
+    Raises:
+        OutsidePathsError: It cannot, whether the name is free or taken. *attempt* has the reason.
+    """
+    record(attempt.principal.namespace, name, attempt)
+    if not attempt.principal.paths.include(name):
+        attempt.details["reason"] = OUTSIDE_PATHS
+        raise OutsidePathsError
+
+
+def record(namespace: str, name: str | None, attempt: Attempt) -> None:
+    """Record the *name*, if there is one, and its *namespace*.
+
+    By these, a principal that is limited to paths finds the entries of its secrets. They are recorded
+    together: entries of earlier versions have names of all namespaces.
+    """
+    if name is not None:
+        # An attacker may have stored a text of any length.
+        attempt.details |= {"name": name[:MAX_NAME_LENGTH], "namespace": namespace[:MAX_NAME_LENGTH]}
