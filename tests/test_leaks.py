@@ -26,7 +26,7 @@ from flask import Flask, g
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
-from tests.access import make_token, revoke
+from tests.access import make_token, revoke, services
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
@@ -449,6 +449,8 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_parser, "_read", too_late)
             assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == 408
+    # Its checks would use the connection of the next application, which replaces this one's.
+    services(app).guard.close()
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
     for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
         with running_app(settings | more) as other:

@@ -277,6 +277,9 @@ class Credential(Reply):
         | {"description": "The networks from which the credential is valid; empty for all networks."},
     )
     expires_at = _time_field("The credential's expiry; null if it has none.")
+    role = text_field(
+        "The role that your JWT acts with; null without one.", "api-main", required=True, allow_none=True
+    )
     renewable = fields.Boolean(
         required=True, metadata={"description": "True if the token can be renewed.", "example": True}
     )
