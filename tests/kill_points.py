@@ -19,6 +19,7 @@ from pymongo import monitoring
 from tests.access import services
 from tests.lifecycle import ALICE
 from vault.app import create_app
+from vault.auth.roles import NewRole
 from vault.auth.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
@@ -91,6 +92,11 @@ def _create_token(found: Services, name: str) -> None:
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
 
 
+def _create_role(found: Services, name: str) -> None:
+    new = NewRole(name=name, issuer="default", claims=("sub=job",), scopes=ALICE.scopes)
+    found.roles.create(new, attempt=_attempt(Action.ROLE_CREATE))
+
+
 def _renew_token(found: Services, name: str) -> Callable[[], object]:
     """Create a token that can be renewed, and return a function that renews it."""
     grant = Grant(name=name, scopes=ALICE.scopes, lifetime=timedelta(hours=1), renewable=True)
@@ -110,10 +116,9 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     }
     if action in creates:
         return lambda: _create(found, **creates[action])
-    if action == "create_batch":
-        return lambda: _create_batch(found, name)
-    if action == "create_token":
-        return lambda: _create_token(found, name)
+    others = {"create_batch": _create_batch, "create_token": _create_token, "create_role": _create_role}
+    if action in others:
+        return lambda: others[action](found, name)
     if action == "revoke_token":
         _create_token(found, name)
         return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))

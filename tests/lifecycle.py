@@ -48,7 +48,8 @@ class Caller:
     def become(self, principal: Principal) -> "Caller":
         """Call as *principal* from now on."""
 
-        def identify(_authenticator: Authenticator, _credential: str | None, *, attempt: Attempt) -> None:
+        def identify(_self: Authenticator, _credential: str | None, *, attempt: Attempt, role: str) -> None:
+            assert not role
             attempt.principal = principal
 
         self._monkeypatch.setattr(Authenticator, "identify", identify)

@@ -98,7 +98,7 @@ def _tell(telling: int, pid: int) -> None:
 
 if __name__ == "__main__":
     from vault import cli
-    from vault.cli import audit, backup, dev, keys, mongodb, service, tokens  # noqa: F401
+    from vault.cli import audit, backup, dev, issuers, keys, mongodb, roles, service, tokens  # noqa: F401
 
     # A garbage collection in a fork, for example on exit, would copy all of its memory.
     gc.freeze()

@@ -12,6 +12,7 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import tokens
 from tests.cli.waiting import wait_until
+from tests.commands import run_command
 from tests.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.service import Reply, Service
 
@@ -51,6 +52,32 @@ def test_every_worker_refuses_a_revoked_token(
     wait_until(lambda: len({line["pid"] for line in requests(asking)}) == 4 or answers().total() < 0)
     assert answers() == {422: 40}
     tokens(environment, tmp_path, "revoke", "ci")
+    time.sleep(5)
+    # By default, 30 refused credentials a minute are answered 401.
+    assert set(answers()) <= {401, 429}
+
+
+def test_every_worker_follows_a_role(environment: dict[str, str], asking: Service, tmp_path: Path) -> None:
+    """Within 5 seconds, all four workers accept the JWTs of a new role, and refuse those of a deleted one."""
+
+    def run(*arguments: str) -> None:
+        done = run_command(*arguments, environment=environment, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def answers() -> Counter[int]:
+        credential = sign(iss="https://ci.example", aud="vault")
+        return Counter(send(asking, FETCH, {}, credential).status for _ in range(20))
+
+    (tmp_path / "key.pem").write_text(public_pem())
+    assert answers() == {401: 20}
+    run(
+        *("issuers", "create", "ci", "--issuer", "https://ci.example", "--audience", "vault"),
+        *("--public-key", "key.pem"),
+    )
+    run("roles", "create", "deploy", "--issuer", "ci", "--claim", "sub=build", "--scope", "secret:fetch")
+    time.sleep(5)
+    assert answers() == {422: 20}
+    run("roles", "delete", "deploy")
     time.sleep(5)
     # By default, 30 refused credentials a minute are answered 401.
     assert set(answers()) <= {401, 429}

@@ -12,6 +12,7 @@ from flask import Flask
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
+from tests.issuer import AUDIENCE, ISSUER, public_pem
 from tests.lifecycle import ALICE, Caller, b64, in_past
 from tests.unrecorded import unrecorded
 from vault.auth.tokens import Grant
@@ -105,6 +106,16 @@ def test_after_a_kill_a_name_is_free_or_found(
     assert 200 in statuses
     for name in names:
         assert alice("fetch", name=name) == VALUE
+    assert unrecorded(stored) == {}
+
+
+def test_a_process_killed_while_it_creates_a_role_leaves_nothing_unrecorded(
+    environment: dict[str, str], stored: Stored
+) -> None:
+    """After a kill at any write of a role's creation, every role in effect has its entry."""
+    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+    killed("create_role", {**environment, **settings})
+    assert stored.roles.count_documents({"pending": None}) >= 1
     assert unrecorded(stored) == {}
 
 

@@ -26,7 +26,7 @@ from flask import Flask, g
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
-from tests.access import make_token, revoke
+from tests.access import make_token, revoke, services
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
@@ -97,8 +97,12 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/token/list": {},
     "/vault/token/self": {},
     "/vault/token/renew": {},
+    "/vault/role/list": {},
+    "/vault/issuer/list": {},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
+#: Fields of issuers and roles that can be any text, are not secret, and are listed.
+CONFIGURED = {"issuer", "audience"}
 #: Stored in the database unencrypted. Contains no values, credentials or keys.
 STORED = frozenset({"id", "name", "label"})
 
@@ -177,6 +181,8 @@ class World:
             name = f"{NAME}/{secrets.token_hex(4)}"
             ids = [self.create(send, name=name), self.create(send)]
             return {"secrets": [{"name": name}, *({"secret_id": secret_id} for secret_id in ids)]}
+        if path.startswith(("/vault/role/", "/vault/issuer/")) and path not in QUERIES:
+            return self._trusted(send, path)
         return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
 
     def _body(self, send: Send, path: str) -> dict[str, Any]:
@@ -206,6 +212,17 @@ class World:
                 return {"name": name}
         raise AssertionError(f"{path} has no body here")
 
+    def _trusted(self, send: Send, path: str) -> dict[str, Any]:
+        """Return a new issuer or role, or the name of one to delete."""
+        name = f"n-{secrets.token_hex(4)}"
+        new: dict[str, Any] = {"name": name, "issuer": name, "audience": AUDIENCE, "public_key": public_pem()}
+        if path.startswith("/vault/role/"):
+            new = {"name": name, "issuer": "default", "claims": {"sub": "a"}, "scopes": ["secret:list"]}
+        if path.endswith("/create"):
+            return new
+        assert self.ask(send, path.replace("delete", "create"), new, self.tokens["admin"]) == 200
+        return {"name": name}
+
 
 def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
     """Yield bodies that are refused for every credential, with marks in every possible place."""
@@ -213,7 +230,7 @@ def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
     yield from (whole[:-1], whole + b"}", b"\xff" + whole, VALUE, b'{"secret": NaN, "a": "%s"}' % VALUE[:9])
     yield b'{"secret": "%s", "secret": "%s"}' % (b64encode(VALUE), b64encode(OTHER_VALUE))
     yield from ([b64(VALUE)], b64(VALUE), [good])
-    for field in {*good, "secret", "secret_id", "labels", "cursor"}:
+    for field in {*good, "secret", "secret_id", "labels", "cursor"} - CONFIGURED:
         for wrong in (VALUE.decode(), b64(VALUE), {LABEL: VALUE.decode()}, [VALUE.decode()]):
             yield {**good, field: wrong}
             if "secrets" in good:
@@ -284,6 +301,12 @@ def conflicts(world: World, send: Send) -> None:
     assert world.ask(send, "/vault/secret/purge", {"secret_id": world.create(send)}, admin) == 409
     token = {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
     assert [world.ask(send, "/vault/token/create", token, admin) for _ in range(2)] == [200, 409]
+    issuer = world.good_body(send, "/vault/issuer/create")
+    assert [world.ask(send, "/vault/issuer/create", issuer, admin) for _ in range(2)] == [200, 409]
+    role = world.good_body(send, "/vault/role/create") | {"issuer": issuer["name"]}
+    assert [world.ask(send, "/vault/role/create", role, admin) for _ in range(2)] == [200, 409]
+    assert world.ask(send, "/vault/role/create", role | {"issuer": "unknown"}, admin) == 404
+    assert world.ask(send, "/vault/issuer/delete", {"name": issuer["name"]}, admin) == 409
     once = {"secret_id": world.create(send, max_reads=1)}
     assert [world.ask(send, "/vault/secret/fetch", once, admin) for _ in range(2)] == [200, 404]
 
@@ -426,6 +449,8 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_parser, "_read", too_late)
             assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == 408
+    # Its checks would use the connection of the next application, which replaces this one's.
+    services(app).guard.close()
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
     for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
         with running_app(settings | more) as other:

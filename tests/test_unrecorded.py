@@ -16,6 +16,7 @@ ENTRIES: list[dict[str, Any]] = [
     {"action": "update", "secret_id": "a", "details": {"version": 3}},
     {"action": "delete", "secret_id": "a"},
     {"action": "fetch", "secret_id": "a"},
+    {"action": "role_create", "details": {"role_name": "deploy"}},
     {"action": "token_create", "details": {"token": "ci"}},
     {"action": "token_revoke", "details": {"token": "ci"}},
 ]
@@ -25,6 +26,7 @@ ENTRIES: list[dict[str, Any]] = [
 def _effects(stored: Stored) -> None:
     stored.secrets.insert_one(dict(SECRET))
     stored.tokens.insert_one(dict(TOKEN))
+    stored.roles.insert_one({"_id": "e", "name": "deploy"})
 
 
 def record(stored: Stored, *entries: dict[str, Any], status: str = "success") -> None:
@@ -36,6 +38,7 @@ def test_a_recorded_effect_is_not_reported(stored: Stored) -> None:
     record(stored, *ENTRIES)
     stored.secrets.insert_one({"_id": "c", "version": 1, "pending": True})
     stored.tokens.insert_one({"_id": "d", "name": "next", "pending": True})
+    stored.roles.insert_one({"_id": "f", "name": "next", "pending": True})
     assert unrecorded(stored) == {}
 
 

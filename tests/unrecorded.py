@@ -19,16 +19,19 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     # First the effects: the entry of each is written before it.
     secrets = list(sure.secrets.find(_VISIBLE, {"envelope": 0, "older.envelope": 0}))
     tokens = list(sure.tokens.find(_VISIBLE))
+    roles = [("role_create", one["name"], None) for one in sure.roles.find(_VISIBLE)]
     entries = Counter(map(_told, sure.audit_logs.find({"status": "success"})))
     effects = Counter(effect for one in secrets for effect in _of_secret(one))
     effects.update(effect for one in tokens for effect in _of_token(one))
+    effects.update(roles)
     lacking = effects - entries
     return dict(Counter(action for action, *_ in lacking.elements()))
 
 
 def _told(entry: Mapping[str, Any]) -> tuple[str, object, object]:
     details = entry.get("details") or {}
-    which = details.get("token") if entry["action"].startswith("token_") else entry.get("secret_id")
+    named = {"token": details.get("token"), "role": details.get("role_name")}
+    which = named.get(entry["action"].partition("_")[0], entry.get("secret_id"))
     version = details.get("version") if entry["action"] == "update" else None
     return entry["action"], which, version
 

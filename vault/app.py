@@ -14,9 +14,13 @@ from vault.api import refusals
 from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
-from vault.auth.authenticator import Authenticator, Credentials, TokenCredentials
-from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, KeySource, NoJWTAuthenticator, fixed_key
+from vault.auth.authenticator import Authenticator, TokenCredentials
+from vault.auth.directory import Directory
+from vault.auth.issuers import Issuers
+from vault.auth.jwt_auth import settings_authenticator
+from vault.auth.jwt_credentials import JWTCredentials
 from vault.auth.own_credential import OwnCredential
+from vault.auth.roles import Roles
 from vault.auth.token_uses import TokenUses
 from vault.auth.tokens import TokenKeys, Tokens
 from vault.config.settings import Settings, dotenv_path
@@ -66,6 +70,13 @@ def create_app(settings: Settings) -> Flask:
     trail.connect()
     guard = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, guard)
+    own_issuer = settings_authenticator(
+        jwks_url=settings.jwt_jwks_url,
+        public_key=settings.jwt_public_key,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
     startup = Startup(guard, trail)
     services = Services(
@@ -84,10 +95,12 @@ def create_app(settings: Settings) -> Flask:
         startup=startup,
         health=Health(database, guard, trail, startup),
         tokens=Tokens(token_keys, max_days=settings.token_max_days),
+        issuers=issuers,
+        roles=Roles(token_keys, issuers),
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
-            _jwt_authenticator(settings),
+            JWTCredentials(own_issuer, Directory(token_keys)),
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
             uses=token_uses,
         ),
@@ -114,17 +127,6 @@ def create_app(settings: Settings) -> Flask:
         metrics_port = port(settings.metrics_bind)
         metrics_page.init_app(app, services.health, key_usage, folder=folder, port=metrics_port)
     return app
-
-
-def _jwt_authenticator(settings: Settings) -> Credentials:
-    """Return the authenticator for JWTs, or its stand-in; `Settings` has checked that the settings agree."""
-    if settings.jwt_jwks_url:
-        source: KeySource = JWKSCache(settings.jwt_jwks_url)
-    elif settings.jwt_public_key:
-        source = fixed_key(settings.jwt_public_key)
-    else:
-        return NoJWTAuthenticator()
-    return JWTAuthenticator(source, issuer=str(settings.jwt_issuer), audience=str(settings.jwt_audience))
 
 
 def _tracing(settings: Settings) -> "Tracing | NoTracing":

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
+from vault.auth.issuers import Issuers
 from vault.auth.own_credential import OwnCredential
+from vault.auth.roles import Roles
 from vault.auth.tokens import Tokens
 from vault.core.errors import (
     AuditStateError,
@@ -121,5 +123,7 @@ class Services:
     startup: Startup
     health: Health
     tokens: Tokens
+    issuers: Issuers
+    roles: Roles
     own_credential: OwnCredential
     authenticator: Authenticator

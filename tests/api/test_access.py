@@ -14,6 +14,7 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token, revoke
+from tests.access_roles import AUDIENCE, make_issuer, make_role
 from tests.api.test_openapi import examples_of_body, operations
 from tests.conftest import running_app
 from tests.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
@@ -99,8 +100,21 @@ def world(request: pytest.FixtureRequest, mongod: Mongod, master_key: str, issue
         tokens["unlimited by hand"] = make_token(app, "was-limited", role="admin", paths=("inside/",))
         mongo.get_default_database().tokens.update_one({"name": "was-limited"}, {"$unset": {"paths": 1}})
         tokens["abroad"] = make_token(app, "abroad", role="admin", namespace="abroad")
+        make_issuer(app, "ci", iss=CI, keys=issuer)
+        roles = {scope.replace(":", "-"): (scope, scope) for scope in Scope}
+        for name, (kind, scope) in (roles | dict.fromkeys(("a", "b"), ("twice", Scope.SECRET_LIST))).items():
+            make_role(app, name, "ci", claims={"kind": kind}, scopes=(scope,))
         yield World(app, mongo.get_default_database(), found, tokens)
         mongo.drop_database(mongo.get_default_database().name)
+
+
+#: The `iss` of an issuer whose JWTs act through roles.
+CI = "https://ci.example"
+
+
+def of_ci(**changes: Any) -> str:
+    """Return a JWT of that issuer."""
+    return sign(**{"iss": CI, "aud": AUDIENCE, **changes})
 
 
 def wrong_checksum(token: str) -> str:
@@ -146,6 +160,11 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "JWT, namespace of another type": (lambda _: f"Bearer {sign(namespace=['a'])}", "jwt:build"),
     "JWT, namespace of another form": (lambda _: f"Bearer {sign(namespace='a b')}", "jwt:build"),
     "JWT, scopes of another type": (lambda _: f"Bearer {sign(scope=['secret:fetch'])}", "jwt:build"),
+    "JWT, no role": (lambda _: f"Bearer {of_ci(kind='none')}", "ci/jwt:build"),
+    "JWT, several roles": (lambda _: f"Bearer {of_ci(kind='twice')}", "ci/jwt:build"),
+    "JWT, its own scope": (lambda _: f"Bearer {of_ci(scope='secret:fetch')}", "ci/jwt:build"),
+    "JWT, another audience": (lambda _: f"Bearer {of_ci(aud='vault')}", "anonymous"),
+    "JWT, another issuer's audience": (lambda _: f"Bearer {sign(aud=AUDIENCE)}", "anonymous"),
     "JWT, endless": (lambda _: f"Bearer {sign(more='a' * 9_000)}", "anonymous"),
 }
 
@@ -268,6 +287,28 @@ def check_scopes(world: World, header: str, scopes: set[Scope] | frozenset[Scope
         assert (entry["status"], entry["details"]) == ("denied", {"reason": f"needs {scope}"})
 
 
+@pytest.mark.parametrize("held", Scope, ids=str)
+def test_a_role_of_a_jwt_authorizes_exactly_its_operations(world: World, held: Scope) -> None:
+    """A JWT has exactly the scopes of its role, whatever scopes it claims."""
+    client = world.app.test_client()
+    header = f"Bearer {of_ci(kind=held, scope=' '.join(Scope))}"
+    for path, scope, body in world.operations:
+        if path in OWN:
+            # Another test describes a JWT.
+            continue
+        reply = world.ask(client, path, {"name": "nobody"} if path.endswith("/delete") else body, header)
+        if scope is held:
+            assert reply.status_code in LET_IN | {403}, (path, reply.text)
+            assert "WWW-Authenticate" not in reply.headers, path
+            continue
+        assert reply.status_code == 403, path
+        entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
+        assert entry is not None
+        assert (entry["status"], entry["principal"]) == ("denied", "ci/jwt:build")
+        role = {"role": held.replace(":", "-"), "issuer": "ci"}
+        assert entry["details"] == {"reason": f"needs {scope}"} | role
+
+
 @pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
 def test_every_token_can_describe_and_revoke_itself(world: World, held: str) -> None:
     """A token can describe itself and revoke itself with any scopes, and ends no other token."""
@@ -298,6 +339,9 @@ def test_a_jwt_describes_itself_only(world: World) -> None:
     assert {described[name] for name in ("created_at", "created_by", "renewable_until", "last_used_at")} == {
         None
     }
+    of_role = world.ask(client, "/vault/token/self", {}, f"Bearer {of_ci(kind=Scope.SECRET_LIST)}").json
+    assert (described["role"], of_role["role"]) == (None, "secret-list")
+    assert (of_role["principal"], of_role["scopes"]) == ("ci/jwt:build", ["secret:list"])
     for path in OWN - {"/vault/token/self"}:
         reply = world.ask(client, path, {}, header)
         assert (reply.status_code, reply.get_json(force=True)["code"]) == (403, "token_required")

@@ -76,7 +76,7 @@ def test_a_listed_origin_may_call(shared: FlaskClient) -> None:
     assert reply.headers["Access-Control-Allow-Origin"] == APP
     assert reply.headers["Access-Control-Allow-Methods"] == "POST, OPTIONS"
     assert reply.headers["Access-Control-Allow-Headers"] == (
-        "Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+        "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Role"
     )
     assert reply.headers["Access-Control-Max-Age"] == "600"
     for status, reply in (

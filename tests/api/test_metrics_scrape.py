@@ -130,7 +130,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
             *("does_not_verify", "unknown_key", "address", "full", "evicted"),
         },
         "outcome": {"written", "failed", "succeeded"},
-        "queue": {"reads", "writes", "entries"},
+        "queue": {"reads", "writes", "entries", "roles"},
         "check": {"mongodb", "restore", "keys", "audit"},
         "version": {__version__},
         "role": {"primary"},

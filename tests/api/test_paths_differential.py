@@ -152,7 +152,8 @@ def caller(mongod: Mongod, master_key: str) -> Iterator[Caller]:
         start(app)
         found = Caller(app.test_client())
 
-        def identify(_authenticator: Authenticator, _credential: str | None, *, attempt: Attempt) -> None:
+        def identify(_self: Authenticator, _credential: str | None, *, attempt: Attempt, role: str) -> None:
+            assert not role
             attempt.principal = found.principal
 
         patch.setattr(Authenticator, "identify", identify)

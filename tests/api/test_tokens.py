@@ -64,7 +64,7 @@ def test_a_token_renews_and_revokes_itself(app: Flask, manager: FlaskClient) -> 
     with app.test_client() as other:
         described = other.post(SELF, json={}, headers=own).json
         assert set(described) == {
-            *("principal", "kind", "namespace", "scopes", "paths", "networks", "expires_at"),
+            *("principal", "kind", "namespace", "scopes", "paths", "networks", "expires_at", "role"),
             *("renewable", "renewable_until", "created_at", "created_by", "last_used_at"),
         }
         assert (described["principal"], described["created_by"]) == ("team-a/new", "manager")

@@ -24,11 +24,13 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.access import bearer, make_token
+from tests.access_roles import make_issuer, make_role
 from tests.backups import history
 from tests.cli.audit_commands import written_by
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command, start_command
 from tests.conftest import running_app
+from tests.issuer import public_pem
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.service import Service
 from tests.trail import break_trail
@@ -390,6 +392,7 @@ def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
         "verified the trail in . s",
         "secret versions: 10 checked, 0 failed",
         "tokens: 0 checked, 0 failed",
+        "issuers and roles: 0 checked, 0 failed",
         "audit trail: 1 entry in 1 stream, 0 findings",
         "the backup is good",
     ]
@@ -430,16 +433,21 @@ def test_a_drill_finds_unusable_data(command: Run, stored: Stored, environment: 
     with running_app(environment) as app:
         make_token(app, "a", role="reader")
         make_token(app, "b", role="reader")
+        make_issuer(app, "ci", iss="https://ci.example", keys=public_pem())
+        make_role(app, "deploy", "ci", claims={"sub": "job"})
+        make_role(app, "second", "ci", claims={"sub": "job"})
     assert command("backup", "first.tar").returncode == 0
     stored.secrets.update_one({"_id": ids[0]}, {"$inc": {"version": 1}})
     stored.secrets.update_one({"_id": ids[1]}, {"$set": {"older": [{"_cls": "Nonsense"}]}})
     stored.tokens.update_one({"name": "a"}, {"$set": {"scopes": ["everything"]}})
+    stored.roles.update_one({"name": "deploy"}, {"$set": {"claims": []}})
     stored.audit_logs.update_one({"action": "backup"}, {"$set": {"ip": "192.0.2.9"}})
     assert command("backup", "b.tar").returncode == 0
     done = command("drill", "b.tar")
     assert (done.returncode, done.stderr) == (1, "")
     assert "secret versions: 6 checked, 2 failed\n" in done.stdout
     assert "tokens: 2 checked, 1 failed\n" in done.stdout
+    assert "issuers and roles: 3 checked, 1 failed\n" in done.stdout
     assert re.search(
         r"audit trail: \d entries in \d streams, 1 finding\nTAMPERING: stream [\w-]+ seq 0: ", done.stdout
     )

@@ -44,8 +44,21 @@ SETTINGS = {
 Section = tuple[str, str]
 
 
+#: An issuer and a role, with the commands that create them.
+_FIRST = (
+    ("issuers", "github", "secret-manager issuers add github --issuer a --audience b --jwks-url https://c"),
+    (
+        "roles",
+        "api-main",
+        "secret-manager roles create api-main --issuer github --claim a=b --scope audit:read",
+    ),
+)
+
 #: The earlier steps.
 BEFORE = {
+    ("docs/ci.md", "Manage issuers and roles"): [
+        *(f"secret-manager {kind} list | grep -q '^{name} ' || {make}" for kind, name, make in _FIRST)
+    ],
     # The same lines as those of a sink.
     ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
     ("docs/operations.md", "A token has leaked"): ["secret-manager tokens create --name ci --role reader"],

@@ -44,7 +44,7 @@ def test_paths_exist(document: str) -> None:
 
 def invocations(text: str) -> Iterator[list[str]]:
     """Yield the arguments of each `secret-manager` that *text* runs."""
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         for found in re.findall(r"(?<![\w:./-])secret-manager ([a-z][^|&;>#`)\n]*)", line):
             yield shlex.split(found.replace("'", " ").replace('"', " "))
 

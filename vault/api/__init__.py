@@ -13,11 +13,13 @@ from vault.api import (
     error_docs,
     errors,
     health,
+    issuers,
     openapi,
     problem_pages,
     rate_limits,
     request_log,
     response_headers,
+    roles,
     secrets,
     tokens,
 )
@@ -101,8 +103,8 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     response_headers.document(pages.spec)
     error_docs.document(pages.spec)
     auth.document(pages.spec)
-    for blueprint in (secrets.blueprint, audit.blueprint, tokens.blueprint, health.blueprint):
-        pages.register_blueprint(blueprint)
+    for module in (secrets, audit, tokens, roles, issuers, health):
+        pages.register_blueprint(module.blueprint)
     openapi.init_app(app, pages.spec)
     app.register_blueprint(problem_pages.blueprint)
 

@@ -13,6 +13,9 @@ from vault.core.errors import AddressRefusedError, InvalidCredentialError
 from vault.core.principal import ANONYMOUS, Scope
 from vault.crypto.token import PREFIX
 
+#: The header that names the role of a JWT.
+ROLE_HEADER = "X-Role"
+
 _SCHEME = "token"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
@@ -37,7 +40,7 @@ def authorize_request(attempt: Attempt, scope: Scope | None, *, authenticator: A
         attempt.details["reason"] = "address"
         raise
     try:
-        authenticator.identify(_credential(), attempt=attempt)
+        authenticator.identify(_credential(), attempt=attempt, role=request.headers.get(ROLE_HEADER, ""))
     except InvalidCredentialError:
         rate_limits.count_failure(attempt)
         raise
@@ -65,8 +68,9 @@ def document(spec: APISpec) -> None:
         {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token (`smt_…`) from `secret-manager tokens create`, or a JWT from the issuer "
-            "that the operator has configured.",
+            "description": "A token (`smt_…`) from `secret-manager tokens create`, or a JWT from an issuer "
+            "that operators have configured. A JWT that matches several roles must name one of them in the "
+            f"header `{ROLE_HEADER}`.",
         },
     )
 

@@ -10,7 +10,7 @@ from vault.api.errors import refuse
 from vault.config.validators import ANY_ORIGIN
 
 #: Request headers that a page of another origin may send.
-_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Role"
 
 #: Reply headers that a page of another origin may read, in addition to those that every page may.
 _REPLY_HEADERS = (

@@ -28,11 +28,17 @@ from vault.core.errors import (
     GrantRefusedError,
     IdempotencyMismatchError,
     InvalidBase64Error,
+    IssuerInUseError,
+    IssuerNotFoundError,
+    IssuerTakenError,
     NameTakenError,
     NotReadyError,
     OutsidePathsError,
     RateLimitedError,
     RevocationRefusedError,
+    RoleNameTakenError,
+    RoleNotFoundError,
+    RoleTooBroadError,
     ScopeMissingError,
     SecretNotDeletedError,
     SecretNotFoundError,
@@ -165,6 +171,35 @@ ERROR_DOCS = {
         TokenNameTakenError("Token name already used; names cannot be reused."),
         "The name is reserved, or already used in the namespace: by a token, a revoked token or another "
         "request.",
+    ),
+    "RoleGrantRefused": ErrorDoc(
+        GrantRefusedError("A role cannot have more than its creator: scopes."),
+        "The credential lacks the scope, the new role would exceed the caller's grant, or the client's "
+        "address is not allowed.",
+    ),
+    "RoleDeletionRefused": ErrorDoc(
+        RevocationRefusedError("This role has more than yours: scopes."),
+        "The credential lacks the scope, the role exceeds the caller's grant, or the client's address is not "
+        "allowed.",
+    ),
+    "IssuersRefused": ErrorDoc(
+        GrantRefusedError("Only administrators without limits manage issuers: its namespace."),
+        "The credential lacks the scope or is limited, or the client's address is not allowed.",
+    ),
+    "IssuerTaken": ErrorDoc(
+        IssuerTakenError("An issuer has this name, or this `iss` and audience."),
+        "An issuer has the name, or the `iss` and audience; or there are as many as there can be.",
+    ),
+    "IssuerNotFound": ErrorDoc(IssuerNotFoundError(), "No issuer has this name."),
+    "IssuerInUse": ErrorDoc(IssuerInUseError(), "The issuer has roles. Nothing was changed."),
+    "RoleNameTaken": ErrorDoc(
+        RoleNameTakenError("Role name already used in this namespace."),
+        "A role of the namespace has the name, or there are as many roles as there can be.",
+    ),
+    "RoleNotFound": ErrorDoc(RoleNotFoundError(), "No role that you can see has this name."),
+    "InvalidRole": ErrorDoc(
+        RoleTooBroadError("A role needs a condition on a claim, other than `*` alone."),
+        "The body failed validation and `errors` names each field; or strangers could satisfy the role.",
     ),
     "InvalidToken": ErrorDoc(
         _invalid("role", "Must be one of: reader, writer, auditor, admin."),

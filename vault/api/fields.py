@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from vault.core.errors import InvalidBase64Error
+from vault.core.principal import NAME_PATTERN
 from vault.core.timestamps import moment
 
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
@@ -181,6 +182,15 @@ def text_field(
 ) -> fields.String:
     """Return a field for a text, with its documentation: *shape* has further keywords of its schema."""
     return fields.String(metadata={"description": description, "example": example, **shape}, **options)
+
+
+def name_field(description: str, *, example: str = "ci", **options: Any) -> fields.String:
+    """Return a field for the name of a token, a role or an issuer, or a namespace, with its documentation."""
+    return fields.String(
+        validate=matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
+        metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
+        **options,
+    )
 
 
 def number_field(

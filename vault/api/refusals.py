@@ -48,8 +48,8 @@ REFUSALS = {
         Status.DENIED,
         "Invalid credential",
         "The request has a credential that is not valid: unknown, expired, revoked, sent from another "
-        "network, or not from the configured issuer. The reply does not say which. Operators find the "
-        "reason in the audit trail.",
+        "network, not from a configured issuer, or a JWT that does not match exactly one role. The reply "
+        "does not say which. Operators find the reason in the audit trail.",
         challenge='Bearer error="invalid_token"',
     ),
     # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
@@ -88,15 +88,16 @@ REFUSALS = {
         403,
         Status.DENIED,
         "Grant exceeds the caller's rights",
-        "The new token would have more than its creator, or a longer lifetime than operators allow. The "
-        "detail names the excess. Ask for less, or use a credential that has more.",
+        "The new token or role would have more than its creator, or a longer lifetime than operators allow; "
+        "or the caller is limited and therefore cannot manage issuers. The detail names the excess or the "
+        "limits. Ask for less, or use a credential that has more.",
     ),
     "revocation_refused": Refusal(
         403,
         Status.DENIED,
         "Revocation not allowed",
-        "The token to revoke has scopes, networks or paths that the caller lacks. The detail names them. Use "
-        "a credential that has at least as much.",
+        "The token to revoke, or the role to delete, has scopes, networks or paths that the caller lacks. "
+        "The detail names them. Use a credential that has at least as much.",
     ),
     "invalid_token_name": Refusal(
         409,
@@ -130,6 +131,50 @@ REFUSALS = {
         Status.NOT_FOUND,
         "Token not found",
         "No token of the caller's namespace has this name.",
+    ),
+    # --- Issuers and roles
+    "issuer_taken": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Issuer taken",
+        "An issuer has this name, or this iss and audience, or another request is creating it. The name "
+        "`default` is reserved for the issuer in the settings. Choose another name, or delete that issuer.",
+    ),
+    "issuer_not_found": Refusal(
+        404, Status.NOT_FOUND, "Issuer not found", "No issuer of JWTs has this name."
+    ),
+    "issuer_in_use": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Issuer in use",
+        "Roles refer to the issuer, possibly in other namespaces. Delete them first.",
+    ),
+    "role_name_taken": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Role name taken",
+        "A role of the namespace has this name, or another request is creating one with it. Choose another "
+        "name, or delete that role.",
+    ),
+    "role_not_found": Refusal(
+        404,
+        Status.NOT_FOUND,
+        "Role not found",
+        "No role of the caller's namespace and paths has this name.",
+    ),
+    "role_too_broad": Refusal(
+        422,
+        Status.BAD_REQUEST,
+        "Role too broad",
+        "Strangers could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
+        "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository.",
+    ),
+    "limit_reached": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Limit reached",
+        "There are as many issuers or roles as the service allows, because each JWT is compared with all of "
+        "them. Delete unused ones.",
     ),
     # --- Secrets
     "outside_paths": Refusal(

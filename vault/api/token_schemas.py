@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
+from vault.api.fields import name_field as _name
 from vault.auth.own_credential import KINDS
 from vault.auth.tokens import MAX_LIFETIME, STATES, Grant
 from vault.core.networks import Network, network
 from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
-from vault.core.principal import NAME_PATTERN, ROLES, Scope, scopes_named
+from vault.core.principal import ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _TRUE = {"enum": [True]}
@@ -23,15 +24,6 @@ _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_NETWORKS = 32
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
-
-
-def _name(description: str, *, example: str = "ci", **options: Any) -> fields.String:
-    """Return the field for a token's name, or a namespace."""
-    return fields.String(
-        validate=matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
-        metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
-        **options,
-    )
 
 
 def _time(seconds: int | None) -> timedelta | None:
@@ -285,6 +277,9 @@ class Credential(Reply):
         | {"description": "The networks from which the credential is valid; empty for all networks."},
     )
     expires_at = _time_field("The credential's expiry; null if it has none.")
+    role = text_field(
+        "The role that your JWT acts with; null without one.", "api-main", required=True, allow_none=True
+    )
     renewable = fields.Boolean(
         required=True, metadata={"description": "True if the token can be renewed.", "example": True}
     )

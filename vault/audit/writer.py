@@ -16,7 +16,7 @@ from vault.core.attempt import Action, Attempt, Outcome, Status, attempts_finish
 from vault.core.batching import Batcher
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
 from vault.core.periodic import Periodic
-from vault.core.principal import OPERATOR, SERVICE
+from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.core.text import printable
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
@@ -296,12 +296,17 @@ def _entry(attempt: Attempt, status: Status) -> StoredEntry:
         # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
         "ua": printable(attempt.user_agent[:length])[:length],
         "request_id": attempt.request_id,
-        "details": attempt.details or None,
+        "details": (_origin(attempt.principal) | attempt.details) or None,
     }
     entry = {name: value for name, value in entry.items() if value is not None}
     # An entry that cannot be hashed fails here alone, not together with the others of its commit.
     chain.canonical(entry)
     return entry
+
+
+def _origin(principal: Principal) -> dict[str, Any]:
+    """Return the role that *principal* acts with, and its issuer; nothing without a role."""
+    return {"role": principal.role, "issuer": principal.issuer} if principal.role else {}
 
 
 class NoAuditTrail:

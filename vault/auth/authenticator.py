@@ -47,21 +47,29 @@ class Credentials(Protocol):
         """
 
 
+class WebCredentials(Protocol):
+    """JWTs as credentials, which can name a role."""
+
+    def principal(self, credential: str, role: str) -> Principal:
+        """Return the principal of *credential* with the *role* of this name. Otherwise as `Credentials`."""
+
+
 class Authenticator:
     """Identifies the principal of each attempt, and checks its scopes."""
 
     def __init__(
-        self, tokens: Credentials, web_tokens: Credentials, *, anonymous: Principal, uses: TokenUses
+        self, tokens: Credentials, web_tokens: WebCredentials, *, anonymous: Principal, uses: TokenUses
     ) -> None:
         self._tokens = tokens
         self._web_tokens = web_tokens
         self._anonymous = anonymous
         self._uses = uses
 
-    def identify(self, credential: str | None, *, attempt: Attempt) -> None:
+    def identify(self, credential: str | None, *, attempt: Attempt, role: str = "") -> None:
         """Set the principal of *attempt* by its *credential*; None stands for no credential.
 
-        A credential is always checked, even where none is required: its sender relies on it.
+        A credential is always checked, even where none is required: its sender relies on it. A JWT acts with
+        the *role* of this name; tokens have no role.
 
         Raises:
             InvalidCredentialError: It is invalid; *attempt* has the reason, and a principal that is certain.
@@ -71,9 +79,12 @@ class Authenticator:
         if credential is None:
             attempt.principal = self._anonymous
             return
-        kind = self._tokens if credential.startswith(PREFIX) else self._web_tokens
         try:
-            principal = kind.principal(credential)
+            principal = (
+                self._tokens.principal(credential)
+                if credential.startswith(PREFIX)
+                else self._web_tokens.principal(credential, role)
+            )
             _require_valid_here_and_now(principal, attempt.ip)
         except InvalidCredentialError as error:
             attempt.principal = Principal(name=error.principal or attempt.principal.name, authenticated=False)

@@ -35,6 +35,8 @@ class CredentialInfo:
     paths: tuple[str, ...]
     networks: tuple[str, ...]
     expires_at: datetime | None
+    #: The role that a JWT acts with.
+    role: str | None = None
     renewable: bool = False
     renewable_until: datetime | None = None
     created_at: datetime | None = None
@@ -148,6 +150,7 @@ def _described(principal: Principal) -> CredentialInfo:
         paths=principal.paths.texts,
         networks=tuple(map(str, principal.networks)),
         expires_at=principal.expires_at,
+        role=principal.role or None,
     )
 
 

@@ -9,25 +9,24 @@ from typing import Any
 
 from mongoengine import NotUniqueError
 
+from vault.auth.publishing import delete_roles_of, publish
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     AmbiguousTokenNameError,
     GrantRefusedError,
-    InvalidCredentialError,
     InvalidTokenNameError,
     RevocationRefusedError,
     StorageUnavailableError,
     TokenNotFoundError,
-    VaultError,
 )
 from vault.core.networks import Network, cover
 from vault.core.paths import ALL_PATHS, Paths
-from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, scopes_named
+from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, plain_name, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey
-from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.guard import storage_errors
 from vault.documents.token import StoredTokenKey, Token
 from vault.keys.guard import KeyringGuard
 
@@ -167,20 +166,7 @@ class Tokens:
         with storage_errors():
             token.name = Token.new_name(token.namespace, grant.name)
         token.close(key)
-        try:
-            with storage_errors():
-                token.store()
-                # After it is stored: either a cascade finds it, or this finds that the creator was revoked.
-                _require_not_revoked(attempt)
-            attempt.finish(Status.SUCCESS)
-            with storage_errors():
-                is_active = token.activate()
-        except VaultError:
-            with best_effort_cleanup():
-                token.withdraw()
-            raise
-        if not is_active:
-            raise StorageUnavailableError("it took too long to record the token")
+        publish(token, attempt=attempt)
         return IssuedToken(text=text, info=info_of(token, key, now))
 
     def list(
@@ -291,14 +277,6 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
         raise GrantRefusedError(f"A token cannot have more than its creator: {', '.join(refused)}.")
 
 
-def _require_not_revoked(attempt: Attempt) -> None:
-    """Require that the principal of *attempt* was not revoked after it was looked up."""
-    creator = attempt.principal.name
-    if Token.objects(name=creator, revoked_at__ne=None).first():
-        attempt.details["reason"] = "revoked"
-        raise InvalidCredentialError("revoked", principal=creator)
-
-
 def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
     """Require that the principal of *attempt* has everything that *token* has, or is that token.
 
@@ -353,11 +331,14 @@ def _revoke(token: Token, key: TokenKey) -> bool:
 def _revoke_created(creators: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
     """Revoke all tokens that *creators* created, directly or through others; return their names.
 
+    The roles that they created are deleted.
+
     No token has more than its creator, so a principal that may revoke the first may revoke all.
     """
     ended = []
     seen = set(creators)
     while creators:
+        delete_roles_of(creators, key, attempt)
         with storage_errors():
             made = Token.created_by_any(creators)
         # The creator of an altered token is uncertain, and the token is invalid anyway.
@@ -409,7 +390,7 @@ def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
         networks=tuple(token.networks),
         paths=tuple(token.paths or ()),
         created_at=token.created_at,
-        created_by=token.created_by.removeprefix(f"{token.namespace}/"),
+        created_by=plain_name(token.created_by, token.namespace),
         expires_at=token.expires_at,
         renewable_until=token.renewable_until,
         revoked_at=token.revoked_at,

@@ -1,4 +1,4 @@
-"""A drill of a backup: restore it into a scratch database, decrypt every value, verify tokens and trail."""
+"""A drill of a backup: restore it into a scratch database, decrypt every value, verify seals and trail."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +21,8 @@ from vault.crypto import Keyring
 from vault.documents import Database, Secret, Token
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
 from vault.documents.secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 
@@ -67,6 +69,8 @@ class Report:
 
     versions: Checked
     tokens: Checked
+    #: Issuers of JWTs, and roles.
+    roles: Checked
     #: Audit entries, and their streams.
     entries: int
     streams: int
@@ -75,9 +79,8 @@ class Report:
     @property
     def is_good(self) -> bool:
         """True if everything decrypts and verifies. Findings other than tampering need a look."""
-        return not (
-            self.versions.failed or self.tokens.failed or any(finding.tampering for finding in self.findings)
-        )
+        failed = self.versions.failed or self.tokens.failed or self.roles.failed
+        return not (failed or any(finding.tampering for finding in self.findings))
 
 
 def record(backup: Backup) -> None:
@@ -121,12 +124,12 @@ def drill(backup: VerifiedBackup, scratch: Database, keyring: Keyring, *, show: 
     with show(Step.DECRYPT_SECRETS, counts["secrets"]) as progress:
         versions = decrypt_secrets(keyring, progress)
     with show(Step.VERIFY_TOKENS):
-        tokens = verify_tokens(keyring)
+        tokens, roles = verify_sealed(keyring)
     with show(Step.BUILD_INDEXES):
         scratch.build_indexes()
     with show(Step.VERIFY_TRAIL, counts["audit_logs"]) as progress:
         verifier, findings = verify_trail(backup, keyring, progress)
-    return Report(versions, tokens, verifier.entries, verifier.streams, findings)
+    return Report(versions, tokens, roles, verifier.entries, verifier.streams, findings)
 
 
 def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
@@ -155,22 +158,23 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
             yield True
 
 
-def verify_tokens(keyring: Keyring) -> Checked:
-    """Verify the seal of every token.
+def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
+    """Verify the seals of all tokens, and of all issuers and roles.
 
     Raises:
         StorageUnavailableError: MongoDB became unavailable.
     """
-    checked = Checked()
+    tokens, roles = Checked(), Checked()
     with storage_errors():
         stored = StoredTokenKey.stored()
         try:
             key = stored and stored.decrypt(keyring)
         except (DecryptionError, KeyMissingError):
             key = None
-        for token in Token.objects(pending=None):
-            checked.add(passed=key is not None and token.is_genuine(key))
-    return checked
+        for kind, checked in ((Token, tokens), (Issuer, roles), (Role, roles)):
+            for document in kind.active():
+                checked.add(passed=kind.genuine(document, key) is not None)
+    return tokens, roles
 
 
 def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[Verifier, list[Finding]]:

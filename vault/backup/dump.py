@@ -14,12 +14,14 @@ from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.guard import storage_errors
 from vault.documents.indexes import UNAUTHORIZED
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
 
 #: The collections with permanent documents, except the trail; the largest last.
 STATE = (
-    *(document.collection_name() for document in (StoredTokenKey, Token, AuditKey)),
+    *(document.collection_name() for document in (StoredTokenKey, Token, Issuer, Role, AuditKey)),
     IDEMPOTENCY_COLLECTION,
     Secret.collection_name(),
 )

@@ -28,7 +28,7 @@ def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, 
         AuditStateError: *audit_enabled*, the setting, disagrees with the backup; nothing was written.
         RestoreRefusedError: The database is not empty, or workers serve on it; nothing was written.
         StorageUnavailableError: MongoDB became unavailable.
-        DuplicateNameError: Everything was restored, but two secrets or two tokens have one name.
+        DuplicateNameError: Everything was restored, but two documents have one name.
         AuditUnavailableError: The entry could not be written, so the restore is unfinished.
     """
     if backup.audit_enabled not in (None, audit_enabled):

@@ -17,10 +17,12 @@ _MODULES = {
     "backup": "vault.cli.backup",
     "dev": "vault.cli.dev",
     "drill": "vault.cli.backup",
+    "issuers": "vault.cli.issuers",
     "keys": "vault.cli.keys",
     "ready": "vault.cli.service",
     "replicaset": "vault.cli.mongodb",
     "restore": "vault.cli.backup",
+    "roles": "vault.cli.roles",
     "serve": "vault.cli.service",
     "tokens": "vault.cli.tokens",
 }

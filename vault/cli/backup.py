@@ -51,9 +51,9 @@ _STEPS = {
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is a regular file.")
 def backup(path: Path, overwrite: bool) -> None:
-    """Write a backup of secrets, tokens and audit trail to FILE.
+    """Write a backup of secrets, tokens, roles and audit trail to FILE.
 
-    Secrets and tokens are as of one moment, and stay encrypted. The trail reaches some seconds further, so
+    All except the trail are as of one moment, and stay encrypted. The trail reaches some seconds further, so
     that everything written has its entry.
     """
     with (
@@ -122,6 +122,7 @@ def _print(report: Report) -> int:
     streams, findings = quantity(report.streams, "stream"), quantity(len(report.findings), "finding")
     click.echo(f"secret versions: {report.versions}")
     click.echo(f"tokens: {report.tokens}")
+    click.echo(f"issuers and roles: {report.roles}")
     click.echo(f"audit trail: {entries} in {streams}, {findings}")
     for finding in report.findings:
         click.echo(printable(str(finding)))

@@ -8,6 +8,7 @@ import click
 
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
+from vault.auth.jwt_auth import SettingsAuthenticator, settings_authenticator
 from vault.config.settings import Settings, dotenv_path
 from vault.crypto import Keyring
 from vault.documents import Database
@@ -28,6 +29,8 @@ class CommandContext:
     #: Descriptions of weak master keys, as in `Settings`.
     weak_keys: tuple[str, ...]
     token_max_days: int
+    #: The issuer of JWTs in the settings.
+    own_issuer: SettingsAuthenticator
 
 
 @contextmanager
@@ -74,6 +77,12 @@ def connected(
             audited,
             settings.weak_keys,
             settings.token_max_days,
+            settings_authenticator(
+                jwks_url=settings.jwt_jwks_url,
+                public_key=settings.jwt_public_key,
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+            ),
         )
     finally:
         trail.disconnect()

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 import click
 
 from vault.auth.tokens import Grant, TokenInfo, TokenKeys, Tokens
+from vault.cli import parameters
 from vault.cli.context import connected
 from vault.cli.durations import duration
 from vault.cli.output import print_table
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import VaultError
-from vault.core.networks import Network, network
-from vault.core.paths import MAX_PATHS, Paths, is_path
-from vault.core.principal import OPERATOR, ROLES, Scope, is_name, scopes_named
+from vault.core.networks import Network
+from vault.core.paths import MAX_PATHS, Paths
+from vault.core.principal import OPERATOR, ROLES, Scope, scopes_named
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
@@ -22,25 +23,6 @@ _HEADINGS = (
     *("name", "state", "namespace", "scopes", "networks", "paths"),
     *("created", "by", "expires", "renewable until", "last used"),
 )
-
-
-def _name(text: str) -> str:
-    if not is_name(text):
-        raise click.BadParameter("must be up to 64 letters, digits, dots, hyphens and underscores")
-    return text
-
-
-def _network(text: str) -> Network:
-    try:
-        return network(text)
-    except ValueError:
-        raise click.BadParameter("must be a network such as 192.0.2.0/24") from None
-
-
-def _path(text: str) -> str:
-    if not is_path(text):
-        raise click.BadParameter("must be a name, or a prefix that ends in a slash, such as billing/")
-    return text
 
 
 @click.group()
@@ -52,7 +34,7 @@ def tokens() -> None:
 @click.option(
     "--name",
     metavar="NAME",
-    type=_name,
+    type=parameters.name,
     required=True,
     help="The token's name. Names cannot be reused.",
 )
@@ -64,13 +46,15 @@ def tokens() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="A scope of the token. Can be repeated.",
 )
-@click.option("--namespace", metavar="NAME", type=_name, help="The token's namespace.  [default: default]")
+@click.option(
+    "--namespace", metavar="NAME", type=parameters.name, help="The token's namespace.  [default: default]"
+)
 @click.option(
     "--network",
     "networks",
     multiple=True,
     metavar="NETWORK",
-    type=_network,
+    type=parameters.network_of,
     help="A network from which the token is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
 )
 @click.option(
@@ -78,7 +62,7 @@ def tokens() -> None:
     "paths",
     multiple=True,
     metavar="PATH",
-    type=_path,
+    type=parameters.path,
     help="A name of a secret that the token can reach, or a prefix of names that ends in a slash, such as "
     "billing/. Can be repeated.  [default: all names]",
 )
@@ -156,7 +140,10 @@ def list_tokens(unused_for: timedelta | None) -> None:
 @tokens.command()
 @click.argument("name")
 @click.option(
-    "--namespace", metavar="NAME", type=_name, help="The token's namespace, if several have this name."
+    "--namespace",
+    metavar="NAME",
+    type=parameters.name,
+    help="The token's namespace, if several have this name.",
 )
 @click.option("--cascade", is_flag=True, help="Also revoke the tokens that it created.")
 def revoke(name: str, namespace: str | None, cascade: bool) -> None:

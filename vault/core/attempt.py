@@ -32,6 +32,13 @@ class Action(StrEnum):
     TOKEN_CREATE = "token_create"
     TOKEN_LIST = "token_list"
     TOKEN_REVOKE = "token_revoke"
+    ISSUER_CREATE = "issuer_create"
+    ISSUER_LIST = "issuer_list"
+    ISSUER_DELETE = "issuer_delete"
+    ROLE_CREATE = "role_create"
+    ROLE_LIST = "role_list"
+    ROLE_DELETE = "role_delete"
+    ROLE_TEST = "role_test"
     #: A principal described its own credential.
     TOKEN_SELF = "token_self"
     #: A token extended itself.

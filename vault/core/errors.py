@@ -135,6 +135,53 @@ class TokenNotFoundError(FixedError):
     message = "Token not found"
 
 
+class IssuerTakenError(VaultError):
+    """Another issuer has the name, or the `iss` and audience, of a new one; the message says which."""
+
+    kind = "issuer_taken"
+
+
+class IssuerNotFoundError(FixedError):
+    """No issuer has this name."""
+
+    kind = "issuer_not_found"
+    # Without a full stop, as `SecretNotFoundError`.
+    message = "Issuer not found"
+
+
+class IssuerInUseError(FixedError):
+    """An issuer to delete has roles."""
+
+    kind = "issuer_in_use"
+    message = "The issuer has roles. Delete them first."
+
+
+class RoleNameTakenError(VaultError):
+    """A role of the namespace, or a pending one, has the name of a new role; the message says which."""
+
+    kind = "role_name_taken"
+
+
+class RoleNotFoundError(FixedError):
+    """No role that the principal can see has this name."""
+
+    kind = "role_not_found"
+    # Without a full stop, as `SecretNotFoundError`.
+    message = "Role not found"
+
+
+class RoleTooBroadError(VaultError):
+    """Strangers could satisfy the conditions of a new role; the message says why."""
+
+    kind = "role_too_broad"
+
+
+class LimitReachedError(VaultError):
+    """There are as many issuers or roles as there can be; the message has the limit."""
+
+    kind = "limit_reached"
+
+
 class AddressRefusedError(FixedError):
     """The client's address is not in `ALLOWED_NETWORKS`."""
 
@@ -332,8 +379,8 @@ class DuplicateNameError(FixedError, StorageUnavailableError):
 
     kind = "duplicate_name"
     message = (
-        "two secrets or two tokens have the same name, because a unique index was removed and a document "
-        "added without the service: remove that document from MongoDB"
+        "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
+        "removed and a document added without the service: remove that document from MongoDB"
     )
 
 

@@ -29,7 +29,7 @@ class Scope(StrEnum):
     SECRET_PURGE = "secret:purge"
     SECRET_LIST = "secret:list"
     AUDIT_READ = "audit:read"
-    #: Create, list and revoke tokens.
+    #: Create, list and revoke tokens; create, list and delete roles for JWTs and their issuers.
     TOKEN_MANAGE = "token:manage"
 
 
@@ -51,6 +51,9 @@ class Principal:
     networks: tuple[Network, ...] = ()
     #: The credential's expiry, in UTC.
     expires_at: datetime | None = None
+    #: The role that a JWT acts with, and its issuer; empty for all others.
+    role: str = ""
+    issuer: str = ""
     #: The ID of its token, which is a keyed hash; empty for all other principals.
     token_id: str = field(default="", repr=False)
 
@@ -101,6 +104,11 @@ ROLES: dict[str, frozenset[Scope]] = {
     "auditor": frozenset({Scope.AUDIT_READ}),
     "admin": frozenset(Scope),
 }
+
+
+def plain_name(name: str, namespace: str) -> str:
+    """Return the *name* of a principal within its *namespace*; names of JWTs stay whole."""
+    return name if ":" in name else name.removeprefix(f"{namespace}/")
 
 
 def is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The token key, which hashes and seals stored tokens.
+"""The token key, which hashes tokens, and seals stored tokens, issuers and roles.
 
 It is 32 random bytes, generated once and stored only in an envelope under the master key. A rotation of the
 master key re-encrypts this one key, and every token stays valid.
@@ -8,14 +8,22 @@ import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, ClassVar
 
 from vault.crypto.encoding import canonical
 
 _SIZE = 32
-# The two prefixes differ, so both purposes can share the key.
+# No purpose begins with another, so all of them can share the key.
 _HASH_PURPOSE = b"secret-manager token\x00"
-_SEAL_PURPOSE = b"secret-manager token record\x00"
+
+
+class RecordKind(Enum):
+    """A kind of sealed records, by the purpose of its seals: none can pass for a seal of another kind."""
+
+    TOKEN = b"secret-manager token record\x00"
+    ISSUER = b"secret-manager issuer record\x00"
+    ROLE = b"secret-manager role record\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class TokenKeyBinding:
 
 
 class TokenKey:
-    """A key that hashes tokens and seals their records. The database alone is not enough for either."""
+    """A key that hashes tokens and seals records. The database alone is not enough for either."""
 
     __slots__ = ("_material",)
 
@@ -52,16 +60,16 @@ class TokenKey:
         """
         return hmac.digest(self._material, _HASH_PURPOSE + token.encode(), "sha256").hex()
 
-    def seal(self, record: Mapping[str, Any]) -> str:
+    def seal(self, record: Mapping[str, Any], kind: RecordKind = RecordKind.TOKEN) -> str:
         """Return the seal of *record*: HMAC-SHA256 over its canonical JSON, in hexadecimal.
 
         Errors as `canonical`.
         """
-        return hmac.digest(self._material, _SEAL_PURPOSE + canonical(record), "sha256").hex()
+        return hmac.digest(self._material, kind.value + canonical(record), "sha256").hex()
 
-    def sealed(self, record: Mapping[str, Any], seal: str) -> bool:
+    def sealed(self, record: Mapping[str, Any], seal: str, kind: RecordKind = RecordKind.TOKEN) -> bool:
         """Return whether *seal* is this key's seal of *record*. Errors as `seal`."""
-        return hmac.compare_digest(self.seal(record).encode(), seal.encode())
+        return hmac.compare_digest(self.seal(record, kind).encode(), seal.encode())
 
     def __repr__(self) -> str:
         return "<TokenKey>"

@@ -21,6 +21,8 @@ from vault.documents import indexes
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
 
@@ -143,7 +145,7 @@ class Database:
         """Build the indexes for the settings, and wait until they are built.
 
         Raises:
-            DuplicateNameError: Two secrets or two tokens have one name.
+            DuplicateNameError: Two secrets, tokens, issuers or roles have one name.
             TrailIndexMissingError: The trail's unique index is missing, and this user may not build it.
             StorageUnavailableError: MongoDB became unavailable.
         """
@@ -199,6 +201,8 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     Secret.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # Expired pending tokens are removed.
     Token.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
+    Issuer.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
+    Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # Removed only by operators, to end all tokens after a leak of the master key; see docs/operations.md.
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),

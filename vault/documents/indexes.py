@@ -11,6 +11,8 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from vault.core.errors import DuplicateNameError, TrailIndexMissingError
 from vault.documents.audit import AuditEntry
 from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import Token
 
@@ -23,6 +25,7 @@ _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
 _LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
 _LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
+_ISSUER_INDEX = [("issuer", 1), ("audience", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 #: Indexes that only make queries faster: the promises of the trail do not depend on them.
 _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] = (
@@ -49,15 +52,17 @@ def build(*, audit_ttl_days: int) -> None:
     """Build the missing indexes. Existing ones cost a few round trips.
 
     Raises:
-        DuplicateNameError: Two secrets or two tokens have one name.
+        DuplicateNameError: Two secrets, tokens, issuers or roles have one name.
         TrailIndexMissingError: As `build_trail`.
         PyMongoError: MongoDB refused, or did not answer.
     """
     build_trail(AuditEntry.raw(), audit_ttl_days=audit_ttl_days)
     try:
         _index_secrets()
-        Token.raw().create_index("name", unique=True)
-        Token.raw().create_index("purge_at", expireAfterSeconds=0, sparse=True)
+        for sealed in (Token, Issuer, Role):
+            sealed.raw().create_index("name", unique=True)
+            sealed.raw().create_index("purge_at", expireAfterSeconds=0, sparse=True)
+        Issuer.raw().create_index(_ISSUER_INDEX, unique=True)
     except DuplicateKeyError:
         # Its text quotes the name.
         raise DuplicateNameError from None

@@ -2,23 +2,21 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, ClassVar
 
-from mongoengine import BinaryField, BooleanField, DateTimeField, ListField, StringField
+from mongoengine import BinaryField, DateTimeField, ListField, StringField
 from mongoengine.base import BaseField
 from pymongo import UpdateOne
-from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
 from vault.core.errors import TokenNameTakenError
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.core.retry import attempts
 from vault.core.timestamps import since_1970
 from vault.crypto import Keyring
-from vault.crypto.token_key import TokenKey, TokenKeyBinding
+from vault.crypto.token_key import RecordKind, TokenKey, TokenKeyBinding
 from vault.documents.base import BaseDocument, decrypt
+from vault.documents.sealed import SealedDocument
 
 #: The ID of the only token key.
 _ID = "tokens"
@@ -72,16 +70,10 @@ _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
 
-#: Milliseconds, by MongoDB's clock, that a token may be pending: longer than writing its entry can take.
-_PENDING_MILLISECONDS = 120_000
-
-#: A pending token has no seal, so older replicas, which ignore `pending`, refuse it.
-_NO_SEAL = ""
-
 _TAKEN = "Token name already used; names cannot be reused."
 
 
-class Token(BaseDocument):
+class Token(SealedDocument):
     """A token's record; it does not hold the token itself.
 
     The seal covers every other permanent field except the last use, so write access to the database is not
@@ -107,15 +99,15 @@ class Token(BaseDocument):
     #: Seconds from a renewal to the new expiry. A plain field: an integer's conversion fails for infinity.
     renewal_seconds = BaseField()
     revoked_at = DateTimeField()
-    seal = StringField(required=True)
     #: Its last use, to about a minute. Not sealed: it informs operators, and grants nothing.
     last_used_at = DateTimeField()
-    #: Its entry is not in the audit trail yet: it cannot be used or listed.
-    pending = BooleanField()
-    #: When MongoDB may remove a pending token.
-    purge_at = DateTimeField()
 
     meta: ClassVar = {"collection": "tokens"}
+
+    record_kind = RecordKind.TOKEN
+    taken_error = TokenNameTakenError
+    taken = _TAKEN
+    busy = "Another request is creating a token of this name. Try again later."
 
     @property
     def plain_name(self) -> str:
@@ -158,38 +150,6 @@ class Token(BaseDocument):
         cls.raw().delete_many({**made, "pending": True})
         return list(cls.objects(__raw__=made).order_by("name"))
 
-    def store(self) -> None:
-        """Store the token as pending, which reserves its name.
-
-        Raises:
-            TokenNameTakenError: Another token, or a pending one, has the name.
-        """
-        document = {**self.to_mongo().to_dict(), "seal": _NO_SEAL, "pending": True}
-        until = {"$add": ["$$NOW", _PENDING_MILLISECONDS]}
-        # A pipeline, to use MongoDB's clock.
-        new = [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, {"purge_at": until}]}}]
-        holder = {"name": self.name}
-        expired = {"pending": True, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}
-        for _ in attempts():
-            with suppress(DuplicateKeyError):
-                self.raw().update_one({"_id": self.id}, new, upsert=True)
-                return
-            if self.raw().delete_one(holder | expired).deleted_count:
-                continue
-            # A pending token may be withdrawn, or MongoDB may just have removed it.
-            if self.raw().find_one({**holder, "pending": None}, {"_id": 1}):
-                raise TokenNameTakenError(_TAKEN)
-        raise TokenNameTakenError("Another request is creating a token of this name. Try again later.")
-
-    def activate(self) -> bool:
-        """Seal the pending token, so that it can be used; return False if it was pending too long."""
-        change = {"$set": {"seal": self.seal}, "$unset": {"pending": "", "purge_at": ""}}
-        return bool(self.raw().update_one({"_id": self.id, "pending": True}, change).matched_count)
-
-    def withdraw(self) -> None:
-        """Remove the token, which was not issued, so that its name is free again."""
-        self.raw().delete_one({"_id": self.id})
-
     def renew(self, expires_at: datetime, key: TokenKey) -> bool:
         """Set its expiry, if it was not changed since it was read; return whether it was set.
 
@@ -213,17 +173,6 @@ class Token(BaseDocument):
             for identifier, age in ages.items()
         ]
         cls.raw().bulk_write(changes, ordered=False)
-
-    def close(self, key: TokenKey) -> None:
-        """Seal the current fields."""
-        self.seal = key.seal(self._record())
-
-    def is_genuine(self, key: TokenKey) -> bool:
-        """Return whether all sealed fields are unchanged, including their types."""
-        try:
-            return key.sealed(self._record(), self.seal)
-        except (AttributeError, TypeError, ValueError):
-            return False
 
     def _record(self) -> dict[str, Any]:
         """Return the sealed fields: texts, lists, and times in milliseconds since 1970."""

@@ -1,0 +1,330 @@
+"""Stored issuers and roles take effect within 5 seconds, are read in one query, and cannot be altered."""
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo import MongoClient
+from pymongo.database import Database as MongoDatabase
+from pymongo.monitoring import CommandListener, CommandStartedEvent
+
+from tests.access import make_token, services
+from tests.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
+from tests.conftest import running_app
+from tests.issuer import ED_KEY, RSA_KEY, public_pem, sign
+from tests.lifecycle import in_future, in_past
+from vault.auth import directory as directories
+from vault.auth.directory import BELIEVED_SECONDS, Directory
+from vault.auth.roles import NewRole
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import InvalidCredentialError, StorageUnavailableError
+from vault.core.principal import Principal, Scope
+from vault.documents import database
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
+
+Stored = MongoDatabase[dict[str, Any]]
+ISS = "https://ci.example"
+
+
+class Commands(CommandListener):
+    """Counts commands on issuers and roles."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Count one read."""
+        self.reads += event.command.get(event.command_name) in ("issuers", "roles") and (
+            event.command_name in ("find", "aggregate")
+        )
+
+    def succeeded(self, _event: object) -> None:
+        """Do nothing."""
+
+    def failed(self, _event: object) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Count the application's reads; request it before `app`."""
+    listener = Commands()
+
+    def client(*arguments: Any, **options: Any) -> MongoClient[dict[str, Any]]:
+        return MongoClient(*arguments, **options | {"event_listeners": [listener]})
+
+    monkeypatch.setattr(database, "MongoClient", client)
+    return listener
+
+
+@pytest.fixture
+def app(commands: Commands, environment: dict[str, str]) -> Iterator[Flask]:
+    """Return an application with one issuer and one role."""
+    with running_app(environment) as app:
+        make_issuer(app, "ci", iss=ISS, keys=public_pem(ED_KEY))
+        make_role(app, "deploy", "ci", claims={"sub": "job"}, paths=("billing/",), seconds=600)
+        commands.reads = 0
+        yield app
+
+
+def jwt(**changes: Any) -> str:
+    """Return a JWT of the stored issuer that matches the role."""
+    return sign("ed-1", **{"iss": ISS, "aud": AUDIENCE, "sub": "job", "scope": None, **changes})
+
+
+def ask(app: Flask, credential: str = "") -> str:
+    """Return the role that a JWT acts with, or the reason why it is refused."""
+    attempt = Attempt(action=Action.FETCH)
+    try:
+        services(app).authenticator.identify(credential or jwt(), attempt=attempt)
+    except InvalidCredentialError as error:
+        return error.reason
+    return attempt.principal.role
+
+
+def directory(app: Flask) -> Directory:
+    web_tokens: Any = services(app).authenticator._web_tokens
+    found: Directory = web_tokens._directory
+    return found
+
+
+def test_the_cache_leaves_a_margin() -> None:
+    """A change takes effect within 5 seconds: the cache is at most 3 seconds old."""
+    assert BELIEVED_SECONDS <= 3
+
+
+def test_issuers_and_roles_are_read_once_in_the_time_of_the_cache(
+    app: Flask, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All requests within 3 seconds need one query together; then there is another one."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(directories, "monotonic", lambda: now[0])
+    forget(app)
+    assert {ask(app) for _ in range(5)} == {"deploy"}
+    assert commands.reads == 1
+    now[0] += BELIEVED_SECONDS - 0.01
+    assert ask(app) == "deploy"
+    assert commands.reads == 1
+    now[0] += 0.02
+    assert ask(app) == "deploy"
+    assert commands.reads == 2
+
+
+def test_concurrent_requests_share_a_read(app: Flask, commands: Commands) -> None:
+    """Requests that find the cache expired at once read it once or twice, not each for itself."""
+    for _ in range(5):
+        forget(app)
+        commands.reads = 0
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(lambda _: ask(app), range(32))) == {"deploy"}
+        assert commands.reads <= 2
+
+
+def test_tokens_need_no_read(app: Flask, commands: Commands) -> None:
+    """A token causes no read of issuers and roles."""
+    forget(app)
+    token = make_token(app, "ci", role="reader")
+    forget(app)
+    commands.reads = 0
+    assert ask(app, token) == ""
+    assert commands.reads == 0
+
+
+def test_another_replica_s_changes_take_effect(app: Flask, environment: dict[str, str]) -> None:
+    """A role that another replica deletes is refused once the cache expires, and an issuer too."""
+    assert ask(app) == "deploy"
+    with running_app(environment) as other:
+        delete_role(other, "deploy")
+        assert ask(app) == "deploy"
+        forget(app)
+        assert ask(app) == "role: none"
+        services(other).issuers.delete("ci", attempt=operator(Action.ISSUER_DELETE))
+        forget(app)
+        assert ask(app) == "malformed"
+
+
+def test_without_mongodb_no_jwt_is_accepted(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If MongoDB is unavailable once the cache expires, JWTs are neither accepted nor refused."""
+
+    def fail(_self: Directory, _key: object) -> None:
+        raise StorageUnavailableError("MongoDB is not available")
+
+    assert ask(app) == "deploy"
+    monkeypatch.setattr(Directory, "_load", fail)
+    assert ask(app) == "deploy"
+    forget(app)
+    with pytest.raises(StorageUnavailableError):
+        ask(app)
+
+
+#: A change of each field of a role, and of an issuer.
+ROLE_CHANGES: dict[str, Any] = {
+    "_id": "0" * 32,
+    "name": "other",
+    "namespace": "team-b",
+    "issuer": "other",
+    "issuer_id": "",
+    "claims": [],
+    "claim_globs": ["sub=*"],
+    "scopes": ["secret:fetch", "token:manage"],
+    "networks": ["192.0.2.0/24"],
+    "paths": [],
+    "max_age": 601,
+    "created_by": "someone",
+    "created_at": None,
+    "expires_at": "never",
+    "seal": "0" * 64,
+}
+ISSUER_CHANGES: dict[str, Any] = {
+    "_id": "0" * 32,
+    "name": "other",
+    "issuer": "https://evil.example",
+    "audience": "other",
+    "jwks_url": "https://evil.example/keys",
+    "public_key": public_pem(RSA_KEY),
+    "algorithms": ["RS256"],
+    "created_by": "someone",
+    "created_at": None,
+    "seal": "",
+}
+#: Values of any type.
+STRANGE: list[Any] = [None, 7, 1.5, True, "x", ["x"], [7], {"a": 1}, b"x", [["x"]], {"$x": {}}]
+
+
+def put_instead(collection: Any, changes: dict[str, Any]) -> None:
+    """Replace the only document of *collection* by itself with *changes*."""
+    document = collection.find_one()
+    collection.delete_one({})
+    collection.insert_one({**document, **changes})
+
+
+@pytest.mark.parametrize("field", ROLE_CHANGES)
+def test_a_changed_role_is_ignored(
+    app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture, field: str
+) -> None:
+    """A role with any changed field matches nothing; the log, the list and the entry say so."""
+    put_instead(stored.roles, {field: ROLE_CHANGES[field]})
+    forget(app)
+    with caplog.at_level(logging.ERROR):
+        name = "other" if field == "name" else "deploy"
+        assert ask(app) == f"role: none; altered: {name}"
+        forget(app)
+        ask(app)
+    # Once, not each time it is read.
+    assert caplog.messages == [f"a stored issuer or role is not as the service wrote it: role {name}"]
+    [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
+    assert (info.name, info.state, info.scopes) == (name, "altered", ())
+
+
+@pytest.mark.parametrize("field", ISSUER_CHANGES)
+def test_a_changed_issuer_is_ignored(
+    app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture, field: str
+) -> None:
+    """An issuer with any changed field verifies nothing; the log, the list and the entry say so."""
+    put_instead(stored.issuers, {field: ISSUER_CHANGES[field]})
+    forget(app)
+    assert ask(app) == "issuer: altered"
+    assert "a stored issuer or role is not as the service wrote it: issuer" in caplog.text
+    [info] = services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))
+    assert (info.state, info.issuer) == ("altered", "")
+
+
+@pytest.mark.parametrize("kind", [Role, Issuer])
+@pytest.mark.parametrize("value", STRANGE, ids=repr)
+def test_a_field_of_any_type_breaks_nothing(app: Flask, stored: Stored, kind: Any, value: Any) -> None:
+    """A field of any type in the database breaks neither other roles nor lists."""
+    make_role(app, "second", "ci", claims={"sub": "job"})
+    original = stored[kind.collection_name()].find_one({"name": {"$in": ["deploy", "ci"]}})
+    assert original is not None
+    for field in kind._fields:
+        if field in ("id", "pending", "purge_at"):
+            continue
+        changed = {**original, field: value}
+        stored[kind.collection_name()].replace_one({"_id": original["_id"]}, changed)
+        forget(app)
+        unchanged = kind.genuine(changed, directory(app)._keys.find()) is not None
+        if kind is Role and not unchanged:
+            assert ask(app) == "second"
+        elif not unchanged:
+            assert ask(app) == "issuer: altered"
+        assert len(services(app).roles.list(attempt=operator(Action.ROLE_LIST))) == 2
+        assert len(services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))) == 1
+
+
+@pytest.mark.parametrize("name", ["Secret", "Issuer", "NoClass", 7], ids=str)
+def test_a_document_of_another_class_is_ignored(app: Flask, stored: Stored, name: object) -> None:
+    """A document that names another class for MongoEngine is altered."""
+    stored.roles.update_one({}, {"$set": {"_cls": name}})
+    forget(app)
+    assert ask(app) == "role: none; altered: deploy"
+
+
+def test_a_seal_of_one_kind_fits_no_other(app: Flask, stored: Stored) -> None:
+    """A copied document of another collection is not genuine there."""
+    issuer = stored.issuers.find_one()
+    assert issuer is not None
+    stored.roles.delete_many({})
+    stored.roles.insert_one(issuer)
+    forget(app)
+    assert ask(app) == "role: none; altered: ci"
+
+
+def test_a_role_of_a_deleted_issuer_does_not_come_back(app: Flask, stored: Stored) -> None:
+    """A role whose issuer was removed stays without effect if a new issuer gets the name."""
+    stored.issuers.delete_many({})
+    make_issuer(app, "ci", iss=ISS, keys=public_pem(ED_KEY))
+    assert ask(app) == "role: none"
+    [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
+    assert info.state == "orphaned"
+
+
+def test_a_pending_document_has_no_effect(app: Flask, stored: Stored) -> None:
+    """A role or an issuer whose entry is not durable yet is not used or listed."""
+    stored.roles.update_many({}, {"$set": {"pending": True}})
+    forget(app)
+    assert ask(app) == "role: none"
+    assert services(app).roles.list(attempt=operator(Action.ROLE_LIST)) == []
+    stored.issuers.update_many({}, {"$set": {"pending": True}})
+    forget(app)
+    assert ask(app) == "malformed"
+    assert services(app).issuers.list(attempt=operator(Action.ISSUER_LIST)) == []
+
+
+def test_documents_without_a_name_are_shown_without_one(app: Flask, stored: Stored) -> None:
+    """The name in an altered document is shown only if it has the form of one."""
+    stored.roles.insert_many([{"_id": text, "name": text} for text in ("a\nb", "a/b/c", "", "team-b/x")])
+    forget(app)
+    ask(app)
+    assert sorted(directory(app).current().altered_roles) == [*["(without a name)"] * 3, "team-b/x"]
+
+
+def test_more_documents_than_allowed_are_not_read(app: Flask, stored: Stored) -> None:
+    """Documents that someone adds to the database cannot make each read arbitrarily expensive."""
+    [*_, limit] = directories._PIPELINE
+    assert limit["$limit"] == 2 * (directories.MAX_ISSUERS + directories.MAX_ROLES)
+    stored.roles.insert_many([{"_id": number, "name": f"r{number}"} for number in range(3_000)])
+    forget(app)
+    ask(app)
+    current = directory(app).current()
+    assert len(current.altered_roles) + 2 <= limit["$limit"]
+
+
+def test_a_role_ends(app: Flask) -> None:
+    """A role that has expired matches nothing, and a JWT ends with its role."""
+    creator = Principal(name="boss", scopes=frozenset(Scope), expires_at=in_future(seconds=60))
+    for name, principal in (("ending", creator), ("ended", replace(creator, expires_at=in_past(seconds=1)))):
+        new = NewRole(name=name, issuer="ci", claims=("sub=job",), scopes=frozenset({Scope.SECRET_FETCH}))
+        services(app).roles.create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=principal))
+    delete_role(app, "deploy")
+    assert ask(app) == "ending"
+    attempt = Attempt(action=Action.FETCH)
+    services(app).authenticator.identify(jwt(), attempt=attempt)
+    assert attempt.principal.expires_at == creator.expires_at
+    delete_role(app, "ending")
+    assert ask(app) == "role ended: expired"

@@ -1,0 +1,198 @@
+"""Create, list and delete issuers: only administrators without limits may, and every step is recorded."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import services
+from tests.access_roles import make_issuer, make_role, operator
+from tests.conftest import running_app
+from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
+from tests.trail import break_trail
+from vault.auth import issuers as module
+from vault.auth.issuers import IssuerInfo, NewIssuer
+from vault.auth.jwt_auth import ALGORITHMS
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import (
+    AuditUnavailableError,
+    GrantRefusedError,
+    IssuerInUseError,
+    IssuerNotFoundError,
+    IssuerTakenError,
+    LimitReachedError,
+)
+from vault.core.paths import Paths
+from vault.core.principal import Principal, Scope
+from vault.documents.issuer import Issuer
+
+Stored = MongoDatabase[dict[str, Any]]
+ADMIN = Principal(name="boss", scopes=frozenset(Scope))
+NEW = NewIssuer(name="ci", issuer="https://ci.example", audience="vault", jwks_url="https://ci.example/keys")
+
+
+def create(app: Flask, principal: Principal = ADMIN, **changes: Any) -> None:
+    attempt = Attempt(action=Action.ISSUER_CREATE, principal=principal)
+    services(app).issuers.create(replace(NEW, **changes), attempt=attempt)
+
+
+def infos(app: Flask, principal: Principal = ADMIN) -> list[IssuerInfo]:
+    attempt = Attempt(action=Action.ISSUER_LIST, principal=principal)
+    return services(app).issuers.list(attempt=attempt)
+
+
+def delete(app: Flask, name: str, principal: Principal = ADMIN) -> None:
+    attempt = Attempt(action=Action.ISSUER_DELETE, principal=principal)
+    services(app).issuers.delete(name, attempt=attempt)
+
+
+def test_an_issuer_is_created_listed_and_deleted(app: Flask, stored: Stored) -> None:
+    """An issuer is listed with everything, and each step leaves an entry."""
+    create(app)
+    [info] = infos(app)
+    assert info.created_at is not None
+    assert replace(info, created_at=None) == IssuerInfo(
+        name="ci",
+        state="active",
+        issuer="https://ci.example",
+        audience="vault",
+        jwks_url="https://ci.example/keys",
+        algorithms=ALGORITHMS,
+        created_by="boss",
+    )
+    delete(app, "ci")
+    assert infos(app) == []
+    entries = list(stored.audit_logs.find({}, {"action": 1, "status": 1, "details": 1}).sort("_id"))
+    assert [entry["action"] for entry in entries] == [
+        *("issuer_create", "issuer_list", "issuer_delete", "issuer_list")
+    ]
+    assert {entry["status"] for entry in entries} == {"success"}
+    assert entries[0]["details"] == {"issuer_name": "ci", "iss": "https://ci.example", "aud": "vault"}
+    assert entries[2]["details"] == {"issuer_name": "ci"}
+
+
+@pytest.mark.parametrize(
+    ("key", "prefixes"),
+    [(RSA_KEY, ("RS", "PS")), (EC_KEY, ("ES",)), (ED_KEY, ("EdDSA",))],
+    ids=["RSA", "EC", "Ed"],
+)
+def test_algorithms_fit_the_public_key(app: Flask, key: Any, prefixes: tuple[str, ...]) -> None:
+    """Without a choice, an issuer with a public key has all algorithms of its kind."""
+    create(app, jwks_url=None, public_key=public_pem(key))
+    [info] = infos(app)
+    assert info.algorithms == tuple(name for name in ALGORITHMS if name.startswith(prefixes))
+
+
+def test_algorithms_can_be_chosen(app: Flask) -> None:
+    """A choice of algorithms is kept."""
+    create(app, algorithms=("RS256",))
+    assert infos(app)[0].algorithms == ("RS256",)
+
+
+@pytest.mark.parametrize(
+    ("change", "limit"),
+    [
+        ({"scopes": frozenset(Scope) - {Scope.SECRET_PURGE}}, "scopes"),
+        ({"namespace": "team-a"}, "its namespace"),
+        ({"paths": Paths.of(["billing/"])}, "paths"),
+        ({"networks": (ip_network("10.0.0.0/8"),)}, "networks"),
+    ],
+    ids=["scopes", "namespace", "paths", "networks"],
+)
+def test_a_limited_principal_cannot_manage_issuers(
+    app: Flask, stored: Stored, change: dict[str, Any], limit: str
+) -> None:
+    """A principal with any limit can neither create nor list nor delete issuers; the limit is named."""
+    create(app)
+    limited = replace(ADMIN, **change)
+    for refused in (
+        lambda: create(app, limited, name="new"),
+        lambda: infos(app, limited),
+        lambda: delete(app, "ci", limited),
+    ):
+        with pytest.raises(GrantRefusedError, match=f": {limit}"):
+            refused()
+    assert stored.issuers.count_documents({}) == 1
+
+
+def test_names_and_claims_are_unique(app: Flask) -> None:
+    """Neither a name nor a pair of `iss` and audience can be used twice, except after a deletion."""
+    create(app)
+    for changes in ({"issuer": "https://other.example"}, {"name": "other"}):
+        with pytest.raises(IssuerTakenError, match="An issuer has this name"):
+            create(app, **changes)
+    create(app, name="staging", audience="staging")
+    delete(app, "ci")
+    create(app, name="other")
+
+
+def test_the_settings_issuer_has_a_reserved_name(environment: dict[str, str]) -> None:
+    """No issuer can have the name `default`, or the claims of the issuer in the settings, which is listed."""
+    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+    with running_app({**environment, **settings}) as app:
+        for changes in ({"name": "default"}, {"issuer": ISSUER, "audience": AUDIENCE}):
+            with pytest.raises(IssuerTakenError, match="settings"):
+                create(app, **changes)
+        create(app, issuer=ISSUER, audience="another")
+        assert [(info.name, info.state, info.audience) for info in infos(app)] == [
+            ("default", "settings", AUDIENCE),
+            ("ci", "active", "another"),
+        ]
+        assert services(app).issuers.find("default") == ("", ISSUER)
+        attempt = operator(Action.ISSUER_LIST)
+        assert services(app).issuers.list("settings", attempt=attempt)[0].name == "default"
+
+
+def test_an_issuer_with_roles_is_not_deleted(app: Flask) -> None:
+    """An issuer is deleted only after its roles, those of every namespace."""
+    make_issuer(app, "ci", iss="https://ci.example", keys=public_pem())
+    make_role(app, "deploy", "ci", claims={"sub": "job"}, namespace="team-a")
+    with pytest.raises(IssuerInUseError):
+        delete(app, "ci")
+    services(app).roles.delete("deploy", namespace="team-a", attempt=operator(Action.ROLE_DELETE))
+    delete(app, "ci")
+
+
+def test_an_unknown_issuer_is_not_found(app: Flask, stored: Stored) -> None:
+    """An unknown or altered issuer is not found for a role, and an unknown one not to delete."""
+    for name in ("ci", "default"):
+        with pytest.raises(IssuerNotFoundError):
+            services(app).issuers.find(name)
+    with pytest.raises(IssuerNotFoundError):
+        delete(app, "ci")
+    create(app)
+    stored.issuers.update_one({}, {"$set": {"audience": "other"}})
+    with pytest.raises(IssuerNotFoundError):
+        services(app).issuers.find("ci")
+    # But it can be deleted.
+    delete(app, "ci")
+
+
+def test_there_is_a_limit(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the maximum number of issuers, the next is refused."""
+    monkeypatch.setattr(module, "MAX_ISSUERS", 1)
+    create(app)
+    with pytest.raises(LimitReachedError, match="at most 1 issuers"):
+        create(app, name="second", audience="second")
+
+
+def test_nothing_changes_without_its_entry(app: Flask, stored: Stored) -> None:
+    """While the trail cannot be written, no issuer is created, listed or deleted."""
+    create(app)
+    break_trail(stored)
+    for refused in (
+        lambda: create(app, name="new", audience="new"),
+        lambda: infos(app),
+        lambda: delete(app, "ci"),
+    ):
+        with pytest.raises(AuditUnavailableError):
+            refused()
+    assert [document["name"] for document in stored.issuers.find()] == ["ci"]
+
+
+def test_the_seal_covers_every_field() -> None:
+    """A newly added field of the document cannot stay outside the seal unnoticed."""
+    assert set(Issuer()._record()) | {"seal", "pending", "purge_at"} == set(Issuer._fields)

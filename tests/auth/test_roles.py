@@ -1,0 +1,357 @@
+"""Create, list and delete roles: callers cannot grant more than they hold, and every step is recorded."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import make_token, revoke, services
+from tests.access_roles import make_issuer, make_role, operator
+from tests.issuer import public_pem
+from tests.lifecycle import in_past
+from tests.trail import break_trail
+from vault.audit.reader import Filter, page
+from vault.auth import roles as module
+from vault.auth.roles import NewRole, RoleInfo
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import (
+    AuditUnavailableError,
+    GrantRefusedError,
+    InvalidCredentialError,
+    IssuerNotFoundError,
+    LimitReachedError,
+    RevocationRefusedError,
+    RoleNameTakenError,
+    RoleNotFoundError,
+    RoleTooBroadError,
+    StorageUnavailableError,
+)
+from vault.core.paths import Paths
+from vault.core.principal import OPERATOR, Principal, Scope
+from vault.documents.role import Role
+
+Stored = MongoDatabase[dict[str, Any]]
+NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
+MAKER = Principal(
+    name="team-a/maker",
+    namespace="team-a",
+    scopes=frozenset({Scope.TOKEN_MANAGE, Scope.SECRET_FETCH}),
+    paths=Paths.of(["billing/", "shared/db"]),
+    networks=(ip_network("10.0.0.0/8"),),
+    expires_at=NOON,
+)
+FREE = Principal(name="team-a/free", namespace="team-a", scopes=frozenset(Scope))
+NEW = NewRole(
+    name="new", issuer="ci", claims=("sub=job",), scopes=frozenset({Scope.SECRET_FETCH}), claim_globs=()
+)
+
+
+@pytest.fixture(autouse=True)
+def _issuer(app: Flask) -> None:
+    """Create an issuer."""
+    make_issuer(app, "ci", iss="https://ci.example", keys=public_pem())
+
+
+def create(app: Flask, principal: Principal = MAKER, **changes: Any) -> None:
+    attempt = Attempt(action=Action.ROLE_CREATE, principal=principal)
+    services(app).roles.create(replace(NEW, **changes), attempt=attempt)
+
+
+def infos(app: Flask, principal: Principal = OPERATOR) -> list[RoleInfo]:
+    return services(app).roles.list(attempt=Attempt(action=Action.ROLE_LIST, principal=principal))
+
+
+def delete(app: Flask, name: str, principal: Principal = MAKER, **options: Any) -> None:
+    attempt = Attempt(action=Action.ROLE_DELETE, principal=principal)
+    services(app).roles.delete(name, attempt=attempt, **options)
+
+
+def test_omitted_options_are_the_creator_s(app: Flask, stored: Stored) -> None:
+    """A role has its creator's namespace, paths, networks and expiry, and is recorded with its conditions."""
+    create(app, max_age=timedelta(hours=1), claim_globs=("ref=v*",))
+    [role] = infos(app)
+    assert role.created_at is not None
+    assert replace(role, created_at=None) == RoleInfo(
+        name="new",
+        state="active",
+        namespace="team-a",
+        issuer="ci",
+        claims={"sub": "job"},
+        claim_globs={"ref": "v*"},
+        scopes=("secret:fetch",),
+        paths=("billing/", "shared/db"),
+        networks=("10.0.0.0/8",),
+        max_age=3_600,
+        created_by="maker",
+        expires_at=NOON,
+    )
+    entry = stored.audit_logs.find_one({"action": "role_create"})
+    assert entry is not None
+    assert (entry["status"], entry["principal"]) == ("success", "team-a/maker")
+    assert entry["details"] == {
+        "role_name": "new",
+        "namespace": "team-a",
+        "trusts": "ci",
+        "scopes": ["secret:fetch"],
+        "paths": ["billing/", "shared/db"],
+        "networks": ["10.0.0.0/8"],
+        "expires_at": NOON.isoformat(),
+        "claims": ["sub=job"],
+        "claim_globs": ["ref=v*"],
+        "max_age": 3_600,
+    }
+
+
+def test_a_creator_can_grant_less(app: Flask) -> None:
+    """A role can have fewer paths and a smaller network than its creator."""
+    create(app, paths=Paths.of(["billing/eu/", "shared/db"]), networks=(ip_network("10.1.0.0/16"),))
+    [role] = infos(app)
+    assert (role.paths, role.networks) == (("billing/eu/", "shared/db"), ("10.1.0.0/16",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"scopes": frozenset({Scope.AUDIT_READ})}, "scopes"),
+        ({"namespace": "team-b"}, "another namespace"),
+        ({"namespace": "default"}, "another namespace"),
+        ({"paths": Paths.of(["other/"])}, "paths"),
+        ({"paths": Paths.of(["billing/", "shared/"])}, "paths"),
+        ({"networks": (ip_network("0.0.0.0/0"),)}, "networks"),
+        ({"networks": (ip_network("10.1.0.0/16"), ip_network("192.0.2.1"))}, "networks"),
+    ],
+    ids=str,
+)
+def test_callers_cannot_grant_more_than_they_hold(
+    app: Flask, stored: Stored, changes: dict[str, Any], what: str
+) -> None:
+    """A scope, namespace, path or network that the creator lacks is refused by name."""
+    with pytest.raises(GrantRefusedError, match=f"A role cannot have more than its creator: {what}"):
+        create(app, **changes)
+    assert stored.roles.count_documents({}) == 0
+
+
+def test_operators_create_any_role(app: Flask) -> None:
+    """The command on the machine has no limits."""
+    create(app, OPERATOR, namespace="team-z", scopes=frozenset(Scope))
+    [role] = infos(app)
+    assert (role.namespace, role.paths, role.expires_at) == ("team-z", (), None)
+
+
+@pytest.mark.parametrize(
+    ("claims", "globs"),
+    [((), ()), ((), ("sub=*",)), ((), ("sub=**", "ref=*"))],
+    ids=str,
+)
+def test_a_role_needs_a_condition(app: Flask, claims: tuple[str, ...], globs: tuple[str, ...]) -> None:
+    """A role without a condition, or with bare asterisks alone, is refused."""
+    with pytest.raises(RoleTooBroadError, match="needs a condition"):
+        create(app, claims=claims, claim_globs=globs)
+
+
+@pytest.mark.parametrize(
+    ("iss", "refused", "accepted"),
+    [
+        (
+            "https://token.actions.githubusercontent.com",
+            [
+                ("ref=refs/heads/main",),
+                ("environment=prod",),
+                ("job_workflow_ref=a/b/c.yml@refs/heads/main",),
+            ],
+            [("repository=a/b",), ("repository_owner_id=7", "environment=prod"), ("sub=repo:a/b:x",)],
+        ),
+        (
+            "https://gitlab.com",
+            [("ref=main", "ref_protected=true"), ("/ref=main",)],
+            [("project_path=a/b",), ("/namespace_id=7",)],
+        ),
+    ],
+)
+def test_a_public_issuer_s_role_says_whose_jwt_it_is(
+    app: Flask, iss: str, refused: list[tuple[str, ...]], accepted: list[tuple[str, ...]]
+) -> None:
+    """If anyone can get a JWT, a role that any account satisfies is refused."""
+    make_issuer(app, "public", iss=iss, keys=public_pem())
+    for claims in refused:
+        with pytest.raises(RoleTooBroadError, match="Anyone can get a JWT"):
+            create(app, issuer="public", claims=claims)
+        create(app, name=f"other-{len(infos(app))}", claims=claims)
+    for claims in accepted:
+        create(app, name=f"r{len(infos(app))}", issuer="public", claims=claims)
+    key, _, value = accepted[0][0].partition("=")
+    with pytest.raises(RoleTooBroadError):
+        create(app, issuer="public", claims=("x=y",), claim_globs=(f"{key}=*{value}",))
+    create(app, issuer="public", claims=(), claim_globs=(f"{key}={value}*",))
+
+
+def test_an_unknown_issuer_is_refused(app: Flask) -> None:
+    """A role needs an issuer; `default` is one only with JWT settings."""
+    for name in ("none", "default"):
+        with pytest.raises(IssuerNotFoundError):
+            create(app, issuer=name)
+
+
+def test_names_are_unique_in_a_namespace(app: Flask) -> None:
+    """A name is taken in its namespace only, and free again after a deletion."""
+    create(app)
+    with pytest.raises(RoleNameTakenError, match="already used"):
+        create(app)
+    create(app, OPERATOR, namespace="team-b")
+    create(app, OPERATOR)
+    delete(app, "new")
+    create(app)
+    assert sorted(role.namespace for role in infos(app)) == ["default", "team-a", "team-b"]
+
+
+def test_there_is_a_limit(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the maximum number of roles, the next is refused."""
+    monkeypatch.setattr(module, "MAX_ROLES", 1)
+    create(app)
+    with pytest.raises(LimitReachedError, match="at most 1 roles"):
+        create(app, name="second")
+
+
+def test_a_principal_sees_roles_of_its_namespace_and_paths(app: Flask) -> None:
+    """Roles of other namespaces, and with wider or other paths, appear not to exist."""
+    make_role(app, "all", "ci", claims={"sub": "a"}, namespace="team-a")
+    make_role(app, "other", "ci", claims={"sub": "a"}, namespace="team-a", paths=("other/",))
+    make_role(app, "within", "ci", claims={"sub": "a"}, namespace="team-a", paths=("billing/eu/",))
+    make_role(app, "elsewhere", "ci", claims={"sub": "a"}, paths=("billing/",))
+    assert [role.name for role in infos(app, MAKER)] == ["within"]
+    assert [role.name for role in infos(app, FREE)] == ["all", "other", "within"]
+    assert len(infos(app)) == 4
+    for name in ("all", "other", "elsewhere", "missing"):
+        with pytest.raises(RoleNotFoundError):
+            delete(app, name, replace(MAKER, networks=()))
+    delete(app, "within", replace(MAKER, networks=()))
+    delete(app, "all", FREE)
+    delete(app, "elsewhere", OPERATOR)
+    delete(app, "other", OPERATOR, namespace="team-a")
+    assert infos(app) == []
+
+
+def test_lists_can_be_filtered_by_state(app: Flask, stored: Stored) -> None:
+    """A list with a state has only roles in that state."""
+    create(app)
+    create(app, name="ending", principal=replace(MAKER, expires_at=in_past(seconds=1)))
+    make_role(app, "gone", "ci", claims={"sub": "a"}, namespace="team-a", paths=("billing/",))
+    stored.roles.update_one({"name": "team-a/gone"}, {"$set": {"scopes": ["token:manage"]}})
+    for state, names in {
+        "active": ["new"],
+        "expired": ["ending"],
+        "altered": ["gone"],
+        "orphaned": [],
+    }.items():
+        found = services(app).roles.list(state, attempt=operator(Action.ROLE_LIST))
+        assert [role.name for role in found] == names
+    # A principal with paths does not see an altered role, whose paths are uncertain.
+    assert {role.name for role in infos(app, MAKER)} == {"new", "ending"}
+    assert {role.name for role in infos(app, FREE)} == {"new", "ending", "gone"}
+    delete(app, "gone", FREE)
+
+
+def test_a_role_moved_to_another_namespace_is_not_found(app: Flask, stored: Stored) -> None:
+    """An altered role is of the namespace that its document has: others neither see nor delete it."""
+    create(app, FREE)
+    stored.roles.update_one({}, {"$set": {"namespace": "team-b"}})
+    assert infos(app, FREE) == []
+    with pytest.raises(RoleNotFoundError):
+        delete(app, "new", FREE)
+    delete(app, "new", OPERATOR, namespace="team-a")
+    assert stored.roles.count_documents({}) == 0
+
+
+def test_a_role_with_more_rights_is_not_deleted(app: Flask, stored: Stored) -> None:
+    """A role with a scope or a network that the caller lacks stays, and the refusal names it."""
+    make_role(
+        app,
+        "wide",
+        "ci",
+        claims={"sub": "a"},
+        namespace="team-a",
+        scopes=("secret:purge",),
+        paths=("billing/",),
+    )
+    with pytest.raises(RevocationRefusedError, match=r"This role has more than yours: scopes, networks\."):
+        delete(app, "wide")
+    assert stored.roles.count_documents({}) == 1
+    create(app)
+    delete(app, "new")
+    delete(app, "wide", FREE)
+
+
+def test_a_cascade_deletes_the_roles_that_a_token_made(app: Flask, stored: Stored) -> None:
+    """Revoking a token with all that it made also deletes its roles, each with its entry first."""
+    make_token(app, "boss", role="admin")
+    boss = Principal(name="boss", scopes=frozenset(Scope))
+    create(app, boss)
+    create(app, boss, name="second")
+    create(app, OPERATOR, name="kept")
+    stored.roles.update_one({"name": "second"}, {"$set": {"scopes": []}})
+    services(app).tokens.revoke("boss", cascade=True, attempt=operator(Action.TOKEN_REVOKE))
+    assert [(role.name, role.state) for role in infos(app)] == [("kept", "active"), ("second", "altered")]
+    entries = list(stored.audit_logs.find({"action": "role_delete"}))
+    assert [entry["details"] for entry in entries] == [
+        {"role_name": "new", "namespace": "default", "created_by": "boss"}
+    ]
+
+
+def test_the_name_of_a_jwt_is_shown_whole(app: Flask) -> None:
+    """A creator that is a JWT keeps its issuer in lists, even if a namespace has the issuer's name."""
+    job = Principal(name="ci/jwt:job", namespace="ci", scopes=frozenset(Scope))
+    create(app, job)
+    assert infos(app)[0].created_by == "ci/jwt:job"
+
+
+def test_a_revoked_creator_makes_no_role(app: Flask, stored: Stored) -> None:
+    """A role whose creator is revoked while it is created has no effect."""
+    make_token(app, "boss", role="admin")
+    revoke(app, "boss")
+    with pytest.raises(InvalidCredentialError):
+        create(app, Principal(name="boss", scopes=frozenset(Scope)))
+    assert stored.roles.count_documents({}) == 0
+
+
+def test_a_role_that_was_pending_for_too_long_is_not_created(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the document is gone when the entry is written, the create fails."""
+    monkeypatch.setattr(Role, "activate", lambda _self: False)
+    with pytest.raises(StorageUnavailableError, match="too long"):
+        create(app)
+
+
+def test_nothing_changes_without_its_entry(app: Flask, stored: Stored) -> None:
+    """While the trail cannot be written, no role is created, listed or deleted."""
+    create(app)
+    break_trail(stored)
+    refused: list[Callable[[], object]] = [
+        lambda: create(app, name="second"),
+        lambda: infos(app),
+        lambda: delete(app, "new"),
+    ]
+    for attempt in refused:
+        with pytest.raises(AuditUnavailableError):
+            attempt()
+    assert [document["name"] for document in stored.roles.find()] == ["team-a/new"]
+
+
+def test_the_seal_covers_every_field() -> None:
+    """A newly added field of the document cannot stay outside the seal unnoticed."""
+    assert set(Role()._record()) | {"seal", "pending", "purge_at"} == set(Role._fields)
+
+
+def test_entries_about_roles_are_not_those_of_secrets(app: Flask, stored: Stored) -> None:
+    """A principal with paths that reads the trail does not see entries about a role with a secret's name."""
+    create(app, FREE, name="billing")
+    delete(app, "billing", FREE)
+    reader = replace(MAKER, paths=Paths.of(["billing"]), scopes=frozenset({Scope.AUDIT_READ}))
+    attempt = Attempt(action=Action.AUDIT_QUERY, principal=reader)
+    assert page(Filter(), cursor=None, limit=100, attempt=attempt).entries == []
+    assert stored.audit_logs.count_documents({"action": {"$in": ["role_create", "role_delete"]}}) == 2

@@ -1,0 +1,246 @@
+"""The stored issuers and roles as a process knows them, at most 3 seconds old."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from vault.auth.jwt_auth import LEEWAY_SECONDS, Claims, JWTVerifier, key_source
+from vault.auth.tokens import TokenKeys
+from vault.core.batching import Batcher
+from vault.core.claims import Condition, conditions
+from vault.core.networks import Network
+from vault.core.paths import Paths
+from vault.core.principal import Scope, is_name, scopes_named
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
+from vault.documents.sealed import SealedDocument
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that issuers and roles are cached; a margin below the 5 seconds in which a change takes effect.
+BELIEVED_SECONDS = 3.0
+
+#: The name of the issuer in the settings, and its ID in roles.
+SETTINGS_ISSUER = "default"
+SETTINGS_ISSUER_ID = ""
+
+MAX_ISSUERS = 32
+MAX_ROLES = 1_000
+
+#: Documents that are read: more than the service stores, in case others were added without it.
+_MAX_READ = 2 * (MAX_ISSUERS + MAX_ROLES)
+
+_Document = TypeVar("_Document", bound=SealedDocument)
+_Built = TypeVar("_Built")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIssuer:
+    """A genuine issuer, with its keys."""
+
+    id: str
+    name: str
+    verifier: JWTVerifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRole:
+    """A genuine role."""
+
+    #: As it is stored: outside the default namespace it begins with the namespace.
+    name: str
+    namespace: str
+    issuer_id: str
+    conditions: tuple[Condition, ...]
+    scopes: frozenset[Scope]
+    paths: Paths
+    networks: tuple[Network, ...]
+    #: The longest age of a JWT; none if None.
+    max_age: timedelta | None
+    expires_at: datetime | None
+
+    def matches(self, claims: Claims, now: datetime) -> bool:
+        """Return whether a JWT with *claims* can act with this role."""
+        # Conditions first: most roles differ in the first one.
+        return all(condition.holds(claims) for condition in self.conditions) and not self.mismatches(
+            claims, now
+        )
+
+    def mismatches(self, claims: Claims, now: datetime) -> list[str]:
+        """Return the reasons why a JWT with *claims* cannot act with this role; empty if it can."""
+        wrong = [f"claim {condition.key}" for condition in self.conditions if not condition.holds(claims)]
+        if self.expires_at and self.expires_at <= now:
+            wrong.append("expired")
+        if self.max_age:
+            ends = self.latest_use(claims)
+            if ends is None:
+                wrong.append("claim iat")
+            elif ends <= now:
+                wrong.append("too old")
+        return wrong
+
+    def latest_use(self, claims: Claims) -> datetime | None:
+        """Return the time until which *claims* are young enough; None if there is no such time."""
+        issued = claims.get("iat")
+        if self.max_age is None or isinstance(issued, bool) or not isinstance(issued, int | float):
+            return None
+        try:
+            # The leeway applies here as it does in PyJWT.
+            return datetime.fromtimestamp(issued + LEEWAY_SECONDS, UTC) + self.max_age
+        except (OverflowError, ValueError, OSError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The issuers and roles at one moment."""
+
+    #: Genuine issuers by the `iss` of their JWTs.
+    issuers: Mapping[str, Sequence[KnownIssuer]] = field(default_factory=dict)
+    #: Genuine roles by the ID of their issuer, and by their name.
+    roles: Mapping[str, Mapping[str, KnownRole]] = field(default_factory=dict)
+    #: Names of issuers, and of roles, whose documents are not as the service wrote them.
+    altered_issuers: tuple[str, ...] = ()
+    altered_roles: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is stored."""
+        return not (self.issuers or self.roles or self.altered_issuers or self.altered_roles)
+
+
+class _Kept(Generic[_Document, _Built]):
+    """The documents of one class as they were last read, and what was built from each.
+
+    A document that has not changed is neither verified nor built again, so an issuer keeps its keys.
+    """
+
+    def __init__(self, kind: type[_Document], build: Callable[[_Document], _Built]) -> None:
+        self._kind = kind
+        self._build = build
+        self._built: dict[str, tuple[dict[str, Any], _Built | None]] = {}
+        #: Names of altered documents.
+        self.altered: list[str] = []
+
+    def update(self, documents: Sequence[dict[str, Any]], key: TokenKey) -> list[_Built]:
+        """Return what was built from those of *documents* that are genuine."""
+        built = {}
+        for document in documents:
+            # As text: an ID can have any type in the database.
+            identifier = repr(document["_id"])
+            before = self._built.get(identifier)
+            known = before is not None and before[0] == document
+            built[identifier] = before if known and before else (document, self._verified(document, key))
+        self._built = built
+        self.altered = [shown_name(document) for document, found in built.values() if found is None]
+        return [found for _, found in built.values() if found is not None]
+
+    def _verified(self, document: dict[str, Any], key: TokenKey) -> _Built | None:
+        if stored := self._kind.genuine(document, key):
+            return self._build(stored)
+        kind = self._kind.__name__.lower()
+        logger.error(
+            "a stored issuer or role is not as the service wrote it: %s %s", kind, shown_name(document)
+        )
+        return None
+
+
+class Directory:
+    """The stored issuers and roles, read on demand in one query, at most once in `BELIEVED_SECONDS`."""
+
+    def __init__(self, keys: TokenKeys) -> None:
+        self._keys = keys
+        self._issuers = _Kept(Issuer, _issuer)
+        self._roles = _Kept(Role, _role)
+        self._snapshot = Snapshot()
+        self._read_at = -float("inf")
+        # Concurrent requests share one read.
+        self._reads: Batcher[None, Snapshot] = Batcher(self._read, queue="roles")
+
+    def current(self) -> Snapshot:
+        """Return the issuers and roles, at most `BELIEVED_SECONDS` old.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+            KeyMissingError: This process must not serve.
+            DecryptionError: The stored token key does not verify.
+            OverloadedError: Too many requests are waiting for it.
+        """
+        return self._snapshot if self._is_fresh() else self._reads.call(None)
+
+    def _is_fresh(self) -> bool:
+        return monotonic() - self._read_at < BELIEVED_SECONDS
+
+    def _read(self, calls: Sequence[None]) -> Sequence[Snapshot]:
+        if not self._is_fresh():
+            since = monotonic()
+            key = self._keys.find()
+            # Without the token key nothing can be genuine, and no role or issuer was ever created.
+            self._snapshot = self._load(key) if key else Snapshot()
+            self._read_at = since
+        return [self._snapshot] * len(calls)
+
+    def _load(self, key: TokenKey) -> Snapshot:
+        stored: dict[str, list[dict[str, Any]]] = {"issuer": [], "role": []}
+        with storage_errors():
+            for found in Issuer.raw().aggregate(_PIPELINE):
+                [(kind, document)] = found.items()
+                stored[kind].append(document)
+        issuers: dict[str, list[KnownIssuer]] = {}
+        for issuer in self._issuers.update(stored["issuer"], key):
+            issuers.setdefault(issuer.verifier.issuer, []).append(issuer)
+        roles: dict[str, dict[str, KnownRole]] = {}
+        for role in self._roles.update(stored["role"], key):
+            roles.setdefault(role.issuer_id, {})[role.name] = role
+        return Snapshot(issuers, roles, tuple(self._issuers.altered), tuple(self._roles.altered))
+
+
+#: Both collections in one query.
+_PIPELINE: list[dict[str, Any]] = [
+    {"$match": {"pending": None}},
+    {"$project": {"_id": 0, "issuer": "$$ROOT"}},
+    {
+        "$unionWith": {
+            "coll": Role.collection_name(),
+            "pipeline": [{"$match": {"pending": None}}, {"$project": {"_id": 0, "role": "$$ROOT"}}],
+        }
+    },
+    {"$limit": _MAX_READ},
+]
+
+
+def _issuer(stored: Issuer) -> KnownIssuer:
+    verifier = JWTVerifier(
+        key_source(stored.jwks_url, stored.public_key),
+        issuer=stored.issuer,
+        audience=stored.audience,
+        algorithms=tuple(stored.algorithms),
+    )
+    return KnownIssuer(stored.id, stored.name, verifier)
+
+
+def _role(stored: Role) -> KnownRole:
+    return KnownRole(
+        name=stored.name,
+        namespace=stored.namespace,
+        issuer_id=stored.issuer_id,
+        conditions=conditions(stored.claims, stored.claim_globs),
+        scopes=scopes_named(stored.scopes),
+        paths=Paths.of(stored.paths),
+        networks=tuple(ip_network(text) for text in stored.networks),
+        max_age=timedelta(seconds=stored.max_age) if stored.max_age else None,
+        expires_at=stored.expires_at,
+    )
+
+
+def shown_name(document: Mapping[str, Any]) -> str:
+    """Return the name in an altered *document* if it has the form of one."""
+    name = document.get("name")
+    parts = name.split("/") if isinstance(name, str) else []
+    return str(name) if 0 < len(parts) <= 2 and all(map(is_name, parts)) else "(without a name)"

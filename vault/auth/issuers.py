@@ -1,0 +1,213 @@
+"""Creating, listing and deleting issuers of JWTs."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, SETTINGS_ISSUER_ID, shown_name
+from vault.auth.jwt_auth import ALGORITHMS, SettingsAuthenticator, key_algorithms
+from vault.auth.publishing import publish
+from vault.auth.tokens import TokenKeys
+from vault.core.attempt import Attempt, Status
+from vault.core.errors import (
+    GrantRefusedError,
+    IssuerInUseError,
+    IssuerNotFoundError,
+    IssuerTakenError,
+    LimitReachedError,
+)
+from vault.core.principal import DEFAULT_NAMESPACE, Principal, Scope
+from vault.core.timestamps import to_milliseconds
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
+
+#: The states of an issuer; `settings`: it is the one in the settings.
+STATES = ("active", "settings", "altered")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewIssuer:
+    """The request for a new issuer, with either a JWKS URL or a public key."""
+
+    name: str
+    issuer: str
+    audience: str
+    jwks_url: str | None = None
+    #: In PEM.
+    public_key: str | None = None
+    #: If empty, all that fit.
+    algorithms: tuple[str, ...] = ()
+
+    def fitting_algorithms(self) -> tuple[str, ...]:
+        """Return the algorithms that fit the keys."""
+        return key_algorithms(self.public_key) if self.public_key else ALGORITHMS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerInfo:
+    """The public fields of an issuer."""
+
+    name: str
+    #: One of `STATES`.
+    state: str
+    issuer: str = ""
+    audience: str = ""
+    jwks_url: str | None = None
+    public_key: str | None = None
+    algorithms: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    created_by: str = ""
+
+
+class Issuers:
+    """The issuers of one deployment. They are not of a namespace: roles of any can refer to them."""
+
+    def __init__(self, keys: TokenKeys, own: SettingsAuthenticator) -> None:
+        """Use the token key of *keys*, and the issuer of *own*, which is in the settings."""
+        self._keys = keys
+        self._own = own
+
+    def create(self, new: NewIssuer, *, attempt: Attempt) -> None:
+        """Create an issuer; it takes effect on every replica within 5 seconds.
+
+        Raises:
+            GrantRefusedError: The principal is limited, and so may not manage issuers.
+            IssuerTakenError: Another issuer has the name, or the `iss` and audience.
+            LimitReachedError: There are `MAX_ISSUERS`.
+            InvalidCredentialError: The creator was revoked in the meantime.
+            KeyMissingError: This process must not serve.
+            StorageUnavailableError: It could not be stored.
+            AuditUnavailableError: The entry could not be written.
+        """
+        attempt.details |= {"issuer_name": new.name, "iss": new.issuer, "aud": new.audience}
+        _require_unlimited(attempt.principal)
+        verifier = self._own.verifier
+        if new.name == SETTINGS_ISSUER:
+            raise IssuerTakenError("This name is reserved for the issuer in the settings.")
+        if verifier and (verifier.issuer, verifier.audience) == (new.issuer, new.audience):
+            raise IssuerTakenError("The issuer in the settings has this `iss` and audience.")
+        key = self._keys.find_or_make()
+        with storage_errors():
+            if Issuer.raw().count_documents({}) >= MAX_ISSUERS:
+                raise LimitReachedError(f"There can be at most {MAX_ISSUERS} issuers.")
+        stored = Issuer(
+            id=secrets.token_hex(16),
+            name=new.name,
+            issuer=new.issuer,
+            audience=new.audience,
+            jwks_url=new.jwks_url,
+            public_key=new.public_key,
+            algorithms=list(new.algorithms or new.fitting_algorithms()),
+            created_at=to_milliseconds(datetime.now(UTC)),
+            created_by=attempt.principal.name,
+        )
+        stored.close(key)
+        publish(stored, attempt=attempt)
+
+    def list(self, state: str | None = None, *, attempt: Attempt) -> list[IssuerInfo]:
+        """Return all issuers by name, after the one in the settings; with a *state*, those in that state.
+
+        Raises:
+            GrantRefusedError: The principal is limited, and so may not manage issuers.
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written.
+        """
+        _require_unlimited(attempt.principal)
+        key = self._keys.find()
+        with storage_errors():
+            found = Issuer.active()
+        attempt.finish(Status.SUCCESS)
+        stored = sorted((_info(document, key) for document in found), key=lambda info: info.name)
+        infos = (*_of_settings(self._own), *stored)
+        return [info for info in infos if state in (None, info.state)]
+
+    def delete(self, name: str, *, attempt: Attempt) -> None:
+        """Delete the issuer *name*; every replica refuses its JWTs within 5 seconds.
+
+        Raises:
+            GrantRefusedError: The principal is limited, and so may not manage issuers.
+            IssuerNotFoundError: No issuer has this name.
+            IssuerInUseError: It has roles.
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written, and it was not deleted.
+        """
+        attempt.details["issuer_name"] = name
+        _require_unlimited(attempt.principal)
+        with storage_errors():
+            found = Issuer.active({"name": name})
+            if not found:
+                raise IssuerNotFoundError
+            if Role.active({"issuer_id": {"$in": [document["_id"] for document in found]}}):
+                raise IssuerInUseError
+        attempt.finish(Status.SUCCESS)
+        with storage_errors():
+            Issuer.remove(found)
+
+    def find(self, name: str) -> tuple[str, str]:
+        """Return the ID by which roles refer to the issuer *name*, and its `iss`.
+
+        Raises:
+            IssuerNotFoundError: No issuer has this name, or its document is not as the service wrote it.
+            StorageUnavailableError: MongoDB is not available.
+        """
+        if name == SETTINGS_ISSUER and self._own.verifier:
+            return SETTINGS_ISSUER_ID, self._own.verifier.issuer
+        key = self._keys.find()
+        with storage_errors():
+            found = Issuer.active({"name": name})
+        for document in found:
+            if issuer := Issuer.genuine(document, key):
+                return str(issuer.id), str(issuer.issuer)
+        raise IssuerNotFoundError
+
+
+def _of_settings(own: SettingsAuthenticator) -> Sequence[IssuerInfo]:
+    verifier = own.verifier
+    if verifier is None:
+        return ()
+    return (
+        IssuerInfo(
+            name=SETTINGS_ISSUER,
+            state="settings",
+            issuer=verifier.issuer,
+            audience=verifier.audience,
+            algorithms=ALGORITHMS,
+        ),
+    )
+
+
+def _require_unlimited(principal: Principal) -> None:
+    """Require that *principal* may manage issuers: that it is limited by nothing but time.
+
+    An issuer vouches for the JWTs of roles in every namespace.
+    """
+    limits = {
+        "scopes": frozenset(Scope) - principal.scopes,
+        "its namespace": principal.namespace != DEFAULT_NAMESPACE,
+        "paths": principal.paths,
+        "networks": principal.networks,
+    }
+    if limited := [name for name, limit in limits.items() if limit]:
+        raise GrantRefusedError(f"Only administrators without limits manage issuers: {', '.join(limited)}.")
+
+
+def _info(document: Mapping[str, Any], key: TokenKey | None) -> IssuerInfo:
+    issuer = Issuer.genuine(document, key)
+    if issuer is None:
+        # No other field can be trusted, not even its type.
+        return IssuerInfo(name=shown_name(document), state="altered")
+    return IssuerInfo(
+        name=issuer.name,
+        state="active",
+        issuer=issuer.issuer,
+        audience=issuer.audience,
+        jwks_url=issuer.jwks_url,
+        public_key=issuer.public_key,
+        algorithms=tuple(issuer.algorithms),
+        created_at=issuer.created_at,
+        created_by=issuer.created_by,
+    )

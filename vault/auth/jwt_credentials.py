@@ -1,0 +1,186 @@
+"""JWTs as credentials: the issuer that verifies each, and the role that it acts with."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from vault.auth.directory import (
+    SETTINGS_ISSUER,
+    SETTINGS_ISSUER_ID,
+    Directory,
+    KnownIssuer,
+    KnownRole,
+    Snapshot,
+)
+from vault.auth.jwt_auth import (
+    MAX_LONG_SUBJECT_CHARACTERS,
+    Claims,
+    SettingsAuthenticator,
+    expiry,
+    own_principal,
+    subject,
+    unverified,
+)
+from vault.core.errors import InvalidCredentialError, VaultError
+from vault.core.principal import Principal
+
+#: The maximum number of roles, and of wrong claims of one, that a reason names.
+_MAX_NAMED = 3
+
+#: The number of dots in a JWT.
+_DOTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The finding of the service about one part of a JWT."""
+
+    part: str
+    text: str
+    #: With the last finding, if the JWT is accepted.
+    principal: Principal | None = None
+
+
+class JWTCredentials:
+    """JWTs as credentials.
+
+    Those of a stored issuer act through roles only. Those of the issuer in the settings act with their own
+    `scope` and `namespace` unless a role matches.
+    """
+
+    def __init__(self, own: SettingsAuthenticator, directory: Directory) -> None:
+        self._own = own
+        self._directory = directory
+
+    def principal(self, credential: str, role: str = "") -> Principal:
+        """Return the principal of a JWT, which acts with the *role* of this name, if one is given.
+
+        The caller checks its expiry and networks.
+
+        Raises:
+            InvalidCredentialError: The JWT is invalid, or does not match exactly one role.
+            CredentialsUnavailableError: The issuer's keys are not available now.
+            StorageUnavailableError: MongoDB is not available.
+        """
+        if credential.count(".") != _DOTS:
+            raise InvalidCredentialError("malformed")
+        known = self._directory.current()
+        if known.is_empty and not role:
+            return self._own.principal(credential)
+        issuer = self._issuer(credential, known)
+        return self._acting(issuer, _verified(issuer, credential), role, known)
+
+    def explain(self, credential: str, role: str = "") -> Iterator[Finding]:
+        """Yield the findings about a JWT, part by part, until one refuses it.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+        """
+        known = self._directory.current()
+        try:
+            issuer = self._issuer(credential, known)
+            yield Finding("issuer", issuer.name)
+            claims = _verified(issuer, credential)
+            until = expiry(claims, principal="")
+            yield Finding("JWT", f"verified, valid until {until.isoformat(timespec='seconds')}")
+            now = datetime.now(UTC)
+            for name, found in sorted(known.roles.get(issuer.id, {}).items()):
+                wrong = found.mismatches(claims, now)
+                yield Finding(f"role {name}", f"does not match: {', '.join(wrong)}" if wrong else "matches")
+            yield Finding("result", "accepted", self._acting(issuer, claims, role, known))
+        except InvalidCredentialError as error:
+            yield Finding("result", f"refused: {error.reason}")
+        except VaultError as error:
+            yield Finding("result", f"refused: {error}")
+
+    def _issuer(self, credential: str, known: Snapshot) -> KnownIssuer:
+        """Return the issuer whose keys must verify *credential*, by its unverified `iss` and `aud`."""
+        iss, audiences = unverified(credential)
+        candidates = [*self._settings_issuer(iss), *known.issuers.get(iss, ())]
+        fitting = [issuer for issuer in candidates if issuer.verifier.audience in audiences]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise InvalidCredentialError("issuer: several audiences")
+        if candidates:
+            raise InvalidCredentialError(f"issuer {candidates[0].name}: audience")
+        raise InvalidCredentialError("issuer: altered" if known.altered_issuers else "issuer: unknown")
+
+    def _settings_issuer(self, iss: str) -> list[KnownIssuer]:
+        verifier = self._own.verifier
+        if verifier is None or verifier.issuer != iss:
+            return []
+        return [KnownIssuer(SETTINGS_ISSUER_ID, SETTINGS_ISSUER, verifier)]
+
+    def _acting(self, issuer: KnownIssuer, claims: Claims, name: str, known: Snapshot) -> Principal:
+        """Return the principal of verified *claims* of *issuer*, with the rights of one role.
+
+        With a *name*, it is that role; otherwise, the only one that matches.
+        """
+        roles = known.roles.get(issuer.id, {})
+        principal = _name(issuer, claims)
+        now = datetime.now(UTC)
+        candidates = [roles[name]] if name in roles else [] if name else list(roles.values())
+        matching = [role for role in candidates if role.matches(claims, now)]
+        if len(matching) == 1:
+            return _with_role(matching[0], issuer, claims, principal)
+        if not (matching or name or issuer.id):
+            return own_principal(claims)
+        raise InvalidCredentialError(
+            _several(matching) if matching else _none(candidates, claims, now, known.altered_roles),
+            principal=principal,
+        )
+
+
+def _name(issuer: KnownIssuer, claims: Claims) -> str:
+    """Return the name of the principal with these *claims*.
+
+    Names of tokens and issuers have no colon, so no JWT can pass for a token, or for one of another issuer.
+    """
+    if issuer.id == SETTINGS_ISSUER_ID:
+        return f"jwt:{subject(claims)}"
+    return f"{issuer.name}/jwt:{subject(claims, MAX_LONG_SUBJECT_CHARACTERS)}"
+
+
+def _with_role(role: KnownRole, issuer: KnownIssuer, claims: Claims, name: str) -> Principal:
+    ends = (expiry(claims, principal=name), role.expires_at, role.latest_use(claims))
+    return Principal(
+        name=name,
+        namespace=role.namespace,
+        scopes=role.scopes,
+        paths=role.paths,
+        networks=role.networks,
+        expires_at=min(end for end in ends if end),
+        role=role.name,
+        issuer=issuer.name,
+    )
+
+
+def _several(matching: Sequence[KnownRole]) -> str:
+    """Return the reason for a JWT that matches several roles and names none."""
+    return f"several roles: {_listed(sorted(role.name for role in matching))}"
+
+
+def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, altered: Sequence[str]) -> str:
+    """Return the reason for a JWT that matches none of *candidates*: what the closest of them lacks."""
+    suffix = f"; altered: {_listed(altered)}" if altered else ""
+    if not candidates:
+        return f"role: none{suffix}"
+    wrong, name = min(
+        ((role.mismatches(claims, now), role.name) for role in candidates),
+        key=lambda found: (len(found[0]), found[1]),
+    )
+    return f"role {name}: {_listed(wrong)}{suffix}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Return the first of *texts*: anyone who has an account with an issuer can cause a reason."""
+    return ", ".join(texts[:_MAX_NAMED]) + (" …" if len(texts) > _MAX_NAMED else "")
+
+
+def _verified(issuer: KnownIssuer, credential: str) -> Claims:
+    """Return the claims of *credential*. Errors as `JWTVerifier.claims`, with the name of the issuer."""
+    try:
+        return issuer.verifier.claims(credential)
+    except InvalidCredentialError as error:
+        raise InvalidCredentialError(f"issuer {issuer.name}: {error.reason}") from None

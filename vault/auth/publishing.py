@@ -1,0 +1,67 @@
+"""Publishing tokens, roles and issuers: each is on record before it takes effect."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import InvalidCredentialError, StorageUnavailableError, VaultError
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.role import Role
+from vault.documents.sealed import SealedDocument
+from vault.documents.token import Token
+
+
+def publish(document: SealedDocument, *, attempt: Attempt) -> None:
+    """Store the sealed *document*, write the entry of *attempt*, and put it into effect.
+
+    Raises:
+        VaultError: The error of the document's class: another one has its name.
+        InvalidCredentialError: The creator was revoked in the meantime.
+        StorageUnavailableError: It could not be stored.
+        AuditUnavailableError: The entry could not be written.
+    """
+    try:
+        with storage_errors():
+            document.store()
+            # After it is stored: either a cascade finds it, or this finds that the creator was revoked.
+            _require_not_revoked(attempt)
+        attempt.finish(Status.SUCCESS)
+        with storage_errors():
+            is_active = document.activate()
+    except VaultError:
+        with best_effort_cleanup():
+            document.withdraw()
+        raise
+    if not is_active:
+        raise StorageUnavailableError("it took too long to write the entry")
+
+
+def _require_not_revoked(attempt: Attempt) -> None:
+    """Require that the principal of *attempt* was not revoked after it was looked up."""
+    creator = attempt.principal.name
+    if Token.objects(name=creator, revoked_at__ne=None).first():
+        attempt.details["reason"] = "revoked"
+        raise InvalidCredentialError("revoked", principal=creator)
+
+
+def delete_roles_of(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
+    """Delete the roles that *creators* made, as part of *attempt*; each first gets an entry of its own.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not available.
+        AuditUnavailableError: An entry could not be written, and its role was not deleted.
+    """
+    with storage_errors():
+        made = Role.created_by_any(creators)
+    for document in made:
+        # The creator of an altered role is uncertain, and the role is invalid anyway.
+        if role := Role.genuine(document, key):
+            details = {
+                "role_name": role.plain_name,
+                "namespace": role.namespace,
+                "created_by": role.created_by,
+            }
+            replace(attempt, action=Action.ROLE_DELETE, details=details).finish(Status.SUCCESS)
+            with storage_errors():
+                role.withdraw()

@@ -1,0 +1,296 @@
+"""Creating, listing and deleting roles for JWTs."""
+
+import secrets
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER_ID, shown_name
+from vault.auth.issuers import Issuers
+from vault.auth.publishing import publish
+from vault.auth.tokens import TokenKeys
+from vault.core.attempt import Attempt, Status
+from vault.core.claims import WILDCARD, Condition, conditions
+from vault.core.errors import (
+    GrantRefusedError,
+    LimitReachedError,
+    RevocationRefusedError,
+    RoleNotFoundError,
+    RoleTooBroadError,
+)
+from vault.core.networks import Network, cover
+from vault.core.paths import ALL_PATHS, Paths
+from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name, scopes_named
+from vault.core.timestamps import to_milliseconds
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
+
+#: The states of a role; `orphaned`: its issuer was deleted; `altered`: its document is not as the service
+#: wrote it.
+STATES = ("active", "expired", "orphaned", "altered")
+
+#: Of issuers from which anyone can get a JWT, the claims that say whose it is. Anyone can satisfy conditions
+#: on all others, such as the name of a branch.
+_OWNERS = {
+    "https://token.actions.githubusercontent.com": frozenset(
+        {
+            *("repository", "repository_id", "repository_owner", "repository_owner_id", "sub"),
+            *("workflow_ref", "enterprise", "enterprise_id"),
+        }
+    ),
+    "https://gitlab.com": frozenset(
+        {
+            *("project_path", "project_id", "namespace_path", "namespace_id", "sub", "ci_config_ref_uri"),
+            *("user_id", "user_login", "user_email"),
+        }
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRole:
+    """The request for a new role. Omitted fields are as its creator has them."""
+
+    name: str
+    issuer: str
+    #: Conditions in the form `KEY=VALUE`.
+    claims: tuple[str, ...] = ()
+    claim_globs: tuple[str, ...] = ()
+    scopes: frozenset[Scope]
+    namespace: str | None = None
+    paths: Paths = ALL_PATHS
+    networks: tuple[Network, ...] = ()
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleInfo:
+    """The public fields of a role."""
+
+    name: str
+    #: One of `STATES`.
+    state: str
+    namespace: str
+    issuer: str = ""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    claim_globs: Mapping[str, str] = field(default_factory=dict)
+    scopes: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    #: In seconds.
+    max_age: int | None = None
+    created_at: datetime | None = None
+    created_by: str = ""
+    expires_at: datetime | None = None
+
+
+class Roles:
+    """The roles of one deployment."""
+
+    def __init__(self, keys: TokenKeys, issuers: Issuers) -> None:
+        self._keys = keys
+        self._issuers = issuers
+
+    def create(self, new: NewRole, *, attempt: Attempt) -> None:
+        """Create a role; it takes effect on every replica within 5 seconds.
+
+        Raises:
+            GrantRefusedError: It would have more than its creator.
+            IssuerNotFoundError: There is no such issuer.
+            RoleTooBroadError: Strangers could satisfy its conditions.
+            RoleNameTakenError: The namespace has a role of this name.
+            LimitReachedError: There are `MAX_ROLES`.
+            InvalidCredentialError: The creator was revoked in the meantime.
+            KeyMissingError: This process must not serve.
+            StorageUnavailableError: It could not be stored.
+            AuditUnavailableError: The entry could not be written.
+        """
+        creator = attempt.principal
+        namespace = new.namespace or creator.namespace
+        paths = new.paths or creator.paths
+        networks = new.networks or creator.networks
+        attempt.details |= {
+            "role_name": new.name,
+            "namespace": namespace,
+            "trusts": new.issuer,
+            "scopes": sorted(new.scopes),
+            "paths": list(paths.texts),
+            "networks": [str(network) for network in networks],
+            "expires_at": creator.expires_at and creator.expires_at.isoformat(),
+        }
+        _require_held(new, namespace, creator)
+        issuer_id, iss = self._issuers.find(new.issuer)
+        _require_narrow(conditions(new.claims, new.claim_globs), iss)
+        key = self._keys.find_or_make()
+        with storage_errors():
+            if Role.raw().count_documents({}) >= MAX_ROLES:
+                raise LimitReachedError(f"There can be at most {MAX_ROLES:,} roles.")
+        role = Role(
+            id=secrets.token_hex(16),
+            name=Role.stored_name(namespace, new.name),
+            namespace=namespace,
+            issuer=new.issuer,
+            issuer_id=issuer_id,
+            claims=sorted(new.claims),
+            claim_globs=sorted(new.claim_globs),
+            scopes=sorted(new.scopes),
+            networks=[str(network) for network in networks],
+            paths=list(paths.texts),
+            max_age=int(new.max_age.total_seconds()) if new.max_age else None,
+            created_at=to_milliseconds(datetime.now(UTC)),
+            created_by=creator.name,
+            # Like a token, it does not outlast its creator.
+            expires_at=creator.expires_at and to_milliseconds(creator.expires_at),
+        )
+        role.close(key)
+        attempt.details |= {
+            "claims": sorted(new.claims),
+            "claim_globs": sorted(new.claim_globs),
+            "max_age": role.max_age,
+        }
+        publish(role, attempt=attempt)
+
+    def list(self, state: str | None = None, *, attempt: Attempt) -> list[RoleInfo]:
+        """Return the roles of the principal's namespace and paths by name; for operators, all.
+
+        With a *state*, only those in that state.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written.
+        """
+        key, now, principal = self._keys.find(), datetime.now(UTC), attempt.principal
+        with storage_errors():
+            found = Role.active({} if principal is OPERATOR else {"namespace": principal.namespace})
+            issuers = {document["_id"] for document in Issuer.active()} | {SETTINGS_ISSUER_ID}
+        shown = [document for document in found if _is_visible(document, key, principal)]
+        attempt.finish(Status.SUCCESS)
+        infos = (_info(document, key, issuers, now) for document in shown)
+        return sorted(
+            (info for info in infos if state in (None, info.state)),
+            key=lambda info: (info.name, info.namespace),
+        )
+
+    def delete(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
+        """Delete the role *name*; no JWT acts with it within 5 seconds. Only operators pass a *namespace*.
+
+        Raises:
+            RoleNotFoundError: The principal sees no such role.
+            RevocationRefusedError: The role has more than the principal.
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written, and it was not deleted.
+        """
+        principal = attempt.principal
+        namespace = namespace or principal.namespace
+        attempt.details |= {"role_name": name, "namespace": namespace}
+        key = self._keys.find()
+        with storage_errors():
+            found = Role.active({"name": Role.stored_name(namespace, name)})
+        visible = [document for document in found if _is_visible(document, key, principal)]
+        if not visible:
+            raise RoleNotFoundError
+        for document in visible:
+            _require_covered(document, key, attempt)
+        attempt.finish(Status.SUCCESS)
+        with storage_errors():
+            Role.remove(visible)
+
+
+def _require_held(new: NewRole, namespace: str, creator: Principal) -> None:
+    if creator is OPERATOR:
+        return
+    more = {
+        "scopes": new.scopes - creator.scopes,
+        "another namespace": namespace != creator.namespace,
+        "paths": not creator.paths.cover(new.paths or creator.paths),
+        "networks": creator.networks and not _cover_all(creator.networks, new.networks),
+    }
+    if refused := [name for name, found in more.items() if found]:
+        raise GrantRefusedError(f"A role cannot have more than its creator: {', '.join(refused)}.")
+
+
+def _require_narrow(found: Sequence[Condition], iss: str) -> None:
+    """Require that the conditions *found* exclude strangers with JWTs of the issuer *iss*."""
+    if all(condition.is_bare for condition in found):
+        raise RoleTooBroadError("A role needs a condition on a claim, other than `*` alone.")
+    owners = _OWNERS.get(iss)
+    if owners and not any(condition.path[0] in owners and _begins(condition) for condition in found):
+        raise RoleTooBroadError(
+            f"Anyone can get a JWT from this issuer. Add a condition on one of {', '.join(sorted(owners))}."
+        )
+
+
+def _begins(condition: Condition) -> bool:
+    """Return whether *condition* fixes the beginning of the claim."""
+    return not (condition.is_glob and condition.value.startswith(WILDCARD))
+
+
+def _is_visible(document: Mapping[str, Any], key: TokenKey | None, principal: Principal) -> bool:
+    """Return whether *principal* sees the stored role *document*: it is of its namespace and paths."""
+    if principal is OPERATOR:
+        return True
+    role = Role.genuine(document, key)
+    if document.get("namespace") != principal.namespace:
+        return False
+    # Without a limit to paths, the altered ones too, so that they can be deleted.
+    return not principal.paths if role is None else principal.paths.cover(Paths.of(role.paths))
+
+
+def _require_covered(document: Mapping[str, Any], key: TokenKey | None, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* has everything that the role *document* has.
+
+    Scopes unknown to this version do not count. Altered roles are invalid, so anyone may delete them.
+    """
+    principal = attempt.principal
+    role = Role.genuine(document, key)
+    if principal is OPERATOR or role is None:
+        return
+    networks = [ip_network(text) for text in role.networks]
+    more = {
+        "scopes": scopes_named(role.scopes) - principal.scopes,
+        "networks": principal.networks and not (networks and _cover_all(principal.networks, networks)),
+    }
+    if refused := [name for name, found in more.items() if found]:
+        attempt.details["reason"] = f"has more: {', '.join(refused)}"
+        raise RevocationRefusedError(f"This role has more than yours: {', '.join(refused)}.")
+
+
+def _cover_all(networks: Sequence[Network], others: Iterable[Network]) -> bool:
+    return all(cover(networks, other) for other in others)
+
+
+def _info(
+    document: Mapping[str, Any], key: TokenKey | None, issuers: Container[str], now: datetime
+) -> RoleInfo:
+    role = Role.genuine(document, key)
+    if role is None:
+        # No other field can be trusted, not even its type.
+        namespace, _, name = shown_name(document).rpartition("/")
+        return RoleInfo(name=name, state="altered", namespace=namespace or DEFAULT_NAMESPACE)
+    state = "active" if role.issuer_id in issuers else "orphaned"
+    if role.expires_at and role.expires_at <= now:
+        state = "expired"
+    return RoleInfo(
+        name=role.plain_name,
+        state=state,
+        namespace=role.namespace,
+        issuer=role.issuer,
+        claims=dict(_pair(stored) for stored in role.claims),
+        claim_globs=dict(_pair(stored) for stored in role.claim_globs),
+        scopes=tuple(role.scopes),
+        paths=tuple(role.paths),
+        networks=tuple(role.networks),
+        max_age=role.max_age,
+        created_at=role.created_at,
+        created_by=plain_name(role.created_by, role.namespace),
+        expires_at=role.expires_at,
+    )
+
+
+def _pair(stored: str) -> tuple[str, str]:
+    key, _, value = stored.partition("=")
+    return key, value

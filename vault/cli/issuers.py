@@ -1,0 +1,200 @@
+"""The commands `issuers …`: create, list, delete and test issuers of JWTs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TextIO
+
+import click
+from marshmallow import ValidationError
+
+from vault.auth.directory import Directory
+from vault.auth.issuers import IssuerInfo, Issuers, NewIssuer
+from vault.auth.jwt_auth import ALGORITHMS
+from vault.auth.jwt_credentials import Finding, JWTCredentials
+from vault.auth.roles import Roles
+from vault.auth.tokens import TokenKeys
+from vault.cli import parameters
+from vault.cli.context import connected
+from vault.cli.output import print_table
+from vault.config import validators as forms
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.claims import MAX_VALUE_LENGTH
+from vault.core.errors import VaultError
+from vault.core.principal import OPERATOR
+from vault.core.text import printable
+from vault.keys.guard import KeyringGuard
+
+_HEADINGS = ("name", "state", "issuer", "audience", "keys", "algorithms", "created", "by")
+
+
+class Operations(NamedTuple):
+    """The operations on issuers and roles, and the check of JWTs."""
+
+    issuers: Issuers
+    roles: Roles
+    credentials: JWTCredentials
+
+
+@contextmanager
+def operator_attempt(action: Action) -> Iterator[tuple[Operations, Attempt]]:
+    """Yield the operations, and the operator's attempt at *action*; every refusal is recorded."""
+    with connected() as context:
+        # The same check as in a worker: a wrong master key must not encrypt the token key.
+        guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
+        attempt = Attempt(action=action, principal=OPERATOR)
+        try:
+            keys = TokenKeys(context.keyring, guard)
+            issuers = Issuers(keys, context.own_issuer)
+            credentials = JWTCredentials(context.own_issuer, Directory(keys))
+            yield Operations(issuers, Roles(keys, issuers), credentials), attempt
+        except VaultError:
+            attempt.finish(Status.ERROR)
+            raise
+        finally:
+            guard.close()
+
+
+def _checked(check: Callable[[str], None], text: str | None) -> str | None:
+    """Return *text* if *check*, a validator of settings, accepts it."""
+    try:
+        if text is not None:
+            check(text)
+    except ValidationError as error:
+        raise click.BadParameter(str(error.messages[0])) from None
+    return text
+
+
+def _claim(text: str) -> str:
+    if not (0 < len(text) <= MAX_VALUE_LENGTH and text.isprintable()):
+        raise click.BadParameter(f"must have 1 to {MAX_VALUE_LENGTH} characters, all of them printable")
+    return text
+
+
+class _Aliases(click.Group):
+    """A group that accepts `add` for `create`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, if there is one."""
+        return super().get_command(ctx, "create" if cmd_name == "add" else cmd_name)
+
+
+@click.group(cls=_Aliases)
+def issuers() -> None:
+    """Create, list, delete and test issuers of JWTs."""
+
+
+@issuers.command()
+@click.argument("name", type=parameters.name)
+@click.option("--issuer", metavar="ISS", type=_claim, required=True, help="The claim `iss` of its JWTs.")
+@click.option("--audience", metavar="AUD", type=_claim, required=True, help="The claim `aud` of its JWTs.")
+@click.option("--jwks-url", metavar="URL", help="The URL of its key set.")
+@click.option("--public-key", metavar="FILE", type=click.File(), help="A file with its public key in PEM.")
+@click.option(
+    "--algorithm",
+    "algorithms",
+    multiple=True,
+    type=click.Choice(ALGORITHMS),
+    help="A signature that it makes. Can be repeated.  [default: all that fit its keys]",
+)
+def create(
+    name: str,
+    issuer: str,
+    audience: str,
+    jwks_url: str | None,
+    public_key: TextIO | None,
+    algorithms: tuple[str, ...],
+) -> None:
+    """Trust the issuer NAME. Its JWTs act through roles.
+
+    Takes effect on every replica within 5 seconds. `add` is another name of this command.
+    """
+    if (jwks_url is None) == (public_key is None):
+        raise click.UsageError("Add either --jwks-url or --public-key.")
+    new = NewIssuer(
+        name=name,
+        issuer=issuer,
+        audience=audience,
+        jwks_url=_checked(forms.jwks_url, jwks_url),
+        public_key=_checked(forms.public_key, public_key.read() if public_key else None),
+        algorithms=algorithms,
+    )
+    if not set(algorithms) <= set(new.fitting_algorithms()):
+        raise click.UsageError("--algorithm does not fit --public-key.")
+    with operator_attempt(Action.ISSUER_CREATE) as (operations, attempt):
+        operations.issuers.create(new, attempt=attempt)
+
+
+@issuers.command("list")
+def list_issuers() -> None:
+    """List all issuers."""
+    with operator_attempt(Action.ISSUER_LIST) as (operations, attempt):
+        found = operations.issuers.list(attempt=attempt)
+    print_table(_HEADINGS, map(_row, found))
+
+
+@issuers.command()
+@click.argument("name", type=parameters.name)
+def delete(name: str) -> None:
+    """Delete the issuer NAME, which must have no roles.
+
+    Takes effect on every replica within 5 seconds.
+    """
+    with operator_attempt(Action.ISSUER_DELETE) as (operations, attempt):
+        operations.issuers.delete(name, attempt=attempt)
+
+
+@issuers.command("test")
+@click.option(
+    "--file", type=click.File(), default="-", help="A file with the JWT.  [default: standard input]"
+)
+def test_issuer(file: TextIO) -> None:
+    """Show which issuer verifies a JWT, and what a role does with it.
+
+    Reads the JWT from standard input. Exits with 1 if the service would refuse it.
+    """
+    print_findings(file)
+
+
+def print_findings(file: TextIO, role: str = "") -> None:
+    """Print what the service finds about the JWT in *file*, for the *role* of this name if one is given."""
+    credential = file.read().strip()
+    with operator_attempt(Action.ROLE_TEST) as (operations, attempt):
+        found = list(operations.credentials.explain(credential, role))
+        attempt.details["result"] = found[-1].text
+        attempt.finish(Status.SUCCESS)
+    for finding in found:
+        click.echo(printable(f"{finding.part}: {finding.text}"))
+    raise SystemExit(_print_principal(found[-1]))
+
+
+def _print_principal(last: Finding) -> int:
+    """Print the principal of the *last* finding, if there is one; return the exit code."""
+    if last.principal is None:
+        return 1
+    principal = last.principal
+    rights = {
+        "principal": principal.name,
+        "role": principal.role,
+        "namespace": principal.namespace,
+        "scopes": " ".join(sorted(principal.scopes)),
+        "paths": " ".join(principal.paths.texts) or "all",
+        "networks": " ".join(map(str, principal.networks)) or "all",
+        "expires": principal.expires_at.isoformat(timespec="seconds") if principal.expires_at else "",
+    }
+    for name, value in rights.items():
+        click.echo(printable(f"{name}: {value or '-'}"))
+    return 0
+
+
+def _row(issuer: IssuerInfo) -> tuple[str, ...]:
+    cells = (
+        issuer.name,
+        issuer.state,
+        issuer.issuer,
+        issuer.audience,
+        issuer.jwks_url or ("public key" if issuer.public_key else ""),
+        " ".join(issuer.algorithms),
+        issuer.created_at.date().isoformat() if issuer.created_at else "",
+        issuer.created_by,
+    )
+    return tuple(printable(cell) or "-" for cell in cells)

@@ -1,0 +1,196 @@
+"""The commands `roles …`: create, list, delete and test roles for JWTs."""
+
+from datetime import timedelta
+from typing import TextIO
+
+import click
+
+from vault.auth.roles import NewRole, RoleInfo
+from vault.cli import parameters
+from vault.cli.issuers import operator_attempt, print_findings
+from vault.cli.output import print_table
+from vault.core.attempt import Action
+from vault.core.claims import MAX_CONDITIONS, MAX_VALUE_LENGTH, is_key
+from vault.core.networks import Network
+from vault.core.paths import MAX_PATHS, Paths
+from vault.core.principal import Scope, scopes_named
+from vault.core.text import printable
+
+_HEADINGS = (
+    *("name", "state", "namespace", "issuer", "claims", "scopes", "paths", "networks", "max age"),
+    *("created", "by", "expires"),
+)
+_UNITS = {"s": 1, "m": 60, "h": 3_600}
+_MAX_AGE_SECONDS = 86_400
+
+
+def _condition(text: str) -> str:
+    key, separator, value = text.partition("=")
+    if not (separator and is_key(key) and 0 < len(value) <= MAX_VALUE_LENGTH and value.isprintable()):
+        raise click.BadParameter(
+            "must be KEY=VALUE; the key is a claim, or a path to one such as /kubernetes.io/namespace"
+        )
+    return text
+
+
+def _age(text: str) -> timedelta:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    seconds = int(number) * _UNITS[unit] if number.isascii() and number.isdigit() else 0
+    if not 0 < seconds <= _MAX_AGE_SECONDS:
+        raise click.BadParameter("must be seconds, or a number with s, m or h, up to 24h")
+    return timedelta(seconds=seconds)
+
+
+@click.group()
+def roles() -> None:
+    """Create, list, delete and test roles for JWTs."""
+
+
+@roles.command()
+@click.argument("name", type=parameters.name)
+@click.option(
+    "--issuer",
+    metavar="NAME",
+    type=parameters.name,
+    required=True,
+    help="The issuer of its JWTs; `default` is the one in the settings.",
+)
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="KEY=VALUE",
+    type=_condition,
+    help="A claim that a JWT must have, with exactly this value. Can be repeated.",
+)
+@click.option(
+    "--claim-glob",
+    "claim_globs",
+    multiple=True,
+    metavar="KEY=PATTERN",
+    type=_condition,
+    help="The same, with * for any characters, including slashes. Can be repeated.",
+)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="A scope of the role. Can be repeated.",
+)
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    type=parameters.path,
+    help="A name of a secret that the role can reach, or a prefix of names that ends in a slash, such as "
+    "billing/. Can be repeated.  [default: all names]",
+)
+@click.option(
+    "--namespace", metavar="NAME", type=parameters.name, help="The role's namespace.  [default: default]"
+)
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NETWORK",
+    type=parameters.network_of,
+    help="A network from which the role is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
+)
+@click.option(
+    "--max-age",
+    metavar="AGE",
+    type=_age,
+    help="The longest age of a JWT, such as 1h or 3600.  [default: until it expires]",
+)
+def create(
+    name: str,
+    issuer: str,
+    claims: tuple[str, ...],
+    claim_globs: tuple[str, ...],
+    scopes: tuple[str, ...],
+    paths: tuple[str, ...],
+    namespace: str | None,
+    networks: tuple[Network, ...],
+    max_age: timedelta | None,
+) -> None:
+    """Create the role NAME for JWTs that satisfy all conditions on their claims.
+
+    Takes effect on every replica within 5 seconds.
+    """
+    for option, limit, given in (
+        ("--path", MAX_PATHS, paths),
+        ("--claim", MAX_CONDITIONS, claims),
+        ("--claim-glob", MAX_CONDITIONS, claim_globs),
+    ):
+        if len(given) > limit:
+            raise click.UsageError(f"Add {option} at most {limit} times.")
+    new = NewRole(
+        name=name,
+        issuer=issuer,
+        claims=claims,
+        claim_globs=claim_globs,
+        scopes=scopes_named(scopes),
+        namespace=namespace,
+        paths=Paths.of(paths),
+        networks=networks,
+        max_age=max_age,
+    )
+    with operator_attempt(Action.ROLE_CREATE) as (operations, attempt):
+        operations.roles.create(new, attempt=attempt)
+
+
+@roles.command("list")
+def list_roles() -> None:
+    """List all roles."""
+    with operator_attempt(Action.ROLE_LIST) as (operations, attempt):
+        found = operations.roles.list(attempt=attempt)
+    print_table(_HEADINGS, map(_row, found))
+
+
+@roles.command()
+@click.argument("name", type=parameters.name)
+@click.option(
+    "--namespace", metavar="NAME", type=parameters.name, help="The role's namespace.  [default: default]"
+)
+def delete(name: str, namespace: str | None) -> None:
+    """Delete the role NAME.
+
+    Takes effect on every replica within 5 seconds.
+    """
+    with operator_attempt(Action.ROLE_DELETE) as (operations, attempt):
+        operations.roles.delete(name, namespace=namespace, attempt=attempt)
+
+
+@roles.command("test")
+@click.option(
+    "--file", type=click.File(), default="-", help="A file with the JWT.  [default: standard input]"
+)
+@click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
+def test_role(file: TextIO, role: str) -> None:
+    """Show what the service makes of a JWT: its issuer, and for each role whether it matches.
+
+    Reads the JWT from standard input. Exits with 1 if the service would refuse it.
+    """
+    print_findings(file, role)
+
+
+def _row(role: RoleInfo) -> tuple[str, ...]:
+    conditions = (*role.claims.items(), *role.claim_globs.items())
+    cells = (
+        role.name,
+        role.state,
+        role.namespace,
+        role.issuer,
+        " ".join(f"{key}={value}" for key, value in conditions),
+        " ".join(role.scopes),
+        " ".join(role.paths),
+        " ".join(role.networks),
+        f"{role.max_age}s" if role.max_age else "",
+        role.created_at.date().isoformat() if role.created_at else "",
+        role.created_by,
+        role.expires_at.isoformat(timespec="seconds") if role.expires_at else "",
+    )
+    return tuple(printable(cell) or "-" for cell in cells)

@@ -1,0 +1,117 @@
+"""Conditions of roles on the claims of JWTs."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+#: Matches any text, including none.
+WILDCARD = "*"
+
+#: The form of a key: a claim's name, or a JSON pointer to a nested claim such as `/kubernetes.io/namespace`.
+KEY_PATTERN = "^(?:[!-.0-<>-~][!-<>-~]*|(?:/(?:[!-.0-<>-}]|~[01])+)+)$"
+MAX_KEY_LENGTH = 128
+MAX_VALUE_LENGTH = 512
+
+#: The maximum number of exact conditions of a role, and of globs.
+MAX_CONDITIONS = 16
+
+#: Claims that no condition can name: they are checked without one, and identify no one.
+_RESERVED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
+
+
+def is_key(text: str) -> bool:
+    """Return whether *text* is the valid key of a condition."""
+    return (
+        len(text) <= MAX_KEY_LENGTH
+        and re.fullmatch(KEY_PATTERN, text) is not None
+        and not (len(path := _path(text)) == 1 and path[0] in _RESERVED)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition on a claim: it equals a text, or as a glob matches it.
+
+    A text equals itself, a number its decimal form, and true and false their names. A list satisfies a
+    condition if one of its elements does. Missing claims, null, fractions and objects satisfy none.
+    """
+
+    path: tuple[str, ...]
+    key: str
+    value: str
+    is_glob: bool = False
+
+    @classmethod
+    def of(cls, stored: str, *, is_glob: bool = False) -> Self:
+        """Return the condition in its stored form, `KEY=VALUE`."""
+        key, _, value = stored.partition("=")
+        return cls(_path(key), key, value, is_glob)
+
+    @property
+    def is_bare(self) -> bool:
+        """True if every text satisfies it."""
+        return self.is_glob and not self.value.strip(WILDCARD)
+
+    def holds(self, claims: Mapping[str, Any]) -> bool:
+        """Return whether *claims* satisfy it."""
+        name, *rest = self.path
+        found = claims.get(name)
+        if isinstance(found, str) and not (rest or self.is_glob):
+            # By far the most common case.
+            return found == self.value
+        for name in rest:
+            if not isinstance(found, Mapping):
+                return False
+            found = found.get(name)
+        texts = _texts(found)
+        if self.is_glob:
+            return any(glob_matches(self.value, text) for text in texts)
+        return self.value in texts
+
+
+def conditions(claims: Iterable[str], claim_globs: Iterable[str]) -> tuple[Condition, ...]:
+    """Return the conditions with these stored forms."""
+    exact = (Condition.of(stored) for stored in claims)
+    return (*exact, *(Condition.of(stored, is_glob=True) for stored in claim_globs))
+
+
+def glob_matches(pattern: str, text: str) -> bool:
+    """Return whether the whole *text* matches *pattern*, in which each `*` stands for any characters.
+
+    It never goes back: the leftmost place of each part leaves the most room for the others.
+    """
+    first, *rest = pattern.split(WILDCARD)
+    if not rest:
+        return text == pattern
+    *middle, last = rest
+    position, end = len(first), len(text) - len(last)
+    if position > end or not (text.startswith(first) and text.endswith(last)):
+        return False
+    for part in middle:
+        position = text.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
+
+
+def _path(key: str) -> tuple[str, ...]:
+    """Return the names that lead to the claim with this *key*: one, or those of a JSON pointer (RFC 6901)."""
+    if not key.startswith("/"):
+        return (key,)
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in key[1:].split("/"))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_elements(value if isinstance(value, list) else [value]))
+
+
+def _elements(values: list[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, bool):
+            yield "true" if value else "false"
+        elif isinstance(value, int):
+            yield str(value)

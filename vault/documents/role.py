@@ -1,0 +1,61 @@
+"""Stored roles for JWTs."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from mongoengine import DateTimeField, IntField, ListField, StringField
+
+from vault.core.errors import RoleNameTakenError
+from vault.core.principal import DEFAULT_NAMESPACE
+from vault.crypto.token_key import RecordKind
+from vault.documents.sealed import SealedDocument
+
+
+class Role(SealedDocument):
+    """A role: the rights of JWTs whose claims satisfy its conditions."""
+
+    #: Random.
+    id = StringField(primary_key=True)
+    #: Outside the default namespace it begins with the namespace, as a token's.
+    name = StringField(required=True)
+    namespace = StringField(required=True)
+    #: The issuer's name, and its ID; that of the settings' issuer is empty.
+    issuer = StringField(required=True)
+    issuer_id = StringField()
+    #: Conditions in the form `KEY=VALUE`.
+    claims = ListField(StringField())
+    claim_globs = ListField(StringField())
+    scopes = ListField(StringField())
+    #: Networks from which it can be used; if empty, any.
+    networks = ListField(StringField())
+    #: The paths that it is limited to; without any, none.
+    paths = ListField(StringField())
+    #: The longest age of a JWT, in seconds.
+    max_age = IntField()
+    created_at = DateTimeField(required=True)
+    created_by = StringField(required=True)
+    expires_at = DateTimeField()
+
+    meta: ClassVar = {"collection": "roles"}
+
+    record_kind = RecordKind.ROLE
+    taken_error = RoleNameTakenError
+    taken = "Role name already used in this namespace."
+    busy = "Another request is creating a role of this name. Try again later."
+
+    @property
+    def plain_name(self) -> str:
+        """The name within its namespace."""
+        return str(self.name).removeprefix(f"{self.namespace}/")
+
+    @staticmethod
+    def stored_name(namespace: str, name: str) -> str:
+        """Return the stored name of the role *name* of *namespace*."""
+        return name if namespace == DEFAULT_NAMESPACE else f"{namespace}/{name}"
+
+    @classmethod
+    def created_by_any(cls, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the roles that the principals with these *names* created; pending ones are removed."""
+        made = {"created_by": {"$in": list(names)}}
+        cls.raw().delete_many({**made, "pending": True})
+        return cls.active(made)

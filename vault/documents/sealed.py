@@ -1,0 +1,133 @@
+"""Sealed documents: write access to the database is not enough to create or alter one."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+from mongoengine import BooleanField, DateTimeField, ListField, StringField
+from pymongo.errors import DuplicateKeyError
+
+from vault.core.errors import VaultError
+from vault.core.retry import attempts
+from vault.core.timestamps import since_1970
+from vault.crypto.token_key import RecordKind, TokenKey
+from vault.documents.base import BaseDocument
+
+#: Milliseconds, by MongoDB's clock, that a document may be pending: longer than writing its entry can take.
+_PENDING_MILLISECONDS = 120_000
+
+#: A pending document has no seal, so older replicas, which ignore `pending`, refuse it.
+_NO_SEAL = ""
+
+#: Fields outside the seal. The last two disable or remove a document; an attacker who can write them could
+#: remove it as well.
+_UNSEALED = frozenset({"seal", "pending", "purge_at"})
+
+
+class SealedDocument(BaseDocument):
+    """A document with an ID and a unique name, whose permanent fields are sealed by the token key.
+
+    It is pending until its audit entry is durable.
+    """
+
+    seal = StringField(required=True)
+    #: Its entry is not in the audit trail yet: it cannot be used or listed.
+    pending = BooleanField()
+    #: When MongoDB may remove a pending document.
+    purge_at = DateTimeField()
+
+    meta: ClassVar = {"abstract": True}
+
+    record_kind: ClassVar[RecordKind]
+    #: The error if another document has the name, with its text, and its text if that one is pending.
+    taken_error: ClassVar[type[VaultError]]
+    taken: ClassVar[str]
+    busy: ClassVar[str]
+
+    def store(self) -> None:
+        """Store the document as pending, which reserves its name.
+
+        Raises:
+            VaultError: The error of this class: another document, or a pending one, has the name.
+        """
+        document = {**self.to_mongo().to_dict(), "seal": _NO_SEAL, "pending": True}
+        until = {"$add": ["$$NOW", _PENDING_MILLISECONDS]}
+        # A pipeline, to use MongoDB's clock.
+        new = [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, {"purge_at": until}]}}]
+        holders = self._holders()
+        expired = {"pending": True, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}
+        for _ in attempts():
+            with suppress(DuplicateKeyError):
+                self.raw().update_one({"_id": self.id}, new, upsert=True)
+                return
+            if self.raw().delete_one(holders | expired).deleted_count:
+                continue
+            # A pending document may be withdrawn, or MongoDB may just have removed it.
+            if self.raw().find_one({**holders, "pending": None}, {"_id": 1}):
+                raise self.taken_error(self.taken)
+        raise self.taken_error(self.busy)
+
+    def activate(self) -> bool:
+        """Seal the pending document, so that it can be used; return False if it was pending too long."""
+        change = {"$set": {"seal": self.seal}, "$unset": {"pending": "", "purge_at": ""}}
+        return bool(self.raw().update_one({"_id": self.id, "pending": True}, change).matched_count)
+
+    def withdraw(self) -> None:
+        """Remove the document, so that its name is free again."""
+        self.raw().delete_one({"_id": self.id})
+
+    def close(self, key: TokenKey) -> None:
+        """Seal the current fields."""
+        self.seal = key.seal(self._record(), self.record_kind)
+
+    def is_genuine(self, key: TokenKey) -> bool:
+        """Return whether all sealed fields are unchanged, including their types."""
+        try:
+            return key.sealed(self._record(), self.seal, self.record_kind)
+        except (AttributeError, TypeError, ValueError):
+            return False
+
+    @classmethod
+    def genuine(cls, document: Mapping[str, Any], key: TokenKey | None) -> Self | None:
+        """Return the document that PyMongo read as *document*; None if it is not as the service wrote it."""
+        try:
+            found = cls.of_stored(document)
+        except Exception:  # noqa: BLE001 - any type can be in any field, and MongoEngine raises what it likes
+            return None
+        # MongoEngine makes an instance of the class that the document names.
+        is_genuine = key is not None and isinstance(found, cls) and found.is_genuine(key)
+        return found if is_genuine else None
+
+    @classmethod
+    def active(cls, condition: Mapping[str, Any] = MappingProxyType({})) -> list[dict[str, Any]]:
+        """Return the documents with this *condition* that are not pending, as PyMongo reads them."""
+        return list(cls.raw().find({**condition, "pending": None}))
+
+    @classmethod
+    def remove(cls, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Remove *documents*, so that their names are free again."""
+        cls.raw().delete_many({"_id": {"$in": [document["_id"] for document in documents]}})
+
+    def _holders(self) -> dict[str, Any]:
+        """Return the condition for documents with which this one cannot exist."""
+        return {"name": self.name}
+
+    def _record(self) -> dict[str, Any]:
+        """Return the sealed fields: texts, numbers, lists, and times in milliseconds since 1970."""
+        return {
+            name: _sealed_form(field, getattr(self, name))
+            for name, field in self._fields.items()
+            if name not in _UNSEALED
+        }
+
+
+def _sealed_form(field: object, value: Any) -> Any:
+    if isinstance(field, DateTimeField):
+        # Raises for a time of another type, which this service never writes.
+        return value and since_1970(value)
+    if isinstance(field, ListField):
+        if not isinstance(value, list):
+            raise TypeError
+        return list(value)
+    return value
