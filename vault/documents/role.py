@@ -28,7 +28,7 @@ class Role(SealedDocument):
     scopes = ListField(StringField())
     #: Networks from which it can be used; if empty, any.
     networks = ListField(StringField())
-    #: The paths that it is limited to; without any, none.
+    #: The paths that it is limited to; if empty, no limit.
     paths = ListField(StringField())
     #: The longest age of a JWT, in seconds.
     max_age = IntField()
