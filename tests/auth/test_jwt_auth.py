@@ -114,6 +114,11 @@ def test_every_invalid_jwt_raises_the_same_error(text: str) -> None:
     assert refused(text).startswith("jwt")
 
 
+def test_an_endless_jwt_is_refused() -> None:
+    """A JWT with more than 8,192 characters is refused before it is decoded."""
+    assert refused(sign(more="a" * 9_000)) == "jwt DecodeError"
+
+
 # --- The issuer's keys
 
 
