@@ -42,7 +42,7 @@ def make_role(
     scopes: tuple[str, ...] = ("secret:fetch",),
     paths: tuple[str, ...] = (),
     networks: tuple[str, ...] = (),
-    seconds: int | None = None,
+    seconds: int = 86_400,
     **options: Any,
 ) -> None:
     """Create the role *name*."""
@@ -54,7 +54,7 @@ def make_role(
         scopes=scopes_named(scopes),
         paths=Paths.of(paths),
         networks=tuple(map(ip_network, networks)),
-        max_age=timedelta(seconds=seconds) if seconds else None,
+        max_age=timedelta(seconds=seconds),
         **options,
     )
     services(app).roles.create(new, attempt=operator(Action.ROLE_CREATE))

@@ -65,7 +65,7 @@ def test_a_limited_principal_is_403(app: Flask, client: FlaskClient) -> None:
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     for path, body in ((CREATE, NEW), (LIST, {}), (DELETE, {"name": "ci"})):
         problem = post(client, path, body, 403)
-        assert problem["detail"] == "Only administrators without limits manage issuers: its namespace."
+        assert problem["detail"] == "Only unlimited administrators manage issuers. Limited in: namespace."
 
 
 @pytest.mark.parametrize(

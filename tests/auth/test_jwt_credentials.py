@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, services
-from tests.access_roles import AUDIENCE, forget, make_issuer, make_role
+from tests.access_roles import AUDIENCE, forget, make_issuer, make_role, operator
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
@@ -335,3 +335,24 @@ def test_a_check_says_if_the_keys_are_unavailable(environment: dict[str, str]) -
         make_issuer(app, "ci", iss=ISS, keys=idp)
         idp.status = 500
         assert findings(app, jwt())[-1].text == "refused: credentials cannot be checked"
+
+
+@pytest.mark.parametrize("ended", [{"iat": 1_700_000_000}, {"iat": None}])
+def test_an_ended_role_leaves_no_wider_rights(app: Flask, ended: dict[str, Any]) -> None:
+    """A JWT of the settings' issuer that is too old for its role does not act with its own scopes instead."""
+    make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",), seconds=60)
+    assert principal(app, sign(sub="build", scope="secret:fetch")).role == "limited"
+    reason, _ = refused(app, sign(sub="build", scope="secret:fetch", **ended))
+    assert reason in ("role limited: too old", "role limited: claim iat")
+    assert principal(app, sign(sub="other", scope="secret:fetch", **ended)).role == ""
+
+
+def test_a_role_stays_with_its_issuer_in_the_settings(app: Flask, environment: dict[str, str]) -> None:
+    """If the settings name another issuer, it does not get the roles of the one before."""
+    make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
+    other = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": "other"}
+    with running_app({**environment, **other}) as changed:
+        found = principal(changed, sign(sub="build", aud="other", scope="secret:fetch"))
+        assert (found.role, found.paths.texts) == ("", ())
+        [info] = services(changed).roles.list(attempt=operator(Action.ROLE_LIST))
+        assert info.state == "orphaned"

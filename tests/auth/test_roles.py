@@ -190,6 +190,38 @@ def test_a_public_issuer_s_role_says_whose_jwt_it_is(
     create(app, issuer="public", claims=(), claim_globs=(f"{key}={value}*",))
 
 
+@pytest.mark.parametrize(
+    ("iss", "broad", "narrow"),
+    [
+        (
+            "https://token.actions.githubusercontent.com",
+            [
+                *("sub=repo:*", "sub=repo:acme*", "sub=repo:*:ref:refs/heads/main", "repository=a*"),
+                *("repository=acme*", "repository_owner=acme*", "repository_id=7*", "workflow_ref=*/api/x"),
+            ],
+            ["repository=acme/*", "sub=repo:acme/*", "sub=repo:acme@7/*", "workflow_ref=acme/api/*"],
+        ),
+        (
+            "https://gitlab.com",
+            ["sub=project_path:*", "ci_config_ref_uri=gitlab.com/*", "namespace_path=acme*", "user_login=a*"],
+            ["project_path=acme/*", "sub=project_path:acme/*", "ci_config_ref_uri=gitlab.com/acme/*"],
+        ),
+    ],
+)
+def test_a_glob_of_a_public_issuer_s_role_names_the_owner(
+    app: Flask, iss: str, broad: list[str], narrow: list[str]
+) -> None:
+    """A glob that accounts of other owners could satisfy does not say whose JWT it is."""
+    make_issuer(app, "public", iss=iss, keys=public_pem())
+    for glob in broad:
+        with pytest.raises(RoleTooBroadError, match="Anyone can get a JWT"):
+            create(app, issuer="public", claims=("ref=x",), claim_globs=(glob,))
+    for number, glob in enumerate(narrow):
+        create(app, name=f"r{number}", issuer="public", claims=(), claim_globs=(glob,))
+    with pytest.raises(RoleTooBroadError, match="Anyone can get a JWT"):
+        create(app, issuer="public", claims=("sub=job_workflow_ref:acme/x/.github/workflows/y.yml@main",))
+
+
 def test_an_unknown_issuer_is_refused(app: Flask) -> None:
     """A role needs an issuer; `default` is one only with JWT settings."""
     for name in ("none", "default"):

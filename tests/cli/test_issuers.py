@@ -190,9 +190,9 @@ def test_errors_are_sentences(run: Run) -> None:
         (("roles", "create", "a", "--issuer", "ci", "--claim", "sub"), "KEY=VALUE"),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "sub="), "KEY=VALUE"),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "iss=x"), "KEY=VALUE"),
-        (("roles", "create", "a", "--issuer", "ci", "--max-age", "2d"), "s, m or h"),
-        (("roles", "create", "a", "--issuer", "ci", "--max-age", "25h"), "up to 24h"),
-        (("roles", "create", "a", "--issuer", "ci", "--max-age", ""), "up to 24h"),
+        (("roles", "create", "a", "--issuer", "ci", "--max-age", "2d"), "at most 24h"),
+        (("roles", "create", "a", "--issuer", "ci", "--max-age", "25h"), "at most 24h"),
+        (("roles", "create", "a", "--issuer", "ci", "--max-age", ""), "such as 30d"),
         (("roles", "create", "a", "--issuer", "ci", "--path", "/"), "ends in a slash"),
         (("roles", "create", "a", "--issuer", "ci", "--network", "all"), "192.0.2.0/24"),
         (
@@ -201,6 +201,13 @@ def test_errors_are_sentences(run: Run) -> None:
                 *(part for number in range(17) for part in ("--claim", f"c{number}=x")),
             ),
             "at most 16 times",
+        ),
+        (
+            (
+                *("roles", "create", "a", "--issuer", "ci", "--scope", "secret:fetch"),
+                *("--claim-glob", "ref=v*", "--claim-glob", "ref=w*"),
+            ),
+            "Each claim can have one --claim-glob",
         ),
     ],
     ids=lambda value: str(value)[-40:],

@@ -183,7 +183,7 @@ ERROR_DOCS = {
         "allowed.",
     ),
     "IssuersRefused": ErrorDoc(
-        GrantRefusedError("Only administrators without limits manage issuers: its namespace."),
+        GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."),
         "The credential lacks the scope or is limited, or the client's address is not allowed.",
     ),
     "IssuerTaken": ErrorDoc(

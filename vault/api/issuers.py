@@ -11,6 +11,7 @@ from vault.api.fields import (
     TEXT,
     Body,
     BoundedList,
+    Flag,
     Moment,
     Reply,
     name_field,
@@ -128,6 +129,10 @@ class IssuerReference(Body):
     """An issuer to delete."""
 
     name = name_field("The issuer's name.", example="github", required=True)
+    force = Flag(
+        load_default=False,
+        metadata={"description": "If true, delete it even if it has roles.", "example": False},
+    )
 
 
 class IssuerQuery(Body):
@@ -228,7 +233,8 @@ def list_issuers(body: dict[str, Any]) -> dict[str, list[IssuerInfo]]:
 def delete_issuer(body: dict[str, Any]) -> dict[str, str]:
     """Delete an issuer.
 
-    Requires the same as creating one. An issuer that has roles is not deleted.
+    Requires the same as creating one. An issuer that has roles is deleted only with `force`; no other issuer
+    gets these roles.
     """
-    services().issuers.delete(body["name"], attempt=current_attempt())
+    services().issuers.delete(**body, attempt=current_attempt())
     return {"name": body["name"]}

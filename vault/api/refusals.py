@@ -173,8 +173,8 @@ REFUSALS = {
         409,
         Status.BAD_REQUEST,
         "Limit reached",
-        "There are as many issuers or roles as the service allows, because each JWT is compared with all of "
-        "them. Delete unused ones.",
+        "There are as many issuers or roles as the service allows, because a JWT is compared with all roles "
+        "of its issuer. Delete unused ones.",
     ),
     # --- Secrets
     "outside_paths": Refusal(

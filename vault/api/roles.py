@@ -19,10 +19,21 @@ from vault.api.fields import (
     one_line,
     text_field,
 )
+from vault.api.large_replies import reply_memory
 from vault.api.token_schemas import NetworkField
-from vault.auth.roles import STATES, NewRole, RoleInfo
+from vault.auth.directory import MAX_ROLES
+from vault.auth.roles import MAX_AGE, STATES, NewRole, RoleInfo
 from vault.core.attempt import Action
-from vault.core.claims import KEY_PATTERN, MAX_CONDITIONS, MAX_KEY_LENGTH, MAX_VALUE_LENGTH, is_key
+from vault.core.claims import (
+    KEY_PATTERN,
+    MAX_ASTERISKS,
+    MAX_CONDITIONS,
+    MAX_KEY_LENGTH,
+    MAX_TOTAL_BYTES,
+    MAX_VALUE_LENGTH,
+    are_small,
+    is_key,
+)
 from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
 from vault.core.principal import Scope, scopes_named
 
@@ -33,7 +44,6 @@ blueprint = Blueprint(
     description="Give JWTs rights by their claims: CI jobs and workloads need no stored credential.",
 )
 
-_MAX_AGE_SECONDS = 86_400
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
 _MAX_NETWORKS = 32
@@ -44,6 +54,11 @@ _PATHS = {"example": ["acme/api/"]}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _TIME = {"example": "2026-11-24T15:30:00.000Z"}
+
+
+_LIMITS = f"Conditions can have {MAX_TOTAL_BYTES} bytes together, and a glob {MAX_ASTERISKS} asterisks."
+#: Bytes of a role in a reply, about.
+_ROLE_BYTES = 5_000
 
 
 def _key(text: str) -> None:
@@ -120,14 +135,14 @@ class NewRoleSchema(Body):
         | {"description": "The networks or addresses from which the role is valid; if omitted, your own."},
     )
     max_age = number_field(
-        "Seconds after the claim `iat` until which a JWT is valid; if omitted, until it expires.",
+        "Seconds after the claim `iat` until which a JWT is valid; if omitted, a day.",
         3_600,
-        maximum=_MAX_AGE_SECONDS,
+        maximum=int(MAX_AGE.total_seconds()),
     )
 
     @post_load
     def _role(self, data: dict[str, Any], **_: object) -> NewRole:
-        return NewRole(
+        new = NewRole(
             name=data["name"],
             issuer=data["issuer"],
             claims=tuple(f"{key}={value}" for key, value in data["claims"].items()),
@@ -136,8 +151,11 @@ class NewRoleSchema(Body):
             namespace=data["namespace"],
             paths=Paths.of(data["paths"]),
             networks=tuple(data["networks"]),
-            max_age=timedelta(seconds=data["max_age"]) if data["max_age"] else None,
+            max_age=timedelta(seconds=data["max_age"]) if data["max_age"] else MAX_AGE,
         )
+        if not are_small(new.claims, new.claim_globs):
+            raise ValidationError({"claims": [_LIMITS]})
+        return new
 
 
 class RoleQuery(Body):
@@ -242,6 +260,7 @@ _CREATIONS = {
                 "/kubernetes.io/serviceaccount/name": "api",
             },
             "scopes": [Scope.SECRET_FETCH],
+            "paths": ["billing/"],
             "max_age": 3_600,
         },
     },
@@ -261,7 +280,8 @@ def create_role(new: NewRole) -> dict[str, str]:
 
     Requires the scope `token:manage`. The new role is in your namespace. Its scopes, paths and networks
     cannot exceed your own, and it ends when your credential expires. A JWT of the issuer whose claims satisfy
-    all conditions has the role's rights, not those of its own `scope`.
+    all conditions has the role's rights, not those of its own `scope`. A role for the issuer in the settings
+    requires every scope, in the namespace `default`, without a limit to paths or networks.
     """
     services().roles.create(new, attempt=current_attempt())
     return {"name": new.name}
@@ -276,7 +296,8 @@ def list_roles(body: dict[str, Any]) -> dict[str, list[RoleInfo]]:
 
     Requires the scope `token:manage`. Returns the roles of your namespace whose paths are within your own.
     """
-    return {"roles": services().roles.list(body["state"], attempt=current_attempt())}
+    with reply_memory(MAX_ROLES * _ROLE_BYTES):
+        return {"roles": services().roles.list(body["state"], attempt=current_attempt())}
 
 
 @blueprint.post("/delete")

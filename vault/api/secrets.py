@@ -32,7 +32,7 @@ from vault.api.secret_schemas import (
 )
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.secrets.queries import MAX_PAGE_BYTES
+from vault.secrets.queries import page_bytes
 from vault.secrets.requests import NewSecret
 
 
@@ -280,6 +280,6 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     `cursor` with the next query until it is null. Requires the scope `secret:list`, which anonymous callers
     never have.
     """
-    with reply_memory(MAX_PAGE_BYTES):
+    with reply_memory(page_bytes(body["limit"])):
         secrets, cursor = services().queries.page(**body, attempt=current_attempt())
         return {"secrets": secrets, "cursor": cursor}

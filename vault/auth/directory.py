@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from ipaddress import ip_network
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,7 @@ from vault.core.claims import Condition, conditions
 from vault.core.networks import Network
 from vault.core.paths import Paths
 from vault.core.principal import Scope, is_name, scopes_named
+from vault.crypto.encoding import joined
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.issuer import Issuer
@@ -26,12 +28,14 @@ logger = logging.getLogger(__name__)
 #: Seconds that issuers and roles are cached; a margin below the 5 seconds in which a change takes effect.
 BELIEVED_SECONDS = 3.0
 
-#: The name of the issuer in the settings, and its ID in roles.
+#: The name of the issuer in the settings.
 SETTINGS_ISSUER = "default"
-SETTINGS_ISSUER_ID = ""
 
 MAX_ISSUERS = 32
 MAX_ROLES = 1_000
+
+#: As long as the random IDs of stored issuers.
+_ID_CHARACTERS = 32
 
 #: Documents that are read: more than the service stores, in case others were added without it.
 _MAX_READ = 2 * (MAX_ISSUERS + MAX_ROLES)
@@ -47,6 +51,8 @@ class KnownIssuer:
     id: str
     name: str
     verifier: JWTVerifier
+    #: True for the issuer in the settings.
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,34 +67,30 @@ class KnownRole:
     scopes: frozenset[Scope]
     paths: Paths
     networks: tuple[Network, ...]
-    #: The longest age of a JWT; none if None.
-    max_age: timedelta | None
+    #: The longest age of a JWT.
+    max_age: timedelta
     expires_at: datetime | None
 
-    def matches(self, claims: Claims, now: datetime) -> bool:
-        """Return whether a JWT with *claims* can act with this role."""
-        # Conditions first: most roles differ in the first one.
-        return all(condition.holds(claims) for condition in self.conditions) and not self.mismatches(
-            claims, now
-        )
+    def applies(self, claims: Claims) -> bool:
+        """Return whether *claims* satisfy all conditions."""
+        return all(condition.holds(claims) for condition in self.conditions)
 
     def mismatches(self, claims: Claims, now: datetime) -> list[str]:
         """Return the reasons why a JWT with *claims* cannot act with this role; empty if it can."""
         wrong = [f"claim {condition.key}" for condition in self.conditions if not condition.holds(claims)]
         if self.expires_at and self.expires_at <= now:
             wrong.append("expired")
-        if self.max_age:
-            ends = self.latest_use(claims)
-            if ends is None:
-                wrong.append("claim iat")
-            elif ends <= now:
-                wrong.append("too old")
+        ends = self.latest_use(claims)
+        if ends is None:
+            wrong.append("claim iat")
+        elif ends <= now:
+            wrong.append("too old")
         return wrong
 
     def latest_use(self, claims: Claims) -> datetime | None:
         """Return the time until which *claims* are young enough; None if there is no such time."""
         issued = claims.get("iat")
-        if self.max_age is None or isinstance(issued, bool) or not isinstance(issued, int | float):
+        if isinstance(issued, bool) or not isinstance(issued, int | float):
             return None
         try:
             # The leeway applies here as it does in PyJWT.
@@ -234,9 +236,15 @@ def _role(stored: Role) -> KnownRole:
         scopes=scopes_named(stored.scopes),
         paths=Paths.of(stored.paths),
         networks=tuple(ip_network(text) for text in stored.networks),
-        max_age=timedelta(seconds=stored.max_age) if stored.max_age else None,
+        max_age=timedelta(seconds=stored.max_age),
         expires_at=stored.expires_at,
     )
+
+
+def settings_issuer_id(verifier: JWTVerifier) -> str:
+    """Return the ID of the issuer in the settings. Another issuer there does not get its roles."""
+    parts = joined(b"settings issuer", verifier.issuer.encode(), verifier.audience.encode())
+    return sha256(parts).hexdigest()[:_ID_CHARACTERS]
 
 
 def shown_name(document: Mapping[str, Any]) -> str:

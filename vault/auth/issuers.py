@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, SETTINGS_ISSUER_ID, shown_name
+from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
 from vault.auth.jwt_auth import ALGORITHMS, SettingsAuthenticator, key_algorithms
 from vault.auth.publishing import publish
 from vault.auth.tokens import TokenKeys
@@ -84,7 +84,7 @@ class Issuers:
             AuditUnavailableError: The entry could not be written.
         """
         attempt.details |= {"issuer_name": new.name, "iss": new.issuer, "aud": new.audience}
-        _require_unlimited(attempt.principal)
+        require_unlimited(attempt.principal)
         verifier = self._own.verifier
         if new.name == SETTINGS_ISSUER:
             raise IssuerTakenError("This name is reserved for the issuer in the settings.")
@@ -116,7 +116,7 @@ class Issuers:
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written.
         """
-        _require_unlimited(attempt.principal)
+        require_unlimited(attempt.principal)
         key = self._keys.find()
         with storage_errors():
             found = Issuer.active()
@@ -125,27 +125,33 @@ class Issuers:
         infos = (*_of_settings(self._own), *stored)
         return [info for info in infos if state in (None, info.state)]
 
-    def delete(self, name: str, *, attempt: Attempt) -> None:
+    def delete(self, name: str, *, force: bool = False, attempt: Attempt) -> None:
         """Delete the issuer *name*; every replica refuses its JWTs within 5 seconds.
+
+        With *force*, even if it has roles, which no other issuer gets.
 
         Raises:
             GrantRefusedError: The principal is limited, and so may not manage issuers.
             IssuerNotFoundError: No issuer has this name.
-            IssuerInUseError: It has roles.
+            IssuerInUseError: It has roles, and *force* is false.
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written, and it was not deleted.
         """
         attempt.details["issuer_name"] = name
-        _require_unlimited(attempt.principal)
+        require_unlimited(attempt.principal)
         with storage_errors():
             found = Issuer.active({"name": name})
             if not found:
                 raise IssuerNotFoundError
-            if Role.active({"issuer_id": {"$in": [document["_id"] for document in found]}}):
+            if not force and Role.active({"issuer_id": {"$in": [document["_id"] for document in found]}}):
                 raise IssuerInUseError
         attempt.finish(Status.SUCCESS)
         with storage_errors():
             Issuer.remove(found)
+
+    def own_id(self) -> Sequence[str]:
+        """Return the ID of the issuer in the settings, if there is one."""
+        return [settings_issuer_id(self._own.verifier)] if self._own.verifier else []
 
     def find(self, name: str) -> tuple[str, str]:
         """Return the ID by which roles refer to the issuer *name*, and its `iss`.
@@ -155,7 +161,7 @@ class Issuers:
             StorageUnavailableError: MongoDB is not available.
         """
         if name == SETTINGS_ISSUER and self._own.verifier:
-            return SETTINGS_ISSUER_ID, self._own.verifier.issuer
+            return settings_issuer_id(self._own.verifier), self._own.verifier.issuer
         key = self._keys.find()
         with storage_errors():
             found = Issuer.active({"name": name})
@@ -180,19 +186,21 @@ def _of_settings(own: SettingsAuthenticator) -> Sequence[IssuerInfo]:
     )
 
 
-def _require_unlimited(principal: Principal) -> None:
+def require_unlimited(principal: Principal) -> None:
     """Require that *principal* may manage issuers: that it is limited by nothing but time.
 
     An issuer vouches for the JWTs of roles in every namespace.
     """
     limits = {
         "scopes": frozenset(Scope) - principal.scopes,
-        "its namespace": principal.namespace != DEFAULT_NAMESPACE,
+        "namespace": principal.namespace != DEFAULT_NAMESPACE,
         "paths": principal.paths,
         "networks": principal.networks,
     }
     if limited := [name for name, limit in limits.items() if limit]:
-        raise GrantRefusedError(f"Only administrators without limits manage issuers: {', '.join(limited)}.")
+        raise GrantRefusedError(
+            f"Only unlimited administrators manage issuers. Limited in: {', '.join(limited)}."
+        )
 
 
 def _info(document: Mapping[str, Any], key: TokenKey | None) -> IssuerInfo:

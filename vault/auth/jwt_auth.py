@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -239,6 +240,7 @@ class JWKSCache:
     """
 
     def __init__(self, url: str) -> None:
+        self._host = urlsplit(url).netloc
         self._client = jwt.PyJWKClient(url, timeout=FETCH_SECONDS, lifespan=KEPT_SECONDS)
         self._lock = Lock()
         self._fetching: Thread | None = None
@@ -297,4 +299,4 @@ class JWKSCache:
                 return
             # The issuer did not answer, or its answer is not a key set.
             self._failed = monotonic()
-            logger.warning("the JWKS endpoint failed: %s", type(error).__name__)
+            logger.warning("the JWKS endpoint failed: %s: %s", self._host, type(error).__name__)

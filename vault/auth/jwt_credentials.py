@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from vault.auth.directory import (
     SETTINGS_ISSUER,
-    SETTINGS_ISSUER_ID,
     Directory,
     KnownIssuer,
     KnownRole,
     Snapshot,
+    settings_issuer_id,
 )
 from vault.auth.jwt_auth import (
     MAX_LONG_SUBJECT_CHARACTERS,
@@ -26,6 +26,9 @@ from vault.core.principal import Principal
 
 #: The maximum number of roles, and of wrong claims of one, that a reason names.
 _MAX_NAMED = 3
+
+#: The maximum number of roles that are searched for the closest one.
+_MAX_COMPARED = 50
 
 #: The number of dots in a JWT.
 _DOTS = 2
@@ -45,7 +48,7 @@ class JWTCredentials:
     """JWTs as credentials.
 
     Those of a stored issuer act through roles only. Those of the issuer in the settings act with their own
-    `scope` and `namespace` unless a role matches.
+    `scope` and `namespace` unless the conditions of a role hold.
     """
 
     def __init__(self, own: SettingsAuthenticator, directory: Directory) -> None:
@@ -110,7 +113,7 @@ class JWTCredentials:
         verifier = self._own.verifier
         if verifier is None or verifier.issuer != iss:
             return []
-        return [KnownIssuer(SETTINGS_ISSUER_ID, SETTINGS_ISSUER, verifier)]
+        return [KnownIssuer(settings_issuer_id(verifier), SETTINGS_ISSUER, verifier, is_own=True)]
 
     def _acting(self, issuer: KnownIssuer, claims: Claims, name: str, known: Snapshot) -> Principal:
         """Return the principal of verified *claims* of *issuer*, with the rights of one role.
@@ -121,10 +124,12 @@ class JWTCredentials:
         principal = _name(issuer, claims)
         now = datetime.now(UTC)
         candidates = [roles[name]] if name in roles else [] if name else list(roles.values())
-        matching = [role for role in candidates if role.matches(claims, now)]
+        applying = [role for role in candidates if role.applies(claims)]
+        # A role that has ended, or for which the JWT is too old, leaves no more rights than it gave.
+        matching = [role for role in applying if not role.mismatches(claims, now)]
         if len(matching) == 1:
             return _with_role(matching[0], issuer, claims, principal)
-        if not (matching or name or issuer.id):
+        if issuer.is_own and not (applying or name):
             return own_principal(claims)
         raise InvalidCredentialError(
             _several(matching) if matching else _none(candidates, claims, now, known.altered_roles),
@@ -137,7 +142,7 @@ def _name(issuer: KnownIssuer, claims: Claims) -> str:
 
     Names of tokens and issuers have no colon, so no JWT can pass for a token, or for one of another issuer.
     """
-    if issuer.id == SETTINGS_ISSUER_ID:
+    if issuer.is_own:
         return f"jwt:{subject(claims)}"
     return f"{issuer.name}/jwt:{subject(claims, MAX_LONG_SUBJECT_CHARACTERS)}"
 
@@ -167,7 +172,7 @@ def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, altere
     if not candidates:
         return f"role: none{suffix}"
     wrong, name = min(
-        ((role.mismatches(claims, now), role.name) for role in candidates),
+        ((role.mismatches(claims, now), role.name) for role in candidates[:_MAX_COMPARED]),
         key=lambda found: (len(found[0]), found[1]),
     )
     return f"role {name}: {_listed(wrong)}{suffix}"

@@ -7,6 +7,7 @@ from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import InvalidCredentialError, StorageUnavailableError, VaultError
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
@@ -45,23 +46,28 @@ def _require_not_revoked(attempt: Attempt) -> None:
         raise InvalidCredentialError("revoked", principal=creator)
 
 
-def delete_roles_of(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
-    """Delete the roles that *creators* made, as part of *attempt*; each first gets an entry of its own.
+def delete_roles_and_issuers_of(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
+    """Delete what *creators* made, as part of *attempt*; each first gets an entry of its own.
+
+    Roles of others for these issuers stay, and are without an issuer.
 
     Raises:
         StorageUnavailableError: MongoDB is not available.
-        AuditUnavailableError: An entry could not be written, and its role was not deleted.
+        AuditUnavailableError: An entry could not be written, and its role or issuer was not deleted.
     """
+    names = list(creators)
     with storage_errors():
-        made = Role.created_by_any(creators)
-    for document in made:
-        # The creator of an altered role is uncertain, and the role is invalid anyway.
-        if role := Role.genuine(document, key):
-            details = {
-                "role_name": role.plain_name,
-                "namespace": role.namespace,
-                "created_by": role.created_by,
-            }
-            replace(attempt, action=Action.ROLE_DELETE, details=details).finish(Status.SUCCESS)
-            with storage_errors():
-                role.withdraw()
+        roles, issuers = Role.made_by(names), Issuer.made_by(names)
+    # The creator of an altered one is uncertain, and it is invalid anyway.
+    for role in filter(None, (Role.genuine(document, key) for document in roles)):
+        details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
+        _delete(role, replace(attempt, action=Action.ROLE_DELETE, details=details))
+    for issuer in filter(None, (Issuer.genuine(document, key) for document in issuers)):
+        details = {"name": issuer.name, "created_by": issuer.created_by}
+        _delete(issuer, replace(attempt, action=Action.ISSUER_DELETE, details=details))
+
+
+def _delete(document: SealedDocument, attempt: Attempt) -> None:
+    attempt.finish(Status.SUCCESS)
+    with storage_errors():
+        document.withdraw()

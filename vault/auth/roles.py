@@ -1,5 +1,6 @@
 """Creating, listing and deleting roles for JWTs."""
 
+import re
 import secrets
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
-from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER_ID, shown_name
-from vault.auth.issuers import Issuers
+from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
+from vault.auth.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
 from vault.auth.tokens import TokenKeys
 from vault.core.attempt import Attempt, Status
@@ -29,25 +30,39 @@ from vault.documents.guard import storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 
+#: The longest age of a JWT that a role can allow, which is also the default. Tokens that JWTs create do not
+#: outlast them, so without their role they end within this time.
+MAX_AGE = timedelta(days=1)
+
+#: The maximum number of roles of a namespace other than the default one.
+MAX_ROLES_OF_OTHERS = 100
+
 #: The states of a role; `orphaned`: its issuer was deleted; `altered`: its document is not as the service
 #: wrote it.
 STATES = ("active", "expired", "orphaned", "altered")
 
-#: Of issuers from which anyone can get a JWT, the claims that say whose it is. Anyone can satisfy conditions
-#: on all others, such as the name of a branch.
-_OWNERS = {
-    "https://token.actions.githubusercontent.com": frozenset(
-        {
-            *("repository", "repository_id", "repository_owner", "repository_owner_id", "sub"),
-            *("workflow_ref", "enterprise", "enterprise_id"),
-        }
-    ),
-    "https://gitlab.com": frozenset(
-        {
-            *("project_path", "project_id", "namespace_path", "namespace_id", "sub", "ci_config_ref_uri"),
-            *("user_id", "user_login", "user_email"),
-        }
-    ),
+#: Of issuers from which anyone can get a JWT, the claims that say whose it is, each with the beginning of its
+#: value that does; without one, only the whole value does. Anyone can satisfy conditions on all other claims,
+#: such as the name of a branch.
+_OWNERS: dict[str, dict[str, str | None]] = {
+    "https://token.actions.githubusercontent.com": {
+        "repository": "[^/]+/",
+        "repository_id": None,
+        "repository_owner": None,
+        "repository_owner_id": None,
+        "workflow_ref": "[^/]+/",
+        "enterprise": None,
+        "enterprise_id": None,
+        "sub": "repo:[^/:]+/",
+    },
+    "https://gitlab.com": {
+        "project_path": "[^/]+/",
+        "project_id": None,
+        "namespace_path": None,
+        "namespace_id": None,
+        "ci_config_ref_uri": r"gitlab\.com/[^/]+/",
+        "sub": "project_path:[^/:]+/",
+    },
 }
 
 
@@ -64,7 +79,8 @@ class NewRole:
     namespace: str | None = None
     paths: Paths = ALL_PATHS
     networks: tuple[Network, ...] = ()
-    max_age: timedelta | None = None
+    #: The longest age of a JWT.
+    max_age: timedelta = MAX_AGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +138,15 @@ class Roles:
             "networks": [str(network) for network in networks],
             "expires_at": creator.expires_at and creator.expires_at.isoformat(),
         }
+        if new.issuer == SETTINGS_ISSUER:
+            # Its JWTs have rights of their own in every namespace, which the role replaces.
+            require_unlimited(creator)
         _require_held(new, namespace, creator)
         issuer_id, iss = self._issuers.find(new.issuer)
         _require_narrow(conditions(new.claims, new.claim_globs), iss)
         key = self._keys.find_or_make()
         with storage_errors():
-            if Role.raw().count_documents({}) >= MAX_ROLES:
-                raise LimitReachedError(f"There can be at most {MAX_ROLES:,} roles.")
+            _require_room(namespace)
         role = Role(
             id=secrets.token_hex(16),
             name=Role.stored_name(namespace, new.name),
@@ -140,7 +158,7 @@ class Roles:
             scopes=sorted(new.scopes),
             networks=[str(network) for network in networks],
             paths=list(paths.texts),
-            max_age=int(new.max_age.total_seconds()) if new.max_age else None,
+            max_age=int(new.max_age.total_seconds()),
             created_at=to_milliseconds(datetime.now(UTC)),
             created_by=creator.name,
             # Like a token, it does not outlast its creator.
@@ -166,7 +184,7 @@ class Roles:
         key, now, principal = self._keys.find(), datetime.now(UTC), attempt.principal
         with storage_errors():
             found = Role.active({} if principal is OPERATOR else {"namespace": principal.namespace})
-            issuers = {document["_id"] for document in Issuer.active()} | {SETTINGS_ISSUER_ID}
+            issuers = {document["_id"] for document in Issuer.active()} | set(self._issuers.own_id())
         shown = [document for document in found if _is_visible(document, key, principal)]
         attempt.finish(Status.SUCCESS)
         infos = (_info(document, key, issuers, now) for document in shown)
@@ -213,20 +231,37 @@ def _require_held(new: NewRole, namespace: str, creator: Principal) -> None:
         raise GrantRefusedError(f"A role cannot have more than its creator: {', '.join(refused)}.")
 
 
+def _require_room(namespace: str) -> None:
+    """Require that there are not too many roles; other namespaces must leave room for the default one."""
+    if Role.raw().count_documents({}) >= MAX_ROLES:
+        raise LimitReachedError(f"There can be at most {MAX_ROLES:,} roles.")
+    limit = MAX_ROLES_OF_OTHERS
+    if namespace != DEFAULT_NAMESPACE and Role.raw().count_documents({"namespace": namespace}) >= limit:
+        raise LimitReachedError(f"A namespace other than {DEFAULT_NAMESPACE} can have at most {limit} roles.")
+
+
 def _require_narrow(found: Sequence[Condition], iss: str) -> None:
     """Require that the conditions *found* exclude strangers with JWTs of the issuer *iss*."""
     if all(condition.is_bare for condition in found):
         raise RoleTooBroadError("A role needs a condition on a claim, other than `*` alone.")
     owners = _OWNERS.get(iss)
-    if owners and not any(condition.path[0] in owners and _begins(condition) for condition in found):
+    if owners and not any(_names_owner(condition, owners) for condition in found):
         raise RoleTooBroadError(
-            f"Anyone can get a JWT from this issuer. Add a condition on one of {', '.join(sorted(owners))}."
+            "Anyone can get a JWT from this issuer. Add a condition on whose it is: on one of "
+            f"{', '.join(sorted(owners))}, as a glob only behind the owner's name and its slash."
         )
 
 
-def _begins(condition: Condition) -> bool:
-    """Return whether *condition* fixes the beginning of the claim."""
-    return not (condition.is_glob and condition.value.startswith(WILDCARD))
+def _names_owner(condition: Condition, owners: Mapping[str, str | None]) -> bool:
+    """Return whether only JWTs of one owner can satisfy *condition*."""
+    claim, *nested = condition.path
+    if nested or claim not in owners:
+        return False
+    beginning = owners[claim]
+    if beginning is None:
+        return not condition.is_glob
+    fixed = condition.value.partition(WILDCARD)[0] if condition.is_glob else condition.value
+    return re.match(beginning, fixed) is not None
 
 
 def _is_visible(document: Mapping[str, Any], key: TokenKey | None, principal: Principal) -> bool:

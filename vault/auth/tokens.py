@@ -9,7 +9,7 @@ from typing import Any
 
 from mongoengine import NotUniqueError
 
-from vault.auth.publishing import delete_roles_of, publish
+from vault.auth.publishing import delete_roles_and_issuers_of, publish
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     AmbiguousTokenNameError,
@@ -331,14 +331,14 @@ def _revoke(token: Token, key: TokenKey) -> bool:
 def _revoke_created(creators: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
     """Revoke all tokens that *creators* created, directly or through others; return their names.
 
-    The roles that they created are deleted.
+    The roles and issuers that they created are deleted.
 
     No token has more than its creator, so a principal that may revoke the first may revoke all.
     """
     ended = []
     seen = set(creators)
     while creators:
-        delete_roles_of(creators, key, attempt)
+        delete_roles_and_issuers_of(creators, key, attempt)
         with storage_errors():
             made = Token.created_by_any(creators)
         # The creator of an altered token is uncertain, and the token is invalid anyway.

@@ -134,13 +134,14 @@ def list_issuers() -> None:
 
 @issuers.command()
 @click.argument("name", type=parameters.name)
-def delete(name: str) -> None:
+@click.option("--force", is_flag=True, help="Delete it even if it has roles. No other issuer gets these.")
+def delete(name: str, force: bool) -> None:
     """Delete the issuer NAME, which must have no roles.
 
     Takes effect on every replica within 5 seconds.
     """
     with operator_attempt(Action.ISSUER_DELETE) as (operations, attempt):
-        operations.issuers.delete(name, attempt=attempt)
+        operations.issuers.delete(name, force=force, attempt=attempt)
 
 
 @issuers.command("test")

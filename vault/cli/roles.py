@@ -5,12 +5,20 @@ from typing import TextIO
 
 import click
 
-from vault.auth.roles import NewRole, RoleInfo
+from vault.auth.roles import MAX_AGE, NewRole, RoleInfo
 from vault.cli import parameters
+from vault.cli.durations import duration
 from vault.cli.issuers import operator_attempt, print_findings
 from vault.cli.output import print_table
 from vault.core.attempt import Action
-from vault.core.claims import MAX_CONDITIONS, MAX_VALUE_LENGTH, is_key
+from vault.core.claims import (
+    MAX_ASTERISKS,
+    MAX_CONDITIONS,
+    MAX_TOTAL_BYTES,
+    MAX_VALUE_LENGTH,
+    are_small,
+    is_key,
+)
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
 from vault.core.principal import Scope, scopes_named
@@ -20,25 +28,23 @@ _HEADINGS = (
     *("name", "state", "namespace", "issuer", "claims", "scopes", "paths", "networks", "max age"),
     *("created", "by", "expires"),
 )
-_UNITS = {"s": 1, "m": 60, "h": 3_600}
-_MAX_AGE_SECONDS = 86_400
 
 
 def _condition(text: str) -> str:
     key, separator, value = text.partition("=")
     if not (separator and is_key(key) and 0 < len(value) <= MAX_VALUE_LENGTH and value.isprintable()):
         raise click.BadParameter(
-            "must be KEY=VALUE; the key is a claim, or a path to one such as /kubernetes.io/namespace"
+            "must be KEY=VALUE; the key is a claim, or a path to one such as /kubernetes.io/namespace, "
+            "except iss, aud, exp, nbf, iat and jti"
         )
     return text
 
 
 def _age(text: str) -> timedelta:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
-    seconds = int(number) * _UNITS[unit] if number.isascii() and number.isdigit() else 0
-    if not 0 < seconds <= _MAX_AGE_SECONDS:
-        raise click.BadParameter("must be seconds, or a number with s, m or h, up to 24h")
-    return timedelta(seconds=seconds)
+    found = duration(text)
+    if found > MAX_AGE:
+        raise click.BadParameter("must be at most 24h")
+    return found
 
 
 @click.group()
@@ -101,9 +107,10 @@ def roles() -> None:
 )
 @click.option(
     "--max-age",
-    metavar="AGE",
+    metavar="DURATION",
     type=_age,
-    help="The longest age of a JWT, such as 1h or 3600.  [default: until it expires]",
+    default=MAX_AGE,
+    help="The longest age of a JWT, such as 1h, by its claim iat.  [default: 24h, which is the maximum]",
 )
 def create(
     name: str,
@@ -114,7 +121,7 @@ def create(
     paths: tuple[str, ...],
     namespace: str | None,
     networks: tuple[Network, ...],
-    max_age: timedelta | None,
+    max_age: timedelta,
 ) -> None:
     """Create the role NAME for JWTs that satisfy all conditions on their claims.
 
@@ -127,6 +134,14 @@ def create(
     ):
         if len(given) > limit:
             raise click.UsageError(f"Add {option} at most {limit} times.")
+    for option, conditions in (("--claim", claims), ("--claim-glob", claim_globs)):
+        keys = [condition.partition("=")[0] for condition in conditions]
+        if len(set(keys)) < len(keys):
+            raise click.UsageError(f"Each claim can have one {option}; for alternatives, create more roles.")
+    if not are_small(claims, claim_globs):
+        raise click.UsageError(
+            f"Conditions can have {MAX_TOTAL_BYTES} bytes together, and a glob {MAX_ASTERISKS} asterisks."
+        )
     new = NewRole(
         name=name,
         issuer=issuer,
@@ -170,21 +185,22 @@ def delete(name: str, namespace: str | None) -> None:
 )
 @click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
 def test_role(file: TextIO, role: str) -> None:
-    """Show what the service makes of a JWT: its issuer, and for each role whether it matches.
+    """Explain whether the service accepts a JWT, and why: its issuer, and for each role whether it matches.
 
-    Reads the JWT from standard input. Exits with 1 if the service would refuse it.
+    Reads the JWT from standard input. Exits with 1 if the service would refuse it. Networks are not checked.
     """
     print_findings(file, role)
 
 
 def _row(role: RoleInfo) -> tuple[str, ...]:
-    conditions = (*role.claims.items(), *role.claim_globs.items())
+    exact = (f"{key}={value}" for key, value in role.claims.items())
+    globs = (f"{key}~{pattern}" for key, pattern in role.claim_globs.items())
     cells = (
         role.name,
         role.state,
         role.namespace,
         role.issuer,
-        " ".join(f"{key}={value}" for key, value in conditions),
+        " ".join((*exact, *globs)),
         " ".join(role.scopes),
         " ".join(role.paths),
         " ".join(role.networks),

@@ -16,6 +16,11 @@ MAX_VALUE_LENGTH = 512
 #: The maximum number of exact conditions of a role, and of globs.
 MAX_CONDITIONS = 16
 
+#: Of the conditions of a role, the maximum bytes of all together, and the maximum number of asterisks in a
+#: glob: a JWT is compared with all roles of its issuer.
+MAX_TOTAL_BYTES = 4_096
+MAX_ASTERISKS = 8
+
 #: Claims that no condition can name: they are checked without one, and identify no one.
 _RESERVED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
 
@@ -68,6 +73,13 @@ class Condition:
         if self.is_glob:
             return any(glob_matches(self.value, text) for text in texts)
         return self.value in texts
+
+
+def are_small(claims: Iterable[str], claim_globs: Iterable[str]) -> bool:
+    """Return whether conditions with these stored forms are within the limits of a role."""
+    globs = list(claim_globs)
+    size = sum(len(stored.encode()) for stored in (*claims, *globs))
+    return size <= MAX_TOTAL_BYTES and all(stored.count(WILDCARD) <= MAX_ASTERISKS for stored in globs)
 
 
 def conditions(claims: Iterable[str], claim_globs: Iterable[str]) -> tuple[Condition, ...]:

@@ -1,7 +1,6 @@
 """Stored roles for JWTs."""
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mongoengine import DateTimeField, IntField, ListField, StringField
 
@@ -31,7 +30,7 @@ class Role(SealedDocument):
     #: The paths that it is limited to; if empty, no limit.
     paths = ListField(StringField())
     #: The longest age of a JWT, in seconds.
-    max_age = IntField()
+    max_age = IntField(required=True)
     created_at = DateTimeField(required=True)
     created_by = StringField(required=True)
     expires_at = DateTimeField()
@@ -52,10 +51,3 @@ class Role(SealedDocument):
     def stored_name(namespace: str, name: str) -> str:
         """Return the stored name of the role *name* of *namespace*."""
         return name if namespace == DEFAULT_NAMESPACE else f"{namespace}/{name}"
-
-    @classmethod
-    def created_by_any(cls, names: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the roles that the principals with these *names* created; pending ones are removed."""
-        made = {"created_by": {"$in": list(names)}}
-        cls.raw().delete_many({**made, "pending": True})
-        return cls.active(made)

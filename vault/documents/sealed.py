@@ -105,6 +105,16 @@ class SealedDocument(BaseDocument):
         return list(cls.raw().find({**condition, "pending": None}))
 
     @classmethod
+    def made_by(cls, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the documents that the principals with these *names* created; pending ones are removed.
+
+        Then `activate` fails.
+        """
+        made = {"created_by": {"$in": list(names)}}
+        cls.raw().delete_many({**made, "pending": True})
+        return cls.active(made)
+
+    @classmethod
     def remove(cls, documents: Iterable[Mapping[str, Any]]) -> None:
         """Remove *documents*, so that their names are free again."""
         cls.raw().delete_many({"_id": {"$in": [document["_id"] for document in documents]}})

@@ -32,6 +32,11 @@ Position = tuple[str | None, str]
 CURSOR_PATTERN = "^[0-9a-f-]{36}(?:/[A-Za-z0-9._/-]{1,256})?$"
 
 
+def page_bytes(limit: int) -> int:
+    """Return the maximum bytes of a page of *limit* secrets, as JSON."""
+    return min(MAX_PAGE_BYTES, limit * _LARGEST_BYTES)
+
+
 def find_page(
     principal: Principal,
     *,
