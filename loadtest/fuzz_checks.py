@@ -11,12 +11,16 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import schemathesis
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import strategies
 
 _KEY = "Idempotency-Key"
 _VALID_KEY = re.compile("[!-~]{1,255}")
 #: The principal of the run, which is the name of its token.
 _PRINCIPAL = "fuzz"
+_PEM_PATTERN = "^-----BEGIN PUBLIC KEY-----"
 #: It revokes the token that it is sent with.
 _REVOKE_SELF = "/vault/token/revoke-self"
 
@@ -38,6 +42,16 @@ _NETWORKS = strategies.one_of(
 ).filter(lambda text: not text.startswith("::ffff:"))
 schemathesis.openapi.format("cidr", _NETWORKS)
 
+#: URLs of key sets, and public keys of the kinds that an issuer can have.
+schemathesis.openapi.format(
+    "uri", strategies.from_regex(r"https://[a-z]{1,9}\.example/[a-z]{0,9}", fullmatch=True)
+)
+_PUBLIC_KEYS = [
+    key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    for key in (Ed25519PrivateKey.generate(), generate_private_key(SECP256R1()))
+]
+schemathesis.openapi.format("pem", strategies.sampled_from(_PUBLIC_KEYS))
+
 _numbers = count()
 
 
@@ -47,6 +61,9 @@ def before_load_schema(_context: schemathesis.HookContext, raw_schema: dict[str,
     for part in _parts(raw_schema["components"]["schemas"]):
         if part.get("nullable") and "enum" in part:
             part["enum"].append(None)
+        if part.get("pattern") == _PEM_PATTERN:
+            del part["pattern"]
+            part["format"] = "pem"
         if "x-propertyNames" in part:
             name = part.pop("x-propertyNames")["pattern"]
             part |= {"patternProperties": {name: part["additionalProperties"]}, "additionalProperties": False}
@@ -63,6 +80,9 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
     if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
         case.body["name"] = "another"
+    # An issuer with a public key has no algorithms of other kinds.
+    if isinstance(case.body, dict) and isinstance(case.body.get("public_key"), str):
+        case.body.pop("algorithms", None)
 
 
 @schemathesis.auth(refresh_interval=None)

@@ -38,7 +38,6 @@ from vault.core.errors import (
     RevocationRefusedError,
     RoleNameTakenError,
     RoleNotFoundError,
-    RoleTooBroadError,
     ScopeMissingError,
     SecretNotDeletedError,
     SecretNotFoundError,
@@ -174,8 +173,8 @@ ERROR_DOCS = {
     ),
     "RoleGrantRefused": ErrorDoc(
         GrantRefusedError("A role cannot have more than its creator: scopes."),
-        "The credential lacks the scope, the new role would exceed the caller's grant, or the client's "
-        "address is not allowed.",
+        "The credential lacks the scope, the new role would exceed the caller's grant, strangers could "
+        "satisfy it, or the client's address is not allowed.",
     ),
     "RoleDeletionRefused": ErrorDoc(
         RevocationRefusedError("This role has more than yours: scopes."),
@@ -197,10 +196,6 @@ ERROR_DOCS = {
         "A role of the namespace has the name, or there are as many roles as there can be.",
     ),
     "RoleNotFound": ErrorDoc(RoleNotFoundError(), "No role that you can see has this name."),
-    "InvalidRole": ErrorDoc(
-        RoleTooBroadError("A role needs a condition on a claim, other than `*` alone."),
-        "The body failed validation and `errors` names each field; or strangers could satisfy the role.",
-    ),
     "InvalidToken": ErrorDoc(
         _invalid("role", "Must be one of: reader, writer, auditor, admin."),
         "The body failed validation; `errors` names each field.",

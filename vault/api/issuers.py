@@ -62,8 +62,10 @@ class NewIssuerSchema(Body):
     """An issuer to trust."""
 
     refused: ClassVar = {
-        "required": ["jwks_url", "public_key"],
-        "properties": {"jwks_url": TEXT, "public_key": TEXT},
+        "anyOf": [
+            {"properties": {"jwks_url": {"not": TEXT}, "public_key": {"not": TEXT}}},
+            {"required": ["jwks_url", "public_key"], "properties": {"jwks_url": TEXT, "public_key": TEXT}},
+        ]
     }
 
     name = name_field("The issuer's name. Roles refer to it.", example="github", required=True)

@@ -163,8 +163,8 @@ REFUSALS = {
         "No role of the caller's namespace and paths has this name.",
     ),
     "role_too_broad": Refusal(
-        422,
-        Status.BAD_REQUEST,
+        403,
+        Status.DENIED,
         "Role too broad",
         "Strangers could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
         "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository.",

@@ -28,7 +28,6 @@ from vault.core.claims import (
     KEY_PATTERN,
     MAX_ASTERISKS,
     MAX_CONDITIONS,
-    MAX_KEY_LENGTH,
     MAX_TOTAL_BYTES,
     MAX_VALUE_LENGTH,
     are_small,
@@ -71,13 +70,13 @@ def _conditions(description: str, documented: dict[str, Any]) -> BoundedDict:
     return BoundedDict(
         max_size=MAX_CONDITIONS,
         too_many=f"Longer than maximum length {MAX_CONDITIONS}.",
-        keys=fields.String(validate=_key, metadata={"pattern": KEY_PATTERN, "maxLength": MAX_KEY_LENGTH}),
+        keys=fields.String(validate=_key),
         values=fields.String(
             validate=[validate.Length(1, MAX_VALUE_LENGTH), one_line],
             metadata={"pattern": ONE_LINE_PATTERN},
         ),
         load_default={},
-        metadata=documented | {"description": description},
+        metadata=documented | {"description": description, "x-propertyNames": {"pattern": KEY_PATTERN}},
     )
 
 
@@ -271,7 +270,7 @@ _CREATIONS = {
 @blueprint.operation(
     Action.ROLE_CREATE,
     scope=Scope.TOKEN_MANAGE,
-    refusals=("RoleGrantRefused", "IssuerNotFound", "RoleNameTaken", "InvalidRole"),
+    refusals=("RoleGrantRefused", "IssuerNotFound", "RoleNameTaken"),
 )
 @blueprint.arguments(NewRoleSchema, examples=_CREATIONS)
 @blueprint.response(200, RoleName, description="The role is valid.")

@@ -8,8 +8,6 @@ from typing import Any, Self
 #: Matches any text, including none.
 WILDCARD = "*"
 
-#: The form of a key: a claim's name, or a JSON pointer to a nested claim such as `/kubernetes.io/namespace`.
-KEY_PATTERN = "^(?:[!-.0-<>-~][!-<>-~]*|(?:/(?:[!-.0-<>-}]|~[01])+)+)$"
 MAX_KEY_LENGTH = 128
 MAX_VALUE_LENGTH = 512
 
@@ -21,17 +19,19 @@ MAX_CONDITIONS = 16
 MAX_TOTAL_BYTES = 4_096
 MAX_ASTERISKS = 8
 
-#: Claims that no condition can name: they are checked without one, and identify no one.
-_RESERVED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
+#: The form of a key: a claim's name, or a JSON pointer to a nested claim such as `/kubernetes.io/namespace`.
+#: Excluded are claims that are checked without a condition, and identify no one.
+KEY_PATTERN = (
+    "^(?!/?(?:iss|aud|exp|nbf|iat|jti)$)"
+    f"(?=.{{1,{MAX_KEY_LENGTH}}}$)"
+    "(?:[!-.0-<>-~][!-<>-~]*|(?:/(?:[!-.0-<>-}]|~[01])+)+)$"
+)
 
 
 def is_key(text: str) -> bool:
     """Return whether *text* is the valid key of a condition."""
-    return (
-        len(text) <= MAX_KEY_LENGTH
-        and re.fullmatch(KEY_PATTERN, text) is not None
-        and not (len(path := _path(text)) == 1 and path[0] in _RESERVED)
-    )
+    # Not `match`: there, `$` accepts a trailing newline.
+    return re.fullmatch(KEY_PATTERN, text) is not None
 
 
 @dataclass(frozen=True, slots=True)
