@@ -34,7 +34,7 @@ class System:
     #: Changed claims by name, with the reason in the trail.
     refused: dict[str, tuple[dict[str, Any], str]]
     globs: dict[str, str] = field(default_factory=dict)
-    seconds: int | None = None
+    seconds: int = 86_400
 
 
 GITHUB = {

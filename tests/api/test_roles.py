@@ -106,6 +106,9 @@ def test_refusals_have_codes(manager: FlaskClient) -> None:
     post(manager, CREATE, NEW)
     assert post(manager, CREATE, NEW, 409)["code"] == "role_name_taken"
     assert post(manager, CREATE, {**NEW, "issuer": "none"}, 404)["code"] == "issuer_not_found"
+    long = {f"claim{number}": "x" * 400 for number in range(12)}
+    for large in ({"claims": long}, {"claim_globs": {"ref": "*a" * 9}}):
+        assert post(manager, CREATE, {**NEW, "name": "all"} | large, 422)["errors"][0]["field"] == "claims"
     for broad in ({}, {"claim_globs": {"sub": "*"}}):
         body = {**NEW, "name": "all", "claims": {}, "claim_globs": {}} | broad
         assert post(manager, CREATE, body, 403)["code"] == "role_too_broad"

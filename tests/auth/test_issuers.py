@@ -96,7 +96,7 @@ def test_algorithms_can_be_chosen(app: Flask) -> None:
     ("change", "limit"),
     [
         ({"scopes": frozenset(Scope) - {Scope.SECRET_PURGE}}, "scopes"),
-        ({"namespace": "team-a"}, "its namespace"),
+        ({"namespace": "team-a"}, "namespace"),
         ({"paths": Paths.of(["billing/"])}, "paths"),
         ({"networks": (ip_network("10.0.0.0/8"),)}, "networks"),
     ],
@@ -141,17 +141,20 @@ def test_the_settings_issuer_has_a_reserved_name(environment: dict[str, str]) ->
             ("default", "settings", AUDIENCE),
             ("ci", "active", "another"),
         ]
-        assert services(app).issuers.find("default") == ("", ISSUER)
+        assert services(app).issuers.find("default")[1] == ISSUER
         attempt = operator(Action.ISSUER_LIST)
         assert services(app).issuers.list("settings", attempt=attempt)[0].name == "default"
 
 
 def test_an_issuer_with_roles_is_not_deleted(app: Flask) -> None:
-    """An issuer is deleted only after its roles, those of every namespace."""
+    """An issuer is deleted only after its roles, those of every namespace, or by force."""
     make_issuer(app, "ci", iss="https://ci.example", keys=public_pem())
     make_role(app, "deploy", "ci", claims={"sub": "job"}, namespace="team-a")
     with pytest.raises(IssuerInUseError):
         delete(app, "ci")
+    make_issuer(app, "other", iss="https://other.example", keys=public_pem())
+    make_role(app, "orphan", "other", claims={"sub": "job"})
+    services(app).issuers.delete("other", force=True, attempt=operator(Action.ISSUER_DELETE))
     services(app).roles.delete("deploy", namespace="team-a", attempt=operator(Action.ROLE_DELETE))
     delete(app, "ci")
 

@@ -17,6 +17,7 @@ from tests.lifecycle import in_past
 from tests.trail import break_trail
 from vault.audit.reader import Filter, page
 from vault.auth import roles as module
+from vault.auth.issuers import NewIssuer
 from vault.auth.roles import NewRole, RoleInfo
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -226,7 +227,23 @@ def test_an_unknown_issuer_is_refused(app: Flask) -> None:
     """A role needs an issuer; `default` is one only with JWT settings."""
     for name in ("none", "default"):
         with pytest.raises(IssuerNotFoundError):
-            create(app, issuer=name)
+            create(app, OPERATOR, issuer=name)
+
+
+def test_only_unlimited_administrators_give_roles_to_the_settings_issuer(app: Flask) -> None:
+    """Its JWTs have rights in every namespace, which the manager of one could replace."""
+    with pytest.raises(GrantRefusedError, match="Only unlimited administrators"):
+        create(app, FREE, issuer="default")
+
+
+def test_a_namespace_has_room_for_so_many_roles(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manager of one namespace cannot use up the roles of all."""
+    monkeypatch.setattr("vault.auth.roles.MAX_ROLES_OF_OTHERS", 2)
+    for number in range(2):
+        create(app, FREE, name=f"r{number}")
+    with pytest.raises(LimitReachedError, match="at most 2 roles"):
+        create(app, FREE, name="r2")
+    create(app, OPERATOR, name="r2")
 
 
 def test_names_are_unique_in_a_namespace(app: Flask) -> None:
@@ -316,6 +333,19 @@ def test_a_role_with_more_rights_is_not_deleted(app: Flask, stored: Stored) -> N
     create(app)
     delete(app, "new")
     delete(app, "wide", FREE)
+
+
+def test_a_cascade_deletes_the_issuers_that_a_token_made(app: Flask, stored: Stored) -> None:
+    """A leaked token must not leave an issuer behind; roles of others for it are orphaned."""
+    make_token(app, "boss", role="admin")
+    boss = Principal(name="boss", scopes=frozenset(Scope))
+    new = NewIssuer(name="evil", issuer="https://evil.example", audience="x", public_key=public_pem())
+    services(app).issuers.create(new, attempt=Attempt(action=Action.ISSUER_CREATE, principal=boss))
+    create(app, OPERATOR, name="kept", issuer="evil")
+    services(app).tokens.revoke("boss", cascade=True, attempt=operator(Action.TOKEN_REVOKE))
+    assert [(role.name, role.state) for role in infos(app)] == [("kept", "orphaned")]
+    [entry] = stored.audit_logs.find({"action": "issuer_delete"})
+    assert entry["details"] == {"issuer_name": "evil", "created_by": "boss"}
 
 
 def test_a_cascade_deletes_the_roles_that_a_token_made(app: Flask, stored: Stored) -> None:

@@ -102,7 +102,7 @@ def test_lists_show_everything(run: Run) -> None:
     assert "https://gh.example/keys  RS256" in rows[2]
     heading, row = good(run("roles", "list")).splitlines()
     for cell in (
-        *("team-a", "/a/b=c=d sub=job ref=v*", "secret:fetch secret:list", "acme/ shared/db", "10.0.0.0/8"),
+        *("team-a", "/a/b=c=d sub=job ref~v*", "secret:fetch secret:list", "acme/ shared/db", "10.0.0.0/8"),
         *("3600s", "operator"),
     ):
         assert cell in row
@@ -208,6 +208,13 @@ def test_errors_are_sentences(run: Run) -> None:
                 *("--claim-glob", "ref=v*", "--claim-glob", "ref=w*"),
             ),
             "Each claim can have one --claim-glob",
+        ),
+        (
+            (
+                *("roles", "create", "a", "--issuer", "ci", "--scope", "secret:fetch"),
+                *("--claim-glob", "ref=" + "*a" * 9),
+            ),
+            "a glob 8 asterisks",
         ),
     ],
     ids=lambda value: str(value)[-40:],

@@ -63,7 +63,7 @@ def delete_roles_and_issuers_of(creators: Iterable[str], key: TokenKey, attempt:
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
         _delete(role, replace(attempt, action=Action.ROLE_DELETE, details=details))
     for issuer in filter(None, (Issuer.genuine(document, key) for document in issuers)):
-        details = {"name": issuer.name, "created_by": issuer.created_by}
+        details = {"issuer_name": issuer.name, "created_by": issuer.created_by}
         _delete(issuer, replace(attempt, action=Action.ISSUER_DELETE, details=details))
 
 

@@ -109,7 +109,7 @@ def roles() -> None:
     "--max-age",
     metavar="DURATION",
     type=_age,
-    default=MAX_AGE,
+    default="24h",
     help="The longest age of a JWT, such as 1h, by its claim iat.  [default: 24h, which is the maximum]",
 )
 def create(
