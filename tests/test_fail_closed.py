@@ -27,7 +27,9 @@ PRIVILEGES: list[dict[str, Any]] = [
         "resource": {"db": "vault", "collection": collection},
         "actions": ["find", "insert", "update", "remove", "createIndex", "collMod"],
     }
-    for collection in ("secrets", "keys", "audit_keys", "idempotency_keys", "tokens", "token_keys")
+    for collection in (
+        *("secrets", "keys", "audit_keys", "idempotency_keys", "tokens", "token_keys", "issuers", "roles"),
+    )
 ] + [
     {
         "resource": {"db": "vault", "collection": "audit_logs"},

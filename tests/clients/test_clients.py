@@ -133,7 +133,9 @@ def test_the_go_client_sends_every_field(service: Service, tmp_path: Path) -> No
         [name] = re.findall(r"^type (\w+) struct {", path.read_text(), re.MULTILINE)[:1]
         sent[name] = set(re.findall(r'toSerialize\["(\w+)"\] = o\.', path.read_text()))
     assert sent["NewVersion"] >= {"secret", "expected_version"}
-    assert sent == {name: set(schema["properties"]) for name, schema in schemas.items()}
+    # An object without fields is a plain map in Go.
+    fields = {name: set(schema["properties"]) for name, schema in schemas.items() if schema["properties"]}
+    assert sent == fields
 
 
 def test_openapi_generator_finds_the_document_valid(service: Service, tmp_path: Path) -> None:
