@@ -176,6 +176,17 @@ def test_errors_are_sentences(run: Run) -> None:
             "must be a public key",
         ),
         (
+            ("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "binary"),
+            "Invalid value for --public-key: must be a public key",
+        ),
+        (
+            (
+                *("issuers", "create", "a", "--issuer", "x", "--audience", "y"),
+                *("--jwks-url", "https://user:hunter2@a.example/keys"),
+            ),
+            "must not have a user name",
+        ),
+        (
             (
                 *("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "key.pem"),
                 *("--algorithm", "RS256"),
@@ -224,6 +235,7 @@ def test_an_invalid_argument_is_refused(
 ) -> None:
     """An invalid argument is a usage error with the rule, before anything is stored."""
     (tmp_path / "empty").write_text("")
+    (tmp_path / "binary").write_bytes(b"\x30\x82\xff")
     done = run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -89,7 +89,7 @@ class NewIssuerSchema(Body):
         _JWKS_URL,
         shape={"format": "uri"},
         load_default=None,
-        validate=[validate.Length(max=_MAX_URL_LENGTH), _as_sentence(forms.jwks_url)],
+        validate=[validate.Length(max=_MAX_URL_LENGTH), _as_sentence(forms.public_jwks_url)],
     )
     public_key = text_field(
         "Its public key in PEM.",

@@ -27,6 +27,7 @@ from vault.audit.verifier import (
     retention_start,
     verify_records,
 )
+from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
@@ -36,7 +37,6 @@ from vault.documents.audit import Record
 from vault.keys import guard
 
 #: UTF-8 in every locale, without an error for other bytes: those are no entry.
-_TEXT = click.File(encoding="utf-8", errors="replace")
 
 _MAX_DAYS = 36_500
 
@@ -74,11 +74,13 @@ class _Source:
 
 
 @click.command()
-@click.option("--file", type=_TEXT, help="Verify an export, without database or master key.")
+@click.option("--file", type=parameters.TEXT_FILE, help="Verify an export, without database or master key.")
 @click.option(
     "--public-key", "keys", type=click.File("rb"), help="With --file: the output of `audit public-key`."
 )
-@click.option("--checkpoint", type=_TEXT, help="Verify against the output of `audit checkpoint`.")
+@click.option(
+    "--checkpoint", type=parameters.TEXT_FILE, help="Verify against the output of `audit checkpoint`."
+)
 @click.option(
     "--retention-days",
     "days",

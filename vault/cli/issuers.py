@@ -54,13 +54,13 @@ def operator_attempt(action: Action) -> Iterator[tuple[Operations, Attempt]]:
             guard.close()
 
 
-def _checked(check: Callable[[str], None], text: str | None) -> str | None:
-    """Return *text* if *check*, a validator of settings, accepts it."""
+def _checked(option: str, check: Callable[[str], None], text: str | None) -> str | None:
+    """Return *text*, which *option* has, if *check*, a validator of settings, accepts it."""
     try:
         if text is not None:
             check(text)
     except ValidationError as error:
-        raise click.BadParameter(str(error.messages[0])) from None
+        raise click.BadParameter(str(error.messages[0]), param_hint=option) from None
     return text
 
 
@@ -88,7 +88,9 @@ def issuers() -> None:
 @click.option("--issuer", metavar="ISS", type=_claim, required=True, help="The claim `iss` of its JWTs.")
 @click.option("--audience", metavar="AUD", type=_claim, required=True, help="The claim `aud` of its JWTs.")
 @click.option("--jwks-url", metavar="URL", help="The URL of its key set.")
-@click.option("--public-key", metavar="FILE", type=click.File(), help="A file with its public key in PEM.")
+@click.option(
+    "--public-key", metavar="FILE", type=parameters.TEXT_FILE, help="A file with its public key in PEM."
+)
 @click.option(
     "--algorithm",
     "algorithms",
@@ -114,8 +116,8 @@ def create(
         name=name,
         issuer=issuer,
         audience=audience,
-        jwks_url=_checked(forms.jwks_url, jwks_url),
-        public_key=_checked(forms.public_key, public_key.read() if public_key else None),
+        jwks_url=_checked("--jwks-url", forms.public_jwks_url, jwks_url),
+        public_key=_checked("--public-key", forms.public_key, public_key.read() if public_key else None),
         algorithms=algorithms,
     )
     if not set(algorithms) <= set(new.fitting_algorithms()):
@@ -134,9 +136,9 @@ def list_issuers() -> None:
 
 @issuers.command()
 @click.argument("name", type=parameters.name)
-@click.option("--force", is_flag=True, help="Delete it even if it has roles. No other issuer gets these.")
+@click.option("--force", is_flag=True, help="Delete it even if it has roles, which are then orphaned.")
 def delete(name: str, force: bool) -> None:
-    """Delete the issuer NAME, which must have no roles.
+    """Delete the issuer NAME, which must have no roles unless --force is given.
 
     Takes effect on every replica within 5 seconds.
     """
@@ -146,7 +148,7 @@ def delete(name: str, force: bool) -> None:
 
 @issuers.command("test")
 @click.option(
-    "--file", type=click.File(), default="-", help="A file with the JWT.  [default: standard input]"
+    "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
 )
 def test_issuer(file: TextIO) -> None:
     """Show which issuer verifies a JWT, and what a role does with it.

@@ -6,6 +6,9 @@ from vault.core.networks import Network, network
 from vault.core.paths import is_path
 from vault.core.principal import is_name
 
+#: A text file. What is not UTF-8 in it is invalid, not an error.
+TEXT_FILE = click.File(encoding="utf-8", errors="replace")
+
 
 def name(text: str) -> str:
     """Return the name of a token, a role, an issuer or a namespace."""

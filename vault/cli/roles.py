@@ -181,7 +181,7 @@ def delete(name: str, namespace: str | None) -> None:
 
 @roles.command("test")
 @click.option(
-    "--file", type=click.File(), default="-", help="A file with the JWT.  [default: standard input]"
+    "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
 )
 @click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
 def test_role(file: TextIO, role: str) -> None:

@@ -203,6 +203,13 @@ def jwks_url(url: str) -> None:
         raise ValidationError("must be https://…, or http://… on this machine.")
 
 
+def public_jwks_url(url: str) -> None:
+    """Refuse a URL as `jwks_url` does, and one with a user name, as lists show it."""
+    jwks_url(url)
+    if urlsplit(url).username is not None:
+        raise ValidationError("must not have a user name or a password.")
+
+
 def public_key(pem: str) -> None:
     """Refuse a text that is not a public key for JWTs."""
     try:

@@ -153,7 +153,7 @@ class IssuerInUseError(FixedError):
     """An issuer to delete has roles."""
 
     kind = "issuer_in_use"
-    message = "The issuer has roles. Delete them first."
+    message = "The issuer has roles. Delete them first, or use force."
 
 
 class RoleNameTakenError(VaultError):
