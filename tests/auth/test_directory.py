@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from bson import Binary, Code
 from flask import Flask
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
@@ -255,6 +256,27 @@ def test_a_field_of_any_type_breaks_nothing(app: Flask, stored: Stored, kind: An
             assert ask(app) == "issuer: altered"
         assert len(services(app).roles.list(attempt=operator(Action.ROLE_LIST))) == 2
         assert len(services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))) == 1
+
+
+@pytest.mark.parametrize("kind", [Role, Issuer])
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_text_of_another_type_is_altered(app: Flask, stored: Stored, kind: Any, binary: bool) -> None:
+    """The same text as BSON's code or binary data is altered: queries by the text would not find it."""
+
+    def other(value: Any) -> Any:
+        if isinstance(value, list):
+            return [other(element) for element in value]
+        return Binary(value.encode()) if binary else Code(value)
+
+    collection = stored[kind.collection_name()]
+    original = collection.find_one({"name": {"$in": ["deploy", "ci"]}})
+    assert original is not None
+    for field, value in original.items():
+        if field != "_id" and value and isinstance(value, str | list):
+            collection.replace_one({"_id": original["_id"]}, {**original, field: other(value)})
+            forget(app)
+            assert "altered" in ask(app), field
+            services(app).roles.list(attempt=operator(Action.ROLE_LIST))
 
 
 @pytest.mark.parametrize("name", ["Secret", "Issuer", "NoClass", 7], ids=str)

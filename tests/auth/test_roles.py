@@ -12,7 +12,8 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import make_token, revoke, services
 from tests.access_roles import make_issuer, make_role, operator
-from tests.issuer import public_pem
+from tests.conftest import running_app
+from tests.issuer import ISSUER, public_pem
 from tests.lifecycle import in_past
 from tests.trail import break_trail
 from vault.audit.reader import Filter, page
@@ -234,6 +235,19 @@ def test_only_unlimited_administrators_give_roles_to_the_settings_issuer(app: Fl
     """Its JWTs have rights in every namespace, which the manager of one could replace."""
     with pytest.raises(GrantRefusedError, match="Only unlimited administrators"):
         create(app, FREE, issuer="default")
+
+
+def test_only_unlimited_administrators_take_roles_from_the_settings_issuer(
+    environment: dict[str, str],
+) -> None:
+    """Without the role, JWTs have the rights of their own claims again, which could be more."""
+    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": "x"}
+    with running_app({**environment, **settings}) as app:
+        create(app, OPERATOR, name="cap", issuer="default", paths=Paths.of(["ci/"]))
+        manager = Principal(name="m", scopes=frozenset(Scope), paths=Paths.of(["ci/"]))
+        with pytest.raises(GrantRefusedError, match="paths"):
+            delete(app, "cap", manager)
+        delete(app, "cap", OPERATOR)
 
 
 def test_a_namespace_has_room_for_so_many_roles(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -382,6 +382,8 @@ EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
         ({"JWT_JWKS_URL": "https://[half", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_JWKS_URL": "http://issuer.example/keys", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_JWKS_URL": "file:///keys", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "https://issuer.example/a key", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "https://issuer.example:99999/keys", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_PUBLIC_KEY": pem(rsa.generate_private_key(65_537, 1_024)), **JWT}, "JWT_PUBLIC_KEY"),  # noqa: S505 - refused
         ({"JWT_PUBLIC_KEY": pem(ec.generate_private_key(ec.SECP256K1())), **JWT}, "JWT_PUBLIC_KEY"),
         ({"JWT_PUBLIC_KEY": pem(x25519.X25519PrivateKey.generate()), **JWT}, "JWT_PUBLIC_KEY"),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bson import Binary, DatetimeMS, Int64, MaxKey
+from bson import Binary, Code, DatetimeMS, Int64, MaxKey
 from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
@@ -65,6 +65,13 @@ def test_a_token_is_valid_as_it_was_stored(client: FlaskClient, token: str) -> N
         {"$set": {"created_at": LATER}},
         {"$set": {"created_by": "somebody"}},
         {"$set": {"revoked_at": False}},
+        {"$set": {"name": Code("ci")}},
+        {"$set": {"name": Binary(b"ci")}},
+        {"$set": {"namespace": Code("default")}},
+        {"$set": {"created_by": Code("operator")}},
+        {"$set": {"scopes": [Code("audit:read")]}},
+        {"$set": {"_cls": "Secret"}},
+        {"$set": {"_cls": 5}},
         {"$set": {"seal": "0" * 64}},
         {"$set": {"seal": ""}},
         {"$set": {"seal": None}},

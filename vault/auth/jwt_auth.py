@@ -240,7 +240,7 @@ class JWKSCache:
     """
 
     def __init__(self, url: str) -> None:
-        self._host = urlsplit(url).netloc
+        self._host = urlsplit(url).hostname
         self._client = jwt.PyJWKClient(url, timeout=FETCH_SECONDS, lifespan=KEPT_SECONDS)
         self._lock = Lock()
         self._fetching: Thread | None = None

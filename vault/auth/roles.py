@@ -199,6 +199,7 @@ class Roles:
         Raises:
             RoleNotFoundError: The principal sees no such role.
             RevocationRefusedError: The role has more than the principal.
+            GrantRefusedError: It is a role for the issuer in the settings, and the principal is limited.
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written, and it was not deleted.
         """
@@ -213,6 +214,9 @@ class Roles:
             raise RoleNotFoundError
         for document in visible:
             _require_covered(document, key, attempt)
+            if document.get("issuer") == SETTINGS_ISSUER:
+                # Without it, its JWTs have rights of their own again.
+                require_unlimited(principal)
         attempt.finish(Status.SUCCESS)
         with storage_errors():
             Role.remove(visible)

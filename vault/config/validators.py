@@ -192,11 +192,14 @@ def is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
+_VISIBLE = re.compile("[!-~]+")
+
+
 def jwks_url(url: str) -> None:
     """Refuse a URL from which keys cannot be fetched with certainty that they are the issuer's."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host = parts.hostname if _VISIBLE.fullmatch(url) and parts.port != 0 else None
     except ValueError:
         host = None
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):

@@ -49,6 +49,18 @@ class BaseDocument(Document):
         found: Self = cls._from_son(document)
         return found
 
+    @classmethod
+    def _from_son(cls, son: Mapping[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Read a stored document as one of this class; MongoEngine reads it as the class that it names."""
+        found = super()._from_son(
+            {name: value for name, value in son.items() if name != "_cls"}, *arguments, **options
+        )
+        found.remember_types(son)
+        return found
+
+    def remember_types(self, document: Mapping[str, Any]) -> None:
+        """Take note of the types in the stored *document*, which MongoEngine converts."""
+
 
 def is_text(value: object) -> TypeGuard[str]:
     """Return whether the stored *value* is a text. BSON's code is another str, which has no hash."""
