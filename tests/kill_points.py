@@ -23,6 +23,7 @@ from vault.auth.roles import NewRole
 from vault.auth.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
 from vault.secrets.items import Creation, Fetch
 from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
@@ -94,7 +95,8 @@ def _create_token(found: Services, name: str) -> None:
 
 def _create_role(found: Services, name: str) -> None:
     new = NewRole(name=name, issuer="default", claims=("sub=job",), scopes=ALICE.scopes)
-    found.roles.create(new, attempt=_attempt(Action.ROLE_CREATE))
+    # Only administrators without limits create roles for this issuer.
+    found.roles.create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR))
 
 
 def _renew_token(found: Services, name: str) -> Callable[[], object]:
