@@ -174,13 +174,13 @@ def test_without_its_entry_nothing_is_released_or_changed(
     alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
 ) -> None:
     """While the trail cannot be written, each call is 503, and the secret is unchanged and has no lease."""
-    secret_id = there(action, value=b"nobody may see this", name="a/b", max_reads=3, labels=["a=b"])
+    secret_id = there(action, value=b"a value of others", name="a/b", max_reads=3, labels=["a=b"])
     before = document(stored, secret_id)
     break_trail(stored)
     which = secret_id if by == "secret_id" else "a/b"
     reply = alice.post(action, {by: which, **CALLS[action]})
     assert reply.status_code == 503
-    for told in (b64(b"nobody may see this"), "2", "labels", "version"):
+    for told in (b64(b"a value of others"), "2", "labels", "version"):
         assert f'"{told}"'.encode() not in reply.data
     after = document(stored, secret_id)
     assert after.pop("reads", 0) == 0

@@ -319,9 +319,9 @@ def test_a_value_outside_the_paths_is_not_in_the_reply(
     limited: Caller, stored: Stored, key: MasterKey
 ) -> None:
     """No reply about a secret outside the paths contains its value, name or ID."""
-    secret_id = put(stored, key, b"nobody may see this", name="other/db", labels=["team=x"])
+    secret_id = put(stored, key, b"a value of others", name="other/db", labels=["team=x"])
     for body in ({"secret_id": secret_id}, {"name_prefix": "other/"}, {"secrets": [{"name": "other/db"}]}):
         for action in ("fetch", "describe", "fetch-batch", "list"):
             reply = limited.post(action, body)
-            for text in (b64(b"nobody may see this"), secret_id, "other/db", "team"):
+            for text in (b64(b"a value of others"), secret_id, "other/db", "team"):
                 assert text not in reply.text

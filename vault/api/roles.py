@@ -13,14 +13,13 @@ from vault.api.fields import (
     BoundedList,
     Moment,
     Reply,
-    matches,
     name_field,
     number_field,
     one_line,
     text_field,
 )
 from vault.api.large_replies import reply_memory
-from vault.api.token_schemas import NetworkField
+from vault.api.token_schemas import networks_field, paths_field
 from vault.auth.directory import MAX_ROLES
 from vault.auth.roles import MAX_AGE, STATES, NewRole, RoleInfo
 from vault.core.attempt import Action
@@ -33,7 +32,7 @@ from vault.core.claims import (
     are_small,
     is_key,
 )
-from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
+from vault.core.paths import Paths
 from vault.core.principal import Scope, scopes_named
 
 blueprint = Blueprint(
@@ -45,7 +44,6 @@ blueprint = Blueprint(
 
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
-_MAX_NETWORKS = 32
 _CLAIMS = {"example": {"repository": "acme/api", "ref": "refs/heads/main"}}
 _CLAIM_GLOBS = {"example": {"environment": "prod-*"}}
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
@@ -109,30 +107,8 @@ class NewRoleSchema(Body):
         example="default",
         load_default=None,
     )
-    paths = BoundedList(
-        fields.String(
-            validate=[
-                validate.Length(1, MAX_NAME_LENGTH),
-                matches(PATH_PATTERN, "Must be a name, or a prefix that ends in a slash, such as billing/."),
-            ],
-            metadata={"pattern": PATH_PATTERN},
-        ),
-        max_size=MAX_PATHS,
-        validate=validate.Length(min=1),
-        load_default=(),
-        metadata=_PATHS
-        | {
-            "description": "The names of the secrets that the role can reach: whole names, and prefixes that "
-            "end in a slash. If omitted, your own; without any, the role can reach every secret."
-        },
-    )
-    networks = BoundedList(
-        NetworkField(metadata=_NETWORK),
-        max_size=_MAX_NETWORKS,
-        load_default=[],
-        metadata=_NETWORKS
-        | {"description": "The networks or addresses from which the role is valid; if omitted, your own."},
-    )
+    paths = paths_field("role", example=["acme/api/"])
+    networks = networks_field("role")
     max_age = number_field(
         "Seconds after the claim `iat` until which a JWT is valid; if omitted, a day.",
         3_600,

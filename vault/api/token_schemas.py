@@ -1,5 +1,6 @@
 """The schemas of requests and replies about tokens."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -60,6 +61,38 @@ _LAST_USED_AT = (
 )
 
 
+def networks_field(grant: str) -> BoundedList:
+    """Return the field for the networks of a new *grant*, a token or a role."""
+    description = f"The networks or addresses from which the {grant} is valid; if omitted, your own."
+    return BoundedList(
+        NetworkField(metadata=_NETWORK),
+        max_size=_MAX_NETWORKS,
+        load_default=[],
+        metadata=_NETWORKS | {"description": description},
+    )
+
+
+def paths_field(grant: str, *, example: Sequence[str] = ("billing/", "shared/db")) -> BoundedList:
+    """Return the field for the paths of a new *grant*, a token or a role."""
+    return BoundedList(
+        fields.String(
+            validate=[
+                validate.Length(1, MAX_NAME_LENGTH),
+                matches(PATH_PATTERN, "Must be a name, or a prefix that ends in a slash, such as billing/."),
+            ],
+            metadata={"pattern": PATH_PATTERN},
+        ),
+        max_size=MAX_PATHS,
+        validate=validate.Length(min=1),
+        load_default=(),
+        metadata={
+            "description": f"The names of the secrets that the {grant} can reach: whole names, and prefixes "
+            f"that end in a slash. If omitted, your own; without any, the {grant} can reach every secret.",
+            "example": list(example),
+        },
+    )
+
+
 class NewToken(Body):
     """A token to create. It cannot exceed the caller's grant, the default for omitted fields."""
 
@@ -87,30 +120,8 @@ class NewToken(Body):
         example="default",
         load_default=None,
     )
-    networks = BoundedList(
-        NetworkField(metadata=_NETWORK),
-        max_size=_MAX_NETWORKS,
-        load_default=[],
-        metadata=_NETWORKS
-        | {"description": "The networks or addresses from which the token is valid; if omitted, your own."},
-    )
-    paths = BoundedList(
-        fields.String(
-            validate=[
-                validate.Length(1, MAX_NAME_LENGTH),
-                matches(PATH_PATTERN, "Must be a name, or a prefix that ends in a slash, such as billing/."),
-            ],
-            metadata={"pattern": PATH_PATTERN},
-        ),
-        max_size=MAX_PATHS,
-        validate=validate.Length(min=1),
-        load_default=(),
-        metadata=_PATHS
-        | {
-            "description": "The names of the secrets that the token can reach: whole names, and prefixes "
-            "that end in a slash. If omitted, your own; without any, the token can reach every secret."
-        },
-    )
+    networks = networks_field("token")
+    paths = paths_field("token")
     expires_in = number_field(
         "Seconds until the token expires; if omitted, the maximum that operators have set.",
         86_400,

@@ -1,10 +1,15 @@
 """The forms of arguments that several commands take."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from vault.core.networks import Network, network
 from vault.core.paths import is_path
 from vault.core.principal import is_name
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: A text file. What is not UTF-8 in it is invalid, not an error.
 TEXT_FILE = click.File(encoding="utf-8", errors="replace")
@@ -17,7 +22,7 @@ def name(text: str) -> str:
     return text
 
 
-def network_of(text: str) -> Network:
+def _network(text: str) -> Network:
     """Return a network."""
     try:
         return network(text)
@@ -25,8 +30,34 @@ def network_of(text: str) -> Network:
         raise click.BadParameter("must be a network such as 192.0.2.0/24") from None
 
 
-def path(text: str) -> str:
+def _path(text: str) -> str:
     """Return a path."""
     if not is_path(text):
         raise click.BadParameter("must be a name, or a prefix that ends in a slash, such as billing/")
     return text
+
+
+def networks_option(grant: str) -> Callable[[Command], Command]:
+    """Return the option for the networks of a new *grant*, a token or a role."""
+    return click.option(
+        "--network",
+        "networks",
+        multiple=True,
+        metavar="NETWORK",
+        type=_network,
+        help=f"A network from which the {grant} is valid, such as 192.0.2.0/24. Can be repeated.  "
+        "[default: all]",
+    )
+
+
+def paths_option(grant: str) -> Callable[[Command], Command]:
+    """Return the option for the paths of a new *grant*, a token or a role."""
+    return click.option(
+        "--path",
+        "paths",
+        multiple=True,
+        metavar="PATH",
+        type=_path,
+        help=f"A name of a secret that the {grant} can reach, or a prefix of names that ends in a slash, "
+        "such as billing/. Can be repeated.  [default: all names]",
+    )

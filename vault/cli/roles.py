@@ -85,26 +85,11 @@ def roles() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="A scope of the role. Can be repeated.",
 )
-@click.option(
-    "--path",
-    "paths",
-    multiple=True,
-    metavar="PATH",
-    type=parameters.path,
-    help="A name of a secret that the role can reach, or a prefix of names that ends in a slash, such as "
-    "billing/. Can be repeated.  [default: all names]",
-)
+@parameters.paths_option("role")
 @click.option(
     "--namespace", metavar="NAME", type=parameters.name, help="The role's namespace.  [default: default]"
 )
-@click.option(
-    "--network",
-    "networks",
-    multiple=True,
-    metavar="NETWORK",
-    type=parameters.network_of,
-    help="A network from which the role is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
-)
+@parameters.networks_option("role")
 @click.option(
     "--max-age",
     metavar="DURATION",

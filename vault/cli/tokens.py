@@ -49,23 +49,8 @@ def tokens() -> None:
 @click.option(
     "--namespace", metavar="NAME", type=parameters.name, help="The token's namespace.  [default: default]"
 )
-@click.option(
-    "--network",
-    "networks",
-    multiple=True,
-    metavar="NETWORK",
-    type=parameters.network_of,
-    help="A network from which the token is valid, such as 192.0.2.0/24. Can be repeated.  [default: all]",
-)
-@click.option(
-    "--path",
-    "paths",
-    multiple=True,
-    metavar="PATH",
-    type=parameters.path,
-    help="A name of a secret that the token can reach, or a prefix of names that ends in a slash, such as "
-    "billing/. Can be repeated.  [default: all names]",
-)
+@parameters.networks_option("token")
+@parameters.paths_option("token")
 @click.option(
     "--expires-in",
     "lifetime",
