@@ -71,10 +71,17 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
     monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
     place = Memory(SIZE)
     leaves = {f"{source}{number}": Event() for source in "ab" for number in range(4)}
+    evicted: list[str] = []
+    granted: list[str] = []
     done = Event()
 
+    def evict(name: str) -> None:
+        evicted.append(name)
+        leaves[name].set()
+
     def slow(name: str) -> None:
-        with place.reserve(SIZE // 8, name[0], leaves[name].set):
+        with place.reserve(SIZE // 8, name[0], partial(evict, name)):
+            granted.append(name)
             leaves[name].wait(30)
 
     def received() -> None:
@@ -92,12 +99,34 @@ def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.Monkey
         pool.submit(slow, "a3")
         wait_until(lambda: len(place._waiting) == 1)
         with place.reserve(SIZE // 4, "c"):
-            assert sum(leave.is_set() for leave in leaves.values()) == 2
+            granted.append("c")
+            # Now others may have to leave for the one that still waits.
+            assert evicted[:2] == ["a0", "b0"]
         done.set()
         for leave in leaves.values():
             leave.set()
+    assert granted[-2:] == ["c", "a3"]
     assert not place._evictable
     assert not place._used
+
+
+def test_memory_that_was_granted_at_the_last_moment_evicts_no_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that gets its memory just as it stops waiting disconnects no slow client."""
+
+    class Late(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            """Report a timeout the first time, although the event may be set."""
+            is_first = not hasattr(self, "was_waited_for")
+            self.was_waited_for = True
+            return False if is_first else super().wait(timeout)
+
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.0)
+    place = Memory(SIZE)
+    left = Event()
+    with place.reserve(SIZE // 2, "a", left.set), place.reserve(SIZE // 4, "b"):
+        monkeypatch.setattr(memory, "Event", Late)
+        place.reserve(SIZE // 4, "c").release()
+    assert not left.is_set()
 
 
 def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ _FIRST = (
     (
         "roles",
         "api-main",
-        "secret-manager roles create api-main --issuer github --claim a=b --scope audit:read",
+        "secret-manager roles create api-main --issuer github --claim repository_id=1 --scope audit:read",
     ),
 )
 

@@ -1,14 +1,20 @@
-"""The decryption of stored envelopes: each failure has one error, and one counter."""
+"""Documents are read whatever they contain; each failure to decrypt has one error and one counter."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 
 from tests.rotation import new_key
 from vault.core.errors import DecryptionError, KeyMissingError, VaultError
 from vault.crypto import Binding, Keyring
 from vault.documents import base
+from vault.documents.base import BaseDocument
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
+from vault.documents.token import Token
 
 KEY, OTHER = new_key(), new_key()
 KEYRING = Keyring(KEY)
@@ -82,3 +88,43 @@ def test_a_binding_of_wrong_types_does_not_verify(
     with pytest.raises(DecryptionError):
         base.decrypt(Stored(), lambda: Binding(**wrong), KEYRING)
     assert (counters["DOES_NOT_VERIFY"].value, counters["UNKNOWN_KEY"].value) == (1, 0)
+
+
+#: One of each type, and what MongoEngine understands in it.
+VALUES = (
+    *(
+        None,
+        True,
+        1,
+        1.5,
+        Int64(2**62),
+        Decimal128("1"),
+        "a",
+        b"a",
+        Binary(b"a", 4),
+        Code("a"),
+        Code("a", {"b": 1}),
+    ),
+    *(datetime.now(UTC), Timestamp(1, 1), ObjectId(), DBRef("a", 1), Regex("a"), MaxKey()),
+    *(
+        [],
+        [1],
+        [[1]],
+        [None],
+        {},
+        {"a": 1},
+        {"0": 1},
+        {"_cls": "Role"},
+        {"_cls": "Role", "_ref": DBRef("a", 1)},
+    ),
+    *([{"_cls": "Nonsense"}], [{"_cls": "Role", "_ref": DBRef("a", 1)}]),
+)
+
+
+@pytest.mark.parametrize("kind", [Token, Role, Issuer])
+def test_a_document_is_read_whatever_its_fields_contain(kind: type[BaseDocument]) -> None:
+    """No type in any field, and no field that MongoEngine takes for an argument, is an error."""
+    names = [*kind._reverse_db_field_map, "_cls", "_created", "_auto_dereference", "$x", "a.b", "", "pk"]
+    for name in names:
+        for value in VALUES:
+            assert isinstance(kind.of_stored({"_id": "a", name: value}), kind), (name, value)

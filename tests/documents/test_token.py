@@ -121,6 +121,15 @@ def test_altered_paths_are_refused(
     assert (last["status"], last["details"]) == ("denied", {"reason": "altered"})
 
 
+@pytest.mark.parametrize("field", ["_created", "_auto_dereference", "unknown"])
+def test_fields_of_a_later_version_are_ignored(
+    client: FlaskClient, stored: Stored, token: str, field: str
+) -> None:
+    """A field that the service does not know, whatever its name means to MongoEngine, changes nothing."""
+    stored.tokens.update_one({}, {"$set": {field: False}})
+    assert ask(client, token) == 200
+
+
 def test_a_token_of_an_earlier_version_is_valid(app: Flask, client: FlaskClient, stored: Stored) -> None:
     """A token whose seal covers no paths, as earlier versions stored it, is valid and has no limit."""
     key = app.extensions["secret-manager"].tokens._keys.find_or_make()

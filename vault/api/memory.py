@@ -1,7 +1,7 @@
 """Memory for the bodies, or the replies, that are in a worker at the same time."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from threading import Event, Lock
 from time import monotonic
@@ -159,7 +159,7 @@ class Memory:
             if left <= 0:
                 raise OverloadedError
             # Again each time: what became free may have been granted to one that waited longer.
-            evicted += self._evict_for(mine, leaving=sum(held.size for held in evicted))
+            evicted += self._evict_for(mine, leaving=evicted)
 
     def _grant(self) -> None:
         """Grant free memory: first to the sources with the least memory, and then by turns."""
@@ -190,20 +190,22 @@ class Memory:
         now = monotonic()
         return [held for held, since in self._evictable.items() if now - since >= _patience(held, since, now)]
 
-    def _evict_for(self, mine: Reservation, *, leaving: int) -> list[Reservation]:
+    def _evict_for(self, mine: Reservation, *, leaving: Iterable[Reservation]) -> list[Reservation]:
         """Disconnect slow clients for *mine*, and return their reservations.
 
-        *leaving* is the memory of those disconnected before, which they have until their requests end.
+        *leaving* were disconnected before, and have their memory until their requests end.
 
         Their sources keep at least as much as the source of *mine* gets, or have as much, or a large part of
         the memory, for one client. If the half of the source of *mine* is full, larger ones of it make room.
         """
-        evicted = []
+        evicted: list[Reservation] = []
         with self._lock:
+            if mine.granted.is_set():
+                return evicted
             fair = self._used.get(mine.source, 0) + mine.size
             lack = mine.size - (self._max_bytes - self._used.total())
             lack_of_half = fair - self._max_bytes // 2
-            needed = max(lack_of_half, lack) - leaving
+            needed = max(lack_of_half, lack) - sum(held.size for held in leaving)
             kept = self._used.copy()
             for held in self._slow():
                 if lack_of_half > 0:

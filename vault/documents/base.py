@@ -51,9 +51,13 @@ class BaseDocument(Document):
 
     @classmethod
     def _from_son(cls, son: Mapping[str, Any], *arguments: Any, **options: Any) -> Any:
-        """Read a stored document as one of this class; MongoEngine reads it as the class that it names."""
+        """Read the fields of this class from a stored document.
+
+        From others, MongoEngine takes the class of the document (`_cls`), or arguments (`_created`).
+        """
+        fields = cls._reverse_db_field_map
         found = super()._from_son(
-            {name: value for name, value in son.items() if name != "_cls"}, *arguments, **options
+            {name: value for name, value in son.items() if name in fields}, *arguments, **options
         )
         found.remember_types(son)
         return found
