@@ -20,7 +20,10 @@ _TEXTS = (
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
     (_TOKEN, "<token>"),
     # Tables and messages of the command line.
-    (r"(?m)^((?:token_)?accessor|wrapping_accessor|entity_id)( +)\S+$", r"\1\2<id>"),
+    (
+        r"(?m)^((?:token_|wrapping_)?accessor:?|wrapped_accessor:?|entity_id|Cluster Name)( +)\S+$",
+        r"\1\2<id>",
+    ),
     (r"(?m)^((?:token_duration|ttl|creation_ttl|lease_duration|wrapping_token_ttl) +)\S+$", r"\1<duration>"),
     (r"(?m)^(creation_time|last_renewal_time)( +)(?:\d{9,}|\S+e\+\d+)$", r"\1\2<time>"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* \S+ UTC", "<time>"),
@@ -39,8 +42,8 @@ def masked(server: Server, seen: Any, name: str = "") -> Any:
         case int() if name in _TIMES and seen:
             return "<time>"
         case int() if name in _DURATIONS and not isinstance(seen, bool):
-            # The first seconds are already over. Tests take less than five minutes.
-            return -(-seen // 600) * 600
+            # Of a long life, the first seconds are already over. Shorter ones are those of a new token.
+            return -(-seen // 600) * 600 if seen >= 300 else seen
     return seen
 
 
@@ -51,7 +54,7 @@ def _masked_text(server: Server, text: str, name: str) -> str:
         return "<token>"
     text = text.replace(server.url, "<url>")
     for token in server.tokens.values():
-        text = re.sub(rf"(?<![\w.]){re.escape(token)}(?![\w/])", "<token>", text) if token != "root" else text
+        text = text.replace(token, "<token>")
     for pattern, mask in _TEXTS:
         text = re.sub(pattern, mask, text)
     return text
@@ -81,7 +84,9 @@ def _same(one: Any, two: Any) -> bool:
 def explain(real: Any, ours: Any, places: Iterable[str]) -> str:
     """Return the differing values, one line each."""
     one, two = dict(fields(real)), dict(fields(ours))
+    sides = (("there", one), ("here ", two))
     return "\n".join(
-        f"    {place}\n      there: {one.get(place, 'absent')!r:.300}\n      here:  {two.get(place, 'absent')!r:.300}"
+        f"    {place}\n"
+        + "\n".join(f"      {side}: {seen.get(place, 'absent')!r:.300}" for side, seen in sides)
         for place in places
     )

