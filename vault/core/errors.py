@@ -189,6 +189,14 @@ class AddressRefusedError(FixedError):
     message = "This address is not allowed to use the service."
 
 
+class NamespaceNotFoundError(FixedError):
+    """The request names another namespace than the principal's own."""
+
+    kind = "namespace_not_found"
+    # Vault's text.
+    message = "namespace not found"
+
+
 class RateLimitedError(FixedError):
     """One principal or address sent too many requests or invalid credentials."""
 
