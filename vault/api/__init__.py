@@ -10,6 +10,8 @@ from vault.api import (
     auth,
     client_ip,
     cors,
+    dialect,
+    dialect_paths,
     error_docs,
     errors,
     health,
@@ -103,8 +105,10 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     response_headers.document(pages.spec)
     error_docs.document(pages.spec)
     auth.document(pages.spec)
+    dialect.document(pages.spec)
     for module in (secrets, audit, tokens, roles, issuers, health):
         pages.register_blueprint(module.blueprint)
+    dialect_paths.init_app(app)
     openapi.init_app(app, pages.spec)
     app.register_blueprint(problem_pages.blueprint)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, NoReturn
 
 from flask import Request, g
@@ -43,16 +44,24 @@ class StrictJsonParser(FlaskParser):
             BadRequest: It is not JSON, or readers could understand it differently.
             RequestEntityTooLarge: It has too many values or fields.
         """
-        # Popped: otherwise a large body would stay in memory until the end of its request.
-        body: bytes = g.pop(_BODY)
-        try:
-            return _decoder(body).decode(body.decode())
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise BadRequest(f"The body is malformed JSON at {place}.") from None
-        except (ValueError, RecursionError):
-            # Not UTF-8, a duplicate key, NaN or Infinity, a number too long, or nested too deeply.
-            raise BadRequest("The body is malformed JSON.") from None
+        return decode(received())
+
+
+def decode(body: bytes, number: Callable[[str], Any] | None = None) -> Any:
+    """Return the decoded JSON *body*; *number* makes the value of a number from its text.
+
+    Raises:
+        BadRequest: It is not JSON, or readers could understand it differently.
+        RequestEntityTooLarge: It has too many values or fields.
+    """
+    try:
+        return _decoder(body, number).decode(body.decode())
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest(f"The body is malformed JSON at {place}.") from None
+    except (ValueError, RecursionError):
+        # Not UTF-8, a duplicate key, NaN or Infinity, a number too long, or nested too deeply.
+        raise BadRequest("The body is malformed JSON.") from None
 
 
 def forget_origin(error: Exception) -> None:
@@ -74,6 +83,17 @@ def max_size(req: Request) -> int:
     charset = req.mimetype_params.get("charset", "utf-8")
     if req.mimetype != _CONTENT_TYPE or charset.lower() != "utf-8":
         raise UnsupportedMediaType(f"The Content-Type must be {_CONTENT_TYPE}, in UTF-8.")
+    return max_size_of_any(req)
+
+
+def max_size_of_any(req: Request) -> int:
+    """Return the maximum size of the body of *req*, in bytes, whatever it is declared as.
+
+    Raises:
+        UnsupportedMediaType: It is compressed.
+        NotImplemented: It has a transfer coding other than `chunked`.
+        RequestEntityTooLarge: Its declared size exceeds the limit.
+    """
     if req.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMediaType("The body must not have a Content-Encoding.")
     coding = req.headers.get("Transfer-Encoding")
@@ -99,6 +119,12 @@ def receive(req: Request) -> None:
     setattr(g, _BODY, _read(req))
 
 
+def received() -> bytes:
+    """Return the body that `receive` has read, once: otherwise, it would stay in memory with its request."""
+    body: bytes = g.pop(_BODY)
+    return body
+
+
 def _read(req: Request) -> bytes:
     try:
         with deadline.paused():
@@ -119,29 +145,35 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _new_decoder(object_pairs: Callable[[Sequence[tuple[str, Any]]], Any]) -> json.JSONDecoder:
-    return json.JSONDecoder(object_pairs_hook=object_pairs, parse_constant=_refuse_constant)
+#: Returns the object of its pairs.
+_Pairs = Callable[[Sequence[tuple[str, Any]]], dict[str, Any]]
+
+
+def _new_decoder(pairs: _Pairs, number: Callable[[str], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=pairs, parse_int=number, parse_float=number, parse_constant=_refuse_constant
+    )
 
 
 # Shared: creating a decoder takes longer than decoding a body.
-_DECODER = _new_decoder(unique_names)
+_small_decoder = cache(partial(_new_decoder, unique_names))
 
 
-def _decoder(body: bytes) -> json.JSONDecoder:
+def _decoder(body: bytes, number: Callable[[str], Any] | None) -> json.JSONDecoder:
     """Return the decoder for *body*.
 
     Raises:
         RequestEntityTooLarge: It has too many values.
     """
     if len(body) <= _LARGE_BYTES:
-        return _DECODER
+        return _small_decoder(number)
     # One of these characters precedes each value except the first. Texts can contain them too.
     count = 0
     for separator in (b",", b"[", b"{"):
         count += body.count(separator)
         if count > _MAX_VALUES:
             raise RequestEntityTooLarge("The body has too many values.")
-    return _new_decoder(_FewFields())
+    return _new_decoder(_FewFields(), number)
 
 
 class _FewFields:

@@ -1,6 +1,7 @@
 """The kinds of refusals: status, title and page of each, by the code that replies and metrics contain."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from werkzeug import exceptions as http
 
@@ -24,6 +25,9 @@ class Refusal:
     #: The reply's `WWW-Authenticate` header (RFC 6750).
     challenge: str = ""
 
+
+#: Value of `Retry-After`: the driver looks for a new primary about this often.
+RETRY_AFTER_SECONDS = 2
 
 #: The code of errors that are in no table.
 DEFECT = "defect"
@@ -75,6 +79,13 @@ REFUSALS = {
         "Address not allowed",
         "The client's address is not in an allowed network. Operators set these networks as "
         "ALLOWED_NETWORKS.",
+    ),
+    "namespace_not_found": Refusal(
+        404,
+        Status.DENIED,
+        "Namespace not found",
+        "The header X-Vault-Namespace names another namespace than that of the credential. Each credential "
+        "belongs to one namespace. Leave the header out, or send a credential of that namespace.",
     ),
     "rate_limited": Refusal(
         429,
@@ -218,6 +229,12 @@ REFUSALS = {
         "Too many secrets with this prefix",
         "More secrets have the name_prefix than a batch can return, which is 100. Use a longer prefix, or "
         "list the secrets and fetch them in several batches.",
+    ),
+    "too_many_keys": Refusal(
+        400,
+        Status.BAD_REQUEST,
+        "Too many keys",
+        "The keys of this level take more than 4 MiB. List them in parts, with limit and after.",
     ),
     "name_taken": Refusal(
         409,
@@ -484,3 +501,24 @@ def refusal(error: Exception) -> Refusal:
 def recorded_as(error: Exception) -> Status:
     """Return the status in the audit trail for an item of a batch that failed with *error*."""
     return refusal(error).recorded_as or Status.ERROR
+
+
+def detail_of(error: Exception) -> str:
+    """Return what the caller may know about *error*."""
+    kind = refusal(error)
+    if isinstance(error, http.HTTPException):
+        # Werkzeug's general texts are for browsers.
+        own = error.description if error.description != type(error).description else None
+        return own or kind.detail or error.name
+    return kind.detail or str(error)
+
+
+def headers_of(error: Exception) -> list[tuple[str, str]]:
+    """Return the headers of a reply that refuses a request because of *error*, whatever its form."""
+    found = []
+    if isinstance(error, http.HTTPException):
+        own = error.get_headers()
+        found = [pair for pair in own if pair[0].lower() not in ("content-type", "content-length")]
+    if refusal(error).status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        found.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+    return found

@@ -23,6 +23,8 @@ class Action(StrEnum):
     CREATE = "create"
     FETCH = "fetch"
     UPDATE = "update"
+    #: Labels or expiry were changed.
+    UPDATE_METADATA = "update_metadata"
     DESCRIBE = "describe"
     DELETE = "delete"
     RESTORE = "restore"
@@ -43,6 +45,8 @@ class Action(StrEnum):
     TOKEN_SELF = "token_self"
     #: A token extended itself.
     TOKEN_RENEW = "token_renew"
+    #: Someone asked, in Vault's dialect, for what the service does not have.
+    UNKNOWN_PATH = "unknown_path"
     TRAIL_RESUMED = "trail_resumed"
     SIGNER_RETIRED = "signer_retired"
     REWRAP_START = "rewrap_start"

@@ -189,6 +189,14 @@ class AddressRefusedError(FixedError):
     message = "This address is not allowed to use the service."
 
 
+class NamespaceNotFoundError(FixedError):
+    """The request names another namespace than the principal's own."""
+
+    kind = "namespace_not_found"
+    # Vault's text.
+    message = "namespace not found"
+
+
 class RateLimitedError(FixedError):
     """One principal or address sent too many requests or invalid credentials."""
 
@@ -220,6 +228,13 @@ class TooManyMatchesError(FixedError):
 
     kind = "too_many_matches"
     message = "More than 100 secrets have this prefix. Use a longer `name_prefix`."
+
+
+class TooManyKeysError(FixedError):
+    """The keys of one level of names take too much space."""
+
+    kind = "too_many_keys"
+    message = "There are too many keys here. List them in parts, with `limit` and `after`."
 
 
 class SecretNotFoundError(FixedError):

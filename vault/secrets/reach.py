@@ -50,6 +50,18 @@ def require_new(name: str | None, attempt: Attempt) -> None:
         raise OutsidePathsError
 
 
+def require_folder(folder: str, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* can reach every secret whose name begins with *folder*.
+
+    Raises:
+        OutsidePathsError: It cannot. *attempt* has the reason.
+    """
+    record(attempt.principal.namespace, folder or None, attempt)
+    if not attempt.principal.paths.include_all(folder):
+        attempt.details["reason"] = OUTSIDE_PATHS
+        raise OutsidePathsError
+
+
 def record(namespace: str, name: str | None, attempt: Attempt) -> None:
     """Record the *name*, if there is one, and its *namespace*.
 

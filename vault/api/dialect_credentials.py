@@ -1,0 +1,63 @@
+"""Credentials in Vault's dialect: its headers, and the client tokens of its logins."""
+
+from flask import request
+
+from vault.api import auth, rate_limits
+from vault.api.blueprint import services
+from vault.core.attempt import Attempt
+from vault.core.errors import NamespaceNotFoundError
+from vault.core.principal import UNAUTHENTICATED, Scope
+
+_TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header
+_NAMESPACE_HEADER = "X-Vault-Namespace"
+
+#: The prefix of client tokens. They are not stored: each is a role and a JWT, which is verified each time.
+_CLIENT_TOKEN = "smj_"  # noqa: S105 - a prefix
+_DOTS_OF_JWT = 2
+
+
+def client_token(role: str, jwt: str) -> str:
+    """Return the client token that acts as *jwt* with *role*."""
+    return f"{_CLIENT_TOKEN}{role}.{jwt}"
+
+
+def credential() -> str | None:
+    """Return the request's credential, if there is one: that of Vault's own header before a bearer token."""
+    return request.headers.get(_TOKEN_HEADER) or auth.bearer_credential()
+
+
+def authorize_request(attempt: Attempt, scope: Scope | None) -> None:
+    """Set the principal of *attempt*, and require *scope*, as `auth.authorize_request`.
+
+    A credential is always required, whatever the settings say, and its namespace if the request names one.
+
+    Raises:
+        NamespaceNotFoundError: The request names another namespace.
+    """
+    auth.require_address(attempt)
+    identify(credential(), attempt)
+    rate_limits.count_request(attempt)
+    services().authenticator.authorize(scope, attempt=attempt)
+    named = request.headers.get(_NAMESPACE_HEADER, "").strip("/")
+    if named and named != attempt.principal.namespace:
+        attempt.details["reason"] = "another namespace"
+        raise NamespaceNotFoundError
+
+
+def admit_request(attempt: Attempt) -> None:
+    """Require an allowed address and rate, but no credential: the body may have one."""
+    auth.require_address(attempt)
+    rate_limits.count_request(attempt)
+
+
+def identify(text: str | None, attempt: Attempt) -> None:
+    """Set the principal of *attempt* by the credential *text*, as `auth.identify`; None stands for none."""
+    if text is None:
+        attempt.principal = UNAUTHENTICATED
+        return
+    role = auth.named_role()
+    if text.startswith(_CLIENT_TOKEN):
+        # Names of roles can have dots, too.
+        role, *parts = text.removeprefix(_CLIENT_TOKEN).rsplit(".", _DOTS_OF_JWT + 1)
+        text = ".".join(parts)
+    auth.identify(text, role, attempt=attempt, authenticator=services().authenticator)

@@ -1,0 +1,90 @@
+"""JSON values whose numbers keep their text: what a client stored comes back as it was sent."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from werkzeug.exceptions import BadRequest
+
+from vault.api import json_parser
+
+#: The maximum nesting of a value.
+MAX_DEPTH = 256
+
+#: The escape of half of a character, which may be without its other half.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class Number(str):
+    """A JSON number as its text: `1.10` stays `1.10`, and no integer is too large."""
+
+    __slots__ = ()
+
+
+def decode(body: bytes) -> Any:
+    """Return the JSON value *body*, with each number as a `Number`.
+
+    Raises:
+        BadRequest: It is not JSON, readers could understand it differently, or it is nested too deeply.
+        RequestEntityTooLarge: It has too many values or fields.
+    """
+    value = json_parser.decode(body, Number)
+    # At most as deep as it has opening brackets; texts can contain them too.
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(value):
+        raise BadRequest("The body is nested too deeply.")
+    if _SURROGATE.search(body):
+        _require_text(value)
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Return *value* as canonical JSON: names in order, no spaces, and each `Number` as its text."""
+    parts: list[str] = []
+    _write(value, parts.append)
+    return "".join(parts).encode()
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _require_text(value: Any) -> None:
+    try:
+        encode(value)
+    except UnicodeEncodeError:
+        raise BadRequest("The body has half of a surrogate pair, which is not text.") from None
+
+
+#: Returns a text, number, truth value or null as JSON.
+_scalar = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _write(value: Any, write: Callable[[str], None]) -> None:
+    if isinstance(value, Number):
+        write(str(value))
+    elif isinstance(value, dict):
+        write("{")
+        for number, name in enumerate(sorted(value)):
+            write(("," if number else "") + _scalar(name) + ":")
+            _write(value[name], write)
+        write("}")
+    elif isinstance(value, list | tuple):
+        write("[")
+        for number, inner in enumerate(value):
+            if number:
+                write(",")
+            _write(inner, write)
+        write("]")
+    else:
+        write(_scalar(value))
