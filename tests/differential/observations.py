@@ -70,8 +70,10 @@ def fields(seen: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing(real: Any, ours: Any) -> list[str]:
-    """Return the places at which two observations differ."""
+    """Return the places at which two observations differ; of replies with other statuses, only these."""
     one, two = dict(fields(real)), dict(fields(ours))
+    if one.get("status") != two.get("status"):
+        return [f"status:{one.get('status')}-{two.get('status')}"]
     missing = object()
     return sorted(place for place in one | two if not _same(one.get(place, missing), two.get(place, missing)))
 
@@ -84,6 +86,8 @@ def _same(one: Any, two: Any) -> bool:
 def explain(real: Any, ours: Any, places: Iterable[str]) -> str:
     """Return the differing values, one line each."""
     one, two = dict(fields(real)), dict(fields(ours))
+    if any(place.startswith("status:") for place in places):
+        one, two, places = {"reply": real}, {"reply": ours}, ["reply"]
     sides = (("there", one), ("here ", two))
     return "\n".join(
         f"    {place}\n"

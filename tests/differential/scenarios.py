@@ -22,7 +22,7 @@ class Call(NamedTuple):
     #: Bytes are sent unchanged, all else as JSON.
     body: Any = NOTHING
     headers: Mapping[str, str] = MappingProxyType({})
-    #: Whose token is sent: a key of `Server.tokens`, a kept one, `wrong`, or `nobody` for none.
+    #: Whose token is sent: a key of `Server.tokens`, a kept one, `wrong`, or `anonymous` for none.
     caller: str = "admin"
     #: Keep the token of the reply, of a login or a wrapping, under this name.
     keep: str = ""
@@ -640,7 +640,15 @@ LISTS = (
             ),
             *(
                 get(f"secret/metadata/~/?{query}")
-                for query in ("list=true", "list=1", "list=TRUE", "list=false", "list=x", "list=")
+                for query in (
+                    "list=true",
+                    "list=1",
+                    "list=True",
+                    "list=TRUE",
+                    "list=false",
+                    "list=x",
+                    "list=",
+                )
             ),
             get("secret/metadata/~?list=true"),
             get("secret/metadata/~"),
@@ -817,7 +825,7 @@ ROUTES = (
                 for method in ("HEAD", "OPTIONS", "TRACE", "FOO")
                 for path in ("secret/data/~/a", "secret/data/~/missing", "sys/health")
             ),
-            Call("HEAD", "secret/data/~/a", caller="nobody"),
+            Call("HEAD", "secret/data/~/a", caller="anonymous"),
             Call("PUT", "sys/seal-status", {}),
             Call("POST", "sys/health", {}),
         ),
@@ -871,9 +879,9 @@ def _theirs(call: Call) -> Call:
 
 CALLERS = (
     Scenario(
-        "nobody",
+        "anonymous",
         "Without a credential, everything is denied in the same words.",
-        (write("a", k=1), *as_("nobody", _KINDS), read("a")),
+        (write("a", k=1), *as_("anonymous", _KINDS), read("a")),
     ),
     Scenario(
         "wrong",
@@ -886,7 +894,7 @@ CALLERS = (
         (
             write("a", k=1),
             *(
-                get("secret/data/~/a", headers=headers, caller="nobody")
+                get("secret/data/~/a", headers=headers, caller="anonymous")
                 for headers in (
                     {"Authorization": "Bearer {admin}"},
                     {"Authorization": "bearer {admin}"},
@@ -915,7 +923,7 @@ CALLERS = (
             ),
             post("secret/data/~/a", {"data": {}}, headers={"X-Vault-Namespace": "nope"}),
             get("secret/data/~/a", headers={"X-Vault-Namespace": "nope"}, caller="wrong"),
-            get("secret/data/~/a", headers={"X-Vault-Namespace": "nope"}, caller="nobody"),
+            get("secret/data/~/a", headers={"X-Vault-Namespace": "nope"}, caller="anonymous"),
             get("auth/token/lookup-self", headers={"X-Vault-Namespace": "nope"}),
         ),
     ),
@@ -953,7 +961,8 @@ CALLERS = (
         "unreadable",
         "A body that is no JSON is refused before the credential is checked.",
         tuple(
-            post("secret/data/~/a", b"{", caller=caller) for caller in ("nobody", "wrong", "team", "reader")
+            post("secret/data/~/a", b"{", caller=caller)
+            for caller in ("anonymous", "wrong", "team", "reader")
         ),
     ),
 )
@@ -973,7 +982,7 @@ SYSTEM = (
                     "sys/health?unknown",
                 ),
             )
-            for caller in ("nobody", "admin", "wrong")
+            for caller in ("anonymous", "admin", "wrong")
         ),
     ),
     Scenario(
@@ -983,9 +992,9 @@ SYSTEM = (
             *(
                 get(f"sys/internal/ui/mounts{path}", caller=caller)
                 for path in ("", "/secret", "/secret/", "/secret/a/b", "/nope", "/nope/x")
-                for caller in ("admin", "team", "nobody", "wrong")
+                for caller in ("admin", "team", "anonymous", "wrong")
             ),
-            *(get("sys/mounts", caller=caller) for caller in ("admin", "team", "nobody", "wrong")),
+            *(get("sys/mounts", caller=caller) for caller in ("admin", "team", "anonymous", "wrong")),
             post("sys/mounts", {}),
         ),
     ),
@@ -1076,7 +1085,7 @@ TOKENS = (
             put("auth/token/revoke-self", caller="fixed"),
             *each(lambda body: post("auth/token/create", body), ({"ttl": "x"}, {"ttl": "-1s"}, b"{", [1])),
             post("auth/token/create", {}, caller="reader"),
-            post("auth/token/create", {}, caller="nobody"),
+            post("auth/token/create", {}, caller="anonymous"),
             post("auth/token/create", {}, caller="wrong"),
             get("auth/token/revoke-self"),
         ),
@@ -1088,7 +1097,7 @@ TOKENS = (
             post(
                 "auth/approle/login",
                 {"role_id": "{role_id}", "secret_id": "{secret_id}"},
-                caller="nobody",
+                caller="anonymous",
                 keep="app",
             ),
             get("auth/token/lookup-self", caller="app"),
@@ -1096,7 +1105,7 @@ TOKENS = (
             post("secret/data/~/a", {"data": {}}, caller="app"),
             put("auth/approle/login", {"role_id": "{role_id}", "secret_id": "{secret_id}"}, caller="wrong"),
             *(
-                post("auth/approle/login", body, caller="nobody")
+                post("auth/approle/login", body, caller="anonymous")
                 for body in (
                     {"role_id": "{role_id}", "secret_id": "wrong"},
                     {"role_id": "wrong", "secret_id": "{secret_id}"},
@@ -1111,19 +1120,29 @@ TOKENS = (
                     b"{",
                 )
             ),
-            get("auth/approle/login", caller="nobody"),
+            get("auth/approle/login", caller="anonymous"),
+            # External Secrets Operator does so after each use.
+            put("auth/token/revoke-self", caller="app"),
+            get("auth/token/lookup-self", caller="app"),
+            post(
+                "auth/approle/login",
+                {"role_id": "{role_id}", "secret_id": "{secret_id}"},
+                caller="anonymous",
+                keep="app",
+            ),
+            get("auth/token/lookup-self", caller="app"),
         ),
     ),
     Scenario(
         "jwt",
         "A JWT logs in with a role.",
         (
-            post("auth/jwt/login", {"role": "ci", "jwt": "{jwt}"}, caller="nobody", keep="job"),
+            post("auth/jwt/login", {"role": "ci", "jwt": "{jwt}"}, caller="anonymous", keep="job"),
             get("auth/token/lookup-self", caller="job"),
             listing("secret/metadata/~", caller="job"),
             post("secret/data/~/a", {"data": {}}, caller="job"),
             *(
-                post("auth/jwt/login", body, caller="nobody")
+                post("auth/jwt/login", body, caller="anonymous")
                 for body in (
                     {"role": "nope", "jwt": "{jwt}"},
                     {"jwt": "{jwt}"},
@@ -1140,7 +1159,7 @@ TOKENS = (
                     b"{",
                 )
             ),
-            get("auth/jwt/login", caller="nobody"),
+            get("auth/jwt/login", caller="anonymous"),
         ),
     ),
 )
@@ -1154,7 +1173,7 @@ WRAPPING = (
         (
             write("a", k="v"),
             get("secret/data/~/a", headers=WRAP, keep="one"),
-            post("sys/wrapping/lookup", {"token": "{one}"}, caller="nobody"),
+            post("sys/wrapping/lookup", {"token": "{one}"}, caller="anonymous"),
             post("sys/wrapping/lookup", {"token": "{one}"}),
             post(_UNWRAP, caller="one"),
             post(_UNWRAP, caller="one"),
@@ -1163,7 +1182,7 @@ WRAPPING = (
             get("secret/data/~/a", headers=WRAP, keep="two"),
             put(_UNWRAP, {"token": "{two}"}),
             get("secret/data/~/a", headers=WRAP, keep="three"),
-            post(_UNWRAP, {"token": "{three}"}, caller="nobody"),
+            post(_UNWRAP, {"token": "{three}"}, caller="anonymous"),
             get("secret/data/~/a", headers=WRAP, keep="four"),
             post(_UNWRAP, {"token": "{four}"}, caller="wrong"),
             post(_UNWRAP, b"null", caller="four"),
@@ -1200,7 +1219,7 @@ WRAPPING = (
                 "auth/approle/login",
                 {"role_id": "{role_id}", "secret_id": "{secret_id}"},
                 headers=WRAP,
-                caller="nobody",
+                caller="anonymous",
                 keep="login",
             ),
             post(_UNWRAP, caller="login"),
@@ -1239,9 +1258,9 @@ WRAPPING = (
             ),
             *each(lambda body: post("sys/wrapping/wrap", body, headers=WRAP), ([1], b"{")),
             post("sys/wrapping/wrap", {"a": 1}),
-            post("sys/wrapping/wrap", {"a": 1}, headers=WRAP, caller="nobody"),
+            post("sys/wrapping/wrap", {"a": 1}, headers=WRAP, caller="anonymous"),
             post("sys/wrapping/wrap", {"a": 1}, headers=WRAP, caller="team", keep="theirs"),
-            post("sys/wrapping/lookup", {"token": "{theirs}"}, caller="nobody"),
+            post("sys/wrapping/lookup", {"token": "{theirs}"}, caller="anonymous"),
             post(_UNWRAP, {"token": "{theirs}"}, caller="reader"),
             get("sys/wrapping/wrap"),
         ),
@@ -1254,11 +1273,11 @@ WRAPPING = (
                 post(_UNWRAP, body)
                 for body in (NOTHING, {}, {"token": "no"}, {"token": 5}, {"token": "{admin}"}, b"{")
             ),
-            *(post(_UNWRAP, caller=caller) for caller in ("nobody", "wrong", "team")),
+            *(post(_UNWRAP, caller=caller) for caller in ("anonymous", "wrong", "team")),
             *(
                 post("sys/wrapping/lookup", body, caller=caller)
                 for body in ({"token": "no"}, {})
-                for caller in ("admin", "nobody")
+                for caller in ("admin", "anonymous")
             ),
             get(_UNWRAP),
         ),

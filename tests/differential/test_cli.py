@@ -146,7 +146,7 @@ PROGRAMS = {
         kv list secret/
         token lookup
         token renew
-        !nobody
+        !anonymous
         kv get secret/cli/c
         !admin
         token lookup
@@ -160,14 +160,14 @@ PROGRAMS = {
         !made
         token lookup
         kv put secret/cli/t a=1
-        !nobody
+        !anonymous
         login -no-store {made}
         login -no-store -field=token {made} > again
         login -no-store wrong
         !made
         token revoke -self
         token lookup
-        !nobody
+        !anonymous
         write auth/approle/login role_id={role_id} secret_id={secret_id}
         write -field=token auth/approle/login role_id={role_id} secret_id={secret_id} > app
         write auth/approle/login role_id={role_id} secret_id=wrong
@@ -206,7 +206,7 @@ def test_commands_print_the_same(servers: Servers, name: str) -> None:
 def _run(server: Server, commands: str, folder: Path, see: Observer) -> None:
     (folder / "value.json").write_text('{"user": "app", "nested": {"n": [1, 2.50, true, null]}}')
     (folder / "data.json").write_text('{"data": {"user": "app", "port": 5432}}')
-    known = {**server.tokens, "wrong": "wrong", "nobody": ""}
+    known = {**server.tokens, "wrong": "wrong", "anonymous": ""}
     known |= {"role_id": server.role_id, "secret_id": server.secret_id, "role": ROLE}
     known["jwt"] = sign("ec-1", **{CLAIM: VALUE})
     caller = "admin"

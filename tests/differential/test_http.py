@@ -59,7 +59,7 @@ def _ask(server: Server, call: Call, known: dict[str, str], folder: str) -> Repl
         return re.sub(r"\{(\w+)\}", lambda name: known.get(name[1], name[0]), text)
 
     headers = {name: filled(value) for name, value in call.headers.items()}
-    if call.caller != "nobody":
+    if call.caller != "anonymous":
         headers = {"X-Vault-Token": known[call.caller], **headers}
     body = None
     if isinstance(call.body, bytes):

@@ -163,7 +163,7 @@ def callers(server: Server, see: Observer) -> None:
         kv.read_secret("hvac/c", raise_on_deleted_version=True)
         kv.read_secret(f"{TEAM}/hvac/c", raise_on_deleted_version=True)
         kv.list_secrets("hvac")
-    see("is_authenticated nobody", hvac.Client(server.url, token="").is_authenticated())
+    see("is_authenticated anonymous", hvac.Client(server.url, token="").is_authenticated())
 
 
 @program
