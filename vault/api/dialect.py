@@ -9,7 +9,7 @@ import flask
 from apispec import APISpec
 from flask import Request, Response, request
 from marshmallow import Schema, fields
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, UnsupportedMediaType
 
 from vault.api import auth, dialect_credentials, json_parser, kv_values
 from vault.api.blueprint import Blueprint, Intake, View, perform
@@ -91,6 +91,9 @@ class DialectBlueprint(Blueprint):
         def decorate(view: View) -> Any:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
+                if request.method == "HEAD":
+                    # Flask adds it to every GET.
+                    raise MethodNotAllowed
                 return perform(partial(view, *args, **kwargs), action, intake)
 
             return self.doc(**_documentation(view, scope, is_open, media_type, takes, example))(run)

@@ -234,7 +234,7 @@ REFUSALS = {
         400,
         Status.BAD_REQUEST,
         "Too many keys",
-        "The keys of this level take more than 4 MiB. List them in parts, with limit and after.",
+        "The keys of this level take more than 1 MiB. List them in parts, with limit and after.",
     ),
     "name_taken": Refusal(
         409,

@@ -44,7 +44,8 @@ class SecretWriter:
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
-        self._max_versions = max_versions
+        #: The number of versions of each secret that are kept.
+        self.max_versions = max_versions
         self._recovery = timedelta(days=recovery_days)
 
     def update(
@@ -189,7 +190,7 @@ class SecretWriter:
             "key_id": "$key_id",
             "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
         }
-        oldest = version - self._max_versions
+        oldest = version - self.max_versions
         kept = {"$and": [{"$isNumber": "$$this.version"}, {"$gt": ["$$this.version", oldest]}]}
         # An attacker may have stored another type. The change is on record by now and must not fail.
         stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}

@@ -95,7 +95,7 @@ class SecretService:
 
     def _check(self, item: Creation) -> None:
         _require_credential_for_name(item.new_secret, item.attempt)
-        reach.require_new(item.new_secret.name, item.attempt)
+        reach.require_within(item.new_secret.name, item.attempt)
         require_size(item.new_secret.plaintext, self._max_bytes)
 
     def _create(
