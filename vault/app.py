@@ -37,6 +37,7 @@ from vault.observability.spans import NoTracing
 from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
+from vault.secrets.wrapping import Wrapping
 from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
@@ -79,10 +80,12 @@ def create_app(settings: Settings) -> Flask:
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
     startup = Startup(guard, trail)
+    secrets = SecretService(
+        keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=refusals.recorded_as
+    )
     services = Services(
-        secrets=SecretService(
-            keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=refusals.recorded_as
-        ),
+        secrets=secrets,
+        wrapping=Wrapping(keyring, guard, secrets),
         changes=SecretWriter(
             keyring,
             guard,

@@ -25,6 +25,7 @@ from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
+from vault.secrets.wrapping import Wrapping
 
 #: Names of the health checks, in order; a failed check skips the later ones.
 CHECKS = ("mongodb", "restore", "keys", "audit")
@@ -127,3 +128,4 @@ class Services:
     roles: Roles
     own_credential: OwnCredential
     authenticator: Authenticator
+    wrapping: Wrapping

@@ -22,6 +22,9 @@ class Number(str):
     __slots__ = ()
 
 
+_OWN = json.JSONDecoder(parse_int=Number, parse_float=Number)
+
+
 def decode(body: bytes) -> Any:
     """Return the JSON value *body*, with each number as a `Number`.
 
@@ -36,6 +39,11 @@ def decode(body: bytes) -> Any:
     if _SURROGATE.search(body):
         _require_text(value)
     return value
+
+
+def restore(encoded: bytes) -> Any:
+    """Return the value that `encode` wrote."""
+    return _OWN.decode(encoded.decode())
 
 
 def encode(value: Any) -> bytes:
