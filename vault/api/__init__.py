@@ -25,6 +25,7 @@ from vault.api import (
     roles,
     secrets,
     tokens,
+    wrapping,
 )
 from vault.api.blueprint import (
     BATCH_LENGTH,
@@ -107,7 +108,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     dialect.document(pages.spec)
-    for module in (secrets, audit, tokens, roles, issuers, kv, health):
+    for module in (secrets, audit, tokens, roles, issuers, kv, health, wrapping):
         pages.register_blueprint(module.blueprint)
     dialect_paths.init_app(app)
     openapi.init_app(app, pages.spec)

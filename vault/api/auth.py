@@ -64,14 +64,15 @@ def identify(credential: str | None, role: str, *, attempt: Attempt, authenticat
 
 @contextmanager
 def counted_failures(attempt: Attempt) -> Iterator[None]:
-    """Count an invalid credential inside the block for the limit on them.
+    """Record why a credential inside the block is invalid, and count it for the limit on them.
 
     Raises:
         RateLimitedError: There were too many.
     """
     try:
         yield
-    except InvalidCredentialError:
+    except InvalidCredentialError as error:
+        attempt.details["reason"] = error.reason
         rate_limits.count_failure(attempt)
         raise
 

@@ -1,35 +1,31 @@
-"""The base of Vault's dialect: its operations, envelopes and bodies."""
+"""The base of Vault's dialect: its operations, and their documentation."""
 
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from http import HTTPStatus
 from typing import Any
 
 import flask
 from apispec import APISpec
-from flask import Request, Response, request
+from flask import Request, request
 from marshmallow import Schema, fields
-from werkzeug.exceptions import BadRequest, MethodNotAllowed, UnsupportedMediaType
+from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
 
-from vault.api import auth, dialect_credentials, json_parser, kv_values
+from vault.api import auth, dialect_credentials, json_parser, reply_wrapping
 from vault.api.blueprint import Blueprint, Intake, View, perform
 from vault.api.client_ip import address_of_request, require_allowed
 from vault.api.dialect_errors import DENIED
+from vault.api.dialect_messages import CONTENT_TYPE, WITH_BODY
 from vault.api.fields import Reply, text_field
 from vault.api.prefixes import DIALECT
 from vault.api.response_headers import ALWAYS, references
-from vault.core.attempt import Action
+from vault.core.attempt import Action, Attempt
 from vault.core.principal import Scope
-from vault.observability import logs
 
-CONTENT_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 #: The method of Vault's lists. OpenAPI 3.0 cannot show it, so `GET` with `?list=true` is documented instead.
 LIST = "LIST"
-
-#: The methods whose bodies are read; others have none, whatever they send.
-_WITH_BODY = ("POST", "PUT", "PATCH")
 
 #: The name of the response to every refusal, in the OpenAPI document.
 REFUSAL = "DialectRefusal"
@@ -74,19 +70,19 @@ class DialectBlueprint(Blueprint):
         action: Action,
         *,
         scope: Scope | None,
-        is_open: bool = False,
+        authorize: Callable[[Attempt], None] | None = None,
         media_type: str = "",
         takes: type[Schema] | None = None,
         example: Any = None,
     ) -> Callable[[View], Any]:
         """Make a view the operation *action*, as `Blueprint.operation` does. It returns an `envelope`.
 
-        Callers need *scope*; None stands for any valid credential, which only *is_open* makes optional.
+        Callers need *scope*, and None stands for any valid credential, unless the operation has its own way
+        to *authorize* them.
         Bodies are read whatever their Content-Type, unless the operation requires a *media_type*; `json_body`
         returns them. *takes* and *example* document the body.
         """
-        authorize = dialect_credentials.admit_request if is_open else partial(_authorize, scope)
-        intake = Intake(authorize, partial(_max_size, media_type), _receive)
+        intake = Intake(authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive)
 
         def decorate(view: View) -> Any:
             @wraps(view)
@@ -94,8 +90,11 @@ class DialectBlueprint(Blueprint):
                 if request.method == "HEAD":
                     # Flask adds it to every GET.
                     raise MethodNotAllowed
-                return perform(partial(view, *args, **kwargs), action, intake)
+                return perform(
+                    partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake
+                )
 
+            is_open = authorize is dialect_credentials.admit_request
             return self.doc(**_documentation(view, scope, is_open, media_type, takes, example))(run)
 
         return decorate
@@ -130,7 +129,7 @@ def document(spec: APISpec) -> None:
     spec.components.response(REFUSAL, response, lazy=True)
 
 
-def _authorize(scope: Scope | None, attempt: Any) -> None:
+def _authorize(scope: Scope | None, attempt: Attempt) -> None:
     dialect_credentials.authorize_request(attempt, scope)
 
 
@@ -153,7 +152,7 @@ def _documentation(
 
 
 def _max_size(media_type: str, req: Request) -> int:
-    if req.method not in _WITH_BODY:
+    if req.method not in WITH_BODY:
         return 0
     if media_type and req.mimetype != media_type:
         raise UnsupportedMediaType(
@@ -163,68 +162,11 @@ def _max_size(media_type: str, req: Request) -> int:
 
 
 def _receive(req: Request) -> None:
-    if req.method in _WITH_BODY:
+    if req.method in WITH_BODY:
         json_parser.receive(req)
 
 
-def json_body() -> dict[str, Any]:
-    """Return the object in the request's body, with each number as a `Number`. Nothing, or null, is empty.
-
-    Raises:
-        BadRequest: It is not an object in JSON.
-        RequestEntityTooLarge: It has too many values or fields.
-    """
-    if request.method not in _WITH_BODY:
-        return {}
-    body = json_parser.received()
-    if not body.strip():
-        return {}
-    try:
-        found = kv_values.decode(body)
-    except BadRequest as error:
-        raise BadRequest(f"failed to decode JSON input: {error.description}") from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise BadRequest("failed to decode JSON input: The body must be an object.")
-    return found
-
-
-def envelope(
-    data: Any,
-    *,
-    status: int = HTTPStatus.OK,
-    auth: Any = None,
-    wrap_info: Any = None,
-    warnings: Sequence[str] | None = None,
-    request_id: str | None = None,
-) -> Response:
-    """Return the reply with *data* in Vault's envelope, with this request's ID unless another is given."""
-    # Nothing here is leased: secrets stay as they are.
-    found = {
-        "request_id": logs.request_id.get() if request_id is None else request_id,
-        "lease_id": "",
-        "renewable": False,
-        "lease_duration": 0,
-        "data": data,
-        "wrap_info": wrap_info,
-        "warnings": list(warnings) if warnings else None,
-        "auth": auth,
-    }
-    return reply(found, status)
-
-
-def reply(body: Any, status: int = HTTPStatus.OK) -> Response:
-    """Return a reply of this *body* without an envelope."""
-    # Without a charset, as hvac expects it.
-    return Response(kv_values.encode(body) + b"\n", status, content_type=CONTENT_TYPE)
-
-
-def no_content() -> Response:
-    """Return the reply without a body."""
-    return Response(status=HTTPStatus.NO_CONTENT, content_type=CONTENT_TYPE)
-
-
+@cache
 def _envelope_of(data: type[Schema] | None) -> type[Schema]:
     """Return the schema of an envelope with *data*, or else with any `auth`."""
     inner: Any = fields.Nested(data) if data else fields.Dict(metadata={"description": "Nothing."})

@@ -1,12 +1,15 @@
 """Credentials in Vault's dialect: its headers, and the client tokens of its logins."""
 
+from typing import NoReturn
+
 from flask import request
 
 from vault.api import auth, rate_limits
 from vault.api.blueprint import services
 from vault.core.attempt import Attempt
-from vault.core.errors import NamespaceNotFoundError
+from vault.core.errors import InvalidCredentialError, NamespaceNotFoundError, ScopeMissingError
 from vault.core.principal import UNAUTHENTICATED, Scope
+from vault.secrets.wrapping import WrappingToken, is_wrapping_token
 
 _TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header
 _NAMESPACE_HEADER = "X-Vault-Namespace"
@@ -50,14 +53,33 @@ def admit_request(attempt: Attempt) -> None:
     rate_limits.count_request(attempt)
 
 
+def admit_holder(attempt: Attempt) -> None:
+    """Admit the holder of a wrapping token as its credential, and otherwise any valid credential."""
+    if is_wrapping_token(credential() or ""):
+        admit_request(attempt)
+    else:
+        authorize_request(attempt, None)
+
+
 def identify(text: str | None, attempt: Attempt) -> None:
     """Set the principal of *attempt* by the credential *text*, as `auth.identify`; None stands for none."""
     if text is None:
         attempt.principal = UNAUTHENTICATED
         return
+    if is_wrapping_token(text):
+        _refuse_wrapping_token(text, attempt)
     role = auth.named_role()
     if text.startswith(_CLIENT_TOKEN):
         # Names of roles can have dots, too.
         role, *parts = text.removeprefix(_CLIENT_TOKEN).rsplit(".", _DOTS_OF_JWT + 1)
         text = ".".join(parts)
     auth.identify(text, role, attempt=attempt, authenticator=services().authenticator)
+
+
+def _refuse_wrapping_token(text: str, attempt: Attempt) -> NoReturn:
+    """Refuse a wrapping token as a credential. It is spent: whoever sends it elsewhere may have stolen it."""
+    with auth.counted_failures(attempt):
+        if services().wrapping.spend(WrappingToken(text)):
+            attempt.details["reason"] = "wrapping token"
+            raise ScopeMissingError("none")
+        raise InvalidCredentialError("wrapping token")

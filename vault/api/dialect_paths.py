@@ -9,7 +9,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from vault.api.blueprint import current_attempt
-from vault.api.dialect import LIST, DialectBlueprint, reply
+from vault.api.dialect import LIST, DialectBlueprint
+from vault.api.dialect_messages import reply
 from vault.api.prefixes import DIALECT
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import ScopeMissingError

@@ -12,7 +12,8 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from vault.api import kv_schemas, kv_values
 from vault.api.blueprint import current_attempt, services
-from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint, envelope, json_body, no_content, reply
+from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint
+from vault.api.dialect_messages import envelope, json_body, no_content, reply
 from vault.api.kv_requests import (
     DEFAULTS,
     METADATA_FIELDS,
@@ -44,6 +45,8 @@ blueprint = DialectBlueprint(
     path="secret",
     description="Secrets for clients of HashiCorp Vault and OpenBao: the secrets engine KV, version 2.",
 )
+
+_MOUNT = "/v1/secret/"
 
 _WRITES = ("POST", "PUT")
 _ALL = (LIST, "GET", *_WRITES, "PATCH", "DELETE")
@@ -233,6 +236,7 @@ def read_kv_metadata(path: str) -> Response:
     )
 
 
+@blueprint.route("/metadata/<path:path>", methods=[LIST])
 @blueprint.operation(Action.LIST, scope=Scope.SECRET_LIST)
 @blueprint.enveloped(kv_schemas.KVKeys, description="The keys, in order.")
 def list_kv_secrets(path: str) -> Response:
@@ -251,20 +255,17 @@ def list_kv_secrets(path: str) -> Response:
 
 @blueprint.route("/metadata/<path:path>")
 @wraps(read_kv_metadata)
-def _read_or_list(path: str) -> Any:
+def read_or_list_kv(path: str) -> Any:
+    """Do what the query asks for."""
     return list_kv_secrets(path) if asks_for_list() else read_kv_metadata(path)
 
 
-@blueprint.route("/metadata/<path:path>", methods=[LIST])
-@wraps(list_kv_secrets)
-def _list_below(path: str) -> Any:
-    return list_kv_secrets(path)
-
-
-@blueprint.route("/metadata/", methods=[LIST])
-@wraps(list_kv_secrets)
-def _list_all() -> Any:
-    return list_kv_secrets("")
+@blueprint.route("/metadata/", methods=[LIST, "GET"])
+def list_all_kv_secrets() -> Any:
+    """List the names of the first level."""
+    if request.method == LIST or asks_for_list():
+        return list_kv_secrets("")
+    return unknown_kv_path(request.path.removeprefix(_MOUNT))
 
 
 @blueprint.route("/metadata/<path:path>", methods=_WRITES)
@@ -413,7 +414,14 @@ def _missing(found: Response | None = None) -> Response:
     """Record that there is nothing, and return *found*, or a reply without a body."""
     current_attempt().finish(Status.NOT_FOUND)
     g.refused_for = "secret_not_found"
-    return found or Response(status=HTTPStatus.NOT_FOUND)
+    return found or _empty(HTTPStatus.NOT_FOUND)
+
+
+def _empty(status: int) -> Response:
+    """Return a reply without a body, and without a type of one."""
+    found = Response(status=status)
+    del found.headers["Content-Type"]
+    return found
 
 
 def _item(path: str) -> Fetch:

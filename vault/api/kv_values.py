@@ -45,6 +45,9 @@ class Number(str):
         return cls(shortest.replace("e-0", "e-"))
 
 
+_OWN = json.JSONDecoder(parse_int=Number, parse_float=Number)
+
+
 def decode(body: bytes) -> Any:
     """Return the JSON value *body*, with each number as a `Number`.
 
@@ -59,6 +62,11 @@ def decode(body: bytes) -> Any:
     if _SURROGATE.search(body):
         _require_text(value)
     return value
+
+
+def restore(encoded: bytes) -> Any:
+    """Return the value that `encode` wrote."""
+    return _OWN.decode(encoded.decode())
 
 
 def encode(value: Any) -> bytes:

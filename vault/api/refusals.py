@@ -56,6 +56,21 @@ REFUSALS = {
         "does not say which. Operators find the reason in the audit trail.",
         challenge='Bearer error="invalid_token"',
     ),
+    "invalid_login": Refusal(
+        400,
+        Status.DENIED,
+        "Invalid login",
+        "A login of Vault's API has a credential that is not valid: unknown, expired, revoked, from another "
+        "network, or a JWT that does not match the role. Operators find the reason in the audit trail.",
+    ),
+    "invalid_wrapping_token": Refusal(
+        400,
+        Status.DENIED,
+        "Invalid wrapping token",
+        "The wrapping token never existed, was unwrapped or used for another request before, or its life is "
+        "over. If no one else should have had it, treat what it wrapped as exposed.",
+        "wrapping token is not valid or does not exist",
+    ),
     # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
     "credentials_unavailable": Refusal(
         503,

@@ -65,6 +65,22 @@ class InvalidCredentialError(VaultError):
         self.principal = principal
 
 
+class InvalidLoginError(InvalidCredentialError):
+    """A login has an invalid credential; the message is Vault's."""
+
+    kind = "invalid_login"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(reason)
+        self.args = (message,)
+
+
+class InvalidWrappingTokenError(InvalidCredentialError):
+    """A wrapping token is unknown, was used before, or has expired. Only the audit trail has the reason."""
+
+    kind = "invalid_wrapping_token"
+
+
 class CredentialsUnavailableError(FixedError):
     """The service that validates credentials is unavailable, so no credential is accepted."""
 

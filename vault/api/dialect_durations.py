@@ -1,0 +1,32 @@
+"""Durations as Vault's clients write them: seconds, or numbers with units, such as `90s` and `1h30m`."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from werkzeug.exceptions import BadRequest
+
+from vault.api.kv_values import Number
+
+#: Seconds of each unit.
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+_SECONDS = re.compile("[0-9]{1,9}")
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
+_PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
+
+
+def duration(value: Any, what: str) -> timedelta:
+    """Return the duration *value*: a number of seconds, or a text. Nothing stands for 0.
+
+    Raises:
+        BadRequest: It has another form, which the message says of *what*.
+    """
+    if value is None or value == "":
+        return timedelta()
+    text = value if isinstance(value, str | Number) else ""
+    if _SECONDS.fullmatch(text):
+        return timedelta(seconds=int(text))
+    if not _PARTS.fullmatch(text):
+        raise BadRequest(f"error parsing {what}: invalid duration")
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
