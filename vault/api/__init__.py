@@ -11,7 +11,9 @@ from vault.api import (
     client_ip,
     cors,
     dialect,
+    dialect_auth,
     dialect_paths,
+    dialect_system,
     error_docs,
     errors,
     health,
@@ -107,7 +109,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     dialect.document(pages.spec)
-    for module in (secrets, audit, tokens, roles, issuers, health, wrapping):
+    for module in (secrets, audit, tokens, roles, issuers, health, dialect_system, dialect_auth, wrapping):
         pages.register_blueprint(module.blueprint)
     dialect_paths.init_app(app)
     openapi.init_app(app, pages.spec)

@@ -12,9 +12,8 @@ from vault.api.blueprint import current_attempt
 from vault.api.dialect import LIST, DialectBlueprint
 from vault.api.dialect_messages import reply
 from vault.api.prefixes import DIALECT
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action
 from vault.core.errors import ScopeMissingError
-from vault.core.principal import Scope
 
 _RELATIVE = {".", ".."}
 
@@ -54,13 +53,9 @@ def _require_clean() -> Response | None:
 def unknown_path(path: str) -> NoReturn:
     """Say that there is nothing at *path*, to those who may know."""
     attempt = current_attempt()
-    if not _has_all_rights(attempt):
+    if not attempt.principal.has_all_rights:
         attempt.details["reason"] = "unknown path"
         raise ScopeMissingError("every")
     if path.startswith("sys/"):
         raise NotFound("1 error occurred:\n\t* unsupported path\n\n")
     raise NotFound(f'no handler for route "{path}". route entry not found.')
-
-
-def _has_all_rights(attempt: Attempt) -> bool:
-    return attempt.principal.scopes >= set(Scope) and not attempt.principal.paths
