@@ -35,8 +35,11 @@ from vault.keys.status import KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.secrets.changes import SecretWriter
+from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
+from vault.secrets.upsert import Upsert
+from vault.secrets.versions import VersionWriter
 from vault.secrets.wrapping import Wrapping
 from vault.services import Health, Services, Startup
 
@@ -80,19 +83,23 @@ def create_app(settings: Settings) -> Flask:
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
     startup = Startup(guard, trail)
-    secrets = SecretService(
+    creates = SecretService(
         keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=refusals.recorded_as
     )
+    changes = SecretWriter(
+        keyring,
+        guard,
+        max_bytes=settings.max_secret_bytes,
+        max_versions=settings.max_versions,
+        recovery_days=settings.delete_recovery_days,
+    )
     services = Services(
-        secrets=secrets,
-        wrapping=Wrapping(keyring, guard, secrets),
-        changes=SecretWriter(
-            keyring,
-            guard,
-            max_bytes=settings.max_secret_bytes,
-            max_versions=settings.max_versions,
-            recovery_days=settings.delete_recovery_days,
-        ),
+        secrets=creates,
+        changes=changes,
+        wrapping=Wrapping(keyring, guard, creates),
+        versions=VersionWriter(keyring, guard),
+        metadata=MetadataWriter(keyring, guard),
+        upsert=Upsert(creates, changes),
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,

@@ -23,8 +23,11 @@ from vault.core.periodic import Periodic
 from vault.documents import Database
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
+from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
+from vault.secrets.upsert import Upsert
+from vault.secrets.versions import VersionWriter
 from vault.secrets.wrapping import Wrapping
 
 #: Names of the health checks, in order; a failed check skips the later ones.
@@ -119,6 +122,9 @@ class Services:
 
     secrets: SecretService
     changes: SecretWriter
+    versions: VersionWriter
+    metadata: MetadataWriter
+    upsert: Upsert
     queries: SecretQueries
     guard: KeyringGuard
     startup: Startup

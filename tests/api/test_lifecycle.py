@@ -233,8 +233,8 @@ def test_describe_returns_everything_except_the_value(anyone: Caller, stored: St
         "labels": {"k": "v=w", "empty": ""},
         "version": 2,
         "versions": [
-            {"version": 2, "created_at": written["updated_at"]},
-            {"version": 1, "created_at": written["created_at"]},
+            {"version": 2, "created_at": written["updated_at"], "deleted_at": None},
+            {"version": 1, "created_at": written["created_at"], "deleted_at": None},
         ],
         "purged_versions": [],
         "created_at": written["created_at"],

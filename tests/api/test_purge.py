@@ -298,12 +298,12 @@ def test_a_purged_version_needs_no_master_key(
 
 
 def test_an_older_replica_reads_the_remaining_versions(alice: Caller, stored: Stored) -> None:
-    """In a rolling update, an older replica sees one unknown field and no version without a value."""
+    """In a rolling update, an older replica sees two unknown fields and no version without a value."""
     secret_id = three_versions(alice)
     alice("purge", secret_id=secret_id, version=1)
     found = document(stored, secret_id)
     known = {"_id", "namespace", "version", "envelope", "key_id", "created_at", "updated_at", "older"}
-    assert set(found) == known | {"purged"}
+    assert set(found) == known | {"purged", "states"}
     assert [set(older) for older in found["older"]] == [{"version", "envelope", "key_id", "created_at"}]
 
 

@@ -18,6 +18,7 @@ from vault.api import (
     errors,
     health,
     issuers,
+    kv,
     openapi,
     problem_pages,
     rate_limits,
@@ -109,7 +110,8 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     dialect.document(pages.spec)
-    for module in (secrets, audit, tokens, roles, issuers, health, dialect_system, dialect_auth, wrapping):
+    dialects = (kv, dialect_system, dialect_auth, wrapping)
+    for module in (secrets, audit, tokens, roles, issuers, health, *dialects):
         pages.register_blueprint(module.blueprint)
     dialect_paths.init_app(app)
     openapi.init_app(app, pages.spec)

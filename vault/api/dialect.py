@@ -7,9 +7,9 @@ from typing import Any
 
 import flask
 from apispec import APISpec
-from flask import Request
+from flask import Request, request
 from marshmallow import Schema, fields
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
 
 from vault.api import auth, dialect_credentials, json_parser, reply_wrapping
 from vault.api.blueprint import Blueprint, Intake, View, perform
@@ -87,6 +87,10 @@ class DialectBlueprint(Blueprint):
         def decorate(view: View) -> Any:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
+                if request.method == "HEAD":
+                    # Flask adds it to every GET.
+                    require_allowed(address_of_request())
+                    raise MethodNotAllowed
                 return perform(
                     partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake
                 )

@@ -1,13 +1,18 @@
-"""JSON values whose numbers keep their text: what a client stored comes back as it was sent."""
+"""JSON values with numbers as Vault returns them."""
 
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
 from vault.api import json_parser
+
+#: The absolute values of numbers that have no exponent.
+_SMALLEST, _LARGEST = 1e-6, 1e21
 
 #: The maximum nesting of a value.
 MAX_DEPTH = 256
@@ -17,9 +22,27 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Number(str):
-    """A JSON number as its text: `1.10` stays `1.10`, and no integer is too large."""
+    """A JSON number as its text, in the form of Vault, which reads every number as a 64-bit float.
+
+    The shortest decimal that reads as the same float; without an exponent from 1e-6 to 1e21, as in RFC 8785.
+    """
 
     __slots__ = ()
+
+    @classmethod
+    def of(cls, text: str) -> "Number":
+        """Return the number that a client wrote as *text*.
+
+        Raises:
+            ValueError: It is too large for a float.
+        """
+        value = float(text)
+        if not isfinite(value):
+            raise ValueError("a number is too large")
+        shortest = repr(value)
+        if value == 0 or _SMALLEST <= abs(value) < _LARGEST:
+            return cls(format(Decimal(shortest), "f").removesuffix(".0"))
+        return cls(shortest.replace("e-0", "e-"))
 
 
 _OWN = json.JSONDecoder(parse_int=Number, parse_float=Number)
@@ -32,7 +55,7 @@ def decode(body: bytes) -> Any:
         BadRequest: It is not JSON, readers could understand it differently, or it is nested too deeply.
         RequestEntityTooLarge: It has too many values or fields.
     """
-    value = json_parser.decode(body, Number)
+    value = json_parser.decode(body, Number.of)
     # At most as deep as it has opening brackets; texts can contain them too.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(value):
         raise BadRequest("The body is nested too deeply.")

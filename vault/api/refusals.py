@@ -252,6 +252,12 @@ REFUSALS = {
         "More secrets have the name_prefix than a batch can return, which is 100. Use a longer prefix, or "
         "list the secrets and fetch them in several batches.",
     ),
+    "too_many_keys": Refusal(
+        400,
+        Status.BAD_REQUEST,
+        "Too many keys",
+        "The keys of this level take more than 1 MiB. List them in parts, with limit and after.",
+    ),
     "name_taken": Refusal(
         409,
         Status.BAD_REQUEST,

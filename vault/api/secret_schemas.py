@@ -79,7 +79,7 @@ def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fi
     )
 
 
-def labels_field(**description: Any) -> BoundedDict:
+def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(
         validate=matches(
@@ -95,7 +95,7 @@ def labels_field(**description: Any) -> BoundedDict:
         too_many=f"Must have at most {_MAX_LABELS} labels.",
         keys=key,
         values=text,
-        load_default=dict,
+        load_default=load_default,
         metadata=LABELS | description | _LABEL_KEYS,
     )
 
@@ -264,6 +264,39 @@ class NewVersion(SecretReference):
     )
 
 
+class NewMetadata(SecretReference):
+    """New labels, or a new expiry, of a secret."""
+
+    refused: ClassVar = {
+        "anyOf": [
+            *SecretReference.refused["anyOf"],
+            {
+                "required": ["ttl_seconds", "never_expires"],
+                "properties": {"ttl_seconds": {"type": "integer"}, "never_expires": {"enum": [True]}},
+            },
+        ]
+    }
+
+    labels = labels_field(
+        description="The new labels, which replace all others. If omitted, the labels do not change.",
+        load_default=None,
+    )
+    ttl_seconds = number_field(
+        "Seconds from now until the secret expires. If omitted, the expiry does not change.",
+        86_400,
+        maximum=_TEN_YEARS_SECONDS,
+    )
+    never_expires = Flag(
+        load_default=False,
+        metadata={"description": "If true, the secret no longer expires.", "example": False},
+    )
+
+    @validates_schema
+    def _one_expiry(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("never_expires") and data.get("ttl_seconds"):
+            raise ValidationError("Set either `ttl_seconds` or `never_expires`, not both.", "never_expires")
+
+
 class ListQuery(Body):
     """Filters for secrets, all optional."""
 
@@ -387,6 +420,11 @@ class KeptVersion(Reply):
 
     version = _number("The version's number; the first is 1.", 2)
     created_at = _time("The time of its creation.")
+    deleted_at = _time(
+        "The time of its deletion; null if it is not deleted. A deleted version cannot be fetched until "
+        "`undelete` of Vault's API restores it.",
+        allow_none=True,
+    )
 
 
 class SecretSummary(Reply):

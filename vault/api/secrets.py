@@ -18,6 +18,7 @@ from vault.api.secret_schemas import (
     FetchedBatch,
     IdempotencyKey,
     ListQuery,
+    NewMetadata,
     NewSecretSchema,
     NewVersion,
     PurgedSecret,
@@ -32,6 +33,7 @@ from vault.api.secret_schemas import (
 )
 from vault.core.attempt import Action
 from vault.core.principal import Scope
+from vault.secrets.metadata import Expiry
 from vault.secrets.queries import page_bytes
 from vault.secrets.requests import NewSecret
 
@@ -194,13 +196,35 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     Stores the new value as the secret's next version. Earlier versions stay readable by their number, up to a
     limit that operators set. Name, labels, expiry and read limit do not change.
     """
-    secret_id, version = services().changes.update(
+    written = services().changes.update(
         body["reference"],
         body["secret"],
         expected_version=body["expected_version"],
         attempt=current_attempt(),
     )
-    return {"secret_id": secret_id, "version": version}
+    return {"secret_id": written.secret_id, "version": written.version}
+
+
+@blueprint.post("/update-metadata")
+@blueprint.operation(
+    Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidSecretId")
+)
+@blueprint.arguments(NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=86_400))
+@blueprint.response(200, SecretLocation, description="The new labels and expiry are stored durably.")
+@blueprint.doc(responses=_links("describe_secret"))
+def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
+    """Change a secret's labels or expiry.
+
+    Applies to all versions of the secret. Its name and read limit cannot be changed.
+    """
+    labels, ttl_seconds = body["labels"], body["ttl_seconds"]
+    secret = services().metadata.change(
+        body["reference"],
+        relabelled=None if labels is None else lambda _present: labels,
+        expiry=Expiry(ttl_seconds=ttl_seconds) if ttl_seconds or body["never_expires"] else None,
+        attempt=current_attempt(),
+    )
+    return {"secret_id": secret.id}
 
 
 @blueprint.post("/describe")
@@ -265,8 +289,12 @@ def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
     `restorable_until`. Earlier backups still contain the value. Requires the scope `secret:purge`, which
     anonymous callers never have.
     """
-    secret_id = services().changes.purge(**body, attempt=current_attempt())
-    return {"secret_id": secret_id, "version": body["version"]}
+    reference, version, attempt = body["reference"], body["version"], current_attempt()
+    if version is None:
+        secret_id = services().changes.purge(reference, attempt=attempt)
+    else:
+        secret_id = services().versions.purge_older(reference, version, attempt=attempt)
+    return {"secret_id": secret_id, "version": version}
 
 
 @blueprint.post("/list")

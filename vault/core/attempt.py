@@ -23,6 +23,8 @@ class Action(StrEnum):
     CREATE = "create"
     FETCH = "fetch"
     UPDATE = "update"
+    #: Labels or expiry were changed.
+    UPDATE_METADATA = "update_metadata"
     DESCRIBE = "describe"
     DELETE = "delete"
     RESTORE = "restore"

@@ -258,6 +258,13 @@ class TooManyMatchesError(FixedError):
     message = "More than 100 secrets have this prefix. Use a longer `name_prefix`."
 
 
+class TooManyKeysError(FixedError):
+    """The keys of one level of names take too much space."""
+
+    kind = "too_many_keys"
+    message = "There are too many keys here. List them in parts, with `limit` and `after`."
+
+
 class SecretNotFoundError(FixedError):
     """No readable secret has this ID: it never existed, or no longer exists. The reply does not say which."""
 

@@ -55,6 +55,10 @@ class Paths:
             return True
         return name is not None and (name in self.names or name.startswith(self.prefixes))
 
+    def include_all(self, folder: str) -> bool:
+        """Return whether these paths have every name in *folder*, which ends in a slash unless it is all."""
+        return not self or folder.startswith(self.prefixes)
+
     def cover(self, other: "Paths") -> bool:
         """Return whether every secret within *other* is within these paths."""
         if not self:

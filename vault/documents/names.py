@@ -5,12 +5,12 @@ from typing import Any
 from vault.core.paths import Paths
 
 #: Above every character that a name may have.
-_ABOVE_ALL = "\x7f"
+ABOVE_ALL = "\x7f"
 
 
 def beginning_with(prefix: str, *, above: str = "") -> dict[str, Any]:
     """Return the condition for names that begin with *prefix* and are *above* another name."""
-    return {"$gte": prefix, "$gt": above, "$lt": prefix + _ABOVE_ALL}
+    return {"$gte": prefix, "$gt": above, "$lt": prefix + ABOVE_ALL}
 
 
 def within(paths: Paths, *, prefix: str = "", above: str = "") -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from mongoengine import (
     BinaryField,
     BooleanField,
     DateTimeField,
+    DictField,
     EmbeddedDocument,
     EmbeddedDocumentField,
     IntField,
@@ -36,7 +37,11 @@ _BOUND_FIELDS = ("expires_at", "max_reads", "name")
 _STATE_FIELDS = ("reads", "deleted_at")
 
 #: The fields that a fetch reads, without the envelopes.
-_FETCHED_FIELDS = ("namespace", "version", "key_id", "pending", *_BOUND_FIELDS, *_STATE_FIELDS)
+_FETCHED_FIELDS = (
+    *("namespace", "version", "key_id", "pending", "states", "purged"),
+    *_BOUND_FIELDS,
+    *_STATE_FIELDS,
+)
 
 
 class _Bound:
@@ -80,7 +85,7 @@ class StoredVersion:
         """Decode the *fields* of a version."""
         key = fields.get("key_id")
         return cls(
-            version=_integer(fields.get("version", default_version)) or 0,
+            version=_number(fields.get("version", default_version)),
             envelope=_binary(fields.get("envelope")),
             key_id=text(key),
             created_at=_time(created_at),
@@ -91,7 +96,27 @@ class StoredVersion:
     @property
     def is_well_formed(self) -> bool:
         """True if every field that decryption needs has the right type."""
-        return bool(self.version and self.envelope and self.key_id)
+        return bool(self.version >= 0 and self.envelope and self.key_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionInfo:
+    """A version without its value. Of a purged one, nothing else is stored."""
+
+    version: int
+    #: None for versions that an earlier release purged.
+    created_at: datetime | None
+    #: When it was, or will be, deleted; a deleted version can be restored.
+    deleted_at: datetime | None = None
+    is_purged: bool = False
+
+    def is_readable(self, now: datetime) -> bool:
+        """Return whether the version has a value, and is not deleted."""
+        return not self.is_purged and (self.deleted_at is None or self.deleted_at > now)
+
+    def stored_state(self) -> dict[str, Any]:
+        """Return what a secret's document has in `states` for a deleted or purged version."""
+        return {"version": self.version, "created_at": self.created_at, "deleted_at": self.deleted_at}
 
 
 class StoredSecret(_Bound):
@@ -118,7 +143,10 @@ class StoredSecret(_Bound):
         self.reads = _integer(document.get("reads"))
         self.deleted_at = _time(document.get("deleted_at"))
         self._is_well_formed = bool(self.id and self.namespace) and self._is_decoded(_BOUND_FIELDS)
-        self._is_hidden = bool(document.get("pending")) or not self._is_decoded(_STATE_FIELDS)
+        self._states = _states(document.get("states", ()))
+        self._is_hidden = (
+            bool(document.get("pending")) or self._states is None or not self._is_decoded(_STATE_FIELDS)
+        )
 
     def _is_decoded(self, names: Sequence[str]) -> bool:
         """Return whether each of the optional fields is unset or has the right type."""
@@ -133,6 +161,11 @@ class StoredSecret(_Bound):
     def created_at(self) -> datetime | None:
         """The time of the first version."""
         return _time(self._document.get("created_at"))
+
+    @property
+    def metadata_version(self) -> int:
+        """The number of changes to labels and expiry."""
+        return _integer(self._document.get("metadata_version")) or 0
 
     @property
     def labels(self) -> dict[str, str]:
@@ -159,6 +192,33 @@ class StoredSecret(_Bound):
         """The numbers of purged versions in ascending order."""
         numbers = map(_integer, _list(self._document.get("purged")))
         return sorted({number for number in numbers if number})
+
+    @property
+    def states(self) -> Sequence[VersionInfo]:
+        """The deleted and purged versions, without those that an earlier release purged."""
+        return list((self._states or {}).values())
+
+    @property
+    def infos(self) -> list[VersionInfo]:
+        """All versions that are stored, or purged while those around them are kept, newest first."""
+        states, purged = self._states or {}, self.purged_versions
+        created = {stored.version: stored.created_at for stored in self.versions if stored.version > 0}
+        gone = {number: states[number].created_at if number in states else None for number in purged}
+        return [
+            VersionInfo(
+                version=number,
+                created_at=created_at,
+                deleted_at=states[number].deleted_at if number in states else None,
+                is_purged=number in purged,
+            )
+            for number, created_at in sorted((gone | created).items(), reverse=True)
+        ]
+
+    def is_readable(self, version: int, now: datetime) -> bool:
+        """Return whether the *version*, which is stored, has a value and is not deleted."""
+        # Most secrets have none of these fields.
+        state = self._states.get(version) if self._states else None
+        return version not in self.purged_versions and (state is None or state.is_readable(now))
 
     @property
     def reads_left(self) -> int | None:
@@ -202,6 +262,27 @@ class StoredSecret(_Bound):
         if not (self._is_well_formed and stored.is_well_formed):
             raise DecryptionError
         return self.binding(stored.version)
+
+
+def _number(value: object) -> int:
+    """Return the number of a version, or one that none has. Before its first, a secret has version 0."""
+    number = _integer(value)
+    return -1 if number is None else number
+
+
+def _states(value: object) -> dict[int, VersionInfo] | None:
+    """Return the states of versions by their numbers; None if there is anything of another type."""
+    if not isinstance(value, list | tuple) or not all(map(_is_state, value)):
+        return None
+    return {state["version"]: VersionInfo(**state) for state in value}
+
+
+def _is_state(value: object) -> bool:
+    """Return whether *value* has the form that `VersionInfo.stored_state` returns."""
+    if not isinstance(value, dict) or value.keys() != {"version", "created_at", "deleted_at"}:
+        return False
+    times = value["created_at"], value["deleted_at"]
+    return _integer(value["version"]) is not None and all(time is None or _time(time) for time in times)
 
 
 def _integer(value: object) -> int | None:
@@ -305,8 +386,13 @@ class Secret(_Bound, BaseDocument):
     #: The time of the newest version; missing while that is the first.
     updated_at = DateTimeField()
     older = ListField(EmbeddedDocumentField(SecretVersion), default=None)
-    #: Numbers of purged versions, while the versions around them are kept.
+    #: Numbers of purged versions, while the versions around them are kept. If the newest is purged, its
+    #: envelope is that of an empty value, which no other version has: one always verifies.
     purged = ListField(IntField(), default=None)
+    #: Deleted and purged versions, as `VersionInfo.stored_state` returns them.
+    states = ListField(DictField(), default=None)
+    #: The number of changes to labels and expiry.
+    metadata_version = IntField()
     expires_at = DateTimeField()
     max_reads = IntField()
     #: Reads so far, counted only with a read limit; see `vault.secrets.read_limits`.

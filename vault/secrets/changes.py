@@ -1,28 +1,31 @@
-"""Update, delete, restore and purge secrets.
+"""Update, delete, restore and purge secrets as a whole.
 
 These operations can destroy data, so the audit entry of a change is durable before the change, and must state
 the true outcome. So each change holds a lease on the secret: no other request can change it in between.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from vault.core.attempt import Attempt, Status
-from vault.core.errors import (
-    NewestVersionError,
-    SecretNotDeletedError,
-    SecretNotFoundError,
-    VersionConflictError,
-)
+from vault.core.errors import SecretNotDeletedError, SecretNotFoundError, VersionConflictError
 from vault.crypto import Keyring
-from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret
+from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
-from vault.secrets.lease import Lease
-from vault.secrets.requests import Reference
+from vault.secrets.lease import leased
+from vault.secrets.requests import Reference, Written
 from vault.secrets.service import require_size
+from vault.secrets.versions import states_change
+
+
+class Current(NamedTuple):
+    """The newest version of a secret: its value, which is empty if it is purged, and what else there is."""
+
+    plaintext: bytes
+    #: None if the secret has no version yet.
+    info: VersionInfo | None
+    labels: Mapping[str, str]
 
 
 class SecretWriter:
@@ -41,13 +44,14 @@ class SecretWriter:
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
-        self._max_versions = max_versions
+        #: The number of versions of each secret that are kept.
+        self.max_versions = max_versions
         self._recovery = timedelta(days=recovery_days)
 
     def update(
         self, reference: Reference, plaintext: bytes, *, expected_version: int | None, attempt: Attempt
-    ) -> tuple[str, int]:
-        """Make *plaintext* the newest version of a secret; return the secret's id and the version's number.
+    ) -> Written:
+        """Make *plaintext* the newest version of a secret.
 
         Name, labels, expiry and read limit stay as they are.
 
@@ -62,21 +66,41 @@ class SecretWriter:
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was changed.
         """
-        reference.record_target(attempt)
+        # Refused before anything is read.
         require_size(plaintext, self._max_bytes)
-        with self._leased(reference, attempt) as lease:
-            secret = lease.secret
+        return self.patch(
+            reference, lambda _current: plaintext, expected_version=expected_version, attempt=attempt
+        )
+
+    def patch(
+        self,
+        reference: Reference,
+        patched: Callable[[Current], bytes],
+        *,
+        expected_version: int | None,
+        attempt: Attempt,
+    ) -> Written:
+        """Make the value that *patched* returns for the newest version the next version.
+
+        Raises the errors of `update` and of *patched*.
+        """
+        reference.record_target(attempt)
+        self._guard.require()
+        with leased(reference, attempt) as lease:
+            secret, now = lease.secret, datetime.now(UTC)
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
-            secret.decrypt(self._keyring)
-            _require(secret.is_visible(datetime.now(UTC)))
+            current = secret.decrypt(self._keyring)
+            _require(secret.is_visible(now))
             if expected_version not in (None, secret.version):
                 raise VersionConflictError
+            plaintext = patched(Current(current, next(iter(secret.infos), None), secret.labels))
+            require_size(plaintext, self._max_bytes)
             version = secret.version + 1
-            change = self._newest(secret, version, plaintext)
+            change = self._newest(secret, version, plaintext, now)
             attempt.details["version"] = version
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
-        return secret.id, version
+        return Written(secret_id=secret.id, version=version, created_at=now, labels=secret.labels)
 
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
         """Delete a secret; return its ID, and the time until which it can be restored, if it can.
@@ -90,7 +114,8 @@ class SecretWriter:
             AuditUnavailableError: The entry could not be written, and nothing was deleted.
         """
         reference.record_target(attempt)
-        with self._leased(reference, attempt) as lease:
+        self._guard.require()
+        with leased(reference, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             _require(secret.is_visible(now))
             until = min(now + self._recovery, secret.expires_at or datetime.max.replace(tzinfo=UTC))
@@ -113,7 +138,8 @@ class SecretWriter:
             AuditUnavailableError: The entry could not be written, and nothing was restored.
         """
         reference.record_target(attempt)
-        with self._leased(reference, attempt) as lease:
+        self._guard.require()
+        with leased(reference, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             # A read in progress during the delete may have been the last.
             is_readable = secret.reads_left != 0 and not secret.is_expired(now)
@@ -122,64 +148,40 @@ class SecretWriter:
             lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
         return secret.id
 
-    def purge(self, reference: Reference, *, version: int | None, attempt: Attempt) -> str:
-        """Destroy an older *version* of a secret, or without one a deleted secret; return the secret's ID.
+    def purge(self, reference: Reference, *, attempt: Attempt) -> str:
+        """Destroy a deleted secret; return its ID.
 
         Raises:
-            SecretNotDeletedError: The secret can still be read, and no version is given.
-            NewestVersionError: *version* is the newest.
+            SecretNotDeletedError: The secret can still be read.
             CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: The deleted secret or the version does not exist.
+            SecretNotFoundError: The deleted secret does not exist.
             SecretBusyError: Another request is changing it.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: It could not be purged, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was purged.
         """
+        return self._purge(reference, attempt, is_removable=_is_deleted)
+
+    def remove(self, reference: Reference, *, attempt: Attempt) -> str:
+        """Destroy a secret, deleted or not; return its ID. Raises the other errors of `purge`."""
+        return self._purge(reference, attempt, is_removable=_is_known)
+
+    def _purge(
+        self,
+        reference: Reference,
+        attempt: Attempt,
+        *,
+        is_removable: Callable[[StoredSecret, datetime], bool],
+    ) -> str:
         reference.record_target(attempt)
-        if version is not None:
-            attempt.details["version"] = version
-        with self._leased(reference, attempt) as lease:
-            secret, now = lease.secret, datetime.now(UTC)
-            if version is None:
-                _require_deleted(secret, now)
-                attempt.finish(Status.SUCCESS)
-                lease.remove()
-                return secret.id
-            _require(secret.is_visible(now))
-            if version == secret.version:
-                raise NewestVersionError
-            _require(version in lease.older_versions())
-            change = {
-                "older": {"$filter": {"input": "$older", "cond": {"$ne": ["$$this.version", version]}}},
-                "purged": self._purged(secret, secret.version, version),
-            }
-            attempt.finish(Status.SUCCESS)
-            lease.apply(change)
-        return secret.id
-
-    def _purged(self, secret: StoredSecret, newest: int, *more: int) -> list[int] | str:
-        """Return the numbers of purged versions to store, without those that `max_versions` drops."""
-        kept = sorted({*secret.purged_versions, *more})
-        return [number for number in kept if number > newest - self._max_versions] or "$$REMOVE"
-
-    @contextmanager
-    def _leased(self, reference: Reference, attempt: Attempt) -> Iterator[Lease]:
-        """Lease the secret to the block, which applies its change; end the lease if the block fails."""
         self._guard.require()
-        found = reference.find(attempt=attempt, without=("envelope", "older"))
-        with storage_errors():
-            lease = Lease.take(found.id)
-        if lease is None:
-            raise SecretNotFoundError
-        try:
-            with storage_errors():
-                yield lease
-        except Exception:
-            with best_effort_cleanup():
-                lease.end()
-            raise
+        with leased(reference, attempt) as lease:
+            _require(is_removable(lease.secret, datetime.now(UTC)))
+            attempt.finish(Status.SUCCESS)
+            lease.remove()
+        return lease.secret.id
 
-    def _newest(self, secret: StoredSecret, version: int, plaintext: bytes) -> dict[str, Any]:
+    def _newest(self, secret: StoredSecret, version: int, plaintext: bytes, now: datetime) -> dict[str, Any]:
         """Return the change that makes *plaintext* the newest version and drops the oldest."""
         # Expressions, as a rewrap may change the stored version before the update.
         before = {
@@ -188,24 +190,35 @@ class SecretWriter:
             "key_id": "$key_id",
             "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
         }
-        is_new = {"$gt": ["$$this.version", version - self._max_versions]}
-        kept = {"$and": [{"$isNumber": "$$this.version"}, is_new]}
+        oldest = version - self.max_versions
+        kept = {"$and": [{"$isNumber": "$$this.version"}, {"$gt": ["$$this.version", oldest]}]}
         # An attacker may have stored another type. The change is on record by now and must not fail.
-        older = {"$concatArrays": [{"$cond": [{"$isArray": "$older"}, "$older", []]}, [before]]}
+        stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
+        # Without a value, there is nothing to keep.
+        has_value = secret.version > 0 and secret.version not in secret.purged_versions
+        older = {"$concatArrays": [stored, [before]]} if has_value else stored
         return {
             "older": {"$filter": {"input": older, "cond": kept}},
-            "purged": self._purged(secret, version),
+            **states_change(
+                [state for state in secret.states if state.version > oldest],
+                [number for number in secret.purged_versions if number > oldest],
+            ),
             "version": version,
             "envelope": self._keyring.encrypt(plaintext, secret.binding(version)),
             "key_id": self._keyring.primary.id,
-            "updated_at": datetime.now(UTC),
+            "updated_at": now,
         }
 
 
-def _require_deleted(secret: StoredSecret, now: datetime) -> None:
+def _is_known(secret: StoredSecret, now: datetime) -> bool:
+    """Return whether readers may know of *secret*, or it can be restored."""
+    return secret.is_visible(now) or secret.is_restorable(now)
+
+
+def _is_deleted(secret: StoredSecret, now: datetime) -> bool:
     if secret.is_visible(now):
         raise SecretNotDeletedError
-    _require(secret.is_restorable(now))
+    return secret.is_restorable(now)
 
 
 def _require(exists: bool) -> None:

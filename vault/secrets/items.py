@@ -21,6 +21,7 @@ from vault.core.errors import (
 )
 from vault.crypto.encoding import joined
 from vault.documents import Secret
+from vault.documents.secret import StoredSecret, VersionInfo
 from vault.secrets.requests import NewSecret, Reference, derive_ids, limit_details
 
 #: The maximum number of items in a request.
@@ -75,11 +76,20 @@ class Fetch(Item):
 
     reference: Reference
     version: int | None = None
+    #: The secret, if the caller may know of it.
+    secret: StoredSecret | None = field(default=None, repr=False)
     #: Unless it failed: the secret's name and read limit, and the number and the plaintext of the version.
     name: str | None = None
     max_reads: int | None = None
     fetched_version: int = 0
     plaintext: bytes = field(default=b"", repr=False)
+
+    @property
+    def info(self) -> VersionInfo | None:
+        """The version, even if it is deleted or purged; None if the caller may not know of it."""
+        infos = self.secret.infos if self.secret else []
+        wanted = self.version or (self.secret.version if self.secret else 0)
+        return next((info for info in infos if info.version == wanted), None)
 
 
 @dataclass(slots=True, kw_only=True)

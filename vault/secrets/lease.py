@@ -1,14 +1,18 @@
 """Leases: the exclusive right to change one secret, for a few seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
 from pymongo import ReturnDocument
 
-from vault.core.errors import SecretBusyError
+from vault.core.attempt import Attempt
+from vault.core.errors import SecretBusyError, SecretNotFoundError
 from vault.core.retry import attempts
-from vault.documents.secret import Secret, StoredSecret
+from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.secret import Secret, StoredSecret, VersionInfo
+from vault.secrets.requests import Reference
 
 #: Milliseconds, by MongoDB's clock, until a lease expires. Its holder can wait for MongoDB and for its audit
 #: entry for a shorter time.
@@ -51,16 +55,27 @@ class Lease:
                 return None
         raise SecretBusyError
 
-    def older_versions(self) -> list[int]:
-        """Return the numbers of the older versions.
+    def infos(self) -> list[VersionInfo]:
+        """Return all versions of the secret, newest first.
 
         Raises:
             SecretBusyError: The lease had ended.
         """
-        document = Secret.raw().find_one(self._mine, {"older.version": 1})
+        document = Secret.raw().find_one(self._mine, {"envelope": 0, "older.envelope": 0})
         if document is None:
             raise SecretBusyError
-        return [stored.version for stored in StoredSecret(document).older]
+        return StoredSecret(document).infos
+
+    def whole(self) -> StoredSecret:
+        """Return the secret with its older versions, which can be megabytes.
+
+        Raises:
+            SecretBusyError: The lease had ended.
+        """
+        document = Secret.raw().find_one(self._mine)
+        if document is None:
+            raise SecretBusyError
+        return StoredSecret(document)
 
     def apply(self, change: Mapping[str, Any]) -> None:
         """Set the fields of *change*, which are MongoDB expressions, and end the lease.
@@ -84,3 +99,26 @@ class Lease:
     def end(self) -> None:
         """End the lease, if it has not ended yet, and change nothing else."""
         Secret.raw().update_one(self._mine, {"$unset": {"lease": ""}})
+
+
+@contextmanager
+def leased(reference: Reference, attempt: Attempt) -> Iterator[Lease]:
+    """Lease the secret of *reference* to the block, which applies a change; end the lease if the block fails.
+
+    Raises:
+        SecretNotFoundError: The secret does not exist, or the principal of *attempt* cannot reach it.
+        SecretBusyError: Another request is changing it.
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    found = reference.find(attempt=attempt, without=("envelope", "older"))
+    with storage_errors():
+        lease = Lease.take(found.id)
+    if lease is None:
+        raise SecretNotFoundError
+    try:
+        with storage_errors():
+            yield lease
+    except Exception:
+        with best_effort_cleanup():
+            lease.end()
+        raise

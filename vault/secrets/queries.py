@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault.core.attempt import Action, Attempt, Status
-from vault.core.errors import InvalidCursorError, SecretNotFoundError
+from vault.core.errors import InvalidCursorError, SecretNotFoundError, TooManyKeysError
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
-from vault.documents.names import beginning_with, within
-from vault.documents.secret import Secret, StoredSecret
+from vault.documents.names import ABOVE_ALL, beginning_with, within
+from vault.documents.secret import Secret, StoredSecret, text
 from vault.keys.guard import KeyringGuard
-from vault.secrets.requests import Reference
+from vault.secrets import reach
+from vault.secrets.requests import Reference, stored_labels
 
 _ORDER = [("name", 1), ("_id", 1)]
 
@@ -109,6 +110,9 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
 MAX_PAGE_BYTES = 1_048_576
 _LARGEST_BYTES = 32_768
 
+#: Bytes that JSON adds to each key of a level.
+_KEY_BYTES = 3
+
 #: The maximum number of audit entries that are searched for the last fetch.
 _MAX_SEARCHED_ENTRIES = 1_000
 
@@ -142,12 +146,10 @@ class SecretQueries:
         attempt.finish(Status.SUCCESS)
         return _summary(secret) | {
             "version": secret.version,
-            "versions": [
-                {"version": stored.version, "created_at": stored.created_at}
-                for stored in secret.versions
-                if stored.version
-            ],
+            "metadata_version": secret.metadata_version,
+            "versions": [info for info in secret.infos if not info.is_purged],
             "purged_versions": secret.purged_versions[::-1],
+            "infos": secret.infos,
             "created_at": secret.created_at,
             "expires_at": secret.expires_at,
             "max_reads": secret.max_reads,
@@ -186,13 +188,68 @@ class SecretQueries:
                 # One more shows whether there is a next page.
                 limit=limit + 1,
                 name_prefix=name_prefix,
-                labels=[f"{key}={value}" for key, value in labels.items()],
+                labels=stored_labels(labels),
                 deleted=deleted,
             )
             shown, has_more = _page(found, limit)
         attempt.finish(Status.SUCCESS)
         more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if has_more else None
         return [_summary(StoredSecret(document)) for document in shown], more
+
+    def level(self, folder: str, *, after: str, limit: int | None, attempt: Attempt) -> list[str]:
+        """Return up to *limit* keys below *folder*, which is empty or ends in a slash, that come after a key.
+
+        A key is the rest of a secret's name or, with a slash at its end, the name of a folder. MongoDB seeks
+        past what is in a folder.
+
+        Raises:
+            OutsidePathsError: The folder is outside the principal's paths.
+            TooManyKeysError: The keys take more than `MAX_PAGE_BYTES`.
+            KeyMissingError: This process may not serve.
+            StorageUnavailableError: MongoDB is unavailable.
+            AuditUnavailableError: The entry could not be written.
+        """
+        reach.require_folder(folder, attempt)
+        self._guard.require()
+        found: list[str] = []
+        left = MAX_PAGE_BYTES
+        with storage_errors():
+            for key in _keys(attempt.principal, folder, after):
+                left -= len(key) + _KEY_BYTES
+                if left < 0:
+                    raise TooManyKeysError
+                found.append(key)
+                if len(found) == limit:
+                    break
+        attempt.finish(Status.SUCCESS)
+        return found
+
+
+def _keys(principal: Principal, folder: str, after: str) -> Iterator[str]:
+    """Yield the keys below *folder* that come after another, in order."""
+    now = datetime.now(UTC)
+    key = after
+    while True:
+        # Past the secret, or past all that is in the folder.
+        position = folder + key + (ABOVE_ALL if key.endswith("/") else "")
+        page = list(
+            find_page(
+                principal,
+                now=now,
+                after=(position, ABOVE_ALL) if key else None,
+                limit=_AT_ONCE,
+                name_prefix=folder,
+                wanted={"name": 1},
+            )
+        )
+        for document in page:
+            name = text(document.get("name")).removeprefix(folder)
+            first, slash, _ = name.partition("/")
+            if first + slash != key:
+                key = first + slash
+                yield key
+        if len(page) < _AT_ONCE:
+            return
 
 
 def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:

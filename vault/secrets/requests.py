@@ -22,6 +22,7 @@ from vault.secrets import reach
 class NewSecret:
     """The content of a secret to create, as its creator chose it."""
 
+    #: Empty if the secret has no value yet.
     plaintext: bytes = field(repr=False)
     #: Seconds until the secret expires; None for no expiry.
     ttl_seconds: int | None = None
@@ -43,7 +44,9 @@ class NewSecret:
             "purge_at": expires_at,
             "max_reads": self.max_reads,
             "name": self.name,
-            "labels": [f"{key}={value}" for key, value in sorted(self.labels.items())] or None,
+            "labels": stored_labels(self.labels) or None,
+            # Without a value, the first version is yet to come.
+            "version": None if self.plaintext else 0,
         }
         # To MongoEngine, a field that is set to None costs as much as any other.
         secret = Secret(**{name: value for name, value in given.items() if value is not None})
@@ -54,6 +57,21 @@ class NewSecret:
         """Return the same bytes for every form of a request body with the same content."""
         values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
         return json.dumps(values, sort_keys=True).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A version that was stored, and its secret's labels."""
+
+    secret_id: str
+    version: int
+    created_at: datetime | None
+    labels: Mapping[str, str]
+
+
+def stored_labels(labels: Mapping[str, str]) -> list[str]:
+    """Return *labels* as documents have them."""
+    return [f"{key}={value}" for key, value in sorted(labels.items())]
 
 
 def derive_ids(base_id: str, count: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from vault.core.attempt import Action, Attempt, Outcome, Status, finish_all
 from vault.core.errors import (
@@ -20,7 +21,7 @@ from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
 from vault.secrets.items import CreateRequest, Creation, Fetch, Item
 from vault.secrets.read_limits import HeldRead
-from vault.secrets.requests import NewSecret, Reference
+from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.store import SecretStore, share
 
 
@@ -61,10 +62,23 @@ class SecretService:
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written.
         """
+        return self._create_one(new_secret, idempotency_key, attempt).secret_id
+
+    def create_named(self, new_secret: NewSecret, *, attempt: Attempt) -> Written:
+        """Store a new secret as `create` does, and return its first version."""
+        secret = self._create_one(new_secret, None, attempt).secret
+        return Written(
+            secret_id=attempt.secret_id or "",
+            version=1 if new_secret.plaintext else 0,
+            created_at=secret and secret.created_at,
+            labels=new_secret.labels,
+        )
+
+    def _create_one(self, new_secret: NewSecret, key: str | None, attempt: Attempt) -> Creation:
         item = Creation(attempt=attempt, new_secret=new_secret)
         self._check(item)
-        self._create([item], idempotency_key, attempt=attempt, is_batch=False)
-        return item.secret_id
+        self._create([item], key, attempt=attempt, is_batch=False)
+        return item
 
     def create_all(
         self, items: Sequence[Creation], *, idempotency_key: str | None = None, attempt: Attempt
@@ -81,7 +95,7 @@ class SecretService:
 
     def _check(self, item: Creation) -> None:
         _require_credential_for_name(item.new_secret, item.attempt)
-        reach.require_new(item.new_secret.name, item.attempt)
+        reach.require_within(item.new_secret.name, item.attempt)
         require_size(item.new_secret.plaintext, self._max_bytes)
 
     def _create(
@@ -130,13 +144,23 @@ class SecretService:
             AuditUnavailableError: The entry could not be written.
         """
         item = Fetch(attempt=attempt, reference=reference, version=version)
-        reference.record_target(attempt)
+        self.read(item)
+        return item.plaintext
+
+    def read(self, item: Fetch) -> None:
+        """Set the plaintext of *item*, and its secret, once the audit entry is durable.
+
+        Raises the errors of `fetch`. If only the version may not be read, *item* has the secret all the same.
+        """
+        item.reference.record_target(item.attempt)
         self._guard.require()
-        self._open(item, self._find(item))
+        secret = self._find(item)
+        if _version(secret, item.version) is None:
+            self._miss(item, secret)
+        self._open(item, secret)
         self._finish_fetches([item])
         if item.error:
             raise item.error
-        return item.plaintext
 
     def fetch_all(self, items: Sequence[Fetch], *, on_size: Callable[[int], None], attempt: Attempt) -> None:
         """Set the plaintext or the error of each of *items*, as `fetch` returns them, once all are recorded.
@@ -191,6 +215,13 @@ class SecretService:
             return reach.reached(self._store.find(item.reference.secret_id), item.attempt)
         return item.reference.find(attempt=item.attempt, without=() if item.version else ("older",))
 
+    def _miss(self, item: Fetch, secret: StoredSecret) -> NoReturn:
+        """Raise SecretNotFoundError for a version that is not stored; *item* gets a genuine *secret*."""
+        secret.decrypt(self._keyring)
+        if secret.is_visible(datetime.now(UTC)):
+            item.secret = secret
+        raise SecretNotFoundError
+
     def _open_each(self, items: Sequence[Fetch], secrets: Iterable[StoredSecret | None]) -> None:
         for item, secret in zip(items, secrets, strict=True):
             if item.error is None:
@@ -199,11 +230,20 @@ class SecretService:
 
     def _open(self, item: Fetch, secret: StoredSecret) -> None:
         """Decrypt the version of *secret* that *item* asks for."""
+        now = datetime.now(UTC)
         stored = _version(secret, item.version)
+        if stored is None:
+            raise SecretNotFoundError
         if not stored.is_withheld:
             item.plaintext = secret.decrypt_version(stored, self._keyring)
         # Only after decryption: until then, the limits may not be those of the secret's creation.
-        if not secret.is_visible(datetime.now(UTC)):
+        if not secret.is_visible(now):
+            raise SecretNotFoundError
+        # The items of a batch would keep all envelopes in memory.
+        item.secret = None if item.attempt.whole else secret
+        has_value = item.plaintext or stored.is_withheld
+        if not has_value or not secret.is_readable(stored.version, now):
+            item.plaintext = b""
             raise SecretNotFoundError
         if stored.is_withheld:
             raise TooLargeForBatchError
@@ -242,18 +282,11 @@ def _size(items: Sequence[Fetch]) -> int:
     return sum(len(item.plaintext) for item in items)
 
 
-def _version(secret: StoredSecret, version: int | None) -> StoredVersion:
-    """Return the newest, or the given, *version*.
-
-    Raises:
-        SecretNotFoundError: It is not stored.
-    """
+def _version(secret: StoredSecret, version: int | None) -> StoredVersion | None:
+    """Return the newest, or the given, *version*; None if it is not stored."""
     if version is None:
         return secret.newest
-    for stored in secret.versions:
-        if stored.version == version:
-            return stored
-    raise SecretNotFoundError
+    return next((stored for stored in secret.versions if stored.version == version), None)
 
 
 def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:

@@ -1,0 +1,206 @@
+"""What requests of KV, version 2, contain: paths, queries and bodies, in the forms that Vault accepts."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask import request
+from marshmallow import ValidationError
+from werkzeug.exceptions import BadRequest
+
+from vault.api.blueprint import current_attempt
+from vault.api.kv_values import Number
+from vault.api.secret_schemas import labels_field
+from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+from vault.secrets import reach
+from vault.secrets.requests import Reference
+
+_LABELS = labels_field()
+
+#: Go's forms of truth values in a query.
+_TRUTHS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("", "0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+#: What the metadata of a secret has if it sets nothing of its own.
+DEFAULTS: Mapping[str, Any] = {
+    "cas_required": False,
+    "delete_version_after": "0s",
+    "max_versions": 0,
+    "metadata_cas_required": False,
+}
+
+#: The fields of metadata that a request can have.
+METADATA_FIELDS = frozenset({"custom_metadata", *DEFAULTS})
+
+#: Other texts and numbers that stand for the defaults.
+_NOTHING = (None, False, "", "0", "0s", "false")
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+
+
+def asks_for_list() -> bool:
+    """Return whether the query asks for a list.
+
+    Raises:
+        BadRequest: It is neither true nor false.
+    """
+    text = request.args.get("list", "")
+    if text not in _TRUTHS:
+        raise BadRequest("The query `list` must be true or false.")
+    return _TRUTHS[text]
+
+
+def number_in_query(name: str) -> int | None:
+    """Return the number in the query *name*; None if there is none.
+
+    Raises:
+        BadRequest: It is not a number.
+    """
+    text = request.args.get(name, "")
+    if not text:
+        return None
+    if not _INTEGER.fullmatch(text):
+        raise BadRequest(
+            f"Field validation failed: error converting input for field \"{name}\": '' cannot parse value as "
+            "'int': strconv.ParseInt: invalid syntax"
+        )
+    return int(text)
+
+
+def reference_to(path: str) -> Reference:
+    """Return the reference to the secret at *path*.
+
+    Raises:
+        OutsidePathsError: It is not within the principal's paths.
+    """
+    name = path.rstrip("/")
+    reach.require_within(name, current_attempt())
+    return Reference(name=name)
+
+
+def name_to_write(path: str) -> str:
+    """Return the name of the secret to write at *path*.
+
+    Raises:
+        OutsidePathsError: It is not within the principal's paths.
+        BadRequest: No secret can have this name.
+    """
+    reach.require_within(path.rstrip("/"), current_attempt())
+    if path.endswith("/"):
+        raise BadRequest("cannot write to a path ending in '/'")
+    if len(path) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, path):
+        raise BadRequest(
+            f"The path of a secret must have at most {MAX_NAME_LENGTH} letters, digits, dots, hyphens, "
+            "underscores and slashes, and each part must begin with a letter, digit or underscore."
+        )
+    return path
+
+
+def data_in(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the value in *body*: an object, or None for null.
+
+    Raises:
+        BadRequest: There is none, or it is something else.
+    """
+    if "data" not in body:
+        raise BadRequest("no data provided")
+    return _object(body, "data")
+
+
+def _object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """Return the object *name* of *body*; None for null. To Vault, an empty list is an empty object."""
+    value = {} if body[name] == [] else body[name]
+    if value is not None and not isinstance(value, dict):
+        raise BadRequest(
+            f"error converting input for field \"{name}\": '' expected type 'map[string]interface {{}}', got "
+            f"unconvertible type '{_go_type(value)}'"
+        )
+    return value
+
+
+def _go_type(value: Any) -> str:
+    types = {Number: "json.Number", str: "string", bool: "bool", list: "[]interface {}"}
+    return types[type(value)]
+
+
+def cas_in(body: Mapping[str, Any]) -> int | None:
+    """Return the version that must be the newest, by the options in *body*; None if any may be.
+
+    Raises:
+        BadRequest: The options are not valid.
+    """
+    options = (_object(body, "options") if "options" in body else None) or {}
+    if "cas" not in options:
+        return None
+    cas = options["cas"]
+    if cas in (None, "", False, True):
+        return int(bool(cas))
+    if not isinstance(cas, str) or not _INTEGER.fullmatch(cas):
+        raise BadRequest("error parsing check-and-set parameter")
+    return int(cas)
+
+
+def versions_in(body: Mapping[str, Any], no: str) -> list[int]:
+    """Return the numbers of versions in *body*, which can be numbers or texts, alone or in a list.
+
+    Raises:
+        BadRequest: There is *no* version, or they are not numbers.
+    """
+    given = body.get("versions")
+    texts = given.split(",") if isinstance(given, str) else [] if given is None else given
+    if not texts:
+        raise BadRequest(f"{no} version number provided")
+    if not isinstance(texts, list) or not all(_is_version(text) for text in texts):
+        raise BadRequest("The versions must be numbers.")
+    return [int(text or 0) for text in texts]
+
+
+def _is_version(text: Any) -> bool:
+    return text is None or isinstance(text, bool) or bool(isinstance(text, str) and _INTEGER.fullmatch(text))
+
+
+def labels_in(body: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return the labels in *body*; None if it has none.
+
+    Raises:
+        BadRequest: They are not valid, or other metadata is not as in a new secret.
+    """
+    for name, default in DEFAULTS.items():
+        if name in body and body[name] not in (*_NOTHING, default):
+            raise BadRequest(f"This service does not offer `{name}` for single secrets.")
+    if "custom_metadata" not in body:
+        return None
+    return valid_labels(_object(body, "custom_metadata") or {})
+
+
+def labels_patch_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the changes of labels in *body*; None removes all labels. Errors as `labels_in`."""
+    labels_in({name: value for name, value in body.items() if name != "custom_metadata"})
+    return _object(body, "custom_metadata") if "custom_metadata" in body else None
+
+
+def valid_labels(given: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the labels *given*, with numbers and truth values as texts.
+
+    Raises:
+        BadRequest: They are not valid.
+    """
+    texts = {key: _text(value) for key, value in given.items()}
+    try:
+        found: Mapping[str, str] = _LABELS.deserialize(texts)
+    except ValidationError as error:
+        raise BadRequest(f"custom_metadata validation failed: {_first(error.messages)}") from None
+    return found
+
+
+def _text(value: Any) -> Any:
+    """Return a number, text or truth value as the text that Vault makes of it; others unchanged."""
+    return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
+
+
+def _first(messages: Any) -> str:
+    while not isinstance(messages, str):
+        messages = next(iter(messages.values() if isinstance(messages, dict) else messages))
+    return messages

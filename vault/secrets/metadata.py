@@ -1,0 +1,101 @@
+"""Change what describes a secret: its labels and its expiry."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vault.core.attempt import Attempt, Status
+from vault.core.errors import SecretNotFoundError
+from vault.core.timestamps import moment, to_milliseconds
+from vault.crypto import Keyring
+from vault.documents.secret import StoredSecret, StoredVersion
+from vault.keys.guard import KeyringGuard
+from vault.secrets.lease import Lease, leased
+from vault.secrets.requests import Reference, stored_labels
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """A new expiry: *ttl_seconds* from the change; None for never."""
+
+    ttl_seconds: int | None
+
+    def at(self, now: datetime) -> datetime | None:
+        """Return the time of the expiry, as MongoDB stores it."""
+        return to_milliseconds(now + timedelta(seconds=self.ttl_seconds)) if self.ttl_seconds else None
+
+
+class MetadataWriter:
+    """Changes the metadata of secrets that one keyring opens."""
+
+    def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
+        self._keyring = keyring
+        self._guard = guard
+
+    def change(
+        self,
+        reference: Reference,
+        *,
+        relabelled: Callable[[Labels], Labels] | None = None,
+        expiry: Expiry | None = None,
+        attempt: Attempt,
+    ) -> StoredSecret:
+        """Store the labels that *relabelled* returns for the present ones, and the *expiry*; None keeps them.
+
+        Returns:
+            The secret as it was before, without its older versions.
+
+        Raises:
+            CredentialRequiredError: By name, without a credential.
+            SecretNotFoundError: The secret does not exist.
+            SecretBusyError: Another request is changing it.
+            DecryptionError: The stored secret does not verify.
+            KeyMissingError: This process may not serve, or lacks the key of a version.
+            StorageUnavailableError: It could not be stored, or the outcome is unknown.
+            AuditUnavailableError: The entry could not be written, and nothing was changed.
+
+        Also raises the errors of *relabelled*.
+        """
+        reference.record_target(attempt)
+        self._guard.require()
+        with leased(reference, attempt) as lease:
+            secret, now = lease.secret, datetime.now(UTC)
+            # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
+            secret.decrypt(self._keyring)
+            if not secret.is_visible(now):
+                raise SecretNotFoundError
+            change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
+            if relabelled:
+                # A label can begin with a dollar sign.
+                labels = stored_labels(relabelled(secret.labels))
+                change["labels"] = {"$literal": labels} if labels else "$$REMOVE"
+            if expiry:
+                expires_at = expiry.at(now)
+                attempt.details["expires_at"] = expires_at and moment(expires_at)
+                change |= self._expiring(lease, expires_at)
+            attempt.finish(Status.SUCCESS)
+            lease.apply(change)
+        return secret
+
+    def _expiring(self, lease: Lease, expires_at: datetime | None) -> dict[str, Any]:
+        """Return the change of the expiry, and of the ciphertexts, which are bound to it."""
+        secret = lease.whole()
+
+        def bound(stored: StoredVersion) -> dict[str, Any]:
+            plaintext = secret.decrypt_version(stored, self._keyring)
+            binding = replace(secret.binding(stored.version), expires_at=expires_at)
+            return {"envelope": self._keyring.encrypt(plaintext, binding), "key_id": self._keyring.primary.id}
+
+        older = [
+            {"version": stored.version, "created_at": stored.created_at, **bound(stored)}
+            for stored in reversed(secret.older)
+        ]
+        return {
+            **bound(secret.newest),
+            "older": older or "$$REMOVE",
+            "expires_at": expires_at or "$$REMOVE",
+            "purge_at": expires_at or "$$REMOVE",
+        }
