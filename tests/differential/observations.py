@@ -20,7 +20,7 @@ _WHOLE = (
 )
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
-_TOKEN = r"\b(?:s\.[A-Za-z0-9]{24}|smt_[A-Za-z0-9_-]{20,}|smw_[A-Za-z0-9_-]{20,})"
+_TOKEN = r"(?:\bs\.[A-Za-z0-9]{24}|(?:smr\.|smj_\w*\.)*(?:<token>|\bsm[tw]_[A-Za-z0-9_-]{20,}))"
 _TEXTS = (
     (_TIME, "<time>"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
