@@ -9,8 +9,8 @@ from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest
 
 from vault.api.blueprint import current_attempt
-from vault.api.kv_values import Number
 from vault.api.secret_schemas import labels_field
+from vault.core.kv_values import Number
 from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
 from vault.secrets import reach
 from vault.secrets.requests import Reference
