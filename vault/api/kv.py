@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response, g, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest
 
-from vault.api import kv_schemas, kv_values
+from vault.api import kv_schemas
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint
 from vault.api.dialect_durations import duration_text
@@ -30,9 +30,11 @@ from vault.api.kv_requests import (
     versions_in,
 )
 from vault.api.large_replies import reply_memory
+from vault.core import kv_values
 from vault.core.attempt import Action, Status
 from vault.core.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.principal import Scope
+from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.core.timestamps import moment
 from vault.documents.secret import StoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules
@@ -473,7 +475,7 @@ def _value(plaintext: bytes) -> Any:
     """
     try:
         value = kv_values.decode(plaintext)
-    except (BadRequest, RequestEntityTooLarge):
+    except (InvalidJSONError, TooManyPartsError):
         value = ""
     if value is None or isinstance(value, dict):
         return value

@@ -12,8 +12,8 @@ from werkzeug.exceptions import BadRequest
 
 from vault.api.blueprint import current_attempt
 from vault.api.dialect_durations import duration
-from vault.api.kv_values import Number
 from vault.api.secret_schemas import labels_field
+from vault.core.kv_values import Number
 from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
 from vault.documents.secret import StoredSecret
 from vault.documents.write_rules import WriteRules
