@@ -329,7 +329,7 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
         lifetime = min(lifetime or longest, longest)
     renewable = body.get("renewable", True) and bool(lifetime)
     grant = Grant(
-        name=_new_name(given.get("display_name", "token")),
+        name=_new_name(given.get("display_name") or "token"),
         scopes=_scopes(given.get("policies")) or own_scopes,
         lifetime=lifetime or None,
         renewable=renewable,
