@@ -307,7 +307,13 @@ _HARMLESS = {
 _KNOWN = {"policies", "ttl", "explicit_max_ttl", "renewable", "display_name", *_HARMLESS}
 
 #: Options of a new token by their values that mean nothing: command lines send them.
-_NEUTRAL = {"type": ("", "service", "default"), "num_uses": ("", "0"), "period": ("", "0", "0s"), "id": ("",), "entity_alias": ("",)}
+_NEUTRAL = {
+    "type": ("", "service", "default"),
+    "num_uses": ("", "0"),
+    "period": ("", "0", "0s"),
+    "id": ("",),
+    "entity_alias": ("",),
+}
 
 
 def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant, list[str]]:
