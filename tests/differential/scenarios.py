@@ -1140,7 +1140,6 @@ TOKENS = (
             post("auth/token/revoke-self", {}, caller="new"),
             get("auth/token/lookup-self", caller="new"),
             post("auth/token/revoke-self", {}, caller="new"),
-            post("secret/data/~/a", {"data": {"k": 1}}, caller="new"),
             put("auth/token/create", {"ttl": 3600, "renewable": False}, keep="fixed"),
             post("auth/token/renew-self", {}, caller="fixed"),
             put("auth/token/revoke-self", caller="fixed"),

@@ -465,7 +465,7 @@ def _unreadable(item: Fetch, rest: Mapping[str, Any]) -> Response:
 
 
 def _oldest(infos: Sequence[VersionInfo], max_versions: int) -> int:
-    """Return the oldest version in *infos*, which begin with the newest; 0 while there are fewer than kept."""
+    """Return the oldest version in *infos*, newest first; 0 while there are fewer than are kept."""
     oldest = infos[-1].version if infos else 0
     return oldest if oldest > 1 or len(infos) >= max_versions else 0
 
