@@ -352,7 +352,7 @@ def _ruled(body: Mapping[str, Any], secret: StoredSecret) -> WriteRules:
 def delete_kv_metadata(path: str) -> Response:
     """Destroy a secret.
 
-    Removes all its versions and its metadata for good; a new secret can have its name. Earlier backups still
+    Removes all its versions and its metadata permanently; a new secret can have its name. Earlier backups still
     contain the values. The reply is the same if there is no such secret.
     """
     return _changed(services().changes.remove, path)
