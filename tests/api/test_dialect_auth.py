@@ -338,7 +338,7 @@ def test_a_token_is_no_jwt(ci: DialectClient) -> None:
 
 
 def test_failed_logins_are_limited(environment: dict[str, str]) -> None:
-    """Whoever guesses credentials at a login is limited by `FAILED_AUTH_LIMIT`."""
+    """Guesses of credentials at a login are limited by `FAILED_AUTH_LIMIT`."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:
         ci = DialectClient.of(app, "ci", role="reader")
         nobody = ci.having(None)

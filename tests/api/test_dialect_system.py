@@ -70,7 +70,7 @@ def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
     for client in (root, limited):
         mounts = client("GET", "sys/mounts")
         assert set(mounts["data"]) == {"secret/", "sys/"}
-        # Beside the envelope, as the real one has it.
+        # Next to the envelope's own fields, as the real one has it.
         assert mounts["secret/"] == mounts["data"]["secret/"]
         visible = client("GET", "sys/internal/ui/mounts")["data"]
         assert visible["secret"] == mounts["data"]
@@ -80,7 +80,7 @@ def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
 
 
 def test_without_a_credential_no_mounts_are_visible(nobody: DialectClient, stored: Stored) -> None:
-    """Who has no credential gets empty maps, without an entry; with a wrong one, 403."""
+    """A caller without a credential gets empty maps, without an entry; with a wrong one, 403."""
     assert nobody("GET", "sys/internal/ui/mounts")["data"] == {"auth": {}, "secret": {}}
     assert len(trail(stored)) == 1
     assert nobody.having("wrong").refused("GET", "sys/internal/ui/mounts") == (403, DENIED)
@@ -108,7 +108,7 @@ def test_the_mount_of_a_path(root: DialectClient, stored: Stored, path: str, mou
 
 @pytest.mark.parametrize("path", ["kv/x", "secrets", "auth", "auth/other"])
 def test_the_mount_of_an_unknown_path_is_403(root: DialectClient, stored: Stored, path: str) -> None:
-    """Where nothing is mounted, the refusal has Vault's text, whatever the rights of the caller."""
+    """An unknown path is refused with Vault's text, whatever the rights of the caller."""
     status, body = root.refused("GET", f"sys/internal/ui/mounts/{path}")
     assert status == 403
     [text] = body["errors"]
@@ -123,7 +123,7 @@ def capabilities(client: DialectClient, *paths: str) -> dict[str, Any]:
 
 
 def test_all_rights_are_those_of_root(root: DialectClient) -> None:
-    """Who may do everything has Vault's `root` everywhere, also where nothing is mounted."""
+    """A credential with all rights has Vault's `root` everywhere, also where nothing is mounted."""
     paths = ("secret/data/a", "sys/policies", "x")
     assert capabilities(root, *paths) == {path: ["root"] for path in paths}
 

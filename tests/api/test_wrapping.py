@@ -49,7 +49,7 @@ def test_data_is_wrapped_and_unwrapped(root: DialectClient, nobody: DialectClien
 @pytest.mark.parametrize("body", [None, b"null", b"{}", {"token": ""}], ids=repr)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_unwrap_takes_the_token_as_credential(root: DialectClient, method: str, body: object) -> None:
-    """Where the wrapping token is the credential, the body can be null, empty or missing."""
+    """With the wrapping token as the credential, the body can be null, empty or missing."""
     assert root.having(root.wrap({"a": 1}))(method, UNWRAP, body)["data"] == {"a": 1}
 
 
@@ -216,7 +216,7 @@ def test_an_unwrapped_reply_can_be_wrapped_again(root: DialectClient) -> None:
 
 
 def test_wrong_tokens_are_limited(environment: dict[str, str]) -> None:
-    """Whoever guesses wrapping tokens is limited by `FAILED_AUTH_LIMIT`, wherever they are sent."""
+    """Guesses of wrapping tokens are limited by `FAILED_AUTH_LIMIT`, wherever they are sent."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:
         root = DialectClient.of(app)
         nobody = root.having(None)

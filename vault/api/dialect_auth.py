@@ -51,7 +51,7 @@ _MAX_PREFIX_LENGTH = 50
 
 
 class ClientRenewal(Body):
-    """How a token is renewed."""
+    """A renewal of a token."""
 
     increment = text_field("The time from now for which it is valid; by default, its lifetime.", "1h")
 
