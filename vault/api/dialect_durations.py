@@ -9,6 +9,9 @@ from werkzeug.exceptions import BadRequest
 #: Seconds of each unit.
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
+#: More than any limit here.
+_MAX_SECONDS = 1_000_000_000
+
 _SECONDS = re.compile("[0-9]{1,9}")
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
 _PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
@@ -34,6 +37,7 @@ def duration(value: Any, what: str) -> timedelta:
     text = value if isinstance(value, str) else ""
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text))
-    if not _PARTS.fullmatch(text):
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not _PARTS.fullmatch(text) or seconds > _MAX_SECONDS:
         raise BadRequest(f"error parsing {what}: invalid duration")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+    return timedelta(seconds=seconds)
