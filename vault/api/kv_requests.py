@@ -79,6 +79,16 @@ def reference_to(path: str) -> Reference:
     return Reference(name=name)
 
 
+def require_no_folder(path: str) -> None:
+    """Refuse a *path* that ends in a slash.
+
+    Raises:
+        BadRequest: It does.
+    """
+    if path.endswith("/"):
+        raise BadRequest("cannot write to a path ending in '/'")
+
+
 def name_to_write(path: str) -> str:
     """Return the name of the secret to write at *path*.
 
@@ -87,8 +97,7 @@ def name_to_write(path: str) -> str:
         BadRequest: No secret can have this name.
     """
     reach.require_within(path.rstrip("/"), current_attempt())
-    if path.endswith("/"):
-        raise BadRequest("cannot write to a path ending in '/'")
+    require_no_folder(path)
     if len(path) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, path):
         raise BadRequest(
             f"The path of a secret must have at most {MAX_NAME_LENGTH} letters, digits, dots, hyphens, "
