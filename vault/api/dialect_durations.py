@@ -6,8 +6,6 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-from vault.api.kv_values import Number
-
 #: Seconds of each unit.
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -17,14 +15,14 @@ _PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
 
 
 def duration(value: Any, what: str) -> timedelta:
-    """Return the duration *value*: a number of seconds, or a text. Nothing stands for 0.
+    """Return the duration *value*, a text or `Number`. Nothing stands for 0.
 
     Raises:
         BadRequest: It has another form, which the message says of *what*.
     """
     if value is None or value == "":
         return timedelta()
-    text = value if isinstance(value, str | Number) else ""
+    text = value if isinstance(value, str) else ""
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text))
     if not _PARTS.fullmatch(text):

@@ -106,11 +106,10 @@ def write_kv_secret(path: str) -> Response:
     version must have this number; 0 stands for a secret without a version.
     """
     name = name_to_write(path)
-    body = json_body()
-    cas, data = cas_in(body), data_in(body)
+    cas, plaintext = _cas_and_data()
     attempt = current_attempt()
     written = services().upsert.write(
-        NewSecret(plaintext=kv_values.encode(data), name=name),
+        NewSecret(plaintext=plaintext, name=name),
         expected_version=cas,
         authorize=partial(services().authenticator.authorize, attempt=attempt),
         attempt=attempt,
@@ -134,14 +133,14 @@ def patch_kv_secret(path: str) -> Response:
     removes its key.
     """
     name = name_to_write(path)
-    body = json_body()
-    cas, patch = cas_in(body), data_in(body)
+    cas, data = _cas_and_data()
     gone: list[Current] = []
 
     def patched(current: Current) -> bytes:
         if not (current.plaintext and current.info and current.info.is_readable(datetime.now(UTC))):
             gone.append(current)
             raise SecretNotFoundError
+        patch = kv_values.restore(data)
         return kv_values.encode(patch and _merged(_value(current.plaintext) or {}, patch))
 
     try:
@@ -422,6 +421,12 @@ def _empty(status: int) -> Response:
     found = Response(status=status)
     del found.headers["Content-Type"]
     return found
+
+
+def _cas_and_data() -> tuple[int | None, bytes]:
+    """Return the version that must be the newest, and the value, of which decoded megabytes would stay."""
+    body = json_body()
+    return cas_in(body), kv_values.encode(data_in(body))
 
 
 def _item(path: str) -> Fetch:

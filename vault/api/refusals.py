@@ -95,6 +95,13 @@ REFUSALS = {
         "The client's address is not in an allowed network. Operators set these networks as "
         "ALLOWED_NETWORKS.",
     ),
+    "mount_forbidden": Refusal(
+        403,
+        Status.DENIED,
+        "Nothing mounted here",
+        "A client of Vault asked for the mount of a path at which the service has nothing. Secrets are "
+        "mounted at secret/, with version 2 of the KV engine.",
+    ),
     "namespace_not_found": Refusal(
         404,
         Status.DENIED,
