@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token
+from tests.lifecycle import in_past
 from tests.rotation import Stored
 from vault.core.principal import Scope
 
@@ -236,7 +237,8 @@ def test_metadata_describes_all_versions(ask: Ask) -> None:
     ask("POST", "destroy/a", {"versions": [2]})
     ask("POST", "metadata/a", {"custom_metadata": {"team": "billing", "n": 1, "b": True}})
     found = ask("GET", "metadata/a").json["data"]
-    assert (found["current_version"], found["oldest_version"], found["current_metadata_version"]) == (3, 0, 1)
+    numbers = [found[f"{name}_version"] for name in ("current", "oldest", "current_metadata")]
+    assert numbers == [3, 0, 1]
     assert found["custom_metadata"] == {"team": "billing", "n": "1", "b": "1"}
     states = {
         number: (bool(version["deletion_time"]), version["destroyed"], bool(version["created_time"]))
@@ -270,10 +272,15 @@ def test_metadata_is_merged_and_replaced(ask: Ask) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"max_versions": 3},
-        {"cas_required": True},
-        {"delete_version_after": "1h"},
-        {"metadata_cas_required": True},
+        {"max_versions": 11},
+        {"max_versions": "x"},
+        {"max_versions": -1},
+        {"max_versions": [1]},
+        {"cas_required": "x"},
+        {"cas_required": [True]},
+        {"delete_version_after": "x"},
+        {"delete_version_after": "600w"},
+        {"metadata_cas_required": {}},
         {"custom_metadata": "x"},
         {"custom_metadata": {"a": ["x"]}},
         {"custom_metadata": {"": "x"}},
@@ -289,6 +296,67 @@ def test_metadata_that_is_not_offered_is_refused(ask: Ask, body: object) -> None
     assert ask("GET", "metadata/a").status_code == 404
     written(ask, "a", {})
     assert ask("PATCH", "metadata/a", body, **PATCH).status_code == 400
+
+
+def test_a_secret_can_require_check_and_set(ask: Ask, app: Flask, client: FlaskClient) -> None:
+    """With `cas_required`, every write over both APIs names the newest version; null resets the rule."""
+    ask("POST", "metadata/a", {"cas_required": True})
+    assert ask("GET", "metadata/a").json["data"]["cas_required"] is True
+    reply = ask("POST", "data/a", {"data": {}})
+    assert (reply.status_code, reply.json["errors"]) == (
+        400,
+        ["check-and-set parameter required for this call"],
+    )
+    written(ask, "b", {})
+    assert ask("POST", "data/a", {"data": {}, "options": {"cas": 0}}).status_code == 200
+    assert ask("PATCH", "data/a", {"data": {}}, **PATCH).status_code == 400
+    headers = bearer(make_token(app, "writer", role="writer"))
+    body = {"name": "a", "secret": "e30="}
+    reply = client.post("/vault/secret/update", json=body, headers=headers)
+    assert (reply.status_code, reply.json["code"]) == (409, "expected_version_required")
+    ok = client.post("/vault/secret/update", json=body | {"expected_version": 1}, headers=headers)
+    assert ok.status_code == 200
+    ask("POST", "metadata/a", {"cas_required": None})
+    written(ask, "a", {})
+
+
+def test_a_secret_can_keep_fewer_versions(ask: Ask) -> None:
+    """With `max_versions`, the next write drops what is older; 0 stands for what the service keeps."""
+    ask("POST", "metadata/a", {"max_versions": "2"})
+    written(ask, "a", {"n": 1}, {"n": 2}, {"n": 3})
+    assert list(ask("GET", "metadata/a").json["data"]["versions"]) == ["2", "3"]
+    assert ask("GET", "data/a?version=1").json == {"errors": []}
+    ask("PATCH", "metadata/a", {"max_versions": None}, **PATCH)
+    written(ask, "a", {"n": 4})
+    assert list(ask("GET", "metadata/a").json["data"]["versions"]) == ["2", "3", "4"]
+
+
+def test_versions_can_be_deleted_after_a_time(ask: Ask, stored: Stored) -> None:
+    """With `delete_version_after`, a new version says when it will be deleted, and then is."""
+    ask("POST", "metadata/a", {"delete_version_after": "1h30m"})
+    assert ask("GET", "metadata/a").json["data"]["delete_version_after"] == "1h30m0s"
+    metadata = ask("POST", "data/a", {"data": {"n": 1}}).json["data"]
+    assert metadata["deletion_time"] > metadata["created_time"]
+    assert ask("GET", "data/a").json["data"]["metadata"] == metadata
+    stored.secrets.update_one({}, {"$set": {"states.0.deleted_at": in_past(seconds=1)}})
+    assert ask("GET", "data/a").status_code == 404
+    ask("POST", "metadata/a", {"delete_version_after": "0s"})
+    assert ask("POST", "data/a", {"data": {}}).json["data"]["deletion_time"] == ""
+
+
+def test_changes_of_metadata_can_be_checked(ask: Ask) -> None:
+    """`metadata_cas` is the number of changes so far, and can be required."""
+    ask("POST", "metadata/a", {"metadata_cas_required": True})
+    assert ask("GET", "metadata/a").json["data"]["metadata_cas_required"] is True
+    for body, status in [
+        ({"max_versions": 1}, 400),
+        ({"max_versions": 1, "metadata_cas": 0}, 400),
+        ({"max_versions": 1, "metadata_cas": "x"}, 400),
+        ({"max_versions": 1, "metadata_cas": 1}, 204),
+        ({"max_versions": 1, "metadata_cas": 1}, 400),
+    ]:
+        assert ask("POST", "metadata/a", body).status_code == status, body
+    assert ask("GET", "metadata/a").json["data"]["current_metadata_version"] == 2
 
 
 def test_metadata_can_come_before_the_first_value(ask: Ask) -> None:

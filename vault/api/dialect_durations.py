@@ -14,6 +14,15 @@ _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
 _PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
 
 
+def duration_text(seconds: int) -> str:
+    """Return *seconds* in the form of Go, for example `1h0m0s`, and `0s` for none."""
+    hours, rest = divmod(seconds, 3_600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    first = next((place for place, (number, _) in enumerate(parts) if number), 2)
+    return "".join(f"{number}{unit}" for number, unit in parts[first:])
+
+
 def duration(value: Any, what: str) -> timedelta:
     """Return the duration *value*, a text or `Number`. Nothing stands for 0.
 

@@ -20,6 +20,10 @@ _OWN: dict[str, tuple[int, list[str]]] = {
         HTTPStatus.BAD_REQUEST,
         ["check-and-set parameter did not match the current version"],
     ),
+    "expected_version_required": (
+        HTTPStatus.BAD_REQUEST,
+        ["check-and-set parameter required for this call"],
+    ),
     "token_not_renewable": (HTTPStatus.BAD_REQUEST, ["lease is not renewable"]),
     "token_required": (HTTPStatus.BAD_REQUEST, ["only tokens of this service can be renewed or revoked"]),
 }

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response, request
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from vault.api import json_parser, kv_values
+from vault.api import json_parser
+from vault.core import kv_values
+from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.observability import logs
 
 CONTENT_TYPE = "application/json"
@@ -30,8 +32,10 @@ def json_body() -> dict[str, Any]:
         return {}
     try:
         found = kv_values.decode(body)
-    except BadRequest as error:
-        raise BadRequest(f"failed to decode JSON input: {error.description}") from None
+    except TooManyPartsError as error:
+        raise RequestEntityTooLarge(f"The body {error}.") from None
+    except InvalidJSONError as error:
+        raise BadRequest(f"failed to decode JSON input: The body {error}.") from None
     if found is None:
         return {}
     if not isinstance(found, dict):

@@ -10,12 +10,12 @@ from flask import Response
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
-from vault.api import kv_values
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import DialectBlueprint
 from vault.api.dialect_credentials import credential
 from vault.api.dialect_messages import envelope, json_body, reply
 from vault.api.fields import Body, Reply, text_field
+from vault.core import kv_values
 from vault.core.attempt import Action, Status
 from vault.core.errors import MountForbiddenError
 from vault.core.principal import Principal, Scope

@@ -272,6 +272,14 @@ REFUSALS = {
         "The newest version of the secret is not the expected version, so another request updated it in the "
         "meantime. Nothing was changed. Fetch the secret, and decide whether to update it again.",
     ),
+    "expected_version_required": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Expected version required",
+        "The metadata of the secret, which clients of Vault's API can set, requires every update to name the "
+        "version that it expects to be the newest. Describe the secret, and send its version as "
+        "expected_version.",
+    ),
     "secret_not_deleted": Refusal(
         409,
         Status.BAD_REQUEST,

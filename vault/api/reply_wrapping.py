@@ -8,11 +8,11 @@ from typing import Any
 from flask import Response, request
 from werkzeug.exceptions import BadRequest
 
-from vault.api import kv_values
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect_durations import duration
 from vault.api.dialect_messages import envelope
 from vault.api.prefixes import DIALECT
+from vault.core import kv_values
 from vault.core.timestamps import moment
 from vault.secrets.wrapping import MAX_LIFETIME, Origin, WrappingToken
 

@@ -294,6 +294,13 @@ class VersionConflictError(FixedError):
     message = "Version conflict: the current version does not match `expected_version`."
 
 
+class ExpectedVersionRequiredError(FixedError):
+    """The write rules of a secret demand the version that an update expects to be the newest."""
+
+    kind = "expected_version_required"
+    message = "This secret requires `expected_version`."
+
+
 class SecretNotDeletedError(FixedError):
     """The secret to purge is not deleted."""
 

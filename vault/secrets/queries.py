@@ -147,6 +147,7 @@ class SecretQueries:
         return _summary(secret) | {
             "version": secret.version,
             "metadata_version": secret.metadata_version,
+            "rules": secret.rules,
             "versions": [info for info in secret.infos if not info.is_purged],
             "purged_versions": secret.purged_versions[::-1],
             "infos": secret.infos,

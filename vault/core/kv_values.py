@@ -7,9 +7,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from werkzeug.exceptions import BadRequest
-
-from vault.api import json_parser
+from vault.core import strict_json
+from vault.core.strict_json import InvalidJSONError
 
 #: The absolute values of numbers that have no exponent.
 _SMALLEST, _LARGEST = 1e-6, 1e21
@@ -48,18 +47,18 @@ class Number(str):
 _OWN = json.JSONDecoder(parse_int=Number, parse_float=Number)
 
 
-def decode(body: bytes) -> Any:
-    """Return the JSON value *body*, with each number as a `Number`.
+def decode(text: bytes) -> Any:
+    """Return the JSON value *text*, with each number as a `Number`.
 
     Raises:
-        BadRequest: It is not JSON, readers could understand it differently, or it is nested too deeply.
-        RequestEntityTooLarge: It has too many values or fields.
+        InvalidJSONError: It is not JSON, readers could understand it differently, or it is nested too deeply.
+        TooManyPartsError: It has too many values or fields.
     """
-    value = json_parser.decode(body, Number.of)
-    # At most as deep as it has opening brackets; texts can contain them too.
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(value):
-        raise BadRequest("The body is nested too deeply.")
-    if _SURROGATE.search(body):
+    value = strict_json.decode(text, Number.of)
+    # At most as deep as it has opening brackets; strings can contain them too.
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _is_deep(value):
+        raise InvalidJSONError("is nested too deeply")
+    if _SURROGATE.search(text):
         _require_text(value)
     return value
 
@@ -94,7 +93,7 @@ def _require_text(value: Any) -> None:
     try:
         encode(value)
     except UnicodeEncodeError:
-        raise BadRequest("The body has half of a surrogate pair, which is not text.") from None
+        raise InvalidJSONError("has half of a surrogate pair, which is not text") from None
 
 
 #: Returns a text, number, truth value or null as JSON.
