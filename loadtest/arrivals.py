@@ -105,9 +105,7 @@ class _Client:
             self._free.pop().send(*self._waiting.popleft())
         for _ in range(min(self._unopened, len(self._waiting) - len(self._opening))):
             self._unopened -= 1
-            task = asyncio.ensure_future(self._open())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening.add(asyncio.ensure_future(self._open()))
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,10 +115,12 @@ class _Client:
             self._unopened += 1
             if self._waiting:
                 self._ends(self._waiting.popleft()[0], succeeded=False)
+        if task := asyncio.current_task():
+            self._opening.discard(task)
+        self._serve()
 
     def opened(self, connection: "_Connection") -> None:
         self._free.append(connection)
-        self._serve()
 
     def replied(self, connection: "_Connection", due: float, *, succeeded: bool) -> None:
         self._ends(due, succeeded=succeeded)

@@ -75,7 +75,7 @@ def compare_rest(
     names = {contender: contender.seed(_SEEDED) for contender in contenders}
     for contender, known in names.items():
         offer(contender, known)
-    for many in (connections, 1):
+    for many in sorted({connections, 1}, reverse=True):
         yield from turns(contenders, f"connections: {many}", count, many, seconds)
     # The ceiling has one secret.
     several = {contender: known for contender, known in names.items() if len(known) >= batches.SECRETS}

@@ -1,7 +1,7 @@
 """Comparison of services under the same load: samples in turns, medians, and a table with ratios."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Protocol
 
@@ -76,8 +76,8 @@ def block(title: str, runs: Mapping[str, Run], count: int) -> Mapping[str, Sampl
 
 
 def _median(samples: Sequence[Sample]) -> Sample:
-    medians = (median(getattr(sample, name) for sample in samples) for name in Sample.__slots__[:-1])
-    return Sample(*medians, errors=sum(sample.errors for sample in samples))
+    medians = (median(getattr(sample, name) for sample in samples) for name in Sample.__slots__)
+    return replace(Sample(*medians), errors=sum(sample.errors for sample in samples))
 
 
 def _report(title: str, found: Mapping[str, Sample]) -> None:

@@ -12,12 +12,10 @@ from comparison import Run, Sample, block, sample
 #: Calls to prepare for each second of a run; a run that needs more repeats them.
 _CALLS_A_SECOND = 8_000
 
-#: The mixes, and single kinds of calls, with their REST counterparts.
-_MIXES = {
-    "85 read, 5 list, 4 write…": mixes.STANDARD,
-    "50 read, 50 write": mixes.HALF,
-}
-_SINGLE = {"read": "fetch", "create": "create by REST"}
+_MIXES = {"standard mix": mixes.STANDARD, "50 % reads, 50 % writes": mixes.HALF}
+
+#: Kinds of calls that this service has in its REST API, too.
+_KINDS = ("read", "write", "create")
 
 #: The rates of the ramp begin here and double; it ends for a contender whose p99 is above the limit.
 _FIRST_RATE = 125
@@ -34,11 +32,11 @@ def compare(
     for title, mix in _MIXES.items():
         runs = _closed(contenders, mix, seconds, connections)
         yield block(f"{title}, connections: {connections}", runs, count)
-    for many in (connections, 1):
-        for kind, counterpart in _SINGLE.items():
+    for many in sorted({connections, 1}, reverse=True):
+        for kind in _KINDS:
             runs = _closed(contenders, {kind: 1}, seconds, many)
             ours = [contender for contender in contenders if isinstance(contender, SecretManager)]
-            rest = _closed(ours, {counterpart: 1}, seconds, many)
+            rest = _closed(ours, {f"REST {kind}": 1}, seconds, many)
             runs |= {f"{name}, REST": run for name, run in rest.items()}
             yield block(f"{kind}, connections: {many}", runs, count)
     yield from _ramp(contenders, count, seconds, most_arrivals)

@@ -3,12 +3,13 @@
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from secrets import token_hex
 
 from baselines.processes import VALUE, Contender
 
-#: Shares of the calls: the standard mix of a secret manager's load, and vault-benchmark's reads and writes.
+#: Shares of the kinds of calls: the usual load of a secret manager, and vault-benchmark's reads and writes.
 STANDARD = {"read": 85, "list": 5, "write": 4, "delete": 4, "login": 1, "revoke": 1}
 HALF = {"read": 50, "write": 50}
 
@@ -18,7 +19,11 @@ _NAMES = 10
 #: Secrets that are written and deleted, so that no read meets a deleted one.
 _CHANGING = 500
 
+_REST = "/vault/secret"
 _VALUE = {"secret": VALUE}
+
+#: Threads that create secrets.
+_THREADS = 4
 
 #: Read by `wrk/replay.lua`.
 _SEPARATOR = "\t"
@@ -31,7 +36,7 @@ class Call:
     method: str
     path: str
     #: A name and a value, or nothing.
-    header: tuple[str, str] | tuple[()] = ()
+    header: tuple[str, ...] = ()
     body: Mapping[str, object] | None = None
 
     @property
@@ -47,8 +52,13 @@ class Call:
 
 def populate(contender: Contender) -> None:
     """Create the secrets that the mixes use."""
-    for name in (*_read_names(), *_changing_names()):
+
+    def create(name: str) -> None:
         contender.post(f"/v1/secret/data/{name}", {"data": _VALUE})
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # Raises the first error.
+        list(pool.map(create, (*_read_names(), *_changing_names())))
 
 
 def calls(mix: Mapping[str, int], contender: Contender, count: int, *, seed: int) -> list[Call]:
@@ -85,11 +95,12 @@ def _makers(contender: Contender, chance: random.Random) -> dict[str, Callable[[
         "revoke": lambda: Call(
             "POST", "/v1/auth/token/revoke-self", (token_header, new_token(contender)), {}
         ),
-        # The same with the REST API of this service.
-        "fetch": lambda: Call("POST", "/vault/secret/fetch", bearer, {"name": chance.choice(read)}),
-        "create by REST": lambda: Call(
-            "POST", "/vault/secret/create/", bearer, {"secret": VALUE, "name": next(new)}
+        # The same in the REST API of this service.
+        "REST read": lambda: Call("POST", f"{_REST}/fetch", bearer, {"name": chance.choice(read)}),
+        "REST write": lambda: Call(
+            "POST", f"{_REST}/update", bearer, {"name": chance.choice(changing), "secret": VALUE}
         ),
+        "REST create": lambda: Call("POST", f"{_REST}/create/", bearer, {"name": next(new), "secret": VALUE}),
     }
 
 

@@ -32,7 +32,7 @@ class Contender(ABC):
     #: Arguments of wrk's scripts; NAME stands for a secret's ID or name.
     create: tuple[str, ...]
     fetch: tuple[str, str, str]
-    header: tuple[str, str] | tuple[()] = ()
+    header: tuple[str, ...] = ()
     #: The body of a login with AppRole.
     login: dict[str, str]
 
