@@ -1,4 +1,4 @@
-"""A server for load generators: it answers as it is told."""
+"""A server for load generators: its replies depend on the path."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer with the status that the path names; `/hang-up` gets none, `/slow` a late one."""
+        """Reply with the status in the path; `/hang-up` gets no reply, `/slow` a late one."""
         if self.path == "/hang-up":
             self.close_connection = True
             return
