@@ -13,6 +13,9 @@ _TOKENS = {"client_token", "token", "id"}
 _TIMES = {"creation_time", "server_time_utc", "last_renewal_time"}
 _DURATIONS = {"ttl", "lease_duration"}
 
+#: Members whose contents are the caller's own.
+_WHOLE = ("data.data", "custom_metadata")
+
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
 _TOKEN = r"\b(?:s\.[A-Za-z0-9]{24}|smt_[A-Za-z0-9_-]{20,}|smw_[A-Za-z0-9_-]{20,})"
 _TEXTS = (
@@ -61,8 +64,8 @@ def _masked_text(server: Server, text: str, name: str) -> str:
 
 
 def fields(seen: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each member of *seen*, at any depth, with its place, such as `body.data.version`."""
-    if isinstance(seen, Mapping) and seen:
+    """Yield each member of *seen* with its place, such as `body.data.version`."""
+    if isinstance(seen, Mapping) and seen and not place.endswith(_WHOLE):
         for key, value in seen.items():
             yield from fields(value, f"{place}.{key}" if place else str(key))
     else:

@@ -1,12 +1,224 @@
-"""Cursors of lists."""
+"""Cursors of lists, and levels of names."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo import MongoClient
+from pymongo.database import Database as MongoDatabase
 
+from tests.access import services
+from tests.lifecycle import ALICE, EVE, in_future, in_past, trail
+from tests.trail import break_trail
+from vault.core import deadline
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import AuditUnavailableError, OutsidePathsError, TooManyKeysError
+from vault.core.paths import Paths
+from vault.core.principal import Principal
 from vault.secrets import queries
+
+Stored = MongoDatabase[dict[str, Any]]
+ENOUGH = 10_000
 
 
 @given(st.from_regex(queries.CURSOR_PATTERN, fullmatch=True))
 def test_every_text_of_the_documented_form_is_a_position(cursor: str) -> None:
     """The document's pattern accepts only cursors that the service accepts, and each has one form."""
     assert queries._cursor(*queries._position(cursor)) == cursor
+
+
+def put_names(stored: Stored, *names: object, **fields: Any) -> None:
+    """Store secrets with these *names*, which no test decrypts."""
+    count = stored.secrets.count_documents({})
+    stored.secrets.insert_many(
+        [
+            {"_id": f"{count + number:08}", "namespace": "default", "name": name, **fields}
+            for number, name in enumerate(names)
+        ]
+    )
+
+
+def put_unnamed(stored: Stored, count: int) -> None:
+    stored.secrets.insert_many([{"_id": f"u{number}", "namespace": "default"} for number in range(count)])
+
+
+def level(
+    app: Flask, folder: str = "", *, after: str = "", limit: int = ENOUGH, principal: Principal = ALICE
+) -> list[str]:
+    """Return the keys below *folder*, found within a few seconds."""
+    attempt = Attempt(action=Action.LIST, principal=principal)
+    with deadline.replaced(20):
+        return services(app).queries.level(folder, after=after, limit=limit, attempt=attempt)
+
+
+def within(*paths: str) -> Principal:
+    return replace(ALICE, paths=Paths.of(paths))
+
+
+@pytest.fixture
+def examined(mongo_uri: str) -> Iterator[Any]:
+    """Yield a function that returns the index keys examined in the block's queries, and their plans."""
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        database = client.get_default_database()
+
+        def begin() -> None:
+            database.command("profile", 2)
+
+        def end() -> tuple[int, str]:
+            database.command("profile", 0)
+            found = list(database["system.profile"].find({"op": "query", "ns": f"{database.name}.secrets"}))
+            return sum(query["keysExamined"] for query in found), " ".join(
+                query["planSummary"] for query in found
+            )
+
+        yield begin, end
+        database.command("profile", 0)
+
+
+def test_a_level_has_secrets_and_folders(app: Flask, stored: Stored) -> None:
+    """A level has the names without a further slash, and each folder once, in order."""
+    put_names(stored, "a", "a-b", "a/x", "a/y/z", "a0", "b/c/d/e", "b/f", "c")
+    assert level(app) == ["a", "a-b", "a/", "a0", "b/", "c"]
+    assert level(app, "a/") == ["x", "y/"]
+    assert level(app, "b/") == ["c/", "f"]
+    assert level(app, "b/c/d/") == ["e"]
+    assert level(app, "b/c/d/e/") == level(app, "none/") == []
+
+
+def test_a_level_has_only_secrets_that_readers_may_know_of(app: Flask, stored: Stored) -> None:
+    """Pending, deleted, expired and used-up secrets, those without a name and other namespaces are absent."""
+    put_names(stored, "kept/a", expires_at=in_future(days=1), max_reads=2, reads=1)
+    put_names(stored, "pending/a", pending=True)
+    put_names(stored, "deleted/a", deleted_at=in_past(days=1), purge_at=in_future(days=1))
+    put_names(stored, "expired/a", expires_at=in_past(days=1))
+    put_names(stored, "used/a", max_reads=1, reads=1)
+    put_names(stored, "foreign/a", namespace="elsewhere")
+    put_unnamed(stored, 3)
+    assert level(app) == ["kept/"]
+    assert level(app, principal=EVE) == ["foreign/"]
+
+
+def test_many_secrets_without_a_name_do_not_stop_a_level(app: Flask, stored: Stored) -> None:
+    """The first level is found behind any number of secrets without a name, which are not read."""
+    put_unnamed(stored, 2 * queries._AT_ONCE)
+    assert level(app) == []
+    put_names(stored, "a/b", "c")
+    assert level(app) == ["a/", "c"]
+
+
+def test_names_of_other_forms_end_a_level(app: Flask, stored: Stored) -> None:
+    """Names that the service does not store, as an attacker can, are passed like others, and it ends."""
+    put_names(stored, *(f"a/é{number}" for number in range(2 * queries._AT_ONCE)), "b", "", "/")
+    put_names(stored, *([f"zz{number}"] for number in range(2 * queries._AT_ONCE)))
+    assert {"a/", "b"} <= set(level(app))
+    assert level(app, "a/") == []
+
+
+@pytest.mark.parametrize("count", [1, queries._AT_ONCE - 1, queries._AT_ONCE, queries._AT_ONCE + 1])
+def test_a_level_of_any_size_is_whole(app: Flask, stored: Stored, count: int) -> None:
+    """A level has every key, however many documents are read at a time."""
+    put_names(stored, *(f"a/k{number:04}" for number in range(count)), "a/z/1", "a/z/2", "b")
+    assert level(app, "a/") == [*(f"k{number:04}" for number in range(count)), "z/"]
+
+
+@given(
+    names=st.sets(st.from_regex("[ab.-]{1,2}(/[ab.-]{1,2}){0,3}", fullmatch=True), max_size=25),
+    folder=st.sampled_from(["", "a/", "b/", "a/b/"]),
+    limit=st.integers(1, 4),
+    at_once=st.integers(1, 4),
+)
+def test_the_pages_of_a_level_have_each_key_once(
+    names: set[str], folder: str, limit: int, at_once: int
+) -> None:
+    """Pages of any size, and reads of any size, have the keys of the whole level, in order."""
+    below = sorted(name.removeprefix(folder) for name in names if name.startswith(folder) and name != folder)
+    expected = list(dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in below))
+
+    def find_page(_: Principal, *, after: queries.Position, limit: int, **__: Any) -> list[dict[str, str]]:
+        return [{"name": name} for name in sorted(names) if name.startswith(folder) and name > after[0]][
+            :limit
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queries, "find_page", find_page)
+        patch.setattr(queries, "_AT_ONCE", at_once)
+        found: list[str] = []
+        while page := [
+            key
+            for _, key in zip(range(limit), queries._keys(ALICE, folder, (found or [""])[-1]), strict=False)
+        ]:
+            found += page
+    assert found == expected
+
+
+def test_a_level_is_continued_after_a_key(app: Flask, stored: Stored) -> None:
+    """A level continues after a secret, after a folder, and after a key that is not there."""
+    put_names(stored, "a", "a/x", "a/y", "b", "c/z")
+    assert level(app, after="a") == ["a/", "b", "c/"]
+    assert level(app, after="a/") == ["b", "c/"]
+    assert level(app, after="aa") == ["b", "c/"]
+    assert level(app, after="c/") == []
+    assert level(app, "a/", after="x", limit=1) == ["y"]
+    assert level(app, limit=2) == ["a", "a/"]
+
+
+def test_a_level_seeks_past_large_folders(app: Flask, stored: Stored, examined: Any) -> None:
+    """A level is found by an index, and of a large folder only few keys are examined."""
+    put_unnamed(stored, 2_000)
+    for folder in ("big", "top/big"):
+        put_names(stored, *(f"{folder}/{number:05}" for number in range(5_000)))
+    put_names(stored, "first", "top/last/x", "zz")
+    services(app).startup.attempt()
+    begin, end = examined
+    begin()
+    assert level(app) == ["big/", "first", "top/", "zz"]
+    assert level(app, "top/") == ["big/", "last/"]
+    assert level(app, "top/", principal=within("top/", "other/", "zz")) == ["big/", "last/"]
+    assert level(app, "top/", after="big/", limit=1) == ["last/"]
+    keys, plans = end()
+    assert keys < 3_000
+    assert "IXSCAN" in plans
+    assert "COLLSCAN" not in plans
+
+
+def test_a_level_outside_the_paths_is_refused(app: Flask, stored: Stored) -> None:
+    """A principal lists its prefixes, and what is below them; other folders are refused on record."""
+    put_names(stored, "billing/a", "billing/b/c", "shared/x", "shared/y")
+    principal = within("billing/", "shared/x")
+    assert level(app, "billing/", principal=principal) == ["a", "b/"]
+    assert level(app, "billing/b/", principal=principal) == ["c"]
+    for folder in ("", "shared/", "bill/", "none/"):
+        with pytest.raises(OutsidePathsError):
+            level(app, folder, principal=principal)
+
+
+def test_a_level_has_one_entry(app: Flask, stored: Stored) -> None:
+    """The entry of a level names the folder, and the first level needs no name."""
+    level(app, "billing/")
+    level(app)
+    entry = {"action": "list", "status": "success", "principal": "alice"}
+    named = {"name": "billing/", "namespace": "default"}
+    assert trail(stored) == [{**entry, "details": named}, entry]
+
+
+def test_a_level_is_not_returned_without_its_entry(app: Flask, stored: Stored) -> None:
+    """While the trail cannot be written, no key is returned."""
+    put_names(stored, "a")
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        level(app)
+
+
+def test_a_level_of_too_many_keys_is_refused(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys of more than the maximum are refused, unless a limit keeps them below it."""
+    monkeypatch.setattr(queries, "MAX_PAGE_BYTES", 2 * (10 + queries._KEY_BYTES))
+    put_names(stored, *(f"{number:010}" for number in range(3)))
+    with pytest.raises(TooManyKeysError):
+        level(app)
+    assert level(app, limit=2) == [f"{number:010}" for number in range(2)]

@@ -11,7 +11,9 @@ from vault.api import (
     client_ip,
     cors,
     dialect,
+    dialect_auth,
     dialect_paths,
+    dialect_system,
     error_docs,
     errors,
     health,
@@ -108,7 +110,8 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     dialect.document(pages.spec)
-    for module in (secrets, audit, tokens, roles, issuers, kv, health, wrapping):
+    dialects = (kv, dialect_system, dialect_auth, wrapping)
+    for module in (secrets, audit, tokens, roles, issuers, health, *dialects):
         pages.register_blueprint(module.blueprint)
     dialect_paths.init_app(app)
     openapi.init_app(app, pages.spec)

@@ -89,6 +89,7 @@ class DialectBlueprint(Blueprint):
             def run(*args: Any, **kwargs: Any) -> Any:
                 if request.method == "HEAD":
                     # Flask adds it to every GET.
+                    require_allowed(address_of_request())
                     raise MethodNotAllowed
                 return perform(
                     partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake

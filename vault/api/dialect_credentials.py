@@ -14,14 +14,26 @@ from vault.secrets.wrapping import WrappingToken, is_wrapping_token
 _TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header
 _NAMESPACE_HEADER = "X-Vault-Namespace"
 
-#: The prefix of client tokens. They are not stored: each is a role and a JWT, which is verified each time.
-_CLIENT_TOKEN = "smj_"  # noqa: S105 - a prefix
-_DOTS_OF_JWT = 2
+#: The prefixes of client tokens. Logins store nothing: a client token is the credential of its login in
+#: another form, with the role of a JWT, and is verified at each request.
+_TOKEN_LOGIN = "smr."  # noqa: S105 - a prefix
+_JWT_LOGIN = "smj_"
+_PARTS_OF_JWT = 3
 
 
-def client_token(role: str, jwt: str) -> str:
-    """Return the client token that acts as *jwt* with *role*."""
-    return f"{_CLIENT_TOKEN}{role}.{jwt}"
+def client_token(token: str) -> str:
+    """Return the client token of a login with *token*."""
+    return _TOKEN_LOGIN + token
+
+
+def client_token_of_jwt(jwt: str, role: str) -> str:
+    """Return the client token of a login with *jwt* and *role*."""
+    return f"{_JWT_LOGIN}{role}.{jwt}"
+
+
+def is_client_token(text: str) -> bool:
+    """Return whether *text* comes from a login."""
+    return text.startswith((_TOKEN_LOGIN, _JWT_LOGIN))
 
 
 def credential() -> str | None:
@@ -69,10 +81,12 @@ def identify(text: str | None, attempt: Attempt) -> None:
     if is_wrapping_token(text):
         _refuse_wrapping_token(text, attempt)
     role = auth.named_role()
-    if text.startswith(_CLIENT_TOKEN):
+    if text.startswith(_TOKEN_LOGIN):
+        text = text.removeprefix(_TOKEN_LOGIN)
+    elif text.startswith(_JWT_LOGIN):
         # Names of roles can have dots, too.
-        role, *parts = text.removeprefix(_CLIENT_TOKEN).rsplit(".", _DOTS_OF_JWT + 1)
-        text = ".".join(parts)
+        role, *parts = text.removeprefix(_JWT_LOGIN).rsplit(".", _PARTS_OF_JWT)
+        text = ".".join(parts) if len(parts) == _PARTS_OF_JWT else ""
     auth.identify(text, role, attempt=attempt, authenticator=services().authenticator)
 
 

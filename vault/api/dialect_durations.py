@@ -6,8 +6,6 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-from vault.core.kv_values import Number
-
 #: Seconds of each unit.
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -16,15 +14,24 @@ _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
 _PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
 
 
+def duration_text(seconds: int) -> str:
+    """Return *seconds* in the form of Go, for example `1h0m0s`, and `0s` for none."""
+    hours, rest = divmod(seconds, 3_600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    first = next((place for place, (number, _) in enumerate(parts) if number), 2)
+    return "".join(f"{number}{unit}" for number, unit in parts[first:])
+
+
 def duration(value: Any, what: str) -> timedelta:
-    """Return the duration *value*: a number of seconds, or a text. Nothing stands for 0.
+    """Return the duration *value*, a text or `Number`. Nothing stands for 0.
 
     Raises:
         BadRequest: It has another form, which the message says of *what*.
     """
     if value is None or value == "":
         return timedelta()
-    text = value if isinstance(value, str | Number) else ""
+    text = value if isinstance(value, str) else ""
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text))
     if not _PARTS.fullmatch(text):

@@ -20,8 +20,12 @@ _OWN: dict[str, tuple[int, list[str]]] = {
         HTTPStatus.BAD_REQUEST,
         ["check-and-set parameter did not match the current version"],
     ),
+    "expected_version_required": (
+        HTTPStatus.BAD_REQUEST,
+        ["check-and-set parameter required for this call"],
+    ),
     "token_not_renewable": (HTTPStatus.BAD_REQUEST, ["lease is not renewable"]),
-    "token_required": (HTTPStatus.BAD_REQUEST, ["lease is not renewable"]),
+    "token_required": (HTTPStatus.BAD_REQUEST, ["only tokens of this service can be renewed or revoked"]),
 }
 
 
@@ -43,7 +47,7 @@ def _status_and_texts(error: Exception) -> tuple[int, list[str]]:
     status = refusal(error).status
     if status == HTTPStatus.UNAUTHORIZED:
         return HTTPStatus.FORBIDDEN, [DENIED]
-    if status == HTTPStatus.FORBIDDEN:
+    if status == HTTPStatus.FORBIDDEN and code != "mount_forbidden":
         # Not the detail: Vault's says neither what is missing nor what is there.
         return status, [FORBIDDEN]
     if type(error) is NotFound and error.description == NotFound.description:

@@ -9,12 +9,12 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from vault.api.blueprint import current_attempt
+from vault.api.client_ip import address_of_request, require_allowed
 from vault.api.dialect import LIST, DialectBlueprint
 from vault.api.dialect_messages import reply
 from vault.api.prefixes import DIALECT
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action
 from vault.core.errors import ScopeMissingError
-from vault.core.principal import Scope
 
 _RELATIVE = {".", ".."}
 
@@ -37,6 +37,7 @@ def _require_clean() -> Response | None:
         return None
     segments = raw.split("/")
     if "" in segments[1:-1] or _RELATIVE.intersection(segments):
+        require_allowed(address_of_request())
         clean = posixpath.normpath(raw)
         if raw.endswith("/") and clean != "/":
             # It is part of the name.
@@ -45,6 +46,7 @@ def _require_clean() -> Response | None:
         found.headers["Location"] = f"{clean}?{query}" if query else clean
         return found
     if "%" in raw and _RELATIVE.intersection(unquote(raw).split("/")):
+        require_allowed(address_of_request())
         raise BadRequest("relative paths not supported")
     return None
 
@@ -54,13 +56,9 @@ def _require_clean() -> Response | None:
 def unknown_path(path: str) -> NoReturn:
     """Say that there is nothing at *path*, to those who may know."""
     attempt = current_attempt()
-    if not _has_all_rights(attempt):
+    if not attempt.principal.has_all_rights:
         attempt.details["reason"] = "unknown path"
         raise ScopeMissingError("every")
     if path.startswith("sys/"):
         raise NotFound("1 error occurred:\n\t* unsupported path\n\n")
     raise NotFound(f'no handler for route "{path}". route entry not found.')
-
-
-def _has_all_rights(attempt: Attempt) -> bool:
-    return attempt.principal.scopes >= set(Scope) and not attempt.principal.paths

@@ -13,18 +13,19 @@ from werkzeug.exceptions import BadRequest
 from vault.api import kv_schemas
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint
+from vault.api.dialect_durations import duration_text
 from vault.api.dialect_messages import envelope, json_body, no_content, reply
 from vault.api.kv_requests import (
-    DEFAULTS,
     METADATA_FIELDS,
     asks_for_list,
     cas_in,
     data_in,
     labels_in,
-    labels_patch_in,
     name_to_write,
     number_in_query,
     reference_to,
+    require_metadata_cas,
+    rules_in,
     valid_labels,
     versions_in,
 )
@@ -35,7 +36,8 @@ from vault.core.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.principal import Scope
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.core.timestamps import moment
-from vault.documents.secret import VersionInfo
+from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import Current
 from vault.secrets.items import Fetch
 from vault.secrets.queries import MAX_PAGE_BYTES
@@ -108,16 +110,15 @@ def write_kv_secret(path: str) -> Response:
     version must have this number; 0 stands for a secret without a version.
     """
     name = name_to_write(path)
-    body = json_body()
-    cas, data = cas_in(body), data_in(body)
+    cas, plaintext = _cas_and_data()
     attempt = current_attempt()
     written = services().upsert.write(
-        NewSecret(plaintext=kv_values.encode(data), name=name),
+        NewSecret(plaintext=plaintext, name=name),
         expected_version=cas,
         authorize=partial(services().authenticator.authorize, attempt=attempt),
         attempt=attempt,
     )
-    return envelope(_version_metadata(written.version, written.created_at, written.labels))
+    return envelope(_info_metadata(written.info, written.labels))
 
 
 @blueprint.route("/data/<path:path>", methods=["PATCH"])
@@ -136,14 +137,14 @@ def patch_kv_secret(path: str) -> Response:
     removes its key.
     """
     name = name_to_write(path)
-    body = json_body()
-    cas, patch = cas_in(body), data_in(body)
+    cas, data = _cas_and_data()
     gone: list[Current] = []
 
     def patched(current: Current) -> bytes:
         if not (current.plaintext and current.info and current.info.is_readable(datetime.now(UTC))):
             gone.append(current)
             raise SecretNotFoundError
+        patch = kv_values.restore(data)
         return kv_values.encode(patch and _merged(_value(current.plaintext) or {}, patch))
 
     try:
@@ -153,7 +154,7 @@ def patch_kv_secret(path: str) -> Response:
     except SecretNotFoundError:
         info = gone[0].info if gone else None
         return _missing(envelope(_info_metadata(info, gone[0].labels), status=404) if info else None)
-    return envelope(_version_metadata(written.version, written.created_at, written.labels))
+    return envelope(_info_metadata(written.info, written.labels))
 
 
 @blueprint.route("/data/<path:path>", methods=["DELETE"])
@@ -219,7 +220,7 @@ def read_kv_metadata(path: str) -> Response:
     newest = infos[0].created_at if infos else None
     return envelope(
         {
-            **DEFAULTS,
+            **_rules(found["rules"]),
             "created_time": _time(found["created_at"]),
             "current_metadata_version": found["metadata_version"],
             "current_version": found["version"],
@@ -280,26 +281,29 @@ def list_all_kv_secrets() -> Any:
 def write_kv_metadata(path: str) -> Response:
     """Write the metadata of a secret.
 
-    `custom_metadata` replaces the labels of the secret. If there is no secret with this name, one without a
-    version is created, which requires the scope `secret:create`.
+    `custom_metadata` replaces the labels of the secret, and each other field its rule for writes. If there is
+    no secret with this name, one without a version is created, which requires the scope `secret:create`.
     """
     name, attempt = name_to_write(path), current_attempt()
     body = json_body()
     labels = labels_in(body)
+    given = valid_labels(labels or {})
     if not body.keys() & METADATA_FIELDS:
         attempt.finish(Status.SUCCESS)
         return no_content()
     try:
         services().metadata.change(
             Reference(name=name),
-            relabelled=None if labels is None else lambda _present: labels,
+            relabelled=None if "custom_metadata" not in body else lambda _present: given,
+            ruled=partial(_ruled, body),
             attempt=attempt,
         )
     except SecretNotFoundError:
         services().authenticator.authorize(Scope.SECRET_CREATE, attempt=attempt)
         attempt.action = Action.CREATE
+        rules = rules_in(body, WriteRules(), max_versions=services().changes.max_versions)
         services().secrets.create_named(
-            NewSecret(plaintext=b"", name=name, labels=labels or {}), attempt=attempt
+            NewSecret(plaintext=b"", name=name, labels=given, rules=rules), attempt=attempt
         )
     return no_content()
 
@@ -315,11 +319,12 @@ def write_kv_metadata(path: str) -> Response:
 def patch_kv_metadata(path: str) -> Response:
     """Patch the metadata of a secret.
 
-    Merges `custom_metadata` into the labels of the secret. A null removes its label.
+    Merges `custom_metadata` into the labels of the secret; a null removes its label. Each other field
+    replaces a rule of the secret for writes.
     """
     name = name_to_write(path)
     body = json_body()
-    patch = labels_patch_in(body)
+    patch = labels_in(body)
 
     def relabelled(present: Mapping[str, str]) -> Mapping[str, str]:
         merged = {} if patch is None else {**present, **patch}
@@ -329,11 +334,17 @@ def patch_kv_metadata(path: str) -> Response:
         services().metadata.change(
             Reference(name=name),
             relabelled=relabelled if "custom_metadata" in body else None,
+            ruled=partial(_ruled, body),
             attempt=current_attempt(),
         )
     except SecretNotFoundError:
         return _missing()
     return no_content()
+
+
+def _ruled(body: Mapping[str, Any], secret: StoredSecret) -> WriteRules:
+    require_metadata_cas(body, secret)
+    return rules_in(body, secret.rules, max_versions=services().changes.max_versions)
 
 
 @blueprint.route("/metadata/<path:path>", methods=["DELETE"])
@@ -356,7 +367,7 @@ def read_kv_config() -> Response:
     Operators set `max_versions`; the rest is as in a new secrets engine.
     """
     current_attempt().finish(Status.SUCCESS)
-    return envelope({**DEFAULTS, "max_versions": services().changes.max_versions})
+    return envelope(_rules(WriteRules(max_versions=services().changes.max_versions)))
 
 
 @blueprint.route("", methods=_ALL)
@@ -426,6 +437,12 @@ def _empty(status: int) -> Response:
     return found
 
 
+def _cas_and_data() -> tuple[int | None, bytes]:
+    """Return the version that must be the newest, and the value, of which decoded megabytes would stay."""
+    body = json_body()
+    return cas_in(body), kv_values.encode(data_in(body))
+
+
 def _item(path: str) -> Fetch:
     version = number_in_query("version")
     reference = reference_to(path)
@@ -486,6 +503,15 @@ def _keys(value: Mapping[str, Any], depth: int) -> dict[str, Any]:
     }
 
 
+def _rules(rules: WriteRules) -> dict[str, Any]:
+    return {
+        "cas_required": rules.version_required,
+        "delete_version_after": duration_text(rules.delete_after_seconds),
+        "max_versions": rules.max_versions,
+        "metadata_cas_required": rules.metadata_version_required,
+    }
+
+
 def _metadata(item: Fetch) -> dict[str, Any]:
     labels = item.secret.labels if item.secret else {}
     return _info_metadata(item.info, labels) if item.info else {}
@@ -493,19 +519,11 @@ def _metadata(item: Fetch) -> dict[str, Any]:
 
 def _info_metadata(info: VersionInfo, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
-        **_version_metadata(info.version, info.created_at, labels),
+        "created_time": _time(info.created_at),
+        "custom_metadata": dict(labels) or None,
         "deletion_time": _time(info.deleted_at),
         "destroyed": info.is_purged,
-    }
-
-
-def _version_metadata(version: int, created_at: datetime | None, labels: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "created_time": _time(created_at),
-        "custom_metadata": dict(labels) or None,
-        "deletion_time": "",
-        "destroyed": False,
-        "version": version,
+        "version": info.version,
     }
 
 

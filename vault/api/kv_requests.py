@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from flask import request
@@ -9,9 +11,12 @@ from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest
 
 from vault.api.blueprint import current_attempt
+from vault.api.dialect_durations import duration
 from vault.api.secret_schemas import labels_field
 from vault.core.kv_values import Number
 from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+from vault.documents.secret import StoredSecret
+from vault.documents.write_rules import WriteRules
 from vault.secrets import reach
 from vault.secrets.requests import Reference
 
@@ -23,19 +28,13 @@ _TRUTHS = {
     **dict.fromkeys(("", "0", "f", "F", "false", "FALSE", "False"), False),
 }
 
-#: What the metadata of a secret has if it sets nothing of its own.
-DEFAULTS: Mapping[str, Any] = {
-    "cas_required": False,
-    "delete_version_after": "0s",
-    "max_versions": 0,
-    "metadata_cas_required": False,
-}
-
 #: The fields of metadata that a request can have.
-METADATA_FIELDS = frozenset({"custom_metadata", *DEFAULTS})
+METADATA_FIELDS = frozenset(
+    {"custom_metadata", "cas_required", "delete_version_after", "max_versions", "metadata_cas_required"}
+)
 
-#: Other texts and numbers that stand for the defaults.
-_NOTHING = (None, False, "", "0", "0s", "false")
+#: The longest time until a version is deleted.
+_TEN_YEARS = timedelta(days=3_650)
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -132,14 +131,15 @@ def cas_in(body: Mapping[str, Any]) -> int | None:
         BadRequest: The options are not valid.
     """
     options = (_object(body, "options") if "options" in body else None) or {}
-    if "cas" not in options:
-        return None
-    cas = options["cas"]
-    if cas in (None, "", False, True):
-        return int(bool(cas))
-    if not isinstance(cas, str) or not _INTEGER.fullmatch(cas):
+    return _cas(options["cas"]) if "cas" in options else None
+
+
+def _cas(value: Any) -> int:
+    if value in (None, "", False, True):
+        return int(bool(value))
+    if not isinstance(value, str) or not _INTEGER.fullmatch(value):
         raise BadRequest("error parsing check-and-set parameter")
-    return int(cas)
+    return int(value)
 
 
 def versions_in(body: Mapping[str, Any], no: str) -> list[int]:
@@ -161,24 +161,70 @@ def _is_version(text: Any) -> bool:
     return text is None or isinstance(text, bool) or bool(isinstance(text, str) and _INTEGER.fullmatch(text))
 
 
-def labels_in(body: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """Return the labels in *body*; None if it has none.
+def labels_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the labels in *body*, as they are; None for null, or if it has none.
 
     Raises:
-        BadRequest: They are not valid, or other metadata is not as in a new secret.
+        BadRequest: They are no object.
     """
-    for name, default in DEFAULTS.items():
-        if name in body and body[name] not in (*_NOTHING, default):
-            raise BadRequest(f"This service does not offer `{name}` for single secrets.")
-    if "custom_metadata" not in body:
-        return None
-    return valid_labels(_object(body, "custom_metadata") or {})
-
-
-def labels_patch_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the changes of labels in *body*; None removes all labels. Errors as `labels_in`."""
-    labels_in({name: value for name, value in body.items() if name != "custom_metadata"})
     return _object(body, "custom_metadata") if "custom_metadata" in body else None
+
+
+def rules_in(body: Mapping[str, Any], present: WriteRules, *, max_versions: int) -> WriteRules:
+    """Return the write rules in *body*, and otherwise the *present* ones. Null resets a rule.
+
+    Raises:
+        BadRequest: They are not valid, or there are more versions than the service keeps, *max_versions*.
+    """
+    changed: dict[str, Any] = {}
+    if "cas_required" in body:
+        changed["version_required"] = _truth(body, "cas_required")
+    if "metadata_cas_required" in body:
+        changed["metadata_version_required"] = _truth(body, "metadata_cas_required")
+    if body.get("delete_version_after") is not None:
+        changed["delete_after_seconds"] = _delay(body["delete_version_after"])
+    if "max_versions" in body:
+        number = body["max_versions"] or "0"
+        if not isinstance(number, str) or not re.fullmatch("[0-9]{1,9}", number):
+            raise _unconvertible("max_versions", "int", "Int")
+        changed["max_versions"] = int(number)
+        if int(number) > max_versions:
+            raise BadRequest(f"This service keeps at most {max_versions} versions.")
+    return replace(present, **changed)
+
+
+def require_metadata_cas(body: Mapping[str, Any], secret: StoredSecret) -> None:
+    """Require that `metadata_cas` in *body* is the version of the metadata of *secret*.
+
+    Raises:
+        BadRequest: It is not, or it is missing, and the secret requires it.
+    """
+    if "metadata_cas" not in body:
+        if secret.rules.metadata_version_required:
+            raise BadRequest("metadata check-and-set parameter required for this call")
+    elif _cas(body["metadata_cas"]) != secret.metadata_version:
+        raise BadRequest("metadata check-and-set parameter does not match the current version")
+
+
+def _truth(body: Mapping[str, Any], name: str) -> bool:
+    value = body[name]
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if not isinstance(value, str) or value not in _TRUTHS:
+        raise _unconvertible(name, "bool", "Bool")
+    return _TRUTHS[value]
+
+
+def _delay(value: Any) -> int:
+    delay = duration(value, "delete_version_after")
+    if delay > _TEN_YEARS:
+        raise BadRequest(f"delete_version_after must be at most {_TEN_YEARS.days} days")
+    return int(delay.total_seconds())
+
+
+def _unconvertible(name: str, kind: str, parser: str) -> BadRequest:
+    why = f"cannot parse value as '{kind}': strconv.Parse{parser}: invalid syntax"
+    return BadRequest(f"error converting input for field \"{name}\": '' {why}")
 
 
 def valid_labels(given: Mapping[str, Any]) -> Mapping[str, str]:

@@ -66,10 +66,10 @@ class KVSubkeys(Reply):
 class KVConfig(Reply):
     """The configuration of the secrets engine."""
 
-    cas_required = _flag("False: `cas` is optional.")
-    delete_version_after = _text("`0s`: versions are not deleted by themselves.", "0s")
+    cas_required = _flag("Whether a write must have `cas`.")
+    delete_version_after = _text("The time after which new versions are deleted; `0s` for never.", "0s")
     max_versions = _number("The number of versions of a secret that are kept.", 10)
-    metadata_cas_required = _flag("False: `metadata_cas` is optional.")
+    metadata_cas_required = _flag("Whether a change of the metadata must have `metadata_cas`.")
 
 
 class KVMetadata(KVConfig):
@@ -123,3 +123,8 @@ class NewKVMetadata(Reply):
     """New metadata of a secret."""
 
     custom_metadata = _labels()
+    cas_required = _flag("Whether a write must have `cas`.")
+    delete_version_after = _text("The time after which new versions are deleted.", "720h")
+    max_versions = _number("The number of versions to keep; 0 as in the configuration.", 0)
+    metadata_cas_required = _flag("Whether a change of the metadata must have `metadata_cas`.")
+    metadata_cas = _number("The number of changes to the metadata so far; if it differs, nothing is done.", 0)

@@ -95,6 +95,13 @@ REFUSALS = {
         "The client's address is not in an allowed network. Operators set these networks as "
         "ALLOWED_NETWORKS.",
     ),
+    "mount_forbidden": Refusal(
+        403,
+        Status.DENIED,
+        "Nothing mounted here",
+        "A client of Vault asked for the mount of a path at which the service has nothing. Secrets are "
+        "mounted at secret/, with version 2 of the KV engine.",
+    ),
     "namespace_not_found": Refusal(
         404,
         Status.DENIED,
@@ -264,6 +271,14 @@ REFUSALS = {
         "Version conflict",
         "The newest version of the secret is not the expected version, so another request updated it in the "
         "meantime. Nothing was changed. Fetch the secret, and decide whether to update it again.",
+    ),
+    "expected_version_required": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Expected version required",
+        "The metadata of the secret, which clients of Vault's API can set, requires every update to name the "
+        "version that it expects to be the newest. Describe the secret, and send its version as "
+        "expected_version.",
     ),
     "secret_not_deleted": Refusal(
         409,

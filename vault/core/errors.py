@@ -205,6 +205,18 @@ class AddressRefusedError(FixedError):
     message = "This address is not allowed to use the service."
 
 
+class MountForbiddenError(VaultError):
+    """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
+
+    kind = "mount_forbidden"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            "preflight capability check returned 403, please ensure client's policies grant access to path "
+            f'"{path.rstrip("/")}/"'
+        )
+
+
 class NamespaceNotFoundError(FixedError):
     """The request names another namespace than the principal's own."""
 
@@ -280,6 +292,13 @@ class VersionConflictError(FixedError):
 
     kind = "version_conflict"
     message = "Version conflict: the current version does not match `expected_version`."
+
+
+class ExpectedVersionRequiredError(FixedError):
+    """The write rules of a secret demand the version that an update expects to be the newest."""
+
+    kind = "expected_version_required"
+    message = "This secret requires `expected_version`."
 
 
 class SecretNotDeletedError(FixedError):

@@ -147,6 +147,7 @@ class SecretQueries:
         return _summary(secret) | {
             "version": secret.version,
             "metadata_version": secret.metadata_version,
+            "rules": secret.rules,
             "versions": [info for info in secret.infos if not info.is_purged],
             "purged_versions": secret.purged_versions[::-1],
             "infos": secret.infos,
@@ -213,14 +214,13 @@ class SecretQueries:
         self._guard.require()
         found: list[str] = []
         left = MAX_PAGE_BYTES
-        with storage_errors():
-            for key in _keys(attempt.principal, folder, after):
-                left -= len(key) + _KEY_BYTES
-                if left < 0:
-                    raise TooManyKeysError
-                found.append(key)
-                if len(found) == limit:
-                    break
+        for key in _keys(attempt.principal, folder, after):
+            left -= len(key) + _KEY_BYTES
+            if left < 0:
+                raise TooManyKeysError
+            found.append(key)
+            if len(found) == limit:
+                break
         attempt.finish(Status.SUCCESS)
         return found
 
@@ -228,28 +228,38 @@ class SecretQueries:
 def _keys(principal: Principal, folder: str, after: str) -> Iterator[str]:
     """Yield the keys below *folder* that come after another, in order."""
     now = datetime.now(UTC)
-    key = after
+    key, position = after, folder + _end(after)
     while True:
-        # Past the secret, or past all that is in the folder.
-        position = folder + key + (ABOVE_ALL if key.endswith("/") else "")
-        page = list(
-            find_page(
-                principal,
-                now=now,
-                after=(position, ABOVE_ALL) if key else None,
-                limit=_AT_ONCE,
-                name_prefix=folder,
-                wanted={"name": 1},
-            )
-        )
-        for document in page:
-            name = text(document.get("name")).removeprefix(folder)
-            first, slash, _ = name.partition("/")
-            if first + slash != key:
+        names = _names_after(position, principal, folder, now)
+        for name in names:
+            first, slash, _ = name.removeprefix(folder).partition("/")
+            if name and first + slash != key:
                 key = first + slash
                 yield key
-        if len(page) < _AT_ONCE:
+        # In an attacker's folder, names may come after its end.
+        end = max([folder + _end(key), *names[-1:]])
+        if len(names) < _AT_ONCE or end <= position:
             return
+        position = end
+
+
+def _end(key: str) -> str:
+    """Return the position after a secret, or after all that is in a folder."""
+    return key + ABOVE_ALL if key.endswith("/") else key
+
+
+def _names_after(position: str, principal: Principal, folder: str, now: datetime) -> list[str]:
+    """Return the next names in *folder*. An attacker may have stored a list, which reads as empty."""
+    with storage_errors("find"):
+        page = find_page(
+            principal,
+            now=now,
+            after=(position, ABOVE_ALL),
+            limit=_AT_ONCE,
+            name_prefix=folder,
+            wanted={"name": 1},
+        )
+        return [text(document.get("name")) for document in page]
 
 
 def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:

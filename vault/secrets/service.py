@@ -15,7 +15,7 @@ from vault.core.errors import (
 )
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
-from vault.documents.secret import StoredSecret, StoredVersion
+from vault.documents.secret import StoredSecret, StoredVersion, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
@@ -67,12 +67,8 @@ class SecretService:
     def create_named(self, new_secret: NewSecret, *, attempt: Attempt) -> Written:
         """Store a new secret as `create` does, and return its first version."""
         secret = self._create_one(new_secret, None, attempt).secret
-        return Written(
-            secret_id=attempt.secret_id or "",
-            version=1 if new_secret.plaintext else 0,
-            created_at=secret and secret.created_at,
-            labels=new_secret.labels,
-        )
+        info = VersionInfo(version=1, created_at=secret and secret.created_at)
+        return Written(secret_id=attempt.secret_id or "", info=info, labels=new_secret.labels)
 
     def _create_one(self, new_secret: NewSecret, key: str | None, attempt: Attempt) -> Creation:
         item = Creation(attempt=attempt, new_secret=new_secret)
