@@ -13,7 +13,6 @@ from werkzeug.exceptions import BadRequest
 from vault.api import kv_schemas
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint
-from vault.api.dialect_durations import duration_text
 from vault.api.dialect_messages import envelope, json_body, no_content, reply
 from vault.api.kv_requests import (
     METADATA_FIELDS,
@@ -32,6 +31,7 @@ from vault.api.kv_requests import (
 from vault.api.large_replies import reply_memory
 from vault.core import kv_values
 from vault.core.attempt import Action, Status
+from vault.core.durations import duration_text
 from vault.core.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.principal import Scope
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError

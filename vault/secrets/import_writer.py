@@ -66,6 +66,7 @@ class ImportWriter:
             updated_at=newest.created_at if newest and newest.created_at != source.created_at else None,
             version=newest.number if newest else 0,
             labels=stored_labels(source.labels) or None,
+            rules=dict(source.rules.stored()) or None,
             metadata_version=source.metadata_version or None,
             states=[info.stored_state() for info in infos if info.deleted_at or info.is_purged] or None,
             purged=[info.version for info in infos if info.is_purged] or None,

@@ -228,7 +228,7 @@ class Importer:
 
     def _described(self, name: str, secret: SourceSecret) -> bytes:
         versions = [self._version(one.number, one, one.value) for one in secret.versions]
-        return _description(name, secret.created_at, secret.labels, versions, is_limited=False)
+        return _description(name, secret, versions, is_limited=False)
 
     def _described_here(self, stored: StoredSecret) -> bytes:
         now = datetime.now(UTC)
@@ -241,9 +241,7 @@ class Importer:
             self._version(info.version, info, values.get(info.version)) for info in reversed(stored.infos)
         ]
         is_limited = not stored.is_visible(now) or bool(stored.expires_at) or stored.max_reads is not None
-        return _description(
-            stored.name or "", stored.created_at, stored.labels, versions, is_limited=is_limited
-        )
+        return _description(stored.name or "", stored, versions, is_limited=is_limited)
 
     def _version(self, number: int, times: SourceVersion | VersionInfo, value: bytes | None) -> list[Any]:
         digest = None if value is None else hmac.digest(self._hash_key, value, sha256).hex()
@@ -251,19 +249,15 @@ class Importer:
 
 
 def _description(
-    name: str,
-    created_at: datetime | None,
-    labels: Mapping[str, str],
-    versions: Sequence[object],
-    *,
-    is_limited: bool,
+    name: str, secret: SourceSecret | StoredSecret, versions: Sequence[object], *, is_limited: bool
 ) -> bytes:
     """Return everything that an import compares of a secret."""
     return canonical(
         {
             "name": name,
-            "created_at": _shown(created_at),
-            "labels": dict(labels),
+            "created_at": _shown(secret.created_at),
+            "labels": dict(secret.labels),
+            "rules": secret.rules.stored(),
             "versions": versions,
             "is_limited": is_limited,
         }
@@ -289,8 +283,6 @@ def _notes(secret: SourceSecret) -> Sequence[str]:
         notes.append(
             f"the values of deleted versions, which the source does not return: {', '.join(deleted)}"
         )
-    if secret.settings:
-        notes.append(f"settings: {', '.join(secret.settings)}")
     return notes
 
 

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from math import ceil
 from threading import local
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
 from vault.core import kv_values
+from vault.core.durations import parse_duration
 from vault.core.errors import ImportRefusedError, ImportSourceError
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
 from vault.core.timestamps import to_milliseconds
+from vault.documents.write_rules import WriteRules
 
 #: Timeout of each wait for the source.
 _TIMEOUT_SECONDS = 30
@@ -30,14 +33,6 @@ _MAX_PAUSE_SECONDS = 60
 
 #: The source stores at most 32 MiB in one request.
 _MAX_REPLY_BYTES = 64 * 1_048_576
-
-#: Settings of single secrets, with what they are without one.
-_SETTINGS: Mapping[str, Sequence[object]] = {
-    "cas_required": (None, False),
-    "delete_version_after": (None, "", "0s"),
-    "max_versions": (None, "0"),
-    "metadata_cas_required": (None, False),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +59,7 @@ class SourceSecret:
     versions: Sequence[SourceVersion]
     #: The number of older versions, which were not read.
     skipped: int
-    #: The names of the settings that it has of its own.
-    settings: Sequence[str]
+    rules: WriteRules
 
 
 class Found(NamedTuple):
@@ -177,7 +171,7 @@ class KVSource:
                 labels={str(key): str(text) for key, text in (metadata.get("custom_metadata") or {}).items()},
                 versions=[self._version(path, number, states[number]) for number in numbers],
                 skipped=len(states) - len(numbers),
-                settings=[name for name, unset in _SETTINGS.items() if metadata.get(name) not in unset],
+                rules=_rules(metadata),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             _refuse_form()
@@ -304,6 +298,17 @@ def _data(body: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         _refuse_form()
     return found
+
+
+def _rules(metadata: Mapping[str, Any]) -> WriteRules:
+    return WriteRules(
+        version_required=metadata.get("cas_required") is True,
+        metadata_version_required=metadata.get("metadata_cas_required") is True,
+        max_versions=int(metadata.get("max_versions", 0)),
+        delete_after_seconds=ceil(
+            parse_duration(metadata.get("delete_version_after") or "0s").total_seconds()
+        ),
+    )
 
 
 def _moment(text: str) -> datetime:
