@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import SecretNotDeletedError, SecretNotFoundError, VersionConflictError
+from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
@@ -65,7 +66,8 @@ class SecretWriter:
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was changed.
         """
-        # Refused before anything is read.
+        # Refused on record, before anything is read.
+        reference.record_target(attempt)
         require_size(plaintext, self._max_bytes)
         return self.patch(
             reference, lambda _current: plaintext, expected_version=expected_version, attempt=attempt
@@ -86,7 +88,7 @@ class SecretWriter:
         reference.record_target(attempt)
         self._guard.require()
         with leased(reference, attempt) as lease:
-            secret, now = lease.secret, datetime.now(UTC)
+            secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))
