@@ -40,6 +40,7 @@ from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
 from vault.secrets.upsert import Upsert
 from vault.secrets.versions import VersionWriter
+from vault.secrets.wrapping import Wrapping
 from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> Flask:
     services = Services(
         secrets=creates,
         changes=changes,
+        wrapping=Wrapping(keyring, guard, creates),
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard),
         upsert=Upsert(creates, changes),

@@ -28,6 +28,7 @@ from vault.secrets.queries import SecretQueries
 from vault.secrets.service import SecretService
 from vault.secrets.upsert import Upsert
 from vault.secrets.versions import VersionWriter
+from vault.secrets.wrapping import Wrapping
 
 #: Names of the health checks, in order; a failed check skips the later ones.
 CHECKS = ("mongodb", "restore", "keys", "audit")
@@ -133,3 +134,4 @@ class Services:
     roles: Roles
     own_credential: OwnCredential
     authenticator: Authenticator
+    wrapping: Wrapping

@@ -10,7 +10,10 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app, start
 
-HEALTH = {"/health/live", "/health/ready"}
+HEALTH = {"/health/live", "/health/ready", "/v1/sys/health"}
+#: The form of refusals, by the beginning of the path.
+FORMS = {"/v1/": ("application/json", "errors", ["1 error occurred:\n\t* permission denied\n\n"])}
+REST = ("application/problem+json", "detail", "This address is not allowed to use the service.")
 OUTSIDE = "192.0.2.1"
 
 
@@ -21,10 +24,11 @@ def restricted(environment: dict[str, str], **more: str) -> Any:
 def status(client: FlaskClient, path: str, address: str, method: str = "GET", **headers: str) -> int:
     reply = client.open(path, method=method, environ_base={"REMOTE_ADDR": address}, headers=headers)
     if reply.status_code == 403:
-        assert reply.content_type == "application/problem+json"
+        content_type, field, text = FORMS.get(path[:4], REST)
+        assert reply.content_type == content_type
         assert reply.headers["X-Request-ID"]
         if method != "HEAD":
-            assert reply.get_json(force=True)["detail"] == "This address is not allowed to use the service."
+            assert reply.get_json(force=True)[field] == text
     return reply.status_code
 
 
@@ -39,6 +43,7 @@ def every_path(app: Flask) -> set[tuple[str, str]]:
         for method in rule.methods or ()
     }
     unknown = {("GET", "/"), ("GET", "/x"), ("GET", "/vault/x"), ("GET", "/health/"), ("GET", "/metrics")}
+    unknown |= {("GET", "/v1/x"), ("GET", "/v1//x"), ("GET", "/v1/%2e%2e/x"), ("LIST", "/v1/x")}
     wrong = {("DELETE", path) for _, path in known} | {("OPTIONS", path) for _, path in known}
     return known | unknown | wrong
 

@@ -214,7 +214,7 @@ def test_a_level_of_too_many_keys_is_refused(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys of more than the maximum are refused, unless a limit keeps them below it."""
-    monkeypatch.setattr(queries, "MAX_LEVEL_BYTES", 2 * (10 + queries._KEY_BYTES))
+    monkeypatch.setattr(queries, "MAX_PAGE_BYTES", 2 * (10 + queries._KEY_BYTES))
     put_names(stored, *(f"{number:010}" for number in range(3)))
     with pytest.raises(TooManyKeysError):
         level(app)

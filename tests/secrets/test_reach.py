@@ -66,8 +66,8 @@ def test_a_missing_secret_has_no_reason(attempt: Attempt) -> None:
 
 def test_a_new_secret_has_to_be_within_the_paths(attempt: Attempt) -> None:
     """A new secret outside the paths, or without a name, is refused with an error of its own."""
-    reach.require_new("billing/new", attempt)
+    reach.require_within("billing/new", attempt)
     for name in ("other", None):
         with pytest.raises(OutsidePathsError):
-            reach.require_new(name, attempt)
+            reach.require_within(name, attempt)
     assert attempt.details["reason"] == "outside the paths"

@@ -10,10 +10,15 @@ from vault.api import (
     auth,
     client_ip,
     cors,
+    dialect,
+    dialect_auth,
+    dialect_paths,
+    dialect_system,
     error_docs,
     errors,
     health,
     issuers,
+    kv,
     openapi,
     problem_pages,
     rate_limits,
@@ -22,6 +27,7 @@ from vault.api import (
     roles,
     secrets,
     tokens,
+    wrapping,
 )
 from vault.api.blueprint import (
     BATCH_LENGTH,
@@ -103,8 +109,11 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     response_headers.document(pages.spec)
     error_docs.document(pages.spec)
     auth.document(pages.spec)
-    for module in (secrets, audit, tokens, roles, issuers, health):
+    dialect.document(pages.spec)
+    dialects = (kv, dialect_system, dialect_auth, wrapping)
+    for module in (secrets, audit, tokens, roles, issuers, health, *dialects):
         pages.register_blueprint(module.blueprint)
+    dialect_paths.init_app(app)
     openapi.init_app(app, pages.spec)
     app.register_blueprint(problem_pages.blueprint)
 

@@ -9,7 +9,6 @@ from marshmallow import fields, validate
 
 from vault.api.blueprint import Blueprint, current_attempt
 from vault.api.fields import (
-    ONE_LINE_PATTERN,
     SECRET_ID,
     Body,
     Reply,
@@ -23,6 +22,7 @@ from vault.audit import reader
 from vault.audit.reader import Filter
 from vault.core.attempt import Action, Status
 from vault.core.principal import Scope
+from vault.core.text import ONE_LINE_PATTERN
 
 _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"

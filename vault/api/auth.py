@@ -1,6 +1,8 @@
 """Authentication and authorization of requests, before their bodies are read."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from apispec import APISpec
@@ -17,6 +19,7 @@ from vault.crypto.token import PREFIX
 ROLE_HEADER = "X-Role"
 
 _SCHEME = "token"
+_DIALECT_SCHEME = "vaultToken"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
@@ -34,21 +37,52 @@ def authorize_request(attempt: Attempt, scope: Scope | None, *, authenticator: A
         CredentialsUnavailableError: The credential cannot be checked now.
         StorageUnavailableError: As `CredentialsUnavailableError`.
     """
+    require_address(attempt)
+    identify(bearer_credential(), named_role(), attempt=attempt, authenticator=authenticator)
+    rate_limits.count_request(attempt)
+    authenticator.authorize(scope, attempt=attempt)
+
+
+def require_address(attempt: Attempt) -> None:
+    """Require that clients at the address of *attempt* may use the service.
+
+    Raises:
+        AddressRefusedError: They may not; *attempt* has the reason.
+    """
     try:
         client_ip.require_allowed(attempt.ip)
     except AddressRefusedError:
         attempt.details["reason"] = "address"
         raise
+
+
+def identify(credential: str | None, role: str, *, attempt: Attempt, authenticator: Authenticator) -> None:
+    """Set the principal of *attempt* by its *credential*, as `Authenticator.identify`; count invalid ones."""
+    with counted_failures(attempt):
+        authenticator.identify(credential, attempt=attempt, role=role)
+
+
+@contextmanager
+def counted_failures(attempt: Attempt) -> Iterator[None]:
+    """Record why a credential inside the block is invalid, and count it for the limit on them.
+
+    Raises:
+        RateLimitedError: There were too many.
+    """
     try:
-        authenticator.identify(_credential(), attempt=attempt, role=request.headers.get(ROLE_HEADER, ""))
-    except InvalidCredentialError:
+        yield
+    except InvalidCredentialError as error:
+        attempt.details["reason"] = error.reason
         rate_limits.count_failure(attempt)
         raise
-    rate_limits.count_request(attempt)
-    authenticator.authorize(scope, attempt=attempt)
 
 
-def _credential() -> str | None:
+def named_role() -> str:
+    """Return the role that the request names for its JWT; empty for none."""
+    return request.headers.get(ROLE_HEADER, "")
+
+
+def bearer_credential() -> str | None:
     """Return the request's bearer credential, if there is one.
 
     Other schemes are ignored: a reverse proxy may require them. A token under another scheme, or without one,
@@ -73,6 +107,20 @@ def document(spec: APISpec) -> None:
             f"header `{ROLE_HEADER}`.",
         },
     )
+    spec.components.security_scheme(
+        _DIALECT_SCHEME,
+        {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Vault-Token",
+            "description": "A token or JWT as clients of Vault send it, or the client token of a login.",
+        },
+    )
+
+
+def dialect_security() -> list[dict[str, Any]]:
+    """Return the security requirements of the operations of Vault's dialect, for the OpenAPI document."""
+    return [{_DIALECT_SCHEME: []}, {_SCHEME: []}]
 
 
 def security(scope: Scope | None) -> list[dict[str, Any]]:

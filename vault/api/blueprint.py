@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import flask_smorest
-from flask import current_app, g, request
+from flask import Request, current_app, g, request
 from marshmallow import Schema
 
 from vault.api import auth, json_parser
@@ -63,18 +64,47 @@ def current_slot() -> Slot:
     return slot
 
 
-def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope | None) -> Any:
-    """Authorize the request for *scope*, if any, receive its body, and return the reply of *view*."""
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """How operations take requests in."""
+
+    #: Authorizes the request of an attempt.
+    authorize: Callable[[Attempt], None]
+    #: Returns the maximum size of the body of the request.
+    max_size: Callable[[Request], int] = json_parser.max_size
+    #: Receives the body.
+    receive: Callable[[Request], None] = json_parser.receive
+
+
+def perform(view: Callable[[], Any], action: Action, intake: Intake) -> Any:
+    """Return the reply of *view* as the operation *action*, on record."""
+    g.attempt = attempt = Attempt(
+        action=action,
+        ip=address_of_request(),
+        user_agent=request.headers.get("User-Agent", ""),
+        request_id=logs.request_id.get(),
+    )
+    g.slot = Slot(current_app.extensions[SLOTS])
+    with deadline.within(current_app.config[REQUEST_TIMEOUT]):
+        with g.slot:
+            # Without the keys nothing is recorded: other workers could not verify the signature.
+            services().guard.require()
+        with _recorded(attempt):
+            return _answer(view, attempt, intake)
+
+
+def _answer(view: Callable[[], Any], attempt: Attempt, intake: Intake) -> Any:
+    """Authorize the request, receive its body, and return the reply of *view*."""
     memory: Memory = current_app.extensions[BODY_MEMORY]
     slot = current_slot()
     with slot:
-        auth.authorize_request(attempt, scope, authenticator=services().authenticator)
+        intake.authorize(attempt)
     connection = connections.current.get()
-    size = json_parser.max_size(request)
+    size = intake.max_size(request)
     with memory.reserve(size, source(attempt.ip), connection.disconnect) as reservation:
         connection.on_received = reservation.advance
         try:
-            json_parser.receive(request)
+            intake.receive(request)
             reservation.keep()
             with slot:
                 return view()
@@ -83,6 +113,10 @@ def _answer(view: Callable[[], Any], attempt: Attempt, scope: Scope | None) -> A
             if refusal(error).status != HTTPStatus.INTERNAL_SERVER_ERROR:
                 json_parser.forget_origin(error)
             raise
+
+
+def _authorize(scope: Scope | None, attempt: Attempt) -> None:
+    auth.authorize_request(attempt, scope, authenticator=services().authenticator)
 
 
 @contextmanager
@@ -129,25 +163,14 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
             "security": auth.security(scope),
             "responses": responses_with_body(*refusals),
         }
+        intake = Intake(partial(_authorize, scope))
 
         def decorate(view: View) -> Any:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
-                g.attempt = attempt = Attempt(
-                    action=action,
-                    ip=address_of_request(),
-                    user_agent=request.headers.get("User-Agent", ""),
-                    request_id=logs.request_id.get(),
-                )
                 if is_batch:
                     request.max_content_length = current_app.config[BATCH_LENGTH]
-                g.slot = Slot(current_app.extensions[SLOTS])
-                with deadline.within(current_app.config[REQUEST_TIMEOUT]):
-                    with g.slot:
-                        # Without the keys nothing is recorded: other workers could not verify the signature.
-                        services().guard.require()
-                    with _recorded(attempt):
-                        return _answer(partial(view, *args, **kwargs), attempt, scope)
+                return perform(partial(view, *args, **kwargs), action, intake)
 
             return self.doc(operationId=view.__name__, **documentation)(run)
 

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from flask import Flask, current_app, request
 
+from vault.api.prefixes import OPERATIONS
 from vault.core.errors import AddressRefusedError
 from vault.core.networks import Network, contain
 
@@ -74,6 +75,6 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
 
 def _check() -> None:
     # Without a rule, the path is unknown or does not support the method.
-    is_operation = request.url_rule is not None and request.path.startswith("/vault/")
+    is_operation = request.url_rule is not None and request.path.startswith(OPERATIONS)
     if not is_operation and request.endpoint not in _FOR_EVERYONE:
         require_allowed(address_of_request())

@@ -1,4 +1,4 @@
-"""Errors as HTTP replies: problem details (RFC 9457)."""
+"""Errors as HTTP replies: problem details (RFC 9457), or the form of Vault's dialect."""
 
 import json
 import logging
@@ -8,10 +8,12 @@ from itertools import islice
 from typing import Any
 
 import flask_smorest
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from vault.api.refusals import code_of, refusal
+from vault.api import dialect_errors
+from vault.api.prefixes import DIALECT
+from vault.api.refusals import code_of, detail_of, headers_of, refusal
 from vault.core.errors import NotReadyError, VaultError
 from vault.core.text import quantity
 from vault.observability import logs
@@ -19,9 +21,6 @@ from vault.observability import logs
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-
-#: Value of `Retry-After`: the driver looks for a new primary about this often.
-RETRY_AFTER_SECONDS = 2
 
 #: Path of the pages about the kinds of problems.
 PAGES = "/problems/"
@@ -43,7 +42,7 @@ def problem_body(error: Exception) -> dict[str, Any]:
         "type": uri_of(code),
         "title": kind.title,
         "status": kind.status,
-        "detail": _detail(error),
+        "detail": detail_of(error),
         "code": code,
         "request_id": logs.request_id.get(),
     }
@@ -55,31 +54,15 @@ def problem(error: Exception) -> Response:
     """Return the reply that refuses a request because of *error*."""
     kind = refusal(error)
     reply = Response(json.dumps(problem_body(error)) + "\n", kind.status, content_type=CONTENT_TYPE)
-    if isinstance(error, HTTPException):
-        reply.headers.extend(
-            (name, value)
-            for name, value in error.get_headers()
-            if name.lower() not in ("content-type", "content-length")
-        )
+    reply.headers.extend(headers_of(error))
     if kind.challenge:
         reply.headers["WWW-Authenticate"] = kind.challenge
-    if kind.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        reply.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return reply
 
 
 def uri_of(code: str) -> str:
     """Return the URI reference of the kind of problem with *code*, where its page is."""
     return PAGES + code.replace("_", "-")
-
-
-def _detail(error: Exception) -> str:
-    kind = refusal(error)
-    if isinstance(error, HTTPException):
-        # Werkzeug's general texts are for browsers.
-        own = error.description if error.description != type(error).description else None
-        return own or kind.detail or error.name
-    return kind.detail or str(error)
 
 
 def _messages(error: Exception) -> Any:
@@ -130,4 +113,4 @@ def refuse(error: Exception) -> Response:
     g.refused_for = code_of(error)
     if refusal(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)
-    return problem(error)
+    return dialect_errors.reply(error) if request.path.startswith(DIALECT) else problem(error)

@@ -13,6 +13,7 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_loa
 
 from vault.core.errors import InvalidBase64Error
 from vault.core.principal import NAME_PATTERN
+from vault.core.text import is_one_line
 from vault.core.timestamps import moment
 
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
@@ -27,18 +28,12 @@ UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-
 TEXT = {"type": "string"}
 LIST = {"type": "array", "items": {}}
 
-#: Control characters, line separators, and invisible characters that can change how other text looks.
-_INVISIBLE = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-ONE_LINE_PATTERN = f"^[^{_INVISIBLE}]*$"
-# Half of a surrogate pair is not text. A pattern cannot say that: to some readers, others consist of halves.
-_NOT_ONE_LINE = re.compile(rf"[{_INVISIBLE}\ud800-\udfff]")
-
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._:/+=@-]{1,128}$"
 
 
 def one_line(text: str) -> None:
     """Validate that *text* is one line, without invisible characters."""
-    if _NOT_ONE_LINE.search(text):
+    if not is_one_line(text):
         raise ValidationError("Must be one line, without invisible characters.")
 
 

@@ -7,7 +7,6 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.fields import (
-    ONE_LINE_PATTERN,
     TEXT,
     Body,
     BoundedList,
@@ -24,6 +23,7 @@ from vault.config import validators as forms
 from vault.core.attempt import Action
 from vault.core.claims import MAX_VALUE_LENGTH
 from vault.core.principal import Scope
+from vault.core.text import ONE_LINE_PATTERN
 
 blueprint = Blueprint(
     "Issuers",
@@ -89,7 +89,7 @@ class NewIssuerSchema(Body):
         _JWKS_URL,
         shape={"format": "uri"},
         load_default=None,
-        validate=[validate.Length(max=_MAX_URL_LENGTH), _as_sentence(forms.public_jwks_url)],
+        validate=[validate.Length(max=_MAX_URL_LENGTH), _as_sentence(forms.public_url)],
     )
     public_key = text_field(
         "Its public key in PEM.",

@@ -1,7 +1,5 @@
 """Strict reading of JSON bodies."""
 
-import json
-from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from flask import Request, g
@@ -10,19 +8,10 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
 
-from vault.core import deadline
-from vault.core.text import unique_names
+from vault.core import deadline, strict_json
 
 _CONTENT_TYPE = "application/json"
 _BODY = "body"
-
-#: The size from which a body is checked for more values and fields than a valid one has. In memory, a value
-#: of two bytes can take a hundred, and validating a field takes longer than reading it.
-_LARGE_BYTES = 131_072
-
-#: Of values, a valid body has fewer than commas in its texts: 100 items with 16 labels of 128 characters.
-_MAX_VALUES = 250_000
-_MAX_FIELDS = 2_500
 
 
 class StrictJsonParser(FlaskParser):
@@ -43,16 +32,12 @@ class StrictJsonParser(FlaskParser):
             BadRequest: It is not JSON, or readers could understand it differently.
             RequestEntityTooLarge: It has too many values or fields.
         """
-        # Popped: otherwise a large body would stay in memory until the end of its request.
-        body: bytes = g.pop(_BODY)
         try:
-            return _decoder(body).decode(body.decode())
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise BadRequest(f"The body is malformed JSON at {place}.") from None
-        except (ValueError, RecursionError):
-            # Not UTF-8, a duplicate key, NaN or Infinity, a number too long, or nested too deeply.
-            raise BadRequest("The body is malformed JSON.") from None
+            return strict_json.decode(received())
+        except strict_json.TooManyPartsError as error:
+            raise RequestEntityTooLarge(f"The body {error}.") from None
+        except strict_json.InvalidJSONError as error:
+            raise BadRequest(f"The body {error}.") from None
 
 
 def forget_origin(error: Exception) -> None:
@@ -74,6 +59,17 @@ def max_size(req: Request) -> int:
     charset = req.mimetype_params.get("charset", "utf-8")
     if req.mimetype != _CONTENT_TYPE or charset.lower() != "utf-8":
         raise UnsupportedMediaType(f"The Content-Type must be {_CONTENT_TYPE}, in UTF-8.")
+    return max_size_of_any(req)
+
+
+def max_size_of_any(req: Request) -> int:
+    """Return the maximum size of the body of *req*, in bytes, whatever it is declared as.
+
+    Raises:
+        UnsupportedMediaType: It is compressed.
+        NotImplemented: It has a transfer coding other than `chunked`.
+        RequestEntityTooLarge: Its declared size exceeds the limit.
+    """
     if req.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMediaType("The body must not have a Content-Encoding.")
     coding = req.headers.get("Transfer-Encoding")
@@ -99,6 +95,12 @@ def receive(req: Request) -> None:
     setattr(g, _BODY, _read(req))
 
 
+def received() -> bytes:
+    """Return the body that `receive` has read, once: otherwise, it would stay in memory with its request."""
+    body: bytes = g.pop(_BODY)
+    return body
+
+
 def _read(req: Request) -> bytes:
     try:
         with deadline.paused():
@@ -113,51 +115,3 @@ def _read(req: Request) -> bytes:
     if req.content_length not in (None, len(body)):
         raise BadRequest("The body is shorter than its Content-Length.")
     return body
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _new_decoder(object_pairs: Callable[[Sequence[tuple[str, Any]]], Any]) -> json.JSONDecoder:
-    return json.JSONDecoder(object_pairs_hook=object_pairs, parse_constant=_refuse_constant)
-
-
-# Shared: creating a decoder takes longer than decoding a body.
-_DECODER = _new_decoder(unique_names)
-
-
-def _decoder(body: bytes) -> json.JSONDecoder:
-    """Return the decoder for *body*.
-
-    Raises:
-        RequestEntityTooLarge: It has too many values.
-    """
-    if len(body) <= _LARGE_BYTES:
-        return _DECODER
-    # One of these characters precedes each value except the first. Texts can contain them too.
-    count = 0
-    for separator in (b",", b"[", b"{"):
-        count += body.count(separator)
-        if count > _MAX_VALUES:
-            raise RequestEntityTooLarge("The body has too many values.")
-    return _new_decoder(_FewFields())
-
-
-class _FewFields:
-    """Counts the fields of all objects in a body."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        """Return the object of *pairs*.
-
-        Raises:
-            RequestEntityTooLarge: Together, the objects have too many fields.
-            ValueError: A name occurs twice.
-        """
-        self._count += len(pairs)
-        if self._count > _MAX_FIELDS:
-            raise RequestEntityTooLarge("The body has too many fields.")
-        return unique_names(pairs)

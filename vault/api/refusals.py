@@ -1,6 +1,7 @@
 """The kinds of refusals: status, title and page of each, by the code that replies and metrics contain."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from werkzeug import exceptions as http
 
@@ -24,6 +25,9 @@ class Refusal:
     #: The reply's `WWW-Authenticate` header (RFC 6750).
     challenge: str = ""
 
+
+#: Value of `Retry-After`: the driver looks for a new primary about this often.
+RETRY_AFTER_SECONDS = 2
 
 #: The code of errors that are in no table.
 DEFECT = "defect"
@@ -52,6 +56,21 @@ REFUSALS = {
         "does not say which. Operators find the reason in the audit trail.",
         challenge='Bearer error="invalid_token"',
     ),
+    "invalid_login": Refusal(
+        400,
+        Status.DENIED,
+        "Invalid login",
+        "A login of Vault's API has a credential that is not valid: unknown, expired, revoked, from another "
+        "network, or a JWT that does not match the role. Operators find the reason in the audit trail.",
+    ),
+    "invalid_wrapping_token": Refusal(
+        400,
+        Status.DENIED,
+        "Invalid wrapping token",
+        "The wrapping token never existed, was unwrapped or used for another request before, or its life is "
+        "over. If no one else should have had it, treat what it wrapped as exposed.",
+        "wrapping token is not valid or does not exist",
+    ),
     # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
     "credentials_unavailable": Refusal(
         503,
@@ -75,6 +94,20 @@ REFUSALS = {
         "Address not allowed",
         "The client's address is not in an allowed network. Operators set these networks as "
         "ALLOWED_NETWORKS.",
+    ),
+    "mount_forbidden": Refusal(
+        403,
+        Status.DENIED,
+        "Nothing mounted here",
+        "A client of Vault asked for the mount of a path at which the service has nothing. Secrets are "
+        "mounted at secret/, with version 2 of the KV engine.",
+    ),
+    "namespace_not_found": Refusal(
+        404,
+        Status.DENIED,
+        "Namespace not found",
+        "The header X-Vault-Namespace names another namespace than that of the credential. Each credential "
+        "belongs to one namespace. Leave the header out, or send a credential of that namespace.",
     ),
     "rate_limited": Refusal(
         429,
@@ -223,7 +256,7 @@ REFUSALS = {
         400,
         Status.BAD_REQUEST,
         "Too many keys",
-        "The keys of this level take more than 4 MiB. List them in parts, with limit and after.",
+        "The keys of this level take more than 1 MiB. List them in parts, with limit and after.",
     ),
     "name_taken": Refusal(
         409,
@@ -238,6 +271,14 @@ REFUSALS = {
         "Version conflict",
         "The newest version of the secret is not the expected version, so another request updated it in the "
         "meantime. Nothing was changed. Fetch the secret, and decide whether to update it again.",
+    ),
+    "expected_version_required": Refusal(
+        409,
+        Status.BAD_REQUEST,
+        "Expected version required",
+        "The metadata of the secret, which clients of Vault's API can set, requires every update to name the "
+        "version that it expects to be the newest. Describe the secret, and send its version as "
+        "expected_version.",
     ),
     "secret_not_deleted": Refusal(
         409,
@@ -490,3 +531,24 @@ def refusal(error: Exception) -> Refusal:
 def recorded_as(error: Exception) -> Status:
     """Return the status in the audit trail for an item of a batch that failed with *error*."""
     return refusal(error).recorded_as or Status.ERROR
+
+
+def detail_of(error: Exception) -> str:
+    """Return what the caller may know about *error*."""
+    kind = refusal(error)
+    if isinstance(error, http.HTTPException):
+        # Werkzeug's general texts are for browsers.
+        own = error.description if error.description != type(error).description else None
+        return own or kind.detail or error.name
+    return kind.detail or str(error)
+
+
+def headers_of(error: Exception) -> list[tuple[str, str]]:
+    """Return the headers of a reply that refuses a request because of *error*, whatever its form."""
+    found = []
+    if isinstance(error, http.HTTPException):
+        own = error.get_headers()
+        found = [pair for pair in own if pair[0].lower() not in ("content-type", "content-length")]
+    if refusal(error).status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        found.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+    return found

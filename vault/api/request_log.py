@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from vault.api.errors import problem
 from vault.api.fields import REQUEST_ID_PATTERN
+from vault.api.prefixes import OPERATIONS
 from vault.api.refusals import REFUSALS, code_of
 from vault.observability import logs, metrics
 
@@ -89,7 +90,7 @@ def _with_headers(reply: Response) -> Response:
 
 def _end(reply: Response) -> Response:
     _with_headers(reply)
-    if request.path.startswith("/vault/"):
+    if request.path.startswith(OPERATIONS):
         reply.headers["Cache-Control"] = "no-store"
     rule = request.url_rule
     operation = _operation(rule.endpoint if rule else None)

@@ -7,7 +7,6 @@ from marshmallow import ValidationError, fields, post_load, validate
 
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.fields import (
-    ONE_LINE_PATTERN,
     Body,
     BoundedDict,
     BoundedList,
@@ -34,6 +33,7 @@ from vault.core.claims import (
 )
 from vault.core.paths import Paths
 from vault.core.principal import Scope, scopes_named
+from vault.core.text import ONE_LINE_PATTERN
 
 blueprint = Blueprint(
     "Roles",

@@ -8,7 +8,6 @@ from vault.api.error_docs import Problem
 from vault.api.fields import (
     BASE64_PATTERN,
     LIST,
-    ONE_LINE_PATTERN,
     SECRET_ID,
     TEXT,
     Base64,
@@ -26,7 +25,9 @@ from vault.api.fields import (
     one_line,
     text_field,
 )
+from vault.core.labels import LABEL_KEY_PATTERN, MAX_LABEL_LENGTH, MAX_LABELS
 from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+from vault.core.text import ONE_LINE_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
 from vault.secrets.queries import CURSOR_PATTERN
@@ -41,11 +42,8 @@ _TIME = "2026-11-24T15:30:00.000Z"
 _LATER = "2026-11-25T15:30:00.000Z"
 
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
-_LABEL_KEY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._/-]{0,62}$"
-_MAX_LABELS = 16
 #: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
-_LABEL_KEYS = {"x-propertyNames": {"pattern": _LABEL_KEY_PATTERN}}
-_MAX_LABEL_LENGTH = 128
+_LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN}}
 _VISIBLE_PATTERN = "^[!-~]+$"
 _CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 _TEN_YEARS_SECONDS = 315_360_000
@@ -83,16 +81,16 @@ def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict
     """Return the field for labels."""
     key = fields.String(
         validate=matches(
-            _LABEL_KEY_PATTERN,
+            LABEL_KEY_PATTERN,
             "Must be a letter, digit or underscore, then up to 62 of these, dots, hyphens and slashes.",
         )
     )
     text = fields.String(
-        validate=[validate.Length(0, _MAX_LABEL_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
+        validate=[validate.Length(0, MAX_LABEL_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
     )
     return BoundedDict(
-        max_size=_MAX_LABELS,
-        too_many=f"Must have at most {_MAX_LABELS} labels.",
+        max_size=MAX_LABELS,
+        too_many=f"Must have at most {MAX_LABELS} labels.",
         keys=key,
         values=text,
         load_default=load_default,

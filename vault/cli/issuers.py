@@ -116,7 +116,7 @@ def create(
         name=name,
         issuer=issuer,
         audience=audience,
-        jwks_url=_checked("--jwks-url", forms.public_jwks_url, jwks_url),
+        jwks_url=_checked("--jwks-url", forms.public_url, jwks_url),
         public_key=_checked("--public-key", forms.public_key, public_key.read() if public_key else None),
         algorithms=algorithms,
     )

@@ -206,8 +206,8 @@ def jwks_url(url: str) -> None:
         raise ValidationError("must be https://…, or http://… on this machine.")
 
 
-def public_jwks_url(url: str) -> None:
-    """Refuse a URL as `jwks_url` does, and one with a user name, as lists show it."""
+def public_url(url: str) -> None:
+    """Refuse a URL as `jwks_url` does, and one with a user name, as it is shown and recorded."""
     jwks_url(url)
     if urlsplit(url).username is not None:
         raise ValidationError("must not have a user name or a password.")

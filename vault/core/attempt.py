@@ -45,6 +45,17 @@ class Action(StrEnum):
     TOKEN_SELF = "token_self"
     #: A token extended itself.
     TOKEN_RENEW = "token_renew"
+    #: Someone exchanged a token or a JWT for a client token, in Vault's dialect.
+    LOGIN = "login"
+    #: A reply was kept for the one who has its token; that one took it; someone asked what it is.
+    WRAP = "wrap"
+    UNWRAP = "unwrap"
+    WRAP_LOOKUP = "wrap_lookup"
+    #: A client of Vault asked what the service has, and what it may do with it.
+    MOUNTS = "mounts"
+    CAPABILITIES = "capabilities"
+    #: Someone asked, in Vault's dialect, for what the service does not have.
+    UNKNOWN_PATH = "unknown_path"
     TRAIL_RESUMED = "trail_resumed"
     SIGNER_RETIRED = "signer_retired"
     REWRAP_START = "rewrap_start"

@@ -65,6 +65,22 @@ class InvalidCredentialError(VaultError):
         self.principal = principal
 
 
+class InvalidLoginError(InvalidCredentialError):
+    """A login has an invalid credential; the message is Vault's."""
+
+    kind = "invalid_login"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(reason)
+        self.args = (message,)
+
+
+class InvalidWrappingTokenError(InvalidCredentialError):
+    """A wrapping token is unknown, was used before, or has expired. Only the audit trail has the reason."""
+
+    kind = "invalid_wrapping_token"
+
+
 class CredentialsUnavailableError(FixedError):
     """The service that validates credentials is unavailable, so no credential is accepted."""
 
@@ -189,6 +205,26 @@ class AddressRefusedError(FixedError):
     message = "This address is not allowed to use the service."
 
 
+class MountForbiddenError(VaultError):
+    """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
+
+    kind = "mount_forbidden"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            "preflight capability check returned 403, please ensure client's policies grant access to path "
+            f'"{path.rstrip("/")}/"'
+        )
+
+
+class NamespaceNotFoundError(FixedError):
+    """The request names another namespace than the principal's own."""
+
+    kind = "namespace_not_found"
+    # Vault's text.
+    message = "namespace not found"
+
+
 class RateLimitedError(FixedError):
     """One principal or address sent too many requests or invalid credentials."""
 
@@ -256,6 +292,13 @@ class VersionConflictError(FixedError):
 
     kind = "version_conflict"
     message = "Version conflict: the current version does not match `expected_version`."
+
+
+class ExpectedVersionRequiredError(FixedError):
+    """The write rules of a secret demand the version that an update expects to be the newest."""
+
+    kind = "expected_version_required"
+    message = "This secret requires `expected_version`."
 
 
 class SecretNotDeletedError(FixedError):

@@ -62,6 +62,11 @@ class Principal:
         """True if its credential has expired."""
         return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
+    @property
+    def has_all_rights(self) -> bool:
+        """True if it has every scope, for all secrets of its namespace."""
+        return self.scopes >= set(Scope) and not self.paths
+
     def reaches(self, namespace: str, name: str | None) -> bool:
         """Return whether it can reach a secret of *namespace* with *name*, or without a name."""
         return namespace == self.namespace and self.paths.include(name)

@@ -1,5 +1,6 @@
-"""Formats of text: printable for terminals, JSON without duplicate names, MongoDB's connection strings."""
+"""Formats of text: one line, printable, JSON without duplicate names, MongoDB's connection strings."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,17 @@ from pymongo.uri_parser import parse_uri
 
 _SRV_SCHEME = "mongodb+srv://"
 _PLAIN_SCHEME = "mongodb://"
+
+#: Control characters, line separators, and invisible characters that can change how other text looks.
+_INVISIBLE = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+ONE_LINE_PATTERN = f"^[^{_INVISIBLE}]*$"
+# Half of a surrogate pair is not text. A pattern cannot say that: to some readers, others consist of halves.
+_NOT_ONE_LINE = re.compile(rf"[{_INVISIBLE}\ud800-\udfff]")
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether *text* is one line, without invisible characters."""
+    return _NOT_ONE_LINE.search(text) is None
 
 
 def printable(text: str) -> str:

@@ -24,6 +24,7 @@ from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
 from vault.crypto.envelope import OVERHEAD as ENVELOPE_OVERHEAD
 from vault.documents.base import BaseDocument, decrypt, is_text
+from vault.documents.write_rules import WriteRules
 
 #: MongoDB's condition for a secret that has reached its read limit.
 IS_USED_UP = {"$and": [{"$gt": ["$max_reads", None]}, {"$gte": ["$reads", "$max_reads"]}]}
@@ -179,10 +180,15 @@ class StoredSecret(_Bound):
 
     @property
     def metadata_version(self) -> int:
-        """The number of changes to labels and expiry."""
+        """The number of changes to labels, write rules and expiry."""
         number = _integer(self._document.get("metadata_version")) or 0
         # An attacker may have stored a number that has no next one.
         return number if 0 <= number < _MAX_CHANGES else 0
+
+    @property
+    def rules(self) -> WriteRules:
+        """The write rules."""
+        return WriteRules.of_stored(self._document.get("rules"))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -434,8 +440,10 @@ class Secret(_Bound, BaseDocument):
     purged = ListField(IntField(), default=None)
     #: Deleted and purged versions, as `VersionInfo.stored_state` returns them.
     states = ListField(DictField(), default=None)
-    #: The number of changes to labels and expiry.
+    #: The number of changes to labels, write rules and expiry.
     metadata_version = IntField()
+    #: As `WriteRules.stored` returns them.
+    rules = DictField(default=None)
     expires_at = DateTimeField()
     max_reads = IntField()
     #: Reads so far, counted only with a read limit; see `vault.secrets.read_limits`.

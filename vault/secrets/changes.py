@@ -9,7 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from vault.core.attempt import Attempt, Status
-from vault.core.errors import SecretNotDeletedError, SecretNotFoundError, VersionConflictError
+from vault.core.errors import (
+    ExpectedVersionRequiredError,
+    SecretNotDeletedError,
+    SecretNotFoundError,
+    VersionConflictError,
+)
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo
@@ -45,7 +50,8 @@ class SecretWriter:
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
-        self._max_versions = max_versions
+        #: The number of versions of each secret that are kept.
+        self.max_versions = max_versions
         self._recovery = timedelta(days=recovery_days)
 
     def update(
@@ -58,6 +64,7 @@ class SecretWriter:
         Raises:
             SecretTooLargeError: It is longer than the limit in bytes.
             VersionConflictError: The newest version is not *expected_version*.
+            ExpectedVersionRequiredError: The secret requires an *expected_version*.
             CredentialRequiredError: By name, without a credential.
             SecretNotFoundError: The secret does not exist.
             SecretBusyError: Another request is changing it.
@@ -92,16 +99,17 @@ class SecretWriter:
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))
-            if expected_version not in (None, secret.version):
-                raise VersionConflictError
+            _require_version(secret, expected_version)
             plaintext = patched(Current(current, next(iter(secret.infos), None), secret.labels))
             require_size(plaintext, self._max_bytes)
-            version = secret.version + 1
-            change = self._newest(secret, version, plaintext, now)
-            attempt.details["version"] = version
+            new = VersionInfo(
+                version=secret.version + 1, created_at=now, deleted_at=_deletion_time(secret, now)
+            )
+            change = self._newest(secret, new, plaintext)
+            attempt.details["version"] = new.version
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
-        return Written(secret_id=secret.id, version=version, created_at=now, labels=secret.labels)
+        return Written(secret_id=secret.id, info=new, labels=secret.labels)
 
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
         """Delete a secret; return its ID, and the time until which it can be restored, if it can.
@@ -182,8 +190,8 @@ class SecretWriter:
             lease.remove()
         return lease.secret.id
 
-    def _newest(self, secret: StoredSecret, version: int, plaintext: bytes, now: datetime) -> dict[str, Any]:
-        """Return the change that makes *plaintext* the newest version and drops the oldest."""
+    def _newest(self, secret: StoredSecret, new: VersionInfo, plaintext: bytes) -> dict[str, Any]:
+        """Return the change that makes *plaintext* the *new* newest version and drops the oldest."""
         # Expressions, as a rewrap may change the stored version before the update.
         before = {
             "version": "$version",
@@ -191,7 +199,8 @@ class SecretWriter:
             "key_id": "$key_id",
             "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
         }
-        oldest = version - self._max_versions
+        states = [*secret.states, new] if new.deleted_at else secret.states
+        oldest = new.version - min(self.max_versions, secret.rules.max_versions or self.max_versions)
         kept = {"$and": [{"$isNumber": "$$this.version"}, {"$gt": ["$$this.version", oldest]}]}
         # An attacker may have stored another type. The change is on record by now and must not fail.
         stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
@@ -201,14 +210,27 @@ class SecretWriter:
         return {
             "older": {"$filter": {"input": older, "cond": kept}},
             **states_change(
-                [state for state in secret.states if state.version > oldest],
+                [state for state in states if state.version > oldest],
                 [number for number in secret.purged_versions if number > oldest],
             ),
-            "version": version,
-            "envelope": self._keyring.encrypt(plaintext, secret.binding(version)),
+            "version": new.version,
+            "envelope": self._keyring.encrypt(plaintext, secret.binding(new.version)),
             "key_id": self._keyring.primary.id,
-            "updated_at": now,
+            "updated_at": new.created_at,
         }
+
+
+def _require_version(secret: StoredSecret, expected_version: int | None) -> None:
+    if expected_version is None and secret.rules.version_required:
+        raise ExpectedVersionRequiredError
+    if expected_version not in (None, secret.version):
+        raise VersionConflictError
+
+
+def _deletion_time(secret: StoredSecret, now: datetime) -> datetime | None:
+    """Return when a version that is written *now* will be deleted, by the write rules of *secret*."""
+    seconds = secret.rules.delete_after_seconds
+    return to_milliseconds(now + timedelta(seconds=seconds)) if seconds else None
 
 
 def _is_known(secret: StoredSecret, now: datetime) -> bool:

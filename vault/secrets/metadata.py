@@ -1,4 +1,4 @@
-"""Change what describes a secret: its labels and its expiry."""
+"""Change what describes a secret: its labels, its write rules and its expiry."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from vault.core.errors import SecretNotFoundError
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.secret import StoredSecret, StoredVersion, purge_at
+from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
 from vault.secrets.requests import Reference, stored_labels
@@ -40,10 +41,13 @@ class MetadataWriter:
         reference: Reference,
         *,
         relabelled: Callable[[Labels], Labels] | None = None,
+        ruled: Callable[[StoredSecret], WriteRules] | None = None,
         expiry: Expiry | None = None,
         attempt: Attempt,
     ) -> StoredSecret:
         """Store the labels that *relabelled* returns for the present ones, and the *expiry*; None keeps them.
+
+        Also the write rules that *ruled* returns for the secret.
 
         Returns:
             The secret as it was before, without its older versions.
@@ -57,7 +61,7 @@ class MetadataWriter:
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was changed.
 
-        Also raises the errors of *relabelled*.
+        Also raises the errors of *relabelled* and *ruled*.
         """
         reference.record_target(attempt)
         self._guard.require()
@@ -68,6 +72,8 @@ class MetadataWriter:
             if not secret.is_visible(now):
                 raise SecretNotFoundError
             change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
+            if ruled:
+                change["rules"] = dict(ruled(secret).stored()) or "$$REMOVE"
             if relabelled:
                 # A label can begin with a dollar sign.
                 labels = stored_labels(relabelled(secret.labels))

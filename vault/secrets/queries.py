@@ -113,8 +113,7 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
 MAX_PAGE_BYTES = 1_048_576
 _LARGEST_BYTES = 32_768
 
-#: Maximum bytes of the keys of a level, and of what JSON adds to each.
-MAX_LEVEL_BYTES = 4 * 1_048_576
+#: Bytes that JSON adds to each key of a level.
 _KEY_BYTES = 3
 
 #: The maximum number of audit entries that are searched for the last fetch.
@@ -151,8 +150,10 @@ class SecretQueries:
         return _summary(secret) | {
             "version": secret.version,
             "metadata_version": secret.metadata_version,
+            "rules": secret.rules,
             "versions": [info for info in secret.infos if not info.is_purged],
             "purged_versions": secret.purged_versions[::-1],
+            "infos": secret.infos,
             "created_at": secret.created_at,
             "expires_at": secret.expires_at,
             "max_reads": secret.max_reads,
@@ -199,7 +200,7 @@ class SecretQueries:
         more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if has_more else None
         return [_summary(StoredSecret(document)) for document in shown], more
 
-    def level(self, folder: str, *, after: str, limit: int, attempt: Attempt) -> list[str]:
+    def level(self, folder: str, *, after: str, limit: int | None, attempt: Attempt) -> list[str]:
         """Return up to *limit* keys below *folder*, which is empty or ends in a slash, that come after a key.
 
         A key is the rest of a secret's name or, with a slash at its end, the name of a folder. MongoDB seeks
@@ -207,7 +208,7 @@ class SecretQueries:
 
         Raises:
             OutsidePathsError: The folder is outside the principal's paths.
-            TooManyKeysError: The keys take more than `MAX_LEVEL_BYTES`.
+            TooManyKeysError: The keys take more than `MAX_PAGE_BYTES`.
             KeyMissingError: This process may not serve.
             StorageUnavailableError: MongoDB is unavailable.
             AuditUnavailableError: The entry could not be written.
@@ -215,7 +216,7 @@ class SecretQueries:
         reach.require_folder(folder, attempt)
         self._guard.require()
         found: list[str] = []
-        left = MAX_LEVEL_BYTES
+        left = MAX_PAGE_BYTES
         for key in _keys(attempt.principal, folder, after):
             left -= len(key) + _KEY_BYTES
             if left < 0:

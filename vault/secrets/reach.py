@@ -38,11 +38,11 @@ def require(namespace: str, name: str | None, attempt: Attempt) -> None:
     raise SecretNotFoundError
 
 
-def require_new(name: str | None, attempt: Attempt) -> None:
-    """Require that the principal of *attempt* can reach a new secret with *name*, or without one.
+def require_within(name: str | None, attempt: Attempt) -> None:
+    """Require that *name*, or a secret without one, is within the paths of the principal of *attempt*.
 
     Raises:
-        OutsidePathsError: It cannot, whether the name is free or taken. *attempt* has the reason.
+        OutsidePathsError: It is not, whether there is such a secret or not. *attempt* has the reason.
     """
     record(attempt.principal.namespace, name, attempt)
     if not attempt.principal.paths.include(name):

@@ -14,7 +14,8 @@ from vault.core.errors import CredentialRequiredError
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
-from vault.documents.secret import StoredSecret
+from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.write_rules import WriteRules
 from vault.secrets import reach
 
 
@@ -30,6 +31,7 @@ class NewSecret:
     max_reads: int | None = None
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    rules: WriteRules = field(default_factory=WriteRules)
 
     def document(self, namespace: str, secret_id: str) -> Secret:
         """Return an unsaved document of this secret, with this new ID, in *namespace*."""
@@ -45,8 +47,9 @@ class NewSecret:
             "max_reads": self.max_reads,
             "name": self.name,
             "labels": stored_labels(self.labels) or None,
-            # Without a value, the first version is yet to come.
-            "version": None if self.plaintext else 0,
+            # Without a value, the first version is yet to come, and there is only metadata.
+            **({} if self.plaintext else {"version": 0, "metadata_version": 1}),
+            "rules": dict(self.rules.stored()) or None,
         }
         # To MongoEngine, a field that is set to None costs as much as any other.
         secret = Secret(**{name: value for name, value in given.items() if value is not None})
@@ -56,6 +59,8 @@ class NewSecret:
     def canonical(self) -> bytes:
         """Return the same bytes for every form of a request body with the same content."""
         values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
+        # No request with an idempotency key has rules. Records of earlier versions have none.
+        del values["rules"]
         return json.dumps(values, sort_keys=True).encode()
 
 
@@ -64,9 +69,13 @@ class Written:
     """A version that was stored, and its secret's labels."""
 
     secret_id: str
-    version: int
-    created_at: datetime | None
+    info: VersionInfo
     labels: Mapping[str, str]
+
+    @property
+    def version(self) -> int:
+        """The number of the version."""
+        return self.info.version
 
 
 def stored_labels(labels: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ from vault.core.errors import (
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
-from vault.documents.secret import StoredSecret, StoredVersion
+from vault.documents.secret import StoredSecret, StoredVersion, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
@@ -68,12 +68,11 @@ class SecretService:
     def create_named(self, new_secret: NewSecret, *, attempt: Attempt) -> Written:
         """Store a new secret as `create` does, and return its first version."""
         secret = self._create_one(new_secret, None, attempt).secret
-        return Written(
-            secret_id=attempt.secret_id or "",
+        info = VersionInfo(
             version=1 if new_secret.plaintext else 0,
             created_at=secret and to_milliseconds(secret.created_at),
-            labels=new_secret.labels,
         )
+        return Written(secret_id=attempt.secret_id or "", info=info, labels=new_secret.labels)
 
     def _create_one(self, new_secret: NewSecret, key: str | None, attempt: Attempt) -> Creation:
         item = Creation(attempt=attempt, new_secret=new_secret)
@@ -96,7 +95,7 @@ class SecretService:
 
     def _check(self, item: Creation) -> None:
         _require_credential_for_name(item.new_secret, item.attempt)
-        reach.require_new(item.new_secret.name, item.attempt)
+        reach.require_within(item.new_secret.name, item.attempt)
         require_size(item.new_secret.plaintext, self._max_bytes)
 
     def _create(

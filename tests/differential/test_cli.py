@@ -1,0 +1,247 @@
+"""The command `bao`: it prints and exits the same with this service as with OpenBao."""
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.differential.comparison import Observer, compare
+from tests.differential.servers import BAO, CLAIM, ROLE, VALUE, Server, Servers
+from tests.issuer import sign
+
+#: Commands by program. `!NAME` is the caller of all that follow; `> NAME` keeps what is printed, as `{NAME}`.
+PROGRAMS = {
+    "versions": """
+        kv get secret/cli/a
+        kv put secret/cli/a user=app password=first
+        kv put -mount=secret cli/a user=app password=second
+        kv put -cas=2 secret/cli/a @value.json
+        kv put -cas=2 secret/cli/a a=b
+        kv put -cas=0 secret/cli/new a=-
+        kv get secret/cli/a
+        kv get -mount=secret cli/a
+        kv get -version=1 secret/cli/a
+        kv get -version=9 secret/cli/a
+        kv get -version=x secret/cli/a
+        kv get -field=user secret/cli/a
+        kv get -field=nested secret/cli/a
+        kv get -field=nope secret/cli/a
+        kv get -format=json secret/cli/a
+        kv get -format=yaml secret/cli/a
+        kv get -format=json secret/cli/missing
+        kv put secret/cli/a
+        kv put secret/cli/a/ a=b
+        kv get nope/a
+        kv put nope/a a=b
+    """,
+    "states": """
+        kv put secret/cli/s n=1
+        kv put secret/cli/s n=2
+        kv put secret/cli/s n=3
+        kv delete secret/cli/s
+        kv get secret/cli/s
+        kv get -format=json secret/cli/s
+        kv get -field=n secret/cli/s
+        kv undelete -versions=3 secret/cli/s
+        kv get -field=n secret/cli/s
+        kv delete -versions=1,2 -mount=secret cli/s
+        kv undelete -versions=2 secret/cli/s
+        kv destroy -versions=1 secret/cli/s
+        kv get -version=1 secret/cli/s
+        kv destroy secret/cli/s
+        kv undelete secret/cli/s
+        kv delete secret/cli/missing
+        kv undelete -versions=1 secret/cli/missing
+        kv destroy -versions=1 secret/cli/missing
+        kv metadata get secret/cli/s
+        kv rollback -version=2 secret/cli/s
+        kv get secret/cli/s
+        kv rollback -version=1 secret/cli/s
+        kv rollback -version=9 secret/cli/s
+        kv rollback -version=1 secret/cli/missing
+    """,
+    "patches": """
+        kv patch secret/cli/p a=b
+        kv put secret/cli/p a=1 b=2
+        kv patch secret/cli/p c=3
+        kv patch -method=patch secret/cli/p d=4
+        kv patch -method=rw secret/cli/p e=5
+        kv patch -remove-data=a secret/cli/p
+        kv patch -cas=1 secret/cli/p f=6
+        kv patch -cas=5 secret/cli/p f=6
+        kv get -format=json secret/cli/p
+        kv delete secret/cli/p
+        kv patch secret/cli/p g=7
+        kv patch -method=rw secret/cli/p g=7
+        kv patch -method=rw secret/cli/missing g=7
+    """,
+    "lists": """
+        kv list secret/cli-list
+        kv put secret/cli-list/one a=1
+        kv put secret/cli-list/two/three a=1
+        kv list secret/cli-list
+        kv list secret/cli-list/
+        kv list -mount=secret cli-list/two
+        kv list -format=json secret/cli-list
+        kv list -format=json secret/cli-none
+        kv list secret/cli-list/one
+        kv list nope/
+    """,
+    "metadata": """
+        kv metadata get secret/cli/m
+        kv put secret/cli/m a=1
+        kv metadata get secret/cli/m
+        kv metadata put -custom-metadata=team=a -custom-metadata=env=prod secret/cli/m
+        kv metadata get secret/cli/m
+        kv metadata patch -custom-metadata=env=test secret/cli/m
+        kv metadata patch -remove-custom-metadata=team secret/cli/m
+        kv metadata get -format=json secret/cli/m
+        kv metadata patch -custom-metadata=env=test secret/cli/missing
+        kv get secret/cli/m
+        kv metadata delete secret/cli/m
+        kv metadata get secret/cli/m
+        kv metadata delete secret/cli/missing
+        kv put secret/cli/m a=2
+        kv metadata put secret/cli/m
+        kv metadata patch secret/cli/m
+        kv enable-versioning secret/
+    """,
+    "paths": """
+        write secret/data/cli/w @data.json
+        read secret/data/cli/w
+        read -field=data secret/data/cli/w
+        read -format=json secret/data/cli/w
+        read secret/data/cli/missing
+        read secret/cli/w
+        list secret/metadata/cli
+        delete secret/data/cli/w
+        read secret/data/cli/w
+        delete secret/metadata/cli/w
+        read nope/x
+        write nope/x a=b
+        write secret/cli/x a=b
+        status
+        status -format=json
+    """,
+    "callers": """
+        kv put secret/cli/c a=1
+        !team
+        kv put secret/team/cli/c a=1
+        kv get secret/team/cli/c
+        kv get secret/cli/c
+        kv list secret/team/cli
+        kv list secret/
+        token lookup
+        token renew
+        token renew -increment=30m
+        token lookup -format=json
+        !wrong
+        kv get secret/cli/c
+        kv put secret/cli/c a=1
+        kv list secret/
+        token lookup
+        token renew
+        !anonymous
+        kv get secret/cli/c
+        !admin
+        token lookup
+        token renew
+        token capabilities secret/data/cli/c
+        kv get -namespace=nope secret/cli/c
+        read -namespace=nope secret/data/cli/c
+    """,
+    "tokens": """
+        token create -ttl=1h -field=token > made
+        !made
+        token lookup
+        kv put secret/cli/t a=1
+        !anonymous
+        login -no-store {made}
+        login -no-store -field=token {made} > again
+        login -no-store wrong
+        !made
+        token revoke -self
+        token lookup
+        !anonymous
+        write auth/approle/login role_id={role_id} secret_id={secret_id}
+        write -field=token auth/approle/login role_id={role_id} secret_id={secret_id} > app
+        write auth/approle/login role_id={role_id} secret_id=wrong
+        write auth/jwt/login role={role} jwt={jwt}
+        !app
+        kv list secret/cli-none
+    """,
+    "wrapping": """
+        kv put secret/cli/wrapped a=1
+        kv get -wrap-ttl=60s secret/cli/wrapped
+        read -wrap-ttl=60s -field=wrapping_token secret/data/cli/wrapped > token
+        unwrap {token}
+        unwrap {token}
+        read -wrap-ttl=60s -field=wrapping_token secret/data/cli/wrapped > token
+        unwrap -format=json {token}
+        write -wrap-ttl=60s -force sys/wrapping/wrap
+        write -wrap-ttl=60s -field=wrapping_token sys/wrapping/wrap b=2 > token
+        write sys/wrapping/lookup token={token}
+        unwrap -field=b {token}
+        unwrap wrong
+    """,
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_commands_print_the_same(servers: Servers, name: str) -> None:
+    """Exit code, standard output and standard error are those with the real server."""
+
+    def program(server: Server, see: Observer) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            _run(server, PROGRAMS[name], Path(folder), see)
+
+    compare(servers, f"bao: {name}", program)
+
+
+def _run(server: Server, commands: str, folder: Path, see: Observer) -> None:
+    (folder / "value.json").write_text('{"user": "app", "nested": {"n": [1, 2.50, true, null]}}')
+    (folder / "data.json").write_text('{"data": {"user": "app", "port": 5432}}')
+    known = {**server.tokens, "wrong": "wrong", "anonymous": ""}
+    known |= {"role_id": server.role_id, "secret_id": server.secret_id, "role": ROLE}
+    known["jwt"] = sign("ec-1", **{CLAIM: VALUE})
+    caller = "admin"
+    for line in filter(None, map(str.strip, commands.splitlines())):
+        if line.startswith("!"):
+            caller = line[1:]
+            continue
+        command, _, keep = line.partition(" > ")
+        arguments = [word.format(**known) for word in shlex.split(command)]
+        done = bao(server, *arguments, token=known[caller], folder=folder)
+        if keep:
+            known[keep] = done.stdout.strip()
+        # What is kept is printed alone.
+        printed = "<kept>" if keep and done.returncode == 0 else done.stdout
+        errors = done.stderr
+        for secret in (known.get("made"), known.get("app"), known["jwt"]):
+            printed, errors = (text.replace(secret or "\0", "<token>") for text in (printed, errors))
+        see(f"{caller}$ {line}", {"exit": done.returncode, "stdout": _parsed(printed), "stderr": errors})
+
+
+def _parsed(printed: str) -> Any:
+    """Return what was printed: parsed, if it is a JSON object."""
+    return json.loads(printed) if printed.startswith("{") else printed
+
+
+def bao(server: Server, *arguments: str, token: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in *folder*, with no settings but the server's and *token*."""
+    settings = {"PATH": os.environ["PATH"], "HOME": str(folder), "BAO_ADDR": server.url}
+    return subprocess.run(
+        [BAO, *arguments],
+        cwd=folder,
+        env=settings | ({"BAO_TOKEN": token} if token else {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )

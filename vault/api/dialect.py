@@ -1,0 +1,187 @@
+"""The base of Vault's dialect: its operations, and their documentation."""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial, wraps
+from http import HTTPStatus
+from typing import Any
+
+import flask
+from apispec import APISpec
+from flask import Request, request
+from marshmallow import Schema, fields
+from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
+
+from vault.api import auth, dialect_credentials, json_parser, reply_wrapping
+from vault.api.blueprint import Blueprint, Intake, View, perform
+from vault.api.client_ip import address_of_request, require_allowed
+from vault.api.dialect_errors import DENIED
+from vault.api.dialect_messages import CONTENT_TYPE, WITH_BODY
+from vault.api.fields import Reply, text_field
+from vault.api.prefixes import DIALECT
+from vault.api.response_headers import ALWAYS, references
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import Scope
+
+MERGE_PATCH = "application/merge-patch+json"
+
+#: The method of Vault's lists. OpenAPI 3.0 cannot show it, so `GET` with `?list=true` is documented instead.
+LIST = "LIST"
+
+#: The name of the response to every refusal, in the OpenAPI document.
+REFUSAL = "DialectRefusal"
+
+
+class DialectErrors(Reply):
+    """The texts of a refusal in Vault's dialect."""
+
+    errors = fields.List(
+        fields.String(metadata={"example": "permission denied"}),
+        required=True,
+        metadata={"description": "What is wrong; empty if there is nothing at the path."},
+    )
+
+
+class DialectBlueprint(Blueprint):
+    """A blueprint of Vault's dialect: operations in the form that Vault's clients send and expect."""
+
+    def __init__(self, name: str, import_name: str, *, path: str = "", description: str) -> None:
+        """Name the tag of the operations, and their *path* below `/v1/`."""
+        super().__init__(name, import_name, url_prefix=DIALECT + path, description=description)
+
+    def route(
+        self, rule: str, *, methods: Sequence[str] = ("GET",), **options: Any
+    ) -> Callable[[View], View]:
+        """Serve a view at *rule*. The document shows the first of *methods*; the others mean the same."""
+
+        def decorate(view: View) -> View:
+            first, *others = methods
+            if first != LIST:
+                self.add_url_rule(rule, view_func=view, methods=[first], **options)
+            else:
+                others = [first, *others]
+            if others:
+                flask.Blueprint.add_url_rule(self, rule, view.__name__, view, methods=others)
+            return view
+
+        return decorate
+
+    def operation(  # type: ignore[override] # other options
+        self,
+        action: Action,
+        *,
+        scope: Scope | None,
+        authorize: Callable[[Attempt], None] | None = None,
+        media_type: str = "",
+        takes: type[Schema] | None = None,
+        example: Any = None,
+    ) -> Callable[[View], Any]:
+        """Make a view the operation *action*, as `Blueprint.operation` does. It returns an `envelope`.
+
+        Callers need *scope*, and None stands for any valid credential, unless the operation has its own way
+        to *authorize* them.
+        Bodies are read whatever their Content-Type, unless the operation requires a *media_type*; `json_body`
+        returns them. *takes* and *example* document the body.
+        """
+        intake = Intake(authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive)
+
+        def decorate(view: View) -> Any:
+            @wraps(view)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                if request.method == "HEAD":
+                    # Flask adds it to every GET.
+                    require_allowed(address_of_request())
+                    raise MethodNotAllowed
+                return perform(
+                    partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake
+                )
+
+            is_open = authorize is dialect_credentials.admit_request
+            return self.doc(**_documentation(view, scope, is_open, media_type, takes, example))(run)
+
+        return decorate
+
+    def probe(self, *, is_for_everyone: bool = False) -> Callable[[View], Any]:
+        """Make a view a check of the service: it needs no credential, and leaves no entry.
+
+        Load balancers have addresses of their own, so that the address counts unless *is_for_everyone*.
+        """
+
+        def decorate(view: View) -> Any:
+            @wraps(view)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                if not is_for_everyone:
+                    require_allowed(address_of_request())
+                return view(*args, **kwargs)
+
+            return self.doc(**_documentation(view, None, True, "", None, None))(run)
+
+        return decorate
+
+    def enveloped(self, data: type[Schema] | None = None, *, description: str) -> Any:
+        """Document the reply of an operation: an envelope with *data*, or else with `auth`."""
+        return self.response(HTTPStatus.OK, _envelope_of(data), description=description)
+
+
+def document(spec: APISpec) -> None:
+    """Add the refusals of Vault's dialect to *spec*, for operations to refer to."""
+    content = {CONTENT_TYPE: {"schema": DialectErrors, "example": {"errors": [DENIED]}}}
+    description = "Any refusal: 403 without the right, 404 where nothing is, 400 for a malformed request."
+    response = {"description": description, "headers": references(*ALWAYS), "content": content}
+    spec.components.response(REFUSAL, response, lazy=True)
+
+
+def _authorize(scope: Scope | None, attempt: Attempt) -> None:
+    dialect_credentials.authorize_request(attempt, scope)
+
+
+def _documentation(
+    view: Callable[..., Any],
+    scope: Scope | None,
+    is_open: bool,
+    media_type: str,
+    takes: type[Schema] | None,
+    example: Any,
+) -> dict[str, Any]:
+    content = {"schema": takes, **({"example": example} if example else {})}
+    return {
+        "operationId": view.__name__,
+        **({"x-scope": scope} if scope else {}),
+        "security": [] if is_open else auth.dialect_security(),
+        "responses": {"default": REFUSAL},
+        **({"requestBody": {"content": {media_type or CONTENT_TYPE: content}}} if takes else {}),
+    }
+
+
+def _max_size(media_type: str, req: Request) -> int:
+    if req.method not in WITH_BODY:
+        return 0
+    if media_type and req.mimetype != media_type:
+        raise UnsupportedMediaType(
+            f"{req.method} requires Content-Type of {media_type}, provided {req.mimetype}"
+        )
+    return json_parser.max_size_of_any(req)
+
+
+def _receive(req: Request) -> None:
+    if req.method in WITH_BODY:
+        json_parser.receive(req)
+
+
+@cache
+def _envelope_of(data: type[Schema] | None) -> type[Schema]:
+    """Return the schema of an envelope with *data*, or else with any `auth`."""
+    inner: Any = fields.Nested(data) if data else fields.Dict(metadata={"description": "Nothing."})
+    about = {"description": "The credential, after a login."}
+    return Reply.from_dict(
+        {
+            "request_id": text_field("The request's ID, as in the header `X-Request-ID`.", "r-2041"),
+            "lease_id": text_field("Empty: nothing is leased.", ""),
+            "renewable": fields.Boolean(metadata={"description": "False: nothing is leased."}),
+            "lease_duration": fields.Integer(metadata={"description": "0: nothing is leased.", "example": 0}),
+            "data": inner,
+            "wrap_info": fields.Dict(allow_none=True, metadata={"description": "The wrapping token."}),
+            "warnings": fields.List(fields.String(), allow_none=True),
+            "auth": fields.Dict(allow_none=True, metadata=about),
+        },
+        name=f"{data.__name__ if data else 'Login'}Envelope",
+    )

@@ -1,0 +1,10 @@
+"""The prefixes of the paths of operations."""
+
+#: Of the REST API.
+REST = "/vault/"
+
+#: Of Vault's dialect.
+DIALECT = "/v1/"
+
+#: Of both: their replies are not stored, and their operations record a refused address themselves.
+OPERATIONS = (REST, DIALECT)

@@ -1,0 +1,66 @@
+"""Wrapping of replies in Vault's dialect: with `X-Vault-Wrap-TTL`, the reply is a token for the reply."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, request
+from werkzeug.exceptions import BadRequest
+
+from vault.api.blueprint import current_attempt, services
+from vault.api.dialect_durations import duration
+from vault.api.dialect_messages import envelope
+from vault.api.prefixes import DIALECT
+from vault.core import kv_values
+from vault.core.timestamps import moment
+from vault.secrets.wrapping import MAX_LIFETIME, Origin, WrappingToken
+
+_HEADER = "X-Vault-Wrap-TTL"
+
+
+def lifetime() -> timedelta:
+    """Return the life of the wrapped reply that the request asks for; nothing if it asks for none.
+
+    Raises:
+        BadRequest: It is no duration, or too long.
+    """
+    found = duration(request.headers.get(_HEADER), f"{_HEADER} header")
+    if found > MAX_LIFETIME:
+        raise BadRequest(f"error parsing {_HEADER} header: at most {MAX_LIFETIME.days} days")
+    return found
+
+
+def wrapped(view: Callable[[], Response]) -> Response:
+    """Return the reply of *view*, or a wrapping token for it if the request asks for one.
+
+    Only successes are wrapped, and the entry of the request says so.
+    """
+    life = lifetime()
+    # A reply that lives for less than a second cannot be unwrapped.
+    seconds = round(life.total_seconds())
+    if not seconds:
+        return view()
+    token = WrappingToken.new()
+    current_attempt().details |= {"wrapped": True, "accessor": token.accessor}
+    reply = view()
+    if reply.status_code != HTTPStatus.OK:
+        return reply
+    origin = Origin(request.path.removeprefix(DIALECT), moment(datetime.now(UTC)), seconds)
+    content = reply.get_data()
+    services().wrapping.keep(token, content, origin)
+    info = {
+        "token": token.text,
+        "accessor": token.accessor,
+        "ttl": seconds,
+        "creation_time": origin.created_at,
+        "creation_path": origin.path,
+        **_wrapped_accessor(kv_values.restore(content)),
+    }
+    return envelope(None, wrap_info=info, request_id="")
+
+
+def _wrapped_accessor(body: Any) -> dict[str, str]:
+    """Return the accessor of the client token in a wrapped *body*, if there is one."""
+    found = body["auth"]
+    return {"wrapped_accessor": found["accessor"]} if found else {}

@@ -1,0 +1,109 @@
+"""Wrapping tokens over HTTP, in Vault's dialect: what they wrap, and where it comes from."""
+
+from flask import Response
+from marshmallow import fields
+from werkzeug.exceptions import BadRequest
+
+from vault.api import auth, reply_wrapping
+from vault.api.blueprint import current_attempt, services
+from vault.api.dialect import DialectBlueprint
+from vault.api.dialect_credentials import admit_holder, admit_request, credential
+from vault.api.dialect_messages import envelope, json_body, restored
+from vault.api.fields import Body, Reply, text_field
+from vault.core.attempt import Action, Status
+from vault.secrets.wrapping import WrappingToken, is_wrapping_token
+
+blueprint = DialectBlueprint(
+    "Vault wrapping",
+    __name__,
+    path="sys/wrapping",
+    description="Replies that one caller can take, once. With the header `X-Vault-Wrap-TTL`, every operation "
+    "of Vault's API makes one.",
+)
+
+
+class WrappingTokenBody(Body):
+    """A wrapping token."""
+
+    token = text_field("The wrapping token; not needed where it is the credential.", f"smw_{'0' * 43}")
+
+
+class AnyObject(Body):
+    """Any object."""
+
+
+class AnyData(Reply):
+    """The data of the reply that was wrapped."""
+
+
+class WrappedOrigin(Reply):
+    """Where a wrapped reply comes from."""
+
+    creation_path = text_field("The path of the request that it answers.", "secret/data/billing/db")
+    creation_time = text_field("The time of wrapping.", "2026-11-24T15:30:00.000Z")
+    creation_ttl = fields.Integer(metadata={"description": "Its life in seconds.", "example": 60})
+
+
+@blueprint.route("/wrap", methods=("POST", "PUT"))
+@blueprint.operation(Action.WRAP, scope=None, takes=AnyObject, example={"password": "s3cr3t"})
+@blueprint.enveloped(AnyData, description="The wrapping token, in `wrap_info`.")
+def wrap_data() -> Response:
+    """Wrap data.
+
+    Keeps the body, an object, for the one who unwraps it. Requires any valid credential, and the header
+    `X-Vault-Wrap-TTL`.
+    """
+    if not reply_wrapping.lifetime():
+        raise BadRequest("endpoint requires response wrapping to be used")
+    body = json_body()
+    current_attempt().finish(Status.SUCCESS)
+    return envelope(body)
+
+
+@blueprint.route("/unwrap", methods=("POST", "PUT"))
+@blueprint.operation(Action.UNWRAP, scope=None, authorize=admit_holder, takes=WrappingTokenBody, example={})
+@blueprint.enveloped(AnyData, description="The reply that was wrapped.")
+def unwrap_data() -> Response:
+    """Unwrap a reply.
+
+    Returns what was wrapped, to the first who asks. The credential is the wrapping token; or any valid
+    credential, and the body has the wrapping token.
+    """
+    token = credential() or ""
+    if not is_wrapping_token(token):
+        token = _token_in_body()
+    attempt = current_attempt()
+    with auth.counted_failures(attempt):
+        return restored(services().wrapping.unwrap(WrappingToken(token), attempt=attempt))
+
+
+@blueprint.route("/lookup", methods=("POST", "PUT", "GET"))
+@blueprint.operation(
+    Action.WRAP_LOOKUP,
+    scope=None,
+    authorize=admit_request,
+    takes=WrappingTokenBody,
+    example={"token": f"smw_{'0' * 43}"},
+)
+@blueprint.enveloped(WrappedOrigin, description="Where the wrapped reply comes from.")
+def look_up_wrapping_token() -> Response:
+    """Look up a wrapping token.
+
+    Says where a wrapped reply comes from, without unwrapping it. The token is in the body, or the credential.
+    """
+    attempt = current_attempt()
+    token = _token_in_body() or credential() or ""
+    with auth.counted_failures(attempt):
+        origin = services().wrapping.look_up(WrappingToken(token), attempt=attempt)
+    return envelope(
+        {
+            "creation_path": origin.path,
+            "creation_time": origin.created_at,
+            "creation_ttl": origin.seconds,
+        }
+    )
+
+
+def _token_in_body() -> str:
+    token = json_body().get("token")
+    return token if isinstance(token, str) else ""

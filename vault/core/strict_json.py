@@ -1,0 +1,96 @@
+"""Strict reading of JSON: in bounded memory, and only what every reader understands alike."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, NoReturn
+
+from vault.core.text import unique_names
+
+#: The size from which a text is checked for more values and fields than a valid one has. In memory, a value
+#: of two bytes can take a hundred, and validating a field takes longer than reading it.
+_LARGE_BYTES = 131_072
+
+#: Of values, a valid text has fewer than commas in its strings: 100 items with 16 labels of 128 characters.
+_MAX_VALUES = 250_000
+_MAX_FIELDS = 2_500
+
+
+class InvalidJSONError(ValueError):
+    """A text is not JSON, or readers could understand it differently; the message says so, without it."""
+
+
+class TooManyPartsError(ValueError):
+    """A text has too many values or fields."""
+
+
+def decode(text: bytes, number: Callable[[str], Any] | None = None) -> Any:
+    """Return the decoded JSON *text*; *number* makes the value of a number from its text.
+
+    Raises:
+        InvalidJSONError: It is not JSON, or readers could understand it differently.
+        TooManyPartsError: It has too many values or fields.
+    """
+    try:
+        return _decoder(text, number).decode(text.decode())
+    except TooManyPartsError:
+        raise
+    except json.JSONDecodeError as error:
+        raise InvalidJSONError(f"is malformed JSON at line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError):
+        # Not UTF-8, a duplicate key, NaN or Infinity, a number too long, or nested too deeply.
+        raise InvalidJSONError("is malformed JSON") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+#: Returns the object of its pairs.
+_Pairs = Callable[[Sequence[tuple[str, Any]]], dict[str, Any]]
+
+
+def _new_decoder(pairs: _Pairs, number: Callable[[str], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=pairs, parse_int=number, parse_float=number, parse_constant=_refuse_constant
+    )
+
+
+# Shared: creating a decoder takes longer than decoding a body.
+_small_decoder = cache(partial(_new_decoder, unique_names))
+
+
+def _decoder(text: bytes, number: Callable[[str], Any] | None) -> json.JSONDecoder:
+    """Return the decoder for *text*.
+
+    Raises:
+        TooManyPartsError: It has too many values.
+    """
+    if len(text) <= _LARGE_BYTES:
+        return _small_decoder(number)
+    # One of these characters precedes each value except the first. Strings can contain them too.
+    count = 0
+    for separator in (b",", b"[", b"{"):
+        count += text.count(separator)
+        if count > _MAX_VALUES:
+            raise TooManyPartsError("has too many values")
+    return _new_decoder(_FewFields(), number)
+
+
+class _FewFields:
+    """Counts the fields of all objects in a text."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object of *pairs*.
+
+        Raises:
+            TooManyPartsError: Together, the objects have too many fields.
+            ValueError: A name occurs twice.
+        """
+        self._count += len(pairs)
+        if self._count > _MAX_FIELDS:
+            raise TooManyPartsError("has too many fields")
+        return unique_names(pairs)

@@ -1,0 +1,155 @@
+"""Wrapped replies: each is a one-time secret, and its token is the only key to it."""
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import NamedTuple, Self
+from uuid import UUID
+
+from vault.core.attempt import Attempt, Status
+from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError
+from vault.core.paths import ALL_PATHS
+from vault.crypto import Keyring
+from vault.documents.secret import StoredSecret
+from vault.keys.guard import KeyringGuard
+from vault.secrets import read_limits
+from vault.secrets.requests import NewSecret, Reference
+from vault.secrets.service import SecretService, require_size
+from vault.secrets.store import SecretStore
+
+#: The prefix of wrapping tokens.
+PREFIX = "smw_"
+
+#: The longest life of a wrapped reply: who wraps one for longer wants a secret.
+MAX_LIFETIME = timedelta(days=30)
+
+#: The maximum bytes of a wrapped reply: that of the largest value, and of a long list, as JSON.
+MAX_BYTES = 8 * 1_048_576
+
+_RANDOM_BYTES = 32
+_FORM = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
+
+#: The namespace of wrapped replies. It has a colon, so no principal has it: none can reach one by its ID.
+_NAMESPACE = "service:wrapping"
+
+
+class Origin(NamedTuple):
+    """Where a wrapped reply comes from."""
+
+    #: The path of the request that it answers.
+    path: str
+    #: The time of wrapping, in UTC and to the millisecond.
+    created_at: str
+    #: Its life in seconds.
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrappingToken:
+    """A wrapping token."""
+
+    text: str = field(repr=False)
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return a new token, of 256 random bits."""
+        return cls(PREFIX + token_urlsafe(_RANDOM_BYTES))
+
+    @property
+    def accessor(self) -> str:
+        """The ID of its reply, which does not reveal it: so neither MongoDB nor the trail has the token.
+
+        Raises:
+            InvalidWrappingTokenError: It does not have the form of a wrapping token.
+        """
+        if not _FORM.fullmatch(self.text):
+            raise InvalidWrappingTokenError("malformed")
+        return str(UUID(bytes=sha256(self.text.encode()).digest()[:16], version=4))
+
+
+def is_wrapping_token(text: str) -> bool:
+    """Return whether *text* is meant as a wrapping token."""
+    return text.startswith(PREFIX)
+
+
+class Wrapping:
+    """Keeps replies until someone presents their tokens, at most once."""
+
+    def __init__(self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService) -> None:
+        self._keyring = keyring
+        self._guard = guard
+        self._secrets = secrets
+        self._store = SecretStore()
+
+    def keep(self, token: WrappingToken, reply: bytes, origin: Origin) -> None:
+        """Keep *reply* for the one who presents the new *token* during its life, at most `MAX_LIFETIME`.
+
+        The request that it answers has an entry; keeping the reply has no other.
+
+        Raises:
+            SecretTooLargeError: It is longer than `MAX_BYTES`.
+            OverloadedError: Too many requests wait for MongoDB.
+            StorageUnavailableError: It could not be stored.
+        """
+        require_size(reply, MAX_BYTES)
+        # Encrypted together, so that no one else can say where a reply comes from.
+        plaintext = json.dumps(origin).encode() + b"\n" + reply
+        new_secret = NewSecret(plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1)
+        self._store.publish([new_secret.document(_NAMESPACE, token.accessor)])
+
+    def unwrap(self, token: WrappingToken, *, attempt: Attempt) -> bytes:
+        """Return the reply of *token*: of all calls, exactly one gets it.
+
+        Raises:
+            InvalidWrappingTokenError: There is none, it was unwrapped before, or its life is over.
+            SecretBusyError: The read ended before it was counted.
+            DecryptionError: The stored reply does not verify.
+            StorageUnavailableError: It could not be read.
+            AuditUnavailableError: The entry could not be written.
+        """
+        reference = Reference(secret_id=token.accessor)
+        # The token is the right to read it, whoever has it.
+        reader = replace(attempt.principal, namespace=_NAMESPACE, paths=ALL_PATHS)
+        try:
+            plaintext = self._secrets.fetch(
+                reference, attempt=replace(attempt, principal=reader, whole=attempt)
+            )
+        except SecretNotFoundError:
+            raise InvalidWrappingTokenError("unknown") from None
+        return plaintext.partition(b"\n")[2]
+
+    def look_up(self, token: WrappingToken, *, attempt: Attempt) -> Origin:
+        """Return where the reply of *token* comes from, without unwrapping it. Errors as `unwrap`."""
+        secret = self._find(token)
+        attempt.secret_id = secret.id
+        origin = Origin(*json.loads(secret.decrypt(self._keyring).partition(b"\n")[0]))
+        attempt.finish(Status.SUCCESS)
+        return origin
+
+    def spend(self, token: WrappingToken) -> bool:
+        """Make *token* invalid, because someone used it for something else; return False if it already was.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+        """
+        try:
+            held = read_limits.reserve_reads([self._find(token).id])
+        except InvalidWrappingTokenError:
+            return False
+        reads = [read for read in held if read]
+        return bool(reads) and read_limits.commit_reads(reads) == [True]
+
+    def _find(self, token: WrappingToken) -> StoredSecret:
+        """Return the stored reply of *token*, unless its life is over.
+
+        Raises:
+            InvalidWrappingTokenError: There is none.
+        """
+        self._guard.require()
+        secret = self._store.find(token.accessor)
+        if secret is None or secret.namespace != _NAMESPACE or not secret.is_visible(datetime.now(UTC)):
+            raise InvalidWrappingTokenError("unknown")
+        return secret
