@@ -1,6 +1,7 @@
-"""Changes that only other operations use: patches of the newest value, and removals."""
+"""Patches of the newest value, write rules, and removals."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from vault.core.errors import (
 from vault.core.principal import Principal
 from vault.crypto import MasterKey
 from vault.documents.secret import VersionInfo
+from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import Current
 from vault.secrets.requests import Reference, Written
 
@@ -109,6 +111,65 @@ def test_a_patch_is_refused_like_an_update(patch: Patch, alice: Caller, stored: 
     with pytest.raises(VersionConflictError):
         patch(refuse)
     assert only(stored) == before
+
+
+def ruled(app: Flask, **rules: Any) -> None:
+    """Give the secret `a/b` these write rules."""
+    services(app).metadata.change(
+        NAMED,
+        ruled=lambda _: WriteRules(**rules),
+        attempt=Attempt(action=Action.UPDATE_METADATA, principal=ALICE),
+    )
+
+
+def test_a_secret_can_require_the_expected_version(app: Flask, alice: Caller, stored: Stored) -> None:
+    """Then an update without it is refused on record, whichever API it comes from."""
+    alice.create(b"one", name="a/b")
+    ruled(app, version_required=True)
+    before = only(stored)
+    assert alice.refused("update", name="a/b", secret="dHdv") == 409
+    assert only(stored) == before
+    assert (trail(stored)[-1]["action"], trail(stored)[-1]["status"]) == ("update", "bad_request")
+    assert alice("update", name="a/b", secret="dHdv", expected_version=1)["version"] == 2
+    ruled(app)
+    assert "rules" not in only(stored)
+    assert alice("update", name="a/b", secret="dHdv")["version"] == 3
+
+
+@pytest.mark.parametrize(("own", "kept"), [(2, 2), (0, 3), (9, 3)])
+def test_a_secret_can_keep_fewer_versions(
+    app: Flask, alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, own: int, kept: int
+) -> None:
+    """A secret keeps as many versions as its rule says, and never more than the service."""
+    monkeypatch.setattr(services(app).changes, "max_versions", 3)
+    secret_id = alice.create(b"1", name="a/b")
+    ruled(app, max_versions=own)
+    alice.update(secret_id, b"2", b"3", b"4")
+    assert len(only(stored)["older"]) + 1 == kept
+
+
+def test_a_secret_can_delete_its_versions_later(app: Flask, alice: Caller, stored: Stored) -> None:
+    """A version that is written under the rule is readable, and deleted in time; earlier ones stay."""
+    secret_id = alice.create(b"one", name="a/b")
+    ruled(app, delete_after_seconds=60)
+    alice.update(secret_id, b"two")
+    versions = alice("describe", name="a/b")["versions"]
+    assert [version["deleted_at"] is None for version in versions] == [False, True]
+    [state] = only(stored)["states"]
+    assert state["deleted_at"] - only(stored)["updated_at"] == timedelta(seconds=60)
+    assert alice.fetch(secret_id) == "dHdv"
+    stored.secrets.update_one({}, {"$set": {"states.0.deleted_at": in_past(seconds=1)}})
+    assert alice.refused("fetch", secret_id=secret_id) == 404
+    assert alice.fetch(secret_id, version=1) == "b25l"
+
+
+@pytest.mark.parametrize("rules", [5, {"delete_after_seconds": 2**62, "max_versions": "x"}], ids=str)
+def test_rules_of_another_type_break_no_update(alice: Caller, stored: Stored, rules: object) -> None:
+    """With unexpected types in the database, an update succeeds as without rules."""
+    secret_id = alice.create(b"one", name="a/b")
+    stored.secrets.update_one({}, {"$set": {"rules": rules}})
+    alice.update(secret_id, b"two")
+    assert alice.fetch(secret_id) == "dHdv"
 
 
 @pytest.mark.parametrize("is_deleted", [True, False])

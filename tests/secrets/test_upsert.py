@@ -99,7 +99,7 @@ def test_a_write_creates_or_updates(write: Write, alice: Caller, stored: Stored)
 def test_a_write_returns_the_stored_time(write: Write, stored: Stored) -> None:
     """The time of a new version is the one that is stored, to the millisecond."""
     for value in (b"one", b"two"):
-        assert write(value).created_at == StoredSecret(only(stored)).newest.created_at
+        assert write(value).info.created_at == StoredSecret(only(stored)).newest.created_at
 
 
 def test_a_write_can_require_that_the_secret_does_not_exist(write: Write, stored: Stored) -> None:

@@ -240,7 +240,7 @@ def test_the_rest_of_old_versions_is_forgotten(
     app: Flask, world: World, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """States of versions that `MAX_VERSIONS` drops are not kept, so the document stays small."""
-    monkeypatch.setattr(services(app).changes, "_max_versions", 3)
+    monkeypatch.setattr(services(app).changes, "max_versions", 3)
     for number in range(1, 5):
         world.write(str(number).encode())
     world.purge(2)
@@ -670,7 +670,7 @@ def test_versions_behave_as_in_the_model(
 ) -> None:
     """After any steps, each version reads as in a dict of versions, and all that is stored verifies."""
     stored.secrets.delete_many({})
-    monkeypatch.setattr(services(app).changes, "_max_versions", 4)
+    monkeypatch.setattr(services(app).changes, "max_versions", 4)
     world, model = World(app), Model()
     for number, (action, versions) in enumerate([("write", list[int]()), *steps]):
         if action == "write":

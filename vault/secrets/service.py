@@ -68,7 +68,10 @@ class SecretService:
     def create_named(self, new_secret: NewSecret, *, attempt: Attempt) -> Written:
         """Store a new secret as `create` does, and return its first version."""
         secret = self._create_one(new_secret, None, attempt).secret
-        info = VersionInfo(version=1, created_at=secret and to_milliseconds(secret.created_at))
+        info = VersionInfo(
+            version=1 if new_secret.plaintext else 0,
+            created_at=secret and to_milliseconds(secret.created_at),
+        )
         return Written(secret_id=attempt.secret_id or "", info=info, labels=new_secret.labels)
 
     def _create_one(self, new_secret: NewSecret, key: str | None, attempt: Attempt) -> Creation:
