@@ -51,7 +51,7 @@ _MAX_PREFIX_LENGTH = 50
 
 
 class ClientRenewal(Body):
-    """How a token is renewed."""
+    """A renewal of a token."""
 
     increment = text_field("The time from now for which it is valid; by default, its lifetime.", "1h")
 
@@ -306,14 +306,8 @@ _HARMLESS = {
 }
 _KNOWN = {"policies", "ttl", "explicit_max_ttl", "renewable", "display_name", *_HARMLESS}
 
-#: Options of a new token by their values that mean nothing: command lines send them.
-_NEUTRAL = {
-    "type": ("", "service", "default"),
-    "num_uses": ("", "0"),
-    "period": ("", "0", "0s"),
-    "id": ("",),
-    "entity_alias": ("",),
-}
+#: The values of unsupported options that mean nothing.
+_NEUTRAL = {"type": ("service", "default"), "num_uses": ("0",), "period": ("0", "0s")}
 
 
 def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant, list[str]]:
@@ -322,7 +316,8 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
     Raises:
         BadRequest: It has an option that the service cannot honour.
     """
-    given = {name: value for name, value in body.items() if value not in (None, False, [], {})}
+    # Command lines send all their options.
+    given = {name: value for name, value in body.items() if value not in (None, False, "")}
     for name, value in given.items():
         if name not in _KNOWN and value not in _NEUTRAL.get(name, ()):
             raise BadRequest(f"the option {name} is not supported")
@@ -341,7 +336,7 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
         renewable=renewable,
         max_age=longest if renewable and longest else None,
     )
-    return grant, [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS.keys() & given)]
+    return grant, [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS) if given.get(name)]
 
 
 def _scopes(policies: Any) -> frozenset[Scope]:

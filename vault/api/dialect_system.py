@@ -155,7 +155,7 @@ def seal_status() -> Response:
 def leader() -> Response:
     """Get the leader.
 
-    There is none: all replicas do the same.
+    The service has no leader: all replicas do the same.
     """
     return reply({"ha_enabled": False})
 

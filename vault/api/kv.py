@@ -12,7 +12,6 @@ from flask import Response, g, request
 from vault.api import kv_schemas
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint
-from vault.api.dialect_durations import duration_text
 from vault.api.dialect_messages import CONTENT_TYPE, envelope, json_body, no_content, reply
 from vault.api.kv_requests import (
     METADATA_FIELDS,
@@ -32,6 +31,7 @@ from vault.api.kv_requests import (
 from vault.api.large_replies import reply_memory
 from vault.core import kv_values
 from vault.core.attempt import Action, Status
+from vault.core.durations import duration_text
 from vault.core.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.principal import Scope
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
@@ -354,8 +354,8 @@ def _ruled(body: Mapping[str, Any], secret: StoredSecret) -> WriteRules:
 def delete_kv_metadata(path: str) -> Response:
     """Destroy a secret.
 
-    Removes all its versions and its metadata for good; a new secret can have its name. Earlier backups still
-    contain the values. The reply is the same if there is no such secret.
+    Removes all its versions and its metadata permanently; a new secret can have its name. Earlier backups
+    still contain the values. The reply is the same if there is no such secret.
     """
     return _changed(services().changes.remove, path)
 

@@ -1,4 +1,4 @@
-"""What requests of KV, version 2, contain: paths, queries and bodies, in the forms that Vault accepts."""
+"""Requests of KV, version 2: their paths, queries and bodies, in the forms that Vault accepts."""
 
 import re
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def asks_for_list() -> bool:
 
 
 def number_in_query(name: str) -> int | None:
-    """Return the number in the query *name*; None if there is none.
+    """Return the number in the query *name*; None without one.
 
     Raises:
         BadRequest: It is not a number.
@@ -110,7 +110,7 @@ def data_in(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the value in *body*: an object, or None for null.
 
     Raises:
-        BadRequest: There is none, or it is something else.
+        BadRequest: It is missing, or something else.
     """
     if "data" not in body:
         raise BadRequest("no data provided")
