@@ -16,6 +16,7 @@ from vault.api.blueprint import Blueprint, Intake, View, perform
 from vault.api.client_ip import address_of_request, require_allowed
 from vault.api.dialect_errors import DENIED
 from vault.api.dialect_messages import CONTENT_TYPE, WITH_BODY
+from vault.api.error_docs import responses_of_server
 from vault.api.fields import Reply, text_field
 from vault.api.prefixes import DIALECT
 from vault.api.response_headers import ALWAYS, references
@@ -147,7 +148,7 @@ def _documentation(
         "operationId": view.__name__,
         **({"x-scope": scope} if scope else {}),
         "security": [] if is_open else auth.dialect_security(),
-        "responses": {"default": REFUSAL},
+        "responses": responses_of_server() | {"default": REFUSAL},
         **({"requestBody": {"content": {media_type or CONTENT_TYPE: content}}} if takes else {}),
     }
 
