@@ -344,7 +344,7 @@ def test_the_entry_has_the_new_expiry(change: Change, stored: Stored) -> None:
         {"pending": True},
         {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_secret_that_is_gone_stays_gone(
     change: Change, stored: Stored, key: MasterKey, fields: dict[str, Any]

@@ -310,7 +310,7 @@ def test_only_the_version_of_a_refused_fetch_is_hidden(three: World) -> None:
 @pytest.mark.parametrize(
     "fields",
     [{"expires_at": in_past(hours=1)}, {"max_reads": 1, "reads": 1}, {"deleted_at": in_past(hours=1)}],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_fetch_knows_nothing_of_a_secret_that_is_gone(
     app: Flask, stored: Stored, key: MasterKey, fields: dict[str, Any], version: int | None
