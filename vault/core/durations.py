@@ -3,6 +3,9 @@
 import re
 from datetime import timedelta
 
+#: More than any limit of this service.
+_MAX_SECONDS = 1_000_000_000
+
 #: Seconds of each unit.
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -23,8 +26,9 @@ def parse_duration(text: str) -> timedelta:
     """Return the duration *text*.
 
     Raises:
-        ValueError: It has another form.
+        ValueError: It has another form, or is longer than any limit.
     """
-    if not _PARTS.fullmatch(text):
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not _PARTS.fullmatch(text) or seconds > _MAX_SECONDS:
         raise ValueError("invalid duration")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+    return timedelta(seconds=seconds)
