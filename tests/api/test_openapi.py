@@ -29,7 +29,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
     """Yield path, method and description of each operation."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            yield path, method, operation
+            if method != "parameters":
+                yield path, method, operation
 
 
 def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def current_slot() -> Slot:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """How operations take requests in."""
+    """The steps by which operations take requests in."""
 
     #: Authorizes the request of an attempt.
     authorize: Callable[[Attempt], None]

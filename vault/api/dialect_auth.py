@@ -51,7 +51,7 @@ _MAX_PREFIX_LENGTH = 50
 
 
 class ClientRenewal(Body):
-    """How a token is renewed."""
+    """A renewal of a token."""
 
     increment = text_field("The time from now for which it is valid; by default, its lifetime.", "1h")
 
@@ -201,9 +201,9 @@ def log_in_with_token() -> Response:
     The client token is valid for this API only, and as long as the token is.
     """
     body = json_body()
-    name, token = body.get("role_id"), str(body.get("secret_id"))
-    if not name:
-        raise BadRequest("missing role_id")
+    name, token = body.get("role_id"), str(body.get("secret_id") or "")
+    if not name or not token:
+        raise BadRequest("missing secret_id" if name else "missing role_id")
     attempt = current_attempt()
     try:
         with auth.counted_failures(attempt):
@@ -306,8 +306,8 @@ _HARMLESS = {
 }
 _KNOWN = {"policies", "ttl", "explicit_max_ttl", "renewable", "display_name", *_HARMLESS}
 
-#: Options of a new token by their values that mean nothing: command lines send them.
-_NEUTRAL = {"type": ("", "service", "default"), "num_uses": ("", "0"), "period": ("", "0", "0s"), "id": ("",)}
+#: The values of unsupported options that mean nothing.
+_NEUTRAL = {"type": ("service", "default"), "num_uses": ("0",), "period": ("0", "0s")}
 
 
 def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant, list[str]]:
@@ -316,7 +316,8 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
     Raises:
         BadRequest: It has an option that the service cannot honour.
     """
-    given = {name: value for name, value in body.items() if value not in (None, False, [], {})}
+    # Command lines send all their options.
+    given = {name: value for name, value in body.items() if value not in (None, False, "")}
     for name, value in given.items():
         if name not in _KNOWN and value not in _NEUTRAL.get(name, ()):
             raise BadRequest(f"the option {name} is not supported")
@@ -329,13 +330,13 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
         lifetime = min(lifetime or longest, longest)
     renewable = body.get("renewable", True) and bool(lifetime)
     grant = Grant(
-        name=_new_name(given.get("display_name", "token")),
+        name=_new_name(given.get("display_name") or "token"),
         scopes=_scopes(given.get("policies")) or own_scopes,
         lifetime=lifetime or None,
         renewable=renewable,
         max_age=longest if renewable and longest else None,
     )
-    return grant, [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS.keys() & given)]
+    return grant, [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS) if given.get(name)]
 
 
 def _scopes(policies: Any) -> frozenset[Scope]:

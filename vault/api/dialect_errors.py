@@ -48,7 +48,7 @@ def _status_and_texts(error: Exception) -> tuple[int, list[str]]:
     if status == HTTPStatus.UNAUTHORIZED:
         return HTTPStatus.FORBIDDEN, [DENIED]
     if status == HTTPStatus.FORBIDDEN and code != "mount_forbidden":
-        # Not the detail: Vault's says neither what is missing nor what is there.
+        # Not the detail: Vault does not say what the caller lacks.
         return status, [FORBIDDEN]
     if type(error) is NotFound and error.description == NotFound.description:
         return status, []

@@ -1,7 +1,7 @@
 """Wrapping of replies in Vault's dialect: with `X-Vault-Wrap-TTL`, the reply is a token for the reply."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -19,8 +19,8 @@ from vault.secrets.wrapping import MAX_LIFETIME, Origin, WrappingToken
 _HEADER = "X-Vault-Wrap-TTL"
 
 
-def lifetime() -> timedelta:
-    """Return the life of the wrapped reply that the request asks for; nothing if it asks for none.
+def lifetime() -> int:
+    """Return the seconds for which the request asks to keep its reply; 0 if it is not to be wrapped.
 
     Raises:
         BadRequest: It is no duration, or too long.
@@ -28,7 +28,7 @@ def lifetime() -> timedelta:
     found = duration(request.headers.get(_HEADER), f"{_HEADER} header")
     if found > MAX_LIFETIME:
         raise BadRequest(f"error parsing {_HEADER} header: at most {MAX_LIFETIME.days} days")
-    return found
+    return round(found.total_seconds())
 
 
 def wrapped(view: Callable[[], Response]) -> Response:
@@ -36,9 +36,7 @@ def wrapped(view: Callable[[], Response]) -> Response:
 
     Only successes are wrapped, and the entry of the request says so.
     """
-    life = lifetime()
-    # A reply that lives for less than a second cannot be unwrapped.
-    seconds = round(life.total_seconds())
+    seconds = lifetime()
     if not seconds:
         return view()
     token = WrappingToken.new()

@@ -37,7 +37,7 @@ class AnyData(Reply):
 
 
 class WrappedOrigin(Reply):
-    """Where a wrapped reply comes from."""
+    """The origin of a wrapped reply."""
 
     creation_path = text_field("The path of the request that it answers.", "secret/data/billing/db")
     creation_time = text_field("The time of wrapping.", "2026-11-24T15:30:00.000Z")

@@ -9,7 +9,7 @@ from vault.core.attempt import Attempt, Status
 from vault.core.errors import SecretNotFoundError
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring
-from vault.documents.secret import StoredSecret, StoredVersion
+from vault.documents.secret import StoredSecret, StoredVersion, purge_at
 from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
@@ -103,5 +103,5 @@ class MetadataWriter:
             **bound(secret.newest),
             "older": older or "$$REMOVE",
             "expires_at": expires_at or "$$REMOVE",
-            "purge_at": expires_at or "$$REMOVE",
+            "purge_at": purge_at(expires_at or "$$REMOVE"),
         }

@@ -37,7 +37,7 @@ _NAMESPACE = "service:wrapping"
 
 
 class Origin(NamedTuple):
-    """Where a wrapped reply comes from."""
+    """The origin of a wrapped reply."""
 
     #: The path of the request that it answers.
     path: str
@@ -104,14 +104,14 @@ class Wrapping:
         """Return the reply of *token*: of all calls, exactly one gets it.
 
         Raises:
-            InvalidWrappingTokenError: There is none, it was unwrapped before, or its life is over.
+            InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
             SecretBusyError: The read ended before it was counted.
             DecryptionError: The stored reply does not verify.
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
         """
         reference = Reference(secret_id=token.accessor)
-        # The token is the right to read it, whoever has it.
+        # The token alone is the right to read it.
         reader = replace(attempt.principal, namespace=_NAMESPACE, paths=ALL_PATHS)
         try:
             plaintext = self._secrets.fetch(
@@ -143,10 +143,10 @@ class Wrapping:
         return bool(reads) and read_limits.commit_reads(reads) == [True]
 
     def _find(self, token: WrappingToken) -> StoredSecret:
-        """Return the stored reply of *token*, unless its life is over.
+        """Return the stored reply of *token*.
 
         Raises:
-            InvalidWrappingTokenError: There is none.
+            InvalidWrappingTokenError: The token is unknown, was used before, or has expired.
         """
         self._guard.require()
         secret = self._store.find(token.accessor)

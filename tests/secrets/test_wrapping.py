@@ -1,0 +1,219 @@
+"""Wrapped replies: kept for one, for a while, beyond the reach of everyone else."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from tests.access import services
+from tests.conftest import start
+from tests.lifecycle import Caller, document, in_past, trail
+from tests.rotation import Stored
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import (
+    DecryptionError,
+    InvalidCredentialError,
+    InvalidWrappingTokenError,
+    SecretBusyError,
+    SecretTooLargeError,
+    StorageUnavailableError,
+)
+from vault.core.principal import NAME_PATTERN
+from vault.secrets import read_limits, wrapping
+from vault.secrets.wrapping import Origin, Wrapping, WrappingToken, is_wrapping_token
+
+ORIGIN = Origin("secret/data/a", "2026-11-26T10:15:08.174Z", 60)
+
+
+@pytest.fixture
+def wraps(app: Flask) -> Wrapping:
+    """Return the wrapping of a started application."""
+    start(app)
+    return services(app).wrapping
+
+
+def attempt(action: Action = Action.UNWRAP) -> Attempt:
+    return Attempt(action=action, ip="127.0.0.1")
+
+
+def kept(wraps: Wrapping, reply: bytes = b"reply", origin: Origin = ORIGIN) -> WrappingToken:
+    """Return the token of a new wrapped reply."""
+    token = WrappingToken.new()
+    wraps.keep(token, reply, origin)
+    return token
+
+
+def test_a_reply_is_unwrapped_once(wraps: Wrapping, stored: Stored) -> None:
+    """The first who has the token gets the reply as it was; a second one gets nothing."""
+    token = kept(wraps, b"first line\nsecond line\n")
+    assert wraps.unwrap(token, attempt=attempt()) == b"first line\nsecond line\n"
+    with pytest.raises(InvalidWrappingTokenError) as caught:
+        wraps.unwrap(token, attempt=attempt())
+    assert caught.value.reason == "unknown"
+    [entry] = [entry for entry in trail(stored) if entry["action"] == "unwrap"]
+    assert (entry["status"], entry["secret_id"]) == ("success", token.accessor)
+
+
+def test_of_many_at_once_one_gets_the_reply(wraps: Wrapping) -> None:
+    """However many unwrap at the same time, exactly one gets the reply."""
+    token = kept(wraps)
+
+    def unwrap(_: int) -> bytes | None:
+        try:
+            return wraps.unwrap(token, attempt=attempt())
+        except InvalidWrappingTokenError:
+            return None
+
+    with ThreadPoolExecutor(12) as pool:
+        replies = list(pool.map(unwrap, range(24)))
+    assert sorted(filter(None, replies)) == [b"reply"]
+
+
+def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
+    """A look-up says where the reply comes from, as often as someone asks, and leaves it there."""
+    token = kept(wraps)
+    for _ in range(3):
+        asked = attempt(Action.WRAP_LOOKUP)
+        assert wraps.look_up(token, attempt=asked) == ORIGIN
+        assert asked.secret_id == token.accessor
+    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
+    with pytest.raises(InvalidWrappingTokenError):
+        wraps.look_up(token, attempt=attempt(Action.WRAP_LOOKUP))
+    assert [entry["action"] for entry in trail(stored)].count("wrap_lookup") == 3
+
+
+def test_a_spent_token_unwraps_nothing(wraps: Wrapping) -> None:
+    """A token is spent once, and then it is as if it had never existed."""
+    token = kept(wraps)
+    assert wraps.spend(token)
+    assert not wraps.spend(token)
+    with pytest.raises(InvalidWrappingTokenError):
+        wraps.unwrap(token, attempt=attempt())
+
+
+def test_a_token_that_someone_else_reads_is_not_spent_twice(
+    wraps: Wrapping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply whose only read is reserved meanwhile is not spent."""
+    token = kept(wraps)
+    monkeypatch.setattr(read_limits, "reserve_reads", lambda ids: [None] * len(ids))
+    assert not wraps.spend(token)
+
+
+@pytest.mark.parametrize("text", ["", "smw_", "smw_x", "smt_" + "0" * 38, "smw_" + "é" * 43, "nope"])
+def test_a_malformed_token_is_refused_without_a_query(wraps: Wrapping, text: str) -> None:
+    """A text that cannot be a wrapping token is refused at once, as an invalid credential."""
+    token = WrappingToken(text)
+    for use in (
+        lambda: wraps.unwrap(token, attempt=attempt()),
+        lambda: wraps.look_up(token, attempt=attempt()),
+    ):
+        with pytest.raises(InvalidCredentialError) as caught:
+            use()
+        assert caught.value.reason == "malformed"
+    assert not wraps.spend(token)
+
+
+def test_an_unknown_token_is_refused(wraps: Wrapping) -> None:
+    """A token that no one was given unwraps nothing."""
+    token = WrappingToken.new()
+    with pytest.raises(InvalidWrappingTokenError):
+        wraps.unwrap(token, attempt=attempt())
+    assert not wraps.spend(token)
+    assert is_wrapping_token(token.text)
+    assert token.text not in repr(token)
+
+
+def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
+    """After its life, a reply is gone, even before MongoDB has removed it."""
+    token = kept(wraps)
+    life = document(stored, token.accessor)["expires_at"] - document(stored, token.accessor)["created_at"]
+    assert life == timedelta(seconds=60)
+    expired = WrappingToken.new()
+    new = wrapping.NewSecret(plaintext=b"[]\nreply", ttl_seconds=60, max_reads=1)
+    secret = new.document(wrapping._NAMESPACE, expired.accessor)
+    secret.expires_at = secret.purge_at = in_past(seconds=1)
+    wraps._store.publish([secret])
+    for use in (wraps.unwrap, wraps.look_up):
+        with pytest.raises(InvalidWrappingTokenError):
+            use(expired, attempt=attempt())
+
+
+def test_the_database_has_neither_the_token_nor_the_reply(wraps: Wrapping, stored: Stored) -> None:
+    """MongoDB has the ciphertext and the accessor; the token cannot be derived from them."""
+    token = kept(wraps, b"hunter2")
+    everything = str([list(stored[name].find()) for name in stored.list_collection_names()])
+    assert token.accessor in everything
+    assert token.text.removeprefix("smw_") not in everything
+    assert "hunter2" not in everything
+    assert ORIGIN.path not in everything
+
+
+def test_no_one_reaches_a_reply_by_its_accessor(wraps: Wrapping, alice: Caller, stored: Stored) -> None:
+    """With its accessor, no operation of REST finds a wrapped reply: its namespace is no one's."""
+    token = kept(wraps)
+    for action, body in (
+        ("fetch", {}),
+        ("describe", {}),
+        ("delete", {}),
+        ("update", {"secret": "bmV3"}),
+        ("purge", {}),
+        ("restore", {}),
+    ):
+        assert alice.refused(action, secret_id=token.accessor, **body) == 404
+    assert alice("list")["secrets"] == []
+    batch = alice("fetch-batch", secrets=[{"secret_id": token.accessor}])["secrets"]
+    assert batch[0]["problem"]["status"] == 404
+    assert ":" in document(stored, token.accessor)["namespace"]
+    assert ":" not in NAME_PATTERN
+    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
+
+
+def test_a_secret_is_no_wrapped_reply(wraps: Wrapping, stored: Stored, alice: Caller) -> None:
+    """A secret that someone moved to the ID of a token is not unwrapped."""
+    token = WrappingToken.new()
+    secret = document(stored, alice.create(max_reads=1))
+    stored.secrets.insert_one({**secret, "_id": token.accessor})
+    with pytest.raises(InvalidWrappingTokenError):
+        wraps.unwrap(token, attempt=attempt())
+    with pytest.raises(InvalidWrappingTokenError):
+        wraps.look_up(token, attempt=attempt())
+
+
+def test_an_altered_reply_is_not_released(wraps: Wrapping, stored: Stored) -> None:
+    """A reply that was altered in the database, or given another life, does not verify."""
+    token = kept(wraps)
+    stored.secrets.update_one({"_id": token.accessor}, {"$set": {"max_reads": 2}})
+    for use in (wraps.unwrap, wraps.look_up):
+        with pytest.raises(DecryptionError):
+            use(token, attempt=attempt())
+
+
+def test_a_reply_has_a_maximum_size(wraps: Wrapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply beyond the internal limit, which no value reaches, is not wrapped."""
+    monkeypatch.setattr(wrapping, "MAX_BYTES", 10)
+    assert kept(wraps, b"x" * 10)
+    with pytest.raises(SecretTooLargeError):
+        kept(wraps, b"x" * 11)
+
+
+def test_a_failed_count_releases_nothing(
+    wraps: Wrapping, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the read cannot be counted, the reply is withheld; it can be unwrapped again after an outage."""
+    token = kept(wraps)
+
+    def fail(_: object) -> None:
+        raise StorageUnavailableError("an outage")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(read_limits, "commit_reads", fail)
+        with pytest.raises(StorageUnavailableError):
+            wraps.unwrap(token, attempt=attempt())
+    with monkeypatch.context() as patch:
+        patch.setattr(read_limits, "commit_reads", lambda reads: [False] * len(reads))
+        with pytest.raises(SecretBusyError):
+            wraps.unwrap(token, attempt=attempt())
+    stored.secrets.update_one({"_id": token.accessor}, {"$unset": {"held_reads": 1}})
+    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
