@@ -3,93 +3,50 @@
 Starts a MongoDB (majority and journal, one member) and every contender with the same number of workers. Loads
 them with wrk in turns, over several rounds. Prints a table of medians, with this service's figure divided by
 the contender's in brackets. Then prints the time for 20 secrets, one by one and as a batch, with the ratio to
-the batch in brackets. Requires wrk and `scripts/install.sh bench`.
+the batch in brackets.
+
+With `--api vault`, this service and OpenBao get the same calls of Vault's API instead: standard mixes, single
+kinds of calls, and a ramp of open arrivals.
+
+Exits with 1 if a request failed. Requires wrk and `scripts/install.sh bench`.
 """
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from statistics import median
 
 import batches
 import click
+import dialect
 import wrk
+from baselines.dialect import OpenBaoDialect, SecretManagerDialect
 from baselines.growth import fill
 from baselines.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
+from comparison import Sample, block, sample
 
 from vault.cli.mongod import Mongod
 
 _SEEDED = 1_000
-_KINDS = (SecretManager, Original, Modernized, OpenBao, Ceiling)
+#: The contenders by the API that the load uses.
+_KINDS: dict[str, tuple[type[Contender], ...]] = {
+    "rest": (SecretManager, Original, Modernized, OpenBao, Ceiling),
+    "vault": (SecretManagerDialect, OpenBaoDialect),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The figures of one run against one contender."""
-
-    a_second: float
-    p50: float
-    p99: float
-    #: Milliseconds of CPU time per request, without MongoDB's.
-    cpu: float
-
-
-def measure(contender: Contender, what: str, *, connections: int, seconds: int) -> Sample:
+def measure(contender: Contender, what: str, connections: int, seconds: int, _number: int) -> Sample:
     """Load *contender* and return the figures."""
-    before = contender.cpu_seconds()
     if what == "create":
-        load = wrk.run(
-            "create.lua",
-            contender.url,
-            *contender.create,
-            *contender.header,
-            connections=connections,
-            seconds=seconds,
-        )
+        script, arguments = "create.lua", contender.create
     else:
-        names = str(contender.folder / "names")
-        load = wrk.run(
-            "fetch.lua",
-            contender.url,
-            *contender.fetch,
-            names,
-            *contender.header,
-            connections=connections,
-            seconds=seconds,
-        )
-    cpu = (contender.cpu_seconds() - before) / load.requests * 1_000
-    return Sample(load.a_second, load.p50, load.p99, cpu)
-
-
-def rounds(
-    contenders: Sequence[Contender], what: str, *, count: int, connections: int, seconds: int
-) -> dict[str, Sample]:
-    """Return the medians of *count* rounds; each round loads every contender once."""
-    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
-    for _ in range(count):
-        for contender in contenders:
-            sample = measure(contender, what, connections=connections, seconds=seconds)
-            samples[contender.name].append(sample)
-    return {name: _median(found) for name, found in samples.items()}
-
-
-def _median(samples: Sequence[Sample]) -> Sample:
-    return Sample(*(median(getattr(sample, name) for sample in samples) for name in Sample.__slots__))
-
-
-def report(what: str, found: dict[str, Sample]) -> None:
-    """Print a block of the table; in brackets, the ratio of this service's figure to each."""
-    ours = found[SecretManager.name]
-    click.echo(f"\n{what:<26}{'requests/s':>18}{'p50 ms':>18}{'p99 ms':>18}{'CPU ms/request':>18}")
-    for name, sample in found.items():
-        cells = (
-            f"{getattr(sample, field):.{digits}f} ({getattr(ours, field) / getattr(sample, field):.2f})"
-            for field, digits in (("a_second", 0), ("p50", 2), ("p99", 2), ("cpu", 3))
-        )
-        click.echo(f"  {name:<24}" + "".join(f"{cell:>18}" for cell in cells))
+        script, arguments = "fetch.lua", (*contender.fetch, str(contender.folder / "names"))
+    arguments += contender.header
+    load = partial(wrk.run, script, contender.url, *arguments, connections=connections, seconds=seconds)
+    return sample(contender, load)
 
 
 def report_batches(found: dict[str, float]) -> None:
@@ -111,47 +68,91 @@ def offer(contender: Contender, names: Sequence[str]) -> None:
     (contender.folder / "names").write_text("\n".join(names) + "\n")
 
 
+def compare_rest(
+    contenders: Sequence[Contender], *, count: int, seconds: int, connections: int
+) -> Iterator[Mapping[str, Sample]]:
+    """Print the tables of creates, fetches and batches, and yield each block."""
+    names = {contender: contender.seed(_SEEDED) for contender in contenders}
+    for contender, known in names.items():
+        offer(contender, known)
+    for many in sorted({connections, 1}, reverse=True):
+        yield from turns(contenders, f"connections: {many}", count, many, seconds)
+    # The ceiling has one secret.
+    several = {contender: known for contender, known in names.items() if len(known) >= batches.SECRETS}
+    report_batches(batches.compare(several, seconds=count * seconds))
+
+
+def turns(
+    contenders: Sequence[Contender], title: str, count: int, connections: int, seconds: int
+) -> Iterator[Mapping[str, Sample]]:
+    """Print and yield the blocks of creates and fetches."""
+    for what in ("create", "fetch"):
+        runs = {
+            contender.name: partial(measure, contender, what, connections, seconds)
+            for contender in contenders
+        }
+        yield block(f"{what}, {title}", runs, count)
+
+
+def report_resources(contenders: Sequence[Contender]) -> None:
+    """Print the memory and the time to start of each contender."""
+    click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
+    for contender in contenders:
+        click.echo(f"  {contender.name:<32}{contender.memory():>12.0f}{contender.ready_after:>12.2f}")
+
+
 @click.command()
 @click.option("--rounds", "count", default=5, show_default=True, help="Number of rounds.")
 @click.option("--seconds", default=5, show_default=True, help="Length of a run in seconds.")
 @click.option("--connections", default=32, show_default=True, help="Concurrent connections.")
 @click.option("--workers", default=2, show_default=True, help="Workers per service.")
+@click.option("--api", type=click.Choice(list(_KINDS)), default="rest", show_default=True, help="API to use.")
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice([kind.name for kind in _KINDS]),
+    type=click.Choice([kind.name for kind in _KINDS["rest"]]),
     help="Run only these and this service.",
 )
 @click.option(
     "--growth", "secrets", default=0, help="Also measure with N secrets and 2N audit entries.", metavar="N"
 )
-def main(count: int, seconds: int, connections: int, workers: int, only: Sequence[str], secrets: int) -> None:
+@click.option(
+    "--most-arrivals",
+    default=4_000,
+    show_default=True,
+    help="Last rate of the ramp, per second (--api vault).",
+)
+def main(
+    count: int,
+    seconds: int,
+    connections: int,
+    workers: int,
+    api: str,
+    only: Sequence[str],
+    secrets: int,
+    most_arrivals: int,
+) -> None:
     """Compare this service with baselines and print a table."""
-    kinds = [kind for kind in _KINDS if not only or kind.name in only or kind is SecretManager]
+    kinds = [kind for kind in _KINDS[api] if not only or kind.name in only or issubclass(kind, SecretManager)]
+    blocks: list[Mapping[str, Sample]] = []
     with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
         contenders = [start(stack, kind, Path(name), mongod, workers) for kind in kinds]
-        names = {contender: contender.seed(_SEEDED) for contender in contenders}
-        for contender, known in names.items():
-            offer(contender, known)
-        for many in (connections, 1):
-            for what in ("create", "fetch"):
-                found = rounds(contenders, what, count=count, connections=many, seconds=seconds)
-                report(f"{what}, connections: {many}", found)
-        # The ceiling has one secret.
-        several = {contender: known for contender, known in names.items() if len(known) >= batches.SECRETS}
-        report_batches(batches.compare(several, seconds=count * seconds))
-        click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
-        for contender in contenders:
-            click.echo(f"  {contender.name:<24}{contender.memory():>12.0f}{contender.ready_after:>12.2f}")
+        if api == "vault":
+            blocks += dialect.compare(
+                contenders,
+                count=count,
+                seconds=seconds,
+                connections=connections,
+                most_arrivals=most_arrivals,
+            )
+        else:
+            blocks += compare_rest(contenders, count=count, seconds=seconds, connections=connections)
+        report_resources(contenders)
         if secrets:
             large = start(stack, Grown, Path(name), mongod, workers)
             offer(large, fill(large.mongo_uri, large.master_key, secrets, 2 * secrets))
-            for what in ("create", "fetch"):
-                pair = [contenders[0], large]
-                report(
-                    f"{what}, grown",
-                    rounds(pair, what, count=count, connections=connections, seconds=seconds),
-                )
+            blocks += turns([contenders[0], large], "grown", count, connections, seconds)
+    sys.exit(any(sample.errors for block in blocks for sample in block.values()))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ from hypothesis import settings as hypothesis
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
+from tests.differential.servers import OpenBao
 from tests.lifecycle import ALICE, Caller
+from tests.moving import Tree
 from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
@@ -262,6 +264,19 @@ def trail(database: Database, keyring: Keyring) -> Iterator[AuditTrail]:  # noqa
     trail = AuditTrail(keyring)
     yield trail
     trail.disconnect()
+
+
+@pytest.fixture(scope="session")
+def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """Run OpenBao for all tests that use only secrets engines of their own."""
+    with OpenBao(tmp_path_factory.mktemp("openbao")) as server:
+        yield server
+
+
+@pytest.fixture
+def tree(openbao: OpenBao) -> Tree:
+    """Return an empty secrets engine on OpenBao."""
+    return Tree(openbao)
 
 
 @pytest.fixture

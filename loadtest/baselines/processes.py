@@ -13,8 +13,11 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from pymongo import MongoClient
 
 from vault.cli.mongod import free_port
 
@@ -30,6 +33,8 @@ class Contender(ABC):
     create: tuple[str, ...]
     fetch: tuple[str, str, str]
     header: tuple[str, ...] = ()
+    #: The body of a login with AppRole.
+    login: dict[str, str]
 
     def __init__(self, folder: Path, *, mongo_uri: str, workers: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=self.name.replace(" ", "-"), dir=folder))
@@ -104,6 +109,10 @@ class Contender(ABC):
         """Return the CPU time of all processes so far."""
         return sum(_cpu_seconds(pid) for pid in self._pids())
 
+    def mongodb_cpu_seconds(self) -> float:
+        """Return the CPU time of MongoDB so far, if the service uses it."""
+        return 0.0
+
     def memory(self) -> float:
         """Return the memory of all processes in MiB, shared memory counted once (PSS).
 
@@ -147,6 +156,12 @@ class _Rest(Contender):
             "WEB_CONCURRENCY": str(self.workers),
             "PYTHONPATH": str(Path(__file__).parent),
         }
+
+    def mongodb_cpu_seconds(self) -> float:
+        """Return the CPU time of MongoDB so far."""
+        with MongoClient[dict[str, Any]](self.mongo_uri) as client:
+            used = client.admin.command("serverStatus")["extra_info"]
+        return float(used["user_time_us"] + used["system_time_us"]) / 1e6
 
     def seed(self, count: int) -> list[str]:
         """Create *count* secrets over HTTP."""
@@ -208,9 +223,13 @@ class OpenBao(Contender):
     """OpenBao with KV version 2, raft storage and a file audit device."""
 
     name = "OpenBao"
-    create = ("/v1/kv/data/NAME", f'{{"data":{{"secret":"{VALUE}"}}}}')
-    fetch = ("GET", "/v1/kv/data/NAME", "")
+    create = ("/v1/secret/data/NAME", f'{{"data":{{"secret":"{VALUE}"}}}}')
+    fetch = ("GET", "/v1/secret/data/NAME", "")
     ready = "/v1/sys/seal-status"
+
+    def environment(self) -> dict[str, str]:
+        """Return the setting that limits it to as many processors as the others have workers."""
+        return {"GOMAXPROCS": str(self.workers)}
 
     def command(self) -> list[str]:
         """Write a configuration and return the server command."""
@@ -236,8 +255,8 @@ class OpenBao(Contender):
         deadline = time.monotonic() + 30
         while True:
             try:
-                self.post("/v1/sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
-                self.post("/v1/kv/data/first", {"data": {}})
+                self.post("/v1/sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+                self.post("/v1/secret/data/first", {"data": {}})
             except URLError:
                 # After its first response, it still elects a leader and upgrades the mount.
                 if time.monotonic() > deadline:
@@ -250,7 +269,7 @@ class OpenBao(Contender):
         """Create *count* secrets over HTTP."""
         names = [f"seed-{number}" for number in range(count)]
         for name in names:
-            self.post(f"/v1/kv/data/{name}", {"data": {"secret": VALUE}})
+            self.post(f"/v1/secret/data/{name}", {"data": {"secret": VALUE}})
         return names
 
 

@@ -166,7 +166,7 @@ def test_a_patch_merges_into_the_newest_version(ask: Ask) -> None:
 
 
 def test_a_patch_of_nothing_is_404(ask: Ask) -> None:
-    """Where there is nothing to patch, the reply is empty; of a deleted version, it has the metadata."""
+    """If there is nothing to patch, the reply is empty; of a deleted version, it has the metadata."""
     ask("POST", "metadata/b", {"custom_metadata": {}})
     for path in ("data/a", "data/b", "metadata/a"):
         reply = ask("PATCH", path, {"data": {}, "custom_metadata": {}}, **PATCH)
@@ -291,7 +291,7 @@ def test_metadata_is_merged_and_replaced(ask: Ask) -> None:
     ids=str,
 )
 def test_metadata_that_is_not_offered_is_refused(ask: Ask, body: object) -> None:
-    """What a secret cannot have of its own is refused with 400, never ignored."""
+    """Metadata that a secret cannot have is refused with 400, never ignored."""
     assert ask("POST", "metadata/a", body).status_code == 400
     assert ask("GET", "metadata/a").status_code == 404
     written(ask, "a", {})

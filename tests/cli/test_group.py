@@ -10,8 +10,8 @@ from tests.commands import command_environment
 from vault.cli import commands
 
 NAMES = [
-    *("audit", "backup", "dev", "drill", "issuers", "keys", "ready", "replicaset", "restore", "roles"),
-    *("serve", "tokens"),
+    *("audit", "backup", "dev", "drill", "import", "issuers", "keys", "ready", "replicaset", "restore"),
+    *("roles", "serve", "tokens"),
 ]
 
 

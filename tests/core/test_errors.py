@@ -29,6 +29,8 @@ NAMES = {
     "fixed": "FixedError",
     "grant_refused": "GrantRefusedError",
     "idempotency_mismatch": "IdempotencyMismatchError",
+    "import_refused": "ImportRefusedError",
+    "import_source": "ImportSourceError",
     "invalid_backup": "InvalidBackupError",
     "invalid_base64": "InvalidBase64Error",
     "invalid_checkpoint": "InvalidCheckpointError",

@@ -24,7 +24,7 @@ class Observer:
         while name in self.seen:
             number += 1
             name = f"{step} ({number})"
-        self.seen[name] = observation
+        self.seen[name] = observation if isinstance(observation, Mapping) else {"value": observation}
 
 
 def compare(servers: Servers, name: str, program: Callable[[Server, Observer], None]) -> None:

@@ -21,6 +21,8 @@ def servers(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFa
             "MONGO_URI": running.enter_context(new_database(mongod)),
             "AUTH_ENABLED": "true",
             "FAILED_AUTH_LIMIT": "10000/minute",
+            # Other workers see a revocation within seconds.
+            "WEB_CONCURRENCY": "1",
         }
         real = running.enter_context(OpenBao(folder))
         service = running.enter_context(Service(environment, folder=folder))

@@ -11,13 +11,16 @@ _IDS = {"request_id", "accessor", "wrapped_accessor", "entity_id", "uuid", "clus
 _TOKENS = {"client_token", "token", "id"}
 #: Members with a time in seconds since 1970, and with a duration in seconds.
 _TIMES = {"creation_time", "server_time_utc", "last_renewal_time"}
-_DURATIONS = {"ttl", "lease_duration"}
+_DURATIONS = {"ttl", "creation_ttl", "lease_duration"}
 
-#: Members whose contents are the caller's own.
-_WHOLE = ("data.data", "custom_metadata")
+#: Members that are compared as a whole: values, and mounts other than that of secrets.
+_WHOLE = (
+    *("cubbyhole/", "identity/", "sys/", "token/", "approle/", "jwt/"),
+    *("data.data", "custom_metadata"),
+)
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
-_TOKEN = r"\b(?:s\.[A-Za-z0-9]{24}|smt_[A-Za-z0-9_-]{20,}|smw_[A-Za-z0-9_-]{20,})"
+_TOKEN = r"(?:\bs\.[A-Za-z0-9]{24}|(?:smr\.|smj_\w*\.)*(?:<token>|\bsm[tw]_[A-Za-z0-9_-]{20,}))"
 _TEXTS = (
     (_TIME, "<time>"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
@@ -46,7 +49,7 @@ def masked(server: Server, seen: Any, name: str = "") -> Any:
             return "<time>"
         case int() if name in _DURATIONS and not isinstance(seen, bool):
             # Of a long life, the first seconds are already over. Shorter ones are those of a new token.
-            return -(-seen // 600) * 600 if seen >= 300 else seen
+            return round(seen / 600) * 600 if seen >= 300 else seen
     return seen
 
 

@@ -399,7 +399,68 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"max_versions": 0, "cas_required": False, "delete_version_after": "0s", "custom_metadata": {"c": "d"}},
 )
 
+_METADATA_PATCHES: tuple[Any, ...] = (
+    {"custom_metadata": {"a": None, "c": "3"}},
+    {"custom_metadata": {"a": "4"}},
+    {"custom_metadata": {"a": 4}},
+    {"custom_metadata": {}},
+    {"custom_metadata": None},
+    {"custom_metadata": "x"},
+    {"custom_metadata": {"k": "x" * 513}},
+    {"max_versions": 3},
+    {"max_versions": None},
+    {"cas_required": True},
+    {"delete_version_after": "10s"},
+    {"delete_version_after": None, "cas_required": None},
+    {"unknown": 1},
+    {},
+    NOTHING,
+    [1],
+    b"{",
+)
+
 METADATA = (
+    Scenario(
+        "settings",
+        "A secret can have its own number of versions, required `cas` and time until versions are deleted.",
+        (
+            post(
+                "secret/metadata/~/a",
+                {
+                    "max_versions": 2,
+                    "cas_required": True,
+                    "delete_version_after": "1h",
+                    "custom_metadata": {"a": "b"},
+                },
+            ),
+            metadata("a"),
+            write("a", k=1),
+            post("secret/data/~/a", {"data": {"k": 1}, "options": {"cas": 0}}),
+            read("a"),
+            metadata("a"),
+            patch("secret/data/~/a", {"data": {"j": 1}}),
+            patch("secret/data/~/a", {"data": {"j": 1}, "options": {"cas": 1}}),
+            post("secret/metadata/~/a", {"cas_required": False, "delete_version_after": "0s"}),
+            *(write("a", k=number) for number in range(3)),
+            metadata("a"),
+            get("secret/data/~/a?version=1"),
+            get("secret/data/~/a?version=4"),
+            post("secret/metadata/~/a", {"max_versions": 1}),
+            metadata("a"),
+            write("a", k=9),
+            metadata("a"),
+            post("secret/metadata/~/a", {"max_versions": 0}),
+            *(write("a", k=number) for number in range(11)),
+            metadata("a"),
+            post("secret/metadata/~/c", {"metadata_cas_required": True}),
+            metadata("c"),
+            post("secret/metadata/~/c", {"max_versions": 1}),
+            post("secret/metadata/~/c", {"max_versions": 1, "metadata_cas": 0}),
+            post("secret/metadata/~/c", {"max_versions": 1, "metadata_cas": 1}),
+            patch("secret/metadata/~/c", {"max_versions": 2, "metadata_cas": 2}),
+            metadata("c"),
+        ),
+    ),
     Scenario(
         "metadata",
         "Metadata can be read, replaced and deleted; after that, a name begins again at version 1.",
@@ -463,34 +524,25 @@ METADATA = (
         "metadata patch",
         "A merge patch of metadata changes only what it names; null removes.",
         (
-            patch("secret/metadata/~/a", {"custom_metadata": {"a": "1"}}),
-            write("a", k=1),
-            post("secret/metadata/~/a", {"custom_metadata": {"a": "1", "b": "2"}}),
-            *each(
-                lambda body: patch("secret/metadata/~/a", body),
-                (
-                    {"custom_metadata": {"a": None, "c": "3"}},
-                    {"custom_metadata": {"a": 1}},
-                    {"custom_metadata": {}},
-                    {"custom_metadata": "x"},
-                    {"custom_metadata": None},
-                    {"custom_metadata": {"z": "1"}},
-                    {"unknown": 1},
-                    {},
-                    NOTHING,
-                    [1],
-                    b"{",
-                ),
-                metadata("a"),
+            patch("secret/metadata/~/missing", {"custom_metadata": {"a": "1"}}),
+            *(
+                call
+                for number, body in enumerate(_METADATA_PATCHES)
+                for call in (
+                    write(str(number), k=1),
+                    post(f"secret/metadata/~/{number}", {"custom_metadata": {"a": "1", "b": "2"}}),
+                    patch(f"secret/metadata/~/{number}", body),
+                    metadata(str(number)),
+                )
             ),
-            patch("secret/metadata/~/a", {}, headers={"Content-Type": "application/json"}),
-            patch("secret/metadata/~/a", {}, headers={"Content-Type": ""}),
+            patch("secret/metadata/~/0", {}, headers={"Content-Type": "application/json"}),
+            patch("secret/metadata/~/0", {}, headers={"Content-Type": ""}),
             patch(
-                "secret/metadata/~/a",
+                "secret/metadata/~/0",
                 {"custom_metadata": {"y": "1"}},
                 headers={"Content-Type": "application/merge-patch+json; charset=utf-8"},
             ),
-            metadata("a"),
+            metadata("0"),
         ),
     ),
     Scenario(
@@ -964,7 +1016,7 @@ CALLERS = (
     Scenario(
         "reader",
         "A reader can read and list, and change nothing.",
-        (write("a", k=1), *as_("reader", _KINDS[:12]), read("a")),
+        (write("a", k=1), *as_("reader", (*_KINDS[:10], *_KINDS[11:14])), read("a")),
     ),
     Scenario(
         "unreadable",
@@ -1088,7 +1140,6 @@ TOKENS = (
             post("auth/token/revoke-self", {}, caller="new"),
             get("auth/token/lookup-self", caller="new"),
             post("auth/token/revoke-self", {}, caller="new"),
-            post("secret/data/~/a", {"data": {"k": 1}}, caller="new"),
             put("auth/token/create", {"ttl": 3600, "renewable": False}, keep="fixed"),
             post("auth/token/renew-self", {}, caller="fixed"),
             put("auth/token/revoke-self", caller="fixed"),

@@ -30,12 +30,24 @@ ROLE, CLAIM, VALUE = "ci", "repository", "acme/api"
 #: The principal that reaches only names below this folder.
 TEAM = "team"
 
-_WRITER = '["create", "read", "update", "patch", "delete", "list"]'
-_POLICY = "\n".join(
-    f'path "secret/{place}{TEAM}/*" {{ capabilities = {_WRITER} }}'
-    for place in ("data/", "metadata/", "subkeys/", "delete/", "undelete/")
-)
-_READER_POLICY = 'path "secret/*" { capabilities = ["read", "list"] }'
+#: What a valid credential can do here, whatever its scopes: beyond OpenBao's own default policy.
+_ANY = {"secret/config": "read", "sys/mounts": "read", "auth/token/lookup-self": "read update"}
+#: The roles `writer`, below a folder, and `reader`.
+_POLICIES = {
+    "team": {
+        f"secret/data/{TEAM}/*": "create read update patch delete",
+        f"secret/metadata/{TEAM}/*": "create read update patch list",
+        f"secret/subkeys/{TEAM}/*": "read",
+        f"secret/delete/{TEAM}/*": "update",
+        f"secret/undelete/{TEAM}/*": "update",
+    },
+    "reader": {
+        "secret/data/*": "read",
+        "secret/metadata/*": "read list",
+        "secret/subkeys/*": "read",
+        "secret/foo": "read",
+    },
+}
 
 
 class Reply(NamedTuple):
@@ -136,9 +148,13 @@ class OpenBao(Server):
             return False
 
     def _prepare(self) -> None:
-        for name, policy in (("team", _POLICY), ("reader", _READER_POLICY)):
+        for name, rules in _POLICIES.items():
+            policy = "\n".join(
+                f'path "{path}" {{ capabilities = {json.dumps(allowed.split())} }}'
+                for path, allowed in (_ANY | rules).items()
+            )
             self._do("sys/policies/acl/" + name, {"policy": policy})
-            body = {"policies": [name], "ttl": "1h"}
+            body = {"policies": [name], "ttl": "1h", "no_parent": True}
             self.tokens[name] = self.ask("POST", "auth/token/create", body).body["auth"]["client_token"]
         self._do("sys/auth/approle", {"type": "approle"})
         self._do("auth/approle/role/app", {"token_policies": ["reader"], "token_ttl": "1h"})

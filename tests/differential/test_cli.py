@@ -224,7 +224,7 @@ def _run(server: Server, commands: str, folder: Path, see: Observer) -> None:
         errors = done.stderr
         for secret in (known.get("made"), known.get("app"), known["jwt"]):
             printed, errors = (text.replace(secret or "\0", "<token>") for text in (printed, errors))
-        see(f"{caller}$ {line}", {"exit": done.returncode, "stdout": _parsed(printed), "stderr": errors})
+        see(f"{caller}$ {line}", {"status": done.returncode, "stdout": _parsed(printed), "stderr": errors})
 
 
 def _parsed(printed: str) -> Any:

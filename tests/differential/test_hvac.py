@@ -50,7 +50,7 @@ def called(function: Callable[..., Any], *arguments: object, **options: object) 
     try:
         result = function(*arguments, **options)
     except hvac.exceptions.VaultError as error:
-        return {"raised": type(error).__name__, "errors": error.errors, "text": str(error)}
+        return {"status": type(error).__name__, "errors": error.errors, "text": str(error)}
     if isinstance(result, requests.Response):
         return {"status": result.status_code, "text": result.text}
     return result
@@ -82,7 +82,7 @@ def reads_and_writes(server: Server, see: Observer) -> None:
     kv.create_or_update_secret("hvac/a", {}, cas=1)
     kv.create_or_update_secret("hvac/a", {}, cas=0)
     kv.create_or_update_secret("hvac/new", {"a": 2**53 + 1}, cas=0)
-    kv.create_or_update_secret("hvac/big", {"a": "x" * 65_536})
+    kv.create_or_update_secret("hvac/big", {"a": "x" * 65_000})
     kv.read_secret("hvac/a", raise_on_deleted_version=True)
     kv.read_secret("hvac/new", raise_on_deleted_version=True)
     kv.read_secret("hvac/big", raise_on_deleted_version=True)

@@ -88,3 +88,31 @@ def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
     assert sum(line.startswith("  secret-manager, ") for line in lines) == 2
     assert sum(line.startswith("  ceiling") for line in lines) == 5
     assert sum(line.startswith("  grown") for line in lines) == 2
+
+
+@pytest.mark.long
+def test_the_same_load_on_openbao_prints_its_table(tmp_path: Path) -> None:
+    """`bench.py --api vault` loads this service and OpenBao with the same calls, none of which fails."""
+    needs("wrk")
+    if not Path(sys.executable).with_name("bao").exists():
+        raise missing("needs OpenBao: scripts/install.sh bench")
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "loadtest/bench.py"), "--api", "vault", "--rounds", "1"),
+            *("--seconds", "1", "--connections", "1", "--most-arrivals", "125"),
+        ],
+        cwd=tmp_path,
+        env=unmeasured(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    blocks = [line for line in lines if line.endswith("errors")]
+    assert len(blocks) == 6
+    assert blocks[0].startswith("standard mix, ")
+    assert blocks[-1].startswith("arrivals: 125/s ")
+    for name, count in (("secret-manager  ", 7), ("OpenBao  ", 7), ("secret-manager, REST  ", 3)):
+        assert sum(line.startswith(f"  {name}") for line in lines) == count

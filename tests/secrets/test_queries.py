@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -139,18 +140,14 @@ def test_the_pages_of_a_level_have_each_key_once(
     expected = list(dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in below))
 
     def find_page(_: Principal, *, after: queries.Position, limit: int, **__: Any) -> list[dict[str, str]]:
-        return [{"name": name} for name in sorted(names) if name.startswith(folder) and name > after[0]][
-            :limit
-        ]
+        found = [name for name in sorted(names) if name.startswith(folder) and name > after[0]]
+        return [{"name": name} for name in found[:limit]]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(queries, "find_page", find_page)
         patch.setattr(queries, "_AT_ONCE", at_once)
         found: list[str] = []
-        while page := [
-            key
-            for _, key in zip(range(limit), queries._keys(ALICE, folder, (found or [""])[-1]), strict=False)
-        ]:
+        while page := list(islice(queries._keys(ALICE, folder, found[-1] if found else ""), limit)):
             found += page
     assert found == expected
 

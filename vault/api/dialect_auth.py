@@ -201,9 +201,9 @@ def log_in_with_token() -> Response:
     The client token is valid for this API only, and as long as the token is.
     """
     body = json_body()
-    name, token = body.get("role_id"), str(body.get("secret_id"))
-    if not name:
-        raise BadRequest("missing role_id")
+    name, token = body.get("role_id"), str(body.get("secret_id") or "")
+    if not name or not token:
+        raise BadRequest("missing secret_id" if name else "missing role_id")
     attempt = current_attempt()
     try:
         with auth.counted_failures(attempt):
@@ -330,7 +330,7 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
         lifetime = min(lifetime or longest, longest)
     renewable = body.get("renewable", True) and bool(lifetime)
     grant = Grant(
-        name=_new_name(given.get("display_name", "token")),
+        name=_new_name(given.get("display_name") or "token"),
         scopes=_scopes(given.get("policies")) or own_scopes,
         lifetime=lifetime or None,
         renewable=renewable,

@@ -1,4 +1,4 @@
-"""Durations as Vault's clients write them: seconds, or numbers with units, such as `90s` and `1h30m`."""
+"""Durations in requests of Vault's dialect: seconds, or numbers with units."""
 
 import re
 from datetime import timedelta
@@ -6,24 +6,9 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-#: Seconds of each unit.
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-#: More than any limit here.
-_MAX_SECONDS = 1_000_000_000
+from vault.core.durations import parse_duration
 
 _SECONDS = re.compile("[0-9]{1,9}")
-_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
-_PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
-
-
-def duration_text(seconds: int) -> str:
-    """Return *seconds* in the form of Go, for example `1h0m0s`, and `0s` for none."""
-    hours, rest = divmod(seconds, 3_600)
-    minutes, rest = divmod(rest, 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    first = next((place for place, (number, _) in enumerate(parts) if number), 2)
-    return "".join(f"{number}{unit}" for number, unit in parts[first:])
 
 
 def duration(value: Any, what: str) -> timedelta:
@@ -37,7 +22,7 @@ def duration(value: Any, what: str) -> timedelta:
     text = value if isinstance(value, str) else ""
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text))
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    if not _PARTS.fullmatch(text) or seconds > _MAX_SECONDS:
-        raise BadRequest(f"error parsing {what}: invalid duration")
-    return timedelta(seconds=seconds)
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise BadRequest(f"error parsing {what}: invalid duration") from None

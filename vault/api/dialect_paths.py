@@ -59,6 +59,8 @@ def unknown_path(path: str) -> NoReturn:
     if not attempt.principal.has_all_rights:
         attempt.details["reason"] = "unknown path"
         raise ScopeMissingError("every")
-    if path.startswith("sys/"):
+    if path.startswith(("sys/", "auth/token/")):
         raise NotFound("1 error occurred:\n\t* unsupported path\n\n")
+    if request.method == LIST:
+        path = f"{path.rstrip('/')}/"
     raise NotFound(f'no handler for route "{path}". route entry not found.')

@@ -1,12 +1,12 @@
 """The system of Vault's dialect: its state, its mounts, and what a credential may do."""
 
+import re
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
-from flask import Response
+from flask import Response, request
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
@@ -94,9 +94,11 @@ class CapabilitiesQuery(Body):
 def dialect_health() -> Response:
     """Check the health.
 
-    As Vault has it: 200, or 503 and `sealed` if the service cannot create and fetch secrets.
+    As Vault has it: 200, or 503 and `sealed` if the service cannot create and fetch secrets. The queries
+    `activecode` and `sealedcode` replace these statuses.
     """
     sealed = _is_sealed()
+    status = _status("sealedcode", 503) if sealed else _status("activecode", 200)
     body = {
         "initialized": True,
         "sealed": sealed,
@@ -107,7 +109,19 @@ def dialect_health() -> Response:
         "version": _VERSION,
         **({} if sealed else _CLUSTER),
     }
-    return reply(body, HTTPStatus.SERVICE_UNAVAILABLE if sealed else HTTPStatus.OK)
+    return reply(body, status)
+
+
+def _status(name: str, usual: int) -> int:
+    """Return the status that the query *name* asks for, or else the *usual* one.
+
+    Raises:
+        BadRequest: It is not a status.
+    """
+    text = request.args.get(name) or str(usual)
+    if not re.fullmatch("[2-5][0-9][0-9]", text):
+        raise BadRequest(f"{name} must be a status from 200 to 599")
+    return int(text)
 
 
 @blueprint.route("/seal-status")

@@ -1,20 +1,18 @@
 """Secrets in Vault's dialect: the secrets engine KV, version 2, mounted at `secret/`."""
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any
 
 from flask import Response, g, request
-from werkzeug.exceptions import BadRequest
 
 from vault.api import kv_schemas
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import LIST, MERGE_PATCH, DialectBlueprint
-from vault.api.dialect_durations import duration_text
-from vault.api.dialect_messages import envelope, json_body, no_content, reply
+from vault.api.dialect_messages import CONTENT_TYPE, envelope, json_body, no_content, reply
 from vault.api.kv_requests import (
     METADATA_FIELDS,
     asks_for_list,
@@ -25,6 +23,7 @@ from vault.api.kv_requests import (
     number_in_query,
     reference_to,
     require_metadata_cas,
+    require_no_folder,
     rules_in,
     valid_labels,
     versions_in,
@@ -32,6 +31,7 @@ from vault.api.kv_requests import (
 from vault.api.large_replies import reply_memory
 from vault.core import kv_values
 from vault.core.attempt import Action, Status
+from vault.core.durations import duration_text
 from vault.core.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.principal import Scope
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
@@ -91,7 +91,9 @@ def read_kv_subkeys(path: str) -> Response:
     except SecretNotFoundError:
         return _unreadable(item, {"subkeys": None})
     value = _value(item.plaintext)
-    return envelope({"subkeys": value and _keys(value, depth or -1), "metadata": _metadata(item)})
+    # To Vault, 0 stands for all levels, and a negative number for one.
+    levels = max(depth, 1) if depth else 0
+    return envelope({"subkeys": value and _keys(value, levels), "metadata": _metadata(item)})
 
 
 @blueprint.route("/data/<path:path>", methods=_WRITES)
@@ -145,7 +147,8 @@ def patch_kv_secret(path: str) -> Response:
             gone.append(current)
             raise SecretNotFoundError
         patch = kv_values.restore(data)
-        return kv_values.encode(patch and _merged(_value(current.plaintext) or {}, patch))
+        value = None if patch is None else _merged(_value(current.plaintext), patch)
+        return kv_values.encode(value)
 
     try:
         written = services().changes.patch(
@@ -176,7 +179,7 @@ def delete_kv_versions(path: str) -> Response:
 
     `undelete` restores them. The reply is the same if there are no such versions.
     """
-    return _changed(partial(services().versions.delete, versions=versions_in(json_body(), "No")), path)
+    return _changed(partial(services().versions.delete, versions=_versions(path, "No")), path)
 
 
 @blueprint.route("/undelete/<path:path>", methods=_WRITES)
@@ -188,7 +191,7 @@ def undelete_kv_versions(path: str) -> Response:
 
     The reply is the same if there are no such versions.
     """
-    return _changed(partial(services().versions.restore, versions=versions_in(json_body(), "No")), path)
+    return _changed(partial(services().versions.restore, versions=_versions(path, "No")), path)
 
 
 @blueprint.route("/destroy/<path:path>", methods=_WRITES)
@@ -201,7 +204,7 @@ def destroy_kv_versions(path: str) -> Response:
     Nothing restores them. Earlier backups still contain their values. The reply is the same if there are no
     such versions.
     """
-    return _changed(partial(services().versions.purge, versions=versions_in(json_body(), "no")), path)
+    return _changed(partial(services().versions.purge, versions=_versions(path, "no")), path)
 
 
 @blueprint.operation(Action.DESCRIBE, scope=Scope.SECRET_DESCRIBE)
@@ -216,7 +219,6 @@ def read_kv_metadata(path: str) -> Response:
     reference = reference_to(path)
     found = services().queries.describe(reference, attempt=current_attempt())
     infos: list[VersionInfo] = found["infos"]
-    oldest = min((info.version for info in infos), default=1)
     newest = infos[0].created_at if infos else None
     return envelope(
         {
@@ -225,7 +227,7 @@ def read_kv_metadata(path: str) -> Response:
             "current_metadata_version": found["metadata_version"],
             "current_version": found["version"],
             "custom_metadata": found["labels"] or None,
-            "oldest_version": oldest if oldest > 1 else 0,
+            "oldest_version": _oldest(infos, found["rules"].max_versions or services().changes.max_versions),
             "updated_time": _time(newest or found["created_at"]),
             "versions": {
                 str(info.version): {
@@ -352,8 +354,8 @@ def _ruled(body: Mapping[str, Any], secret: StoredSecret) -> WriteRules:
 def delete_kv_metadata(path: str) -> Response:
     """Destroy a secret.
 
-    Removes all its versions and its metadata for good; a new secret can have its name. Earlier backups still
-    contain the values. The reply is the same if there is no such secret.
+    Removes all its versions and its metadata permanently; a new secret can have its name. Earlier backups
+    still contain the values. The reply is the same if there is no such secret.
     """
     return _changed(services().changes.remove, path)
 
@@ -395,10 +397,10 @@ def _nothing_at(path: str) -> Response:
     if attempt.principal.paths:
         attempt.details["reason"] = "unknown path"
         raise ScopeMissingError("every")
-    first, slash, rest = path.partition("/")
-    if request.method in (*_WRITES, "PATCH") and (path.endswith("/") or not path):
-        raise BadRequest("cannot write to a path ending in '/'")
-    if first in _PATHS and rest.strip("/"):
+    first, slash, _ = path.partition("/")
+    if request.method in (*_WRITES, "PATCH"):
+        require_no_folder(path or "/")
+    if _is_operation(path):
         return _unsupported()
     if first in ("data", "metadata", "subkeys") and slash:
         if request.method == "DELETE":
@@ -415,6 +417,15 @@ def _nothing_at(path: str) -> Response:
     return _missing(envelope(None, status=HTTPStatus.NOT_FOUND, warnings=[warning]))
 
 
+def _is_operation(path: str) -> bool:
+    """Return whether *path* has operations, with other methods than the request's."""
+    first, slash, rest = path.partition("/")
+    if first == "config":
+        return not slash and request.method != LIST
+    is_list_of_values = first == "data" and bool(slash) and (request.method == LIST or asks_for_list())
+    return is_list_of_values or (first in _PATHS and bool(rest.strip("/")))
+
+
 def _unsupported() -> Response:
     current_attempt().finish(Status.BAD_REQUEST)
     g.refused_for = "method_not_allowed"
@@ -427,14 +438,8 @@ def _missing(found: Response | None = None) -> Response:
     """Record that there is nothing, and return *found*, or a reply without a body."""
     current_attempt().finish(Status.NOT_FOUND)
     g.refused_for = "secret_not_found"
-    return found or _empty(HTTPStatus.NOT_FOUND)
-
-
-def _empty(status: int) -> Response:
-    """Return a reply without a body, and without a type of one."""
-    found = Response(status=status)
-    del found.headers["Content-Type"]
-    return found
+    # Vault gives a type also to no body.
+    return found or Response(status=HTTPStatus.NOT_FOUND, content_type=CONTENT_TYPE)
 
 
 def _cas_and_data() -> tuple[int | None, bytes]:
@@ -457,6 +462,18 @@ def _unreadable(item: Fetch, rest: Mapping[str, Any]) -> Response:
         raise SecretNotFoundError
     found = envelope({**rest, "metadata": _metadata(item)}, status=HTTPStatus.NOT_FOUND)
     return _missing(found)
+
+
+def _oldest(infos: Sequence[VersionInfo], max_versions: int) -> int:
+    """Return the oldest version in *infos*, newest first; 0 while there are fewer than are kept."""
+    oldest = infos[-1].version if infos else 0
+    return oldest if oldest > 1 or len(infos) >= max_versions else 0
+
+
+def _versions(path: str, no: str) -> list[int]:
+    """Return the versions that the body names, of the secret at *path*."""
+    require_no_folder(path)
+    return versions_in(json_body(), no)
 
 
 def _changed(change: Callable[..., object], path: str) -> Response:
@@ -496,7 +513,7 @@ def _merged(value: Any, patch: Any) -> Any:
 
 
 def _keys(value: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the keys of *value*, down to *depth* levels; a negative number stands for all."""
+    """Return the keys of *value*, down to *depth* levels; 0 stands for all."""
     return {
         name: _keys(inner, depth - 1) if isinstance(inner, dict) and inner and depth != 1 else None
         for name, inner in value.items()

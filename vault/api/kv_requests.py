@@ -1,4 +1,4 @@
-"""What requests of KV, version 2, contain: paths, queries and bodies, in the forms that Vault accepts."""
+"""Requests of KV, version 2: their paths, queries and bodies, in the forms that Vault accepts."""
 
 import re
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def asks_for_list() -> bool:
 
 
 def number_in_query(name: str) -> int | None:
-    """Return the number in the query *name*; None if there is none.
+    """Return the number in the query *name*; None without one.
 
     Raises:
         BadRequest: It is not a number.
@@ -79,6 +79,16 @@ def reference_to(path: str) -> Reference:
     return Reference(name=name)
 
 
+def require_no_folder(path: str) -> None:
+    """Refuse a *path* that ends in a slash.
+
+    Raises:
+        BadRequest: It does.
+    """
+    if path.endswith("/"):
+        raise BadRequest("cannot write to a path ending in '/'")
+
+
 def name_to_write(path: str) -> str:
     """Return the name of the secret to write at *path*.
 
@@ -87,8 +97,7 @@ def name_to_write(path: str) -> str:
         BadRequest: No secret can have this name.
     """
     reach.require_within(path.rstrip("/"), current_attempt())
-    if path.endswith("/"):
-        raise BadRequest("cannot write to a path ending in '/'")
+    require_no_folder(path)
     if len(path) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, path):
         raise BadRequest(
             f"The path of a secret must have at most {MAX_NAME_LENGTH} letters, digits, dots, hyphens, "
@@ -101,7 +110,7 @@ def data_in(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the value in *body*: an object, or None for null.
 
     Raises:
-        BadRequest: There is none, or it is something else.
+        BadRequest: It is missing, or something else.
     """
     if "data" not in body:
         raise BadRequest("no data provided")

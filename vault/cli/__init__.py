@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from importlib import import_module
+from pkgutil import resolve_name
 from types import FrameType
 
 import click
@@ -11,20 +11,21 @@ from vault import __version__
 from vault.core.errors import VaultError
 from vault.core.processes import harden
 
-#: The module of each command.
-_MODULES = {
-    "audit": "vault.cli.audit",
-    "backup": "vault.cli.backup",
-    "dev": "vault.cli.dev",
-    "drill": "vault.cli.backup",
-    "issuers": "vault.cli.issuers",
-    "keys": "vault.cli.keys",
-    "ready": "vault.cli.service",
-    "replicaset": "vault.cli.mongodb",
-    "restore": "vault.cli.backup",
-    "roles": "vault.cli.roles",
-    "serve": "vault.cli.service",
-    "tokens": "vault.cli.tokens",
+#: The function of each command, after its module.
+_FUNCTIONS = {
+    "audit": "vault.cli.audit:audit",
+    "backup": "vault.cli.backup:backup",
+    "dev": "vault.cli.dev:dev",
+    "drill": "vault.cli.backup:drill",
+    "import": "vault.cli.imports:imports",
+    "issuers": "vault.cli.issuers:issuers",
+    "keys": "vault.cli.keys:keys",
+    "ready": "vault.cli.service:ready",
+    "replicaset": "vault.cli.mongodb:replicaset",
+    "restore": "vault.cli.backup:restore",
+    "roles": "vault.cli.roles:roles",
+    "serve": "vault.cli.service:serve",
+    "tokens": "vault.cli.tokens:tokens",
 }
 
 
@@ -33,13 +34,13 @@ class _LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, whether loaded or not."""
-        return sorted({*super().list_commands(ctx), *_MODULES})
+        return sorted({*super().list_commands(ctx), *_FUNCTIONS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name, if there is one."""
         # For a name that no command has, click looks for a similar one among those that are loaded.
-        for name in [cmd_name] if cmd_name in _MODULES else _MODULES:
-            self.add_command(getattr(import_module(_MODULES[name]), name))
+        for name in [cmd_name] if cmd_name in _FUNCTIONS else _FUNCTIONS:
+            self.add_command(resolve_name(_FUNCTIONS[name]))
         return super().get_command(ctx, cmd_name)
 
 

@@ -29,6 +29,8 @@ class CommandContext:
     #: Descriptions of weak master keys, as in `Settings`.
     weak_keys: tuple[str, ...]
     token_max_days: int
+    max_secret_bytes: int
+    max_versions: int
     #: The issuer of JWTs in the settings.
     own_issuer: SettingsAuthenticator
 
@@ -77,6 +79,8 @@ def connected(
             audited,
             settings.weak_keys,
             settings.token_max_days,
+            settings.max_secret_bytes,
+            settings.max_versions,
             settings_authenticator(
                 jwks_url=settings.jwt_jwks_url,
                 public_key=settings.jwt_public_key,

@@ -418,6 +418,18 @@ class RewrapRefusedError(VaultError):
     kind = "rewrap_refused"
 
 
+class ImportSourceError(VaultError):
+    """The source of an import cannot be read; the message says why, and never contains the token."""
+
+    kind = "import_source"
+
+
+class ImportRefusedError(VaultError):
+    """A single secret cannot be imported; the message says why."""
+
+    kind = "import_refused"
+
+
 class StorageUnavailableError(VaultError):
     """An operation of MongoDB failed or timed out; it may or may not have taken effect."""
 

@@ -26,10 +26,25 @@ from vault.crypto.envelope import OVERHEAD as ENVELOPE_OVERHEAD
 from vault.documents.base import BaseDocument, decrypt, is_text
 from vault.documents.write_rules import WriteRules
 
-#: MongoDB's expression for the purge time of a secret that ends only by its expiry.
-PURGE_AT_EXPIRY = {"$ifNull": ["$expires_at", "$$REMOVE"]}
+#: MongoDB's condition for a secret that has reached its read limit.
+IS_USED_UP = {"$and": [{"$gt": ["$max_reads", None]}, {"$gte": ["$reads", "$max_reads"]}]}
+
+
+def purge_at(expiry: object) -> dict[str, Any]:
+    """Return MongoDB's expression for the purge time of a secret with this *expiry*.
+
+    If a read in progress was the last one, it has set the time.
+    """
+    return {"$cond": [IS_USED_UP, "$purge_at", expiry]}
+
+
+#: MongoDB's expression for the purge time of a secret that keeps its expiry.
+PURGE_AT_EXPIRY = purge_at({"$ifNull": ["$expires_at", "$$REMOVE"]})
 
 _DUPLICATE_KEY = 11_000
+
+#: More than a secret can have changes.
+_MAX_CHANGES = 2**53
 
 #: Optional fields that the ciphertext is bound to.
 _BOUND_FIELDS = ("expires_at", "max_reads", "name")
@@ -166,7 +181,9 @@ class StoredSecret(_Bound):
     @property
     def metadata_version(self) -> int:
         """The number of changes to labels, write rules and expiry."""
-        return _integer(self._document.get("metadata_version")) or 0
+        number = _integer(self._document.get("metadata_version")) or 0
+        # An attacker may have stored a number that has no next one.
+        return number if 0 <= number < _MAX_CHANGES else 0
 
     @property
     def rules(self) -> WriteRules:
@@ -197,12 +214,13 @@ class StoredSecret(_Bound):
     def purged_versions(self) -> list[int]:
         """The numbers of purged versions in ascending order."""
         numbers = map(_integer, _list(self._document.get("purged")))
-        return sorted({number for number in numbers if number})
+        # An attacker may have stored those of versions that are yet to come.
+        return sorted({number for number in numbers if number and 0 < number <= self.version})
 
     @property
     def states(self) -> Sequence[VersionInfo]:
         """The deleted and purged versions, without those that an earlier release purged."""
-        return list((self._states or {}).values())
+        return [state for state in (self._states or {}).values() if state.version <= self.version]
 
     @property
     def infos(self) -> list[VersionInfo]:
@@ -280,12 +298,17 @@ def _states(value: object) -> dict[int, VersionInfo] | None:
     """Return the states of versions by their numbers; None if there is anything of another type."""
     if not isinstance(value, list | tuple) or not all(map(_is_state, value)):
         return None
-    return {state["version"]: VersionInfo(**state) for state in value}
+    return {
+        state["version"]: VersionInfo(
+            version=state["version"], created_at=state["created_at"], deleted_at=state["deleted_at"]
+        )
+        for state in value
+    }
 
 
 def _is_state(value: object) -> bool:
-    """Return whether *value* has the form that `VersionInfo.stored_state` returns."""
-    if not isinstance(value, dict) or value.keys() != {"version", "created_at", "deleted_at"}:
+    """Return whether *value* has what `VersionInfo.stored_state` returns; a later release may add to it."""
+    if not isinstance(value, dict) or not value.keys() >= {"version", "created_at", "deleted_at"}:
         return False
     times = value["created_at"], value["deleted_at"]
     return _integer(value["version"]) is not None and all(time is None or _time(time) for time in times)
@@ -322,6 +345,27 @@ def texts(value: object) -> Sequence[str]:
     return [element for element in _list(value) if is_text(element)]
 
 
+def has_readable_newest(now: datetime) -> dict[str, Any]:
+    """Return the condition for secrets whose newest version is readable: the twin of `is_readable`.
+
+    It ignores fields of other types, which an attacker may have stored.
+    """
+    version = {"$ifNull": ["$version", 1]}
+    is_deleted = [
+        {"$eq": ["$$this.version", version]},
+        {"$gt": ["$$this.deleted_at", None]},
+        {"$lte": ["$$this.deleted_at", now]},
+    ]
+    deleted = {"$filter": {"input": _listed("$states"), "cond": {"$and": is_deleted}}}
+    is_purged = {"$in": [version, _listed("$purged")]}
+    return {"$expr": {"$and": [{"$ne": [version, 0]}, {"$eq": [deleted, []]}, {"$not": [is_purged]}]}}
+
+
+def _listed(field: str) -> dict[str, Any]:
+    """Return the expression for a list in a *field*; empty if an attacker has stored another type."""
+    return {"$cond": [{"$isArray": field}, field, []]}
+
+
 #: A secret's ID or name, and the number of a version, or None for the newest.
 Asked = tuple[str, int | None]
 
@@ -337,10 +381,9 @@ def bounded_fetch(
     if not any(version for _, version in (*by_id, *by_name)):
         return fetched | _bounded("$envelope", max_bytes)
     asked = {"$_id": list(map(list, by_id)), "$name": list(map(list, by_name))}
-    stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}
     # An attacker may have stored something else than a version there.
     is_asked_version = {"$and": [{"$isNumber": "$$this.version"}, _is_asked(asked, "$$this.version")]}
-    older = {"$filter": {"input": stored, "cond": is_asked_version}}
+    older = {"$filter": {"input": _listed("$older"), "cond": is_asked_version}}
     bounded = {"$mergeObjects": ["$$this", _bounded("$$this.envelope", max_bytes)]}
     fetched["older"] = {"$map": {"input": older, "as": "this", "in": bounded}}
     is_asked = {"$or": [_is_asked(asked, {"$ifNull": ["$version", 1]}), _is_asked(asked, None)]}

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+#: The maximum of a rule; in seconds, 68 years.
+_MAX_NUMBER = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRules:
@@ -33,4 +36,5 @@ class WriteRules:
 def _is_like(value: object, default: object) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    # An attacker may have stored more seconds than there are years.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER

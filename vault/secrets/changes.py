@@ -73,7 +73,8 @@ class SecretWriter:
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was changed.
         """
-        # Refused before anything is read.
+        # Refused on record, before anything is read.
+        reference.record_target(attempt)
         require_size(plaintext, self._max_bytes)
         return self.patch(
             reference, lambda _current: plaintext, expected_version=expected_version, attempt=attempt
@@ -94,7 +95,7 @@ class SecretWriter:
         reference.record_target(attempt)
         self._guard.require()
         with leased(reference, attempt) as lease:
-            secret, now = lease.secret, datetime.now(UTC)
+            secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))

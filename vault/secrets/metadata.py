@@ -9,7 +9,7 @@ from vault.core.attempt import Attempt, Status
 from vault.core.errors import SecretNotFoundError
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring
-from vault.documents.secret import StoredSecret, StoredVersion
+from vault.documents.secret import StoredSecret, StoredVersion, purge_at
 from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
@@ -73,7 +73,9 @@ class MetadataWriter:
                 raise SecretNotFoundError
             change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
             if ruled:
-                change["rules"] = dict(ruled(secret).stored()) or "$$REMOVE"
+                rules = dict(ruled(secret).stored())
+                # Not bare: that would keep the present rules that are no longer set.
+                change["rules"] = {"$literal": rules} if rules else "$$REMOVE"
             if relabelled:
                 # A label can begin with a dollar sign.
                 labels = stored_labels(relabelled(secret.labels))
@@ -103,5 +105,5 @@ class MetadataWriter:
             **bound(secret.newest),
             "older": older or "$$REMOVE",
             "expires_at": expires_at or "$$REMOVE",
-            "purge_at": expires_at or "$$REMOVE",
+            "purge_at": purge_at(expires_at or "$$REMOVE"),
         }

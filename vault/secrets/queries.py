@@ -24,6 +24,7 @@ _ORDER = [("name", 1), ("_id", 1)]
 #: Secrets of a page that are read in one round trip. Labels can take 8 KiB each.
 _AT_ONCE = 250
 
+_NO_CONDITION: Mapping[str, Any] = {}
 _SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
 
 #: The end of a page: the last secret's name, if it has one, and its ID.
@@ -47,18 +48,20 @@ def find_page(
     name_prefix: str,
     labels: Sequence[str] = (),
     deleted: bool = False,
+    only: Mapping[str, Any] = _NO_CONDITION,
     wanted: Mapping[str, Any] = _SUMMARY_FIELDS,
 ) -> Iterator[Mapping[str, Any]]:
     """Yield ID and *wanted* fields of secrets that are visible, or with *deleted* restorable, at *now*.
 
-    Only of those that *principal* reaches.
+    Only of those that *principal* reaches, and that meet the condition *only*.
     """
-    conditions: list[dict[str, Any]] = [
+    conditions: list[Mapping[str, Any]] = [
         _reached(principal, prefix=name_prefix, after=after),
         # The conditions of `StoredSecret.is_visible`.
         {"pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
+        only,
     ]
     if deleted:
         conditions.append({"purge_at": {"$gt": now}})

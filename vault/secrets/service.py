@@ -13,6 +13,7 @@ from vault.core.errors import (
     TooLargeForBatchError,
     VaultError,
 )
+from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
 from vault.documents.secret import StoredSecret, StoredVersion, VersionInfo
@@ -67,7 +68,10 @@ class SecretService:
     def create_named(self, new_secret: NewSecret, *, attempt: Attempt) -> Written:
         """Store a new secret as `create` does, and return its first version."""
         secret = self._create_one(new_secret, None, attempt).secret
-        info = VersionInfo(version=1, created_at=secret and secret.created_at)
+        info = VersionInfo(
+            version=1 if new_secret.plaintext else 0,
+            created_at=secret and to_milliseconds(secret.created_at),
+        )
         return Written(secret_id=attempt.secret_id or "", info=info, labels=new_secret.labels)
 
     def _create_one(self, new_secret: NewSecret, key: str | None, attempt: Attempt) -> Creation:
@@ -182,10 +186,10 @@ class SecretService:
         on_size: Callable[[int], None],
         attempt: Attempt,
     ) -> list[Fetch]:
-        """Fetch all readable secrets whose names begin with *prefix*, as `fetch_all` does.
+        """Fetch all secrets whose names begin with *prefix* and whose newest versions can be read.
 
-        Return them in the order of their names. *admit* is called with their number before they are
-        decrypted. Raises the errors of `fetch_all` and of *admit*.
+        As `fetch_all` does. Return them in the order of their names. *admit* is called with their number
+        before they are decrypted. Raises the errors of `fetch_all` and of *admit*.
 
         Raises:
             TooManyMatchesError: There are more than a batch can have.
@@ -230,19 +234,18 @@ class SecretService:
         stored = _version(secret, item.version)
         if stored is None:
             raise SecretNotFoundError
-        if not stored.is_withheld:
-            item.plaintext = secret.decrypt_version(stored, self._keyring)
+        plaintext = b"" if stored.is_withheld else secret.decrypt_version(stored, self._keyring)
         # Only after decryption: until then, the limits may not be those of the secret's creation.
         if not secret.is_visible(now):
             raise SecretNotFoundError
         # The items of a batch would keep all envelopes in memory.
         item.secret = None if item.attempt.whole else secret
-        has_value = item.plaintext or stored.is_withheld
+        has_value = plaintext or stored.is_withheld
         if not has_value or not secret.is_readable(stored.version, now):
-            item.plaintext = b""
             raise SecretNotFoundError
         if stored.is_withheld:
             raise TooLargeForBatchError
+        item.plaintext = plaintext
         item.name, item.max_reads, item.fetched_version = secret.name, secret.max_reads, stored.version
         if item.version or secret.version > 1:
             item.attempt.details["version"] = stored.version

@@ -17,7 +17,16 @@ from vault.core.errors import (
 from vault.core.principal import Principal
 from vault.core.retry import attempts
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.secret import PURGE_AT_EXPIRY, Secret, StoredSecret, bounded_fetch, text, texts
+from vault.documents.secret import (
+    IS_USED_UP,
+    PURGE_AT_EXPIRY,
+    Secret,
+    StoredSecret,
+    bounded_fetch,
+    has_readable_newest,
+    text,
+    texts,
+)
 from vault.secrets.items import MAX_ITEMS, Fetch
 from vault.secrets.queries import find_page
 
@@ -28,9 +37,8 @@ MAX_BATCH_VALUES_BYTES = 8 * 1_048_576
 #: allows for clocks that differ.
 _PENDING_KEPT = timedelta(minutes=5)
 
-#: Conditions under which MongoDB may remove a secret but has not yet, as it does so once a minute.
+#: The condition under which MongoDB may remove a secret but has not yet, as it does so once a minute.
 _IS_PURGEABLE = {"$and": [{"$gt": ["$purge_at", None]}, {"$lte": ["$purge_at", "$$NOW"]}]}
-_IS_USED_UP = {"$and": [{"$gt": ["$max_reads", None]}, {"$gte": ["$reads", "$max_reads"]}]}
 
 
 def share(max_bytes: int, count: int) -> int:
@@ -92,7 +100,7 @@ class SecretStore:
     def find_by_prefix(self, prefix: str, principal: Principal, *, max_bytes: int) -> list[StoredSecret]:
         """Return the visible secrets whose names begin with *prefix*, without older versions, as `find_each`.
 
-        Only those that the *principal* reaches.
+        Only those that the *principal* reaches, and whose newest versions can be read.
 
         Raises:
             TooManyMatchesError: There are more than a batch can have.
@@ -100,8 +108,14 @@ class SecretStore:
         """
         wanted = bounded_fetch(share(max_bytes, MAX_ITEMS))
         with storage_errors("find"):
+            now = datetime.now(UTC)
             page = find_page(
-                principal, now=datetime.now(UTC), limit=MAX_ITEMS + 1, name_prefix=prefix, wanted=wanted
+                principal,
+                now=now,
+                limit=MAX_ITEMS + 1,
+                name_prefix=prefix,
+                only=has_readable_newest(now),
+                wanted=wanted,
             )
             found = [StoredSecret(document) for document in page]
         if len(found) > MAX_ITEMS:
@@ -191,7 +205,7 @@ def _insert_pending(secrets: Sequence[Secret]) -> Mapping[str, VaultError]:
         if not left:
             return refused
         holders = {"namespace": left[0].namespace, "name": {"$in": [secret.name for secret in left]}}
-        Secret.raw().delete_many({**holders, "$expr": {"$or": [_IS_PURGEABLE, _IS_USED_UP]}})
+        Secret.raw().delete_many({**holders, "$expr": {"$or": [_IS_PURGEABLE, IS_USED_UP]}})
         # A pending secret may still be withdrawn, and MongoDB may have removed one just now.
         taken = {
             name

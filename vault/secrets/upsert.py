@@ -44,8 +44,10 @@ class Upsert:
 
         Also raises the errors of *authorize*, `SecretWriter.update` and `SecretService.create`.
         """
-        taken = NameTakenError()
+        taken, details = NameTakenError(), attempt.details
         for _ in islice(attempts(), _TRIES):
+            # Without what an earlier try has recorded.
+            attempt.details = {**details}
             if Scope.SECRET_UPDATE in attempt.principal.scopes:
                 attempt.action = Action.UPDATE
                 try:
@@ -53,15 +55,17 @@ class Upsert:
                 except SecretNotFoundError:
                     # Outside the principal's paths, the creation is refused.
                     pass
-            authorize(Scope.SECRET_CREATE)
             attempt.action = Action.CREATE
+            authorize(Scope.SECRET_CREATE)
             if expected_version not in (None, NO_VERSION):
                 raise VersionConflictError
             try:
                 return self._creates.create_named(new_secret, attempt=attempt)
             except NameTakenError as error:
                 taken = error
-                authorize(Scope.SECRET_UPDATE)
+            attempt.action, attempt.secret_id = Action.UPDATE, None
+            authorize(Scope.SECRET_UPDATE)
+        attempt.action = Action.CREATE
         raise taken
 
     def _update(self, new_secret: NewSecret, expected_version: int | None, attempt: Attempt) -> Written:

@@ -54,11 +54,11 @@ class VersionWriter:
         self._change(reference, versions, restored, attempt)
 
     def purge(self, reference: Reference, versions: Collection[int], *, attempt: Attempt) -> None:
-        """Destroy those of *versions* that are stored, for good."""
+        """Destroy those of *versions* that are stored, permanently."""
         self._change(reference, versions, lambda info: replace(info, is_purged=True), attempt)
 
     def purge_older(self, reference: Reference, version: int, *, attempt: Attempt) -> str:
-        """Destroy an older *version*, for good; return the secret's ID.
+        """Destroy an older *version* permanently; return the secret's ID.
 
         Raises:
             NewestVersionError: *version* is the newest.

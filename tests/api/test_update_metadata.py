@@ -1,0 +1,202 @@
+"""Changes of labels and expiry over HTTP."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_past, put, trail, unswept
+from tests.problems import fields_of, without_id
+from vault.core.paths import Paths
+from vault.core.principal import ANONYMOUS, Principal, Scope
+from vault.crypto import MasterKey
+from vault.secrets.lease import Lease
+
+Stored = MongoDatabase[dict[str, Any]]
+
+
+@pytest.fixture
+def secret_id(alice: Caller) -> str:
+    """Return the ID of a secret with two versions, a name and labels."""
+    secret_id = alice.create(b"one", name="a/b", labels={"k": "v", "other": ""})
+    alice.update(secret_id, b"two")
+    return secret_id
+
+
+def assert_readable(alice: Caller, secret_id: str) -> None:
+    assert alice.fetch(secret_id) == alice.fetch(secret_id, version=2) == b64(b"two")
+    assert alice.fetch(secret_id, version=1) == b64(b"one")
+
+
+@pytest.mark.parametrize("by", ["secret_id", "name"])
+def test_labels_are_replaced(alice: Caller, secret_id: str, by: str) -> None:
+    """New labels replace all others, can be removed, and find the secret at once."""
+    which = {"secret_id": {"secret_id": secret_id}, "name": {"name": "a/b"}}[by]
+    labels = {"env": "$prod", "x/y": "a=b"}
+    assert alice("update-metadata", **which, labels=labels) == {"secret_id": secret_id}
+    assert alice("describe", **which)["labels"] == labels
+    assert [one["secret_id"] for one in alice("list", labels={"env": "$prod"})["secrets"]] == [secret_id]
+    assert alice("list", labels={"k": "v"})["secrets"] == []
+    alice("update-metadata", **which, labels={})
+    assert alice("describe", **which)["labels"] == {}
+    assert_readable(alice, secret_id)
+
+
+@pytest.mark.parametrize("value", ["$$REMOVE", "$name", "$$ROOT", "$"])
+def test_a_label_is_no_expression(alice: Caller, secret_id: str, value: str) -> None:
+    """A label that MongoDB could take for an expression is stored as it is."""
+    alice("update-metadata", secret_id=secret_id, labels={"k": value})
+    assert alice("describe", secret_id=secret_id)["labels"] == {"k": value}
+
+
+def test_an_expiry_is_set_shortened_and_removed(alice: Caller, secret_id: str, stored: Stored) -> None:
+    """Each new expiry is counted from its request, and all versions stay readable."""
+    expiries = []
+    for body in ({"ttl_seconds": 86_400}, {"ttl_seconds": 60}, {"ttl_seconds": 315_360_000}):
+        assert alice("update-metadata", secret_id=secret_id, **body) == {"secret_id": secret_id}
+        expiries.append(document(stored, secret_id)["expires_at"])
+        assert_readable(alice, secret_id)
+    assert expiries[1] < expiries[0] < expiries[2]
+    alice("update-metadata", secret_id=secret_id, never_expires=True)
+    assert alice("describe", secret_id=secret_id)["expires_at"] is None
+    assert "purge_at" not in document(stored, secret_id)
+    assert_readable(alice, secret_id)
+
+
+def test_a_shortened_secret_expires(alice: Caller, secret_id: str, stored: Stored, key: MasterKey) -> None:
+    """After its new expiry, the secret is gone like any other expired secret."""
+    with unswept(stored):
+        alice("update-metadata", secret_id=secret_id, ttl_seconds=1)
+        expires_at = document(stored, secret_id)["expires_at"]
+        while in_past(seconds=0) <= expires_at:
+            pass
+        for action in ("fetch", "describe", "update-metadata"):
+            assert alice.refused(action, secret_id=secret_id) == 404
+    del key
+
+
+def test_labels_and_expiry_change_together(alice: Caller, secret_id: str) -> None:
+    """One request can change both, and what is omitted does not change."""
+    alice("update-metadata", secret_id=secret_id, labels={"a": "b"}, ttl_seconds=60)
+    described = alice("describe", secret_id=secret_id)
+    assert described["labels"] == {"a": "b"}
+    alice("update-metadata", secret_id=secret_id, labels=None, ttl_seconds=None, never_expires=None)
+    again = alice("describe", secret_id=secret_id)
+    assert {name: again[name] for name in ("labels", "expires_at")} == {
+        name: described[name] for name in ("labels", "expires_at")
+    }
+
+
+def test_later_versions_keep_the_new_expiry(alice: Caller, secret_id: str) -> None:
+    """An update after a new expiry does not change it."""
+    alice("update-metadata", secret_id=secret_id, ttl_seconds=60)
+    expires_at = alice("describe", secret_id=secret_id)["expires_at"]
+    alice.update(secret_id, b"three")
+    assert alice("describe", secret_id=secret_id)["expires_at"] == expires_at
+    assert_readable_versions(alice, secret_id)
+
+
+def assert_readable_versions(alice: Caller, secret_id: str) -> None:
+    assert [alice.fetch(secret_id, version=number) for number in (1, 2, 3)] == [
+        b64(value) for value in (b"one", b"two", b"three")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "secret_id"),
+        ({"secret_id": UNKNOWN_ID, "name": "a"}, "name"),
+        ({"secret_id": UNKNOWN_ID, "ttl_seconds": 0}, "ttl_seconds"),
+        ({"secret_id": UNKNOWN_ID, "ttl_seconds": 315_360_001}, "ttl_seconds"),
+        ({"secret_id": UNKNOWN_ID, "ttl_seconds": "60"}, "ttl_seconds"),
+        ({"secret_id": UNKNOWN_ID, "ttl_seconds": 60, "never_expires": True}, "never_expires"),
+        ({"secret_id": UNKNOWN_ID, "never_expires": "yes"}, "never_expires"),
+        ({"secret_id": UNKNOWN_ID, "labels": ["a"]}, "labels"),
+        ({"secret_id": UNKNOWN_ID, "labels": {"": "x"}}, "labels"),
+        ({"secret_id": UNKNOWN_ID, "labels": {"$a": "x"}}, "labels"),
+        ({"secret_id": UNKNOWN_ID, "labels": {str(number): "" for number in range(17)}}, "labels"),
+        ({"secret_id": UNKNOWN_ID, "max_reads": 1}, "max_reads"),
+        ({"secret_id": UNKNOWN_ID, "expires_at": None}, "expires_at"),
+    ],
+    ids=str,
+)
+def test_an_invalid_body_is_422(alice: Caller, body: dict[str, Any], field: str) -> None:
+    """An invalid body is refused by the name of the field."""
+    reply = alice.post("update-metadata", body)
+    assert (reply.status_code, fields_of(reply.json)[0].partition(".")[0]) == (422, field)
+
+
+def test_a_secret_out_of_reach_is_404(alice: Caller, secret_id: str, stored: Stored, key: MasterKey) -> None:
+    """Unknown, foreign and deleted secrets, and those outside the paths, are one 404 and stay unchanged."""
+    alice("delete", secret_id=secret_id)
+    hidden = put(stored, key, name="c/d")
+    before = list(stored.secrets.find())
+    outside = replace(ALICE, paths=Paths.of(["a/"]))
+    replies = [
+        alice.become(principal).post("update-metadata", {**body, "labels": {}, "ttl_seconds": 60})
+        for principal, body in (
+            (ALICE, {"secret_id": UNKNOWN_ID}),
+            (ALICE, {"name": "none"}),
+            (ALICE, {"secret_id": secret_id}),
+            (EVE, {"secret_id": hidden}),
+            (outside, {"secret_id": hidden}),
+            (outside, {"name": "c/d"}),
+        )
+    ]
+    assert [reply.status_code for reply in replies] == [404] * len(replies)
+    assert {without_id(reply) for reply in replies} == {without_id(replies[0])}
+    assert list(stored.secrets.find()) == before
+
+
+@pytest.mark.parametrize(
+    ("principal", "status"),
+    [
+        (ANONYMOUS, 401),
+        (replace(ANONYMOUS, scopes=frozenset()), 401),
+        (Principal(name="reader", scopes=frozenset({Scope.SECRET_FETCH, Scope.SECRET_DESCRIBE})), 403),
+    ],
+    ids=["anonymous, by name", "anonymous without scopes", "another scope"],
+)
+def test_a_change_needs_the_scope_to_update(
+    alice: Caller, secret_id: str, principal: Principal, status: int
+) -> None:
+    """Without `secret:update`, or by name without a credential, a change is refused on record."""
+    alice.become(principal)
+    assert alice.refused("update-metadata", name="a/b", labels={}) == status
+    assert alice.become(ALICE)("describe", secret_id=secret_id)["labels"] == {"k": "v", "other": ""}
+
+
+def test_each_change_has_one_entry(alice: Caller, secret_id: str, stored: Stored) -> None:
+    """A change leaves one entry with the secret, whether it succeeds or not."""
+    stored.audit_logs.delete_many({})
+    alice("update-metadata", secret_id=secret_id, labels={"a": "b"})
+    alice.refused("update-metadata", secret_id=UNKNOWN_ID)
+    alice.refused("update-metadata", secret_id=secret_id, ttl_seconds=0)
+    entry = {"action": "update_metadata", "principal": "alice"}
+    named = {"name": "a/b", "namespace": "default"}
+    assert trail(stored) == [
+        {**entry, "status": "success", "secret_id": secret_id, "details": named},
+        {**entry, "status": "not_found", "secret_id": UNKNOWN_ID},
+        {**entry, "status": "bad_request"},
+    ]
+
+
+def test_a_busy_secret_is_503(
+    alice: Caller, secret_id: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another request changes the secret, a change waits, and is finally refused."""
+    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
+    lease = Lease.take(secret_id)
+    assert lease
+    before = document(stored, secret_id)
+    assert alice.refused("update-metadata", secret_id=secret_id, ttl_seconds=60) == 503
+    assert document(stored, secret_id) == before
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
+def test_only_post_changes_metadata(client: FlaskClient, method: str) -> None:
+    """Every other method is refused and has no effect."""
+    assert client.open("/vault/secret/update-metadata", method=method).status_code == 405

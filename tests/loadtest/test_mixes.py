@@ -1,0 +1,135 @@
+"""The same calls for every service with Vault's API, and the figures of the load that they make."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.loadtest.peer import peer
+from tests.system import needs
+
+LOADTEST = Path(__file__).parents[2] / "loadtest"
+CALLS = 1_000
+
+
+class Contender:
+    """A service that creates tokens."""
+
+    def __init__(self, name: str) -> None:
+        self.header = ("X-Vault-Token", name)
+        self.login = {"role_id": "load", "secret_id": name}
+        self.tokens: list[str] = []
+
+    def post(self, path: str, _body: object) -> dict[str, Any]:
+        """Return a new token."""
+        assert path == "/v1/auth/token/create"
+        self.tokens.append(f"{self.header[1]}-{len(self.tokens)}")
+        return {"auth": {"client_token": self.tokens[-1]}}
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Return the URL of a server that answers as the path says."""
+    with peer() as url:
+        yield url
+
+
+@pytest.fixture
+def mixes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module of the mixes."""
+    return imported("mixes", monkeypatch)
+
+
+@pytest.fixture
+def arrivals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module of open arrivals."""
+    return imported("arrivals", monkeypatch)
+
+
+def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return a module of the load tests, which are programs and no package."""
+    monkeypatch.syspath_prepend(str(LOADTEST))
+    return __import__(name)
+
+
+def kind(call: Any) -> str:
+    """Return the kind of a call of the standard mix."""
+    ends = {"/?list=true": "list", "/approle/login": "login", "/token/revoke-self": "revoke"}
+    for end, name in ends.items():
+        if call.path.endswith(end):
+            return name
+    return {"GET": "read", "POST": "write", "DELETE": "delete"}[str(call.method)]
+
+
+def test_every_hundred_calls_have_the_shares_of_the_mix(mixes: ModuleType) -> None:
+    """Each 100 calls are 85 reads, 5 lists, 4 writes, 4 deletes, a login and a revocation."""
+    calls = mixes.calls(mixes.STANDARD, Contender("one"), CALLS, seed=1)
+    assert len(calls) == CALLS
+    for begin in range(0, CALLS, 100):
+        assert Counter(map(kind, calls[begin : begin + 100])) == mixes.STANDARD
+
+
+def test_services_get_the_same_calls_with_their_own_tokens(mixes: ModuleType) -> None:
+    """The calls to two services differ in nothing except tokens."""
+    one, two = (mixes.calls(mixes.STANDARD, Contender(name), CALLS, seed=1) for name in ("one", "two"))
+    assert one != two
+    assert [call.line.replace("one", "two") for call in one] == [call.line for call in two]
+    other = mixes.calls(mixes.STANDARD, Contender("one"), CALLS, seed=2)
+    assert [call.line for call in one] != [call.line for call in other]
+
+
+def test_no_read_meets_a_deleted_secret_and_no_token_is_revoked_twice(mixes: ModuleType) -> None:
+    """Deletes take names that nothing reads, and each revocation a token of its own."""
+    contender = Contender("one")
+    calls = mixes.calls(mixes.STANDARD, contender, CALLS, seed=1)
+    by_kind: dict[str, list[Any]] = {name: [] for name in mixes.STANDARD}
+    for call in calls:
+        by_kind[kind(call)].append(call)
+    deleted = {call.path for call in by_kind["delete"]}
+    assert deleted.isdisjoint({call.path for call in by_kind["read"]})
+    assert deleted & {call.path for call in by_kind["write"]}
+    assert sorted(call.header[1] for call in by_kind["revoke"]) == sorted(contender.tokens)
+
+
+def test_a_pause_of_the_service_counts_for_the_calls_that_it_delays(
+    arrivals: ModuleType, mixes: ModuleType, url: str
+) -> None:
+    """Calls that are due while the only connection waits for a slow reply are slow, too."""
+    calls = [mixes.Call("GET", "/slow"), *[mixes.Call("GET", "/200")] * 19]
+    served = arrivals.run(url, calls, rate=1_000, connections=1, seed=1)
+    assert served.requests == 20
+    assert served.errors == 0
+    # At this rate, all are due in the first tenth of a second, and the pause takes half of one.
+    assert served.p50 > 250
+    assert served.p99 >= served.p50
+
+
+def test_calls_that_fail_are_counted(arrivals: ModuleType, mixes: ModuleType, url: str) -> None:
+    """A refusal and a connection without a reply are errors; the calls after them get their replies."""
+    paths = ("/200", "/403", "/hang-up", "/200", "/503", "/hang-up", "/200")
+    calls = [mixes.Call("GET", path) for path in paths]
+    assert arrivals.run(url, calls, rate=1_000, connections=2, seed=1).errors == 4
+
+
+def test_calls_to_a_service_that_is_gone_are_errors(arrivals: ModuleType, mixes: ModuleType) -> None:
+    """Without a service, every call fails, and the run ends."""
+    with peer() as url:
+        pass
+    calls = [mixes.Call("GET", "/200")] * 10
+    assert arrivals.run(url, calls, rate=1_000, connections=2, seed=1).errors == 10
+
+
+def test_refusals_under_closed_load_are_counted(
+    mixes: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    """The calls are replayed in turn, and what is refused is in the figures."""
+    needs("wrk")
+    wrk = imported("wrk", monkeypatch)
+    file = tmp_path / "calls"
+    file.write_text("".join(f"{mixes.Call('GET', path).line}\n" for path in ("/200", "/403")))
+    load = wrk.run("replay.lua", url, str(file), "1", connections=1, seconds=1)
+    assert load.requests > 2
+    assert abs(load.errors - load.requests / 2) <= 1

@@ -1,0 +1,223 @@
+"""Patches of the newest value, write rules, and removals."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import services
+from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail, unswept
+from tests.trail import break_trail
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import (
+    AuditUnavailableError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    VersionConflictError,
+)
+from vault.core.principal import Principal
+from vault.crypto import MasterKey
+from vault.documents.secret import VersionInfo
+from vault.documents.write_rules import WriteRules
+from vault.secrets.changes import Current
+from vault.secrets.requests import Reference, Written
+
+Stored = MongoDatabase[dict[str, Any]]
+NAMED = Reference(name="a/b")
+Patch = Callable[..., Written]
+
+
+@pytest.fixture
+def patch(app: Flask) -> Patch:
+    """Return a function that patches the secret `a/b`."""
+
+    def patch(patched: Callable[[Current], bytes], *, expected_version: int | None = None) -> Written:
+        attempt = Attempt(action=Action.UPDATE, principal=ALICE)
+        return services(app).changes.patch(NAMED, patched, expected_version=expected_version, attempt=attempt)
+
+    return patch
+
+
+@pytest.fixture
+def remove(app: Flask) -> Callable[..., str]:
+    """Return a function that removes the secret `a/b`."""
+
+    def remove(principal: Principal = ALICE) -> str:
+        attempt = Attempt(action=Action.PURGE, principal=principal)
+        return services(app).changes.remove(NAMED, attempt=attempt)
+
+    return remove
+
+
+def only(stored: Stored) -> dict[str, Any]:
+    found = stored.secrets.find_one()
+    assert found is not None
+    return found
+
+
+def test_a_patch_sees_the_newest_version(patch: Patch, alice: Caller, stored: Stored) -> None:
+    """A patch gets value, state and labels of the newest version, and returns the next value."""
+    secret_id = alice.create(b"one", name="a/b", labels={"k": "v"})
+    alice.update(secret_id, b"two")
+    updated_at = only(stored)["updated_at"]
+    seen: list[Current] = []
+
+    def doubled(current: Current) -> bytes:
+        seen.append(current)
+        return current.plaintext * 2
+
+    written = patch(doubled)
+    assert seen == [Current(b"two", VersionInfo(version=2, created_at=updated_at), {"k": "v"})]
+    assert (written.secret_id, written.version, written.labels) == (secret_id, 3, {"k": "v"})
+    assert alice.fetch(secret_id) == "dHdvdHdv"
+
+
+@pytest.mark.parametrize("is_purged", [True, False])
+def test_a_patch_sees_the_state_of_the_newest_version(
+    app: Flask, patch: Patch, alice: Caller, is_purged: bool
+) -> None:
+    """Of a deleted version, a patch gets the value as well; of a purged one, nothing is left."""
+    alice.create(b"one", name="a/b")
+    versions, attempt = services(app).versions, Attempt(action=Action.DELETE, principal=ALICE)
+    if is_purged:
+        versions.purge(NAMED, [1], attempt=attempt)
+    else:
+        versions.delete(NAMED, [1], attempt=attempt)
+
+    def checked(current: Current) -> bytes:
+        assert current.info
+        assert (current.plaintext, current.info.is_purged) == (b"" if is_purged else b"one", is_purged)
+        assert bool(current.info.deleted_at) is not is_purged
+        return b"two"
+
+    assert patch(checked).version == 2
+
+
+def test_a_patch_is_refused_like_an_update(patch: Patch, alice: Caller, stored: Stored) -> None:
+    """A large result, another expected version, and an error of the patch leave the secret as it was."""
+    alice.create(b"one", name="a/b")
+    before = only(stored)
+    with pytest.raises(SecretTooLargeError):
+        patch(lambda _: bytes(65_537))
+    with pytest.raises(VersionConflictError):
+        patch(lambda _: b"two", expected_version=2)
+
+    def refuse(_: Current) -> bytes:
+        raise VersionConflictError
+
+    with pytest.raises(VersionConflictError):
+        patch(refuse)
+    assert only(stored) == before
+
+
+def ruled(app: Flask, **rules: Any) -> None:
+    """Give the secret `a/b` these write rules."""
+    services(app).metadata.change(
+        NAMED,
+        ruled=lambda _: WriteRules(**rules),
+        attempt=Attempt(action=Action.UPDATE_METADATA, principal=ALICE),
+    )
+
+
+def test_a_secret_can_require_the_expected_version(app: Flask, alice: Caller, stored: Stored) -> None:
+    """Then an update without it is refused on record, whichever API it comes from."""
+    alice.create(b"one", name="a/b")
+    ruled(app, version_required=True)
+    before = only(stored)
+    assert alice.refused("update", name="a/b", secret="dHdv") == 409
+    assert only(stored) == before
+    assert (trail(stored)[-1]["action"], trail(stored)[-1]["status"]) == ("update", "bad_request")
+    assert alice("update", name="a/b", secret="dHdv", expected_version=1)["version"] == 2
+    ruled(app)
+    assert "rules" not in only(stored)
+    assert alice("update", name="a/b", secret="dHdv")["version"] == 3
+
+
+@pytest.mark.parametrize(("own", "kept"), [(2, 2), (0, 3), (9, 3)])
+def test_a_secret_can_keep_fewer_versions(
+    app: Flask, alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, own: int, kept: int
+) -> None:
+    """A secret keeps as many versions as its rule says, and never more than the service."""
+    monkeypatch.setattr(services(app).changes, "max_versions", 3)
+    secret_id = alice.create(b"1", name="a/b")
+    ruled(app, max_versions=own)
+    alice.update(secret_id, b"2", b"3", b"4")
+    assert len(only(stored)["older"]) + 1 == kept
+
+
+def test_a_secret_can_delete_its_versions_later(app: Flask, alice: Caller, stored: Stored) -> None:
+    """A version that is written under the rule is readable, and deleted in time; earlier ones stay."""
+    secret_id = alice.create(b"one", name="a/b")
+    ruled(app, delete_after_seconds=60)
+    alice.update(secret_id, b"two")
+    versions = alice("describe", name="a/b")["versions"]
+    assert [version["deleted_at"] is None for version in versions] == [False, True]
+    [state] = only(stored)["states"]
+    assert state["deleted_at"] - only(stored)["updated_at"] == timedelta(seconds=60)
+    assert alice.fetch(secret_id) == "dHdv"
+    stored.secrets.update_one({}, {"$set": {"states.0.deleted_at": in_past(seconds=1)}})
+    assert alice.refused("fetch", secret_id=secret_id) == 404
+    assert alice.fetch(secret_id, version=1) == "b25l"
+
+
+@pytest.mark.parametrize("rules", [5, {"delete_after_seconds": 2**62, "max_versions": "x"}], ids=str)
+def test_rules_of_another_type_break_no_update(alice: Caller, stored: Stored, rules: object) -> None:
+    """With unexpected types in the database, an update succeeds as without rules."""
+    secret_id = alice.create(b"one", name="a/b")
+    stored.secrets.update_one({}, {"$set": {"rules": rules}})
+    alice.update(secret_id, b"two")
+    assert alice.fetch(secret_id) == "dHdv"
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_removed_secret_leaves_nothing(
+    remove: Callable[..., str], alice: Caller, stored: Stored, is_deleted: bool
+) -> None:
+    """A removal destroys a readable or a deleted secret, on record, and its name begins again at 1."""
+    secret_id = alice.create(b"one", name="a/b")
+    alice.update(secret_id, b"two")
+    if is_deleted:
+        gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+        stored.secrets.update_one({}, {"$set": gone})
+    assert remove() == secret_id
+    assert stored.secrets.count_documents({}) == 0
+    assert (trail(stored)[-1]["action"], trail(stored)[-1]["secret_id"]) == ("purge", secret_id)
+    alice.create(b"new", name="a/b")
+    assert only(stored)["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expires_at": in_past(seconds=1)},
+        {"max_reads": 1, "reads": 1},
+        {"pending": True},
+        {"deleted_at": in_past(hours=2), "purge_at": in_past(hours=1)},
+    ],
+    ids=" ".join,
+)
+def test_a_secret_that_no_one_may_know_of_is_not_removed(
+    remove: Callable[..., str], stored: Stored, key: MasterKey, fields: dict[str, Any]
+) -> None:
+    """A removal of a secret that is gone, pending or out of reach is the error of a missing one."""
+    with unswept(stored):
+        put(stored, key, name="a/b", **fields)
+        with pytest.raises(SecretNotFoundError):
+            remove()
+        with pytest.raises(SecretNotFoundError):
+            remove(EVE)
+        assert stored.secrets.count_documents({}) == 1
+
+
+def test_nothing_is_removed_without_its_entry(
+    remove: Callable[..., str], alice: Caller, stored: Stored
+) -> None:
+    """While the trail cannot be written, nothing is removed."""
+    alice.create(name="a/b")
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        remove()
+    assert stored.secrets.count_documents({}) == 1

@@ -1,0 +1,266 @@
+"""Writes of named secrets, whether they exist or not."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database as MongoDatabase
+
+from tests.access import services
+from tests.lifecycle import ALICE, Caller, in_future, in_past, put, trail
+from tests.trail import break_trail
+from vault.auth.authenticator import Authenticator
+from vault.core import retry
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import (
+    AuditUnavailableError,
+    CredentialRequiredError,
+    NameTakenError,
+    OutsidePathsError,
+    ScopeMissingError,
+    SecretTooLargeError,
+    VaultError,
+    VersionConflictError,
+)
+from vault.core.paths import Paths
+from vault.core.principal import ANONYMOUS, Principal, Scope
+from vault.crypto import MasterKey
+from vault.documents.secret import StoredSecret
+from vault.secrets.requests import NewSecret, Reference, Written
+from vault.secrets.service import SecretService
+from vault.secrets.upsert import NO_VERSION
+
+Stored = MongoDatabase[dict[str, Any]]
+NAME = "a/b"
+NAMED = {"name": NAME, "namespace": "default"}
+Write = Callable[..., Written]
+
+
+@pytest.fixture
+def write(app: Flask) -> Write:
+    """Return a function that writes a value under the name, and records a refusal as the API does."""
+
+    def write(
+        value: bytes = b"value",
+        *,
+        expected_version: int | None = None,
+        principal: Principal = ALICE,
+        **options: Any,
+    ) -> Written:
+        attempt = Attempt(action=Action.UPDATE, principal=principal)
+        try:
+            return services(app).upsert.write(
+                NewSecret(plaintext=value, **{"name": NAME, **options}),
+                expected_version=expected_version,
+                authorize=partial(Authenticator.authorize, attempt=attempt),
+                attempt=attempt,
+            )
+        except VaultError:
+            attempt.finish(Status.DENIED)
+            raise
+
+    return write
+
+
+def with_scopes(*scopes: Scope) -> Principal:
+    return replace(ALICE, scopes=frozenset(scopes))
+
+
+def outcomes(stored: Stored) -> list[tuple[str, str]]:
+    return [(entry["action"], entry["status"]) for entry in trail(stored)]
+
+
+def only(stored: Stored) -> dict[str, Any]:
+    found = stored.secrets.find_one()
+    assert found is not None
+    return found
+
+
+def test_a_write_creates_or_updates(write: Write, alice: Caller, stored: Stored) -> None:
+    """The first write creates the secret, the next one updates it, and each has one entry."""
+    first = write(b"one", labels={"a": "b"})
+    second = write(b"two", labels={"c": "d"}, max_reads=3)
+    assert (first.version, second.version) == (1, 2)
+    assert first.secret_id == second.secret_id == only(stored)["_id"]
+    assert first.labels == second.labels == {"a": "b"}
+    assert "max_reads" not in only(stored)
+    assert alice("fetch", name=NAME, version=1) == {"secret": "b25l"}
+    entry = {"status": "success", "principal": "alice", "secret_id": first.secret_id}
+    assert trail(stored)[:2] == [
+        {"action": "create", **entry, "details": NAMED},
+        {"action": "update", **entry, "details": {**NAMED, "version": 2}},
+    ]
+
+
+def test_a_write_returns_the_stored_time(write: Write, stored: Stored) -> None:
+    """The time of a new version is the one that is stored, to the millisecond."""
+    for value in (b"one", b"two"):
+        assert write(value).info.created_at == StoredSecret(only(stored)).newest.created_at
+
+
+def test_a_write_can_require_that_the_secret_does_not_exist(write: Write, stored: Stored) -> None:
+    """With version 0 expected, only the first write is stored."""
+    assert write(expected_version=NO_VERSION).version == 1
+    before = only(stored)
+    with pytest.raises(VersionConflictError):
+        write(expected_version=NO_VERSION)
+    assert only(stored) == before
+
+
+def test_a_write_can_require_a_version(write: Write, stored: Stored) -> None:
+    """A write that expects another version, or one of a secret that is not there, is refused."""
+    with pytest.raises(VersionConflictError):
+        write(expected_version=1)
+    assert stored.secrets.count_documents({}) == 0
+    write()
+    with pytest.raises(VersionConflictError):
+        write(expected_version=2)
+    assert write(expected_version=1).version == 2
+    assert outcomes(stored) == [
+        ("create", "denied"),
+        ("create", "success"),
+        ("update", "denied"),
+        ("update", "success"),
+    ]
+
+
+def test_a_secret_without_a_value_gets_its_first_one(write: Write, stored: Stored) -> None:
+    """A secret that was created without a value has version 0, and its first value is version 1."""
+    assert write(b"").version == 0
+    with pytest.raises(VersionConflictError):
+        write(expected_version=1)
+    assert write(b"one", expected_version=NO_VERSION).version == 1
+    assert only(stored).get("older", []) == []
+
+
+@pytest.mark.parametrize(
+    ("scopes", "exists", "missing", "action"),
+    [
+        ({Scope.SECRET_UPDATE}, False, Scope.SECRET_CREATE, "create"),
+        ({Scope.SECRET_CREATE}, True, Scope.SECRET_UPDATE, "update"),
+        ({Scope.SECRET_FETCH}, True, Scope.SECRET_CREATE, "create"),
+    ],
+    ids=str,
+)
+def test_a_write_needs_the_scope_of_what_it_does(
+    write: Write, stored: Stored, scopes: set[Scope], exists: bool, missing: Scope, action: str
+) -> None:
+    """A write without the scope that it needs stores nothing, and its entry has the scope."""
+    if exists:
+        write()
+    before = list(stored.secrets.find())
+    stored.audit_logs.delete_many({})
+    with pytest.raises(ScopeMissingError, match=str(missing)):
+        write(principal=with_scopes(*scopes))
+    assert list(stored.secrets.find()) == before
+    [entry] = trail(stored)
+    assert (entry["action"], entry["details"].get("reason")) == (action, f"needs {missing}")
+    assert "secret_id" not in entry
+
+
+def test_each_scope_alone_is_enough_for_its_part(write: Write) -> None:
+    """A creator creates without the right to update, and an updater updates without the right to create."""
+    assert write(principal=with_scopes(Scope.SECRET_CREATE)).version == 1
+    assert write(principal=with_scopes(Scope.SECRET_UPDATE)).version == 2
+
+
+def test_a_write_without_a_credential_is_refused(write: Write, stored: Stored) -> None:
+    """A name requires a credential, whatever an anonymous caller may do."""
+    with pytest.raises(CredentialRequiredError):
+        write(principal=replace(ANONYMOUS, scopes=ALICE.scopes))
+    assert stored.secrets.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_write_outside_the_paths_is_refused(write: Write, stored: Stored, exists: bool) -> None:
+    """A write outside the principal's paths is the same refusal, whether the name is taken or free."""
+    if exists:
+        write()
+    with pytest.raises(OutsidePathsError):
+        write(principal=replace(ALICE, paths=Paths.of(["c/"])))
+    assert trail(stored)[-1]["details"] == {**NAMED, "reason": "outside the paths"}
+
+
+def test_a_deleted_secret_keeps_its_name(
+    write: Write, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write under the name of a secret that can be restored is refused as a create, after some tries."""
+    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0)
+    put(stored, key, name=NAME, deleted_at=in_past(hours=1), purge_at=in_future(hours=1))
+    before = only(stored)
+    with pytest.raises(NameTakenError):
+        write()
+    assert only(stored) == before
+    assert outcomes(stored) == [("create", "denied")]
+
+
+def test_a_secret_created_meanwhile_is_updated(
+    write: Write, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that finds no secret, and then its name taken, updates that one; its entry has no more."""
+    original = SecretService.create_named
+
+    def overtaken(self: SecretService, new_secret: NewSecret, *, attempt: Attempt) -> Written:
+        monkeypatch.setattr(SecretService, "create_named", original)
+        write(b"other")
+        return original(self, new_secret, attempt=attempt)
+
+    monkeypatch.setattr(SecretService, "create_named", overtaken)
+    assert write(b"mine", max_reads=5, ttl_seconds=60).version == 2
+    assert [entry["details"] for entry in trail(stored)] == [NAMED, {**NAMED, "version": 2}]
+    assert {entry["secret_id"] for entry in trail(stored)} == {only(stored)["_id"]}
+    assert set(only(stored)).isdisjoint({"max_reads", "expires_at"})
+
+
+def test_concurrent_writes_each_become_a_version(write: Write, stored: Stored) -> None:
+    """Of many first writes at the same time, one creates the secret and the others update it."""
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(write, [b"1", b"2", b"3", b"4"]))
+    assert sorted(one.version for one in written) == [1, 2, 3, 4]
+    assert stored.secrets.count_documents({}) == 1
+
+
+def test_of_concurrent_first_writes_that_expect_none_one_succeeds(write: Write, stored: Stored) -> None:
+    """With version 0 expected, exactly one of many writes at the same time is stored."""
+
+    def first(value: bytes) -> int | None:
+        try:
+            return write(value, expected_version=NO_VERSION).version
+        except VersionConflictError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(first, [b"1", b"2", b"3", b"4"]))
+    assert sorted(found, key=str) == [1, None, None, None]
+    assert only(stored)["version"] == 1
+
+
+def test_a_large_value_is_refused(write: Write, stored: Stored) -> None:
+    """A value above the limit is refused, whether the secret exists or not."""
+    for _ in range(2):
+        with pytest.raises(SecretTooLargeError):
+            write(bytes(65_537))
+        write()
+    assert only(stored)["version"] == 2
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_is_written_without_its_entry(write: Write, stored: Stored, exists: bool) -> None:
+    """While the trail cannot be written, neither a new secret nor a new version is readable."""
+    if exists:
+        write()
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        write(b"new")
+    assert [one["version"] for one in stored.secrets.find({"pending": None})] == [1] * exists
+
+
+def test_a_reference_of_a_write_is_its_name(write: Write, app: Flask) -> None:
+    """The written value is fetched by its name."""
+    write(b"value")
+    attempt = Attempt(action=Action.FETCH, principal=ALICE)
+    assert services(app).secrets.fetch(Reference(name=NAME), attempt=attempt) == b"value"

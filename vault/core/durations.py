@@ -1,0 +1,34 @@
+"""Durations as Vault and its clients write them: numbers with units, such as `90s` and `1h30m`."""
+
+import re
+from datetime import timedelta
+
+#: More than any limit of this service.
+_MAX_SECONDS = 1_000_000_000
+
+#: Seconds of each unit.
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
+_PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
+
+
+def duration_text(seconds: int) -> str:
+    """Return *seconds* in the form of Go, for example `1h0m0s`, and `0s` for none."""
+    hours, rest = divmod(seconds, 3_600)
+    minutes, rest = divmod(rest, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    first = next((place for place, (number, _) in enumerate(parts) if number), 2)
+    return "".join(f"{number}{unit}" for number, unit in parts[first:])
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration *text*.
+
+    Raises:
+        ValueError: It has another form, or is longer than any limit.
+    """
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not _PARTS.fullmatch(text) or seconds > _MAX_SECONDS:
+        raise ValueError("invalid duration")
+    return timedelta(seconds=seconds)
