@@ -93,7 +93,10 @@ def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) ->
     assert listed <= served
     assert {path for path, _ in served - listed if not path.startswith("/v1/")} == set()
     names = {operation["operationId"] for _, _, operation in operations(document)}
-    assert names >= {rule.endpoint.rpartition(".")[2] for rule in rules if rule.rule.startswith("/v1/")}
+    for rule in rules:
+        name = rule.endpoint.rpartition(".")[2]
+        # OpenAPI has no LIST, and refusals in the form of Vault are not operations.
+        assert name in names or "LIST" in (rule.methods or ()) or name.startswith("unknown_"), name
 
 
 def test_operations_are_explained(document: dict[str, Any]) -> None:

@@ -147,7 +147,7 @@ def _documentation(
     return {
         "operationId": view.__name__,
         **({"x-scope": scope} if scope else {}),
-        "security": [] if is_open else auth.dialect_security(),
+        "security": [] if is_open else auth.REQUIRED,
         "responses": responses_of_server() | {"default": REFUSAL},
         **({"requestBody": {"content": {media_type or CONTENT_TYPE: content}}} if takes else {}),
     }
@@ -181,7 +181,11 @@ def _envelope_of(data: type[Schema] | None) -> type[Schema]:
             "lease_duration": fields.Integer(metadata={"description": "0: nothing is leased.", "example": 0}),
             "data": inner,
             "wrap_info": fields.Dict(allow_none=True, metadata={"description": "The wrapping token."}),
-            "warnings": fields.List(fields.String(), allow_none=True),
+            "warnings": fields.List(
+                fields.String(),
+                allow_none=True,
+                metadata={"description": "What the service did not do as asked."},
+            ),
             "auth": fields.Dict(allow_none=True, metadata=about),
         },
         name=f"{data.__name__ if data else 'Login'}Envelope",
