@@ -82,6 +82,7 @@ TOLD = {
     "/vault/secret/fetch": {"value"},
     "/vault/secret/fetch-batch": {"id", "name", "value"},
     "/vault/secret/update": {"id"},
+    "/vault/secret/update-metadata": {"id"},
     "/vault/secret/describe": {"id", "name", "label"},
     "/vault/secret/delete": {"id"},
     "/vault/secret/restore": {"id"},
@@ -192,6 +193,8 @@ class World:
                 return {"secret": b64(VALUE), "name": name, "labels": {"mark": LABEL}}
             case ["secret", "update"]:
                 return {"secret_id": self.create(send), "secret": b64(OTHER_VALUE)}
+            case ["secret", "update-metadata"]:
+                return {"secret_id": self.create(send), "labels": {"mark": LABEL}, "ttl_seconds": 60}
             case ["secret", "restore" | "purge"]:
                 body = {"secret_id": self.create(send)}
                 assert self.ask(send, "/vault/secret/delete", body, self.tokens["admin"]) == 200
