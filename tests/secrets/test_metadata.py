@@ -148,7 +148,7 @@ def test_the_last_read_keeps_its_purge_time(
 
 
 @pytest.mark.parametrize(
-    "limit", [{"expires_at": in_future(days=1)}, {"max_reads": 9}, {"name": "a/b/c"}], ids=str
+    "limit", [{"expires_at": in_future(days=1)}, {"max_reads": 9}, {"name": "a/b/c"}], ids=" ".join
 )
 @pytest.mark.parametrize(
     "changes", [{"expiry": NEVER}, {"relabelled": labelled({})}], ids=["expiry", "labels"]
