@@ -101,6 +101,11 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/role/list": {},
     "/vault/issuer/list": {},
 }
+#: The fields of changes, except those that identify the secret.
+CHANGES: dict[str, dict[str, Any]] = {
+    "update": {"secret": b64(OTHER_VALUE)},
+    "update-metadata": {"labels": {"mark": LABEL}, "ttl_seconds": 60},
+}
 REVOKE_SELF = "/vault/token/revoke-self"
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
 CONFIGURED = {"issuer", "audience"}
@@ -191,10 +196,8 @@ class World:
             case ["secret", "create"]:
                 name = f"{NAME}/{secrets.token_hex(4)}"
                 return {"secret": b64(VALUE), "name": name, "labels": {"mark": LABEL}}
-            case ["secret", "update"]:
-                return {"secret_id": self.create(send), "secret": b64(OTHER_VALUE)}
-            case ["secret", "update-metadata"]:
-                return {"secret_id": self.create(send), "labels": {"mark": LABEL}, "ttl_seconds": 60}
+            case ["secret", "update" | "update-metadata" as action]:
+                return {"secret_id": self.create(send), **CHANGES[action]}
             case ["secret", "restore" | "purge"]:
                 body = {"secret_id": self.create(send)}
                 assert self.ask(send, "/vault/secret/delete", body, self.tokens["admin"]) == 200
