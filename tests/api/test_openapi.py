@@ -249,7 +249,7 @@ def test_links_lead_to_operations_that_accept_the_reply(document: dict[str, Any]
         for reply in [operation["responses"]["200"]]
         for link in reply.get("links", {}).values()
     ]
-    assert len(links) == 7
+    assert len(links) == 8
     for reply, link in links:
         assert link["requestBody"] == "$response.body"
         assert reply["properties"].keys() <= schemas[link["operationId"]]["properties"].keys()
