@@ -1,4 +1,4 @@
-"""Move a tree in from OpenBao, with a kill half way: `python loadtest/moving.py [SECRETS] [VERSIONS]`.
+"""Move a tree in from OpenBao, with a kill halfway: `python loadtest/moving.py [SECRETS] [VERSIONS]`.
 
 Starts OpenBao (raft storage) and a MongoDB (majority and journal, a replica set with one member). Prints the
 times of each step, and fails if the two sides differ at the end.
