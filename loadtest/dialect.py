@@ -12,7 +12,7 @@ from comparison import Run, Sample, block, sample
 #: Calls to prepare for each second of a run; a run that needs more repeats them.
 _CALLS_A_SECOND = 8_000
 
-_MIXES = {"standard mix": mixes.STANDARD, "50 % reads, 50 % writes": mixes.HALF}
+_MIXES = {"standard mix": mixes.STANDARD, "50 read, 50 write": mixes.HALF}
 
 #: Kinds of calls that this service has in its REST API, too.
 _KINDS = ("read", "write", "create")
