@@ -30,8 +30,15 @@ ROLE, CLAIM, VALUE = "ci", "repository", "acme/api"
 #: The principal that reaches only names below this folder.
 TEAM = "team"
 
-#: The tokens that programs renew, each its own; they have the rights of `reader`.
-RENEWED = ("http", "hvac", "bao")
+#: All tokens except that of the administrator, with their rights. Programs renew the last ones, each its own.
+_RIGHTS = {
+    "team": "team",
+    "reader": "reader",
+    "http": "reader",
+    "hvac": "reader",
+    "bao": "reader",
+    "agent": "team",
+}
 
 #: What a valid credential can do here, whatever its scopes: beyond OpenBao's own default policy.
 _ANY = {"secret/config": "read", "sys/mounts": "read", "auth/token/lookup-self": "read update"}
@@ -157,8 +164,8 @@ class OpenBao(Server):
                 for path, allowed in (_ANY | rules).items()
             )
             self._do("sys/policies/acl/" + name, {"policy": policy})
-        for name in ("team", "reader", *RENEWED):
-            body = {"policies": ["team" if name == "team" else "reader"], "ttl": "1h", "no_parent": True}
+        for name, rights in _RIGHTS.items():
+            body = {"policies": [rights], "ttl": "1h", "no_parent": True}
             self.tokens[name] = self.ask("POST", "auth/token/create", body).body["auth"]["client_token"]
         self._do("sys/auth/approle", {"type": "approle"})
         self._do("auth/approle/role/app", {"token_policies": ["reader"], "token_ttl": "1h"})
@@ -181,16 +188,14 @@ class SecretManager(Server):
 
     def __init__(self, service: Service, environment: dict[str, str], folder: Path) -> None:
         self.url = service.url
+        rights = {"team": ("--role", "writer", "--path", f"{TEAM}/"), "reader": ("--role", "reader")}
+        lives = ("--expires-in", "1h", "--renewable")
         self.tokens = {
             name: tokens(environment, folder, "create", "--name", name, *options)
-            for name, options in (
-                ("admin", ("--role", "admin")),
-                ("team", ("--role", "writer", "--path", f"{TEAM}/", "--expires-in", "1h", "--renewable")),
-                *(
-                    (name, ("--role", "reader", "--expires-in", "1h", "--renewable"))
-                    for name in ("reader", *RENEWED)
-                ),
-            )
+            for name, options in {
+                "admin": ("--role", "admin"),
+                **{name: (*rights[key], *lives) for name, key in _RIGHTS.items()},
+            }.items()
         }
         self.role_id, self.secret_id = "reader", self.tokens["reader"]
         key = folder / "issuer.pem"

@@ -133,7 +133,7 @@ def test_the_agent_gives_up(servers: Servers, state: str) -> None:
                 write(server, f"agent/{state}", a=1)
             if state == "deleted":
                 server.ask("DELETE", f"secret/data/agent/{state}")
-            agent = _start(server, folder, _FILES, caller="team" if state == "outside" else "admin")
+            agent = _start(server, folder, _FILES, caller="agent" if state == "outside" else "admin")
             see("exit", agent.wait(60))
             see("rendered", (folder / "app.conf").exists())
 
