@@ -196,7 +196,7 @@ def test_a_large_or_compressed_body_is_refused(root: DialectClient) -> None:
 def test_a_body_of_too_many_values_is_refused(environment: dict[str, str]) -> None:
     """A body that would take far more memory than its size is 413."""
     with running_app({**environment, "MAX_SECRET_BYTES": "1000000"}) as app:
-        status, body = DialectClient.of(app).refused("POST", "sys/wrapping/wrap", b"[" + b"0," * 300_000)
+        status, body = DialectClient.of(app).refused("POST", "sys/capabilities-self", b"[" + b"0," * 300_000)
         assert (status, body) == (413, {"errors": ["The body has too many values."]})
 
 
