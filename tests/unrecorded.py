@@ -57,6 +57,14 @@ def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]
             yield "update", name, stored["version"]
     if "deleted_at" in secret:
         yield "delete", name, None
+    # One entry can be of several versions.
+    if any(state["deleted_at"] for state in secret.get("states", ())):
+        yield "delete", name, None
+    if "purged" in secret:
+        yield "purge", name, None
+    # A secret without a value is created with the first version of its metadata.
+    for _ in range(secret.get("metadata_version", 0) - (not secret["version"])):
+        yield "update_metadata", name, None
     for _ in range(secret.get("reads", 0)):
         yield "fetch", name, None
 

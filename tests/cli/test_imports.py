@@ -14,6 +14,7 @@ from tests.commands import Done, run_command, start_command
 from tests.leaks import Marks
 from tests.moving import Tree
 from tests.rotation import Stored
+from tests.trail import break_trail
 from tests.unrecorded import unrecorded
 from vault.cli import commands, imports
 
@@ -111,7 +112,7 @@ def test_what_does_not_arrive_is_named_once(tree: Tree, run: Run, stored: Stored
 def test_a_killed_import_is_completed(
     tree: Tree, source: dict[str, str], run: Run, stored: Stored, tmp_path: Path
 ) -> None:
-    """After `kill -9` half way, a repeated import leaves both sides with equal hashes, all on record."""
+    """After `kill -9` halfway, a repeated import leaves both sides with equal hashes, all on record."""
     tree.fill(250)
     process = start_command("import", "vault", "--mount", tree.mount, environment=source, folder=tmp_path)
     wait_until(lambda: stored.secrets.count_documents({}) or process.poll() is not None)
@@ -127,6 +128,16 @@ def test_a_killed_import_is_completed(
     assert stored.secrets.count_documents({"pending": None}) == 250
     assert stored.secrets.count_documents({"pending": True}) == 0
     assert unrecorded(stored) == {}
+
+
+def test_without_their_entries_no_secrets_arrive(tree: Tree, run: Run, stored: Stored) -> None:
+    """If the trail cannot be written, nothing is stored."""
+    tree.put("s", {"n": 1})
+    break_trail(stored)
+    done = run()
+    assert done.returncode == 1
+    assert done.stderr.endswith("secret-manager: the audit trail cannot be written\n")
+    assert stored.secrets.count_documents({}) == 0
 
 
 def test_no_value_and_no_token_leaks(
@@ -241,7 +252,7 @@ def test_wrong_options_are_refused(options: list[str], message: str) -> None:
     ],
 )
 def test_an_import_needs_an_address_and_a_token(environment: dict[str, str], message: str) -> None:
-    """What is missing is named; a token that no header can hold is not shown."""
+    """The error names the missing setting, and never shows a token that no header can hold."""
     unset = dict.fromkeys(("BAO_ADDR", "BAO_TOKEN", "VAULT_ADDR", "VAULT_TOKEN"))
     done = CliRunner().invoke(commands, ["import", "vault"], env={**unset, **environment})
     assert done.exit_code == 2

@@ -30,26 +30,27 @@ class Call(NamedTuple):
     @property
     def step(self) -> str:
         """Its name among the observations."""
-        body = (
-            ""
-            if self.body is NOTHING
-            else self.body
-            if isinstance(self.body, bytes)
-            else json.dumps(self.body)
+        headers = (
+            []
+            if self.headers in (MERGE, WRAP)
+            else [f"{name}: {text}" for name, text in self.headers.items()]
         )
-        shown = body.decode("latin-1") if isinstance(body, bytes) else body
-        sent = [
-            f"{name}: {value}" for name, value in self.headers.items() if self.headers not in (MERGE, WRAP)
-        ]
-        sent += ["wrapped"] if self.headers == WRAP else []
-        parts = (
+        parts = [
             self.method,
-            self.path[:80],
-            shown[:90],
-            *sent,
+            self.path[:60],
+            self._shown_body,
+            *headers,
+            "wrapped" if self.headers == WRAP else "",
             "" if self.caller == "admin" else f"as {self.caller}",
-        )
-        return " ".join(part for part in parts if part)
+        ]
+        return " ".join(filter(None, parts))
+
+    @property
+    def _shown_body(self) -> str:
+        if self.body is NOTHING:
+            return ""
+        text = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+        return text[:40].decode("ascii", "backslashreplace")
 
 
 class Scenario(NamedTuple):

@@ -56,7 +56,7 @@ class Result:
     versions: Sequence[int] = ()
     #: What is not imported of it.
     notes: Sequence[str] = ()
-    #: Descriptions of the secret there and here, with a keyed hash of each value; empty if there is none.
+    #: Descriptions of the secret there and here, with a keyed hash of each value; empty for a missing one.
     there: bytes = b""
     here: bytes = b""
 
