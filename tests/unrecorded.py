@@ -24,7 +24,9 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     tokens = list(sure.tokens.find(_VISIBLE))
     roles = [("role_create", one["name"], None) for one in sure.roles.find(_VISIBLE)]
     entries = Counter(told for entry in sure.audit_logs.find({"status": "success"}) for told in _told(entry))
-    effects = Counter(effect for one in secrets for effect in _of_secret(one))
+    # The one read of a wrapped reply is an unwrap, or a refusal that spent its token.
+    effects = Counter(("wrap", one["_id"], None) for one in secrets if _is_wrapped(one))
+    effects.update(effect for one in secrets if not _is_wrapped(one) for effect in _of_secret(one))
     effects.update(effect for one in tokens for effect in _of_token(one))
     effects.update(roles)
     lacking = effects - entries
@@ -45,12 +47,12 @@ def _told(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
             yield "update", which, version
 
 
+def _is_wrapped(secret: Mapping[str, Any]) -> bool:
+    return secret.get("namespace") == WRAPPED
+
+
 def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     name = secret["_id"]
-    if secret.get("namespace") == WRAPPED:
-        # Its one read is an unwrap, or a refusal that spent the token.
-        yield "wrap", name, None
-        return
     yield "create", name, None
     for stored in (secret, *secret.get("older", ())):
         if stored["version"] > 1:

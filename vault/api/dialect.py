@@ -37,8 +37,7 @@ class DialectErrors(Reply):
 
     errors = fields.List(
         fields.String(metadata={"example": "permission denied"}),
-        required=True,
-        metadata={"description": "What is wrong; empty if there is nothing at the path."},
+        metadata={"description": "The reasons; empty or absent if the path has no value."},
     )
 
 
@@ -148,9 +147,16 @@ def _documentation(
         "operationId": view.__name__,
         **({"x-scope": scope} if scope else {}),
         "security": [] if is_open else auth.REQUIRED,
-        "responses": responses_of_server() | {"default": REFUSAL},
+        "responses": responses_of_server() | _empty_success(view) | {"default": REFUSAL},
         **({"requestBody": {"content": {media_type or CONTENT_TYPE: content}}} if takes else {}),
     }
+
+
+def _empty_success(view: Callable[..., Any]) -> dict[int | str, Any]:
+    """Return the response of a *view* that documents no content of its success."""
+    if "response" in getattr(view, "_apidoc", {}):
+        return {}
+    return {204: {"description": "Done.", "headers": references(*ALWAYS)}}
 
 
 def _max_size(media_type: str, req: Request) -> int:
@@ -171,7 +177,9 @@ def _receive(req: Request) -> None:
 @cache
 def _envelope_of(data: type[Schema] | None) -> type[Schema]:
     """Return the schema of an envelope with *data*, or else with any `auth`."""
-    inner: Any = fields.Nested(data) if data else fields.Dict(metadata={"description": "Nothing."})
+    inner: Any = (
+        fields.Nested(data) if data else fields.Dict(allow_none=True, metadata={"description": "Null."})
+    )
     about = {"description": "The credential, after a login."}
     return Reply.from_dict(
         {

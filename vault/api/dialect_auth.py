@@ -149,7 +149,6 @@ def renew_self() -> Response:
 
 @blueprint.route("/token/revoke-self", methods=("POST", "PUT"))
 @blueprint.operation(Action.TOKEN_REVOKE, scope=None)
-@blueprint.doc(responses={204: {"description": "The token is revoked."}})
 def revoke_self() -> Response:
     """Revoke your token.
 

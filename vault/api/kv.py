@@ -132,6 +132,7 @@ def write_kv_secret(path: str) -> Response:
     example={"data": {"password": "correct horse", "old": None}},
 )
 @blueprint.enveloped(kv_schemas.KVVersion, description="The new version is stored durably.")
+@blueprint.doc(responses={404: {"description": "There is nothing to patch."}})
 def patch_kv_secret(path: str) -> Response:
     """Patch a secret.
 
@@ -318,6 +319,7 @@ def write_kv_metadata(path: str) -> Response:
     takes=kv_schemas.NewKVMetadata,
     example={"custom_metadata": {"team": "billing", "env": None}},
 )
+@blueprint.doc(responses={404: {"description": "There is nothing to patch."}})
 def patch_kv_metadata(path: str) -> Response:
     """Patch the metadata of a secret.
 
