@@ -8,6 +8,9 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
+#: The namespace of wrapped replies.
+WRAPPED = "service:wrapping"
+
 #: Everything that can be read, listed or used.
 _VISIBLE = {"pending": None}
 
@@ -33,6 +36,9 @@ def _told(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     named = {"token": details.get("token"), "role": details.get("role_name")}
     which = named.get(entry["action"].partition("_")[0], entry.get("secret_id"))
     yield entry["action"], which, details.get("version") if entry["action"] == "update" else None
+    if "accessor" in details:
+        # The request whose reply is wrapped has the entry.
+        yield "wrap", details["accessor"], None
     if "imported_from" in details:
         # One entry is for all versions of an imported secret.
         for version in details["versions"]:
@@ -41,6 +47,10 @@ def _told(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
 
 def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     name = secret["_id"]
+    if secret.get("namespace") == WRAPPED:
+        # Its one read is an unwrap, or a refusal that spent the token.
+        yield "wrap", name, None
+        return
     yield "create", name, None
     for stored in (secret, *secret.get("older", ())):
         if stored["version"] > 1:
