@@ -25,6 +25,7 @@ from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.secrets.items import Creation, Fetch
+from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
 
@@ -137,6 +138,11 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
         ),
         "delete": lambda: found.changes.delete(secret, attempt=_attempt(Action.DELETE)),
         "restore": lambda: found.changes.restore(secret, attempt=_attempt(Action.RESTORE)),
+        "delete_version": lambda: found.versions.delete(secret, None, attempt=_attempt(Action.DELETE)),
+        "purge_version": lambda: found.versions.purge(secret, [1], attempt=_attempt(Action.PURGE)),
+        "update_metadata": lambda: found.metadata.change(
+            secret, expiry=Expiry(ttl_seconds=3_600), attempt=_attempt(Action.UPDATE_METADATA)
+        ),
     }
     if action == "restore":
         changes["delete"]()

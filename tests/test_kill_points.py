@@ -43,7 +43,11 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "action", ["create", "fetch", "fetch_batch", "update", "delete", "restore", "revoke_token", "renew_token"]
+    "action",
+    [
+        *("create", "fetch", "fetch_batch", "update", "delete", "restore", "revoke_token", "renew_token"),
+        *("delete_version", "purge_version", "update_metadata"),
+    ],
 )
 def test_a_killed_process_leaves_nothing_unrecorded(
     action: str, environment: dict[str, str], stored: Stored

@@ -82,6 +82,7 @@ TOLD = {
     "/vault/secret/fetch": {"value"},
     "/vault/secret/fetch-batch": {"id", "name", "value"},
     "/vault/secret/update": {"id"},
+    "/vault/secret/update-metadata": {"id"},
     "/vault/secret/describe": {"id", "name", "label"},
     "/vault/secret/delete": {"id"},
     "/vault/secret/restore": {"id"},
@@ -99,6 +100,11 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/token/renew": {},
     "/vault/role/list": {},
     "/vault/issuer/list": {},
+}
+#: The fields of changes, except those that identify the secret.
+CHANGES: dict[str, dict[str, Any]] = {
+    "update": {"secret": b64(OTHER_VALUE)},
+    "update-metadata": {"labels": {"mark": LABEL}, "ttl_seconds": 60},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
@@ -190,8 +196,8 @@ class World:
             case ["secret", "create"]:
                 name = f"{NAME}/{secrets.token_hex(4)}"
                 return {"secret": b64(VALUE), "name": name, "labels": {"mark": LABEL}}
-            case ["secret", "update"]:
-                return {"secret_id": self.create(send), "secret": b64(OTHER_VALUE)}
+            case ["secret", "update" | "update-metadata" as action]:
+                return {"secret_id": self.create(send), **CHANGES[action]}
             case ["secret", "restore" | "purge"]:
                 body = {"secret_id": self.create(send)}
                 assert self.ask(send, "/vault/secret/delete", body, self.tokens["admin"]) == 200

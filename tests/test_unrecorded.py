@@ -9,6 +9,13 @@ from tests.unrecorded import unrecorded
 
 Stored = MongoDatabase[dict[str, Any]]
 SECRET = {"_id": "a", "version": 3, "older": [{"version": 2}], "deleted_at": 1, "reads": 1}
+STATES = {
+    "_id": "g",
+    "version": 0,
+    "states": [{"version": 1, "deleted_at": 1}, {"version": 2, "deleted_at": 1}],
+    "purged": [3, 4],
+    "metadata_version": 2,
+}
 TOKEN = {"_id": "b", "name": "ci", "revoked_at": 1}
 ENTRIES: list[dict[str, Any]] = [
     {"action": "create", "secret_id": "a"},
@@ -16,6 +23,10 @@ ENTRIES: list[dict[str, Any]] = [
     {"action": "update", "secret_id": "a", "details": {"version": 3}},
     {"action": "delete", "secret_id": "a"},
     {"action": "fetch", "secret_id": "a"},
+    {"action": "create", "secret_id": "g"},
+    {"action": "delete", "secret_id": "g", "details": {"versions": [1, 2]}},
+    {"action": "purge", "secret_id": "g"},
+    {"action": "update_metadata", "secret_id": "g"},
     {"action": "role_create", "details": {"role_name": "deploy"}},
     {"action": "token_create", "details": {"token": "ci"}},
     {"action": "token_revoke", "details": {"token": "ci"}},
@@ -24,7 +35,7 @@ ENTRIES: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def _effects(stored: Stored) -> None:
-    stored.secrets.insert_one(dict(SECRET))
+    stored.secrets.insert_many([dict(SECRET), dict(STATES)])
     stored.tokens.insert_one(dict(TOKEN))
     stored.roles.insert_one({"_id": "e", "name": "deploy"})
 

@@ -20,7 +20,7 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     secrets = list(sure.secrets.find(_VISIBLE, {"envelope": 0, "older.envelope": 0}))
     tokens = list(sure.tokens.find(_VISIBLE))
     roles = [("role_create", one["name"], None) for one in sure.roles.find(_VISIBLE)]
-    entries = Counter(map(_told, sure.audit_logs.find({"status": "success"})))
+    entries = Counter(told for entry in sure.audit_logs.find({"status": "success"}) for told in _told(entry))
     effects = Counter(effect for one in secrets for effect in _of_secret(one))
     effects.update(effect for one in tokens for effect in _of_token(one))
     effects.update(roles)
@@ -28,12 +28,15 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     return dict(Counter(action for action, *_ in lacking.elements()))
 
 
-def _told(entry: Mapping[str, Any]) -> tuple[str, object, object]:
+def _told(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     details = entry.get("details") or {}
     named = {"token": details.get("token"), "role": details.get("role_name")}
     which = named.get(entry["action"].partition("_")[0], entry.get("secret_id"))
-    version = details.get("version") if entry["action"] == "update" else None
-    return entry["action"], which, version
+    yield entry["action"], which, details.get("version") if entry["action"] == "update" else None
+    if "imported_from" in details:
+        # One entry is for all versions of an imported secret.
+        for version in details["versions"]:
+            yield "update", which, version
 
 
 def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
@@ -44,6 +47,14 @@ def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]
             yield "update", name, stored["version"]
     if "deleted_at" in secret:
         yield "delete", name, None
+    # One entry can be of several versions.
+    if any(state["deleted_at"] for state in secret.get("states", ())):
+        yield "delete", name, None
+    if "purged" in secret:
+        yield "purge", name, None
+    # A secret without a value is created with the first version of its metadata.
+    for _ in range(secret.get("metadata_version", 0) - (not secret["version"])):
+        yield "update_metadata", name, None
     for _ in range(secret.get("reads", 0)):
         yield "fetch", name, None
 

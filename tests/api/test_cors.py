@@ -41,7 +41,12 @@ def test_every_path_answers_options(app: Flask, stored: MongoDatabase[dict[str, 
         for spelling in (path, path.rstrip("/") + "/"):
             reply = client.options(spelling)
             assert (reply.status_code, reply.data) == (204, b""), spelling
-            assert set(reply.headers["Allow"].split(", ")) == {*(rule.methods or ()), "OPTIONS"}
+            allowed = set(reply.headers["Allow"].split(", "))
+            if path.startswith("/v1/"):
+                # Every method there has a refusal in the form of Vault's dialect.
+                assert allowed == {"DELETE", "GET", "HEAD", "LIST", "OPTIONS", "PATCH", "POST", "PUT"}
+                continue
+            assert allowed == {*(rule.methods or ()), "OPTIONS"}
             assert reply.headers["X-Request-ID"]
             assert "Content-Type" not in reply.headers
     assert client.options("/vault/nothing").status_code == 404

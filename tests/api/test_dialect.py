@@ -193,6 +193,13 @@ def test_a_large_or_compressed_body_is_refused(root: DialectClient) -> None:
     assert root.refused("POST", "sys/wrapping/wrap", b"{}", Content_Encoding="gzip")[0] == 415
 
 
+def test_a_body_of_too_many_values_is_refused(environment: dict[str, str]) -> None:
+    """A body that would take far more memory than its size is 413."""
+    with running_app({**environment, "MAX_SECRET_BYTES": "1000000"}) as app:
+        status, body = DialectClient.of(app).refused("POST", "sys/wrapping/wrap", b"[" + b"0," * 300_000)
+        assert (status, body) == (413, {"errors": ["The body has too many values."]})
+
+
 def test_a_patch_needs_its_media_type(root: DialectClient) -> None:
     """A PATCH that is not declared as a merge patch is 415, as from the real one."""
     text = "PATCH requires Content-Type of application/merge-patch+json, provided text/plain"
@@ -250,7 +257,8 @@ def test_an_unknown_path_is_404_for_those_with_all_rights(
     app: Flask, root: DialectClient, stored: Stored, method: str
 ) -> None:
     """At an unknown path, who may do everything learns that there is nothing; for all others it is 403."""
-    text = 'no handler for route "kv/data/x". route entry not found.'
+    route = "kv/data/x/" if method == "LIST" else "kv/data/x"
+    text = f'no handler for route "{route}". route entry not found.'
     assert root.refused(method, "kv/data/x") == (404, {"errors": [text]})
     unsupported = {"errors": ["1 error occurred:\n\t* unsupported path\n\n"]}
     assert root.refused(method, "sys/policies") == (404, unsupported)
@@ -292,6 +300,7 @@ def test_the_log_has_the_route(
 OWN: dict[str, tuple[int, list[str]]] = {
     "secret_not_found": (404, []),
     "version_conflict": (400, ["check-and-set parameter did not match the current version"]),
+    "expected_version_required": (400, ["check-and-set parameter required for this call"]),
     "token_not_renewable": (400, ["lease is not renewable"]),
     "token_required": (400, ["only tokens of this service can be renewed or revoked"]),
     "credential_required": (403, DENIED["errors"]),
@@ -376,7 +385,7 @@ def test_the_document_describes_the_operations(app: Flask) -> None:
     }
     assert {method for _, method, _ in found} == {"get", "post", "patch", "delete"}
     for _, _, operation in found:
-        assert operation["security"] in ([], [{"vaultToken": []}, {"token": []}])
+        assert operation["security"] in ([], [{"token": []}])
         assert operation["responses"]["default"] == {"$ref": "#/components/responses/DialectRefusal"}
 
 

@@ -247,12 +247,12 @@ def test_a_wrong_approle_is_400(app: Flask, root: DialectClient, stored: Stored)
         {"role_id": "ci", "secret_id": "wrong"},
         {"role_id": "ci", "secret_id": sign()},
         {"role_id": "ci", "secret_id": 5},
-        {"role_id": "ci"},
         {"role_id": "old", "secret_id": revoked.token},
     ):
         assert nobody.refused("POST", APPROLE, body) == (400, wrong), body
     for empty in ({}, None, {"role_id": "", "secret_id": ci.token}):
         assert nobody.refused("POST", APPROLE, empty) == (400, {"errors": ["missing role_id"]})
+    assert nobody.refused("POST", APPROLE, {"role_id": "ci"}) == (400, {"errors": ["missing secret_id"]})
     reasons = [entry["details"]["reason"] for entry in trail(stored) if entry["status"] == "denied"]
     assert set(reasons) == {"another name", "malformed", "revoked"}
 

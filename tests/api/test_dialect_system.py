@@ -64,6 +64,18 @@ def test_a_service_that_is_not_ready_is_sealed(
     assert not CLUSTER & (set(status) | set(reply.json))
 
 
+@pytest.mark.parametrize(("code", "status"), [("299", 299), ("", 200), ("503", 503), ("429", 429)])
+def test_a_health_check_chooses_its_status(nobody: DialectClient, code: str, status: int) -> None:
+    """A load balancer can ask for another status than 200, as with Vault."""
+    assert nobody.ask("GET", f"sys/health?activecode={code}").status_code == status
+
+
+@pytest.mark.parametrize("code", ["x", "99", "600", "2000", "-200"])
+def test_another_status_is_400(nobody: DialectClient, code: str) -> None:
+    """A status that is no status of HTTP is refused."""
+    assert nobody.refused("GET", f"sys/health?activecode={code}")[0] == 400
+
+
 def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
     """Every credential sees the same mounts: KV version 2 at `secret/`, and the three ways to log in."""
     limited = DialectClient.of(app, "limited", role="reader", paths=("in/",))

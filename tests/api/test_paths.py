@@ -156,6 +156,7 @@ def test_everything_within_the_paths_works(client: FlaskClient, app: Flask) -> N
     assert post("update", name="billing/db", secret="Yw==")["version"] == 2
     assert post("fetch", secret_id=secret_id, version=1) == {"secret": "YQ=="}
     assert post("describe", name="billing/db")["version"] == 2
+    assert post("update-metadata", name="billing/db", labels={}) == {"secret_id": secret_id}
     assert [one["name"] for one in post("list")["secrets"]] == ["billing/db", "shared/db"]
     assert [one["secret"] for one in post("fetch-batch", name_prefix="s")["secrets"]] == ["Yg=="]
     post("purge", secret_id=secret_id, version=1)

@@ -45,7 +45,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, Any]], list[tuple[
     # A secret by its number, or by a name.
     targets = st.integers(0, 9) | some_names.filter(bool)
     beginnings = st.tuples(known, st.integers(1, 8)).map(lambda drawn: drawn[0][: drawn[1]]) | prefix
-    calls = {"target": targets, "version": _numbers, "secret": _values}
+    calls = {"target": targets, "version": _numbers, "secret": _values, "labels": _labels}
     batches = st.lists(targets, min_size=1, max_size=5).map(lambda some: {"targets": some})
     lists = {
         "name_prefix": st.just("") | beginnings,
@@ -55,7 +55,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, Any]], list[tuple[
     }
     operations = st.one_of(
         st.tuples(
-            st.sampled_from(["fetch", "describe", "delete", "restore", "purge", "update"]),
+            st.sampled_from(["fetch", "describe", "delete", "restore", "purge", "update", "update-metadata"]),
             st.fixed_dictionaries(calls),
         ),
         st.tuples(st.just("create"), new_secrets.map(lambda new: new[0])),
@@ -71,7 +71,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[dict[str, Any]], list[tuple[
 
 
 #: The fields that each call has in addition to those of its reference.
-_FIELDS = {"fetch": ["version"], "purge": ["version"], "update": ["secret"]}
+_FIELDS = {"fetch": ["version"], "purge": ["version"], "update": ["secret"], "update-metadata": ["labels"]}
 _MASKED = ("request_id", "created_at", "restorable_until", "last_fetched_at")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -44,7 +44,8 @@ def _expect(name: str, found: dict[str, list[str]], there: Seen, here: Seen) -> 
     accepted = {
         step: sorted(places.split())
         for difference in ACCEPTED
-        for step, places in difference.steps.get(name, {}).items()
+        for places, steps in difference.steps.get(name, {}).items()
+        for step in steps
     }
     unlisted = [step for step in found if found[step] != accepted.get(step)]
     gone = [step for step in accepted if step not in found]

@@ -6,14 +6,840 @@ from typing import NamedTuple
 class Difference(NamedTuple):
     """A difference, as a row of the document's table."""
 
-    #: The request, as the table shows it.
     request: str
     #: The two answers.
     there: str
     here: str
     reason: str
-    #: By program and step: the places of the observation at which the two differ, and at no others.
-    steps: dict[str, dict[str, str]]
+    #: By program: the places of an observation at which the two differ, and the steps with exactly these.
+    steps: dict[str, dict[str, tuple[str, ...]]]
 
 
-ACCEPTED: tuple[Difference, ...] = ()
+ACCEPTED: tuple[Difference, ...] = (
+    Difference(
+        (
+            "a name with a part that does not begin with a letter, digit or `_`, with characters "
+            "other than these, `.` and `-`, or with more than 256"
+        ),
+        "200",
+        "400 for a write, 404 for a read",
+        "a name has one form in all APIs: it is also part of paths of tokens, of URLs and of commands",
+        {
+            "http: strange names": {
+                "status:200-400": (
+                    'POST secret/data/~/sp%20ace {"data": {"k": 1}}',
+                    'POST secret/data/~/a@b {"data": {"k": 1}}',
+                    'POST secret/data/~/%C3%BC {"data": {"k": 1}}',
+                    'POST secret/data/~/.hidden {"data": {"k": 1}}',
+                    'POST secret/data/~/a+b {"data": {"k": 1}}',
+                    'POST secret/data/~/a:b {"data": {"k": 1}}',
+                    'POST secret/data/~/a%25b {"data": {"k": 1}}',
+                    'POST secret/data/~/..a {"data": {"k": 1}}',
+                    ('POST secret/data/~/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx {"data": {"k": 1}}'),
+                    'POST secret/data/~/-a {"data": {"k": 1}}',
+                    'POST secret/data/~/a;b {"data": {"k": 1}}',
+                ),
+                "status:200-404": (
+                    "GET secret/data/~/sp%20ace",
+                    "GET secret/data/~/a@b",
+                    "GET secret/data/~/%C3%BC",
+                    "GET secret/data/~/.hidden",
+                    "GET secret/data/~/a+b",
+                    "GET secret/data/~/a:b",
+                    "GET secret/data/~/a%25b",
+                    "GET secret/data/~/..a",
+                    "GET secret/data/~/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+                    "GET secret/data/~/-a",
+                    "GET secret/data/~/a;b",
+                    "LIST secret/metadata/~",
+                ),
+                "status:400-404": (
+                    "GET secret/data/~/a%00b",
+                    "GET secret/data/~/a%0Ab",
+                    "GET secret/data/~/a%09b",
+                ),
+                "body body.errors headers headers.Cache-Control headers.Content-Type": (
+                    'POST secret/data/~/a%00b {"data": {"k": 1}}',
+                ),
+            },
+        },
+    ),
+    Difference(
+        "`custom_metadata` with more than 16 keys, or that are no [labels](api.md) for another reason",
+        "204 for up to 64 keys of 128 characters, with values of 512 bytes",
+        "400",
+        "they are the labels of the secret, in all APIs",
+        {
+            "http: metadata bodies": {
+                "status:204-400": (
+                    'POST secret/metadata/~/10 {"custom_metadata": {"a b": "c d = e"}}',
+                    'POST secret/metadata/~/11 {"custom_metadata": {"\\u00fc": "\\u00fc"}',
+                    'POST secret/metadata/~/14 {"custom_metadata": {"kkkkkkkkkkkkkkkkkk',
+                    'POST secret/metadata/~/15 {"custom_metadata": {"kkkkkkkkkkkkkkkkkk',
+                    'POST secret/metadata/~/16 {"custom_metadata": {"k": "xxxxxxxxxxxxx',
+                    'POST secret/metadata/~/20 {"custom_metadata": {"k00": "x", "k01": ',
+                ),
+                "body.data.current_metadata_version body.data.custom_metadata": (
+                    "GET secret/metadata/~/10",
+                    "GET secret/metadata/~/11",
+                    "GET secret/metadata/~/14",
+                    "GET secret/metadata/~/15",
+                    "GET secret/metadata/~/16",
+                    "GET secret/metadata/~/20",
+                ),
+            },
+        },
+    ),
+    Difference(
+        "`custom_metadata` with an empty value",
+        "400",
+        "204",
+        "a label can be empty",
+        {
+            "http: metadata bodies": {
+                "status:400-204": ('POST secret/metadata/~/4 {"custom_metadata": {"a": ""}}',),
+                "body.data.current_metadata_version body.data.custom_metadata": ("GET secret/metadata/~/4",),
+            },
+        },
+    ),
+    Difference(
+        "JSON with a key twice, text after the object, or text that is not Unicode",
+        "200: the last key, the first object, replaced characters",
+        "400",
+        "the service stores what the client sent, or nothing",
+        {
+            "http: bodies": {
+                "status:200-400": (
+                    'POST secret/data/~/18 {"data":{"a":1}}{"data":{"a":2}}',
+                    'POST secret/data/~/22 {"data":{"a":1,"a":2}}',
+                    'POST secret/data/~/23 {"data":{"a":1},"data":{"b":2}}',
+                    'POST secret/data/~/25 {"data":{"a":"\\xff"}}',
+                    'POST secret/data/~/26 {"data":{"a":"\\ud800"}}',
+                ),
+                "status:200-404": (
+                    "GET secret/data/~/18",
+                    "GET secret/data/~/22",
+                    "GET secret/data/~/23",
+                    "GET secret/data/~/25",
+                    "GET secret/data/~/26",
+                ),
+            },
+        },
+    ),
+    Difference(
+        "`secret/config`",
+        "can be written, and has `max_versions` 0",
+        "405 for a write; `max_versions` is the setting",
+        "it belongs to the operator",
+        {
+            "http: config": {
+                "body.data.max_versions": ("GET secret/config",),
+                "status:204-405": ("POST secret/config {}",),
+            },
+            "http: outside": {
+                "body.data.max_versions": ("GET secret/config as team",),
+            },
+            "http: reader": {
+                "body.data.max_versions": ("GET secret/config as reader",),
+            },
+            "hvac: lists_and_metadata": {
+                "data.max_versions": ("read_configuration()",),
+            },
+            "hvac: settings_of_versions": {
+                "status:204-UnexpectedError": (
+                    "configure(max_versions=10, cas_required=False, delete_version_after=0s)",
+                    "configure(max_versions=0)",
+                ),
+                "data.max_versions": ("read_configuration()",),
+            },
+        },
+    ),
+    Difference(
+        "`max_versions` below 0",
+        "204: 4294967295",
+        "400",
+        "it is an error of the client",
+        {
+            "http: metadata bodies": {
+                "status:204-400": ('POST secret/metadata/~/26 {"max_versions": -1}',),
+                "body.data.current_metadata_version body.data.max_versions": ("GET secret/metadata/~/26",),
+            },
+        },
+    ),
+    Difference(
+        (
+            "a login without `role_id`, a patch of the value null, a label with a number in a patch, "
+            "a read with a slash at the end"
+        ),
+        "500",
+        "400, or the result",
+        "a request never causes a 500",
+        {
+            "http: metadata patch": {
+                "status:500-204": ('PATCH secret/metadata/~/2 {"custom_metadata": {"a": 4}}',),
+                "body.data.current_metadata_version body.data.custom_metadata": ("GET secret/metadata/~/2",),
+            },
+            "http: patch null": {
+                "status:500-200": ('PATCH secret/data/~/a {"data": {"b": 1}}',),
+            },
+            "http: clean paths": {
+                "status:500-200": ("GET secret/data/~/a/",),
+            },
+            "http: approle": {
+                "status:500-400": (
+                    'POST auth/approle/login {"secret_id": "{secret_id}"} as anonymous',
+                    'POST auth/approle/login {"role_id": "", "secret_id": ""} as anonymous',
+                    'POST auth/approle/login {"role_id": [1], "secret_id": {}} as anonymous',
+                    "POST auth/approle/login {} as anonymous",
+                    "POST auth/approle/login as anonymous",
+                ),
+                "status:500-403": ("GET auth/approle/login as anonymous",),
+            },
+        },
+    ),
+    Difference(
+        "a patch of metadata that changes nothing",
+        "keeps `current_metadata_version`",
+        "increases it",
+        "it has an audit entry, like any patch",
+        {
+            "http: metadata patch": {
+                "body.data.current_metadata_version": (
+                    "GET secret/metadata/~/12",
+                    "GET secret/metadata/~/13",
+                    "GET secret/metadata/~/14",
+                ),
+            },
+        },
+    ),
+    Difference(
+        "a patch without a valid `Content-Type`, a body with a `Content-Encoding`",
+        "400",
+        "415",
+        "the status that HTTP has for it",
+        {
+            "http: content types": {
+                "status:400-415": ("POST secret/data/~/a \x1f\\x8b Content-Encoding: gzip",),
+            },
+            "http: metadata patch": {
+                "status:400-415": ("PATCH secret/metadata/~/0 {} Content-Type: ",),
+            },
+            "http: patch": {
+                "status:400-415": (
+                    'PATCH secret/data/~/a {"data": {"s": 1}} Content-Type: ',
+                    'PATCH secret/data/~/a {"data": {"s": 1}} Content-Type: x;;',
+                ),
+            },
+        },
+    ),
+    Difference(
+        "an unknown field or query",
+        "ignored, with a warning",
+        "ignored",
+        "clients of other versions send them",
+        {
+            "http: versions": {
+                "body.warnings": ("GET secret/data/~/a?unknown=1",),
+            },
+            "http: bodies": {
+                "body.warnings": ('POST secret/data/~/13 {"data": {"k": "v"}, "unknown": 2}',),
+            },
+            "http: subkeys": {
+                "body.warnings": ("GET secret/subkeys/~/a?unknown=1",),
+            },
+            "http: patch": {
+                "body.warnings": ('PATCH secret/data/~/a {"data": {"r": 1}, "options": {}, "unkno',),
+            },
+            "http: pages": {
+                "body.warnings": ("LIST secret/metadata/~/?unknown=1",),
+            },
+        },
+    ),
+    Difference(
+        "the query `version` twice",
+        "400",
+        "the first value",
+        "as in all APIs",
+        {
+            "http: versions": {
+                "status:400-200": ("GET secret/data/~/a?version=1&version=2",),
+            },
+        },
+    ),
+    Difference(
+        "`secret/config/`",
+        "404",
+        "the same as `secret/config`",
+        "as in all APIs",
+        {
+            "http: config": {
+                "status:404-200": ("GET secret/config/",),
+            },
+        },
+    ),
+    Difference(
+        "a method that a path of `sys/` or `auth/` does not have",
+        "405",
+        "404, or 403 without all rights",
+        "the same as for an unknown path",
+        {
+            "http: methods": {
+                "status:405-404": (
+                    "PUT sys/seal-status {}",
+                    "POST sys/health {}",
+                ),
+            },
+            "http: mounts": {
+                "status:405-404": ("POST sys/mounts {}",),
+            },
+            "http: capabilities": {
+                "status:405-404": ("GET sys/capabilities-self",),
+            },
+            "http: creation": {
+                "status:405-404": ("GET auth/token/revoke-self",),
+            },
+            "http: jwt": {
+                "status:405-403": ("GET auth/jwt/login as anonymous",),
+            },
+            "http: wrapping values": {
+                "status:405-404": ("GET sys/wrapping/wrap",),
+            },
+            "http: no wrapping": {
+                "status:400-404": ("GET sys/wrapping/unwrap",),
+            },
+        },
+    ),
+    Difference(
+        "`OPTIONS`",
+        "400 or 405",
+        "204",
+        "browsers send it, see `CORS_ORIGINS`",
+        {
+            "http: methods": {
+                "status:400-204": (
+                    "OPTIONS secret/data/~/a",
+                    "OPTIONS secret/data/~/missing",
+                ),
+                "status:405-204": ("OPTIONS sys/health",),
+            },
+        },
+    ),
+    Difference(
+        "`HEAD` of a secret without a credential",
+        "403",
+        "405",
+        "no secret has this method",
+        {
+            "http: methods": {
+                "status:403-405": ("HEAD secret/data/~/a as anonymous",),
+            },
+        },
+    ),
+    Difference(
+        "`GET /v1/`",
+        "404 with a text",
+        "404 without a text",
+        "it is not a path of the API",
+        {
+            "http: routes": {
+                "body.errors": ("GET",),
+            },
+        },
+    ),
+    Difference(
+        "`Authorization: bearer` in lower case",
+        "403",
+        "the same as `Bearer`",
+        "HTTP ignores the case",
+        {
+            "http: headers": {
+                "status:403-200": ("GET secret/data/~/a Authorization: bearer {admin} as anonymous",),
+            },
+        },
+    ),
+    Difference(
+        "an unknown namespace without a valid credential",
+        "404",
+        "403",
+        "only principals learn of namespaces",
+        {
+            "http: namespaces": {
+                "status:404-403": (
+                    "GET secret/data/~/a X-Vault-Namespace: nope as wrong",
+                    "GET secret/data/~/a X-Vault-Namespace: nope as anonymous",
+                ),
+            },
+        },
+    ),
+    Difference(
+        "a malformed body without the right to write",
+        "400",
+        "403",
+        "the right comes first: it costs less",
+        {
+            "http: unreadable": {
+                "status:400-403": (
+                    "POST secret/data/~/a { as anonymous",
+                    "POST secret/data/~/a { as wrong",
+                    "POST secret/data/~/a { as team",
+                ),
+            },
+        },
+    ),
+    Difference(
+        "`sys/seal-status`",
+        "has `commit_date`, and the type of its storage",
+        "has `storage_type` `mongodb`",
+        "it is another program",
+        {
+            "http: system": {
+                "body.commit_date body.storage_type": (
+                    "GET sys/seal-status as anonymous",
+                    "GET sys/seal-status",
+                    "GET sys/seal-status as wrong",
+                ),
+            },
+            "hvac: system": {
+                "commit_date storage_type": ("read_seal_status()",),
+            },
+            "bao: paths": {
+                "stdout": ("admin$ status",),
+                "stdout.commit_date stdout.storage_type": ("admin$ status -format=json",),
+            },
+        },
+    ),
+    Difference(
+        "the lists of mounts",
+        "have `cubbyhole/` and `identity/`",
+        "have other descriptions of `sys/` and the logins",
+        "the service has no other mounts",
+        {
+            "http: outside": {
+                (
+                    "body.cubbyhole/ body.data.cubbyhole/ body.data.identity/ body.data.sys/ body.identity/ "
+                    "body.sys/"
+                ): ("GET sys/mounts as team",),
+            },
+            "http: mounts": {
+                (
+                    "body.data.auth.approle/ body.data.auth.jwt/ body.data.auth.token/ "
+                    "body.data.secret.cubbyhole/ body.data.secret.identity/ body.data.secret.sys/"
+                ): (
+                    "GET sys/internal/ui/mounts",
+                    "GET sys/internal/ui/mounts as team",
+                ),
+                (
+                    "body.cubbyhole/ body.data.cubbyhole/ body.data.identity/ body.data.sys/ body.identity/ "
+                    "body.sys/"
+                ): (
+                    "GET sys/mounts",
+                    "GET sys/mounts as team",
+                ),
+            },
+            "hvac: system": {
+                "cubbyhole/ data.cubbyhole/ data.identity/ data.sys/ identity/ sys/": ("mounts",),
+            },
+        },
+    ),
+    Difference(
+        "a change of a mount, such as `bao kv enable-versioning`",
+        "200",
+        "404",
+        "mounts are fixed",
+        {
+            "bao: metadata": {
+                "status:0-2": ("admin$ kv enable-versioning secret/",),
+            },
+        },
+    ),
+    Difference(
+        "`sys/capabilities-self` of an empty path",
+        "400",
+        "200",
+        "it is a path at which nothing is",
+        {
+            "http: capabilities": {
+                "status:400-200": ('POST sys/capabilities-self {"paths": [""]}',),
+            },
+        },
+    ),
+    Difference(
+        "a JWT login without `role`",
+        "400",
+        "200, if exactly one role matches",
+        "as in the REST API",
+        {
+            "http: jwt": {
+                "status:400-200": ('POST auth/jwt/login {"jwt": "{jwt}"} as anonymous',),
+            },
+        },
+    ),
+    Difference(
+        "a login with an invalid JWT, or one that does not match the role",
+        "400 with the reason",
+        "400 with one text for all",
+        "the reason is in the audit trail only",
+        {
+            "http: jwt": {
+                "body.errors": (
+                    'POST auth/jwt/login {"role": "nope", "jwt": "{jwt}"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "x"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "a.b.c"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_claim}"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_audience}" as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_issuer}"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{expired}"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_key}"} as anonymous',
+                ),
+            },
+            "hvac: logins": {
+                "errors text": ("jwt, wrong",),
+            },
+        },
+    ),
+    Difference(
+        "`revoke-self` with the client token of a login",
+        "204, and it is invalid",
+        "400, and it stays valid",
+        "it is the credential of the login in another form, and ends with that",
+        {
+            "http: approle": {
+                "status:204-400": ("PUT auth/token/revoke-self as app",),
+                "status:403-200": ("GET auth/token/lookup-self as app (2)",),
+            },
+        },
+    ),
+    Difference(
+        "`renew-self` with an `increment` below the remaining time",
+        "reduces the remaining time",
+        "keeps it",
+        "a renewal never shortens",
+        {
+            "http: renewal": {
+                "body.auth.lease_duration body.auth.policies body.auth.token_policies": (
+                    'POST auth/token/renew-self {"increment": "10m"} as team',
+                    'POST auth/token/renew-self {"increment": 600} as team',
+                ),
+            },
+            "hvac: tokens": {
+                "auth.lease_duration auth.policies auth.token_policies": ("renew_self(increment=30m)",),
+            },
+            "bao: callers": {
+                (
+                    "stdout.data.display_name stdout.data.explicit_max_ttl stdout.data.last_renewal "
+                    "stdout.data.last_renewal_time stdout.data.policies stdout.data.ttl"
+                ): ("team$ token lookup -format=json",),
+            },
+        },
+    ),
+    Difference(
+        "the description of a token, in logins, lookups and renewals",
+        "names of policies; the kind of login; an entity; the last renewal",
+        "scopes; the name of the principal; the longest age; type `batch` for a JWT",
+        "tokens have scopes and paths; JWTs cannot be renewed",
+        {
+            "http: lookup": {
+                "body.data.display_name body.data.policies": ("GET auth/token/lookup-self",),
+                "body.data.display_name body.data.explicit_max_ttl body.data.policies": (
+                    "GET auth/token/lookup-self as team",
+                    "GET auth/token/lookup-self as reader",
+                    "POST auth/token/lookup-self {} as team",
+                    "POST auth/token/lookup-self as team",
+                ),
+            },
+            "http: renewal": {
+                "body.auth.policies body.auth.token_policies": (
+                    "POST auth/token/renew-self as team",
+                    "POST auth/token/renew-self {} as team",
+                    'POST auth/token/renew-self {"increment": "1h"} as team',
+                    "PUT auth/token/renew-self {} as team",
+                ),
+                (
+                    "body.data.display_name body.data.explicit_max_ttl body.data.last_renewal "
+                    "body.data.last_renewal_time body.data.policies"
+                ): ("GET auth/token/lookup-self as team",),
+            },
+            "http: creation": {
+                "body.auth.policies body.auth.token_policies": (
+                    'POST auth/token/create {"ttl": "1h"}',
+                    'PUT auth/token/create {"ttl": 3600, "renewable": false}',
+                ),
+                "body.data.display_name body.data.explicit_max_ttl body.data.policies": (
+                    "GET auth/token/lookup-self as new",
+                ),
+            },
+            "http: approle": {
+                (
+                    "body.auth.entity_id body.auth.metadata.role_name body.auth.policies "
+                    "body.auth.token_policies"
+                ): (
+                    'POST auth/approle/login {"role_id": "{role_id}", "secret_id": "{ as anonymous',
+                    'PUT auth/approle/login {"role_id": "{role_id}", "secret_id": "{ as wrong',
+                    'POST auth/approle/login {"role_id": "{role_id}", "secret_id": "{ as anonymous (3)',
+                ),
+                (
+                    "body.data.display_name body.data.entity_id body.data.explicit_max_ttl body.data.meta "
+                    "body.data.meta.role_name body.data.path body.data.policies"
+                ): (
+                    "GET auth/token/lookup-self as app",
+                    "GET auth/token/lookup-self as app (3)",
+                ),
+                (
+                    "body.auth.entity_id body.auth.metadata.role_name body.auth.policies "
+                    "body.auth.token_policies body.warnings"
+                ): ('POST auth/approle/login {"role_id": "{role_id}", "secret_id": "{ as anonymous (2)',),
+            },
+            "http: jwt": {
+                (
+                    "body.auth.entity_id body.auth.policies body.auth.renewable body.auth.token_policies "
+                    "body.auth.token_type"
+                ): ('POST auth/jwt/login {"role": "ci", "jwt": "{jwt}"} as anonymous',),
+                (
+                    "body.data.display_name body.data.entity_id body.data.policies body.data.renewable "
+                    "body.data.type"
+                ): ("GET auth/token/lookup-self as job",),
+            },
+            "http: wrapping replies": {
+                "body.data.display_name body.data.policies": ("POST sys/wrapping/unwrap as lookup",),
+                (
+                    "body.auth.entity_id body.auth.metadata.role_name body.auth.policies "
+                    "body.auth.token_policies"
+                ): ("POST sys/wrapping/unwrap as login",),
+            },
+            "hvac: tokens": {
+                "data.display_name data.policies": ("lookup_self()",),
+                "auth.policies auth.token_policies": (
+                    "create",
+                    "renew_self() (2)",
+                ),
+                "data.display_name data.explicit_max_ttl data.policies": ("lookup_self() (2)",),
+            },
+            "hvac: logins": {
+                "auth.entity_id auth.metadata.role_name auth.policies auth.token_policies": ("approle",),
+                "auth.entity_id auth.policies auth.renewable auth.token_policies auth.token_type": ("jwt",),
+                "data.display_name data.entity_id data.policies data.renewable data.type": ("jwt, lookup",),
+            },
+            "bao: callers": {
+                "stdout": (
+                    "team$ token lookup",
+                    "team$ token renew",
+                    "team$ token renew -increment=30m",
+                    "admin$ token lookup",
+                ),
+            },
+            "bao: tokens": {
+                "stdout": (
+                    "made$ token lookup",
+                    "anonymous$ login -no-store {made}",
+                    "anonymous$ write auth/approle/login role_id={role_id} secret_id={secret_id}",
+                    "anonymous$ write auth/jwt/login role={role} jwt={jwt}",
+                ),
+            },
+        },
+    ),
+    Difference(
+        "`creation_path` of a wrapped list",
+        "ends in a slash",
+        "as in the request",
+        "it is the path of the request",
+        {
+            "http: wrapping replies": {
+                "body.wrap_info.creation_path": ("LIST secret/metadata/~ wrapped",),
+            },
+        },
+    ),
+    Difference(
+        "a number beyond 2^53 in `sys/wrapping/wrap`",
+        "exact",
+        "a 64-bit float",
+        "as in secrets",
+        {
+            "http: wrapping values": {
+                "body.data.big": ("POST sys/wrapping/unwrap {} as w4",),
+            },
+        },
+    ),
+    Difference(
+        "`sys/wrapping/unwrap` and `lookup` without a wrapping token",
+        "400 or 403, by the way it is missing",
+        "400 with a valid credential, 403 without one",
+        "one rule for all ways",
+        {
+            "http: no wrapping": {
+                "status:403-400": (
+                    'POST sys/wrapping/unwrap {"token": 5}',
+                    "POST sys/wrapping/lookup {} as anonymous",
+                ),
+                "body.errors": ("POST sys/wrapping/unwrap as anonymous",),
+                "status:400-403": ("POST sys/wrapping/unwrap as wrong",),
+            },
+        },
+    ),
+    Difference(
+        "the order of members in a reply",
+        "fixed",
+        "by name",
+        "in JSON, it has no meaning",
+        {
+            "hvac: states_of_versions": {
+                "text": ("read_secret_version(hvac/b, raise_on_deleted_version=True)",),
+            },
+        },
+    ),
+    Difference(
+        "malformed JSON, a value of the wrong type, an invalid label or duration",
+        "400 with a text of Go's libraries",
+        "400 with another text",
+        "it is another program",
+        {
+            "http: versions": {
+                "body.errors": ("GET secret/data/~/a?version=99999999999999999999",),
+            },
+            "http: delete": {
+                "body.errors": (
+                    'POST secret/delete/~/a {"versions": ["x"]}',
+                    'POST secret/delete/~/a {"versions": [1.5]}',
+                    'POST secret/delete/~/a {"versions": [[1]]}',
+                    'POST secret/delete/~/a {"versions": {"a": 1}}',
+                    "POST secret/delete/~/a [1]",
+                    "POST secret/delete/~/a {",
+                ),
+            },
+            "http: undelete": {
+                "body.errors": (
+                    'POST secret/undelete/~/a {"versions": ["x"]}',
+                    'POST secret/undelete/~/a {"versions": [1.5]}',
+                    'POST secret/undelete/~/a {"versions": [[1]]}',
+                    'POST secret/undelete/~/a {"versions": {"a": 1}}',
+                    "POST secret/undelete/~/a [1]",
+                    "POST secret/undelete/~/a {",
+                ),
+            },
+            "http: destroy": {
+                "body.errors": (
+                    'POST secret/destroy/~/a {"versions": ["x"]}',
+                    'POST secret/destroy/~/a {"versions": [1.5]}',
+                    'POST secret/destroy/~/a {"versions": [[1]]}',
+                    'POST secret/destroy/~/a {"versions": {"a": 1}}',
+                    "POST secret/destroy/~/a [1]",
+                    "POST secret/destroy/~/a {",
+                ),
+            },
+            "http: cas": {
+                "body.errors": (
+                    'POST secret/data/~/a {"options": {"cas": 2.0}, "data": {"k": ',
+                    'POST secret/data/~/a {"options": [{"cas": 0}], "data": {"k": ',
+                ),
+            },
+            "http: bodies": {
+                "body.errors": (
+                    'POST secret/data/~/6 {"data": [1]}',
+                    "POST secret/data/~/14 []",
+                    "POST secret/data/~/15 x",
+                    "POST secret/data/~/16 {",
+                    'POST secret/data/~/17 {"data":{"a":1}} trailing',
+                    "POST secret/data/~/19 \\xff\\xfe",
+                    'POST secret/data/~/20 \\xef\\xbb\\xbf{"data":{"a":1}}',
+                    'POST secret/data/~/21 {"data":{"a":NaN}}',
+                    'POST secret/data/~/27 {"data":{"a":01}}',
+                    'POST secret/data/~/28 {"data":{"a":1e400}}',
+                    'POST secret/data/~/29 {"data":{"a":"\x01"}}',
+                    'POST secret/data/~/30 {"data":{"a":[[[[[[[[[[[[[[[[[[[[[[[[[[[',
+                ),
+            },
+            "http: content types": {
+                "body.errors": ("POST secret/data/~/a k=v Content-Type: application/x-www-form-urlencoded",),
+            },
+            "http: metadata bodies": {
+                "body.errors": (
+                    'POST secret/metadata/~/2 {"custom_metadata": {"a": null}}',
+                    'POST secret/metadata/~/3 {"custom_metadata": {"a": ["x"]}}',
+                    'POST secret/metadata/~/5 {"custom_metadata": {"": "x"}}',
+                    'POST secret/metadata/~/9 {"custom_metadata": ["a=b"]}',
+                    'POST secret/metadata/~/12 {"custom_metadata": {"a": "line\\nfeed"}}',
+                    'POST secret/metadata/~/13 {"custom_metadata": {"a\\n": "x"}}',
+                    'POST secret/metadata/~/17 {"custom_metadata": {"kkkkkkkkkkkkkkkkkk',
+                    'POST secret/metadata/~/18 {"custom_metadata": {"k": "xxxxxxxxxxxxx',
+                    'POST secret/metadata/~/21 {"custom_metadata": {"k00": "x", "k01": ',
+                    'POST secret/metadata/~/33 {"delete_version_after": "x"}',
+                    'POST secret/metadata/~/34 {"delete_version_after": "-1s"}',
+                    "POST secret/metadata/~/38 [1]",
+                    "POST secret/metadata/~/39 {",
+                ),
+            },
+            "http: metadata patch": {
+                "body.errors": (
+                    'PATCH secret/metadata/~/5 {"custom_metadata": "x"}',
+                    'PATCH secret/metadata/~/6 {"custom_metadata": {"k": "xxxxxxxxxxxxx',
+                    "PATCH secret/metadata/~/15 [1]",
+                    "PATCH secret/metadata/~/16 {",
+                ),
+            },
+            "http: patch": {
+                "body.errors": (
+                    'PATCH secret/data/~/a {"data": "x"}',
+                    'PATCH secret/data/~/a {"data": [1]}',
+                    "PATCH secret/data/~/a {",
+                    "PATCH secret/data/~/a [1]",
+                ),
+            },
+            "http: list": {
+                "body.errors": ("GET secret/metadata/~/?list=x",),
+            },
+            "http: unreadable": {
+                "body.errors": ("POST secret/data/~/a { as reader",),
+            },
+            "http: system": {
+                "body.errors": (
+                    "GET sys/health?activecode=x as anonymous",
+                    "GET sys/health?activecode=x",
+                    "GET sys/health?activecode=x as wrong",
+                ),
+            },
+            "http: capabilities": {
+                "body.errors": ("POST sys/capabilities-self {",),
+            },
+            "http: renewal": {
+                "body.errors": (
+                    'POST auth/token/renew-self {"increment": "x"} as team',
+                    'POST auth/token/renew-self {"increment": "-1h"} as team',
+                    "POST auth/token/renew-self { as team",
+                ),
+            },
+            "http: creation": {
+                "body.errors": (
+                    'POST auth/token/create {"ttl": "x"}',
+                    'POST auth/token/create {"ttl": "-1s"}',
+                    "POST auth/token/create {",
+                    "POST auth/token/create [1]",
+                ),
+            },
+            "http: approle": {
+                "body.errors": ("POST auth/approle/login { as anonymous",),
+            },
+            "http: jwt": {
+                "body.errors": (
+                    "POST auth/jwt/login {} as anonymous",
+                    "POST auth/jwt/login as anonymous",
+                    "POST auth/jwt/login { as anonymous",
+                ),
+            },
+            "http: wrapping times": {
+                "body.errors": (
+                    "GET secret/data/~/a X-Vault-Wrap-TTL: -1",
+                    "GET secret/data/~/a X-Vault-Wrap-TTL: x",
+                    "GET secret/data/~/a X-Vault-Wrap-TTL: 1.5",
+                ),
+            },
+            "http: wrapping values": {
+                "body.errors": (
+                    "POST sys/wrapping/wrap [1] wrapped",
+                    "POST sys/wrapping/wrap { wrapped",
+                ),
+            },
+            "http: no wrapping": {
+                "body.errors": ("POST sys/wrapping/unwrap {",),
+            },
+        },
+    ),
+)

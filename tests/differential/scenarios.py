@@ -30,26 +30,27 @@ class Call(NamedTuple):
     @property
     def step(self) -> str:
         """Its name among the observations."""
-        body = (
-            ""
-            if self.body is NOTHING
-            else self.body
-            if isinstance(self.body, bytes)
-            else json.dumps(self.body)
+        headers = (
+            []
+            if self.headers in (MERGE, WRAP)
+            else [f"{name}: {text}" for name, text in self.headers.items()]
         )
-        shown = body.decode("latin-1") if isinstance(body, bytes) else body
-        sent = [
-            f"{name}: {value}" for name, value in self.headers.items() if self.headers not in (MERGE, WRAP)
-        ]
-        sent += ["wrapped"] if self.headers == WRAP else []
-        parts = (
+        parts = [
             self.method,
-            self.path[:80],
-            shown[:90],
-            *sent,
+            self.path[:60],
+            self._shown_body,
+            *headers,
+            "wrapped" if self.headers == WRAP else "",
             "" if self.caller == "admin" else f"as {self.caller}",
-        )
-        return " ".join(part for part in parts if part)
+        ]
+        return " ".join(filter(None, parts))
+
+    @property
+    def _shown_body(self) -> str:
+        if self.body is NOTHING:
+            return ""
+        text = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+        return text[:40].decode("ascii", "backslashreplace")
 
 
 class Scenario(NamedTuple):
@@ -399,7 +400,68 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"max_versions": 0, "cas_required": False, "delete_version_after": "0s", "custom_metadata": {"c": "d"}},
 )
 
+_METADATA_PATCHES: tuple[Any, ...] = (
+    {"custom_metadata": {"a": None, "c": "3"}},
+    {"custom_metadata": {"a": "4"}},
+    {"custom_metadata": {"a": 4}},
+    {"custom_metadata": {}},
+    {"custom_metadata": None},
+    {"custom_metadata": "x"},
+    {"custom_metadata": {"k": "x" * 513}},
+    {"max_versions": 3},
+    {"max_versions": None},
+    {"cas_required": True},
+    {"delete_version_after": "10s"},
+    {"delete_version_after": None, "cas_required": None},
+    {"unknown": 1},
+    {},
+    NOTHING,
+    [1],
+    b"{",
+)
+
 METADATA = (
+    Scenario(
+        "settings",
+        "A secret can have its own number of versions, required `cas` and time until versions are deleted.",
+        (
+            post(
+                "secret/metadata/~/a",
+                {
+                    "max_versions": 2,
+                    "cas_required": True,
+                    "delete_version_after": "1h",
+                    "custom_metadata": {"a": "b"},
+                },
+            ),
+            metadata("a"),
+            write("a", k=1),
+            post("secret/data/~/a", {"data": {"k": 1}, "options": {"cas": 0}}),
+            read("a"),
+            metadata("a"),
+            patch("secret/data/~/a", {"data": {"j": 1}}),
+            patch("secret/data/~/a", {"data": {"j": 1}, "options": {"cas": 1}}),
+            post("secret/metadata/~/a", {"cas_required": False, "delete_version_after": "0s"}),
+            *(write("a", k=number) for number in range(3)),
+            metadata("a"),
+            get("secret/data/~/a?version=1"),
+            get("secret/data/~/a?version=4"),
+            post("secret/metadata/~/a", {"max_versions": 1}),
+            metadata("a"),
+            write("a", k=9),
+            metadata("a"),
+            post("secret/metadata/~/a", {"max_versions": 0}),
+            *(write("a", k=number) for number in range(11)),
+            metadata("a"),
+            post("secret/metadata/~/c", {"metadata_cas_required": True}),
+            metadata("c"),
+            post("secret/metadata/~/c", {"max_versions": 1}),
+            post("secret/metadata/~/c", {"max_versions": 1, "metadata_cas": 0}),
+            post("secret/metadata/~/c", {"max_versions": 1, "metadata_cas": 1}),
+            patch("secret/metadata/~/c", {"max_versions": 2, "metadata_cas": 2}),
+            metadata("c"),
+        ),
+    ),
     Scenario(
         "metadata",
         "Metadata can be read, replaced and deleted; after that, a name begins again at version 1.",
@@ -463,34 +525,25 @@ METADATA = (
         "metadata patch",
         "A merge patch of metadata changes only what it names; null removes.",
         (
-            patch("secret/metadata/~/a", {"custom_metadata": {"a": "1"}}),
-            write("a", k=1),
-            post("secret/metadata/~/a", {"custom_metadata": {"a": "1", "b": "2"}}),
-            *each(
-                lambda body: patch("secret/metadata/~/a", body),
-                (
-                    {"custom_metadata": {"a": None, "c": "3"}},
-                    {"custom_metadata": {"a": 1}},
-                    {"custom_metadata": {}},
-                    {"custom_metadata": "x"},
-                    {"custom_metadata": None},
-                    {"custom_metadata": {"z": "1"}},
-                    {"unknown": 1},
-                    {},
-                    NOTHING,
-                    [1],
-                    b"{",
-                ),
-                metadata("a"),
+            patch("secret/metadata/~/missing", {"custom_metadata": {"a": "1"}}),
+            *(
+                call
+                for number, body in enumerate(_METADATA_PATCHES)
+                for call in (
+                    write(str(number), k=1),
+                    post(f"secret/metadata/~/{number}", {"custom_metadata": {"a": "1", "b": "2"}}),
+                    patch(f"secret/metadata/~/{number}", body),
+                    metadata(str(number)),
+                )
             ),
-            patch("secret/metadata/~/a", {}, headers={"Content-Type": "application/json"}),
-            patch("secret/metadata/~/a", {}, headers={"Content-Type": ""}),
+            patch("secret/metadata/~/0", {}, headers={"Content-Type": "application/json"}),
+            patch("secret/metadata/~/0", {}, headers={"Content-Type": ""}),
             patch(
-                "secret/metadata/~/a",
+                "secret/metadata/~/0",
                 {"custom_metadata": {"y": "1"}},
                 headers={"Content-Type": "application/merge-patch+json; charset=utf-8"},
             ),
-            metadata("a"),
+            metadata("0"),
         ),
     ),
     Scenario(
@@ -1088,7 +1141,6 @@ TOKENS = (
             post("auth/token/revoke-self", {}, caller="new"),
             get("auth/token/lookup-self", caller="new"),
             post("auth/token/revoke-self", {}, caller="new"),
-            post("secret/data/~/a", {"data": {"k": 1}}, caller="new"),
             put("auth/token/create", {"ttl": 3600, "renewable": False}, keep="fixed"),
             post("auth/token/renew-self", {}, caller="fixed"),
             put("auth/token/revoke-self", caller="fixed"),

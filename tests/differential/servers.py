@@ -41,7 +41,12 @@ _POLICIES = {
         f"secret/delete/{TEAM}/*": "update",
         f"secret/undelete/{TEAM}/*": "update",
     },
-    "reader": {"secret/data/*": "read", "secret/metadata/*": "read list", "secret/subkeys/*": "read"},
+    "reader": {
+        "secret/data/*": "read",
+        "secret/metadata/*": "read list",
+        "secret/subkeys/*": "read",
+        "secret/foo": "read",
+    },
 }
 
 

@@ -23,6 +23,7 @@ NOT_RUN = {
     "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
     "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
     "# With MongoDB's database tools.": "bsondump is no part of this project",
+    "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "# All tests: 14 minutes.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",

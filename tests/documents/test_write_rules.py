@@ -21,7 +21,7 @@ def test_stored_rules_read_back(rules: WriteRules) -> None:
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], {}, {"unknown": True}], ids=str)
 def test_no_rules_are_none(value: object) -> None:
-    """Whatever else is stored in place of rules, none is set."""
+    """Anything else in place of rules sets no rule."""
     assert WriteRules.of_stored(value) == WriteRules()
 
 
@@ -34,7 +34,7 @@ def test_a_rule_of_another_type_or_size_is_unset(name: str, value: object) -> No
 
 
 def test_a_number_is_no_truth() -> None:
-    """To MongoDB and Python a truth value can be a number; as a rule it is none."""
+    """A number in place of a truth value, and the reverse, leaves the rule unset."""
     swapped = {"version_required": 1, "max_versions": True, "delete_after_seconds": True}
     assert WriteRules.of_stored(swapped) == WriteRules()
 

@@ -197,7 +197,7 @@ def test_a_removed_secret_leaves_nothing(
         {"pending": True},
         {"deleted_at": in_past(hours=2), "purge_at": in_past(hours=1)},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_secret_that_no_one_may_know_of_is_not_removed(
     remove: Callable[..., str], stored: Stored, key: MasterKey, fields: dict[str, Any]

@@ -109,7 +109,7 @@ def read(fake: Fake, *answers: Answer) -> Any:
 
 
 def check(fake: Fake, *answers: Answer, **options: Any) -> None:
-    """Let the mount of the fake source be checked."""
+    """Check the mount of the fake source."""
     fake.answers = list(answers)
     with closing(fake.source(**options)) as source:
         source.check()
@@ -226,7 +226,7 @@ def test_a_mount_that_is_not_there_is_named(fake: Fake, status: int) -> None:
     ],
 )
 def test_a_reply_of_another_form_ends_the_import(fake: Fake, answer: Answer) -> None:
-    """What is not KV, version 2, is not guessed at."""
+    """A reply that is not one of KV, version 2, is not guessed at."""
     with pytest.raises(ImportSourceError, match="not one of KV"):
         read(fake, answer, Answer(body=SECRET))
 

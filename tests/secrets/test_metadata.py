@@ -148,7 +148,7 @@ def test_the_last_read_keeps_its_purge_time(
 
 
 @pytest.mark.parametrize(
-    "limit", [{"expires_at": in_future(days=1)}, {"max_reads": 9}, {"name": "a/b/c"}], ids=str
+    "limit", [{"expires_at": in_future(days=1)}, {"max_reads": 9}, {"name": "a/b/c"}], ids=" ".join
 )
 @pytest.mark.parametrize(
     "changes", [{"expiry": NEVER}, {"relabelled": labelled({})}], ids=["expiry", "labels"]
@@ -241,7 +241,7 @@ def test_a_concurrent_rewrap_loses_no_version(
 def test_elements_of_another_type_are_dropped_with_a_new_expiry(
     change: Change, stored: Stored, key: MasterKey
 ) -> None:
-    """What an attacker put beside the older versions does not stop a change."""
+    """Elements that an attacker added to the older versions do not stop a change."""
     stored.secrets.update_one({}, {"$push": {"older": {"$each": [7, "text", [{}]]}}})
     change(expiry=HOUR)
     assert plaintexts(stored, key) == {1: b"1", 2: b"2", 3: b"3"}
@@ -252,7 +252,7 @@ def test_elements_of_another_type_are_dropped_with_a_new_expiry(
 def test_a_number_of_changes_of_any_type_breaks_nothing(
     change: Change, stored: Stored, strange: object
 ) -> None:
-    """Whatever is stored in place of the number of changes, a change succeeds and counts again from 1."""
+    """A change succeeds with anything in place of the number of changes, and counts again from 1."""
     stored.secrets.update_one({}, {"$set": {"metadata_version": strange}})
     change(relabelled=labelled({}))
     assert only(stored)["metadata_version"] == 1

@@ -260,7 +260,7 @@ def test_nothing_is_written_without_its_entry(write: Write, stored: Stored, exis
 
 
 def test_a_reference_of_a_write_is_its_name(write: Write, app: Flask) -> None:
-    """What was written is fetched by its name."""
+    """The written value is fetched by its name."""
     write(b"value")
     attempt = Attempt(action=Action.FETCH, principal=ALICE)
     assert services(app).secrets.fetch(Reference(name=NAME), attempt=attempt) == b"value"

@@ -627,7 +627,7 @@ class Modelled:
 
 @dataclass
 class Model:
-    """What the versions of a secret must be, for 4 kept versions."""
+    """The expected versions of a secret, of which 4 are kept."""
 
     kept: int = 4
     versions: dict[int, Modelled] = field(default_factory=dict)

@@ -19,7 +19,6 @@ from vault.crypto.token import PREFIX
 ROLE_HEADER = "X-Role"
 
 _SCHEME = "token"
-_DIALECT_SCHEME = "vaultToken"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
@@ -107,23 +106,13 @@ def document(spec: APISpec) -> None:
             f"header `{ROLE_HEADER}`.",
         },
     )
-    spec.components.security_scheme(
-        _DIALECT_SCHEME,
-        {
-            "type": "apiKey",
-            "in": "header",
-            "name": "X-Vault-Token",
-            "description": "A token or JWT as clients of Vault send it, or the client token of a login.",
-        },
-    )
 
 
-def dialect_security() -> list[dict[str, Any]]:
-    """Return the security requirements of the operations of Vault's dialect, for the OpenAPI document."""
-    return [{_DIALECT_SCHEME: []}, {_SCHEME: []}]
+#: The security requirement of an operation that always needs a credential, for the OpenAPI document.
+REQUIRED = [{_SCHEME: list[str]()}]
 
 
 def security(scope: Scope | None) -> list[dict[str, Any]]:
     """Return the security requirements of an operation with *scope*, if any, for the OpenAPI document."""
     # Without `AUTH_ENABLED`, anonymous callers can use operations for which knowing the ID is enough.
-    return [{_SCHEME: []}, {}] if scope in ANONYMOUS.scopes else [{_SCHEME: []}]
+    return [*REQUIRED, {}] if scope in ANONYMOUS.scopes else [*REQUIRED]

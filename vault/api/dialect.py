@@ -16,6 +16,7 @@ from vault.api.blueprint import Blueprint, Intake, View, perform
 from vault.api.client_ip import address_of_request, require_allowed
 from vault.api.dialect_errors import DENIED
 from vault.api.dialect_messages import CONTENT_TYPE, WITH_BODY
+from vault.api.error_docs import responses_of_server
 from vault.api.fields import Reply, text_field
 from vault.api.prefixes import DIALECT
 from vault.api.response_headers import ALWAYS, references
@@ -146,8 +147,8 @@ def _documentation(
     return {
         "operationId": view.__name__,
         **({"x-scope": scope} if scope else {}),
-        "security": [] if is_open else auth.dialect_security(),
-        "responses": {"default": REFUSAL},
+        "security": [] if is_open else auth.REQUIRED,
+        "responses": responses_of_server() | {"default": REFUSAL},
         **({"requestBody": {"content": {media_type or CONTENT_TYPE: content}}} if takes else {}),
     }
 
@@ -180,7 +181,11 @@ def _envelope_of(data: type[Schema] | None) -> type[Schema]:
             "lease_duration": fields.Integer(metadata={"description": "0: nothing is leased.", "example": 0}),
             "data": inner,
             "wrap_info": fields.Dict(allow_none=True, metadata={"description": "The wrapping token."}),
-            "warnings": fields.List(fields.String(), allow_none=True),
+            "warnings": fields.List(
+                fields.String(),
+                allow_none=True,
+                metadata={"description": "What the service did not do as asked."},
+            ),
             "auth": fields.Dict(allow_none=True, metadata=about),
         },
         name=f"{data.__name__ if data else 'Login'}Envelope",

@@ -14,7 +14,7 @@ from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import DialectBlueprint
 from vault.api.dialect_credentials import credential
 from vault.api.dialect_messages import envelope, json_body, reply
-from vault.api.fields import Body, Reply, text_field
+from vault.api.fields import Body, FreeForm, Reply, text_field
 from vault.core import kv_values
 from vault.core.attempt import Action, Status
 from vault.core.errors import MountForbiddenError
@@ -65,7 +65,7 @@ _AUTH_MOUNTS = {
 _MOUNTS = _SECRET_MOUNTS | {f"auth/{path}": mount for path, mount in _AUTH_MOUNTS.items()}
 
 
-class Mounts(Reply):
+class Mounts(FreeForm):
     """Mounts by their paths."""
 
 
@@ -76,7 +76,7 @@ class Mount(Reply):
     type = text_field("Its kind.", "kv", required=True)
 
 
-class Capabilities(Reply):
+class Capabilities(FreeForm):
     """Capabilities by path."""
 
 

@@ -289,8 +289,11 @@ ERROR_DOCS = {
     ),
 }
 
+#: Responses to requests that the server refuses, whatever they are for.
+_SERVER_ERRORS = ("URITooLong", "ExpectationFailed", "HeadersTooLarge")
+
 #: Error responses of every operation.
-_HTTP_ERRORS = ("MethodNotAllowed", "URITooLong", "ExpectationFailed", "HeadersTooLarge")
+_HTTP_ERRORS = ("MethodNotAllowed", *_SERVER_ERRORS)
 
 #: Error responses of every operation with a body.
 _BODY_ERRORS = (
@@ -302,6 +305,11 @@ _BODY_ERRORS = (
 def responses(*names: str) -> dict[int | str, str]:
     """Return the error responses of an operation: *names*, and those that every operation has."""
     return {ERROR_DOCS[name].status: name for name in (*_HTTP_ERRORS, *names)} | {"default": DEFAULT}
+
+
+def responses_of_server() -> dict[int | str, str]:
+    """Return the responses to requests that no operation sees, because the server cannot read them."""
+    return {ERROR_DOCS[name].status: name for name in _SERVER_ERRORS}
 
 
 def responses_with_body(*names: str) -> dict[int | str, str]:

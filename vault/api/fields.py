@@ -9,7 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
+from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from vault.core.errors import InvalidBase64Error
 from vault.core.principal import NAME_PATTERN
@@ -230,6 +230,15 @@ class Body(Schema):
             return data
         optional = {name for name, field in self.fields.items() if not field.required}
         return {name: value for name, value in data.items() if value is not None or name not in optional}
+
+
+class FreeForm(Schema):
+    """The schema of an object with any fields, for the document only."""
+
+    class Meta:
+        """Any field is known."""
+
+        unknown = INCLUDE
 
 
 class Reply(Schema):

@@ -1,7 +1,7 @@
 """Secrets in Vault's dialect: the secrets engine KV, version 2, mounted at `secret/`."""
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, wraps
 from http import HTTPStatus
@@ -227,8 +227,7 @@ def read_kv_metadata(path: str) -> Response:
             "current_metadata_version": found["metadata_version"],
             "current_version": found["version"],
             "custom_metadata": found["labels"] or None,
-            # As Vault has it: 0 until there are as many versions as are kept.
-            "oldest_version": max(0, found["version"] + 1 - services().changes.max_versions),
+            "oldest_version": _oldest(infos, found["rules"].max_versions or services().changes.max_versions),
             "updated_time": _time(newest or found["created_at"]),
             "versions": {
                 str(info.version): {
@@ -463,6 +462,12 @@ def _unreadable(item: Fetch, rest: Mapping[str, Any]) -> Response:
         raise SecretNotFoundError
     found = envelope({**rest, "metadata": _metadata(item)}, status=HTTPStatus.NOT_FOUND)
     return _missing(found)
+
+
+def _oldest(infos: Sequence[VersionInfo], max_versions: int) -> int:
+    """Return the oldest version in *infos*, newest first; 0 while there are fewer than are kept."""
+    oldest = infos[-1].version if infos else 0
+    return oldest if oldest > 1 or len(infos) >= max_versions else 0
 
 
 def _versions(path: str, no: str) -> list[int]:

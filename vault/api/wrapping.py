@@ -9,7 +9,7 @@ from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import DialectBlueprint
 from vault.api.dialect_credentials import admit_holder, admit_request, credential
 from vault.api.dialect_messages import envelope, json_body, restored
-from vault.api.fields import Body, Reply, text_field
+from vault.api.fields import Body, FreeForm, Reply, text_field
 from vault.core.attempt import Action, Status
 from vault.secrets.wrapping import WrappingToken, is_wrapping_token
 
@@ -28,11 +28,11 @@ class WrappingTokenBody(Body):
     token = text_field("The wrapping token; not needed where it is the credential.", f"smw_{'0' * 43}")
 
 
-class AnyObject(Body):
+class AnyObject(FreeForm):
     """Any object."""
 
 
-class AnyData(Reply):
+class AnyData(FreeForm):
     """The data of the reply that was wrapped."""
 
 

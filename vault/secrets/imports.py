@@ -56,7 +56,7 @@ class Result:
     versions: Sequence[int] = ()
     #: What is not imported of it.
     notes: Sequence[str] = ()
-    #: Descriptions of the secret there and here, with a keyed hash of each value; empty if there is none.
+    #: Descriptions of the secret there and here, with a keyed hash of each value; empty for a missing one.
     there: bytes = b""
     here: bytes = b""
 
@@ -140,11 +140,10 @@ class Importer:
             try:
                 for found in self._source.paths(path):
                     waiting.append(pool.submit(self._read, found))
-                    if len(waiting) == _READ_AHEAD and (draft := waiting.popleft().result()):
-                        yield draft
+                    if len(waiting) == _READ_AHEAD:
+                        yield from _first(waiting)
                 while waiting:
-                    if draft := waiting.popleft().result():
-                        yield draft
+                    yield from _first(waiting)
             finally:
                 for future in waiting:
                     future.cancel()
@@ -246,6 +245,13 @@ class Importer:
     def _version(self, number: int, times: SourceVersion | VersionInfo, value: bytes | None) -> list[Any]:
         digest = None if value is None else hmac.digest(self._hash_key, value, sha256).hex()
         return [number, _shown(times.created_at), _shown(times.deleted_at), digest]
+
+
+def _first(waiting: deque[Future[Draft | None]]) -> Iterator[Draft]:
+    """Wait for the first of *waiting*, remove it, and yield its draft, if it has one."""
+    draft = waiting.popleft().result()
+    if draft:
+        yield draft
 
 
 def _description(

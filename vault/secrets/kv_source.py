@@ -152,7 +152,7 @@ class KVSource:
         return keys
 
     def read(self, path: str, *, max_versions: int) -> SourceSecret | None:
-        """Return the secret at *path* with its newest *max_versions*; None if there is none.
+        """Return the secret at *path* with its newest *max_versions*; None if it does not exist.
 
         Raises:
             ImportRefusedError: The token cannot read it, or it was changed meanwhile.
@@ -211,7 +211,7 @@ class KVSource:
         """Return the reply to a GET, after retries.
 
         Raises:
-            ImportSourceError: There is none, or it is a redirect.
+            ImportSourceError: The source did not answer in time, or redirects.
         """
         failure, asked = "", 0
         for pause in (0, *_PAUSES_SECONDS):
@@ -223,7 +223,7 @@ class KVSource:
                     "the certificate of the source is not trusted; name its CA with --ca-cert"
                 ) from None
             except (OSError, HTTPException) as error:
-                # The next try connects again.
+                # The next attempt connects again.
                 self._connection().close()
                 # Its text can contain what was sent.
                 failure = f"the source cannot be reached ({type(error).__name__})"

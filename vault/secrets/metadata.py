@@ -73,7 +73,9 @@ class MetadataWriter:
                 raise SecretNotFoundError
             change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
             if ruled:
-                change["rules"] = dict(ruled(secret).stored()) or "$$REMOVE"
+                rules = dict(ruled(secret).stored())
+                # Not bare: that would keep the present rules that are no longer set.
+                change["rules"] = {"$literal": rules} if rules else "$$REMOVE"
             if relabelled:
                 # A label can begin with a dollar sign.
                 labels = stored_labels(relabelled(secret.labels))
