@@ -517,8 +517,8 @@ ACCEPTED: tuple[Difference, ...] = (
         {
             "http: renewal": {
                 "body.auth.lease_duration body.auth.policies body.auth.token_policies": (
-                    'POST auth/token/renew-self {"increment": "10m"} as team',
-                    'POST auth/token/renew-self {"increment": 600} as team',
+                    'POST auth/token/renew-self {"increment": "10m"} as http',
+                    'POST auth/token/renew-self {"increment": 600} as http',
                 ),
             },
             "hvac: tokens": {
@@ -528,7 +528,7 @@ ACCEPTED: tuple[Difference, ...] = (
                 (
                     "stdout.data.display_name stdout.data.explicit_max_ttl stdout.data.last_renewal "
                     "stdout.data.last_renewal_time stdout.data.policies stdout.data.ttl"
-                ): ("team$ token lookup -format=json",),
+                ): ("bao$ token lookup -format=json",),
             },
         },
     ),
@@ -549,15 +549,15 @@ ACCEPTED: tuple[Difference, ...] = (
             },
             "http: renewal": {
                 "body.auth.policies body.auth.token_policies": (
-                    "POST auth/token/renew-self as team",
-                    "POST auth/token/renew-self {} as team",
-                    'POST auth/token/renew-self {"increment": "1h"} as team',
-                    "PUT auth/token/renew-self {} as team",
+                    "POST auth/token/renew-self as http",
+                    "POST auth/token/renew-self {} as http",
+                    'POST auth/token/renew-self {"increment": "1h"} as http',
+                    "PUT auth/token/renew-self {} as http",
                 ),
                 (
                     "body.data.display_name body.data.explicit_max_ttl body.data.last_renewal "
                     "body.data.last_renewal_time body.data.policies"
-                ): ("GET auth/token/lookup-self as team",),
+                ): ("GET auth/token/lookup-self as http",),
             },
             "http: creation": {
                 "body.auth.policies body.auth.token_policies": (
@@ -621,9 +621,9 @@ ACCEPTED: tuple[Difference, ...] = (
             },
             "bao: callers": {
                 "stdout": (
-                    "team$ token lookup",
-                    "team$ token renew",
-                    "team$ token renew -increment=30m",
+                    "bao$ token lookup",
+                    "bao$ token renew",
+                    "bao$ token renew -increment=30m",
                     "admin$ token lookup",
                 ),
             },
@@ -801,9 +801,9 @@ ACCEPTED: tuple[Difference, ...] = (
             },
             "http: renewal": {
                 "body.errors": (
-                    'POST auth/token/renew-self {"increment": "x"} as team',
-                    'POST auth/token/renew-self {"increment": "-1h"} as team',
-                    "POST auth/token/renew-self { as team",
+                    'POST auth/token/renew-self {"increment": "x"} as http',
+                    'POST auth/token/renew-self {"increment": "-1h"} as http',
+                    "POST auth/token/renew-self { as http",
                 ),
             },
             "http: creation": {

@@ -1,4 +1,4 @@
-"""What a program sees of a server, without what differs between any two runs: times, IDs, tokens."""
+"""Observations of a program, without what differs between any two runs: times, IDs, tokens."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1114,7 +1114,7 @@ TOKENS = (
             post("auth/token/renew-self", {}),
             post("auth/token/renew-self", {"increment": "1h"}),
             *(
-                post("auth/token/renew-self", body, caller="team")
+                post("auth/token/renew-self", body, caller="http")
                 for body in (
                     NOTHING,
                     {},
@@ -1126,9 +1126,9 @@ TOKENS = (
                     b"{",
                 )
             ),
-            put("auth/token/renew-self", {}, caller="team"),
-            get("auth/token/lookup-self", caller="team"),
-            get("auth/token/renew-self", caller="team"),
+            put("auth/token/renew-self", {}, caller="http"),
+            get("auth/token/lookup-self", caller="http"),
+            get("auth/token/renew-self", caller="http"),
         ),
     ),
     Scenario(

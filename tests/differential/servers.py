@@ -30,6 +30,9 @@ ROLE, CLAIM, VALUE = "ci", "repository", "acme/api"
 #: The principal that reaches only names below this folder.
 TEAM = "team"
 
+#: The tokens that programs renew, each its own; they have the rights of `reader`.
+RENEWED = ("http", "hvac", "bao")
+
 #: What a valid credential can do here, whatever its scopes: beyond OpenBao's own default policy.
 _ANY = {"secret/config": "read", "sys/mounts": "read", "auth/token/lookup-self": "read update"}
 #: The roles `writer`, below a folder, and `reader`.
@@ -71,7 +74,7 @@ class Server:
 
     #: The base URL, without a path.
     url: str
-    #: Tokens: `admin` may do everything, `team` only with names below `team/`, `reader` only read.
+    #: Tokens: `admin` may do everything, `team` only with names below `team/`, `reader` and others only read.
     tokens: dict[str, str]
     #: The credentials of an AppRole login.
     role_id: str
@@ -154,7 +157,8 @@ class OpenBao(Server):
                 for path, allowed in (_ANY | rules).items()
             )
             self._do("sys/policies/acl/" + name, {"policy": policy})
-            body = {"policies": [name], "ttl": "1h", "no_parent": True}
+        for name in ("team", "reader", *RENEWED):
+            body = {"policies": ["team" if name == "team" else "reader"], "ttl": "1h", "no_parent": True}
             self.tokens[name] = self.ask("POST", "auth/token/create", body).body["auth"]["client_token"]
         self._do("sys/auth/approle", {"type": "approle"})
         self._do("auth/approle/role/app", {"token_policies": ["reader"], "token_ttl": "1h"})
@@ -182,7 +186,10 @@ class SecretManager(Server):
             for name, options in (
                 ("admin", ("--role", "admin")),
                 ("team", ("--role", "writer", "--path", f"{TEAM}/", "--expires-in", "1h", "--renewable")),
-                ("reader", ("--role", "reader", "--expires-in", "1h", "--renewable")),
+                *(
+                    (name, ("--role", "reader", "--expires-in", "1h", "--renewable"))
+                    for name in ("reader", *RENEWED)
+                ),
             )
         }
         self.role_id, self.secret_id = "reader", self.tokens["reader"]

@@ -136,6 +136,7 @@ PROGRAMS = {
         kv get secret/cli/c
         kv list secret/team/cli
         kv list secret/
+        !bao
         token lookup
         token renew
         token renew -increment=30m

@@ -177,8 +177,9 @@ def tokens(server: Server, see: Observer) -> None:
     own.lookup_self()
     own.revoke_self()
     own.lookup_self()
-    Calls(client(server, TEAM).auth.token, see).renew_self()
-    Calls(client(server, TEAM).auth.token, see).renew_self(increment="30m")
+    renewed = Calls(client(server, "hvac").auth.token, see)
+    renewed.renew_self()
+    renewed.renew_self(increment="30m")
 
 
 @program

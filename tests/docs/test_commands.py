@@ -133,6 +133,9 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/operations.md", "Metrics"): contains("secret_manager_build_info"),
     ("docs/operations.md", "The master key has leaked"): contains("altered"),
     ("docs/operations.md", "Troubleshooting"): contains('"ok"', "2 of 2"),
+    ("docs/vault-api.md", "The command bao"): contains(
+        "a first password", "a second password", "map[team:billing]"
+    ),
 }
 
 

@@ -28,6 +28,11 @@ MERGE_PATCH = "application/merge-patch+json"
 #: The method of Vault's lists. OpenAPI 3.0 cannot show it, so `GET` with `?list=true` is documented instead.
 LIST = "LIST"
 
+#: Maximum bytes of a body without a value: 16 labels of the largest size, with escapes; and of one that
+#: strangers may send.
+_BODY_BYTES = 32_768
+_OPEN_BODY_BYTES = 16_384
+
 #: The name of the response to every refusal, in the OpenAPI document.
 REFUSAL = "DialectRefusal"
 
@@ -72,6 +77,7 @@ class DialectBlueprint(Blueprint):
         scope: Scope | None,
         authorize: Callable[[Attempt], None] | None = None,
         media_type: str = "",
+        has_value: bool = False,
         takes: type[Schema] | None = None,
         example: Any = None,
     ) -> Callable[[View], Any]:
@@ -80,9 +86,10 @@ class DialectBlueprint(Blueprint):
         Callers need *scope*, and None stands for any valid credential, unless the operation has its own way
         to *authorize* them.
         Bodies are read whatever their Content-Type, unless the operation requires a *media_type*; `json_body`
-        returns them. *takes* and *example* document the body.
+        returns them. Unless one *has_value*, it is small. *takes* and *example* document the body.
         """
         intake = Intake(authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive)
+        small = _BODY_BYTES if authorize is None else _OPEN_BODY_BYTES
 
         def decorate(view: View) -> Any:
             @wraps(view)
@@ -91,6 +98,8 @@ class DialectBlueprint(Blueprint):
                     # Flask adds it to every GET.
                     require_allowed(address_of_request())
                     raise MethodNotAllowed
+                if not has_value:
+                    request.max_content_length = small
                 return perform(
                     partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake
                 )
