@@ -10,7 +10,6 @@ import re
 import selectors
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import accumulate
 from statistics import quantiles
@@ -18,28 +17,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mixes import Call
+from wrk import Load
 
 #: Seconds for all calls to end after the last was due.
 _PATIENCE = 60
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The outcome of calls at a rate."""
-
-    requests: int
-    a_second: float
-    #: Milliseconds since the calls were due.
-    p50: float
-    p99: float
-    errors: int
-
-
-def run(url: str, calls: Sequence[Call], *, rate: float, connections: int, seed: int) -> Served:
-    """Send *calls*, on average *rate* a second, on at most *connections*, and return the outcome.
+def run(url: str, calls: Sequence[Call], *, rate: float, connections: int, seed: int) -> Load:
+    """Send *calls*, on average *rate* a second, on at most *connections*, and return the figures.
 
     Arrivals are independent of each other (a Poisson process), and the same for the same *seed*.
+
+    Raises:
+        RuntimeError: Calls have no reply long after the last was due.
     """
     chance = random.Random(seed)  # noqa: S311 - not for security
     due = list(accumulate(chance.expovariate(rate) for _ in calls))
@@ -69,7 +60,7 @@ class _Client:
         self._ended = asyncio.Event()
         self._opening: set[asyncio.Task[Any]] = set()
 
-    async def send(self, calls: Sequence[Call], due: Sequence[float]) -> Served:
+    async def send(self, calls: Sequence[Call], due: Sequence[float]) -> Load:
         loop = asyncio.get_running_loop()
         self._missing = len(calls)
         texts = [self._text(call) for call in calls]
@@ -82,13 +73,15 @@ class _Client:
             if pause <= 0:
                 # It sends late: let it read the replies.
                 await asyncio.sleep(0)
-        async with asyncio.timeout(_PATIENCE):
-            await self._ended.wait()
+        try:
+            await asyncio.wait_for(self._ended.wait(), _PATIENCE)
+        except TimeoutError:
+            raise RuntimeError(f"{self._missing} calls had no reply {_PATIENCE} seconds later") from None
         taken = loop.time() - begun
         for connection in self._free:
             connection.close()
         percentiles = quantiles(self._milliseconds, n=100, method="inclusive")
-        return Served(len(calls), len(calls) / taken, percentiles[49], percentiles[98], self._errors)
+        return Load(len(calls), len(calls) / taken, percentiles[49], percentiles[98], self._errors)
 
     def _text(self, call: Call) -> bytes:
         body = call.content.encode()

@@ -3,34 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Protocol
 
 import click
 from baselines.processes import Contender, SecretManager
-
-
-class Outcome(Protocol):
-    """The figures that a load generator returns."""
-
-    @property
-    def requests(self) -> int:
-        """The number of replies."""
-
-    @property
-    def a_second(self) -> float:
-        """The replies per second."""
-
-    @property
-    def p50(self) -> float:
-        """The median latency in milliseconds."""
-
-    @property
-    def p99(self) -> float:
-        """The latency in milliseconds that 1 in 100 requests exceeds."""
-
-    @property
-    def errors(self) -> int:
-        """The number of refusals, and of requests without a reply."""
+from wrk import Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +27,7 @@ class Sample:
 Run = Callable[[int], Sample]
 
 
-def sample(contender: Contender, load: Callable[[], Outcome]) -> Sample:
+def sample(contender: Contender, load: Callable[[], Load]) -> Sample:
     """Put *load* on *contender* and return the figures."""
     before, mongodb_before = contender.cpu_seconds(), contender.mongodb_cpu_seconds()
     found = load()

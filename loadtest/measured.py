@@ -12,6 +12,7 @@ class Taken(NamedTuple):
     """The resources that a command used."""
 
     seconds: float
+    cpu_seconds: float
     #: Peak memory.
     mebibytes: int
 
@@ -31,4 +32,4 @@ def run(*arguments: str, environment: dict[str, str], stderr: int | None = None)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"secret-manager {' '.join(arguments)} failed with exit status {process.returncode}")
-    return Taken(time.monotonic() - started, used.ru_maxrss // 1024)
+    return Taken(time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024)

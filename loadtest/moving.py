@@ -63,6 +63,14 @@ def kill_half_way(command: list[str], environment: dict[str, str], uri: str, cou
         return int(stored.count_documents({"pending": None}))
 
 
+def show(step: str, taken: measured.Taken) -> None:
+    """Print what *step* has used."""
+    print(
+        f"{step}: {taken.seconds:.1f} s, of which CPU {taken.cpu_seconds:.1f} s; {taken.mebibytes} MiB",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Move the tree in."""
     count, versions = (int(text) for text in (sys.argv[1:] + ["10000", "3"][len(sys.argv) - 1 :]))
@@ -81,14 +89,14 @@ def main() -> None:
             stored = kill_half_way(command, environment, mongod.uri, count)
         print(f"stored by then: {stored}", flush=True)
         taken = measured.run(*command, environment=environment)
-        print(f"second import and comparison: {taken.seconds:.1f} s, {taken.mebibytes} MiB", flush=True)
+        show("second import and comparison", taken)
         taken = measured.run(*command, "--verify", environment=environment)
-        print(f"comparison alone: {taken.seconds:.1f} s, {taken.mebibytes} MiB", flush=True)
+        show("comparison alone", taken)
         with MongoClient[Any](mongod.uri) as client:
             # A new database: the time of an import without an interruption.
             client.drop_database("vault")
         taken = measured.run(*command, environment=environment)
-        print(f"whole import and comparison: {taken.seconds:.1f} s, {taken.mebibytes} MiB", flush=True)
+        show("whole import and comparison", taken)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import monitoring
@@ -24,7 +24,10 @@ from vault.auth.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
+from vault.documents.write_rules import WriteRules
+from vault.secrets.import_writer import ImportWriter
 from vault.secrets.items import Creation, Fetch
+from vault.secrets.kv_source import SourceSecret, SourceVersion
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
@@ -89,6 +92,20 @@ def _fetch_batch(found: Services, references: Sequence[Reference]) -> None:
     found.secrets.fetch_all(items, on_size=lambda _: None, attempt=attempt)
 
 
+def _import(found: Services, name: str) -> None:
+    """Import two secrets with two versions each."""
+    time = datetime(2026, 11, 24, tzinfo=UTC)
+    versions = [
+        SourceVersion(number=number, created_at=time, deleted_at=None, value=_VALUE) for number in (4, 5)
+    ]
+    secret = SourceSecret(
+        created_at=time, metadata_version=0, labels={}, versions=versions, skipped=0, rules=WriteRules()
+    )
+    keyring = found.secrets._keyring
+    writer = ImportWriter(keyring, found.guard, namespace=ALICE.namespace, source="https://source.example")
+    assert writer.write({f"{name}-a": secret, f"{name}-b": secret}) == {}
+
+
 def _create_token(found: Services, name: str) -> None:
     grant = Grant(name=name, scopes=ALICE.scopes)
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
@@ -119,7 +136,12 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     }
     if action in creates:
         return lambda: _create(found, **creates[action])
-    others = {"create_batch": _create_batch, "create_token": _create_token, "create_role": _create_role}
+    others = {
+        "create_batch": _create_batch,
+        "create_token": _create_token,
+        "create_role": _create_role,
+        "import": _import,
+    }
     if action in others:
         return lambda: others[action](found, name)
     if action == "revoke_token":

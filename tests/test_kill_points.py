@@ -46,7 +46,7 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
     "action",
     [
         *("create", "fetch", "fetch_batch", "update", "delete", "restore", "revoke_token", "renew_token"),
-        *("delete_version", "purge_version", "update_metadata"),
+        *("delete_version", "purge_version", "update_metadata", "import"),
     ],
 )
 def test_a_killed_process_leaves_nothing_unrecorded(

@@ -27,7 +27,7 @@ from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
 from tests.access import make_token, revoke, services
-from tests.api.test_openapi import operations
+from tests.api.test_openapi import of_rest
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
 from tests.leaks import Marks, Output, forms, shown
@@ -122,7 +122,7 @@ class World:
         self.tokens = tokens
         self.operations = [
             (path, operation)
-            for path, method, operation in operations(document)
+            for path, method, operation in of_rest(document)
             if method == "post" and "requestBody" in operation
         ]
         self.marks = Marks(
@@ -317,6 +317,113 @@ def conflicts(world: World, send: Send) -> None:
     assert [world.ask(send, "/vault/secret/fetch", once, admin) for _ in range(2)] == [200, 404]
 
 
+class Dialect:
+    """Requests in Vault's dialect, whose replies are kept with the marks that they may contain."""
+
+    def __init__(self, world: World, send: Send) -> None:
+        self.world = world
+        self._send = send
+
+    def __call__(
+        self,
+        request: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        may_hold: str = "",
+        **headers: str,
+    ) -> tuple[int, Any]:
+        """Send *request*, a method and a path, as the administrator unless another *token* is given."""
+        method, _, path = request.partition(" ")
+        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        credential = self.world.tokens["admin"] if token is None else token
+        sent = {"X-Vault-Token": credential, **{key.replace("_", "-"): text for key, text in headers.items()}}
+        status, text = self._send(method, f"/v1/{path}", data, sent)
+        may = frozenset(filter(None, may_hold.split(", ")))
+        self.world.outputs.append(Output(f"{status} of {path.replace(NAME, 'NAME')}", text, may))
+        content = text.partition("\n\n")[2]
+        return status, json.loads(content) if content.strip() else None
+
+    def wrapping_token(self, request: str, body: object = None) -> str:
+        """Return a wrapping token for the reply to *request*."""
+        status, reply = self(request, body, may_hold="wrapping token, name", X_Vault_Wrap_TTL="60")
+        assert status == 200, reply
+        token = str(reply["wrap_info"]["token"])
+        self.world.marks.add("wrapping token", token)
+        return token
+
+
+def speak_dialect(world: World, send: Send) -> None:
+    """Send every operation of Vault's dialect, with marks in every possible place."""
+    ask, admin = Dialect(world, send), world.tokens["admin"]
+    name = f"{NAME}/{secrets.token_hex(4)}"
+    value = {"password": VALUE.decode(), "other": b64(OTHER_VALUE)}
+    nothing, revoked = world.tokens["nothing"], world.tokens["revoked"]
+    credentials = ("", "x", f"{admin}x", nothing, revoked, world.jwt(scope=""))
+    data, metadata = f"secret/data/{name}", f"secret/metadata/{name}"
+    assert ask(f"POST {data}", {"data": value})[0] == 200
+    assert ask(f"PUT {data}", {"data": value, "options": {"cas": 7}})[0] == 400
+    patch = {"Content_Type": "application/merge-patch+json"}
+    assert ask(f"PATCH {data}", {"data": {"more": VALUE.decode()}}, **patch)[0] == 200
+    assert ask(f"PUT {metadata}", {"custom_metadata": {"mark": LABEL}})[0] == 204
+    assert ask(f"GET {data}", may_hold="value, other_value, label")[0] == 200
+    assert ask(f"GET {metadata}", may_hold="label")[0] == 200
+    assert ask(f"GET secret/subkeys/{name}", may_hold="label")[0] == 200
+    assert ask("LIST secret/metadata/billing", may_hold="name")[0] == 200
+    for body in (
+        b64(VALUE).encode(),
+        VALUE,
+        {"data": VALUE.decode()},
+        {"data": value, "options": VALUE.decode()},
+    ):
+        assert ask(f"POST {data}", body)[0] == 400
+    for request in (
+        f"GET {data}",
+        f"POST {data}",
+        f"LIST {metadata}",
+        "POST auth/token/create",
+        "GET nothing/x",
+    ):
+        for token in credentials:
+            assert ask(request, {"data": value}, token=token)[0] == 403
+    assert ask(f"GET kv/data/{name}", may_hold="name")[0] == 404
+    assert ask(f"GET secret//data/{name}", may_hold="name")[0] == 307
+    token = ask.wrapping_token(f"GET {data}")
+    assert ask("POST sys/wrapping/lookup", {"token": token}, may_hold="name")[0] == 200
+    assert ask("POST sys/wrapping/unwrap", token=token, may_hold="value, other_value, label")[0] == 200
+    assert ask("POST sys/wrapping/unwrap", {"token": token})[0] == 400
+    stolen = ask.wrapping_token("POST sys/wrapping/wrap", value)
+    for _ in range(2):
+        assert ask(f"GET {data}", token=stolen)[0] == 403
+    _, login = ask(
+        "POST auth/approle/login", {"role_id": "admin", "secret_id": admin}, may_hold="token of admin"
+    )
+    assert (
+        ask("GET auth/token/lookup-self", token=login["auth"]["client_token"], may_hold="token of admin")[0]
+        == 200
+    )
+    assert ask("POST auth/approle/login", {"role_id": "other", "secret_id": admin})[0] == 400
+    jwt = world.jwt(scope="secret:fetch")
+    status, login = ask("POST auth/jwt/login", {"jwt": jwt}, token="", may_hold="JWT")
+    assert status == 200, login
+    assert ask("GET auth/token/lookup-self", token=login["auth"]["client_token"], may_hold="JWT")[0] == 200
+    assert ask("POST auth/jwt/login", {"jwt": world.jwt(key=STRANGER), "role": PASSWORD})[0] == 400
+    assert ask("POST auth/token/renew-self", {}, may_hold="token of admin")[0] == 200
+    new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}}
+    _, created = ask("POST auth/token/create", new, may_hold="new token")
+    world.marks.add("new token", created["auth"]["client_token"])
+    assert ask("POST auth/token/revoke-self", token=created["auth"]["client_token"])[0] == 204
+    assert ask("POST auth/token/create", {**new, "policies": [PASSWORD]})[0] == 400
+    assert ask("POST sys/capabilities-self", {"paths": [data]}, may_hold="name")[0] == 200
+    assert ask(f"GET sys/internal/ui/mounts/{data}")[0] == 200
+    assert ask(f"POST secret/delete/{name}", {"versions": [1]})[0] == 204
+    assert ask(f"POST secret/undelete/{name}", {"versions": [1]})[0] == 204
+    assert ask(f"POST secret/destroy/{name}", {"versions": [1]})[0] == 204
+    assert ask(f"DELETE {data}")[0] == 204
+    assert ask(f"GET {data}", may_hold="label")[0] == 404
+    assert ask(f"DELETE {metadata}")[0] == 204
+
+
 def in_process(app: Flask) -> Send:
     """Return a function that sends requests to *app*."""
     client = app.test_client()
@@ -332,7 +439,9 @@ def over_http(service: Service) -> Send:
     """Return a function that sends requests to *service*."""
 
     def send(method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, str]:
-        reply = requests.request(method, service.url + path, data=data, headers=headers, timeout=30)
+        reply = requests.request(
+            method, service.url + path, data=data, headers=headers, timeout=30, allow_redirects=False
+        )
         return reply.status_code, f"{reply.headers}\n\n{reply.text}"
 
     return send
@@ -447,6 +556,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     send = in_process(app)
     admin = world.tokens["admin"]
     exhaust(world, send)
+    speak_dialect(world, send)
     for path, _ in world.operations:
         for kind, status in FAILURES.items():
             body = world.good_body(send, path)
@@ -484,7 +594,7 @@ def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: S
     assert world.marks.leaks(world.outputs) == set()
     # Required occurrences are found, so the search works on these outputs.
     found = {name for output in world.outputs for name in world.marks.found(output.text)}
-    assert found == {"value", "id", "name", "label", "new token"}
+    assert found >= {"value", "id", "name", "label", "new token", "wrapping token", "JWT", "token of admin"}
 
 
 def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], tmp_path: Path) -> None:
@@ -494,6 +604,7 @@ def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], 
     bind = f"127.0.0.1:{free_port()}"
     with Service({**settings, "METRICS_BIND": bind}, folder=tmp_path) as service:
         exhaust(world, over_http(service))
+        speak_dialect(world, over_http(service))
         metrics = requests.get(f"http://{bind}/metrics", timeout=30).text
         assert service.stop() == 0
     text = service.log.read_text()

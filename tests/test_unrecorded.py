@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.unrecorded import unrecorded
+from tests.unrecorded import WRAPPED, unrecorded
 
 Stored = MongoDatabase[dict[str, Any]]
 SECRET = {"_id": "a", "version": 3, "older": [{"version": 2}], "deleted_at": 1, "reads": 1}
@@ -50,6 +50,15 @@ def test_a_recorded_effect_is_not_reported(stored: Stored) -> None:
     stored.secrets.insert_one({"_id": "c", "version": 1, "pending": True})
     stored.tokens.insert_one({"_id": "d", "name": "next", "pending": True})
     stored.roles.insert_one({"_id": "f", "name": "next", "pending": True})
+    assert unrecorded(stored) == {}
+
+
+def test_a_wrapped_reply_needs_the_entry_of_its_request(stored: Stored) -> None:
+    """A wrapped reply is recorded by the entry of the request that it answers, whatever that was."""
+    record(stored, *ENTRIES)
+    stored.secrets.insert_one({"_id": "w", "version": 1, "namespace": WRAPPED, "max_reads": 1, "reads": 1})
+    assert unrecorded(stored) == {"wrap": 1}
+    record(stored, {"action": "fetch", "secret_id": "z", "details": {"wrapped": True, "accessor": "w"}})
     assert unrecorded(stored) == {}
 
 

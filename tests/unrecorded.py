@@ -8,6 +8,9 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
+#: The namespace of wrapped replies.
+WRAPPED = "service:wrapping"
+
 #: Everything that can be read, listed or used.
 _VISIBLE = {"pending": None}
 
@@ -21,7 +24,9 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     tokens = list(sure.tokens.find(_VISIBLE))
     roles = [("role_create", one["name"], None) for one in sure.roles.find(_VISIBLE)]
     entries = Counter(told for entry in sure.audit_logs.find({"status": "success"}) for told in _told(entry))
-    effects = Counter(effect for one in secrets for effect in _of_secret(one))
+    # The one read of a wrapped reply is an unwrap, or a refusal that spent its token.
+    effects = Counter(("wrap", one["_id"], None) for one in secrets if _is_wrapped(one))
+    effects.update(effect for one in secrets if not _is_wrapped(one) for effect in _of_secret(one))
     effects.update(effect for one in tokens for effect in _of_token(one))
     effects.update(roles)
     lacking = effects - entries
@@ -33,10 +38,17 @@ def _told(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     named = {"token": details.get("token"), "role": details.get("role_name")}
     which = named.get(entry["action"].partition("_")[0], entry.get("secret_id"))
     yield entry["action"], which, details.get("version") if entry["action"] == "update" else None
+    if "accessor" in details:
+        # The request whose reply is wrapped has the entry.
+        yield "wrap", details["accessor"], None
     if "imported_from" in details:
         # One entry is for all versions of an imported secret.
         for version in details["versions"]:
             yield "update", which, version
+
+
+def _is_wrapped(secret: Mapping[str, Any]) -> bool:
+    return secret.get("namespace") == WRAPPED
 
 
 def _of_secret(secret: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:

@@ -13,7 +13,7 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The figures of one wrk run."""
+    """The figures of one run of a load generator."""
 
     requests: int
     a_second: float

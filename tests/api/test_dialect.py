@@ -18,6 +18,7 @@ from tests.issuer import Issuer, sign
 from tests.lifecycle import trail
 from tests.rotation import Stored
 from vault.api import dialect_errors
+from vault.api.dialect import MERGE_PATCH
 from vault.api.refusals import REFUSALS
 from vault.audit.writer import AuditTrail
 from vault.core import errors
@@ -196,8 +197,9 @@ def test_a_large_or_compressed_body_is_refused(root: DialectClient) -> None:
 def test_a_body_of_too_many_values_is_refused(environment: dict[str, str]) -> None:
     """A body that would take far more memory than its size is 413."""
     with running_app({**environment, "MAX_SECRET_BYTES": "1000000"}) as app:
-        status, body = DialectClient.of(app).refused("POST", "sys/wrapping/wrap", b"[" + b"0," * 300_000)
-        assert (status, body) == (413, {"errors": ["The body has too many values."]})
+        client, body = DialectClient.of(app), b"[" + b"0," * 300_000
+        status, reply = client.refused("POST", "sys/wrapping/wrap", body, X_Vault_Wrap_TTL="60")
+        assert (status, reply) == (413, {"errors": ["The body has too many values."]})
 
 
 def test_a_patch_needs_its_media_type(root: DialectClient) -> None:
@@ -402,3 +404,30 @@ def test_http_errors_keep_their_headers() -> None:
     """An error of HTTP's own keeps its headers, such as `Allow`."""
     error: HTTPException = NotFound("x")
     assert dialect_errors.reply(error).headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "limit"),
+    [
+        ("POST", "auth/approle/login", 16_384),
+        ("POST", "auth/jwt/login", 16_384),
+        ("POST", "sys/wrapping/lookup", 16_384),
+        ("POST", "sys/wrapping/unwrap", 16_384),
+        ("POST", "sys/capabilities-self", 32_768),
+        ("POST", "secret/metadata/a", 32_768),
+        ("POST", "secret/delete/a", 32_768),
+    ],
+)
+def test_bodies_without_a_value_are_small(root: DialectClient, method: str, path: str, limit: int) -> None:
+    """Only a body with a value can be large: decoded, others could take many times their size."""
+    assert root.ask(method, path, b" " * limit).status_code != 413
+    assert root.ask(method, path, b" " * (limit + 1)).status_code == 413
+
+
+def test_a_value_can_be_large(root: DialectClient) -> None:
+    """The largest value can be written, patched and wrapped."""
+    value = {"data": {"a": "x" * 60_000}}
+    assert root("POST", "secret/data/a", value)["data"]["version"] == 1
+    patch = root.ask("PATCH", "secret/data/a", json.dumps(value).encode(), Content_Type=MERGE_PATCH)
+    assert patch.status_code == 200
+    assert root.wrap(value)

@@ -175,6 +175,8 @@ def test_a_token_cannot_exceed_its_creator(app: Flask) -> None:
         {"policies": "reader,nonsense"},
         {"policies": [{}]},
         {"policies": 5},
+        {"policies": True},
+        {"policies": {"reader": 1}},
         {"ttl": "x"},
         {"ttl": []},
         {"ttl": {"a": 1}},

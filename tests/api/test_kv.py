@@ -170,7 +170,7 @@ def test_a_patch_of_nothing_is_404(ask: Ask) -> None:
     ask("POST", "metadata/b", {"custom_metadata": {}})
     for path in ("data/a", "data/b", "metadata/a"):
         reply = ask("PATCH", path, {"data": {}, "custom_metadata": {}}, **PATCH)
-        assert (reply.status_code, reply.data, reply.content_type) == (404, b"", None)
+        assert (reply.status_code, reply.data, reply.content_type) == (404, b"", "application/json")
     written(ask, "a", {})
     ask("DELETE", "data/a")
     reply = ask("PATCH", "data/a", {"data": {}}, **PATCH)
@@ -446,7 +446,7 @@ def test_what_is_not_there_is_said_in_vaults_words(ask: Ask) -> None:
         ("GET", "delete/a"),
         ("LIST", "data/a"),
         ("GET", "data/a?list=true"),
-        ("DELETE", "config/a"),
+        ("DELETE", "config"),
     ]:
         reply = ask(method, path)
         assert (reply.status_code, "unsupported operation" in reply.json["errors"][0]) == (405, True)
@@ -548,3 +548,11 @@ def test_a_read_counts_against_the_read_limit(ask: Ask, app: Flask, client: Flas
     assert read(ask("GET", "data/a")) == {"a": 1}
     assert rest(client, app, "fetch", {"name": "a"})["secret"] == value
     assert ask("GET", "data/a").json == {"errors": []}
+
+
+def test_a_wrong_list_is_refused_on_record(ask: Ask, client: FlaskClient, stored: Stored) -> None:
+    """A query `list` that is neither true nor false is 400 with an entry, and 403 without a credential."""
+    for path in ("metadata/a", "metadata/"):
+        assert ask("GET", f"{path}?list=x").status_code == 400
+        assert client.get(f"/v1/secret/{path}?list=x").status_code == 403
+    assert trail(stored) == [("list", "bad_request"), ("list", "denied")] * 2

@@ -87,14 +87,17 @@ def two_ids_and_a_value(printed: str) -> None:
 
 def a_life(printed: str) -> None:
     replies = [json.loads(line) for line in printed.splitlines()]
-    read, gone, created, repeated, updated, newest, first, batch, described, deleted, too_late = replies
+    read, gone, created, repeated, updated, newest, first, batch, changed, described, *ends = replies
+    deleted, too_late = ends
     assert read == first == {"secret": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
     assert gone["status"] == too_late["status"] == 404
     assert created == repeated
     assert updated["version"] == described["version"] == 2
     assert newest == {"secret": "bXlfbmV3X3Bhc3N3b3Jk"}
     assert [item["secret"] for item in batch["secrets"]] == [newest["secret"], first["secret"]]
-    assert described["labels"] == {"team": "billing"}
+    assert changed["secret_id"] == described["secret_id"]
+    assert described["labels"] == {"team": "ops"}
+    assert described["expires_at"]
     assert deleted["restorable_until"] is None
 
 

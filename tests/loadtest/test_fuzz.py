@@ -26,6 +26,8 @@ def test_every_reply_to_a_generated_request_matches_the_document(tmp_path: Path)
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-1_000:]
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}" in done.stdout
-    generated = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
-    assert generated is not None
-    assert int(generated[1]) == int(generated[2]) > 500
+    # Of REST, and of Vault's dialect.
+    runs = re.findall(r"(\d+) generated, (\d+) passed", done.stdout)
+    assert len(runs) == 2
+    for generated, passed in runs:
+        assert int(generated) == int(passed) > 300

@@ -95,7 +95,7 @@ def test_the_same_load_on_openbao_prints_its_table(tmp_path: Path) -> None:
     """`bench.py --api vault` loads this service and OpenBao with the same calls, none of which fails."""
     needs("wrk")
     if not Path(sys.executable).with_name("bao").exists():
-        raise missing("needs OpenBao: scripts/install.sh bench")
+        raise missing("needs OpenBao: scripts/install.sh test")
     done = subprocess.run(
         [
             *(sys.executable, str(ROOT / "loadtest/bench.py"), "--api", "vault", "--rounds", "1"),

@@ -17,6 +17,7 @@ from vault.core.errors import (
     AuditUnavailableError,
     DecryptionError,
     KeyMissingError,
+    OverloadedError,
     SecretBusyError,
     SecretNotFoundError,
     VersionConflictError,
@@ -25,7 +26,7 @@ from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring, MasterKey
 from vault.documents.secret import StoredSecret
 from vault.keys import rewrap
-from vault.secrets import read_limits
+from vault.secrets import metadata, read_limits
 from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import Reference
@@ -356,3 +357,20 @@ def test_a_secret_that_is_gone_stays_gone(
         with pytest.raises(SecretNotFoundError):
             change(expiry=NEVER)
         assert only(stored) == before
+
+
+@pytest.mark.usefixtures("versions")
+def test_only_a_few_secrets_get_a_new_expiry_at_a_time(
+    app: Flask, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A further change of an expiry is refused after a while; one of labels is not."""
+    monkeypatch.setattr(metadata, "_WAIT_SECONDS", 0.01)
+    resealing = services(app).metadata._resealing
+    while resealing.acquire(blocking=False):
+        pass
+    with pytest.raises(OverloadedError):
+        change(expiry=HOUR)
+    change(relabelled=lambda _present: {"a": "b"})
+    resealing.release()
+    change(expiry=HOUR)
+    assert resealing.acquire(blocking=False)

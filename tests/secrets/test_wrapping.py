@@ -10,8 +10,10 @@ from tests.access import services
 from tests.conftest import start
 from tests.lifecycle import Caller, document, in_past, trail
 from tests.rotation import Stored
+from tests.trail import break_trail, mend_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
+    AuditUnavailableError,
     DecryptionError,
     InvalidCredentialError,
     InvalidWrappingTokenError,
@@ -86,10 +88,20 @@ def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
 def test_a_spent_token_unwraps_nothing(wraps: Wrapping) -> None:
     """A token is spent once, and then it is as if it had never existed."""
     token = kept(wraps)
-    assert wraps.spend(token)
-    assert not wraps.spend(token)
+    assert wraps.spend(token, attempt=attempt())
+    assert not wraps.spend(token, attempt=attempt())
     with pytest.raises(InvalidWrappingTokenError):
         wraps.unwrap(token, attempt=attempt())
+
+
+def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) -> None:
+    """If the entry cannot be written, the token stays valid."""
+    token = kept(wraps)
+    break_trail(stored)
+    with pytest.raises(AuditUnavailableError):
+        wraps.spend(token, attempt=attempt())
+    mend_trail(stored)
+    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
 
 
 def test_a_token_that_someone_else_reads_is_not_spent_twice(
@@ -98,7 +110,7 @@ def test_a_token_that_someone_else_reads_is_not_spent_twice(
     """A reply whose only read is reserved meanwhile is not spent."""
     token = kept(wraps)
     monkeypatch.setattr(read_limits, "reserve_reads", lambda ids: [None] * len(ids))
-    assert not wraps.spend(token)
+    assert not wraps.spend(token, attempt=attempt())
 
 
 @pytest.mark.parametrize("text", ["", "smw_", "smw_x", "smt_" + "0" * 38, "smw_" + "é" * 43, "nope"])
@@ -112,7 +124,7 @@ def test_a_malformed_token_is_refused_without_a_query(wraps: Wrapping, text: str
         with pytest.raises(InvalidCredentialError) as caught:
             use()
         assert caught.value.reason == "malformed"
-    assert not wraps.spend(token)
+    assert not wraps.spend(token, attempt=attempt())
 
 
 def test_an_unknown_token_is_refused(wraps: Wrapping) -> None:
@@ -120,7 +132,7 @@ def test_an_unknown_token_is_refused(wraps: Wrapping) -> None:
     token = WrappingToken.new()
     with pytest.raises(InvalidWrappingTokenError):
         wraps.unwrap(token, attempt=attempt())
-    assert not wraps.spend(token)
+    assert not wraps.spend(token, attempt=attempt())
     assert is_wrapping_token(token.text)
     assert token.text not in repr(token)
 

@@ -28,6 +28,11 @@ MERGE_PATCH = "application/merge-patch+json"
 #: The method of Vault's lists. OpenAPI 3.0 cannot show it, so `GET` with `?list=true` is documented instead.
 LIST = "LIST"
 
+#: Maximum bytes of a body without a value: 16 labels of the largest size, with escapes; and of one that
+#: strangers may send.
+_BODY_BYTES = 32_768
+_OPEN_BODY_BYTES = 16_384
+
 #: The name of the response to every refusal, in the OpenAPI document.
 REFUSAL = "DialectRefusal"
 
@@ -37,8 +42,7 @@ class DialectErrors(Reply):
 
     errors = fields.List(
         fields.String(metadata={"example": "permission denied"}),
-        required=True,
-        metadata={"description": "What is wrong; empty if there is nothing at the path."},
+        metadata={"description": "The reasons; empty or absent if the path has no value."},
     )
 
 
@@ -73,6 +77,7 @@ class DialectBlueprint(Blueprint):
         scope: Scope | None,
         authorize: Callable[[Attempt], None] | None = None,
         media_type: str = "",
+        has_value: bool = False,
         takes: type[Schema] | None = None,
         example: Any = None,
     ) -> Callable[[View], Any]:
@@ -81,9 +86,10 @@ class DialectBlueprint(Blueprint):
         Callers need *scope*, and None stands for any valid credential, unless the operation has its own way
         to *authorize* them.
         Bodies are read whatever their Content-Type, unless the operation requires a *media_type*; `json_body`
-        returns them. *takes* and *example* document the body.
+        returns them. Unless one *has_value*, it is small. *takes* and *example* document the body.
         """
         intake = Intake(authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive)
+        small = _BODY_BYTES if authorize is None else _OPEN_BODY_BYTES
 
         def decorate(view: View) -> Any:
             @wraps(view)
@@ -92,6 +98,8 @@ class DialectBlueprint(Blueprint):
                     # Flask adds it to every GET.
                     require_allowed(address_of_request())
                     raise MethodNotAllowed
+                if not has_value:
+                    request.max_content_length = small
                 return perform(
                     partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake
                 )
@@ -148,9 +156,16 @@ def _documentation(
         "operationId": view.__name__,
         **({"x-scope": scope} if scope else {}),
         "security": [] if is_open else auth.REQUIRED,
-        "responses": responses_of_server() | {"default": REFUSAL},
+        "responses": responses_of_server() | _empty_success(view) | {"default": REFUSAL},
         **({"requestBody": {"content": {media_type or CONTENT_TYPE: content}}} if takes else {}),
     }
+
+
+def _empty_success(view: Callable[..., Any]) -> dict[int | str, Any]:
+    """Return the response of a *view* that documents no content of its success."""
+    if "response" in getattr(view, "_apidoc", {}):
+        return {}
+    return {204: {"description": "Done.", "headers": references(*ALWAYS)}}
 
 
 def _max_size(media_type: str, req: Request) -> int:
@@ -171,7 +186,9 @@ def _receive(req: Request) -> None:
 @cache
 def _envelope_of(data: type[Schema] | None) -> type[Schema]:
     """Return the schema of an envelope with *data*, or else with any `auth`."""
-    inner: Any = fields.Nested(data) if data else fields.Dict(metadata={"description": "Nothing."})
+    inner: Any = (
+        fields.Nested(data) if data else fields.Dict(allow_none=True, metadata={"description": "Null."})
+    )
     about = {"description": "The credential, after a login."}
     return Reply.from_dict(
         {

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -149,7 +149,6 @@ def renew_self() -> Response:
 
 @blueprint.route("/token/revoke-self", methods=("POST", "PUT"))
 @blueprint.operation(Action.TOKEN_REVOKE, scope=None)
-@blueprint.doc(responses={204: {"description": "The token is revoked."}})
 def revoke_self() -> Response:
     """Revoke your token.
 
@@ -341,7 +340,9 @@ def _grant(body: Mapping[str, Any], own_scopes: frozenset[Scope]) -> tuple[Grant
 
 def _scopes(policies: Any) -> frozenset[Scope]:
     """Return the scopes of *policies*, which are names of roles or scopes; none for none."""
-    names: Sequence[Any] = policies.split(",") if isinstance(policies, str) else policies or []
+    names: Any = policies.split(",") if isinstance(policies, str) else policies or []
+    if not isinstance(names, list):
+        raise BadRequest("policies must be a list of texts")
     found: frozenset[Scope] = frozenset()
     for name in names:
         scopes = ROLES.get(str(name)) or scopes_named([str(name)])

@@ -93,7 +93,6 @@ def identify(text: str | None, attempt: Attempt) -> None:
 def _refuse_wrapping_token(text: str, attempt: Attempt) -> NoReturn:
     """Refuse a wrapping token as a credential. It is spent: it may have been stolen."""
     with auth.counted_failures(attempt):
-        if services().wrapping.spend(WrappingToken(text)):
-            attempt.details["reason"] = "wrapping token"
+        if services().wrapping.spend(WrappingToken(text), attempt=attempt):
             raise ScopeMissingError("none")
         raise InvalidCredentialError("wrapping token")

@@ -65,6 +65,42 @@ _AUTH_MOUNTS = {
 _MOUNTS = _SECRET_MOUNTS | {f"auth/{path}": mount for path, mount in _AUTH_MOUNTS.items()}
 
 
+_SEALED = "True if the service cannot create and fetch secrets."
+
+
+def _flag(description: str, *, example: bool = False) -> fields.Boolean:
+    return fields.Boolean(metadata={"description": description, "example": example})
+
+
+class DialectHealth(Reply):
+    """The health of the service."""
+
+    initialized = _flag("Always true.", example=True)
+    sealed = _flag(_SEALED)
+    standby = _flag("Always false: all replicas do the same.")
+    version = text_field("The version of OpenBao whose API this is.", _VERSION)
+
+
+class SealStatus(Reply):
+    """The seal status of the service."""
+
+    initialized = _flag("Always true.", example=True)
+    sealed = _flag(_SEALED)
+    version = text_field("The version of OpenBao whose API this is.", _VERSION)
+
+
+class Leader(Reply):
+    """The leader of the service."""
+
+    ha_enabled = _flag("Always false: all replicas do the same.")
+
+
+class Initialization(Reply):
+    """The state of the initialization."""
+
+    initialized = _flag("Always true.", example=True)
+
+
 class Mounts(FreeForm):
     """Mounts by their paths."""
 
@@ -91,6 +127,8 @@ class CapabilitiesQuery(Body):
 
 @blueprint.route("/health")
 @blueprint.probe(is_for_everyone=True)
+@blueprint.response(200, DialectHealth, description="The service can create and fetch secrets.")
+@blueprint.alt_response(503, schema=DialectHealth, description="The service cannot: it is sealed.")
 def dialect_health() -> Response:
     """Check the health.
 
@@ -126,6 +164,7 @@ def _status(name: str, usual: int) -> int:
 
 @blueprint.route("/seal-status")
 @blueprint.probe()
+@blueprint.response(200, SealStatus, description="The seal status.")
 def seal_status() -> Response:
     """Get the seal status.
 
@@ -152,6 +191,7 @@ def seal_status() -> Response:
 
 @blueprint.route("/leader")
 @blueprint.probe()
+@blueprint.response(200, Leader, description="The service has no leader.")
 def leader() -> Response:
     """Get the leader.
 
@@ -162,6 +202,7 @@ def leader() -> Response:
 
 @blueprint.route("/init")
 @blueprint.probe()
+@blueprint.response(200, Initialization, description="The service is initialized.")
 def initialization() -> Response:
     """Get the state of the initialization.
 

@@ -18,6 +18,7 @@ from vault.api.kv_requests import (
     asks_for_list,
     cas_in,
     data_in,
+    has_list_query,
     labels_in,
     name_to_write,
     number_in_query,
@@ -100,6 +101,7 @@ def read_kv_subkeys(path: str) -> Response:
 @blueprint.operation(
     Action.UPDATE,
     scope=None,
+    has_value=True,
     takes=kv_schemas.NewKVVersion,
     example={"data": {"password": "correct horse"}, "options": {"cas": 1}},
 )
@@ -128,10 +130,12 @@ def write_kv_secret(path: str) -> Response:
     Action.UPDATE,
     scope=Scope.SECRET_UPDATE,
     media_type=MERGE_PATCH,
+    has_value=True,
     takes=kv_schemas.NewKVVersion,
     example={"data": {"password": "correct horse", "old": None}},
 )
 @blueprint.enveloped(kv_schemas.KVVersion, description="The new version is stored durably.")
+@blueprint.doc(responses={404: {"description": "There is nothing to patch."}})
 def patch_kv_secret(path: str) -> Response:
     """Patch a secret.
 
@@ -246,6 +250,9 @@ def read_kv_metadata(path: str) -> Response:
 @blueprint.enveloped(kv_schemas.KVKeys, description="The keys, in order.")
 def list_kv_secrets(path: str) -> Response:
     """List names."""
+    if request.method != LIST:
+        # A text that is neither true nor false is refused.
+        asks_for_list()
     folder = f"{path.rstrip('/')}/" if path else ""
     limit = number_in_query("limit")
     with reply_memory(MAX_PAGE_BYTES):
@@ -262,13 +269,13 @@ def list_kv_secrets(path: str) -> Response:
 @wraps(read_kv_metadata)
 def read_or_list_kv(path: str) -> Any:
     """Do what the query asks for."""
-    return list_kv_secrets(path) if asks_for_list() else read_kv_metadata(path)
+    return list_kv_secrets(path) if has_list_query() else read_kv_metadata(path)
 
 
 @blueprint.route("/metadata/", methods=[LIST, "GET"])
 def list_all_kv_secrets() -> Any:
     """List the names of the first level."""
-    if request.method == LIST or asks_for_list():
+    if request.method == LIST or has_list_query():
         return list_kv_secrets("")
     return unknown_kv_path(request.path.removeprefix(_MOUNT))
 
@@ -318,6 +325,7 @@ def write_kv_metadata(path: str) -> Response:
     takes=kv_schemas.NewKVMetadata,
     example={"custom_metadata": {"team": "billing", "env": None}},
 )
+@blueprint.doc(responses={404: {"description": "There is nothing to patch."}})
 def patch_kv_metadata(path: str) -> Response:
     """Patch the metadata of a secret.
 

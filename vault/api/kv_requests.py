@@ -39,6 +39,11 @@ _TEN_YEARS = timedelta(days=3_650)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
+def has_list_query() -> bool:
+    """Return whether the query asks for a list, or for what `asks_for_list` refuses."""
+    return _TRUTHS.get(request.args.get("list", ""), True)
+
+
 def asks_for_list() -> bool:
     """Return whether the query asks for a list.
 

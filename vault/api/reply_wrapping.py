@@ -1,5 +1,6 @@
 """Wrapping of replies in Vault's dialect: with `X-Vault-Wrap-TTL`, the reply is a token for the reply."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -28,7 +29,8 @@ def lifetime() -> int:
     found = duration(request.headers.get(_HEADER), f"{_HEADER} header")
     if found > MAX_LIFETIME:
         raise BadRequest(f"error parsing {_HEADER} header: at most {MAX_LIFETIME.days} days")
-    return round(found.total_seconds())
+    # A shorter life than a second must not return the reply itself.
+    return math.ceil(found.total_seconds())
 
 
 def wrapped(view: Callable[[], Response]) -> Response:

@@ -419,8 +419,8 @@ class KeptVersion(Reply):
     version = _number("The version's number; the first is 1.", 2)
     created_at = _time("The time of its creation.")
     deleted_at = _time(
-        "The time of its deletion; null if it is not deleted. A deleted version cannot be fetched until "
-        "`undelete` of Vault's API restores it.",
+        "The time of its deletion, which can be ahead; null for none. From then on, the version cannot be "
+        "fetched until `undelete` of Vault's API restores it.",
         allow_none=True,
     )
 
@@ -445,7 +445,7 @@ class SecretSummary(Reply):
 class SecretDescription(SecretSummary):
     """Everything about a secret except its value."""
 
-    version = _number("The newest version.", 2)
+    version = _number("The newest version; 0 if the secret has no value yet.", 2)
     versions = fields.List(
         fields.Nested(KeptVersion),
         required=True,

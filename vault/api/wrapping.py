@@ -10,8 +10,9 @@ from vault.api.dialect import DialectBlueprint
 from vault.api.dialect_credentials import admit_holder, admit_request, credential
 from vault.api.dialect_messages import envelope, json_body, restored
 from vault.api.fields import Body, FreeForm, Reply, text_field
+from vault.api.large_replies import reply_memory
 from vault.core.attempt import Action, Status
-from vault.secrets.wrapping import WrappingToken, is_wrapping_token
+from vault.secrets.wrapping import MAX_BYTES, WrappingToken, is_wrapping_token
 
 blueprint = DialectBlueprint(
     "Vault wrapping",
@@ -45,7 +46,7 @@ class WrappedOrigin(Reply):
 
 
 @blueprint.route("/wrap", methods=("POST", "PUT"))
-@blueprint.operation(Action.WRAP, scope=None, takes=AnyObject, example={"password": "s3cr3t"})
+@blueprint.operation(Action.WRAP, scope=None, has_value=True, takes=AnyObject, example={"password": "s3cr3t"})
 @blueprint.enveloped(AnyData, description="The wrapping token, in `wrap_info`.")
 def wrap_data() -> Response:
     """Wrap data.
@@ -73,7 +74,8 @@ def unwrap_data() -> Response:
     if not is_wrapping_token(token):
         token = _token_in_body()
     attempt = current_attempt()
-    with auth.counted_failures(attempt):
+    # Reserved first: afterwards, the reply is spent.
+    with auth.counted_failures(attempt), reply_memory(MAX_BYTES):
         return restored(services().wrapping.unwrap(WrappingToken(token), attempt=attempt))
 
 

@@ -28,7 +28,9 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         ValueError: It has another form, or is longer than any limit.
     """
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    if not _PARTS.fullmatch(text) or seconds > _MAX_SECONDS:
+    if not _PARTS.fullmatch(text):
         raise ValueError("invalid duration")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if seconds > _MAX_SECONDS:
+        raise ValueError("too long")
     return timedelta(seconds=seconds)

@@ -42,7 +42,7 @@ class Binding:
 
     #: The secret's ID, in lower case.
     secret_id: str
-    #: The version's number; the first is 1.
+    #: The version's number; the first is 1, and 0 stands for a secret without a value yet.
     version: int
     namespace: str
     #: UTC, truncated to milliseconds as in MongoDB.

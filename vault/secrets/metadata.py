@@ -1,12 +1,14 @@
 """Change what describes a secret: its labels, its write rules and its expiry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from threading import BoundedSemaphore
 from typing import Any
 
 from vault.core.attempt import Attempt, Status
-from vault.core.errors import SecretNotFoundError
+from vault.core.errors import OverloadedError, SecretNotFoundError
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.secret import StoredSecret, StoredVersion, purge_at
@@ -16,6 +18,11 @@ from vault.secrets.lease import Lease, leased
 from vault.secrets.requests import Reference, stored_labels
 
 Labels = Mapping[str, str]
+
+#: New expiries are stored so many at a time, because each takes a secret with all its versions, which can be
+#: megabytes; and the seconds for which others wait.
+_RESEALED_AT_ONCE = 2
+_WAIT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +42,7 @@ class MetadataWriter:
     def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
         self._keyring = keyring
         self._guard = guard
+        self._resealing = BoundedSemaphore(_RESEALED_AT_ONCE)
 
     def change(
         self,
@@ -56,6 +64,7 @@ class MetadataWriter:
             CredentialRequiredError: By name, without a credential.
             SecretNotFoundError: The secret does not exist.
             SecretBusyError: Another request is changing it.
+            OverloadedError: Too many other requests store new expiries.
             DecryptionError: The stored secret does not verify.
             KeyMissingError: This process may not serve, or lacks the key of a version.
             StorageUnavailableError: It could not be stored, or the outcome is unknown.
@@ -65,7 +74,7 @@ class MetadataWriter:
         """
         reference.record_target(attempt)
         self._guard.require()
-        with leased(reference, attempt) as lease:
+        with self._room(expiry), leased(reference, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
             secret.decrypt(self._keyring)
@@ -87,6 +96,19 @@ class MetadataWriter:
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
         return secret
+
+    @contextmanager
+    def _room(self, expiry: Expiry | None) -> Iterator[None]:
+        """Let only a few blocks with an *expiry* run at a time."""
+        if expiry is None:
+            yield
+            return
+        if not self._resealing.acquire(timeout=_WAIT_SECONDS):
+            raise OverloadedError
+        try:
+            yield
+        finally:
+            self._resealing.release()
 
     def _expiring(self, lease: Lease, expires_at: datetime | None) -> dict[str, Any]:
         """Return the change of the expiry, and of the ciphertexts, which are bound to it."""

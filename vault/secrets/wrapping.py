@@ -10,9 +10,10 @@ from typing import NamedTuple, Self
 from uuid import UUID
 
 from vault.core.attempt import Attempt, Status
-from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError
+from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, VaultError
 from vault.core.paths import ALL_PATHS
 from vault.crypto import Keyring
+from vault.documents.guard import best_effort_cleanup
 from vault.documents.secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
@@ -26,8 +27,8 @@ PREFIX = "smw_"
 #: The longest life of a wrapped reply: who wraps one for longer wants a secret.
 MAX_LIFETIME = timedelta(days=30)
 
-#: The maximum bytes of a wrapped reply: that of the largest value, and of a long list, as JSON.
-MAX_BYTES = 8 * 1_048_576
+#: The maximum bytes of a wrapped reply: that of a value of a megabyte, or a long list, as JSON.
+MAX_BYTES = 2 * 1_048_576
 
 _RANDOM_BYTES = 32
 _FORM = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
@@ -129,18 +130,30 @@ class Wrapping:
         attempt.finish(Status.SUCCESS)
         return origin
 
-    def spend(self, token: WrappingToken) -> bool:
+    def spend(self, token: WrappingToken, *, attempt: Attempt) -> bool:
         """Make *token* invalid, because someone used it for something else; return False if it already was.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written, and the token stays valid.
         """
         try:
             held = read_limits.reserve_reads([self._find(token).id])
         except InvalidWrappingTokenError:
             return False
         reads = [read for read in held if read]
-        return bool(reads) and read_limits.commit_reads(reads) == [True]
+        if not reads:
+            return False
+        attempt.secret_id = token.accessor
+        attempt.details["reason"] = "wrapping token"
+        try:
+            # Not as denied: the first few denials only have entries of their own.
+            attempt.finish(Status.BAD_REQUEST)
+        except VaultError:
+            with best_effort_cleanup():
+                read_limits.release_reads(reads)
+            raise
+        return read_limits.commit_reads(reads) == [True]
 
     def _find(self, token: WrappingToken) -> StoredSecret:
         """Return the stored reply of *token*.
