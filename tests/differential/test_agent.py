@@ -72,8 +72,6 @@ version={{ .Data.metadata.version }} {{ index .Data.metadata.custom_metadata "te
 {{ with secret "secret/metadata/agent/app" }}{{ .Data.current_version }}{{ end }}
 """
 
-pytestmark = pytest.mark.long
-
 
 def test_the_agent_supervises_a_program(servers: Servers) -> None:
     """A program gets secrets as variables, restarts after a change, and its exit code is the agent's."""
