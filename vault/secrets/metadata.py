@@ -99,7 +99,7 @@ class MetadataWriter:
 
     @contextmanager
     def _room(self, expiry: Expiry | None) -> Iterator[None]:
-        """Let only a few blocks with an *expiry* run at a time."""
+        """Run only a few blocks with an *expiry* at a time."""
         if expiry is None:
             yield
             return
