@@ -99,7 +99,7 @@ class MetadataWriter:
 
     @contextmanager
     def _room(self, expiry: Expiry | None) -> Iterator[None]:
-        """Let only a few blocks with an *expiry* run at a time."""
+        """Limit the number of concurrent blocks with an *expiry*."""
         if expiry is None:
             yield
             return
