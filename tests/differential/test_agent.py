@@ -88,10 +88,8 @@ def test_the_agent_supervises_a_program(servers: Servers) -> None:
                 write(server, "agent/db", password="second")
                 _wait_for(folder / "said", "first 1\nsecond 2\n", agent)
                 write(server, "agent/db", password="last")
-                see("exit", agent.wait(60))
             finally:
-                agent.kill()
-                agent.wait()
+                see("exit", _exit_code(agent))
             see("said", (folder / "said").read_text())
 
     compare(servers, "agent: supervisor", program)
@@ -110,7 +108,7 @@ def test_the_agent_renders_files(servers: Servers) -> None:
             for name in ("one", "two/three"):
                 write(server, f"agent/list/{name}", a=1)
             agent = _start(server, folder, _FILES)
-            see("exit", agent.wait(60))
+            see("exit", _exit_code(agent))
             see("file", (folder / "app.conf").read_text())
             see("mode", (folder / "app.conf").stat().st_mode)
 
@@ -132,7 +130,7 @@ def test_the_agent_gives_up(servers: Servers, state: str) -> None:
             if state == "deleted":
                 server.ask("DELETE", f"secret/data/agent/{state}")
             agent = _start(server, folder, _FILES, caller="agent" if state == "outside" else "admin")
-            see("exit", agent.wait(60))
+            see("exit", _exit_code(agent))
             see("rendered", (folder / "app.conf").exists())
 
     compare(servers, f"agent: {state}", program)
@@ -156,6 +154,15 @@ def _start(server: Server, folder: Path, settings: str, *, caller: str = "admin"
             stdout=log,
             stderr=log,
         )
+
+
+def _exit_code(agent: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of *agent*; after a minute, end it."""
+    try:
+        return agent.wait(60)
+    finally:
+        agent.kill()
+        agent.wait()
 
 
 def _wait_for(file: Path, text: str, agent: subprocess.Popen[bytes]) -> None:
