@@ -1,11 +1,15 @@
-"""Fixtures of the batch tests."""
+"""Fixtures of the tests of batches, and of KV version 2."""
 
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
+from tests.access import make_token
 from tests.batches import Commands, listening
+from tests.kv import Ask, asking
 from tests.lifecycle import Caller
 
 
@@ -25,3 +29,9 @@ def ready(
     alice("list")
     stored.audit_logs.delete_many({})
     return alice
+
+
+@pytest.fixture
+def ask(app: Flask, client: FlaskClient) -> Ask:
+    """Return the function that sends a request of Vault's API with an administrator's token."""
+    return asking(client, make_token(app, "admin", role="admin"))

@@ -380,7 +380,8 @@ def test_the_document_describes_the_operations(app: Flask) -> None:
         "/v1/sys/wrapping/lookup",
     }
     assert {tag for _, _, operation in found for tag in operation["tags"]} == {
-        "KV",
+        "Vault KV",
+        "Vault KV metadata",
         "Vault auth",
         "Vault system",
         "Vault wrapping",

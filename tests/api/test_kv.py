@@ -1,68 +1,22 @@
-"""KV version 2 of Vault's dialect: the same secrets as over REST, in the form of Vault's clients."""
+"""Values of KV version 2: the same secrets as over REST, in the form of Vault's clients."""
 
-import json
 from base64 import b64encode
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
-from tests.access import bearer, make_token
-from tests.lifecycle import in_past
+from tests.access import make_token
+from tests.kv import PATCH, Ask, asking, read, rest, trail, written
 from tests.rotation import Stored
 from vault.core.principal import Scope
-
-PATCH = {"Content-Type": "application/merge-patch+json"}
-
-Ask = Callable[..., TestResponse]
 
 
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
     """Keep what REST deletes."""
     return {**environment, "DELETE_RECOVERY_DAYS": "7"}
-
-
-@pytest.fixture
-def ask(app: Flask, client: FlaskClient) -> Ask:
-    """Return the function that sends a request of Vault's API with an administrator's token."""
-    token = make_token(app, "admin", role="admin")
-
-    def ask(method: str, path: str, body: object = None, **headers: str) -> TestResponse:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        return client.open(
-            f"/v1/secret/{path}", method=method, data=data, headers={"X-Vault-Token": token, **headers}
-        )
-
-    return ask
-
-
-def written(ask: Ask, path: str, *values: dict[str, Any]) -> None:
-    for value in values:
-        assert ask("POST", f"data/{path}", {"data": value}).status_code == 200
-
-
-def read(reply: TestResponse) -> Any:
-    """Return the value in the *reply* to a read."""
-    assert reply.status_code == 200, reply.data
-    return reply.json["data"]["data"]
-
-
-def rest(client: FlaskClient, app: Flask, operation: str, body: dict[str, Any]) -> Any:
-    """Return the reply of the REST API to an administrator."""
-    headers = bearer(make_token(app, f"rest-{operation}", role="admin"))
-    reply = client.post(f"/vault/secret/{operation}", json=body, headers=headers)
-    assert reply.status_code == 200, reply.data
-    return reply.json
-
-
-def trail(stored: Stored) -> list[tuple[str, str]]:
-    """Return action and status of all entries except those about tokens, the oldest first."""
-    entries = [(entry["action"], entry["status"]) for entry in stored.audit_logs.find().sort("_id")]
-    return [entry for entry in entries if entry[0] != "token_create"]
 
 
 def test_a_value_comes_back_as_it_was_written(ask: Ask) -> None:
@@ -230,148 +184,6 @@ def test_operations_on_versions_need_numbers(ask: Ask, operation: str) -> None:
     assert ask("DELETE", "metadata/a").status_code == 204
 
 
-def test_metadata_describes_all_versions(ask: Ask) -> None:
-    """The metadata has the state of each version, and the labels."""
-    written(ask, "a", {}, {}, {})
-    ask("POST", "delete/a", {"versions": [1]})
-    ask("POST", "destroy/a", {"versions": [2]})
-    ask("POST", "metadata/a", {"custom_metadata": {"team": "billing", "n": 1, "b": True}})
-    found = ask("GET", "metadata/a").json["data"]
-    numbers = [found[f"{name}_version"] for name in ("current", "oldest", "current_metadata")]
-    assert numbers == [3, 0, 1]
-    assert found["custom_metadata"] == {"team": "billing", "n": "1", "b": "1"}
-    states = {
-        number: (bool(version["deletion_time"]), version["destroyed"], bool(version["created_time"]))
-        for number, version in found["versions"].items()
-    }
-    assert states == {"1": (True, False, True), "2": (False, True, True), "3": (False, False, True)}
-    assert ask("GET", "data/a").json["data"]["metadata"]["custom_metadata"]["team"] == "billing"
-    written(ask, "a", *[{}] * 9)
-    assert ask("GET", "metadata/a").json["data"]["oldest_version"] == 3
-
-
-def test_metadata_is_merged_and_replaced(ask: Ask) -> None:
-    """A patch merges labels, and null removes one; a write replaces them, unless it has none."""
-    ask("POST", "metadata/a", {"custom_metadata": {"a": "1", "b": "2"}})
-    ask("PATCH", "metadata/a", {"custom_metadata": {"a": None, "c": 3}}, **PATCH)
-
-    def labels() -> Any:
-        return ask("GET", "metadata/a").json["data"]["custom_metadata"]
-
-    assert labels() == {"b": "2", "c": "3"}
-    for body in ({}, {"max_versions": 0}, {"cas_required": False, "delete_version_after": "0s"}):
-        assert ask("PATCH", "metadata/a", body, **PATCH).status_code == 204
-        assert ask("POST", "metadata/a", body).status_code == 204
-        assert labels() == {"b": "2", "c": "3"}
-    ask("PATCH", "metadata/a", {"custom_metadata": None}, **PATCH)
-    assert labels() is None
-    ask("POST", "metadata/a", {"custom_metadata": {"d": "4"}})
-    assert labels() == {"d": "4"}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"max_versions": 11},
-        {"max_versions": "x"},
-        {"max_versions": -1},
-        {"max_versions": [1]},
-        {"cas_required": "x"},
-        {"cas_required": [True]},
-        {"delete_version_after": "x"},
-        {"delete_version_after": "600w"},
-        {"metadata_cas_required": {}},
-        {"custom_metadata": "x"},
-        {"custom_metadata": {"a": ["x"]}},
-        {"custom_metadata": {"": "x"}},
-        {"custom_metadata": {"a": "line\nline"}},
-        {"custom_metadata": {str(n): "x" for n in range(17)}},
-        {"custom_metadata": {"a": "x" * 129}},
-    ],
-    ids=str,
-)
-def test_metadata_that_is_not_offered_is_refused(ask: Ask, body: object) -> None:
-    """Metadata that a secret cannot have is refused with 400, never ignored."""
-    assert ask("POST", "metadata/a", body).status_code == 400
-    assert ask("GET", "metadata/a").status_code == 404
-    written(ask, "a", {})
-    assert ask("PATCH", "metadata/a", body, **PATCH).status_code == 400
-
-
-def test_a_secret_can_require_check_and_set(ask: Ask, app: Flask, client: FlaskClient) -> None:
-    """With `cas_required`, every write over both APIs names the newest version; null resets the rule."""
-    ask("POST", "metadata/a", {"cas_required": True})
-    assert ask("GET", "metadata/a").json["data"]["cas_required"] is True
-    reply = ask("POST", "data/a", {"data": {}})
-    assert (reply.status_code, reply.json["errors"]) == (
-        400,
-        ["check-and-set parameter required for this call"],
-    )
-    written(ask, "b", {})
-    assert ask("POST", "data/a", {"data": {}, "options": {"cas": 0}}).status_code == 200
-    assert ask("PATCH", "data/a", {"data": {}}, **PATCH).status_code == 400
-    headers = bearer(make_token(app, "writer", role="writer"))
-    body = {"name": "a", "secret": "e30="}
-    reply = client.post("/vault/secret/update", json=body, headers=headers)
-    assert (reply.status_code, reply.json["code"]) == (409, "expected_version_required")
-    ok = client.post("/vault/secret/update", json=body | {"expected_version": 1}, headers=headers)
-    assert ok.status_code == 200
-    ask("POST", "metadata/a", {"cas_required": None})
-    written(ask, "a", {})
-
-
-def test_a_secret_can_keep_fewer_versions(ask: Ask) -> None:
-    """With `max_versions`, the next write drops what is older; 0 stands for what the service keeps."""
-    ask("POST", "metadata/a", {"max_versions": "2"})
-    written(ask, "a", {"n": 1}, {"n": 2}, {"n": 3})
-    assert list(ask("GET", "metadata/a").json["data"]["versions"]) == ["2", "3"]
-    assert ask("GET", "data/a?version=1").json == {"errors": []}
-    ask("PATCH", "metadata/a", {"max_versions": None}, **PATCH)
-    written(ask, "a", {"n": 4})
-    assert list(ask("GET", "metadata/a").json["data"]["versions"]) == ["2", "3", "4"]
-
-
-def test_versions_can_be_deleted_after_a_time(ask: Ask, stored: Stored) -> None:
-    """With `delete_version_after`, a new version says when it will be deleted, and then is."""
-    ask("POST", "metadata/a", {"delete_version_after": "1h30m"})
-    assert ask("GET", "metadata/a").json["data"]["delete_version_after"] == "1h30m0s"
-    metadata = ask("POST", "data/a", {"data": {"n": 1}}).json["data"]
-    assert metadata["deletion_time"] > metadata["created_time"]
-    assert ask("GET", "data/a").json["data"]["metadata"] == metadata
-    stored.secrets.update_one({}, {"$set": {"states.0.deleted_at": in_past(seconds=1)}})
-    assert ask("GET", "data/a").status_code == 404
-    ask("POST", "metadata/a", {"delete_version_after": "0s"})
-    assert ask("POST", "data/a", {"data": {}}).json["data"]["deletion_time"] == ""
-
-
-def test_changes_of_metadata_can_be_checked(ask: Ask) -> None:
-    """`metadata_cas` is the number of changes so far, and can be required."""
-    ask("POST", "metadata/a", {"metadata_cas_required": True})
-    assert ask("GET", "metadata/a").json["data"]["metadata_cas_required"] is True
-    for body, status in [
-        ({"max_versions": 1}, 400),
-        ({"max_versions": 1, "metadata_cas": 0}, 400),
-        ({"max_versions": 1, "metadata_cas": "x"}, 400),
-        ({"max_versions": 1, "metadata_cas": 1}, 204),
-        ({"max_versions": 1, "metadata_cas": 1}, 400),
-    ]:
-        assert ask("POST", "metadata/a", body).status_code == status, body
-    assert ask("GET", "metadata/a").json["data"]["current_metadata_version"] == 2
-
-
-def test_metadata_can_come_before_the_first_value(ask: Ask) -> None:
-    """A secret without a version has metadata and is listed; its first value is version 1."""
-    assert ask("POST", "metadata/a", {}).status_code == 204
-    assert ask("GET", "metadata/a").status_code == 404
-    assert ask("POST", "metadata/a", {"custom_metadata": {"k": "v"}}).status_code == 204
-    assert ask("GET", "metadata/a").json["data"]["current_version"] == 0
-    assert ask("GET", "metadata/a").json["data"]["versions"] == {}
-    assert ask("GET", "data/a").json == {"errors": []}
-    assert ask("LIST", "metadata/").json["data"]["keys"] == ["a"]
-    reply = ask("POST", "data/a", {"data": {}, "options": {"cas": 0}})
-    assert (reply.json["data"]["version"], reply.json["data"]["custom_metadata"]) == (1, {"k": "v"})
-
-
 def test_a_destroyed_name_begins_again(ask: Ask, stored: Stored) -> None:
     """After its metadata is deleted, nothing of a secret is stored, and its name begins at version 1."""
     written(ask, "a", {}, {})
@@ -391,32 +203,6 @@ def test_a_secret_that_rest_deleted_keeps_its_name(ask: Ask, app: Flask, client:
     assert ask("POST", "data/a", {"data": {}}).status_code == 200
 
 
-def test_one_level_is_listed(ask: Ask) -> None:
-    """A list has the keys of one level, folders with a slash, in order, from a key on and up to a limit."""
-    assert ask("LIST", "metadata/").json == {"errors": []}
-    for path in ("a", "a/b", "a-x", "b/c", "b/e/f", "Z", "0"):
-        written(ask, path, {})
-    everything = ["0", "Z", "a", "a-x", "a/", "b/"]
-    for method, path, expected in [
-        ("LIST", "metadata", everything),
-        ("LIST", "metadata/", everything),
-        ("GET", "metadata?list=true", everything),
-        ("GET", "metadata/?list=1", everything),
-        ("LIST", "metadata/b", ["c", "e/"]),
-        ("GET", "metadata/b/?list=true", ["c", "e/"]),
-        ("LIST", "metadata/?limit=2", ["0", "Z"]),
-        ("LIST", "metadata/?limit=-1", everything),
-        ("LIST", "metadata/?after=a", ["a-x", "a/", "b/"]),
-        ("LIST", "metadata/?after=a/&limit=9", ["b/"]),
-    ]:
-        assert ask(method, path).json["data"]["keys"] == expected, path
-    for path in ("metadata/a-x", "metadata/none", "metadata/?after=b/"):
-        assert ask("LIST", path).json == {"errors": []}
-    assert ask("LIST", "metadata/?limit=x").status_code == 400
-    assert ask("GET", "metadata/?list=x").status_code == 400
-    assert ask("GET", "metadata/?list=false").status_code == 404
-
-
 def test_keys_of_a_value_are_shown_without_values(ask: Ask) -> None:
     """`subkeys` has null for every value, down to a depth."""
     written(ask, "a", {"a": 1, "b": {"c": {"d": 2}, "e": {}}, "f": [{"g": 1}]})
@@ -431,38 +217,9 @@ def test_keys_of_a_value_are_shown_without_values(ask: Ask) -> None:
     assert ask("GET", "subkeys/none").json == {"errors": []}
 
 
-def test_what_is_not_there_is_said_in_vaults_words(ask: Ask) -> None:
-    """Paths that are no operation get the replies of the real secrets engine, which its clients show."""
-    for method, path, command in [("GET", "foo", "get"), ("LIST", "", "list"), ("DELETE", "foo", "delete")]:
-        reply = ask(method, path)
-        assert (reply.status_code, f"bao kv {command}" in reply.json["warnings"][0]) == (404, True)
-    assert "bao kv put" in ask("POST", "foo", {}).json["warnings"][0]
-    assert "root of a K/V v2 mount" in ask("GET", "data").json["warnings"][0]
-    assert "root of a K/V v2 mount" in ask("GET", "metadata").json["warnings"][0]
-    assert ask("GET", "data/").json == {"errors": []}
-    assert ask("DELETE", "data/").status_code == 204
-    assert ask("POST", "data/", {"data": {}}).status_code == 400
-    for method, path in [
-        ("GET", "delete/a"),
-        ("LIST", "data/a"),
-        ("GET", "data/a?list=true"),
-        ("DELETE", "config"),
-    ]:
-        reply = ask(method, path)
-        assert (reply.status_code, "unsupported operation" in reply.json["errors"][0]) == (405, True)
-    assert ask("HEAD", "data/a").status_code == 405
-    assert ask("GET", "config").json["data"]["max_versions"] == 10
-
-
 def limited(app: Flask, client: FlaskClient, **grant: Any) -> Ask:
     """Return the function that asks with a new token."""
-    token = make_token(app, "limited", **grant)
-
-    def ask(method: str, path: str, body: object = None, **headers: str) -> TestResponse:
-        headers = {"X-Vault-Token": token, **headers}
-        return client.open(f"/v1/secret/{path}", method=method, json=body, headers=headers)
-
-    return ask
+    return asking(client, make_token(app, "limited", **grant))
 
 
 def test_outside_the_paths_everything_is_403(ask: Ask, app: Flask, client: FlaskClient) -> None:
@@ -548,11 +305,3 @@ def test_a_read_counts_against_the_read_limit(ask: Ask, app: Flask, client: Flas
     assert read(ask("GET", "data/a")) == {"a": 1}
     assert rest(client, app, "fetch", {"name": "a"})["secret"] == value
     assert ask("GET", "data/a").json == {"errors": []}
-
-
-def test_a_wrong_list_is_refused_on_record(ask: Ask, client: FlaskClient, stored: Stored) -> None:
-    """A query `list` that is neither true nor false is 400 with an entry, and 403 without a credential."""
-    for path in ("metadata/a", "metadata/"):
-        assert ask("GET", f"{path}?list=x").status_code == 400
-        assert client.get(f"/v1/secret/{path}?list=x").status_code == 403
-    assert trail(stored) == [("list", "bad_request"), ("list", "denied")] * 2

@@ -19,6 +19,8 @@ from vault.api import (
     health,
     issuers,
     kv,
+    kv_metadata,
+    kv_paths,
     openapi,
     problem_pages,
     rate_limits,
@@ -110,10 +112,11 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     error_docs.document(pages.spec)
     auth.document(pages.spec)
     dialect.document(pages.spec)
-    dialects = (kv, dialect_system, dialect_auth, wrapping)
+    dialects = (kv, kv_metadata, dialect_system, dialect_auth, wrapping)
     for module in (secrets, audit, tokens, roles, issuers, health, *dialects):
         pages.register_blueprint(module.blueprint)
     dialect_paths.init_app(app)
+    app.register_blueprint(kv_paths.blueprint)
     openapi.init_app(app, pages.spec)
     app.register_blueprint(problem_pages.blueprint)
 

@@ -25,6 +25,9 @@ from vault.core.principal import Scope
 
 MERGE_PATCH = "application/merge-patch+json"
 
+#: The two methods of a write, which mean the same.
+WRITES = ("POST", "PUT")
+
 #: The method of Vault's lists. OpenAPI 3.0 cannot show it, so `GET` with `?list=true` is documented instead.
 LIST = "LIST"
 

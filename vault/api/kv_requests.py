@@ -28,6 +28,9 @@ _TRUTHS = {
     **dict.fromkeys(("", "0", "f", "F", "false", "FALSE", "False"), False),
 }
 
+#: The mount of the secrets engine, below `/v1/`.
+MOUNT = "secret"
+
 #: The fields of metadata that a request can have.
 METADATA_FIELDS = frozenset(
     {"custom_metadata", "cas_required", "delete_version_after", "max_versions", "metadata_cas_required"}
