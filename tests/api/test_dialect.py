@@ -20,6 +20,7 @@ from tests.rotation import Stored
 from vault.api import dialect_errors
 from vault.api.dialect import MERGE_PATCH
 from vault.api.refusals import REFUSALS
+from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
 from vault.audit.writer import AuditTrail
 from vault.core import errors
 from vault.core.errors import VaultError
@@ -432,3 +433,29 @@ def test_a_value_can_be_large(root: DialectClient) -> None:
     patch = root.ask("PATCH", "secret/data/a", json.dumps(value).encode(), Content_Type=MERGE_PATCH)
     assert patch.status_code == 200
     assert root.wrap(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("auth/approle/login", {}, {}),
+        ("auth/approle/login", b"[", {}),
+        ("auth/approle/login", b" " * 17_000, {}),
+        ("auth/approle/login", {}, {"Content_Encoding": "gzip"}),
+        ("auth/approle/login", {}, {"X_Vault_Wrap_TTL": "x"}),
+        ("auth/jwt/login", {}, {}),
+        ("sys/wrapping/lookup", b"{", {}),
+        ("sys/wrapping/lookup", {}, {"X_Vault_Wrap_TTL": "x"}),
+        ("sys/wrapping/unwrap", b" " * 17_000, {"X_Vault_Token": "smw_x"}),
+        ("sys/wrapping/unwrap", {}, {"X_Vault_Token": "smw_x", "X_Vault_Wrap_TTL": "x"}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_strangers_do_not_fill_the_trail(
+    root: DialectClient, stored: Stored, path: str, body: object, headers: dict[str, str]
+) -> None:
+    """Of a stranger's malformed requests, only the first few have entries of their own; all are counted."""
+    stranger = root.having(None)
+    for _ in range(20):
+        assert stranger.ask("POST", path, body, **headers).status_code in (400, 413, 415)
+    assert stored.audit_logs.count_documents({"action": {"$ne": "token_create"}}) <= MAX_SINGLE_OF_KIND

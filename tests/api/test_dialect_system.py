@@ -64,15 +64,15 @@ def test_a_service_that_is_not_ready_is_sealed(
     assert not CLUSTER & (set(status) | set(reply.json))
 
 
-@pytest.mark.parametrize(("code", "status"), [("299", 299), ("", 200), ("503", 503), ("429", 429)])
+@pytest.mark.parametrize(("code", "status"), [("299", 299), ("", 200), ("429", 429), ("473", 473)])
 def test_a_health_check_chooses_its_status(nobody: DialectClient, code: str, status: int) -> None:
     """A load balancer can ask for another status than 200, as with Vault."""
     assert nobody.ask("GET", f"sys/health?activecode={code}").status_code == status
 
 
-@pytest.mark.parametrize("code", ["x", "99", "600", "2000", "-200"])
+@pytest.mark.parametrize("code", ["x", "99", "204", "205", "304", "500", "599", "600", "2000", "-200"])
 def test_another_status_is_400(nobody: DialectClient, code: str) -> None:
-    """A status that is no status of HTTP is refused."""
+    """A status that is a failure, has no body, or is none of HTTP is refused."""
     assert nobody.refused("GET", f"sys/health?activecode={code}")[0] == 400
 
 

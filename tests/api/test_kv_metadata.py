@@ -1,5 +1,6 @@
 """Metadata of KV version 2: states of versions, labels, write rules and lists."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.access import bearer, make_token
-from tests.kv import PATCH, Ask, trail, written
+from tests.kv import PATCH, Ask, asking, trail, written
 from tests.lifecycle import in_past
 from tests.rotation import Stored
 
@@ -82,7 +83,7 @@ def test_metadata_that_is_not_offered_is_refused(ask: Ask, body: object) -> None
 
 def test_a_secret_can_require_check_and_set(ask: Ask, app: Flask, client: FlaskClient) -> None:
     """With `cas_required`, every write over both APIs names the newest version; null resets the rule."""
-    ask("POST", "metadata/a", {"cas_required": True})
+    ask("POST", "metadata/a", {"cas_required": "true"})
     assert ask("GET", "metadata/a").json["data"]["cas_required"] is True
     reply = ask("POST", "data/a", {"data": {}})
     assert (reply.status_code, reply.json["errors"]) == (
@@ -186,3 +187,16 @@ def test_a_wrong_list_is_refused_on_record(ask: Ask, client: FlaskClient, stored
         assert ask("GET", f"{path}?list=x").status_code == 400
         assert client.get(f"/v1/secret/{path}?list=x").status_code == 403
     assert trail(stored) == [("list", "bad_request"), ("list", "denied")] * 2
+
+
+def test_of_many_at_once_none_is_refused(app: Flask, ask: Ask) -> None:
+    """If several clients write the metadata of a new secret, one creates it, and the others change it."""
+    token = make_token(app, "many", role="admin")
+
+    def write(number: int) -> int:
+        write = asking(app.test_client(), token)
+        return write("POST", "metadata/a", {"custom_metadata": {"n": str(number)}}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(write, range(12))) == [204] * 12
+    assert ask("GET", "metadata/a").json["data"]["current_metadata_version"] == 12

@@ -61,6 +61,7 @@ def authorize_request(attempt: Attempt, scope: Scope | None) -> None:
 
 def admit_request(attempt: Attempt) -> None:
     """Require an allowed address and rate, but no credential: the body may have one."""
+    attempt.principal = UNAUTHENTICATED
     auth.require_address(attempt)
     rate_limits.count_request(attempt)
 

@@ -129,7 +129,7 @@ class CapabilitiesQuery(Body):
 @blueprint.probe(is_for_everyone=True)
 @blueprint.response(200, DialectHealth, description="The service can create and fetch secrets.")
 @blueprint.alt_response(503, schema=DialectHealth, description="The service cannot: it is sealed.")
-def dialect_health() -> Response:
+def health_of_vault() -> Response:
     """Check the health.
 
     As Vault has it: 200, or 503 and `sealed` if the service cannot create and fetch secrets. The queries
@@ -156,9 +156,12 @@ def _status(name: str, usual: int) -> int:
     Raises:
         BadRequest: It is not a status.
     """
-    text = request.args.get(name) or str(usual)
-    if not re.fullmatch("[2-5][0-9][0-9]", text):
-        raise BadRequest(f"{name} must be a status from 200 to 599")
+    text = request.args.get(name)
+    if not text:
+        return usual
+    # No failure that would be logged, and no status without a body.
+    if not re.fullmatch("[2-4][0-9][0-9]", text) or text in ("204", "205", "304"):
+        raise BadRequest(f"{name} must be a status from 200 to 499 with a body")
     return int(text)
 
 

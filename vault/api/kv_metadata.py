@@ -133,20 +133,20 @@ def write_kv_metadata(path: str) -> Response:
     if not body.keys() & METADATA_FIELDS:
         attempt.finish(Status.SUCCESS)
         return no_content()
-    try:
-        services().metadata.change(
-            Reference(name=name),
-            relabelled=None if "custom_metadata" not in body else lambda _present: given,
-            ruled=partial(_ruled, body),
-            attempt=attempt,
-        )
-    except SecretNotFoundError:
-        services().authenticator.authorize(Scope.SECRET_CREATE, attempt=attempt)
-        attempt.action = Action.CREATE
-        rules = rules_in(body, WriteRules(), max_versions=services().changes.max_versions)
-        services().secrets.create_named(
-            NewSecret(plaintext=b"", name=name, labels=given, rules=rules), attempt=attempt
-        )
+    change = partial(
+        services().metadata.change,
+        Reference(name=name),
+        relabelled=None if "custom_metadata" not in body else lambda _present: given,
+        ruled=partial(_ruled, body),
+        attempt=attempt,
+    )
+    rules = rules_in(body, WriteRules(), max_versions=services().changes.max_versions)
+    services().upsert.write_metadata(
+        NewSecret(plaintext=b"", name=name, labels=given, rules=rules),
+        change,
+        authorize=partial(services().authenticator.authorize, attempt=attempt),
+        attempt=attempt,
+    )
     return no_content()
 
 

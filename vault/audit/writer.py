@@ -214,7 +214,7 @@ class AuditTrail:
         recorded = [
             (attempt, status)
             for attempt, status in outcomes
-            if status is not Status.DENIED or self._refusals.is_single(attempt, status)
+            if not _is_counted(attempt, status) or self._refusals.is_single(attempt, status)
         ]
         if recorded:
             try:
@@ -345,3 +345,13 @@ class DisabledAuditTrail(NoAuditTrail):
         if not self._agrees:
             guard.require_agreement(self._keyring, audit_enabled=False)
             self._agrees = True
+
+
+def _is_counted(attempt: Attempt, status: Status) -> bool:
+    """Return whether the refusal can be counted with others: strangers cause these as often as they like.
+
+    Where no credential is required, callers without one have rights, and are no strangers.
+    """
+    principal = attempt.principal
+    is_stranger = not principal.authenticated and not principal.scopes
+    return status is Status.DENIED or (status is Status.BAD_REQUEST and is_stranger)

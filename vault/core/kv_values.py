@@ -10,6 +10,9 @@ from typing import Any
 from vault.core import strict_json
 from vault.core.strict_json import InvalidJSONError
 
+#: So many digits always fit into a float.
+_EXACT_DIGITS = 15
+
 #: The absolute values of numbers that have no exponent.
 _SMALLEST, _LARGEST = 1e-6, 1e21
 
@@ -35,6 +38,9 @@ class Number(str):
         Raises:
             ValueError: It is too large for a float.
         """
+        if len(text) <= _EXACT_DIGITS and text.isdigit():
+            # Most numbers: a float has them exactly.
+            return cls(text)
         value = float(text)
         if not isfinite(value):
             raise ValueError("a number is too large")

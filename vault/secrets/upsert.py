@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import islice
+from typing import TypeVar
 
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import NameTakenError, SecretNotFoundError, VersionConflictError
@@ -10,6 +11,8 @@ from vault.core.retry import attempts
 from vault.secrets.changes import SecretWriter
 from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.service import SecretService
+
+_T = TypeVar("_T")
 
 #: The version of a secret that does not exist, or has no value yet.
 NO_VERSION = 0
@@ -44,34 +47,65 @@ class Upsert:
 
         Also raises the errors of *authorize*, `SecretWriter.update` and `SecretService.create`.
         """
-        taken, details = NameTakenError(), attempt.details
-        for _ in islice(attempts(), _TRIES):
-            # Without what an earlier try has recorded.
-            attempt.details = {**details}
-            if Scope.SECRET_UPDATE in attempt.principal.scopes:
-                attempt.action = Action.UPDATE
-                try:
-                    return self._update(new_secret, expected_version, attempt)
-                except SecretNotFoundError:
-                    # Outside the principal's paths, the creation is refused.
-                    pass
-            attempt.action = Action.CREATE
-            authorize(Scope.SECRET_CREATE)
+        reference = Reference(name=new_secret.name)
+
+        def update() -> Written:
+            return self._changes.update(
+                reference, new_secret.plaintext, expected_version=expected_version, attempt=attempt
+            )
+
+        def create() -> Written:
             if expected_version not in (None, NO_VERSION):
                 raise VersionConflictError
-            try:
-                return self._creates.create_named(new_secret, attempt=attempt)
-            except NameTakenError as error:
-                taken = error
-            attempt.action, attempt.secret_id = Action.UPDATE, None
-            authorize(Scope.SECRET_UPDATE)
-        attempt.action = Action.CREATE
-        raise taken
+            return self._creates.create_named(new_secret, attempt=attempt)
 
-    def _update(self, new_secret: NewSecret, expected_version: int | None, attempt: Attempt) -> Written:
-        return self._changes.update(
-            Reference(name=new_secret.name),
-            new_secret.plaintext,
-            expected_version=expected_version,
-            attempt=attempt,
-        )
+        return _either(update, create, Action.UPDATE, authorize, attempt)
+
+    def write_metadata(
+        self,
+        new_secret: NewSecret,
+        change: Callable[[], object],
+        *,
+        authorize: Callable[[Scope], None],
+        attempt: Attempt,
+    ) -> None:
+        """Apply *change* to the metadata of the secret, or else store *new_secret*, which has no value.
+
+        Otherwise as `write`. Also raises the errors of *change*.
+        """
+
+        def create() -> Written:
+            return self._creates.create_named(new_secret, attempt=attempt)
+
+        _either(change, create, Action.UPDATE_METADATA, authorize, attempt)
+
+
+def _either(
+    update: Callable[[], _T],
+    create: Callable[[], _T],
+    update_action: Action,
+    authorize: Callable[[Scope], None],
+    attempt: Attempt,
+) -> _T:
+    """Return the result of *update* if the secret exists, and otherwise of *create*."""
+    taken, details = NameTakenError(), attempt.details
+    for _ in islice(attempts(), _TRIES):
+        # Without what an earlier try has recorded.
+        attempt.details = {**details}
+        if Scope.SECRET_UPDATE in attempt.principal.scopes:
+            attempt.action = update_action
+            try:
+                return update()
+            except SecretNotFoundError:
+                # Outside the principal's paths, the creation is refused.
+                pass
+        attempt.action = Action.CREATE
+        authorize(Scope.SECRET_CREATE)
+        try:
+            return create()
+        except NameTakenError as error:
+            taken = error
+        attempt.action, attempt.secret_id = update_action, None
+        authorize(Scope.SECRET_UPDATE)
+    attempt.action = Action.CREATE
+    raise taken
