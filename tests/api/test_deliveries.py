@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
-from tests.batches import statuses
-from tests.lifecycle import ALICE, Caller, b64, trail
+from tests.batches import problem_of, statuses
+from tests.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, trail
 from tests.problems import messages_of
 from tests.trail import break_trail
 from vault.api.deliveries import EXAMPLE
@@ -86,6 +86,48 @@ def test_only_the_scope_allows_a_context(
     assert entry["details"] == {"reason": "needs secret:deliver"}
 
 
+@pytest.mark.parametrize("by", ["name", "secret_id"])
+def test_a_refused_delivery_returns_nothing(ready: Caller, stored: Stored, secret_id: str, by: str) -> None:
+    """A delivery that the driver refuses is 403, alone and in a batch, and its entry says why."""
+    one = {"name": "shop/db"} if by == "name" else {"secret_id": secret_id}
+    context = {**EXAMPLE, "refusal": "the policy does not name this service"}
+    reply = ready.post("fetch", {**one, "delivery": context})
+    assert (reply.status_code, reply.get_json(force=True)["code"]) == (403, "delivery_refused")
+    outcomes = ready("fetch-batch", secrets=[{**one, "delivery": context}, one])["secrets"]
+    assert statuses(outcomes) == [403, 200]
+    assert outcomes[0]["problem"] == problem_of(reply, outcomes[0])
+    known = {"name": "shop/db", "namespace": "default"}
+    about = {"details": known} if by == "name" else {"secret_id": secret_id, "details": {}}
+    about["details"] = {**about["details"], "delivery": context, "reason": "refused by the client"}
+    refused = {"action": "fetch", "status": "denied", "principal": "driver", **about}
+    success = {**refused, "status": "success", "secret_id": secret_id, "details": known}
+    assert trail(stored) == [refused, refused, success]
+
+
+def test_a_refusal_reads_nothing(ready: Caller) -> None:
+    """A refused delivery uses up no read, and finds out nothing about the secret."""
+    once = ready.become(ALICE).create(b"once", max_reads=1)
+    ready.become(DRIVER)
+    context = {**task(1), "refusal": "no"}
+    for which in (once, UNKNOWN_ID):
+        assert ready.refused("fetch", secret_id=which, delivery=context) == 403
+        outcomes = ready("fetch-batch", secrets=[{"secret_id": which, "delivery": context}])["secrets"]
+        assert statuses(outcomes) == [403]
+    assert ready.fetch(once) == b64(b"once")
+
+
+def test_refusals_beyond_the_first_few_are_counted(ready: Caller, stored: Stored, secret_id: str) -> None:
+    """Drivers cannot fill the trail with refusals: the first five of a minute have their contexts."""
+    items = [
+        {"secret_id": secret_id, "delivery": {**task(number), "refusal": f"no {number}"}}
+        for number in range(20)
+    ]
+    assert statuses(ready("fetch-batch", secrets=items)["secrets"]) == [403] * 20
+    assert [entry["details"]["delivery"]["refusal"] for entry in trail(stored)] == [
+        f"no {number}" for number in range(5)
+    ]
+
+
 def test_the_scope_alone_fetches_nothing(ready: Caller, secret_id: str) -> None:
     """A fetch needs `secret:fetch`, with a context and without; a context that is null is none."""
     ready.become(Principal(name="half", scopes=frozenset({Scope.SECRET_DELIVER})))
@@ -106,14 +148,14 @@ def store(app: Flask, client: FlaskClient) -> FlaskClient:
 
 def test_the_paths_of_the_driver_apply(store: FlaskClient, stored: Stored) -> None:
     """A driver's token with paths gets nothing outside them; the entry has the reason and the context."""
-    reply = store.post("/vault/secret/fetch", json={"name": "bank/db", "delivery": task(1)})
-    assert reply.status_code == 404
-    assert trail(stored)[-1]["details"] == {
-        "name": "bank/db",
-        "namespace": "default",
-        "reason": "outside the paths",
-        "delivery": task(1),
-    }
+    for context in (task(1), {**task(1), "refusal": "no"}):
+        one = {"name": "bank/db", "delivery": context}
+        assert store.post("/vault/secret/fetch", json=one).status_code == 404
+        assert statuses(store.post("/vault/secret/fetch-batch", json={"secrets": [one]}).json["secrets"]) == [
+            404
+        ]
+        details = {"name": "bank/db", "namespace": "default", "reason": "outside the paths"}
+        assert [entry["details"] for entry in trail(stored)[-2:]] == [{**details, "delivery": context}] * 2
 
 
 def test_readers_of_the_trail_see_the_context(app: Flask, store: FlaskClient, key: MasterKey) -> None:
@@ -141,6 +183,9 @@ LONGEST = dict.fromkeys(EXAMPLE, "x" * 128) | {
         ({"task_id": None}, {"delivery.task_id": ["Field may not be null."]}),
         ({"container": "c"}, {"delivery.container": ["Unknown field."]}),
         ({"task": 7}, {"delivery.task": ["Not a valid string."]}),
+        ({"refusal": ""}, {"delivery.refusal": ["Length must be between 1 and 256."]}),
+        ({"refusal": "r" * 257}, {"delivery.refusal": ["Length must be between 1 and 256."]}),
+        ({"refusal": "no\n"}, {"delivery.refusal": ["Must be one line, without invisible characters."]}),
         ({"node": ""}, {"delivery.node": ["Length must be between 1 and 128.", VISIBLE]}),
         ({"node": "n" * 129}, {"delivery.node": ["Length must be between 1 and 128."]}),
         ({"image": LONGEST["image"] + "0"}, {"delivery.image": ["Length must be between 1 and 520."]}),

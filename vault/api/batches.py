@@ -80,7 +80,10 @@ def _creation(fields: dict[str, Any]) -> Creation:
 def _fetch(reference: dict[str, Any]) -> Fetch:
     attempt = current_attempt().part()
     deliveries.record(reference, attempt)
-    return Fetch(attempt=attempt, **reference)
+    item = Fetch(attempt=attempt, **reference)
+    with item.failing_alone():
+        deliveries.require_wanted(item.reference, attempt)
+    return item
 
 
 def _fetched(item: Fetch) -> Outcome:

@@ -165,6 +165,7 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     """
     attempt = current_attempt()
     deliveries.record(body, attempt)
+    deliveries.require_wanted(body["reference"], attempt)
     return {"secret": services().secrets.fetch(**body, attempt=attempt)}
 
 
