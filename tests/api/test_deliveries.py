@@ -199,7 +199,7 @@ LONGEST = dict.fromkeys(EXAMPLE, "x" * 128) | {
 def test_an_invalid_context_is_refused(
     ready: Caller, stored: Stored, secret_id: str, change: dict[str, Any], message: dict[str, list[str]]
 ) -> None:
-    """A context that Docker cannot have sent is 422, in a batch with the item's number, and leaves no context."""
+    """A context that Docker cannot have sent is 422, by item in a batch, and its entry has none of it."""
     one = {"secret_id": secret_id, "delivery": EXAMPLE | change}
     reply = ready.post("fetch", one)
     assert (reply.status_code, messages_of(reply.get_json(force=True))) == (422, message)
