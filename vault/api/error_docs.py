@@ -144,6 +144,11 @@ ERROR_DOCS = {
         ScopeMissingError(Scope.SECRET_FETCH),
         "The credential lacks the scope, or the client's address is not allowed.",
     ),
+    "FetchRefused": ErrorDoc(
+        ScopeMissingError(Scope.SECRET_FETCH),
+        "The credential lacks a scope, the request itself refuses the delivery, or the client's address is "
+        "not allowed.",
+    ),
     "GrantRefused": ErrorDoc(
         GrantRefusedError("A token cannot have more than its creator: scopes."),
         "The credential lacks the scope, the new token would exceed the caller's grant, or the client's "
@@ -197,7 +202,7 @@ ERROR_DOCS = {
     ),
     "RoleNotFound": ErrorDoc(RoleNotFoundError(), "No role that you can see has this name."),
     "InvalidToken": ErrorDoc(
-        _invalid("role", "Must be one of: reader, writer, auditor, admin."),
+        _invalid("role", "Must be one of: reader, writer, driver, auditor, admin."),
         "The body failed validation; `errors` names each field.",
     ),
     "OutsidePaths": ErrorDoc(
