@@ -144,6 +144,7 @@ def test_all_rights_are_those_of_root(root: DialectClient) -> None:
 GIVEN: dict[Scope, dict[str, list[str]]] = {
     Scope.SECRET_CREATE: {"secret/data/a": ["create"]},
     Scope.SECRET_FETCH: {"secret/data/a": ["read"], "secret/subkeys/a": ["read"]},
+    Scope.SECRET_DELIVER: {},
     Scope.SECRET_UPDATE: {
         "secret/data/a": ["patch", "update"],
         "secret/metadata/a": ["create", "patch", "update"],

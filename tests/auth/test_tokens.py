@@ -134,6 +134,7 @@ def test_roles_are_lists_of_scopes() -> None:
             *("secret:fetch", "secret:describe", "secret:list"),
             *("secret:create", "secret:update", "secret:delete"),
         },
+        "driver": {"secret:fetch", "secret:deliver"},
         "auditor": {"audit:read"},
         "admin": {scope.value for scope in Scope},
     }

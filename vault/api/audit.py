@@ -100,7 +100,8 @@ class AuditRecord(Reply):
     request_id = text_field("The request's ID, as in the logs.", "r-2041")
     details = fields.Dict(
         metadata={
-            "description": "Names, versions, limits, key IDs, counts, and the reason for a denial.",
+            "description": "Names, versions, limits, key IDs, counts, the task of a delivery, and the "
+            "reason for a denial.",
             "example": {"name": "billing/db-password"},
         }
     )

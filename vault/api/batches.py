@@ -1,14 +1,14 @@
 """Batches over HTTP: their items, their rate, and the memory for their replies."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
 from flask import request
 
-from vault.api import rate_limits
+from vault.api import deliveries, rate_limits
 from vault.api.blueprint import current_attempt, services
 from vault.api.errors import problem_body
 from vault.api.fields import InvalidValue
@@ -37,10 +37,13 @@ def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None
     return [_problem(item) or {"secret_id": item.secret_id} for item in items]
 
 
-def fetch(references: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-    """Fetch the secrets of these *references*. Raises the errors of `SecretService.fetch_all`."""
+def fetch(references: Sequence[dict[str, Any]]) -> list[Outcome]:
+    """Fetch the secrets of these *references*.
+
+    Raises the errors of `deliveries.record` and of `SecretService.fetch_all`.
+    """
     attempt = current_attempt()
-    items = [Fetch(attempt=attempt.part(), **reference) for reference in references]
+    items = [_fetch(reference) for reference in references]
     rate_limits.count_items(len(items), attempt=attempt)
     with reply_memory(services().secrets.batch_bytes(len(items))) as memory:
         services().secrets.fetch_all(items, on_size=memory.shrink, attempt=attempt)
@@ -72,6 +75,15 @@ def _creation(fields: dict[str, Any]) -> Creation:
         new_secret = NewSecret(plaintext=b"", **fields)
         return Creation(attempt=attempt, new_secret=new_secret, invalid=value.text, error=value.error)
     return Creation(attempt=attempt, new_secret=NewSecret(plaintext=value, **fields))
+
+
+def _fetch(reference: dict[str, Any]) -> Fetch:
+    attempt = current_attempt().part()
+    deliveries.record(reference, attempt)
+    item = Fetch(attempt=attempt, **reference)
+    with item.failing_alone():
+        deliveries.require_wanted(item.reference, attempt)
+    return item
 
 
 def _fetched(item: Fetch) -> Outcome:

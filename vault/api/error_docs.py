@@ -197,7 +197,7 @@ ERROR_DOCS = {
     ),
     "RoleNotFound": ErrorDoc(RoleNotFoundError(), "No role that you can see has this name."),
     "InvalidToken": ErrorDoc(
-        _invalid("role", "Must be one of: reader, writer, auditor, admin."),
+        _invalid("role", "Must be one of: reader, writer, driver, auditor, admin."),
         "The body failed validation; `errors` names each field.",
     ),
     "OutsidePaths": ErrorDoc(

@@ -24,6 +24,9 @@ BASE64_PATTERN = (
 )
 UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
+#: ASCII without spaces and control characters.
+VISIBLE_PATTERN = "^[!-~]+$"
+
 #: The JSON Schemas of a text, and of a list.
 TEXT = {"type": "string"}
 LIST = {"type": "array", "items": {}}

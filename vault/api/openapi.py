@@ -10,7 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Flask, Response, current_app, json, redirect, render_template, url_for
 from marshmallow import Schema
-from marshmallow.fields import Field
+from marshmallow.fields import Field, Nested
 from werkzeug.exceptions import NotFound
 
 from vault.api.assets import Asset
@@ -34,6 +34,13 @@ class _Converter(OpenAPIConverter):
         """Omit null, which generators take for another value; `nullable` says the same."""
         found: dict[str, Any] = super().field2choices(field, **options)
         return {name: [choice for choice in choices if choice is not None] for name, choices in found.items()}
+
+    def nested2properties(self, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+        """Describe an object that may be null in place: beside a reference, apispec accepts any object."""
+        if isinstance(field, Nested) and field.allow_none:
+            return self.schema2jsonschema(field.schema)
+        found: dict[str, Any] = super().nested2properties(field, ret)
+        return found
 
 
 class SchemaPlugin(MarshmallowPlugin):

@@ -217,6 +217,13 @@ REFUSALS = {
         "The credential is limited to paths, and the new secret has a name outside them, or no name. The "
         "reply is the same for free and taken names. Choose a name within the paths.",
     ),
+    "delivery_refused": Refusal(
+        403,
+        Status.DENIED,
+        "Delivery refused",
+        "The request itself says that the secret must not be delivered to its task, for example because the "
+        "policy of the driver forbids it. The refusal is on record, and no value was returned.",
+    ),
     "secret_not_found": Refusal(
         404,
         Status.NOT_FOUND,

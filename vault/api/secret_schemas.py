@@ -4,12 +4,14 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from vault.api.deliveries import delivery_field
 from vault.api.error_docs import Problem
 from vault.api.fields import (
     BASE64_PATTERN,
     LIST,
     SECRET_ID,
     TEXT,
+    VISIBLE_PATTERN,
     Base64,
     Base64OfItem,
     Body,
@@ -44,7 +46,6 @@ _LATER = "2026-11-25T15:30:00.000Z"
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
 #: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
 _LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN}}
-_VISIBLE_PATTERN = "^[!-~]+$"
 _CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 _TEN_YEARS_SECONDS = 315_360_000
 _MAX_READS = 1_000
@@ -163,10 +164,10 @@ class IdempotencyKey(Schema):
         allow_none=False,
         validate=[
             validate.Length(1, 255),
-            matches(_VISIBLE_PATTERN, "Must be visible ASCII characters, without spaces."),
+            matches(VISIBLE_PATTERN, "Must be visible ASCII characters, without spaces."),
         ],
         metadata={
-            "pattern": _VISIBLE_PATTERN,
+            "pattern": VISIBLE_PATTERN,
             "description": "A random key for each request. A retry with the same key and body within "
             "24 hours returns the same IDs and creates nothing; another request with the key is refused. "
             f"Without a credential, the key must have at least {MIN_ANONYMOUS_KEY_LENGTH} characters, such "
@@ -207,6 +208,7 @@ class VersionReference(SecretReference):
     """A reference to a version of a secret."""
 
     version = number_field("A version that is still kept; by default the newest.", 1, maximum=_MAX_VERSION)
+    delivery = delivery_field()
 
 
 class FetchBatch(Body):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vault.api import batches
+from vault.api import batches, deliveries
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.error_docs import ERROR_DOCS
 from vault.api.fields import SECRET_ID
@@ -89,6 +89,11 @@ _CREATE_BATCHES = {
         **_WITH_CREDENTIAL,
     },
 }
+_DELIVERY = {
+    "summary": "For a task",
+    "value": {**_BY_NAME, "delivery": deliveries.EXAMPLE},
+    **_WITH_CREDENTIAL,
+}
 _NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
 _FETCH_BATCHES = {
     "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
@@ -102,6 +107,7 @@ _FETCH_BATCHES = {
         "value": {"name_prefix": "billing/"},
         **_WITH_CREDENTIAL,
     },
+    "delivery": {**_DELIVERY, "value": {"secrets": [_DELIVERY["value"]]}},
 }
 
 
@@ -148,15 +154,19 @@ def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, A
 
 @blueprint.post("/fetch")
 @blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("SecretNotFound", "InvalidSecretId"))
-@blueprint.arguments(VersionReference, examples=_references())
+@blueprint.arguments(VersionReference, examples={**_references(), "delivery": _DELIVERY})
 @blueprint.response(200, SecretValue, description="The secret, byte for byte as it was created.")
 def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     """Fetch a secret.
 
     Returns the newest version or the requested one, once the fetch is in the audit trail. If the secret has
-    `max_reads`, every fetch counts, even one whose reply is lost.
+    `max_reads`, every fetch counts, even one whose reply is lost. With `delivery`, which requires the scope
+    `secret:deliver` as well, the audit entry has the task for which you fetch.
     """
-    return {"secret": services().secrets.fetch(**body, attempt=current_attempt())}
+    attempt = current_attempt()
+    deliveries.record(body, attempt)
+    deliveries.require_wanted(body["reference"], attempt)
+    return {"secret": services().secrets.fetch(**body, attempt=attempt)}
 
 
 @blueprint.post("/fetch-batch")
@@ -173,6 +183,7 @@ def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
 
     Returns up to 100 secrets in one request, each as *Fetch a secret* does, with its own audit entry and read
     limit. If a secret cannot be fetched, the reply has a `problem` in its place, and the others are returned.
+    If an item has a `delivery` and you lack the scope `secret:deliver`, the whole batch is refused.
     Instead of references, you can send a prefix of names, which requires the scope `secret:list` as well. For
     the rate limit, each secret counts as a request.
     """

@@ -93,7 +93,8 @@ class Attempt:
     user_agent: str = ""
     request_id: str = ""
     secret_id: str | None = field(default=None, repr=False)
-    #: Further contents of the entry: names, versions, limits, key IDs, counts, and the reason for a denial.
+    #: Further contents of the entry: names, versions, limits, key IDs, counts, the task of a delivery, and
+    #: the reason for a denial.
     details: dict[str, Any] = field(default_factory=dict)
     #: The attempt at the batch, if this one is at an item of it.
     whole: "Attempt | None" = field(default=None, repr=False)

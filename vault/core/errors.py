@@ -265,6 +265,13 @@ class TooManyKeysError(FixedError):
     message = "There are too many keys here. List them in parts, with `limit` and `after`."
 
 
+class DeliveryRefusedError(FixedError):
+    """The caller itself refuses to deliver the secret, and has said so for the trail."""
+
+    kind = "delivery_refused"
+    message = "The delivery is refused, as the request says."
+
+
 class SecretNotFoundError(FixedError):
     """No readable secret has this ID: it never existed, or no longer exists. The reply does not say which."""
 

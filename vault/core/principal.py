@@ -21,6 +21,8 @@ class Scope(StrEnum):
 
     SECRET_CREATE = "secret:create"
     SECRET_FETCH = "secret:fetch"
+    #: Put on record for which task a fetch is.
+    SECRET_DELIVER = "secret:deliver"
     SECRET_UPDATE = "secret:update"
     SECRET_DESCRIBE = "secret:describe"
     #: Delete and restore.
@@ -106,6 +108,7 @@ _WRITER = _READER | {Scope.SECRET_CREATE, Scope.SECRET_UPDATE, Scope.SECRET_DELE
 ROLES: dict[str, frozenset[Scope]] = {
     "reader": _READER,
     "writer": _WRITER,
+    "driver": frozenset({Scope.SECRET_FETCH, Scope.SECRET_DELIVER}),
     "auditor": frozenset({Scope.AUDIT_READ}),
     "admin": frozenset(Scope),
 }

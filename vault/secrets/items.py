@@ -10,6 +10,7 @@ from vault.core.attempt import Attempt
 from vault.core.errors import (
     CredentialRequiredError,
     DecryptionError,
+    DeliveryRefusedError,
     KeyMissingError,
     NameTakenError,
     OutsidePathsError,
@@ -31,6 +32,7 @@ MAX_ITEMS = 100
 _OWN_ERRORS = (
     CredentialRequiredError,
     DecryptionError,
+    DeliveryRefusedError,
     KeyMissingError,
     OutsidePathsError,
     SecretNotFoundError,
