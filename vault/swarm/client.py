@@ -31,6 +31,9 @@ _PAUSE_SECONDS = 3
 #: The service sends at most 11 MB.
 _MAX_REPLY_BYTES = 16 * 1_048_576
 
+#: The API takes a reason of that length.
+_MAX_REFUSAL_LENGTH = 256
+
 _PATH = "/vault/secret/fetch-batch"
 
 #: Statuses of a service, or of a proxy in front of it, that cannot serve for now.
@@ -52,6 +55,15 @@ class Fetch:
 
     reference: Reference
     task: Task
+    #: The reason why the task may not have it: then the fetch returns no value, and puts this on record.
+    refusal: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """Return the fetch as the API takes it."""
+        context = self.task.context()
+        if self.refusal:
+            context["refusal"] = self.refusal[:_MAX_REFUSAL_LENGTH]
+        return self.reference.body() | {"delivery": context}
 
 
 class TokenFile:
@@ -101,7 +113,7 @@ class Client:
         """
         if monotonic() < self._paused_until:
             raise AwayError(f"the service did not answer within the last {_PAUSE_SECONDS} s")
-        items = [fetch.reference.body() | {"delivery": fetch.task.context()} for fetch in fetches]
+        items = [fetch.body() for fetch in fetches]
         request_id = uuid4().hex
         headers = {
             "Authorization": f"Bearer {self._token.read()}",

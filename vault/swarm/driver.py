@@ -15,6 +15,7 @@ from vault.swarm.client import Fetch
 from vault.swarm.metrics import Metrics
 from vault.swarm.outcomes import (
     AwayError,
+    ForbiddenError,
     LargeValueError,
     NotDeliveredError,
     Outcome,
@@ -94,11 +95,26 @@ class Driver:
         reference = selection.reference
         # IDs are not logged: without AUTH_ENABLED, an ID is enough to fetch.
         shown |= {"secret_name": reference.name} if reference.name else {}
-        policy.require_labels(selection, task)
-        self._policy.require(reference, task)
+        try:
+            policy.require_labels(selection, task)
+            self._policy.require(reference, task)
+        except ForbiddenError as error:
+            shown["recorded"] = self._record(Fetch(reference, task, str(error)), end=end)
+            raise
         fetched, outcome = self._fetched(Fetch(reference, task), end=end)
         shown |= {"version": fetched.version, "request_id": fetched.request_id}
         return values.content(fetched.value, selection), outcome
+
+    def _record(self, fetch: Fetch, *, end: float) -> bool:
+        """Put the refusal of *fetch* on record, and return whether that succeeded."""
+        try:
+            self._batches.call(fetch, end=end)
+        except RefusedError:
+            # As it asks for.
+            return True
+        except NotDeliveredError:
+            pass
+        return False
 
     def _fetched(self, fetch: Fetch, *, end: float) -> tuple[Fetched, Outcome]:
         # With another token, there can be other rights.

@@ -51,7 +51,7 @@ class ForbiddenError(NotDeliveredError):
 class RefusedError(NotDeliveredError):
     """The service refused the fetch."""
 
-    kind = "delivery_refused"
+    kind = "fetch_refused"
     outcome = Outcome.REFUSED
 
 

@@ -24,7 +24,7 @@ def require_labels(selection: Selection, task: Task) -> None:
         raise ForbiddenError(f"the label secret-manager.services does not name the service {task.service}")
     # A deployment adds the digest by itself.
     if not any(map(selection.images.match, (task.image, task.image.partition("@")[0]))):
-        raise ForbiddenError(f"the label secret-manager.images does not name the image {task.image}")
+        raise ForbiddenError("the label secret-manager.images does not name the image of the task")
 
 
 class Policy(Protocol):
@@ -55,7 +55,7 @@ class PolicyFile:
             ForbiddenError: It cannot be read, or is invalid.
         """
         self._path = path
-        self._read = b""
+        self._read: bytes | None = None
         self._rules: Sequence[tuple[Patterns, Paths]] = ()
         self._refresh()
 
@@ -69,14 +69,7 @@ class PolicyFile:
         if not any(
             services.match(task.service) and paths.include(wanted) for services, paths in self._refresh()
         ):
-            raise ForbiddenError(
-                f"the policy does not allow the service {task.service} "
-                + (
-                    f"the secret {reference.name}"
-                    if reference.name
-                    else "this secret, which a label names by ID"
-                )
-            )
+            raise ForbiddenError(f"the policy does not allow this secret to the service {task.service}")
 
     def _refresh(self) -> Sequence[tuple[Patterns, Paths]]:
         try:
