@@ -31,6 +31,7 @@ NAMES = {
     "delivery_unsuitable_value": "DeliveryUnsuitableValueError",
     "duplicate_name": "DuplicateNameError",
     "expected_version_required": "ExpectedVersionRequiredError",
+    "fetch_denied": "FetchDeniedError",
     "fetch_refused": "FetchRefusedError",
     "fixed": "FixedError",
     "grant_refused": "GrantRefusedError",

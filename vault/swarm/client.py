@@ -19,7 +19,7 @@ from uuid import uuid4
 from vault import __version__
 from vault.swarm import timed_reads
 from vault.swarm.cache import Fetched
-from vault.swarm.outcomes import AwayError, LargeValueError, NotDeliveredError, RefusedError
+from vault.swarm.outcomes import AwayError, DeniedError, LargeValueError, NotDeliveredError, RefusedError
 from vault.swarm.requests import Reference, Task
 
 #: The timeout of a request, with connecting. Calls that wait behind a hanging one still have some time.
@@ -45,6 +45,9 @@ _AWAY = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
+
+#: Statuses for a credential without the right, and for a secret that does not exist or is out of its reach.
+_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 _ODD_REPLY = "the reply of the service is not one of fetch-batch"
 
@@ -202,5 +205,9 @@ def _refusal(problem: Any, status: int) -> NotDeliveredError:
     code = problem.get("code") if isinstance(problem, dict) else None
     if code == "too_large_for_batch":
         return LargeValueError("the value is too large for a batch")
-    kind = AwayError if status in _AWAY else RefusedError
+    kind: type[NotDeliveredError] = RefusedError
+    if status in _AWAY:
+        kind = AwayError
+    elif status in _DENIED:
+        kind = DeniedError
     return kind(f"the service answers {status}" + (f" ({code})" if isinstance(code, str) else ""))

@@ -15,11 +15,11 @@ from vault.swarm.client import Fetch
 from vault.swarm.metrics import Metrics
 from vault.swarm.outcomes import (
     AwayError,
+    DeniedError,
     ForbiddenError,
     LargeValueError,
     NotDeliveredError,
     Outcome,
-    RefusedError,
 )
 from vault.swarm.policy import Policy
 from vault.swarm.requests import DeliveryRequest, Reference
@@ -109,7 +109,7 @@ class Driver:
         """Put the refusal of *fetch* on record, and return whether that succeeded."""
         try:
             self._batches.call(fetch, end=end)
-        except RefusedError:
+        except DeniedError:
             # As it asks for.
             return True
         except NotDeliveredError:
@@ -126,7 +126,7 @@ class Driver:
             if found := self._cache.get(key):
                 return found, Outcome.CACHED
             raise
-        except RefusedError:
+        except DeniedError:
             self._cache.drop(key)
             raise
         self._cache.put(key, fetched, since=began)
@@ -143,8 +143,8 @@ class Driver:
         try:
             found = self._service.fetch(fetches)
             is_answered = True
-        except RefusedError:
-            # The token or its scopes are revoked, for all secrets.
+        except DeniedError:
+            # The token, or a scope of it, is revoked, for all secrets.
             self._cache.clear()
             raise
         finally:

@@ -55,6 +55,12 @@ class RefusedError(NotDeliveredError):
     outcome = Outcome.REFUSED
 
 
+class DeniedError(RefusedError):
+    """The secret, or the right to it, does not exist or no longer exists."""
+
+    kind = "fetch_denied"
+
+
 class LargeValueError(RefusedError):
     """The value is larger than its share of a batch, and must be fetched alone."""
 
