@@ -41,7 +41,7 @@ def secret_id(ready: Caller, stored: Stored) -> str:
 
 
 def test_the_entry_of_a_fetch_has_its_context(ready: Caller, stored: Stored, secret_id: str) -> None:
-    """The entry of a delivery holds the context as it was sent, beside the secret's name."""
+    """The entry of a delivery holds the context as it was sent, next to the secret's name."""
     assert ready("fetch", name="shop/db", delivery=EXAMPLE) == {"secret": b64(b"value")}
     assert trail(stored) == [
         {
@@ -129,7 +129,7 @@ def test_refusals_beyond_the_first_few_are_counted(ready: Caller, stored: Stored
 
 
 def test_the_scope_alone_fetches_nothing(ready: Caller, secret_id: str) -> None:
-    """A fetch needs `secret:fetch`, with a context and without; a context that is null is none."""
+    """A fetch needs `secret:fetch`, with a context and without; a context of null is absent."""
     ready.become(Principal(name="half", scopes=frozenset({Scope.SECRET_DELIVER})))
     assert ready.refused("fetch", secret_id=secret_id, delivery=EXAMPLE) == 403
     assert ready.become(WITHOUT).fetch(secret_id, delivery=None) == b64(b"value")
@@ -199,7 +199,7 @@ LONGEST = dict.fromkeys(EXAMPLE, "x" * 128) | {
 def test_an_invalid_context_is_refused(
     ready: Caller, stored: Stored, secret_id: str, change: dict[str, Any], message: dict[str, list[str]]
 ) -> None:
-    """What Docker cannot have sent is 422, in a batch with the item's number, and leaves no context."""
+    """A context that Docker cannot have sent is 422, by item in a batch, and its entry has none of it."""
     one = {"secret_id": secret_id, "delivery": EXAMPLE | change}
     reply = ready.post("fetch", one)
     assert (reply.status_code, messages_of(reply.get_json(force=True))) == (422, message)
@@ -210,7 +210,7 @@ def test_an_invalid_context_is_refused(
 
 
 def test_a_context_that_is_no_object_is_refused(ready: Caller, secret_id: str) -> None:
-    """A text or a list in place of the context is 422; so is a context beside a prefix."""
+    """A text or a list in place of the context is 422; so is a context with a prefix."""
     for delivery in ("shop_api", [EXAMPLE], 7, True):
         assert ready.refused("fetch", secret_id=secret_id, delivery=delivery) == 422
     assert ready.refused("fetch-batch", name_prefix="shop/", delivery=EXAMPLE) == 422

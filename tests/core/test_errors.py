@@ -134,6 +134,7 @@ def test_the_codes_of_refusals_are_frozen() -> None:
         "credentials_unavailable",
         "decryption",
         "defect",
+        "delivery_refused",
         "expectation_failed",
         "expected_version_required",
         "grant_refused",

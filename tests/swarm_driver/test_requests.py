@@ -46,7 +46,7 @@ def test_what_docker_does_not_send_is_left_out() -> None:
         (asked(TaskID=7), "no valid TaskID"),
         (asked(NodeID=["n"]), "no valid NodeID"),
         (asked(TaskName="a" * 129), "no valid TaskName"),
-        (asked(TaskImage="a" * 513), "no valid TaskImage"),
+        (asked(TaskImage="a" * 521), "no valid TaskImage"),
         (asked(SecretLabels=["a"]), "SecretLabels"),
         (asked(SecretLabels={"a": 1}), "SecretLabels"),
     ],

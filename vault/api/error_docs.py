@@ -144,6 +144,11 @@ ERROR_DOCS = {
         ScopeMissingError(Scope.SECRET_FETCH),
         "The credential lacks the scope, or the client's address is not allowed.",
     ),
+    "FetchRefused": ErrorDoc(
+        ScopeMissingError(Scope.SECRET_FETCH),
+        "The credential lacks a scope, the request itself refuses the delivery, or the client's address is "
+        "not allowed.",
+    ),
     "GrantRefused": ErrorDoc(
         GrantRefusedError("A token cannot have more than its creator: scopes."),
         "The credential lacks the scope, the new token would exceed the caller's grant, or the client's "

@@ -36,7 +36,7 @@ class _Converter(OpenAPIConverter):
         return {name: [choice for choice in choices if choice is not None] for name, choices in found.items()}
 
     def nested2properties(self, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-        """Describe an object that may be null in place: beside a reference, apispec accepts any object."""
+        """Describe an object that may be null in place: next to a reference, apispec accepts any object."""
         if isinstance(field, Nested) and field.allow_none:
             return self.schema2jsonschema(field.schema)
         found: dict[str, Any] = super().nested2properties(field, ret)

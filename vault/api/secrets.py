@@ -153,7 +153,11 @@ def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, A
 
 
 @blueprint.post("/fetch")
-@blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("SecretNotFound", "InvalidSecretId"))
+@blueprint.operation(
+    Action.FETCH,
+    scope=Scope.SECRET_FETCH,
+    refusals=("SecretNotFound", "InvalidSecretId", "FetchRefused"),
+)
 @blueprint.arguments(VersionReference, examples={**_references(), "delivery": _DELIVERY})
 @blueprint.response(200, SecretValue, description="The secret, byte for byte as it was created.")
 def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ _MAX_VERSION = 2**31 - 1
 
 #: What the API takes in a delivery context. In a batch, one invalid context fails all items.
 _CONTEXT = re.compile("[!-~]{1,128}")
-_IMAGE = re.compile("[!-~]{1,512}")
+_IMAGE = re.compile("[!-~]{1,520}")
 
 
 class Encoding(StrEnum):
