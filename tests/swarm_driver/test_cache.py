@@ -36,7 +36,7 @@ def test_values_are_encrypted_in_memory() -> None:
 
 
 def test_each_process_has_its_own_key() -> None:
-    """What one cache encrypted, another cannot read."""
+    """A cache cannot read the entries of another one."""
     one, other = EncryptedCache(60), EncryptedCache(60)
     one.put("a", HUSH, since=monotonic())
     other._entries = one._entries

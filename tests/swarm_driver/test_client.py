@@ -190,7 +190,7 @@ def test_a_refused_batch_fails_as_a_whole(
     ],
 )
 def test_an_odd_reply_means_that_the_service_is_away(token: TokenFile, reply: bytes) -> None:
-    """What no service of this kind answers is not quoted, and does not count as a refusal."""
+    """A reply that is not one of the service is not quoted, and does not count as a refusal."""
     with peer(answering(reply)) as service, pytest.raises(AwayError, match="service") as error:
         Client(service.url, token).fetch([FETCH])
     assert "hush" not in str(error.value)

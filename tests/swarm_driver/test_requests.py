@@ -52,7 +52,7 @@ def test_what_docker_does_not_send_is_left_out() -> None:
     ],
 )
 def test_a_malformed_request_is_refused(body: bytes, reason: str) -> None:
-    """What is not Docker's own form is refused, before it can fail the batch of other tasks."""
+    """A request in another form than Docker's is refused, before it can fail the batch of other tasks."""
     assert reason in refused(body)
 
 

@@ -127,7 +127,7 @@ def test_a_connection_has_one_request(path: Path) -> None:
     ],
 )
 def test_a_malformed_request_is_refused(path: Path, request_: bytes, status: int) -> None:
-    """What is not of the protocol is refused without quoting it, and the server goes on."""
+    """A request outside the protocol is refused without being quoted, and the server goes on."""
     reply = sent(path, request_)
     if request_ == b"hush\r\n\r\n":
         # HTTP/0.9 has no status line.

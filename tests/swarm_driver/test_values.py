@@ -61,7 +61,7 @@ def test_base64_is_decoded() -> None:
     ],
 )
 def test_an_unsuitable_value_is_refused(value: bytes, labels: dict[str, str], reason: str) -> None:
-    """What Docker does not take, and what the labels do not fit, is refused without quoting the value."""
+    """A value that Docker does not take, or that does not fit the labels, is refused without being quoted."""
     with pytest.raises(UnsuitableValueError, match=reason) as refusal:
         of(value, **labels)
     assert "hush" not in str(refusal.value)

@@ -70,9 +70,10 @@ class Driver:
         try:
             value, outcome = self._value(body, shown, end=began + _CALL_SECONDS)
             reply = {"Value": b64encode(value).decode(), "DoNotReuse": True}
-            logger.log(
-                logging.INFO if outcome is Outcome.DELIVERED else logging.WARNING, outcome, extra=shown
-            )
+            if outcome is Outcome.DELIVERED:
+                logger.info("delivered", extra=shown)
+            else:
+                logger.warning("cached", extra=shown)
         except NotDeliveredError as error:
             outcome, reply = error.outcome, {"Err": str(error)}
             logger.warning("not delivered", extra={**shown, "outcome": outcome, "reason": str(error)})
