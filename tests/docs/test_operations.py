@@ -41,12 +41,13 @@ def fits(message: str, text: str) -> bool:
 
 
 def messages() -> list[str]:
-    rows = [row for row in table(OPERATIONS, "Monitor") if row[1] in ("info", "warning", "error")]
+    tables = (*table(OPERATIONS, "Monitor"), *table("docs/swarm-secrets.md", "Log and metrics"))
+    rows = [row for row in tables if row[1] in ("info", "warning", "error")]
     return [message for row in rows for message in re.findall(r"`(.+?)`", row[0])]
 
 
 def test_every_log_message_is_explained() -> None:
-    """The table has every warning and error that the package logs, and no other."""
+    """The tables of service and driver have every warning and error that the package logs, and no other."""
     assert len(messages()) > 10
     for text in logged(*_LEVELS):
         assert any(fits(message, text) for message in messages()), text

@@ -25,6 +25,7 @@ _FUNCTIONS = {
     "restore": "vault.cli.backup:restore",
     "roles": "vault.cli.roles:roles",
     "serve": "vault.cli.service:serve",
+    "swarm-driver": "vault.cli.swarm:swarm_driver",
     "tokens": "vault.cli.tokens:tokens",
 }
 

@@ -1,0 +1,116 @@
+"""The driver on a real swarm: a stock stack file gets its secrets, each delivery is on record."""
+
+import json
+import subprocess
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.swarm.engine import Replica, containers, docker, run, wait_for
+
+_DRIVER = "secret-manager-driver"
+_SHOP = "shop"
+_VALUE = b"a value that nothing else contains"
+
+
+def deploy_shop(**environment: str) -> None:
+    run("docker", "stack", "deploy", "-c", "tests/swarm/shop.yml", _SHOP, **environment)
+
+
+def values(service: str) -> list[bytes]:
+    """Return the value in each running task of *service*."""
+    read = ("cat", "/run/secrets/db_password")
+    found = [run("docker", "exec", one, *read, check=False) for one in containers(f"{_SHOP}_{service}")]
+    return [one.stdout.encode() for one in found if one.returncode == 0]
+
+
+def entries(replica: Replica) -> list[dict[str, Any]]:
+    """Return the entries of deliveries."""
+    exported = replica.run("secret-manager", "audit", "export", "--action", "fetch")
+    found = (json.loads(line) for line in exported.splitlines())
+    return [entry for entry in found if "delivery" in entry.get("details", {})]
+
+
+def log_of_driver() -> list[dict[str, Any]]:
+    lines = docker("service", "logs", "--raw", f"{_DRIVER}_swarm-driver").splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def is_gone(stack: str) -> bool:
+    return not docker("ps", "-aq", "--filter", f"label=com.docker.stack.namespace={stack}")
+
+
+@pytest.fixture(scope="module")
+def driver(quick_start: list[Replica]) -> Iterator[Replica]:
+    """Deploy the driver by its stack file, and return a replica of the service with a secret."""
+    replica = quick_start[0]
+    create = ("secret-manager", "tokens", "create", "--name")
+    admin = replica.run(*create, "admin", "--role", "admin")
+    token = replica.run(*create, "driver", "--role", "driver", "--path", "shop/")
+    body = {"name": "shop/db", "secret": b64encode(_VALUE).decode()}
+    assert replica.post("/vault/secret/create", body, token=admin)[0] == 200
+    subprocess.run(
+        ["docker", "secret", "create", "swarm_driver_token", "-"],
+        input=token,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
+    try:
+        run("docker", "stack", "deploy", "-c", "stack.driver.yml", _DRIVER)
+        wait_for(
+            lambda: (
+                docker("service", "ls", "--filter", f"name={_DRIVER}", "--format", "{{.Replicas}}") == "1/1"
+            ),
+            what="the driver",
+        )
+        yield replica
+    finally:
+        for stack in (_SHOP, _DRIVER):
+            docker("stack", "rm", stack)
+        wait_for(lambda: is_gone(_SHOP) and is_gone(_DRIVER), what="an end")
+        docker("secret", "rm", "swarm_driver_token")
+
+
+def test_a_stock_stack_gets_its_secret(driver: Replica) -> None:
+    """Each task finds the value in /run/secrets, and has an entry with task, node, service and image."""
+    deploy_shop()
+    wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
+    tasks = docker("service", "ps", "--no-trunc", "--filter", "desired-state=running", "-q", f"{_SHOP}_api")
+    found = {entry["details"]["delivery"]["task_id"]: entry for entry in entries(driver)}
+    assert set(tasks.split()) == set(found)
+    node = docker("node", "ls", "-q")
+    for entry in found.values():
+        delivery = entry["details"]["delivery"]
+        assert (entry["status"], entry["principal"]) == ("success", "driver")
+        assert (delivery["service"], delivery["node"]) == (f"{_SHOP}_api", node)
+        assert delivery["image"].startswith("secret-manager:latest")
+    assert len(entries(driver)) == 3
+
+
+def test_docker_does_not_store_the_value(driver: Replica) -> None:
+    """Neither Docker's secret nor the files of the engine's swarm contain the value."""
+    assert driver
+    shown = docker("secret", "inspect", f"{_SHOP}_db_password")
+    assert _VALUE.decode() not in shown
+    assert b64encode(_VALUE).decode() not in shown
+    folder = Path(docker("info", "--format", "{{.DockerRootDir}}")) / "swarm"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if _VALUE in path.read_bytes()]
+
+
+def test_an_unnamed_service_gets_nothing(driver: Replica) -> None:
+    """A service that the label does not name gets no value; log and trail have the reason."""
+    deploy_shop(INTRUDERS="1")
+    reason = f"the label secret-manager.services does not name the service {_SHOP}_intruder"
+    wait_for(lambda: any(line.get("reason") == reason for line in log_of_driver()), what="the refusal")
+    denied = [entry for entry in entries(driver) if entry["status"] == "denied"]
+    assert denied
+    assert {entry["details"]["delivery"]["refusal"] for entry in denied} == {reason}
+    assert values("intruder") == []
+    deploy_shop(INTRUDERS="0")
+    assert _VALUE.decode() not in docker("service", "logs", "--raw", f"{_DRIVER}_swarm-driver")

@@ -1,0 +1,1 @@
+"""Tests of `vault.swarm`. Those with Docker itself are in tests/swarm."""

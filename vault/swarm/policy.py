@@ -1,0 +1,111 @@
+"""Policy: the services and images that may have a secret, by its labels and by the operator's table."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from vault.core.paths import Paths, is_path
+from vault.swarm.outcomes import ForbiddenError
+from vault.swarm.patterns import Patterns
+from vault.swarm.requests import Reference, Selection, Task
+
+_FORM = 'must have a table "services" with lists of names of secrets, such as web = ["billing/"]'
+
+
+def require_labels(selection: Selection, task: Task) -> None:
+    """Require that the labels of the secret allow its delivery to *task*.
+
+    Raises:
+        ForbiddenError: They do not.
+    """
+    if not selection.services.match(task.service):
+        raise ForbiddenError(f"the label secret-manager.services does not name the service {task.service}")
+    # A deployment adds the digest by itself.
+    if not any(map(selection.images.match, (task.image, task.image.partition("@")[0]))):
+        raise ForbiddenError("the label secret-manager.images does not name the image of the task")
+
+
+class Policy(Protocol):
+    """The operator's policy."""
+
+    def require(self, reference: Reference, task: Task) -> None:
+        """Require that *task* may have the secret.
+
+        Raises:
+            ForbiddenError: It may not.
+        """
+
+
+class NoPolicy:
+    """Allow every delivery."""
+
+    def require(self, reference: Reference, task: Task) -> None:
+        """Allow it."""
+
+
+class PolicyFile:
+    """The table in a file, TOML or JSON, that allows names of secrets to services, and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the table.
+
+        Raises:
+            ForbiddenError: It cannot be read, or is invalid.
+        """
+        self._path = path
+        self._read: bytes | None = None
+        self._rules: Sequence[tuple[Patterns, Paths]] = ()
+        self._refresh()
+
+    def require(self, reference: Reference, task: Task) -> None:
+        """Require that the current table allows the secret, by the label's name or ID, to the service.
+
+        Raises:
+            ForbiddenError: It does not, or the file has become unreadable or invalid.
+        """
+        wanted = reference.name or reference.secret_id
+        if not any(
+            services.match(task.service) and paths.include(wanted) for services, paths in self._refresh()
+        ):
+            raise ForbiddenError(f"the policy does not allow this secret to the service {task.service}")
+
+    def _refresh(self) -> Sequence[tuple[Patterns, Paths]]:
+        try:
+            content = self._path.read_bytes()
+            if content != self._read:
+                self._rules, self._read = _rules(self._path, content), content
+        except (OSError, RecursionError, ValueError) as error:
+            reason = str(error) if isinstance(error, _FormError) else type(error).__name__
+            raise ForbiddenError(f"the policy {self._path.name} cannot be used: {reason}") from None
+        return self._rules
+
+
+class _FormError(ValueError):
+    """A policy does not have the form of one."""
+
+
+def _rules(path: Path, content: bytes) -> Sequence[tuple[Patterns, Paths]]:
+    load: Any = json.loads if path.suffix == ".json" else tomllib.loads
+    found = load(content.decode())
+    services = found.get("services") if isinstance(found, dict) and len(found) == 1 else None
+    if not isinstance(services, dict):
+        raise _FormError(_FORM)
+    return [(_service(pattern), _paths(pattern, names)) for pattern, names in services.items()]
+
+
+def _service(pattern: str) -> Patterns:
+    try:
+        return Patterns([pattern])
+    except ValueError:
+        raise _FormError(f"{pattern!r} must be a service, with * only at the end") from None
+
+
+def _paths(service: str, names: Any) -> Paths:
+    if not isinstance(names, list) or not names:
+        raise _FormError(_FORM)
+    for name in names:
+        if not isinstance(name, str) or not is_path(name):
+            raise _FormError(f"{service!r} has a name that is neither a name nor a prefix such as billing/")
+    return Paths.of(names)
