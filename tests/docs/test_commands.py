@@ -58,7 +58,7 @@ _FIRST = (
 #: The earlier steps.
 BEFORE = {
     ("docs/ci.md", "Manage issuers and roles"): [
-        *(f"secret-manager {kind} list | grep -q '^{name} ' || {make}" for kind, name, make in _FIRST)
+        *(f"secret-manager {kind} list | grep '^{name} ' >/dev/null || {make}" for kind, name, make in _FIRST)
     ],
     # The same lines as those of a sink.
     ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
