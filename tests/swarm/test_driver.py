@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.swarm.engine import Replica, containers, docker, run, wait_for
+from tests.swarm.engine import IMAGE, Replica, containers, docker, run, wait_for
 
 _DRIVER = "secret-manager-driver"
 _SHOP = "shop"
@@ -37,6 +37,11 @@ def entries(replica: Replica) -> list[dict[str, Any]]:
 def log_of_driver() -> list[dict[str, Any]]:
     lines = docker("service", "logs", "--raw", f"{_DRIVER}_swarm-driver").splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def delivered() -> int:
+    """Return the number of deliveries in the driver's log."""
+    return sum(line["message"] == "delivered" for line in log_of_driver())
 
 
 def is_gone(stack: str) -> bool:
@@ -114,3 +119,29 @@ def test_an_unnamed_service_gets_nothing(driver: Replica) -> None:
     assert values("intruder") == []
     deploy_shop(INTRUDERS="0")
     assert _VALUE.decode() not in docker("service", "logs", "--raw", f"{_DRIVER}_swarm-driver")
+
+
+def test_a_hanging_service_holds_up_no_swarm(driver: Replica) -> None:
+    """While the service hangs, the swarm answers and deploys other services; then tasks get their value."""
+    assert driver
+    deploy_shop()
+    wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
+    hanging = containers()
+    docker("pause", *hanging)
+    try:
+        docker("service", "update", "--quiet", "--detach", "--force", f"{_SHOP}_api")
+        wait_for(
+            lambda: any("did not answer" in line.get("reason", "") for line in log_of_driver()),
+            what="a timeout",
+        )
+        assert "Leader" in docker("node", "ls")
+        other = ("--name", "other", "--entrypoint", "sleep", "--no-healthcheck", "--endpoint-mode", "dnsrr")
+        docker("service", "create", "--quiet", "--detach", *other, IMAGE, "infinity")
+        wait_for(lambda: containers("other"), what="another service")
+    finally:
+        docker("unpause", *hanging)
+        run("docker", "service", "rm", "other", check=False)
+    before = delivered()
+    docker("service", "update", "--quiet", "--detach", "--force", f"{_SHOP}_api")
+    wait_for(lambda: delivered() >= before + 3, what="three deliveries")
+    wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
