@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from os import umask
 from pathlib import Path
-from socketserver import BaseServer, TCPServer, ThreadingMixIn, UnixStreamServer
+from socketserver import BaseServer, TCPServer, UnixStreamServer
 from threading import BoundedSemaphore, Thread
 from time import monotonic
 from typing import Any, NamedTuple
@@ -117,16 +117,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: the driver logs each delivery."""
 
 
-class _Server(ThreadingMixIn, BaseServer):
-    """A server with a thread for each of at most *max_connections*."""
+class _Server(BaseServer):
+    """A server with a thread for each of at most *max_connections*.
 
-    # The end waits for calls in progress.
-    daemon_threads = False
+    Not `ThreadingMixIn`: it also waits in the end for threads that could not start, which is an error.
+    """
+
     request_queue_size = 512
+    _max_connections = 0
 
     def begin(self, routes: Routes, *, max_connections: int) -> None:
         """Set what is needed before the first connection."""
         self.routes = routes
+        self._max_connections = max_connections
         self._free = BoundedSemaphore(max_connections)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -136,17 +139,25 @@ class _Server(ThreadingMixIn, BaseServer):
             self.shutdown_request(request)
             return
         try:
-            super().process_request(request, client_address)
+            Thread(target=self._serve, args=(request, client_address)).start()
         except BaseException:
             self._free.release()
             raise
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer a request."""
+    def _serve(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)
+            self.finish_request(request, client_address)
+        except Exception:  # noqa: BLE001 - as in `socketserver`: an error of one connection ends that one
+            self.handle_error(request, client_address)
         finally:
+            self.shutdown_request(request)
             self._free.release()
+
+    def server_close(self) -> None:
+        """Close the socket, and wait for the calls in progress."""
+        super().server_close()
+        for _ in range(self._max_connections):
+            self._free.acquire()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log an error of a connection, such as a client that left."""
