@@ -126,7 +126,7 @@ def test_a_hanging_service_holds_up_no_swarm(driver: Replica) -> None:
     assert driver
     deploy_shop()
     wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
-    hanging = containers()
+    before, hanging = delivered(), containers()
     docker("pause", *hanging)
     try:
         docker("service", "update", "--quiet", "--detach", "--force", f"{_SHOP}_api")
@@ -141,7 +141,5 @@ def test_a_hanging_service_holds_up_no_swarm(driver: Replica) -> None:
     finally:
         docker("unpause", *hanging)
         run("docker", "service", "rm", "other", check=False)
-    before = delivered()
-    docker("service", "update", "--quiet", "--detach", "--force", f"{_SHOP}_api")
-    wait_for(lambda: delivered() >= before + 3, what="three deliveries")
+    wait_for(lambda: delivered() > before, what="a delivery")
     wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
