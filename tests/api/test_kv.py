@@ -194,13 +194,14 @@ def test_a_destroyed_name_begins_again(ask: Ask, stored: Stored) -> None:
 
 
 def test_a_secret_that_rest_deleted_keeps_its_name(ask: Ask, app: Flask, client: FlaskClient) -> None:
-    """Vault's clients cannot write to a secret that REST can restore, but they can destroy it."""
+    """Vault's clients can neither write to a secret that REST can restore, nor destroy it."""
     written(ask, "a", {})
     rest(client, app, "delete", {"name": "a"})
     assert ask("GET", "data/a").json == {"errors": []}
     assert ask("POST", "data/a", {"data": {}}).status_code == 409
     assert ask("DELETE", "metadata/a").status_code == 204
-    assert ask("POST", "data/a", {"data": {}}).status_code == 200
+    assert rest(client, app, "restore", {"name": "a"})
+    assert read(ask("GET", "data/a")) == {}
 
 
 def test_keys_of_a_value_are_shown_without_values(ask: Ask) -> None:

@@ -45,6 +45,7 @@ blueprint = DialectBlueprint(
 @blueprint.route("/data/<path:path>")
 @blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH)
 @blueprint.enveloped(kv_schemas.KVSecret, description="The value, and its version.")
+@blueprint.doc(parameters=[kv_schemas.VERSION])
 def read_kv_secret(path: str) -> Response:
     """Read a secret.
 
@@ -64,6 +65,7 @@ def read_kv_secret(path: str) -> Response:
 @blueprint.route("/subkeys/<path:path>")
 @blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH)
 @blueprint.enveloped(kv_schemas.KVSubkeys, description="The keys of the value, with null in place of values.")
+@blueprint.doc(parameters=[kv_schemas.VERSION, kv_schemas.DEPTH])
 def read_kv_subkeys(path: str) -> Response:
     """Read the keys of a secret.
 

@@ -46,6 +46,7 @@ blueprint = DialectBlueprint(
 
 @blueprint.operation(Action.DESCRIBE, scope=Scope.SECRET_DESCRIBE)
 @blueprint.enveloped(kv_schemas.KVMetadata, description="Everything but the values.")
+@blueprint.doc(parameters=[kv_schemas.LIST, kv_schemas.AFTER, kv_schemas.LIMIT])
 def read_kv_metadata(path: str) -> Response:
     """Read the metadata of a secret, or list names.
 

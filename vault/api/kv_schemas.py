@@ -34,6 +34,18 @@ def _labels() -> fields.Dict:
     return _object("The labels of the secret; null for none.", _METADATA, allow_none=True)
 
 
+def _query(name: str, description: str, kind: str, example: Any) -> dict[str, Any]:
+    schema = {"type": kind, "example": example}
+    return {"in": "query", "name": name, "description": description, "required": False, "schema": schema}
+
+
+VERSION = _query("version", "A version that is still kept; by default, or with 0, the newest.", "integer", 1)
+DEPTH = _query("depth", "The number of levels of keys; by default, or with 0, all.", "integer", 1)
+LIST = _query("list", "If `true`, list the keys below the path.", "string", "false")
+AFTER = _query("after", "Of a list, only the keys that come after this one.", "string", "billing/")
+LIMIT = _query("limit", "Of a list, the maximum number of keys; by default, or with 0, all.", "integer", 100)
+
+
 class KVVersionState(Reply):
     """A version of a secret."""
 

@@ -172,8 +172,9 @@ class SecretWriter:
         return self._purge(reference, attempt, is_removable=_is_deleted)
 
     def remove(self, reference: Reference, *, attempt: Attempt) -> str:
-        """Destroy a secret, deleted or not; return its ID. Raises the other errors of `purge`."""
-        return self._purge(reference, attempt, is_removable=_is_known)
+        """Destroy a secret that is not deleted; return its ID. Raises the other errors of `purge`."""
+        # A deleted one can be restored: who destroys it says so with `purge`.
+        return self._purge(reference, attempt, is_removable=StoredSecret.is_visible)
 
     def _purge(
         self,
@@ -231,11 +232,6 @@ def _deletion_time(secret: StoredSecret, now: datetime) -> datetime | None:
     """Return when a version that is written *now* will be deleted, by the write rules of *secret*."""
     seconds = secret.rules.delete_after_seconds
     return to_milliseconds(now + timedelta(seconds=seconds)) if seconds else None
-
-
-def _is_known(secret: StoredSecret, now: datetime) -> bool:
-    """Return whether readers may know of *secret*, or it can be restored."""
-    return secret.is_visible(now) or secret.is_restorable(now)
 
 
 def _is_deleted(secret: StoredSecret, now: datetime) -> bool:
