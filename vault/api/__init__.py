@@ -62,9 +62,9 @@ secret* then contains the new ID. Values are in base64. IDs appear only in bodie
 
 If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT.
 
-Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/). Below `/v1/`, errors
-have Vault's form, `{"errors": […]}`. Every reply has an `X-Request-ID` header; logs and the audit trail contain
-the same ID.
+Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/). Below `/v1/`,
+errors have Vault's form, `{"errors": […]}`. Every reply has an `X-Request-ID` header; logs and the audit
+trail contain the same ID.
 """
 
 _CONTACT = {"name": "The Secret Manager authors"}
