@@ -78,9 +78,9 @@ def test_a_jwt_is_a_credential(environment: dict[str, str]) -> None:
 def test_a_credential_is_always_required(environment: dict[str, str], stored: Stored, setting: str) -> None:
     """Without a credential, every operation is 403, whatever `AUTH_ENABLED` says, and has its entry."""
     with running_app({**environment, "AUTH_ENABLED": setting}) as app:
-        nobody = DialectClient(app.test_client())
+        anonymous = DialectClient(app.test_client())
         found = [
-            nobody.refused(method.upper(), path.removeprefix("/v1/").replace("{path}", "x"), b"{}")
+            anonymous.refused(method.upper(), path.removeprefix("/v1/").replace("{path}", "x"), b"{}")
             for path, method, operation in dialect_operations(app)
             if operation["security"]
         ]

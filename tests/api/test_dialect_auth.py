@@ -240,7 +240,7 @@ def test_a_wrong_approle_is_400(app: Flask, root: DialectClient, stored: Stored)
     ci = DialectClient.of(app, "ci", role="reader")
     revoked = DialectClient.of(app, "old", role="reader")
     revoke(app, "old")
-    nobody = root.having(None)
+    anonymous = root.having(None)
     wrong = {"errors": ["invalid role or secret ID"]}
     for body in (
         {"role_id": "cd", "secret_id": ci.token},
@@ -251,10 +251,10 @@ def test_a_wrong_approle_is_400(app: Flask, root: DialectClient, stored: Stored)
         {"role_id": "ci", "secret_id": 5},
         {"role_id": "old", "secret_id": revoked.token},
     ):
-        assert nobody.refused("POST", APPROLE, body) == (400, wrong), body
+        assert anonymous.refused("POST", APPROLE, body) == (400, wrong), body
     for empty in ({}, None, {"role_id": "", "secret_id": ci.token}):
-        assert nobody.refused("POST", APPROLE, empty) == (400, {"errors": ["missing role_id"]})
-    assert nobody.refused("POST", APPROLE, {"role_id": "ci"}) == (400, {"errors": ["missing secret_id"]})
+        assert anonymous.refused("POST", APPROLE, empty) == (400, {"errors": ["missing role_id"]})
+    assert anonymous.refused("POST", APPROLE, {"role_id": "ci"}) == (400, {"errors": ["missing secret_id"]})
     reasons = [entry["details"]["reason"] for entry in trail(stored) if entry["status"] == "denied"]
     assert set(reasons) == {"another name", "malformed", "revoked"}
 
@@ -343,12 +343,12 @@ def test_failed_logins_are_limited(environment: dict[str, str]) -> None:
     """Guesses of credentials at a login are limited by `FAILED_AUTH_LIMIT`."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:
         ci = DialectClient.of(app, "ci", role="reader")
-        nobody = ci.having(None)
+        anonymous = ci.having(None)
         guesses = [
             (APPROLE, {"role_id": "ci", "secret_id": "x"}),
             (APPROLE, {"role_id": "x", "secret_id": ci.token}),
             (JWT, {"jwt": "x"}),
             (JWT, {"jwt": "x"}),
         ]
-        assert [nobody.refused("POST", path, body)[0] for path, body in guesses] == [400, 400, 400, 429]
-        assert nobody("POST", APPROLE, {"role_id": "ci", "secret_id": ci.token})
+        assert [anonymous.refused("POST", path, body)[0] for path, body in guesses] == [400, 400, 400, 429]
+        assert anonymous("POST", APPROLE, {"role_id": "ci", "secret_id": ci.token})

@@ -22,15 +22,15 @@ def root(app: Flask) -> DialectClient:
 
 
 @pytest.fixture
-def nobody(root: DialectClient) -> DialectClient:
+def anonymous(root: DialectClient) -> DialectClient:
     """Return a client without a credential."""
     return root.having(None)
 
 
-def test_the_service_is_healthy(nobody: DialectClient, stored: Stored) -> None:
+def test_the_service_is_healthy(anonymous: DialectClient, stored: Stored) -> None:
     """Health, seal status, leader and initialization need no credential, and leave no entry."""
     before = len(trail(stored))
-    health = nobody("GET", "sys/health?standbyok=true&drsecondarycode=299")
+    health = anonymous("GET", "sys/health?standbyok=true&drsecondarycode=299")
     assert set(health) == CLUSTER | {
         "initialized",
         "sealed",
@@ -42,38 +42,38 @@ def test_the_service_is_healthy(nobody: DialectClient, stored: Stored) -> None:
     }
     assert (health["initialized"], health["sealed"], health["standby"]) == (True, False, False)
     assert health["server_time_utc"] == pytest.approx(time.time(), abs=60)
-    assert nobody.ask("HEAD", "sys/health").status_code == 200
-    status = nobody("GET", "sys/seal-status")
+    assert anonymous.ask("HEAD", "sys/health").status_code == 200
+    status = anonymous("GET", "sys/seal-status")
     assert (status["sealed"], status["initialized"], status["version"]) == (False, True, health["version"])
-    assert nobody("GET", "sys/leader") == {"ha_enabled": False}
-    assert nobody("GET", "sys/init") == {"initialized": True}
+    assert anonymous("GET", "sys/leader") == {"ha_enabled": False}
+    assert anonymous("GET", "sys/init") == {"initialized": True}
     assert len(trail(stored)) == before
 
 
 def test_a_service_that_is_not_ready_is_sealed(
-    nobody: DialectClient, monkeypatch: pytest.MonkeyPatch
+    anonymous: DialectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the service cannot create and fetch secrets, its health is 503 and it looks sealed."""
     monkeypatch.setattr(Health, "failures", lambda _: {"mongodb": ["MongoDB is not available"]})
-    reply = nobody.ask("GET", "sys/health")
+    reply = anonymous.ask("GET", "sys/health")
     assert (reply.status_code, reply.json["sealed"]) == (503, True)
     assert reply.json["initialized"]
-    assert nobody.ask("HEAD", "sys/health").status_code == 503
-    status = nobody("GET", "sys/seal-status")
+    assert anonymous.ask("HEAD", "sys/health").status_code == 503
+    status = anonymous("GET", "sys/seal-status")
     assert status["sealed"]
     assert not CLUSTER & (set(status) | set(reply.json))
 
 
 @pytest.mark.parametrize(("code", "status"), [("299", 299), ("", 200), ("429", 429), ("473", 473)])
-def test_a_health_check_chooses_its_status(nobody: DialectClient, code: str, status: int) -> None:
+def test_a_health_check_chooses_its_status(anonymous: DialectClient, code: str, status: int) -> None:
     """A load balancer can ask for another status than 200, as with Vault."""
-    assert nobody.ask("GET", f"sys/health?activecode={code}").status_code == status
+    assert anonymous.ask("GET", f"sys/health?activecode={code}").status_code == status
 
 
 @pytest.mark.parametrize("code", ["x", "99", "204", "205", "304", "500", "599", "600", "2000", "-200"])
-def test_another_status_is_400(nobody: DialectClient, code: str) -> None:
+def test_another_status_is_400(anonymous: DialectClient, code: str) -> None:
     """A status that is a failure, has no body, or is none of HTTP is refused."""
-    assert nobody.refused("GET", f"sys/health?activecode={code}")[0] == 400
+    assert anonymous.refused("GET", f"sys/health?activecode={code}")[0] == 400
 
 
 def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
@@ -91,13 +91,13 @@ def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
     assert (kv["type"], kv["options"]) == ("kv", {"version": "2"})
 
 
-def test_without_a_credential_no_mounts_are_visible(nobody: DialectClient, stored: Stored) -> None:
+def test_without_a_credential_no_mounts_are_visible(anonymous: DialectClient, stored: Stored) -> None:
     """A caller without a credential gets empty maps, without an entry; with a wrong one, 403."""
-    assert nobody("GET", "sys/internal/ui/mounts")["data"] == {"auth": {}, "secret": {}}
+    assert anonymous("GET", "sys/internal/ui/mounts")["data"] == {"auth": {}, "secret": {}}
     assert len(trail(stored)) == 1
-    assert nobody.having("wrong").refused("GET", "sys/internal/ui/mounts") == (403, DENIED)
-    assert nobody.refused("GET", "sys/mounts") == (403, DENIED)
-    assert nobody.refused("GET", "sys/internal/ui/mounts/secret/x") == (403, DENIED)
+    assert anonymous.having("wrong").refused("GET", "sys/internal/ui/mounts") == (403, DENIED)
+    assert anonymous.refused("GET", "sys/mounts") == (403, DENIED)
+    assert anonymous.refused("GET", "sys/internal/ui/mounts/secret/x") == (403, DENIED)
 
 
 @pytest.mark.parametrize(

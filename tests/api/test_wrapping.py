@@ -21,7 +21,7 @@ def root(app: Flask) -> DialectClient:
 
 
 @pytest.fixture
-def nobody(root: DialectClient) -> DialectClient:
+def anonymous(root: DialectClient) -> DialectClient:
     """Return a client without a credential."""
     return root.having(None)
 
@@ -41,9 +41,11 @@ def test_a_reply_is_wrapped_as_by_vault(root: DialectClient) -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"a": [1, {"b": None}], "é": "x" * 60_000}], ids=["empty", "large"])
-def test_data_is_wrapped_and_unwrapped(root: DialectClient, nobody: DialectClient, content: object) -> None:
+def test_data_is_wrapped_and_unwrapped(
+    root: DialectClient, anonymous: DialectClient, content: object
+) -> None:
     """Any object comes back as it was, to the holder of its token, who needs no other credential."""
-    assert nobody.having(root.wrap(content))("POST", UNWRAP)["data"] == content
+    assert anonymous.having(root.wrap(content))("POST", UNWRAP)["data"] == content
 
 
 @pytest.mark.parametrize("body", [None, b"null", b"{}", {"token": ""}], ids=repr)
@@ -53,10 +55,12 @@ def test_unwrap_takes_the_token_as_credential(root: DialectClient, method: str, 
     assert root.having(root.wrap({"a": 1}))(method, UNWRAP, body)["data"] == {"a": 1}
 
 
-def test_unwrap_takes_the_token_in_the_body(app: Flask, root: DialectClient, nobody: DialectClient) -> None:
+def test_unwrap_takes_the_token_in_the_body(
+    app: Flask, root: DialectClient, anonymous: DialectClient
+) -> None:
     """Any valid credential can unwrap what the body names; without one, or a wrong one, it is refused."""
     token = root.wrap({"a": 1})
-    assert nobody.refused("POST", UNWRAP, {"token": token}) == (403, DENIED)
+    assert anonymous.refused("POST", UNWRAP, {"token": token}) == (403, DENIED)
     assert root.having("wrong").refused("POST", UNWRAP, {"token": token}) == (403, DENIED)
     auditor = DialectClient.of(app, "auditor", role="auditor")
     assert auditor.refused("POST", UNWRAP, {"token": token}, X_Vault_Namespace="x")[0] == 404
@@ -93,19 +97,19 @@ def test_of_many_at_once_one_gets_the_reply(root: DialectClient) -> None:
 
 @pytest.mark.parametrize(("method", "body"), [("GET", None), ("POST", {}), ("PUT", b"null")])
 def test_a_look_up_needs_only_the_token(
-    root: DialectClient, nobody: DialectClient, method: str, body: object
+    root: DialectClient, anonymous: DialectClient, method: str, body: object
 ) -> None:
     """A look-up says where the reply comes from, as often as one likes; the token may be the credential."""
     token = root.wrap({"a": 1}, "90s")
-    for found in (root.having(token)(method, LOOKUP, body), nobody("POST", LOOKUP, {"token": token})):
+    for found in (root.having(token)(method, LOOKUP, body), anonymous("POST", LOOKUP, {"token": token})):
         assert set(found["data"]) == {"creation_path", "creation_time", "creation_ttl"}
         assert (found["data"]["creation_path"], found["data"]["creation_ttl"]) == (WRAP, 90)
     assert root.having(token)("POST", UNWRAP)["data"] == {"a": 1}
 
 
-def test_a_look_up_of_nothing_is_400(root: DialectClient, nobody: DialectClient) -> None:
+def test_a_look_up_of_nothing_is_400(root: DialectClient, anonymous: DialectClient) -> None:
     """A token that does not exist, or none at all, is refused like one that was used."""
-    for client in (root, nobody):
+    for client in (root, anonymous):
         for body in ({"token": "nope"}, {"token": 5}, {}):
             assert client.refused("POST", LOOKUP, body) == (400, NO_WRAPPING_TOKEN)
 
@@ -222,9 +226,9 @@ def test_wrong_tokens_are_limited(environment: dict[str, str]) -> None:
     """Guesses of wrapping tokens are limited by `FAILED_AUTH_LIMIT`, wherever they are sent."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:
         root = DialectClient.of(app)
-        nobody = root.having(None)
-        assert nobody.refused("POST", LOOKUP, {"token": "smw_" + "0" * 43})[0] == 400
-        assert nobody.having("smw_" + "0" * 43).refused("POST", UNWRAP)[0] == 400
+        anonymous = root.having(None)
+        assert anonymous.refused("POST", LOOKUP, {"token": "smw_" + "0" * 43})[0] == 400
+        assert anonymous.having("smw_" + "0" * 43).refused("POST", UNWRAP)[0] == 400
         assert root.refused("POST", UNWRAP, {"token": "smw_" + "0" * 43})[0] == 400
-        assert nobody.refused("POST", LOOKUP, {"token": "smw_" + "0" * 43})[0] == 429
+        assert anonymous.refused("POST", LOOKUP, {"token": "smw_" + "0" * 43})[0] == 429
         assert root.having(root.wrap({"a": 1}))("POST", UNWRAP)["data"] == {"a": 1}
