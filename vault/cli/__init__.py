@@ -3,7 +3,6 @@
 import signal
 import sys
 from functools import partial
-from pkgutil import resolve_name
 from types import FrameType
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from vault import __version__
 from vault.cli.exits import SignalledError, closed_pipes, discard_unwritten, reported
+from vault.cli.lazy_group import LazyGroup
 from vault.core.processes import harden
 
 #: The function of each command, after its module.
@@ -27,16 +27,14 @@ _FUNCTIONS = {
     "restore": "vault.cli.backup:restore",
     "roles": "vault.cli.roles:roles",
     "serve": "vault.cli.service:serve",
-    "swarm-driver": "vault.cli.swarm:swarm_driver",
+    "swarm": "vault.cli.swarm:swarm",
+    "swarm-driver": "vault.cli.swarm_driver:swarm_driver",
     "tokens": "vault.cli.tokens:tokens",
 }
 
 
-class _LazyGroup(click.Group):
-    """A group that loads a command when it is asked for: loading all of them takes half a second.
-
-    As a whole, it ends every failure in the same way, see `vault.cli.exits`.
-    """
+class _CommandLine(LazyGroup):
+    """The whole command line. It ends every failure in the same way, see `vault.cli.exits`."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line, and exit; without *standalone_mode*, raise the errors instead."""
@@ -57,19 +55,8 @@ class _LazyGroup(click.Group):
         with closed_pipes():
             return super().invoke(ctx)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, whether loaded or not."""
-        return sorted({*super().list_commands(ctx), *_FUNCTIONS})
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of this name, if there is one."""
-        # For a name that no command has, click looks for a similar one among those that are loaded.
-        for name in [cmd_name] if cmd_name in _FUNCTIONS else _FUNCTIONS:
-            self.add_command(resolve_name(_FUNCTIONS[name]))
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_CommandLine, functions=_FUNCTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="secret-manager")
 def commands() -> None:
     """Run and operate the Secret Manager."""

@@ -29,6 +29,8 @@ from vault.core.errors import (
     RoleNotFoundError,
     ScopeMissingError,
     SecretNotFoundError,
+    ServiceAwayError,
+    ServiceRefusedError,
     StorageUnavailableError,
     TokenNotFoundError,
     TrailIndexMissingError,
@@ -51,6 +53,9 @@ class Exit(IntEnum):
     #: The service or MongoDB does not answer.
     AWAY = 5
 
+
+#: By the status of the service's reply.
+_STATUSES = {401: Exit.DENIED, 403: Exit.DENIED, 404: Exit.NOT_FOUND}
 
 #: As shells have it for a program that a signal ended: 128 and the signal's number.
 _SIGNALLED = 128
@@ -75,6 +80,7 @@ _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     OutsidePathsError: (Exit.DENIED, ""),
     RevocationRefusedError: (Exit.DENIED, ""),
     ScopeMissingError: (Exit.DENIED, ""),
+    ServiceAwayError: (Exit.AWAY, ""),
     StorageUnavailableError: (Exit.AWAY, "check that MongoDB runs and that MONGO_URI leads to it"),
     # MongoDB answers, but not as the service needs it.
     DuplicateNameError: (Exit.FAILED, ""),
@@ -173,6 +179,8 @@ def _report(error: BaseException) -> tuple[int, str]:
 
 
 def _end(error: VaultError) -> tuple[Exit, str]:
+    if isinstance(error, ServiceRefusedError):
+        return _STATUSES.get(error.status, Exit.FAILED), ""
     return next(_ENDS[kind] for kind in type(error).__mro__ if kind in _ENDS)
 
 
