@@ -179,6 +179,8 @@ def _report(error: BaseException) -> tuple[int, str]:
 
 
 def _end(error: VaultError) -> tuple[Exit, str]:
+    if isinstance(error, StorageUnavailableError) and error.is_denied:
+        return Exit.DENIED, "check the user in MONGO_URI, and give it the privileges: `replicaset grant`"
     if isinstance(error, ServiceRefusedError):
         return _STATUSES.get(error.status, Exit.FAILED), ""
     return next(_ENDS[kind] for kind in type(error).__mro__ if kind in _ENDS)

@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 
 from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
+from vault.cli.output import Output, output_options
 from vault.config import validators as forms
 from vault.core.errors import ImportSourceError
 from vault.core.paths import is_path
@@ -139,7 +140,9 @@ def imports() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="List what would be imported, and write nothing.")
 @click.option("--verify", is_flag=True, help="Only compare the secrets here with the source.")
+@output_options
 def from_vault(
+    output: Output,
     address: str,
     mount: str,
     path: str,
@@ -164,7 +167,7 @@ def from_vault(
         closing(
             KVSource(address, mount=mount, token=token, namespace=source_namespace, ca_file=ca_cert)
         ) as source,
-        connected(reading=dry_run or verify) as context,
+        connected(output, reading=dry_run or verify) as context,
     ):
         source.check()
         importer = Importer(
@@ -175,12 +178,12 @@ def from_vault(
             max_bytes=context.max_secret_bytes,
             max_versions=context.max_versions,
         )
-        report = _Report(importer, is_dry=dry_run)
+        report = _Report(importer, output, is_dry=dry_run)
         if not verify:
             with _writer(context, source, namespace, is_dry=dry_run) as write:
-                report.show(_Progress("read").each(importer.run(path, write)))
+                report.show(_Progress("read", output).each(importer.run(path, write)))
         if not dry_run:
-            report.compare(_Progress("compared").each(importer.run(path)))
+            report.compare(_Progress("compared", output).each(importer.run(path)))
     sys.exit(not report.is_good)
 
 
@@ -214,8 +217,9 @@ def _writer(
 class _Progress:
     """Lines on standard error while secrets pass, one every few seconds."""
 
-    def __init__(self, done: str) -> None:
+    def __init__(self, done: str, output: Output) -> None:
         self._done = done
+        self._note = output.note
         self._due = time.monotonic() + _PROGRESS_INTERVAL_SECONDS
 
     def each(self, results: Iterable[Result]) -> Iterator[Result]:
@@ -223,14 +227,15 @@ class _Progress:
         for count, result in enumerate(results, 1):
             yield result
             if time.monotonic() >= self._due:
-                click.echo(f"{quantity(count, 'secret')} {self._done}", err=True)
+                self._note(f"{quantity(count, 'secret')} {self._done}")
                 self._due += _PROGRESS_INTERVAL_SECONDS
 
 
 class _Report:
     """The report of an import on standard output: what needs a look, counts, and hashes."""
 
-    def __init__(self, importer: Importer, *, is_dry: bool) -> None:
+    def __init__(self, importer: Importer, output: Output, *, is_dry: bool) -> None:
+        self._output = output
         self._hashes = importer.hashes()
         self._is_dry = is_dry
         self._shown: set[tuple[str, Outcome]] = set()
@@ -245,15 +250,18 @@ class _Report:
             versions[result.outcome] += len(result.versions)
             self._look_at(result)
             for note in result.notes if result.outcome is not Outcome.SAME else ():
-                click.echo(f"not copied: {printable(result.name)}: {note}")
+                self._tell("not copied", result, note)
             if self._is_dry and result.outcome is Outcome.MISSING:
                 numbers = ", ".join(map(str, result.versions)) or "none"
-                click.echo(f"to import: {printable(result.name)}: versions {numbers}")
+                self._tell("to import", result, f"versions {numbers}")
         _require_any(secrets)
         first = Outcome.MISSING if self._is_dry else Outcome.IMPORTED
         for outcome in (first, Outcome.SAME, Outcome.DIFFERS, Outcome.REFUSED):
             count = quantity(secrets[outcome], "secret")
-            click.echo(f"{_LABELS[outcome]}: {count}, {quantity(versions[outcome], 'version')}")
+            self._output.result(
+                {"total": _LABELS[outcome], "secrets": secrets[outcome], "versions": versions[outcome]},
+                f"{_LABELS[outcome]}: {count}, {quantity(versions[outcome], 'version')}",
+            )
 
     def compare(self, results: Iterable[Result]) -> None:
         """Print the hash of each side."""
@@ -268,15 +276,23 @@ class _Report:
                 counts["versions"] += len(result.versions)
             self._hashes.add(result)
         _require_any(counts)
-        click.echo(
-            f"compared: {quantity(counts['secrets'], 'secret')}, {quantity(counts['versions'], 'version')}"
-        )
-        # Keyed, so that they reveal nothing.
-        click.echo(f"hash of the source, with a key of this run: {self._hashes.there}")
-        click.echo(f"hash of the secrets here, with the same key: {self._hashes.here}")
         is_equal = self._hashes.there == self._hashes.here
         self.is_good &= is_equal
-        click.echo("the hashes are equal" if is_equal else "the hashes DIFFER")
+        secrets, versions = counts["secrets"], counts["versions"]
+        lines = (
+            f"compared: {quantity(secrets, 'secret')}, {quantity(versions, 'version')}",
+            # Keyed, so that they reveal nothing.
+            f"hash of the source, with a key of this run: {self._hashes.there}",
+            f"hash of the secrets here, with the same key: {self._hashes.here}",
+            "the hashes are equal" if is_equal else "the hashes DIFFER",
+        )
+        data = {"total": "compared", "secrets": secrets, "versions": versions, "equal": is_equal}
+        self._output.result(data, "\n".join(lines))
+
+    def _tell(self, what: str, result: Result, text: str) -> None:
+        """Print something about one secret."""
+        data = {"outcome": what, "name": result.name, "reason": text}
+        self._output.result(data, f"{what}: {printable(result.name)}: {text}")
 
     def _look_at(self, result: Result) -> None:
         if result.outcome in (Outcome.DIFFERS, Outcome.REFUSED):
@@ -288,7 +304,7 @@ class _Report:
         if (result.name, result.outcome) not in self._shown:
             self._shown.add((result.name, result.outcome))
             label = "not here" if result.outcome is Outcome.MISSING else _LABELS[result.outcome]
-            click.echo(f"{label}: {printable(result.name)}: {reason}")
+            self._tell(label, result, reason)
 
 
 def _require_any(counts: Counter[Outcome] | Counter[str]) -> None:

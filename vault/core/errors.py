@@ -461,6 +461,11 @@ class StorageUnavailableError(VaultError):
 
     kind = "storage_unavailable"
 
+    def __init__(self, problem: str = "", *, hint: str = "", is_denied: bool = False) -> None:
+        """Make an error as `VaultError`; *is_denied* if MongoDB answers, and the user may not do this."""
+        super().__init__(problem, hint=hint)
+        self.is_denied = is_denied
+
 
 class DuplicateNameError(FixedError, StorageUnavailableError):
     """A name exists twice, so MongoDB cannot keep names unique; no worker serves until one is removed."""
