@@ -14,7 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault.config.settings import audit_ttl_days, mongo_uri
 from vault.core.errors import ReplicaSetError
-from vault.core.text import parse_mongodb_uri
+from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry
 from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
@@ -99,7 +99,9 @@ class ReplicaSet:
         parts = parse_uri(uri)
         name = parts["options"].get("replicaSet")
         if not name:
-            raise ReplicaSetError("MONGO_URI must name the replica set: mongodb://…/?replicaSet=NAME")
+            raise ReplicaSetError(
+                "MONGO_URI does not name a replica set", hint="add it: mongodb://…/?replicaSet=NAME"
+            )
         if key and not (parts["username"] and parts["password"]):
             raise ReplicaSetError("with access control, MONGO_URI must have the user and password to create")
         self._user = ServiceUser(uri) if key else None
