@@ -20,6 +20,8 @@ from vault.core.errors import (
     CredentialRequiredError,
     DuplicateNameError,
     GrantRefusedError,
+    ImportSourceAwayError,
+    ImportSourceDeniedError,
     InvalidCredentialError,
     IssuerNotFoundError,
     MountForbiddenError,
@@ -80,6 +82,8 @@ _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     OutsidePathsError: (Exit.DENIED, ""),
     RevocationRefusedError: (Exit.DENIED, ""),
     ScopeMissingError: (Exit.DENIED, ""),
+    ImportSourceDeniedError: (Exit.DENIED, ""),
+    ImportSourceAwayError: (Exit.AWAY, ""),
     ServiceAwayError: (Exit.AWAY, ""),
     StorageUnavailableError: (Exit.AWAY, "check that MongoDB runs and that MONGO_URI leads to it"),
     # MongoDB answers, but not as the service needs it.

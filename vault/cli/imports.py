@@ -154,11 +154,11 @@ def from_vault(
     dry_run: bool,
     verify: bool,
 ) -> None:
-    """Copy secrets with their versions from HashiCorp Vault or OpenBao.
+    """Copy secrets from HashiCorp Vault or OpenBao.
 
-    Secrets that exist here are never changed: equal ones are skipped, others are listed. So an import can be
-    interrupted and repeated. At the end, both sides are read again and compared by hash. Exits with 1 if they
-    differ, or if a secret could not be imported.
+    All their versions are copied. Secrets that exist here are never changed: equal ones are skipped, others
+    are listed. So an import can be interrupted and repeated. At the end, both sides are read again and
+    compared by hash. Exits with 1 if they differ, or if a secret could not be imported.
     """
     if dry_run and verify:
         raise click.UsageError("Use either --dry-run or --verify.")

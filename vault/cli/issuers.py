@@ -151,9 +151,9 @@ def list_issuers(output: Output) -> None:
 @click.option("--force", is_flag=True, help="Delete it even if it has roles, which are then orphaned.")
 @output_options
 def delete(output: Output, name: str, force: bool) -> None:
-    """Delete the issuer NAME, which must have no roles unless --force is given.
+    """Delete the issuer NAME.
 
-    Takes effect on every replica within 5 seconds.
+    It must have no roles, unless --force is given. Takes effect on every replica within 5 seconds.
     """
     with operator_attempt(output, Action.ISSUER_DELETE) as (operations, attempt):
         operations.issuers.delete(name, force=force, attempt=attempt)
@@ -166,9 +166,10 @@ def delete(output: Output, name: str, force: bool) -> None:
 )
 @output_options
 def test_issuer(output: Output, file: TextIO) -> None:
-    """Show which issuer verifies a JWT, and what a role does with it.
+    """Show which issuer verifies a JWT.
 
-    Reads the JWT from standard input. Exits with 1 if the service would refuse it.
+    Also shows what a role does with it. Reads the JWT from standard input. Exits with 1 if the service would
+    refuse it.
     """
     print_findings(output, file)
 

@@ -42,8 +42,6 @@ _COLUMNS: Mapping[str, Column] = {
     "claims": _conditions,
     **{name: name for name in ("scopes", "paths", "networks")},
     "max age": _max_age,
-    "created": "created_at",
-    "by": "created_by",
     "expires": "expires_at",
 }
 
@@ -100,8 +98,9 @@ def roles() -> None:
     "scopes",
     multiple=True,
     required=True,
+    metavar="SCOPE",
     type=click.Choice([scope.value for scope in Scope]),
-    help="A scope of the role. Can be repeated.",
+    help="A scope of the role, such as secret:fetch. Can be repeated.",
 )
 @parameters.paths_option("role")
 @click.option(
@@ -128,9 +127,10 @@ def create(
     networks: tuple[Network, ...],
     max_age: timedelta,
 ) -> None:
-    """Create the role NAME for JWTs that satisfy all conditions on their claims.
+    """Create the role NAME for JWTs.
 
-    Takes effect on every replica within 5 seconds.
+    It accepts a JWT that satisfies all conditions on its claims. Takes effect on every replica within 5
+    seconds.
     """
     for option, limit, given in (
         ("--path", MAX_PATHS, paths),
@@ -195,8 +195,9 @@ def delete(output: Output, name: str, namespace: str | None) -> None:
 @click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
 @output_options
 def test_role(output: Output, file: TextIO, role: str) -> None:
-    """Explain whether the service accepts a JWT, and why: its issuer, and for each role whether it matches.
+    """Explain whether the service accepts a JWT.
 
-    Reads the JWT from standard input. Exits with 1 if the service would refuse it. Networks are not checked.
+    Shows its issuer, and for each role whether it matches. Reads the JWT from standard input. Exits with 1 if
+    the service would refuse it. Networks are not checked.
     """
     print_findings(output, file, role)

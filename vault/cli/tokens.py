@@ -43,13 +43,14 @@ def tokens() -> None:
     required=True,
     help="The token's name. Names cannot be reused.",
 )
-@click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes.")
+@click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes. With --scope, the token has both.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
+    metavar="SCOPE",
     type=click.Choice([scope.value for scope in Scope]),
-    help="A scope of the token. Can be repeated.",
+    help="A scope of the token, such as secret:fetch. Can be repeated.",
 )
 @click.option(
     "--namespace", metavar="NAME", type=parameters.name, help="The token's namespace.  [default: default]"
@@ -150,7 +151,8 @@ def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> N
     """
     with _attempt(output, Action.TOKEN_REVOKE) as (operations, attempt):
         ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
-    output.result({"revoked": ended}, "\n".join(f"revoked: {printable(revoked)}" for revoked in ended))
+    lines = [f"revoked: {printable(revoked)}" for revoked in ended] or [f"already revoked: {name}"]
+    output.result({"revoked": list(ended)}, "\n".join(lines))
 
 
 @contextmanager
