@@ -75,7 +75,7 @@ class Service:
         reply = _object(content)
         if status == HTTPStatus.OK and reply is not None:
             return reply
-        raise self._refusal(status, reply or {})
+        raise self.refusal(status, reply or {})
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         try:
@@ -94,20 +94,23 @@ class Service:
             raise ServiceAwayError(f"{self.url} breaks off its reply")
         return reply.status, content
 
-    def _refusal(self, status: int, problem: Mapping[str, Any]) -> ServiceAwayError | ServiceRefusedError:
+    def refusal(self, status: int, problem: Mapping[str, Any]) -> ServiceAwayError | ServiceRefusedError:
+        """Return the error for a *problem* of the service, of a request or of an item of a batch."""
         code = problem.get("code")
         if status in _REDIRECTS:
             return ServiceAwayError(f"{self.url} redirects: use the address of the service itself")
         if not isinstance(code, str):
-            return ServiceAwayError(
-                f"{self.url} answers with status {status} and not as this service does: check the address"
-            )
+            return self.odd_reply(f"answers with status {status}")
         message = f"the service answers {status}: {self._reason(problem)}"
         if status in _AWAY:
             return ServiceAwayError(message)
         return ServiceRefusedError(
             message, status=status, code=code, request_id=_text(problem.get("request_id"))
         )
+
+    def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:
+        """Return the error for a reply that the service does not send; *problem* follows the address."""
+        return ServiceAwayError(f"{self.url} {problem} and not as this service does: check the address")
 
     def _reason(self, problem: Mapping[str, Any]) -> str:
         """Return the reason of a *problem*, as one line without the token: another server may echo it."""
