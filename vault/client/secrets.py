@@ -4,7 +4,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
@@ -21,6 +21,8 @@ _PAGE = 1_000
 
 #: The most secrets that an error names.
 _MAX_NAMED = 5
+
+_NAME_TAKEN = "name_taken"
 
 _ID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
@@ -63,7 +65,7 @@ def reference(text: str) -> dict[str, Any]:
 class Secrets:
     """The secrets of *service*.
 
-    Every method raises ServiceRefusedError and ServiceAwayError. Of an argument that is None, the service
+    Every method raises ServiceRefusedError and ServiceAwayError. For an argument that is None, the service
     takes its default.
     """
 
@@ -110,6 +112,43 @@ class Secrets:
     def create(self, value: bytes, **properties: Any) -> Written:
         """Create a secret with *properties*, as the API has them."""
         return self._written({"version": 1, **self._call("create", _encoded(value) | properties)})
+
+    def put(
+        self,
+        secret: str,
+        value: bytes,
+        *,
+        expected_version: int | None = None,
+        max_reads: int | None = None,
+        **properties: Any,
+    ) -> Written:
+        """Store *value* as the secret with this name, or as the next version of that with this name or ID.
+
+        With *expected_version*, that is the present one, and 0 is for a new secret. *properties* are those of
+        `update_metadata`.
+
+        Raises:
+            ServiceRefusedError: The service refuses it.
+            ServiceAwayError: The service is away. The value may be stored.
+            VaultError: The secret exists, and *max_reads* is given; or its properties could not be changed.
+        """
+        if not is_id(secret) and not expected_version:
+            try:
+                return self.create(value, name=secret, max_reads=max_reads, **properties)
+            except ServiceRefusedError as error:
+                if error.code != _NAME_TAKEN or expected_version == 0:
+                    raise
+        if max_reads:
+            raise VaultError("the secret exists, so its read limit cannot change", hint="omit --max-reads")
+        written = self.update(reference(secret), value, expected_version=expected_version)
+        if any(properties.values()):
+            try:
+                self.update_metadata(reference(secret), **properties)
+            except VaultError as error:
+                raise VaultError(
+                    f"version {written.version} is stored, but its labels and expiry are not: {error.problem}"
+                ) from None
+        return written
 
     def create_all(self, secrets: Sequence[tuple[str, bytes]]) -> Iterator[VaultError | None]:
         """Create *secrets*, each a name and a value, and yield the error of each, or None."""
@@ -195,13 +234,13 @@ def all_of(found: Sequence[Fetched | VaultError], names: Sequence[str]) -> list[
     """
     failed = [(name, one) for name, one in zip(names, found, strict=True) if isinstance(one, VaultError)]
     if not failed:
-        return [one for one in found if isinstance(one, Fetched)]
-    message = "; ".join(f"{name}: {error}" for name, error in failed[:_MAX_NAMED])
+        return cast("list[Fetched]", list(found))
+    message = "; ".join(f"{name}: {error.problem}" for name, error in failed[:_MAX_NAMED])
     if len(failed) > _MAX_NAMED:
         message += f"; and {len(failed) - _MAX_NAMED} more"
     first = failed[0][1]
     if isinstance(first, ServiceRefusedError):
-        raise ServiceRefusedError(message, status=first.status, code=first.code, request_id=first.request_id)
+        raise ServiceRefusedError(message, status=first.status, code=first.code, hint=first.hint)
     raise ServiceAwayError(message)
 
 
