@@ -9,7 +9,7 @@ from vault.client.service import Service
 
 
 def connect(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let every `Service` call *client* in place of its address, and return the list of paths to be."""
+    """Connect every `Service` with *client* in place of its address, and return the list of paths to be."""
     paths: list[str] = []
 
     def post(_: Service, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:

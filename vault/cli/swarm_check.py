@@ -21,7 +21,6 @@ from vault.swarm.requests import Reference
 from vault.swarm.stack_check import Finding, StackCheck
 from vault.swarm.stack_file import MAX_BYTES, Stack, StackFileError, read
 
-
 _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 
 
