@@ -76,6 +76,7 @@ ENTRIES = {
     "audit tail": _mongodb("--no-follow"),
     "audit verify": _mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
     "backup": _mongodb("new.tar"),
+    "completion": Entry(Needs.NOTHING, ("bash",)),
     "dev": Entry(Needs.SERVING),
     "drill": _mongodb("backup.tar", own_codes="1 the backup is bad, 3 a finding needs a look"),
     "import vault": Entry(
@@ -90,6 +91,8 @@ ENTRIES = {
     "keys generate": Entry(Needs.NOTHING),
     "keys rewrap": _mongodb(own_codes="1 values are left"),
     "keys status": _mongodb(own_codes="1 a key is missing"),
+    "login": Entry(Needs.SERVICE, ("--token-file", "token")),
+    "logout": Entry(Needs.NOTHING),
     "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
     "replicaset grant": _mongodb("--admin-uri-file", "admin-uri"),
     "replicaset initiate": _mongodb(
@@ -100,11 +103,19 @@ ENTRIES = {
     "roles delete": _mongodb("deploy"),
     "roles list": _mongodb(),
     "roles test": _mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT"),
+    "secret delete": Entry(Needs.SERVICE, ("app/db", "--yes")),
+    "secret describe": Entry(Needs.SERVICE, ("app/db",)),
+    "secret get": Entry(Needs.SERVICE, ("app/db",)),
+    "secret list": Entry(Needs.SERVICE),
+    "secret restore": Entry(Needs.SERVICE, ("app/db",)),
+    "secret set": Entry(Needs.SERVICE, ("app/db", "--generate", "32")),
     "serve": Entry(Needs.SERVING),
+    "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
     "swarm-driver": Entry(Needs.PROBED, ("--check", "--socket", "no-socket")),
     "tokens create": _mongodb("--name", "ci", "--role", "reader"),
     "tokens list": _mongodb(),
     "tokens revoke": _mongodb("ci"),
+    "whoami": Entry(Needs.SERVICE),
 }
 
 

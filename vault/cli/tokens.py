@@ -43,7 +43,11 @@ def tokens() -> None:
     required=True,
     help="The token's name. Names cannot be reused.",
 )
-@click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes. With --scope, the token has both.")
+@click.option(
+    "--role",
+    type=click.Choice(list(ROLES)),
+    help="A named set of scopes. With --scope, the token has both.",
+)
 @click.option(
     "--scope",
     "scopes",
