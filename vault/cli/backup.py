@@ -241,6 +241,9 @@ def _standard_output() -> Iterator[BinaryIO]:
 def _refused(name: str, hint: str) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        # Quiet, as for any command.
+        raise
     except OSError as error:
         raise BackupRefusedError(f"{name} cannot be written: {error.strerror}", hint=hint) from None
 
