@@ -133,7 +133,7 @@ def test_backups_and_the_like_are_events(store: Store) -> None:
     ids=lambda value: f"{type(value).__name__}",
 )
 def test_any_stored_value_is_summed_up(value: Any, store: Store) -> None:
-    """Whatever an attacker stores in any field, the summary succeeds, and what is no text is unreadable."""
+    """Values of any type in any field are summed up, and a value that is not text is unreadable."""
     fields = ("action", "status", "principal", "secret_id", "ip", "ua", "details")
     store({}, *({field: value} for field in fields), dict.fromkeys(fields, value))
     details = ("name", "namespace", "reason", "as_of")

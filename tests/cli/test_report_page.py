@@ -145,7 +145,7 @@ def test_the_verdict_comes_first(kind: Kind | None, shown: str) -> None:
 
 
 def test_a_page_without_anything_says_so() -> None:
-    """Without entries, secrets, tokens and keys, each section says that there are none."""
+    """Without entries, secrets, tokens and keys, each section says so."""
     text = Elements(page_of(empty())).text
     for line in (
         "No requests in this period.",

@@ -200,13 +200,13 @@ def _is_type(path: str, *types: str) -> dict[str, Any]:
     return {"$in": [{"$type": path}, list(types)]}
 
 
-def text_at(path: str, default: Any = None) -> dict[str, Any]:
-    """Return MongoDB's expression for the text at *path*, or *default* where there is none.
+def _text_at(path: str, default: Any = None) -> dict[str, Any]:
+    """Return MongoDB's expression for the text at *path*, or *default* if it is missing.
 
     It is bounded, as it is the key of groups.
     """
     is_short = {"$lte": [{"$strLenBytes": path}, _MAX_TEXT_BYTES]}
-    # Not `$and`: MongoDB may evaluate the length of a value that is no text.
+    # Not `$and`: MongoDB may evaluate the length of any other value.
     shown = {"$cond": [_is_type(path, "string"), {"$cond": [is_short, path, UNREADABLE]}, UNREADABLE]}
     return {"$cond": [_is_type(path, "missing", "null"), default, shown]}
 
@@ -238,16 +238,16 @@ _KIND = {
 _FIELDS = {
     "kind": _KIND,
     "count": _COUNT,
-    "action": text_at("$action", UNREADABLE),
-    "status": text_at("$status", UNREADABLE),
-    "principal": text_at("$principal", UNREADABLE),
-    "secret_id": text_at("$secret_id"),
-    "name": text_at("$details.name"),
-    "namespace": text_at("$details.namespace"),
-    "reason": text_at("$details.reason"),
-    "as_of": text_at("$details.as_of", ""),
-    "ip": text_at("$ip", ""),
-    "ua": text_at("$ua", ""),
+    "action": _text_at("$action", UNREADABLE),
+    "status": _text_at("$status", UNREADABLE),
+    "principal": _text_at("$principal", UNREADABLE),
+    "secret_id": _text_at("$secret_id"),
+    "name": _text_at("$details.name"),
+    "namespace": _text_at("$details.namespace"),
+    "reason": _text_at("$details.reason"),
+    "as_of": _text_at("$details.as_of", ""),
+    "ip": _text_at("$ip", ""),
+    "ua": _text_at("$ua", ""),
 }
 _SUM = {"$sum": "$count"}
 
