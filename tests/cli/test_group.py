@@ -11,7 +11,7 @@ from vault.cli import commands
 
 NAMES = [
     *("audit", "backup", "dev", "drill", "import", "issuers", "keys", "ready", "replicaset", "restore"),
-    *("roles", "serve", "swarm-driver", "tokens"),
+    *("roles", "serve", "swarm", "swarm-driver", "tokens"),
 ]
 
 

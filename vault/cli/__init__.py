@@ -2,12 +2,12 @@
 
 import signal
 import sys
-from pkgutil import resolve_name
 from types import FrameType
 
 import click
 
 from vault import __version__
+from vault.cli.lazy_group import LazyGroup
 from vault.core.errors import VaultError
 from vault.core.processes import harden
 
@@ -25,27 +25,13 @@ _FUNCTIONS = {
     "restore": "vault.cli.backup:restore",
     "roles": "vault.cli.roles:roles",
     "serve": "vault.cli.service:serve",
-    "swarm-driver": "vault.cli.swarm:swarm_driver",
+    "swarm": "vault.cli.swarm:swarm",
+    "swarm-driver": "vault.cli.swarm_driver:swarm_driver",
     "tokens": "vault.cli.tokens:tokens",
 }
 
 
-class _LazyGroup(click.Group):
-    """A group that loads a command when it is asked for: loading all of them takes half a second."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, whether loaded or not."""
-        return sorted({*super().list_commands(ctx), *_FUNCTIONS})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of this name, if there is one."""
-        # For a name that no command has, click looks for a similar one among those that are loaded.
-        for name in [cmd_name] if cmd_name in _FUNCTIONS else _FUNCTIONS:
-            self.add_command(resolve_name(_FUNCTIONS[name]))
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, functions=_FUNCTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="secret-manager")
 def commands() -> None:
     """Run and operate the Secret Manager."""
