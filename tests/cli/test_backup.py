@@ -8,15 +8,17 @@ import secrets
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import tarfile
+import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner
@@ -28,7 +30,7 @@ from tests.access_roles import make_issuer, make_role
 from tests.backups import history
 from tests.cli.audit_commands import written_by
 from tests.cli.waiting import wait_until
-from tests.commands import Done, run_command, start_command
+from tests.commands import Done, command_environment, run_command, start_command
 from tests.conftest import running_app
 from tests.issuer import public_pem
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
@@ -37,7 +39,7 @@ from tests.trail import break_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.backup import drill as drills
-from vault.cli.backup import _new_file
+from vault.cli.backup import _new_file, _standard_output
 from vault.core.errors import (
     BackupRefusedError,
     InvalidBackupError,
@@ -137,11 +139,99 @@ def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Pat
     (tmp_path / "b.tar").write_bytes(b"precious")
     done = command("backup", "b.tar")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "secret-manager: b.tar exists; use --overwrite to replace it\n"
+    assert done.stderr == "error: b.tar exists. Hint: use --overwrite to replace it\n"
     assert (tmp_path / "b.tar").read_bytes() == b"precious"
     assert command("backup", "--overwrite", "b.tar").returncode == 0
     assert command("drill", "b.tar").returncode == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "b.tar"]
+
+
+def piped(environment: dict[str, str], folder: Path, out: int | IO[bytes], *options: str) -> Done:
+    """Run `backup -` with *out* as its standard output."""
+    return subprocess.run(
+        [sys.executable, "-m", "vault.cli", "backup", *options, "-"],
+        cwd=folder,
+        env=command_environment(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_backup_goes_to_standard_output(
+    environment: dict[str, str], command: Run, stored: Stored, tmp_path: Path
+) -> None:
+    """With - as its file, a backup is on standard output, and all words are on standard error."""
+    fill(stored, NEW, 1)
+    with (tmp_path / "b.tar").open("wb") as out:
+        done = piped(environment, tmp_path, out)
+    size = f"{(tmp_path / 'b.tar').stat().st_size:,}"
+    line = f"1 secret, 0 tokens and 0 audit entries in standard output, {size} bytes\n"
+    assert (done.returncode, done.stderr) == (0, line)
+    assert command("drill", "b.tar").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["b.tar"]
+
+
+@pytest.mark.parametrize("target", ["full disk", "closed pipe"])
+def test_an_output_that_takes_nothing_is_reported(
+    target: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A full disk or a closed pipe behind standard output is one line, and no success."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = piped(environment, tmp_path, full if target == "full disk" else writer)
+    os.close(full)
+    os.close(writer)
+    reason = "No space left on device" if target == "full disk" else "Broken pipe"
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: standard output cannot be written: {reason}. "
+        "Hint: discard what it has; a part cannot be restored\n"
+    )
+
+
+def test_a_failed_backup_writes_nothing_to_standard_output(
+    environment: dict[str, str], stored: Stored, tmp_path: Path
+) -> None:
+    """A backup that is refused, or has no entry, leaves standard output empty."""
+    fill(stored, FOREIGN, 1)
+    with (tmp_path / "b.tar").open("wb") as out:
+        done = piped(environment, tmp_path, out)
+    assert done.returncode == 1
+    assert (tmp_path / "b.tar").read_bytes() == b""
+
+
+def test_no_room_for_the_temporary_file_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the temporary file of a backup cannot be created, the refusal names the setting."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(BackupRefusedError, match=r"temporary file .* set TMPDIR"), _standard_output():
+        pass
+
+
+def test_standard_output_is_no_terminal(environment: dict[str, str], tmp_path: Path) -> None:
+    """A backup is not shown on a terminal, and --overwrite needs a file."""
+    terminal, end = pty.openpty()
+    done = piped(environment, tmp_path, end)
+    os.close(end)
+    os.close(terminal)
+    assert done.returncode == 2
+    assert "Redirect standard output to a file or a pipe: it is a terminal." in done.stderr
+    done = piped(environment, tmp_path, subprocess.DEVNULL, "--overwrite")
+    assert done.returncode == 2
+    assert "it needs the name of a FILE" in done.stderr
+
+
+def test_a_file_can_be_named_like_standard_output(command: Run, tmp_path: Path) -> None:
+    """The file ./- is a file."""
+    assert command("backup", "./-").returncode == 0
+    assert (tmp_path / "-").stat().st_size
 
 
 def place(path: Path, kind: str) -> None:
@@ -257,7 +347,7 @@ def test_an_unwritable_folder_is_reported(command: Run) -> None:
     """A missing folder gives one line, and nothing is read."""
     done = command("backup", "nowhere/b.tar")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "secret-manager: nowhere/b.tar cannot be written: No such file or directory\n"
+    assert done.stderr == "error: nowhere/b.tar cannot be written: No such file or directory\n"
 
 
 def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: Stored) -> None:
@@ -274,7 +364,7 @@ def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: St
         for file, said in (("none.tar", "this is not a backup"), ("damaged.tar", "the backup is damaged")):
             done = command(name, file)
             assert done.returncode == 1
-            assert done.stderr.startswith(f"secret-manager: {said}")
+            assert done.stderr.startswith(f"error: {said}")
         done = command(name, "b.tar", MASTER_KEY_FALLBACKS="")
         assert done.returncode == 1
         assert done.stderr.endswith(f"missing here: {OLD.id}\n")
@@ -329,7 +419,10 @@ def test_nohup_survives_a_closed_terminal(
         process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
-    assert err.endswith("secret-manager: a backup is read twice: it must be a file, and cannot be a pipe\n")
+    assert err.endswith(
+        "error: a backup is read twice, and a pipe cannot be. "
+        "Hint: write the backup to a file, and name that\n"
+    )
 
 
 def waiting(collection: Collection[dict[str, Any]]) -> bool:
@@ -361,12 +454,12 @@ def test_an_interrupted_restore_can_be_run_again(
     assert process.returncode in (1, -signal.SIGKILL)
     refused = command("tokens", "list", **there)
     assert (refused.returncode, refused.stdout) == (1, "")
-    unfinished = "a restore into this database is incomplete: restore the same backup again"
-    assert refused.stderr.endswith(f"secret-manager: {unfinished}\n")
+    unfinished = "a restore into this database is incomplete. Hint: restore the same backup again"
+    assert refused.stderr.endswith(f"error: {unfinished}\n")
     done = command("restore", "b.tar", **there)
     assert (done.returncode, done.stderr) == (0, "")
     assert values(restored, NEW, OLD) == kept
-    assert command("restore", "b.tar", **there).stderr.startswith("secret-manager: the database is not empty")
+    assert command("restore", "b.tar", **there).stderr.startswith("error: the database is not empty")
 
 
 def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
@@ -377,12 +470,10 @@ def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
     assert command("backup", "b.tar").returncode == 0
     before = stored.audit_logs.count_documents({})
     done = command("drill", "b.tar")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
     assert stored.audit_logs.count_documents({}) == before + 1
-    lines = re.sub(
-        r"in \d+\.\d s", "in . s", re.sub("drill_[0-9a-f]{16}", "drill_", done.stdout)
-    ).splitlines()
-    assert lines == [
+    notes = re.sub(r"in \d+\.\d s", "in . s", re.sub("drill_[0-9a-f]{16}", "drill_", done.stderr))
+    assert notes.splitlines() == [
         "verified the file in . s",
         "8 secrets, 0 tokens and 1 audit entry for the scratch database drill_",
         "restored the backup in . s",
@@ -390,6 +481,8 @@ def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
         "verified the tokens in . s",
         "built the indexes in . s",
         "verified the trail in . s",
+    ]
+    assert done.stdout.splitlines() == [
         "secret versions: 10 checked, 0 failed",
         "tokens: 0 checked, 0 failed",
         "issuers and roles: 0 checked, 0 failed",
@@ -414,7 +507,7 @@ def test_a_drill_is_on_record(command: Run, stored: Stored, environment: dict[st
     done = command("drill", "b.tar")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        "secret-manager: the audit trail cannot be written",
+        "error: the audit trail cannot be written",
     )
     assert "scratch" not in done.stdout
     # Without a trail there, nothing is written: a backup can still be restored into that database.

@@ -3,13 +3,17 @@
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -21,12 +25,14 @@ from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
 from vault.backup.drill import Report, Step
 from vault.cli.context import connected
-from vault.cli.output import bar
+from vault.cli.output import Output, output_options
 from vault.core.errors import BackupRefusedError
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+#: A text: as a `Path`, the file `./-` would be standard output.
+_FILE = click.Path(dir_okay=False, allow_dash=True)
+_STANDARD_OUTPUT = "-"
 _READABLE = click.File("rb")
 
 #: The exit codes of a drill, as of `audit verify`.
@@ -50,45 +56,61 @@ _STEPS = {
 @click.command()
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is a regular file.")
-def backup(path: Path, overwrite: bool) -> None:
-    """Write a backup of secrets, tokens, roles and audit trail to FILE.
+@output_options
+def backup(output: Output, path: str, overwrite: bool) -> None:
+    """Write a backup to FILE, or to standard output.
 
-    All except the trail are as of one moment, and stay encrypted. The trail reaches some seconds further, so
-    that everything written has its entry.
+    It has the secrets, tokens, issuers, roles and the audit trail. All except the trail are as of one moment,
+    and stay encrypted. The trail reaches a little further, so that everything written has its entry.
+
+    With - as FILE, the backup is first made in a temporary file in TMPDIR, and then written to standard
+    output, which cannot be a terminal.
     """
+    is_piped = path == _STANDARD_OUTPUT
+    if is_piped and overwrite:
+        raise click.UsageError("Leave out --overwrite: it needs the name of a FILE.")
+    if is_piped and sys.stdout.isatty():
+        raise click.UsageError("Redirect standard output to a file or a pipe: it is a terminal.")
     with (
         connected(reading=True, recorded=True) as context,
-        _new_file(path, overwrite=overwrite) as file,
-        bar("Backing up", dump.estimate()) as shown,
+        _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite) as file,
+        output.bar("Backing up", dump.estimate()) as shown,
     ):
         days = context.audit_ttl_days
         made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
-    click.echo(f"{_described(made)} in {printable(str(path))}, {path.stat().st_size:,} bytes")
+        size = file.seek(0, os.SEEK_END)
+    if is_piped:
+        output.note(f"{_described(made)} in standard output, {size:,} bytes")
+    else:
+        text = f"{_described(made)} in {printable(path)}, {size:,} bytes"
+        output.result(_data(made) | {"file": path, "bytes": size}, text)
 
 
 @click.command()
 @click.argument("file", type=_READABLE)
-def restore(file: BinaryIO) -> None:
+@output_options
+def restore(output: Output, file: BinaryIO) -> None:
     """Restore the backup in FILE into MONGO_URI's empty database.
 
     Do not run the service on that database until this is done. To resume an interrupted restore, restore the
     same FILE again.
     """
     with connected(reading=True) as context:
-        found = _verified(file, context.keyring)
-        with bar("Restoring", sum(found.counts.values())) as shown:
+        found = _verified(file, context.keyring, output)
+        with output.bar("Restoring", sum(found.counts.values())) as shown:
             restores.restore(
                 found,
                 context.database,
                 audit_enabled=context.audit_enabled,
                 progress=shown.advance,
             )
-    click.echo(f"{_described(found)} restored, as of {found.manifest['as_of']}")
+    output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")
 
 
 @click.command()
 @click.argument("file", type=_READABLE)
-def drill(file: BinaryIO) -> None:
+@output_options
+def drill(output: Output, file: BinaryIO) -> None:
     """Check a backup: restore FILE into a scratch database.
 
     Decrypts and verifies everything, then removes the scratch database. It is on the server of MONGO_URI,
@@ -96,44 +118,55 @@ def drill(file: BinaryIO) -> None:
     trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
     """
     with connected(reading=True) as context:
-        with _timed("verified the file"):
-            found = _verified(file, context.keyring)
+        with _timed("verified the file", output):
+            found = _verified(file, context.keyring, output)
         drills.record(found)
     name = f"drill_{secrets.token_hex(8)}"
     with connected(reading=True, scratch=name) as context, drills.dropped_afterwards(context.database):
-        click.echo(f"{_described(found)} for the scratch database {name}")
+        output.note(f"{_described(found)} for the scratch database {name}")
+        report = drills.drill(found, context.database, context.keyring, show=partial(_show, output))
         # Printed before the database is dropped, which can fail.
-        code = _print(drills.drill(found, context.database, context.keyring, show=_show))
+        code = _print(report, found, output)
     sys.exit(code)
 
 
 @contextmanager
-def _show(step: Step, total: int = 0) -> Iterator[Progress]:
+def _show(output: Output, step: Step, total: int = 0) -> Iterator[Progress]:
     """Show the bar of *step* while the block runs, and its time afterwards."""
     label, done = _STEPS[step]
-    with _timed(done), bar(label, total) as shown:
+    with _timed(done, output), output.bar(label, total) as shown:
         yield shown.advance
 
 
-def _print(report: Report) -> int:
+def _print(report: Report, backup: Backup, output: Output) -> int:
     """Print *report* with its verdict; return the exit code."""
     code = _FAILED if not report.is_good else _LOOK if report.findings else _GOOD
     entries = quantity(report.entries, "entry", "entries")
     streams, findings = quantity(report.streams, "stream"), quantity(len(report.findings), "finding")
-    click.echo(f"secret versions: {report.versions}")
-    click.echo(f"tokens: {report.tokens}")
-    click.echo(f"issuers and roles: {report.roles}")
-    click.echo(f"audit trail: {entries} in {streams}, {findings}")
-    for finding in report.findings:
-        click.echo(printable(str(finding)))
-    click.echo(_VERDICTS[code])
+    shown = [printable(str(finding)) for finding in report.findings]
+    lines = (
+        f"secret versions: {report.versions}",
+        f"tokens: {report.tokens}",
+        f"issuers and roles: {report.roles}",
+        f"audit trail: {entries} in {streams}, {findings}",
+        *shown,
+        _VERDICTS[code],
+    )
+    output.result(
+        _data(backup) | asdict(report) | {"findings": shown, "verdict": _VERDICTS[code]}, "\n".join(lines)
+    )
     return code
 
 
-def _verified(file: BinaryIO, keyring: Keyring) -> VerifiedBackup:
+def _verified(file: BinaryIO, keyring: Keyring, output: Output) -> VerifiedBackup:
     size = os.fstat(file.fileno()).st_size
-    with bar("Verifying the file", size) as shown:
+    with output.bar("Verifying the file", size) as shown:
         return backups.read(file, keyring, progress=shown.advance)
+
+
+def _data(found: Backup) -> dict[str, Any]:
+    """Return what `--json` prints about a backup."""
+    return {"as_of": found.manifest["as_of"], "documents": dict(found.counts)}
 
 
 def _described(found: Backup) -> str:
@@ -143,11 +176,11 @@ def _described(found: Backup) -> str:
 
 
 @contextmanager
-def _timed(done: str) -> Iterator[None]:
-    """Print *done* and the time that the block took."""
+def _timed(done: str, output: Output) -> Iterator[None]:
+    """Note what was *done*, and the time that the block took."""
     started = time.monotonic()
     yield
-    click.echo(f"{done} in {time.monotonic() - started:.1f} s")
+    output.note(f"{done} in {time.monotonic() - started:.1f} s")
 
 
 @contextmanager
@@ -180,6 +213,35 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         raise BackupRefusedError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
 
 
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    """Yield a temporary file that is copied to standard output after the block, but not if the block fails.
+
+    Raises:
+        BackupRefusedError: There is no room for the temporary file, or standard output cannot be written.
+    """
+    with (
+        _refused("the temporary file of the backup", "set TMPDIR to a folder with more room"),
+        tempfile.TemporaryFile() as file,
+    ):
+        yield file
+        file.seek(0)
+        with (
+            _refused("standard output", "discard what it has; a part cannot be restored"),
+            # Not `sys.stdout`: it keeps what it cannot write, and tries again when the process ends.
+            open(sys.stdout.fileno(), "wb", closefd=False) as out,
+        ):
+            shutil.copyfileobj(file, out)
+
+
+@contextmanager
+def _refused(name: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackupRefusedError(f"{name} cannot be written: {error.strerror}", hint=hint) from None
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
@@ -197,9 +259,9 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         return
     shown = printable(str(path))
     if not stat.S_ISREG(mode):
-        raise BackupRefusedError(f"{shown} exists and is not a regular file; choose another name")
+        raise BackupRefusedError(f"{shown} exists and is not a regular file", hint="choose another name")
     if not overwrite:
-        raise BackupRefusedError(f"{shown} exists; use --overwrite to replace it")
+        raise BackupRefusedError(f"{shown} exists", hint="use --overwrite to replace it")
 
 
 def _sync(folder: Path) -> None:
