@@ -19,8 +19,9 @@ with - is never sent as a value.
 --max-reads N    the number of times that the secret can be fetched
 -h, --help       print this text
 
-VAULT_URL    the URL of the service (default: http://localhost:8000)
-VAULT_TOKEN  a token or JWT, if the service requires one
+VAULT_URL     the URL of the service (default: http://localhost:8000)
+VAULT_TOKEN   a token or JWT, if the service requires one
+VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
 
 Exit codes: 0 stored, 1 refused or failed, 2 wrong usage, 4 denied, 5 the service is away'
 }

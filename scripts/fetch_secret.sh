@@ -17,8 +17,9 @@ that begins with - is never sent.
 --name NAME      fetch the secret with this name, such as billing/db-password; requires a credential
 -h, --help       print this text
 
-VAULT_URL    the URL of the service (default: http://localhost:8000)
-VAULT_TOKEN  a token or JWT, if the service requires one
+VAULT_URL     the URL of the service (default: http://localhost:8000)
+VAULT_TOKEN   a token or JWT, if the service requires one
+VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
 
 Exit codes: 0 fetched, 1 refused or failed, 2 wrong usage, 3 not found, 4 denied, 5 the service is away'
 }

@@ -17,8 +17,9 @@ Prefer names: any local user can see the arguments while the secrets are fetched
 --keep-token  keep VAULT_TOKEN in the environment of COMMAND; otherwise it is removed
 -h, --help    print this text
 
-VAULT_URL    the URL of the service (default: http://localhost:8000)
-VAULT_TOKEN  a token or JWT, if the service requires one
+VAULT_URL     the URL of the service (default: http://localhost:8000)
+VAULT_TOKEN   a token or JWT, if the service requires one
+VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
 
 Exit codes: those of COMMAND; before it starts, 1 refused or failed, 2 wrong usage, 3 not found, 4 denied,
 5 the service is away, 127 COMMAND not found'

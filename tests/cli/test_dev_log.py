@@ -22,7 +22,7 @@ def test_only_warnings_and_errors_are_shown(tmp_path: Path, capsys: pytest.Captu
         file.flush()
         log.show()
         log.show()
-        told = ["warning: no credential", "critical: \\x1b[31mred", "Traceback", "[1]"]
+        told = ["warning: no credential", "critical: \\u001b[31mred", "Traceback", "[1]"]
         assert capsys.readouterr().err.splitlines() == told
         file.write(_line("error", "incomplete")[20:])
         file.flush()

@@ -19,6 +19,7 @@ import click
 from vault.cli.dev_folder import DevFolder
 from vault.cli.dev_log import FiledLog, WholeLog
 from vault.cli.mongod import Mongod, free_port
+from vault.cli.output import Output, output_options
 from vault.cli.service import local_address
 from vault.client.service import Service
 from vault.config.settings import Settings, read_dotenv
@@ -68,7 +69,8 @@ class _Stop:
 
 @click.command()
 @click.option("-v", "--verbose", is_flag=True, help="Print the service's log, with a line for each request.")
-def dev(*, verbose: bool) -> None:
+@output_options
+def dev(*, verbose: bool, output: Output) -> None:
     """Run the service with its own MongoDB, for development."""
     with _stop_on_signals() as stop:
         folder = DevFolder(_FOLDER)
@@ -76,10 +78,10 @@ def dev(*, verbose: bool) -> None:
         environment = _environment(mongod.uri, folder.key_file)
         host, port = _address(environment)
         _require_free(host, port)
-        click.echo("Starting MongoDB and the service.", err=True)
+        output.note("Starting MongoDB and the service.")
         log = WholeLog() if verbose else FiledLog(folder.path / "service.log")
         with mongod:
-            _keep_port(folder, mongod.port)
+            _keep_port(folder, mongod.port, output)
             with _serve(environment, log) as serve:
                 trial = _Trial(mongod, serve, log)
                 _wait_until_ready(host, port, trial, stop)
@@ -87,15 +89,15 @@ def dev(*, verbose: bool) -> None:
                     url = f"http://{host}:{port}"
                     _require_token(folder, url, environment)
                     trial.check()
-                    click.echo(_banner(folder, url, mongod.uri))
+                    output.result(_addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri))
                 while not stop.requested:
                     trial.pause()
-    click.echo(f"Stopped. Your data is in {folder.path}/", err=True)
+    output.note(f"Stopped. Your data is in {folder.path}/")
 
 
-def _keep_port(folder: DevFolder, port: int) -> None:
+def _keep_port(folder: DevFolder, port: int, output: Output) -> None:
     if folder.port not in (None, port):
-        click.echo(f"Port {folder.port} is in use: MongoDB has port {port} from now on.", err=True)
+        output.note(f"Port {folder.port} is in use: MongoDB has port {port} from now on.")
     folder.keep_port(port)
 
 
@@ -134,8 +136,19 @@ def _new_token(environment: dict[str, str]) -> str:
         check=False,
     )
     if done.returncode:
-        raise VaultError(f"no token can be created: {done.stderr.strip()}")
+        raise VaultError(f"no token can be created: {done.stderr.strip().removeprefix('error: ')}")
     return done.stdout.strip()
+
+
+def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
+    return {
+        "url": url,
+        "docs": f"{url}/docs",
+        "mongo_uri": uri,
+        "master_key_file": str(folder.key_file),
+        "token_file": str(folder.token_file),
+        "folder": str(folder.path),
+    }
 
 
 def _banner(folder: DevFolder, url: str, uri: str) -> str:
@@ -181,7 +194,7 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
     """
     settings = Settings.from_mapping(environment, dotenv=read_dotenv())
     if settings.tls_cert:
-        raise VaultError("`dev` does not support TLS: unset TLS_CERT, or run `secret-manager serve`")
+        raise VaultError("`dev` does not support TLS", hint="unset TLS_CERT, or run `secret-manager serve`")
     return local_address(settings.bind)
 
 
@@ -189,7 +202,9 @@ def _require_free(host: str, port: int) -> None:
     # Checked before the start: afterwards another server's replies would pass for the service's.
     with suppress(OSError):
         socket.create_connection((host.strip("[]"), port), timeout=1).close()
-        raise VaultError(f"{host}:{port} is in use: set another address, for example BIND=127.0.0.1:8001")
+        raise VaultError(
+            f"{host}:{port} is in use", hint="set another address, for example BIND=127.0.0.1:8001"
+        )
 
 
 @contextmanager
@@ -238,11 +253,11 @@ class _Trial:
         """
         self._log.show()
         if not self._mongod.running:
-            raise MongodUnavailableError(f"mongod has ended, see {self._mongod.log}")
+            raise MongodUnavailableError("mongod has ended", hint=f"see {self._mongod.log}")
         if self._serve.poll() is not None:
             self._log.show()
             code = self._serve.returncode
-            raise VaultError(f"the service has ended with exit code {code}, see its messages above")
+            raise VaultError(f"the service has ended with exit code {code}", hint="see its messages above")
 
 
 def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop) -> None:
