@@ -5,7 +5,9 @@ import click
 from vault.cli.lazy_group import LazyGroup
 
 #: The function of each command, after its module.
-_FUNCTIONS: dict[str, str] = {}
+_FUNCTIONS = {
+    "check": "vault.cli.swarm_check:check",
+}
 
 
 @click.group(cls=LazyGroup, functions=_FUNCTIONS)
