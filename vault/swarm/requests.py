@@ -118,21 +118,28 @@ class DeliveryRequest:
         Raises:
             InvalidRequestError: A label is invalid, unknown or missing.
         """
-        labels = {
-            name.removeprefix(_PREFIX): text.strip()
-            for name, text in self._labels.items()
-            if name.startswith(_PREFIX)
-        }
-        # A mistyped label of the policy must not allow everything.
-        for name in labels.keys() - set(_LABELS):
-            raise InvalidRequestError(f"unknown label {_PREFIX}{name}; the labels are {', '.join(_LABELS)}")
-        return Selection(
-            reference=Reference(**_named(labels), version=_version(labels.get("version"))),
-            field=labels.get("field", ""),
-            encoding=_encoding(labels.get("encoding", Encoding.TEXT)),
-            services=_patterns(labels, "services"),
-            images=_patterns(labels, "images"),
-        )
+        return selection(self._labels)
+
+
+def selection(labels: Mapping[str, str]) -> Selection:
+    """Return what the *labels* of Docker's secret select.
+
+    Raises:
+        InvalidRequestError: A label is invalid, unknown or missing.
+    """
+    ours = {
+        name.removeprefix(_PREFIX): text.strip() for name, text in labels.items() if name.startswith(_PREFIX)
+    }
+    # A mistyped label of the policy must not allow everything.
+    for name in ours.keys() - set(_LABELS):
+        raise InvalidRequestError(f"unknown label {_PREFIX}{name}; the labels are {', '.join(_LABELS)}")
+    return Selection(
+        reference=Reference(**_named(ours), version=_version(ours.get("version"))),
+        field=ours.get("field", ""),
+        encoding=_encoding(ours.get("encoding", Encoding.TEXT)),
+        services=_patterns(ours, "services"),
+        images=_patterns(ours, "images"),
+    )
 
 
 def _text(
