@@ -19,7 +19,7 @@ ARCHITECTURE = "docs/architecture.md"
 #: Under each of these headings is a table of modules.
 FLOORS = (
     *("Top", "HTTP", "Commands", "Secrets", "Audit", "Auth", "Keys", "Backup", "Documents"),
-    *("Crypto", "Config", "Swarm", "Core", "Observability"),
+    *("Crypto", "Config", "Swarm", "Client", "Core", "Observability"),
 )
 #: Keys that atomic steps keep in a document, in addition to its fields.
 BESIDE = {"secrets": {"lease", "held_reads"}}

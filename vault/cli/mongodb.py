@@ -14,7 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from vault.config.settings import audit_ttl_days, mongo_uri
 from vault.core.errors import ReplicaSetError
-from vault.core.text import parse_mongodb_uri
+from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry
 from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from vault.client import address
 from vault.core.networks import Network, network
 from vault.core.paths import is_path
 from vault.core.principal import is_name
@@ -20,6 +21,14 @@ def name(text: str) -> str:
     if not is_name(text):
         raise click.BadParameter("must be up to 64 letters, digits, dots, hyphens and underscores")
     return text
+
+
+def service_url(text: str) -> str:
+    """Return an address of the service, without a slash at its end."""
+    try:
+        return address.checked(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _network(text: str) -> Network:

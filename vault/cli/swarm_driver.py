@@ -4,10 +4,11 @@ import logging
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
+from vault.cli import parameters
+from vault.client import address
 from vault.core.errors import VaultError
 from vault.observability import logs
 from vault.swarm import health
@@ -23,19 +24,6 @@ logger = logging.getLogger(__name__)
 
 _SOCKET = "/run/docker/plugins/secret-manager.sock"
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    try:
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    is_plain = re.fullmatch("[!-~]+", text) and not {"?", "#", "@"} & set(text)
-    if not (is_address and is_plain):
-        raise click.BadParameter("must be http://… or https://…, without a user name, a query or a fragment")
-    return text
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -49,7 +37,7 @@ def _address(text: str) -> tuple[str, int]:
 @click.option(
     "--url",
     metavar="URL",
-    type=_url,
+    type=parameters.service_url,
     envvar="SECRET_MANAGER_URL",
     help="The service: https://…, or http://….  [default: SECRET_MANAGER_URL]",
 )
@@ -162,7 +150,7 @@ def _driver(
     Raises:
         VaultError: A file cannot be used.
     """
-    if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK:
+    if not address.is_private(url):
         logger.warning("values travel unencrypted, unless the network encrypts them: use https://")
     try:
         client = Client(url, token, ca_file=str(ca_cert) if ca_cert else None)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from vault.config.settings import Settings
 from vault.config.validators import MEMORY
-from vault.core.text import parse_mongodb_uri
+from vault.core.mongodb_uri import parse_mongodb_uri
 
 
 def summary(settings: Settings) -> dict[str, Any]:

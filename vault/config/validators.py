@@ -24,8 +24,8 @@ from limits import parse_many
 from marshmallow import ValidationError, fields
 from pymongo.errors import PyMongoError
 
+from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.core.networks import Network, network
-from vault.core.text import parse_mongodb_uri
 
 _KEY_SIZE = 32
 #: Random keys pass with certainty: of 32 random bytes, about 30 are distinct, and practically always over 16.

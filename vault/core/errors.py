@@ -510,3 +510,30 @@ class ReplicaSetError(VaultError):
     """The replica set differs from the connection string, or did not become ready; the message says why."""
 
     kind = "replica_set"
+
+
+class ServiceAwayError(VaultError):
+    """The service cannot be reached, or cannot serve for now; a change may or may not have taken effect."""
+
+    kind = "service_away"
+
+
+class ServiceRefusedError(VaultError):
+    """The service refuses a request; the message has its reason, and never the credential."""
+
+    kind = "service_refused"
+
+    def __init__(self, message: str, *, status: int, code: str, request_id: str = "") -> None:
+        super().__init__(message)
+        #: The status of the reply.
+        self.status = status
+        #: The code of its problem, such as `secret_not_found`.
+        self.code = code
+        #: The ID of the request in the audit trail; empty if the reply has none.
+        self.request_id = request_id
+
+
+class ProfileError(VaultError):
+    """The profile of a login cannot be used or kept; the message says why."""
+
+    kind = "profile"

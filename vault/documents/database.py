@@ -16,7 +16,7 @@ from pymongo import MongoClient, timeout
 from pymongo.monitoring import CommandListener
 
 from vault.core.errors import StorageUnavailableError, VaultError
-from vault.core.text import parse_mongodb_uri
+from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION

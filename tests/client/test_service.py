@@ -1,0 +1,212 @@
+"""The service as its clients see it, with servers that misbehave."""
+
+import json
+import socket
+
+import pytest
+import urllib3
+
+from tests.client.peers import peer, reply
+from vault.client import service as module
+from vault.client.service import Service
+from vault.core.errors import ServiceAwayError, ServiceRefusedError
+
+TOKEN = "smt_a-token-of-someone"
+PATH = "/vault/secret/describe"
+
+
+def failure(answer: bytes) -> str:
+    """Return the message of the call that gets *answer*."""
+    with peer(answer) as server, pytest.raises(ServiceAwayError) as caught:
+        Service(server.url, TOKEN).call(PATH, {})
+    assert TOKEN not in str(caught.value)
+    return str(caught.value).replace(server.url, "URL")
+
+
+def refusal(problem: object, status: int = 400) -> ServiceRefusedError:
+    """Return the error of the call that gets *problem*."""
+    with peer(reply(status, json.dumps(problem))) as server, pytest.raises(ServiceRefusedError) as caught:
+        Service(server.url, TOKEN).call(PATH, {})
+    return caught.value
+
+
+def test_a_call_is_a_post_of_json_with_the_token() -> None:
+    """A call posts its body as JSON below the address, with the token and an idempotency key as headers."""
+    with peer(reply(200, '{"a": 1}')) as server:
+        assert Service(server.url + "/below/", TOKEN).call(PATH, {"b": "ä"}, idempotency_key="k") == {"a": 1}
+    head, _, body = server.requests[0].decode().partition("\r\n\r\n")
+    assert head.startswith(f"POST /below{PATH} HTTP/1.1\r\n")
+    assert {f"Authorization: Bearer {TOKEN}", "Content-Type: application/json", "Idempotency-Key: k"} <= set(
+        head.splitlines()
+    )
+    assert json.loads(body) == {"b": "ä"}
+
+
+def test_without_a_token_there_is_no_header_for_it() -> None:
+    """An anonymous call has neither a credential nor an idempotency key."""
+    with peer(reply(200, "{}")) as server:
+        assert Service(server.url, "").call(PATH, {}) == {}
+    assert b"authorization" not in server.requests[0].lower()
+    assert b"idempotency" not in server.requests[0].lower()
+
+
+def test_calls_share_a_connection() -> None:
+    """A second call uses the connection of the first one."""
+    with peer(reply(200, "{}"), reply(200, '{"second": true}'), reuse=True) as server:
+        service = Service(server.url, TOKEN)
+        service.call(PATH, {})
+        assert service.call(PATH, {}) == {"second": True}
+
+
+def test_an_error_of_the_service_keeps_its_facts() -> None:
+    """A refusal has the status, the code, the request's ID and the reason."""
+    problem = {"code": "secret_not_found", "title": "T", "detail": "Secret not found", "request_id": "r-1"}
+    error = refusal(problem, 404)
+    assert (error.status, error.code, error.request_id) == (404, "secret_not_found", "r-1")
+    assert str(error) == "the service answers 404: Secret not found"
+
+
+def test_a_refused_body_names_its_fields() -> None:
+    """The message names the fields that are invalid, and why."""
+    problem = {
+        "code": "unprocessable_content",
+        "detail": "Request body failed validation.",
+        "errors": [{"field": "name", "message": "Too long."}, 5, {"field": "ttl", "message": "Too small"}],
+    }
+    assert str(refusal(problem, 422)) == (
+        "the service answers 422: Request body failed validation: name Too long, ttl Too small"
+    )
+
+
+def test_an_error_never_shows_the_token() -> None:
+    """A server that echoes the token, or moves the cursor, does neither on the user's terminal."""
+    error = refusal({"code": "x", "detail": f"\x1b[2J{TOKEN}{'y' * 1000}"})
+    assert TOKEN not in str(error)
+    assert "\x1b" not in str(error)
+    assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize("problem", [{"code": "x", "title": "Title"}, {"code": "Title", "errors": {}}])
+def test_a_short_problem_has_a_reason(problem: object) -> None:
+    """Without a detail, the reason is the title, or the code."""
+    assert str(refusal(problem)) == "the service answers 400: Title"
+
+
+def test_an_anonymous_refusal_has_its_reason() -> None:
+    """Without a token there is nothing to hide in a reason."""
+    with (
+        peer(reply(401, '{"code": "c", "detail": "d"}')) as server,
+        pytest.raises(ServiceRefusedError) as caught,
+    ):
+        Service(server.url, "").call(PATH, {})
+    assert str(caught.value) == "the service answers 401: d"
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_service_that_cannot_serve_is_away(status: int) -> None:
+    """A service that cannot serve for now is away, with its reason."""
+    message = failure(reply(status, '{"code": "overloaded", "detail": "Too many."}'))
+    assert message == f"the service answers {status}: Too many"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, "<html>"), (200, "[1]"), (200, "[" * 100_000), (404, "<html>"), (404, '{"code": 5}'), (502, "")],
+    ids=["page", "list", "nested", "not found", "code", "gateway"],
+)
+def test_another_server_is_recognized(status: int, body: str) -> None:
+    """A reply that is not the service's own is an error of the address, never a missing secret."""
+    assert failure(reply(status, body)) == (
+        f"URL answers with status {status} and not as this service does: check the address"
+    )
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """A redirect is an error: the token goes to no other server."""
+    with peer() as elsewhere:
+        message = failure(reply(302, "", f"Location: {elsewhere.url}/"))
+    assert message == "URL redirects: use the address of the service itself"
+    assert elsewhere.requests == []
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`HTTP_PROXY` has no effect: a proxy would read the token."""
+    with peer(reply(200, "{}")) as server, peer() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert Service(server.url, TOKEN).call(PATH, {}) == {}
+    assert proxy.requests == []
+
+
+def test_a_large_reply_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply larger than any of the service is not kept in memory."""
+    monkeypatch.setattr(module, "_MAX_REPLY_BYTES", 100)
+    assert failure(reply(200, '"' + "x" * 200 + '"')) == "URL sends a reply of more than 100 bytes"
+
+
+def test_a_compressed_reply_is_not_unpacked() -> None:
+    """A reply is never unpacked: a few bytes could fill the memory."""
+    assert "not as this service does" in failure(reply(200, b"\x1f\x8b", "Content-Encoding: gzip"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"", "URL breaks off its reply"),
+        (b"garbage\r\n\r\n", "URL breaks off its reply"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", "URL breaks off its reply"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", "URL breaks off its reply"),
+    ],
+    ids=["nothing", "garbage", "half", "chunks"],
+)
+def test_a_broken_reply_is_an_error(answer: bytes, expected: str) -> None:
+    """A reply that is not whole is an error, never part of a result."""
+    assert failure(answer) == expected
+
+
+def test_nothing_is_sent_twice() -> None:
+    """After a lost reply, a request is not repeated: the change may have been made."""
+    with peer(b"", b"") as server:
+        with pytest.raises(ServiceAwayError):
+            Service(server.url, TOKEN).call(PATH, {})
+        assert len(server.requests) == 1
+
+
+def test_a_refused_connection_is_an_error() -> None:
+    """If nothing listens at the address, the error says so."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(ServiceAwayError, match=f"^{url} cannot be reached: Connection refused$"):
+        Service(url, TOKEN).call(PATH, {})
+
+
+def test_an_impossible_host_is_an_error() -> None:
+    """A host that cannot be looked up is an error of the address."""
+    with pytest.raises(ServiceAwayError, match="cannot be reached: there is no such host"):
+        Service("http://a..b", TOKEN).call(PATH, {})
+
+
+def test_a_silent_service_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that accepts a connection and says nothing is given up."""
+    monkeypatch.setattr(module, "_TIMEOUT", urllib3.Timeout(connect=5, read=0.01))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(ServiceAwayError, match="does not answer in time"),
+    ):
+        Service(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN).call(PATH, {})
+
+
+def test_a_service_without_tls_is_an_error() -> None:
+    """An `https` address at which plain HTTP answers is an error of the address."""
+    with (
+        peer(reply(400, "")) as server,
+        pytest.raises(ServiceAwayError, match="does not speak TLS as it must"),
+    ):
+        Service(server.url.replace("http:", "https:"), TOKEN).call(PATH, {})
+
+
+@pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "ä"])
+def test_a_token_that_cannot_be_in_a_header_is_refused(token: str) -> None:
+    """A token that would alter the request is refused, without being quoted."""
+    with pytest.raises(ValueError, match="the token must have visible ASCII characters only"):
+        Service("http://localhost", token)

@@ -1,0 +1,42 @@
+"""Private files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vault.core import private_files
+
+
+def test_a_private_file_is_for_its_owner(tmp_path: Path) -> None:
+    """A new file has mode 0600, whatever the umask is."""
+    earlier = os.umask(0)
+    try:
+        private_files.write(tmp_path / "a", b"content")
+    finally:
+        os.umask(earlier)
+    assert (tmp_path / "a").read_bytes() == b"content"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    """A file is replaced, not written to: who reads the old one sees nothing new."""
+    (tmp_path / "a").write_text("old")
+    with (tmp_path / "a").open() as reader:
+        private_files.write(tmp_path / "a", b"new")
+        assert reader.read() == "old"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a file cannot be written, the existing one is unchanged, and no part is left."""
+    (tmp_path / "a").write_text("old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        private_files.write(tmp_path / "a", b"new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -1,0 +1,103 @@
+"""The connection of a command to the service: its address, its credential and its trust."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vault.cli import parameters
+from vault.client import address
+from vault.client.profile import Profile, load
+from vault.client.service import Service
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+#: Of a file without a token, such as a device, no more is read.
+_MAX_TOKEN_BYTES = 65_536
+
+
+def service_options(command: Command) -> Command:
+    """Give *command* the options of its connection, and pass it the `service`."""
+
+    @click.option(
+        "--url",
+        metavar="URL",
+        type=parameters.service_url,
+        envvar="VAULT_URL",
+        help="The service.  [default: VAULT_URL, your login's, or http://localhost:8000]",
+    )
+    @click.option(
+        "--token-file",
+        metavar="FILE",
+        type=_FILE,
+        help="A file with your token.  [default: VAULT_TOKEN, or your login's token]",
+    )
+    @click.option(
+        "--ca-cert",
+        metavar="FILE",
+        type=_FILE,
+        envvar="VAULT_CACERT",
+        help="The service's CA in PEM.  [default: VAULT_CACERT, your login's, or the system's]",
+    )
+    @wraps(command)
+    def connected(
+        *arguments: Any, url: str | None, token_file: Path | None, ca_cert: Path | None, **options: Any
+    ) -> Any:
+        return command(*arguments, service=_service(url, token_file, ca_cert), **options)
+
+    return connected  # type: ignore[return-value]
+
+
+def read_token(file: Path) -> str:
+    """Return the token in *file*, without white space around it.
+
+    Raises:
+        BadParameter: The file cannot be read, or has none.
+    """
+    try:
+        with file.open("rb") as opened:
+            token = opened.read(_MAX_TOKEN_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise click.BadParameter(
+            f"{file} cannot be read: {error.strerror}", param_hint="--token-file"
+        ) from None
+    except ValueError:
+        token = ""
+    if not token:
+        raise click.BadParameter(f"{file} has no token", param_hint="--token-file")
+    return token
+
+
+def connect(url: str, token: str, ca_cert: Path | str | None) -> Service:
+    """Return the service at *url*, and warn if others can read what is sent to it.
+
+    Raises:
+        BadParameter: One of the arguments cannot be used.
+    """
+    try:
+        service = Service(url, token, ca_file=str(ca_cert) if ca_cert else None)
+    except OSError:
+        # An SSLError is one, too.
+        raise click.BadParameter("must be a file with certificates in PEM", param_hint="--ca-cert") from None
+    except ValueError as error:
+        raise click.UsageError(f"The address or the token cannot be used: {error}.") from None
+    if not address.is_private(service.url):
+        click.echo(
+            "warning: the token and the values travel unencrypted, unless the network encrypts them: use https://",
+            err=True,
+        )
+    return service
+
+
+def _service(url: str | None, token_file: Path | None, ca_cert: Path | None) -> Service:
+    token = read_token(token_file) if token_file else os.environ.get("VAULT_TOKEN", "").strip()
+    profile = (None if url and token else load()) or Profile(address.DEFAULT, "")
+    if url and url != profile.url:
+        # A login is for its own service only.
+        profile = Profile(url, "")
+    return connect(profile.url, token or profile.token, ca_cert or profile.ca_cert)

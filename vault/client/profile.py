@@ -1,0 +1,85 @@
+"""Profiles: the address and the token of a login, kept in the user's home."""
+
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from vault.core import private_files
+from vault.core.errors import ProfileError
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The service at *url*, and a token for it."""
+
+    url: str
+    token: str = field(repr=False)
+    #: The file with the service's certificate authorities; None for the system's.
+    ca_cert: str | None = None
+
+
+def place() -> Path:
+    """Return the path of the profile, whether it exists or not."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    # The standard ignores relative paths.
+    return (folder if folder.is_absolute() else Path.home() / ".config") / "secret-manager" / "profile"
+
+
+def load() -> Profile | None:
+    """Return the profile, or None without one.
+
+    Raises:
+        ProfileError: It is not private, or cannot be read.
+    """
+    path = place()
+    try:
+        with path.open(encoding="utf-8") as file:
+            _require_private(path, os.fstat(file.fileno()))
+            content = json.load(file)
+        return Profile(**{name: str(text) for name, text in content.items() if text is not None})
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read: {error.strerror}") from None
+    except (AttributeError, RecursionError, TypeError, ValueError):
+        raise ProfileError(f"{path} is not a profile: remove it, and log in again") from None
+
+
+def save(profile: Profile) -> None:
+    """Keep *profile* in place of an earlier one.
+
+    Raises:
+        ProfileError: It cannot be written.
+    """
+    path = place()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.write(path, json.dumps(asdict(profile)).encode())
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def remove() -> bool:
+    """Remove the profile, and return whether there was one.
+
+    Raises:
+        ProfileError: It cannot be removed.
+    """
+    try:
+        place().unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ProfileError(f"{place()} cannot be removed: {error.strerror}") from None
+    return True
+
+
+def _require_private(path: Path, state: os.stat_result) -> None:
+    if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
+        raise ProfileError(f"{path} is not a file of your own: remove it, and log in again")
+    if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ProfileError(
+            f"other users can read {path}: run `chmod 600 {path}`, and replace the token if one may have"
+        )

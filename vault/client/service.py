@@ -1,0 +1,157 @@
+"""The service as its clients see it: calls of its API over HTTP."""
+
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from contextlib import closing
+from http import HTTPStatus
+from typing import Any
+
+import urllib3
+from urllib3 import exceptions as errors
+
+from vault import __version__
+from vault.client import address
+from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.core.text import printable
+
+#: A request can take 20 s in MongoDB, after its body has arrived. Between parts of a reply, it is the same.
+_TIMEOUT = urllib3.Timeout(connect=5, read=35)
+
+#: The service sends at most 11 MB.
+_MAX_REPLY_BYTES = 16 * 1_048_576
+
+#: The most that an error quotes.
+_MAX_REASON_LENGTH = 400
+
+#: The most fields that an error names.
+_MAX_FIELDS = 5
+
+#: Statuses of a service, or of a proxy in front of it, that cannot serve for now.
+_AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+
+_REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
+
+
+class Service:
+    """The service at *url*, for the holder of *token*; an empty one for callers without a credential.
+
+    No call is repeated: after a failure, the service may or may not have made the change. Redirects are not
+    followed and proxies are not used, so the token and the values reach no other server.
+    """
+
+    def __init__(self, url: str, token: str, *, ca_file: str | None = None) -> None:
+        """Trust the certificates of *ca_file* in place of the system's.
+
+        Raises:
+            ValueError: *url* is not an address of the service, or *token* cannot be in a header.
+            OSError: *ca_file* has no certificates.
+        """
+        self.url = address.checked(url)
+        if not re.fullmatch("[!-~]*", token):
+            raise ValueError("the token must have visible ASCII characters only")
+        self._token = token
+        self._headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"secret-manager/{__version__}",
+        }
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        is_tls = self.url.startswith("https:")
+        context = ssl.create_default_context(cafile=ca_file) if is_tls else None
+        self._pools = urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False)
+
+    def call(self, path: str, body: Mapping[str, Any], *, idempotency_key: str = "") -> dict[str, Any]:
+        """Post *body* to *path*, such as `/vault/secret/fetch-batch`, and return the reply.
+
+        Raises:
+            ServiceRefusedError: The service refuses the request.
+            ServiceAwayError: It cannot be reached or cannot serve, or something else answers at its address.
+        """
+        headers = self._headers | ({"Idempotency-Key": idempotency_key} if idempotency_key else {})
+        status, content = self._post(path, json.dumps(body).encode(), headers)
+        reply = _object(content)
+        if status == HTTPStatus.OK and reply is not None:
+            return reply
+        raise self._refusal(status, reply or {})
+
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        try:
+            reply = self._pools.request(
+                "POST", self.url + path, body=body, headers=headers, redirect=False, preload_content=False
+            )
+            with closing(reply):
+                # Undecoded: the service does not compress its replies, and a few bytes can unpack to many.
+                content = reply.read(_MAX_REPLY_BYTES + 1, decode_content=False)
+        except errors.HTTPError as error:
+            # Their texts have the addresses of objects, and can contain what was sent.
+            raise ServiceAwayError(f"{self.url} {_failure(error)}") from None
+        if len(content) > _MAX_REPLY_BYTES:
+            raise ServiceAwayError(f"{self.url} sends a reply of more than {_MAX_REPLY_BYTES} bytes")
+        if reply.length_remaining:
+            raise ServiceAwayError(f"{self.url} breaks off its reply")
+        return reply.status, content
+
+    def _refusal(self, status: int, problem: Mapping[str, Any]) -> ServiceAwayError | ServiceRefusedError:
+        code = problem.get("code")
+        if status in _REDIRECTS:
+            return ServiceAwayError(f"{self.url} redirects: use the address of the service itself")
+        if not isinstance(code, str):
+            return ServiceAwayError(
+                f"{self.url} answers with status {status} and not as this service does: check the address"
+            )
+        message = f"the service answers {status}: {self._reason(problem)}"
+        if status in _AWAY:
+            return ServiceAwayError(message)
+        return ServiceRefusedError(
+            message, status=status, code=code, request_id=_text(problem.get("request_id"))
+        )
+
+    def _reason(self, problem: Mapping[str, Any]) -> str:
+        """Return the reason of a *problem*, as one line without the token: another server may echo it."""
+        reason = _text(problem.get("detail")) or _text(problem.get("title")) or _text(problem["code"])
+        if fields := _fields(problem.get("errors")):
+            reason = f"{reason.rstrip('.')}: {', '.join(fields)}"
+        if self._token:
+            reason = reason.replace(self._token, "…")
+        return printable(reason)[:_MAX_REASON_LENGTH].rstrip(".")
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object *content*; None if it is not one."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _text(found: Any) -> str:
+    return found if isinstance(found, str) else ""
+
+
+def _fields(found: Any) -> list[str]:
+    """Return the fields with an error, as texts."""
+    problems = [error for error in found if isinstance(error, dict)] if isinstance(found, list) else []
+    return [
+        f"{_text(error.get('field'))} {_text(error.get('message')).rstrip('.')}".strip()
+        for error in problems[:_MAX_FIELDS]
+    ]
+
+
+def _failure(error: errors.HTTPError) -> str:
+    """Return the end of a sentence that begins with the address."""
+    if isinstance(error, errors.SSLError):
+        if isinstance(error.args[0], ssl.SSLCertVerificationError):
+            return "has a certificate that is not trusted: name its CA with --ca-cert"
+        return "does not speak TLS as it must: check the address"
+    if isinstance(error, errors.ProtocolError):
+        return "breaks off its reply"
+    # A failed connection is a timeout, too, in this library.
+    if isinstance(error, errors.TimeoutError) and not isinstance(error, errors.NewConnectionError):
+        return "does not answer in time"
+    cause = error.__cause__
+    reason = cause.strerror if isinstance(cause, OSError) else "there is no such host"
+    return f"cannot be reached: {reason}"
