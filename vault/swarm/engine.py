@@ -1,4 +1,4 @@
-"""Docker's engine on a manager of the swarm: its tasks that have secrets of the driver, its services and configs."""
+"""Docker's engine on a manager of a swarm: tasks with their secrets of the driver, services and configs."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Task:
     service: SwarmService
     #: The service's name and the slot, or the node in a global service.
     name: str
+    #: The host name of its node; empty without one.
     node: str
     #: Docker's state, such as `running` or `starting`.
     state: str
@@ -123,11 +124,15 @@ class Engine:
         wanted = {"desired-state": "running"} | ({"service": service_id} if service_id else {})
         with self._calls():
             services = {one["ID"]: _service(one) for one in self._client.services()}
-            secrets = {one["ID"]: found for one in self._client.secrets() if (found := _selection(one["Spec"]))}
+            secrets = {
+                one["ID"]: found for one in self._client.secrets() if (found := _selection(one["Spec"]))
+            }
             found = self._client.tasks(filters=wanted)
         # A service can have been made, or removed, meanwhile.
         return [
-            _task(one, service, secrets) for one in found if (service := services.get(one.get("ServiceID")))
+            _task(one, service, nodes.get(one.get("NodeID"), ""), secrets)
+            for one in found
+            if (service := services.get(one.get("ServiceID")))
         ]
 
     def service(self, service_id: str) -> SwarmService | None:
@@ -186,9 +191,7 @@ class Engine:
         with self._calls():
             found = [one for one in self._client.configs({"name": name}) if one["Spec"]["Name"] == name]
         for one in found:
-            return Config(
-                id=one["ID"], index=one["Version"]["Index"], labels=one["Spec"].get("Labels") or {}
-            )
+            return Config(id=one["ID"], index=one["Version"]["Index"], labels=one["Spec"].get("Labels") or {})
         return None
 
     def relabel_config(self, name: str, config: Config, labels: Mapping[str, str]) -> None:
@@ -230,9 +233,7 @@ class Engine:
     def _update(self, path: str, index: int, spec: Mapping[str, Any]) -> None:
         url = f"{self._client.base_url}/v{self._client.api_version}/{path}/update"
         with self._calls():
-            reply = self._client.post(
-                url, params={"version": index}, json=spec, timeout=_TIMEOUT_SECONDS
-            )
+            reply = self._client.post(url, params={"version": index}, json=spec, timeout=_TIMEOUT_SECONDS)
             if reply.status_code != HTTPStatus.OK:
                 raise _refusal(reply.status_code, reply.json().get("message", ""))
 
@@ -294,15 +295,17 @@ def _service(found: Mapping[str, Any]) -> SwarmService:
     )
 
 
-def _task(found: Mapping[str, Any], service: SwarmService, secrets: Mapping[str, Selection]) -> Task:
+def _task(
+    found: Mapping[str, Any], service: SwarmService, node: str, secrets: Mapping[str, Selection]
+) -> Task:
     container = found["Spec"].get("ContainerSpec") or {}
     status = found["Status"]
     mounted = [one["SecretID"] for one in container.get("Secrets") or ()]
     return Task(
         id=found["ID"],
         service=service,
-        name=f"{service.name}.{found.get('Slot') or found.get('NodeID', '')}",
-        node=found.get("NodeID", ""),
+        name=f"{service.name}.{found.get('Slot') or node}",
+        node=node,
         state=status["State"],
         error=status.get("Err", ""),
         created_at=_time(found["CreatedAt"]),

@@ -74,7 +74,9 @@ class Holders:
         holders = [
             Holder(task=task, delivered=delivered.get(task.id, ()), secrets=found) for task, found in tasks
         ]
-        return sorted(holders, key=lambda holder: (holder.task.service.name, holder.task.name, holder.task.id))
+        return sorted(
+            holders, key=lambda holder: (holder.task.service.name, holder.task.name, holder.task.id)
+        )
 
 
 def _of(secret: Secret, task: Task) -> Sequence[Selection]:

@@ -111,7 +111,9 @@ class Restarts:
         if not service:
             return ""
         if service.update_state in _FAILED_UPDATES:
-            raise UnhealthyError(f"the update of {service.name} is {service.update_state}: {service.update_message}")
+            raise UnhealthyError(
+                f"the update of {service.name} is {service.update_state}: {service.update_message}"
+            )
         tasks = self._engine.tasks(service_id)
         # Of a service without tasks, Docker does not update the state.
         if tasks and service.update_state != "completed":
@@ -125,4 +127,6 @@ class Restarts:
             for holder in self._holders.of(self._secret, service_id)
             if not holder.is_pinned and holder.version != version
         ]
-        return f"{len(late)} of {running} tasks have no delivery of version {version} on record" if late else ""
+        return (
+            f"{len(late)} of {running} tasks have no delivery of version {version} on record" if late else ""
+        )

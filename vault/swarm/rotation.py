@@ -49,8 +49,16 @@ class Rotation:
         self._healthy: dict[str, str] = {}
         self._restarting: dict[str, str] = {}
 
-    def run(self, value: bytes) -> None:
+    @property
+    def restarted(self) -> Sequence[str]:
+        """The names of the services that were restarted and are healthy."""
+        return sorted(self._healthy.values())
+
+    def run(self, value: bytes) -> int:
         """Store *value* as the newest version, and restart the services that have an older one.
+
+        Returns:
+            The number of that version.
 
         Raises:
             RotationRefusedError: Nothing was changed.
@@ -69,9 +77,10 @@ class Rotation:
                 self._bring(self._is_older)
             except UnhealthyError as error:
                 self._roll_back(error, old)
+        return self._version
 
-    def resume(self) -> None:
-        """Restart the services that have an older version than the newest.
+    def resume(self) -> int:
+        """Restart the services that have an older version than the newest, and return its number.
 
         Raises:
             RotationFailedError: It did not reach its end. Nothing is rolled back.
@@ -80,6 +89,7 @@ class Rotation:
         with self._stating():
             self._report_left_alone()
             self._bring(self._is_older)
+        return self._version
 
     def _require_suitable(self, value: bytes, old: bytes) -> None:
         if value == old:
@@ -164,7 +174,9 @@ class Rotation:
         affected = self._healthy | self._restarting
         self._store(old)
         self._healthy = {}
-        failures = self._put_back(lambda holder: holder.task.service.id in affected or bad in holder.delivered)
+        failures = self._put_back(
+            lambda holder: holder.task.service.id in affected or bad in holder.delivered
+        )
         outcome = f"{reason}. Rolled back: version {self._version} has the value of version {bad - 1}"
         if failures:
             raise RotationFailedError(
@@ -211,7 +223,7 @@ class Rotation:
             return RotationFailedError(
                 f"{reason}: it is unknown if version {self._version + 1} of {name} was stored; "
                 "no service was restarted",
-                hint=f"run `secret-manager swarm holders {name}`, then rotate again, with --resume if it was stored",
+                hint=f"see `secret-manager swarm holders {name}`, then rotate again, or --resume if it was stored",
             )
         parts = [f"version {self._version} of {name} is the newest"]
         if done := set(self._healthy.values()) - set(self._restarting.values()):
