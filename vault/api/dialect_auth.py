@@ -26,7 +26,7 @@ from vault.api.dialect_durations import duration
 from vault.api.dialect_messages import envelope, json_body, no_content
 from vault.api.fields import Body, Reply, text_field
 from vault.auth.own_credential import CredentialInfo
-from vault.auth.tokens import MAX_LIFETIME, Grant
+from vault.auth.tokens import Grant
 from vault.core.attempt import Action
 from vault.core.errors import (
     InvalidCredentialError,
@@ -34,7 +34,16 @@ from vault.core.errors import (
     TokenNotRenewableError,
     TokenRequiredError,
 )
-from vault.core.principal import OPERATOR, ROLES, Principal, Scope, is_name, plain_name, scopes_named
+from vault.core.principal import (
+    MAX_LIFETIME,
+    OPERATOR,
+    ROLES,
+    Principal,
+    Scope,
+    is_name,
+    plain_name,
+    scopes_named,
+)
 from vault.core.timestamps import moment
 from vault.crypto.token import PREFIX
 

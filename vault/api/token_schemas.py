@@ -9,10 +9,10 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
 from vault.api.fields import name_field as _name
 from vault.auth.own_credential import KINDS
-from vault.auth.tokens import MAX_LIFETIME, STATES, Grant
+from vault.auth.tokens import STATES, Grant
 from vault.core.networks import Network, network
 from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
-from vault.core.principal import ROLES, Scope, scopes_named
+from vault.core.principal import MAX_LIFETIME, ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _TRUE = {"enum": [True]}

@@ -21,7 +21,15 @@ from vault.core.errors import (
 )
 from vault.core.networks import Network, cover
 from vault.core.paths import ALL_PATHS, Paths
-from vault.core.principal import OPERATOR, RESERVED_NAMES, Principal, Scope, plain_name, scopes_named
+from vault.core.principal import (
+    MAX_LIFETIME,
+    OPERATOR,
+    RESERVED_NAMES,
+    Principal,
+    Scope,
+    plain_name,
+    scopes_named,
+)
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.crypto.token import new_token
@@ -32,9 +40,6 @@ from vault.keys.guard import KeyringGuard
 
 #: The states of a token; `altered`: its document is not as the service wrote it.
 STATES = ("active", "expired", "revoked", "altered")
-
-#: The maximum lifetime, and the longest age, of any token.
-MAX_LIFETIME = timedelta(days=10 * 365)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import click
 
-from vault.auth.tokens import MAX_LIFETIME
+from vault.core.principal import MAX_LIFETIME
 
 #: Seconds of each unit.
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}

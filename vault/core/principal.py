@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from vault.core.networks import Network
@@ -14,6 +14,9 @@ DEFAULT_NAMESPACE = "default"
 
 #: The form of token names and namespaces. They never contain a colon; other kinds of principal names do.
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+#: The maximum lifetime, and the longest age, of any token.
+MAX_LIFETIME = timedelta(days=10 * 365)
 
 
 class Scope(StrEnum):
