@@ -5,7 +5,10 @@ import click
 from vault.cli.lazy_group import LazyGroup
 
 #: The function of each command, after its module.
-_FUNCTIONS: dict[str, str] = {}
+_FUNCTIONS = {
+    "holders": "vault.cli.swarm_rotation:holders",
+    "rotate": "vault.cli.swarm_rotation:rotate",
+}
 
 
 @click.group(cls=LazyGroup, functions=_FUNCTIONS)

@@ -1,4 +1,4 @@
-"""The commands `swarm rotate` and `swarm holders`: the versions that the swarm's tasks have, and a new one."""
+"""The commands `swarm rotate` and `swarm holders`: a new version of a secret, and those that tasks have."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _timeout(text: str) -> timedelta:
 def holders(name: str, service: Service, output: Output) -> None:
     """Show which running tasks have which version.
 
-    NAME is the name of a secret. The versions come from the audit trail: a task without one got its value from
-    the driver's cache, or before the trail begins.
+    NAME is the name of a secret. The versions come from the audit trail. For a task without one, no
+    delivery is on record: it got its value from the driver's cache, or before the trail begins.
     """
     stored = Stored(service)
     secret = stored.describe(name)
@@ -118,10 +118,10 @@ def rotate(
 ) -> None:
     """Store a new value and restart its services.
 
-    NAME is the name of a secret. The value is read from FILE, from standard input (-), or from a hidden prompt; one
-    trailing newline is stripped. Restarts one service after another, those whose running tasks have an older
-    version. If one does not become healthy, it stores the old value as a new version, and restarts the
-    services that have the bad one. See docs/swarm-secrets.md.
+    NAME is the name of a secret. The value is read from FILE, from standard input (-), or from a hidden
+    prompt; one trailing newline is stripped. The services whose running tasks have an older version are
+    restarted one after another. If one does not become healthy, the old value becomes the newest version
+    again, and the services that have the bad one are restarted. See docs/swarm-secrets.md.
     """
     if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
         raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")

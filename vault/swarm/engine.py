@@ -124,6 +124,7 @@ class Engine:
         wanted = {"desired-state": "running"} | ({"service": service_id} if service_id else {})
         with self._calls():
             services = {one["ID"]: _service(one) for one in self._client.services()}
+            nodes = {one["ID"]: one["Description"]["Hostname"] for one in self._client.nodes()}
             secrets = {
                 one["ID"]: found for one in self._client.secrets() if (found := _selection(one["Spec"]))
             }

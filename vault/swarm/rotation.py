@@ -223,7 +223,7 @@ class Rotation:
             return RotationFailedError(
                 f"{reason}: it is unknown if version {self._version + 1} of {name} was stored; "
                 "no service was restarted",
-                hint=f"see `secret-manager swarm holders {name}`, then rotate again, or --resume if it was stored",
+                hint=f"see `secret-manager swarm holders {name}`; if it was stored, rotate with --resume",
             )
         parts = [f"version {self._version} of {name} is the newest"]
         if done := set(self._healthy.values()) - set(self._restarting.values()):
