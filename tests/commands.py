@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
 
 from tests.nursery import Nursery
 
@@ -49,7 +50,18 @@ def _nursery() -> Nursery:
 
 def run_command(name: str, *arguments: object, environment: dict[str, str], folder: Path) -> Done:
     """Run `secret-manager` *name* in *folder* to its end, with any result except a traceback."""
-    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+    with TemporaryFile("w+") as out:
+        done = run_command_into(out, name, *arguments, environment=environment, folder=folder)
+        out.seek(0)
+        done.stdout = out.read()
+    return done
+
+
+def run_command_into(
+    out: IO[str], name: str, *arguments: object, environment: dict[str, str], folder: Path
+) -> Done:
+    """Run `secret-manager` *name*, as `run_command` does, with *out* as its standard output."""
+    with TemporaryFile("w+") as err:
         status = _nursery().run(
             name,
             *map(str, arguments),
@@ -58,8 +70,7 @@ def run_command(name: str, *arguments: object, environment: dict[str, str], fold
             out=out,
             err=err,
         )
-        for file in (out, err):
-            file.seek(0)
-        done = subprocess.CompletedProcess(arguments, status, out.read(), err.read())
+        err.seek(0)
+        done = subprocess.CompletedProcess(arguments, status, "", err.read())
     assert "Traceback" not in done.stderr
     return done

@@ -180,7 +180,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
                 "keys", "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path
             )
             assert (refused.returncode, refused.stdout) == (1, "")
-            assert refused.stderr.startswith(f"secret-manager: running workers encrypt under {OLD.id}, ")
+            assert refused.stderr.startswith(f"error: running workers encrypt under {OLD.id}, ")
 
             # 2. The two keys swapped.
             fleet.update(NEW, OLD)

@@ -98,6 +98,9 @@ def test_wrong_usage_is_reported(trail: Trail, arguments: tuple[str, ...]) -> No
 COMMANDS = ("tail", "export", "public-key", "checkpoint", "verify")
 
 
+AWAY = "MongoDB is not available. Hint: check that MongoDB runs and that MONGO_URI leads to it"
+
+
 def test_a_failure_is_one_line(tmp_path: Path) -> None:
     """Without MongoDB, or with invalid settings, each command prints a message and no traceback."""
     away = settings("mongodb://127.0.0.1:1", new_key())
@@ -105,13 +108,13 @@ def test_a_failure_is_one_line(tmp_path: Path) -> None:
         for done in pool.map(
             lambda name: run_command("audit", name, environment=away, folder=tmp_path), COMMANDS
         ):
-            assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr.splitlines()[-1] == "secret-manager: MongoDB is not available"
+            assert (done.returncode, done.stdout) == (5, "")
+            assert done.stderr == f"error: {AWAY}\n"
         for done in pool.map(
             lambda name: run_command("audit", name, environment={}, folder=tmp_path), COMMANDS
         ):
             assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr.startswith("secret-manager: invalid settings:\n  MASTER_KEY: is required")
+            assert done.stderr.startswith("error: invalid settings: MASTER_KEY: is required")
 
 
 def test_a_checkpoint_holds_all_heads(trail: Trail) -> None:
@@ -202,7 +205,7 @@ def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
     break_trail(stored)
     done = trail.run("export")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == "secret-manager: the audit trail cannot be written"
+    assert done.stderr.splitlines()[-1] == "error: the audit trail cannot be written"
     # A MongoDB user with read access can still verify.
     assert trail.run("verify").returncode == 0
 

@@ -185,8 +185,8 @@ def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:
     genuine = SigningKey(trail.written.keyring.primary)
     timeless = {"ts": "once", "heads": [], "signer": genuine.public.signer}
     timeless["signature"] = genuine.sign(canonical(timeless))
-    not_signed = "secret-manager: the checkpoint is not signed by a key that is known\n"
-    none = "secret-manager: this is not a checkpoint\n"
+    not_signed = "error: the checkpoint is not signed by a key that is known\n"
+    none = "error: this is not a checkpoint\n"
     arguments = offline(trail)
     for content, said in (
         (json.dumps(made | {"heads": made["heads"][1:]}), not_signed),

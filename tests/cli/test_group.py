@@ -26,7 +26,7 @@ def test_a_mistyped_command_gets_a_suggestion() -> None:
     """The error for a mistyped command suggests a similar one, although none was loaded before."""
     done = CliRunner().invoke(commands, ["keyz"])
     assert done.exit_code == 2
-    assert "Did you mean 'keys'?" in done.output
+    assert "did you mean `keys`?" in done.output
 
 
 def test_no_command_loads_what_only_others_need(tmp_path: Path) -> None:

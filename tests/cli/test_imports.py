@@ -136,7 +136,7 @@ def test_without_their_entries_no_secrets_arrive(tree: Tree, run: Run, stored: S
     break_trail(stored)
     done = run()
     assert done.returncode == 1
-    assert done.stderr.endswith("secret-manager: the audit trail cannot be written\n")
+    assert done.stderr.endswith("error: the audit trail cannot be written\n")
     assert stored.secrets.count_documents({}) == 0
 
 
@@ -187,7 +187,7 @@ def test_a_wrong_token_is_refused(run: Run, stored: Stored) -> None:
     """Without a valid token, nothing is read, and nothing is written."""
     done = run(VAULT_TOKEN="wrong-token")
     assert done.returncode == 1
-    assert done.stderr.startswith("secret-manager: the source does not accept the token")
+    assert done.stderr.startswith("error: the source does not accept the token")
     assert "wrong-token" not in done.stderr
     assert stored.secrets.count_documents({}) == 0
 
@@ -198,7 +198,7 @@ def test_an_empty_source_is_an_error(tree: Tree, run: Run, option: str) -> None:
     tree.put("s", {})
     done = run("--path", "other/", option)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "secret-manager: the source has no secrets at this path\n"
+    assert done.stderr == "error: the source has no secrets at this path\n"
 
 
 def test_bao_variables_come_first(tree: Tree, run: Run) -> None:

@@ -1,5 +1,6 @@
 """The operators' commands for issuers and roles, run as processes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,21 +92,24 @@ def test_lists_show_everything(run: Run) -> None:
             *("--path", "shared/db", "--namespace", "team-a", "--network", "10.0.0.0/8", "--max-age", "1h"),
         )
     )
-    heading, *rows = good(run("issuers", "list")).splitlines()
+    heading = good(run("issuers", "list")).splitlines()[0]
     assert heading.split() == ["name", "state", "issuer", "audience", "keys", "algorithms", "created", "by"]
-    assert [row.split()[:3] for row in rows] == [
-        ["default", "settings", ISSUER],
-        ["ci", "active", ISS],
-        ["github", "active", "https://gh.example"],
+    default, ci, github = map(json.loads, good(run("issuers", "list", "--json")).splitlines())
+    assert [default["name"], default["state"], default["issuer"]] == ["default", "settings", ISSUER]
+    assert [ci["name"], ci["state"], ci["issuer"], ci["public_key"]] == [
+        "ci",
+        "active",
+        ISS,
+        public_pem(ED_KEY),
     ]
-    assert "public key" in rows[1]
-    assert "https://gh.example/keys  RS256" in rows[2]
-    heading, row = good(run("roles", "list")).splitlines()
-    for cell in (
-        *("team-a", "/a/b=c=d sub=job ref~v*", "secret:fetch secret:list", "acme/ shared/db", "10.0.0.0/8"),
-        *("3600s", "operator"),
-    ):
-        assert cell in row
+    assert [github["jwks_url"], github["algorithms"]] == ["https://gh.example/keys", ["RS256"]]
+    shown = good(run("roles", "list"))
+    assert max(map(len, shown.splitlines())) <= 100
+    for word in ("team-a", "/a/b=c=d", "ref~v*", "secret:fetch", "acme/", "10.0.0.0/8", "1h", "operator"):
+        assert word in shown
+    role = json.loads(good(run("roles", "list", "--json")))
+    assert (role["claims"], role["claim_globs"]) == ({"/a/b": "c=d", "sub": "job"}, {"ref": "v*"})
+    assert (role["max_age"], role["scopes"]) == (3_600, ["secret:fetch", "secret:list"])
 
 
 def test_a_jwt_is_explained(run: Run, tmp_path: Path, stored: Stored) -> None:
@@ -147,14 +151,15 @@ def test_a_jwt_is_explained(run: Run, tmp_path: Path, stored: Stored) -> None:
 
 
 def test_errors_are_sentences(run: Run) -> None:
-    """Refusals name the reason and exit with 1."""
-    for done, message in (
-        (add_role(run), "Issuer not found"),
-        (run("issuers", "delete", "ci"), "Issuer not found"),
-        (run("roles", "delete", "deploy", "--namespace", "team-a"), "Role not found"),
+    """Refusals name the reason; what does not exist exits with 3."""
+    for done, noun in (
+        (add_role(run), "issuer"),
+        (run("issuers", "delete", "ci"), "issuer"),
+        (run("roles", "delete", "deploy", "--namespace", "team-a"), "role"),
     ):
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"secret-manager: {message}\n"
+        assert (done.returncode, done.stdout) == (3, "")
+        hint = f"run `secret-manager {noun}s list` to see all names"
+        assert done.stderr == f"error: {noun.capitalize()} not found. Hint: {hint}\n"
     good(add_issuer(run))
     assert "An issuer has this name" in add_issuer(run).stderr
     good(add_role(run))

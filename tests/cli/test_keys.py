@@ -86,9 +86,9 @@ def test_status_of_an_empty_database(keys: Run) -> None:
     done = keys("status")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "key id            role here  workers with it  encrypting  secret versions  may be dropped",
-        f"{NEW.id}  primary    0 of 0           0 of 0      0                no, it is primary",
-        f"{OLD.id}  fallback   0 of 0           0 of 0      0                yes",
+        "key id            role here  workers with it  encrypting  versions  may be dropped",
+        f"{NEW.id}  primary    0 of 0           0 of 0      0         no, it is primary",
+        f"{OLD.id}  fallback   0 of 0           0 of 0      0         yes",
     ]
 
 
@@ -143,7 +143,7 @@ def test_status_warns_of_weak_keys(mongo_uri: str, tmp_path: Path) -> None:
     environment = {"MASTER_KEY": text(NEW), "MASTER_KEY_FALLBACKS": weak, "MONGO_URI": mongo_uri}
     done = run_command("keys", "status", environment=environment, folder=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.startswith("Warning: a key of MASTER_KEY_FALLBACKS is 32 hexadecimal digits")
+    assert done.stderr.startswith("warning: a key of MASTER_KEY_FALLBACKS is 32 hexadecimal digits")
     assert weak[:8] not in done.stdout + done.stderr
 
 
@@ -166,7 +166,7 @@ def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
     break_trail(stored)
     done = keys("status")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == "secret-manager: the audit trail cannot be written"
+    assert done.stderr.splitlines()[-1] == "error: the audit trail cannot be written"
 
 
 def test_status_with_a_missing_key_is_not_signed(keys: Run, stored: Stored, mongo_uri: str) -> None:
@@ -207,11 +207,13 @@ def test_a_failure_is_one_line(tmp_path: Path, command: str) -> None:
     environment = settings("mongodb://127.0.0.1:1", NEW)
     done = run_command("keys", command, environment=environment, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == "secret-manager: MongoDB is not available"
+    assert done.stderr == (
+        "error: MongoDB is not available. Hint: check that MongoDB runs and that MONGO_URI leads to it\n"
+    )
     assert "Traceback" not in done.stderr
     done = run_command("keys", command, environment={}, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("secret-manager: invalid settings:\n  MASTER_KEY: is required")
+    assert done.stderr.startswith("error: invalid settings: MASTER_KEY: is required")
 
 
 def test_rewrap_reports_its_counts(keys: Run, stored: Stored) -> None:
@@ -260,8 +262,8 @@ def test_a_refused_rewrap_is_one_line(keys: Run, stored: Stored, mongo_uri: str)
     done = keys("rewrap")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"secret-manager: running workers encrypt under {OLD.id}, and {NEW.id} is primary here: "
-        "make it theirs first, or run this with their keys\n"
+        f"error: running workers encrypt under {OLD.id}, and {NEW.id} is primary here. "
+        "Hint: make it theirs first, or run this with their keys\n"
     )
     assert under(stored, OLD) == 5
 
@@ -375,7 +377,7 @@ def test_a_secret_without_a_key_id_needs_every_key(stored: Stored, keys: Run) ->
     """If a secret has no key ID, `keys status` keeps every key that it may need."""
     [secret_id] = fill(stored, OLD, 1)
     stored.secrets.update_one({"_id": secret_id}, {"$unset": {"key_id": True}})
-    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "no, values without a key ID may need it")
+    assert table(keys("status").stdout)[OLD.id] == ("fallback", 0, "no, values without key ID exist")
     assert keys("rewrap").returncode == 1
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"key_id": OLD.id}})
     assert keys("rewrap").returncode == 0

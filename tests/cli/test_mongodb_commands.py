@@ -68,7 +68,7 @@ def test_half_of_access_control_is_refused(initiate: Run, key_file: Path) -> Non
     [
         ({"MONGO_URI": "http://somewhere"}, "must be mongodb://"),
         ({"MONGO_URI_FILE": "/nowhere"}, "MONGO_URI_FILE does not name a readable text file."),
-        ({}, "MONGO_URI must name the replica set"),
+        ({}, "MONGO_URI does not name a replica set"),
     ],
 )
 def test_a_wrong_connection_string_is_one_message(
@@ -111,7 +111,7 @@ def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
         administrator.write_text(ours)
         done = grant(ours)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "secret-manager: the privileges were not granted: OperationFailure 13\n"
+        assert done.stderr == "error: the privileges were not granted: OperationFailure 13\n"
 
 
 @pytest.mark.parametrize("uri", ["mongodb://root:hunter2@127.0.0.1:1:2", "hunter2"])
@@ -123,7 +123,7 @@ def test_an_invalid_administrator_s_string_is_not_quoted(uri: str, tmp_path: Pat
     environment = {"MONGO_URI": "mongodb://app:secret@127.0.0.1:1"}
     done = run_command("replicaset", "grant", *options, environment=environment, folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("secret-manager: the privileges were not granted: ")
+    assert done.stderr.startswith("error: the privileges were not granted: ")
     assert "hunter2" not in done.stderr
 
 

@@ -34,7 +34,7 @@ def test_a_missing_service_is_one_line(environment: dict[str, str], tmp_path: Pa
     address = f"127.0.0.1:{free_port()}"
     done = ready({**environment, "BIND": address}, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"secret-manager: no reply from {address}: ")
+    assert done.stderr.startswith(f"error: no reply from {address}: ")
 
 
 def test_it_uses_tls_if_the_service_does(environment: dict[str, str], tmp_path: Path) -> None:

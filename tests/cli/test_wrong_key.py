@@ -70,7 +70,7 @@ def test_a_command_with_a_wrong_key_writes_nothing(
     before = everything(stored)
     done = run(tmp_path, mongo_uri, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("secret-manager: a master key in use is missing here: ")
+    assert done.stderr.startswith("error: a master key in use is missing here: ")
     assert named in done.stderr
     assert everything(stored) == before
     assert list(tmp_path.iterdir()) == []

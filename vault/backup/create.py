@@ -110,7 +110,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     heads = checkpoint.heads(keyring)
     ends = dict(_signed_ends())
     if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
-        raise BackupRefusedError("the end of the trail was removed in the meantime: try again")
+        raise BackupRefusedError("the end of the trail was removed in the meantime", hint="try again")
     writer.add(dump.TRAIL, _trail(ends), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -135,12 +135,17 @@ def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
     """Return the IDs of the keys that the backup needs, and whether workers serve."""
     with storage_errors():
         if registry.unfinished_restore():
-            raise BackupRefusedError("a restore into this database is not finished")
+            raise BackupRefusedError(
+                "a restore into this database is not finished", hint="restore the same backup again"
+            )
         stored, writing = registry.stored_key_ids(), registry.writing_key_ids()
     # Anyone who can write to the database can store any value as a key ID.
     missing = sorted(printable(str(key_id)) for key_id in stored | writing if key_id not in keyring)
     if missing:
-        raise BackupRefusedError(f"master keys that are in use are missing here: {', '.join(missing)}")
+        raise BackupRefusedError(
+            f"master keys that are in use are missing here: {', '.join(missing)}",
+            hint="add them to MASTER_KEY_FALLBACKS",
+        )
     # The primary key signs the manifest.
     return sorted(stored | {keyring.primary.id}), bool(writing)
 
@@ -193,12 +198,15 @@ def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
     # The signature is not verified yet, and the message goes to a terminal.
     if manifest["format"] != FORMAT:
         raise InvalidBackupError(
-            f"the backup has format {printable(str(manifest['format']))}, and this version reads {FORMAT}: "
-            f"use the version that made it, {printable(str(manifest['version']))}, or a newer one"
+            f"the backup has format {printable(str(manifest['format']))}, and this version reads {FORMAT}",
+            hint=f"use the version that made it, {printable(str(manifest['version']))}, or a newer one",
         )
     missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
     if missing:
-        raise InvalidBackupError(f"the backup needs master keys that are missing here: {missing}")
+        raise InvalidBackupError(
+            f"the backup needs master keys that are missing here: {missing}",
+            hint="add them to MASTER_KEY_FALLBACKS",
+        )
     if not checkpoint.is_signed(manifest, signing_keys.own(keyring)):
         raise InvalidBackupError(
             "the backup was altered, or made elsewhere: its manifest is complete, but not signed by "

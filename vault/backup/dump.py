@@ -35,12 +35,17 @@ _BATCH = 1_000
 
 _DUPLICATE_KEY = 11000
 
-#: Messages for MongoDB's error codes when it cannot read as of one moment.
+#: Problem and hint for MongoDB's error codes when it cannot read as of one moment.
 _REFUSALS = {
-    123: "only a MongoDB replica set can be read as of one moment: make this server a set of one member",
-    239: "reading the secrets took longer than MongoDB keeps its history: raise "
-    "minSnapshotHistoryWindowInSeconds (300 by default) on each member of the set, and try again",
-    246: "a collection or an index was created in the meantime: try again",
+    123: (
+        "only a MongoDB replica set can be read as of one moment",
+        "make this server a set of one member",
+    ),
+    239: (
+        "reading the secrets took longer than MongoDB keeps its history",
+        "raise minSnapshotHistoryWindowInSeconds (300 by default) on each member of the set, and try again",
+    ),
+    246: ("a collection or an index was created in the meantime", "try again"),
 }
 
 
@@ -56,10 +61,11 @@ def snapshot() -> Iterator[None]:
             yield
     except StorageUnavailableError as error:
         # The driver's error is its context.
-        message = _REFUSALS.get(getattr(error.__context__, "code", 0))
-        if message is None:
+        refusal = _REFUSALS.get(getattr(error.__context__, "code", 0))
+        if refusal is None:
             raise
-        raise BackupRefusedError(message) from None
+        problem, hint = refusal
+        raise BackupRefusedError(problem, hint=hint) from None
 
 
 def batches(
@@ -123,7 +129,8 @@ def _told_if_numbered_twice(collection: str) -> Iterator[None]:
         if collection == TRAIL and codes == {_DUPLICATE_KEY}:
             # Both are evidence, so neither is left out.
             raise RestoreRefusedError(
-                "the backup has an audit entry twice, and the unique index here forbids that: drop the "
-                "index stream_1_seq_1 of audit_logs as an administrator, then restore the same backup again"
+                "the backup has an audit entry twice, and the unique index here forbids that",
+                hint="drop the index stream_1_seq_1 of audit_logs as an administrator, then restore the same "
+                "backup again",
             ) from None
         raise

@@ -67,15 +67,19 @@ def _begin(backup: VerifiedBackup) -> bool:
         unfinished = registry.unfinished_restore()
         if unfinished is None:
             if filled := dump.filled_collection():
-                raise RestoreRefusedError(f"the database is not empty: there are documents in {filled}")
+                raise RestoreRefusedError(
+                    f"the database is not empty: there are documents in {filled}",
+                    hint="name a new database in MONGO_URI",
+                )
         elif unfinished != backup.id:
             raise RestoreRefusedError(
-                "the restore of another backup into this database is not finished: restore that one again, "
-                "or drop the database"
+                "the restore of another backup into this database is not finished",
+                hint="restore that one again, or drop the database",
             )
         if not registry.begin_restore(backup.id, audit_enabled=backup.audit_enabled):
             raise RestoreRefusedError(
-                "workers serve on this database: stop the service; after one that was killed wait 20 seconds"
+                "workers serve on this database",
+                hint="stop the service; after one that was killed wait 20 seconds",
             )
     return unfinished is not None
 

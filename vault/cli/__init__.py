@@ -2,13 +2,15 @@
 
 import signal
 import sys
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import click
 
 from vault import __version__
+from vault.cli.exits import SignalledError, closed_pipes, discard_unwritten, reported
 from vault.cli.lazy_group import LazyGroup
-from vault.core.errors import VaultError
 from vault.core.processes import harden
 
 #: The function of each command, after its module.
@@ -31,30 +33,53 @@ _FUNCTIONS = {
 }
 
 
-@click.group(cls=LazyGroup, functions=_FUNCTIONS, context_settings={"help_option_names": ["-h", "--help"]})
+class _CommandLine(LazyGroup):
+    """The whole command line. It ends every failure in the same way, see `vault.cli.exits`."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Run the command line, and exit; without *standalone_mode*, raise the errors instead."""
+        run: Any = partial(super().main, *args, standalone_mode=False, **options)
+        if not standalone_mode:
+            return run()
+        with reported():
+            code = run()
+        sys.exit(code)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Return the context of a command line; help and version are printed here."""
+        with closed_pipes():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command of *ctx*."""
+        with closed_pipes():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_CommandLine, functions=_FUNCTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="secret-manager")
 def commands() -> None:
     """Run and operate the Secret Manager."""
 
 
-def _handle_sighup(number: int, frame: FrameType | None) -> None:
-    # The shell and the kernel both signal a closed terminal. The second signal must not interrupt the
-    # cleanup.
-    signal.signal(number, signal.SIG_IGN)
-    signal.default_int_handler(number, frame)
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGHUP:
+        # The shell and the kernel both signal a closed terminal. The second signal must not interrupt the
+        # cleanup.
+        signal.signal(number, signal.SIG_IGN)
+    raise SignalledError(number)
 
 
 def main() -> None:
-    """Run the command line; expected errors print a message instead of a traceback."""
+    """Run the command line; a failure is one line, see `vault.cli.exits`."""
     harden()
     # An orchestrator's stop and a closed terminal end a command as Ctrl-C does: it cleans up, and records
     # its end.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     # Under `nohup`, SIGHUP is ignored and stays ignored.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _handle_sighup)
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         commands(prog_name="secret-manager")
-    except VaultError as error:
-        click.echo(f"secret-manager: {error}", err=True)
-        sys.exit(1)
+    finally:
+        discard_unwritten()

@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -21,7 +23,7 @@ from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
 from vault.backup.drill import Report, Step
 from vault.cli.context import connected
-from vault.cli.output import bar
+from vault.cli.output import Output, output_options
 from vault.core.errors import BackupRefusedError
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
@@ -50,7 +52,8 @@ _STEPS = {
 @click.command()
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is a regular file.")
-def backup(path: Path, overwrite: bool) -> None:
+@output_options
+def backup(output: Output, path: Path, overwrite: bool) -> None:
     """Write a backup of secrets, tokens, roles and audit trail to FILE.
 
     All except the trail are as of one moment, and stay encrypted. The trail reaches some seconds further, so
@@ -59,36 +62,42 @@ def backup(path: Path, overwrite: bool) -> None:
     with (
         connected(reading=True, recorded=True) as context,
         _new_file(path, overwrite=overwrite) as file,
-        bar("Backing up", dump.estimate()) as shown,
+        output.bar("Backing up", dump.estimate()) as shown,
     ):
         days = context.audit_ttl_days
         made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
-    click.echo(f"{_described(made)} in {printable(str(path))}, {path.stat().st_size:,} bytes")
+    size = path.stat().st_size
+    output.result(
+        _data(made) | {"file": str(path), "bytes": size},
+        f"{_described(made)} in {printable(str(path))}, {size:,} bytes",
+    )
 
 
 @click.command()
 @click.argument("file", type=_READABLE)
-def restore(file: BinaryIO) -> None:
+@output_options
+def restore(output: Output, file: BinaryIO) -> None:
     """Restore the backup in FILE into MONGO_URI's empty database.
 
     Do not run the service on that database until this is done. To resume an interrupted restore, restore the
     same FILE again.
     """
     with connected(reading=True) as context:
-        found = _verified(file, context.keyring)
-        with bar("Restoring", sum(found.counts.values())) as shown:
+        found = _verified(file, context.keyring, output)
+        with output.bar("Restoring", sum(found.counts.values())) as shown:
             restores.restore(
                 found,
                 context.database,
                 audit_enabled=context.audit_enabled,
                 progress=shown.advance,
             )
-    click.echo(f"{_described(found)} restored, as of {found.manifest['as_of']}")
+    output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")
 
 
 @click.command()
 @click.argument("file", type=_READABLE)
-def drill(file: BinaryIO) -> None:
+@output_options
+def drill(output: Output, file: BinaryIO) -> None:
     """Check a backup: restore FILE into a scratch database.
 
     Decrypts and verifies everything, then removes the scratch database. It is on the server of MONGO_URI,
@@ -96,44 +105,55 @@ def drill(file: BinaryIO) -> None:
     trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
     """
     with connected(reading=True) as context:
-        with _timed("verified the file"):
-            found = _verified(file, context.keyring)
+        with _timed("verified the file", output):
+            found = _verified(file, context.keyring, output)
         drills.record(found)
     name = f"drill_{secrets.token_hex(8)}"
     with connected(reading=True, scratch=name) as context, drills.dropped_afterwards(context.database):
-        click.echo(f"{_described(found)} for the scratch database {name}")
+        output.note(f"{_described(found)} for the scratch database {name}")
+        report = drills.drill(found, context.database, context.keyring, show=partial(_show, output))
         # Printed before the database is dropped, which can fail.
-        code = _print(drills.drill(found, context.database, context.keyring, show=_show))
+        code = _print(report, found, output)
     sys.exit(code)
 
 
 @contextmanager
-def _show(step: Step, total: int = 0) -> Iterator[Progress]:
+def _show(output: Output, step: Step, total: int = 0) -> Iterator[Progress]:
     """Show the bar of *step* while the block runs, and its time afterwards."""
     label, done = _STEPS[step]
-    with _timed(done), bar(label, total) as shown:
+    with _timed(done, output), output.bar(label, total) as shown:
         yield shown.advance
 
 
-def _print(report: Report) -> int:
+def _print(report: Report, backup: Backup, output: Output) -> int:
     """Print *report* with its verdict; return the exit code."""
     code = _FAILED if not report.is_good else _LOOK if report.findings else _GOOD
     entries = quantity(report.entries, "entry", "entries")
     streams, findings = quantity(report.streams, "stream"), quantity(len(report.findings), "finding")
-    click.echo(f"secret versions: {report.versions}")
-    click.echo(f"tokens: {report.tokens}")
-    click.echo(f"issuers and roles: {report.roles}")
-    click.echo(f"audit trail: {entries} in {streams}, {findings}")
-    for finding in report.findings:
-        click.echo(printable(str(finding)))
-    click.echo(_VERDICTS[code])
+    shown = [printable(str(finding)) for finding in report.findings]
+    lines = (
+        f"secret versions: {report.versions}",
+        f"tokens: {report.tokens}",
+        f"issuers and roles: {report.roles}",
+        f"audit trail: {entries} in {streams}, {findings}",
+        *shown,
+        _VERDICTS[code],
+    )
+    output.result(
+        _data(backup) | asdict(report) | {"findings": shown, "verdict": _VERDICTS[code]}, "\n".join(lines)
+    )
     return code
 
 
-def _verified(file: BinaryIO, keyring: Keyring) -> VerifiedBackup:
+def _verified(file: BinaryIO, keyring: Keyring, output: Output) -> VerifiedBackup:
     size = os.fstat(file.fileno()).st_size
-    with bar("Verifying the file", size) as shown:
+    with output.bar("Verifying the file", size) as shown:
         return backups.read(file, keyring, progress=shown.advance)
+
+
+def _data(found: Backup) -> dict[str, Any]:
+    """Return what `--json` prints about a backup."""
+    return {"as_of": found.manifest["as_of"], "documents": dict(found.counts)}
 
 
 def _described(found: Backup) -> str:
@@ -143,11 +163,11 @@ def _described(found: Backup) -> str:
 
 
 @contextmanager
-def _timed(done: str) -> Iterator[None]:
-    """Print *done* and the time that the block took."""
+def _timed(done: str, output: Output) -> Iterator[None]:
+    """Note what was *done*, and the time that the block took."""
     started = time.monotonic()
     yield
-    click.echo(f"{done} in {time.monotonic() - started:.1f} s")
+    output.note(f"{done} in {time.monotonic() - started:.1f} s")
 
 
 @contextmanager
@@ -197,9 +217,9 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         return
     shown = printable(str(path))
     if not stat.S_ISREG(mode):
-        raise BackupRefusedError(f"{shown} exists and is not a regular file; choose another name")
+        raise BackupRefusedError(f"{shown} exists and is not a regular file", hint="choose another name")
     if not overwrite:
-        raise BackupRefusedError(f"{shown} exists; use --overwrite to replace it")
+        raise BackupRefusedError(f"{shown} exists", hint="use --overwrite to replace it")
 
 
 def _sync(folder: Path) -> None:

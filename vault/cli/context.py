@@ -1,5 +1,6 @@
 """The context of operators' commands: the service's settings, keyring, database and trail."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def connected(
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
     """
+    # The error that the command prints says it in one line; the log quotes the driver's whole state.
+    logging.getLogger("vault.documents.guard").setLevel(logging.ERROR)
     settings = Settings.from_environment()
     if settings.dotenv:
         click.echo(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}", err=True)

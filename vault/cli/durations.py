@@ -11,6 +11,13 @@ from vault.core.principal import MAX_LIFETIME
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
+def duration_text(length: timedelta) -> str:
+    """Return *length* in the form of `duration`, with the largest unit that divides it: `36h`, `30d`."""
+    seconds = int(length.total_seconds())
+    unit = next(unit for unit in "dhms" if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
 def duration(text: str) -> timedelta:
     """Return the duration *text*: a whole number of seconds, or of the unit that follows it.
 

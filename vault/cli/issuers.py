@@ -1,21 +1,22 @@
 """The commands `issuers …`: create, list, delete and test issuers of JWTs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import NamedTuple, TextIO
 
 import click
 from marshmallow import ValidationError
 
 from vault.auth.directory import Directory
-from vault.auth.issuers import IssuerInfo, Issuers, NewIssuer
+from vault.auth.issuers import Issuers, NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
 from vault.auth.jwt_credentials import Finding, JWTCredentials
 from vault.auth.roles import Roles
 from vault.auth.tokens import TokenKeys
 from vault.cli import parameters
 from vault.cli.context import connected
-from vault.cli.output import print_table
+from vault.cli.output import Column, Output, output_options
 from vault.config import validators as forms
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.claims import MAX_VALUE_LENGTH
@@ -24,7 +25,13 @@ from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
-_HEADINGS = ("name", "state", "issuer", "audience", "keys", "algorithms", "created", "by")
+_COLUMNS: Mapping[str, Column] = {
+    **{name: name for name in ("name", "state", "issuer", "audience")},
+    "keys": lambda issuer: issuer["jwks_url"] or ("public key" if issuer["public_key"] else ""),
+    "algorithms": "algorithms",
+    "created": "created_at",
+    "by": "created_by",
+}
 
 
 class Operations(NamedTuple):
@@ -127,11 +134,12 @@ def create(
 
 
 @issuers.command("list")
-def list_issuers() -> None:
+@output_options
+def list_issuers(output: Output) -> None:
     """List all issuers."""
     with operator_attempt(Action.ISSUER_LIST) as (operations, attempt):
         found = operations.issuers.list(attempt=attempt)
-    print_table(_HEADINGS, map(_row, found))
+    output.table(_COLUMNS, map(asdict, found))
 
 
 @issuers.command()
@@ -187,17 +195,3 @@ def _print_principal(last: Finding) -> int:
     for name, value in rights.items():
         click.echo(printable(f"{name}: {value or '-'}"))
     return 0
-
-
-def _row(issuer: IssuerInfo) -> tuple[str, ...]:
-    cells = (
-        issuer.name,
-        issuer.state,
-        issuer.issuer,
-        issuer.audience,
-        issuer.jwks_url or ("public key" if issuer.public_key else ""),
-        " ".join(issuer.algorithms),
-        issuer.created_at.date().isoformat() if issuer.created_at else "",
-        issuer.created_by,
-    )
-    return tuple(printable(cell) or "-" for cell in cells)

@@ -3,13 +3,15 @@
 import secrets
 import sys
 from base64 import b64encode
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 
 import click
 
 from vault.audit import reader
 from vault.cli.context import connected
-from vault.cli.output import bar, print_table
+from vault.cli.output import Column, Output, Row, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
 from vault.core.principal import OPERATOR
@@ -17,7 +19,14 @@ from vault.keys.rewrap import Rewrap
 from vault.keys.rewrap import rewrap as rewrap_all
 from vault.keys.status import KeyRole, KeyStatus, key_statuses
 
-_HEADINGS = ("key id", "role here", "workers with it", "encrypting", "secret versions", "may be dropped")
+_COLUMNS: Mapping[str, Column] = {
+    "key id": "key_id",
+    "role here": "role",
+    "workers with it": lambda key: f"{key['holding']} of {key['workers']}",
+    "encrypting": lambda key: f"{key['encrypting']} of {key['workers']}",
+    "versions": "versions",
+    "may be dropped": "verdict",
+}
 
 
 @click.group()
@@ -26,13 +35,16 @@ def keys() -> None:
 
 
 @keys.command()
-def generate() -> None:
+@output_options
+def generate(output: Output) -> None:
     """Print a new master key for MASTER_KEY."""
-    click.echo(b64encode(secrets.token_bytes(32)).decode())
+    key = b64encode(secrets.token_bytes(32)).decode()
+    output.result({"master_key": key}, key)
 
 
 @keys.command()
-def status() -> None:
+@output_options
+def status(output: Output) -> None:
     """Show the master keys in use, and which may be dropped.
 
     Workers are the service's running processes, on all machines; "role here" is the role in this command's
@@ -50,13 +62,13 @@ def status() -> None:
             # Without the service's keys, the entry's signature would not verify; only the table is shown.
             with suppress(KeyMissingError):
                 reader.record(attempt)
-    print_table(_HEADINGS, map(_row, found))
+    output.table(_COLUMNS, map(_row, found))
     for weakness in context.weak_keys:
-        click.echo(f"Warning: {weakness}. Rotate it.", err=True)
+        output.note(f"warning: {weakness}. Hint: rotate it")
     sys.exit(is_missing)
 
 
-def _row(key: KeyStatus) -> tuple[str, ...]:
+def _row(key: KeyStatus) -> Row:
     if key.droppable:
         verdict = "yes"
     elif key.role is KeyRole.PRIMARY:
@@ -68,29 +80,30 @@ def _row(key: KeyStatus) -> tuple[str, ...]:
     elif key.encrypting:
         verdict = "no, workers encrypt under it"
     else:
-        verdict = "no, values without a key ID may need it"
-    holding, encrypting = f"{key.holding} of {key.workers}", f"{key.encrypting} of {key.workers}"
-    return (key.key_id, key.role, holding, encrypting, str(key.versions), verdict)
+        verdict = "no, values without key ID exist"
+    return asdict(key) | {"droppable": key.droppable, "verdict": verdict}
 
 
 @keys.command()
 @click.option("--dry-run", is_flag=True, help="Decrypt the remaining values; change nothing.")
-def rewrap(dry_run: bool) -> None:
+@output_options
+def rewrap(output: Output, dry_run: bool) -> None:
     """Re-encrypt all values under the primary key.
 
     These are all versions of secrets, and the key of all tokens. Safe to interrupt, to repeat and to run
     concurrently. Exits with 1 while any value needs another key. While a key in use is missing here, only
     --dry-run works.
     """
-    with connected(reading=dry_run) as context, bar("Rewrapping") as shown:
+    with connected(reading=dry_run) as context, output.bar("Rewrapping") as shown:
 
         def show(outcome: Rewrap) -> None:
             shown.reach(outcome.seen, outcome.total)
 
         outcome = rewrap_all(context.keyring, dry_run=dry_run, progress=show)
     verb = "could be rewrapped" if dry_run else "rewrapped"
-    click.echo(
+    output.result(
+        asdict(outcome),
         f"{outcome.rewrapped} {verb}, {outcome.overtaken} changed meanwhile, "
-        f"{outcome.unreadable} failed, {outcome.left} left"
+        f"{outcome.unreadable} failed, {outcome.left} left",
     )
     sys.exit(outcome.left > 0)

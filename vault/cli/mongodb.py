@@ -99,7 +99,9 @@ class ReplicaSet:
         parts = parse_uri(uri)
         name = parts["options"].get("replicaSet")
         if not name:
-            raise ReplicaSetError("MONGO_URI must name the replica set: mongodb://…/?replicaSet=NAME")
+            raise ReplicaSetError(
+                "MONGO_URI does not name a replica set", hint="add it: mongodb://…/?replicaSet=NAME"
+            )
         if key and not (parts["username"] and parts["password"]):
             raise ReplicaSetError("with access control, MONGO_URI must have the user and password to create")
         self._user = ServiceUser(uri) if key else None

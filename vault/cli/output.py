@@ -1,20 +1,172 @@
-"""Terminal output of commands: tables and progress bars."""
+"""Output of commands: results, notes, tables and progress bars, for people and as JSON.
 
+Results go to standard output, and everything else to standard error. `--json` prints each result as one line,
+a JSON object. `--quiet` leaves only results and errors.
+"""
+
+import json
+import os
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import wraps
+from typing import Any, TypeVar
 
 import click
 
+from vault.cli.durations import duration_text
+from vault.core.text import printable
+from vault.core.timestamps import moment
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print *rows* under *headings*, each column as wide as the widest of its cells."""
-    lines = [headings, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+Command = TypeVar("Command", bound=Callable[..., Any])
+Row = Mapping[str, Any]
+#: The name of a field, or a function of a row.
+Column = str | Callable[[Row], Any]
+
+#: The width of tables that do not go to a terminal.
+_WIDTH = 100
+_GAP = "  "
+_NONE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The output of a command, in the form that its options ask for."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def result(self, data: Mapping[str, Any], text: str) -> None:
+        """Print a result: *text* for people, which may have several lines, or *data* as one line of JSON."""
+        click.echo(_json(data) if self.as_json else text)
+
+    def text(self, text: str) -> None:
+        """Print a line of a result for people. `--json` has it in another form, so it leaves it out."""
+        if not self.as_json:
+            click.echo(text)
+
+    def table(self, columns: Mapping[str, Column], rows: Iterable[Row]) -> None:
+        """Print *rows*, each as one line of JSON, or together as a table.
+
+        *columns* are the headings, each with the name of its field, or a function of the row. Columns without
+        any value are left out. A table is as wide as the terminal, or else 100 columns; longer cells continue
+        on the next line.
+        """
+        if self.as_json:
+            for row in rows:
+                click.echo(_json(row))
+            return
+        rows_of_cells = [[cell(_value(row, column)) for column in columns.values()] for row in rows]
+        for line in _lines(list(columns), rows_of_cells):
+            click.echo(line)
+
+    def note(self, text: str) -> None:
+        """Print a note on standard error, unless the command is quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    @contextmanager
+    def bar(self, label: str, length: int = 0) -> Iterator["Bar"]:
+        """Show a bar on standard error while the block runs."""
+        # Hidden without a terminal: otherwise each change of the rate would print a line.
+        hidden = self.quiet or not sys.stderr.isatty()
+        with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as shown:
+            yield Bar(shown)
+
+
+def output_options(command: Command) -> Command:
+    """Add the options `--json` and `--quiet` to *command*, which gets the `Output` that they ask for."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one object a line.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print only results and errors.")
+    @wraps(command)
+    def with_output(*arguments: Any, as_json: bool, quiet: bool, **options: Any) -> Any:
+        return command(*arguments, output=Output(as_json, quiet), **options)
+
+    return with_output  # type: ignore[return-value]
+
+
+def in_color(text: str, color: str, *, err: bool = False) -> str:
+    """Return *text* in *color* if it goes to a terminal, and `NO_COLOR` is unset or empty."""
+    stream = sys.stderr if err else sys.stdout
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if is_plain else click.style(text, fg=color)
+
+
+def _value(row: Row, column: Column) -> Any:
+    return row[column] if isinstance(column, str) else column(row)
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* in a type that JSON has."""
+    match value:
+        case datetime():
+            return moment(value)
+        case date():
+            return value.isoformat()
+        case timedelta():
+            return int(value.total_seconds())
+        case set() | frozenset():
+            return sorted(value)
+        case _:
+            return str(value)
+
+
+def cell(value: Any) -> str:
+    """Return the text of *value* for people, in one line."""
+    match value:
+        case None | "" | [] | ():
+            return _NONE
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return printable(value)
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+        case list() | tuple():
+            return printable(" ".join(map(str, value)))
+        case timedelta():
+            return duration_text(value)
+        case _:
+            return printable(str(_plain(value)))
+
+
+def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table."""
+    columns = [
+        (heading, *cells)
+        for heading, *cells in zip(headings, *rows, strict=True)
+        if not rows or any(cell != _NONE for cell in cells)
+    ]
+    widths = _widths([max(map(len, column)) for column in columns])
+    for row in zip(*columns, strict=True):
+        parts = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for number in range(max(map(len, parts))):
+            line = [part[number] if number < len(part) else "" for part in parts]
+            yield _GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _widths(needed: Sequence[int]) -> list[int]:
+    """Return the widths of columns that need so many characters: the widest are shortened."""
+    width = shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
+    widths = list(needed)
+    left = max(width - len(_GAP) * (len(widths) - 1), len(widths))
+    while sum(widths) > left:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
 class Bar:
@@ -35,12 +187,3 @@ class Bar:
         """Advance to *done* of *length*, which can change."""
         self._bar.length = max(done, length)
         self.advance(done - self._bar.pos)
-
-
-@contextmanager
-def bar(label: str, length: int = 0) -> Iterator[Bar]:
-    """Show a bar on standard error while the block runs."""
-    # Hidden without a terminal: otherwise each change of the rate would print a line.
-    hidden = not sys.stderr.isatty()
-    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as shown:
-        yield Bar(shown)

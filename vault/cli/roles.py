@@ -1,15 +1,17 @@
 """The commands `roles …`: create, list, delete and test roles for JWTs."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TextIO
 
 import click
 
-from vault.auth.roles import MAX_AGE, NewRole, RoleInfo
+from vault.auth.roles import MAX_AGE, NewRole
 from vault.cli import parameters
 from vault.cli.durations import duration
 from vault.cli.issuers import operator_attempt, print_findings
-from vault.cli.output import print_table
+from vault.cli.output import Column, Output, Row, output_options
 from vault.core.attempt import Action
 from vault.core.claims import (
     MAX_ASTERISKS,
@@ -22,12 +24,28 @@ from vault.core.claims import (
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
 from vault.core.principal import Scope, scopes_named
-from vault.core.text import printable
 
-_HEADINGS = (
-    *("name", "state", "namespace", "issuer", "claims", "scopes", "paths", "networks", "max age"),
-    *("created", "by", "expires"),
-)
+
+def _conditions(role: Row) -> list[str]:
+    """Return the conditions of *role* on claims, in one list."""
+    exact = (f"{key}={value}" for key, value in role["claims"].items())
+    globs = (f"{key}~{pattern}" for key, pattern in role["claim_globs"].items())
+    return [*exact, *globs]
+
+
+def _max_age(role: Row) -> timedelta | None:
+    return timedelta(seconds=role["max_age"]) if role["max_age"] else None
+
+
+_COLUMNS: Mapping[str, Column] = {
+    **{name: name for name in ("name", "state", "namespace", "issuer")},
+    "claims": _conditions,
+    **{name: name for name in ("scopes", "paths", "networks")},
+    "max age": _max_age,
+    "created": "created_at",
+    "by": "created_by",
+    "expires": "expires_at",
+}
 
 
 def _condition(text: str) -> str:
@@ -143,11 +161,12 @@ def create(
 
 
 @roles.command("list")
-def list_roles() -> None:
+@output_options
+def list_roles(output: Output) -> None:
     """List all roles."""
     with operator_attempt(Action.ROLE_LIST) as (operations, attempt):
         found = operations.roles.list(attempt=attempt)
-    print_table(_HEADINGS, map(_row, found))
+    output.table(_COLUMNS, map(asdict, found))
 
 
 @roles.command()
@@ -175,23 +194,3 @@ def test_role(file: TextIO, role: str) -> None:
     Reads the JWT from standard input. Exits with 1 if the service would refuse it. Networks are not checked.
     """
     print_findings(file, role)
-
-
-def _row(role: RoleInfo) -> tuple[str, ...]:
-    exact = (f"{key}={value}" for key, value in role.claims.items())
-    globs = (f"{key}~{pattern}" for key, pattern in role.claim_globs.items())
-    cells = (
-        role.name,
-        role.state,
-        role.namespace,
-        role.issuer,
-        " ".join((*exact, *globs)),
-        " ".join(role.scopes),
-        " ".join(role.paths),
-        " ".join(role.networks),
-        f"{role.max_age}s" if role.max_age else "",
-        role.created_at.date().isoformat() if role.created_at else "",
-        role.created_by,
-        role.expires_at.isoformat(timespec="seconds") if role.expires_at else "",
-    )
-    return tuple(printable(cell) or "-" for cell in cells)

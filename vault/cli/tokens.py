@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import timedelta
 
 import click
 
-from vault.auth.tokens import Grant, TokenInfo, TokenKeys, Tokens
+from vault.auth.tokens import Grant, TokenKeys, Tokens
 from vault.cli import parameters
 from vault.cli.context import connected
 from vault.cli.durations import duration
-from vault.cli.output import print_table
+from vault.cli.output import Output, cell, output_options
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import VaultError
 from vault.core.networks import Network
@@ -19,10 +20,14 @@ from vault.core.principal import OPERATOR, ROLES, Scope, scopes_named
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
-_HEADINGS = (
-    *("name", "state", "namespace", "scopes", "networks", "paths"),
-    *("created", "by", "expires", "renewable until", "last used"),
-)
+_COLUMNS = {
+    **{name: name for name in ("name", "state", "namespace", "scopes", "networks", "paths")},
+    "created": "created_at",
+    "by": "created_by",
+    "expires": "expires_at",
+    "renewable until": "renewable_until",
+    "last used": "last_used_at",
+}
 
 
 @click.group()
@@ -66,7 +71,9 @@ def tokens() -> None:
     help="With --renewable: its longest age, such as 90d.  [default: TOKEN_MAX_DAYS, or 10 years]",
 )
 @click.option("--display", is_flag=True, help="Also describe the token, on standard error.")
+@output_options
 def create(
+    output: Output,
     name: str,
     role: str | None,
     scopes: tuple[str, ...],
@@ -102,10 +109,11 @@ def create(
     )
     with _attempt(Action.TOKEN_CREATE) as (operations, attempt):
         token = operations.create(grant, attempt=attempt)
-    if display:
-        for heading, cell in zip(_HEADINGS, _row(token.info), strict=True):
-            click.echo(f"{heading + ':':<18}{cell}", err=True)
-    click.echo(token.text)
+    described = asdict(token.info)
+    if display and not output.as_json:
+        for heading, field in _COLUMNS.items():
+            click.echo(f"{heading + ':':<18}{cell(described[field])}", err=True)
+    output.result(described | {"token": token.text}, token.text)
 
 
 @tokens.command("list")
@@ -115,11 +123,12 @@ def create(
     type=duration,
     help="Only active tokens that were not used for this time, such as 90d.",
 )
-def list_tokens(unused_for: timedelta | None) -> None:
+@output_options
+def list_tokens(output: Output, unused_for: timedelta | None) -> None:
     """List all tokens, including expired and revoked ones."""
     with _attempt(Action.TOKEN_LIST) as (operations, attempt):
         found = operations.list(unused_for=unused_for, attempt=attempt)
-    print_table(_HEADINGS, map(_row, found))
+    output.table(_COLUMNS, map(asdict, found))
 
 
 @tokens.command()
@@ -159,22 +168,3 @@ def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
             raise
         finally:
             guard.close()
-
-
-def _moment(time: datetime | None) -> str:
-    return time.isoformat(timespec="seconds") if time else ""
-
-
-def _row(token: TokenInfo) -> tuple[str, ...]:
-    cells = (
-        token.name,
-        token.state,
-        token.namespace,
-        " ".join(token.scopes),
-        " ".join(token.networks),
-        " ".join(token.paths),
-        token.created_at.date().isoformat() if token.created_at else "",
-        token.created_by,
-        *map(_moment, (token.expires_at, token.renewable_until, token.last_used_at)),
-    )
-    return tuple(printable(cell) or "-" for cell in cells)

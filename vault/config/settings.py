@@ -233,8 +233,10 @@ def _single(name: str) -> Any:
 
 
 def _settings_error(errors: Mapping[str, Iterable[str]]) -> SettingsError:
-    lines = (f"  {name}: {' '.join(errors[name])}" for name in sorted(errors))
-    return SettingsError("\n".join(["invalid settings:", *lines]))
+    lines = [f"{name}: {' '.join(errors[name])}" for name in sorted(errors)]
+    if len(lines) == 1:
+        return SettingsError(f"invalid settings: {lines[0]}")
+    return SettingsError("\n  ".join(["invalid settings:", *lines]))
 
 
 def _read(

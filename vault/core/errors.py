@@ -1,11 +1,11 @@
 """The errors that this package raises on purpose.
 
-An error reports a failure; only `vault.api.refusals` maps it to an HTTP status. A message says what is wrong,
-then what to do. It never contains a value, a key, a token or a secret's ID, because messages reach replies
-and logs.
+An error reports a failure; only `vault.api.refusals` maps it to an HTTP status, and only `vault.cli.exits` to
+an exit code. A message says what is wrong, then what to do: its hint. It never contains a value, a key, a
+token or a secret's ID, because messages reach replies and logs.
 
 A message that a reply quotes as its `detail` is a sentence. A message for operators follows a prefix, such as
-`secret-manager:` or `not serving:`, so it begins in lower case and has no full stop.
+`error:` or `not serving:`, so it begins in lower case and has no full stop.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,12 @@ class VaultError(Exception):
     #: The error's name in metrics, logs, replies and, through `shown_name`, in spans. Each class has its own,
     #: and renaming a class does not change it: alerts, dashboards and clients contain these names.
     kind: ClassVar[str] = "vault"
+
+    def __init__(self, problem: str = "", *, hint: str = "") -> None:
+        """Make an error of this *problem*, and of what to do about it, the *hint*, if that is known."""
+        super().__init__(f"{problem}{' ' if problem.endswith('.') else '; '}{hint}" if hint else problem)
+        self.problem = problem
+        self.hint = hint
 
     @classmethod
     def shown_name(cls) -> str:
@@ -35,9 +41,10 @@ class FixedError(VaultError):
 
     kind = "fixed"
     message: ClassVar[str]
+    remedy: ClassVar[str] = ""
 
     def __init__(self) -> None:
-        super().__init__(self.message)
+        super().__init__(self.message, hint=self.remedy)
 
 
 class SettingsError(VaultError):
@@ -73,6 +80,7 @@ class InvalidLoginError(InvalidCredentialError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(reason)
         self.args = (message,)
+        self.problem = message
 
 
 class InvalidWrappingTokenError(InvalidCredentialError):
@@ -113,7 +121,8 @@ class AmbiguousTokenNameError(FixedError):
     """Several namespaces have a token with the name that an operator gave."""
 
     kind = "ambiguous_token_name"
-    message = "several namespaces have a token with this name: add --namespace"
+    message = "several namespaces have a token with this name"
+    remedy = "add --namespace"
 
 
 class InvalidTokenNameError(FixedError):
@@ -169,7 +178,8 @@ class IssuerInUseError(FixedError):
     """An issuer to delete has roles."""
 
     kind = "issuer_in_use"
-    message = "The issuer has roles. Delete them first, or use force."
+    message = "The issuer has roles."
+    remedy = "Delete them first, or use force."
 
 
 class RoleNameTakenError(VaultError):
@@ -229,7 +239,8 @@ class RateLimitedError(FixedError):
     """One principal or address sent too many requests or invalid credentials."""
 
     kind = "rate_limited"
-    message = "Too many requests. Try again later."
+    message = "Too many requests."
+    remedy = "Try again later."
 
 
 class InvalidBase64Error(VaultError):
@@ -248,21 +259,24 @@ class TooLargeForBatchError(FixedError):
     """A stored secret is too large to be returned together with the others of a batch."""
 
     kind = "too_large_for_batch"
-    message = "The secret is too large for this batch. Fetch it alone."
+    message = "The secret is too large for this batch."
+    remedy = "Fetch it alone."
 
 
 class TooManyMatchesError(FixedError):
     """More secrets have a prefix than a batch can have items."""
 
     kind = "too_many_matches"
-    message = "More than 100 secrets have this prefix. Use a longer `name_prefix`."
+    message = "More than 100 secrets have this prefix."
+    remedy = "Use a longer `name_prefix`."
 
 
 class TooManyKeysError(FixedError):
     """The keys of one level of names take too much space."""
 
     kind = "too_many_keys"
-    message = "There are too many keys here. List them in parts, with `limit` and `after`."
+    message = "There are too many keys here."
+    remedy = "List them in parts, with `limit` and `after`."
 
 
 class DeliveryRefusedError(FixedError):
@@ -312,21 +326,24 @@ class SecretNotDeletedError(FixedError):
     """The secret to purge is not deleted."""
 
     kind = "secret_not_deleted"
-    message = "The secret is not deleted. Delete it first, or set `version`."
+    message = "The secret is not deleted."
+    remedy = "Delete it first, or set `version`."
 
 
 class NewestVersionError(FixedError):
     """The version to purge is the secret's newest."""
 
     kind = "newest_version"
-    message = "The newest version cannot be purged. Update or delete the secret first."
+    message = "The newest version cannot be purged."
+    remedy = "Update or delete the secret first."
 
 
 class SecretBusyError(FixedError):
     """Another request is modifying this secret; nothing was changed."""
 
     kind = "secret_busy"
-    message = "The secret is being modified by another request. Try again shortly."
+    message = "The secret is being modified by another request."
+    remedy = "Try again shortly."
 
 
 class IdempotencyMismatchError(FixedError):
@@ -375,7 +392,8 @@ class KeyUnsharedError(KeyMissingError):
         VaultError.__init__(
             self,
             f"running workers encrypt under {', '.join(sorted(writing))}, but the primary key here is "
-            f"{primary}: make it the primary key of the workers first, or run this command with their keys",
+            f"{primary}",
+            hint="make it the primary key of the workers first, or run this command with their keys",
         )
 
 
@@ -385,20 +403,21 @@ class AuditStateError(VaultError):
     kind = "audit_state"
 
     def __init__(self, *, audit_enabled: bool) -> None:
-        super().__init__(
-            "AUDIT_ENABLED is on, but the audit trail of this database is disabled: "
-            "set AUDIT_ENABLED=false, or run `secret-manager audit enable`"
-            if audit_enabled
-            else "AUDIT_ENABLED is off, but this database has an audit trail: "
-            "set AUDIT_ENABLED=true, or run `secret-manager audit disable`"
-        )
+        if audit_enabled:
+            problem = "AUDIT_ENABLED is on, but the audit trail of this database is disabled"
+            hint = "set AUDIT_ENABLED=false, or run `secret-manager audit enable`"
+        else:
+            problem = "AUDIT_ENABLED is off, but this database has an audit trail"
+            hint = "set AUDIT_ENABLED=true, or run `secret-manager audit disable`"
+        super().__init__(problem, hint=hint)
 
 
 class RestoreUnfinishedError(FixedError):
     """A restore into this database is incomplete."""
 
     kind = "restore_unfinished"
-    message = "a restore into this database is incomplete: restore the same backup again"
+    message = "a restore into this database is incomplete"
+    remedy = "restore the same backup again"
 
 
 class BackupRefusedError(VaultError):
@@ -449,18 +468,17 @@ class DuplicateNameError(FixedError, StorageUnavailableError):
     kind = "duplicate_name"
     message = (
         "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
-        "removed and a document added without the service: remove that document from MongoDB"
+        "removed and a document added without the service"
     )
+    remedy = "remove that document from MongoDB"
 
 
 class TrailIndexMissingError(FixedError, StorageUnavailableError):
     """The audit trail's unique index is missing, and the service's MongoDB user may not create it."""
 
     kind = "trail_index_missing"
-    message = (
-        "the audit trail lacks its unique index, and the MongoDB user may not create it: run "
-        "`secret-manager replicaset initiate` or `grant`"
-    )
+    message = "the audit trail lacks its unique index, and the MongoDB user may not create it"
+    remedy = "run `secret-manager replicaset initiate` or `grant`"
 
 
 class AuditUnavailableError(FixedError):

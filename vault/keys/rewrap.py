@@ -93,8 +93,8 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
         if writing and keyring.primary.id not in writing:
             names = ", ".join(sorted(writing))
             raise RewrapRefusedError(
-                f"running workers encrypt under {names}, and {keyring.primary.id} is primary here: "
-                "make it theirs first, or run this with their keys"
+                f"running workers encrypt under {names}, and {keyring.primary.id} is primary here",
+                hint="make it theirs first, or run this with their keys",
             )
     left = _left(keyring)
     with storage_errors():

@@ -189,7 +189,7 @@ class KVSource:
     def _value(self, path: str, number: int) -> bytes:
         status, body = self._get(f"{self._mount}/data/{quote(path)}?version={number}")
         if status == HTTPStatus.NOT_FOUND:
-            raise ImportRefusedError("it was changed while it was read; run the import again")
+            raise ImportRefusedError("it was changed while it was read", hint="run the import again")
         try:
             return kv_values.encode(_data(_require(status, body))["data"])
         except RecursionError:
@@ -220,7 +220,7 @@ class KVSource:
                 reply = self._once(target)
             except ssl.SSLCertVerificationError:
                 raise ImportSourceError(
-                    "the certificate of the source is not trusted; name its CA with --ca-cert"
+                    "the certificate of the source is not trusted", hint="name its CA with --ca-cert"
                 ) from None
             except (OSError, HTTPException) as error:
                 # The next attempt connects again.
@@ -234,7 +234,7 @@ class KVSource:
                 return _final_one(reply)
             failure = f"the source answers with the status {reply.status}"
             asked = _asked_pause(reply.retry_after)
-        raise ImportSourceError(f"{failure}; run the import again once it works")
+        raise ImportSourceError(failure, hint="run the import again once it works")
 
     def _once(self, target: str) -> _Reply:
         connection = self._connection()
@@ -271,7 +271,8 @@ def _final_one(reply: _Reply) -> _Reply:
     """Return *reply* unless it is a redirect: the token must not reach another server."""
     if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
         raise ImportSourceError(
-            "the source redirects to another server; use the address of its active node or load balancer"
+            "the source redirects to another server",
+            hint="use the address of its active node or load balancer",
         )
     return reply
 

@@ -1,0 +1,168 @@
+"""Output of commands: results, notes, tables and progress bars."""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from vault.cli.output import Column, Output, cell, in_color, output_options
+
+TIME = datetime(2026, 11, 24, 16, 30, 5, tzinfo=timezone(timedelta(hours=1)))
+ROWS: list[dict[str, Any]] = [
+    {"name": "ci", "scopes": ["a", "b"], "used": None, "at": TIME, "paths": []},
+    {"name": "dev", "scopes": [], "used": None, "at": None, "paths": []},
+]
+COLUMNS: Mapping[str, Column] = {
+    "name": "name",
+    "rights": "scopes",
+    "used": "used",
+    "at": "at",
+    "letters": lambda row: len(row["name"]),
+}
+
+
+def run(*options: str) -> Result:
+    """Return the end of a command with every kind of output and these *options*."""
+
+    @click.command()
+    @click.argument("who")
+    @output_options
+    def greet(output: Output, who: str) -> None:
+        """Greet."""
+        output.note("begins")
+        output.text("for people only")
+        output.result({"hello": who}, f"hello {who}")
+        output.table(COLUMNS, ROWS)
+
+    return CliRunner().invoke(greet, ["ü", *options])
+
+
+def test_results_and_notes_have_their_streams() -> None:
+    """Results go to standard output, notes to standard error."""
+    done = run()
+    assert done.stdout.splitlines() == [
+        "for people only",
+        "hello ü",
+        "name  rights  at                 letters",
+        "ci    a b     2026-11-24 15:30Z  2",
+        "dev   -       -                  3",
+    ]
+    assert done.stderr == "begins\n"
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet"])
+def test_a_quiet_command_has_no_notes(option: str) -> None:
+    """`-q` leaves only results."""
+    done = run(option)
+    assert done.stderr == ""
+    assert done.stdout == run().stdout
+
+
+def test_json_is_one_object_a_line() -> None:
+    """With `--json`, each result and each row is one line with every field."""
+    done = run("--json")
+    hello, *rows = map(json.loads, done.stdout.splitlines())
+    assert hello == {"hello": "ü"}
+    assert rows == [
+        {"name": "ci", "scopes": ["a", "b"], "used": None, "at": "2026-11-24T15:30:05.000Z", "paths": []},
+        {"name": "dev", "scopes": [], "used": None, "at": None, "paths": []},
+    ]
+
+
+def test_json_has_every_type() -> None:
+    """JSON has times in UTC, dates, durations in seconds, sets in order, and anything else as text."""
+
+    @click.command()
+    def command() -> None:
+        data = {"day": date(2026, 1, 2), "for": timedelta(hours=1), "set": {"b", "a"}, "kind": int}
+        Output(as_json=True).result(data, "")
+
+    assert json.loads(CliRunner().invoke(command).stdout) == {
+        "day": "2026-01-02",
+        "for": 3_600,
+        "set": ["a", "b"],
+        "kind": "<class 'int'>",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        ("", "-"),
+        ((), "-"),
+        (True, "yes"),
+        (False, "no"),
+        (0, "0"),
+        ("a\nb", "a\\u000ab"),
+        (("a", "b"), "a b"),
+        (datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "2026-01-02 03:04Z"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (timedelta(days=30), "30d"),
+    ],
+)
+def test_a_cell_is_one_line(value: object, text: str) -> None:
+    """Any value is one printable line."""
+    assert cell(value) == text
+
+
+def printed(columns: Mapping[str, Column], rows: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table."""
+
+    @click.command()
+    def command() -> None:
+        Output().table(columns, rows)
+
+    return CliRunner().invoke(command).stdout.splitlines()
+
+
+def test_a_table_fits_100_columns_and_loses_nothing() -> None:
+    """Long cells continue on the next line, at spaces if possible, so no line has more than 100 columns."""
+    row = {"id": "x" * 36, "words": " ".join(["secret:fetch"] * 12), "long": "y" * 150}
+    lines = printed({name: name for name in row}, [row, {"id": "a", "words": "b", "long": "c"}])
+    assert max(map(len, lines)) <= 100
+    text = "".join(lines)
+    assert [text.count(letter) for letter in "xy"] == [36, 150]
+    assert text.count("secret:fetch") == 12
+    assert lines[-1].split() == ["a", "b", "c"]
+
+
+def test_a_table_without_rows_has_every_heading() -> None:
+    """Without rows, a table is its headings."""
+    assert printed({"name": "name", "at": "at"}, []) == ["name  at"]
+
+
+def test_a_table_of_many_columns_keeps_them_all() -> None:
+    """More columns than fit get one character each."""
+    lines = printed({f"h{number}": lambda _: "v" for number in range(60)}, [{}])
+    assert sum(line.count("v") for line in lines) == 60
+
+
+def test_a_terminal_decides_the_width_and_shows_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, a table is as wide as that, colours are on, and NO_COLOR turns them off."""
+    reading, writing = os.openpty()
+    with os.fdopen(writing, "w") as terminal:
+        monkeypatch.setattr("sys.stdout", terminal)
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setenv("COLUMNS", "40")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert in_color("x", "red") == in_color("x", "red", err=True) == "\x1b[31mx\x1b[0m"
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert in_color("x", "red") == "x"
+        Output().table({"name": "name"}, [{"name": "w " * 50}])
+        with Output(quiet=True).bar("hidden", 3) as shown:
+            shown.advance(1)
+        with Output().bar("working", 3) as shown:
+            shown.reach(2, 3)
+        text = os.read(reading, 65_536).decode()
+    os.close(reading)
+    assert "w w w" in text
+    assert "working" in text
+    assert "hidden" not in text
+    assert max(map(len, text.partition("working")[0].splitlines())) <= 40
