@@ -1,7 +1,7 @@
 """Load on the sample shop: `shop_load.py HOST PORT CALLERS`, until SIGTERM; then its record as JSON.
 
-Every order has its own connection, to one of the name's current addresses, and is not repeated: the record shows
-what a client sees.
+Every order has its own connection, to one of the name's current addresses, and is not repeated: the record
+shows what a client sees.
 """
 
 import json

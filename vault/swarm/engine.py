@@ -107,12 +107,15 @@ class Engine:
         self._errors = (DockerException, RequestException)
         with self._calls():
             self._client = APIClient(version="auto", timeout=_TIMEOUT_SECONDS, **kwargs_from_env())
-        with self._calls():
-            state = self._client.info().get("Swarm", {})
-        if not state.get("ControlAvailable"):
-            raise EngineError(
-                "this Docker engine is not a manager of a swarm: run this on one that is, or set DOCKER_HOST"
-            )
+        try:
+            self._require_manager()
+        except EngineError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
 
     def tasks(self, service_id: str = "") -> Sequence[Task]:
         """Return the tasks that Docker keeps running, all or those of a service.
@@ -220,6 +223,14 @@ class Engine:
                 self._client.remove_config(config.id)
             except NotFound:
                 return
+
+    def _require_manager(self) -> None:
+        with self._calls():
+            state = self._client.info()["Swarm"]
+        if not state["ControlAvailable"]:
+            raise EngineError(
+                "this Docker engine is not a manager of a swarm: run this on one that is, or set DOCKER_HOST"
+            )
 
     def _service(self, service_id: str) -> dict[str, Any] | None:
         from docker.errors import NotFound

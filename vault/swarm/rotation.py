@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.errors import ServiceRefusedError, VaultError
 from vault.swarm.engine import Engine, SwarmService
 from vault.swarm.holders import Holder, Holders
 from vault.swarm.outcomes import UnsuitableValueError
@@ -44,7 +44,8 @@ class Rotation:
         self._progress = progress
         #: The version that services are to get.
         self._version = secret.version
-        self._is_stored = False
+        #: True while a reply to a request to store it is due; then, once it is stored.
+        self._is_asked = self._is_stored = False
         #: The services that got it, and the one that is getting it, by ID.
         self._healthy: dict[str, str] = {}
         self._restarting: dict[str, str] = {}
@@ -106,23 +107,21 @@ class Rotation:
 
     def _store(self, value: bytes) -> None:
         """Store *value*, also if the service goes away meanwhile."""
-        before, is_uncertain = self._version, False
+        before = self._version
 
         def attempt() -> int:
-            nonlocal is_uncertain
+            was_asked, self._is_asked = self._is_asked, True
             try:
                 return self._stored.store(self._secret, value, expected_version=before)
-            except ServiceAwayError:
-                is_uncertain = True
-                raise
             except ServiceRefusedError:
                 # An earlier attempt may have stored it, and only its reply was lost.
-                if is_uncertain and self._stored.value(self._secret, before + 1) == value:
+                if was_asked and self._stored.value(self._secret, before + 1) == value:
                     return before + 1
+                self._is_asked = False
                 raise
 
         self._version = self._restarts.patiently(attempt)
-        self._is_stored = True
+        self._is_asked, self._is_stored = False, True
         self._progress(
             "stored", f"version {self._version} of {self._secret.name} is stored", version=self._version
         )
@@ -209,12 +208,10 @@ class Rotation:
             yield
         except RotationFailedError:
             raise
-        except KeyboardInterrupt:
-            raise self._failed("interrupted") from None
-        except VaultError as error:
-            if isinstance(error, ServiceRefusedError) and not self._is_stored:
+        except (VaultError, KeyboardInterrupt) as error:
+            if not self._is_asked and not self._is_stored:
                 raise
-            raise self._failed(str(error)) from None
+            raise self._failed(str(error) or "interrupted") from None
 
     def _failed(self, reason: str) -> RotationFailedError:
         name = self._secret.name
