@@ -1,7 +1,7 @@
 """Measure `secret-manager backup`, `restore` and `drill`: `python loadtest/backup.py [SECRETS]`.
 
 Starts a MongoDB (a replica set with one member) and fills it with SECRETS secrets and as many audit entries.
-Runs first with a tenth of that, to compare memory use.
+The backup is made while two workers serve. Runs first with a tenth of SECRETS, to compare memory use.
 """
 
 import secrets
@@ -12,6 +12,7 @@ from pathlib import Path
 import measured
 import rewrap
 import verify
+from baselines.processes import SecretManager
 
 from vault.cli.mongod import Mongod
 
@@ -32,7 +33,10 @@ def main() -> None:
             verify.fill(mongod.uri, key, count)
             environment = measured.environment(mongod.uri, key)
             file = Path(folder) / "backup.tar"
-            measure("backup", file, environment)
+            service = SecretManager(Path(folder), mongo_uri=mongod.uri, workers=2)
+            service.master_key = key
+            with service:
+                measure("backup", file, environment)
             measure("drill", file, environment)
             empty = mongod.uri.replace("/?", "/restored?")
             measure("restore", file, {**environment, "MONGO_URI": empty})

@@ -4,14 +4,15 @@ import gzip
 import io
 import json
 import tarfile
-import time
 from collections.abc import Iterator
-from types import SimpleNamespace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
+from mongoengine import disconnect
+from pymongo import monitoring
 
 from tests.backups import changed, history, made, nothing, read
 from tests.rotation import Stored, claim, connected, fill, new_key
@@ -28,7 +29,7 @@ from vault.core.errors import (
 )
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
-from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
+from vault.documents import Database
 from vault.keys import registry
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
@@ -150,7 +151,9 @@ def test_an_end_cut_off_meanwhile_is_reported(stored: Stored, monkeypatch: pytes
 
     def cut(keyring: Keyring) -> list[Any]:
         found = heads(keyring)
-        stored.audit_logs.delete_many({})
+        # In another thread, because this one reads as of a moment.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(stored.audit_logs.delete_many, {}).result()
         return found
 
     monkeypatch.setattr(checkpoint, "heads", cut)
@@ -158,21 +161,76 @@ def test_an_end_cut_off_meanwhile_is_reported(stored: Stored, monkeypatch: pytes
         made(KEYRING)
 
 
-def test_a_secret_being_created_has_its_entry(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trail is read some seconds later, so that operations in progress have their entries."""
-    [secret_id] = fill(stored, NEW, 1)
+class Reads(monitoring.CommandListener):
+    """The read concern of each read, with its collection."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Keep the read concern of a read; the moment of a snapshot is in its first reply only."""
+        if event.command_name in ("find", "distinct", "aggregate"):
+            self.seen.append((event.command[event.command_name], dict(event.command.get("readConcern", {}))))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Do nothing."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Do nothing."""
+
+
+def test_the_trail_is_read_as_of_a_later_moment(mongo_uri: str, stored: Stored) -> None:
+    """By MongoDB's clock the trail is read after all else, and a majority has the ends of its streams."""
+    fill(stored, NEW, 2)
+    made(KEYRING)
+    disconnect()
+    reads = Reads()
+    database = Database(mongo_uri, audit_ttl_days=0, listeners=[reads])
+    made(KEYRING)
+    database.close()
+    moments = {concern["atClusterTime"] for _, concern in reads.seen if "atClusterTime" in concern}
+    [moment] = moments
+    begun = next(number for number, (_, concern) in enumerate(reads.seen) if "afterClusterTime" in concern)
+    trail = [
+        concern
+        for number, (name, concern) in enumerate(reads.seen)
+        if name == dump.TRAIL and number >= begun and concern.get("level") != "snapshot"
+    ]
+    # The streams and an end for the heads, the same for the dump, and the dump.
+    assert len(trail) == 5
+    assert all(concern["afterClusterTime"] >= moment for concern in trail)
+    assert [concern.get("level") for concern in trail] == [None, None, "majority", "majority", None]
+
+
+def test_a_backup_waits_for_no_worker(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a worker serves, a secret whose create is in progress is in the backup with its entry, or not."""
     assert claim(KEYRING)
-    slept: list[float] = []
+    [early, late] = fill(stored, NEW, 2)
+    documents = {document["_id"]: document for document in stored.secrets.find()}
+    stored.secrets.delete_many({})
+    batches = dump.batches
 
-    def enter(seconds: float) -> None:
-        slept.append(seconds)
-        Attempt(action=Action.CREATE, secret_id=secret_id).finish(Status.SUCCESS)
+    def create(secret_id: str) -> None:
+        """Create a secret in another thread, because this one reads from the snapshot."""
 
-    # Not in the module `time` itself: other threads sleep, too.
-    monkeypatch.setattr(create, "time", SimpleNamespace(sleep=enter, monotonic=time.monotonic))
+        def write() -> None:
+            Attempt(action=Action.CREATE, secret_id=secret_id).finish(Status.SUCCESS)
+            stored.secrets.insert_one(documents[secret_id])
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(write).result()
+
+    def with_a_create(name: str, *arguments: Any) -> Iterator[bytes]:
+        if name == "secrets":
+            create(late)
+        return batches(name, *arguments)
+
+    create(early)
+    monkeypatch.setattr(dump, "batches", with_a_create)
     content, _ = made(KEYRING)
-    assert [entry["secret_id"] for entry in dumps(content)["audit_logs"]] == [secret_id]
-    assert 2 * OPERATION_TIMEOUT_SECONDS < slept[0] <= 10
+    found = dumps(content)
+    assert [document["_id"] for document in found["secrets"]] == [early]
+    assert {entry["secret_id"] for entry in found["audit_logs"]} == {early, late}
 
 
 def test_a_backup_is_on_record(stored: Stored) -> None:

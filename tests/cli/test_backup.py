@@ -8,15 +8,17 @@ import secrets
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import tarfile
+import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner
@@ -28,7 +30,7 @@ from tests.access_roles import make_issuer, make_role
 from tests.backups import history
 from tests.cli.audit_commands import written_by
 from tests.cli.waiting import wait_until
-from tests.commands import Done, run_command, start_command
+from tests.commands import Done, command_environment, run_command, start_command
 from tests.conftest import running_app
 from tests.issuer import public_pem
 from tests.rotation import Stored, fill, new_key, settings, values, versioned
@@ -37,7 +39,7 @@ from tests.trail import break_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.backup import drill as drills
-from vault.cli.backup import _new_file
+from vault.cli.backup import _new_file, _standard_output
 from vault.core.errors import (
     BackupRefusedError,
     InvalidBackupError,
@@ -142,6 +144,94 @@ def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Pat
     assert command("backup", "--overwrite", "b.tar").returncode == 0
     assert command("drill", "b.tar").returncode == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "b.tar"]
+
+
+def piped(environment: dict[str, str], folder: Path, out: int | IO[bytes], *options: str) -> Done:
+    """Run `backup -` with *out* as its standard output."""
+    return subprocess.run(
+        [sys.executable, "-m", "vault.cli", "backup", *options, "-"],
+        cwd=folder,
+        env=command_environment(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_backup_goes_to_standard_output(
+    environment: dict[str, str], command: Run, stored: Stored, tmp_path: Path
+) -> None:
+    """With - as its file, a backup is on standard output, and all words are on standard error."""
+    fill(stored, NEW, 1)
+    with (tmp_path / "b.tar").open("wb") as out:
+        done = piped(environment, tmp_path, out)
+    size = f"{(tmp_path / 'b.tar').stat().st_size:,}"
+    line = f"1 secret, 0 tokens and 0 audit entries in standard output, {size} bytes\n"
+    assert (done.returncode, done.stderr) == (0, line)
+    assert command("drill", "b.tar").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["b.tar"]
+
+
+@pytest.mark.parametrize("target", ["full disk", "closed pipe"])
+def test_an_output_that_takes_nothing_is_reported(
+    target: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A full disk or a closed pipe behind standard output is one line, and no success."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = piped(environment, tmp_path, full if target == "full disk" else writer)
+    os.close(full)
+    os.close(writer)
+    reason = "No space left on device" if target == "full disk" else "Broken pipe"
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: standard output cannot be written: {reason}. "
+        "Hint: discard what it has; a part cannot be restored\n"
+    )
+
+
+def test_a_failed_backup_writes_nothing_to_standard_output(
+    environment: dict[str, str], stored: Stored, tmp_path: Path
+) -> None:
+    """A backup that is refused, or has no entry, leaves standard output empty."""
+    fill(stored, FOREIGN, 1)
+    with (tmp_path / "b.tar").open("wb") as out:
+        done = piped(environment, tmp_path, out)
+    assert done.returncode == 1
+    assert (tmp_path / "b.tar").read_bytes() == b""
+
+
+def test_no_room_for_the_temporary_file_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the temporary file of a backup cannot be created, the refusal names the setting."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(BackupRefusedError, match=r"temporary file .* set TMPDIR"), _standard_output():
+        pass
+
+
+def test_standard_output_is_no_terminal(environment: dict[str, str], tmp_path: Path) -> None:
+    """A backup is not shown on a terminal, and --overwrite needs a file."""
+    terminal, end = pty.openpty()
+    done = piped(environment, tmp_path, end)
+    os.close(end)
+    os.close(terminal)
+    assert done.returncode == 2
+    assert "Redirect standard output to a file or a pipe: it is a terminal." in done.stderr
+    done = piped(environment, tmp_path, subprocess.DEVNULL, "--overwrite")
+    assert done.returncode == 2
+    assert "it needs the name of a FILE" in done.stderr
+
+
+def test_a_file_can_be_named_like_standard_output(command: Run, tmp_path: Path) -> None:
+    """The file ./- is a file."""
+    assert command("backup", "./-").returncode == 0
+    assert (tmp_path / "-").stat().st_size
 
 
 def place(path: Path, kind: str) -> None:

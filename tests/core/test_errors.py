@@ -44,6 +44,7 @@ NAMES = {
     "invalid_credential": "InvalidCredentialError",
     "invalid_cursor": "InvalidCursorError",
     "invalid_delivery_request": "InvalidDeliveryRequestError",
+    "invalid_stack_file": "InvalidStackFileError",
     "invalid_login": "InvalidLoginError",
     "invalid_token_name": "InvalidTokenNameError",
     "invalid_wrapping_token": "InvalidWrappingTokenError",

@@ -7,14 +7,12 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
-import flask_smorest
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
 
 from vault.api import dialect_errors
 from vault.api.prefixes import DIALECT
 from vault.api.refusals import code_of, detail_of, headers_of, refusal
-from vault.core.errors import NotReadyError, VaultError
+from vault.core.errors import NotReadyError
 from vault.core.text import quantity
 from vault.observability import logs
 
@@ -92,19 +90,8 @@ def _flat(messages: Any, path: tuple[str, ...]) -> Iterator[dict[str, str]]:
             yield {"field": ".".join(path)[:_MAX_FIELD_LENGTH], "message": message}
 
 
-class Api(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not typed
-    """flask-smorest's Api that refuses with problem details."""
-
-    DEFAULT_ERROR_RESPONSE_NAME = None
-
-    def handle_http_exception(self, error: HTTPException) -> Response:
-        """Return the reply to an error of HTTP's own."""
-        return refuse(error)
-
-
 def init_app(app: Flask) -> None:
-    """Answer all other errors of *app* with problem details, too."""
-    app.register_error_handler(VaultError, refuse)
+    """Answer all errors of *app* with problem details."""
     app.register_error_handler(Exception, refuse)
 
 

@@ -1,11 +1,12 @@
 """Backups: creating one, and reading one after verifying every byte of it."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
+
+from pymongo.read_concern import ReadConcern
 
 from vault import __version__
 from vault.audit import checkpoint, signing_keys
@@ -25,10 +26,6 @@ from vault.keys import registry
 
 #: The file format of this version. Files that it could not read correctly have another number.
 FORMAT = 1
-
-#: Seconds after which a new secret has its entry: the entry waits for the commit in progress and for its own,
-#: each for at most `OPERATION_TIMEOUT_SECONDS`.
-_SETTLED_SECONDS = 10
 
 _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
 
@@ -77,8 +74,8 @@ class VerifiedBackup(Backup):
 def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Progress) -> Backup:
     """Write a backup into *file*, and record it in the trail.
 
-    Everything except the trail is as of one moment. The trail is read afterwards, and reaches some seconds
-    further, so that everything in the backup has its entry.
+    Everything except the trail is as of one moment. The trail is read as of a later one: entries are durable
+    before their effects begin, so everything in the backup has its entry.
 
     Raises:
         BackupRefusedError: No backup can be made now, or with this keyring.
@@ -100,18 +97,17 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
 
 def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progress) -> Backup:
     writer = ArchiveWriter(file)
-    as_of, began = moment(datetime.now(UTC)), time.monotonic()
-    with dump.snapshot():
-        key_ids, is_served = _keys_in_use(keyring)
+    as_of = moment(datetime.now(UTC))
+    with dump.snapshot() as state:
+        key_ids = _keys_in_use(keyring)
         for name in dump.STATE:
             writer.add(name, dump.batches(name), progress)
-    if is_served:
-        time.sleep(max(0, began + _SETTLED_SECONDS - time.monotonic()))
-    heads = checkpoint.heads(keyring)
-    ends = dict(_signed_ends())
-    if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
-        raise BackupRefusedError("the end of the trail was removed in the meantime", hint="try again")
-    writer.add(dump.TRAIL, _trail(ends), progress)
+    with dump.no_earlier_than(state):
+        heads = checkpoint.heads(keyring)
+        ends = dict(_signed_ends())
+        if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
+            raise BackupRefusedError("the end of the trail was removed in the meantime", hint="try again")
+        writer.add(dump.TRAIL, _trail(ends), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
@@ -131,8 +127,8 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     return Backup(manifest)
 
 
-def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
-    """Return the IDs of the keys that the backup needs, and whether workers serve."""
+def _keys_in_use(keyring: Keyring) -> list[str]:
+    """Return the IDs of the keys that the backup needs."""
     with storage_errors():
         if registry.unfinished_restore():
             raise BackupRefusedError(
@@ -147,7 +143,7 @@ def _keys_in_use(keyring: Keyring) -> tuple[list[str], bool]:
             hint="add them to MASTER_KEY_FALLBACKS",
         )
     # The primary key signs the manifest.
-    return sorted(stored | {keyring.primary.id}), bool(writing)
+    return sorted(stored | {keyring.primary.id})
 
 
 def _audit_enabled() -> bool | None:
@@ -160,12 +156,14 @@ def _signed_ends() -> Iterator[tuple[str, int]]:
 
     Anyone who can write to MongoDB can store anything there, so only well-formed entries count.
     """
+    # A failover can undo a commit that only the primary has. The next verification would miss its entries.
+    entries = collection().with_options(read_concern=ReadConcern("majority"))
     with storage_errors():
-        for stream in collection().distinct("stream"):
+        for stream in entries.distinct("stream"):
             if is_text(stream):
                 signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
                 # By MongoDB: of a field that occurs twice in a document, the driver reads the other one.
-                ends = collection().find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
+                ends = entries.find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
                 for found in ends.sort("seq", -1).limit(1):
                     yield stream, found["end"]
 

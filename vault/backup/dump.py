@@ -7,6 +7,7 @@ from typing import Any
 from bson.raw_bson import RawBSONDocument
 from mongoengine import get_connection
 from mongoengine.connection import get_db
+from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from vault.core.errors import BackupRefusedError, RestoreRefusedError, StorageUnavailableError
@@ -50,15 +51,15 @@ _REFUSALS = {
 
 
 @contextmanager
-def snapshot() -> Iterator[None]:
-    """Make all reads in the block as of one moment, that of the first read.
+def snapshot() -> Iterator[ClientSession]:
+    """Make all reads in the block as of one moment, that of the first read; yield their session.
 
     Raises:
         BackupRefusedError: MongoDB keeps too little history, or a collection or an index was created.
     """
     try:
         with get_connection().start_session(snapshot=True) as session, session.bind():
-            yield
+            yield session
     except StorageUnavailableError as error:
         # The driver's error is its context.
         refusal = _REFUSALS.get(getattr(error.__context__, "code", 0))
@@ -66,6 +67,17 @@ def snapshot() -> Iterator[None]:
             raise
         problem, hint = refusal
         raise BackupRefusedError(problem, hint=hint) from None
+
+
+@contextmanager
+def no_earlier_than(former: ClientSession) -> Iterator[None]:
+    """Make all reads in the block see at least what the reads in the session *former* saw.
+
+    MongoDB's logical clock orders them, whichever member is the primary by then. Other clocks do not matter.
+    """
+    with get_connection().start_session(causal_consistency=True) as session, session.bind():
+        session.advance_operation_time(former.operation_time)
+        yield
 
 
 def batches(

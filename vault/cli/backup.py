@@ -3,8 +3,10 @@
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +30,9 @@ from vault.core.errors import BackupRefusedError
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+#: A text: as a `Path`, the file `./-` would be standard output.
+_FILE = click.Path(dir_okay=False, allow_dash=True)
+_STANDARD_OUTPUT = "-"
 _READABLE = click.File("rb")
 
 #: The exit codes of a drill, as of `audit verify`.
@@ -53,24 +57,33 @@ _STEPS = {
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is a regular file.")
 @output_options
-def backup(output: Output, path: Path, overwrite: bool) -> None:
-    """Write a backup of secrets, tokens, roles and audit trail to FILE.
+def backup(output: Output, path: str, overwrite: bool) -> None:
+    """Write a backup to FILE, or to standard output.
 
-    All except the trail are as of one moment, and stay encrypted. The trail reaches some seconds further, so
-    that everything written has its entry.
+    It has the secrets, tokens, issuers, roles and the audit trail. All except the trail are as of one moment,
+    and stay encrypted. The trail reaches a little further, so that everything written has its entry.
+
+    With - as FILE, the backup is first made in a temporary file in TMPDIR, and then written to standard
+    output, which cannot be a terminal.
     """
+    is_piped = path == _STANDARD_OUTPUT
+    if is_piped and overwrite:
+        raise click.UsageError("Leave out --overwrite: it needs the name of a FILE.")
+    if is_piped and sys.stdout.isatty():
+        raise click.UsageError("Redirect standard output to a file or a pipe: it is a terminal.")
     with (
         connected(reading=True, recorded=True) as context,
-        _new_file(path, overwrite=overwrite) as file,
+        _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite) as file,
         output.bar("Backing up", dump.estimate()) as shown,
     ):
         days = context.audit_ttl_days
         made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
-    size = path.stat().st_size
-    output.result(
-        _data(made) | {"file": str(path), "bytes": size},
-        f"{_described(made)} in {printable(str(path))}, {size:,} bytes",
-    )
+        size = file.seek(0, os.SEEK_END)
+    if is_piped:
+        output.note(f"{_described(made)} in standard output, {size:,} bytes")
+    else:
+        text = f"{_described(made)} in {printable(path)}, {size:,} bytes"
+        output.result(_data(made) | {"file": path, "bytes": size}, text)
 
 
 @click.command()
@@ -198,6 +211,35 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         _sync(path.parent)
     except OSError as error:
         raise BackupRefusedError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    """Yield a temporary file that is copied to standard output after the block, but not if the block fails.
+
+    Raises:
+        BackupRefusedError: There is no room for the temporary file, or standard output cannot be written.
+    """
+    with (
+        _refused("the temporary file of the backup", "set TMPDIR to a folder with more room"),
+        tempfile.TemporaryFile() as file,
+    ):
+        yield file
+        file.seek(0)
+        with (
+            _refused("standard output", "discard what it has; a part cannot be restored"),
+            # Not `sys.stdout`: it keeps what it cannot write, and tries again when the process ends.
+            open(sys.stdout.fileno(), "wb", closefd=False) as out,
+        ):
+            shutil.copyfileobj(file, out)
+
+
+@contextmanager
+def _refused(name: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackupRefusedError(f"{name} cannot be written: {error.strerror}", hint=hint) from None
 
 
 def _private(path: str, flags: int) -> int:
