@@ -164,11 +164,16 @@ def _progress(output: Output) -> Progress:
 def _value(file: Path | None, generate: int | None) -> bytes:
     if generate:
         return "".join(secrets.choice(_CHARACTERS) for _ in range(generate)).encode()
-    if file is None and sys.stdin.isatty():
+    if file is None and is_terminal():
         prompted: str = click.prompt("New value", hide_input=True, confirmation_prompt=True, err=True)
         return prompted.encode()
     content = sys.stdin.buffer.read() if file is None or str(file) == "-" else _content(file)
     return content.removesuffix(b"\n")
+
+
+def is_terminal() -> bool:
+    """Return whether standard input is a terminal."""
+    return sys.stdin.isatty()
 
 
 def _content(file: Path) -> bytes:
