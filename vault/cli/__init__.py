@@ -17,19 +17,24 @@ from vault.core.processes import harden
 _FUNCTIONS = {
     "audit": "vault.cli.audit:audit",
     "backup": "vault.cli.backup:backup",
+    "completion": "vault.cli.completion:completion",
     "dev": "vault.cli.dev:dev",
     "drill": "vault.cli.backup:drill",
     "import": "vault.cli.imports:imports",
     "issuers": "vault.cli.issuers:issuers",
     "keys": "vault.cli.keys:keys",
+    "login": "vault.cli.login:login",
+    "logout": "vault.cli.login:logout",
     "ready": "vault.cli.service:ready",
     "replicaset": "vault.cli.mongodb:replicaset",
     "restore": "vault.cli.backup:restore",
     "roles": "vault.cli.roles:roles",
+    "secret": "vault.cli.secret:secret",
     "serve": "vault.cli.service:serve",
     "swarm": "vault.cli.swarm:swarm",
     "swarm-driver": "vault.cli.swarm_driver:swarm_driver",
     "tokens": "vault.cli.tokens:tokens",
+    "whoami": "vault.cli.login:whoami",
 }
 
 
