@@ -23,6 +23,8 @@ class Needs(Enum):
     SERVICE = auto()
     #: A server that is asked without a credential.
     PROBED = auto()
+    #: A Docker Engine in swarm mode, and the service.
+    ENGINE = auto()
     #: It is a server, which runs until it is stopped.
     SERVING = auto()
 
@@ -73,6 +75,7 @@ ENTRIES = {
     "audit export": _mongodb(),
     "audit public-key": _mongodb(),
     "audit query": _mongodb(),
+    "audit report": _mongodb(),
     "audit tail": _mongodb("--no-follow"),
     "audit verify": _mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
     "backup": _mongodb("new.tar"),
@@ -111,6 +114,8 @@ ENTRIES = {
     "secret set": Entry(Needs.SERVICE, ("app/db", "--generate", "32")),
     "serve": Entry(Needs.SERVING),
     "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
+    "swarm holders": Entry(Needs.SERVICE, ("app/db",)),
+    "swarm rotate": Entry(Needs.ENGINE, ("app/db", "--generate", "32")),
     "swarm-driver": Entry(Needs.PROBED, ("--check", "--socket", "no-socket")),
     "tokens create": _mongodb("--name", "ci", "--role", "reader"),
     "tokens list": _mongodb(),

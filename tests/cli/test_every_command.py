@@ -100,8 +100,7 @@ def test_every_option_says_its_form(name: str, run: Run) -> None:
     done = run(*name.split(), "--help", COLUMNS="80", LINES="24")
     assert done.exit_code == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
-    if name != "dev":
-        assert {"--json", "-q, --quiet", "-h, --help"} <= set(re.findall("  (-.*?)(?:  |\n)", done.stdout))
+    assert {"--json", "-q, --quiet", "-h, --help"} <= set(re.findall("  (-.*?)(?:  |\n)", done.stdout))
     for parameter in LEAVES[name].params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
@@ -131,7 +130,7 @@ def away() -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("impatient")
-@of(Needs.MONGODB, Needs.SERVICE, Needs.PROBED)
+@of(Needs.MONGODB, Needs.SERVICE, Needs.PROBED, Needs.ENGINE)
 def test_without_its_server_a_command_is_one_line(name: str, run: Run) -> None:
     """Without the service, or without MongoDB, a command is one line, and 5."""
     assert_fails(run(*arguments_of(name), **away()), Exit.AWAY)
@@ -269,6 +268,7 @@ SUCCESSES = (
     "restore new.tar",
     "audit export",
     "audit query",
+    "audit report",
     "audit tail --no-follow",
     "audit public-key",
     "audit checkpoint",

@@ -34,6 +34,7 @@ from vault.cli.context import CommandContext, connected
 from vault.cli.durations import duration
 from vault.cli.output import Bar, Output, output_options
 from vault.cli.parameters import Command
+from vault.cli.report import report
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity, unique_names
@@ -242,6 +243,7 @@ def audit() -> None:
 
 
 audit.add_command(verify)
+audit.add_command(report)
 
 
 @audit.command()

@@ -94,6 +94,10 @@ _ENDS: dict[type[Exception], tuple[Exit, str]] = {
 }
 
 
+#: By the kind of an error whose class only some commands load.
+_KINDS = {"docker_away": Exit.AWAY}
+
+
 class SignalledError(KeyboardInterrupt):
     """A signal asks the command to stop."""
 
@@ -187,6 +191,8 @@ def _report(error: BaseException) -> tuple[int, str]:
 def _end(error: VaultError) -> tuple[Exit, str]:
     if isinstance(error, StorageUnavailableError) and error.is_denied:
         return Exit.DENIED, "check the user in MONGO_URI, and give it the privileges: `replicaset grant`"
+    if error.kind in _KINDS:
+        return _KINDS[error.kind], ""
     if isinstance(error, ServiceRefusedError):
         return _STATUSES.get(error.status, Exit.FAILED), ""
     return next(_ENDS[kind] for kind in type(error).__mro__ if kind in _ENDS)

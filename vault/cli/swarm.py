@@ -7,6 +7,8 @@ from vault.cli.lazy_group import LazyGroup
 #: The function of each command, after its module.
 _FUNCTIONS = {
     "check": "vault.cli.swarm_check:check",
+    "holders": "vault.cli.swarm_rotation:holders",
+    "rotate": "vault.cli.swarm_rotation:rotate",
 }
 
 
