@@ -65,6 +65,8 @@ read_plain_value() { # read_plain_value ARGUMENT: set `value` to the base64 of A
         text=$value
     fi
     add_bytes "$text"
+    [[ $1 != - || $text != *$'\n' ]] ||
+        printf '%s: note: the value ends with a newline, which is part of it; printf sends none\n' "${0##*/}" >&2
     value=
     for ((i = 0; i < count; i += 3)); do
         n=$((bytes[i] << 16 | ${bytes[i + 1]:-0} << 8 | ${bytes[i + 2]:-0}))

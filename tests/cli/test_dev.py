@@ -213,6 +213,7 @@ def _paste(dev: Dev, *commands: str) -> str:
         ["bash", "-euc", "\n".join(commands)],
         cwd=dev.folder,
         env=environment,
+        input="hello",
         capture_output=True,
         text=True,
         check=False,
@@ -231,8 +232,9 @@ def test_banner_s_commands_work(make, tmp_path, required):
     assert str(tmp_path / ".dev") in output
     commands = _commands(dev)
     assert f"VAULT_URL={dev.url} " in commands[0]
-    told = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"')
-    reader, admin = re.fullmatch(r'\{"secret_id":".{36}"\}\n(smt_.*)\n(smt_.*)', told).groups()
+    stored, told = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
+    assert "greeting" in stored
+    reader, admin = re.fullmatch(r"(smt_.*)\n(smt_.*)", told).groups()
     assert admin not in output
     for token, status in ((reader, 403), (admin, 200)):
         headers = {"Authorization": f"Bearer {token}"}

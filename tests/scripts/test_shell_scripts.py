@@ -145,6 +145,7 @@ def test_a_plain_value_is_stored_byte_for_byte(recorder, value):
     """With `--plain`, every byte of standard input is stored, including NULs and newlines at the end."""
     done = run("create_secret.sh", "--plain", "-", url=recorder, stdin=value)
     assert b64decode(json.loads(done.stdout)["secret"], validate=True) == value
+    assert (b"note: the value ends with a newline" in done.stderr) == value.endswith(b"\n")
 
 
 @pytest.mark.parametrize("value", _PLAIN, ids=lambda value: repr(value)[:20])

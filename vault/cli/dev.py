@@ -48,8 +48,8 @@ of commands for operators:
 
 Then try, there:
 
-  curl -H @<(echo "Authorization: Bearer $VAULT_TOKEN") -H 'Content-Type: application/json' \\
-    -d '{{"secret": "aGVsbG8="}}' "$VAULT_URL/vault/secret/create"
+  secret-manager secret set greeting
+  secret-manager secret get greeting
   secret-manager tokens create --name me --role reader
 
 Your data, the master key, the token and the log are in {folder}. Press Ctrl-C to stop."""
