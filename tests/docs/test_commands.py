@@ -103,9 +103,9 @@ def an_id(printed: str) -> None:
     assert re.fullmatch(r'\{"secret_id":"[0-9a-f-]{36}"\}\n', printed)
 
 
-def two_ids_and_a_value(printed: str) -> None:
+def two_ids_and_values(printed: str) -> None:
     assert len(re.findall(r'\{"secret_id":"[0-9a-f-]{36}"\}', printed)) == 2
-    assert printed.endswith('{"secret":"dmFsdWU="}\n')
+    assert printed.endswith('{"secret":"dmFsdWU="}\nvaluevalue\n')
 
 
 def a_life(printed: str) -> None:
@@ -146,7 +146,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("README.md", "Secret Manager"): an_id,
     ("README.md", "Try it"): an_id,
     ("README.md", "curl"): fetched_back,
-    ("README.md", "Shell scripts"): two_ids_and_a_value,
+    ("README.md", "Shell scripts"): two_ids_and_values,
     ("README.md", "The life of a secret"): a_life,
     ("README.md", "Access"): let_in,
     ("README.md", "Maintain it"): contains("primary", "intact", "the backup is good"),
