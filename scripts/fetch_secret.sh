@@ -1,22 +1,77 @@
 #!/usr/bin/env bash
-# Fetch a secret and print it as {"secret":"…"}.
+# Fetch a secret and print it as {"secret":"…"}, or its value alone.
 set -euo pipefail
 # shellcheck source=scripts/http_client.sh
-source "$(dirname "$0")/http_client.sh"
+source "${0%"${0##*/}"}./http_client.sh"
 
-if (($# != 1)); then
-    cat >&2 <<'USAGE'
-usage: fetch_secret.sh ID
-       fetch_secret.sh - < FILE
+usage() { # print the usage
+    printf '%s\n' 'usage: fetch_secret.sh [OPTION]... ID
+       fetch_secret.sh [OPTION]... - < FILE
+       fetch_secret.sh [OPTION]... --name NAME
 
-Fetches a secret by ID and prints {"secret":"…"}, with the value in base64. With -, reads the ID from standard
-input. Use - on shared machines: any local user can see the arguments while the script runs.
+Fetches a secret by ID or name and prints {"secret":"…"}, with the value in base64. With -, reads the ID from
+standard input. Use - on shared machines: any local user can see the arguments while the script runs. An argument
+that begins with - is never sent.
 
-VAULT_URL    the URL of the service (default: http://localhost:8000)
-VAULT_TOKEN  a token or JWT, if the service requires one
-USAGE
-    exit 2
-fi
+--raw            print the value itself, decoded, byte for byte and without a newline after it
+--name NAME      fetch the secret with this name, such as billing/db-password; requires a credential
+-h, --help       print this text
 
-read_value "$1"
-post /vault/secret/fetch secret_id "$value"
+VAULT_URL     the URL of the service (default: http://localhost:8000)
+VAULT_TOKEN   a token or JWT, if the service requires one
+VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
+
+Exit codes: 0 fetched, 1 refused or failed, 2 wrong usage, 3 not found, 4 denied, 5 the service is away'
+}
+
+print_value() { # print_value JSON: print the value of {"secret":"…"}
+    local parts escaped
+    split_strings "$1"
+    [[ ${parts[1]-} == secret && ${parts[2]-} =~ ^[[:space:]]*:[[:space:]]*$ ]] || fail "the service sent no secret"
+    decode_base64 "${parts[3]-}"
+    printf '%b' "$escaped"
+}
+
+main() {
+    local raw='' field=secret_id name operands=() reply
+    local +x value
+    while (($#)); do
+        # --name=NAME is --name NAME.
+        [[ $1 != --?*=* ]] || set -- "${1%%=*}" "${1#*=}" "${@:2}"
+        case $1 in
+            -h | --help)
+                usage
+                return
+                ;;
+            --plain | --raw) raw=true ;;
+            --name)
+                require_value "$@"
+                field=name name=$2
+                shift
+                ;;
+            --)
+                operands+=("${@:2}")
+                break
+                ;;
+            -?*) misused "unknown option. An argument that begins with - is never sent" ;;
+            *) operands+=("$1") ;;
+        esac
+        shift
+    done
+    case $field,${#operands[@]} in
+        name,0) value=$name ;;
+        secret_id,1) read_value "${operands[0]}" ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+    request /vault/secret/fetch "{\"$field\":$(json_string "$value")}"
+    if [[ $raw ]]; then
+        print_value "$reply"
+    else
+        printf '%s\n' "$reply"
+    fi
+}
+
+main "$@"

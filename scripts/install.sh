@@ -38,6 +38,36 @@ find_python() { # print a Python that is new enough and can create virtual envir
     fail "$found cannot create virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
 }
 
+show() { # show TEXT: replace the line on a terminal; otherwise, print a line
+    # The cursor goes back to the beginning, so that a message of pip overwrites the line.
+    if [[ -t 2 ]]; then printf '\e[K%s\r' "$1" >&2; else printf '%s\n' "$1" >&2; fi
+}
+
+show_progress() { # show_progress COUNT: show the progress of an installation of COUNT packages, from pip's output
+    local line status done=0 last=$SECONDS doing="Collecting packages"
+    while :; do
+        status=0
+        IFS= read -r -t 1 line || status=$?
+        # More than 128: a second without output.
+        ((status == 0 || status > 128)) || break
+        case $status$line in
+            0Collecting\ *)
+                done=$((done + 1))
+                doing="Collecting packages: $done of $1"
+                ;;
+            0Installing\ *)
+                doing="Installing the packages"
+                last=-10
+                ;;
+        esac
+        if [[ -t 2 ]] || ((SECONDS - last >= 10)); then
+            last=$SECONDS
+            show "$doing, $SECONDS s"
+        fi
+    done
+    [[ ! -t 2 ]] || printf '\e[K' >&2
+}
+
 # Each lock file is a superset of the one before: an installation for the tests also serves a trial.
 for larger in dev test bench; do
     [[ $larger != "$lock" ]] || reached=true
@@ -48,10 +78,12 @@ printf 'Installing requirements/%s.txt into .venv. The first run takes up to a m
 rm -f "$stamp"
 if ! "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     system=$(find_python)
+    show "Creating .venv with $system"
     "$system" -m venv --clear .venv >&2 ||
         fail "$system could not create .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)"
 fi
-pip=("$python" -m pip --quiet --disable-pip-version-check install)
-"${pip[@]}" --require-hashes --requirement "requirements/$lock.txt"
-"${pip[@]}" --no-deps --no-build-isolation --editable .
+pip=("$python" -m pip --disable-pip-version-check install)
+"${pip[@]}" --progress-bar off --require-hashes --requirement "requirements/$lock.txt" |
+    show_progress "$(grep -c '^[^ #]*==' "requirements/$lock.txt")"
+"${pip[@]}" --quiet --no-deps --no-build-isolation --editable .
 fingerprint "$lock" >"$stamp"

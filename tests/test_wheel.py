@@ -40,14 +40,14 @@ def metadata(wheel: ZipFile) -> Message:
 
 
 def test_the_wheel_ships_license_types_and_pages(tmp_path: Path) -> None:
-    """The wheel contains the license, the marker for type checkers, and the files of the docs page."""
+    """The wheel contains the license, the marker for type checkers, and the files of the pages."""
     with built(tmp_path) as wheel:
         [license_file] = [name for name in wheel.namelist() if name.endswith("/licenses/LICENSE")]
         assert wheel.read(license_file) == (ROOT / "LICENSE").read_bytes()
         assert metadata(wheel)["License-Expression"] == "Apache-2.0"
         pages = {
             path.relative_to(ROOT).as_posix()
-            for folder in ("static", "templates")
-            for path in (ROOT / "vault" / "api" / folder).iterdir()
+            for folder in ("api/static", "api/templates", "cli/templates")
+            for path in (ROOT / "vault" / folder).iterdir()
         }
         assert {"vault/py.typed", *pages} <= set(wheel.namelist())

@@ -395,7 +395,7 @@ def test_an_interrupted_backup_leaves_no_file(
 
 def test_a_closed_terminal_is_handled_once() -> None:
     """The shell and the kernel both signal it, and the second signal does not interrupt the removal."""
-    before = signal.signal(signal.SIGHUP, cli._handle_sighup)
+    before = signal.signal(signal.SIGHUP, cli._interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGHUP)

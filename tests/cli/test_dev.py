@@ -1,5 +1,6 @@
 """`secret-manager dev`: as a process, and in parts where a process cannot be made to fail."""
 
+import json
 import os
 import re
 import signal
@@ -18,7 +19,10 @@ import requests
 
 from tests.cli.waiting import wait_until
 from tests.system import coverage_of_greenlets
+from vault.cli.dev_folder import DevFolder
+from vault.cli.dev_log import WholeLog
 from vault.cli.mongod import free_port
+from vault.cli.output import Output
 from vault.core.errors import VaultError
 
 #: The attribute `vault.cli.dev` is the command; this is its module.
@@ -37,6 +41,7 @@ class Dev:
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = folder / "output"
         self.environment = {"BIND": f"127.0.0.1:{self.port}", **environment}
+        self.options: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Dev":
@@ -44,7 +49,7 @@ class Dev:
         inherited = ("PATH", "PYTHON")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vault.cli", "dev"],
+                [sys.executable, "-m", "vault.cli", "dev", *self.options],
                 cwd=self.folder,
                 env={n: v for n, v in os.environ.items() if n.startswith(inherited)}
                 | coverage_of_greenlets()
@@ -134,13 +139,26 @@ def test_secrets_are_kept_between_runs(make, tmp_path):
     assert not _processes(tmp_path)
 
 
+def test_the_pasted_lines_stay_valid(make, tmp_path):
+    """A new start has the same MongoDB port and token, so a terminal with the pasted lines still works."""
+    first = make().ready()
+    lines = [line for line in first.output.read_text().splitlines() if line.startswith("  export ")]
+    kept = (tmp_path / ".dev" / "token").read_text()
+    assert first.end(signal.SIGINT)[0] == 0
+    second = make(BIND=first.environment["BIND"]).ready()
+    again = [line for line in second.output.read_text().splitlines() if line.startswith("  export ")]
+    assert again == lines
+    assert (tmp_path / ".dev" / "token").read_text() == kept
+    assert second.end(signal.SIGINT)[0] == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_it_cleanly(make, tmp_path, number):
     """Ctrl-C and SIGTERM end the service and MongoDB, with status 0."""
     dev = make().ready()
     assert _processes(tmp_path, "mongod")
     assert _processes(tmp_path, "gunicorn")
-    assert dev.end(number)[0] == 0
+    assert dev.end(number) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
     assert not _processes(tmp_path)
 
 
@@ -180,15 +198,90 @@ def test_master_key_is_private(make, tmp_path):
     assert key not in (folder / "db.log").read_text()
 
 
-def test_banner_shows_how_to_start(make, tmp_path):
-    """The banner names the documentation, a working command, and the data folder."""
+def _commands(dev: Dev) -> list[str]:
+    """Return the commands of the banner, in order."""
+    _, _, banner = dev.output.read_text().partition("Secret Manager is ready")
+    return [
+        command.strip() for command in banner.replace("\\\n", "").splitlines() if command.startswith("  ")
+    ]
+
+
+def _paste(dev: Dev, *commands: str) -> str:
+    """Return the output of *commands* in a new terminal."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    run = subprocess.run(
+        ["bash", "-euc", "\n".join(commands)],
+        cwd=dev.folder,
+        env=environment,
+        input="hello",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("required", ["true", "false"])
+def test_banner_s_commands_work(make, tmp_path, required):
+    """The banner comes last; all its commands work when pasted, also if the service requires a credential."""
+    dev = make(AUTH_ENABLED=required).ready()
+    output = dev.output.read_text()
+    assert output.endswith("Press Ctrl-C to stop.\n")
+    assert f"{dev.url}/docs" in output
+    assert str(tmp_path / ".dev") in output
+    commands = _commands(dev)
+    assert f"VAULT_URL={dev.url} " in commands[0]
+    stored, told = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
+    assert "greeting" in stored
+    reader, admin = re.fullmatch(r"(smt_.*)\n(smt_.*)", told).groups()
+    assert admin not in output
+    for token, status in ((reader, 403), (admin, 200)):
+        headers = {"Authorization": f"Bearer {token}"}
+        reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
+        assert reply.status_code == status
+    # Refusals and requests concern clients, not the terminal of the service.
+    assert requests.get(f"{dev.url}/nowhere", timeout=30).status_code == 404
+    assert dev.end(signal.SIGINT)[0] == 0
+    after = dev.output.read_text().removeprefix(output)
+    assert after == f"Stopped. Your data is in {tmp_path / '.dev'}/\n"
+
+
+def test_a_refused_token_is_replaced(make, tmp_path):
+    """If the service no longer accepts the kept token, the next start keeps another."""
+    (tmp_path / ".dev").mkdir()
+    token = tmp_path / ".dev" / "token"
+    token.write_text("smt_0000000000000000000000000000000000000\n")
     dev = make().ready()
-    banner = dev.output.read_text()
-    assert f"{dev.url}/docs" in banner
-    assert str(tmp_path / ".dev") in banner
-    (command,) = (line for line in banner.splitlines() if line.startswith("  curl"))
-    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert '"secret_id"' in run.stdout
+    assert token.stat().st_mode & 0o777 == 0o600
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+    reply = requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30)
+    assert reply.status_code == 200
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_json_is_one_object(make, tmp_path):
+    """With `--json` and `--quiet`, the output is one object with the addresses and paths."""
+    dev = make()
+    dev.options = ("--json", "--quiet")
+    dev.start().wait_until_it_says("}\n")
+    told = json.loads(dev.output.read_text().splitlines()[-1])
+    assert told["url"] == dev.url
+    token = Path(told["token_file"]).read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert requests.post(f"{told['url']}/vault/token/self", json={}, headers=headers, timeout=30).ok
+    assert told["folder"] == str(tmp_path / ".dev")
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_verbose_shows_every_request(make):
+    """With `--verbose`, the service's log is on standard output, with a line for each request."""
+    dev = make()
+    dev.options = ("--verbose",)
+    dev.ready()
+    assert requests.get(f"{dev.url}/openapi.json", timeout=30).status_code == 200
+    dev.wait_until_it_says('"operation": "openapi"')
+    assert dev.end(signal.SIGINT)[0] == 0
 
 
 def test_used_port_is_one_clear_line(make, tmp_path):
@@ -206,11 +299,13 @@ def test_second_one_on_the_same_data_is_one_clear_line(make):
     """A second instance in the same folder is refused in one line, and the first continues."""
     first = make().ready()
     first.output = first.output.rename(first.folder / "output-of-the-first")
+    port = (first.folder / ".dev" / "mongodb.port").read_text()
     second = make().start()
     status, line = second.end()
     assert status == 1
-    assert "another mongod uses the data in .dev/db" in line
-    assert second.output.read_text().count("\n") == 1
+    assert f"another mongod uses the data in {first.folder / '.dev' / 'db'}" in line
+    assert second.output.read_text().splitlines()[:-1] == ["Starting MongoDB and the service."]
+    assert (first.folder / ".dev" / "mongodb.port").read_text() == port
     assert "secret_id" in _post(first, "create", secret="aGVsbG8=")
 
 
@@ -289,16 +384,6 @@ def test_the_banner_s_address_can_be_opened(master_key, bind, address):
     assert module._address({"MASTER_KEY": master_key, "BIND": bind}) == address
 
 
-def test_key_of_a_simultaneous_start_is_kept(tmp_path):
-    """A key that another start has just created is not replaced."""
-    key_file = tmp_path / "master.key"
-    module._write_key(key_file)
-    key = key_file.read_text()
-    module._write_key(key_file)
-    assert key_file.read_text() == key
-    assert list(tmp_path.iterdir()) == [key_file]
-
-
 def test_a_service_that_is_never_ready_times_out(monkeypatch):
     """A service that answers but never becomes ready is stopped, and its last answer is shown."""
 
@@ -312,33 +397,35 @@ def test_a_service_that_is_never_ready_times_out(monkeypatch):
             pass
 
     monkeypatch.setattr(module, "_READY_TIMEOUT_SECONDS", 0)
-    processes = (SimpleNamespace(running=True), SimpleNamespace(poll=lambda: None))
+    trial = module._Trial(SimpleNamespace(running=True), SimpleNamespace(poll=lambda: None), WholeLog())
     with HTTPServer(("127.0.0.1", 0), Unready) as server:
         Thread(target=server.serve_forever).start()
         with pytest.raises(VaultError, match="its last reply: 503 no mongodb"):
-            module._wait_until_ready("127.0.0.1", server.server_port, *processes, module._Stop())
+            module._wait_until_ready("127.0.0.1", server.server_port, trial, module._Stop())
         server.shutdown()
 
 
-def test_banner_command_creates_a_token(make, tmp_path):
-    """The banner's command creates a token that can read the audit trail."""
-    dev = make().ready()
-    lines = dev.output.read_text().splitlines()
-    commands = [line for line in lines if line.startswith(("  export ", "  secret-manager "))]
-    assert len(commands) == 2
-    assert f"PATH='{Path(sys.executable).parent}'" in commands[0]
-    commands[1] = commands[1].replace("secret-manager", f"{sys.executable} -m vault.cli")
-    token = subprocess.run(
-        ["bash", "-c", "\n".join(commands)],
-        cwd=tmp_path,
-        env=dev.environment | dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    headers = {"Authorization": f"Bearer {token}"}
-    reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
-    assert reply.status_code == 200
+def test_a_missing_token_is_one_clear_line(monkeypatch, tmp_path):
+    """If no token can be created, the message has the reason."""
+    environment = dict(os.environ) | {"MASTER_KEY": "", "MASTER_KEY_FILE": "", "MONGO_URI": ""}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VaultError, match=r"no token can be created: (.|\n)*MASTER_KEY"):
+        module._new_token(environment)
+
+
+@pytest.mark.parametrize("token", ["smt_0000", "é"], ids=["away", "no token"])
+def test_a_token_without_an_answer_is_not_accepted(token):
+    """A kept token counts only if the service accepts it."""
+    assert not module._accepts("http://127.0.0.1:1", token)
+
+
+def test_another_port_is_told(tmp_path, capsys):
+    """If MongoDB's port has changed, a line says so; otherwise, nothing does."""
+    folder = DevFolder(tmp_path)
+    for port in (20_001, 20_001, 20_002):
+        module._keep_port(folder, port, Output())
+    assert folder.port == 20_002
+    assert capsys.readouterr().err == "Port 20001 is in use: MongoDB has port 20002 from now on.\n"
 
 
 def test_a_trial_is_without_tls(monkeypatch, master_key):

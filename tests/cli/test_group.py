@@ -10,8 +10,9 @@ from tests.commands import command_environment
 from vault.cli import commands
 
 NAMES = [
-    *("audit", "backup", "dev", "drill", "import", "issuers", "keys", "ready", "replicaset", "restore"),
-    *("roles", "serve", "swarm", "swarm-driver", "tokens"),
+    *("audit", "backup", "completion", "dev", "drill", "import", "issuers", "keys", "login", "logout"),
+    *("ready", "replicaset", "restore", "roles", "secret", "serve", "swarm", "swarm-driver", "tokens"),
+    "whoami",
 ]
 
 

@@ -221,6 +221,13 @@ def test_port_in_use_is_not_chosen(make, monkeypatch):
         assert make().port == 20_001
 
 
+def test_a_preferred_port_is_used_if_it_is_free(monkeypatch):
+    """A preferred port is used if no server listens on it."""
+    monkeypatch.setattr(module, "_answers", lambda port: port == 20_001)
+    assert module.free_port(20_002) == 20_002
+    assert module.free_port(20_001) != 20_001
+
+
 def test_a_matching_configuration_is_left_alone(make):
     """A set that already has the server's address is not reconfigured during its election."""
     server = make()

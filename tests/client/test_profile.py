@@ -71,7 +71,7 @@ def test_another_file_is_no_profile(place: Path, content: str) -> None:
     """A file of another form is refused, with what to do."""
     profile.save(MINE)
     place.write_text(content)
-    with pytest.raises(ProfileError, match="is not a profile: remove it, and log in again"):
+    with pytest.raises(ProfileError, match="is not a profile; run `secret-manager login` again"):
         profile.load()
 
 

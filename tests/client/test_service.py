@@ -99,7 +99,7 @@ def test_an_anonymous_refusal_has_its_reason() -> None:
         pytest.raises(ServiceRefusedError) as caught,
     ):
         Service(server.url, "").call(PATH, {})
-    assert str(caught.value) == "the service answers 401: d"
+    assert str(caught.value) == "the service answers 401: d; run `secret-manager login`, or set VAULT_TOKEN"
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -117,7 +117,7 @@ def test_a_service_that_cannot_serve_is_away(status: int) -> None:
 def test_another_server_is_recognized(status: int, body: str) -> None:
     """A reply that is not the service's own is an error of the address, never a missing secret."""
     assert failure(reply(status, body)) == (
-        f"URL answers with status {status} and not as this service does: check the address"
+        f"URL answers with status {status}, not as this service does; check the address"
     )
 
 
@@ -125,7 +125,7 @@ def test_a_redirect_is_not_followed() -> None:
     """A redirect is an error: the token goes to no other server."""
     with peer() as elsewhere:
         message = failure(reply(302, "", f"Location: {elsewhere.url}/"))
-    assert message == "URL redirects: use the address of the service itself"
+    assert message == "URL redirects; use the address of the service itself"
     assert elsewhere.requests == []
 
 
@@ -176,7 +176,7 @@ def test_a_refused_connection_is_an_error() -> None:
     """If nothing listens at the address, the error says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(ServiceAwayError, match=f"^{url} cannot be reached: Connection refused$"):
+    with pytest.raises(ServiceAwayError, match=f"^{url} cannot be reached: Connection refused; "):
         Service(url, TOKEN).call(PATH, {})
 
 

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
@@ -25,6 +26,8 @@ NOT_RUN = {
     "# With MongoDB's database tools.": "bsondump is no part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
+    "# Asks for the token.": "needs a terminal: cli/test_login.py",
+    "# Asks for the value.": "the same: cli/test_secret_values.py",
     "# All tests: 14 minutes.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
@@ -33,17 +36,36 @@ NOT_RUN = {
 
 SECTIONS = sections("bash")
 
+_FOR_PEOPLE = [section for section in SECTIONS if section[0] == "docs/cli.md"]
+
+#: The home of those who log in.
+HOME = TemporaryDirectory(prefix="home-")
+
 #: The address of the metrics here.
 METRICS_BIND = f"127.0.0.1:{free_port()}"
 
 #: The requirements of a section's commands, in addition to a running service with a secret.
 SETTINGS = {
+    **{
+        section: {"HOME": HOME.name, "XDG_CONFIG_HOME": ""}
+        for section in SECTIONS
+        if section[0] == "docs/cli.md"
+    },
     ("README.md", "Access"): {"AUTH_ENABLED": "true"},
     ("docs/operations.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
 }
 
 Section = tuple[str, str]
 
+#: A login, and secrets that other sections store.
+_LOG_IN = """
+test -s ~/.config/secret-manager/profile ||
+    secret-manager tokens create --name people --role writer | secret-manager login
+"""
+_STORED = [
+    "secret-manager secret set billing/api-key --generate 32",
+    "secret-manager secret set app/license --from-file LICENSE",
+]
 
 #: An issuer and a role, with the commands that create them.
 _FIRST = (
@@ -57,6 +79,7 @@ _FIRST = (
 
 #: The earlier steps.
 BEFORE = {
+    **{section: [_LOG_IN, *_STORED] for section in _FOR_PEOPLE},
     ("docs/ci.md", "Manage issuers and roles"): [
         *(f"secret-manager {kind} list | grep '^{name} ' >/dev/null || {make}" for kind, name, make in _FIRST)
     ],
@@ -80,9 +103,9 @@ def an_id(printed: str) -> None:
     assert re.fullmatch(r'\{"secret_id":"[0-9a-f-]{36}"\}\n', printed)
 
 
-def two_ids_and_a_value(printed: str) -> None:
+def two_ids_and_values(printed: str) -> None:
     assert len(re.findall(r'\{"secret_id":"[0-9a-f-]{36}"\}', printed)) == 2
-    assert printed.endswith('{"secret":"dmFsdWU="}\n')
+    assert printed.endswith('{"secret":"dmFsdWU="}\nvaluevalue\n')
 
 
 def a_life(printed: str) -> None:
@@ -123,7 +146,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("README.md", "Secret Manager"): an_id,
     ("README.md", "Try it"): an_id,
     ("README.md", "curl"): fetched_back,
-    ("README.md", "Shell scripts"): two_ids_and_a_value,
+    ("README.md", "Shell scripts"): two_ids_and_values,
     ("README.md", "The life of a secret"): a_life,
     ("README.md", "Access"): let_in,
     ("README.md", "Maintain it"): contains("primary", "intact", "the backup is good"),

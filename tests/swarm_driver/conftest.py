@@ -1,10 +1,36 @@
 """Shared fixtures of the driver's tests."""
 
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
 import pytest
+from flask.testing import FlaskClient
 from prometheus_client import values
+
+from tests.lifecycle import Caller
+from tests.swarm_driver.dockerd import serving
+from tests.swarm_driver.world import NAME, World
+from vault.swarm.engine import Engine
+from vault.swarm.rotation_lock import RotationLock
 
 
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure as in the driver's process: elsewhere in these tests, values are in files that all share."""
     monkeypatch.setattr(values, "ValueClass", values.MutexValue)
+
+
+@pytest.fixture
+def world(
+    client: FlaskClient, alice: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Return a swarm without services, and the service with one secret."""
+    alice.create(b"old", name=NAME)
+    found = World(client, alice)
+    with serving(found.dockerd, tmp_path / "docker.sock") as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        found.engine = Engine()
+        found.lock = RotationLock(found.engine, NAME)
+        with closing(found.engine), found.lock.held():
+            yield found

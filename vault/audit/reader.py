@@ -8,7 +8,7 @@ one. One is enough, because the entries of a stream become visible in their orde
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -159,6 +159,24 @@ def export(which: Filter) -> Iterator[Record]:
         StorageUnavailableError: MongoDB is unavailable.
     """
     return records(which.query(), ("stream", 1), ("seq", 1))
+
+
+def estimate() -> int:
+    """Return the approximate number of entries.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    with storage_errors():
+        return int(collection().estimated_document_count())
+
+
+def counted(found: Iterable[Record], progress: Callable[[int], None]) -> Iterator[Record]:
+    """Yield the entries *found*, and call *progress* with their number from time to time."""
+    for number, record in enumerate(found, 1):
+        yield record
+        if number % _BATCH_SIZE == 0:
+            progress(_BATCH_SIZE)
 
 
 def latest(count: int) -> list[Record]:

@@ -29,6 +29,7 @@ from vault.audit.verifier import (
 )
 from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
+from vault.cli.report import report
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, unique_names
@@ -184,6 +185,7 @@ def audit() -> None:
 
 
 audit.add_command(verify)
+audit.add_command(report)
 
 
 @audit.command()

@@ -21,29 +21,41 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _MAX_TOKEN_BYTES = 65_536
 
 
-def service_options(command: Command) -> Command:
-    """Give *command* the options of its connection, and pass it the `service`."""
-
-    @click.option(
+_OPTIONS = (
+    click.option(
         "--url",
         metavar="URL",
         type=parameters.service_url,
         envvar="VAULT_URL",
         help="The service.  [default: VAULT_URL, your login's, or http://localhost:8000]",
-    )
-    @click.option(
+    ),
+    click.option(
         "--token-file",
         metavar="FILE",
         type=_FILE,
         help="A file with your token.  [default: VAULT_TOKEN, or your login's token]",
-    )
-    @click.option(
+    ),
+    click.option(
         "--ca-cert",
         metavar="FILE",
         type=_FILE,
         envvar="VAULT_CACERT",
         help="The service's CA in PEM.  [default: VAULT_CACERT, your login's, or the system's]",
-    )
+    ),
+)
+
+
+def address_options(command: Command) -> Command:
+    """Give *command* the options of a connection: `url`, `token_file` and `ca_cert`, None if absent."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def service_options(command: Command) -> Command:
+    """Give *command* the options of its connection, and pass it the `service`."""
+
+    @address_options
     @wraps(command)
     def connected(
         *arguments: Any, url: str | None, token_file: Path | None, ca_cert: Path | None, **options: Any

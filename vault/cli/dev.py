@@ -1,24 +1,29 @@
 """The command `dev`: the service with its own MongoDB, for trials and development."""
 
 import os
+import secrets
+import shlex
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import click
 
-from vault.cli.mongod import Mongod
+from vault.cli.dev_folder import DevFolder
+from vault.cli.dev_log import FiledLog, WholeLog
+from vault.cli.mongod import Mongod, free_port
+from vault.cli.output import Output, output_options
 from vault.cli.service import local_address
+from vault.client.service import Service
 from vault.config.settings import Settings, read_dotenv
-from vault.core.errors import MongodUnavailableError, VaultError
+from vault.core.errors import MongodUnavailableError, ServiceAwayError, ServiceRefusedError, VaultError
 from vault.core.processes import die_with_parent, end
 
 #: The folder for all files, in the current folder.
@@ -29,20 +34,25 @@ _READY_TIMEOUT_SECONDS = 60
 #: Longer than the service's graceful timeout.
 _STOP_TIMEOUT_SECONDS = 60
 _POLL_INTERVAL_SECONDS = 0.1
+#: `-P` keeps the working folder off the module search path, as in `vault.cli.service`.
+_PROGRAM = (sys.executable, "-P", "-m", "vault.cli")
 
 _BANNER = """
-The Secret Manager is ready. Try
+Secret Manager is ready: {url}/docs
 
-  {url}/docs
-  curl -H 'Content-Type: application/json' -d '{{"secret": "aGVsbG8="}}' {url}/vault/secret/create/
+Paste these lines into another terminal. They set the address, a token with the role admin, and the settings
+of commands for operators:
 
-To run commands, in another terminal:
+  export PATH={programs}:"$PATH" VAULT_URL={quoted_url} VAULT_TOKEN="$(cat {token_file})"
+  export MONGO_URI={uri} MASTER_KEY_FILE={key_file}
 
-  export MONGO_URI='{uri}' MASTER_KEY_FILE='{key_file}' PATH='{programs}':"$PATH"
-  secret-manager tokens create --name me --role admin
+Then try, there:
 
-The data and the master key are in {folder}. Press Ctrl-C to stop.
-"""
+  secret-manager secret set greeting
+  secret-manager secret get greeting
+  secret-manager tokens create --name me --role reader
+
+Your data, the master key, the token and the log are in {folder}. Press Ctrl-C to stop."""
 
 
 class _Stop:
@@ -58,28 +68,99 @@ class _Stop:
 
 
 @click.command()
-def dev() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Print the service's log, with a line for each request.")
+@output_options
+def dev(*, verbose: bool, output: Output) -> None:
     """Run the service with its own MongoDB, for development."""
     with _stop_on_signals() as stop:
-        key_file = _prepare(_FOLDER)
-        mongod = Mongod(_FOLDER / "db")
-        environment = _environment(mongod.uri, key_file)
+        folder = DevFolder(_FOLDER)
+        mongod = Mongod(folder.path / "db", port=free_port(folder.port))
+        environment = _environment(mongod.uri, folder.key_file)
         host, port = _address(environment)
         _require_free(host, port)
-        with mongod, _serve(environment) as serve:
-            _wait_until_ready(host, port, mongod, serve, stop)
-            if not stop.requested:
-                click.echo(
-                    _BANNER.format(
-                        url=f"http://{host}:{port}",
-                        uri=mongod.uri,
-                        key_file=key_file.absolute(),
-                        programs=Path(sys.executable).parent,
-                        folder=_FOLDER.absolute(),
-                    )
-                )
-            while not stop.requested:
-                _pause(mongod, serve)
+        output.note("Starting MongoDB and the service.")
+        log = WholeLog() if verbose else FiledLog(folder.path / "service.log")
+        with mongod:
+            _keep_port(folder, mongod.port, output)
+            with _serve(environment, log) as serve:
+                trial = _Trial(mongod, serve, log)
+                _wait_until_ready(host, port, trial, stop)
+                if not stop.requested:
+                    url = f"http://{host}:{port}"
+                    _require_token(folder, url, environment)
+                    trial.check()
+                    output.result(_addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri))
+                while not stop.requested:
+                    trial.pause()
+    output.note(f"Stopped. Your data is in {folder.path}/")
+
+
+def _keep_port(folder: DevFolder, port: int, output: Output) -> None:
+    if folder.port not in (None, port):
+        output.note(f"Port {folder.port} is in use: MongoDB has port {port} from now on.")
+    folder.keep_port(port)
+
+
+def _require_token(folder: DevFolder, url: str, environment: dict[str, str]) -> None:
+    """Keep a token with the role admin in *folder*, unless the service at *url* still accepts the kept one.
+
+    Raises:
+        VaultError: No token can be created; the message says why.
+    """
+    if not (folder.token and _accepts(url, folder.token)):
+        folder.keep_token(_new_token(environment))
+
+
+def _accepts(url: str, token: str) -> bool:
+    try:
+        Service(url, token).call("/vault/token/self", {})
+    except ServiceRefusedError as error:
+        return error.status != HTTPStatus.UNAUTHORIZED
+    except (ServiceAwayError, ValueError):
+        # The file has something else than a token; or nothing is known.
+        return False
+    return True
+
+
+def _new_token(environment: dict[str, str]) -> str:
+    # Names cannot be reused, and the database may outlive the file.
+    name = f"dev-{secrets.token_hex(4)}"
+    done = subprocess.run(  # noqa: S603 - no input from outside
+        [*_PROGRAM, "tokens", "create", "--name", name, "--role", "admin"],
+        env=environment,
+        # As for the service.
+        close_fds=False,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise VaultError(f"no token can be created: {done.stderr.strip().removeprefix('error: ')}")
+    return done.stdout.strip()
+
+
+def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
+    return {
+        "url": url,
+        "docs": f"{url}/docs",
+        "mongo_uri": uri,
+        "master_key_file": str(folder.key_file),
+        "token_file": str(folder.token_file),
+        "folder": str(folder.path),
+    }
+
+
+def _banner(folder: DevFolder, url: str, uri: str) -> str:
+    return _BANNER.format(
+        url=url,
+        quoted_url=shlex.quote(url),
+        uri=shlex.quote(uri),
+        key_file=shlex.quote(str(folder.key_file)),
+        token_file=shlex.quote(str(folder.token_file)),
+        programs=shlex.quote(str(Path(sys.executable).parent)),
+        folder=folder.path,
+    )
 
 
 @contextmanager
@@ -91,29 +172,6 @@ def _stop_on_signals() -> Iterator[_Stop]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-def _prepare(folder: Path) -> Path:
-    """Create *folder* and the master key in it, both for their owner only, and return the key's file."""
-    key_file = folder / "master.key"
-    try:
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o700)
-        if not key_file.exists():
-            _write_key(key_file)
-    except OSError as error:
-        raise VaultError(f"cannot use {folder.absolute()}: {error.strerror}") from error
-    return key_file
-
-
-def _write_key(key_file: Path) -> None:
-    # Linked to its name when complete, so that no crash leaves, and no second `dev` reads, half a key.
-    with tempfile.NamedTemporaryFile(dir=key_file.parent) as file:
-        file.write(b64encode(os.urandom(32)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(file.name, key_file)
 
 
 def _environment(uri: str, key_file: Path) -> dict[str, str]:
@@ -136,7 +194,7 @@ def _address(environment: dict[str, str]) -> tuple[str, int]:
     """
     settings = Settings.from_mapping(environment, dotenv=read_dotenv())
     if settings.tls_cert:
-        raise VaultError("`dev` does not support TLS: unset TLS_CERT, or run `secret-manager serve`")
+        raise VaultError("`dev` does not support TLS", hint="unset TLS_CERT, or run `secret-manager serve`")
     return local_address(settings.bind)
 
 
@@ -144,30 +202,65 @@ def _require_free(host: str, port: int) -> None:
     # Checked before the start: afterwards another server's replies would pass for the service's.
     with suppress(OSError):
         socket.create_connection((host.strip("[]"), port), timeout=1).close()
-        raise VaultError(f"{host}:{port} is in use: set another address, for example BIND=127.0.0.1:8001")
+        raise VaultError(
+            f"{host}:{port} is in use", hint="set another address, for example BIND=127.0.0.1:8001"
+        )
 
 
 @contextmanager
-def _serve(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _serve(environment: dict[str, str], log: WholeLog) -> Iterator[subprocess.Popen[bytes]]:
     # In its own session: a terminal's Ctrl-C must not reach the service too, or it would interrupt requests.
-    serve = subprocess.Popen(
-        # `-P` keeps the working folder off the module search path, as in `vault.cli.service`.
-        [sys.executable, "-P", "-m", "vault.cli", "serve"],
-        env=environment,
-        # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Other descriptors close at `execve`.
-        close_fds=False,
-        start_new_session=True,
-        preexec_fn=die_with_parent(signal.SIGTERM),
-    )
+    with log.output() as output:
+        serve = subprocess.Popen(  # noqa: S603 - no input from outside
+            [*_PROGRAM, "serve"],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Others close at `execve`.
+            close_fds=False,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
     try:
         yield serve
     finally:
         end(serve, seconds=_STOP_TIMEOUT_SECONDS)
+        log.show()
 
 
-def _wait_until_ready(
-    host: str, port: int, mongod: Mongod, serve: subprocess.Popen[bytes], stop: _Stop
-) -> None:
+class _Trial:
+    """The running MongoDB and service."""
+
+    def __init__(self, mongod: Mongod, serve: subprocess.Popen[bytes], log: WholeLog) -> None:
+        self._mongod = mongod
+        self._serve = serve
+        self._log = log
+
+    def pause(self) -> None:
+        """Check, and wait a moment.
+
+        Raises:
+            VaultError: MongoDB or the service has ended.
+        """
+        self.check()
+        time.sleep(_POLL_INTERVAL_SECONDS)
+
+    def check(self) -> None:
+        """Show new warnings and errors of the service.
+
+        Raises:
+            VaultError: MongoDB or the service has ended.
+        """
+        self._log.show()
+        if not self._mongod.running:
+            raise MongodUnavailableError("mongod has ended", hint=f"see {self._mongod.log}")
+        if self._serve.poll() is not None:
+            self._log.show()
+            code = self._serve.returncode
+            raise VaultError(f"the service has ended with exit code {code}", hint="see its messages above")
+
+
+def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
     last_reply = "none"
     while not stop.requested:
@@ -182,17 +275,4 @@ def _wait_until_ready(
                 f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "
                 f"its last reply: {last_reply}"
             )
-        _pause(mongod, serve)
-
-
-def _pause(mongod: Mongod, serve: subprocess.Popen[bytes]) -> None:
-    """Wait a moment.
-
-    Raises:
-        VaultError: MongoDB or the service has ended.
-    """
-    if not mongod.running:
-        raise MongodUnavailableError(f"mongod has ended, see {mongod.log}")
-    if serve.poll() is not None:
-        raise VaultError(f"the service has ended with exit code {serve.returncode}, see its messages above")
-    time.sleep(_POLL_INTERVAL_SECONDS)
+        trial.pause()

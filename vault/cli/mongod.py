@@ -204,10 +204,11 @@ def find_mongod() -> Path:
     raise MongodUnavailableError(problem)
 
 
-def free_port() -> int:
-    """Return a loopback port on which no server listens now."""
-    while _answers(port := secrets.choice(_PORTS)):
-        pass
+def free_port(preferred: int | None = None) -> int:
+    """Return a loopback port on which no server listens now: *preferred*, if it is one, or else any."""
+    port = preferred or secrets.choice(_PORTS)
+    while _answers(port):
+        port = secrets.choice(_PORTS)
     return port
 
 

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
@@ -89,6 +89,20 @@ def output_options(command: Command) -> Command:
         return command(*arguments, output=Output(as_json, quiet), **options)
 
     return with_output  # type: ignore[return-value]
+
+
+def facts(rows: Mapping[str, Any]) -> str:
+    """Return *rows* for people, a heading and a text in each line; times can be texts of the API."""
+    width = max(map(len, rows)) + len(_GAP)
+    return "\n".join(f"{heading:{width}}{moment_cell(found)}" for heading, found in rows.items())
+
+
+def moment_cell(found: Any) -> str:
+    """Return the text of *found* for people; a time can be a text of the API."""
+    if isinstance(found, str):
+        with suppress(ValueError):
+            return cell(datetime.fromisoformat(found))
+    return cell(found)
 
 
 def in_color(text: str, color: str, *, err: bool = False) -> str:

@@ -6,8 +6,11 @@ from typing import Any, TypeVar
 import click
 
 from vault.client import address
+from vault.client.secrets import is_id
+from vault.client.secrets import is_name as is_secret_name
+from vault.core.labels import are_labels
 from vault.core.networks import Network, network
-from vault.core.paths import is_path
+from vault.core.paths import MAX_NAME_LENGTH, is_path
 from vault.core.principal import is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -29,6 +32,37 @@ def service_url(text: str) -> str:
         return address.checked(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def folder(text: str) -> str:
+    """Return a folder of secrets; empty for none."""
+    if text and not (is_path(text) and text.endswith("/")):
+        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
+    return text
+
+
+def secret(text: str) -> str:
+    """Return the name or the ID of a secret. The message does not have the text: it may be a value."""
+    if not (is_id(text) or is_secret_name(text)):
+        raise click.BadParameter(
+            "must be a name, of letters, digits and ._-/ such as billing/db-password, or an ID"
+        )
+    return text
+
+
+def label(text: str) -> tuple[str, str]:
+    """Return the key and the text of a label."""
+    key, separator, found = text.partition("=")
+    if not separator or not are_labels({key: found}):
+        raise click.BadParameter("must be KEY=TEXT, such as env=prod")
+    return key, found
+
+
+def prefix(text: str) -> str:
+    """Return a prefix of names of secrets."""
+    if text and not (is_secret_name(text.rstrip("/")) and len(text) <= MAX_NAME_LENGTH):
+        raise click.BadParameter("must be the beginning of names, such as billing/")
+    return text
 
 
 def _network(text: str) -> Network:

@@ -44,7 +44,7 @@ def load() -> Profile | None:
     except OSError as error:
         raise ProfileError(f"{path} cannot be read: {error.strerror}") from None
     except (AttributeError, RecursionError, TypeError, ValueError):
-        raise ProfileError(f"{path} is not a profile: remove it, and log in again") from None
+        raise ProfileError(f"{path} is not a profile", hint="run `secret-manager login` again") from None
 
 
 def save(profile: Profile) -> None:
@@ -78,8 +78,9 @@ def remove() -> bool:
 
 def _require_private(path: Path, state: os.stat_result) -> None:
     if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
-        raise ProfileError(f"{path} is not a file of your own: remove it, and log in again")
+        raise ProfileError(f"{path} is not a file of your own", hint="run `secret-manager login` again")
     if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ProfileError(
-            f"other users can read {path}: run `chmod 600 {path}`, and replace the token if one may have"
+            f"other users can use {path}",
+            hint=f"run `chmod 600 {path}`, and replace the token if one of them may have read it",
         )

@@ -31,6 +31,8 @@ _MAX_FIELDS = 5
 #: Statuses of a service, or of a proxy in front of it, that cannot serve for now.
 _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
+_LOGIN = "run `secret-manager login`, or set VAULT_TOKEN"
+
 _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
 
@@ -51,7 +53,9 @@ class Service:
         self.url = address.checked(url)
         if not re.fullmatch("[!-~]*", token):
             raise ValueError("the token must have visible ASCII characters only")
-        self._token = token
+        #: For a task elsewhere that acts for the holder.
+        self.token = token
+        self.ca_file = ca_file
         self._headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
@@ -75,7 +79,7 @@ class Service:
         reply = _object(content)
         if status == HTTPStatus.OK and reply is not None:
             return reply
-        raise self._refusal(status, reply or {})
+        raise self.refusal(status, reply or {})
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         try:
@@ -87,35 +91,43 @@ class Service:
                 content = reply.read(_MAX_REPLY_BYTES + 1, decode_content=False)
         except errors.HTTPError as error:
             # Their texts have the addresses of objects, and can contain what was sent.
-            raise ServiceAwayError(f"{self.url} {_failure(error)}") from None
+            problem, hint = _failure(error)
+            raise ServiceAwayError(f"{self.url} {problem}", hint=hint) from None
         if len(content) > _MAX_REPLY_BYTES:
             raise ServiceAwayError(f"{self.url} sends a reply of more than {_MAX_REPLY_BYTES} bytes")
         if reply.length_remaining:
             raise ServiceAwayError(f"{self.url} breaks off its reply")
         return reply.status, content
 
-    def _refusal(self, status: int, problem: Mapping[str, Any]) -> ServiceAwayError | ServiceRefusedError:
+    def refusal(self, status: int, problem: Mapping[str, Any]) -> ServiceAwayError | ServiceRefusedError:
+        """Return the error for a *problem* of the service, of a request or of an item of a batch."""
         code = problem.get("code")
         if status in _REDIRECTS:
-            return ServiceAwayError(f"{self.url} redirects: use the address of the service itself")
+            return ServiceAwayError(f"{self.url} redirects", hint="use the address of the service itself")
         if not isinstance(code, str):
-            return ServiceAwayError(
-                f"{self.url} answers with status {status} and not as this service does: check the address"
-            )
+            return self.odd_reply(f"answers with status {status}")
         message = f"the service answers {status}: {self._reason(problem)}"
         if status in _AWAY:
             return ServiceAwayError(message)
         return ServiceRefusedError(
-            message, status=status, code=code, request_id=_text(problem.get("request_id"))
+            message,
+            status=status,
+            code=code,
+            request_id=_text(problem.get("request_id")),
+            hint=_LOGIN if status == HTTPStatus.UNAUTHORIZED else "",
         )
+
+    def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:
+        """Return the error for a reply that the service does not send; *problem* follows the address."""
+        return ServiceAwayError(f"{self.url} {problem}, not as this service does", hint="check the address")
 
     def _reason(self, problem: Mapping[str, Any]) -> str:
         """Return the reason of a *problem*, as one line without the token: another server may echo it."""
         reason = _text(problem.get("detail")) or _text(problem.get("title")) or _text(problem["code"])
         if fields := _fields(problem.get("errors")):
             reason = f"{reason.rstrip('.')}: {', '.join(fields)}"
-        if self._token:
-            reason = reason.replace(self._token, "…")
+        if self.token:
+            reason = reason.replace(self.token, "…")
         return printable(reason)[:_MAX_REASON_LENGTH].rstrip(".")
 
 
@@ -141,17 +153,17 @@ def _fields(found: Any) -> list[str]:
     ]
 
 
-def _failure(error: errors.HTTPError) -> str:
-    """Return the end of a sentence that begins with the address."""
+def _failure(error: errors.HTTPError) -> tuple[str, str]:
+    """Return the end of a sentence that begins with the address, and what to do."""
     if isinstance(error, errors.SSLError):
         if isinstance(error.args[0], ssl.SSLCertVerificationError):
-            return "has a certificate that is not trusted: name its CA with --ca-cert"
-        return "does not speak TLS as it must: check the address"
+            return "has a certificate that is not trusted", "name its CA with --ca-cert"
+        return "does not speak TLS as it must", "check the address"
     if isinstance(error, errors.ProtocolError):
-        return "breaks off its reply"
+        return "breaks off its reply", ""
     # A failed connection is a timeout, too, in this library.
     if isinstance(error, errors.TimeoutError) and not isinstance(error, errors.NewConnectionError):
-        return "does not answer in time"
+        return "does not answer in time", ""
     cause = error.__cause__
     reason = cause.strerror if isinstance(cause, OSError) else "there is no such host"
-    return f"cannot be reached: {reason}"
+    return f"cannot be reached: {reason}", "check VAULT_URL, or --url"

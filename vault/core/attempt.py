@@ -64,6 +64,7 @@ class Action(StrEnum):
     BACKUP_RESTORE = "backup_restore"
     BACKUP_DRILL = "backup_drill"
     AUDIT_EXPORT = "audit_export"
+    AUDIT_REPORT = "audit_report"
     KEYS_STATUS = "keys_status"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"

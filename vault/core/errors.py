@@ -541,8 +541,8 @@ class ServiceRefusedError(VaultError):
 
     kind = "service_refused"
 
-    def __init__(self, message: str, *, status: int, code: str, request_id: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, *, status: int, code: str, request_id: str = "", hint: str = "") -> None:
+        super().__init__(problem, hint=hint)
         #: The status of the reply.
         self.status = status
         #: The code of its problem, such as `secret_not_found`.
@@ -555,3 +555,15 @@ class ProfileError(VaultError):
     """The profile of a login cannot be used or kept; the message says why."""
 
     kind = "profile"
+
+
+class FieldNotFoundError(VaultError):
+    """A value has no field of a name."""
+
+    kind = "field_not_found"
+
+
+class ProgramError(VaultError):
+    """A program cannot get its secrets, or cannot be started; the message says why."""
+
+    kind = "program"

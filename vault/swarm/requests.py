@@ -12,7 +12,8 @@ from vault.core.paths import is_path
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.patterns import ANY, Patterns
 
-_PREFIX = "secret-manager."
+#: The beginning of the labels that this product reads.
+LABEL_PREFIX = "secret-manager."
 _LABELS = ("name", "id", "version", "field", "encoding", "services", "images")
 _MAX_VERSION = 2**31 - 1
 
@@ -118,21 +119,30 @@ class DeliveryRequest:
         Raises:
             InvalidRequestError: A label is invalid, unknown or missing.
         """
-        labels = {
-            name.removeprefix(_PREFIX): text.strip()
-            for name, text in self._labels.items()
-            if name.startswith(_PREFIX)
-        }
-        # A mistyped label of the policy must not allow everything.
-        for name in labels.keys() - set(_LABELS):
-            raise InvalidRequestError(f"unknown label {_PREFIX}{name}; the labels are {', '.join(_LABELS)}")
-        return Selection(
-            reference=Reference(**_named(labels), version=_version(labels.get("version"))),
-            field=labels.get("field", ""),
-            encoding=_encoding(labels.get("encoding", Encoding.TEXT)),
-            services=_patterns(labels, "services"),
-            images=_patterns(labels, "images"),
-        )
+        return selection(self._labels)
+
+
+def selection(labels: Mapping[str, str]) -> Selection:
+    """Return what the *labels* of Docker's secret select.
+
+    Raises:
+        InvalidRequestError: A label is invalid, unknown or missing.
+    """
+    ours = {
+        name.removeprefix(LABEL_PREFIX): text.strip()
+        for name, text in labels.items()
+        if name.startswith(LABEL_PREFIX)
+    }
+    # A mistyped label of the policy must not allow everything.
+    for name in ours.keys() - set(_LABELS):
+        raise InvalidRequestError(f"unknown label {LABEL_PREFIX}{name}; the labels are {', '.join(_LABELS)}")
+    return Selection(
+        reference=Reference(**_named(ours), version=_version(ours.get("version"))),
+        field=ours.get("field", ""),
+        encoding=_encoding(ours.get("encoding", Encoding.TEXT)),
+        services=_patterns(ours, "services"),
+        images=_patterns(ours, "images"),
+    )
 
 
 def _text(
@@ -147,17 +157,17 @@ def _text(
 def _named(labels: Mapping[str, str]) -> dict[str, str]:
     name, secret_id = labels.get("name", ""), labels.get("id", "")
     if bool(name) == bool(secret_id):
-        raise InvalidRequestError(f"set one of the labels {_PREFIX}name and {_PREFIX}id")
+        raise InvalidRequestError(f"set one of the labels {LABEL_PREFIX}name and {LABEL_PREFIX}id")
     if name:
         if not is_path(name) or name.endswith("/"):
-            raise InvalidRequestError(f"{_PREFIX}name must be a name such as billing/db-password")
+            raise InvalidRequestError(f"{LABEL_PREFIX}name must be a name such as billing/db-password")
         return {"name": name}
     try:
         canonical = str(UUID(secret_id))
     except ValueError:
         canonical = ""
     if canonical != secret_id.lower():
-        raise InvalidRequestError(f"{_PREFIX}id must be an ID in its 36-character form")
+        raise InvalidRequestError(f"{LABEL_PREFIX}id must be an ID in its 36-character form")
     return {"secret_id": canonical}
 
 
@@ -165,7 +175,7 @@ def _version(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch("[1-9][0-9]{0,9}", text) or int(text) > _MAX_VERSION:
-        raise InvalidRequestError(f"{_PREFIX}version must be the number of a version")
+        raise InvalidRequestError(f"{LABEL_PREFIX}version must be the number of a version")
     return int(text)
 
 
@@ -173,7 +183,7 @@ def _encoding(text: str) -> Encoding:
     try:
         return Encoding(text)
     except ValueError:
-        raise InvalidRequestError(f"{_PREFIX}encoding must be {' or '.join(Encoding)}") from None
+        raise InvalidRequestError(f"{LABEL_PREFIX}encoding must be {' or '.join(Encoding)}") from None
 
 
 def _patterns(labels: Mapping[str, str], name: str) -> Patterns:
@@ -182,4 +192,4 @@ def _patterns(labels: Mapping[str, str], name: str) -> Patterns:
     try:
         return Patterns(labels[name].split(","))
     except ValueError as error:
-        raise InvalidRequestError(f"{_PREFIX}{name} {error}") from None
+        raise InvalidRequestError(f"{LABEL_PREFIX}{name} {error}") from None

@@ -1,0 +1,94 @@
+"""`secret-manager audit report`: its forms, and its entry."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.cli.audit_commands import Trail
+from tests.rotation import Stored
+from vault import cli
+
+
+def report(trail: Trail, *arguments: str) -> Any:
+    """Run the command in this process."""
+    return CliRunner().invoke(cli.commands, ["audit", "report", *arguments], env=trail.environment)
+
+
+def test_a_report_is_a_few_lines(trail: Trail) -> None:
+    """Without options, the report is a short summary of the last 30 days, with the verdict on the trail."""
+    done = trail.run("report")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(line.split(":", 1) for line in done.stdout.splitlines())
+    assert list(lines) == [
+        *("period", "requests", "principals", "secrets read", "refusals"),
+        *("trail", "secrets", "tokens", "keys", "last backup"),
+    ]
+    assert lines["requests"].split()[:2] == ["180:", "90"]
+    assert lines["trail"].strip() == "enabled, 181 entries in 4 streams: intact"
+    assert lines["keys"].strip() == "1 master key, 0 pending rewraps"
+    assert lines["last backup"].strip() == "none in this period"
+
+
+def test_a_report_is_on_record(trail: Trail, stored: Stored) -> None:
+    """A report leaves an entry with its period before it reads anything."""
+    assert report(trail, "--since", "1w", "--no-verify").exit_code == 0
+    [entry] = stored.audit_logs.find({"action": "audit_report"})
+    assert (entry["principal"], entry["status"], list(entry["details"])) == ("operator", "success", ["since"])
+
+
+def test_a_report_is_data(trail: Trail) -> None:
+    """With --json, the report is one object with the same figures."""
+    done = report(trail, "--json", "--no-verify")
+    found = json.loads(done.stdout)
+    assert found["activity"]["counts"] == {"reads": 90, "other": 45, "refused": 45, "failed": 0}
+    assert found["trail"]["verification"] is None
+    assert (found["pending_rewraps"], found["keys"][0]["role"]) == (0, "primary")
+    assert len(found["trail"]["heads"]) == found["trail"]["streams"] == 4
+
+
+def test_a_report_is_a_page(trail: Trail, tmp_path: Path) -> None:
+    """With --html, the page is in a private file, which replaces an earlier one, or on standard output."""
+    page = tmp_path / "report.html"
+    for _ in range(2):
+        done = report(trail, "--html", str(page), "--no-verify")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout == f"report in {page}, {page.stat().st_size:,} bytes\n"
+        assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    data = json.loads(report(trail, "--html", str(page), "--no-verify", "--json").stdout)
+    assert data == {"file": str(page), "bytes": page.stat().st_size}
+    shown = report(trail, "--html", "-", "--no-verify").stdout
+    assert shown.startswith("<!DOCTYPE html>")
+    assert shown.endswith("</html>")
+
+
+def test_tampering_is_the_first_thing_in_a_report(trail: Trail, stored: Stored) -> None:
+    """Findings of the verification are counted, and the first of them listed."""
+    stored.audit_logs.update_many({"seq": {"$gt": 0}}, {"$set": {"principal": "mallory"}})
+    verified = json.loads(report(trail, "--json").stdout)["trail"]["verification"]
+    assert verified["kind"] == "TAMPERING"
+    assert verified["finding_count"] > len(verified["findings"]) == 20
+    assert "NOT what the service wrote" in report(trail).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--html", "-", "--json"), "both are for standard output"),
+        (("--html", "nowhere/report.html"), "its folder does not exist"),
+        (("--html", "/dev/null"), "is not a regular file"),
+        (("--since", "soon"), "such as 30d"),
+    ],
+)
+def test_wrong_options_are_refused(
+    trail: Trail, stored: Stored, arguments: tuple[str, ...], message: str
+) -> None:
+    """An impossible option is refused before anything is read or recorded."""
+    done = report(trail, *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert stored.audit_logs.count_documents({"action": "audit_report"}) == 0

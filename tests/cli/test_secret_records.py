@@ -1,0 +1,95 @@
+"""The commands `secret list`, `describe`, `delete` and `restore`."""
+
+import pytest
+
+from tests.cli.people import Person
+from vault.client import secrets
+
+NAME = "billing/db-password"
+
+
+def test_secrets_are_listed_without_values(person: Person) -> None:
+    """`list` prints names, IDs and labels, of all or of those with a prefix and labels."""
+    person.does("secret", "set", NAME, "--label", "env=prod", send=b"hunter2")
+    person.does("secret", "set", "app/key", send=b"hunter2")
+    result = person.try_to("secret", "list")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["NAME", "ID", "LABELS"]
+    assert [line.split()[0] for line in lines[1:]] == ["app/key", NAME]
+    assert "env=prod" in lines[2]
+    assert all(len(line) <= 100 for line in lines)
+    assert result.stderr == "2 secrets\n"
+    assert "hunter2" not in result.output
+    assert [row["name"] for row in person.sees("secret", "list", "billing/")] == [NAME]
+    assert [row["name"] for row in person.sees("secret", "list", "--label", "env=prod")] == [NAME]
+    assert person.sees("secret", "list", "--label", "env=test") == []
+    person.fails_to("secret", "list", "a b", code=2)
+    person.fails_to("secret", "list", "--label", "env", code=2)
+
+
+def test_a_list_has_all_pages(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`list` asks for page after page."""
+    monkeypatch.setattr(secrets, "_PAGE", 2)
+    names = [f"app/{number}" for number in range(5)]
+    for name in names:
+        person.does("secret", "set", name, "--generate", 8)
+    del person.calls[:]
+    assert [row["name"] for row in person.sees("secret", "list")] == names
+    assert person.calls == ["/vault/secret/list"] * 3
+
+
+def test_a_description_is_for_people(person: Person) -> None:
+    """`describe` prints what a secret has, except for its value."""
+    person.does("secret", "set", NAME, "--max-reads", 3, "--label", "env=prod", send=b"hunter2")
+    person.does("secret", "set", NAME, send=b"hunter3")
+    found = dict(line.split(maxsplit=1) for line in person.does("secret", "describe", NAME).splitlines()[:4])
+    assert found["name"] == NAME
+    assert found["labels"] == "env=prod"
+    shown = person.does("secret", "describe", NAME)
+    assert "reads left    3\n" in shown
+    assert "expires       never\n" in shown
+    assert "\nversion 2 " in shown
+    assert "hunter" not in shown
+
+
+def test_a_deletion_asks_on_a_terminal(person: Person) -> None:
+    """On a terminal, `delete` asks, unless `--yes` is given; elsewhere it does not."""
+    person.does("secret", "set", NAME, send=b"v")
+    person.sit_at_terminal("<stdin>")
+    assert person.try_to("secret", "delete", NAME, send="n\n").exit_code != 0
+    assert person.does("secret", "get", NAME) == "v"
+    assert "cannot be restored" in person.does("secret", "delete", NAME, send="y\n")
+    person.fails_to("secret", "get", NAME, code=3)
+    person.does("secret", "set", NAME, send=b"v\nv\n")
+    person.does("secret", "delete", NAME, "--yes")
+    person.sit_at_terminal()
+    person.does("secret", "set", NAME, send=b"v")
+    person.does("secret", "delete", NAME)
+    person.fails_to("secret", "restore", NAME, code=3)
+
+
+class TestRecovery:
+    """With `DELETE_RECOVERY_DAYS`."""
+
+    @pytest.fixture
+    def environment(self, environment: dict[str, str]) -> dict[str, str]:
+        """Return the settings of the service."""
+        return {**environment, "DELETE_RECOVERY_DAYS": "7"}
+
+    def test_a_deleted_secret_can_be_restored(self, person: Person) -> None:
+        """`delete` says until when, `list --deleted` finds the secret, and `restore` brings it back."""
+        person.does("secret", "set", NAME, send=b"v")
+        assert "can be restored until 2" in person.does("secret", "delete", NAME)
+        assert person.sees("secret", "list") == []
+        assert [row["name"] for row in person.sees("secret", "list", "--deleted")] == [NAME]
+        assert person.does("secret", "restore", NAME) == f"restored {NAME}\n"
+        assert person.does("secret", "get", NAME) == "v"
+
+
+def test_a_deleted_version_is_shown(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`describe` says which versions were deleted, as by Vault's API."""
+    person.does("secret", "set", NAME, send=b"v")
+    [found] = person.sees("secret", "describe", NAME)
+    found["versions"][0]["deleted_at"] = "2026-11-24T15:30:00.000Z"
+    monkeypatch.setattr(secrets.Secrets, "describe", lambda _self, _secret: found)
+    assert person.does("secret", "describe", NAME).endswith(", deleted 2026-11-24 15:30Z\n")

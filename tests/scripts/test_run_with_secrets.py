@@ -1,0 +1,273 @@
+"""`run_with_secrets.sh`, run as a process."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from tests.scripts.conftest import Asking
+from tests.scripts.runs import SCRIPTS, answering, recording_path, run
+
+_SCRIPT = "run_with_secrets.sh"
+_UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+_VALUE = b"first \\x41 $(id) ' \" line\nsecond\xff\n\n"
+_SHOW = ("--", "bash", "-c", 'printf %s "$A"')
+Done = subprocess.CompletedProcess[bytes]
+
+
+def _store(asking: Asking, value: bytes, name: str) -> str:
+    arguments = ("--plain", "--name", name, "-")
+    stored = run("create_secret.sh", *arguments, url=asking.url, stdin=value, VAULT_TOKEN=asking.token)
+    assert stored.returncode == 0, stored.stderr
+    return str(json.loads(stored.stdout)["secret_id"])
+
+
+def _run(asking: Asking, *arguments: str, **environment: str) -> Done:
+    return run(_SCRIPT, *arguments, url=asking.url, **{"VAULT_TOKEN": asking.token, **environment})
+
+
+def _items(*items: object) -> Callable[[bytes], tuple[int, bytes]]:
+    return lambda _: (200, json.dumps({"secrets": items}).encode())
+
+
+def _item(value: bytes) -> dict[str, object]:
+    return {"secret_id": _UNKNOWN_ID, "name": None, "version": 1, "secret": b64encode(value).decode()}
+
+
+def test_the_command_has_the_exact_values(asking: Asking) -> None:
+    """Secrets given by name and by ID reach the command byte for byte, with every newline at their ends."""
+    _store(asking, _VALUE, "run/exact")
+    identifier = _store(asking, b"by ID", "run/id")
+    done = _run(asking, "A=run/exact", f"B={identifier}", "--", "bash", "-c", 'printf %s "$A" "$B"')
+    assert (done.returncode, done.stdout, done.stderr) == (0, _VALUE + b"by ID", b"")
+
+
+def test_any_variable_can_be_named() -> None:
+    """No variable of the script hides one of the command, and none of its own reaches the command."""
+    names = [*("reply", "names", "items", "value", "escaped", "secrets", "i", "count", "IFS", "LC_ALL")]
+    with answering(_items(*(_item(b"C") for _ in names))) as url:
+        pairs = [f"{name}=some/name" for name in names]
+        done = run(_SCRIPT, *pairs, "--", "env", url=url, parts="kept", text="kept")
+    lines = {
+        line for line in done.stdout.decode().splitlines() if not line.startswith(("PATH=", "_=", "SHLVL="))
+    }
+    told = {line for line in lines if not line.startswith(("PWD=", "OLDPWD=", "VAULT_URL="))}
+    assert told == {*(f"{name}=C" for name in names), "parts=kept", "text=kept"}, done.stderr
+
+
+def test_it_is_one_request_with_the_references_in_order() -> None:
+    """All references are in one request: IDs in either case as IDs, everything else as names."""
+    asked = []
+
+    def answer(body: bytes) -> tuple[int, bytes]:
+        asked.append(json.loads(body))
+        return 200, json.dumps({"secrets": [_item(b"a"), _item(b"b"), _item(b"c")]}).encode()
+
+    upper = "AAAAAAAA-AAAA-4AAA-8AAA-AAAAAAAAAAAA"
+    with answering(answer) as url:
+        references = ('A=odd"\\name', f"B={upper}", "C=a=b")
+        done = run(_SCRIPT, *references, "--", "bash", "-c", "echo $A$B$C", url=url)
+    assert done.stdout == b"abc\n"
+    assert asked == [{"secrets": [{"name": 'odd"\\name'}, {"secret_id": upper}, {"name": "a=b"}]}]
+
+
+def test_signals_and_exit_code_are_the_command_s(asking: Asking) -> None:
+    """The command takes the place of the script: its exit code is the script's, and signals reach it."""
+    _store(asking, b"value", "run/exit")
+    assert _run(asking, "A=run/exit", "--", "bash", "-c", "exit 7").returncode == 7
+    with subprocess.Popen(
+        [SCRIPTS / _SCRIPT, "A=run/exit", "--", "sleep", "600"],
+        env={"PATH": os.environ["PATH"], "VAULT_URL": asking.url, "VAULT_TOKEN": asking.token},
+    ) as process:
+        command = Path("/proc", str(process.pid), "cmdline")
+        wait_until(lambda: command.read_bytes() == b"sleep\x00600\x00")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def test_the_command_gets_standard_input(asking: Asking) -> None:
+    """Standard input is the command's: the script reads nothing of it."""
+    _store(asking, b"value", "run/input")
+    done = run(
+        _SCRIPT,
+        *("A=run/input", "--", "cat"),
+        url=asking.url,
+        stdin=b"for the command",
+        VAULT_TOKEN=asking.token,
+    )
+    assert done.stdout == b"for the command"
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"), [([], b""), (["--keep-token"], b"token")], ids=["removed", "kept"]
+)
+def test_the_token_is_removed(options: list[str], seen: bytes) -> None:
+    """The command has `VAULT_TOKEN` only with `--keep-token`."""
+    with answering(_items(_item(b"value"))) as url:
+        command = ("--", "bash", "-c", 'printf %s "${VAULT_TOKEN-}"')
+        done = run(_SCRIPT, *options, "A=name", *command, url=url, VAULT_TOKEN="token")
+    assert done.stdout == seen
+
+
+def test_no_value_is_in_an_argument_or_a_file(asking: Asking, tmp_path: Path) -> None:
+    """The value and the token are in no command line, and the script can write no file at all."""
+    value = b"0123456789" * 5_000
+    _store(asking, value, "run/hidden")
+    recording = tmp_path / "arguments"
+    path = recording_path(tmp_path, recording)
+    done = _run(asking, "A=run/hidden", "--", "bash", "-c", "cat /proc/[0-9]*/cmdline", PATH=path)
+    seen = recording.read_bytes() + done.stdout
+    assert b"run_with_secrets.sh" in recording.read_bytes()
+    assert value not in seen
+    assert b64encode(value) not in seen
+    assert asking.token.encode() not in seen
+
+    def forbid_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    done = run(_SCRIPT, "A=run/hidden", *_SHOW, url=asking.url, before=forbid_files, VAULT_TOKEN=asking.token)
+    assert done.stdout == value
+
+
+def test_every_problem_is_named_by_its_variable(asking: Asking) -> None:
+    """If secrets cannot be fetched, each is named by its variable alone, and the command does not run."""
+    _store(asking, b"value", "run/there")
+    references = ("A=run/there", "B=run/missing", f"C={_UNKNOWN_ID}")
+    done = _run(asking, *references, "--", "echo", "it runs")
+    assert (done.returncode, done.stdout) == (3, b"")
+    problem = "the service refused with status 404: Secret not found"
+    assert done.stderr.decode().splitlines() == [f"{_SCRIPT}: B: {problem}", f"{_SCRIPT}: C: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 1), (401, 4), (403, 4), (404, 3), (429, 1), (500, 1), (503, 5)]
+)
+def test_the_exit_code_tells_refusals_apart(status: int, code: int) -> None:
+    """The exit code is the same for a refusal of the whole request and for its first failing item."""
+    problem = {"type": "/problems/x", "title": "T", "status": status, "detail": 'of "it" \\', "code": "x"}
+    with answering(_items(_item(b"value"), {"problem": problem}, {"problem": {"status": 418}})) as url:
+        done = run(_SCRIPT, "A=a", "B=b", "C=c", "--", "true", url=url)
+    assert done.returncode == code
+    assert f'B: the service refused with status {status}: of \\"it\\" \\\\\n' in done.stderr.decode()
+    with answering(lambda _: (status, b"{}")) as url:
+        assert run(_SCRIPT, "A=a", "--", "true", url=url).returncode == code
+
+
+def test_a_service_that_is_away_has_its_code() -> None:
+    """If no service answers, the exit code is 5."""
+    done = run(_SCRIPT, "A=a", "--", "true", url="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert b"no answer from http://127.0.0.1:1" in done.stderr
+
+
+def test_a_missing_token_is_denied(asking: Asking) -> None:
+    """Without the credential that the service requires, the exit code is 4."""
+    assert _run(asking, "A=a", "--", "true", VAULT_TOKEN="").returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the service sent 0 secrets instead of 1"),
+        (b'{"secrets": []}', "the service sent 0 secrets instead of 1"),
+        (b'{"secrets": [{"secret": "YQ=="}, {"secret": "YQ=="}]}', "2 secrets instead of 1"),
+        (b'{"secrets": [{"secret": "a[$(echo planted >&2)]"}]}', "the service sent invalid base64"),
+        (b'{"secrets": [{"secret": "YQ="}]}', "the service sent invalid base64"),
+        (b'{"secrets": [{"secret": null}]}', "A: the service refused with status unknown"),
+        (b'{"secrets": [{"note": "a \\", secret: ", "x": 1}]}', "A: the service refused with status unknown"),
+    ],
+    ids=["empty", "none", "too many", "arithmetic", "padding", "null", "no secret"],
+)
+def test_a_strange_reply_runs_nothing(body: bytes, message: str) -> None:
+    """A reply that is not the expected one is refused, and nothing in it is run."""
+    with answering(lambda _: (200, body)) as url:
+        done = run(_SCRIPT, "A=a", "--", "echo", "it runs", url=url)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert message in done.stderr.decode()
+    assert b"planted\n" not in done.stderr
+
+
+@pytest.mark.parametrize("blank", [b"", b"\n", b" \t"])
+def test_the_layout_and_order_of_the_reply_do_not_matter(blank: bytes) -> None:
+    """Blanks, further fields and another order of fields change nothing."""
+    members = [b'"name"', b":", b'"a\\\\"', b",", b'"secret"', b":", b'"dmFsdWU="', b",", b'"labels"', b":"]
+    tokens = [b"{", b'"secrets"', b":", b"[", b"{", *members, b"{", b'"secret"', b":", b'"bm8="', b"}"]
+    with answering(lambda _: (200, blank.join([*tokens, b"}", b"]", b"}"]))) as url:
+        assert run(_SCRIPT, "A=a", *_SHOW, url=url).stdout == b"value"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(b"a\0b", b"the value of A contains a NUL byte"), (b"a" * 131_070, b"the value of A is too large")],
+    ids=["NUL", "size"],
+)
+def test_a_value_that_no_variable_can_hold_is_refused(value: bytes, message: bytes) -> None:
+    """A value with a NUL byte, or larger than Linux allows, is refused and not shown."""
+    with answering(_items(_item(value))) as url:
+        done = run(_SCRIPT, "A=a", "--", "true", url=url)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert len(done.stderr) < 200
+
+
+def test_the_largest_variable_reaches_the_command() -> None:
+    """A value of the largest size that Linux allows for a variable arrives complete."""
+    with answering(_items(_item(b"a" * 131_069))) as url:
+        done = run(_SCRIPT, "A=a", "--", "bash", "-c", "echo ${#A}", url=url)
+    assert done.stdout == b"131069\n", done.stderr
+
+
+def test_an_unknown_command_fetches_nothing() -> None:
+    """A command that does not exist is reported before anything is fetched, with the exit code of shells."""
+    done = run(_SCRIPT, "A=a", "--", "no-such-command", url="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (127, b"")
+    assert done.stderr == b"run_with_secrets.sh: command not found: no-such-command\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected NAME=REF... -- COMMAND"),
+        (["A=a"], "expected NAME=REF... -- COMMAND"),
+        (["A=a", "--"], "expected NAME=REF... -- COMMAND"),
+        (["--", "true"], "expected NAME=REF... -- COMMAND"),
+        (["A=a", "true"], "expected NAME=REF before --"),
+        (["A=", "--", "true"], "expected NAME=REF before --"),
+        (["1A=a", "--", "true"], "expected NAME=REF before --"),
+        (["Ä=a", "--", "true"], "expected NAME=REF before --"),
+        (["-x", "A=a", "--", "true"], "unknown option"),
+        (["A=a", "A=b", "--", "true"], "A is given twice"),
+        (["UID=a", "--", "true"], "UID is a constant of bash: choose another name"),
+        ([*(f"A{number}=a" for number in range(101)), "--", "true"], "at most 100 secrets"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else " ".join(case)[:20] or "nothing",
+)
+def test_wrong_arguments_are_usage_errors(arguments: list[str], message: str) -> None:
+    """Wrong arguments send nothing: one line says what is wrong, and the exit code is 2."""
+    done = run(_SCRIPT, *arguments, url="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"{_SCRIPT}: {message}. Hint: {_SCRIPT} --help\n"
+
+
+def test_bash_and_curl_are_enough(asking: Asking, tmp_path: Path) -> None:
+    """The three scripts need no other program than bash and curl."""
+    for tool in ("bash", "curl"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    options = {"url": asking.url, "VAULT_TOKEN": asking.token, "PATH": str(tmp_path)}
+    value = bytes(range(256))
+    created = run("create_secret.sh", "--plain", "--name", "run/alone", "-", stdin=value, **options)
+    assert created.returncode == 0, created.stderr
+    assert run("fetch_secret.sh", "--raw", "--name", "run/alone", **options).stdout == value
+    created = run("create_secret.sh", "--name", "run/text", "dmFsdWU=", **options)
+    assert created.returncode == 0, created.stderr
+    assert run(_SCRIPT, "A=run/text", *_SHOW, **options).stdout == b"value"
+    assert run(_SCRIPT, "--help", **options).returncode == 0

@@ -1,0 +1,292 @@
+"""Rotations, with the real service and a stand-in for Docker."""
+
+import pytest
+
+from tests.lifecycle import ALICE
+from tests.swarm_driver.world import NAME, World
+from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.swarm.engine import EngineAwayError
+from vault.swarm.rotation import RotationFailedError, RotationRefusedError
+
+TEN = [f"shop_{number:02}" for number in range(10)]
+
+
+def share(world: World, *names: str) -> None:
+    """Create services that share the secret."""
+    secret = world.dockerd.secret("db", name=NAME)
+    for name in names:
+        world.dockerd.service(name, [secret])
+
+
+def test_services_restart_in_turn(world: World) -> None:
+    """A rotation stores the value and restarts each of ten services that share the secret, one by one."""
+    share(world, *TEN)
+    world.dockerd.service("other", [])
+    rotation = world.rotation()
+    assert rotation.run(b"new") == 2
+    assert world.value == b"new"
+    assert world.dockerd.restarted == TEN == rotation.restarted
+    assert world.versions() == {name: [2, 2] for name in TEN}
+    assert world.events == [
+        ("stored", "2"),
+        *((event, name) for name in TEN for event in ("restarting", "healthy")),
+    ]
+
+
+def test_only_services_with_an_older_version_restart(world: World) -> None:
+    """A service whose tasks all got the new version by themselves is not restarted; a mixed one is."""
+    share(world, "shop_a", "shop_b", "shop_c")
+
+    def others_restart(name: str) -> None:
+        if name == "shop_a":
+            for other, count in (("shop_b", 2), ("shop_c", 1)):
+                for task in world.dockerd.tasks_of(other)[:count]:
+                    task["DesiredState"] = "shutdown"
+                    world.dockerd._start(task["ServiceID"], task["Slot"])
+
+    world.dockerd.before_restart = others_restart
+    world.rotation().run(b"new")
+    assert world.dockerd.restarted == ["shop_a", "shop_c"]
+    assert world.versions() == {name: [2, 2] for name in ("shop_a", "shop_b", "shop_c")}
+
+
+def test_a_labelled_service_restarts_first(world: World) -> None:
+    """A service with the label `secret-manager.rotation: first` is restarted before the others."""
+    secret = world.dockerd.secret("db", name=NAME)
+    world.dockerd.service("shop_a", [secret], labels={"secret-manager.rotation": "other"})
+    world.dockerd.service("shop_z", [secret], labels={"secret-manager.rotation": "first"})
+    world.rotation().run(b"new")
+    assert world.dockerd.restarted == ["shop_z", "shop_a"]
+
+
+def test_pinned_services_and_jobs_are_left_alone(world: World) -> None:
+    """Services whose labels name a version, and jobs, are named and not restarted."""
+    pinned = world.dockerd.secret("pinned", name=NAME, version="1")
+    newest = world.dockerd.secret("newest", name=NAME)
+    world.dockerd.service("shop_pinned", [pinned])
+    world.dockerd.service("shop_job", [newest], mode={"ReplicatedJob": {}})
+    world.dockerd.service("shop_both", [pinned, newest], mode={"Global": {}})
+    world.rotation().run(b"new")
+    assert world.dockerd.restarted == ["shop_both"]
+    assert world.versions() == {"shop_both": [2], "shop_job": [1], "shop_pinned": [1, 1]}
+    assert set(world.events[1:3]) == {("left_alone", "shop_job"), ("left_alone", "shop_pinned")}
+
+
+def test_a_bad_value_is_rolled_back(world: World) -> None:
+    """If a service fails with the new value, the old one is the newest again, where the bad one arrived."""
+    share(world, "shop_a", "shop_b", "shop_c")
+    world.dockerd.unhealthy["shop_b"] = {b"bad"}
+    with pytest.raises(RotationFailedError) as failed:
+        world.rotation().run(b"bad")
+    assert "the update of shop_b is paused" in str(failed.value)
+    assert "Rolled back: version 3 has the value of version 1" in str(failed.value)
+    assert world.value == b"old"
+    assert world.dockerd.restarted == ["shop_a", "shop_b", "shop_a", "shop_b"]
+    assert world.versions() == {"shop_a": [3, 3], "shop_b": [3, 3], "shop_c": [1, 1]}
+    assert ("rolling_back", "") in world.events
+
+
+def test_a_rollback_includes_tasks_that_started_meanwhile(world: World) -> None:
+    """A service that got the bad value with a task of its own restarts, too."""
+    share(world, "shop_a", "shop_b")
+    world.dockerd.unhealthy["shop_a"] = {b"bad"}
+
+    def another_starts(name: str) -> None:
+        [first, _] = world.dockerd.tasks_of("shop_b")
+        if name == "shop_a" and len(world.dockerd.restarted) == 0:
+            first["DesiredState"] = "shutdown"
+            world.dockerd._start(first["ServiceID"], 1)
+
+    world.dockerd.before_restart = another_starts
+    with pytest.raises(RotationFailedError):
+        world.rotation().run(b"bad")
+    assert world.versions() == {"shop_a": [3, 3], "shop_b": [3, 3]}
+
+
+def test_a_rollback_goes_on_after_a_failure(world: World) -> None:
+    """A service that is not healthy with the old value either is named, and the others are put back."""
+    share(world, "shop_a", "shop_b")
+    world.dockerd.unhealthy = {"shop_b": {b"bad"}}
+
+    def spoil(name: str) -> None:
+        if name == "shop_b":
+            world.dockerd.unhealthy["shop_a"] = {b"old"}
+
+    world.dockerd.before_restart = spoil
+    with pytest.raises(RotationFailedError, match=r"but the update of shop_a is paused.*--resume"):
+        world.rotation().run(b"bad")
+    assert world.versions()["shop_b"] == [3, 3]
+
+
+def test_the_current_value_is_refused(world: World) -> None:
+    """The value that the secret already has is no rotation; nothing is stored or restarted."""
+    share(world, "shop_a")
+    with pytest.raises(RotationRefusedError, match="the new value is the current one"):
+        world.rotation().run(b"old")
+    assert (world.versions(), world.dockerd.restarted) == ({"shop_a": [1, 1]}, [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [({"field": "user"}, "not JSON"), ({"encoding": "base64"}, "not base64"), ({}, "Docker takes 1 to")],
+    ids=["field", "encoding", "empty"],
+)
+def test_an_unsuitable_value_is_refused(world: World, labels: dict[str, str], reason: str) -> None:
+    """A value that the driver could not deliver by the labels of a task is refused before it is stored."""
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME, **labels)])
+    with pytest.raises(RotationRefusedError, match=f"does not fit shop_a.*{reason}"):
+        world.rotation().run(b"n\xffew" if labels else b"")
+    assert world.value == b"old"
+
+
+def test_another_s_update_is_not_overwritten(world: World) -> None:
+    """If the secret changed since it was read, nothing is stored or restarted."""
+    share(world, "shop_a")
+    rotation = world.rotation()
+    world.caller.become(ALICE)
+    world.caller("update", name=NAME, secret="b3RoZXI=")
+    with pytest.raises(ServiceRefusedError):
+        rotation.run(b"new")
+    assert (world.value, world.dockerd.restarted) == (b"other", [])
+
+
+def test_a_rollback_does_not_overwrite_another_s_update(world: World) -> None:
+    """If someone stores a version during a rotation that fails, that one stays, and the error says so."""
+    share(world, "shop_a")
+    world.dockerd.unhealthy["shop_a"] = {b"bad"}
+
+    def update(_: str) -> None:
+        world.caller.become(ALICE)
+        world.caller("update", name=NAME, secret="b3RoZXI=")
+
+    world.dockerd.before_restart = update
+    with pytest.raises(RotationFailedError, match="version 2 of shop/db is the newest"):
+        world.rotation().run(b"bad")
+    assert world.value == b"other"
+
+
+def test_a_lost_reply_stores_once(world: World) -> None:
+    """If the service goes away while it stores the value, the same rotation goes on, with one version."""
+    share(world, "shop_a")
+    world.service.away = {"update": [False, True]}
+    world.dockerd.before_restart = lambda _: world.service.away.update(query=[False, False])
+    assert world.rotation().run(b"new") == 2
+    assert world.versions() == {"shop_a": [2, 2]}
+    assert ("waiting", "") in world.events
+
+
+def test_the_service_away_for_long_is_an_error(world: World) -> None:
+    """A service that stays away ends the rotation: the error says that the version may have been stored."""
+    share(world, "shop_a")
+    world.service.away = {"update": [False] * 1_000_000}
+    with pytest.raises(RotationFailedError, match=r"unknown if version 2 of shop/db was stored.*holders"):
+        world.rotation(timeout_seconds=0.1).run(b"new")
+    assert world.dockerd.restarted == []
+    world.service.away = {"fetch": [False]}
+    with pytest.raises(ServiceAwayError):
+        world.rotation().run(b"new")
+
+
+def test_the_service_away_after_the_store_is_an_error(world: World) -> None:
+    """A service that goes away between restarts ends the rotation: the error says what is in effect."""
+    share(world, "shop_a", "shop_b")
+
+    def go_away(name: str) -> None:
+        if name == "shop_b":
+            world.service.away["query"] = [False] * 1_000_000
+
+    world.dockerd.before_restart = go_away
+    with pytest.raises(RotationFailedError) as failed:
+        world.rotation(timeout_seconds=0.3).run(b"new")
+    for part in (
+        "version 2 of shop/db is the newest",
+        "healthy with it: shop_a",
+        "Docker may still be restarting shop_b",
+        "--resume",
+        "--from-version 1",
+    ):
+        assert part in str(failed.value)
+
+
+def test_docker_away_is_survived(world: World) -> None:
+    """While the swarm has no leader, a rotation waits; then it goes on."""
+    share(world, "shop_a")
+
+    def no_leader(_: str) -> None:
+        world.dockerd.failures = [(500, "rpc error: The swarm does not have a leader.")] * 3
+
+    world.dockerd.before_restart = no_leader
+    assert world.rotation().run(b"new") == 2
+    assert world.dockerd.restarted == ["shop_a"]
+    assert ("waiting", "") in world.events
+
+
+def test_an_interrupted_rotation_says_how_to_go_on(world: World) -> None:
+    """Ctrl-C ends with what is in effect; with --resume, the services that have older versions restart."""
+    share(world, "shop_a", "shop_b", "shop_c")
+    restart = world.engine.restart
+
+    def interrupted(service_id: str) -> None:
+        if world.dockerd.services[service_id]["Spec"]["Name"] == "shop_b":
+            raise KeyboardInterrupt
+        restart(service_id)
+
+    world.engine.restart = interrupted  # type: ignore[method-assign]
+    with pytest.raises(RotationFailedError, match=r"^interrupted: version 2 .*--resume"):
+        world.rotation().run(b"new")
+    world.engine.restart = restart  # type: ignore[method-assign]
+    assert world.versions() == {"shop_a": [2, 2], "shop_b": [1, 1], "shop_c": [1, 1]}
+    assert world.rotation().resume() == 2
+    assert world.dockerd.restarted == ["shop_a", "shop_b", "shop_c"]
+    assert world.value == b"new"
+
+
+def test_a_resumed_rotation_rolls_nothing_back(world: World) -> None:
+    """If a service fails after --resume, the error says so, and how to go back."""
+    share(world, "shop_a")
+    world.caller.become(ALICE)
+    world.caller("update", name=NAME, secret="YmFk")
+    world.dockerd.unhealthy["shop_a"] = {b"bad"}
+    with pytest.raises(RotationFailedError, match=r"shop_a is paused.*version 2 of shop/db is the newest"):
+        world.rotation().resume()
+    assert world.value == b"bad"
+
+
+def test_a_removed_service_does_not_hold_a_rotation(world: World) -> None:
+    """A service that is removed meanwhile is no failure."""
+    share(world, "shop_a", "shop_b")
+    restart = world.engine.restart
+
+    def removed(service_id: str) -> None:
+        if world.dockerd.services[service_id]["Spec"]["Name"] == "shop_b":
+            world.dockerd.remove_service("shop_b")
+        restart(service_id)
+
+    world.engine.restart = removed  # type: ignore[method-assign]
+    world.rotation().run(b"new")
+    assert world.dockerd.restarted == ["shop_a"]
+    assert world.versions() == {"shop_a": [2, 2]}
+
+
+def test_docker_s_refusal_ends_a_rotation(world: World) -> None:
+    """If Docker refuses a restart, the error has its reason, and what is in effect."""
+    share(world, "shop_a")
+    restart = world.engine.restart
+
+    def refused(service_id: str) -> None:
+        world.dockerd.failures = [(403, "not allowed")]
+        restart(service_id)
+
+    world.engine.restart = refused  # type: ignore[method-assign]
+    with pytest.raises(RotationFailedError, match=r"Docker answers 403: not allowed: version 2 .*--resume"):
+        world.rotation().run(b"new")
+
+
+def test_nothing_changes_while_docker_is_away(world: World) -> None:
+    """If Docker does not answer at the start, nothing is stored."""
+    share(world, "shop_a")
+    rotation = world.rotation()
+    world.dockerd.failures = [(503, "This node is not a swarm manager")]
+    with pytest.raises(EngineAwayError):
+        rotation.run(b"new")
+    assert world.value == b"old"

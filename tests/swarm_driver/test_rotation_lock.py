@@ -1,0 +1,119 @@
+"""The lock of a rotation: one at a time in a swarm, and none for ever."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.swarm_driver.dockerd import Dockerd
+from tests.swarm_driver.world import NAME, World
+from vault.core.timestamps import moment
+from vault.swarm import rotation_lock
+from vault.swarm.engine import ChangedError, EngineAwayError
+from vault.swarm.rotation_lock import LockLostError, RotationLock, RotationRunningError
+
+
+def locks(dockerd: Dockerd) -> list[dict[str, str]]:
+    """Return the labels of all locks."""
+    return [one["Spec"]["Labels"] for one in dockerd.configs.values()]
+
+
+def expire(dockerd: Dockerd) -> None:
+    """Let all locks expire."""
+    for labels in locks(dockerd):
+        labels["secret-manager.rotation.until"] = moment(datetime.now(UTC) - timedelta(seconds=1))
+
+
+@pytest.fixture
+def due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each renewal due."""
+    monkeypatch.setattr(rotation_lock, "_RENEWAL_SECONDS", 0)
+
+
+def test_a_second_rotation_is_refused(world: World) -> None:
+    """While a rotation has the lock, another one of the same secret is refused, and one of another is not."""
+    second = RotationLock(world.engine, NAME)
+    running = r"another rotation of shop/db runs \(.*, process \d+\)"
+    with pytest.raises(RotationRunningError, match=running), second.held():
+        pytest.fail("there are two")
+    with RotationLock(world.engine, "shop/other").held():
+        assert len(locks(world.dockerd)) == 2
+    assert [labels["secret-manager.rotation.secret"] for labels in locks(world.dockerd)] == [NAME]
+
+
+def test_an_expired_lock_is_taken_over(world: World, due: None) -> None:
+    """The lock of a killed rotation expires; if that one lives after all, it learns that the lock is lost."""
+    assert due is None
+    world.lock.renew()
+    expire(world.dockerd)
+    second = RotationLock(world.engine, NAME)
+    with second.held():
+        with pytest.raises(LockLostError, match="another rotation of shop/db has taken over"):
+            world.lock.renew()
+        second.renew()
+        # The end of the first one does not release the second one's lock.
+        world.lock._release()
+        assert len(locks(world.dockerd)) == 1
+    assert locks(world.dockerd) == []
+
+
+def test_renewals_extend_the_lock(world: World, due: None) -> None:
+    """A renewal moves the expiry, also after one whose reply was lost."""
+    assert due is None
+    expire(world.dockerd)
+    world.lock.renew()
+    [labels] = locks(world.dockerd)
+    assert datetime.fromisoformat(labels["secret-manager.rotation.until"]) > datetime.now(UTC)
+    relabel, attempts = world.engine.relabel_config, iter([True, False])
+
+    def changed(*arguments: object) -> None:
+        if next(attempts):
+            raise ChangedError("update out of sequence")
+        relabel(*arguments)  # type: ignore[arg-type]
+
+    world.engine.relabel_config = changed  # type: ignore[method-assign]
+    world.lock.renew()
+    assert next(attempts, None) is None
+
+
+def test_docker_away_until_the_expiry_loses_the_lock(
+    world: World, due: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that fails is made again later, until the lock expires."""
+    assert due is None
+    world.dockerd.failures = [(503, "no leader")] * 2
+    world.lock.renew()
+    monkeypatch.setattr(rotation_lock, "_LEASE_SECONDS", 0)
+    with pytest.raises(LockLostError, match="until the lock of this rotation expired"):
+        world.lock.renew()
+
+
+def test_a_lock_that_changes_hands_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is released or taken over during the attempt is refused, as is a strange one."""
+    second = RotationLock(world.engine, NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.engine, "config", lambda _: None)
+        with pytest.raises(RotationRunningError, match="another rotation of shop/db runs: wait"):
+            second._take()
+    expire(world.dockerd)
+    with monkeypatch.context() as patch:
+
+        def changed(*_: object) -> None:
+            raise ChangedError("update out of sequence")
+
+        patch.setattr(world.engine, "relabel_config", changed)
+        with pytest.raises(RotationRunningError):
+            second._take()
+    for labels in locks(world.dockerd):
+        labels.clear()
+    with pytest.raises(RotationRunningError):
+        second._take()
+
+
+def test_a_lock_is_released_even_if_docker_is_away(world: World) -> None:
+    """If Docker does not answer at the end, the lock is left to expire, and the end is no error."""
+    with RotationLock(world.engine, "shop/other").held():
+        world.dockerd.failures = [(503, "no leader")]
+    assert len(locks(world.dockerd)) == 2
+    world.dockerd.failures = [(503, "no leader")]
+    with pytest.raises(EngineAwayError):
+        RotationLock(world.engine, "shop/third")._take()

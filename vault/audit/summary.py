@@ -1,0 +1,380 @@
+"""Summaries of a period of the audit trail: its times, principals, secrets and refusals.
+
+MongoDB aggregates, over the index on time: the memory here does not depend on the number of entries. Anyone
+with write access to MongoDB can store any type in any field, so every expression below checks types first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from vault.audit.reader import collection
+from vault.core.attempt import Action, Status
+from vault.core.principal import DEFAULT_NAMESPACE
+from vault.documents.guard import storage_errors
+
+#: The maximum number of rows in each list.
+MAX_ROWS = 12
+
+#: Longer texts are shown as unreadable: the service stores none.
+_MAX_TEXT_BYTES = 1_024
+UNREADABLE = "(unreadable)"
+
+#: More refusals than a worker can count in a minute.
+_MAX_COUNT = 1_000_000_000
+
+_READS = (Action.FETCH.value, Action.UNWRAP.value)
+_REFUSED = (Status.DENIED.value, Status.NOT_FOUND.value, Status.BAD_REQUEST.value)
+#: Operations of operators on the whole database.
+_EVENTS = (
+    *(Action.BACKUP, Action.BACKUP_RESTORE, Action.BACKUP_DRILL, Action.REWRAP_START, Action.REWRAP_END),
+    *(Action.SIGNER_RETIRED, Action.TRAIL_RESUMED, Action.AUDIT_ENABLED, Action.AUDIT_DISABLED),
+)
+
+#: The units of slots, each with the longest period for it: charts have at most about 120 slots.
+_UNITS = (("hour", timedelta(days=5)), ("day", timedelta(days=120)), ("week", timedelta(days=800)))
+_LONGEST_UNIT = "month"
+
+Pipeline = list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers of requests by outcome."""
+
+    reads: int = 0
+    other: int = 0
+    refused: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """The number of all requests."""
+        return self.reads + self.other + self.refused + self.failed
+
+    def add(self, kind: str, number: int) -> None:
+        """Add a *number* of requests of a kind, the name of a field."""
+        setattr(self, kind, getattr(self, kind) + number)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The requests of one unit of time."""
+
+    start: datetime
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalRow:
+    """A principal with its requests, and the origin of the latest."""
+
+    name: str
+    counts: Counts
+    latest: datetime
+    ip: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRow:
+    """A secret with its reads."""
+
+    #: Its name, after its namespace unless that is the default one; without a name, the beginning of its ID.
+    name: str
+    reads: int
+    principals: int
+    latest: datetime
+    #: The reads by each of the summary's principals, in their order.
+    by_principal: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRow:
+    """Refusals of one principal for one reason."""
+
+    reason: str
+    principal: str
+    action: str
+    count: int
+    latest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A backup, or another operation on the whole database."""
+
+    time: datetime
+    action: str
+    status: str
+    principal: str
+    #: The moment of a backup; empty for other operations.
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """The summary of a period."""
+
+    since: datetime
+    until: datetime
+    #: `hour`, `day`, `week` or `month`.
+    unit: str
+    counts: Counts
+    #: In their order; slots without requests are missing.
+    slots: Sequence[Slot]
+    #: Reads by weekday, Monday first, and hour, in UTC.
+    hours: Sequence[Sequence[int]]
+    #: The number of all principals and the busiest of them, and the same for secrets that were read.
+    principal_count: int
+    principals: Sequence[PrincipalRow]
+    secret_count: int
+    secrets: Sequence[SecretRow]
+    refusal_reasons: Mapping[str, int]
+    refusals: Sequence[RefusalRow]
+    #: The latest first.
+    events: Sequence[Event]
+
+
+#: The number of steps of `summarize`.
+STEPS = 5
+
+
+def summarize(since: datetime, until: datetime, *, progress: Callable[[int], None]) -> Activity:
+    """Return the summary of the period from *since* until before *until*.
+
+    *progress* is called with 1 after each of `STEPS` steps.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    period = _Period(since, until)
+    length = until - since
+    unit = next((unit for unit, longest in _UNITS if length <= longest), _LONGEST_UNIT)
+    with storage_errors():
+        counts, slots, hours = _times(period, unit)
+        progress(1)
+        principal_count, principals = _principals(period)
+        progress(1)
+        secret_count, secrets = _secrets(period, [row.name for row in principals])
+        progress(1)
+        reasons, refusals = _refusals(period)
+        progress(1)
+        events = _events(period)
+        progress(1)
+    return Activity(
+        since,
+        until,
+        unit,
+        counts,
+        slots,
+        hours,
+        principal_count,
+        principals,
+        secret_count,
+        secrets,
+        reasons,
+        refusals,
+        events,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """The entries from *since* until before *until*."""
+
+    since: datetime
+    until: datetime
+
+    def entries(self, *fields: str, **conditions: Any) -> Pipeline:
+        """Return the stages that find the entries with these *conditions*, with *fields* in safe types."""
+        found = {"ts": {"$gte": self.since, "$lt": self.until}, **conditions}
+        # A list of dates is found by the bounds, and has no hour.
+        is_time = {"$expr": _is_type("$ts", "date")}
+        shown = {name: _FIELDS[name] for name in fields}
+        return [{"$match": found | is_time}, {"$project": {"_id": False, "ts": True, **shown}}]
+
+
+def _is_type(path: str, *types: str) -> dict[str, Any]:
+    return {"$in": [{"$type": path}, list(types)]}
+
+
+def _text_at(path: str, default: Any = None) -> dict[str, Any]:
+    """Return MongoDB's expression for the text at *path*, or *default* if it is missing.
+
+    It is bounded, as it is the key of groups.
+    """
+    is_short = {"$lte": [{"$strLenBytes": path}, _MAX_TEXT_BYTES]}
+    # Not `$and`: MongoDB may evaluate the length of any other value.
+    shown = {"$cond": [_is_type(path, "string"), {"$cond": [is_short, path, UNREADABLE]}, UNREADABLE]}
+    return {"$cond": [_is_type(path, "missing", "null"), default, shown]}
+
+
+#: Refusals beyond the first few are counted in one entry.
+_COUNT = {
+    "$cond": [
+        {
+            "$and": [
+                _is_type("$details.count", "int", "long"),
+                {"$gt": ["$details.count", 0]},
+                {"$lt": ["$details.count", _MAX_COUNT]},
+            ]
+        },
+        "$details.count",
+        1,
+    ]
+}
+_KIND = {
+    "$switch": {
+        "branches": [
+            {"case": {"$in": ["$status", _REFUSED]}, "then": "refused"},
+            {"case": {"$ne": ["$status", Status.SUCCESS.value]}, "then": "failed"},
+            {"case": {"$in": ["$action", _READS]}, "then": "reads"},
+        ],
+        "default": "other",
+    }
+}
+_FIELDS = {
+    "kind": _KIND,
+    "count": _COUNT,
+    "action": _text_at("$action", UNREADABLE),
+    "status": _text_at("$status", UNREADABLE),
+    "principal": _text_at("$principal", UNREADABLE),
+    "secret_id": _text_at("$secret_id"),
+    "name": _text_at("$details.name"),
+    "namespace": _text_at("$details.namespace"),
+    "reason": _text_at("$details.reason"),
+    "as_of": _text_at("$details.as_of", ""),
+    "ip": _text_at("$ip", ""),
+    "ua": _text_at("$ua", ""),
+}
+_SUM = {"$sum": "$count"}
+
+
+def _rows(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return list(collection().aggregate(pipeline, allowDiskUse=True))
+
+
+def _top(groups: Sequence[Mapping[str, Any]], by: str) -> tuple[int, list[dict[str, Any]]]:
+    """Return the number of groups, and those with the highest numbers *by* this field."""
+    first = [{"$sort": {by: -1, "_id": 1}}, {"$limit": MAX_ROWS}]
+    [found] = _rows([*groups, {"$facet": {"rows": first, "all": [{"$count": "count"}]}}])
+    return sum(row["count"] for row in found["all"]), found["rows"]
+
+
+def _times(period: _Period, unit: str) -> tuple[Counts, list[Slot], list[list[int]]]:
+    start = {"$dateTrunc": {"date": "$ts", "unit": unit, "startOfWeek": "monday"}}
+    hour = {"day": {"$isoDayOfWeek": "$ts"}, "hour": {"$hour": "$ts"}}
+    key = {"start": start, "kind": "$kind", **hour}
+    counts, slots = Counts(), dict[datetime, Counts]()
+    hours = [[0] * 24 for _ in range(7)]
+    for row in _rows([*period.entries("kind", "count"), {"$group": {"_id": key, "count": _SUM}}]):
+        found, number = row["_id"], row["count"]
+        counts.add(found["kind"], number)
+        slots.setdefault(found["start"], Counts()).add(found["kind"], number)
+        if found["kind"] == "reads":
+            hours[found["day"] - 1][found["hour"]] += number
+    return counts, [Slot(start, slots[start]) for start in sorted(slots)], hours
+
+
+def _of_kind(kind: str) -> dict[str, Any]:
+    return {"$sum": {"$cond": [{"$eq": ["$kind", kind]}, "$count", 0]}}
+
+
+def _principals(period: _Period) -> tuple[int, list[PrincipalRow]]:
+    group = {
+        "_id": "$principal",
+        **{kind: _of_kind(kind) for kind in Counts.__slots__},
+        "total": _SUM,
+        "latest": {"$max": {"ts": "$ts", "ip": "$ip", "ua": "$ua"}},
+    }
+    entries = period.entries("kind", "count", "principal", "ip", "ua")
+    number, rows = _top([*entries, {"$group": group}], "total")
+    found = [
+        PrincipalRow(
+            row["_id"],
+            Counts(**{kind: row[kind] for kind in Counts.__slots__}),
+            row["latest"]["ts"],
+            row["latest"]["ip"],
+            row["latest"]["ua"],
+        )
+        for row in rows
+    ]
+    return number, found
+
+
+def _secrets(period: _Period, principals: Sequence[str]) -> tuple[int, list[SecretRow]]:
+    is_read = {"status": Status.SUCCESS.value, "action": {"$in": _READS}, "secret_id": {"$type": "string"}}
+    read = period.entries("principal", "secret_id", "name", "namespace", **is_read)
+    latest = {"$max": {"ts": "$ts", "name": "$name", "namespace": "$namespace"}}
+    # By principals first: a set of them in each group would have no bound.
+    pairs = {
+        "_id": {"secret": "$secret_id", "principal": "$principal"},
+        "reads": {"$sum": 1},
+        "latest": latest,
+    }
+    group = {
+        "_id": "$_id.secret",
+        "reads": {"$sum": "$reads"},
+        "principals": {"$sum": 1},
+        "latest": {"$max": "$latest"},
+    }
+    number, rows = _top([*read, {"$group": pairs}, {"$group": group}], "reads")
+    wanted = {"secret_id": {"$in": [row["_id"] for row in rows]}, "principal": {"$in": list(principals)}}
+    read = period.entries("principal", "secret_id", **(is_read | wanted))
+    cells = {"_id": {"secret": "$secret_id", "principal": "$principal"}, "reads": {"$sum": 1}}
+    by_pair = {
+        (row["_id"]["secret"], row["_id"]["principal"]): row["reads"]
+        for row in _rows([*read, {"$group": cells}])
+    }
+    found = [
+        SecretRow(
+            shown_name(row["_id"], row["latest"]["name"], row["latest"]["namespace"]),
+            row["reads"],
+            row["principals"],
+            row["latest"]["ts"],
+            [by_pair.get((row["_id"], principal), 0) for principal in principals],
+        )
+        for row in rows
+    ]
+    return number, found
+
+
+def _refusals(period: _Period) -> tuple[dict[str, int], list[RefusalRow]]:
+    refused = period.entries(
+        *("count", "status", "principal", "action", "reason"), status={"$ne": Status.SUCCESS.value}
+    )
+    # Only a denial has a reason in its entry.
+    reason = {"$ifNull": ["$reason", "$status"]}
+    key = {"reason": reason, "principal": "$principal", "action": "$action"}
+    by_reason = [
+        {"$group": {"_id": "$_id.reason", "count": {"$sum": "$count"}}},
+        {"$sort": {"count": -1, "_id": 1}},
+        {"$limit": MAX_ROWS},
+    ]
+    rows = [{"$sort": {"count": -1, "_id": 1}}, {"$limit": MAX_ROWS}]
+    group = {"_id": key, "count": _SUM, "latest": {"$max": "$ts"}}
+    [found] = _rows([*refused, {"$group": group}, {"$facet": {"rows": rows, "reasons": by_reason}}])
+    return (
+        {row["_id"]: row["count"] for row in found["reasons"]},
+        [RefusalRow(**row["_id"], count=row["count"], latest=row["latest"]) for row in found["rows"]],
+    )
+
+
+def _events(period: _Period) -> list[Event]:
+    entries = period.entries(
+        *("action", "status", "principal", "as_of"), action={"$in": [action.value for action in _EVENTS]}
+    )
+    rows = _rows([*entries, {"$sort": {"ts": -1}}, {"$limit": MAX_ROWS}])
+    return [Event(row["ts"], row["action"], row["status"], row["principal"], row["as_of"]) for row in rows]
+
+
+def shown_name(secret_id: str, name: str | None, namespace: str | None) -> str:
+    """Return the name of a secret for a report; without a *name*, the beginning of its ID.
+
+    A whole ID is enough to read a secret where no credential is required.
+    """
+    if name is None:
+        return f"{secret_id[:8]}…"
+    return name if namespace in (None, DEFAULT_NAMESPACE) else f"{namespace}: {name}"

@@ -1,0 +1,83 @@
+"""The commands `login`, `logout` and `whoami`: the profile that keeps an address and a token."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vault.cli.connection import address_options, connect, read_token, service_options
+from vault.cli.output import Output, facts, output_options
+from vault.client import address, profile
+from vault.client.profile import Profile
+from vault.client.service import Service
+from vault.core.errors import VaultError
+
+_SELF = "/vault/token/self"
+
+#: A JWT is longer than a token.
+_MAX_TOKEN_LENGTH = 65_536
+
+
+@click.command
+@address_options
+@output_options
+def login(url: str | None, token_file: Path | None, ca_cert: Path | None, output: Output) -> None:
+    """Keep an address and a token for later commands.
+
+    Asks for the token, or reads it from standard input if that is not a terminal. Checks both, and keeps them
+    in a file that only you can read.
+    """
+    url = url or address.DEFAULT
+    service = connect(url, read_token(token_file) if token_file else _asked_token(url), ca_cert)
+    found = service.call(_SELF, {})
+    profile.save(Profile(service.url, service.token, str(ca_cert.resolve()) if ca_cert else None))
+    output.result({"url": service.url, **found}, f"logged in as {found['principal']} at {service.url}")
+    if os.environ.get("VAULT_TOKEN"):
+        output.note("note: VAULT_TOKEN is set, and precedes this login: unset it")
+
+
+@click.command
+@output_options
+def logout(output: Output) -> None:
+    """Remove the address and the token of your login.
+
+    The token itself stays valid: revoke it if no one needs it.
+    """
+    removed = profile.remove()
+    output.result({"removed": removed}, "logged out" if removed else "there is no login")
+
+
+@click.command
+@service_options
+@output_options
+def whoami(service: Service, output: Output) -> None:
+    """Print who you are to the service, and your rights."""
+    found = service.call(_SELF, {})
+    output.result({"url": service.url, **found}, facts(_facts(service.url, found)))
+
+
+def _asked_token(url: str) -> str:
+    if sys.stdin.isatty():
+        token: str = click.prompt(f"Token for {url}", hide_input=True, err=True)
+    else:
+        token = sys.stdin.read(_MAX_TOKEN_LENGTH)
+    if not token.strip():
+        raise VaultError("there is no token", hint="send it to standard input, or use --token-file")
+    return token.strip()
+
+
+def _facts(url: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "service": url,
+        "name": found["principal"],
+        "credential": found["kind"],
+        "role": found["role"],
+        "namespace": found["namespace"],
+        "scopes": found["scopes"],
+        "paths": found["paths"] or "all",
+        "networks": found["networks"] or "all",
+        "expires": found["expires_at"] or "never",
+    }

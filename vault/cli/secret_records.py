@@ -1,0 +1,103 @@
+"""The commands `secret list`, `describe`, `delete` and `restore`: secrets without their values."""
+
+import sys
+from typing import Any
+
+import click
+
+from vault.cli import parameters
+from vault.cli.connection import service_options
+from vault.cli.output import Output, facts, moment_cell, output_options
+from vault.client.secrets import Secrets, reference
+from vault.client.service import Service
+from vault.core.text import quantity
+
+_SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
+
+
+@click.command("list")
+@click.argument("prefix", required=False, default="", type=parameters.prefix)
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY=TEXT",
+    multiple=True,
+    type=parameters.label,
+    help="Only secrets with this label. Can be repeated.",
+)
+@click.option("--deleted", is_flag=True, help="List deleted secrets that can be restored instead.")
+@service_options
+@output_options
+def list_secrets(
+    prefix: str, labels: tuple[tuple[str, str], ...], deleted: bool, service: Service, output: Output
+) -> None:
+    """List secrets, without their values.
+
+    Lists those whose names begin with PREFIX, or all of them.
+    """
+    rows = list(Secrets(service).listed(prefix, labels=dict(labels) or None, deleted=deleted))
+    output.table(
+        {"NAME": "name", "ID": "secret_id", "LABELS": lambda row: _pairs(row["labels"])},
+        rows,
+    )
+    output.note(quantity(len(rows), "secret"))
+
+
+@click.command
+@_SECRET
+@service_options
+@output_options
+def describe(secret: str, service: Service, output: Output) -> None:
+    """Print everything about a secret except its value."""
+    found = Secrets(service).describe(reference(secret))
+    output.result(found, facts(_facts(found)))
+
+
+@click.command
+@_SECRET
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@service_options
+@output_options
+def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
+    """Delete a secret, with all its versions.
+
+    Asks first on a terminal.
+    """
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete {secret}, with all its versions?", abort=True, err=True)
+    done = Secrets(service).delete(reference(secret))
+    until = done["restorable_until"]
+    end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"
+    output.result(done, f"deleted {secret}; {end}")
+
+
+@click.command
+@_SECRET
+@service_options
+@output_options
+def restore(secret: str, service: Service, output: Output) -> None:
+    """Restore a deleted secret, with all its versions."""
+    done = Secrets(service).restore(reference(secret))
+    output.result(done, f"restored {secret}")
+
+
+def _pairs(labels: dict[str, str]) -> str:
+    return " ".join(f"{key}={text}" for key, text in sorted(labels.items()))
+
+
+def _facts(found: dict[str, Any]) -> dict[str, Any]:
+    versions = {
+        f"version {one['version']}": moment_cell(one["created_at"])
+        + (f", deleted {moment_cell(one['deleted_at'])}" if one["deleted_at"] else "")
+        for one in found["versions"]
+    }
+    return {
+        "name": found["name"],
+        "ID": found["secret_id"],
+        "labels": _pairs(found["labels"]),
+        "created": found["created_at"],
+        "expires": found["expires_at"] or "never",
+        "reads left": found["reads_left"] if found["max_reads"] else "no limit",
+        "last fetched": found["last_fetched_at"],
+        **versions,
+    }

@@ -1,0 +1,205 @@
+"""The commands `secret get` and `secret set`: values of secrets."""
+
+import json
+import secrets as random
+import string
+import sys
+from base64 import b64encode
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vault.cli import parameters
+from vault.cli.connection import service_options
+from vault.cli.durations import duration
+from vault.cli.output import Output, output_options
+from vault.client.secrets import Fetched, Secrets, all_of, reference
+from vault.client.service import Service
+from vault.core import private_files, strict_json
+from vault.core.errors import FieldNotFoundError, VaultError
+
+#: The alphabet of generated values. It needs no quotes in shells, URLs and files.
+_ALPHABET = string.ascii_letters + string.digits
+
+#: A value of 1 MiB is the largest that a service can take; from a larger file, no more is read.
+_MAX_BYTES = 1_048_576
+
+_MAX_READS = 1_000
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+_AS_VALUE = "--base64, --field, --out and --json are alternatives"
+
+
+@click.command
+@click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
+@click.option("--version", metavar="N", type=click.IntRange(1), help="The version.  [default: the newest]")
+@click.option("--base64", "as_base64", is_flag=True, help="Print the value in base64.")
+@click.option("--field", metavar="FIELD", help="Print one field of a value that is a JSON object.")
+@click.option("--out", metavar="FILE", type=_FILE, help="Write the value to a file that only you can read.")
+@service_options
+@output_options
+def get(
+    secret: str,
+    version: int | None,
+    as_base64: bool,
+    field: str | None,
+    out: Path | None,
+    service: Service,
+    output: Output,
+) -> None:
+    """Print a secret's value.
+
+    Prints exactly the bytes that were stored; on a terminal, a newline follows. With --json, the value is in
+    `value` if it is text, and in `base64`.
+    """
+    if sum(map(bool, (as_base64, field is not None, out, output.as_json))) > 1:
+        raise click.UsageError(f"{_AS_VALUE}: choose one of them.")
+    [found] = all_of(Secrets(service).fetch([{**reference(secret), "version": version}]), [secret])
+    if out:
+        _write(out, found.value)
+        output.note(f"wrote version {found.version} of {secret} to {out}")
+    elif output.as_json:
+        output.result(_described(found), "")
+    elif as_base64:
+        click.echo(b64encode(found.value))
+    else:
+        _print(found.value if field is None else _field(found.value, field))
+
+
+@click.command("set")
+@click.argument("secret", metavar="NAME", type=parameters.secret)
+@click.argument("values", metavar="", nargs=-1, type=click.UNPROCESSED)
+@click.option("--from-file", metavar="FILE", type=_FILE, help="Store the content of a file, byte for byte.")
+@click.option(
+    "--generate",
+    metavar="N",
+    type=click.IntRange(8, 1_024),
+    help="Store a random value of N letters and digits.",
+)
+@click.option("--ttl", metavar="DURATION", type=duration, help="Time until it expires, such as 30d or 12h.")
+@click.option(
+    "--max-reads", metavar="N", type=click.IntRange(1, _MAX_READS), help="Maximum number of fetches."
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY=TEXT",
+    multiple=True,
+    type=parameters.label,
+    help="A label. Can be repeated; replaces all others.",
+)
+@click.option(
+    "--expected-version",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Refuse if the newest version is another; 0: if the secret exists.",
+)
+@service_options
+@output_options
+def set_value(
+    secret: str,
+    values: tuple[str, ...],
+    from_file: Path | None,
+    generate: int | None,
+    ttl: timedelta | None,
+    max_reads: int | None,
+    labels: tuple[tuple[str, str], ...],
+    expected_version: int | None,
+    service: Service,
+    output: Output,
+) -> None:
+    """Store a value, typed at a hidden prompt.
+
+    If standard input is not a terminal, its bytes are the value. If the secret exists, the value is its next
+    version; --ttl and --label then apply to all versions.
+    """
+    if values:
+        raise click.UsageError(
+            "A value cannot be an argument, because other users can see those. Leave it out, and type it at "
+            "the prompt, or send it to standard input."
+        )
+    if from_file and generate:
+        raise click.UsageError("--from-file and --generate are alternatives: choose one of them.")
+    value = _new_value(secret, from_file, generate, output)
+    seconds = int(ttl.total_seconds()) if ttl else None
+    written = Secrets(service).put(
+        secret,
+        value,
+        expected_version=expected_version,
+        max_reads=max_reads,
+        labels=dict(labels) or None,
+        ttl_seconds=seconds,
+    )
+    output.result(asdict(written), f"stored version {written.version} of {secret}")
+
+
+def _new_value(secret: str, from_file: Path | None, generate: int | None, output: Output) -> bytes:
+    if generate:
+        return "".join(random.choice(_ALPHABET) for _ in range(generate)).encode()
+    if from_file:
+        with from_file.open("rb") as file:
+            value = file.read(_MAX_BYTES + 1)
+    elif sys.stdin.isatty():
+        text: str = click.prompt(
+            f"Value of {secret}", hide_input=True, confirmation_prompt="The same again", err=True
+        )
+        value = text.encode()
+    else:
+        value = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        if value.endswith(b"\n"):
+            output.note("note: the value ends with a newline, which is part of it; printf sends none")
+    if not value:
+        raise VaultError("there is no value", hint="send one to standard input, or use --generate")
+    if len(value) > _MAX_BYTES:
+        raise VaultError(f"the value has more than {_MAX_BYTES} bytes", hint="store a key to it instead")
+    return value
+
+
+def _described(found: Fetched) -> dict[str, Any]:
+    """Return the result for `--json`; `value` is null if it is not text."""
+    text = None
+    with suppress(UnicodeError):
+        text = found.value.decode()
+    return {
+        "secret_id": found.secret_id,
+        "name": found.name,
+        "version": found.version,
+        "value": text,
+        "base64": b64encode(found.value).decode(),
+    }
+
+
+def _field(value: bytes, name: str) -> bytes:
+    """Return one field of the JSON object *value*: a text as it is, everything else as JSON."""
+    try:
+        fields = strict_json.decode(value)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise VaultError("the value is not a JSON object, so it has no fields", hint="omit --field")
+    if name not in fields:
+        raise FieldNotFoundError(f"the value has no field {name}")
+    found = fields[name]
+    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return text.encode()
+
+
+def _print(value: bytes) -> None:
+    """Print *value*; on a terminal only if it is text, because other bytes can change the terminal."""
+    if sys.stdout.isatty():
+        text = value.decode(errors="replace").expandtabs(1).replace("\n", "").replace("\ufffd", "\0")
+        if not text.isprintable():
+            raise VaultError("the value is not text for a terminal", hint="use --base64 or --out, or a pipe")
+        value += b"\n"
+    click.echo(value, nl=False)
+
+
+def _write(path: Path, value: bytes) -> None:
+    if path.exists() and not path.is_file():
+        raise click.BadParameter("must be a regular file", param_hint="--out")
+    private_files.write(path, value)

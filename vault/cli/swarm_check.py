@@ -1,0 +1,122 @@
+"""The command `swarm check`: the secrets that a stack file asks for exist, and its services may have them."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vault.cli import parameters
+from vault.cli.connection import service_options
+from vault.cli.output import Output, output_options
+from vault.client.service import Service
+from vault.core.errors import ServiceRefusedError
+from vault.core.paths import Paths
+from vault.core.text import printable, quantity
+from vault.swarm.policy import NoPolicy, PolicyFile
+from vault.swarm.requests import Reference
+from vault.swarm.stack_check import Finding, StackCheck
+from vault.swarm.stack_file import MAX_BYTES, Stack, StackFileError, read
+
+_STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
+
+
+@click.command("check")
+@click.argument("files", metavar="STACKFILE...", type=_STACK_FILE, nargs=-1, required=True)
+@click.option(
+    "--stack",
+    "stack_name",
+    metavar="NAME",
+    required=True,
+    help="The name to deploy under, as of `docker stack deploy`.",
+)
+@click.option(
+    "--policy",
+    "policy_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The driver's table of services and their secrets.  [default: labels decide]",
+)
+@parameters.paths_option("driver's token")
+@click.option(
+    "--driver",
+    metavar="NAME",
+    default="secret-manager",
+    show_default=True,
+    help="The name of the driver in the stack file.",
+)
+@service_options
+@output_options
+def check(
+    files: Sequence[str],
+    stack_name: str,
+    policy_file: Path | None,
+    paths: Sequence[str],
+    driver: str,
+    service: Service,
+    output: Output,
+) -> None:
+    """Check the secrets of a stack file.
+
+    Checks labels, policy and paths, and that each secret exists, without reading a value. Several files are
+    merged, as `docker stack deploy` does. `-` is standard input. Exits with 1 if there is a problem.
+    """
+    stack = Stack()
+    for file in files:
+        stack = stack.merged(_read(file))
+    checked = StackCheck(
+        lambda reference: _description(service, reference),
+        stack_name=stack_name,
+        driver=driver,
+        policy=PolicyFile(policy_file) if policy_file else NoPolicy(),
+        paths=Paths.of(paths),
+    )
+    findings = []
+    for finding in checked.run(stack):
+        findings.append(finding)
+        output.result(_data(finding), "\n".join(map(printable, _lines(finding))))
+    problems = sum(len(finding.problems) for finding in findings)
+    output.text(f"{quantity(len(findings), 'secret')} checked, {quantity(problems, 'problem')}")
+    sys.exit(problems > 0)
+
+
+def _read(path: str) -> Stack:
+    try:
+        with click.open_file(path, "rb") as file:
+            return read(file.read(MAX_BYTES + 1), os.environ)
+    except StackFileError as error:
+        name = "standard input" if path == "-" else path
+        raise StackFileError(f"{name}: {error}") from None
+
+
+def _description(service: Service, reference: Reference) -> Mapping[str, Any] | None:
+    body = {"name": reference.name} if reference.name else {"secret_id": reference.secret_id}
+    try:
+        return service.call("/vault/secret/describe", body)
+    except ServiceRefusedError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return None
+        raise
+
+
+def _data(finding: Finding) -> Mapping[str, Any]:
+    return {
+        "secret": finding.secret,
+        "name": finding.name or None,
+        "services": list(finding.services),
+        "problems": finding.problems,
+        "notes": finding.notes,
+    }
+
+
+def _lines(finding: Finding) -> Sequence[str]:
+    services = ", ".join(finding.services) or "no service"
+    fine = [] if finding.problems else [f"ok: {finding.secret}: {finding.name or 'by ID'}, for {services}"]
+    return [
+        *fine,
+        *(f"problem: {finding.secret}: {problem}" for problem in finding.problems),
+        *(f"note: {finding.secret}: {note}" for note in finding.notes),
+    ]

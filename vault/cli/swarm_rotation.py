@@ -1,0 +1,183 @@
+"""The commands `swarm rotate` and `swarm holders`: a new version of a secret, and those that tasks have."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vault.cli.connection import service_options
+from vault.cli.output import Output, output_options
+from vault.client.service import Service
+from vault.core.durations import parse_duration
+from vault.swarm.engine import Engine
+from vault.swarm.holders import Holder, Holders
+from vault.swarm.restarts import Progress, Restarts
+from vault.swarm.rotation import Rotation
+from vault.swarm.rotation_lock import RotationLock
+from vault.swarm.stored import Secret, Stored
+
+_MIN_GENERATED, _MAX_GENERATED = 16, 1_024
+_CHARACTERS = string.ascii_letters + string.digits
+
+
+def _timeout(text: str) -> timedelta:
+    try:
+        length = parse_duration(text)
+    except ValueError:
+        length = timedelta()
+    if not length:
+        raise click.BadParameter("must be a time such as 90s, 5m or 1h")
+    return length
+
+
+@click.command()
+@click.argument("name")
+@service_options
+@output_options
+def holders(name: str, service: Service, output: Output) -> None:
+    """Show which running tasks have which version.
+
+    NAME is the name of a secret. The versions come from the audit trail. For a task without one, no
+    delivery is on record: it got its value from the driver's cache, or before the trail begins.
+    """
+    stored = Stored(service)
+    secret = stored.describe(name)
+    with closing(Engine()) as engine:
+        found = Holders(engine, stored).of(secret)
+    output.table(
+        {
+            "SERVICE": lambda row: row["service"],
+            "TASK": lambda row: row["task"],
+            "NODE": lambda row: row["node"],
+            "STATE": lambda row: row["state"],
+            "VERSION": _shown_version,
+        },
+        [_row(holder, secret) for holder in found],
+    )
+    output.note(f"The newest version of {name} is {secret.version}.")
+
+
+def _row(holder: Holder, secret: Secret) -> dict[str, object]:
+    return {
+        "service": holder.task.service.name,
+        "task": holder.task.name,
+        "task_id": holder.task.id,
+        "node": holder.task.node,
+        "state": holder.task.state,
+        "version": holder.version,
+        "newest_version": secret.version,
+        "is_newest": holder.version == secret.version,
+        "is_pinned": holder.is_pinned,
+    }
+
+
+def _shown_version(row: Mapping[str, Any]) -> str:
+    if row["version"] is None:
+        return "unknown: no delivery on record"
+    notes = [("newest", row["is_newest"]), ("named by its labels", row["is_pinned"])]
+    shown = ", ".join(text for text, holds in notes if holds)
+    return f"{row['version']} ({shown})" if shown else str(row["version"])
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", required=False, type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--generate",
+    metavar="N",
+    type=click.IntRange(_MIN_GENERATED, _MAX_GENERATED),
+    help="A new random value of N letters and digits.",
+)
+@click.option(
+    "--from-version", metavar="N", type=click.IntRange(1), help="The value of an earlier version, to go back."
+)
+@click.option("--resume", is_flag=True, help="Store nothing: go on with the newest version.")
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    type=_timeout,
+    default="5m",
+    show_default=True,
+    help="The time for each service to become healthy.",
+)
+@service_options
+@output_options
+def rotate(
+    name: str,
+    file: Path | None,
+    generate: int | None,
+    from_version: int | None,
+    resume: bool,
+    timeout: timedelta,
+    service: Service,
+    output: Output,
+) -> None:
+    """Store a new value and restart its services.
+
+    NAME is the name of a secret. The value is read from FILE, from standard input (-), or from a hidden
+    prompt; one trailing newline is stripped. The services whose running tasks have an older version are
+    restarted one after another. If one does not become healthy, the old value becomes the newest version
+    again, and the services that have the bad one are restarted. See docs/swarm-secrets.md.
+    """
+    if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
+        raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
+    stored, progress = Stored(service), _progress(output)
+    value = None if resume or from_version else _value(file, generate)
+    with closing(Engine()) as engine, (lock := RotationLock(engine, name)).held():
+        secret = stored.describe(name)
+        if from_version:
+            value = stored.value(secret, from_version)
+        restarts = Restarts(
+            secret,
+            engine=engine,
+            holders=Holders(engine, stored),
+            lock=lock,
+            progress=progress,
+            timeout_seconds=timeout.total_seconds(),
+        )
+        rotation = Rotation(secret, stored=stored, engine=engine, restarts=restarts, progress=progress)
+        version = rotation.resume() if value is None else rotation.run(value)
+    output.result(
+        {"event": "rotated", "name": name, "version": version, "services": rotation.restarted},
+        f"version {version} of {name} is in use",
+    )
+
+
+def _progress(output: Output) -> Progress:
+    def report(event: str, text: str, **data: object) -> None:
+        if output.as_json:
+            output.result({"event": event, "text": text, **data}, text)
+        else:
+            output.note(text)
+
+    return report
+
+
+def _value(file: Path | None, generate: int | None) -> bytes:
+    if generate:
+        return "".join(secrets.choice(_CHARACTERS) for _ in range(generate)).encode()
+    if file is None and is_terminal():
+        prompted: str = click.prompt("New value", hide_input=True, confirmation_prompt=True, err=True)
+        return prompted.encode()
+    content = sys.stdin.buffer.read() if file is None or str(file) == "-" else _content(file)
+    return content.removesuffix(b"\n")
+
+
+def is_terminal() -> bool:
+    """Return whether standard input is a terminal."""
+    return sys.stdin.isatty()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="FILE") from None

@@ -1,0 +1,267 @@
+"""Secrets of the service: references to them, and what can be done with them over HTTP."""
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from vault.client.service import Service
+from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+
+#: The most items of a request.
+MAX_ITEMS = 100
+
+#: The base64 of a batch of new secrets. The service takes 8 MiB of values.
+_MAX_BATCH_LENGTH = 6 * 1_048_576
+
+#: The most secrets of a page.
+_PAGE = 1_000
+
+#: The most secrets that an error names.
+_MAX_NAMED = 5
+
+_NAME_TAKEN = "name_taken"
+
+_ID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A value, and the secret that it belongs to."""
+
+    secret_id: str
+    #: None if the secret has none.
+    name: str | None
+    version: int
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A new version of a secret."""
+
+    secret_id: str
+    version: int
+
+
+def is_id(text: str) -> bool:
+    """Return whether *text* has the form of an ID."""
+    return re.fullmatch(_ID_PATTERN, text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Return whether *text* can be the name of a secret."""
+    # Not `match`: there, `$` accepts a trailing newline.
+    return len(text) <= MAX_NAME_LENGTH and re.fullmatch(NAME_PATTERN, text) is not None
+
+
+def reference(text: str) -> dict[str, Any]:
+    """Return the reference of the API to the secret with the ID or the name *text*."""
+    return {"secret_id" if is_id(text) else "name": text}
+
+
+class Secrets:
+    """The secrets of *service*.
+
+    Every method raises ServiceRefusedError and ServiceAwayError. None in an argument stands for the service's
+    default.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def fetch(self, references: Sequence[Mapping[str, Any]]) -> list[Fetched | VaultError]:
+        """Return the value, or the error, of each of *references*, with one request for 100 of them."""
+        found: list[Fetched | VaultError] = []
+        for part in _parts(references):
+            items = self._items("fetch-batch", {"secrets": part}, len(part))
+            found += map(self._fetched, part, items)
+        return found
+
+    def fetch_below(self, prefix: str) -> list[Fetched]:
+        """Return all secrets whose names begin with *prefix*, at most 100, with one request."""
+        items = self._items("fetch-batch", {"name_prefix": prefix})
+        return all_of([self._fetched({}, item) for item in items], [prefix] * len(items))
+
+    def listed(
+        self, prefix: str = "", *, labels: Mapping[str, str] | None = None, deleted: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the secrets whose names begin with *prefix* and that have all *labels*, page by page."""
+        query = {"name_prefix": prefix, "labels": labels, "deleted": deleted, "limit": _PAGE, "cursor": None}
+        while True:
+            page = self._call("list", query)
+            yield from self._objects(page)
+            query["cursor"] = page.get("cursor")
+            if query["cursor"] is None:
+                return
+
+    def describe(self, secret: Mapping[str, Any]) -> dict[str, Any]:
+        """Return everything about *secret* except its value."""
+        return self._call("describe", secret)
+
+    def delete(self, secret: Mapping[str, Any]) -> dict[str, Any]:
+        """Delete *secret*, and return its ID and the end of the time in which it can be restored."""
+        return self._call("delete", secret)
+
+    def restore(self, secret: Mapping[str, Any]) -> dict[str, Any]:
+        """Restore the deleted *secret*, and return its ID."""
+        return self._call("restore", secret)
+
+    def create(self, value: bytes, **properties: Any) -> Written:
+        """Create a secret with *properties*, as the API has them."""
+        return self._written({"version": 1, **self._call("create", _encoded(value) | properties)})
+
+    def put(
+        self,
+        secret: str,
+        value: bytes,
+        *,
+        expected_version: int | None = None,
+        max_reads: int | None = None,
+        **properties: Any,
+    ) -> Written:
+        """Store *value* as the secret with this name, or as the next version of that with this name or ID.
+
+        With *expected_version*, that is the present one, and 0 is for a new secret. *properties* are those of
+        `update_metadata`.
+
+        Raises:
+            ServiceRefusedError: The service refuses it.
+            ServiceAwayError: The service is away. The value may be stored.
+            VaultError: The secret exists, and *max_reads* is given; or its properties could not be changed.
+        """
+        if not is_id(secret) and not expected_version:
+            try:
+                return self.create(value, name=secret, max_reads=max_reads, **properties)
+            except ServiceRefusedError as error:
+                if error.code != _NAME_TAKEN or expected_version == 0:
+                    raise
+        if max_reads:
+            raise VaultError("the secret exists, so its read limit cannot change", hint="omit --max-reads")
+        written = self.update(reference(secret), value, expected_version=expected_version)
+        if any(properties.values()):
+            try:
+                self.update_metadata(reference(secret), **properties)
+            except VaultError as error:
+                raise VaultError(
+                    f"version {written.version} is stored, but its labels and expiry are not: {error.problem}"
+                ) from None
+        return written
+
+    def create_all(self, secrets: Sequence[tuple[str, bytes]]) -> Iterator[VaultError | None]:
+        """Create *secrets*, each a name and a value, and yield the error of each, or None."""
+        bodies = [{"name": name, **_encoded(value)} for name, value in secrets]
+        for part in _parts(bodies):
+            for item in self._items("create-batch", {"secrets": part}, len(part)):
+                yield self._problem(item)
+
+    def update(
+        self, secret: Mapping[str, Any], value: bytes, *, expected_version: int | None = None
+    ) -> Written:
+        """Store the next version of *secret*; with *expected_version*, only after that one."""
+        body = {**secret, **_encoded(value), "expected_version": expected_version}
+        return self._written(self._call("update", body))
+
+    def update_metadata(self, secret: Mapping[str, Any], **properties: Any) -> None:
+        """Change the `labels` and the `ttl_seconds` of *secret*."""
+        self._call("update-metadata", {**secret, **properties})
+
+    def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._service.call(f"/vault/secret/{operation}", body)
+
+    def _objects(self, reply: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the secrets, or their outcomes, in *reply*."""
+        items = reply.get("secrets")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise self._service.odd_reply()
+        return items
+
+    def _items(
+        self, operation: str, body: Mapping[str, Any], count: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the outcomes of a batch, *count* of them if that is certain."""
+        items = self._objects(self._call(operation, body))
+        if count is not None and len(items) != count:
+            raise self._service.odd_reply()
+        return items
+
+    def _problem(self, item: Mapping[str, Any]) -> VaultError | None:
+        problem = item.get("problem")
+        if problem is None:
+            return None
+        if not isinstance(problem, dict) or not isinstance(problem.get("status"), int):
+            raise self._service.odd_reply()
+        return self._service.refusal(problem["status"], problem)
+
+    def _fetched(self, secret: Mapping[str, Any], item: Mapping[str, Any]) -> Fetched | VaultError:
+        """Return the outcome *item* of the fetch of *secret*."""
+        problem = self._problem(item)
+        if isinstance(problem, ServiceRefusedError) and problem.code == "too_large_for_batch" and secret:
+            return self._fetched_alone(secret)
+        if problem:
+            return problem
+        try:
+            value = b64decode(item["secret"], validate=True)
+            return Fetched(str(item["secret_id"]), item["name"], int(item["version"]), value)
+        except (KeyError, TypeError, ValueError):
+            raise self._service.odd_reply() from None
+
+    def _fetched_alone(self, secret: Mapping[str, Any]) -> Fetched | VaultError:
+        """Return a value that is too large for a batch: larger than new ones can be."""
+        try:
+            described, fetched = self.describe(_unversioned(secret)), self._call("fetch", secret)
+        except ServiceRefusedError as error:
+            return error.detached()
+        return self._fetched(
+            {}, described | {"version": secret.get("version") or described["version"]} | fetched
+        )
+
+    def _written(self, reply: Mapping[str, Any]) -> Written:
+        try:
+            return Written(str(reply["secret_id"]), int(reply["version"]))
+        except (KeyError, TypeError, ValueError):
+            raise self._service.odd_reply() from None
+
+
+def all_of(found: Sequence[Fetched | VaultError], names: Sequence[str]) -> list[Fetched]:
+    """Return *found*, or raise one error for all that failed, with the *names* that the user gave.
+
+    Raises:
+        ServiceAwayError: The service cannot serve some of them.
+        ServiceRefusedError: It refuses some of them, with the status of the first one.
+    """
+    failed = [(name, one) for name, one in zip(names, found, strict=True) if isinstance(one, VaultError)]
+    if not failed:
+        return cast("list[Fetched]", list(found))
+    message = "; ".join(f"{name}: {error.problem}" for name, error in failed[:_MAX_NAMED])
+    if len(failed) > _MAX_NAMED:
+        message += f"; and {len(failed) - _MAX_NAMED} more"
+    first = failed[0][1]
+    if isinstance(first, ServiceRefusedError):
+        raise ServiceRefusedError(message, status=first.status, code=first.code, hint=first.hint)
+    raise ServiceAwayError(message)
+
+
+def _encoded(value: bytes) -> dict[str, Any]:
+    return {"secret": b64encode(value).decode()}
+
+
+def _unversioned(secret: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: text for name, text in secret.items() if name != "version"}
+
+
+def _parts(bodies: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield *bodies* in parts that fit a request."""
+    part: list[Mapping[str, Any]] = []
+    length = 0
+    for body in bodies:
+        added = len(body.get("secret", ""))
+        if part and (len(part) == MAX_ITEMS or length + added > _MAX_BATCH_LENGTH):
+            yield part
+            part, length = [], 0
+        part.append(body)
+        length += added
+    if part:
+        yield part
