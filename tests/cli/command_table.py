@@ -111,10 +111,14 @@ ENTRIES = {
     "secret get": Entry(Needs.SERVICE, ("app/db",)),
     "secret list": Entry(Needs.SERVICE),
     "secret restore": Entry(Needs.SERVICE, ("app/db",)),
+    "secret run": Entry(
+        Needs.SERVICE, ("--env", "DB=app/db", "--", "true"), "otherwise the program's own exit code"
+    ),
     "secret set": Entry(Needs.SERVICE, ("app/db", "--generate", "32")),
     "serve": Entry(Needs.SERVING),
     "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
     "swarm holders": Entry(Needs.SERVICE, ("app/db",)),
+    "swarm import": Entry(Needs.ENGINE),
     "swarm rotate": Entry(Needs.ENGINE, ("app/db", "--generate", "32")),
     "swarm-driver": Entry(Needs.PROBED, ("--check", "--socket", "no-socket")),
     "tokens create": _mongodb("--name", "ci", "--role", "reader"),
@@ -125,12 +129,12 @@ ENTRIES = {
 
 
 def leaves(group: click.Group = commands, *words: str) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command that is no group, with its words."""
+    """Yield every command that is no group and not hidden, with its words."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
             yield from leaves(command, *words, name)
-        else:
+        elif not command.hidden:
             yield " ".join((*words, name)), command

@@ -17,26 +17,19 @@ from vault.cli.context import CommandContext, connected
 from vault.cli.output import Output, output_options
 from vault.config import validators as forms
 from vault.core.errors import ImportSourceError
+from vault.core.imports import Outcome
 from vault.core.paths import is_path
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
 from vault.keys.guard import KeyringGuard
 from vault.secrets.import_writer import ImportWriter
-from vault.secrets.imports import Importer, Outcome, Result, Write
+from vault.secrets.imports import Importer, Result, Write
 from vault.secrets.kv_source import KVSource
 
 #: What can be in a header.
 _VISIBLE = re.compile("[!-~]+")
 
 _PROGRESS_INTERVAL_SECONDS = 5
-
-_LABELS = {
-    Outcome.MISSING: "to import",
-    Outcome.IMPORTED: "imported",
-    Outcome.SAME: "already here",
-    Outcome.DIFFERS: "different here",
-    Outcome.REFUSED: "not importable",
-}
 
 
 def _address(text: str) -> str:
@@ -54,12 +47,6 @@ def _path(text: str) -> str:
     text = text.lstrip("/")
     if text and not is_path(text):
         raise click.BadParameter("must be a name of a secret, or a folder, such as billing/")
-    return text
-
-
-def _folder(text: str) -> str:
-    if text and not (is_path(text) and text.endswith("/")):
-        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
     return text
 
 
@@ -113,7 +100,7 @@ def imports() -> None:
 @click.option(
     "--prefix",
     metavar="FOLDER",
-    type=_folder,
+    type=parameters.folder,
     default="",
     help="A folder for the secrets here, such as imported/.",
 )
@@ -259,8 +246,8 @@ class _Report:
         for outcome in (first, Outcome.SAME, Outcome.DIFFERS, Outcome.REFUSED):
             count = quantity(secrets[outcome], "secret")
             self._output.result(
-                {"total": _LABELS[outcome], "secrets": secrets[outcome], "versions": versions[outcome]},
-                f"{_LABELS[outcome]}: {count}, {quantity(versions[outcome], 'version')}",
+                {"total": outcome.label, "secrets": secrets[outcome], "versions": versions[outcome]},
+                f"{outcome.label}: {count}, {quantity(versions[outcome], 'version')}",
             )
 
     def compare(self, results: Iterable[Result]) -> None:
@@ -303,7 +290,7 @@ class _Report:
         self.is_good = False
         if (result.name, result.outcome) not in self._shown:
             self._shown.add((result.name, result.outcome))
-            label = "not here" if result.outcome is Outcome.MISSING else _LABELS[result.outcome]
+            label = "not here" if result.outcome is Outcome.MISSING else result.outcome.label
             self._tell(label, result, reason)
 
 
