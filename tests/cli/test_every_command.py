@@ -126,7 +126,9 @@ def away() -> dict[str, str]:
     """Return settings with a MongoDB and a service that do not answer."""
     mongodb = f"mongodb://user:password@{NOWHERE}/vault?replicaSet=rs0"
     Path("admin-uri").write_text(mongodb)
-    return settings(mongodb, new_key()) | {"BIND": NOWHERE, "VAULT_URL": f"http://{NOWHERE}"}
+    # Docker's library does not close a unix socket that nobody listens on.
+    servers = {"BIND": NOWHERE, "VAULT_URL": f"http://{NOWHERE}", "DOCKER_HOST": f"tcp://{NOWHERE}"}
+    return settings(mongodb, new_key()) | servers
 
 
 @pytest.mark.usefixtures("impatient")
