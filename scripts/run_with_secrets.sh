@@ -27,8 +27,9 @@ Exit codes: those of COMMAND; before it starts, 1 refused or failed, 2 wrong usa
 
 add_reference() { # add_reference NAME=REF: append to `names` and `items`
     local name=${1%%=*} reference=${1#*=} field=name other
+    local constants=" BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID "
     [[ $1 == *=?* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || misused "expected NAME=REF before --"
-    (unset "$name") 2>/dev/null || misused "$name is a constant of bash: choose another name"
+    [[ $constants != *" $name "* ]] || misused "$name is a constant of bash: choose another name"
     for other in ${names[@]+"${names[@]}"}; do
         [[ $name != "$other" ]] || misused "$name is given twice"
     done

@@ -67,7 +67,8 @@ def master_key(image: str) -> str:
 def quick_start(master_key: str) -> Iterator[list[Replica]]:
     """Deploy on the empty engine like the quick start, and return both replicas."""
     try:
-        deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
+        # As large as Docker's own secrets can be.
+        deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90", MAX_SECRET_BYTES="512000")
         wait_for(lambda: is_settled(2), what="two ready replicas")
         yield replicas()
     finally:

@@ -116,11 +116,16 @@ class Replica:
 
     container: str
 
+    @property
+    def url(self) -> str:
+        """Its address on this machine."""
+        port = re.findall(r"0\.0\.0\.0:(\d+)", docker("port", self.container, "8000"))[0]
+        return f"http://127.0.0.1:{port}"
+
     def post(self, path: str, body: object, *, token: str = "") -> tuple[int, Any]:
         """Return status and body of the answer to a POST."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        port = re.findall(r"0\.0\.0\.0:(\d+)", docker("port", self.container, "8000"))[0]
-        reply = requests.post(f"http://127.0.0.1:{port}{path}", json=body, headers=headers, timeout=30)
+        reply = requests.post(f"{self.url}{path}", json=body, headers=headers, timeout=30)
         return reply.status_code, reply.json()
 
     def create(self, value: bytes, *, token: str = "") -> tuple[int, Any]:

@@ -16,26 +16,19 @@ from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
 from vault.config import validators as forms
 from vault.core.errors import ImportSourceError
+from vault.core.imports import Outcome
 from vault.core.paths import is_path
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
 from vault.keys.guard import KeyringGuard
 from vault.secrets.import_writer import ImportWriter
-from vault.secrets.imports import Importer, Outcome, Result, Write
+from vault.secrets.imports import Importer, Result, Write
 from vault.secrets.kv_source import KVSource
 
 #: What can be in a header.
 _VISIBLE = re.compile("[!-~]+")
 
 _PROGRESS_INTERVAL_SECONDS = 5
-
-_LABELS = {
-    Outcome.MISSING: "to import",
-    Outcome.IMPORTED: "imported",
-    Outcome.SAME: "already here",
-    Outcome.DIFFERS: "different here",
-    Outcome.REFUSED: "not importable",
-}
 
 
 def _address(text: str) -> str:
@@ -53,12 +46,6 @@ def _path(text: str) -> str:
     text = text.lstrip("/")
     if text and not is_path(text):
         raise click.BadParameter("must be a name of a secret, or a folder, such as billing/")
-    return text
-
-
-def _folder(text: str) -> str:
-    if text and not (is_path(text) and text.endswith("/")):
-        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
     return text
 
 
@@ -112,7 +99,7 @@ def imports() -> None:
 @click.option(
     "--prefix",
     metavar="FOLDER",
-    type=_folder,
+    type=parameters.folder,
     default="",
     help="A folder for the secrets here, such as imported/.",
 )
@@ -253,7 +240,7 @@ class _Report:
         first = Outcome.MISSING if self._is_dry else Outcome.IMPORTED
         for outcome in (first, Outcome.SAME, Outcome.DIFFERS, Outcome.REFUSED):
             count = quantity(secrets[outcome], "secret")
-            click.echo(f"{_LABELS[outcome]}: {count}, {quantity(versions[outcome], 'version')}")
+            click.echo(f"{outcome.label}: {count}, {quantity(versions[outcome], 'version')}")
 
     def compare(self, results: Iterable[Result]) -> None:
         """Print the hash of each side."""
@@ -287,7 +274,7 @@ class _Report:
         self.is_good = False
         if (result.name, result.outcome) not in self._shown:
             self._shown.add((result.name, result.outcome))
-            label = "not here" if result.outcome is Outcome.MISSING else _LABELS[result.outcome]
+            label = "not here" if result.outcome is Outcome.MISSING else result.outcome.label
             click.echo(f"{label}: {printable(result.name)}: {reason}")
 
 

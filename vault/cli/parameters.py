@@ -34,6 +34,13 @@ def service_url(text: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
+def folder(text: str) -> str:
+    """Return a folder of secrets; empty for none."""
+    if text and not (is_path(text) and text.endswith("/")):
+        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
+    return text
+
+
 def secret(text: str) -> str:
     """Return the name or the ID of a secret. The message does not have the text: it may be a value."""
     if not (is_id(text) or is_secret_name(text)):

@@ -8,6 +8,8 @@ from vault.cli.lazy_group import LazyGroup
 _FUNCTIONS = {
     "check": "vault.cli.swarm_check:check",
     "holders": "vault.cli.swarm_rotation:holders",
+    "import": "vault.cli.swarm_import:swarm_import",
+    "import-task": "vault.cli.swarm_import:import_task",
     "rotate": "vault.cli.swarm_rotation:rotate",
 }
 

@@ -53,7 +53,9 @@ class Service:
         self.url = address.checked(url)
         if not re.fullmatch("[!-~]*", token):
             raise ValueError("the token must have visible ASCII characters only")
+        #: For a task elsewhere that acts for the holder.
         self.token = token
+        self.ca_file = ca_file
         self._headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
 from vault.core import kv_values
 from vault.core.errors import DecryptionError, ImportRefusedError, KeyMissingError
+from vault.core.imports import Outcome
 from vault.core.labels import are_labels
 from vault.core.paths import is_path
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
@@ -31,17 +31,6 @@ _READ_AHEAD = 32
 #: Secrets that are looked up, and stored, together: at most so many, and not many more bytes.
 _BATCH = 100
 _BATCH_BYTES = 8 * 1_048_576
-
-
-class Outcome(StrEnum):
-    """The state of a secret of the source here."""
-
-    MISSING = "missing"
-    IMPORTED = "imported"
-    SAME = "same"
-    DIFFERS = "differs"
-    #: It cannot be imported.
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,146 @@
+"""A swarm of several nodes on this machine, whose nodes can be killed and started again.
+
+The scripts in `../shared/swarm` make it. Each node is an engine with its own network, processes and files.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT.parent / "shared" / "swarm"
+OVERRIDE = "tests/nodes/override.yml"
+STACK = "secret-manager"
+#: The nodes' own names and addresses, unless the environment has others.
+_NAMES = {
+    "NODES_ROOT": "/var/tmp/secret-manager-nodes",  # noqa: S108 - too large for a memory file system
+    "NODES_NAME": "sm-nodes",
+    "NODES_SUBNET": "10.97.0",
+}
+_TIMEOUT_SECONDS = 240
+
+
+def missing() -> str:
+    """Return the missing requirements of these tests, or nothing."""
+    if not (TOOLS / "nodes-up").exists():
+        return f"needs the scripts in {TOOLS}"
+    if os.geteuid() != 0:
+        return "needs root, for the nodes' namespaces"
+    if not shutil.which("docker") or not os.environ.get("DOCKER_HOST"):
+        return f"needs DOCKER_HOST, an engine with the base images: {TOOLS}/engine-up and stand-in-images"
+    return ""
+
+
+def run(
+    *command: str, check: bool = True, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run *command* in the checkout, with *environment* added to the process's own, at most 15 minutes."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**_NAMES, **os.environ, **(environment or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    if check:
+        # Standard output can contain a token.
+        assert done.returncode == 0, f"{command[:6]} failed: {done.stderr[-3000:]}"
+    return done
+
+
+def wait_for(condition: Callable[[], object], *, what: str) -> None:
+    """Return once *condition* holds; fail if it does not within four minutes."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.5)
+
+
+class Node:
+    """A node of the cluster."""
+
+    def __init__(self, number: int) -> None:
+        names = {**_NAMES, **os.environ}
+        self.number = number
+        self.name = f"node-{number}"
+        self.host = f"unix://{names['NODES_ROOT']}/{number}/docker.sock"
+        #: The address in the clients' network.
+        self.address = f"{names['NODES_SUBNET']}.{number}"
+
+    def docker(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        """Return the output of `docker` on this node."""
+        return run("docker", "--host", self.host, *arguments, stdin=stdin, check=check).stdout.strip()
+
+    def containers(self, service: str) -> list[str]:
+        """Return the IDs of the running containers of *service* on this node."""
+        return self.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={service}").split()
+
+    def kill(self) -> None:
+        """Power it off: its cable goes first, so that no one hears a reset."""
+        run(str(TOOLS / "node-kill"), str(self.number))
+
+    def start(self) -> None:
+        """Start it again with the data that it had."""
+        run(str(TOOLS / "node-start"), str(self.number))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Cluster:
+    """Nodes that form a swarm, the first *managers* of them its managers."""
+
+    def __init__(self, nodes: int, managers: int) -> None:
+        self.nodes: Sequence[Node] = [Node(number + 1) for number in range(nodes)]
+        self.managers = self.nodes[:managers]
+
+    def up(self) -> None:
+        """Make what is missing of it."""
+        run(str(TOOLS / "nodes-up"), str(len(self.nodes)), str(len(self.managers)))
+
+    def down(self) -> None:
+        """Stop and remove all of it."""
+        run(str(TOOLS / "nodes-down"))
+
+    def push(self, *images: str) -> list[str]:
+        """Give all nodes *images* of the engine that `DOCKER_HOST` names, and return their names there."""
+        source = {"FROM_HOST": os.environ["DOCKER_HOST"]}
+        return run(str(TOOLS / "nodes-images"), *images, environment=source).stdout.split()
+
+    def leader(self, asked: Node) -> Node | None:
+        """Return the manager that leads, as *asked* knows it; None without a leader."""
+        listed = asked.docker("node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}", check=False)
+        names = [line.split()[0] for line in listed.splitlines() if line.endswith(" Leader")]
+        return next((node for node in self.nodes if [node.name] == names), None)
+
+    def deploy(self, *files: str, **environment: str) -> str:
+        """Run scripts/deploy.sh on the first node, with *files* on top, and return the first token."""
+        told = {"DOCKER_HOST": self.nodes[0].host, "PUBLISHED_PORT": "8000", **environment}
+        out = run("scripts/deploy.sh", OVERRIDE, *files, environment=told).stdout
+        return next(line for line in out.splitlines() if line.startswith("smt_"))
+
+    def healthy(self) -> tuple[Node, str] | None:
+        """Return a healthy replica of the service, its node and its container, if a living node has one."""
+        for node in self.nodes:
+            found = node.docker(
+                *("ps", "-q", "--filter", "health=healthy"),
+                *("--filter", f"label=com.docker.swarm.service.name={STACK}_secret-manager"),
+                check=False,
+            )
+            for container in found.split():
+                return node, container
+        return None
+
+    def run(self, *command: str, stdin: str = "") -> str:
+        """Return the output of *command* in a healthy replica, for which this waits."""
+        wait_for(self.healthy, what="a healthy replica")
+        found = self.healthy()
+        assert found
+        node, container = found
+        return node.docker("exec", "-i", container, *command, stdin=stdin)

@@ -1,0 +1,46 @@
+"""The nodes of these tests, and the stacks on them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.nodes.cluster import Cluster, missing, run
+from tests.swarm.engine import BUILD_OPTIONS, IMAGE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this folder: they run only on request."""
+    for item in items:
+        if "tests/nodes/" in item.path.as_posix():
+            item.add_marker(pytest.mark.nodes)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Build the image of this checkout, and return its name."""
+    if reason := missing():
+        pytest.skip(reason)
+    run("docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", IMAGE, ".")
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def cluster(image: str) -> Iterator[Cluster]:
+    """Return three managers on three nodes, which have the images."""
+    cluster = Cluster(nodes=3, managers=3)
+    try:
+        cluster.up()
+        cluster.push("python:3.13-slim", "mongo:7.0", image)
+        yield cluster
+    finally:
+        # To look at them after a failure.
+        if not os.environ.get("NODES_KEEP"):
+            cluster.down()
+
+
+@pytest.fixture(scope="module")
+def token(cluster: Cluster, image: str) -> str:
+    """Deploy the service, a member of MongoDB on each node, and return its first token."""
+    registry = cluster.push(image)[0]
+    return cluster.deploy(IMAGE=registry, REPLICAS="2")

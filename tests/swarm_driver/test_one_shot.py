@@ -1,0 +1,160 @@
+"""Docker's engine, as an import uses it, with Docker's client in this process."""
+
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+from requests import Response
+
+from vault.core.errors import VaultError
+from vault.swarm.import_plan import SwarmSecret
+from vault.swarm.importer import TaskSpec, TaskState
+from vault.swarm.one_shot import ImportEngine
+
+SPEC = TaskSpec(
+    name="import-1",
+    image="image:1",
+    command=("swarm", "import-task"),
+    secrets={"order": SwarmSecret(secret_id="s1", name="order-1")},
+    network="net",
+    node="n1",
+    labels={"run": "1"},
+)
+
+
+class Client:
+    """Docker's client: it keeps its calls, and returns what a test sets."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.replies: dict[str, Any] = {"info": {"Swarm": {"ControlAvailable": True, "NodeID": "n1"}}}
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((name, arguments, options))
+            reply = self.replies.get(name)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+        return call
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+    """Return the client of engines in this test."""
+    client = Client()
+    monkeypatch.setattr("docker.APIClient", lambda **_: client)
+    return client
+
+
+def test_secrets_are_read_with_driver_and_labels(client: Client) -> None:
+    """A secret has its name, its labels and, unless it is Docker's own, its driver."""
+    client.replies["secrets"] = [
+        {"ID": "1", "Spec": {"Name": "a", "Labels": {"x": "y"}}},
+        {"ID": "2", "Spec": {"Name": "b", "Labels": None, "Driver": {"Name": "other"}}},
+    ]
+    engine = ImportEngine()
+    assert engine.secrets() == [
+        SwarmSecret(secret_id="1", name="a", labels={"x": "y"}),
+        SwarmSecret(secret_id="2", name="b", driver="other"),
+    ]
+    assert engine.node() == "n1"
+
+
+def test_a_secret_is_created(client: Client) -> None:
+    """The content goes to Docker in the request's body, with the labels."""
+    client.replies["create_secret"] = {"ID": "1"}
+    assert ImportEngine().create_secret("a", b"hush", {"x": "y"}) == SwarmSecret(
+        secret_id="1", name="a", labels={"x": "y"}
+    )
+    assert client.calls[-1] == ("create_secret", ("a", b"hush"), {"labels": {"x": "y"}})
+
+
+def test_a_task_runs_once_without_privileges(client: Client) -> None:
+    """The service has one task, on its node and network, that is not restarted and may change nothing."""
+    client.replies["create_service"] = {"ID": "service"}
+    assert ImportEngine().run_once(SPEC) == "service"
+    _, (template,), options = client.calls[-1]
+    container = template["ContainerSpec"]
+    assert container["Image"] == "image:1"
+    assert container["Args"] == ["swarm", "import-task"]
+    assert container["ReadOnly"] is True
+    assert container["CapabilityDrop"] == ["ALL"]
+    assert container["Healthcheck"] == {"Test": ["NONE"]}
+    [mounted] = container["Secrets"]
+    assert (mounted["SecretID"], mounted["File"]["Name"]) == ("s1", "order")
+    assert template["RestartPolicy"]["Condition"] == "none"
+    assert template["Placement"]["Constraints"] == ["node.id==n1"]
+    assert template["Networks"] == [{"Target": "net"}]
+    assert template["LogDriver"]["Name"] == "json-file"
+    assert options["mode"] == {"replicated": {"Replicas": 1}}
+    assert options["endpoint_spec"]["Mode"] == "dnsrr"
+    assert (options["name"], options["labels"]) == ("import-1", {"run": "1"})
+
+
+def task(state: str, created: str = "2026", **status: str) -> dict[str, Any]:
+    return {"CreatedAt": created, "Status": {"State": state, **status}}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([], TaskState(is_started=False, is_over=False, text="new: ")),
+        (
+            [task("pending", Err="no node", Message="m")],
+            TaskState(is_started=False, is_over=False, text="pending: no node"),
+        ),
+        (
+            [task("running", Message="started")],
+            TaskState(is_started=True, is_over=False, text="running: started"),
+        ),
+        ([task("complete")], TaskState(is_started=True, is_over=True, text="complete: ")),
+        (
+            [task("rejected", Err="No such image")],
+            TaskState(is_started=True, is_over=True, text="rejected: No such image"),
+        ),
+        (
+            [task("orphaned", "1"), task("running", "2"), task("failed", "0")],
+            TaskState(is_started=True, is_over=False, text="running: "),
+        ),
+    ],
+    ids=lambda value: value[0]["Status"]["State"] if isinstance(value, list) and value else "",
+)
+def test_the_state_is_that_of_the_newest_task(
+    client: Client, tasks: list[dict[str, Any]], expected: TaskState
+) -> None:
+    """A task has not started, runs or is over, with Docker's explanation."""
+    client.replies["tasks"] = tasks
+    assert ImportEngine().task_state("service") == expected
+    assert client.calls[-1] == ("tasks", ({"service": "service"},), {})
+
+
+def test_the_log_has_lines(client: Client) -> None:
+    """The log is that of standard output, in lines."""
+    client.replies["service_logs"] = iter([b"one\ntw", b"o\n", b"\xff"])
+    assert ImportEngine().log("service") == ["one", "two", "�"]
+    assert client.calls[-1] == ("service_logs", ("service",), {"stdout": True, "stderr": False})
+
+
+def test_services_go_before_their_secrets(client: Client) -> None:
+    """Services and secrets with the label are removed; Docker keeps a secret while a service has it."""
+    client.replies["services"] = [{"ID": "a"}]
+    client.replies["secrets"] = [{"ID": "s"}]
+    ImportEngine().remove("x=y")
+    assert client.calls[-4:] == [
+        ("services", ({"label": "x=y"},), {}),
+        ("remove_service", ("a",), {}),
+        ("secrets", ({"label": "x=y"},), {}),
+        ("remove_secret", ("s",), {}),
+    ]
+
+
+def test_failures_of_docker_are_errors(client: Client) -> None:
+    """A refusal of Docker is an error with its reason."""
+    engine = ImportEngine()
+    response = Response()
+    response.status_code = 400
+    client.replies["secrets"] = APIError("x", response, explanation="network net not found")
+    with pytest.raises(VaultError, match="network net not found"):
+        engine.secrets()
