@@ -11,7 +11,7 @@ import click
 from vault import __version__
 from vault.cli.exits import SignalledError, closed_pipes, discard_unwritten, reported
 from vault.cli.lazy_group import LazyGroup
-from vault.core.processes import harden
+from vault.core.processes import harden, hide_memory
 
 #: The function of each command, after its module.
 _FUNCTIONS = {
@@ -36,6 +36,9 @@ _FUNCTIONS = {
     "tokens": "vault.cli.tokens:tokens",
     "whoami": "vault.cli.login:whoami",
 }
+
+#: The command that becomes the user's program, which keeps its rights and limits. No options precede it.
+_RUN = ["secret", "run"]
 
 
 class _CommandLine(LazyGroup):
@@ -77,7 +80,10 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; a failure is one line, see `vault.cli.exits`."""
-    harden()
+    if sys.argv[1:3] == _RUN:
+        hide_memory()
+    else:
+        harden()
     # An orchestrator's stop and a closed terminal end a command as Ctrl-C does: it cleans up, and records
     # its end.
     signal.signal(signal.SIGTERM, _interrupt)

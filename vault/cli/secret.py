@@ -11,6 +11,7 @@ _FUNCTIONS = {
     "get": "vault.cli.secret_values:get",
     "list": "vault.cli.secret_records:list_secrets",
     "restore": "vault.cli.secret_records:restore",
+    "run": "vault.cli.secret_run:run",
     "set": "vault.cli.secret_values:set_value",
 }
 

@@ -65,8 +65,8 @@ def reference(text: str) -> dict[str, Any]:
 class Secrets:
     """The secrets of *service*.
 
-    Every method raises ServiceRefusedError and ServiceAwayError. For an argument that is None, the service
-    takes its default.
+    Every method raises ServiceRefusedError and ServiceAwayError. None in an argument stands for the service's
+    default.
     """
 
     def __init__(self, service: Service) -> None:

@@ -26,10 +26,19 @@ def harden() -> None:
     Off Linux, only core files are prevented.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hide_memory()
     if _prctl is not None:
-        _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     hide_keys()
+
+
+def hide_memory() -> None:
+    """Keep other processes of the same user from this process's memory; `execve` undoes it. Safe to repeat.
+
+    Then a crash leaves no core file either. Off Linux, this does nothing.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def hide_keys() -> None:

@@ -1,0 +1,165 @@
+"""Programs that run with secrets: in place of this process, or as its child."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+from vault.core.errors import ProgramError
+from vault.core.processes import die_with_parent
+
+#: Credentials of this process, which a program gets only if it is meant to.
+_TOKEN = b"VAULT_TOKEN"
+_KEYS = {b"MASTER_KEY", b"MASTER_KEY_FALLBACKS"}
+
+#: Signals that Python ignores, and a program that it starts would ignore, too.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+#: Signals that reach a program through its parent.
+_FORWARDED = {
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
+    signal.SIGCONT,
+}
+
+#: Those of them that ask a program to end.
+_ENDING = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+
+_WAITED = _FORWARDED | {signal.SIGCHLD}
+
+#: `si_code` of a signal of the kernel. A terminal signals all processes in the foreground itself.
+_SI_KERNEL = 0x80
+
+#: As shells have it for a program that a signal ended.
+_SIGNALLED = 128
+
+
+def require(command: Sequence[str]) -> str:
+    """Return the path of the program of *command*.
+
+    Raises:
+        ProgramError: It does not exist.
+    """
+    path = shutil.which(command[0])
+    if path is None:
+        raise ProgramError(f"there is no program {command[0]}", hint="check the name, and PATH")
+    return path
+
+
+def environment(variables: Mapping[str, bytes], *, keep_token: bool) -> dict[bytes, bytes]:
+    """Return this process's environment with *variables*, and without its own credentials.
+
+    Raises:
+        ProgramError: A value cannot be in an environment.
+    """
+    for name, value in variables.items():
+        if b"\0" in value:
+            raise ProgramError(
+                f"the value for {name} has a NUL byte, which a variable cannot have", hint="use --file"
+            )
+    dropped = _KEYS if keep_token else _KEYS | {_TOKEN}
+    kept = {name: value for name, value in os.environb.items() if name not in dropped}
+    return kept | {name.encode(): value for name, value in variables.items()}
+
+
+def replace(command: Sequence[str], variables: Mapping[bytes, bytes]) -> NoReturn:
+    """Run *command* in place of this process, with the environment *variables*.
+
+    Raises:
+        ProgramError: It cannot be started.
+    """
+    path = require(command)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(path, list(command), variables)  # noqa: S606 - no shell takes part
+    except OSError as error:
+        raise _not_started(command, error) from None
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold the signals of this process back while the block runs, for `Child.wait` to forward them."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+def wake() -> None:
+    """Make `Child.wait` of the main thread return."""
+    os.kill(os.getpid(), signal.SIGCHLD)
+
+
+class Child:
+    """A program that runs as a child, and gets the signals of this process; for a block of `held_signals`."""
+
+    def __init__(self, command: Sequence[str], variables: Mapping[bytes, bytes]) -> None:
+        """Start *command* with the environment *variables*.
+
+        Raises:
+            ProgramError: It cannot be started.
+        """
+        #: True once a signal has asked the program to end.
+        self.is_ending = False
+        die = die_with_parent(signal.SIGTERM)
+
+        def prepare() -> None:  # pragma: no cover - between fork and exec, coverage is not measured
+            if die:
+                die()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED)
+
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - no shell takes part
+                command, executable=require(command), env=variables, preexec_fn=prepare
+            )
+        except OSError as error:
+            raise _not_started(command, error) from None
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Forward signals until the program has ended, and return its exit code, or None if it runs.
+
+        It runs still after *seconds*, and after `wake`.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        while self._process.poll() is None:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            info = signal.sigwaitinfo(_WAITED) if left is None else signal.sigtimedwait(_WAITED, left)
+            if info is None or (info.si_signo == signal.SIGCHLD and info.si_pid == os.getpid()):
+                return None
+            self._forward(info)
+        return self.exit_code
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the program, or None while it runs. After a signal, it is 128 and its number."""
+        code = self._process.poll()
+        return _SIGNALLED - code if code is not None and code < 0 else code
+
+    def stop(self, grace_seconds: float) -> None:
+        """Terminate the program, and kill it after *grace_seconds*."""
+        self._process.terminate()
+        end = time.monotonic() + grace_seconds
+        while self.wait(max(0.0, end - time.monotonic())) is None:
+            if time.monotonic() >= end:
+                self._process.kill()
+                self._process.wait()
+
+    def _forward(self, info: signal.struct_siginfo) -> None:
+        if info.si_signo == signal.SIGCHLD:
+            return
+        self.is_ending |= info.si_signo in _ENDING
+        # The terminal signals the program itself.
+        if info.si_code != _SI_KERNEL:
+            self._process.send_signal(info.si_signo)
+
+
+def _not_started(command: Sequence[str], error: OSError) -> ProgramError:
+    if error.errno == errno.E2BIG:
+        return ProgramError("the values are too large for an environment", hint="use --file")
+    return ProgramError(f"{command[0]} cannot be started: {error.strerror}")

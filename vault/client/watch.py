@@ -1,0 +1,76 @@
+"""Watches: a thread that looks for changes of secrets, and fetches the new values."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+
+from vault.client.secrets import Fetched, Secrets
+from vault.client.selection import Selection
+from vault.core.errors import VaultError
+
+Found = Mapping[str, Fetched]
+
+
+class Changes:
+    """New values of a selection, of which only the newest count."""
+
+    def __init__(self) -> None:
+        self._found: SimpleQueue[Found] = SimpleQueue()
+
+    def put(self, found: Found) -> None:
+        """Add new values."""
+        self._found.put(found)
+
+    def newest(self) -> Found | None:
+        """Return the newest values that were not returned before; None without any."""
+        newest = None
+        while True:
+            try:
+                newest = self._found.get_nowait()
+            except Empty:
+                return newest
+
+
+@contextmanager
+def watching(
+    selection: Selection,
+    secrets: Secrets,
+    found: Found,
+    *,
+    interval_seconds: float,
+    wake: Callable[[], None],
+    report: Callable[[str], None],
+) -> Iterator[Changes]:
+    """Look for changes since *found* while the block runs; after each, call *wake*.
+
+    It asks for descriptions, so that only a change is a fetch. An error is reported once, and ends nothing.
+    """
+    changes, ended = Changes(), Event()
+
+    def watch() -> None:
+        seen, reported = _versions(found), ""
+        while not ended.wait(interval_seconds):
+            try:
+                if selection.versions(secrets) != seen:
+                    new = selection.fetch(secrets)
+                    seen = _versions(new)
+                    changes.put(new)
+                    wake()
+                reported = ""
+            except VaultError as error:
+                if reported != error.problem:
+                    report(error.problem)
+                reported = error.problem
+
+    thread = Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield changes
+    finally:
+        # Without waiting: it may be in a request.
+        ended.set()
+
+
+def _versions(found: Found) -> dict[str, tuple[str, int]]:
+    return {variable: (one.secret_id, one.version) for variable, one in found.items()}
