@@ -18,7 +18,7 @@ import pytest
 
 from tests.access import tokens
 from tests.commands import Done, command_environment
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.service import Service
 from tests.swarm.engine import BUILD_OPTIONS, docker, run, wait_for
 from vault.cli.mongod import Mongod
