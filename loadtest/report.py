@@ -34,7 +34,7 @@ _DAYS = 30
 _BATCH = 1_000
 _COMMIT = 8
 _PICTURE_ENTRIES = 40_000
-_PICTURE_SIZE = (1120, 1290)
+_PICTURE_SIZE = (1120, 1109)
 
 #: Principals: their share of the requests, the hours of their work, their program and the secrets they read.
 _PRINCIPALS: dict[str, tuple[int, range, str, tuple[str, ...]]] = {

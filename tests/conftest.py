@@ -8,7 +8,7 @@ import sys
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
 
+from tests.databases import EmptyDatabases, new_database
 from tests.differential.servers import OpenBao
 from tests.lifecycle import ALICE, Caller
 from tests.moving import Tree
@@ -125,17 +126,11 @@ def memory_or_disk() -> str | None:
     return None
 
 
-@contextmanager
-def new_database(mongod: Mongod) -> Iterator[str]:
-    """Yield the connection string of a new database; it is dropped afterwards."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield mongod.uri.replace("/?", f"/{name}?")
-    with MongoClient[Any](mongod.uri) as client:
-        # One by one: with remaining collections, MongoDB takes 100 ms more for the database.
-        for collection in client[name].list_collection_names():
-            if not collection.startswith("system."):
-                client[name].drop_collection(collection)
-        client.drop_database(name)
+@pytest.fixture(scope="session")
+def empty_databases(mongod: Mongod) -> Iterator[EmptyDatabases]:
+    """Return databases for the tests of folders that do not care about who builds the indexes, and when."""
+    with closing(EmptyDatabases(mongod)) as databases:
+        yield databases
 
 
 @pytest.fixture

@@ -533,7 +533,7 @@ def failing(kind: type[Exception]) -> Iterator[None]:
     send = attempts_finished.send
     failed = False
     # Errors shown to callers have a fixed message and accept no other.
-    quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else EVERYTHING
+    quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else [f"{EVERYTHING}"]
 
     def fail(outcomes: Sequence[Outcome]) -> object:
         nonlocal failed

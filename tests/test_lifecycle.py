@@ -14,7 +14,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.access import bearer, tokens
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.lifecycle import b64, unswept
 from tests.service import Reply, Service
 from vault.cli.mongod import Mongod

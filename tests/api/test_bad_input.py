@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.conftest import new_database, running_app
+from tests.conftest import running_app
+from tests.databases import new_database
 from tests.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
 from tests.problems import fields_of, messages_of
 from vault.cli.mongod import Mongod

@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 
 from tests.access import make_token
 from tests.api.test_openapi import operations
-from tests.conftest import new_database, running_app
+from tests.conftest import running_app
+from tests.databases import new_database
 from tests.docs.documents import ROOT
 from tests.service import Service
 from tests.system import needs

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.conftest import new_database, running_app, start
+from tests.conftest import running_app, start
+from tests.databases import new_database
 from vault.auth.authenticator import Authenticator
 from vault.cli.mongod import Mongod
 from vault.core.attempt import Attempt

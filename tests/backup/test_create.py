@@ -279,7 +279,7 @@ def test_missing_keys_are_named(stored: Stored) -> None:
 def test_an_invalid_key_id_is_named(stored: Stored) -> None:
     """An invalid key ID in the database is named too, without control characters."""
     stored.secrets.insert_many([{"_id": 1, "key_id": "\x1b[2J"}, {"_id": 2, "key_id": 7}])
-    with pytest.raises(BackupRefusedError, match=r"missing here: \\u001b\[2J$"):
+    with pytest.raises(BackupRefusedError, match=r"missing here: \\u001b\[2J;"):
         made(KEYRING)
 
 
@@ -296,7 +296,7 @@ def test_a_missing_key_of_a_backup_is_named(stored: Stored) -> None:
     content, _ = made(KEYRING)
     assert read(content, Keyring(OLD, [NEW]))
     for keys, missing in (([NEW], OLD), ([OLD], NEW)):
-        with pytest.raises(InvalidBackupError, match=f"missing here: {missing.id}$"):
+        with pytest.raises(InvalidBackupError, match=f"missing here: {missing.id};"):
             read(content, Keyring(*keys))
     with pytest.raises(InvalidBackupError, match="missing here: "):
         read(content, Keyring(FOREIGN))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.access import bearer, tokens
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.docs.documents import blocks, table
 from tests.service import Service
 from tests.system import missing, needs

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.differential.servers import OpenBao, SecretManager, Servers
 from tests.service import Service
 from vault.cli.mongod import Mongod

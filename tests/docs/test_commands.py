@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.backups import history
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.docs.documents import ROOT, Block, sections
 from tests.docs.world import UNTIL_STOPPED, World
 from vault.cli.mongod import Mongod, free_port

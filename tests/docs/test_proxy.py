@@ -21,7 +21,7 @@ import yaml
 from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.docs.documents import Block, blocks
 from tests.service import Service
 from tests.system import needs, unmeasured

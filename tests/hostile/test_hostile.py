@@ -13,7 +13,7 @@ from time import sleep
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.hostile.attacks import ATTACKS, CREATE, CREATE_BATCH, FETCH_BATCH, LABELS, LARGE
 from tests.hostile.run import LIMIT_MB, memory, run
 from tests.hostile.strangers import address

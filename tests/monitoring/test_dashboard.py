@@ -20,7 +20,7 @@ from pymongo import MongoClient
 
 from monitoring.panels import Times, ask, panels, queries
 from tests.commands import command_environment
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.monitoring.load import SETTINGS, MixedLoad, spoil
 from tests.prometheus import Prometheus
 from tests.rotation import fill, new_key, settings

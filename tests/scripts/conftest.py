@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.access import tokens
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.scripts.runs import answering
 from tests.service import Service
 from vault.cli.mongod import Mongod

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.access import make_token
-from tests.conftest import new_database, running_app
+from tests.conftest import running_app
+from tests.databases import new_database
 from tests.service import Service
 from vault.cli.mongod import Mongod
 
