@@ -103,6 +103,38 @@ def test_a_client_resumes_at_its_position(auditor: FlaskClient) -> None:
     assert [entry["action"] for entry in third["entries"]] == ["audit_query"]
 
 
+def test_the_newest_entries_can_come_first(auditor: FlaskClient) -> None:
+    """With `newest_first`, pages lead to older entries, each once, and the first `follow` to later ones."""
+    everything = query(auditor, principal="anonymous")["entries"]
+    first = query(auditor, limit=3, principal="anonymous", order="newest_first")
+    second = query(auditor, limit=3, principal="anonymous", order="newest_first", cursor=first["cursor"])
+    assert second["cursor"] is None
+    assert [*first["entries"], *second["entries"]] == everything[::-1]
+    assert query(auditor, principal="anonymous", cursor=first["follow"])["entries"] == []
+    auditor.post(QUERY, json={}, headers={"Authorization": ""})
+    later = query(auditor, principal="anonymous", cursor=first["follow"], order="oldest_first")
+    assert [entry["action"] for entry in later["entries"]] == ["audit_query"]
+    again = query(auditor, principal="anonymous", cursor=second["follow"])
+    assert again["entries"][-1:] == later["entries"]
+
+
+def test_newest_first_respects_times(auditor: FlaskClient) -> None:
+    """With `newest_first`, `until` and `since` select entries, too."""
+    everything = query(auditor)["entries"]
+    middle = everything[2]["ts"]
+    older = query(auditor, order="newest_first", until=middle)["entries"]
+    younger = query(auditor, order="newest_first", since=middle, action="fetch")["entries"]
+    assert older == [entry for entry in everything[::-1] if entry["ts"] < middle]
+    assert younger == [everything[3]]
+
+
+def test_a_cursor_of_the_other_order_is_refused(auditor: FlaskClient) -> None:
+    """A position among several streams is no position for `newest_first`."""
+    follow = query(auditor, limit=3)["follow"]
+    reply = auditor.post(QUERY, json={"order": "newest_first", "cursor": follow})
+    assert (reply.status_code, reply.json["code"]) == (422, "invalid_cursor")
+
+
 def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
     """Action, principal, secret and times select entries, alone and combined."""
     everything = query(auditor)["entries"]
@@ -161,6 +193,7 @@ def test_every_time_of_rfc_3339_is_read(text: str, time: datetime) -> None:
         ({"until": "0000-02-30T00:00:00Z"}, "until"),
         ({"secret_id": "x"}, "secret_id"),
         ({"cursor": 7}, "cursor"),
+        ({"order": "best_first"}, "order"),
         ({"everything": True}, "everything"),
     ],
     ids=str,

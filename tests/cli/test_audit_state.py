@@ -69,14 +69,14 @@ def test_auditing_is_not_disabled_as_a_side_effect(
 def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """`disable` leaves a signed last entry, `enable` a first one; processes that disagree do not serve."""
     assert ready(mongo_uri) == {}
-    on = "AUDIT_ENABLED is off, but this database has an audit trail: set AUDIT_ENABLED=true, "
+    on = "AUDIT_ENABLED is off, but this database has an audit trail; set AUDIT_ENABLED=true, "
     assert ready(mongo_uri, **OFF) == {"audit": [on + "or run `secret-manager audit disable`"]}
     for _ in range(2):
         # The service's future setting, or its current one.
         assert run(tmp_path, mongo_uri, "audit", "disable", **(OFF if _ else {})).returncode == 0
     assert actions(stored) == ["create", "audit_disabled"]
     assert ready(mongo_uri, **OFF) == {}
-    off = "AUDIT_ENABLED is on, but the audit trail of this database is disabled: set AUDIT_ENABLED=false, "
+    off = "AUDIT_ENABLED is on, but the audit trail of this database is disabled; set AUDIT_ENABLED=false, "
     assert ready(mongo_uri) == {"audit": [off + "or run `secret-manager audit enable`"]}
     assert run(tmp_path, mongo_uri, *CREATE, "ci").returncode == 1
     assert run(tmp_path, mongo_uri, *CREATE, "ci", **OFF).returncode == 0

@@ -19,16 +19,16 @@ from vault.crypto.chain import SigningKey, canonical
 
 
 def test_an_untouched_trail_is_intact(long_trail: Trail) -> None:
-    """In the database and as a file, a trail of 10,000 entries verifies; progress goes to standard error."""
+    """In the database and as a file, a trail of 10,000 entries verifies, without notes."""
     checkpoint = long_trail.output("checkpoint")
     done = long_trail.run("verify", "--checkpoint", checkpoint)
     assert (done.returncode, done.stdout) == (0, "10000 entries in 4 streams: intact\n")
-    assert done.stderr.strip() == ""
+    assert done.stderr == ""
     more = stream_of(5_000, long_trail.written.keyring, signed=10)
     long_trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
     done = long_trail.run("verify")
     assert (done.returncode, done.stdout) == (0, "15000 entries in 5 streams: intact\n")
-    assert done.stderr.strip() == "10000 entries"
+    assert done.stderr == ""
 
 
 def as_document(record: Record) -> Record:

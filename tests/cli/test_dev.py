@@ -244,7 +244,9 @@ def test_banner_s_commands_work(make, tmp_path, required):
     assert requests.get(f"{dev.url}/nowhere", timeout=30).status_code == 404
     assert dev.end(signal.SIGINT)[0] == 0
     after = dev.output.read_text().removeprefix(output)
-    assert after == f"Stopped. Your data is in {tmp_path / '.dev'}/\n"
+    stopping, stopped = after.splitlines()
+    assert stopping == "Stopping the service and MongoDB."
+    assert stopped == f"Stopped. Your data is in {tmp_path / '.dev'}/"
 
 
 def test_a_refused_token_is_replaced(make, tmp_path):

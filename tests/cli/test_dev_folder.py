@@ -22,7 +22,7 @@ def test_everything_is_kept_privately(tmp_path: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in again.path.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("content", [b"", b"mongodb", b"\xff", b"-1"], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"mongodb", b"\xff", b"-1", b"65536"], ids=repr)
 def test_an_invalid_port_is_ignored(tmp_path: Path, content: bytes) -> None:
     """If the file with the port has something else, the port is chosen again."""
     (tmp_path / "mongodb.port").write_bytes(content)

@@ -186,7 +186,7 @@ def test_the_token_can_come_from_standard_input(tree: Tree, source: dict[str, st
 def test_a_wrong_token_is_refused(run: Run, stored: Stored) -> None:
     """Without a valid token, nothing is read, and nothing is written."""
     done = run(VAULT_TOKEN="wrong-token")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert done.stderr.startswith("error: the source does not accept the token")
     assert "wrong-token" not in done.stderr
     assert stored.secrets.count_documents({}) == 0

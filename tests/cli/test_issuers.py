@@ -62,13 +62,14 @@ def add_role(run: Run, name: str = "deploy", *more: str) -> Done:
 def test_an_issuer_and_a_role_admit_a_jwt(
     run: Run, environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
-    """The commands print nothing, a running service accepts the JWT, and each leaves an entry."""
-    assert good(add_issuer(run)) == good(add_role(run)) == ""
+    """The commands print what they did, a running service accepts the JWT, and each leaves an entry."""
+    assert (good(add_issuer(run)), good(add_role(run))) == ("created: ci\n", "created: deploy\n")
     with running_app({**environment, "AUTH_ENABLED": "true"}) as app:
         client = app.test_client()
         assert client.post("/vault/secret/fetch", json={}, headers=bearer(jwt())).status_code == 422
         assert client.post("/vault/secret/fetch", json={}, headers=bearer(jwt(sub="x"))).status_code == 401
-    assert good(run("roles", "delete", "deploy")) == good(run("issuers", "delete", "ci")) == ""
+    assert good(run("roles", "delete", "deploy")) == "deleted: deploy\n"
+    assert json.loads(good(run("issuers", "delete", "ci", "--json"))) == {"name": "ci", "state": "deleted"}
     actions = [entry["action"] for entry in stored.audit_logs.find({"principal": "operator"})]
     assert actions == ["issuer_create", "role_create", "role_delete", "issuer_delete"]
     assert stored["keys"].find_one()["workers"] == []
@@ -105,7 +106,7 @@ def test_lists_show_everything(run: Run) -> None:
     assert [github["jwks_url"], github["algorithms"]] == ["https://gh.example/keys", ["RS256"]]
     shown = good(run("roles", "list"))
     assert max(map(len, shown.splitlines())) <= 100
-    for word in ("team-a", "/a/b=c=d", "ref~v*", "secret:fetch", "acme/", "10.0.0.0/8", "1h", "operator"):
+    for word in ("team-a", "/a/b=c=d", "ref~v*", "secret:fetch", "acme/", "10.0.0.0/8", "1h"):
         assert word in shown
     role = json.loads(good(run("roles", "list", "--json")))
     assert (role["claims"], role["claim_globs"]) == ({"/a/b": "c=d", "sub": "job"}, {"ref": "v*"})

@@ -206,7 +206,7 @@ def test_a_failure_is_one_line(tmp_path: Path, command: str) -> None:
     """Without MongoDB, or with invalid settings, the command prints a message and no traceback."""
     environment = settings("mongodb://127.0.0.1:1", NEW)
     done = run_command("keys", command, environment=environment, folder=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr == (
         "error: MongoDB is not available. Hint: check that MongoDB runs and that MONGO_URI leads to it\n"
     )
@@ -311,7 +311,7 @@ def test_an_interrupted_rewrap_is_on_record(
         wait_until(lambda: under(stored, NEW) >= waits)
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (1, "")
+    assert (process.returncode, out) == (128 + number, "")
     assert "Traceback" not in err
     start, end = stored.audit_logs.find().sort("_id")
     assert (start["action"], end["action"], end["status"]) == ("rewrap_start", "rewrap_end", "error")

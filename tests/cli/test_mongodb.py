@@ -15,7 +15,7 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from vault.cli.mongod import Mongod
 from vault.cli.mongodb import ReplicaSet
-from vault.core.errors import ReplicaSetError
+from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
 
 KEY = "a key that three members share"
 ROOT = "rootspassword"
@@ -84,7 +84,7 @@ def test_a_member_of_another_set_is_left_alone(members: list[str]) -> None:
 
 def test_missing_members_are_reported() -> None:
     """After the timeout, the error names the members and the kind of failure."""
-    with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: [A-Z]\w+( \d+)?$"):
+    with pytest.raises(StorageUnavailableError, match=r"^rs0 did not get ready: [A-Z]\w+( \d+)?$"):
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 
@@ -161,5 +161,5 @@ def test_a_failure_to_create_a_user_is_reported_without_the_password(locked: lis
     ours = uri(locked, "app:hunter2@").replace("?", "?authSource=local&")
     replica_set = ReplicaSet(ours, key=KEY)
     replica_set.initiate(timeout_seconds=60)
-    with pytest.raises(ReplicaSetError, match=r"^rs0 did not get ready: OperationFailure \d+$"):
+    with pytest.raises(VaultError, match=r"^rs0 did not get ready: OperationFailure \d+$"):
         replica_set.initiate(root_password=ROOT, timeout_seconds=0)

@@ -33,7 +33,7 @@ def test_a_missing_service_is_one_line(environment: dict[str, str], tmp_path: Pa
     """If nothing listens, the command names the address it tried."""
     address = f"127.0.0.1:{free_port()}"
     done = ready({**environment, "BIND": address}, tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr.startswith(f"error: no reply from {address}: ")
 
 

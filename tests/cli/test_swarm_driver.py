@@ -117,7 +117,7 @@ def test_a_driver_starts_without_its_service(token: Path, tmp_path: Path) -> Non
         "SECRET_MANAGER_DRIVER_METRICS_BIND": f"127.0.0.1:{port}",
     }
     unhealthy = run_command("swarm-driver", "--check", environment=environment, folder=tmp_path)
-    assert unhealthy.returncode == 1
+    assert unhealthy.returncode == 5
     assert f"no reply on {path}" in unhealthy.stderr
     driver = start_command("swarm-driver", environment=environment, folder=tmp_path)
     wait_until(path.exists)

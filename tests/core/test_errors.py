@@ -39,6 +39,8 @@ NAMES = {
     "idempotency_mismatch": "IdempotencyMismatchError",
     "import_refused": "ImportRefusedError",
     "import_source": "ImportSourceError",
+    "import_source_away": "ImportSourceAwayError",
+    "import_source_denied": "ImportSourceDeniedError",
     "invalid_backup": "InvalidBackupError",
     "invalid_base64": "InvalidBase64Error",
     "invalid_checkpoint": "InvalidCheckpointError",

@@ -19,7 +19,7 @@ from vault.api.fields import (
 )
 from vault.api.large_replies import reply_memory
 from vault.audit import reader
-from vault.audit.reader import Filter
+from vault.audit.reader import Filter, Order
 from vault.core.attempt import Action, Status
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
@@ -77,8 +77,16 @@ class AuditQuery(Body):
     )
     secret_id = id_field("Only entries about this secret.", load_default=None)
     limit = number_field("Maximum number of entries; 100 if omitted.", 100, maximum=_MAX_ENTRIES, default=100)
+    order = text_field(
+        "`oldest_first` if omitted. With `newest_first`, the newest come first, and `cursor` leads to "
+        "older ones.",
+        Order.NEWEST_FIRST,
+        load_default=Order.OLDEST_FIRST,
+        validate=validate.OneOf([order.value for order in Order]),
+    )
     cursor = text_field(
-        "The `cursor` or `follow` of an earlier reply. If omitted, start at the first entry.",
+        "The `cursor` of an earlier reply in the same `order`, or for `oldest_first` the `follow` of any. If "
+        "omitted, start at the first entry of the order.",
         _CURSOR,
         shape=_CURSOR_SHAPE,
         load_default=None,
@@ -132,7 +140,10 @@ class AuditPage(Reply):
     entries = fields.List(
         _Record(AuditRecord),
         required=True,
-        metadata={"description": "Oldest first; before them, entries that became visible after newer ones."},
+        metadata={
+            "description": "In the requested order, by default oldest first; before the oldest, entries that "
+            "became visible after newer ones."
+        },
     )
     cursor = text_field(
         "The `cursor` for the next query; null if there are no more entries.",
@@ -163,8 +174,11 @@ def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     entries, page by page: send each reply's `cursor` with the next query until it is null. To continue later,
     send `follow` instead. Then every entry is returned exactly once, including entries that other workers
     were still writing.
+
+    With the `order` `newest_first`, each `cursor` leads to older entries, and the first `follow` to the
+    entries after it, in the order `oldest_first`.
     """
-    limit, cursor = body.pop("limit"), body.pop("cursor")
-    with reply_memory(limit * _ENTRY_BYTES):
-        page = reader.page(Filter(**body), cursor=cursor, limit=limit, attempt=current_attempt())
+    place = {"limit": body.pop("limit"), "cursor": body.pop("cursor"), "order": Order(body.pop("order"))}
+    with reply_memory(place["limit"] * _ENTRY_BYTES):
+        page = reader.page(Filter(**body), **place, attempt=current_attempt())
         return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}

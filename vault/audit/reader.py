@@ -11,6 +11,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from math import ceil
 from typing import Any
 
@@ -116,25 +117,82 @@ class Page:
     follow: str
 
 
-def page(which: Filter, *, cursor: str | None, limit: int, attempt: Attempt) -> Page:
-    """Return up to *limit* entries after *cursor*, ordered by time to the second.
+class Order(StrEnum):
+    """The order of the entries in pages."""
 
-    Entries that became visible after younger entries of earlier pages come first. A principal that is limited
-    to paths gets only the entries about secrets that it reaches.
+    OLDEST_FIRST = "oldest_first"
+    NEWEST_FIRST = "newest_first"
+
+
+def page(
+    which: Filter, *, cursor: str | None, limit: int, attempt: Attempt, order: Order = Order.OLDEST_FIRST
+) -> Page:
+    """Return a page of entries, as `read`, and record the *attempt*.
 
     Raises:
         AuditUnavailableError: The query could not be recorded.
         InvalidCursorError: *cursor* is not a cursor that this function returned.
         StorageUnavailableError: MongoDB is unavailable.
     """
-    position = Position.decode(cursor) if cursor is not None else Position()
-    boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
-    found, complete_to = _read(which, attempt.principal, position, limit)
-    after = position.after((document["_id"] for document in found), settled=min(boundary, complete_to))
+    found = read(which, attempt.principal, cursor=cursor, limit=limit, order=order)
     attempt.finish(Status.SUCCESS)
+    return found
+
+
+def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int, order: Order) -> Page:
+    """Return up to *limit* entries after *cursor* in the *order*, which is by time to the second.
+
+    Oldest first, entries that became visible after younger entries of earlier pages come first. Newest first,
+    such entries can be missing from later pages; the first page's `follow` leads to them. A principal that is
+    limited to paths gets only the entries about secrets that it reaches.
+
+    Raises:
+        InvalidCursorError: *cursor* is not a cursor of this order.
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    # Everything up to there is visible.
+    boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
+    one = _oldest if order is Order.OLDEST_FIRST else _newest
+    found, next_page, follow = one(which, principal, cursor, limit, boundary)
+    entries = [record_of(document) for document in found if _is_shown(document, principal)]
+    return Page(entries, next_page, follow)
+
+
+def _oldest(
+    which: Filter, principal: Principal, cursor: str | None, limit: int, boundary: ObjectId
+) -> tuple[list[Any], str | None, str]:
+    """Return entries after *cursor*, and the page's cursors."""
+    position = Position.decode(cursor) if cursor is not None else Position()
+    found, complete_to = _read(which, principal, position, limit)
+    after = position.after((document["_id"] for document in found), settled=min(boundary, complete_to))
     follow = after.encode()
-    entries = [record_of(document) for document in found if _is_shown(document, attempt.principal)]
-    return Page(entries, None if complete_to == _LAST else follow, follow)
+    return found, None if complete_to == _LAST else follow, follow
+
+
+def _newest(
+    which: Filter, principal: Principal, cursor: str | None, limit: int, boundary: ObjectId
+) -> tuple[list[Any], str | None, str]:
+    """Return entries before *cursor*, and the page's cursors."""
+    position = Position.decode(cursor) if cursor is not None else Position(_LAST)
+    if position.returned:
+        # Of a page in the other order: it is a position for each stream.
+        raise InvalidCursorError
+    before = min(position.settled, latest_id(which.until)) if which.until else position.settled
+    with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
+        found = _Finder(which, principal, session).find({"$lt": before}, limit, order=-1)
+    is_last = len(found) < limit
+    if cursor is None:
+        settled = boundary if is_last else max(boundary, found[-1]["_id"])
+        cursor = Position().after((document["_id"] for document in found), settled=settled).encode()
+    # Identifiers of one second are in the order of the streams.
+    by_time = sorted(found, key=lambda document: str(record_of(document).get("ts")), reverse=True)
+    return by_time, None if is_last else str(found[-1]["_id"]), cursor
+
+
+def by_time(entries: Iterable[Record]) -> list[Record]:
+    """Return *entries*, oldest first: identifiers of one second are in the order of the streams."""
+    # As text: an attacker may have stored anything as the time.
+    return sorted(entries, key=lambda entry: str(entry.get("ts")))
 
 
 def record(attempt: Attempt) -> None:
@@ -185,8 +243,9 @@ def latest(count: int) -> list[Record]:
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
+    # By time, with the index of the retention: of one second, identifiers are in the order of the streams.
     with storage_errors():
-        found = list(collection().find().sort("_id", -1).limit(count))
+        found = list(collection().find().sort("ts", -1).limit(count))
     return [record_of(document) for document in reversed(found)]
 
 
@@ -241,11 +300,20 @@ class _Finder:
         self._session = session
 
     def find(
-        self, bounds: Mapping[str, Any], max_count: int, only: Mapping[str, bool] | None = None
+        self,
+        bounds: Mapping[str, Any],
+        max_count: int,
+        only: Mapping[str, bool] | None = None,
+        *,
+        order: int = 1,
     ) -> list[Any]:
-        """Return up to *max_count* entries with identifiers in *bounds*, or *only* these fields."""
+        """Return up to *max_count* entries with identifiers in *bounds*, or *only* these fields.
+
+        They are in the *order* of their identifiers, or with -1 in the opposite one.
+        """
         query = self._query | {"_id": {**self._bounds, **bounds}}
-        return list(collection().find(query, only, session=self._session).sort("_id", 1).limit(max_count))
+        found = collection().find(query, only, session=self._session).sort("_id", order)
+        return list(found.limit(max_count))
 
 
 def _shown(principal: Principal) -> dict[str, Any]:

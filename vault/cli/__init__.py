@@ -1,5 +1,6 @@
 """The command `secret-manager`, for operators."""
 
+import logging
 import signal
 import sys
 from functools import partial
@@ -90,6 +91,8 @@ def main() -> None:
     # Under `nohup`, SIGHUP is ignored and stays ignored.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
+    # The line that the command prints says it; the log quotes the driver's whole state.
+    logging.getLogger("vault.documents.guard").setLevel(logging.ERROR)
     try:
         commands(prog_name="secret-manager")
     finally:

@@ -1,13 +1,15 @@
 """The commands `audit …`: verify, inspect, export, enable and disable the audit trail."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from difflib import get_close_matches
+from functools import partial, wraps
 from typing import IO, Any
 
 import click
@@ -15,7 +17,7 @@ import click
 from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys, writer
 from vault.audit.follow import TrailFollower
-from vault.audit.reader import Filter
+from vault.audit.reader import Filter, Order
 from vault.audit.retirement import Part
 from vault.audit.verifier import (
     Finding,
@@ -29,15 +31,16 @@ from vault.audit.verifier import (
 )
 from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
+from vault.cli.durations import duration
+from vault.cli.output import Bar, Output, output_options
+from vault.cli.parameters import Command
 from vault.cli.report import report
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.core.text import printable, unique_names
+from vault.core.text import printable, quantity, unique_names
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.keys import guard
-
-#: UTF-8 in every locale, without an error for other bytes: those are no entry.
 
 _MAX_DAYS = 36_500
 
@@ -50,11 +53,11 @@ _VERDICTS = {
     Kind.NOTE: "intact",
 }
 
-#: By the gravest finding; 2 is an invalid command line.
+#: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
 _EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
-#: The number of entries between two lines of progress.
-_PROGRESS_INTERVAL = 10_000
+#: The maximum number of entries of a page; `query` reads as many pages as it needs.
+_PAGE_LIMIT = 1_000
 
 #: Seconds between two looks of `tail`.
 _TAIL_INTERVAL_SECONDS = 1
@@ -74,6 +77,14 @@ class _Source:
     dropped: Collection[str] = ()
 
 
+def _days(text: str) -> int:
+    """Return a number of days; `90d` is one, too."""
+    number = text.removesuffix("d")
+    if not re.fullmatch("[0-9]{1,5}", number) or int(number) > _MAX_DAYS:
+        raise click.BadParameter(f"must be a number of days from 0 to {_MAX_DAYS}, such as 90")
+    return int(number)
+
+
 @click.command()
 @click.option("--file", type=parameters.TEXT_FILE, help="Verify an export, without database or master key.")
 @click.option(
@@ -85,16 +96,22 @@ class _Source:
 @click.option(
     "--retention-days",
     "days",
-    type=click.IntRange(0, _MAX_DAYS),
-    help="Retention, if not AUDIT_TTL_DAYS; a file needs --checkpoint.",
+    metavar="DAYS",
+    type=_days,
+    help="Retention, such as 90, if not AUDIT_TTL_DAYS. A file needs --checkpoint.",
 )
+@output_options
 def verify(
-    file: IO[str] | None, keys: IO[bytes] | None, checkpoint: IO[str] | None, days: int | None
+    output: Output,
+    file: IO[str] | None,
+    keys: IO[bytes] | None,
+    checkpoint: IO[str] | None,
+    days: int | None,
 ) -> None:
     """Verify the trail's hash chains and signatures.
 
-    Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, with 3 if a finding needs
-    a look, and with 2 if the command line is invalid.
+    Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, and with 3 if a finding
+    needs a look.
 
     Only a checkpoint can show that the end of a stream, or a whole stream, was removed.
     """
@@ -105,7 +122,7 @@ def verify(
         if file is not None and keys is not None:
             source = _Source(_keys(keys.read()), _parsed(file), days or 0)
         elif file is None and keys is None:
-            source = _database(stack.enter_context(connected(reading=True)), days)
+            source = _database(stack.enter_context(connected(output, reading=True)), days)
         else:
             raise click.UsageError("--file and --public-key belong together.")
         held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
@@ -118,8 +135,14 @@ def verify(
             retired=held.retired if held else {},
             dropped=source.dropped,
         )
-        worst = _report(verify_records(verifier, _counted(source.records), source.read_on))
-    click.echo(f"{verifier.entries} entries in {verifier.streams} streams: {_VERDICTS[worst]}")
+        with output.bar("Verifying") as shown:
+            records = _counted(source.records, shown)
+            worst = _report(verify_records(verifier, records, source.read_on), output)
+    entries = quantity(verifier.entries, "entry", "entries")
+    output.result(
+        {"entries": verifier.entries, "streams": verifier.streams, "verdict": worst},
+        f"{entries} in {quantity(verifier.streams, 'stream')}: {_VERDICTS[worst]}",
+    )
     sys.exit(_EXIT_CODES[worst])
 
 
@@ -152,31 +175,66 @@ def _parsed(lines: Iterable[str]) -> Iterator[Record]:
         yield record if isinstance(record, dict) else {"stream": "?"}
 
 
-def _counted(records: Iterable[Record]) -> Iterator[Record]:
-    for number, record in enumerate(records):
-        if number % _PROGRESS_INTERVAL == 0 and number:
-            click.echo(f"\r{number} entries", nl=False, err=True)
+def _counted(records: Iterable[Record], bar: Bar) -> Iterator[Record]:
+    for record in records:
         yield record
-    click.echo("\r", nl=False, err=True)
+        bar.advance(1)
 
 
-def _report(findings: Iterable[Finding]) -> Kind:
+def _report(findings: Iterable[Finding], output: Output) -> Kind:
     """Print *findings*; return the gravest kind among them."""
     found = {Kind.NOTE}
     for finding in findings:
         found.add(finding.kind)
-        click.echo(printable(str(finding)))
+        output.result(asdict(finding), printable(str(finding)))
     return next(kind for kind in Kind if kind in found)
 
 
 def _time(text: str) -> datetime:
-    """Return the time in *text*, in UTC unless it has another offset."""
+    """Return the time in *text*, in UTC unless it has another offset, or that long ago."""
+    if text[-1:] in tuple("smhdw"):
+        return datetime.now(UTC) - duration(text)
     try:
         moment = datetime.fromisoformat(text)
         # In UTC, the time may be before year 1 or after 9999, which Python does not support.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (OverflowError, ValueError):
-        raise click.BadParameter("must be a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00") from None
+        raise click.BadParameter(
+            "must be a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00, or a duration such as 12h"
+        ) from None
+
+
+def _action(text: str) -> str:
+    """Return the name of an action."""
+    names = [action.value for action in Action]
+    if text not in names:
+        similar = get_close_matches(text, names, 1)
+        raise click.BadParameter(f"must be an action such as {similar[0] if similar else Action.FETCH}")
+    return text
+
+
+def _filters(command: Command) -> Command:
+    """Add the options for the criteria of entries to *command*, which gets their `Filter`."""
+
+    @click.option("--since", metavar="TIME", type=_time, help="Only entries from this time on, or since 12h.")
+    @click.option("--until", metavar="TIME", type=_time, help="Only entries before it, e.g. 2026-11-24.")
+    @click.option("--action", metavar="ACTION", type=_action, help="Only entries of it, such as fetch.")
+    @click.option("--principal", metavar="NAME", help="Only entries of this principal.")
+    @click.option("--secret", "secret_id", metavar="ID", help="Only entries about the secret with this ID.")
+    @wraps(command)
+    def filtered(
+        *arguments: Any,
+        since: datetime | None,
+        until: datetime | None,
+        action: str | None,
+        principal: str | None,
+        secret_id: str | None,
+        **options: Any,
+    ) -> Any:
+        which = Filter(since=since, until=until, action=action, principal=principal, secret_id=secret_id)
+        return command(*arguments, which=which, **options)
+
+    return filtered  # type: ignore[return-value]
 
 
 @click.group()
@@ -197,97 +255,133 @@ audit.add_command(report)
     help="Number of earlier entries to show first.",
 )
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for new entries.")
-def tail(lines: int, follow: bool) -> None:
+@output_options
+def tail(output: Output, lines: int, follow: bool) -> None:
     """Show the newest entries, and follow the trail.
 
-    With --follow, new entries are shown until Ctrl-C.
+    The newest entry is last. With --follow, new entries are shown until Ctrl-C.
     """
-    with suppress(KeyboardInterrupt), connected(reading=True):
+    with suppress(KeyboardInterrupt), connected(output, reading=True):
         if not follow:
-            _show(reader.latest(lines) if lines else [])
+            _show(reader.latest(lines) if lines else [], output)
             return
         end = TrailFollower(lines)
-        fresh = end.look()
-        _show(fresh[len(fresh) - min(lines, len(fresh)) :])
+        fresh = reader.by_time(end.look())
+        _show(fresh[len(fresh) - min(lines, len(fresh)) :], output)
         while True:
             time.sleep(_TAIL_INTERVAL_SECONDS)
-            _show(end.look())
+            _show(reader.by_time(end.look()), output)
 
 
-def _show(records: Iterable[Record]) -> None:
+def _show(records: Iterable[Record], output: Output) -> None:
     names = ("ts", "action", "status", "principal", "ip", "secret_id", "request_id")
     for record in records:
-        click.echo("  ".join(printable(str(record.get(name) or "-")) for name in names))
+        output.result(record, "  ".join(printable(str(record.get(name) or "-")) for name in names))
 
 
 @audit.command()
-@click.option("--since", metavar="TIME", type=_time, help="Only entries from this time on, e.g. 2026-11-24.")
-@click.option("--until", metavar="TIME", type=_time, help="Only entries before this time.")
-@click.option("--action", help="Only entries of this action, e.g. fetch.")
-@click.option("--principal", help="Only entries of this principal.")
-@click.option("--secret", "secret_id", metavar="ID", help="Only entries about the secret with this ID.")
-def export(**options: Any) -> None:
+@_filters
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="At most so many."
+)
+@click.option("--newest-first", is_flag=True, help="Begin with the newest entry.")
+@output_options
+def query(output: Output, which: Filter, limit: int, newest_first: bool) -> None:
+    """Show entries, oldest first.
+
+    The query is recorded: it needs a MongoDB user who may insert into the trail.
+    """
+    order = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST
+    with connected(output, reading=True, recorded=True):
+        _record(Action.AUDIT_QUERY, which)
+        cursor, left = None, limit
+        while left:
+            page = reader.read(which, OPERATOR, cursor=cursor, limit=min(left, _PAGE_LIMIT), order=order)
+            _show(page.entries, output)
+            cursor, left = page.cursor, left - len(page.entries)
+            if cursor is None:
+                return
+    output.note("There are more entries. Hint: use a higher --limit")
+
+
+@audit.command()
+@_filters
+@output_options
+def export(output: Output, which: Filter) -> None:
     """Print entries as JSON lines.
 
     Only an export without filters can be verified as a whole. The export is recorded: it needs a MongoDB user
     who may insert into the trail.
     """
-    selection = Filter(**options)
-    attempt = Attempt(action=Action.AUDIT_EXPORT, principal=OPERATOR, secret_id=selection.secret_id)
-    attempt.details = {name: value for name, value in selection.details().items() if name != "secret_id"}
-    with connected(reading=True, recorded=True):
-        reader.record(attempt)
-        for record in reader.export(selection):
+    with connected(output, reading=True, recorded=True):
+        _record(Action.AUDIT_EXPORT, which)
+        for record in reader.export(which):
             # The service writes only JSON types; `verify` reports entries with other types.
             click.echo(json.dumps(record, default=str))
 
 
+def _record(action: Action, which: Filter) -> None:
+    """Record an operator's *action*, before it reads anything."""
+    attempt = Attempt(action=action, principal=OPERATOR, secret_id=which.secret_id)
+    attempt.details = {name: value for name, value in which.details().items() if name != "secret_id"}
+    reader.record(attempt)
+
+
 @audit.command("public-key")
-def public_key() -> None:
+@output_options
+def public_key(output: Output) -> None:
     """Print the public keys that verify the trail, as PEM.
 
     The current key is first. Needs the master key that signs the trail, or a later one.
     """
-    with connected(reading=True) as context:
+    with connected(output, reading=True) as context:
         # The keys of another installation cannot verify this trail.
         guard.require_signer(context.keyring)
         for key in signing_keys.trusted(context.keyring).values():
-            click.echo(key.pem(), nl=False)
+            output.result({"signer": key.signer, "public_key": key.pem()}, key.pem().removesuffix("\n"))
 
 
 @audit.command()
-def checkpoint() -> None:
+@output_options
+def checkpoint(output: Output) -> None:
     """Print the heads of all streams, signed.
 
     Keep the checkpoint out of reach of anyone with write access to MongoDB. Needs the master key that signs
     the trail, or a later one.
     """
-    with connected(reading=True) as context:
+    with connected(output, reading=True) as context:
         # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
         guard.require_signer(context.keyring)
         click.echo(json.dumps(checkpoints.make(context.keyring)))
 
 
 @audit.command()
-def enable() -> None:
+@output_options
+def enable(output: Output) -> None:
     """Enable the audit trail of this database.
 
     Processes with AUDIT_ENABLED=false stop serving within 5 seconds. Needs the master key in use.
     """
     # The command ignores the setting, which the operator changes next.
-    with connected(reading=True, audit_enabled=True) as context:
+    with connected(output, reading=True, audit_enabled=True) as context:
         writer.enable_trail(context.keyring)
-    click.echo("The audit trail is enabled. Start the service with AUDIT_ENABLED=true.")
+    output.result(
+        {"audit_enabled": True}, "The audit trail is enabled. Start the service with AUDIT_ENABLED=true."
+    )
 
 
 @audit.command()
-def disable() -> None:
+@output_options
+def disable(output: Output) -> None:
     """Disable the audit trail of this database.
 
     Existing entries stay. Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master
     key in use.
     """
-    with connected(reading=True, audit_enabled=True) as context:
+    with connected(output, reading=True, audit_enabled=True) as context:
         was_enabled = writer.disable_trail(context.keyring)
     verdict = "is disabled" if was_enabled else "was already disabled"
-    click.echo(f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.")
+    output.result(
+        {"audit_enabled": False},
+        f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.",
+    )

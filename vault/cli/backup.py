@@ -72,7 +72,7 @@ def backup(output: Output, path: str, overwrite: bool) -> None:
     if is_piped and sys.stdout.isatty():
         raise click.UsageError("Redirect standard output to a file or a pipe: it is a terminal.")
     with (
-        connected(reading=True, recorded=True) as context,
+        connected(output, reading=True, recorded=True) as context,
         _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite) as file,
         output.bar("Backing up", dump.estimate()) as shown,
     ):
@@ -95,7 +95,7 @@ def restore(output: Output, file: BinaryIO) -> None:
     Do not run the service on that database until this is done. To resume an interrupted restore, restore the
     same FILE again.
     """
-    with connected(reading=True) as context:
+    with connected(output, reading=True) as context:
         found = _verified(file, context.keyring, output)
         with output.bar("Restoring", sum(found.counts.values())) as shown:
             restores.restore(
@@ -117,12 +117,15 @@ def drill(output: Output, file: BinaryIO) -> None:
     which need not be the one that serves. Exits with 1 if anything fails, and with 3 if a finding about the
     trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
     """
-    with connected(reading=True) as context:
+    with connected(output, reading=True) as context:
         with _timed("verified the file", output):
             found = _verified(file, context.keyring, output)
         drills.record(found)
     name = f"drill_{secrets.token_hex(8)}"
-    with connected(reading=True, scratch=name) as context, drills.dropped_afterwards(context.database):
+    with (
+        connected(output, reading=True, scratch=name) as context,
+        drills.dropped_afterwards(context.database),
+    ):
         output.note(f"{_described(found)} for the scratch database {name}")
         report = drills.drill(found, context.database, context.keyring, show=partial(_show, output))
         # Printed before the database is dropped, which can fail.
@@ -238,6 +241,9 @@ def _standard_output() -> Iterator[BinaryIO]:
 def _refused(name: str, hint: str) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        # Quiet, as for any command.
+        raise
     except OSError as error:
         raise BackupRefusedError(f"{name} cannot be written: {error.strerror}", hint=hint) from None
 

@@ -1,15 +1,13 @@
 """The context of operators' commands: the service's settings, keyring, database and trail."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import click
-
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.jwt_auth import SettingsAuthenticator, settings_authenticator
+from vault.cli.output import Output
 from vault.config.settings import Settings, dotenv_path
 from vault.crypto import Keyring
 from vault.documents import Database
@@ -38,13 +36,19 @@ class CommandContext:
 
 @contextmanager
 def connected(
-    *, reading: bool = False, recorded: bool = False, scratch: str = "", audit_enabled: bool | None = None
+    output: Output,
+    *,
+    reading: bool = False,
+    recorded: bool = False,
+    scratch: str = "",
+    audit_enabled: bool | None = None,
 ) -> Iterator[CommandContext]:
     """Connect as the service does, and yield the context of a command.
 
-    A command that only reads (*reading*) changes nothing, also no index and no retention. It works for a
-    MongoDB user with read access only, and on a tampered trail that keeps the service from starting. The name
-    of a *scratch* database selects that one on the same servers; its trail has no retention.
+    *output* gets a note about settings from a file. A command that only reads (*reading*) changes nothing,
+    also no index and no retention. It works for a MongoDB user with read access only, and on a tampered trail
+    that keeps the service from starting. The name of a *scratch* database selects that one on the same
+    servers; its trail has no retention.
 
     Other commands, and reading ones that are *recorded*, need every master key in use, and the database's
     state of the audit trail. *audit_enabled* replaces the setting.
@@ -55,11 +59,9 @@ def connected(
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
     """
-    # The error that the command prints says it in one line; the log quotes the driver's whole state.
-    logging.getLogger("vault.documents.guard").setLevel(logging.ERROR)
     settings = Settings.from_environment()
     if settings.dotenv:
-        click.echo(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}", err=True)
+        output.note(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}")
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(
         settings.mongo_uri, audit_ttl_days=days, timeout_seconds=_TIMEOUT_SECONDS, name=scratch

@@ -92,6 +92,7 @@ def dev(*, verbose: bool, output: Output) -> None:
                     output.result(_addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri))
                 while not stop.requested:
                     trial.pause()
+                output.note("Stopping the service and MongoDB.")
     output.note(f"Stopped. Your data is in {folder.path}/")
 
 

@@ -1,6 +1,7 @@
 """The folder of `dev`: its master key, its token and the port of its MongoDB."""
 
 import os
+import re
 import tempfile
 from base64 import b64encode
 from contextlib import suppress
@@ -37,9 +38,9 @@ class DevFolder:
 
     @property
     def port(self) -> int | None:
-        """The port of MongoDB's last start; None before the first."""
+        """The port of MongoDB's last start; None before the first, or if the file has no port."""
         kept = _read(self._port_file)
-        return int(kept) if kept.isdecimal() else None
+        return int(kept) if re.fullmatch("[1-9][0-9]{3,4}", kept) and int(kept) < 65_536 else None
 
     def keep_token(self, token: str) -> None:
         """Keep *token* for the next start, in a file for its owner only."""

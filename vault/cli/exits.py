@@ -21,6 +21,8 @@ from vault.core.errors import (
     DuplicateNameError,
     FieldNotFoundError,
     GrantRefusedError,
+    ImportSourceAwayError,
+    ImportSourceDeniedError,
     InvalidCredentialError,
     IssuerNotFoundError,
     MountForbiddenError,
@@ -82,12 +84,18 @@ _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     OutsidePathsError: (Exit.DENIED, ""),
     RevocationRefusedError: (Exit.DENIED, ""),
     ScopeMissingError: (Exit.DENIED, ""),
+    ImportSourceDeniedError: (Exit.DENIED, ""),
+    ImportSourceAwayError: (Exit.AWAY, ""),
     ServiceAwayError: (Exit.AWAY, ""),
     StorageUnavailableError: (Exit.AWAY, "check that MongoDB runs and that MONGO_URI leads to it"),
     # MongoDB answers, but not as the service needs it.
     DuplicateNameError: (Exit.FAILED, ""),
     TrailIndexMissingError: (Exit.FAILED, ""),
 }
+
+
+#: By the kind of an error whose class only some commands load.
+_KINDS = {"docker_away": Exit.AWAY}
 
 
 class SignalledError(KeyboardInterrupt):
@@ -181,6 +189,10 @@ def _report(error: BaseException) -> tuple[int, str]:
 
 
 def _end(error: VaultError) -> tuple[Exit, str]:
+    if isinstance(error, StorageUnavailableError) and error.is_denied:
+        return Exit.DENIED, "check the user in MONGO_URI, and give it the privileges: `replicaset grant`"
+    if error.kind in _KINDS:
+        return _KINDS[error.kind], ""
     if isinstance(error, ServiceRefusedError):
         return _STATUSES.get(error.status, Exit.FAILED), ""
     return next(_ENDS[kind] for kind in type(error).__mro__ if kind in _ENDS)

@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 
 from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
+from vault.cli.output import Output, output_options
 from vault.config import validators as forms
 from vault.core.errors import ImportSourceError
 from vault.core.imports import Outcome
@@ -126,7 +127,9 @@ def imports() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="List what would be imported, and write nothing.")
 @click.option("--verify", is_flag=True, help="Only compare the secrets here with the source.")
+@output_options
 def from_vault(
+    output: Output,
     address: str,
     mount: str,
     path: str,
@@ -138,11 +141,11 @@ def from_vault(
     dry_run: bool,
     verify: bool,
 ) -> None:
-    """Copy secrets with their versions from HashiCorp Vault or OpenBao.
+    """Copy secrets from HashiCorp Vault or OpenBao.
 
-    Secrets that exist here are never changed: equal ones are skipped, others are listed. So an import can be
-    interrupted and repeated. At the end, both sides are read again and compared by hash. Exits with 1 if they
-    differ, or if a secret could not be imported.
+    All their versions are copied. Secrets that exist here are never changed: equal ones are skipped, others
+    are listed. So an import can be interrupted and repeated. At the end, both sides are read again and
+    compared by hash. Exits with 1 if they differ, or if a secret could not be imported.
     """
     if dry_run and verify:
         raise click.UsageError("Use either --dry-run or --verify.")
@@ -151,7 +154,7 @@ def from_vault(
         closing(
             KVSource(address, mount=mount, token=token, namespace=source_namespace, ca_file=ca_cert)
         ) as source,
-        connected(reading=dry_run or verify) as context,
+        connected(output, reading=dry_run or verify) as context,
     ):
         source.check()
         importer = Importer(
@@ -162,12 +165,12 @@ def from_vault(
             max_bytes=context.max_secret_bytes,
             max_versions=context.max_versions,
         )
-        report = _Report(importer, is_dry=dry_run)
+        report = _Report(importer, output, is_dry=dry_run)
         if not verify:
             with _writer(context, source, namespace, is_dry=dry_run) as write:
-                report.show(_Progress("read").each(importer.run(path, write)))
+                report.show(_Progress("read", output).each(importer.run(path, write)))
         if not dry_run:
-            report.compare(_Progress("compared").each(importer.run(path)))
+            report.compare(_Progress("compared", output).each(importer.run(path)))
     sys.exit(not report.is_good)
 
 
@@ -201,8 +204,9 @@ def _writer(
 class _Progress:
     """Lines on standard error while secrets pass, one every few seconds."""
 
-    def __init__(self, done: str) -> None:
+    def __init__(self, done: str, output: Output) -> None:
         self._done = done
+        self._note = output.note
         self._due = time.monotonic() + _PROGRESS_INTERVAL_SECONDS
 
     def each(self, results: Iterable[Result]) -> Iterator[Result]:
@@ -210,14 +214,15 @@ class _Progress:
         for count, result in enumerate(results, 1):
             yield result
             if time.monotonic() >= self._due:
-                click.echo(f"{quantity(count, 'secret')} {self._done}", err=True)
+                self._note(f"{quantity(count, 'secret')} {self._done}")
                 self._due += _PROGRESS_INTERVAL_SECONDS
 
 
 class _Report:
     """The report of an import on standard output: what needs a look, counts, and hashes."""
 
-    def __init__(self, importer: Importer, *, is_dry: bool) -> None:
+    def __init__(self, importer: Importer, output: Output, *, is_dry: bool) -> None:
+        self._output = output
         self._hashes = importer.hashes()
         self._is_dry = is_dry
         self._shown: set[tuple[str, Outcome]] = set()
@@ -232,15 +237,18 @@ class _Report:
             versions[result.outcome] += len(result.versions)
             self._look_at(result)
             for note in result.notes if result.outcome is not Outcome.SAME else ():
-                click.echo(f"not copied: {printable(result.name)}: {note}")
+                self._tell("not copied", result, note)
             if self._is_dry and result.outcome is Outcome.MISSING:
                 numbers = ", ".join(map(str, result.versions)) or "none"
-                click.echo(f"to import: {printable(result.name)}: versions {numbers}")
+                self._tell("to import", result, f"versions {numbers}")
         _require_any(secrets)
         first = Outcome.MISSING if self._is_dry else Outcome.IMPORTED
         for outcome in (first, Outcome.SAME, Outcome.DIFFERS, Outcome.REFUSED):
             count = quantity(secrets[outcome], "secret")
-            click.echo(f"{outcome.label}: {count}, {quantity(versions[outcome], 'version')}")
+            self._output.result(
+                {"total": outcome.label, "secrets": secrets[outcome], "versions": versions[outcome]},
+                f"{outcome.label}: {count}, {quantity(versions[outcome], 'version')}",
+            )
 
     def compare(self, results: Iterable[Result]) -> None:
         """Print the hash of each side."""
@@ -255,15 +263,23 @@ class _Report:
                 counts["versions"] += len(result.versions)
             self._hashes.add(result)
         _require_any(counts)
-        click.echo(
-            f"compared: {quantity(counts['secrets'], 'secret')}, {quantity(counts['versions'], 'version')}"
-        )
-        # Keyed, so that they reveal nothing.
-        click.echo(f"hash of the source, with a key of this run: {self._hashes.there}")
-        click.echo(f"hash of the secrets here, with the same key: {self._hashes.here}")
         is_equal = self._hashes.there == self._hashes.here
         self.is_good &= is_equal
-        click.echo("the hashes are equal" if is_equal else "the hashes DIFFER")
+        secrets, versions = counts["secrets"], counts["versions"]
+        lines = (
+            f"compared: {quantity(secrets, 'secret')}, {quantity(versions, 'version')}",
+            # Keyed, so that they reveal nothing.
+            f"hash of the source, with a key of this run: {self._hashes.there}",
+            f"hash of the secrets here, with the same key: {self._hashes.here}",
+            "the hashes are equal" if is_equal else "the hashes DIFFER",
+        )
+        data = {"total": "compared", "secrets": secrets, "versions": versions, "equal": is_equal}
+        self._output.result(data, "\n".join(lines))
+
+    def _tell(self, what: str, result: Result, text: str) -> None:
+        """Print something about one secret."""
+        data = {"outcome": what, "name": result.name, "reason": text}
+        self._output.result(data, f"{what}: {printable(result.name)}: {text}")
 
     def _look_at(self, result: Result) -> None:
         if result.outcome in (Outcome.DIFFERS, Outcome.REFUSED):
@@ -275,7 +291,7 @@ class _Report:
         if (result.name, result.outcome) not in self._shown:
             self._shown.add((result.name, result.outcome))
             label = "not here" if result.outcome is Outcome.MISSING else result.outcome.label
-            click.echo(f"{label}: {printable(result.name)}: {reason}")
+            self._tell(label, result, reason)
 
 
 def _require_any(counts: Counter[Outcome] | Counter[str]) -> None:

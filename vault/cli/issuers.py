@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import click
 from marshmallow import ValidationError
@@ -11,17 +11,18 @@ from marshmallow import ValidationError
 from vault.auth.directory import Directory
 from vault.auth.issuers import Issuers, NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
-from vault.auth.jwt_credentials import Finding, JWTCredentials
+from vault.auth.jwt_credentials import JWTCredentials
 from vault.auth.roles import Roles
 from vault.auth.tokens import TokenKeys
 from vault.cli import parameters
 from vault.cli.context import connected
-from vault.cli.output import Column, Output, output_options
+from vault.cli.exits import Exit
+from vault.cli.output import Column, Output, cell, output_options
 from vault.config import validators as forms
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.claims import MAX_VALUE_LENGTH
 from vault.core.errors import VaultError
-from vault.core.principal import OPERATOR
+from vault.core.principal import OPERATOR, Principal
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
@@ -43,9 +44,9 @@ class Operations(NamedTuple):
 
 
 @contextmanager
-def operator_attempt(action: Action) -> Iterator[tuple[Operations, Attempt]]:
+def operator_attempt(output: Output, action: Action) -> Iterator[tuple[Operations, Attempt]]:
     """Yield the operations, and the operator's attempt at *action*; every refusal is recorded."""
-    with connected() as context:
+    with connected(output) as context:
         # The same check as in a worker: a wrong master key must not encrypt the token key.
         guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
         attempt = Attempt(action=action, principal=OPERATOR)
@@ -105,7 +106,9 @@ def issuers() -> None:
     type=click.Choice(ALGORITHMS),
     help="A signature that it makes. Can be repeated.  [default: all that fit its keys]",
 )
+@output_options
 def create(
+    output: Output,
     name: str,
     issuer: str,
     audience: str,
@@ -129,15 +132,16 @@ def create(
     )
     if not set(algorithms) <= set(new.fitting_algorithms()):
         raise click.UsageError("--algorithm does not fit --public-key.")
-    with operator_attempt(Action.ISSUER_CREATE) as (operations, attempt):
+    with operator_attempt(output, Action.ISSUER_CREATE) as (operations, attempt):
         operations.issuers.create(new, attempt=attempt)
+    output.result({"name": name, "state": "created"}, f"created: {name}")
 
 
 @issuers.command("list")
 @output_options
 def list_issuers(output: Output) -> None:
     """List all issuers."""
-    with operator_attempt(Action.ISSUER_LIST) as (operations, attempt):
+    with operator_attempt(output, Action.ISSUER_LIST) as (operations, attempt):
         found = operations.issuers.list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
@@ -145,53 +149,61 @@ def list_issuers(output: Output) -> None:
 @issuers.command()
 @click.argument("name", type=parameters.name)
 @click.option("--force", is_flag=True, help="Delete it even if it has roles, which are then orphaned.")
-def delete(name: str, force: bool) -> None:
-    """Delete the issuer NAME, which must have no roles unless --force is given.
+@output_options
+def delete(output: Output, name: str, force: bool) -> None:
+    """Delete the issuer NAME.
 
-    Takes effect on every replica within 5 seconds.
+    It must have no roles, unless --force is given. Takes effect on every replica within 5 seconds.
     """
-    with operator_attempt(Action.ISSUER_DELETE) as (operations, attempt):
+    with operator_attempt(output, Action.ISSUER_DELETE) as (operations, attempt):
         operations.issuers.delete(name, force=force, attempt=attempt)
+    output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
 
 @issuers.command("test")
 @click.option(
     "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
 )
-def test_issuer(file: TextIO) -> None:
-    """Show which issuer verifies a JWT, and what a role does with it.
+@output_options
+def test_issuer(output: Output, file: TextIO) -> None:
+    """Show which issuer verifies a JWT.
 
-    Reads the JWT from standard input. Exits with 1 if the service would refuse it.
+    Also shows what a role does with it. Reads the JWT from standard input. Exits with 1 if the service would
+    refuse it.
     """
-    print_findings(file)
+    print_findings(output, file)
 
 
-def print_findings(file: TextIO, role: str = "") -> None:
+def print_findings(output: Output, file: TextIO, role: str = "") -> None:
     """Print what the service finds about the JWT in *file*, for the *role* of this name if one is given."""
     credential = file.read().strip()
-    with operator_attempt(Action.ROLE_TEST) as (operations, attempt):
+    with operator_attempt(output, Action.ROLE_TEST) as (operations, attempt):
         found = list(operations.credentials.explain(credential, role))
         attempt.details["result"] = found[-1].text
         attempt.finish(Status.SUCCESS)
-    for finding in found:
-        click.echo(printable(f"{finding.part}: {finding.text}"))
-    raise SystemExit(_print_principal(found[-1]))
+    findings = [f"{finding.part}: {finding.text}" for finding in found]
+    principal = found[-1].principal
+    rights = _rights(principal) if principal else {}
+    output.result(
+        {"accepted": principal is not None, "findings": findings} | rights,
+        "\n".join(map(printable, [*findings, *(f"{name}: {_right(name, rights)}" for name in rights)])),
+    )
+    raise SystemExit(Exit.DONE if principal else Exit.FAILED)
 
 
-def _print_principal(last: Finding) -> int:
-    """Print the principal of the *last* finding, if there is one; return the exit code."""
-    if last.principal is None:
-        return 1
-    principal = last.principal
-    rights = {
+def _rights(principal: Principal) -> dict[str, Any]:
+    """Return what the JWT's sender may do."""
+    return {
         "principal": principal.name,
         "role": principal.role,
         "namespace": principal.namespace,
-        "scopes": " ".join(sorted(principal.scopes)),
-        "paths": " ".join(principal.paths.texts) or "all",
-        "networks": " ".join(map(str, principal.networks)) or "all",
-        "expires": principal.expires_at.isoformat(timespec="seconds") if principal.expires_at else "",
+        "scopes": sorted(principal.scopes),
+        "paths": list(principal.paths.texts),
+        "networks": list(map(str, principal.networks)),
+        "expires": principal.expires_at,
     }
-    for name, value in rights.items():
-        click.echo(printable(f"{name}: {value or '-'}"))
-    return 0
+
+
+def _right(name: str, rights: Mapping[str, Any]) -> str:
+    """Return the right of this *name* for people: no paths and no networks are no limits."""
+    return cell(rights[name] or ("all" if name in ("paths", "networks") else ""))

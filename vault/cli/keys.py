@@ -54,7 +54,7 @@ def status(output: Output) -> None:
     Exits with 1 if a key in use is missing here. Otherwise the command is recorded: it needs a MongoDB user
     who may insert into the trail.
     """
-    with connected(reading=True) as context:
+    with connected(output, reading=True) as context:
         found = key_statuses(context.keyring)
         is_missing = any(key.role is KeyRole.MISSING for key in found)
         if not is_missing:
@@ -94,7 +94,7 @@ def rewrap(output: Output, dry_run: bool) -> None:
     concurrently. Exits with 1 while any value needs another key. While a key in use is missing here, only
     --dry-run works.
     """
-    with connected(reading=dry_run) as context, output.bar("Rewrapping") as shown:
+    with connected(output, reading=dry_run) as context, output.bar("Rewrapping") as shown:
 
         def show(outcome: Rewrap) -> None:
             shown.reach(outcome.seen, outcome.total)

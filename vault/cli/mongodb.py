@@ -5,19 +5,24 @@ privileges of `vault.documents.database`, and builds the audit trail's indexes, 
 """
 
 import time
+from datetime import timedelta
 from typing import IO, Any
 
 import click
 from pymongo import MongoClient, timeout
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from vault.cli import parameters
+from vault.cli.durations import duration
+from vault.cli.output import Output, output_options
 from vault.config.settings import audit_ttl_days, mongo_uri
-from vault.core.errors import ReplicaSetError
+from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry
 from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
+from vault.documents.guard import is_denied
 
 Client = MongoClient[dict[str, Any]]
 
@@ -25,8 +30,8 @@ Client = MongoClient[dict[str, Any]]
 _USER_NOT_FOUND = 11
 _ROLE_NOT_FOUND = 31
 
-#: Timeout of `initiate`: all members may just be starting.
-_TIMEOUT_SECONDS = 120
+#: Timeout of `grant` for finding the server.
+_SELECTION_MILLISECONDS = 3_000
 _PAUSE_SECONDS = 0.5
 _STEP_MILLISECONDS = 10_000
 
@@ -46,9 +51,25 @@ def replicaset() -> None:
 
 
 @replicaset.command()
-@click.option("--key-file", type=click.File(), help="The members' key file, if they have one.")
-@click.option("--root-password-file", type=click.File(), help="The password for the user root.")
-def initiate(key_file: IO[str] | None, root_password_file: IO[str] | None) -> None:
+@click.option(
+    "--key-file", metavar="FILE", type=parameters.TEXT_FILE, help="The members' key file, if they have one."
+)
+@click.option(
+    "--root-password-file", metavar="FILE", type=parameters.TEXT_FILE, help="The password for the user root."
+)
+@click.option(
+    "--timeout",
+    "limit",
+    metavar="DURATION",
+    type=duration,
+    default="2m",
+    show_default=True,
+    help="Wait so long for the members, which may just be starting.",
+)
+@output_options
+def initiate(
+    output: Output, key_file: IO[str] | None, root_password_file: IO[str] | None, limit: timedelta
+) -> None:
     """Create MONGO_URI's replica set from the members it lists.
 
     Waits for its primary. With access control, also creates the users root and MONGO_URI's own, and the audit
@@ -63,19 +84,21 @@ def initiate(key_file: IO[str] | None, root_password_file: IO[str] | None) -> No
     root_password = root_password_file.read().removesuffix("\n") if root_password_file else None
     days = audit_ttl_days()
     ReplicaSet(uri, key=key).initiate(
-        root_password=root_password, audit_ttl_days=days, timeout_seconds=_TIMEOUT_SECONDS
+        root_password=root_password, audit_ttl_days=days, timeout_seconds=limit.total_seconds()
     )
-    click.echo("The replica set is ready.")
+    output.result({"state": "ready"}, "The replica set is ready.")
 
 
 @replicaset.command()
 @click.option(
     "--admin-uri-file",
-    type=click.File(),
+    metavar="FILE",
+    type=parameters.TEXT_FILE,
     required=True,
     help="Connection string of an administrator, such as root.",
 )
-def grant(admin_uri_file: IO[str]) -> None:
+@output_options
+def grant(output: Output, admin_uri_file: IO[str]) -> None:
     """Give MONGO_URI's user exactly the service's privileges.
 
     For a MongoDB that `initiate`, or an older version of it, did not set up. Creates the user if it does not
@@ -84,7 +107,7 @@ def grant(admin_uri_file: IO[str]) -> None:
     """
     admin_uri = admin_uri_file.read().removesuffix("\n")
     ServiceUser(mongo_uri()).grant(admin_uri, audit_ttl_days=audit_ttl_days())
-    click.echo("The privileges are granted.")
+    output.result({"state": "granted"}, "The privileges are granted.")
 
 
 class ReplicaSet:
@@ -123,6 +146,7 @@ class ReplicaSet:
 
         Raises:
             ReplicaSetError: The set has other members, or was not ready within *timeout_seconds*.
+            StorageUnavailableError: No member answered within that time, or MongoDB denies it.
         """
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -132,7 +156,7 @@ class ReplicaSet:
                     self._make_users(self._user, root_password, audit_ttl_days)
             except PyMongoError as error:
                 if time.monotonic() > deadline:
-                    raise ReplicaSetError(f"{self._name} did not get ready: {_reason(error)}") from None
+                    raise _failed(f"{self._name} did not get ready", error) from None
                 time.sleep(_PAUSE_SECONDS)
             else:
                 return
@@ -207,13 +231,19 @@ class ServiceUser:
         """Do the same on an existing MongoDB, with the connection string of an administrator.
 
         Raises:
-            ReplicaSetError: MongoDB refused, or did not answer.
+            ReplicaSetError: MongoDB refused.
+            StorageUnavailableError: MongoDB did not answer, or denies it.
         """
         try:
-            with Client(admin_uri, w="majority", timeoutMS=_STEP_MILLISECONDS) as client:
+            with Client(
+                admin_uri,
+                w="majority",
+                timeoutMS=_STEP_MILLISECONDS,
+                serverSelectionTimeoutMS=_SELECTION_MILLISECONDS,
+            ) as client:
                 self.make(client, audit_ttl_days=audit_ttl_days)
         except (PyMongoError, ValueError) as error:
-            raise ReplicaSetError(f"the privileges were not granted: {_reason(error)}") from None
+            raise _failed("the privileges were not granted", error) from None
 
 
 def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
@@ -229,6 +259,15 @@ def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -
         if error.code != missing:
             raise
         database.command(f"create{kind}", name, **what)
+
+
+def _failed(problem: str, error: Exception) -> VaultError:
+    """Return the error of a command that failed because of *error*, a driver's."""
+    if isinstance(error, ConnectionFailure):
+        return StorageUnavailableError(f"{problem}: {_reason(error)}")
+    if is_denied(error):
+        return StorageUnavailableError(f"{problem}: {_reason(error)}", is_denied=True)
+    return ReplicaSetError(f"{problem}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

@@ -161,7 +161,7 @@ def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
         for heading, *cells in zip(headings, *rows, strict=True)
         if not rows or any(cell != _NONE for cell in cells)
     ]
-    widths = _widths([max(map(len, column)) for column in columns])
+    widths = _widths(columns)
     for row in zip(*columns, strict=True):
         parts = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
         for number in range(max(map(len, parts))):
@@ -169,13 +169,16 @@ def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
             yield _GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
 
 
-def _widths(needed: Sequence[int]) -> list[int]:
-    """Return the widths of columns that need so many characters: the widest are shortened."""
-    width = shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
-    widths = list(needed)
-    left = max(width - len(_GAP) * (len(widths) - 1), len(widths))
+def _widths(columns: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of each of *columns*: the widest are shortened, if possible only between words."""
+    total = shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
+    left = max(total - len(_GAP) * (len(columns) - 1), len(columns))
+    widths = [max(map(len, column)) for column in columns]
+    longest_words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     while sum(widths) > left:
-        widths[widths.index(max(widths))] -= 1
+        spare = [width - word for width, word in zip(widths, longest_words, strict=True)]
+        widest = max(range(len(widths)), key=lambda at: (spare[at] > 0, widths[at]))
+        widths[widest] -= 1
     return widths
 
 

@@ -163,7 +163,7 @@ def report(output: Output, period: timedelta, path: str | None, is_verified: boo
         raise click.UsageError("Leave out --json or --html -: both are for standard output.")
     now = datetime.now(UTC)
     attempt = Attempt(action=Action.AUDIT_REPORT, principal=OPERATOR, details={"since": moment(now - period)})
-    with connected(reading=True, recorded=True) as context:
+    with connected(output, reading=True, recorded=True) as context:
         reader.record(attempt)
         found = _report(context, now, period, output, is_verified=is_verified)
     if path is None:

@@ -42,8 +42,6 @@ _COLUMNS: Mapping[str, Column] = {
     "claims": _conditions,
     **{name: name for name in ("scopes", "paths", "networks")},
     "max age": _max_age,
-    "created": "created_at",
-    "by": "created_by",
     "expires": "expires_at",
 }
 
@@ -100,8 +98,9 @@ def roles() -> None:
     "scopes",
     multiple=True,
     required=True,
+    metavar="SCOPE",
     type=click.Choice([scope.value for scope in Scope]),
-    help="A scope of the role. Can be repeated.",
+    help="A scope of the role, such as secret:fetch. Can be repeated.",
 )
 @parameters.paths_option("role")
 @click.option(
@@ -115,7 +114,9 @@ def roles() -> None:
     default="24h",
     help="The longest age of a JWT, such as 1h, by its claim iat.  [default: 24h, which is the maximum]",
 )
+@output_options
 def create(
+    output: Output,
     name: str,
     issuer: str,
     claims: tuple[str, ...],
@@ -126,9 +127,10 @@ def create(
     networks: tuple[Network, ...],
     max_age: timedelta,
 ) -> None:
-    """Create the role NAME for JWTs that satisfy all conditions on their claims.
+    """Create the role NAME for JWTs.
 
-    Takes effect on every replica within 5 seconds.
+    It accepts a JWT that satisfies all conditions on its claims. Takes effect on every replica within 5
+    seconds.
     """
     for option, limit, given in (
         ("--path", MAX_PATHS, paths),
@@ -156,15 +158,16 @@ def create(
         networks=networks,
         max_age=max_age,
     )
-    with operator_attempt(Action.ROLE_CREATE) as (operations, attempt):
+    with operator_attempt(output, Action.ROLE_CREATE) as (operations, attempt):
         operations.roles.create(new, attempt=attempt)
+    output.result({"name": name, "state": "created"}, f"created: {name}")
 
 
 @roles.command("list")
 @output_options
 def list_roles(output: Output) -> None:
     """List all roles."""
-    with operator_attempt(Action.ROLE_LIST) as (operations, attempt):
+    with operator_attempt(output, Action.ROLE_LIST) as (operations, attempt):
         found = operations.roles.list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
@@ -174,13 +177,15 @@ def list_roles(output: Output) -> None:
 @click.option(
     "--namespace", metavar="NAME", type=parameters.name, help="The role's namespace.  [default: default]"
 )
-def delete(name: str, namespace: str | None) -> None:
+@output_options
+def delete(output: Output, name: str, namespace: str | None) -> None:
     """Delete the role NAME.
 
     Takes effect on every replica within 5 seconds.
     """
-    with operator_attempt(Action.ROLE_DELETE) as (operations, attempt):
+    with operator_attempt(output, Action.ROLE_DELETE) as (operations, attempt):
         operations.roles.delete(name, namespace=namespace, attempt=attempt)
+    output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
 
 @roles.command("test")
@@ -188,9 +193,11 @@ def delete(name: str, namespace: str | None) -> None:
     "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
 )
 @click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
-def test_role(file: TextIO, role: str) -> None:
-    """Explain whether the service accepts a JWT, and why: its issuer, and for each role whether it matches.
+@output_options
+def test_role(output: Output, file: TextIO, role: str) -> None:
+    """Explain whether the service accepts a JWT.
 
-    Reads the JWT from standard input. Exits with 1 if the service would refuse it. Networks are not checked.
+    Shows its issuer, and for each role whether it matches. Reads the JWT from standard input. Exits with 1 if
+    the service would refuse it. Networks are not checked.
     """
-    print_findings(file, role)
+    print_findings(output, file, role)

@@ -4,12 +4,14 @@ import os
 import ssl
 import sys
 from contextlib import closing
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import click
 
+from vault.cli.output import Output, output_options
 from vault.config.settings import Settings
-from vault.core.errors import VaultError
+from vault.core.errors import ServiceAwayError
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to detect that MongoDB is unavailable.
@@ -23,21 +25,24 @@ def local_address(bind: str) -> tuple[str, int]:
 
 
 @click.command()
-def ready() -> None:
+@output_options
+def ready(output: Output) -> None:
     """Check that the service on this machine is ready.
 
-    Exits with 0 if the service with these settings can create and fetch secrets, else with 1. With
-    TLS_CLIENT_CA, the command presents the service's own certificate, so that authority must have issued it.
+    Exits with 0 if the service with these settings can create and fetch secrets, with 5 if it does not
+    answer, and else with 1. With TLS_CLIENT_CA, the command presents the service's own certificate, so that
+    authority must have issued it.
     """
     settings = Settings.from_environment()
     try:
         with closing(_connection(settings)) as connection:
             connection.request("GET", "/health/ready")
             reply = connection.getresponse()
-            click.echo(reply.read(), nl=False)
+            text = reply.read().decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
-        raise VaultError(f"no reply from {settings.bind}: {error}") from None
-    sys.exit(reply.status != 200)
+        raise ServiceAwayError(f"no reply from {settings.bind}: {error}") from None
+    output.result({"ready": reply.status == HTTPStatus.OK, "reply": text}, text)
+    sys.exit(reply.status != HTTPStatus.OK)
 
 
 def _connection(settings: Settings) -> HTTPConnection:
@@ -54,8 +59,14 @@ def _connection(settings: Settings) -> HTTPConnection:
 
 
 @click.command()
-def serve() -> None:
-    """Run the service under gunicorn."""
+@output_options
+def serve(output: Output) -> None:
+    """Run the service under gunicorn.
+
+    Its log is one JSON object a line. With --quiet, it has warnings and errors only: LOG_LEVEL is warning.
+    """
+    if output.quiet:
+        os.environ["LOG_LEVEL"] = "warning"
     # Checked before gunicorn starts, so that invalid settings are one plain message.
     Settings.from_environment()
     # Keeps the working folder off the module search path: a folder `gunicorn` or `flask` there would run, and

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from vault.cli import parameters
+from vault.cli.output import Output, output_options
 from vault.client import address
-from vault.core.errors import VaultError
+from vault.core.errors import ServiceAwayError, VaultError
 from vault.observability import logs
 from vault.swarm import health
 from vault.swarm.cache import EncryptedCache, NoCache
@@ -99,7 +100,9 @@ def _address(text: str) -> tuple[str, int]:
     help="debug, info, warning or error.",
 )
 @click.option("--check", is_flag=True, help="Check that a driver answers on the socket, and exit.")
+@output_options
 def swarm_driver(
+    output: Output,
     url: str | None,
     token_file: Path | None,
     ca_cert: Path | None,
@@ -113,15 +116,17 @@ def swarm_driver(
     """Give Docker Swarm's tasks their secrets.
 
     Runs on each manager of a swarm, as its secret driver, until it is stopped. The service may be away, also
-    at the start: then tasks wait. See docs/swarm-secrets.md.
+    at the start: then tasks wait. See docs/swarm-secrets.md. Its log is one JSON object a line. With --quiet,
+    it has warnings and errors only. With --check, the exit code is 5 if no driver answers.
     """
     if check:
         if reason := health.failure(socket_path):
-            raise VaultError(reason)
+            raise ServiceAwayError(reason)
+        output.result({"answers": True}, "A driver answers.")
         return
     if not url or not token_file:
         raise click.UsageError("Set --url and --token-file, or their variables.")
-    logs.configure(log_level)
+    logs.configure("warning" if output.quiet else log_level)
     metrics = Metrics()
     driver = _driver(url, TokenFile(token_file), ca_cert, policy_file, cache_seconds, metrics)
     try:

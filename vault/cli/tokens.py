@@ -43,13 +43,18 @@ def tokens() -> None:
     required=True,
     help="The token's name. Names cannot be reused.",
 )
-@click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes.")
+@click.option(
+    "--role",
+    type=click.Choice(list(ROLES)),
+    help="A named set of scopes. With --scope, the token has both.",
+)
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
+    metavar="SCOPE",
     type=click.Choice([scope.value for scope in Scope]),
-    help="A scope of the token. Can be repeated.",
+    help="A scope of the token, such as secret:fetch. Can be repeated.",
 )
 @click.option(
     "--namespace", metavar="NAME", type=parameters.name, help="The token's namespace.  [default: default]"
@@ -107,7 +112,7 @@ def create(
         renewable=renewable,
         max_age=max_age,
     )
-    with _attempt(Action.TOKEN_CREATE) as (operations, attempt):
+    with _attempt(output, Action.TOKEN_CREATE) as (operations, attempt):
         token = operations.create(grant, attempt=attempt)
     described = asdict(token.info)
     if display and not output.as_json:
@@ -126,7 +131,7 @@ def create(
 @output_options
 def list_tokens(output: Output, unused_for: timedelta | None) -> None:
     """List all tokens, including expired and revoked ones."""
-    with _attempt(Action.TOKEN_LIST) as (operations, attempt):
+    with _attempt(output, Action.TOKEN_LIST) as (operations, attempt):
         found = operations.list(unused_for=unused_for, attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
@@ -140,23 +145,24 @@ def list_tokens(output: Output, unused_for: timedelta | None) -> None:
     help="The token's namespace, if several have this name.",
 )
 @click.option("--cascade", is_flag=True, help="Also revoke the tokens that it created.")
-def revoke(name: str, namespace: str | None, cascade: bool) -> None:
+@output_options
+def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> None:
     """Revoke the token NAME.
 
     Takes effect on every replica within 5 seconds. With --cascade, every token that it created is also
-    revoked, directly or through other tokens, and the names of all revoked tokens are printed.
+    revoked, directly or through other tokens. Prints the names of all revoked tokens. To revoke a token again
+    is no error.
     """
-    with _attempt(Action.TOKEN_REVOKE) as (operations, attempt):
+    with _attempt(output, Action.TOKEN_REVOKE) as (operations, attempt):
         ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
-    if cascade:
-        for revoked in ended:
-            click.echo(printable(revoked))
+    lines = [f"revoked: {printable(revoked)}" for revoked in ended] or [f"already revoked: {name}"]
+    output.result({"revoked": list(ended)}, "\n".join(lines))
 
 
 @contextmanager
-def _attempt(action: Action) -> Iterator[tuple[Tokens, Attempt]]:
+def _attempt(output: Output, action: Action) -> Iterator[tuple[Tokens, Attempt]]:
     """Yield the operations on tokens, and the operator's attempt at *action*; every refusal is recorded."""
-    with connected() as context:
+    with connected(output) as context:
         # The same check as in a worker: a wrong master key must not encrypt the token key.
         guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
         attempt = Attempt(action=action, principal=OPERATOR)

@@ -450,6 +450,18 @@ class ImportSourceError(VaultError):
     kind = "import_source"
 
 
+class ImportSourceAwayError(ImportSourceError):
+    """The source of an import does not answer."""
+
+    kind = "import_source_away"
+
+
+class ImportSourceDeniedError(ImportSourceError):
+    """The source of an import does not accept the token."""
+
+    kind = "import_source_denied"
+
+
 class ImportRefusedError(VaultError):
     """A single secret cannot be imported; the message says why."""
 
@@ -460,6 +472,13 @@ class StorageUnavailableError(VaultError):
     """An operation of MongoDB failed or timed out; it may or may not have taken effect."""
 
     kind = "storage_unavailable"
+    #: MongoDB answers, and the user may not do this.
+    is_denied = False
+
+    def __init__(self, problem: str = "", *, hint: str = "", is_denied: bool = False) -> None:
+        """Make an error as `VaultError`; *is_denied* if MongoDB answers and refuses the user."""
+        super().__init__(problem, hint=hint)
+        self.is_denied = is_denied
 
 
 class DuplicateNameError(FixedError, StorageUnavailableError):

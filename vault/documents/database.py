@@ -170,7 +170,7 @@ class Database:
             _warn_of_privileges()
         except StorageUnavailableError as error:
             self._preparation = None
-            preparation.set_exception(StorageUnavailableError(str(error)))
+            preparation.set_exception(StorageUnavailableError(str(error), is_denied=error.is_denied))
         except VaultError as error:
             self._preparation = None
             preparation.set_exception(error)

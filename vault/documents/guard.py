@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 #: Timeout of one operation, including its retries and the selection of a server.
 OPERATION_TIMEOUT_SECONDS = 3
 
+#: MongoDB's error codes for what a user may not do, and for a wrong user or password.
+_DENIED = {13, 18}
+
 # Cached: creating a labelled metric takes longer than using it.
 _times = cache(metrics.MONGODB.labels)
 
@@ -48,7 +51,7 @@ def storage_errors(command: str = "other") -> Iterator[None]:
         reason = error if isinstance(error, PyMongoError) else error.__context__ or error
         text = str(reason) if isinstance(reason, ConnectionFailure) else ""
         logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
-        raise StorageUnavailableError("MongoDB is not available") from None
+        raise StorageUnavailableError("MongoDB is not available", is_denied=is_denied(reason)) from None
 
 
 @contextmanager
@@ -56,6 +59,11 @@ def best_effort_cleanup() -> Iterator[None]:
     """Run the block as a cleanup, even after the request's deadline; ignore an unavailable MongoDB."""
     with suppress(StorageUnavailableError), deadline.replaced(OPERATION_TIMEOUT_SECONDS), storage_errors():
         yield
+
+
+def is_denied(error: BaseException) -> bool:
+    """Return whether *error* says that MongoDB does not accept the user, or does not allow the operation."""
+    return getattr(error, "code", None) in _DENIED
 
 
 def _codes(error: BaseException) -> str:

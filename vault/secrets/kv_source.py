@@ -16,7 +16,12 @@ from urllib.parse import quote, urlsplit
 
 from vault.core import kv_values
 from vault.core.durations import parse_duration
-from vault.core.errors import ImportRefusedError, ImportSourceError
+from vault.core.errors import (
+    ImportRefusedError,
+    ImportSourceAwayError,
+    ImportSourceDeniedError,
+    ImportSourceError,
+)
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
 from vault.core.timestamps import to_milliseconds
@@ -113,7 +118,7 @@ class KVSource:
         """
         status, body = self._get(f"sys/internal/ui/mounts/{self._mount}")
         if status == HTTPStatus.FORBIDDEN:
-            raise ImportSourceError(
+            raise ImportSourceDeniedError(
                 "the source does not accept the token, or the token cannot read the mount"
             )
         found = _data(body) if status == HTTPStatus.OK else {}
@@ -234,7 +239,7 @@ class KVSource:
                 return _final_one(reply)
             failure = f"the source answers with the status {reply.status}"
             asked = _asked_pause(reply.retry_after)
-        raise ImportSourceError(failure, hint="run the import again once it works")
+        raise ImportSourceAwayError(failure, hint="run the import again once it works")
 
     def _once(self, target: str) -> _Reply:
         connection = self._connection()

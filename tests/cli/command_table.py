@@ -1,0 +1,140 @@
+"""Every command of `secret-manager`, with what a test needs to make it succeed and fail.
+
+`docs/exit-codes.md` has a table of the same data. A new command needs an entry here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import click
+
+from vault.cli import commands
+from vault.cli.exits import Exit
+
+
+class Needs(Enum):
+    """What a command depends on, and so how it can fail."""
+
+    NOTHING = auto()
+    #: MongoDB, and the master key.
+    MONGODB = auto()
+    #: A server that checks a credential.
+    SERVICE = auto()
+    #: A server that is asked without a credential.
+    PROBED = auto()
+    #: A Docker Engine in swarm mode, and the service.
+    ENGINE = auto()
+    #: It is a server, which runs until it is stopped.
+    SERVING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: valid arguments of it, and what it needs."""
+
+    needs: Needs
+    #: Valid arguments. Files are in the working folder; `SERVER` is the address of the server that it needs.
+    arguments: tuple[str, ...] = ()
+    #: Exit codes with a meaning of their own, for the document.
+    own_codes: str = ""
+    #: More arguments for a try without the server, which must not wait for it.
+    impatient: tuple[str, ...] = ()
+
+    @property
+    def away(self) -> Exit | None:
+        """The exit code without the server that it needs; None if it needs none."""
+        return None if self.needs in (Needs.NOTHING, Needs.SERVING) else Exit.AWAY
+
+    @property
+    def denied(self) -> Exit | None:
+        """The exit code without permission; None if it needs none."""
+        return Exit.DENIED if self.needs in (Needs.MONGODB, Needs.SERVICE) else None
+
+
+def _mongodb(*arguments: str, own_codes: str = "", impatient: tuple[str, ...] = ()) -> Entry:
+    return Entry(Needs.MONGODB, arguments, own_codes, impatient)
+
+
+_ISSUER = (
+    "ci",
+    "--issuer",
+    "https://ci.example",
+    "--audience",
+    "vault",
+    "--jwks-url",
+    "https://ci.example/k",
+)
+_ROLE = ("deploy", "--issuer", "ci", "--claim", "sub=job", "--scope", "secret:fetch")
+
+#: By the words of the command.
+ENTRIES = {
+    "audit checkpoint": _mongodb(),
+    "audit disable": _mongodb(),
+    "audit enable": _mongodb(),
+    "audit export": _mongodb(),
+    "audit public-key": _mongodb(),
+    "audit query": _mongodb(),
+    "audit report": _mongodb(),
+    "audit tail": _mongodb("--no-follow"),
+    "audit verify": _mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
+    "backup": _mongodb("new.tar"),
+    "completion": Entry(Needs.NOTHING, ("bash",)),
+    "dev": Entry(Needs.SERVING),
+    "drill": _mongodb("backup.tar", own_codes="1 the backup is bad, 3 a finding needs a look"),
+    "import vault": Entry(
+        Needs.SERVICE,
+        ("--token-file", "token", "--address", "SERVER"),
+        "1 also if anything differs",
+    ),
+    "issuers create": _mongodb(*_ISSUER),
+    "issuers delete": _mongodb("ci"),
+    "issuers list": _mongodb(),
+    "issuers test": _mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT"),
+    "keys generate": Entry(Needs.NOTHING),
+    "keys rewrap": _mongodb(own_codes="1 values are left"),
+    "keys status": _mongodb(own_codes="1 a key is missing"),
+    "login": Entry(Needs.SERVICE, ("--token-file", "token")),
+    "logout": Entry(Needs.NOTHING),
+    "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
+    "replicaset grant": _mongodb("--admin-uri-file", "admin-uri"),
+    "replicaset initiate": _mongodb(
+        *("--key-file", "key", "--root-password-file", "password"), impatient=("--timeout", "1s")
+    ),
+    "restore": _mongodb("backup.tar"),
+    "roles create": _mongodb(*_ROLE),
+    "roles delete": _mongodb("deploy"),
+    "roles list": _mongodb(),
+    "roles test": _mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT"),
+    "secret delete": Entry(Needs.SERVICE, ("app/db", "--yes")),
+    "secret describe": Entry(Needs.SERVICE, ("app/db",)),
+    "secret get": Entry(Needs.SERVICE, ("app/db",)),
+    "secret list": Entry(Needs.SERVICE),
+    "secret restore": Entry(Needs.SERVICE, ("app/db",)),
+    "secret run": Entry(
+        Needs.SERVICE, ("--env", "DB=app/db", "--", "true"), "otherwise the program's own exit code"
+    ),
+    "secret set": Entry(Needs.SERVICE, ("app/db", "--generate", "32")),
+    "serve": Entry(Needs.SERVING),
+    "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
+    "swarm holders": Entry(Needs.SERVICE, ("app/db",)),
+    "swarm import": Entry(Needs.ENGINE),
+    "swarm rotate": Entry(Needs.ENGINE, ("app/db", "--generate", "32")),
+    "swarm-driver": Entry(Needs.PROBED, ("--check", "--socket", "no-socket")),
+    "tokens create": _mongodb("--name", "ci", "--role", "reader"),
+    "tokens list": _mongodb(),
+    "tokens revoke": _mongodb("ci"),
+    "whoami": Entry(Needs.SERVICE),
+}
+
+
+def leaves(group: click.Group = commands, *words: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that is no group and not hidden, with its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from leaves(command, *words, name)
+        elif not command.hidden:
+            yield " ".join((*words, name)), command

@@ -1,0 +1,305 @@
+"""Every command of `secret-manager` has one style: its help, its exit codes, its errors, and JSON."""
+
+import errno
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.cli.command_table import ENTRIES, Needs, leaves
+from tests.docs.documents import ROOT
+from tests.rotation import new_key, settings
+from vault.cli import commands
+from vault.cli.exits import Exit
+
+DOCUMENT = ROOT / "docs" / "exit-codes.md"
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+LEAVES = dict(leaves())
+NOWHERE = "127.0.0.1:1"
+STACK = """
+services: {app: {image: app, secrets: [db]}}
+secrets: {db: {driver: secret-manager, labels: {secret-manager.name: app/db}}}
+"""
+LINE = re.compile(r"error: [^\n]+\n")
+
+Run = Callable[..., Result]
+
+all_commands = pytest.mark.parametrize("name", LEAVES)
+
+
+def of(*needs: Needs) -> pytest.MarkDecorator:
+    """Return the parameters for the commands that need one of *needs*."""
+    return pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.needs in needs])
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Return a function that runs a command in this process, in a folder with the files that it takes."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("VAULT_", "BAO_", "MONGO", "MASTER", "SECRET_MANAGER", "AUDIT", "AUTH")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("token", "jwt", "admin-uri", "key", "password", "backup.tar"):
+        Path(name).write_text(name)
+    Path("stack.yml").write_text(STACK)
+
+    def run(*arguments: str, **environment: str) -> Result:
+        return CliRunner(env=environment).invoke(commands, arguments, prog_name="secret-manager")
+
+    return run
+
+
+def arguments_of(name: str, server: str = f"http://{NOWHERE}") -> list[str]:
+    """Return the command line of the command *name*."""
+    entry = ENTRIES[name]
+    return [*name.split(), *(server if it == "SERVER" else it for it in (*entry.arguments, *entry.impatient))]
+
+
+def assert_fails(done: Result, code: int) -> None:
+    """Assert that a command failed with *code* and one line."""
+    assert (done.exit_code, done.stdout) == (code, ""), done.stderr
+    assert LINE.fullmatch(done.stderr)
+    assert len(done.stderr) < 400
+
+
+def test_every_command_has_an_entry() -> None:
+    """The table has exactly the commands that there are."""
+    assert sorted(ENTRIES) == sorted(LEAVES)
+
+
+def groups(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of *group* and of every group in it."""
+    yield words
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        if isinstance(command, click.Group):
+            yield from groups(command, *words, name)
+
+
+@pytest.mark.parametrize("words", list(groups(commands)), ids=" ".join)
+def test_no_help_text_is_cut_off(words: tuple[str, ...], run: Run) -> None:
+    """On a terminal of 80 columns, the help of each command fits its line in the list."""
+    listed = run(*words, "--help", COLUMNS="80", LINES="24").stdout.partition("Commands:\n")[2]
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith(("...", "…"))] == []
+
+
+@all_commands
+def test_every_option_says_its_form(name: str, run: Run) -> None:
+    """The help explains each option, in lines of at most 80 columns, and has the options of all commands."""
+    done = run(*name.split(), "--help", COLUMNS="80", LINES="24")
+    assert done.exit_code == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert {"--json", "-q, --quiet", "-h, --help"} <= set(re.findall("  (-.*?)(?:  |\n)", done.stdout))
+    for parameter in LEAVES[name].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+@all_commands
+def test_a_wrong_option_is_one_line(name: str, run: Run) -> None:
+    """An option that a command does not have is one line that names its help."""
+    done = run(*name.split(), "--no-such-option")
+    assert_fails(done, Exit.USAGE)
+    assert f"see `secret-manager {name} --help`" in done.stderr
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process wait for no server."""
+    monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.cli.mongodb._SELECTION_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.secrets.kv_source._PAUSES_SECONDS", ())
+
+
+def away() -> dict[str, str]:
+    """Return settings with a MongoDB and a service that do not answer."""
+    mongodb = f"mongodb://user:password@{NOWHERE}/vault?replicaSet=rs0"
+    Path("admin-uri").write_text(mongodb)
+    # Docker's library does not close a unix socket that nobody listens on.
+    servers = {"BIND": NOWHERE, "VAULT_URL": f"http://{NOWHERE}", "DOCKER_HOST": f"tcp://{NOWHERE}"}
+    return settings(mongodb, new_key()) | servers
+
+
+@pytest.mark.usefixtures("impatient")
+@of(Needs.MONGODB, Needs.SERVICE, Needs.PROBED, Needs.ENGINE)
+def test_without_its_server_a_command_is_one_line(name: str, run: Run) -> None:
+    """Without the service, or without MongoDB, a command is one line, and 5."""
+    assert_fails(run(*arguments_of(name), **away()), Exit.AWAY)
+
+
+@of(Needs.MONGODB)
+def test_a_user_whom_mongodb_denies_is_one_line(name: str, run: Run, mongo_uri: str) -> None:
+    """If MongoDB denies it, a command is one line, and 4."""
+    denied = mongo_uri.replace("mongodb://", "mongodb://nobody:wrong@")
+    Path("admin-uri").write_text(denied)
+    done = run(*arguments_of(name), **settings(denied, new_key()))
+    assert_fails(done, Exit.DENIED)
+    assert "wrong" not in done.stderr
+
+
+class _Denying(BaseHTTPRequestHandler):
+    """A service, and a Vault, that denies everything."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        problem = {"code": "scope_missing", "title": "Scope missing", "detail": "No.", "status": 403}
+        body = json.dumps(problem | {"errors": []}).encode()
+        self.send_response(403)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST  # noqa: N815 - the name that the base class calls
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def denying() -> Iterator[str]:
+    """Return the address of a server that denies everything."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Denying) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@of(Needs.SERVICE)
+def test_a_credential_without_permission_is_one_line(
+    name: str, run: Run, denying: str, mongo_uri: str
+) -> None:
+    """If the service denies it, a command is one line, and 4."""
+    environment = settings(mongo_uri, new_key()) | {"VAULT_URL": denying, "VAULT_TOKEN": "t"}
+    assert_fails(run(*arguments_of(name, denying), **environment), Exit.DENIED)
+
+
+class _Unwritable:
+    """A stream that fails as a full disk or a closed pipe does."""
+
+    encoding = "utf-8"
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def write(self, _text: str) -> int:
+        raise self._error
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "text"),
+    [
+        (errno.ENOSPC, Exit.FAILED, "error: cannot write the output: No space left on device\n"),
+        (errno.EPIPE, 141, ""),
+    ],
+    ids=["full disk", "broken pipe"],
+)
+@all_commands
+def test_output_that_cannot_be_written_is_one_line(
+    name: str, number: int, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """A full disk is one line, and 1; a closed pipe is quiet, and 141."""
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+        patched.setattr("sys.stdout", _Unwritable(OSError(number, os.strerror(number))))
+        commands.main([*name.split(), "--help"], prog_name="secret-manager")
+    assert ended.value.code == code
+    assert capfd.readouterr().err == text
+
+
+def table() -> str:
+    """Return the table of the document."""
+    rows = ["| Command | Server away | Not permitted | Own meanings |", "| --- | --- | --- | --- |"]
+    for name, entry in sorted(ENTRIES.items()):
+        codes = [str(int(code)) if code else "" for code in (entry.away, entry.denied)]
+        rows.append(f"| `{name}` | {' | '.join(codes)} | {entry.own_codes or ''} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_document_has_the_table() -> None:
+    """docs/exit-codes.md has the table of this data; `EXIT_CODES=write` writes it."""
+    text = DOCUMENT.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    if os.environ.get("EXIT_CODES") == "write":
+        DOCUMENT.write_text(f"{before}{BEGIN}{table()}{END}{after}")
+    assert DOCUMENT.read_text() == f"{before}{BEGIN}{table()}{END}{after}"
+
+
+def test_the_document_has_every_exit_code() -> None:
+    """docs/exit-codes.md explains each exit code."""
+    rows = re.findall(r"^\| (\d+) \|", DOCUMENT.read_text(), re.MULTILINE)
+    assert set(map(int, rows)) >= set(Exit)
+
+
+#: Commands in an order in which they succeed, on an empty database.
+SUCCESSES = (
+    "keys generate",
+    "audit enable",
+    "tokens create --name ci --role reader",
+    "tokens list",
+    "issuers create ci --issuer https://ci.example --audience vault --jwks-url https://ci.example/keys",
+    "issuers list",
+    "roles create deploy --issuer ci --claim sub=job --scope secret:fetch",
+    "roles list",
+    "roles delete deploy",
+    "issuers delete ci",
+    "keys status",
+    "keys rewrap",
+    "tokens revoke ci",
+    "backup new.tar",
+    "drill new.tar",
+    "restore new.tar",
+    "audit export",
+    "audit query",
+    "audit report",
+    "audit tail --no-follow",
+    "audit public-key",
+    "audit checkpoint",
+    "audit verify",
+    "audit disable",
+    "completion bash",
+    "logout",
+)
+
+
+def test_json_is_one_object_a_line(run: Run, mongo_uri: str) -> None:
+    """With `--json`, every command that succeeds prints JSON objects, one a line; `-q` leaves no note."""
+    environment = settings(mongo_uri, new_key())
+    copy = environment | {"MONGO_URI": re.sub("/([^/?]+)\\?", r"/\1_copy?", mongo_uri)}
+    for line in SUCCESSES:
+        name = line.split()[0]
+        done = run(*line.split(), "--json", "-q", **(copy if name == "restore" else environment))
+        assert (done.exit_code, done.stderr) == (0, ""), line
+        found = [json.loads(text) for text in done.stdout.splitlines()]
+        assert found, line
+        assert all(isinstance(one, dict) for one in found), line
+    tried = {" ".join(line.split()[:2]) for line in SUCCESSES} | {line.split()[0] for line in SUCCESSES}
+    #: Their own tests have them.
+    elsewhere = {"issuers test", "roles test"} | {"replicaset grant", "replicaset initiate"}
+    assert {name for name, entry in ENTRIES.items() if entry.needs is Needs.MONGODB} - tried == elsewhere
+
+
+def test_entries_are_of_commands() -> None:
+    """An entry without arguments is one of a command that needs none."""
+    for name, command in LEAVES.items():
+        required = [parameter for parameter in command.params if parameter.required]
+        assert not required or ENTRIES[name].arguments, name
