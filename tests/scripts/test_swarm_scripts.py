@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 from base64 import b64encode
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ case "$*" in
     "secret create "*) printf '%s %s\n' "$3" "$(cat)" >>made && echo "$3" >>secrets ;;
     "build "*) printf '%s\n' "$*" >>made ;;
     "image inspect "*) echo sha256:0123456789abcdef ;;
-    "tag "*) ;;
+    "tag "* | "ps "*) ;;
+    "run "*) printf '%s\n' "$*" "$(cat)" >>made ;;
     "stack deploy "*) printf '%s\n' "$*" "${MONGO_IMAGE-}" "$MASTER_KEY_SECRET" >>made && exit 1 ;;
     "buildx imagetools inspect "*) grep "^$4 " registry | cut -d ' ' -f 2 | grep . ;;
     "node update "*) printf '%s\n' "${*:3}" >>made ;;
@@ -313,3 +315,43 @@ def test_without_a_service_there_is_nothing_to_rotate(swarm: Swarm) -> None:
     status, errors, made = swarm.run("scripts/rotate_key.sh")
     assert (status, made) == (1, [])
     assert "deploy it with scripts/deploy.sh" in errors
+
+
+def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_path: Path) -> None:
+    """rotate_secret.sh sends the value to the command's standard input; neither it nor the token is shown."""
+    value = tmp_path / "value"
+    value.write_text("hush")
+    elsewhere = {"VAULT_URL": "https://secrets.example.com", "VAULT_TOKEN": "smt_hidden"}
+    image, path = "registry.example.com/secret-manager:1", tmp_path / "d"
+    script = ("scripts/rotate_secret.sh", "shop/db", str(value), "--timeout", "2m")
+    with socket.socket(socket.AF_UNIX) as docker:
+        docker.bind(str(path))
+        status, told, made = swarm.run(*script, **elsewhere, IMAGE=image, DOCKER_HOST=f"unix://{path}")
+    assert (status, told) == (0, "")
+    assert "smt_hidden" not in "".join(made)
+    [command, given] = made
+    assert given == "hush"
+    assert "--network host " in command
+    assert command.endswith(
+        "registry.example.com/secret-manager:1 swarm rotate shop/db - --token-file /run/token --timeout 2m"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "status", "reason"),
+    [
+        ([], {}, 2, "Usage: scripts/rotate_secret.sh NAME"),
+        (["--generate", "32"], {}, 2, "Usage: scripts/rotate_secret.sh NAME"),
+        (["a"], {"DOCKER_HOST": "tcp://192.0.2.1:2376"}, 1, "DOCKER_HOST must be a socket of this machine"),
+        (["a"], {"DOCKER_HOST": ""}, 1, "no replica is ready on this node"),
+        (["a"], {"DOCKER_HOST": "", "VAULT_URL": "https://a"}, 1, "export VAULT_TOKEN"),
+    ],
+    ids=["nothing", "no name", "remote", "no replica", "no token"],
+)
+def test_a_rotation_that_cannot_work_changes_nothing(
+    swarm: Swarm, arguments: list[str], environment: dict[str, str], status: int, reason: str
+) -> None:
+    """rotate_secret.sh says what is missing before it starts anything."""
+    done, told, made = swarm.run("scripts/rotate_secret.sh", *arguments, **environment)
+    assert (done, made) == (status, [])
+    assert reason in told

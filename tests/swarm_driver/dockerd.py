@@ -17,7 +17,7 @@ from socketserver import ThreadingUnixStreamServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-#: Gives the value for a task and the labels of a secret, or None if there is none.
+#: Returns the value for a task and the labels of a secret; None if the service refuses it.
 Deliver = Callable[[dict[str, str], dict[str, str]], bytes | None]
 
 

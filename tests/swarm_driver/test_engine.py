@@ -10,7 +10,7 @@ from vault.swarm.engine import ChangedError, Config, Engine, EngineAwayError, En
 
 
 def test_the_driver_s_secrets_of_tasks_are_known(world: World) -> None:
-    """Tasks have the labels of the driver's secrets; Docker's own and invalid ones are none."""
+    """Tasks have the labels of the driver's secrets; Docker's own and invalid ones do not count."""
     ours, invalid = world.dockerd.secret("a", name=NAME), world.dockerd.secret("b", name=NAME, other="x")
     own = world.dockerd.secret("c", name=NAME)
     del world.dockerd.secrets[own]["Spec"]["Driver"]

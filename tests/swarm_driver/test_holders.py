@@ -5,6 +5,7 @@ import pytest
 from tests.lifecycle import ALICE
 from tests.swarm_driver.world import NAME, World
 from vault.swarm import stored
+from vault.swarm.holders import Holders
 
 
 def update(world: World, times: int = 1) -> None:
@@ -60,6 +61,16 @@ def test_nothing_is_asked_without_tasks(world: World) -> None:
     world.service.away = {"query": [False]}
     world.dockerd.service("shop_a", [])
     assert world.holders() == []
+
+
+def test_what_is_known_is_not_asked_again(world: World) -> None:
+    """Deliveries to a task are read once: in a long trail, each reading takes many requests."""
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
+    holders, secret = Holders(world.engine, world.stored), world.stored.describe(NAME)
+    first = holders.of(secret)
+    world.service.away = {"query": [False]}
+    assert holders.of(secret) == first
+    assert [holder.version for holder in first] == [1, 1]
 
 
 def test_all_pages_of_the_trail_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,6 +221,14 @@ def test_docker_away_is_survived(world: World) -> None:
     assert ("waiting", "") in world.events
 
 
+def test_the_rate_limit_is_survived(world: World) -> None:
+    """While the rate limit refuses requests, a rotation waits; then it goes on."""
+    share(world, "shop_a")
+    world.dockerd.before_restart = lambda _: setattr(world.service, "limited", 3)
+    assert world.rotation().run(b"new") == 2
+    assert ("waiting", "") in world.events
+
+
 def test_an_interrupted_rotation_says_how_to_go_on(world: World) -> None:
     """Ctrl-C ends with what is in effect; with --resume, the services that have older versions restart."""
     share(world, "shop_a", "shop_b", "shop_c")

@@ -18,7 +18,7 @@ def locks(dockerd: Dockerd) -> list[dict[str, str]]:
 
 
 def expire(dockerd: Dockerd) -> None:
-    """Let all locks expire."""
+    """Move the expiry of all locks into the past."""
     for labels in locks(dockerd):
         labels["secret-manager.rotation.until"] = moment(datetime.now(UTC) - timedelta(seconds=1))
 

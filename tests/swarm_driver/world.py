@@ -34,11 +34,16 @@ class InProcess:
         self._principal = principal
         #: The operations whose next call fails: True if it takes effect nevertheless.
         self.away: dict[str, list[bool]] = {}
+        #: The number of calls that the rate limit refuses.
+        self.limited = 0
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply of the service."""
         failures = self.away.get(path.rsplit("/", 1)[1], [])
         is_done = failures.pop(0) if failures else None
+        if self.limited:
+            self.limited -= 1
+            raise ServiceRefusedError("Too many requests", status=429, code="rate_limited")
         if is_done is False:
             raise ServiceAwayError("the service cannot be reached")
         self._caller.become(self._principal)
@@ -101,15 +106,14 @@ class World:
     def rotation(self, *, timeout_seconds: float = 20, poll_seconds: float = 0) -> Rotation:
         """Return a rotation of the secret as it is now."""
         secret = self.stored.describe(NAME)
+        holders = Holders(self.engine, self.stored)
         restarts = Restarts(
             secret,
             engine=self.engine,
-            holders=Holders(self.engine, self.stored),
+            holders=holders,
             lock=self.lock,
             progress=self.report,
             timeout_seconds=timeout_seconds,
             poll_seconds=poll_seconds,
         )
-        return Rotation(
-            secret, stored=self.stored, engine=self.engine, restarts=restarts, progress=self.report
-        )
+        return Rotation(secret, stored=self.stored, holders=holders, restarts=restarts, progress=self.report)

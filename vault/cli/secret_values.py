@@ -125,7 +125,7 @@ def set_value(
         )
     if from_file and generate:
         raise click.UsageError("--from-file and --generate are alternatives: choose one of them.")
-    value = _new_value(secret, from_file, generate, output)
+    value = new_value(secret, from_file, generate, output)
     seconds = int(ttl.total_seconds()) if ttl else None
     written = Secrets(service).put(
         secret,
@@ -138,7 +138,13 @@ def set_value(
     output.result(asdict(written), f"stored version {written.version} of {secret}")
 
 
-def _new_value(secret: str, from_file: Path | None, generate: int | None, output: Output) -> bytes:
+def new_value(secret: str, from_file: Path | None, generate: int | None, output: Output) -> bytes:
+    """Return a value for *secret*: random, or from a file, a hidden prompt or standard input.
+
+    Raises:
+        VaultError: There is none, or it is too long.
+        OSError: The file cannot be read.
+    """
     if generate:
         return "".join(random.choice(_ALPHABET) for _ in range(generate)).encode()
     if from_file:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import string
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -16,6 +13,7 @@ import click
 from vault.cli.connection import service_options
 from vault.cli.durations import duration
 from vault.cli.output import Output, output_options
+from vault.cli.secret_values import new_value
 from vault.client.service import Service
 from vault.swarm.engine import Engine
 from vault.swarm.holders import Holder, Holders
@@ -23,9 +21,6 @@ from vault.swarm.restarts import Progress, Restarts
 from vault.swarm.rotation import Rotation
 from vault.swarm.rotation_lock import RotationLock
 from vault.swarm.stored import Secret, Stored
-
-_MIN_GENERATED, _MAX_GENERATED = 16, 1_024
-_CHARACTERS = string.ascii_letters + string.digits
 
 
 @click.command()
@@ -83,7 +78,7 @@ def _shown_version(row: Mapping[str, Any]) -> str:
 @click.option(
     "--generate",
     metavar="N",
-    type=click.IntRange(_MIN_GENERATED, _MAX_GENERATED),
+    type=click.IntRange(8, 1_024),
     help="A new random value of N letters and digits.",
 )
 @click.option(
@@ -113,27 +108,29 @@ def rotate(
     """Store a new value and restart its services.
 
     NAME is the name of a secret. The value is read from FILE, from standard input (-), or from a hidden
-    prompt; one trailing newline is stripped. The services whose running tasks have an older version are
-    restarted one after another. If one does not become healthy, the old value becomes the newest version
-    again, and the services that have the bad one are restarted. See docs/swarm-secrets.md.
+    prompt. The services whose running tasks have an older version are restarted one after another. If one
+    does not become healthy, the old value becomes the newest version again, and the services that have the
+    bad one are restarted. See docs/swarm-secrets.md.
     """
     if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
         raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
     stored, progress = Stored(service), _progress(output)
-    value = None if resume or from_version else _value(file, generate)
+    given = None if str(file) == "-" else file
+    value = None if resume or from_version else new_value(name, given, generate, output)
     with closing(Engine()) as engine, (lock := RotationLock(engine, name)).held():
         secret = stored.describe(name)
         if from_version:
             value = stored.value(secret, from_version)
+        found = Holders(engine, stored)
         restarts = Restarts(
             secret,
             engine=engine,
-            holders=Holders(engine, stored),
+            holders=found,
             lock=lock,
             progress=progress,
             timeout_seconds=timeout.total_seconds(),
         )
-        rotation = Rotation(secret, stored=stored, engine=engine, restarts=restarts, progress=progress)
+        rotation = Rotation(secret, stored=stored, holders=found, restarts=restarts, progress=progress)
         version = rotation.resume() if value is None else rotation.run(value)
     output.result(
         {"event": "rotated", "name": name, "version": version, "services": rotation.restarted},
@@ -149,25 +146,3 @@ def _progress(output: Output) -> Progress:
             output.note(text)
 
     return report
-
-
-def _value(file: Path | None, generate: int | None) -> bytes:
-    if generate:
-        return "".join(secrets.choice(_CHARACTERS) for _ in range(generate)).encode()
-    if file is None and is_terminal():
-        prompted: str = click.prompt("New value", hide_input=True, confirmation_prompt=True, err=True)
-        return prompted.encode()
-    content = sys.stdin.buffer.read() if file is None or str(file) == "-" else _content(file)
-    return content.removesuffix(b"\n")
-
-
-def is_terminal() -> bool:
-    """Return whether standard input is a terminal."""
-    return sys.stdin.isatty()
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise click.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="FILE") from None

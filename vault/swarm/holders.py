@@ -57,6 +57,8 @@ class Holders:
     def __init__(self, engine: Engine, stored: Stored) -> None:
         self._engine = engine
         self._stored = stored
+        #: Deliveries by secret and task, once all files of the task have theirs: later ones do not matter.
+        self._known: dict[tuple[str, str], Sequence[int]] = {}
 
     def of(self, secret: Secret, service_id: str = "") -> Sequence[Holder]:
         """Return the holders of *secret* among the tasks that Docker keeps running, all or of a service.
@@ -67,13 +69,18 @@ class Holders:
             ServiceRefusedError: It refuses.
         """
         tasks = [(task, found) for task in self._engine.tasks(service_id) if (found := _of(secret, task))]
-        if not tasks:
-            return []
-        since = min(task.created_at for task, _ in tasks) - _MAX_SKEW
-        delivered = self._stored.deliveries(secret, since)
-        holders = [
-            Holder(task=task, delivered=delivered.get(task.id, ()), secrets=found) for task, found in tasks
-        ]
+        if new := [task for task, _ in tasks if (secret.id, task.id) not in self._known]:
+            since = min(task.created_at for task in new) - _MAX_SKEW
+            delivered = self._stored.deliveries(secret, since)
+        else:
+            delivered = {}
+        holders = []
+        for task, found in tasks:
+            key = (secret.id, task.id)
+            got = self._known.get(key) or delivered.get(task.id, ())
+            if len(got) >= len(found):
+                self._known[key] = got
+            holders.append(Holder(task=task, delivered=got, secrets=found))
         return sorted(
             holders, key=lambda holder: (holder.task.service.name, holder.task.name, holder.task.id)
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
-from vault.core.errors import ServiceAwayError, VaultError
+from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
 from vault.swarm.engine import Engine, EngineAwayError, SwarmService
 from vault.swarm.holders import Holders
 from vault.swarm.rotation_lock import RotationLock
@@ -16,6 +16,8 @@ _POLL_SECONDS = 0.5
 
 #: Docker's states of an update that does not go on.
 _FAILED_UPDATES = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
+
+_TOO_MANY_REQUESTS = 429
 
 Result = TypeVar("Result")
 
@@ -82,7 +84,7 @@ class Restarts:
         )
 
     def patiently(self, call: Callable[[], Result]) -> Result:
-        """Return the result of *call*, which is repeated while Docker or the service is away.
+        """Return the result of *call*, repeated while Docker or the service is away or limits the rate.
 
         Raises:
             LockLostError: Another rotation has taken over.
@@ -97,8 +99,9 @@ class Restarts:
             self._lock.renew()
             try:
                 return call()
-            except (ServiceAwayError, EngineAwayError) as error:
-                if monotonic() > end:
+            except (ServiceAwayError, EngineAwayError, ServiceRefusedError) as error:
+                is_final = isinstance(error, ServiceRefusedError) and error.status != _TOO_MANY_REQUESTS
+                if is_final or monotonic() > end:
                     raise
                 if not is_told:
                     self._progress("waiting", f"{error}; waiting for up to {self._timeout_seconds:.0f} s")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from vault.core.errors import ServiceRefusedError, VaultError
-from vault.swarm.engine import Engine, SwarmService
+from vault.swarm.engine import SwarmService
 from vault.swarm.holders import Holder, Holders
 from vault.swarm.outcomes import UnsuitableValueError
 from vault.swarm.restarts import Progress, Restarts, UnhealthyError
@@ -16,6 +16,9 @@ from vault.swarm.values import content
 
 #: The label of a service that is restarted before others, and its value.
 _ORDER_LABEL, _FIRST = "secret-manager.rotation", "first"
+
+#: The code of a refusal because the newest version is not the expected one.
+_CONFLICT = "version_conflict"
 
 
 class RotationRefusedError(VaultError):
@@ -34,12 +37,11 @@ class Rotation:
     """A rotation of *secret*."""
 
     def __init__(
-        self, secret: Secret, *, stored: Stored, engine: Engine, restarts: Restarts, progress: Progress
+        self, secret: Secret, *, stored: Stored, holders: Holders, restarts: Restarts, progress: Progress
     ) -> None:
         self._secret = secret
         self._stored = stored
-        self._engine = engine
-        self._holders = Holders(engine, stored)
+        self._holders = holders
         self._restarts = restarts
         self._progress = progress
         #: The version that services are to get.
@@ -113,11 +115,12 @@ class Rotation:
             was_asked, self._is_asked = self._is_asked, True
             try:
                 return self._stored.store(self._secret, value, expected_version=before)
-            except ServiceRefusedError:
+            except ServiceRefusedError as error:
                 # An earlier attempt may have stored it, and only its reply was lost.
-                if was_asked and self._stored.value(self._secret, before + 1) == value:
+                is_taken = was_asked and error.code == _CONFLICT
+                if is_taken and self._stored.value(self._secret, before + 1) == value:
                     return before + 1
-                self._is_asked = False
+                self._is_asked = was_asked and not is_taken
                 raise
 
         self._version = self._restarts.patiently(attempt)
