@@ -23,6 +23,7 @@ HEAVY = [
 COMMANDS = [
     *(["login"], ["logout"], ["whoami"], ["completion", "bash"]),
     *(["secret", "get", "a"], ["secret", "set", "a"], ["secret", "list"], ["secret", "describe", "a"]),
+    ["secret", "export"],
     *(["secret", "delete", "a"], ["secret", "restore", "a"], ["secret", "run", "--env", "A=a", "--", "true"]),
 ]
 

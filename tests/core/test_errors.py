@@ -91,6 +91,7 @@ NAMES = {
     "settings": "SettingsError",
     "socket_in_use": "SocketInUseError",
     "storage_unavailable": "StorageUnavailableError",
+    "transfer": "TransferError",
     "token_name_taken": "TokenNameTakenError",
     "token_not_found": "TokenNotFoundError",
     "token_not_renewable": "TokenNotRenewableError",

@@ -57,7 +57,8 @@ def test_commands_exist(document: str) -> None:
     for arguments in (run for one in named for run in invocations(one)):
         command: click.Command = commands
         for argument in arguments:
-            if argument.startswith("$"):
+            # What follows is a variable, or the command of a program.
+            if argument.startswith("$") or argument == "--":
                 break
             if isinstance(command, click.Group) and not argument.startswith("-"):
                 found = command.get_command(click.Context(command), argument)

@@ -8,7 +8,9 @@ from vault.cli.lazy_group import LazyGroup
 _FUNCTIONS = {
     "delete": "vault.cli.secret_records:delete",
     "describe": "vault.cli.secret_records:describe",
+    "export": "vault.cli.secret_files:export",
     "get": "vault.cli.secret_values:get",
+    "import": "vault.cli.secret_files:import_file",
     "list": "vault.cli.secret_records:list_secrets",
     "restore": "vault.cli.secret_records:restore",
     "run": "vault.cli.secret_run:run",

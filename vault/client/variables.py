@@ -20,7 +20,7 @@ def variable_of(name: str, prefix: str) -> str:
     """Return the variable for the secret *name* below *prefix*: `DB_PASSWORD` for `app/db-password`.
 
     Raises:
-        ProgramError: There is none.
+        ProgramError: It has no variable.
     """
     found = re.sub("[^A-Z0-9_]", "_", name.removeprefix(prefix).upper())
     if not is_variable(found):

@@ -582,6 +582,12 @@ class FieldNotFoundError(VaultError):
     kind = "field_not_found"
 
 
+class TransferError(VaultError):
+    """A file of secrets cannot be read, or secrets cannot be written as one; the message says why."""
+
+    kind = "transfer"
+
+
 class ProgramError(VaultError):
     """A program cannot get its secrets, or cannot be started; the message says why."""
 

@@ -1,0 +1,110 @@
+"""The commands `secret import` and `secret export`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.access import make_token
+from tests.cli.people import Person
+from vault.cli import secret_files
+from vault.client.secrets import Secrets
+from vault.core.errors import ServiceAwayError
+
+
+def test_an_import_shows_its_plan_first(person: Person, tmp_path: Path) -> None:
+    """Without `--apply`, the plan has names and changes only, and nothing changes."""
+    person.does("secret", "set", "app/A", send=b"hunter1")
+    person.does("secret", "set", "app/B", send=b"old")
+    (tmp_path / ".env").write_text("A=hunter1\nB=hunter2\nC=hunter3\n")
+    result = person.try_to("secret", "import", tmp_path / ".env", "--prefix", "app/")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows == [["SECRET", "CHANGE"], ["app/A", "unchanged"], ["app/B", "update"], ["app/C", "create"]]
+    assert "hunter" not in result.output
+    assert "2 changes due; run it again with --apply" in result.stderr
+    shown = person.sees("secret", "import", tmp_path / ".env", "--prefix", "app/", "--show-values")
+    assert shown[2] == {"name": "app/C", "change": "create", "value": "hunter3"}
+    assert person.does("secret", "get", "app/B") == "old"
+    person.fails_to("secret", "get", "app/C", code=3)
+
+
+def test_an_import_is_applied_once(person: Person, tmp_path: Path) -> None:
+    """`--apply` creates and updates; after that, all is unchanged."""
+    person.does("secret", "set", "app/B", send=b"old")
+    (tmp_path / "a.json").write_text(json.dumps({"app/A": "one", "app/B": "two"}))
+    command = ("secret", "import", tmp_path / "a.json", "--apply")
+    assert person.does(*command) == "1 created, 1 updated, 0 unchanged\n"
+    assert person.does("secret", "get", "app/B") == "two"
+    assert person.sees(*command) == [{"created": 0, "updated": 0, "unchanged": 2}]
+    assert person.sees("secret", "describe", "app/B")[0]["version"] == 2
+    assert "nothing to change" in person.try_to(*command[:3]).stderr
+
+
+def test_standard_input_can_be_imported(person: Person) -> None:
+    """`-` is standard input, in the format that is named."""
+    person.does("secret", "import", "-", "--format", "yaml", "--apply", send=b"a: b\n")
+    assert person.does("secret", "get", "a") == "b"
+
+
+def test_a_partial_failure_is_reported(person: Person, app: Flask) -> None:
+    """If some secrets cannot be stored, the others are, and the error counts those that are not."""
+    person.does("secret", "set", "b", send=b"old")
+    person.environment["VAULT_TOKEN"] = make_token(app, "m", scopes=("secret:fetch", "secret:create"))
+    result = person.try_to("secret", "import", "-", "--apply", send=b"a=1\nb=2\n")
+    assert result.exit_code == 1
+    assert result.stdout == "1 created, 0 updated, 0 unchanged\n"
+    assert "b: " in result.stderr
+    assert "1 secret not stored" in result.stderr
+
+
+def test_an_import_needs_the_right_to_compare(person: Person, app: Flask) -> None:
+    """Without the scope for fetches, an import is denied as a whole."""
+    person.environment["VAULT_TOKEN"] = make_token(app, "m", scopes=("secret:create",))
+    person.fails_to("secret", "import", "-", "--apply", send=b"a=1\n", code=4)
+
+
+def test_a_secret_that_cannot_be_compared_stops_an_import(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a present value cannot be read, nothing changes."""
+    person.does("secret", "set", "a", send=b"old")
+    monkeypatch.setattr(Secrets, "fetch", lambda _self, _references: [ServiceAwayError("away")])
+    person.fails_to("secret", "import", "-", "--apply", send=b"a=1\n", code=5)
+
+
+def test_an_invalid_file_changes_nothing(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invalid name, a file that is too large, and a missing file are errors before any request."""
+    person.fails_to("secret", "import", "-", "--prefix", "a", send=b"-=1\nB C=2\n", code=1)
+    assert "name of a secret" in person.fails_to("secret", "import", "-", send=b"a@b=1\n", code=1)
+    assert str(tmp_path / "none") in person.fails_to("secret", "import", tmp_path / "none", code=1)
+    monkeypatch.setattr(secret_files, "_MAX_BYTES", 5)
+    assert "larger than" in person.fails_to("secret", "import", "-", send=b"a=12345\n", code=1)
+    assert person.calls == []
+
+
+def test_an_export_has_all_secrets_of_a_prefix(person: Person) -> None:
+    """`export` prints variables; JSON and YAML have the whole names, and can be imported again."""
+    person.does("secret", "set", "app/db-password", send=b"it's")
+    person.does("secret", "set", "app/x/y", send=b"plain")
+    person.does("secret", "set", "other", send=b"o")
+    assert person.does("secret", "export", "app/") == 'DB_PASSWORD="it\'s"\nX_Y=plain\n'
+    exported = person.does("secret", "export", "--format", "yaml")
+    assert exported == "app/db-password: it's\napp/x/y: plain\nother: o\n"
+    assert json.loads(person.does("secret", "export", "app/", "--json")) == {
+        "app/db-password": "it's",
+        "app/x/y": "plain",
+    }
+    again = person.does("secret", "import", "-", "--format", "yaml", "--apply", send=exported)
+    assert again == "0 created, 0 updated, 3 unchanged\n"
+
+
+def test_an_export_is_complete_or_an_error(person: Person) -> None:
+    """Without secrets, with two for one variable, or with a value that is not text, nothing is printed."""
+    person.fails_to("secret", "export", "app/", code=3)
+    person.does("secret", "set", "app/a-b", send=b"v")
+    person.does("secret", "set", "app/a.b", send=b"\xff")
+    assert "would both be A_B" in person.fails_to("secret", "export", "app/", code=1)
+    assert "app/a.b is not text" in person.fails_to("secret", "export", "app/", "--format", "json", code=1)

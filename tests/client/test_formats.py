@@ -1,0 +1,158 @@
+"""Files of secrets: `.env`, JSON and YAML."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from vault.client import formats
+from vault.client.formats import Format
+from vault.core.errors import TransferError
+
+#: Values that shells and readers of `.env` files have in common, with all that is special to either.
+COMMON = [
+    *(
+        "plain",
+        "a b",
+        "a#b",
+        " a ",
+        "$HOME ${HOME} `id`",
+        'say "hi"',
+        "it's",
+        "a\\b",
+        'it\'s a\\b "x"',
+        "\\'",
+    ),
+    *(
+        "line\nline\n",
+        "it's\nline",
+        "ä€😀",
+        "!!",
+        "a=b",
+        "*",
+        "~",
+        "x\\",
+        "a\\\\b",
+        "\t",
+        "%s",
+        "'",
+        '"',
+        "\\n",
+    ),
+]
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_what_is_written_is_read_back(form: Format) -> None:
+    """A file that is written has the same values when it is read."""
+    values = {f"K{number}": text.encode() for number, text in enumerate(COMMON)}
+    assert formats.read(formats.write(values, form).encode(), form) == values
+
+
+def test_shells_and_readers_have_the_same_values(tmp_path: Path) -> None:
+    """What `.env` files say, sh and python-dotenv read alike, byte for byte."""
+    values = {f"K{number}": text.encode() for number, text in enumerate(COMMON)}
+    (tmp_path / "env").write_text(formats.write(values, Format.ENV))
+    script = ". ./env; " + "; ".join(f'printf "%s\\0" "$K{number}"' for number in range(len(COMMON)))
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[:-1] == COMMON
+    assert [*dotenv_values(tmp_path / "env", interpolate=False).values()] == COMMON
+
+
+@pytest.mark.parametrize("text", ["it's $5", "'`", "a\\\\$", "'!"])
+def test_a_value_without_a_common_form_is_refused(text: str) -> None:
+    """A value that shells and readers would read differently is refused by its name."""
+    with pytest.raises(TransferError, match=r"of NAME; use --format json$") as caught:
+        formats.write({"NAME": text.encode()}, Format.ENV)
+    assert text not in str(caught.value)
+    assert json.loads(formats.write({"NAME": text.encode()}, Format.JSON)) == {"NAME": text}
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"a\0b"])
+@pytest.mark.parametrize("form", list(Format))
+def test_only_text_is_written(form: Format, value: bytes) -> None:
+    """A value that is not text is refused."""
+    with pytest.raises(TransferError, match="NAME is not text"):
+        formats.write({"NAME": value}, form)
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("a.json", "json"),
+        ("a.yaml", "yaml"),
+        ("b.YML", "yaml"),
+        (".env", "env"),
+        ("-", "env"),
+        ("prod.env", "env"),
+    ],
+)
+def test_the_suffix_decides(path: str, form: str) -> None:
+    """The suffix of a file is its format; all others are `.env`."""
+    assert Format.of(path) == form
+
+
+def test_the_forms_of_env_files_are_read() -> None:
+    """Comments, `export`, quotes and empty lines are read as python-dotenv reads them."""
+    text = "# a comment\n\nexport A=1\nB = 'two words' # more\nC=\"x\\ny\"\nD=${A}\n"
+    expected = {
+        name: value or ""
+        for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items()
+    }
+    assert {
+        name: value.decode() for name, value in formats.read(text.encode(), Format.ENV).items()
+    } == expected
+
+
+def test_an_object_is_stored_as_json() -> None:
+    """A value that is an object is stored as JSON, from JSON and YAML alike."""
+    expected = {"a/b": b'{"user":"\xc3\xa4","port":1}', "c": b"d"}
+    assert formats.read('{"a/b": {"user": "ä", "port": 1}, "c": "d"}'.encode(), Format.JSON) == expected
+    assert formats.read("a/b:\n  user: ä\n  port: 1\nc: d\n".encode(), Format.YAML) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "problem"),
+    [
+        ("env", b"\xff", "not UTF-8"),
+        ("env", b"A=1\nhunter2\n", "line 2 is not NAME=value"),
+        ("env", b"A=1\nhunter2 two\n", "line 2 is not NAME=value"),
+        ("env", b"A=1\nA=2\n", "line 2 has A a second time"),
+        ("env", b"A=\n", "the value for A is empty"),
+        ("json", b'["hunter2"]', "not a JSON object"),
+        ("json", b'{"A": "hunter2"', "malformed JSON"),
+        ("json", b'{"A": "1", "A": "2"}', "the file"),
+        ("json", b'{"A": 5}', "the value for A is neither a text nor an object; put it in quotes"),
+        ("json", b'{"A": null}', "the value for A is neither"),
+        ("yaml", b"- hunter2", "not a YAML object"),
+        ("yaml", b"A: 'hunter2", "malformed YAML at line"),
+        ("yaml", b"A: &x hunter2\nB: *x\n", "alias"),
+        ("yaml", b"A: a\nA: b\n", "a name twice"),
+        ("yaml", b"A: !!python/name:os.system x\n", "malformed YAML"),
+        ("yaml", b"A: 2026-99-99\n", "malformed YAML"),
+        ("yaml", b"1: a\n", "a name in the file is not a text"),
+        ("yaml", b"A: 0755\n", "the value for A is neither"),
+    ],
+)
+def test_an_invalid_file_is_refused(form: str, content: bytes, problem: str) -> None:
+    """An invalid file is refused with the place, and never with a value."""
+    with pytest.raises(TransferError) as caught:
+        formats.read(content, Format(form))
+    assert problem in str(caught.value)
+    assert "hunter" not in str(caught.value)
+
+
+def test_half_a_character_is_refused() -> None:
+    """A value that is half of a surrogate pair is no text."""
+    with pytest.raises(TransferError):
+        formats.read(b'{"A": "\\ud800"}', Format.JSON)
+
+
+def test_times_of_yaml_are_texts_in_an_object() -> None:
+    """YAML's own types within an object become texts."""
+    assert yaml.safe_load("2026-11-24").isoformat() == "2026-11-24"
+    assert formats.read(b"A:\n  day: 2026-11-24\n", Format.YAML) == {"A": b'{"day":"2026-11-24"}'}

@@ -1,0 +1,143 @@
+"""The commands `secret import` and `secret export`: secrets from and to files."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from vault.cli import parameters
+from vault.cli.connection import service_options
+from vault.cli.output import Output, output_options
+from vault.client import formats, transfer
+from vault.client.formats import Format
+from vault.client.secrets import Secrets, all_of, is_name
+from vault.client.service import Service
+from vault.client.transfer import Change, Kind
+from vault.client.variables import variable_of
+from vault.core.errors import SecretNotFoundError, TransferError, VaultError
+from vault.core.text import quantity
+
+_MAX_BYTES = 64 * 1_048_576
+
+_FORMAT = click.Choice([form.value for form in Format])
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option(
+    "--prefix", metavar="PREFIX", type=parameters.prefix, default="", help="Put this before each name."
+)
+@click.option("--format", "form", type=_FORMAT, help="The format.  [default: by the file's suffix, or env]")
+@click.option("--apply", "is_applied", is_flag=True, help="Make the changes, and do not only show them.")
+@click.option("--show-values", is_flag=True, help="Show the values as well.")
+@service_options
+@output_options
+def import_file(
+    file: str,
+    prefix: str,
+    form: str | None,
+    is_applied: bool,
+    show_values: bool,
+    service: Service,
+    output: Output,
+) -> None:
+    """Store the secrets of a file: .env, JSON or YAML.
+
+    Shows what would change, and changes nothing without --apply. With -, reads standard input.
+    """
+    values = formats.read(_content(file), Format(form) if form else Format.of(file))
+    named = {_checked(prefix + name): value for name, value in values.items()}
+    secrets = Secrets(service)
+    with output.bar("comparing", len(named)) as bar:
+        changes = transfer.plan(secrets, named)
+        bar.advance(len(named))
+    if is_applied:
+        _apply(secrets, changes, output)
+        return
+    columns = {"SECRET": "name", "CHANGE": "change"} | ({"VALUE": "value"} if show_values else {})
+    output.table(columns, [_row(change, show_values=show_values) for change in changes])
+    due = sum(change.kind is not Kind.NONE for change in changes)
+    output.note(f"{quantity(due, 'change')} due; run it again with --apply" if due else "nothing to change")
+
+
+@click.command
+@click.argument("prefix", required=False, default="", type=parameters.prefix)
+@click.option("--format", "form", type=_FORMAT, default="env", show_default=True, help="The format.")
+@service_options
+@output_options
+def export(prefix: str, form: str, service: Service, output: Output) -> None:
+    """Print secrets with their values, as .env, JSON or YAML.
+
+    Prints those whose names begin with PREFIX, or all of them. The format env names them as `secret run`
+    does, and shells can read it too; JSON and YAML have their whole names.
+    """
+    secrets = Secrets(service)
+    names = [str(row["name"]) for row in secrets.listed(prefix) if row["name"] is not None]
+    if not names:
+        raise SecretNotFoundError
+    given = Format.JSON if output.as_json else Format(form)
+    keys = _variables(names, prefix) if given is Format.ENV else dict(zip(names, names, strict=True))
+    with output.bar("fetching", len(names)) as bar:
+        found = all_of(secrets.fetch([{"name": name} for name in names]), names)
+        bar.advance(len(names))
+    content = formats.write({key: one.value for key, one in zip(keys, found, strict=True)}, given)
+    click.echo(content, nl=False)
+
+
+def _content(file: str) -> bytes:
+    if file == "-":
+        content = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    else:
+        with Path(file).open("rb") as opened:
+            content = opened.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise TransferError("the file is larger than 64 MiB", hint="import it in parts")
+    return content
+
+
+def _checked(name: str) -> str:
+    if not is_name(name):
+        raise TransferError(
+            "a name in the file cannot be the name of a secret",
+            hint="names have letters, digits and ._-/ only",
+        )
+    return name
+
+
+def _variables(names: list[str], prefix: str) -> dict[str, str]:
+    """Return *names* by their variables."""
+    found: dict[str, str] = {}
+    for name in names:
+        variable = variable_of(name, prefix)
+        if variable in found:
+            raise TransferError(
+                f"{found[variable]} and {name} would both be {variable}", hint="use --format json"
+            )
+        found[variable] = name
+    return found
+
+
+def _row(change: Change, *, show_values: bool) -> dict[str, str | None]:
+    row: dict[str, str | None] = {"name": change.name, "change": change.kind.value}
+    return row | ({"value": change.value.decode(errors="replace")} if show_values else {})
+
+
+def _apply(secrets: Secrets, changes: list[Change], output: Output) -> None:
+    counts = dict.fromkeys(Kind, 0)
+    counts[Kind.NONE] = sum(change.kind is Kind.NONE for change in changes)
+    failed: list[str] = []
+    with output.bar("storing", len(changes) - counts[Kind.NONE]) as bar:
+        for change, error in transfer.apply(secrets, changes):
+            bar.advance(1)
+            if error:
+                failed.append(f"{change.name}: {error.problem}")
+            else:
+                counts[change.kind] += 1
+    output.result(
+        {"created": counts[Kind.CREATE], "updated": counts[Kind.UPDATE], "unchanged": counts[Kind.NONE]},
+        f"{counts[Kind.CREATE]} created, {counts[Kind.UPDATE]} updated, {counts[Kind.NONE]} unchanged",
+    )
+    if failed:
+        for line in failed:
+            click.echo(line, err=True)
+        raise VaultError(f"{quantity(len(failed), 'secret')} not stored", hint="run the same import again")

@@ -1,0 +1,140 @@
+"""Files of secrets: names and values as `.env`, JSON or YAML."""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Any
+
+from vault.core import strict_json
+from vault.core.errors import TransferError
+
+
+class Format(StrEnum):
+    """The format of a file."""
+
+    ENV = "env"
+    JSON = "json"
+    YAML = "yaml"
+
+    @classmethod
+    def of(cls, path: str) -> "Format":
+        """Return the format of the file at *path*, by its suffix; `.env` for all others."""
+        suffixes = {".json": cls.JSON, ".yaml": cls.YAML, ".yml": cls.YAML}
+        return suffixes.get(PurePath(path).suffix.lower(), cls.ENV)
+
+
+def read(content: bytes, form: Format) -> dict[str, bytes]:
+    """Return the values in *content*, by their names.
+
+    Raises:
+        TransferError: It has another form; the message never has a value.
+    """
+    try:
+        text = content.decode()
+    except UnicodeError:
+        raise TransferError("the file is not UTF-8") from None
+    if form is Format.ENV:
+        return _read_env(text)
+    found = _decoded(text, form)
+    if not isinstance(found, dict):
+        raise TransferError(f"the file is not a {form.upper()} object of names and values")
+    return {_name(name): _value(name, value) for name, value in found.items()}
+
+
+def write(values: Mapping[str, bytes], form: Format) -> str:
+    """Return *values*, by their names, as the content of a file.
+
+    Raises:
+        TransferError: The format cannot have one of the values; the message names it.
+    """
+    texts = {name: _text(name, value) for name, value in values.items()}
+    match form:
+        case Format.JSON:
+            return json.dumps(texts, ensure_ascii=False, indent=2) + "\n"
+        case Format.YAML:
+            import yaml
+
+            dumped: str = yaml.safe_dump(texts, allow_unicode=True, sort_keys=False)
+            return dumped
+        case _:
+            return "".join(f"{name}={_quoted(name, text)}\n" for name, text in texts.items())
+
+
+def _read_env(text: str) -> dict[str, bytes]:
+    # As `dotenv_values`, which skips invalid lines.
+    from dotenv.parser import parse_stream
+
+    found: dict[str, bytes] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        line = binding.original.line
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise TransferError(f"line {line} is not NAME=value")
+        if binding.key is None:
+            continue
+        if binding.key in found:
+            raise TransferError(f"line {line} has {binding.key} a second time")
+        found[binding.key] = (binding.value or "").encode()
+    return {name: _value(name, value.decode()) for name, value in found.items()}
+
+
+def _decoded(text: str, form: Format) -> Any:
+    if form is Format.JSON:
+        try:
+            return strict_json.decode(text.encode())
+        except (strict_json.InvalidJSONError, strict_json.TooManyPartsError) as error:
+            raise TransferError(f"the file {error}") from None
+    from vault.client.strict_yaml import decode
+
+    return decode(text)
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TransferError("a name in the file is not a text", hint="put it in quotes")
+    return name
+
+
+def _value(name: str, value: Any) -> bytes:
+    """Return *value* as it is stored: a text as it is, and an object as JSON, as Vault's API has it."""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+    if not isinstance(value, str):
+        raise TransferError(f"the value for {name} is neither a text nor an object", hint="put it in quotes")
+    if not value:
+        raise TransferError(f"the value for {name} is empty", hint="remove it")
+    try:
+        return value.encode()
+    except UnicodeError:
+        raise TransferError(f"the value for {name} is half of a character") from None
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeError:
+        text = "\0"
+    if "\0" in text:
+        raise TransferError(
+            f"{name} is not text", hint="read it with `secret-manager secret get NAME --out FILE`"
+        )
+    return text
+
+
+def _quoted(name: str, text: str) -> str:
+    """Return *text* so that shells and readers of `.env` files both have it."""
+    if re.fullmatch("[A-Za-z0-9_./:@%+,=-]+", text):
+        return text
+    # In single quotes, readers of `.env` files treat a backslash before a quote or a backslash as an escape.
+    if not re.search(r"'|\\\\|\\$", text):
+        return f"'{text}'"
+    # In double quotes, both unescape these two. Shells replace more, and readers unescape nothing else.
+    if not re.search("[$`!\r]", text):
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    raise TransferError(
+        f"shells and readers of .env files do not agree on any form of the value of {name}",
+        hint="use --format json",
+    )
