@@ -143,9 +143,9 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
     """Return up to *limit* entries after *cursor* in the *order*, which is by time to the second.
 
     Oldest first, entries that became visible after younger entries of earlier pages come first. Newest first,
-    such entries can be missing from later pages; the first page's `follow` leads to them, and also to entries of
-    the last `SETTLED_SECONDS` that are on later pages. A principal that is limited to paths gets only the entries
-    about secrets that it reaches.
+    such entries can be missing from later pages; the first page's `follow` leads to them, and can
+    repeat entries of the last `SETTLED_SECONDS` that are on later pages. A principal that is limited to paths
+    gets only the entries about secrets that it reaches.
 
     Raises:
         InvalidCursorError: *cursor* is not a cursor of this order.
