@@ -536,7 +536,7 @@ def test_a_drill_finds_unusable_data(command: Run, stored: Stored, environment: 
     stored.audit_logs.update_one({"action": "backup"}, {"$set": {"ip": "192.0.2.9"}})
     assert command("backup", "b.tar").returncode == 0
     done = command("drill", "b.tar")
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, "error" in done.stderr) == (1, False)
     assert "secret versions: 6 checked, 2 failed\n" in done.stdout
     assert "tokens: 2 checked, 1 failed\n" in done.stdout
     assert "issuers and roles: 3 checked, 1 failed\n" in done.stdout
@@ -614,7 +614,7 @@ def test_a_scratch_database_never_stays(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
-    assert done.exit_code == 1
+    assert done.exit_code == (130 if wrong is KeyboardInterrupt else 1)
     assert drill_databases(stored) == []
 
 
@@ -628,7 +628,7 @@ def test_an_existing_scratch_database_is_left_alone(
         monkeypatch.setenv(name, value)
     stored.client["drill_somebody"].theirs.insert_one({})
     try:
-        done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
+        done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")], standalone_mode=False)
         assert isinstance(done.exception, RestoreRefusedError)
         assert stored.client["drill_somebody"].list_collection_names() == ["theirs"]
     finally:
@@ -649,9 +649,9 @@ def test_the_results_of_a_drill_survive_a_failed_removal(
     monkeypatch.setattr(Database, "drop", drop_and_fail)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
+    done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")], standalone_mode=False)
     assert isinstance(done.exception, StorageUnavailableError)
-    assert done.output.endswith("the backup is good\n")
+    assert done.stdout.endswith("the backup is good\n")
 
 
 def test_a_backup_made_during_writes_is_of_one_moment(

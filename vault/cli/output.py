@@ -108,8 +108,10 @@ def moment_cell(found: Any) -> str:
 def in_color(text: str, color: str, *, err: bool = False) -> str:
     """Return *text* in *color* if it goes to a terminal, and `NO_COLOR` is unset or empty."""
     stream = sys.stderr if err else sys.stdout
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
-    return text if is_plain else click.style(text, fg=color)
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if is_plain or stream is None or not stream.isatty():
+        return text
+    return click.style(text, fg=color)
 
 
 def _value(row: Row, column: Column) -> Any:
