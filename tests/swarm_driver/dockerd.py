@@ -21,6 +21,10 @@ from urllib.parse import parse_qs, urlsplit
 Deliver = Callable[[dict[str, str], dict[str, str]], bytes | None]
 
 
+#: The desired states of tasks that run, or start after a delay.
+_KEPT = {"running", "ready"}
+
+
 class Dockerd:
     """A swarm with one manager."""
 
@@ -40,6 +44,8 @@ class Dockerd:
         self.unhealthy: dict[str, set[bytes]] = {}
         #: Called with the name of a service that is about to restart.
         self.before_restart: Callable[[str], object] = lambda _: None
+        #: True if unhealthy tasks end at once: until another one starts, none is kept running.
+        self.is_crashing = False
         #: The state of the next updates that succeed.
         self.update_state = "completed"
 
@@ -90,9 +96,9 @@ class Dockerd:
         self.tasks = [task for task in self.tasks if task["ServiceID"] != service_id]
 
     def tasks_of(self, name: str) -> list[dict[str, Any]]:
-        """Return the tasks of a service that Docker keeps running."""
+        """Return the tasks of a service that run, or are about to."""
         ids = {one for one, found in self.services.items() if found["Spec"]["Name"] == name}
-        return [task for task in self.tasks if task["ServiceID"] in ids and task["DesiredState"] == "running"]
+        return [task for task in self.tasks if task["ServiceID"] in ids and task["DesiredState"] in _KEPT]
 
     def redeliver(self) -> None:
         """Ask for the secrets of running tasks again, as a new leader does: their files stay as they are."""
@@ -127,7 +133,8 @@ class Dockerd:
         values = self._values(task)
         is_healthy = None not in values and not self.unhealthy.get(found["Name"], set()) & set(values)
         if not is_healthy:
-            task["Status"]["State"] = "starting"
+            task["Status"]["State"] = "failed" if self.is_crashing else "starting"
+            task["DesiredState"] = "shutdown" if self.is_crashing else "running"
         self.tasks.append(task)
         return is_healthy
 
@@ -137,7 +144,8 @@ class Dockerd:
         self.before_restart(name)
         self.restarted.append(name)
         service.pop("UpdateStatus", None)
-        for task in self.tasks_of(name):
+        slots = range(1, self._replicas(service_id) + 1)
+        for task in self.tasks_of(name) or [{"Slot": slot} for slot in slots]:
             task["DesiredState"] = "shutdown"
             if not self._start(service_id, task.get("Slot", 0)):
                 status = {"State": "paused", "Message": f"update paused due to failure of task {task['ID']}"}
@@ -183,11 +191,10 @@ class Dockerd:
         ]
 
     def _tasks(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
-        assert filters["desired-state"] == ["running"]
         return [
             task
             for task in self.tasks
-            if task["DesiredState"] == "running"
+            if task["DesiredState"] in filters["desired-state"]
             and task["ServiceID"] in filters.get("service", task["ServiceID"])
         ]
 

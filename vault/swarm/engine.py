@@ -118,13 +118,16 @@ class Engine:
         self._client.close()
 
     def tasks(self, service_id: str = "") -> Sequence[Task]:
-        """Return the tasks that Docker keeps running, all or those of a service.
+        """Return the tasks that Docker keeps running or is about to run, all or those of a service.
 
         Raises:
             EngineAwayError: Docker does not answer.
             EngineError: It refuses.
         """
-        wanted = {"desired-state": "running"} | ({"service": service_id} if service_id else {})
+        # A task that is to start after a delay has its secrets already.
+        wanted: dict[str, Any] = {"desired-state": ["running", "ready"]}
+        if service_id:
+            wanted["service"] = service_id
         with self._calls():
             services = {one["ID"]: _service(one) for one in self._client.services()}
             nodes = {one["ID"]: one["Description"]["Hostname"] for one in self._client.nodes()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NoReturn
 
 from vault.core.errors import ServiceRefusedError, VaultError
@@ -49,13 +50,13 @@ class Rotation:
         #: True while a reply to a request to store it is due; then, once it is stored.
         self._is_asked = self._is_stored = False
         #: The services that got it, and the one that is getting it, by ID.
-        self._healthy: dict[str, str] = {}
-        self._restarting: dict[str, str] = {}
+        self._healthy: dict[str, SwarmService] = {}
+        self._restarting: dict[str, SwarmService] = {}
 
     @property
     def restarted(self) -> Sequence[str]:
         """The names of the services that were restarted and are healthy."""
-        return sorted(self._healthy.values())
+        return sorted(service.name for service in self._healthy.values())
 
     def run(self, value: bytes) -> int:
         """Store *value* as the newest version, and restart the services that have an older one.
@@ -129,26 +130,30 @@ class Rotation:
             "stored", f"version {self._version} of {self._secret.name} is stored", version=self._version
         )
 
-    def _bring(self, is_wanted: Callable[[Holder], bool]) -> None:
-        """Restart all services with a holder that *is_wanted*, one after another.
+    def _bring(
+        self, is_wanted: Callable[[Holder], bool], also: Mapping[str, SwarmService] = MappingProxyType({})
+    ) -> None:
+        """Restart all services with a holder that *is_wanted*, and those that are *also* named, in turn.
 
         Raises:
             UnhealthyError: One of them does not become healthy.
         """
-        while service := self._next(is_wanted):
-            self._restarting = {service.id: service.name}
+        while service := self._next(is_wanted, also):
+            self._restarting = {service.id: service}
             self._restarts.run(service, self._version)
             self._healthy |= self._restarting
             self._restarting = {}
 
-    def _next(self, is_wanted: Callable[[Holder], bool]) -> SwarmService | None:
-        """Return the next service with a holder that *is_wanted* and that was not restarted already."""
-        services = {
+    def _next(
+        self, is_wanted: Callable[[Holder], bool], also: Mapping[str, SwarmService]
+    ) -> SwarmService | None:
+        """Return the next of these services that was not restarted already."""
+        wanted = {
             holder.task.service.id: holder.task.service
             for holder in self._all_holders()
             if not holder.left_alone and is_wanted(holder)
         }
-        left = [service for service in services.values() if service.id not in self._healthy]
+        left = [service for service in {**wanted, **also}.values() if service.id not in self._healthy]
         left.sort(key=lambda service: (service.labels.get(_ORDER_LABEL) != _FIRST, service.name))
         return left[0] if left else None
 
@@ -176,9 +181,7 @@ class Rotation:
         affected = self._healthy | self._restarting
         self._store(old)
         self._healthy = {}
-        failures = self._put_back(
-            lambda holder: holder.task.service.id in affected or bad in holder.delivered
-        )
+        failures = self._put_back(bad, affected)
         outcome = f"{reason}. Rolled back: version {self._version} has the value of version {bad - 1}"
         if failures:
             raise RotationFailedError(
@@ -187,12 +190,13 @@ class Rotation:
             )
         raise RotationFailedError(f"{outcome}, and all services that had version {bad} are healthy with it")
 
-    def _put_back(self, is_affected: Callable[[Holder], bool]) -> Sequence[str]:
-        """Restart all services with a holder that *is_affected*, and return why some are not healthy."""
+    def _put_back(self, bad: int, affected: Mapping[str, SwarmService]) -> Sequence[str]:
+        """Restart *affected* services and holders of the *bad* version; return why some are not healthy."""
         failures = []
         while True:
             try:
-                self._bring(is_affected)
+                # All tasks of an affected service may have crashed: then it has no holder for a moment.
+                self._bring(lambda holder: bad in holder.delivered, affected)
             except UnhealthyError as error:
                 failures.append(str(error))
                 # The others come first: it was restarted.
@@ -226,9 +230,9 @@ class Rotation:
                 hint=f"see `secret-manager swarm holders {name}`; if it was stored, rotate with --resume",
             )
         parts = [f"version {self._version} of {name} is the newest"]
-        if done := set(self._healthy.values()) - set(self._restarting.values()):
+        if done := [one.name for key, one in self._healthy.items() if key not in self._restarting]:
             parts.append(f"healthy with it: {', '.join(sorted(done))}")
-        parts += [f"Docker may still be restarting {service}" for service in self._restarting.values()]
+        parts += [f"Docker may still be restarting {service.name}" for service in self._restarting.values()]
         return RotationFailedError(
             f"{reason}: {'; '.join(parts)}",
             hint=f"`{command} --resume` goes on, `{command} --from-version {self._secret.version}` goes back",
