@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ _WAITED = _FORWARDED | {signal.SIGCHLD}
 
 #: `si_code` of a signal of the kernel. A terminal signals all processes in the foreground itself.
 _SI_KERNEL = 0x80
+
+_MAIN_THREAD = threading.main_thread().ident or 0
 
 #: As shells have it for a program that a signal ended.
 _SIGNALLED = 128
@@ -93,7 +96,8 @@ def held_signals() -> Iterator[None]:
 
 def wake() -> None:
     """Make `Child.wait` of the main thread return."""
-    os.kill(os.getpid(), signal.SIGCHLD)
+    # Not to the process: a thread that does not hold the signal back would take it, and ignore it.
+    signal.pthread_kill(_MAIN_THREAD, signal.SIGCHLD)
 
 
 class Child:
