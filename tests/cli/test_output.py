@@ -171,7 +171,9 @@ def test_a_terminal_decides_the_width_and_shows_bars(monkeypatch: pytest.MonkeyP
             shown.advance(1)
         with Output().bar("working", 3) as shown:
             shown.reach(2, 3)
-        text = os.read(reading, 65_536).decode()
+        text = ""
+        while "working" not in text:
+            text += os.read(reading, 65_536).decode()
     os.close(reading)
     assert "w w w" in text
     assert "working" in text
