@@ -1,5 +1,6 @@
 """Output of commands: results, notes, tables and progress bars."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -53,6 +54,16 @@ def test_results_and_notes_have_their_streams() -> None:
         "dev   -       -                  3",
     ]
     assert done.stderr == "begins\n"
+
+
+def test_a_note_that_no_one_reads_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the terminal of a command was closed, its notes are lost and the command goes on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(click, "echo", fail)
+    Output().note("lost")
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])
