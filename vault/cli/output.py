@@ -66,9 +66,10 @@ class Output:
             click.echo(line)
 
     def note(self, text: str) -> None:
-        """Print a note on standard error, unless the command is quiet."""
+        """Print a note on standard error, unless the command is quiet or no one reads it any more."""
         if not self.quiet:
-            click.echo(text, err=True)
+            with suppress(OSError):
+                click.echo(text, err=True)
 
     @contextmanager
     def bar(self, label: str, length: int = 0) -> Iterator["Bar"]:
