@@ -1,5 +1,6 @@
 """Output of commands: results, notes, tables and progress bars."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from vault.cli.output import Column, Output, cell, in_color, output_options
+from vault.cli.output import Column, Output, cell, facts, in_color, moment_cell, output_options
 
 TIME = datetime(2026, 11, 24, 16, 30, 5, tzinfo=timezone(timedelta(hours=1)))
 ROWS: list[dict[str, Any]] = [
@@ -55,6 +56,16 @@ def test_results_and_notes_have_their_streams() -> None:
     assert done.stderr == "begins\n"
 
 
+def test_a_note_that_no_one_reads_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the terminal of a command was closed, its notes are lost and the command goes on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(click, "echo", fail)
+    Output().note("lost")
+
+
 @pytest.mark.parametrize("option", ["-q", "--quiet"])
 def test_a_quiet_command_has_no_notes(option: str) -> None:
     """`-q` leaves only results."""
@@ -88,6 +99,27 @@ def test_json_has_every_type() -> None:
         "set": ["a", "b"],
         "kind": "<class 'int'>",
     }
+
+
+def test_json_is_printable() -> None:
+    """JSON escapes control characters and those that turn text around, and is the same data."""
+    data = {"a\u009b2J": "\u202e\x1b\x7f", "b": ["ü€\U0001f600", "\U000e0001", "\ud800"]}
+
+    @click.command()
+    def command() -> None:
+        output = Output(as_json=True)
+        output.result(data, "")
+        output.table({}, [data])
+
+    lines = CliRunner().invoke(command).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [data, data]
+    assert all(line.isprintable() and "ü€\U0001f600" in line for line in lines)
+
+
+def test_facts_change_no_text() -> None:
+    """Facts are lines with headings; a text that looks like a time stays as it is."""
+    rows = {"name": "20261126", "made": moment_cell("2026-11-24T15:30:05Z"), "never": moment_cell("never")}
+    assert facts(rows) == "name   20261126\nmade   2026-11-24 15:30Z\nnever  never"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +192,9 @@ def test_a_terminal_decides_the_width_and_shows_bars(monkeypatch: pytest.MonkeyP
             shown.advance(1)
         with Output().bar("working", 3) as shown:
             shown.reach(2, 3)
-        text = os.read(reading, 65_536).decode()
+        text = ""
+        while "working" not in text:
+            text += os.read(reading, 65_536).decode()
     os.close(reading)
     assert "w w w" in text
     assert "working" in text
