@@ -21,6 +21,10 @@ from urllib.parse import parse_qs, urlsplit
 Deliver = Callable[[dict[str, str], dict[str, str]], bytes | None]
 
 
+#: The desired states of tasks that run, or start after a delay.
+_KEPT = {"running", "ready"}
+
+
 class Dockerd:
     """A swarm with one manager."""
 
@@ -34,14 +38,21 @@ class Dockerd:
         self.restarted: list[str] = []
         self.services: dict[str, dict[str, Any]] = {}
         self.tasks: list[dict[str, Any]] = []
+        self.nodes: list[dict[str, Any]] = [{"ID": "node1", "Description": {"Hostname": "manager-1"}}]
         self.secrets: dict[str, dict[str, Any]] = {}
         self.configs: dict[str, dict[str, Any]] = {}
         #: Values with which tasks do not become healthy, by the name of the service.
         self.unhealthy: dict[str, set[bytes]] = {}
         #: Called with the name of a service that is about to restart.
         self.before_restart: Callable[[str], object] = lambda _: None
+        #: True if unhealthy tasks end at once: until another one starts, none is kept running.
+        self.is_crashing = False
         #: The state of the next updates that succeed.
         self.update_state = "completed"
+        #: The number of requests until an update goes on; before, old tasks stop and new ones are ready.
+        self.stopping = 0
+        #: The updates that go on then.
+        self._stopping: list[tuple[int, str]] = []
 
     def new_id(self, kind: str) -> str:
         """Return an ID."""
@@ -90,9 +101,9 @@ class Dockerd:
         self.tasks = [task for task in self.tasks if task["ServiceID"] != service_id]
 
     def tasks_of(self, name: str) -> list[dict[str, Any]]:
-        """Return the tasks of a service that Docker keeps running."""
+        """Return the tasks of a service that Docker keeps running, or is about to run."""
         ids = {one for one, found in self.services.items() if found["Spec"]["Name"] == name}
-        return [task for task in self.tasks if task["ServiceID"] in ids and task["DesiredState"] == "running"]
+        return [task for task in self.tasks if task["ServiceID"] in ids and task["DesiredState"] in _KEPT]
 
     def redeliver(self) -> None:
         """Ask for the secrets of running tasks again, as a new leader does: their files stay as they are."""
@@ -127,26 +138,67 @@ class Dockerd:
         values = self._values(task)
         is_healthy = None not in values and not self.unhealthy.get(found["Name"], set()) & set(values)
         if not is_healthy:
-            task["Status"]["State"] = "starting"
+            task["Status"]["State"] = "failed" if self.is_crashing else "starting"
+            task["DesiredState"] = "shutdown" if self.is_crashing else "running"
         self.tasks.append(task)
         return is_healthy
 
     def _restart(self, service_id: str) -> None:
-        service = self.services[service_id]
-        name = service["Spec"]["Name"]
+        name = self.services[service_id]["Spec"]["Name"]
         self.before_restart(name)
         self.restarted.append(name)
-        service.pop("UpdateStatus", None)
-        for task in self.tasks_of(name):
+        self.services[service_id].pop("UpdateStatus", None)
+        if self.stopping:
+            self._stop(service_id)
+        else:
+            self._replace(service_id)
+
+    def _stop(self, service_id: str) -> None:
+        """Begin an update that stops each task before the next one starts."""
+        service = self.services[service_id]
+        service["UpdateStatus"] = {"State": "updating", "Message": "update in progress"}
+        for task in self.tasks_of(service["Spec"]["Name"]):
+            ready = {"ID": self.new_id("task"), "DesiredState": "ready", "Status": {"State": "new"}}
+            self.tasks.append(json.loads(json.dumps(task)) | ready)
+            task["DesiredState"] = "shutdown"
+        self._stopping.append((self.stopping, service_id))
+
+    def _go_on(self) -> None:
+        """End the updates whose time has come."""
+        waiting, self._stopping = self._stopping, []
+        for left, service_id in waiting:
+            if left:
+                self._stopping.append((left - 1, service_id))
+            else:
+                self._replace(service_id)
+
+    def _replace(self, service_id: str) -> None:
+        """Replace the tasks of a service whose specification is another than its own."""
+        service = self.services[service_id]
+        template = service["Spec"]["TaskTemplate"]
+        slots = range(1, self._replicas(service_id) + 1)
+        for task in self.tasks_of(service["Spec"]["Name"]) or [{"Slot": slot} for slot in slots]:
+            if task.get("DesiredState") == "running" and task["Spec"] == template:
+                continue
             task["DesiredState"] = "shutdown"
             if not self._start(service_id, task.get("Slot", 0)):
-                status = {"State": "paused", "Message": f"update paused due to failure of task {task['ID']}"}
-                service["UpdateStatus"] = status
+                self._give_up(service_id, self.tasks[-1]["ID"])
                 return
         service["UpdateStatus"] = {"State": self.update_state, "Message": "update completed"}
 
+    def _give_up(self, service_id: str, task_id: str) -> None:
+        """Pause an update, or take it back: then, tasks that have it already stay until their turn comes."""
+        service = self.services[service_id]
+        action = service["Spec"].get("UpdateConfig", {}).get("FailureAction", "pause")
+        state = {"pause": "paused", "rollback": "rollback_started"}[action]
+        if action == "rollback":
+            service["Spec"] = service["PreviousSpec"]
+        message = f"update {state} due to failure of task {task_id}"
+        service["UpdateStatus"] = {"State": state, "Message": message}
+
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         """Return status and body of the answer to a request."""
+        self._go_on()
         if self.failures:
             status, message = self.failures.pop(0)
             return status, {"message": message}
@@ -159,10 +211,9 @@ class Dockerd:
         self, query: dict[str, list[str]], body: Any
     ) -> list[tuple[str, str, Callable[..., tuple[int, Any]]]]:
         filters = json.loads(query.get("filters", ["{}"])[0])
-        nodes = [{"ID": "node1", "Description": {"Hostname": "manager-1"}}]
         return [
             ("GET", "/info", lambda: (200, {"Swarm": {"ControlAvailable": self.is_manager}})),
-            ("GET", "/nodes", lambda: (200, nodes)),
+            ("GET", "/nodes", lambda: (200, self.nodes)),
             ("GET", "/services", lambda: (200, list(self.services.values()))),
             ("GET", "/services/([^/]+)", lambda key: self._found(self.services, key)),
             (
@@ -183,11 +234,10 @@ class Dockerd:
         ]
 
     def _tasks(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
-        assert filters["desired-state"] == ["running"]
         return [
             task
             for task in self.tasks
-            if task["DesiredState"] == "running"
+            if task["DesiredState"] in filters["desired-state"]
             and task["ServiceID"] in filters.get("service", task["ServiceID"])
         ]
 
@@ -222,7 +272,7 @@ class Dockerd:
             return 500, {"message": "rpc error: code = Unknown desc = update out of sequence"}
         assert spec["Name"] == kept[key]["Spec"]["Name"]
         kept[key]["Version"] = {"Index": kept[key]["Version"]["Index"] + 1}
-        kept[key]["Spec"] = spec
+        kept[key]["PreviousSpec"], kept[key]["Spec"] = kept[key]["Spec"], spec
         effect(key)
         return 200, {}
 
