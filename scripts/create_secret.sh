@@ -82,8 +82,10 @@ main() {
     local plain='' fields='' operands=() number reply
     local +x value
     while (($#)); do
-        # --name=NAME is --name NAME.
-        [[ $1 != --?*=* ]] || set -- "${1%%=*}" "${1#*=}" "${@:2}"
+        # --name=NAME is --name NAME. Of no other argument is a part sent.
+        case $1 in
+            --name=* | --ttl=* | --max-reads=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        esac
         case $1 in
             -h | --help)
                 usage

@@ -36,8 +36,8 @@ main() {
     local raw='' field=secret_id name operands=() reply
     local +x value
     while (($#)); do
-        # --name=NAME is --name NAME.
-        [[ $1 != --?*=* ]] || set -- "${1%%=*}" "${1#*=}" "${@:2}"
+        # --name=NAME is --name NAME. Of no other argument is a part sent.
+        [[ $1 != --name=* ]] || set -- --name "${1#*=}" "${@:2}"
         case $1 in
             -h | --help)
                 usage

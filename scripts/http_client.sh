@@ -85,6 +85,16 @@ headers() { # print the request headers, one per line
     [[ -z ${VAULT_TOKEN-} ]] || printf 'Authorization: Bearer %s\n' "$VAULT_TOKEN"
 }
 
+printable() { # printable TEXT: print the beginning of a text of the service, without control characters and the token
+    # In this locale, all of Unicode's control characters and those that turn text around count as unprintable.
+    local LC_ALL=C token=${VAULT_TOKEN-} text
+    # Short, because on a long text, bash takes seconds to replace. With stars, no part of a cut token moves in.
+    text=${1:0:400+${#token}}
+    [[ -z $token ]] || text=${text//"$token"/"${token//?/*}"}
+    text=${text:0:400}
+    printf '%s' "${text//[![:print:]]/ }"
+}
+
 exit_code() { # exit_code STATUS: print the exit code for an HTTP status other than 200
     case $1 in
         404) printf 3 ;;
@@ -114,5 +124,5 @@ request() { # request PATH JSON: send JSON and set `reply` to the response; fail
     status=${reply: -3}
     reply=${reply:0:${#reply}-4}
     [[ $reply != *$'\n' ]] || reply=${reply:0:${#reply}-1}
-    [[ $status == 200 ]] || fail "the service refused with status $status: $reply" "$(exit_code "$status")"
+    [[ $status == 200 ]] || fail "the service refused with status $status: $(printable "$reply")" "$(exit_code "$status")"
 }

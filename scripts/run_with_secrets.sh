@@ -27,9 +27,13 @@ Exit codes: those of COMMAND; before it starts, 1 refused or failed, 2 wrong usa
 
 add_reference() { # add_reference NAME=REF: append to `names` and `items`
     local name=${1%%=*} reference=${1#*=} field=name other
-    local constants=" BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID "
+    # Bash ignores what is assigned to these, or evaluates it, and that can run a command in it.
+    local special=" BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_CMDS BASH_COMMAND BASH_LINENO"
+    special+=" BASH_MONOSECONDS BASH_SOURCE BASH_SUBSHELL BASH_TRAPSIG BASH_VERSINFO DIRSTACK EPOCHREALTIME"
+    special+=" EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO OPTIND PIPESTATUS PPID RANDOM SECONDS SHELLOPTS"
+    special+=" SHLVL SRANDOM UID _ "
     [[ $1 == *=?* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || misused "expected NAME=REF before --"
-    [[ $constants != *" $name "* ]] || misused "$name is a constant of bash: choose another name"
+    [[ $special != *" $name "* ]] || misused "$name has a meaning of its own in bash: choose another name"
     for other in ${names[@]+"${names[@]}"}; do
         [[ $name != "$other" ]] || misused "$name is given twice"
     done
@@ -87,8 +91,8 @@ fetch_all() { # fetch_all NAME...: append NAME=VALUE for each to _run_with_secre
     for ((i = 0; i < count; i++)); do
         if [[ -z ${secrets[i]-} ]]; then
             ((code)) || code=$(exit_code "${statuses[i]-}")
-            printf '%s: %s: the service refused with status %s: %s\n' \
-                "${0##*/}" "${names[i]}" "${statuses[i]:-unknown}" "${details[i]-}" >&2
+            printf '%s: %s: the service refused with status %s: %s\n' "${0##*/}" "${names[i]}" \
+                "$(printable "${statuses[i]:-unknown}")" "$(printable "${details[i]-}")" >&2
         fi
     done
     ((code == 0)) || exit "$code"
@@ -134,7 +138,8 @@ while [[ $1 != -- ]]; do shift; done
 set -- "${_run_with_secrets[@]}" "$@"
 unset _run_with_secrets
 while [[ $1 != -- ]]; do
-    export "${1?}"
+    # A warning of bash, such as that a locale is unknown, would show the value.
+    export "${1?}" 2>/dev/null
     shift
 done
 shift

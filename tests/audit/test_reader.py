@@ -15,7 +15,7 @@ from pymongo.errors import AutoReconnect
 from tests.rotation import Stored, connected, new_key
 from tests.written_trail import as_stored, rehash
 from vault.audit import reader
-from vault.audit.reader import COMMIT_TIME, Filter
+from vault.audit.reader import COMMIT_TIME, Filter, Order
 from vault.audit.stream import StoredEntry, Stream
 from vault.audit.writer import NoAuditTrail
 from vault.core.attempt import Action, Attempt
@@ -213,6 +213,28 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
     slow.write(60)
     assert follower.catch_up() == all_of(stored)
     assert len(follower.seen) == 68
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+@pytest.mark.usefixtures("unaudited")
+def test_a_page_of_the_newest_entries_leads_to_late_ones(stored: Stored, limit: int) -> None:
+    """`follow` of a page of the newest entries leads to each one that became visible later, even below it."""
+    slow, quick = Writer(-2), Writer(0)
+    slow.write(2)
+    commit = slow.begin(3)
+    quick.write(4)
+    attempt = Attempt(action=Action.AUDIT_QUERY)
+    first = reader.page(Filter(), cursor=None, limit=limit, attempt=attempt, order=Order.NEWEST_FIRST)
+    before = all_of(stored)
+    commit()
+    quick.write(2)
+    follower = Follower(limit=limit)
+    follower.cursor = first.follow
+    found = follower.catch_up()
+    shown = {(record["stream"], record["seq"]) for record in first.entries}
+    assert set(all_of(stored)) - set(before) <= set(found)
+    assert len(found) == len(set(found))
+    assert shown.isdisjoint(found)
 
 
 @pytest.mark.usefixtures("unaudited")

@@ -108,6 +108,8 @@ ENTRIES = {
     "roles test": _mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT"),
     "secret delete": Entry(Needs.SERVICE, ("app/db", "--yes")),
     "secret describe": Entry(Needs.SERVICE, ("app/db",)),
+    "secret export": Entry(Needs.SERVICE),
+    "secret import": Entry(Needs.SERVICE, ("values.env",)),
     "secret get": Entry(Needs.SERVICE, ("app/db",)),
     "secret list": Entry(Needs.SERVICE),
     "secret restore": Entry(Needs.SERVICE, ("app/db",)),

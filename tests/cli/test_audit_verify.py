@@ -135,7 +135,7 @@ def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) ->
             text=True,
             check=False,
         )
-        assert (done.returncode, done.stdout, done.stderr) == (0, INTACT, "\n")
+        assert (done.returncode, done.stdout, done.stderr) == (0, INTACT, "")
 
 
 def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import click
 import pytest
 
-from vault.cli.durations import duration
+from vault.cli.durations import duration, duration_text
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,9 @@ def test_anything_else_is_refused(text: str) -> None:
     """Other texts, and durations outside 1 second to 10 years, are refused with the rule."""
     with pytest.raises(click.BadParameter, match=r"such as 30d|between 1 second and 3650 days"):
         duration(text)
+
+
+@pytest.mark.parametrize("text", ["1s", "90s", "90m", "36h", "30d", "1d"])
+def test_a_duration_has_a_text(text: str) -> None:
+    """A duration is printed with the largest unit that divides it, in a form that is accepted."""
+    assert duration_text(duration(text)) == text

@@ -52,6 +52,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     for name in ("token", "jwt", "admin-uri", "key", "password", "backup.tar"):
         Path(name).write_text(name)
     Path("stack.yml").write_text(STACK)
+    Path("values.env").write_text("NAME=value\n")
 
     def run(*arguments: str, **environment: str) -> Result:
         return CliRunner(env=environment).invoke(commands, arguments, prog_name="secret-manager")

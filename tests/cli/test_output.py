@@ -1,5 +1,6 @@
 """Output of commands: results, notes, tables and progress bars."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -53,6 +54,16 @@ def test_results_and_notes_have_their_streams() -> None:
         "dev   -       -                  3",
     ]
     assert done.stderr == "begins\n"
+
+
+def test_a_note_that_no_one_reads_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the terminal of a command was closed, its notes are lost and the command goes on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(click, "echo", fail)
+    Output().note("lost")
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])
@@ -160,7 +171,9 @@ def test_a_terminal_decides_the_width_and_shows_bars(monkeypatch: pytest.MonkeyP
             shown.advance(1)
         with Output().bar("working", 3) as shown:
             shown.reach(2, 3)
-        text = os.read(reading, 65_536).decode()
+        text = ""
+        while "working" not in text:
+            text += os.read(reading, 65_536).decode()
     os.close(reading)
     assert "w w w" in text
     assert "working" in text

@@ -16,9 +16,13 @@ from tests.cli.waiting import wait_until
 from tests.commands import command_environment
 from tests.lifecycle import trail
 from tests.rotation import Stored
+from vault.cli import secret_run
 from vault.cli.secret_run import _until_change
 from vault.client import memory_folder, program
+from vault.client.program import Child
+from vault.client.secrets import Fetched
 from vault.client.watch import Changes
+from vault.core.errors import VaultError
 
 #: Prints its environment and its ID, then waits for its standard input to end.
 SHOW = (
@@ -184,16 +188,24 @@ def test_files_are_in_memory_until_the_program_ends(served: Served) -> None:
 
 
 def test_a_change_restarts_the_program(served: Served) -> None:
-    """`--watch` restarts the program with the new value, and asks for descriptions until then."""
+    """`--watch` restarts the program with the new value, and asks for descriptions until then.
+
+    A SIGHUP that the program survives does not change that.
+    """
     secrets = served.secrets
     secrets.create(b"one", name="app/key")
-    code = "import os, time; print(os.environ['KEY'], flush=True); time.sleep(60)"
+    code = (
+        "import os, signal, time\nsignal.signal(signal.SIGHUP, lambda *_: print('reloaded', flush=True))\n"
+        "print(os.environ['KEY'], flush=True)\ntime.sleep(60)"
+    )
     options = ("--prefix", "app/", "--watch", "--interval", "1s")
     with start(served, *options, "--", sys.executable, "-Ic", code) as process:
         assert process.stdout
         assert process.stdout.readline() == "one\n"
         wait_until(lambda: "/vault/secret/describe" in served.requests)
         assert served.requests.count("/vault/secret/fetch-batch") == 1
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "reloaded\n"
         secrets.update({"name": "app/key"}, b"two")
         assert process.stdout.readline() == "two\n"
         process.terminate()
@@ -281,6 +293,9 @@ def test_a_program_starts_with_all_its_secrets_or_not(person: Person) -> None:
     assert "--env A_B=NAME" in line
     assert "gives no name" in person.fails_to("secret", "run", "--prefix", "x/", "--", "true", code=1)
     assert "would set PATH" in person.fails_to("secret", "run", "--prefix", "y/", "--", "true", code=1)
+    assert "would set PATH" in person.fails_to("secret", "export", "y/", code=1)
+    chosen = ("--env", "PATH=y/path", "--prefix", "y/")
+    person.does("secret", "run", *chosen, "--file", "--", "true")
 
 
 def test_a_value_must_fit_an_environment(served: Served, tmp_path: Path) -> None:
@@ -313,31 +328,68 @@ def test_files_need_a_place_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path:
         pass
 
 
-class _WokenTwice:
-    """A child that runs while it is woken twice."""
+class _Woken:
+    """A child that runs while it is woken twice, and that *is_ending*."""
 
-    def __init__(self) -> None:
-        self._codes = [None, None, 0]
+    def __init__(self, *, is_ending: bool = False) -> None:
+        self.exit_code: int | None = None
+        self.is_ending = is_ending
+        self.waits = 0
 
-    def wait(self) -> int | None:
-        return self._codes.pop(0)
+    def wait(self) -> None:
+        self.waits += 1
+        self.exit_code = 0 if self.waits == 2 else None
+
+
+def _changes() -> Changes:
+    found = Changes()
+    found.put({"A": Fetched("id", "a", 2, b"new")})
+    return found
 
 
 def test_only_new_values_restart_a_program() -> None:
     """A wake without new values does nothing."""
-    child: Any = _WokenTwice()
+    child: Any = _Woken()
     assert _until_change(child, Changes()) is None
-    assert child._codes == []
+    assert child.waits == 2
+
+
+def test_a_change_during_a_restart_is_not_lost() -> None:
+    """Values that came before the program started again restart it without another wake."""
+    child: Any = _Woken()
+    assert _until_change(child, _changes()) == {"A": Fetched("id", "a", 2, b"new")}
+    assert child.waits == 0
+
+
+def test_a_program_that_ends_is_not_restarted() -> None:
+    """A change does not restart a program that was asked to end."""
+    child: Any = _Woken(is_ending=True)
+    assert _until_change(child, _changes()) is None
+    assert child.waits == 2
+
+
+def test_no_error_leaves_the_program_behind(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the command fails while the program runs, it stops the program."""
+    person.does("secret", "set", "a", "--generate", 8)
+    started: list[Child] = []
+
+    def fail(child: Child, _changes: Changes) -> None:
+        started.append(child)
+        raise VaultError("failed")
+
+    monkeypatch.setattr(secret_run, "_until_change", fail)
+    person.fails_to("secret", "run", "--env", "A=a", "--file", "--grace", "1s", "--", "sleep", "60", code=1)
+    assert started[0].exit_code is not None
 
 
 def test_a_terminal_signals_the_program_itself() -> None:
-    """A signal of the terminal has reached the program, so that it is not forwarded."""
+    """A signal of the terminal has reached the program, so that it is not forwarded. It need not end it."""
     with program.held_signals():
         child = program.Child(["sleep", "60"], dict(os.environb))
         program.wake()
         assert child.wait() is None
         child._forward(signal.struct_siginfo((signal.SIGINT, program._SI_KERNEL, 0, 0, 0, 0, 0)))
-        assert child.is_ending
+        assert not child.is_ending
         assert child.wait(0.01) is None
         program.wake()
         child.stop(60)

@@ -1,8 +1,14 @@
 """`secret-manager serve`."""
 
+import os
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from tests.rotation import new_key, settings
 from tests.service import Service
+from vault.cli import commands
 
 #: Modules that the service loads at its start and later, and optional ones of its libraries.
 _PLANTED = (
@@ -32,3 +38,16 @@ def test_modules_of_the_working_folder_do_not_run(environment: dict[str, str], t
         service.wait_until("/health/ready")
         assert service.fetch(service.create(b"value")).status == 200
     assert not list(tmp_path.glob("ran-*"))
+
+
+@pytest.mark.parametrize(("options", "level"), [([], "debug"), (["-q"], "warning")], ids=["loud", "quiet"])
+def test_a_quiet_service_logs_warnings_only(
+    options: list[str], level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With `--quiet`, the log has warnings and errors only; otherwise LOG_LEVEL decides."""
+    monkeypatch.chdir(tmp_path)
+    levels = []
+    monkeypatch.setattr(os, "execv", lambda *_: levels.append(os.environ["LOG_LEVEL"]))
+    environment = settings("mongodb://127.0.0.1:1", new_key()) | {"LOG_LEVEL": "debug", "PYTHONSAFEPATH": "1"}
+    assert CliRunner(env=environment).invoke(commands, ["serve", *options]).exit_code == 0
+    assert levels == [level]

@@ -171,8 +171,8 @@ def test_a_second_rotation_is_refused(world: World) -> None:
         (["--resume", "--generate", "20"], "Use one of FILE"),
         (["--generate", "1"], "not in the range"),
         (["--from-version", "0"], "not in the range"),
-        (["--timeout", "soon"], "must be a time such as 90s"),
-        (["--timeout", "0s"], "must be a time such as 90s"),
+        (["--timeout", "soon"], "must be a number with one of the units"),
+        (["--timeout", "0s"], "must be between 1 second"),
     ],
 )
 def test_an_invalid_option_is_a_usage_error(world: World, options: list[str], reason: str) -> None:

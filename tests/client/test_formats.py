@@ -54,7 +54,7 @@ def test_what_is_written_is_read_back(form: Format) -> None:
 
 
 def test_shells_and_readers_have_the_same_values(tmp_path: Path) -> None:
-    """What `.env` files say, sh and python-dotenv read alike, byte for byte."""
+    """Shells and python-dotenv read the same from a `.env` file, byte for byte."""
     values = {f"K{number}": text.encode() for number, text in enumerate(COMMON)}
     (tmp_path / "env").write_text(formats.write(values, Format.ENV))
     script = ". ./env; " + "; ".join(f'printf "%s\\0" "$K{number}"' for number in range(len(COMMON)))

@@ -2,11 +2,16 @@
 
 import json
 import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
 
 import pytest
 import urllib3
 
 from tests.client.peers import peer, reply
+from tests.test_tls import make
 from vault.client import service as module
 from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
@@ -203,6 +208,29 @@ def test_a_service_without_tls_is_an_error() -> None:
         pytest.raises(ServiceAwayError, match="does not speak TLS as it must"),
     ):
         Service(server.url.replace("http:", "https:"), TOKEN).call(PATH, {})
+
+
+def test_an_untrusted_certificate_is_an_error(tmp_path: Path) -> None:
+    """Only a certificate of the given authorities is trusted; the error says how to name another."""
+    server, other = make(tmp_path, "server"), make(tmp_path, "other")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server.certificate, server.key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+        def serve() -> None:
+            for _ in range(2):
+                connection = listener.accept()[0]
+                with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+                    tls.recv(65_536)
+                    tls.sendall(reply(200, "{}"))
+
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(ServiceAwayError, match="name its CA with --ca-cert"):
+            Service(url, TOKEN, ca_file=str(other.certificate)).call(PATH, {})
+        assert Service(url, TOKEN, ca_file=str(server.certificate)).call(PATH, {}) == {}
+    thread.join(30)
 
 
 @pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "ä"])

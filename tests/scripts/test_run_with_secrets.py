@@ -19,6 +19,14 @@ from tests.scripts.runs import SCRIPTS, answering, recording_path, run
 _SCRIPT = "run_with_secrets.sh"
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _VALUE = b"first \\x41 $(id) ' \" line\nsecond\xff\n\n"
+_LOCALE = ("LANG", "LC_ALL", "LC_CTYPE", "LC_COLLATE", "LC_MESSAGES", "LC_NUMERIC", "LC_TIME")
+#: The names that are refused: bash ignores what is assigned to them, or computes with it.
+_OF_BASH = {
+    *("BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_CMDS", "BASH_COMMAND"),
+    *("BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG", "BASH_VERSINFO"),
+    *("DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO"),
+    *("OPTIND", "PIPESTATUS", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_"),
+}
 _SHOW = ("--", "bash", "-c", 'printf %s "$A"')
 Done = subprocess.CompletedProcess[bytes]
 
@@ -61,6 +69,22 @@ def test_any_variable_can_be_named() -> None:
     }
     told = {line for line in lines if not line.startswith(("PWD=", "OLDPWD=", "VAULT_URL="))}
     assert told == {*(f"{name}=C" for name in names), "parts=kept", "text=kept"}, done.stderr
+
+
+def test_no_name_changes_a_value() -> None:
+    """Of the names that bash knows, each that is not refused gets its value, and no warning shows it."""
+    known = subprocess.run(
+        ["bash", "-c", "compgen -v"], env={}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    # The lookup of `env` needs PATH.
+    names = sorted(
+        {*known, *_LOCALE, "BASH_ARGV0", "BASH_COMPAT", "BASH_XTRACEFD", "TZ"} - {*_OF_BASH, "PATH"}
+    )
+    value = "a[$(echo planted >&2)]"
+    with answering(_items(*(_item(value.encode()) for _ in names))) as url:
+        done = run(_SCRIPT, *(f"{name}=some/name" for name in names), "--", "env", url=url)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert {f"{name}={value}" for name in names} <= set(done.stdout.decode().splitlines())
 
 
 def test_it_is_one_request_with_the_references_in_order() -> None:
@@ -173,6 +197,20 @@ def test_a_missing_token_is_denied(asking: Asking) -> None:
     assert _run(asking, "A=a", "--", "true", VAULT_TOKEN="").returncode == 4
 
 
+def test_a_refusal_of_an_item_is_one_short_printable_line() -> None:
+    """A text of the service cannot change the terminal, fill it, or show the token on it."""
+    problem = {"status": 404, "detail": "\x1b]0;smt_hidden\x07\u202e" + "x" * 5_000}
+    text = json.dumps({"secrets": [{"problem": problem}]}, ensure_ascii=False)
+    raw = text.replace("\\u001b", "\x1b").replace("\\u0007", "\x07").encode()
+    with answering(lambda _: (200, raw)) as url:
+        done = run(_SCRIPT, "A=a", "--", "true", url=url, VAULT_TOKEN="smt_hidden")
+    assert done.returncode == 3
+    line = done.stderr.decode()
+    assert line.startswith(f"{_SCRIPT}: A: the service refused with status 404:  ]0;**********    xxx")
+    assert line[:-1].isprintable()
+    assert len(line) < 500
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -246,7 +284,10 @@ def test_an_unknown_command_fetches_nothing() -> None:
         (["Ä=a", "--", "true"], "expected NAME=REF before --"),
         (["-x", "A=a", "--", "true"], "unknown option"),
         (["A=a", "A=b", "--", "true"], "A is given twice"),
-        (["UID=a", "--", "true"], "UID is a constant of bash: choose another name"),
+        *(
+            ([f"{name}=a", "--", "true"], f"{name} has a meaning of its own in bash: choose another name")
+            for name in ("UID", "RANDOM", "LINENO", "BASH_COMMAND", "OPTIND", "_")
+        ),
         ([*(f"A{number}=a" for number in range(101)), "--", "true"], "at most 100 secrets"),
     ],
     ids=lambda case: case if isinstance(case, str) else " ".join(case)[:20] or "nothing",

@@ -69,6 +69,22 @@ def test_refusal_is_printed_on_standard_error(service_url, script, argument, det
     assert detail in refused.stderr
 
 
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_refusal_is_one_short_printable_line(locale):
+    """A text of the service cannot change the terminal, fill it, or show the token on it."""
+    body = b"\x1b]0;gotcha\x07\xc2\x9b2J\xe2\x80\xae\n" + b"x" * 350 + b" smt_hidden" * 200
+    with answering(lambda _: (502, body)) as url:
+        done = run("fetch_secret.sh", "an-id", url=url, VAULT_TOKEN="smt_hidden", LC_ALL=locale)
+    assert done.returncode == 5
+    line = done.stderr.decode()
+    assert line.startswith("fetch_secret.sh: the service refused with status 502:  ]0;gotcha   2J")
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
+    assert "x ********** ********" in line
+    assert "smt" not in line
+    assert len(line) < 500
+
+
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
 def test_unreachable_service_is_reported(script):
     """If no service answers, the scripts fail and name the address."""
@@ -209,6 +225,8 @@ def test_help_is_printed(script, option):
         ("create_secret.sh", ["-d"]),
         ("create_secret.sh", ["--plain", "-secret"]),
         ("create_secret.sh", ["--plain", "--", "-secret"]),
+        ("create_secret.sh", ["--plain=a-secret"]),
+        ("create_secret.sh", ["--raw=a-secret", "YQ=="]),
         ("create_secret.sh", ["--name", "--", "YQ=="]),
         ("create_secret.sh", ["YQ==", "--name"]),
         ("create_secret.sh", ["--name=", "YQ=="]),
@@ -216,6 +234,8 @@ def test_help_is_printed(script, option):
         *(("create_secret.sh", ["YQ==", "--max-reads", text]) for text in ("many", "-1", "1e3", "9" * 10)),
         ("fetch_secret.sh", ["--unknown"]),
         ("fetch_secret.sh", ["--", "-id"]),
+        ("fetch_secret.sh", ["--raw=an-id"]),
+        ("fetch_secret.sh", ["--plain=an-id"]),
         ("fetch_secret.sh", ["--name"]),
     ],
     ids=lambda case: case if isinstance(case, str) else " ".join(case),

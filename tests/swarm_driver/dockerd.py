@@ -101,7 +101,7 @@ class Dockerd:
         self.tasks = [task for task in self.tasks if task["ServiceID"] != service_id]
 
     def tasks_of(self, name: str) -> list[dict[str, Any]]:
-        """Return the tasks of a service that Docker keeps running, or is about to run."""
+        """Return the tasks of a service that run, or are about to."""
         ids = {one for one, found in self.services.items() if found["Spec"]["Name"] == name}
         return [task for task in self.tasks if task["ServiceID"] in ids and task["DesiredState"] in _KEPT]
 

@@ -89,11 +89,10 @@ def test_a_bad_value_is_rolled_back(world: World) -> None:
 
 def test_a_crashing_service_is_put_back(world: World) -> None:
     """A service whose tasks have all crashed with the bad value restarts with the old one."""
-    share(world, "shop_a")
+    secret = world.dockerd.secret("db", name=NAME)
+    world.dockerd.service("shop_a", [secret], mode={"Replicated": {"Replicas": 1}})
     world.dockerd.unhealthy["shop_a"] = {b"bad"}
     world.dockerd.is_crashing = True
-    for task in world.dockerd.tasks_of("shop_a")[1:]:
-        world.dockerd.tasks.remove(task)
     with pytest.raises(RotationFailedError, match="Rolled back"):
         world.rotation(timeout_seconds=0.5).run(b"bad")
     assert world.dockerd.restarted == ["shop_a", "shop_a"]
@@ -101,11 +100,16 @@ def test_a_crashing_service_is_put_back(world: World) -> None:
 
 def test_a_task_that_is_about_to_run_is_a_holder(world: World) -> None:
     """A task that Docker starts after a delay has its value already: an older one is replaced."""
-    share(world, "shop_a")
-    for task in world.dockerd.tasks_of("shop_a"):
-        task |= {"DesiredState": "ready", "Status": {"State": "ready"}}
+    share(world, "shop_a", "shop_b")
+
+    def crash(name: str) -> None:
+        if name == "shop_a":
+            for task in world.dockerd.tasks_of("shop_b"):
+                task |= {"DesiredState": "ready", "Status": {"State": "ready"}}
+
+    world.dockerd.before_restart = crash
     world.rotation().run(b"new")
-    assert world.dockerd.restarted == ["shop_a"]
+    assert world.dockerd.restarted == ["shop_a", "shop_b"]
 
 
 def test_a_rollback_includes_tasks_that_started_meanwhile(world: World) -> None:

@@ -176,7 +176,8 @@ def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     were still writing.
 
     With the `order` `newest_first`, each `cursor` leads to older entries, and the first `follow` to the
-    entries after it, in the order `oldest_first`.
+    entries after it, in the order `oldest_first`. It can repeat entries of the last 30 seconds that are on
+    the older pages.
     """
     place = {"limit": body.pop("limit"), "cursor": body.pop("cursor"), "order": Order(body.pop("order"))}
     with reply_memory(place["limit"] * _ENTRY_BYTES):

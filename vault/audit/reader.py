@@ -143,8 +143,9 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
     """Return up to *limit* entries after *cursor* in the *order*, which is by time to the second.
 
     Oldest first, entries that became visible after younger entries of earlier pages come first. Newest first,
-    such entries can be missing from later pages; the first page's `follow` leads to them. A principal that is
-    limited to paths gets only the entries about secrets that it reaches.
+    such entries can be missing from later pages; the first page's `follow` leads to them, and can
+    repeat entries of the last `SETTLED_SECONDS` that are on later pages. A principal that is limited to paths
+    gets only the entries about secrets that it reaches.
 
     Raises:
         InvalidCursorError: *cursor* is not a cursor of this order.
@@ -182,8 +183,7 @@ def _newest(
         found = _Finder(which, principal, session).find({"$lt": before}, limit, order=-1)
     is_last = len(found) < limit
     if cursor is None:
-        settled = boundary if is_last else max(boundary, found[-1]["_id"])
-        cursor = Position().after((document["_id"] for document in found), settled=settled).encode()
+        cursor = Position().after((document["_id"] for document in found), settled=boundary).encode()
     # Identifiers of one second are in the order of the streams.
     by_time = sorted(found, key=lambda document: str(record_of(document).get("ts")), reverse=True)
     return by_time, None if is_last else str(found[-1]["_id"]), cursor

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from vault.cli.output import in_color
 from vault.core.errors import (
     AddressRefusedError,
     CredentialRequiredError,
@@ -157,9 +158,10 @@ def reported() -> Iterator[None]:
         raise SystemExit(Exit.USAGE) from None
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a defect is one line, too
         code, line = _report(error)
+        shown = in_color("error:", "red", err=True) + line.removeprefix("error:")
         # Without a reader of the error, the exit code still tells.
         with suppress(OSError):
-            click.echo(line, err=True)
+            click.echo(shown, err=True)
         raise SystemExit(code) from None
 
 

@@ -66,9 +66,10 @@ class Output:
             click.echo(line)
 
     def note(self, text: str) -> None:
-        """Print a note on standard error, unless the command is quiet."""
+        """Print a note on standard error, unless the command is quiet or no one reads it any more."""
         if not self.quiet:
-            click.echo(text, err=True)
+            with suppress(OSError):
+                click.echo(text, err=True)
 
     @contextmanager
     def bar(self, label: str, length: int = 0) -> Iterator["Bar"]:
@@ -108,8 +109,10 @@ def moment_cell(found: Any) -> str:
 def in_color(text: str, color: str, *, err: bool = False) -> str:
     """Return *text* in *color* if it goes to a terminal, and `NO_COLOR` is unset or empty."""
     stream = sys.stderr if err else sys.stdout
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
-    return text if is_plain else click.style(text, fg=color)
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if is_plain or stream is None or not stream.isatty():
+        return text
+    return click.style(text, fg=color)
 
 
 def _value(row: Row, column: Column) -> Any:

@@ -13,7 +13,7 @@ from vault.client.formats import Format
 from vault.client.secrets import Secrets, all_of, is_name
 from vault.client.service import Service
 from vault.client.transfer import Change, Kind
-from vault.client.variables import variable_of
+from vault.client.variables import require_harmless, variable_of
 from vault.core.errors import SecretNotFoundError, TransferError, VaultError
 from vault.core.text import quantity
 
@@ -109,6 +109,7 @@ def _variables(names: list[str], prefix: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         variable = variable_of(name, prefix)
+        require_harmless(variable, name)
         if variable in found:
             raise TransferError(
                 f"{found[variable]} and {name} would both be {variable}", hint="use --format json"

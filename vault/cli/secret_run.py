@@ -114,20 +114,27 @@ def run(
         while code is None:
             with _variables(found, as_files=as_files) as variables:
                 child = program.Child(command, program.environment(variables, keep_token=keep_token))
-                newest = _until_change(child, changes)
-                if newest:
-                    output.note("the secrets have changed: restarting the program")
-                    found = newest
+                try:
+                    newest = _until_change(child, changes)
+                    if newest:
+                        output.note("the secrets have changed: restarting the program")
+                        found = newest
+                finally:
                     child.stop(grace.total_seconds())
-                code = child.exit_code if child.is_ending or not newest else None
+            code = child.exit_code if child.is_ending or not newest else None
     ctx.exit(code)
 
 
 def _until_change(child: program.Child, changes: Changes) -> Found | None:
-    """Return the newest values once there are any; None once the program has ended."""
-    while child.wait() is None:
-        if newest := changes.newest():
+    """Return the newest values once there are any; None once the program has ended.
+
+    A program that was asked to end is waited for: it does not start again.
+    """
+    while child.exit_code is None:
+        # Before the wait: they may have come during a restart.
+        if not child.is_ending and (newest := changes.newest()):
             return newest
+        child.wait()
     return None
 
 

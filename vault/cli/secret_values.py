@@ -142,7 +142,7 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
     """Return a value for *secret*: random, or from a file, a hidden prompt or standard input.
 
     Raises:
-        VaultError: There is none, or it is too long.
+        VaultError: It is empty or too long.
         OSError: The file cannot be read.
     """
     if generate:

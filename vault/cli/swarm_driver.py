@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vault.cli import parameters
+from vault.cli.durations import duration
 from vault.cli.output import Output, output_options
 from vault.client import address
 from vault.core.errors import ServiceAwayError, VaultError
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _SOCKET = "/run/docker/plugins/secret-manager.sock"
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_MAX_CACHE_SECONDS = 86_400
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -32,6 +34,14 @@ def _address(text: str) -> tuple[str, int]:
     if not host or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65_535:
         raise click.BadParameter("must be ADDRESS:PORT, such as 127.0.0.1:9465")
     return host.strip("[]"), int(port)
+
+
+def _cache_seconds(text: str) -> int:
+    """Return the age of values in the cache, in seconds."""
+    seconds = 0 if text == "0" else int(duration(text).total_seconds())
+    if seconds > _MAX_CACHE_SECONDS:
+        raise click.BadParameter("must be at most 24h")
+    return seconds
 
 
 @click.command("swarm-driver")
@@ -76,12 +86,12 @@ def _address(text: str) -> tuple[str, int]:
 )
 @click.option(
     "--cache-seconds",
-    metavar="SECONDS",
-    type=click.IntRange(0, 86_400),
+    metavar="DURATION",
+    type=_cache_seconds,
     envvar="SECRET_MANAGER_DRIVER_CACHE_SECONDS",
-    default=0,
+    default="0",
     show_default=True,
-    help="Use values of this age while the service is away; 0 for never.",
+    help="Use values of this age, such as 60 or 5m, while the service is away; 0 for never.",
 )
 @click.option(
     "--metrics-bind",

@@ -12,26 +12,16 @@ import click
 
 from vault.cli import parameters
 from vault.cli.connection import service_options
+from vault.cli.durations import duration
 from vault.cli.output import Output, output_options
 from vault.cli.secret_values import new_value
 from vault.client.service import Service
-from vault.core.durations import parse_duration
 from vault.swarm.engine import Engine
 from vault.swarm.holders import Holder, Holders
 from vault.swarm.restarts import Progress, Restarts
 from vault.swarm.rotation import Rotation
 from vault.swarm.rotation_lock import LockedService, RotationLock
 from vault.swarm.stored import Secret, Stored
-
-
-def _timeout(text: str) -> timedelta:
-    try:
-        length = parse_duration(text)
-    except ValueError:
-        length = timedelta()
-    if not length:
-        raise click.BadParameter("must be a time such as 90s, 5m or 1h")
-    return length
 
 
 @click.command()
@@ -100,7 +90,7 @@ def _shown_version(row: Mapping[str, Any]) -> str:
 @click.option(
     "--timeout",
     metavar="DURATION",
-    type=_timeout,
+    type=duration,
     default="5m",
     show_default=True,
     help="The time for each service to become healthy.",

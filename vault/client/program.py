@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,13 +27,19 @@ _FORWARDED = {
     signal.SIGCONT,
 }
 
-#: Those of them that ask a program to end.
-_ENDING = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+#: Those of them that ask a program to end. Many programs survive the others: a JVM prints its threads after
+#: SIGQUIT, and daemons read their files again after SIGHUP.
+_ENDING = {signal.SIGTERM}
+
+#: Those of them that ask a program which is stopped not to start again.
+_ENDING_RESTARTS = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 
 _WAITED = _FORWARDED | {signal.SIGCHLD}
 
 #: `si_code` of a signal of the kernel. A terminal signals all processes in the foreground itself.
 _SI_KERNEL = 0x80
+
+_MAIN_THREAD = threading.main_thread().ident or 0
 
 #: As shells have it for a program that a signal ended.
 _SIGNALLED = 128
@@ -93,7 +100,8 @@ def held_signals() -> Iterator[None]:
 
 def wake() -> None:
     """Make `Child.wait` of the main thread return."""
-    os.kill(os.getpid(), signal.SIGCHLD)
+    # Not to the process: a thread that does not hold the signal back would take it, and ignore it.
+    signal.pthread_kill(_MAIN_THREAD, signal.SIGCHLD)
 
 
 class Child:
@@ -105,8 +113,9 @@ class Child:
         Raises:
             ProgramError: It cannot be started.
         """
-        #: True once a signal has asked the program to end.
+        #: True once a signal has asked the program to end, or not to start again after `stop`.
         self.is_ending = False
+        self._ending = _ENDING
         die = die_with_parent(signal.SIGTERM)
 
         def prepare() -> None:  # pragma: no cover - between fork and exec, coverage is not measured
@@ -124,14 +133,15 @@ class Child:
     def wait(self, seconds: float | None = None) -> int | None:
         """Forward signals until the program has ended, and return its exit code, or None if it runs.
 
-        It runs still after *seconds*, and after `wake`.
+        It can still run after *seconds*, after `wake`, and after it was suspended or continued.
         """
         end = None if seconds is None else time.monotonic() + seconds
         while self._process.poll() is None:
             left = None if end is None else max(0.0, end - time.monotonic())
             info = signal.sigwaitinfo(_WAITED) if left is None else signal.sigtimedwait(_WAITED, left)
-            if info is None or (info.si_signo == signal.SIGCHLD and info.si_pid == os.getpid()):
-                return None
+            # Signals of one number can become one, so this SIGCHLD may be that of `wake`, too.
+            if info is None or info.si_signo == signal.SIGCHLD:
+                break
             self._forward(info)
         return self.exit_code
 
@@ -142,7 +152,8 @@ class Child:
         return _SIGNALLED - code if code is not None and code < 0 else code
 
     def stop(self, grace_seconds: float) -> None:
-        """Terminate the program, and kill it after *grace_seconds*."""
+        """Terminate the program, and kill it after *grace_seconds*; do nothing if it has ended."""
+        self._ending = _ENDING_RESTARTS
         self._process.terminate()
         end = time.monotonic() + grace_seconds
         while self.wait(max(0.0, end - time.monotonic())) is None:
@@ -151,9 +162,9 @@ class Child:
                 self._process.wait()
 
     def _forward(self, info: signal.struct_siginfo) -> None:
-        if info.si_signo == signal.SIGCHLD:
-            return
-        self.is_ending |= info.si_signo in _ENDING
+        # A blocked signal arrives although it is ignored, such as SIGHUP after `nohup`.
+        is_ignored = signal.getsignal(info.si_signo) is signal.SIG_IGN
+        self.is_ending |= info.si_signo in self._ending and not is_ignored
         # The terminal signals the program itself.
         if info.si_code != _SI_KERNEL:
             self._process.send_signal(info.si_signo)

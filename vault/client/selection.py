@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from vault.client.secrets import Fetched, Secrets, all_of, reference
-from vault.client.variables import variable_of
+from vault.client.variables import require_harmless, variable_of
 from vault.core.errors import ProgramError, ServiceRefusedError
 
 
@@ -21,7 +21,7 @@ class Selection:
         """Return the secrets by their variables, with a request for single ones, and one for each prefix.
 
         Raises:
-            ProgramError: A name gives no variable, or two names give the same one.
+            ProgramError: A name gives no variable, or an improper one, or two names give the same one.
             ServiceRefusedError: The service refuses one of them, or there is none with a prefix.
             ServiceAwayError: The service cannot be reached, or cannot serve.
         """
@@ -62,6 +62,7 @@ class Selection:
             variable = variable_of(name, prefix)
             if variable in self.single:
                 continue
+            require_harmless(variable, name)
             if variable in taken or variable in given:
                 raise ProgramError(
                     f"{variable} would have the values of two secrets, one of them {name}",

@@ -1,5 +1,6 @@
 """Environment variables: their form, and their names from those of secrets."""
 
+import os
 import re
 
 from vault.core.errors import ProgramError
@@ -7,8 +8,21 @@ from vault.core.errors import ProgramError
 #: The form of a name that every shell takes.
 _FORM = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-#: Variables that decide what a program loads. Anyone who may name a secret must not decide that.
-_LOADING = re.compile("LD_.*|PATH|IFS|ENV|BASH_ENV|PYTHON.*|PERL5.*|RUBY.*|NODE_OPTIONS")
+#: Variables that decide what a program loads, runs or trusts. Creators of secrets must not decide that.
+#: No such list is complete, so inherited variables are refused as well.
+_DECISIVE = re.compile(
+    "|".join(
+        (
+            "[A-Z]*PATH|HOME|SHELL|EDITOR|VISUAL|PAGER|BROWSER|TMPDIR|XDG_.*",
+            "IFS|ENV|BASH_.*|BASHOPTS|SHELLOPTS|PS[0-9]|PROMPT_COMMAND|ZDOTDIR|FPATH",
+            "LD_.*|DYLD_.*|GLIBC_.*|GCONV_PATH|MALLOC_.*|NLSPATH|TERMINFO.*|HOSTALIASES|RES_OPTIONS",
+            "PYTHON.*|PIP_.*|PERL.*|RUBY.*|GEM_.*|BUNDLE_.*|NODE_.*|NPM_CONFIG_.*|PHP.*|LUA_.*|ERL_.*",
+            ".*JAVA.*OPTIONS|.*_OPTS|JAVA_HOME|DOTNET_.*|CORECLR_.*|COMPLUS_.*",
+            "GIT_.*|SSH_ASKPASS|SUDO_ASKPASS|LESSOPEN|LESSCLOSE|MAKEFLAGS",
+            "OPENSSL_.*|SSL_CERT_.*|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|.*_PROXY",
+        )
+    )
+)
 
 
 def is_variable(text: str) -> bool:
@@ -27,6 +41,22 @@ def variable_of(name: str, prefix: str) -> str:
         raise ProgramError(
             f"{name} gives no name of a variable", hint=f"name it yourself, with --env NAME={name}"
         )
-    if _LOADING.fullmatch(found):
-        raise ProgramError(f"{name} would set {found}, which decides what a program loads", hint="rename it")
     return found
+
+
+def require_harmless(variable: str, name: str) -> None:
+    """Refuse a *variable* that only the user may choose, not the creator of the secret *name*.
+
+    Raises:
+        ProgramError: It decides what programs do, or this environment has it.
+    """
+    if _DECISIVE.fullmatch(variable):
+        problem, remedy = "decides what programs load, run or trust", "rename the secret"
+    elif variable in os.environ:
+        problem, remedy = "this environment has already", f"unset {variable}"
+    else:
+        return
+    raise ProgramError(
+        f"{name} would set {variable}, which {problem}",
+        hint=f"{remedy}, or choose it yourself, with `secret run --env {variable}={name}`",
+    )

@@ -58,10 +58,12 @@ def watching(
                     changes.put(new)
                     wake()
                 reported = ""
-            except VaultError as error:
-                if reported != error.problem:
-                    report(error.problem)
-                reported = error.problem
+            # Also after a defect: otherwise the program would keep old secrets, and no one would know.
+            except Exception as error:  # noqa: BLE001
+                problem = _problem(error)
+                if reported != problem:
+                    report(problem)
+                reported = problem
 
     thread = Thread(target=watch, name="watch", daemon=True)
     thread.start()
@@ -70,6 +72,11 @@ def watching(
     finally:
         # Without waiting: it may be in a request.
         ended.set()
+
+
+def _problem(error: Exception) -> str:
+    # The text of another error could contain a value.
+    return error.problem if isinstance(error, VaultError) else f"unexpected {type(error).__name__}"
 
 
 def _versions(found: Found) -> dict[str, tuple[str, int]]:
