@@ -121,7 +121,7 @@ def test_a_killed_import_is_completed(
     assert process.returncode == -signal.SIGKILL
     assert unrecorded(stored) == {}
     assert 0 < stored.secrets.count_documents({}) < 250
-    done = run()
+    done = run("--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "compared: 250 secrets, 750 versions\n" in done.stdout
     assert has_equal_hashes(done)

@@ -73,7 +73,7 @@ def test_problems_exit_with_1(stack: Path, alice: Caller, tmp_path: Path) -> Non
     table.write_text('[services]\nshop_api = ["shop/"]\nshop_web = ["shop/tls"]\n')
     done = check("--policy", table, "--path", "shop/db", stack, TAG="2")
     assert done.stdout.splitlines() == [
-        "problem: db: shop_web: the label secret-manager.images does not name the image of the task",
+        "problem: db: shop_web: the label secret-manager.images does not name the image web:2",
         "problem: db: shop_web: the policy does not allow this secret to the service shop_web",
         "problem: tls: shop/tls is outside the paths of the driver's token",
         "problem: tls: shop/tls does not exist, or is outside the paths of your token",
@@ -88,8 +88,10 @@ def test_findings_are_available_as_json(alice: Caller) -> None:
     label = f"labels: {{secret-manager.id: {secret_id}}}"
     given = f"secrets: {{a: {{driver: other, {label}}}, b: {{driver: secret-manager}}}}".encode()
     done = check("--json", "--driver", "other", "-", given=given)
+    empty: dict[str, object] = {"name": None, "services": [], "problems": [], "notes": []}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"secret": "a", "name": None, "services": [], "problems": [], "notes": []}
+        empty | {"secret": "a", "checked": True},
+        empty | {"secret": "b", "checked": False, "notes": ["not checked: its driver is secret-manager"]},
     ]
     done = check("--driver", "other", "-", given=given)
     assert done.stdout.splitlines()[0] == "ok: a: by ID, for no service"
@@ -102,6 +104,16 @@ def test_files_are_merged(stack: Path, alice: Caller, tmp_path: Path) -> None:
     over = tmp_path / "over.yml"
     over.write_text("secrets: {tls: {driver: secret-manager, labels: {secret-manager.name: shop/other}}}")
     assert "ok: tls: shop/other, for shop_web" in check(stack, over).stdout
+
+
+def test_a_stack_without_secrets_of_the_driver_exits_with_1() -> None:
+    """A mistyped driver is no success: it is noted, and an error says that there was nothing to check."""
+    done = check("-", given=b"secrets: {a: {driver: secret-manger}}")
+    assert (done.exit_code, done.stdout) == (1, "note: a: not checked: its driver is secret-manger\n")
+    assert "no secret has the driver secret-manager" in done.stderr
+    done = check("-", given=b"secrets: {a: {driver: secret-manger, labels: [secret-manager.name=b]}}")
+    assert done.exit_code == 1
+    assert done.stdout.endswith("0 secrets checked, 1 problem\n")
 
 
 def test_what_cannot_be_checked_is_an_error(stack: Path, alice: Caller, tmp_path: Path) -> None:

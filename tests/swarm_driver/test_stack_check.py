@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from vault.core.paths import ALL_PATHS, Paths
 from vault.swarm.policy import NoPolicy, Policy, PolicyFile
 from vault.swarm.requests import Reference
@@ -68,8 +70,24 @@ def test_a_secret_that_can_be_delivered_has_no_problems() -> None:
 
 
 def test_only_secrets_of_the_driver_are_checked() -> None:
-    """Docker's own secrets and those of other drivers are left out."""
-    assert check("secrets: {a: {external: true}, b: {file: b}, c: {driver: other}}") == []
+    """Docker's own secrets are left out; another driver, which can be mistyped, is noted."""
+    assert check("secrets: {a: {external: true}, b: {file: b}, c: {driver: secret-manger}}") == [
+        Finding("c", services=[], notes=["not checked: its driver is secret-manger"], is_checked=False)
+    ]
+
+
+def test_labels_without_the_driver_are_a_problem() -> None:
+    """Labels of this product have no effect without its driver."""
+    labels = "labels: {secret-manager.name: shop/db}"
+    [other, none] = check(
+        "services: {api: {secrets: [a]}}\n"
+        f"secrets: {{a: {{driver: b, {labels}}}, c: {{file: c, {labels}}}}}"
+    )
+    reason = "and it has labels for the driver secret-manager"
+    assert other == Finding(
+        "a", services=["shop_api"], problems=[f"its driver is b, {reason}"], is_checked=False
+    )
+    assert none == Finding("c", services=[], problems=[f"it has no driver, {reason}"], is_checked=False)
 
 
 def test_an_undefined_secret_is_a_problem() -> None:
@@ -111,8 +129,27 @@ def test_labels_that_name_no_service_or_image_are_a_problem() -> None:
         "shop_api: the label secret-manager.services does not name the service shop_api"
     ]
     assert one("secret-manager.name: shop/db, secret-manager.images: x").problems == [
-        "shop_api: the label secret-manager.images does not name the image of the task"
+        "shop_api: the label secret-manager.images does not name the image api:1"
     ]
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "is_allowed"),
+    [
+        ("nginx", "nginx", False),
+        ("nginx", "nginx:latest", True),
+        ("docker.io/library/nginx:1", "docker.io/library/nginx:1", False),
+        ("docker.io/library/nginx:1", "nginx:1", True),
+    ],
+)
+def test_images_have_the_names_of_the_swarm(image: str, label: str, is_allowed: bool) -> None:
+    """The label has to name the image as Docker does after the deployment, as the driver sees only that."""
+    labels = f"{{secret-manager.name: shop/db, secret-manager.images: '{label}'}}"
+    [finding] = check(
+        f"services: {{api: {{image: '{image}', secrets: [db]}}}}\n"
+        f"secrets: {{db: {{driver: secret-manager, labels: {labels}}}}}"
+    )
+    assert (finding.problems == []) is is_allowed
 
 
 def test_the_table_of_the_operator_is_checked(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ def test_services_and_secrets_are_read() -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["false", "False", "FALSE", "no", "off", "n", "null", "~", ""])
+def test_a_secret_that_is_not_external(text: str) -> None:
+    """Docker takes each of these for false, in any case of letters."""
+    assert read(b"secrets: {a: {external: %s}}" % text.encode(), {}).secrets == {"a": secret()}
+
+
 def test_a_file_without_secrets_is_a_stack() -> None:
     """Both sections are optional."""
     assert read(b"networks: {a: }", {}) == Stack()

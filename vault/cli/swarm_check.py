@@ -13,13 +13,20 @@ from vault.cli import parameters
 from vault.cli.connection import service_options
 from vault.cli.output import Output, output_options
 from vault.client.service import Service
-from vault.core.errors import ServiceRefusedError
+from vault.core.errors import ServiceRefusedError, VaultError
 from vault.core.paths import Paths
 from vault.core.text import printable, quantity
 from vault.swarm.policy import NoPolicy, PolicyFile
 from vault.swarm.requests import Reference
 from vault.swarm.stack_check import Finding, StackCheck
 from vault.swarm.stack_file import MAX_BYTES, Stack, StackFileError, read
+
+
+class NothingToCheckError(VaultError):
+    """The stack has no secret of the driver."""
+
+    kind = "nothing_to_check"
+
 
 _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 
@@ -61,7 +68,7 @@ def check(
     stack = Stack()
     for file in files:
         stack = stack.merged(_read(file))
-    checked = StackCheck(
+    stack_check = StackCheck(
         lambda reference: _description(service, reference),
         stack_name=stack_name,
         driver=driver,
@@ -69,11 +76,16 @@ def check(
         paths=Paths.of(paths),
     )
     findings = []
-    for finding in checked.run(stack):
+    for finding in stack_check.run(stack):
         findings.append(finding)
         output.result(_data(finding), "\n".join(map(printable, _lines(finding))))
     problems = sum(len(finding.problems) for finding in findings)
-    output.text(f"{quantity(len(findings), 'secret')} checked, {quantity(problems, 'problem')}")
+    checked = sum(finding.is_checked for finding in findings)
+    if not checked and not problems:
+        raise NothingToCheckError(
+            f"no secret has the driver {driver}", hint="set its name with --driver, or correct the files"
+        )
+    output.text(f"{quantity(checked, 'secret')} checked, {quantity(problems, 'problem')}")
     sys.exit(problems > 0)
 
 
@@ -103,12 +115,14 @@ def _data(finding: Finding) -> Mapping[str, Any]:
         "services": list(finding.services),
         "problems": finding.problems,
         "notes": finding.notes,
+        "checked": finding.is_checked,
     }
 
 
 def _lines(finding: Finding) -> Sequence[str]:
     services = ", ".join(finding.services) or "no service"
-    fine = [] if finding.problems else [f"ok: {finding.secret}: {finding.name or 'by ID'}, for {services}"]
+    is_fine = finding.is_checked and not finding.problems
+    fine = [f"ok: {finding.secret}: {finding.name or 'by ID'}, for {services}"] if is_fine else []
     return [
         *fine,
         *(f"problem: {finding.secret}: {problem}" for problem in finding.problems),

@@ -23,8 +23,9 @@ def require_labels(selection: Selection, task: Task) -> None:
     if not selection.services.match(task.service):
         raise ForbiddenError(f"the label secret-manager.services does not name the service {task.service}")
     # A deployment adds the digest by itself.
-    if not any(map(selection.images.match, (task.image, task.image.partition("@")[0]))):
-        raise ForbiddenError("the label secret-manager.images does not name the image of the task")
+    image = task.image.partition("@")[0]
+    if not any(map(selection.images.match, (task.image, image))):
+        raise ForbiddenError(f"the label secret-manager.images does not name the image {image}")
 
 
 class Policy(Protocol):

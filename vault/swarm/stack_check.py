@@ -7,10 +7,10 @@ from typing import Any
 
 from vault.core.paths import Paths
 from vault.core.text import quantity
-from vault.swarm import policy, requests
+from vault.swarm import images, policy, requests
 from vault.swarm.outcomes import ForbiddenError, InvalidRequestError
 from vault.swarm.policy import Policy
-from vault.swarm.requests import Reference, Selection, Task
+from vault.swarm.requests import LABEL_PREFIX, Reference, Selection, Task
 from vault.swarm.stack_file import Stack, StackSecret, StackService
 
 #: Returns the description of a secret, as the API has it; None if the secret does not exist.
@@ -30,6 +30,8 @@ class Finding:
     problems: list[str] = field(default_factory=list)
     #: What is not wrong, but good to know.
     notes: list[str] = field(default_factory=list)
+    #: False if the driver does not deliver it.
+    is_checked: bool = True
 
 
 class StackCheck:
@@ -48,7 +50,7 @@ class StackCheck:
         self._paths = paths
 
     def run(self, stack: Stack) -> Iterator[Finding]:
-        """Yield the finding for each secret that *stack* asks the driver for, or does not define."""
+        """Yield the finding for each secret of *stack*, except Docker's own, and for each that it lacks."""
         users: dict[str, dict[str, StackService]] = {}
         for name, service in stack.services.items():
             for key in service.secrets:
@@ -58,6 +60,18 @@ class StackCheck:
         for key, secret in stack.secrets.items():
             if secret.driver == self._driver:
                 yield self._finding(key, secret, users.get(key, {}))
+            elif secret.driver or _has_labels(secret):
+                yield self._stray(key, secret, users.get(key, {}))
+
+    def _stray(self, key: str, secret: StackSecret, users: Mapping[str, StackService]) -> Finding:
+        """Return the finding for a secret without the driver: its name can be mistyped."""
+        finding = Finding(key, services=[*users], is_checked=False)
+        found = f"its driver is {secret.driver}" if secret.driver else "it has no driver"
+        if _has_labels(secret):
+            finding.problems.append(f"{found}, and it has labels for the driver {self._driver}")
+        else:
+            finding.notes.append(f"not checked: {found}")
+        return finding
 
     def _finding(self, key: str, secret: StackSecret, users: Mapping[str, StackService]) -> Finding:
         finding = Finding(key, services=[*users])
@@ -84,9 +98,8 @@ class StackCheck:
 
     def _refusals(self, key: str, selection: Selection, users: Mapping[str, StackService]) -> Iterator[str]:
         for name, service in users.items():
-            task = Task(
-                secret=key, service=name, service_id="", task="", task_id="", node="", image=service.image
-            )
+            image = images.deployed(service.image)
+            task = Task(secret=key, service=name, service_id="", task="", task_id="", node="", image=image)
             for require in (policy.require_labels, self._policy_of_reference):
                 try:
                     require(selection, task)
@@ -117,6 +130,10 @@ class StackCheck:
             finding.notes.append(f"expires at {description['expires_at']}")
         if selection.field:
             finding.notes.append(f"the field {selection.field} is not checked: that needs the value")
+
+
+def _has_labels(secret: StackSecret) -> bool:
+    return any(name.startswith(LABEL_PREFIX) for name in secret.labels)
 
 
 def _is_past(time: str | None, now: datetime) -> bool:

@@ -14,7 +14,7 @@ MAX_BYTES = 1_048_576
 _MAX_ALIASES = 1_000
 
 _NOTHING = frozenset({"", "~", "null"})
-_FALSE = _NOTHING | {"false"}
+_FALSE = _NOTHING | {"false", "n", "no", "off"}
 
 _VARIABLE = re.compile(
     r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)"
@@ -149,7 +149,8 @@ class _Reader:
         external = secret.get("external", "")
         return StackSecret(
             driver=self._text(secret.get("driver", ""), f"{place}.driver"),
-            is_external=isinstance(external, dict) or self._text(external, f"{place}.external") not in _FALSE,
+            is_external=isinstance(external, dict)
+            or self._text(external, f"{place}.external").lower() not in _FALSE,
             labels=self._labels(secret.get("labels", ""), f"{place}.labels"),
         )
 
