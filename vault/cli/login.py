@@ -59,29 +59,6 @@ def logout(output: Output) -> None:
 def whoami(service: Service, output: Output) -> None:
     """Print who you are to the service, and your rights."""
     found = _self(service)
-    name = printable(found["principal"])
-    output.result({"url": service.url, **found}, f"logged in as {name} at {service.url}")
-    if os.environ.get("VAULT_TOKEN"):
-        output.note("note: VAULT_TOKEN is set, and precedes this login: unset it")
-
-
-@click.command
-@output_options
-def logout(output: Output) -> None:
-    """Remove the address and the token of your login.
-
-    The token itself stays valid: revoke it if no one needs it.
-    """
-    removed = profile.remove()
-    output.result({"removed": removed}, "logged out" if removed else "there is no login")
-
-
-@click.command
-@service_options
-@output_options
-def whoami(service: Service, output: Output) -> None:
-    """Print who you are to the service, and your rights."""
-    found = _self(service)
     output.result({"url": service.url, **found}, facts(_facts(service.url, found)))
 
 
