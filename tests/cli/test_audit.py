@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.trail import break_trail
 from tests.written_trail import WrittenTrail, as_stored, rehash, streams
 from vault.audit.stream import derive_entry_id
 from vault.cli import commands
+from vault.cli.exits import SignalledError
 from vault.core.timestamps import moment
 from vault.crypto.chain import SigningKey
 from vault.documents.audit import record_of
@@ -227,6 +229,38 @@ def test_tail_follows_until_ctrl_c(trail: Trail) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (KeyboardInterrupt(), 0),
+        (SignalledError(signal.SIGTERM), 143),
+        (SignalledError(signal.SIGHUP), 129),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+)
+def test_only_ctrl_c_is_the_end_of_tail(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch, end: BaseException, code: int
+) -> None:
+    """Ctrl-C is the end that `tail` waits for; after another signal, its exit code says so."""
+
+    def stop(_seconds: float) -> None:
+        raise end
+
+    monkeypatch.setattr("vault.cli.audit.time", SimpleNamespace(sleep=stop))
+    done = CliRunner().invoke(commands, ["audit", "tail", "--lines", "1"], env=trail.environment)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (code, 1)
+
+
+def test_ctrl_c_before_tail_follows_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while `tail` connects has the exit code of every interrupted command."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vault.cli.audit.connected", interrupt)
+    assert CliRunner().invoke(commands, ["audit", "tail"]).exit_code == 130
 
 
 def test_stored_control_characters_are_escaped(trail: Trail) -> None:

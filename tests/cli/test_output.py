@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from vault.cli.output import Column, Output, cell, in_color, output_options
+from vault.cli.output import Column, Output, cell, facts, in_color, moment_cell, output_options
 
 TIME = datetime(2026, 11, 24, 16, 30, 5, tzinfo=timezone(timedelta(hours=1)))
 ROWS: list[dict[str, Any]] = [
@@ -99,6 +99,27 @@ def test_json_has_every_type() -> None:
         "set": ["a", "b"],
         "kind": "<class 'int'>",
     }
+
+
+def test_json_is_printable() -> None:
+    """JSON escapes control characters and those that turn text around, and is the same data."""
+    data = {"a\u009b2J": "\u202e\x1b\x7f", "b": ["ü€\U0001f600", "\U000e0001", "\ud800"]}
+
+    @click.command()
+    def command() -> None:
+        output = Output(as_json=True)
+        output.result(data, "")
+        output.table({}, [data])
+
+    lines = CliRunner().invoke(command).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [data, data]
+    assert all(line.isprintable() and "ü€\U0001f600" in line for line in lines)
+
+
+def test_facts_change_no_text() -> None:
+    """Facts are lines with headings; a text that looks like a time stays as it is."""
+    rows = {"name": "20261126", "made": moment_cell("2026-11-24T15:30:05Z"), "never": moment_cell("never")}
+    assert facts(rows) == "name   20261126\nmade   2026-11-24 15:30Z\nnever  never"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def test_a_description_is_for_people(person: Person) -> None:
     assert "hunter" not in shown
 
 
+def test_a_name_that_looks_like_a_time_is_a_name(person: Person) -> None:
+    """`describe` prints times for people, and names and labels as they are."""
+    person.does("secret", "set", "20261126", "--ttl", "1h", send=b"v")
+    lines = person.does("secret", "describe", "20261126").splitlines()
+    shown = dict(line.split(maxsplit=1) for line in lines if not line.startswith(("last", "reads")))
+    assert shown["name"] == "20261126"
+    assert all(shown[heading].endswith("Z") for heading in ("created", "expires"))
+
+
 def test_a_deletion_asks_on_a_terminal(person: Person) -> None:
     """On a terminal, `delete` asks, unless `--yes` is given; elsewhere it does not."""
     person.does("secret", "set", NAME, send=b"v")

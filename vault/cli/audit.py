@@ -5,12 +5,12 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import partial, wraps
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -32,6 +32,7 @@ from vault.audit.verifier import (
 from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
 from vault.cli.durations import duration
+from vault.cli.exits import SignalledError
 from vault.cli.output import Bar, Output, output_options
 from vault.cli.parameters import Command
 from vault.cli.report import report
@@ -261,16 +262,26 @@ def tail(output: Output, lines: int, follow: bool) -> None:
 
     The newest entry is last. With --follow, new entries are shown until Ctrl-C.
     """
-    with suppress(KeyboardInterrupt), connected(output, reading=True):
+    with connected(output, reading=True):
         if not follow:
             _show(reader.latest(lines) if lines else [], output)
             return
-        end = TrailFollower(lines)
-        fresh = reader.by_time(end.look())
-        _show(fresh[len(fresh) - min(lines, len(fresh)) :], output)
-        while True:
-            time.sleep(_TAIL_INTERVAL_SECONDS)
-            _show(reader.by_time(end.look()), output)
+        try:
+            _follow(lines, output)
+        except SignalledError:
+            raise
+        except KeyboardInterrupt:
+            # The usual end of a command that follows.
+            return
+
+
+def _follow(lines: int, output: Output) -> NoReturn:
+    end = TrailFollower(lines)
+    fresh = reader.by_time(end.look())
+    _show(fresh[len(fresh) - min(lines, len(fresh)) :], output)
+    while True:
+        time.sleep(_TAIL_INTERVAL_SECONDS)
+        _show(reader.by_time(end.look()), output)
 
 
 def _show(records: Iterable[Record], output: Output) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vault.cli.connection import address_options, connect, read_token, service_options
-from vault.cli.output import Output, facts, output_options
+from vault.cli.output import Output, facts, moment_cell, output_options
 from vault.client import address, profile
 from vault.client.profile import Profile
 from vault.client.service import Service
@@ -79,5 +79,5 @@ def _facts(url: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "scopes": found["scopes"],
         "paths": found["paths"] or "all",
         "networks": found["networks"] or "all",
-        "expires": found["expires_at"] or "never",
+        "expires": moment_cell(found["expires_at"] or "never"),
     }

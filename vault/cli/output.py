@@ -93,13 +93,13 @@ def output_options(command: Command) -> Command:
 
 
 def facts(rows: Mapping[str, Any]) -> str:
-    """Return *rows* for people, a heading and a text in each line; times can be texts of the API."""
+    """Return *rows* for people, a heading and a text in each line; `moment_cell` makes that of a time."""
     width = max(map(len, rows)) + len(_GAP)
-    return "\n".join(f"{heading:{width}}{moment_cell(found)}" for heading, found in rows.items())
+    return "\n".join(f"{heading:{width}}{cell(found)}" for heading, found in rows.items())
 
 
 def moment_cell(found: Any) -> str:
-    """Return the text of *found* for people; a time can be a text of the API."""
+    """Return the text of a time for people, which can be a text of the API, or of no time."""
     if isinstance(found, str):
         with suppress(ValueError):
             return cell(datetime.fromisoformat(found))
@@ -120,7 +120,9 @@ def _value(row: Row, column: Column) -> Any:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, default=_plain)
+    text = json.dumps(data, ensure_ascii=False, default=_plain)
+    # Only strings have unprintable characters, which can change a terminal.
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
 
 
 def _plain(value: Any) -> Any:

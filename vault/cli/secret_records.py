@@ -95,9 +95,9 @@ def _facts(found: dict[str, Any]) -> dict[str, Any]:
         "name": found["name"],
         "ID": found["secret_id"],
         "labels": _pairs(found["labels"]),
-        "created": found["created_at"],
-        "expires": found["expires_at"] or "never",
+        "created": moment_cell(found["created_at"]),
+        "expires": moment_cell(found["expires_at"] or "never"),
         "reads left": found["reads_left"] if found["max_reads"] else "no limit",
-        "last fetched": found["last_fetched_at"],
+        "last fetched": moment_cell(found["last_fetched_at"]),
         **versions,
     }
