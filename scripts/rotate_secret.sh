@@ -14,7 +14,8 @@ Without FILE, asks for the value. OPTIONs are those of `secret-manager swarm rot
 
 Runs that command from the service's image on this manager, and needs nothing but Docker. For a service that
 deploy.sh deployed, a replica must run on this node; for another one, export VAULT_URL. The token comes from the
-exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes.
+exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes. If another CA than the system's signed the
+service's certificate, export its file as VAULT_CACERT.
 END
 }
 
@@ -35,6 +36,10 @@ if [[ $# -gt 0 && ($1 == - || $1 != -*) ]]; then
     file=$1
     shift
 fi
+
+for option; do
+    [[ $option != --ca-cert* ]] || fail "export VAULT_CACERT instead of --ca-cert: the command runs in a container"
+done
 
 check_engine
 docker_host=${DOCKER_HOST:-unix:///var/run/docker.sock}
@@ -67,13 +72,17 @@ folder=$(mktemp -d /dev/shm/rotate-secret.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 (umask 077 && printf '%s' "$token" >"$folder/token")
 options=(--interactive)
+if [[ ${VAULT_CACERT-} ]]; then
+    [[ -f $VAULT_CACERT ]] || fail "VAULT_CACERT must be a file with certificates in PEM"
+    options+=(--mount "type=bind,source=$(realpath "$VAULT_CACERT"),target=/run/ca.pem,readonly" --env VAULT_CACERT=/run/ca.pem)
+fi
 [[ $file || ! -t 0 ]] || options+=(--tty)
 if [[ -n $file && $file != - ]]; then
     exec <"$file"
 fi
-docker run --rm --no-healthcheck "${options[@]}" --network "$network" --user "$(id -u):$(stat -Lc %g "$docker_socket")" \
+docker run --rm --pull never --no-healthcheck "${options[@]}" --network "$network" --user "$(id -u):$(stat -Lc %g "$docker_socket")" \
     --read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 30 \
     --mount "type=bind,source=$docker_socket,target=/var/run/docker.sock" \
     --mount "type=bind,source=$folder/token,target=/run/token,readonly" \
     --env "VAULT_URL=$VAULT_URL" --env DOCKER_HOST=unix:///var/run/docker.sock \
-    "$image" swarm rotate "$name" ${file:+-} --token-file /run/token "$@"
+    "$image" swarm rotate "$name" ${file:+-} --token-file /run/token --owner "$(hostname), process $$" "$@"

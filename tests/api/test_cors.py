@@ -22,7 +22,7 @@ APP, OTHER = "https://app.example.com", "https://other.example.com"
 
 @pytest.fixture
 def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a new database, as these tests look at what there is in it."""
+    """Return the connection string of a new database, as these tests count its contents."""
     with new_database(mongod) as uri:
         yield uri
 

@@ -124,6 +124,17 @@ def test_backups_and_the_like_are_events(store: Store) -> None:
     assert events == [("rewrap_end", "", "operator"), ("backup", "2026-11-24T12:00:00.000Z", "operator")]
 
 
+def test_the_last_backup_is_known_among_many_operations(store: Store) -> None:
+    """The newest backup of the period is found even if more operations than are listed came after it."""
+    store({"action": "backup", "status": "error"}, {"action": "backup", "ts": NOON + timedelta(minutes=1)})
+    store({"action": "rewrap_start", "ts": NOON + timedelta(hours=1)}, times=MAX_ROWS + 1)
+    found = summed()
+    assert [event.action for event in found.events] == ["rewrap_start"] * MAX_ROWS
+    assert found.last_backup is not None
+    assert (found.last_backup.status, found.last_backup.time) == ("success", NOON + timedelta(minutes=1))
+    assert summed(since=NOON + timedelta(minutes=2)).last_backup is None
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -14,7 +14,7 @@ from vault.cli.exits import Exit
 
 
 class Needs(Enum):
-    """What a command depends on, and so how it can fail."""
+    """The dependencies of a command, and so its possible failures."""
 
     NOTHING = auto()
     #: MongoDB, and the master key.
@@ -38,7 +38,7 @@ class Entry:
     arguments: tuple[str, ...] = ()
     #: Exit codes with a meaning of their own, for the document.
     own_codes: str = ""
-    #: More arguments for a try without the server, which must not wait for it.
+    #: More arguments for an attempt without the server, which must not wait for it.
     impatient: tuple[str, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""What `secret-manager dev` shows of the service's log."""
+"""The lines of the service's log that `secret-manager dev` shows."""
 
 import json
 from pathlib import Path

@@ -127,7 +127,7 @@ def away() -> dict[str, str]:
     """Return settings with a MongoDB and a service that do not answer."""
     mongodb = f"mongodb://user:password@{NOWHERE}/vault?replicaSet=rs0"
     Path("admin-uri").write_text(mongodb)
-    # Docker's library does not close a unix socket that nobody listens on.
+    # Docker's library does not close a unix socket without a listener.
     servers = {"BIND": NOWHERE, "VAULT_URL": f"http://{NOWHERE}", "DOCKER_HOST": f"tcp://{NOWHERE}"}
     return settings(mongodb, new_key()) | servers
 

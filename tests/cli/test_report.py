@@ -2,6 +2,7 @@
 
 import json
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,25 @@ def test_a_report_is_a_few_lines(trail: Trail) -> None:
     assert lines["trail"].strip() == "enabled, 181 entries in 4 streams: intact"
     assert lines["keys"].strip() == "1 master key, 0 pending rewraps"
     assert lines["last backup"].strip() == "none in this period"
+
+
+def test_a_report_has_the_last_backup(trail: Trail, stored: Stored) -> None:
+    """The text, the data and the page have the newest backup, even before many other operations."""
+    now = datetime.now(UTC)
+    entry = {"status": "success", "principal": "operator", "stream": "a"}
+    backup = {"action": "backup", "ts": now - timedelta(hours=2), "seq": 0, **entry}
+    others = [
+        {"action": "rewrap_start", "ts": now - timedelta(hours=1), "seq": number, **entry}
+        for number in range(1, 20)
+    ]
+    stored.audit_logs.insert_many([backup, *others])
+    time = f"{backup['ts']:%Y-%m-%dT%H:%M}"
+    text = report(trail, "--no-verify").stdout.splitlines()[-1]
+    assert text.startswith(f"last backup:  {time}")
+    assert text.endswith(", success")
+    data = json.loads(report(trail, "--no-verify", "--json").stdout)["activity"]["last_backup"]
+    assert (data["action"], data["time"][:16]) == ("backup", time)
+    assert f"Last backup: {backup['ts']:%Y-%m-%d %H:%M}" in report(trail, "--no-verify", "--html", "-").stdout
 
 
 def test_a_report_is_on_record(trail: Trail, stored: Stored) -> None:

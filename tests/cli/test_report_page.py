@@ -48,6 +48,7 @@ def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
         refusal_reasons={text: 1},
         refusals=[RefusalRow(text, text, text, 1, NOW)],
         events=[Event(NOW, text, text, text, text), Event(NOW, "rewrap_end", "success", "operator", "")],
+        last_backup=Event(NOW, text, text, text, text),
     )
     old = AgedSecret(SECRET_ID, text, text, NOW - 400 * DAY, NOW + DAY)
     unnamed = AgedSecret(SECRET_ID, "default", None, None, None)
@@ -69,8 +70,10 @@ def empty() -> Report:
     """Return a report without anything in it."""
     report = report_of("a", kind=None)
     nothing: dict[str, Any] = {"slots": [], "principals": [], "secrets": [], "refusals": [], "events": []}
-    activity = replace(report.activity, counts=Counts(), refusal_reasons={}, **nothing)
-    activity = replace(activity, hours=[[0] * 24 for _ in range(7)], principal_count=0, secret_count=0)
+    activity = replace(report.activity, counts=Counts(), refusal_reasons={}, last_backup=None, **nothing)
+    activity = replace(
+        activity, hours=[[0] * 24 for _ in range(7)], principal_count=0, secret_count=0, last_backup=None
+    )
     return replace(
         report,
         activity=activity,

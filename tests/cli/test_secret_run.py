@@ -273,13 +273,15 @@ def test_a_deleted_secret_leaves_the_program_running(served: Served) -> None:
     assert (process.returncode, err) == (0, "")
 
 
-def test_the_command_line_is_checked_first(person: Person) -> None:
-    """An invalid command line, and a program that does not exist, are refused before a fetch."""
+def test_the_command_line_is_checked_first(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid command line, a missing program and a missing place in memory are refused before a fetch."""
     person.fails_to("secret", "run", "--", "true", code=2)
     person.fails_to("secret", "run", "--env", "A=a", code=2)
     person.fails_to("secret", "run", "--env", "A=a", "--env", "A=b", "--", "true", code=2)
     person.fails_to("secret", "run", "--env", "A-B=a", "--", "true", code=2)
     assert "no program nowhere" in person.fails_to("secret", "run", "--env", "A=a", "--", "nowhere", code=1)
+    monkeypatch.setattr(memory_folder, "_IN_MEMORY", set())
+    person.fails_to("secret", "run", "--env", "A=a", "--file", "--", "true", code=1)
     assert person.calls == []
 
 

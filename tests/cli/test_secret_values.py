@@ -86,11 +86,29 @@ def test_a_file_is_stored_as_it_is(person: Person, tmp_path: Path) -> None:
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600
 
 
-def test_only_regular_files_are_replaced(person: Person, tmp_path: Path) -> None:
-    """`--out` does not replace a device or a pipe."""
-    person.does("secret", "set", NAME, send=b"v")
-    assert "regular file" in person.fails_to("secret", "get", NAME, "--out", "/dev/null", code=2)
+def test_a_place_for_a_value_is_found_before_the_fetch(person: Person, tmp_path: Path) -> None:
+    """`--out` with a device, or a folder that does not exist, costs no fetch: it could be the last."""
+    person.does("secret", "set", NAME, "--max-reads", 1, send=b"v")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for path in ("/dev/null", tmp_path / "link"):
+        assert "regular file" in person.fails_to("secret", "get", NAME, "--out", path, code=2)
     assert "No such file" in person.fails_to("secret", "get", NAME, "--out", tmp_path / "a" / "b", code=1)
+    assert person.does("secret", "get", NAME) == "v"
+
+
+def test_a_file_stays_as_it_is_without_a_value(person: Person, tmp_path: Path) -> None:
+    """If there is no such secret, the file of `--out` is not replaced, and nothing is left beside it."""
+    (tmp_path / "out").write_text("old")
+    before = sorted(tmp_path.iterdir())
+    person.fails_to("secret", "get", NAME, "--out", tmp_path / "out", code=3)
+    assert (tmp_path / "out").read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dash_is_standard_input_or_output(person: Person) -> None:
+    """`--from-file -` reads standard input, and `--out -` writes standard output."""
+    person.does("secret", "set", NAME, "--from-file", "-", send=b"v\n")
+    assert person.does("secret", "get", NAME, "--out", "-") == "v\n"
 
 
 @pytest.mark.parametrize("size", [0, 1_048_577], ids=["none", "large"])
@@ -182,13 +200,15 @@ def test_forms_of_a_value_are_alternatives(person: Person) -> None:
 
 
 def test_a_terminal_shows_text_only(person: Person) -> None:
-    """On a terminal, a newline follows the value, and a value that could change the terminal is refused."""
+    """On a terminal, a newline follows the value, and a value that could change the terminal is in base64."""
     person.does("secret", "set", NAME, send=b"one\n\ttwo")
     person.sit_at_terminal("<stdout>")
     assert person.does("secret", "get", NAME) == "one\n\ttwo\n"
     for value in (b"\x1b[2J", b"\xff"):
         person.does("secret", "set", NAME, send=value)
-        assert "not text for a terminal" in person.fails_to("secret", "get", NAME, code=1)
+        result = person.try_to("secret", "get", NAME, "-q")
+        assert (result.exit_code, result.stdout) == (0, b64encode(value).decode() + "\n")
+        assert "not text for a terminal" in result.stderr
 
 
 def test_what_is_missing_or_denied_has_its_exit_code(person: Person, app: Flask) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.lifecycle import Caller
 from tests.swarm_driver.dockerd import serving
 from tests.swarm_driver.world import NAME, OPERATOR, World
 from vault.cli import commands
+from vault.cli.output import Output
 from vault.swarm.engine import Engine
 from vault.swarm.rotation_lock import RotationLock
 
@@ -93,6 +95,39 @@ def test_an_earlier_value_and_the_rest_of_a_rotation(world: World) -> None:
     world.caller("update", name=NAME, secret="bmV3ZXI=")
     assert swarm(world, "rotate", NAME, "--resume").stdout == "version 4 of shop/db is in use\n"
     assert world.versions() == {"shop_api": [4, 4]}
+
+
+def test_a_driver_of_another_name(world: World) -> None:
+    """Tasks with secrets of another driver are no holders, unless --driver names it."""
+    [secret] = world.dockerd.secrets.values()
+    secret["Spec"]["Driver"] = {"Name": "other"}
+    assert swarm(world, "rotate", NAME, "-", given=b"new").exit_code == 0
+    assert world.dockerd.restarted == []
+    assert "shop_api.1" not in swarm(world, "holders", NAME).stdout
+    assert "shop_api.1" in swarm(world, "holders", NAME, "--driver", "other").stdout
+    done = swarm(world, "rotate", NAME, "--resume", "--driver", "other", "--owner", "me")
+    assert (done.exit_code, world.dockerd.restarted) == (0, ["shop_api"])
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
+def test_a_rotation_does_not_need_a_reader_of_its_steps(
+    world: World, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """If a step cannot be printed, as on a full disk, the rotation goes on to its end."""
+    attempts = []
+
+    def full(_: object, event: object, *__: object) -> None:
+        attempts.append(event)
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Output, "result", full)
+    monkeypatch.setattr(Output, "note", full)
+    assert swarm(world, "rotate", NAME, "-", *options, given=b"new").exit_code == 1
+    # The first step, and the outcome.
+    assert len(attempts) == 2
+    assert world.value == b"new"
+    assert world.versions() == {"shop_api": [2, 2]}
+    assert world.dockerd.configs == {}
 
 
 def test_a_prompt_is_hidden(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

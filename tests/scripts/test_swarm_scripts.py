@@ -321,7 +321,13 @@ def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_pat
     """rotate_secret.sh sends the value to the command's standard input; neither it nor the token is shown."""
     value = tmp_path / "value"
     value.write_text("hush")
-    elsewhere = {"VAULT_URL": "https://secrets.example.com", "VAULT_TOKEN": "smt_hidden"}
+    ca_file = tmp_path / "ca.pem"
+    ca_file.touch()
+    elsewhere = {
+        "VAULT_URL": "https://secrets.example.com",
+        "VAULT_TOKEN": "smt_hidden",
+        "VAULT_CACERT": str(ca_file),
+    }
     image, path = "registry.example.com/secret-manager:1", tmp_path / "d"
     script = ("scripts/rotate_secret.sh", "shop/db", str(value), "--timeout", "2m")
     with socket.socket(socket.AF_UNIX) as docker:
@@ -332,8 +338,14 @@ def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_pat
     [command, given] = made
     assert given == "hush"
     assert "--network host " in command
-    assert command.endswith(
-        "registry.example.com/secret-manager:1 swarm rotate shop/db - --token-file /run/token --timeout 2m"
+    assert f"--mount type=bind,source={ca_file},target=/run/ca.pem,readonly " in command
+    assert "--env VAULT_CACERT=/run/ca.pem " in command
+    # An image by that name from elsewhere would get the token and Docker's socket.
+    assert "--pull never " in command
+    assert re.search(
+        r"registry\.example\.com/secret-manager:1 swarm rotate shop/db - --token-file /run/token "
+        r"--owner \S+, process \d+ --timeout 2m$",
+        command,
     )
 
 
@@ -345,8 +357,9 @@ def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_pat
         (["a"], {"DOCKER_HOST": "tcp://192.0.2.1:2376"}, 1, "DOCKER_HOST must be a socket of this machine"),
         (["a"], {"DOCKER_HOST": ""}, 1, "no replica is ready on this node"),
         (["a"], {"DOCKER_HOST": "", "VAULT_URL": "https://a"}, 1, "export VAULT_TOKEN"),
+        (["a", "--ca-cert", "b"], {}, 1, "export VAULT_CACERT instead of --ca-cert"),
     ],
-    ids=["nothing", "no name", "remote", "no replica", "no token"],
+    ids=["nothing", "no name", "remote", "no replica", "no token", "a CA by option"],
 )
 def test_a_rotation_that_cannot_work_changes_nothing(
     swarm: Swarm, arguments: list[str], environment: dict[str, str], status: int, reason: str

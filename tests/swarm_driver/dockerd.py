@@ -38,6 +38,7 @@ class Dockerd:
         self.restarted: list[str] = []
         self.services: dict[str, dict[str, Any]] = {}
         self.tasks: list[dict[str, Any]] = []
+        self.nodes: list[dict[str, Any]] = [{"ID": "node1", "Description": {"Hostname": "manager-1"}}]
         self.secrets: dict[str, dict[str, Any]] = {}
         self.configs: dict[str, dict[str, Any]] = {}
         #: Values with which tasks do not become healthy, by the name of the service.
@@ -48,6 +49,10 @@ class Dockerd:
         self.is_crashing = False
         #: The state of the next updates that succeed.
         self.update_state = "completed"
+        #: The number of requests until an update goes on; before, old tasks stop and new ones are ready.
+        self.stopping = 0
+        #: The updates that go on then.
+        self._stopping: list[tuple[int, str]] = []
 
     def new_id(self, kind: str) -> str:
         """Return an ID."""
@@ -139,22 +144,61 @@ class Dockerd:
         return is_healthy
 
     def _restart(self, service_id: str) -> None:
-        service = self.services[service_id]
-        name = service["Spec"]["Name"]
+        name = self.services[service_id]["Spec"]["Name"]
         self.before_restart(name)
         self.restarted.append(name)
-        service.pop("UpdateStatus", None)
+        self.services[service_id].pop("UpdateStatus", None)
+        if self.stopping:
+            self._stop(service_id)
+        else:
+            self._replace(service_id)
+
+    def _stop(self, service_id: str) -> None:
+        """Begin an update that stops each task before the next one starts."""
+        service = self.services[service_id]
+        service["UpdateStatus"] = {"State": "updating", "Message": "update in progress"}
+        for task in self.tasks_of(service["Spec"]["Name"]):
+            ready = {"ID": self.new_id("task"), "DesiredState": "ready", "Status": {"State": "new"}}
+            self.tasks.append(json.loads(json.dumps(task)) | ready)
+            task["DesiredState"] = "shutdown"
+        self._stopping.append((self.stopping, service_id))
+
+    def _go_on(self) -> None:
+        """End the updates whose time has come."""
+        waiting, self._stopping = self._stopping, []
+        for left, service_id in waiting:
+            if left:
+                self._stopping.append((left - 1, service_id))
+            else:
+                self._replace(service_id)
+
+    def _replace(self, service_id: str) -> None:
+        """Replace the tasks of a service whose specification is another than its own."""
+        service = self.services[service_id]
+        template = service["Spec"]["TaskTemplate"]
         slots = range(1, self._replicas(service_id) + 1)
-        for task in self.tasks_of(name) or [{"Slot": slot} for slot in slots]:
+        for task in self.tasks_of(service["Spec"]["Name"]) or [{"Slot": slot} for slot in slots]:
+            if task.get("DesiredState") == "running" and task["Spec"] == template:
+                continue
             task["DesiredState"] = "shutdown"
             if not self._start(service_id, task.get("Slot", 0)):
-                status = {"State": "paused", "Message": f"update paused due to failure of task {task['ID']}"}
-                service["UpdateStatus"] = status
+                self._give_up(service_id, self.tasks[-1]["ID"])
                 return
         service["UpdateStatus"] = {"State": self.update_state, "Message": "update completed"}
 
+    def _give_up(self, service_id: str, task_id: str) -> None:
+        """Pause an update, or take it back: then, tasks that have it already stay until their turn comes."""
+        service = self.services[service_id]
+        action = service["Spec"].get("UpdateConfig", {}).get("FailureAction", "pause")
+        state = {"pause": "paused", "rollback": "rollback_started"}[action]
+        if action == "rollback":
+            service["Spec"] = service["PreviousSpec"]
+        message = f"update {state} due to failure of task {task_id}"
+        service["UpdateStatus"] = {"State": state, "Message": message}
+
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         """Return status and body of the answer to a request."""
+        self._go_on()
         if self.failures:
             status, message = self.failures.pop(0)
             return status, {"message": message}
@@ -167,10 +211,9 @@ class Dockerd:
         self, query: dict[str, list[str]], body: Any
     ) -> list[tuple[str, str, Callable[..., tuple[int, Any]]]]:
         filters = json.loads(query.get("filters", ["{}"])[0])
-        nodes = [{"ID": "node1", "Description": {"Hostname": "manager-1"}}]
         return [
             ("GET", "/info", lambda: (200, {"Swarm": {"ControlAvailable": self.is_manager}})),
-            ("GET", "/nodes", lambda: (200, nodes)),
+            ("GET", "/nodes", lambda: (200, self.nodes)),
             ("GET", "/services", lambda: (200, list(self.services.values()))),
             ("GET", "/services/([^/]+)", lambda key: self._found(self.services, key)),
             (
@@ -229,7 +272,7 @@ class Dockerd:
             return 500, {"message": "rpc error: code = Unknown desc = update out of sequence"}
         assert spec["Name"] == kept[key]["Spec"]["Name"]
         kept[key]["Version"] = {"Index": kept[key]["Version"]["Index"] + 1}
-        kept[key]["Spec"] = spec
+        kept[key]["PreviousSpec"], kept[key]["Spec"] = kept[key]["Spec"], spec
         effect(key)
         return 200, {}
 

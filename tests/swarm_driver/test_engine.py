@@ -1,6 +1,7 @@
 """Docker's engine: what it answers, and how it fails."""
 
 import gc
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,31 +37,53 @@ def test_tasks_of_unknown_services_are_ignored(world: World) -> None:
 
 
 def test_a_restart_changes_nothing_else(world: World) -> None:
-    """A restart keeps the specification of the service as it is."""
+    """A restart keeps the specification of the service as it is, and each has another number."""
     service_id = world.dockerd.service("shop_a", [], labels={"a": "b"})
     before = world.dockerd.services[service_id]["Spec"] | {}
-    world.engine.restart(service_id)
+    numbers = []
+    for number in (10, 10**15):
+        world.dockerd.services[service_id]["Spec"]["TaskTemplate"]["ForceUpdate"] = number
+        assert world.engine.restart(service_id) is True
+        numbers.append(world.dockerd.services[service_id]["Spec"]["TaskTemplate"].pop("ForceUpdate"))
     after = world.dockerd.services[service_id]["Spec"]
-    assert after["TaskTemplate"].pop("ForceUpdate") == 1
-    assert after == before
+    assert 10**12 < numbers[0] < numbers[1] == 10**15 + 1
+    assert after["TaskTemplate"] == {"ContainerSpec": {"Secrets": []}}
+    assert {**after, "TaskTemplate": None} == {**before, "TaskTemplate": None}
 
 
-def test_a_restart_is_attempted_again_if_the_service_changes(world: World) -> None:
-    """Docker refuses an update of what changed since it was read; that is repeated, not for ever."""
+def test_a_restart_of_a_service_that_changes_is_not_begun(world: World) -> None:
+    """Docker refuses an update of what changed since it was read."""
     service_id = world.dockerd.service("shop_a", [])
-    update, sequence = world.engine._update, [True, True, False]
 
-    def changed(*arguments: object) -> None:
-        if sequence.pop(0):
-            raise ChangedError("update out of sequence")
-        update(*arguments)  # type: ignore[arg-type]
+    def changed(*_: object) -> None:
+        raise ChangedError("update out of sequence")
 
     world.engine._update = changed  # type: ignore[method-assign]
-    world.engine.restart(service_id)
-    assert world.dockerd.restarted == ["shop_a"]
-    sequence.extend([True] * 10)
-    with pytest.raises(EngineError, match="changes all the time"):
-        world.engine.restart(service_id)
+    assert world.engine.restart(service_id) is False
+
+
+def test_only_secrets_of_the_driver_are_known(world: World) -> None:
+    """A secret of another driver is none of ours, whatever its labels; the driver can have another name."""
+    ours = world.dockerd.secret("a", name=NAME)
+    other = world.dockerd.secret("b", name=NAME)
+    world.dockerd.secrets[other]["Spec"]["Driver"] = {"Name": "other"}
+    world.dockerd.service("shop_a", [ours, other], mode={"Global": {}})
+    [task] = world.engine.tasks()
+    assert len(task.secrets) == 1
+    with closing(Engine("other")) as engine:
+        [task] = engine.tasks()
+        assert len(task.secrets) == 1
+    with closing(Engine("third")) as engine:
+        [task] = engine.tasks()
+        assert task.secrets == []
+
+
+def test_a_node_that_joins_has_no_name(world: World) -> None:
+    """A node without a description yet does not hide the tasks of others."""
+    world.dockerd.nodes += [{"ID": "node2"}, {"ID": "node3", "Description": {}}]
+    world.dockerd.service("shop_a", [])
+    world.dockerd.tasks[1]["NodeID"] = "node2"
+    assert [task.node for task in world.engine.tasks()] == ["manager-1", ""]
 
 
 def test_configs_change_once(world: World) -> None:

@@ -78,3 +78,41 @@ def test_a_service_scaled_to_nothing_is_healthy(shop: World) -> None:
 
     shop.dockerd.before_restart = scale
     assert shop.rotation().run(b"new") == 2
+
+
+def test_a_global_service_is_healthy_once_its_new_task_is(shop: World) -> None:
+    """While the only task of a global service stops, and before the next one runs, it is not healthy."""
+    [service] = shop.dockerd.services.values()
+    service["Spec"]["Mode"] = {"Global": {}}
+    del shop.dockerd.tasks[1:]
+    shop.dockerd.stopping = 10
+    shop.dockerd.unhealthy["shop_a"] = {b"new"}
+    assert "the update of shop_a is paused" in failed(shop)
+
+
+def test_a_global_service_without_a_node_is_healthy(shop: World) -> None:
+    """Docker sets no state of an update without a task: a global service of no node is not waited for."""
+    [service] = shop.dockerd.services.values()
+
+    def leave(_: str) -> None:
+        service["Spec"]["Mode"] = {"Global": {}}
+        shop.dockerd.tasks.clear()
+        shop.dockerd._replace = lambda _: None  # type: ignore[method-assign]
+
+    shop.dockerd.before_restart = leave
+    assert shop.rotation().run(b"new") == 2
+
+
+def test_a_restart_is_attempted_again_if_the_service_changes(shop: World) -> None:
+    """Docker refuses an update of what changed since it was read; that is repeated, not for ever."""
+    restart, sequence = shop.engine.restart, [True, True, False]
+
+    def changed(service_id: str) -> bool:
+        return not sequence.pop(0) and restart(service_id)
+
+    shop.engine.restart = changed  # type: ignore[method-assign]
+    shop.rotation().run(b"new")
+    assert shop.dockerd.restarted == ["shop_a"]
+    sequence.extend([True] * 10)
+    with pytest.raises(RotationFailedError, match="refuses to restart shop_a, which changes all the time"):
+        shop.rotation().run(b"newer")

@@ -7,6 +7,7 @@ from tests.swarm_driver.world import NAME, World
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
 from vault.swarm.engine import EngineAwayError
 from vault.swarm.rotation import RotationFailedError, RotationRefusedError
+from vault.swarm.stored import Secret
 
 TEN = [f"shop_{number:02}" for number in range(10)]
 
@@ -88,11 +89,10 @@ def test_a_bad_value_is_rolled_back(world: World) -> None:
 
 def test_a_crashing_service_is_put_back(world: World) -> None:
     """A service whose tasks have all crashed with the bad value restarts with the old one."""
-    share(world, "shop_a")
+    secret = world.dockerd.secret("db", name=NAME)
+    world.dockerd.service("shop_a", [secret], mode={"Replicated": {"Replicas": 1}})
     world.dockerd.unhealthy["shop_a"] = {b"bad"}
     world.dockerd.is_crashing = True
-    for task in world.dockerd.tasks_of("shop_a")[1:]:
-        world.dockerd.tasks.remove(task)
     with pytest.raises(RotationFailedError, match="Rolled back"):
         world.rotation(timeout_seconds=0.5).run(b"bad")
     assert world.dockerd.restarted == ["shop_a", "shop_a"]
@@ -100,11 +100,16 @@ def test_a_crashing_service_is_put_back(world: World) -> None:
 
 def test_a_task_that_is_about_to_run_is_a_holder(world: World) -> None:
     """A task that Docker starts after a delay has its value already: an older one is replaced."""
-    share(world, "shop_a")
-    for task in world.dockerd.tasks_of("shop_a"):
-        task |= {"DesiredState": "ready", "Status": {"State": "ready"}}
+    share(world, "shop_a", "shop_b")
+
+    def crash(name: str) -> None:
+        if name == "shop_a":
+            for task in world.dockerd.tasks_of("shop_b"):
+                task |= {"DesiredState": "ready", "Status": {"State": "ready"}}
+
+    world.dockerd.before_restart = crash
     world.rotation().run(b"new")
-    assert world.dockerd.restarted == ["shop_a"]
+    assert world.dockerd.restarted == ["shop_a", "shop_b"]
 
 
 def test_a_rollback_includes_tasks_that_started_meanwhile(world: World) -> None:
@@ -181,8 +186,11 @@ def test_a_rollback_does_not_overwrite_another_s_update(world: World) -> None:
         world.caller("update", name=NAME, secret="b3RoZXI=")
 
     world.dockerd.before_restart = update
-    with pytest.raises(RotationFailedError, match="version 2 of shop/db is the newest"):
+    with pytest.raises(RotationFailedError) as failed:
         world.rotation().run(b"bad")
+    assert "someone else stored a version after version 2: that version of shop/db stays" in str(failed.value)
+    assert "--resume` gives services the newest version" in str(failed.value)
+    assert "--from-version" not in str(failed.value)
     assert world.value == b"other"
 
 
@@ -221,7 +229,7 @@ def test_the_service_away_after_the_store_is_an_error(world: World) -> None:
         world.rotation(timeout_seconds=0.3).run(b"new")
     for part in (
         "version 2 of shop/db is the newest",
-        "healthy with it: shop_a",
+        "healthy with version 2: shop_a",
         "Docker may still be restarting shop_b",
         "--resume",
         "--from-version 1",
@@ -255,10 +263,10 @@ def test_an_interrupted_rotation_says_how_to_go_on(world: World) -> None:
     share(world, "shop_a", "shop_b", "shop_c")
     restart = world.engine.restart
 
-    def interrupted(service_id: str) -> None:
+    def interrupted(service_id: str) -> bool:
         if world.dockerd.services[service_id]["Spec"]["Name"] == "shop_b":
             raise KeyboardInterrupt
-        restart(service_id)
+        return restart(service_id)
 
     world.engine.restart = interrupted  # type: ignore[method-assign]
     with pytest.raises(RotationFailedError, match=r"^interrupted: version 2 .*--resume"):
@@ -281,19 +289,192 @@ def test_a_resumed_rotation_rolls_nothing_back(world: World) -> None:
     assert world.value == b"bad"
 
 
+def test_a_rollback_of_docker_leaves_no_bad_task(world: World) -> None:
+    """Tasks that got the bad value before Docker took its update back are replaced, too."""
+    share(world, "shop_a")
+    [service] = world.dockerd.services.values()
+    service["Spec"]["UpdateConfig"] = {"FailureAction": "rollback"}
+    start, count = world.dockerd._start, [0]
+
+    def second_fails(service_id: str, slot: int) -> bool:
+        count[0] += 1
+        is_healthy = start(service_id, slot)
+        return is_healthy and count[0] != 2
+
+    world.dockerd._start = second_fails  # type: ignore[method-assign]
+    with pytest.raises(RotationFailedError, match=r"rollback_started.*all services that had version 2"):
+        world.rotation().run(b"bad")
+    assert world.versions() == {"shop_a": [3, 3]}
+
+
+def test_an_unfinished_rotation_comes_first(world: World) -> None:
+    """While services have another value than the newest, a new one is refused: it has no way back."""
+    share(world, "shop_a")
+    world.caller.become(ALICE)
+    world.caller("update", name=NAME, secret="YmFk")
+    with pytest.raises(RotationRefusedError, match=r"shop_a has version 1, and version 2 is .*--resume"):
+        world.rotation().run(b"new")
+    assert (world.value, world.dockerd.restarted) == (b"bad", [])
+    world.caller.become(ALICE)
+    world.caller("update", name=NAME, secret="b2xk")
+    assert world.rotation().run(b"new") == 4
+
+
+def test_an_earlier_value_that_is_gone_is_another_one(world: World) -> None:
+    """A value that cannot be read is taken for another one; another refusal ends the rotation."""
+    share(world, "shop_a")
+    world.caller.become(ALICE)
+    world.caller("update", name=NAME, secret="YmFk")
+    value, status = world.stored.value, [404]
+
+    def gone(secret: Secret, version: int) -> bytes:
+        if version == 1:
+            raise ServiceRefusedError("gone", status=status[0], code="secret_not_found")
+        return value(secret, version)
+
+    world.stored.value = gone  # type: ignore[method-assign]
+    with pytest.raises(RotationRefusedError, match="unfinished"):
+        world.rotation().run(b"new")
+    status[0] = 403
+    with pytest.raises(ServiceRefusedError):
+        world.rotation().run(b"new")
+
+
+def test_the_way_back_rolls_nothing_back(world: World) -> None:
+    """If a service fails with the value of an earlier version, the bad one is not stored again."""
+    share(world, "shop_a")
+    world.caller.become(ALICE)
+    world.caller("update", name=NAME, secret="YmFk")
+    world.dockerd.unhealthy["shop_a"] = {b"old"}
+    with pytest.raises(RotationFailedError, match=r"version 3 of shop/db is the newest.*--from-version N"):
+        world.rotation().go_back(b"old")
+    assert world.value == b"old"
+    world.dockerd.unhealthy = {}
+    assert world.rotation().go_back(b"bad") == 4
+
+
+def test_a_later_version_ends_a_rotation_at_once(world: World) -> None:
+    """If tasks get a version that someone else stored meanwhile, it stays, and nothing is rolled back."""
+    share(world, "shop_a", "shop_b")
+
+    def update(name: str) -> None:
+        if name == "shop_b":
+            world.caller.become(ALICE)
+            world.caller("update", name=NAME, secret="b3RoZXI=")
+
+    world.dockerd.before_restart = update
+    with pytest.raises(RotationFailedError) as failed:
+        world.rotation().run(b"new")
+    assert str(failed.value).startswith(
+        "someone else stored a version after version 2: that version of shop/db stays the newest; "
+        "healthy with version 2: shop_a; Docker may still be restarting shop_b"
+    )
+    assert (world.value, world.dockerd.restarted) == (b"other", ["shop_a", "shop_b"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"),
+    [
+        (
+            ServiceAwayError("away"),
+            r"away: it is unknown if the value of version 1 .*as version 3.*else with",
+        ),
+        (ServiceRefusedError("no", status=403, code="x"), r"no: version 2 of shop/db is the newest"),
+    ],
+    ids=["no reply", "refused"],
+)
+def test_a_rollback_that_is_not_stored_says_so(world: World, failure: Exception, sentence: str) -> None:
+    """If the old value cannot be stored, or only its reply is lost, the error says what is in effect."""
+    share(world, "shop_a")
+    world.dockerd.unhealthy["shop_a"] = {b"bad"}
+    store = world.stored.store
+
+    def fail(secret: Secret, value: bytes, *, expected_version: int) -> int:
+        if value == b"old":
+            raise failure
+        return store(secret, value, expected_version=expected_version)
+
+    world.stored.store = fail  # type: ignore[method-assign]
+    with pytest.raises(RotationFailedError, match=f"update of shop_a is paused.*; {sentence}"):
+        world.rotation(timeout_seconds=0.2).run(b"bad")
+
+
+def test_an_interrupted_rollback_says_that_the_old_value_is_back(world: World) -> None:
+    """Ctrl-C while services are put back names the version with the old value, and how to go on."""
+    share(world, "shop_a", "shop_b")
+    world.dockerd.unhealthy = {"shop_b": {b"bad"}}
+    restart, count = world.engine.restart, [0]
+
+    def interrupted(service_id: str) -> bool:
+        count[0] += 1
+        if count[0] == 4:
+            raise KeyboardInterrupt
+        return restart(service_id)
+
+    world.engine.restart = interrupted  # type: ignore[method-assign]
+    with pytest.raises(RotationFailedError) as failed:
+        world.rotation().run(b"bad")
+    assert (
+        "; interrupted: version 3 of shop/db is the newest and has the value of version 1; healthy with "
+        "version 3: shop_a; Docker may still be restarting shop_b; `secret-manager swarm rotate shop/db "
+        "--resume` goes on" in str(failed.value)
+    )
+    assert "--from-version" not in str(failed.value)
+
+
+def test_a_defect_ends_with_what_is_in_effect(world: World) -> None:
+    """An unexpected error ends a rotation as others do; only its type is named, as it can quote a value."""
+    share(world, "shop_a")
+    world.engine.restart = lambda _: {}["new"]  # type: ignore[method-assign]
+    with pytest.raises(
+        RotationFailedError, match=r"^unexpected KeyError: version 2 of shop/db is the newest"
+    ):
+        world.rotation().run(b"new")
+
+
+@pytest.mark.parametrize("state", ["updating", "paused", "rollback_started", "rollback_paused"])
+def test_an_unfinished_update_is_no_time_for_a_rotation(world: World, state: str) -> None:
+    """A restart would go on with a paused deployment: nothing is stored before it is settled."""
+    share(world, "shop_a")
+    [service] = world.dockerd.services.values()
+    service["UpdateStatus"] = {"State": state, "Message": ""}
+    with pytest.raises(RotationRefusedError, match=rf"shop_a is not settled: its update is {state}"):
+        world.rotation().run(b"new")
+    assert (world.value, world.dockerd.restarted) == (b"old", [])
+
+
+def test_a_service_with_too_few_tasks_is_no_time_for_a_rotation(world: World) -> None:
+    """A service that lacks a task would fail with any value: nothing is stored."""
+    share(world, "shop_a")
+    world.dockerd.tasks_of("shop_a")[0]["Status"]["State"] = "pending"
+    with pytest.raises(RotationRefusedError, match=r"nothing was changed: shop_a .*: 1 of 2 tasks run"):
+        world.rotation().run(b"new")
+    assert world.value == b"old"
+
+
+def test_a_pinned_file_does_not_decide_about_a_value(world: World) -> None:
+    """A file whose labels name a version never gets the new value, so that need not fit it."""
+    pinned = world.dockerd.secret("pinned", name=NAME, version="1", field="user")
+    world.dockerd._deliver = lambda *_: b"value"
+    world.dockerd.service("shop_a", [pinned])
+    assert world.rotation().run(b"not JSON") == 2
+
+
 def test_a_removed_service_does_not_hold_a_rotation(world: World) -> None:
     """A service that is removed meanwhile is no failure."""
     share(world, "shop_a", "shop_b")
     restart = world.engine.restart
 
-    def removed(service_id: str) -> None:
+    def removed(service_id: str) -> bool:
         if world.dockerd.services[service_id]["Spec"]["Name"] == "shop_b":
             world.dockerd.remove_service("shop_b")
-        restart(service_id)
+        return restart(service_id)
 
     world.engine.restart = removed  # type: ignore[method-assign]
-    world.rotation().run(b"new")
-    assert world.dockerd.restarted == ["shop_a"]
+    rotation = world.rotation()
+    rotation.run(b"new")
+    assert world.dockerd.restarted == ["shop_a"] == rotation.restarted
+    assert world.events[-1] == ("removed", "shop_b")
     assert world.versions() == {"shop_a": [2, 2]}
 
 
@@ -302,9 +483,9 @@ def test_docker_s_refusal_ends_a_rotation(world: World) -> None:
     share(world, "shop_a")
     restart = world.engine.restart
 
-    def refused(service_id: str) -> None:
+    def refused(service_id: str) -> bool:
         world.dockerd.failures = [(403, "not allowed")]
-        restart(service_id)
+        return restart(service_id)
 
     world.engine.restart = refused  # type: ignore[method-assign]
     with pytest.raises(RotationFailedError, match=r"Docker answers 403: not allowed: version 2 .*--resume"):

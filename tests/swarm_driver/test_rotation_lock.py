@@ -1,5 +1,6 @@
 """The lock of a rotation: one at a time in a swarm, and none for ever."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from tests.swarm_driver.world import NAME, World
 from vault.core.timestamps import moment
 from vault.swarm import rotation_lock
 from vault.swarm.engine import ChangedError, EngineAwayError
-from vault.swarm.rotation_lock import LockLostError, RotationLock, RotationRunningError
+from vault.swarm.rotation_lock import LockedService, LockLostError, RotationLock, RotationRunningError
 
 
 def locks(dockerd: Dockerd) -> list[dict[str, str]]:
@@ -75,16 +76,49 @@ def test_renewals_extend_the_lock(world: World, due: None) -> None:
     assert next(attempts, None) is None
 
 
-def test_docker_away_until_the_expiry_loses_the_lock(
+def test_an_expired_lock_is_renewed_once_docker_is_back(
     world: World, due: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A renewal that fails is made again later, until the lock expires."""
+    """Without Docker, an expired lock is not relied on; it is ours again if nobody took it meanwhile."""
     assert due is None
-    world.dockerd.failures = [(503, "no leader")] * 2
+    world.dockerd.failures = [(503, "no leader")]
     world.lock.renew()
     monkeypatch.setattr(rotation_lock, "_LEASE_SECONDS", 0)
-    with pytest.raises(LockLostError, match="until the lock of this rotation expired"):
+    world.dockerd.failures = [(503, "no leader")]
+    with pytest.raises(EngineAwayError):
         world.lock.renew()
+    world.lock.renew()
+
+
+def test_calls_of_the_service_extend_the_lock(world: World, due: None) -> None:
+    """Each page of a long query extends the lock; without the lock, nothing is stored."""
+    assert due is None
+    service = LockedService(world.service, world.lock)
+    expire(world.dockerd)
+    assert service.call("/vault/secret/describe", {"name": NAME})["version"] == 1
+    [labels] = locks(world.dockerd)
+    assert datetime.fromisoformat(labels["secret-manager.rotation.until"]) > datetime.now(UTC)
+    expire(world.dockerd)
+    with RotationLock(world.engine, NAME, owner="another host").held():
+        assert locks(world.dockerd)[0]["secret-manager.rotation.owner"] == "another host"
+        with pytest.raises(LockLostError):
+            service.call("/vault/secret/update", {"name": NAME, "secret": "YQ=="})
+    assert world.value == b"old"
+
+
+def test_a_lost_reply_leaves_no_lock(world: World) -> None:
+    """If Docker creates the lock and its reply is lost, the next attempt does not find it."""
+    create = world.engine.create_config
+
+    def lost(name: str, labels: Mapping[str, str]) -> bool:
+        create(name, labels)
+        raise EngineAwayError("Docker does not answer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.engine, "create_config", lost)
+        with pytest.raises(EngineAwayError), RotationLock(world.engine, "shop/other").held():
+            pytest.fail("it is not known to be ours")
+    assert len(locks(world.dockerd)) == 1
 
 
 def test_a_lock_that_changes_hands_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,8 @@ class Activity:
     refusals: Sequence[RefusalRow]
     #: The latest first.
     events: Sequence[Event]
+    #: None if there is none in the period; it can be older than all `events`.
+    last_backup: Event | None
 
 
 #: The number of steps of `summarize`.
@@ -161,7 +163,8 @@ def summarize(since: datetime, until: datetime, *, progress: Callable[[int], Non
         progress(1)
         reasons, refusals = _refusals(period)
         progress(1)
-        events = _events(period)
+        events = _events(period, *_EVENTS)
+        backups = _events(period, Action.BACKUP, max_count=1)
         progress(1)
     return Activity(
         since,
@@ -177,6 +180,7 @@ def summarize(since: datetime, until: datetime, *, progress: Callable[[int], Non
         reasons,
         refusals,
         events,
+        backups[0] if backups else None,
     )
 
 
@@ -362,11 +366,11 @@ def _refusals(period: _Period) -> tuple[dict[str, int], list[RefusalRow]]:
     )
 
 
-def _events(period: _Period) -> list[Event]:
+def _events(period: _Period, *actions: Action, max_count: int = MAX_ROWS) -> list[Event]:
     entries = period.entries(
-        *("action", "status", "principal", "as_of"), action={"$in": [action.value for action in _EVENTS]}
+        *("action", "status", "principal", "as_of"), action={"$in": [action.value for action in actions]}
     )
-    rows = _rows([*entries, {"$sort": {"ts": -1}}, {"$limit": MAX_ROWS}])
+    rows = _rows([*entries, {"$sort": {"ts": -1}}, {"$limit": max_count}])
     return [Event(row["ts"], row["action"], row["status"], row["principal"], row["as_of"]) for row in rows]
 
 

@@ -33,7 +33,7 @@ class DevFolder:
 
     @property
     def token(self) -> str:
-        """The kept token; empty if there is none."""
+        """The kept token; empty without one."""
         return _read(self.token_file)
 
     @property

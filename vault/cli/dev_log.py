@@ -28,7 +28,7 @@ class WholeLog:
 
 
 class FiledLog(WholeLog):
-    """The log in the file *path*, made anew; `show` prints its warnings and errors."""
+    """The log in the file *path*, which is emptied first; `show` prints its warnings and errors."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

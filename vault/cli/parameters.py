@@ -15,6 +15,15 @@ from vault.core.principal import is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+#: The option of the commands that read labels of the driver's secrets.
+driver_option = click.option(
+    "--driver",
+    metavar="NAME",
+    default="secret-manager",
+    show_default=True,
+    help="The name of the driver in stack files.",
+)
+
 #: A text file. What is not UTF-8 in it is invalid, not an error.
 TEXT_FILE = click.File(encoding="utf-8", errors="replace")
 

@@ -225,7 +225,7 @@ def _text(found: Report) -> str:
     read = ", ".join(f"{row.name} ({row.reads:,})" for row in activity.secrets[:5])
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in activity.refusal_reasons.items())
     tokens = found.tokens
-    backup = next((event for event in activity.events if event.action == Action.BACKUP), None)
+    backup = activity.last_backup
     lines = {
         "period": f"{moment(activity.since)} to {moment(activity.until)}",
         "requests": f"{counts.total:,}: {counts.reads:,} reads, {counts.other:,} other, "

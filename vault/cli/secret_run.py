@@ -11,7 +11,7 @@ from vault.cli.connection import service_options
 from vault.cli.durations import duration
 from vault.cli.output import Output, output_options
 from vault.client import program
-from vault.client.memory_folder import memory_folder
+from vault.client.memory_folder import memory_folder, place
 from vault.client.secrets import Secrets
 from vault.client.selection import Selection
 from vault.client.service import Service
@@ -92,6 +92,9 @@ def run(
     if len(dict(single)) < len(single):
         raise click.UsageError("--env names a variable twice.")
     program.require(command)
+    if as_files:
+        # Before the fetch, which can be the last one that is allowed.
+        place()
     selection, secrets = Selection(dict(single), prefixes), Secrets(service)
     found: Found = selection.fetch(secrets)
     if not as_files and not watch:

@@ -5,11 +5,11 @@ import secrets as random
 import string
 import sys
 from base64 import b64encode
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -30,7 +30,10 @@ _MAX_BYTES = 1_048_576
 
 _MAX_READS = 1_000
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+
+#: Standard input or output, in place of a file.
+_STANDARD = Path("-")
 
 _AS_VALUE = "--base64, --field, --out and --json are alternatives"
 
@@ -59,9 +62,14 @@ def get(
     """
     if sum(map(bool, (as_base64, field is not None, out, output.as_json))) > 1:
         raise click.UsageError(f"{_AS_VALUE}: choose one of them.")
-    [found] = all_of(Secrets(service).fetch([{**reference(secret), "version": version}]), [secret])
+    if out == _STANDARD:
+        out = None
+    # Before the fetch, which can be the last one that is allowed.
+    with _replacement(out) if out else nullcontext() as file:
+        [found] = all_of(Secrets(service).fetch([{**reference(secret), "version": version}]), [secret])
+        if file:
+            file.write(found.value)
     if out:
-        _write(out, found.value)
         output.note(f"wrote version {found.version} of {secret} to {out}")
     elif output.as_json:
         output.result(_described(found), "")
@@ -147,7 +155,9 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
     """
     if generate:
         return "".join(random.choice(_ALPHABET) for _ in range(generate)).encode()
-    if from_file:
+    if from_file == _STANDARD:
+        value = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    elif from_file:
         with from_file.open("rb") as file:
             value = file.read(_MAX_BYTES + 1)
     elif sys.stdin.isatty():
@@ -196,16 +206,17 @@ def _field(value: bytes, name: str) -> bytes:
 
 
 def _print(value: bytes) -> None:
-    """Print *value*; on a terminal only if it is text, because other bytes can change the terminal."""
+    """Print *value*; on a terminal in base64 if it is not text: other bytes can change the terminal."""
     if sys.stdout.isatty():
         text = value.decode(errors="replace").expandtabs(1).replace("\n", "").replace("\ufffd", "\0")
         if not text.isprintable():
-            raise VaultError("the value is not text for a terminal", hint="use --base64 or --out, or a pipe")
+            click.echo("warning: the value is not text for a terminal, so this is its base64", err=True)
+            value = b64encode(value)
         value += b"\n"
     click.echo(value, nl=False)
 
 
-def _write(path: Path, value: bytes) -> None:
+def _replacement(path: Path) -> AbstractContextManager[BinaryIO]:
     if path.exists() and not path.is_file():
         raise click.BadParameter("must be a regular file", param_hint="--out")
-    private_files.write(path, value)
+    return private_files.replacement(path)

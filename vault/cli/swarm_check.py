@@ -41,13 +41,7 @@ _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=
     help="The driver's table of services and their secrets.  [default: labels decide]",
 )
 @parameters.paths_option("driver's token")
-@click.option(
-    "--driver",
-    metavar="NAME",
-    default="secret-manager",
-    show_default=True,
-    help="The name of the driver in the stack file.",
-)
+@parameters.driver_option
 @service_options
 @output_options
 def check(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from vault.cli import parameters
 from vault.cli.connection import service_options
 from vault.cli.durations import duration
 from vault.cli.output import Output, output_options
@@ -19,15 +20,16 @@ from vault.swarm.engine import Engine
 from vault.swarm.holders import Holder, Holders
 from vault.swarm.restarts import Progress, Restarts
 from vault.swarm.rotation import Rotation
-from vault.swarm.rotation_lock import RotationLock
+from vault.swarm.rotation_lock import LockedService, RotationLock
 from vault.swarm.stored import Secret, Stored
 
 
 @click.command()
 @click.argument("name")
+@parameters.driver_option
 @service_options
 @output_options
-def holders(name: str, service: Service, output: Output) -> None:
+def holders(name: str, driver: str, service: Service, output: Output) -> None:
     """Show which running tasks have which version.
 
     NAME is the name of a secret. The versions come from the audit trail. For a task without one, no
@@ -35,7 +37,7 @@ def holders(name: str, service: Service, output: Output) -> None:
     """
     stored = Stored(service)
     secret = stored.describe(name)
-    with closing(Engine()) as engine:
+    with closing(Engine(driver)) as engine:
         found = Holders(engine, stored).of(secret)
     output.table(
         {
@@ -93,6 +95,10 @@ def _shown_version(row: Mapping[str, Any]) -> str:
     show_default=True,
     help="The time for each service to become healthy.",
 )
+@click.option(
+    "--owner", metavar="TEXT", default="", help="The lock's owner, for others.  [default: host and process]"
+)
+@parameters.driver_option
 @service_options
 @output_options
 def rotate(
@@ -102,6 +108,8 @@ def rotate(
     from_version: int | None,
     resume: bool,
     timeout: timedelta,
+    owner: str,
+    driver: str,
     service: Service,
     output: Output,
 ) -> None:
@@ -114,13 +122,12 @@ def rotate(
     """
     if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
         raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
-    stored, progress = Stored(service), _progress(output)
+    progress = _progress(output)
     given = None if str(file) == "-" else file
     value = None if resume or from_version else new_value(name, given, generate, output)
-    with closing(Engine()) as engine, (lock := RotationLock(engine, name)).held():
+    with closing(Engine(driver)) as engine, (lock := RotationLock(engine, name, owner=owner)).held():
+        stored = Stored(LockedService(service, lock))
         secret = stored.describe(name)
-        if from_version:
-            value = stored.value(secret, from_version)
         found = Holders(engine, stored)
         restarts = Restarts(
             secret,
@@ -131,7 +138,12 @@ def rotate(
             timeout_seconds=timeout.total_seconds(),
         )
         rotation = Rotation(secret, stored=stored, holders=found, restarts=restarts, progress=progress)
-        version = rotation.resume() if value is None else rotation.run(value)
+        if value is not None:
+            version = rotation.run(value)
+        elif from_version:
+            version = rotation.go_back(stored.value(secret, from_version))
+        else:
+            version = rotation.resume()
     output.result(
         {"event": "rotated", "name": name, "version": version, "services": rotation.restarted},
         f"version {version} of {name} is in use",
@@ -139,10 +151,19 @@ def rotate(
 
 
 def _progress(output: Output) -> Progress:
+    is_gone = False
+
     def report(event: str, text: str, **data: object) -> None:
-        if output.as_json:
-            output.result({"event": event, "text": text, **data}, text)
-        else:
-            output.note(text)
+        nonlocal is_gone
+        if is_gone:
+            return
+        try:
+            if output.as_json:
+                output.result({"event": event, "text": text, **data}, text)
+            else:
+                output.note(text)
+        except OSError:
+            # A rotation goes on without a reader of its steps: half of one is worse.
+            is_gone = True
 
     return report

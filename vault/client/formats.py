@@ -8,8 +8,10 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
-from vault.core import strict_json
+from vault.core import kv_values, strict_json
 from vault.core.errors import TransferError
+from vault.core.kv_values import Number
+from vault.core.text import printable
 
 
 class Format(StrEnum):
@@ -41,7 +43,7 @@ def read(content: bytes, form: Format) -> dict[str, bytes]:
     found = _decoded(text, form)
     if not isinstance(found, dict):
         raise TransferError(f"the file is not a {form.upper()} object of names and values")
-    return {_name(name): _value(name, value) for name, value in found.items()}
+    return {name: _value(printable(name), value) for name, value in found.items()}
 
 
 def write(values: Mapping[str, bytes], form: Format) -> str:
@@ -67,23 +69,23 @@ def _read_env(text: str) -> dict[str, bytes]:
     # As `dotenv_values`, which skips invalid lines.
     from dotenv.parser import parse_stream
 
-    found: dict[str, bytes] = {}
+    found: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         line = binding.original.line
-        if binding.error or (binding.key is not None and binding.value is None):
-            raise TransferError(f"line {line} is not NAME=value")
-        if binding.key is None:
+        if binding.key is None and not binding.error:
             continue
+        if binding.key is None or binding.value is None:
+            raise TransferError(f"line {line} is not NAME=value")
         if binding.key in found:
             raise TransferError(f"line {line} has {binding.key} a second time")
-        found[binding.key] = (binding.value or "").encode()
-    return {name: _value(name, value.decode()) for name, value in found.items()}
+        found[binding.key] = binding.value
+    return {name: _value(name, value) for name, value in found.items()}
 
 
 def _decoded(text: str, form: Format) -> Any:
     if form is Format.JSON:
         try:
-            return strict_json.decode(text.encode())
+            return strict_json.decode(text.encode(), Number)
         except (strict_json.InvalidJSONError, strict_json.TooManyPartsError) as error:
             raise TransferError(f"the file {error}") from None
     from vault.client.strict_yaml import decode
@@ -91,24 +93,21 @@ def _decoded(text: str, form: Format) -> Any:
     return decode(text)
 
 
-def _name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise TransferError("a name in the file is not a text", hint="put it in quotes")
-    return name
-
-
 def _value(name: str, value: Any) -> bytes:
     """Return *value* as it is stored: a text as it is, and an object as JSON, as Vault's API has it."""
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
-    if not isinstance(value, str):
-        raise TransferError(f"the value for {name} is neither a text nor an object", hint="put it in quotes")
-    if not value:
+    if value == "":
         raise TransferError(f"the value for {name} is empty", hint="remove it")
     try:
-        return value.encode()
+        if isinstance(value, dict):
+            return kv_values.encode(value)
+        # A number is a text, too.
+        if type(value) is str:
+            return value.encode()
     except UnicodeError:
-        raise TransferError(f"the value for {name} is half of a character") from None
+        raise TransferError(f"the value for {name} has half of a character") from None
+    except RecursionError:
+        raise TransferError(f"the value for {name} is nested too deeply") from None
+    raise TransferError(f"the value for {name} is neither a text nor an object", hint="put it in quotes")
 
 
 def _text(name: str, value: bytes) -> str:
@@ -128,7 +127,8 @@ def _quoted(name: str, text: str) -> str:
     if re.fullmatch("[A-Za-z0-9_./:@%+,=-]+", text):
         return text
     # In single quotes, readers of `.env` files treat a backslash before a quote or a backslash as an escape.
-    if not re.search(r"'|\\\\|\\$", text):
+    # Some replace `${NAME}` even there, and read a carriage return as the end of a line.
+    if not re.search(r"'|\\\\|\\$|\r|\$\{", text):
         return f"'{text}'"
     # In double quotes, both unescape these two. Shells replace more, and readers unescape nothing else.
     if not re.search("[$`!\r]", text):

@@ -20,14 +20,19 @@ def memory_folder() -> Iterator[Path]:
     Raises:
         ProgramError: There is no place in memory.
     """
-    folder = Path(mkdtemp(prefix="secret-manager-", dir=_place()))
+    folder = Path(mkdtemp(prefix="secret-manager-", dir=place()))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place() -> Path:
+def place() -> Path:
+    """Return the folder in memory for those of `memory_folder`.
+
+    Raises:
+        ProgramError: There is none.
+    """
     candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]  # noqa: S108 - mkdtemp makes the folder
     for candidate in map(Path, candidates):
         if candidate.is_absolute() and os.access(candidate, os.W_OK | os.X_OK) and _is_in_memory(candidate):

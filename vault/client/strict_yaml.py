@@ -1,4 +1,8 @@
-"""Strict reading of YAML: without aliases, which unfold to more than the file, and duplicate names."""
+"""Strict reading of YAML: only texts, lists and objects, without aliases and duplicate names.
+
+Aliases unfold to more than the file. Readers disagree on everything else that is not a text: `0123` is 83 or
+123, and `no` is false or a country.
+"""
 
 from typing import Any
 
@@ -6,15 +10,23 @@ import yaml
 
 from vault.core.errors import TransferError
 
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")}
+
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """A loader that refuses aliases and duplicate names."""
+    """A loader that refuses aliases, duplicate names and other types."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError
-        return super().compose_node(parent, index)
+        node: yaml.Node = super().compose_node(parent, index)
+        if node.tag not in _TAGS:
+            line = node.start_mark.line + 1
+            raise TransferError(
+                f"line {line} has a name or a value that is not text", hint="put it in quotes"
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: ARG002 - PyYAML's signature
         """Return the object of *node*."""
@@ -28,12 +40,12 @@ def decode(text: str) -> Any:
     """Return the decoded YAML *text*.
 
     Raises:
-        TransferError: It is not YAML, or has an alias or a name twice.
+        TransferError: It is not YAML, has an alias, or a name twice, or a name or a value that is not text.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.MarkedYAMLError as error:
         where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise TransferError(f"the file is malformed YAML{where}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         raise TransferError("the file is malformed YAML, or has an alias or a name twice") from None

@@ -7,17 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from time import time
 from typing import Any
 
 from vault.core.errors import VaultError
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.requests import Selection, selection
 
+#: The name of the driver in stack files, unless its socket has another one.
+DRIVER = "secret-manager"
+
 #: The timeout of a call. Without a leader, managers answer after longer than a client can wait.
 _TIMEOUT_SECONDS = 15
 
-#: Docker refuses an update of what has changed since it was read, as when tasks of a service come and go.
-_MAX_ATTEMPTS = 10
+#: Docker's refusal of an update of what has changed since it was read.
 _OUT_OF_SEQUENCE = "update out of sequence"
 
 
@@ -91,8 +94,8 @@ class Config:
 class Engine:
     """The engine that `DOCKER_HOST` names, or the one of this machine."""
 
-    def __init__(self) -> None:
-        """Connect to the engine.
+    def __init__(self, driver: str = DRIVER) -> None:
+        """Connect to the engine of a swarm whose secrets *driver* delivers.
 
         Raises:
             EngineAwayError: It does not answer.
@@ -104,6 +107,7 @@ class Engine:
         from docker.utils import kwargs_from_env
         from requests import RequestException
 
+        self._driver = driver
         self._errors = (DockerException, RequestException)
         with self._calls():
             self._client = APIClient(version="auto", timeout=_TIMEOUT_SECONDS, **kwargs_from_env())
@@ -130,9 +134,11 @@ class Engine:
             wanted["service"] = service_id
         with self._calls():
             services = {one["ID"]: _service(one) for one in self._client.services()}
-            nodes = {one["ID"]: one["Description"]["Hostname"] for one in self._client.nodes()}
+            nodes = {one["ID"]: _hostname(one) for one in self._client.nodes()}
             secrets = {
-                one["ID"]: found for one in self._client.secrets() if (found := _selection(one["Spec"]))
+                one["ID"]: found
+                for one in self._client.secrets()
+                if (found := _selection(one["Spec"], self._driver))
             }
             found = self._client.tasks(filters=wanted)
         # A service can have been made, or removed, meanwhile.
@@ -152,27 +158,30 @@ class Engine:
         found = self._service(service_id)
         return _service(found) if found else None
 
-    def restart(self, service_id: str) -> None:
+    def restart(self, service_id: str) -> bool:
         """Begin to replace all tasks of a service, in the way that its update configuration says.
+
+        Returns:
+            False if the service changed at this moment, as when its tasks come and go: try again.
 
         Raises:
             EngineAwayError: Docker does not answer; it may have begun.
             EngineError: It refuses.
         """
-        for _ in range(_MAX_ATTEMPTS):
-            found = self._service(service_id)
-            if not found:
-                return
-            # The specification as it is: the library's own method would add defaults to it.
-            spec = found["Spec"]
-            template = spec["TaskTemplate"]
-            template["ForceUpdate"] = template.get("ForceUpdate", 0) + 1
-            try:
-                self._update(f"services/{service_id}", found["Version"]["Index"], spec)
-            except ChangedError:
-                continue
-            return
-        raise EngineError("Docker refuses to restart a service that changes all the time")
+        found = self._service(service_id)
+        if not found:
+            return True
+        # The specification as it is: the library's own method would add defaults to it.
+        spec = found["Spec"]
+        template = spec["TaskTemplate"]
+        # A number that no task has: after Docker's rollback, some have one above the specification's, and
+        # Docker does not replace a task whose specification is the new one already.
+        template["ForceUpdate"] = max(template.get("ForceUpdate", 0) + 1, int(time() * 1_000))
+        try:
+            self._update(f"services/{service_id}", found["Version"]["Index"], spec)
+        except ChangedError:
+            return False
+        return True
 
     def create_config(self, name: str, labels: Mapping[str, str]) -> bool:
         """Create a config, and return False if there is one of this name.
@@ -298,9 +307,14 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _selection(spec: Mapping[str, Any]) -> Selection | None:
-    """Return what the labels of Docker's secret select; None if the driver delivers nothing for it."""
-    if not spec.get("Driver"):
+def _hostname(node: Mapping[str, Any]) -> str:
+    """Return the host name of a node; empty while it joins."""
+    return str((node.get("Description") or {}).get("Hostname", ""))
+
+
+def _selection(spec: Mapping[str, Any], driver: str) -> Selection | None:
+    """Return what the labels of Docker's secret select; None if the *driver* delivers nothing for it."""
+    if (spec.get("Driver") or {}).get("Name") != driver:
         return None
     try:
         return selection(spec.get("Labels") or {})

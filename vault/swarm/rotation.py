@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
+from http import HTTPStatus
 from typing import NoReturn
 
 from vault.core.errors import ServiceRefusedError, VaultError
 from vault.swarm.engine import SwarmService
 from vault.swarm.holders import Holder, Holders
 from vault.swarm.outcomes import UnsuitableValueError
-from vault.swarm.restarts import Progress, Restarts, UnhealthyError
+from vault.swarm.restarts import Progress, Restarts, SupersededError, UnhealthyError
+from vault.swarm.standing import Phase, Standing
 from vault.swarm.stored import Secret, Stored
 from vault.swarm.values import content
 
@@ -45,18 +46,16 @@ class Rotation:
         self._holders = holders
         self._restarts = restarts
         self._progress = progress
-        #: The version that services are to get.
-        self._version = secret.version
-        #: True while a reply to a request to store it is due; then, once it is stored.
-        self._is_asked = self._is_stored = False
-        #: The services that got it, and the one that is getting it, by ID.
-        self._healthy: dict[str, SwarmService] = {}
-        self._restarting: dict[str, SwarmService] = {}
+        self._standing = Standing(name=secret.name, version=secret.version)
+        #: The IDs of the services that were restarted for the version.
+        self._done: set[str] = set()
+        #: The services that were restarted, or are being restarted, by ID.
+        self._affected: dict[str, SwarmService] = {}
 
     @property
     def restarted(self) -> Sequence[str]:
         """The names of the services that were restarted and are healthy."""
-        return sorted(service.name for service in self._healthy.values())
+        return sorted(self._standing.healthy)
 
     def run(self, value: bytes) -> int:
         """Store *value* as the newest version, and restart the services that have an older one.
@@ -73,15 +72,37 @@ class Rotation:
             ServiceAwayError: The service is away; nothing was changed.
         """
         old = self._stored.value(self._secret, self._secret.version)
-        self._require_suitable(value, old)
+        holders = self._holders.of(self._secret)
+        self._require_suitable(value, old, holders)
+        self._require_newest(old, holders)
+        self._require_settled(holders)
+        self._standing.before = self._secret.version
         with self._stating():
             self._store(value)
-            self._report_left_alone()
             try:
-                self._bring(self._is_older)
+                self._bring_newest()
             except UnhealthyError as error:
                 self._roll_back(error, old)
-        return self._version
+        return self._standing.version
+
+    def go_back(self, value: bytes) -> int:
+        """Store *value*, that of an earlier version, as `run` does, also if services are not settled.
+
+        Returns:
+            The number of the new version.
+
+        Raises:
+            RotationFailedError: It did not reach its end. Nothing is rolled back: the version before is the
+                one that the caller leaves.
+
+        Also raises the other errors of `run`.
+        """
+        newest = self._stored.value(self._secret, self._secret.version)
+        self._require_suitable(value, newest, self._holders.of(self._secret))
+        with self._stating():
+            self._store(value)
+            self._bring_newest()
+        return self._standing.version
 
     def resume(self) -> int:
         """Restart the services that have an older version than the newest, and return its number.
@@ -89,31 +110,68 @@ class Rotation:
         Raises:
             RotationFailedError: It did not reach its end. Nothing is rolled back.
         """
-        self._is_stored = True
+        self._standing.phase = Phase.STORED
         with self._stating():
-            self._report_left_alone()
-            self._bring(self._is_older)
-        return self._version
+            self._bring_newest()
+        return self._standing.version
 
-    def _require_suitable(self, value: bytes, old: bytes) -> None:
+    def _require_suitable(self, value: bytes, old: bytes, holders: Sequence[Holder]) -> None:
         if value == old:
             raise RotationRefusedError(
-                "the new value is the current one; to restart services that have older ones, use --resume"
+                "the new value is the current one",
+                hint="to restart services that have older ones, use --resume",
             )
-        for holder in self._holders.of(self._secret):
+        for holder in holders:
             for selected in holder.secrets:
+                if selected.reference.version:
+                    continue
                 try:
                     content(value, selected)
                 except UnsuitableValueError as error:
                     reason = f"the value does not fit {holder.task.service.name}: {error}"
                     raise RotationRefusedError(reason) from None
 
+    def _require_newest(self, old: bytes, holders: Sequence[Holder]) -> None:
+        """Require that a rollback to *old*, the newest value, restores what services have."""
+        names = {
+            holder.version: holder.task.service.name
+            for holder in holders
+            if not holder.left_alone and holder.version not in (None, self._secret.version)
+        }
+        for version, name in names.items():
+            if version and self._earlier_value(version) != old:
+                raise RotationRefusedError(
+                    f"nothing was changed: an earlier rotation is unfinished: {name} has version {version}, "
+                    f"and version {self._secret.version} is the newest",
+                    hint="rotate with --resume to finish it, or with --from-version N to go back",
+                )
+
+    def _earlier_value(self, version: int) -> bytes | None:
+        try:
+            return self._stored.value(self._secret, version)
+        except ServiceRefusedError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _require_settled(self, holders: Sequence[Holder]) -> None:
+        """Require that no service has an unfinished update or missing tasks."""
+        services = _services(holders, lambda _: True)
+        for service in services.values():
+            if reason := self._restarts.unsettled(service):
+                raise RotationRefusedError(
+                    f"nothing was changed: {service.name} is not settled: {reason}",
+                    hint=f"see `docker service ps {service.name}`, mend it, then rotate again",
+                )
+
     def _store(self, value: bytes) -> None:
         """Store *value*, also if the service goes away meanwhile."""
-        before = self._version
+        standing = self._standing
+        before, unasked = standing.version, standing.phase
+        asked, stored = _STORING[unasked]
 
         def attempt() -> int:
-            was_asked, self._is_asked = self._is_asked, True
+            was_asked, standing.phase = standing.phase is asked, asked
             try:
                 return self._stored.store(self._secret, value, expected_version=before)
             except ServiceRefusedError as error:
@@ -121,47 +179,53 @@ class Rotation:
                 is_taken = was_asked and error.code == _CONFLICT
                 if is_taken and self._stored.value(self._secret, before + 1) == value:
                     return before + 1
-                self._is_asked = was_asked and not is_taken
+                if is_taken or not was_asked:
+                    standing.phase = unasked
                 raise
 
-        self._version = self._restarts.patiently(attempt)
-        self._is_asked, self._is_stored = False, True
+        standing.version = self._restarts.patiently(attempt)
+        standing.phase, standing.healthy, standing.restarting = stored, [], ""
+        self._done.clear()
         self._progress(
-            "stored", f"version {self._version} of {self._secret.name} is stored", version=self._version
+            "stored",
+            f"version {standing.version} of {self._secret.name} is stored",
+            version=standing.version,
         )
 
-    def _bring(
-        self, is_wanted: Callable[[Holder], bool], also: Mapping[str, SwarmService] = MappingProxyType({})
-    ) -> None:
-        """Restart all services with a holder that *is_wanted*, and those that are *also* named, in turn.
+    def _bring_newest(self) -> None:
+        """Restart all services that have an older version.
 
         Raises:
             UnhealthyError: One of them does not become healthy.
         """
-        while service := self._next(is_wanted, also):
-            self._restarting = {service.id: service}
-            self._restarts.run(service, self._version)
-            self._healthy |= self._restarting
-            self._restarting = {}
+        self._report_left_alone()
+        self._bring(lambda: _services(self._all_holders(), self._is_older))
 
-    def _next(
-        self, is_wanted: Callable[[Holder], bool], also: Mapping[str, SwarmService]
-    ) -> SwarmService | None:
-        """Return the next of these services that was not restarted already."""
-        wanted = {
-            holder.task.service.id: holder.task.service
-            for holder in self._all_holders()
-            if not holder.left_alone and is_wanted(holder)
-        }
-        left = [service for service in {**wanted, **also}.values() if service.id not in self._healthy]
+    def _bring(self, wanted: Callable[[], Mapping[str, SwarmService]]) -> None:
+        """Restart the *wanted* services, one after another.
+
+        Raises:
+            UnhealthyError: One of them does not become healthy.
+        """
+        while service := self._next(wanted()):
+            self._done.add(service.id)
+            self._affected[service.id] = service
+            self._standing.restarting = service.name
+            if self._restarts.run(service, self._standing.version):
+                self._standing.healthy.append(service.name)
+            self._standing.restarting = ""
+
+    def _next(self, services: Mapping[str, SwarmService]) -> SwarmService | None:
+        """Return the next of *services* that was not restarted already."""
+        left = [service for service in services.values() if service.id not in self._done]
         left.sort(key=lambda service: (service.labels.get(_ORDER_LABEL) != _FIRST, service.name))
         return left[0] if left else None
 
     def _is_older(self, holder: Holder) -> bool:
-        return holder.version != self._version
+        return holder.version != self._standing.version
 
     def _all_holders(self) -> Sequence[Holder]:
-        return self._restarts.patiently(lambda: self._holders.of(self._secret))
+        return self._restarts.patiently(lambda: self._restarts.holders(self._standing.version))
 
     def _report_left_alone(self) -> None:
         reasons = {
@@ -175,14 +239,22 @@ class Rotation:
 
         Raises:
             RotationFailedError: Always, with the outcome.
+            SupersededError: Someone else stored a version, which stays.
         """
+        standing = self._standing
+        standing.bad = str(reason)
         self._progress("rolling_back", f"{reason}; rolling back")
-        bad = self._version
-        affected = self._healthy | self._restarting
-        self._store(old)
-        self._healthy = {}
-        failures = self._put_back(bad, affected)
-        outcome = f"{reason}. Rolled back: version {self._version} has the value of version {bad - 1}"
+        bad = standing.version
+        try:
+            self._store(old)
+        except ServiceRefusedError as error:
+            if error.code == _CONFLICT:
+                raise SupersededError(bad) from None
+            raise
+        failures = self._put_back(bad)
+        outcome = (
+            f"{reason}. Rolled back: version {standing.version} has the value of version {standing.before}"
+        )
         if failures:
             raise RotationFailedError(
                 f"{outcome}, but {'; '.join(failures)}",
@@ -190,17 +262,18 @@ class Rotation:
             )
         raise RotationFailedError(f"{outcome}, and all services that had version {bad} are healthy with it")
 
-    def _put_back(self, bad: int, affected: Mapping[str, SwarmService]) -> Sequence[str]:
-        """Restart *affected* services and holders of the *bad* version; return why some are not healthy."""
+    def _put_back(self, bad: int) -> Sequence[str]:
+        """Restart the services that may have the *bad* version, and return why some are not healthy."""
+        # All tasks of a restarted service may have crashed: then it has no holder for a moment.
+        restarted = dict(self._affected)
         failures = []
         while True:
             try:
-                # All tasks of an affected service may have crashed: then it has no holder for a moment.
-                self._bring(lambda holder: bad in holder.delivered, affected)
+                self._bring(
+                    lambda: restarted | _services(self._all_holders(), lambda holder: bad in holder.delivered)
+                )
             except UnhealthyError as error:
                 failures.append(str(error))
-                # The others come first: it was restarted.
-                self._healthy |= self._restarting
             else:
                 return failures
 
@@ -215,25 +288,34 @@ class Rotation:
             yield
         except RotationFailedError:
             raise
-        except (VaultError, KeyboardInterrupt) as error:
-            if not self._is_asked and not self._is_stored:
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, SupersededError):
+                self._standing.phase = Phase.SUPERSEDED
+            if self._standing.phase is Phase.BEGUN:
                 raise
-            raise self._failed(str(error) or "interrupted") from None
+            raise RotationFailedError(
+                self._standing.text(_reason(error)), hint=self._standing.hint()
+            ) from None
 
-    def _failed(self, reason: str) -> RotationFailedError:
-        name = self._secret.name
-        command = f"secret-manager swarm rotate {name}"
-        if not self._is_stored:
-            return RotationFailedError(
-                f"{reason}: it is unknown if version {self._version + 1} of {name} was stored; "
-                "no service was restarted",
-                hint=f"see `secret-manager swarm holders {name}`; if it was stored, rotate with --resume",
-            )
-        parts = [f"version {self._version} of {name} is the newest"]
-        if done := [one.name for key, one in self._healthy.items() if key not in self._restarting]:
-            parts.append(f"healthy with it: {', '.join(sorted(done))}")
-        parts += [f"Docker may still be restarting {service.name}" for service in self._restarting.values()]
-        return RotationFailedError(
-            f"{reason}: {'; '.join(parts)}",
-            hint=f"`{command} --resume` goes on, `{command} --from-version {self._secret.version}` goes back",
-        )
+
+#: The phases while a value is being stored, and then, by the phase before.
+_STORING = {
+    Phase.BEGUN: (Phase.STORING, Phase.STORED),
+    Phase.STORED: (Phase.STORING_OLD, Phase.BACK),
+}
+
+
+def _services(holders: Sequence[Holder], is_wanted: Callable[[Holder], bool]) -> dict[str, SwarmService]:
+    """Return the services to restart that have a holder that *is_wanted*, by ID."""
+    return {
+        holder.task.service.id: holder.task.service
+        for holder in holders
+        if not holder.left_alone and is_wanted(holder)
+    }
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    # The message of another error can quote anything, also a value.
+    return str(error) if isinstance(error, VaultError) else f"unexpected {type(error).__name__}"

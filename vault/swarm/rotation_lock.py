@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 from vault.core.errors import VaultError
 from vault.core.timestamps import moment
 from vault.swarm.engine import ChangedError, Config, Engine, EngineAwayError, EngineError
+from vault.swarm.stored import Service
 
 #: A lock that its owner does not renew, as it was killed, expires after this time.
 _LEASE_SECONDS = 120
@@ -44,9 +46,11 @@ class RotationLock:
     there was another one since they were read.
     """
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, *, owner: str = "") -> None:
+        """Make a lock that names *owner*, or this host and process, to others."""
         self._engine = engine
         self._name = name
+        self._owner = owner or f"{socket.gethostname()}, process {os.getpid()}"
         self._config_name = f"secret-manager-rotation-{sha256(name.encode()).hexdigest()[:16]}"
         self._nonce = uuid4().hex
         self._renewed = 0.0
@@ -59,8 +63,9 @@ class RotationLock:
             RotationRunningError: Another rotation has it.
             EngineAwayError: Docker does not answer.
         """
-        self._take()
+        # Within, as the lock can be taken although the reply was lost.
         try:
+            self._take()
             yield
         finally:
             self._release()
@@ -69,21 +74,26 @@ class RotationLock:
         """Extend the lock if it is time to do so.
 
         Raises:
-            LockLostError: It expired.
+            LockLostError: Another rotation has taken over.
+            EngineAwayError: Docker does not answer, and another rotation may take over.
+            EngineError: Docker refuses.
         """
         age = monotonic() - self._renewed
         if age < _RENEWAL_SECONDS:
             return
-        with suppress(EngineAwayError):
-            config = self._mine()
-            try:
-                self._relabel(config)
-            except ChangedError:
-                # The reply of an earlier renewal was lost, if it is still ours.
-                self._relabel(self._mine())
-            return
-        if age > _LEASE_SECONDS:
-            raise LockLostError("Docker did not answer until the lock of this rotation expired")
+        try:
+            self._extend()
+        except EngineAwayError:
+            if age > _LEASE_SECONDS:
+                raise
+
+    def _extend(self) -> None:
+        config = self._mine()
+        try:
+            self._relabel(config)
+        except ChangedError:
+            # The reply of an earlier renewal was lost, if it is still ours.
+            self._relabel(self._mine())
 
     def _take(self) -> None:
         started = monotonic()
@@ -120,7 +130,7 @@ class RotationLock:
 
     def _labels(self) -> dict[str, str]:
         return {
-            _OWNER: f"{socket.gethostname()}, process {os.getpid()}",
+            _OWNER: self._owner,
             _NONCE: self._nonce,
             _SECRET: self._name,
             _UNTIL: moment(datetime.now(UTC) + timedelta(seconds=_LEASE_SECONDS)),
@@ -132,6 +142,26 @@ class RotationLock:
             f"another rotation of {self._name} runs{owner}: wait for its end; if it was killed, its lock "
             f"expires within {_LEASE_SECONDS} s"
         )
+
+
+class LockedService:
+    """The service, called only while *lock* is held: each call of a long query extends it."""
+
+    def __init__(self, service: Service, lock: RotationLock) -> None:
+        self._service = service
+        self._lock = lock
+
+    def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Post *body* to *path*, and return the reply.
+
+        Raises:
+            LockLostError: Another rotation has taken over.
+            EngineAwayError: Docker does not answer, and another rotation may take over.
+
+        Also raises the errors of the service's calls.
+        """
+        self._lock.renew()
+        return self._service.call(path, body)
 
 
 def _is_expired(labels: Mapping[str, str]) -> bool:
