@@ -65,7 +65,7 @@ def test_a_deletion_asks_on_a_terminal(person: Person) -> None:
     """On a terminal, `delete` asks, unless `--yes` is given; elsewhere it does not."""
     person.does("secret", "set", NAME, send=b"v")
     person.sit_at_terminal("<stdin>")
-    assert person.try_to("secret", "delete", NAME, send="n\n").exit_code != 0
+    assert "not deleted" in person.fails_to("secret", "delete", NAME, send="n\n", code=1)
     assert person.does("secret", "get", NAME) == "v"
     assert "cannot be restored" in person.does("secret", "delete", NAME, send="y\n")
     person.fails_to("secret", "get", NAME, code=3)

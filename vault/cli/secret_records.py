@@ -10,6 +10,7 @@ from vault.cli.connection import service_options
 from vault.cli.output import Output, facts, moment_cell, output_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
+from vault.core.errors import VaultError
 from vault.core.text import quantity
 
 _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
@@ -63,8 +64,9 @@ def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
 
     Asks first on a terminal.
     """
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete {secret}, with all its versions?", abort=True, err=True)
+    is_sure = yes or not sys.stdin.isatty()
+    if not is_sure and not click.confirm(f"Delete {secret}, with all its versions?", err=True):
+        raise VaultError("not deleted")
     done = Secrets(service).delete(reference(secret))
     until = done["restorable_until"]
     end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"

@@ -81,7 +81,7 @@ class Report:
 class Service(Protocol):
     """The service, as an import uses it."""
 
-    def call(self, path: str, body: Mapping[str, Any], *, idempotency_key: str = "") -> dict[str, Any]:
+    def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post *body* to *path*, and return the reply. Raises ServiceRefusedError and ServiceAwayError."""
 
 

@@ -161,7 +161,7 @@ class Rotation:
             if reason := self._restarts.unsettled(service):
                 raise RotationRefusedError(
                     f"nothing was changed: {service.name} is not settled: {reason}",
-                    hint=f"see `docker service ps {service.name}`, mend it, then rotate again",
+                    hint=f"see `docker service ps {service.name}`, fix it, then rotate again",
                 )
 
     def _store(self, value: bytes) -> None:
@@ -242,7 +242,7 @@ class Rotation:
             SupersededError: Someone else stored a version, which stays.
         """
         standing = self._standing
-        standing.bad = str(reason)
+        standing.failures.append(str(reason))
         self._progress("rolling_back", f"{reason}; rolling back")
         bad = standing.version
         try:
@@ -251,31 +251,30 @@ class Rotation:
             if error.code == _CONFLICT:
                 raise SupersededError(bad) from None
             raise
-        failures = self._put_back(bad)
+        self._put_back(bad)
         outcome = (
             f"{reason}. Rolled back: version {standing.version} has the value of version {standing.before}"
         )
-        if failures:
+        if failures := standing.failures[1:]:
             raise RotationFailedError(
                 f"{outcome}, but {'; '.join(failures)}",
                 hint=f"find out why, then run `secret-manager swarm rotate {self._secret.name} --resume`",
             )
         raise RotationFailedError(f"{outcome}, and all services that had version {bad} are healthy with it")
 
-    def _put_back(self, bad: int) -> Sequence[str]:
-        """Restart the services that may have the *bad* version, and return why some are not healthy."""
+    def _put_back(self, bad: int) -> None:
+        """Restart the services that may have the *bad* version, also if some are not healthy then."""
         # All tasks of a restarted service may have crashed: then it has no holder for a moment.
         restarted = dict(self._affected)
-        failures = []
         while True:
             try:
                 self._bring(
                     lambda: restarted | _services(self._all_holders(), lambda holder: bad in holder.delivered)
                 )
             except UnhealthyError as error:
-                failures.append(str(error))
+                self._standing.failures.append(str(error))
             else:
-                return failures
+                return
 
     @contextmanager
     def _stating(self) -> Iterator[None]:

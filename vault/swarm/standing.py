@@ -34,8 +34,8 @@ class Standing:
     #: The version whose value a rollback stores again; 0 if the rotation does not roll back.
     before: int = 0
     phase: Phase = Phase.BEGUN
-    #: The reason why it rolls back; empty if it does not.
-    bad: str = ""
+    #: The reasons why it rolls back, and why services are not healthy after that.
+    failures: list[str] = field(default_factory=list)
     #: The names of the services that are healthy with the version.
     healthy: list[str] = field(default_factory=list)
     #: The name of the service that Docker is restarting; empty without one.
@@ -43,8 +43,8 @@ class Standing:
 
     def text(self, reason: str) -> str:
         """Return what is in effect if the rotation ends now for this *reason*."""
-        reasons = [self.bad] if self.bad else []
-        return f"{'; '.join([*reasons, reason])}: {'; '.join([_TEXTS[self.phase](self), *self._services()])}"
+        reasons = "; ".join([*self.failures, reason])
+        return f"{reasons}: {'; '.join([_TEXTS[self.phase](self), *self._services()])}"
 
     def hint(self) -> str:
         """Return how to go on."""
