@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 import urllib3
 
-from tests.client.peers import peer, reply
+from tests.client.peers import peer, received_request, reply
 from tests.test_tls import make
 from vault.client import service as module
 from vault.client.service import Service
@@ -227,7 +227,7 @@ def test_an_untrusted_certificate_is_an_error(tmp_path: Path) -> None:
             for _ in range(2):
                 connection = listener.accept()[0]
                 with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
-                    tls.recv(65_536)
+                    received_request(tls)
                     tls.sendall(reply(200, "{}"))
 
         thread = Thread(target=serve, daemon=True)
