@@ -62,6 +62,7 @@ read_plain_value() { # read_plain_value ARGUMENT: set `value` to the base64 of A
         done
     else
         read_value "$1"
+        printf '%s: note: any local user can see arguments: give values on standard input, with -\n' "${0##*/}" >&2
         text=$value
     fi
     add_bytes "$text"
@@ -125,6 +126,7 @@ main() {
     else
         read_value "${operands[0]}"
     fi
+    [[ $value ]] || fail "there is no value. Hint: send one to standard input"
     request /vault/secret/create/ "{\"secret\":$(json_string "$value")$fields}"
     printf '%s\n' "$reply"
 }
