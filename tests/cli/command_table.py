@@ -112,6 +112,7 @@ ENTRIES = {
     "secret import": Entry(Needs.SERVICE, ("values.env",)),
     "secret get": Entry(Needs.SERVICE, ("app/db",)),
     "secret list": Entry(Needs.SERVICE),
+    "secret purge": Entry(Needs.SERVICE, ("app/db", "--yes")),
     "secret restore": Entry(Needs.SERVICE, ("app/db",)),
     "secret run": Entry(
         Needs.SERVICE, ("--env", "DB=app/db", "--", "true"), "otherwise the program's own exit code"

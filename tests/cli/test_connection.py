@@ -126,3 +126,13 @@ def test_certificates_can_be_a_variable_or_the_login(tmp_path: Path) -> None:
     assert run(show, "--url", "https://localhost", VAULT_CACERT=str(authority)).exit_code == 0
     profile.save(Profile("https://localhost", "t", str(authority)))
     assert run(show).exit_code == 0
+
+
+def test_the_certificates_of_a_login_hold_for_another_token(tmp_path: Path) -> None:
+    """With `VAULT_URL` and `VAULT_TOKEN`, the authorities of the login are used for its own address."""
+    profile.save(Profile("https://localhost", "t", str(tmp_path / "missing.pem")))
+    result = run(show, VAULT_URL="https://localhost", VAULT_TOKEN="smt_other")
+    assert "must be a file with certificates in PEM" in result.stderr
+    assert run(show, VAULT_URL="https://other", VAULT_TOKEN="smt_other").exit_code == 0
+    authority = make(tmp_path, "ca").certificate
+    assert run(show, "--ca-cert", authority, VAULT_URL="https://localhost", VAULT_TOKEN="t").exit_code == 0

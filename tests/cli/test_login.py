@@ -1,12 +1,17 @@
 """The commands `login`, `logout` and `whoami`."""
 
+import json
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
 from flask import Flask
 
 from tests.access import make_token
 from tests.cli.people import Person
+from tests.client.peers import peer, reply
 from tests.test_tls import make
+from vault.cli import commands
 from vault.client import profile
 
 
@@ -48,6 +53,27 @@ def test_a_token_can_be_in_a_file(person: Person, tmp_path: Path) -> None:
     assert kept is not None
     assert kept.ca_cert == str(authority)
     assert kept.url == "http://localhost:8000"
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"principal": 5}', '{"principal": "alice"}'])
+def test_another_server_is_not_kept(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the reply is not the service's, nothing is kept, and `whoami` is an error, too."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with peer(*[reply(200, answer)] * 2) as server:
+        for arguments in (["login", "--url", server.url], ["whoami", "--url", server.url]):
+            result = CliRunner().invoke(commands, arguments, input="smt_token\n")
+            assert result.exit_code == 5, result.stderr
+            assert "not as this service does" in result.stderr
+    assert profile.load() is None
+
+
+def test_a_name_does_not_change_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control characters in the name that a server sends are escaped."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    found = dict.fromkeys(("kind", "role", "namespace", "scopes", "paths", "networks", "expires_at"))
+    with peer(reply(200, json.dumps({"principal": "\x1b[2J", **found}))) as server:
+        result = CliRunner().invoke(commands, ["login", "--url", server.url], input="smt_token\n")
+    assert result.stdout == f"logged in as \\u001b[2J at {server.url}\n"
 
 
 def test_only_a_valid_token_is_kept(person: Person) -> None:

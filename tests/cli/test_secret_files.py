@@ -10,7 +10,7 @@ from tests.access import make_token
 from tests.cli.people import Person
 from vault.cli import secret_files
 from vault.client.secrets import Secrets
-from vault.core.errors import ServiceAwayError
+from vault.core.errors import ServiceAwayError, ServiceRefusedError
 
 
 def test_an_import_shows_its_plan_first(person: Person, tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_an_import_shows_its_plan_first(person: Person, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=hunter1\nB=hunter2\nC=hunter3\n")
     result = person.try_to("secret", "import", tmp_path / ".env", "--prefix", "app/")
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows == [["SECRET", "CHANGE"], ["app/A", "unchanged"], ["app/B", "update"], ["app/C", "create"]]
+    assert rows == [["name", "change"], ["app/A", "unchanged"], ["app/B", "update"], ["app/C", "create"]]
     assert "hunter" not in result.output
     assert "2 changes due; run it again with --apply" in result.stderr
     shown = person.sees("secret", "import", tmp_path / ".env", "--prefix", "app/", "--show-values")
@@ -50,7 +50,9 @@ def test_standard_input_can_be_imported(person: Person) -> None:
 def test_a_partial_failure_is_reported(person: Person, app: Flask) -> None:
     """If some secrets cannot be stored, the others are, and the error counts those that are not."""
     person.does("secret", "set", "b", send=b"old")
-    person.environment["VAULT_TOKEN"] = make_token(app, "m", scopes=("secret:fetch", "secret:create"))
+    person.environment["VAULT_TOKEN"] = make_token(
+        app, "m", scopes=("secret:create", "secret:describe", "secret:fetch", "secret:list")
+    )
     result = person.try_to("secret", "import", "-", "--apply", send=b"a=1\nb=2\n")
     assert result.exit_code == 1
     assert result.stdout == "1 created, 0 updated, 0 unchanged\n"
@@ -71,6 +73,50 @@ def test_a_secret_that_cannot_be_compared_stops_an_import(
     person.does("secret", "set", "a", send=b"old")
     monkeypatch.setattr(Secrets, "fetch", lambda _self, _references: [ServiceAwayError("away")])
     person.fails_to("secret", "import", "-", "--apply", send=b"a=1\n", code=5)
+
+
+def test_a_plan_uses_no_reads(person: Person) -> None:
+    """An import does not read secrets with a read limit; `--apply` stores their next version."""
+    person.does("secret", "set", "app/once", "--max-reads", 1, send=b"v")
+    command = ("secret", "import", "-", "--prefix", "app/")
+    result = person.does(*command, send=b"once=v\nnew=n\n")
+    assert "app/once  exists, has a read limit: not compared\n" in result
+    assert person.sees("secret", "describe", "app/once")[0]["reads_left"] == 1
+    assert person.does(*command, "--apply", send=b"once=w\n") == "0 created, 1 updated, 0 unchanged\n"
+    assert person.does("secret", "get", "app/once") == "w"
+
+
+def test_a_secret_without_its_newest_version_is_updated(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret whose newest version cannot be read, as by Vault's API, gets the next version."""
+    person.does("secret", "set", "a", send=b"old")
+    gone = ServiceRefusedError("gone", status=404, code="secret_not_found")
+    monkeypatch.setattr(Secrets, "fetch", lambda _self, _references: [gone])
+    assert person.does("secret", "import", "-", "--apply", send=b"a=1\n") == (
+        "0 created, 1 updated, 0 unchanged\n"
+    )
+
+
+def test_an_export_names_the_reads_that_it_would_use(person: Person) -> None:
+    """Reads of limited secrets are used only with `--use-reads`, and only after all other values fit."""
+    person.does("secret", "set", "ex/limited", "--max-reads", 1, send=b"v")
+    person.does("secret", "set", "ex/bin", send=b"\xff")
+    command = ("secret", "export", "ex/", "--format", "json")
+    refused = person.fails_to(*command, code=1)
+    assert "a read of ex/limited" in refused
+    assert "--use-reads" in refused
+    assert "ex/bin is not text" in person.fails_to(*command, "--use-reads", code=1)
+    assert person.sees("secret", "describe", "ex/limited")[0]["reads_left"] == 1
+    person.does("secret", "delete", "ex/bin")
+    assert json.loads(person.does(*command, "--use-reads")) == {"ex/limited": "v"}
+
+
+def test_an_export_names_secrets(person: Person) -> None:
+    """An error of `export` has the name of the secret, not its variable."""
+    person.does("secret", "set", "app/a", send=b"'$")
+    assert "the value of app/a" in person.fails_to("secret", "export", "app/", code=1)
+    assert "begins with nothing/" in person.fails_to("secret", "export", "nothing/", code=3)
 
 
 def test_an_invalid_file_changes_nothing(

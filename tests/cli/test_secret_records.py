@@ -1,7 +1,9 @@
 """The commands `secret list`, `describe`, `delete` and `restore`."""
 
 import pytest
+from flask import Flask
 
+from tests.access import make_token
 from tests.cli.people import Person
 from vault.client import secrets
 
@@ -14,7 +16,7 @@ def test_secrets_are_listed_without_values(person: Person) -> None:
     person.does("secret", "set", "app/key", send=b"hunter2")
     result = person.try_to("secret", "list")
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["NAME", "ID", "LABELS"]
+    assert lines[0].split() == ["name", "ID", "labels"]
     assert [line.split()[0] for line in lines[1:]] == ["app/key", NAME]
     assert "env=prod" in lines[2]
     assert all(len(line) <= 100 for line in lines)
@@ -65,7 +67,7 @@ def test_a_deletion_asks_on_a_terminal(person: Person) -> None:
     """On a terminal, `delete` asks, unless `--yes` is given; elsewhere it does not."""
     person.does("secret", "set", NAME, send=b"v")
     person.sit_at_terminal("<stdin>")
-    assert person.try_to("secret", "delete", NAME, send="n\n").exit_code != 0
+    assert "not deleted" in person.fails_to("secret", "delete", NAME, send="n\n", code=1)
     assert person.does("secret", "get", NAME) == "v"
     assert "cannot be restored" in person.does("secret", "delete", NAME, send="y\n")
     person.fails_to("secret", "get", NAME, code=3)
@@ -93,6 +95,32 @@ class TestRecovery:
         assert [row["name"] for row in person.sees("secret", "list", "--deleted")] == [NAME]
         assert person.does("secret", "restore", NAME) == f"restored {NAME}\n"
         assert person.does("secret", "get", NAME) == "v"
+
+    def test_a_deleted_secret_keeps_its_name(self, person: Person, app: Flask) -> None:
+        """`set` and `import` say that a name belongs to a deleted secret; `purge` frees it."""
+        person.does("secret", "set", NAME, send=b"v")
+        person.does("secret", "delete", NAME)
+        refused = person.fails_to("secret", "set", NAME, send=b"w", code=1)
+        assert f"the name {NAME} belongs to a deleted secret" in refused
+        assert "`secret restore`, or destroy it with `secret purge`" in refused
+        file = f'{{"{NAME}": "w", "a": "b"}}'
+        command = ("secret", "import", "-", "--format", "json")
+        assert "deleted secret: restore or purge it" in person.does(*command, send=file)
+        result = person.try_to(*command, "--apply", send=file)
+        assert result.exit_code == 1
+        assert result.stdout == "1 created, 0 updated, 0 unchanged\n"
+        assert f"{NAME}: the name {NAME} belongs to a deleted secret; bring it back" in result.stderr
+        assert "scope" in person.fails_to("secret", "purge", NAME, code=4)
+        person.environment["VAULT_TOKEN"] = make_token(app, "purger", role="admin")
+        person.sit_at_terminal("<stdin>")
+        assert "not purged" in person.fails_to("secret", "purge", NAME, send="n\n", code=1)
+        assert person.does("secret", "purge", NAME, "--yes") == f"purged {NAME}\n"
+        person.sit_at_terminal()
+        person.does("secret", "set", NAME, send=b"w")
+        person.does("secret", "set", NAME, send=b"x")
+        assert person.does("secret", "purge", NAME, "--version", 1) == f"purged version 1 of {NAME}\n"
+        refused = person.fails_to("secret", "purge", NAME, "--version", 1, code=3)
+        assert f"{NAME}, version 1: " in refused
 
 
 def test_a_deleted_version_is_shown(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:

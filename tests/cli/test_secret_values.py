@@ -87,17 +87,19 @@ def test_a_file_is_stored_as_it_is(person: Person, tmp_path: Path) -> None:
 
 
 def test_a_place_for_a_value_is_found_before_the_fetch(person: Person, tmp_path: Path) -> None:
-    """`--out` with a device, or a folder that does not exist, costs no fetch: it could be the last."""
+    """`--out` with a device or a link, or in a missing folder, costs no fetch: it could be the last."""
     person.does("secret", "set", NAME, "--max-reads", 1, send=b"v")
-    (tmp_path / "link").symlink_to("/dev/null")
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
     for path in ("/dev/null", tmp_path / "link"):
         assert "regular file" in person.fails_to("secret", "get", NAME, "--out", path, code=2)
     assert "No such file" in person.fails_to("secret", "get", NAME, "--out", tmp_path / "a" / "b", code=1)
+    assert (tmp_path / "link").is_symlink()
     assert person.does("secret", "get", NAME) == "v"
 
 
 def test_a_file_stays_as_it_is_without_a_value(person: Person, tmp_path: Path) -> None:
-    """If there is no such secret, the file of `--out` is not replaced, and nothing is left beside it."""
+    """If there is no such secret, the file of `--out` is not replaced, and no temporary file remains."""
     (tmp_path / "out").write_text("old")
     before = sorted(tmp_path.iterdir())
     person.fails_to("secret", "get", NAME, "--out", tmp_path / "out", code=3)

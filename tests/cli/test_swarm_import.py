@@ -30,6 +30,7 @@ class Swarm:
     folder: Path
     specs: list[TaskSpec]
     order = b""
+    is_closed = False
 
     def secrets(self) -> Sequence[SwarmSecret]:
         """Return the secrets: one of a stack, one of none, one of the product, one of a driver."""
@@ -40,9 +41,13 @@ class Swarm:
             SwarmSecret(secret_id="4", name="old", driver="other"),
         ]
 
-    def node(self) -> str:
-        """Return the node of this engine."""
-        return "n1"
+    def node(self, wanted: str) -> str:
+        """Return the node."""
+        return wanted or "n1"
+
+    def close(self) -> None:
+        """Note that the connection is closed."""
+        type(self).is_closed = True
 
     def create_secret(self, name: str, content: bytes, labels: Mapping[str, str]) -> SwarmSecret:
         """Keep the order."""
@@ -86,7 +91,7 @@ def swarm(alice: Caller, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("VAULT_TOKEN", TOKEN)
     for name in ("VAULT_URL", "VAULT_CACERT", "IMAGE", "SECRET_MANAGER_URL", "SECRET_MANAGER_NETWORK"):
         monkeypatch.delenv(name, raising=False)
-    Swarm.folder, Swarm.specs = tmp_path / "run", []
+    Swarm.folder, Swarm.specs, Swarm.is_closed = tmp_path / "run", [], False
     Swarm.folder.mkdir()
     monkeypatch.setattr(swarm_import, "ImportEngine", Swarm)
     monkeypatch.setattr(swarm_import, "FOLDER", Swarm.folder)
@@ -154,6 +159,7 @@ secrets:
       secret-manager.name: shop/tls
 """
     )
+    assert swarm.is_closed
     [spec] = swarm.specs
     assert (spec.image, spec.network) == ("secret-manager:latest", "secret-manager_secret-manager-network")
     assert json.loads(swarm.order)["url"] == "http://secret-manager:8000"
@@ -168,6 +174,13 @@ def test_a_second_import_changes_nothing(stored: Stored) -> None:
     assert row == {"secret": "shop_db", "name": "shop_db", "outcome": "already here", "reason": ""}
     assert (hashes["secrets"], hashes["equal"], done.exit_code) == (1, True, 0)
     assert [entry["action"] for entry in trail(stored)].count("create") == 2
+
+
+def test_nothing_to_import_is_no_failure(swarm: type[Swarm]) -> None:
+    """Without a secret that is selected, there is no task and no table."""
+    done = run("--apply", "--label", "a=b")
+    assert (done.exit_code, swarm.specs) == (0, [])
+    assert done.stdout.startswith("compared: 0 secrets\n")
 
 
 def test_a_difference_is_reported(alice: Caller) -> None:
@@ -203,6 +216,20 @@ def test_a_failed_task_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the task in the swarm failed: the service is away" in done.stderr
 
 
+def test_outcomes_are_shown_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets that were stored before an error are in the table."""
+
+    def log(*_: object) -> Sequence[str]:
+        first, *_ = task().stdout.splitlines()
+        return [first, "x"]
+
+    monkeypatch.setattr(Swarm, "log", log)
+    done = run("--apply")
+    assert done.exit_code == 1
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [["shop_db", "shop_db", "imported"]]
+    assert "its log has a line that is none of an import" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "code", "reason"),
     [
@@ -212,6 +239,7 @@ def test_a_failed_task_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--prefix", "a"], 2, "must be a folder"),
         (["--task-url", "a"], 2, "must be http"),
         (["--only", "none"], 1, "the swarm has no secret none"),
+        (["--only", "old"], 1, "the secret old cannot be imported: the driver other has its value"),
     ],
 )
 def test_invalid_options_are_errors(options: list[str], code: int, reason: str) -> None:

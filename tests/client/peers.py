@@ -15,7 +15,7 @@ class Peer:
     requests: list[bytes] = field(default_factory=list)
 
 
-def _request(connection: socket.socket) -> bytes:
+def received_request(connection: socket.socket) -> bytes:
     """Return a whole request, or the beginning of TLS; nothing if the client has closed the connection."""
     found = b""
     while b"\r\n\r\n" not in found and not found.startswith(b"\x16"):
@@ -42,7 +42,7 @@ def peer(*replies: bytes, reuse: bool = False) -> Iterator[Peer]:
             for group in groups:
                 with suppress(OSError), listener.accept()[0] as connection:
                     for reply in group:
-                        running.requests.append(_request(connection))
+                        running.requests.append(received_request(connection))
                         connection.sendall(reply)
 
         thread = Thread(target=serve, daemon=True)

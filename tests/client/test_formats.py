@@ -45,17 +45,22 @@ COMMON = [
 ]
 
 
+def written(values: dict[str, bytes], form: Format) -> str:
+    """Return *values* as a file in which the variables are their names."""
+    return formats.write(values, form, {name: name for name in values})
+
+
 @pytest.mark.parametrize("form", list(Format))
 def test_what_is_written_is_read_back(form: Format) -> None:
     """A file that is written has the same values when it is read."""
     values = {f"K{number}": text.encode() for number, text in enumerate(COMMON)}
-    assert formats.read(formats.write(values, form).encode(), form) == values
+    assert formats.read(written(values, form).encode(), form) == values
 
 
 def test_shells_and_readers_have_the_same_values(tmp_path: Path) -> None:
     """Shells and python-dotenv read the same from a `.env` file, byte for byte."""
     values = {f"K{number}": text.encode() for number, text in enumerate(COMMON)}
-    (tmp_path / "env").write_text(formats.write(values, Format.ENV))
+    (tmp_path / "env").write_text(written(values, Format.ENV))
     script = ". ./env; " + "; ".join(f'printf "%s\\0" "$K{number}"' for number in range(len(COMMON)))
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == COMMON
@@ -66,9 +71,9 @@ def test_shells_and_readers_have_the_same_values(tmp_path: Path) -> None:
 def test_a_value_without_a_common_form_is_refused(text: str) -> None:
     """A value that shells and readers would read differently is refused by its name."""
     with pytest.raises(TransferError, match=r"of NAME; use --format json$") as caught:
-        formats.write({"NAME": text.encode()}, Format.ENV)
+        written({"NAME": text.encode()}, Format.ENV)
     assert text not in str(caught.value)
-    assert json.loads(formats.write({"NAME": text.encode()}, Format.JSON)) == {"NAME": text}
+    assert json.loads(written({"NAME": text.encode()}, Format.JSON)) == {"NAME": text}
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"a\0b"])
@@ -76,7 +81,7 @@ def test_a_value_without_a_common_form_is_refused(text: str) -> None:
 def test_only_text_is_written(form: Format, value: bytes) -> None:
     """A value that is not text is refused."""
     with pytest.raises(TransferError, match="NAME is not text"):
-        formats.write({"NAME": value}, form)
+        written({"NAME": value}, form)
 
 
 @pytest.mark.parametrize(

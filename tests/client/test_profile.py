@@ -40,6 +40,19 @@ def test_a_profile_is_in_the_home_by_default(tmp_path: Path, monkeypatch: pytest
         assert profile.place() == tmp_path / ".config" / "secret-manager" / "profile"
 
 
+def test_a_user_without_a_home_has_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a home, as of an unknown user, there is no profile, and none can be kept."""
+
+    def no_home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert profile.load() is None
+    with pytest.raises(ProfileError, match="there is no home for a profile; set HOME"):
+        profile.save(MINE)
+
+
 def test_its_token_is_not_shown() -> None:
     """A profile's `repr` lacks the token."""
     assert MINE.token not in repr(MINE)

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 import urllib3
 
-from tests.client.peers import peer, reply
+from tests.client.peers import peer, received_request, reply
 from tests.test_tls import make
 from vault.client import service as module
 from vault.client.service import Service
@@ -36,23 +36,20 @@ def refusal(problem: object, status: int = 400) -> ServiceRefusedError:
 
 
 def test_a_call_is_a_post_of_json_with_the_token() -> None:
-    """A call posts its body as JSON below the address, with the token and an idempotency key as headers."""
+    """A call posts its body as JSON below the address, with the token as a header."""
     with peer(reply(200, '{"a": 1}')) as server:
-        assert Service(server.url + "/below/", TOKEN).call(PATH, {"b": "ä"}, idempotency_key="k") == {"a": 1}
+        assert Service(server.url + "/below/", TOKEN).call(PATH, {"b": "ä"}) == {"a": 1}
     head, _, body = server.requests[0].decode().partition("\r\n\r\n")
     assert head.startswith(f"POST /below{PATH} HTTP/1.1\r\n")
-    assert {f"Authorization: Bearer {TOKEN}", "Content-Type: application/json", "Idempotency-Key: k"} <= set(
-        head.splitlines()
-    )
+    assert {f"Authorization: Bearer {TOKEN}", "Content-Type: application/json"} <= set(head.splitlines())
     assert json.loads(body) == {"b": "ä"}
 
 
 def test_without_a_token_there_is_no_header_for_it() -> None:
-    """An anonymous call has neither a credential nor an idempotency key."""
+    """An anonymous call has no credential."""
     with peer(reply(200, "{}")) as server:
         assert Service(server.url, "").call(PATH, {}) == {}
     assert b"authorization" not in server.requests[0].lower()
-    assert b"idempotency" not in server.requests[0].lower()
 
 
 def test_calls_share_a_connection() -> None:
@@ -222,7 +219,7 @@ def test_an_untrusted_certificate_is_an_error(tmp_path: Path) -> None:
             for _ in range(2):
                 connection = listener.accept()[0]
                 with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
-                    tls.recv(65_536)
+                    received_request(tls)
                     tls.sendall(reply(200, "{}"))
 
         thread = Thread(target=serve, daemon=True)

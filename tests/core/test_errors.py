@@ -88,6 +88,7 @@ NAMES = {
     "rotation_lock_lost": "RotationLockLostError",
     "rotation_refused": "RotationRefusedError",
     "rotation_running": "RotationRunningError",
+    "rotation_superseded": "RotationSupersededError",
     "rotation_unhealthy": "RotationUnhealthyError",
     "scope_missing": "ScopeMissingError",
     "secret_busy": "SecretBusyError",

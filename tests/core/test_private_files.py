@@ -40,3 +40,30 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="no space"):
         private_files.write(tmp_path / "a", b"new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def place(path: Path, kind: str) -> None:
+    """Put something that is not a regular file at *path*."""
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"link": "target", "dangling link": "nothing"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO", "folder"])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    """A link, even to a regular file, and anything else with the name stays, and the content goes nowhere."""
+    (tmp_path / "target").write_text("old")
+    with (
+        pytest.raises(OSError, match="not a regular file"),
+        private_files.replacement(tmp_path / "a") as file,
+    ):
+        assert private_files.is_replaceable(tmp_path / "a")
+        file.write(b"new")
+        place(tmp_path / "a", kind)
+    assert not private_files.is_replaceable(tmp_path / "a")
+    assert private_files.is_replaceable(tmp_path / "target")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "target"]
+    assert (tmp_path / "target").read_text() == "old"

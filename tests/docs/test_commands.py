@@ -64,7 +64,7 @@ test -s ~/.config/secret-manager/profile ||
 """
 _STORED = [
     "secret-manager secret set billing/api-key --generate 32",
-    "secret-manager secret set app/license --from-file LICENSE",
+    "secret-manager secret set team/license --from-file LICENSE",
 ]
 
 #: An issuer and a role, with the commands that create them.

@@ -4,11 +4,31 @@ from collections.abc import Mapping
 
 import pytest
 
-from vault.swarm.import_plan import IMPORT_LABEL, ImportPlanError, Item, Plan, SwarmSecret, plan
+from vault.swarm.engine import DRIVER
+from vault.swarm.import_plan import (
+    IMPORT_LABEL,
+    STACK_LABEL,
+    ImportPlanError,
+    Item,
+    Plan,
+    SwarmSecret,
+    Users,
+    keys,
+    plan,
+)
 
 
-def secret(name: str, driver: str = "", **labels: str) -> SwarmSecret:
-    return SwarmSecret(secret_id=f"id-of-{name}", name=name, driver=driver, labels=labels)
+def secret(
+    name: str, driver: str = "", *, users: Users = Users.NONE, is_template: bool = False, **labels: str
+) -> SwarmSecret:
+    return SwarmSecret(
+        secret_id=f"id-of-{name}",
+        name=name,
+        driver=driver,
+        labels=labels,
+        users=users,
+        is_template=is_template,
+    )
 
 
 def planned(
@@ -28,9 +48,9 @@ def named(found: Plan) -> dict[str, str]:
 
 def test_all_secrets_keep_their_names() -> None:
     """Every secret is imported under its name, in order; each name of Docker's is valid here."""
-    names = ["A.b", "a..b", "a__b", "9", "a" * 64]
+    names = ["A.b", "a..b", "a__b", "9"]
     found = planned(*map(secret, names))
-    assert found == Plan([Item(secret(name), name) for name in sorted(names)], [])
+    assert found == Plan([Item(secret(name), name, f"{name}.managed") for name in sorted(names)], [])
 
 
 def test_names_are_below_a_folder_or_chosen() -> None:
@@ -48,16 +68,41 @@ def test_secrets_are_selected_by_name_and_label() -> None:
     assert planned(*secrets, labels={"env": ""}) == Plan([], [])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["mongo_uri", "mongodb_key_file", "mongodb_root_password", "master_key_v12", "swarm_driver_token"],
-)
+OWN_NAMES = [
+    "mongo_uri",
+    "mongodb_key_file",
+    "mongodb_root_password",
+    "master_key_v12",
+    "swarm_driver_token",
+    "grafana_admin_password",
+]
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
 def test_the_products_own_secrets_are_skipped(name: str) -> None:
-    """The secrets of this product's own stacks are never imported, even if they are named."""
+    """Secrets with the names of this product's own are skipped, unless services of others mount them."""
     reason = "it belongs to Secret Manager itself"
     assert planned(secret(name)) == Plan([], [(secret(name), reason)])
-    assert planned(secret(name), only=(name,)) == Plan([], [(secret(name), reason)])
     assert named(planned(secret(f"{name}_x"))) == {f"{name}_x": f"{name}_x"}
+    assert named(planned(secret(name, users=Users.OTHERS))) == {name: name}
+
+
+def test_secrets_that_the_product_mounts_are_skipped() -> None:
+    """The master key is never imported, whatever its name is."""
+    own = secret("our_key", users=Users.OURS)
+    assert planned(own) == Plan([], [(own, "it belongs to Secret Manager itself")])
+
+
+def test_a_named_secret_that_would_be_skipped_is_an_error() -> None:
+    """If a secret is named with --only and cannot be imported, the plan is refused with the reason."""
+    with pytest.raises(ImportPlanError, match="our_key cannot be imported: it belongs to Secret Manager"):
+        planned(secret("our_key", users=Users.OURS), secret("a"), only=("a", "our_key"))
+
+
+def test_templates_are_skipped() -> None:
+    """Docker fills in a template for each task, so the import's task would see another value."""
+    template = secret("a", is_template=True)
+    assert planned(template).skipped == [(template, "it is a template, whose value each task has for itself")]
 
 
 def test_what_cannot_be_imported_is_skipped() -> None:
@@ -82,9 +127,34 @@ def test_impossible_plans_are_refused() -> None:
         planned(secret("a"), secret("b"), names={"a": "b"})
 
 
-def test_the_successor_has_the_same_key_and_another_name() -> None:
-    """The key stays, and so does the file's name; with the same name, Docker would keep its secret."""
-    of_stack = secret("shop_db", **{"com.docker.stack.namespace": "shop"})
-    assert (of_stack.key, of_stack.successor) == ("db", "shop_db.managed")
-    assert (secret("db").key, secret("db").successor) == ("db", "db.managed")
-    assert len(secret("x" * 64).successor) == 64
+def successors(*secrets: SwarmSecret) -> list[str]:
+    return [item.successor for item in planned(*secrets).items]
+
+
+def test_successors_have_names_of_their_own() -> None:
+    """Under the same name, Docker would keep its secret; so no successor has one that exists or is taken."""
+    assert successors(secret("shop_db")) == ["shop_db.managed"]
+    assert successors(secret("a"), secret("a.managed")) == ["a.managed2", "a.managed.managed"]
+    long = "s" * 56
+    found = successors(secret(f"{long}_v1"), secret(f"{long}_v2"))
+    assert found == [f"{long}.managed", f"{long[:-1]}.managed2"]
+    assert max(map(len, found)) == 64
+
+
+def test_a_repeated_import_has_the_same_successors() -> None:
+    """A successor that delivers the same secret is kept; one that delivers another is not."""
+    assert successors(secret("a"), secret("a.managed", DRIVER, **{"secret-manager.name": "a"})) == [
+        "a.managed"
+    ]
+    other = secret("a.managed", DRIVER, **{"secret-manager.name": "b"})
+    assert successors(secret("a"), other) == ["a.managed2"]
+    assert successors(secret("a"), secret("a.managed", "other")) == ["a.managed2"]
+
+
+def test_the_key_stays() -> None:
+    """The key in the file of a stack, and so the file's name in tasks, has not the name of the stack."""
+    stack = {STACK_LABEL: "shop"}
+    assert keys([secret("shop_db", **stack), secret("tls", **stack)]) == ["db", "tls"]
+    assert keys([secret("shop_db"), secret("shop_")]) == ["shop_db", "shop_"]
+    assert keys([secret("shop_", **stack)]) == ["shop_"]
+    assert keys([secret("shop_db", **stack), secret("db", **stack)]) == ["shop_db", "db"]

@@ -12,7 +12,7 @@ from tests.client.in_process import connect
 from tests.lifecycle import ALICE, Caller, trail
 from tests.rotation import Stored
 from vault.client.service import Service
-from vault.core.errors import ServiceAwayError
+from vault.core.errors import ServiceAwayError, ServiceRefusedError
 from vault.core.imports import Outcome
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
@@ -139,6 +139,30 @@ def test_a_secret_that_vanishes_is_not_equal(
     monkeypatch.setattr(Service, "call", create_and_delete)
     [report] = run(tmp_path, a="shop/db")
     assert (report.outcome, report.is_equal) == (Outcome.IMPORTED, False)
+
+
+@pytest.mark.parametrize("here", [None, b"other"], ids=["new", "another"])
+def test_a_secret_that_cannot_be_read_back_is_stored(
+    paths: list[str], alice: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bytes | None
+) -> None:
+    """If the service refuses to return what it has stored, the report says so."""
+    assert paths == []
+    if here:
+        alice.create(here, name="shop/db")
+    call, is_stored = Service.call, []
+
+    def limited(service: Service, path: str, body: object) -> object:
+        if is_stored:
+            raise ServiceRefusedError("the service answers 429: Too many requests", status=429, code="x")
+        is_stored.extend([True] * (not path.endswith("batch")))
+        return call(service, path, body)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Service, "call", limited)
+    [report] = run(tmp_path, update=True, a="shop/db")
+    assert report.outcome is (Outcome.UPDATED if here else Outcome.IMPORTED)
+    assert not report.is_equal
+    assert report.reason.startswith("stored, but not compared: the service answers 429: Too many requests; ")
+    assert stored_value(alice, "shop/db") == VALUE
 
 
 def test_a_service_that_is_away_ends_the_task(

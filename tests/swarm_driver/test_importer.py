@@ -10,6 +10,7 @@ import pytest
 from vault.core.errors import VaultError
 from vault.core.imports import Outcome
 from vault.swarm import importer
+from vault.swarm.engine import EngineAwayError, EngineError
 from vault.swarm.import_plan import IMPORT_LABEL, Item, SwarmSecret
 from vault.swarm.import_task import ORDER, Report
 from vault.swarm.importer import Importer, ImportRunsError, ImportTaskError, Target, TaskSpec, TaskState
@@ -22,7 +23,8 @@ TARGET = Target(image="image:1", network="net", node="n1", url="http://a", token
 
 
 def item(number: int) -> Item:
-    return Item(SwarmSecret(secret_id=f"id-{number}", name=f"s{number}"), f"shop/s{number}")
+    name = f"s{number}"
+    return Item(SwarmSecret(secret_id=f"id-{number}", name=name), f"shop/{name}", f"{name}.managed")
 
 
 def line(file: str, outcome: str = "imported") -> str:
@@ -150,6 +152,7 @@ def test_nothing_to_import_starts_no_task() -> None:
     [
         ([(STARTING, ())], "does not start: pending: no suitable node"),
         ([(FAILED, ())], "ended without a result: rejected: No such image"),
+        ([(RUNNING, [line("0")])], "reports nothing for 300 s: running: started"),
         ([(RUNNING, [line("0")]), (FAILED, [line("0")])], "ended without a result"),
         ([(FAILED, ['{"error": "the service is away"}'])], "failed: the service is away"),
         ([(RUNNING, ["Traceback: hush"])], "failed: its log has a line that is none of an import"),
@@ -188,6 +191,66 @@ def test_what_is_made_is_removed_after_any_failure() -> None:
             run(swarm, item(1))
         assert swarm.orders
         assert swarm.made == {}
+
+
+def away_for(calls: int, then: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *then*, after a number of calls without an answer of Docker."""
+    left = [calls]
+
+    def call(*arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise EngineAwayError("Docker does not answer")
+        return then(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("method", ["task_state", "log", "remove"])
+def test_docker_can_be_away_for_a_minute(method: str) -> None:
+    """Reads and removals are repeated while Docker is away, as during an election."""
+    swarm = Memory(iter([(RUNNING, [line("0"), DONE])] * 201))
+    setattr(swarm, method, away_for(200, getattr(swarm, method)))
+    importer_of = Importer(swarm, TARGET, update=False)
+    importer_of._remove_leftovers = lambda: None  # type: ignore[method-assign]
+    assert len(list(importer_of.run([item(1)]))) == 1
+    assert swarm.made == {}
+
+
+def test_a_token_that_stays_behind_is_named() -> None:
+    """If Docker stays away, the error has the first cause, and the secret that holds the token."""
+    swarm = Memory(repeated((RUNNING, [line("0")])))
+    found = Importer(swarm, TARGET, update=False).run([item(1)])
+    next(found)
+    away = away_for(10_000, lambda: None)
+    swarm.task_state = swarm.remove = away  # type: ignore[method-assign]
+    with pytest.raises(ImportTaskError) as error:
+        next(found)
+    [name] = [name for name in swarm.made if not name.startswith("service")]
+    assert error.value.problem == (
+        "Docker does not answer; then the removal failed (Docker does not answer): "
+        f"the token can be in Docker's secret {name}"
+    )
+    assert error.value.hint == "remove the service and the secret of that name, and revoke the token"
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [(EngineError("Docker refuses"), "Docker refuses"), (KeyboardInterrupt(), "interrupted")],
+    ids=["refused", "interrupted"],
+)
+def test_a_removal_that_fails_is_an_error(failure: BaseException, reason: str) -> None:
+    """Also after a complete import, a token that stays in the swarm is an error."""
+    swarm = Memory(iter([(RUNNING, [line("0"), DONE])]))
+    found = Importer(swarm, TARGET, update=False).run([item(1)])
+    next(found)
+
+    def fail(_: str) -> None:
+        raise failure
+
+    swarm.remove = fail  # type: ignore[method-assign]
+    with pytest.raises(ImportTaskError, match=rf"^the removal failed \({reason}\): the token can be in"):
+        list(found)
 
 
 def test_leftovers_are_removed_first() -> None:

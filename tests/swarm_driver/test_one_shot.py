@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from docker.errors import APIError
-from requests import Response
+from requests import ReadTimeout, Response
 
 from vault.core.errors import VaultError
-from vault.swarm.import_plan import SwarmSecret
+from vault.swarm.engine import EngineAwayError, EngineError
+from vault.swarm.import_plan import SwarmSecret, Users
 from vault.swarm.importer import TaskSpec, TaskState
 from vault.swarm.one_shot import ImportEngine
 
@@ -27,7 +28,12 @@ class Client:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-        self.replies: dict[str, Any] = {"info": {"Swarm": {"ControlAvailable": True, "NodeID": "n1"}}}
+        self.base_url = "http+docker://localhost"
+        self.api_version = "1.45"
+        self.replies: dict[str, Any] = {
+            "info": {"Swarm": {"ControlAvailable": True, "NodeID": "n1"}},
+            "services": [],
+        }
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -53,13 +59,83 @@ def test_secrets_are_read_with_driver_and_labels(client: Client) -> None:
     client.replies["secrets"] = [
         {"ID": "1", "Spec": {"Name": "a", "Labels": {"x": "y"}}},
         {"ID": "2", "Spec": {"Name": "b", "Labels": None, "Driver": {"Name": "other"}}},
+        {"ID": "3", "Spec": {"Name": "c", "Templating": {"Name": "golang"}}},
     ]
     engine = ImportEngine()
     assert engine.secrets() == [
         SwarmSecret(secret_id="1", name="a", labels={"x": "y"}),
         SwarmSecret(secret_id="2", name="b", driver="other"),
+        SwarmSecret(secret_id="3", name="c", is_template=True),
     ]
-    assert engine.node() == "n1"
+
+
+def service(*secrets: str, stack: str = "", **container: Any) -> dict[str, Any]:
+    """Return the description of a service that mounts secrets."""
+    mounts = {"Secrets": [{"SecretID": one} for one in secrets]} if secrets else {}
+    labels = {"com.docker.stack.namespace": stack} if stack else None
+    return {"Spec": {"Labels": labels, "TaskTemplate": {"ContainerSpec": mounts | container}}}
+
+
+def test_the_users_of_secrets_are_known(client: Client) -> None:
+    """A secret is ours if the service, its driver or another service of their stacks mounts it."""
+    server = ["MASTER_KEY_FILE=/run/secrets/k", "MONGO_URI_FILE=/run/secrets/m"]
+    client.replies["services"] = [
+        service("grafana", "shared", stack="vault"),
+        service("key", "shared", stack="vault", Env=server),
+        service("token", Args=["swarm-driver"]),
+        service("other", "shared", Env=server[:1], Args=["serve"]),
+        service(stack="shop"),
+        {"Spec": {"TaskTemplate": {}}},
+    ]
+    names = ["grafana", "key", "other", "shared", "token", "unused"]
+    client.replies["secrets"] = [{"ID": name, "Spec": {"Name": name}} for name in names]
+    assert {one.name: one.users for one in ImportEngine().secrets()} == {
+        "grafana": Users.OURS,
+        "key": Users.OURS,
+        "other": Users.OTHERS,
+        "shared": Users.OURS,
+        "token": Users.OURS,
+        "unused": Users.NONE,
+    }
+
+
+def node(node_id: str, name: str, *, state: str = "ready", availability: str = "active") -> dict[str, Any]:
+    return {
+        "ID": node_id,
+        "Description": {"Hostname": name},
+        "Status": {"State": state},
+        "Spec": {"Availability": availability},
+    }
+
+
+def test_a_node_has_an_id_or_a_name(client: Client) -> None:
+    """The task runs on this engine's node, or on the one that is named; a half-joined one has no name."""
+    client.replies["nodes"] = [node("n1", "a"), node("n2", "b"), {"ID": "n3"}]
+    engine = ImportEngine()
+    assert [engine.node(), engine.node("n2"), engine.node("b")] == ["n1", "n2", "n2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ("c", "0 nodes have the ID or name c"),
+        ("b", "2 nodes have the ID or name b"),
+        ("n1", "the node n1 is ready, drain: no task starts"),
+        ("d", "the node d is down, active: no task starts"),
+    ],
+)
+def test_a_node_without_tasks_is_refused(client: Client, wanted: str, reason: str) -> None:
+    """A node on which the task would wait for ever is an error that names the option."""
+    client.replies["nodes"] = [
+        node("n1", "a", availability="drain"),
+        node("n2", "b"),
+        node("n3", "b"),
+        node("n4", "d", state="down"),
+    ]
+    with pytest.raises(EngineError) as error:
+        ImportEngine().node(wanted)
+    assert error.value.problem == reason
+    assert "--node" in error.value.hint
 
 
 def test_a_secret_is_created(client: Client) -> None:
@@ -130,11 +206,38 @@ def test_the_state_is_that_of_the_newest_task(
     assert client.calls[-1] == ("tasks", ({"service": "service"},), {})
 
 
+def reply(status: int, content: bytes) -> Response:
+    made = Response()
+    made.status_code = status
+    made._content = content
+    return made
+
+
+def part(content: bytes) -> bytes:
+    """Return a part of a log with its header."""
+    return b"\x01\x00\x00\x00" + len(content).to_bytes(4) + content
+
+
 def test_the_log_has_lines(client: Client) -> None:
-    """The log is that of standard output, in lines."""
-    client.replies["service_logs"] = iter([b"one\ntw", b"o\n", b"\xff"])
-    assert ImportEngine().log("service") == ["one", "two", "�"]
-    assert client.calls[-1] == ("service_logs", ("service",), {"stdout": True, "stderr": False})
+    """The log is that of standard output, in lines, without the headers of Docker; the call has a timeout."""
+    long = b"x" * 70_000
+    client.replies["get"] = reply(200, part(b"one\ntw") + part(b"o\n") + part(b"\xff\n") + part(long))
+    assert ImportEngine().log("service") == ["one", "two", "�", long.decode()]
+    name, (url,), options = client.calls[-1]
+    assert (name, url) == ("get", "http+docker://localhost/v1.45/services/service/logs")
+    assert options == {"params": {"stdout": True}, "timeout": 15}
+    client.replies["get"] = reply(200, b"")
+    assert ImportEngine().log("service") == []
+
+
+def test_a_log_that_does_not_arrive_is_an_error(client: Client) -> None:
+    """A node that hangs, and a refusal, are errors as those of other calls."""
+    client.replies["get"] = ReadTimeout()
+    with pytest.raises(EngineAwayError, match="Docker does not answer"):
+        ImportEngine().log("service")
+    client.replies["get"] = reply(404, b'{"message": "service x not found"}')
+    with pytest.raises(EngineError, match="service x not found"):
+        ImportEngine().log("service")
 
 
 def test_services_go_before_their_secrets(client: Client) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import secrets
 import shutil
-import stat
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from vault.backup.create import Backup, VerifiedBackup
 from vault.backup.drill import Report, Step
 from vault.cli.context import CommandContext, connected
 from vault.cli.output import Output, output_options
+from vault.core import private_files
 from vault.core.errors import BackupRefusedError
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
@@ -270,15 +270,10 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
     Raises:
         BackupRefusedError: It exists, even as a symbolic link to nothing.
     """
-    try:
-        mode = path.lstat().st_mode
-    except OSError:
-        # No such file. Any other error occurs again when the file is written.
-        return
     shown = printable(str(path))
-    if not stat.S_ISREG(mode):
+    if not private_files.is_replaceable(path):
         raise BackupRefusedError(f"{shown} exists and is not a regular file", hint="choose another name")
-    if not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise BackupRefusedError(f"{shown} exists", hint="use --overwrite to replace it")
 
 

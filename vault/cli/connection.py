@@ -108,7 +108,7 @@ def connect(url: str, token: str, ca_cert: Path | str | None) -> Service:
 
 def _service(url: str | None, token_file: Path | None, ca_cert: Path | None) -> Service:
     token = read_token(token_file) if token_file else os.environ.get("VAULT_TOKEN", "").strip()
-    profile = (None if url and token else load()) or Profile(address.DEFAULT, "")
+    profile = (None if url and token and ca_cert else load()) or Profile(address.DEFAULT, "")
     if url and url != profile.url:
         # A login is for its own service only.
         profile = Profile(url, "")

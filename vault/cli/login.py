@@ -14,8 +14,9 @@ from vault.client import address, profile
 from vault.client.profile import Profile
 from vault.client.service import Service
 from vault.core.errors import VaultError
+from vault.core.text import printable
 
-_SELF = "/vault/token/self"
+_FIELDS = {"principal", "kind", "role", "namespace", "scopes", "paths", "networks", "expires_at"}
 
 #: A JWT is longer than a token.
 _MAX_TOKEN_LENGTH = 65_536
@@ -32,9 +33,11 @@ def login(url: str | None, token_file: Path | None, ca_cert: Path | None, output
     """
     url = url or address.DEFAULT
     service = connect(url, read_token(token_file) if token_file else _asked_token(url), ca_cert)
-    found = service.call(_SELF, {})
+    found = _self(service)
     profile.save(Profile(service.url, service.token, str(ca_cert.resolve()) if ca_cert else None))
-    output.result({"url": service.url, **found}, f"logged in as {found['principal']} at {service.url}")
+    output.result(
+        {"url": service.url, **found}, f"logged in as {printable(found['principal'])} at {service.url}"
+    )
     if os.environ.get("VAULT_TOKEN"):
         output.note("note: VAULT_TOKEN is set, and precedes this login: unset it")
 
@@ -55,8 +58,21 @@ def logout(output: Output) -> None:
 @output_options
 def whoami(service: Service, output: Output) -> None:
     """Print who you are to the service, and your rights."""
-    found = service.call(_SELF, {})
+    found = _self(service)
     output.result({"url": service.url, **found}, facts(_facts(service.url, found)))
+
+
+def _self(service: Service) -> dict[str, Any]:
+    """Return who the holder of the token is.
+
+    Raises:
+        ServiceAwayError: Something else answers at the address.
+        ServiceRefusedError: The token is invalid.
+    """
+    found = service.call("/vault/token/self", {})
+    if not (isinstance(found.get("principal"), str) and found.keys() >= _FIELDS):
+        raise service.odd_reply()
+    return found
 
 
 def _asked_token(url: str) -> str:

@@ -121,7 +121,7 @@ def _checked_path(_context: click.Context, _option: click.Parameter, path: str |
         file = Path(path)
         if not file.parent.is_dir():
             raise click.BadParameter("its folder does not exist")
-        if file.exists() and not file.is_file():
+        if not private_files.is_replaceable(file):
             raise click.BadParameter("it is not a regular file: choose another name")
     return path
 

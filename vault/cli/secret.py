@@ -12,6 +12,7 @@ _FUNCTIONS = {
     "get": "vault.cli.secret_values:get",
     "import": "vault.cli.secret_files:import_file",
     "list": "vault.cli.secret_records:list_secrets",
+    "purge": "vault.cli.secret_records:purge",
     "restore": "vault.cli.secret_records:restore",
     "run": "vault.cli.secret_run:run",
     "set": "vault.cli.secret_values:set_value",

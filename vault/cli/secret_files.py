@@ -10,11 +10,11 @@ from vault.cli.connection import service_options
 from vault.cli.output import Output, output_options
 from vault.client import formats, transfer
 from vault.client.formats import Format
-from vault.client.secrets import Secrets, all_of, is_name
+from vault.client.secrets import Secrets, all_of, is_name, none_below
 from vault.client.service import Service
 from vault.client.transfer import Change, Kind
 from vault.client.variables import require_harmless, variable_of
-from vault.core.errors import SecretNotFoundError, TransferError, VaultError
+from vault.core.errors import TransferError, VaultError
 from vault.core.text import quantity
 
 _MAX_BYTES = 64 * 1_048_576
@@ -54,7 +54,7 @@ def import_file(
     if is_applied:
         _apply(secrets, changes, output)
         return
-    columns = {"SECRET": "name", "CHANGE": "change"} | ({"VALUE": "value"} if show_values else {})
+    columns = {"name": "name", "change": "change"} | ({"value": "value"} if show_values else {})
     output.table(columns, [_row(change, show_values=show_values) for change in changes])
     due = sum(change.kind is not Kind.NONE for change in changes)
     output.note(f"{quantity(due, 'change')} due; run it again with --apply" if due else "nothing to change")
@@ -63,9 +63,10 @@ def import_file(
 @click.command
 @click.argument("prefix", required=False, default="", type=parameters.prefix)
 @click.option("--format", "form", type=_FORMAT, default="env", show_default=True, help="The format.")
+@click.option("--use-reads", is_flag=True, help="Use a read of each secret with a read limit.")
 @service_options
 @output_options
-def export(prefix: str, form: str, service: Service, output: Output) -> None:
+def export(prefix: str, form: str, use_reads: bool, service: Service, output: Output) -> None:
     """Print secrets with their values, as .env, JSON or YAML.
 
     Prints those whose names begin with PREFIX, or all of them. The format env names them as `secret run`
@@ -74,13 +75,23 @@ def export(prefix: str, form: str, service: Service, output: Output) -> None:
     secrets = Secrets(service)
     names = [str(row["name"]) for row in secrets.listed(prefix) if row["name"] is not None]
     if not names:
-        raise SecretNotFoundError
+        raise none_below(prefix)
     given = Format.JSON if output.as_json else Format(form)
-    keys = _variables(names, prefix) if given is Format.ENV else dict(zip(names, names, strict=True))
+    variables = _variables(names, prefix) if given is Format.ENV else {}
+    limited = [name for name in names if secrets.describe({"name": name}).get("max_reads")]
+    if limited and not use_reads:
+        raise TransferError(
+            f"this would use a read of {', '.join(limited)}", hint="add --use-reads to read them as well"
+        )
+    found: dict[str, bytes] = {}
     with output.bar("fetching", len(names)) as bar:
-        found = all_of(secrets.fetch([{"name": name} for name in names]), names)
-        bar.advance(len(names))
-    content = formats.write({key: one.value for key, one in zip(keys, found, strict=True)}, given)
+        # Reads are used last, once all other values are known to fit.
+        for part in ([name for name in names if name not in limited], limited):
+            fetched = all_of(secrets.fetch([{"name": name} for name in part]), part)
+            found |= {name: one.value for name, one in zip(part, fetched, strict=True)}
+            formats.write(found, given, variables)
+            bar.advance(len(part))
+    content = formats.write({name: found[name] for name in names}, given, variables)
     click.echo(content, nl=False)
 
 
@@ -105,7 +116,7 @@ def _checked(name: str) -> str:
 
 
 def _variables(names: list[str], prefix: str) -> dict[str, str]:
-    """Return *names* by their variables."""
+    """Return the variables of *names*."""
     found: dict[str, str] = {}
     for name in names:
         variable = variable_of(name, prefix)
@@ -115,7 +126,7 @@ def _variables(names: list[str], prefix: str) -> dict[str, str]:
                 f"{found[variable]} and {name} would both be {variable}", hint="use --format json"
             )
         found[variable] = name
-    return found
+    return {name: variable for variable, name in found.items()}
 
 
 def _row(change: Change, *, show_values: bool) -> dict[str, str | None]:
@@ -124,21 +135,23 @@ def _row(change: Change, *, show_values: bool) -> dict[str, str | None]:
 
 
 def _apply(secrets: Secrets, changes: list[Change], output: Output) -> None:
-    counts = dict.fromkeys(Kind, 0)
-    counts[Kind.NONE] = sum(change.kind is Kind.NONE for change in changes)
-    failed: list[str] = []
-    with output.bar("storing", len(changes) - counts[Kind.NONE]) as bar:
+    unchanged = sum(change.kind is Kind.NONE for change in changes)
+    done: list[Kind] = []
+    failed: dict[str, VaultError] = {}
+    with output.bar("storing", len(changes) - unchanged) as bar:
         for change, error in transfer.apply(secrets, changes):
             bar.advance(1)
             if error:
-                failed.append(f"{change.name}: {error.problem}")
+                failed[change.name] = error
             else:
-                counts[change.kind] += 1
-    output.result(
-        {"created": counts[Kind.CREATE], "updated": counts[Kind.UPDATE], "unchanged": counts[Kind.NONE]},
-        f"{counts[Kind.CREATE]} created, {counts[Kind.UPDATE]} updated, {counts[Kind.NONE]} unchanged",
-    )
+                done.append(change.kind)
+    created = done.count(Kind.CREATE)
+    counts = {"created": created, "updated": len(done) - created, "unchanged": unchanged}
+    output.result(counts, ", ".join(f"{count} {what}" for what, count in counts.items()))
     if failed:
-        for line in failed:
-            click.echo(line, err=True)
-        raise VaultError(f"{quantity(len(failed), 'secret')} not stored", hint="run the same import again")
+        for name, error in failed.items():
+            click.echo(f"{name}: {error}", err=True)
+        raise VaultError(
+            f"{quantity(len(failed), 'secret')} not stored",
+            hint="remove the causes above, and run the same import again",
+        )

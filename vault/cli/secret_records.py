@@ -1,4 +1,4 @@
-"""The commands `secret list`, `describe`, `delete` and `restore`: secrets without their values."""
+"""The commands `secret list`, `describe`, `delete`, `restore` and `purge`: secrets without their values."""
 
 import sys
 from typing import Any
@@ -10,6 +10,7 @@ from vault.cli.connection import service_options
 from vault.cli.output import Output, facts, moment_cell, output_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
+from vault.core.errors import VaultError
 from vault.core.text import quantity
 
 _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
@@ -37,7 +38,7 @@ def list_secrets(
     """
     rows = list(Secrets(service).listed(prefix, labels=dict(labels) or None, deleted=deleted))
     output.table(
-        {"NAME": "name", "ID": "secret_id", "LABELS": lambda row: _pairs(row["labels"])},
+        {"name": "name", "ID": "secret_id", "labels": lambda row: _pairs(row["labels"])},
         rows,
     )
     output.note(quantity(len(rows), "secret"))
@@ -63,8 +64,7 @@ def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
 
     Asks first on a terminal.
     """
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete {secret}, with all its versions?", abort=True, err=True)
+    _confirm(f"Delete {secret}, with all its versions?", yes, "not deleted")
     done = Secrets(service).delete(reference(secret))
     until = done["restorable_until"]
     end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"
@@ -79,6 +79,29 @@ def restore(secret: str, service: Service, output: Output) -> None:
     """Restore a deleted secret, with all its versions."""
     done = Secrets(service).restore(reference(secret))
     output.result(done, f"restored {secret}")
+
+
+@click.command
+@_SECRET
+@click.option("--version", metavar="N", type=click.IntRange(1), help="Destroy only this older version.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@service_options
+@output_options
+def purge(secret: str, version: int | None, yes: bool, service: Service, output: Output) -> None:
+    """Destroy a deleted secret, or an older version.
+
+    It cannot be restored, and its name is free at once. Needs the scope secret:purge, and asks first on a
+    terminal.
+    """
+    what = f"version {version} of {secret}" if version else secret
+    _confirm(f"Destroy {what}, so that it cannot be restored?", yes, "not purged")
+    done = Secrets(service).purge({**reference(secret), "version": version})
+    output.result(done, f"purged {what}")
+
+
+def _confirm(question: str, yes: bool, refusal: str) -> None:
+    if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
+        raise VaultError(refusal)
 
 
 def _pairs(labels: dict[str, str]) -> str:

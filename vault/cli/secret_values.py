@@ -217,6 +217,6 @@ def _print(value: bytes) -> None:
 
 
 def _replacement(path: Path) -> AbstractContextManager[BinaryIO]:
-    if path.exists() and not path.is_file():
+    if not private_files.is_replaceable(path):
         raise click.BadParameter("must be a regular file", param_hint="--out")
     return private_files.replacement(path)

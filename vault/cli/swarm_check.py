@@ -13,20 +13,13 @@ from vault.cli import parameters
 from vault.cli.connection import service_options
 from vault.cli.output import Output, output_options
 from vault.client.service import Service
-from vault.core.errors import ServiceRefusedError, VaultError
+from vault.core.errors import ServiceRefusedError
 from vault.core.paths import Paths
 from vault.core.text import printable, quantity
 from vault.swarm.policy import NoPolicy, PolicyFile
 from vault.swarm.requests import Reference
 from vault.swarm.stack_check import Finding, StackCheck
 from vault.swarm.stack_file import MAX_BYTES, Stack, StackFileError, read
-
-
-class NothingToCheckError(VaultError):
-    """The stack has no secret of the driver."""
-
-    kind = "nothing_to_check"
-
 
 _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 
@@ -82,7 +75,7 @@ def check(
     problems = sum(len(finding.problems) for finding in findings)
     checked = sum(finding.is_checked for finding in findings)
     if not checked and not problems:
-        raise NothingToCheckError(
+        raise StackFileError(
             f"no secret has the driver {driver}", hint="set its name with --driver, or correct the files"
         )
     output.text(f"{quantity(checked, 'secret')} checked, {quantity(problems, 'problem')}")

@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from hashlib import sha256
 from http import HTTPStatus
@@ -20,7 +21,8 @@ from vault.core.errors import ServiceRefusedError, VaultError
 from vault.core.imports import Outcome
 from vault.core.paths import is_path
 from vault.core.text import quantity
-from vault.swarm.import_plan import Item, Plan, plan
+from vault.swarm.engine import DRIVER
+from vault.swarm.import_plan import Item, Plan, keys, plan
 from vault.swarm.import_task import FOLDER, ImportTask, Order, Report
 from vault.swarm.importer import Importer, Target
 from vault.swarm.one_shot import ImportEngine
@@ -84,7 +86,10 @@ def _renaming(text: str) -> tuple[str, str]:
     help="The image of the task, this version's.",
 )
 @click.option(
-    "--node", metavar="NODE", help="The ID of the node that runs the task.  [default: this manager]"
+    "--node",
+    metavar="NODE",
+    default="",
+    help="The ID or name of the node that runs the task.  [default: this manager]",
 )
 @click.option(
     "--network",
@@ -113,7 +118,7 @@ def swarm_import(
     names: Sequence[tuple[str, str]],
     update: bool,
     image: str,
-    node: str | None,
+    node: str,
     network: str,
     task_url: str,
     service: Service,
@@ -124,32 +129,43 @@ def swarm_import(
     A task in the swarm mounts them, stores them here under their names, and compares the result. What is here
     already is not changed, except with --update. Exits with 1 if a secret differs or could not be imported.
     """
-    engine = ImportEngine()
-    planned = plan(engine.secrets(), only=set(only), labels=dict(labels), prefix=prefix, names=dict(names))
-    if not apply:
-        _show_plan(planned, service, output)
-        return
-    target = Target(
-        image=image,
-        network=network,
-        node=node or engine.node(),
-        url=task_url,
-        token=service.token,
-        ca=Path(service.ca_file).read_text(encoding="ascii") if service.ca_file else "",
-    )
-    reports: list[tuple[Item, Report]] = []
-    with output.bar("importing", len(planned.items)) as bar:
-        for report in Importer(engine, target, update=update).run(planned.items):
-            reports.append(report)
-            bar.advance(1)
-    _show_skipped(planned, output)
-    output.table(
-        _COLUMNS,
-        [_row(item, report.outcome.label, reason=report.reason) for item, report in reports],
-    )
+    with closing(ImportEngine()) as engine:
+        planned = plan(
+            engine.secrets(), only=set(only), labels=dict(labels), prefix=prefix, names=dict(names)
+        )
+        if not apply:
+            _show_plan(planned, service, output)
+            return
+        target = Target(
+            image=image,
+            network=network,
+            node=engine.node(node),
+            url=task_url,
+            token=service.token,
+            ca=Path(service.ca_file).read_text(encoding="ascii") if service.ca_file else "",
+        )
+        reports = _apply(Importer(engine, target, update=update), planned, output)
     is_good = _show_hashes([report for _, report in reports], output)
     _show_stack_files([item for item, report in reports if report.is_equal], output)
     sys.exit(not is_good)
+
+
+def _apply(importer: Importer, planned: Plan, output: Output) -> Sequence[tuple[Item, Report]]:
+    """Import as *planned*, and print the outcomes, also of what is stored before a failure."""
+    reports: list[tuple[Item, Report]] = []
+    try:
+        with output.bar("importing", len(planned.items)) as bar, closing(importer.run(planned.items)) as run:
+            for report in run:
+                reports.append(report)
+                bar.advance(1)
+    finally:
+        _show_skipped(planned, output)
+        if reports:
+            output.table(
+                _COLUMNS,
+                [_row(item, report.outcome.label, reason=report.reason) for item, report in reports],
+            )
+    return reports
 
 
 @click.command("import-task", hidden=True)
@@ -237,10 +253,10 @@ def _show_stack_files(items: Iterable[Item], output: Output) -> None:
             f"In the file of the stack {stack}, in place of these secrets:" if stack else "In a stack file:"
         )
         output.text("secrets:")
-        for item in found:
-            output.text(f"  {item.secret.key}:")
+        for key, item in zip(keys([item.secret for item in found]), found, strict=True):
+            output.text(f"  {key}:")
             # Under the same name, Docker would keep its own secret.
-            output.text(f"    name: {item.secret.successor}")
-            output.text("    driver: secret-manager")
+            output.text(f"    name: {item.successor}")
+            output.text(f"    driver: {DRIVER}")
             output.text("    labels:")
             output.text(f"      {LABEL_PREFIX}name: {item.name}")

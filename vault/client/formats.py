@@ -46,8 +46,8 @@ def read(content: bytes, form: Format) -> dict[str, bytes]:
     return {name: _value(printable(name), value) for name, value in found.items()}
 
 
-def write(values: Mapping[str, bytes], form: Format) -> str:
-    """Return *values*, by their names, as the content of a file.
+def write(values: Mapping[str, bytes], form: Format, variables: Mapping[str, str]) -> str:
+    """Return *values*, by their names, as the content of a file; in `.env`, *variables* replace the names.
 
     Raises:
         TransferError: The format cannot have one of the values; the message names it.
@@ -62,7 +62,7 @@ def write(values: Mapping[str, bytes], form: Format) -> str:
             dumped: str = yaml.safe_dump(texts, allow_unicode=True, sort_keys=False)
             return dumped
         case _:
-            return "".join(f"{name}={_quoted(name, text)}\n" for name, text in texts.items())
+            return "".join(f"{variables[name]}={_quoted(name, text)}\n" for name, text in texts.items())
 
 
 def _read_env(text: str) -> dict[str, bytes]:

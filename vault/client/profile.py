@@ -21,10 +21,19 @@ class Profile:
 
 
 def place() -> Path:
-    """Return the path of the profile, whether it exists or not."""
+    """Return the path of the profile, whether it exists or not.
+
+    Raises:
+        ProfileError: The user has no home.
+    """
     folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     # The standard ignores relative paths.
-    return (folder if folder.is_absolute() else Path.home() / ".config") / "secret-manager" / "profile"
+    if not folder.is_absolute():
+        try:
+            folder = Path.home() / ".config"
+        except RuntimeError:
+            raise ProfileError("there is no home for a profile", hint="set HOME") from None
+    return folder / "secret-manager" / "profile"
 
 
 def load() -> Profile | None:
@@ -33,7 +42,10 @@ def load() -> Profile | None:
     Raises:
         ProfileError: It is not private, or cannot be read.
     """
-    path = place()
+    try:
+        path = place()
+    except ProfileError:
+        return None
     try:
         with path.open(encoding="utf-8") as file:
             _require_private(path, os.fstat(file.fileno()))
@@ -51,7 +63,7 @@ def save(profile: Profile) -> None:
     """Keep *profile* in place of an earlier one.
 
     Raises:
-        ProfileError: It cannot be written.
+        ProfileError: It cannot be written, or the user has no home.
     """
     path = place()
     try:
@@ -65,14 +77,15 @@ def remove() -> bool:
     """Remove the profile, and return whether there was one.
 
     Raises:
-        ProfileError: It cannot be removed.
+        ProfileError: It cannot be removed, or the user has no home.
     """
+    path = place()
     try:
-        place().unlink()
+        path.unlink()
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise ProfileError(f"{place()} cannot be removed: {error.strerror}") from None
+        raise ProfileError(f"{path} cannot be removed: {error.strerror}") from None
     return True
 
 

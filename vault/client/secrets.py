@@ -4,6 +4,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, cast
 
 from vault.client.service import Service
@@ -23,6 +24,9 @@ _PAGE = 1_000
 _MAX_NAMED = 5
 
 _NAME_TAKEN = "name_taken"
+
+#: The code of a refusal.
+NOT_FOUND = "secret_not_found"
 
 _ID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
@@ -99,15 +103,19 @@ class Secrets:
 
     def describe(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything about *secret* except its value."""
-        return self._call("describe", secret)
+        return self._call_for(secret, "describe")
 
     def delete(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Delete *secret*, and return its ID and the end of the time in which it can be restored."""
-        return self._call("delete", secret)
+        return self._call_for(secret, "delete")
 
     def restore(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Restore the deleted *secret*, and return its ID."""
-        return self._call("restore", secret)
+        return self._call_for(secret, "restore")
+
+    def purge(self, secret: Mapping[str, Any]) -> dict[str, Any]:
+        """Destroy the deleted *secret*, or its older `version` if given, and return its ID."""
+        return self._call_for(secret, "purge")
 
     def create(self, value: bytes, **properties: Any) -> Written:
         """Create a secret with *properties*, as the API has them."""
@@ -132,7 +140,8 @@ class Secrets:
             ServiceAwayError: The service is away. The value may be stored.
             VaultError: The secret exists, and *max_reads* is given; or its properties could not be changed.
         """
-        if not is_id(secret) and not expected_version:
+        is_taken = not is_id(secret) and not expected_version
+        if is_taken:
             try:
                 return self.create(value, name=secret, max_reads=max_reads, **properties)
             except ServiceRefusedError as error:
@@ -140,14 +149,15 @@ class Secrets:
                     raise
         if max_reads:
             raise VaultError("the secret exists, so its read limit cannot change", hint="omit --max-reads")
-        written = self.update(reference(secret), value, expected_version=expected_version)
+        try:
+            written = self.update(reference(secret), value, expected_version=expected_version)
+        except ServiceRefusedError as error:
+            # Other callers may have deleted it after the attempt to create it: then it is true as well.
+            if error.code == NOT_FOUND and is_taken:
+                raise deleted_name(secret) from None
+            raise
         if any(properties.values()):
-            try:
-                self.update_metadata(reference(secret), **properties)
-            except VaultError as error:
-                raise VaultError(
-                    f"version {written.version} is stored, but its labels and expiry are not: {error.problem}"
-                ) from None
+            self._describe_new(secret, written, properties)
         return written
 
     def create_all(self, secrets: Sequence[tuple[str, bytes]]) -> Iterator[VaultError | None]:
@@ -168,8 +178,23 @@ class Secrets:
         """Change the `labels` and the `ttl_seconds` of *secret*."""
         self._call("update-metadata", {**secret, **properties})
 
+    def _describe_new(self, secret: str, written: Written, properties: Mapping[str, Any]) -> None:
+        try:
+            self.update_metadata(reference(secret), **properties)
+        except VaultError as error:
+            raise VaultError(
+                f"version {written.version} is stored, but its labels and expiry are not: {error.problem}"
+            ) from None
+
     def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._service.call(f"/vault/secret/{operation}", body)
+
+    def _call_for(self, secret: Mapping[str, Any], operation: str) -> dict[str, Any]:
+        """Call *operation* for one *secret*, which a refusal names."""
+        try:
+            return self._call(operation, secret)
+        except ServiceRefusedError as error:
+            raise _named(_shown(secret), error) from None
 
     def _objects(self, reply: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the secrets, or their outcomes, in *reply*."""
@@ -242,6 +267,40 @@ def all_of(found: Sequence[Fetched | VaultError], names: Sequence[str]) -> list[
     if isinstance(first, ServiceRefusedError):
         raise ServiceRefusedError(message, status=first.status, code=first.code, hint=first.hint)
     raise ServiceAwayError(message)
+
+
+def none_below(prefix: str) -> ServiceRefusedError:
+    """Return the error for a *prefix* without secrets."""
+    return ServiceRefusedError(
+        f"no secret that you can reach has a name that begins with {prefix or 'anything'}",
+        status=HTTPStatus.NOT_FOUND,
+        code=NOT_FOUND,
+        hint="`secret-manager secret list` shows all names",
+    )
+
+
+def deleted_name(name: str) -> VaultError:
+    """Return the error for a new secret whose *name* a deleted one keeps."""
+    return VaultError(
+        f"the name {name} belongs to a deleted secret",
+        hint="bring it back with `secret restore`, or destroy it with `secret purge`",
+    )
+
+
+def _named(name: str, error: ServiceRefusedError) -> ServiceRefusedError:
+    return ServiceRefusedError(
+        f"{name}: {error.problem}",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        hint=error.hint,
+    )
+
+
+def _shown(secret: Mapping[str, Any]) -> str:
+    version = secret.get("version")
+    name = secret.get("name") or secret["secret_id"]
+    return f"{name}, version {version}" if version else str(name)
 
 
 def _encoded(value: bytes) -> dict[str, Any]:

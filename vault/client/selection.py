@@ -2,11 +2,10 @@
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 
-from vault.client.secrets import Fetched, Secrets, all_of, reference
+from vault.client.secrets import Fetched, Secrets, all_of, none_below, reference
 from vault.client.variables import require_harmless, variable_of
-from vault.core.errors import ProgramError, ServiceRefusedError
+from vault.core.errors import ProgramError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,8 @@ class Selection:
         found: dict[str, Fetched] = {}
         for prefix in self.prefixes:
             below = secrets.fetch_below(prefix)
-            _require_some(below, prefix)
+            if not below:
+                raise none_below(prefix)
             named = {str(one.name): one for one in below}
             found |= {variable: named[name] for variable, name in self._variables(named, prefix, found)}
         references = [reference(text) for text in self.single.values()]
@@ -70,12 +70,3 @@ class Selection:
                 )
             given[variable] = name
             yield variable, name
-
-
-def _require_some(below: Sequence[Fetched], prefix: str) -> None:
-    if not below:
-        raise ServiceRefusedError(
-            f"no secret that you can reach has a name that begins with {prefix}",
-            status=HTTPStatus.NOT_FOUND,
-            code="secret_not_found",
-        )

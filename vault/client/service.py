@@ -67,15 +67,14 @@ class Service:
         context = ssl.create_default_context(cafile=ca_file) if is_tls else None
         self._pools = urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False)
 
-    def call(self, path: str, body: Mapping[str, Any], *, idempotency_key: str = "") -> dict[str, Any]:
+    def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post *body* to *path*, such as `/vault/secret/fetch-batch`, and return the reply.
 
         Raises:
             ServiceRefusedError: The service refuses the request.
             ServiceAwayError: It cannot be reached or cannot serve, or something else answers at its address.
         """
-        headers = self._headers | ({"Idempotency-Key": idempotency_key} if idempotency_key else {})
-        status, content = self._post(path, json.dumps(body).encode(), headers)
+        status, content = self._post(path, json.dumps(body).encode(), self._headers)
         reply = _object(content)
         if status == HTTPStatus.OK and reply is not None:
             return reply

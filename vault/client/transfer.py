@@ -1,13 +1,12 @@
 """Transfers: the changes that make the secrets of the service those of a file."""
 
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vault.client.secrets import Fetched, Secrets
+from vault.client.secrets import NOT_FOUND, Fetched, Secrets, deleted_name
 from vault.core.errors import ServiceRefusedError, VaultError
-
-_NOT_FOUND = "secret_not_found"
 
 
 class Kind(StrEnum):
@@ -16,6 +15,9 @@ class Kind(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     NONE = "unchanged"
+    #: A comparison would use a read.
+    UNKNOWN = "exists, has a read limit: not compared"
+    REFUSED = "belongs to a deleted secret: restore or purge it first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,26 @@ class Change:
 
 
 def plan(secrets: Secrets, values: Mapping[str, bytes]) -> list[Change]:
-    """Return the changes for *values*, by the names of secrets. The present values are fetched.
+    """Return the changes for *values*, by the names of secrets.
+
+    The present values are fetched, except those of secrets with a read limit.
 
     Raises:
-        ServiceRefusedError: The service refuses a fetch for another reason than that there is no such secret.
+        ServiceRefusedError: The service refuses to list, to describe or to fetch the present secrets.
         ServiceAwayError: The service cannot be reached, or cannot serve.
     """
-    found = secrets.fetch([{"name": name} for name in values])
-    return [_change(name, value, one) for (name, value), one in zip(values.items(), found, strict=True)]
+    prefix = os.path.commonprefix(list(values))  # noqa: RUF071 - a prefix can end within a name
+    present = [name for name in _names(secrets, prefix) if name in values]
+    deleted = _names(secrets, prefix, deleted=True)
+    described = {name: secrets.describe({"name": name}) for name in present}
+    compared = [name for name, one in described.items() if not one.get("max_reads")]
+    found = secrets.fetch([{"name": name} for name in compared])
+    kinds = dict.fromkeys(deleted, Kind.REFUSED) | dict.fromkeys(present, Kind.UNKNOWN)
+    kinds |= {name: _kind(values[name], one) for name, one in zip(compared, found, strict=True)}
+    return [
+        Change(name, kinds.get(name, Kind.CREATE), value, described.get(name, {}).get("version", 0))
+        for name, value in values.items()
+    ]
 
 
 def apply(secrets: Secrets, changes: Sequence[Change]) -> Iterator[tuple[Change, VaultError | None]]:
@@ -49,22 +63,28 @@ def apply(secrets: Secrets, changes: Sequence[Change]) -> Iterator[tuple[Change,
     errors = secrets.create_all([(change.name, change.value) for change in new])
     yield from zip(new, errors, strict=True)
     for change in changes:
-        if change.kind is Kind.UPDATE:
+        if change.kind in (Kind.UPDATE, Kind.UNKNOWN):
             yield change, _update(secrets, change)
+        elif change.kind is Kind.REFUSED:
+            yield change, deleted_name(change.name)
 
 
-def _change(name: str, value: bytes, found: Fetched | VaultError) -> Change:
+def _names(secrets: Secrets, prefix: str, *, deleted: bool = False) -> list[str]:
+    return [one["name"] for one in secrets.listed(prefix, deleted=deleted) if one.get("name")]
+
+
+def _kind(value: bytes, found: Fetched | VaultError) -> Kind:
     if isinstance(found, Fetched):
-        kind = Kind.NONE if found.value == value else Kind.UPDATE
-        return Change(name, kind, value, found.version)
-    if isinstance(found, ServiceRefusedError) and found.code == _NOT_FOUND:
-        return Change(name, Kind.CREATE, value)
+        return Kind.NONE if found.value == value else Kind.UPDATE
+    if isinstance(found, ServiceRefusedError) and found.code == NOT_FOUND:
+        # Clients of Vault's API can delete the newest version alone.
+        return Kind.UPDATE
     raise found
 
 
 def _update(secrets: Secrets, change: Change) -> VaultError | None:
     try:
-        secrets.update({"name": change.name}, change.value, expected_version=change.version)
+        secrets.update({"name": change.name}, change.value, expected_version=change.version or None)
     except ServiceRefusedError as error:
         return error.detached()
     return None

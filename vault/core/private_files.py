@@ -1,6 +1,8 @@
 """Private files: only their owner can read them, and each is written as a whole or not at all."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,12 +10,21 @@ from tempfile import mkstemp
 from typing import BinaryIO
 
 
+def is_replaceable(path: Path) -> bool:
+    """Return whether nothing has the name *path*, or a regular file has it: not a link, even to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        # No such file. Any other error occurs again when the file is written.
+        return True
+
+
 @contextmanager
 def replacement(path: Path) -> Iterator[BinaryIO]:
     """Yield a new file with mode 0600, which takes the place of *path* after the block, unless that fails.
 
     Raises:
-        OSError: The file cannot be created or written; then an existing one is unchanged.
+        OSError: The file cannot be created or written, or *path* is not replaceable, and so is unchanged.
     """
     # In the same folder, as a file is renamed within its file system only. It has mode 0600.
     descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -22,18 +33,24 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(descriptor)
-        os.replace(name, path)  # noqa: PTH105 - it has a name, not a path
+        _rename(name, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)  # noqa: PTH108 - the same
         raise
 
 
+def _rename(name: str, path: Path) -> None:
+    if not is_replaceable(path):
+        raise FileExistsError(errno.EEXIST, "it is not a regular file", str(path))
+    os.replace(name, path)  # noqa: PTH105 - it has a name, not a path
+
+
 def write(path: Path, content: bytes) -> None:
     """Write *content* to *path* with mode 0600, in place of an existing file.
 
     Raises:
-        OSError: The file cannot be written; then an existing one is unchanged.
+        OSError: As `replacement`.
     """
     with replacement(path) as file:
         file.write(content)

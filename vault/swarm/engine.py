@@ -258,8 +258,15 @@ class Engine:
         url = f"{self._client.base_url}/v{self._client.api_version}/{path}/update"
         with self._calls():
             reply = self._client.post(url, params={"version": index}, json=spec, timeout=_TIMEOUT_SECONDS)
-            if reply.status_code != HTTPStatus.OK:
-                raise _refusal(reply.status_code, reply.json().get("message", ""))
+            _require_done(reply)
+
+    def _get(self, path: str, parameters: Mapping[str, Any]) -> bytes:
+        """Return the reply to a call, within the timeout also where the library has none."""
+        url = f"{self._client.base_url}/v{self._client.api_version}/{path}"
+        with self._calls():
+            reply = self._client.get(url, params=parameters, timeout=_TIMEOUT_SECONDS)
+            _require_done(reply)
+            return bytes(reply.content)
 
     @contextmanager
     def _calls(self) -> Iterator[None]:
@@ -274,6 +281,11 @@ class Engine:
             raise EngineAwayError(
                 f"Docker does not answer ({_cause(error)}): start it, or set DOCKER_HOST"
             ) from None
+
+
+def _require_done(reply: Any) -> None:
+    if reply.status_code != HTTPStatus.OK:
+        raise _refusal(reply.status_code, reply.json().get("message", ""))
 
 
 def _refusal(status: int, reason: str) -> EngineError:

@@ -2,22 +2,37 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import count
 
 from vault.core.errors import VaultError
 from vault.core.paths import is_path
+from vault.swarm.engine import DRIVER
 from vault.swarm.requests import LABEL_PREFIX
 
 #: The label of what an import makes in a swarm, which it removes at its end.
 IMPORT_LABEL = f"{LABEL_PREFIX}import"
 
-#: The secrets of this product's own stacks.
-_OWN = re.compile("mongo_uri|mongodb_(key_file|root_password)|master_key_v[0-9]+|swarm_driver_token")
+#: Secrets of this product's own stacks, also while no service mounts them, such as a key after its rotation.
+_OWN = re.compile(
+    "mongo_uri|mongodb_(key_file|root_password)|master_key_v[0-9]+|swarm_driver_token|grafana_admin_password"
+)
 
-_STACK_LABEL = "com.docker.stack.namespace"
+#: The label with the stack of a secret or a service.
+STACK_LABEL = "com.docker.stack.namespace"
 _MAX_DOCKER_NAME_LENGTH = 64
 _SUFFIX = ".managed"
+
+
+class Users(Enum):
+    """The services that mount a secret."""
+
+    NONE = auto()
+    #: Services of this product, or of a stack that has one.
+    OURS = auto()
+    OTHERS = auto()
 
 
 class ImportPlanError(VaultError):
@@ -35,30 +50,25 @@ class SwarmSecret:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Empty for Docker's own secrets.
     driver: str = ""
+    #: True if Docker fills in its value for each task.
+    is_template: bool = False
+    users: Users = Users.NONE
 
     @property
     def stack(self) -> str:
         """The stack that made it; empty without one."""
-        return self.labels.get(_STACK_LABEL, "")
-
-    @property
-    def key(self) -> str:
-        """Its key in the file of its stack, or its name."""
-        return self.name.removeprefix(f"{self.stack}_")
-
-    @property
-    def successor(self) -> str:
-        """The name in the swarm for the secret that takes its place."""
-        # Under the same name, Docker would keep this one, its labels changed and its driver ignored.
-        return self.name[: _MAX_DOCKER_NAME_LENGTH - len(_SUFFIX)] + _SUFFIX
+        return self.labels.get(STACK_LABEL, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A secret to import, and its name here."""
+    """A secret to import."""
 
     secret: SwarmSecret
+    #: Its name here.
     name: str
+    #: The name in the swarm for the secret that takes its place.
+    successor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ def plan(
     Each keeps its name below the folder *prefix*, unless *names* has another one.
 
     Raises:
-        ImportPlanError: The swarm lacks one of the named secrets, or two would have the same name here.
+        ImportPlanError: The swarm lacks one of the named secrets, or one of them cannot be imported, or two
+            secrets would have the same name here.
     """
     found = {secret.name: secret for secret in secrets}
     for name in (*only, *names):
@@ -97,18 +108,66 @@ def plan(
         if reason := _reason(secret, here):
             skipped.append((secret, reason))
         else:
-            items.append(Item(secret, here))
-    for name, count in Counter(item.name for item in items).items():
-        if count > 1:
-            raise ImportPlanError(
-                f"{count} secrets would have the name {name}; use --name to tell them apart"
-            )
+            successor = _successor(secret.name, here, found, {item.successor for item in items})
+            items.append(Item(secret, here, successor))
+    _require_named(only, skipped)
+    _require_unique(items)
     return Plan(items, skipped)
+
+
+def keys(secrets: Sequence[SwarmSecret]) -> Sequence[str]:
+    """Return the keys of *secrets*, all of one stack, in its file.
+
+    These are their names without the stack's; whole names if two secrets would have one key.
+    """
+    found = [secret.name.removeprefix(f"{secret.stack}_") or secret.name for secret in secrets]
+    return found if len(set(found)) == len(found) else [secret.name for secret in secrets]
+
+
+def _require_named(only: Collection[str], skipped: Iterable[tuple[SwarmSecret, str]]) -> None:
+    for secret, reason in skipped:
+        if secret.name in only:
+            raise ImportPlanError(f"the secret {secret.name} cannot be imported: {reason}")
+
+
+def _require_unique(items: Iterable[Item]) -> None:
+    for name, number in Counter(item.name for item in items).items():
+        if number > 1:
+            raise ImportPlanError(
+                f"{number} secrets would have the name {name}; use --name to tell them apart"
+            )
+
+
+def _successor(name: str, here: str, found: Mapping[str, SwarmSecret], taken: Collection[str]) -> str:
+    """Return a name in the swarm that is free, or that an earlier import has led to."""
+    # Under the same name, Docker would keep the old secret, its labels changed and its driver ignored.
+    return next(
+        one
+        for one in _successors(name)
+        if one not in taken and (one not in found or _delivers(found[one], here))
+    )
+
+
+def _successors(name: str) -> Iterator[str]:
+    for number in count(1):
+        suffix = _SUFFIX if number == 1 else f"{_SUFFIX}{number}"
+        yield name[: _MAX_DOCKER_NAME_LENGTH - len(suffix)] + suffix
+
+
+def _delivers(secret: SwarmSecret, here: str) -> bool:
+    return secret.driver == DRIVER and secret.labels.get(f"{LABEL_PREFIX}name") == here
+
+
+def _is_own(secret: SwarmSecret) -> bool:
+    is_named = _OWN.fullmatch(secret.name) and secret.users is Users.NONE
+    return bool(is_named) or secret.users is Users.OURS or IMPORT_LABEL in secret.labels
 
 
 def _reason(secret: SwarmSecret, name: str) -> str:
     if secret.driver:
         return f"the driver {secret.driver} has its value, not Docker"
-    if _OWN.fullmatch(secret.name) or IMPORT_LABEL in secret.labels:
+    if _is_own(secret):
         return "it belongs to Secret Manager itself"
+    if secret.is_template:
+        return "it is a template, whose value each task has for itself"
     return "" if is_path(name) else f"its name here would be too long: {name}"

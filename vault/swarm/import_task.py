@@ -81,7 +81,7 @@ class Report:
 class Service(Protocol):
     """The service, as an import uses it."""
 
-    def call(self, path: str, body: Mapping[str, Any], *, idempotency_key: str = "") -> dict[str, Any]:
+    def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post *body* to *path*, and return the reply. Raises ServiceRefusedError and ServiceAwayError."""
 
 
@@ -115,7 +115,7 @@ class ImportTask:
         found = self._fetch(name)
         if found is None:
             self._service.call("/vault/secret/create", {"name": name, "secret": b64encode(value).decode()})
-            return Outcome.IMPORTED, self._read_back(name), ""
+            return self._read_back(Outcome.IMPORTED, name)
         here = _value(found)
         if here == value:
             return Outcome.SAME, here, ""
@@ -124,7 +124,7 @@ class ImportTask:
         # Not over a version that was never compared.
         body = {"name": name, "secret": b64encode(value).decode(), "expected_version": found["version"]}
         self._service.call("/vault/secret/update", body)
-        return Outcome.UPDATED, self._read_back(name), ""
+        return self._read_back(Outcome.UPDATED, name)
 
     def _fetch(self, name: str) -> dict[str, Any] | None:
         """Return the newest version of the secret *name*; None without one."""
@@ -137,10 +137,13 @@ class ImportTask:
             return None
         raise ServiceRefusedError(problem["detail"], status=problem["status"], code=problem["code"])
 
-    def _read_back(self, name: str) -> bytes:
-        """Return the value that the service has now."""
-        found = self._fetch(name)
-        return _value(found) if found else b""
+    def _read_back(self, outcome: Outcome, name: str) -> tuple[Outcome, bytes, str]:
+        """Return the *outcome* of a store with the value that the service has now."""
+        try:
+            found = self._fetch(name)
+        except ServiceRefusedError as error:
+            return outcome, b"", f"stored, but not compared: {error}; run the import again"
+        return outcome, _value(found) if found else b"", ""
 
     def _hash(self, value: bytes) -> str:
         return hmac.digest(self._hash_key, value, sha256).hex()

@@ -3,12 +3,13 @@
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from vault.core.errors import VaultError
 from vault.core.imports import Outcome
+from vault.swarm.engine import EngineAwayError
 from vault.swarm.import_plan import IMPORT_LABEL, Item, SwarmSecret
 from vault.swarm.import_task import ORDER, Order, Report
 
@@ -17,12 +18,18 @@ _MAX_SECRETS = 100
 
 #: A task that has not started by then, with the pull of its image, will not start.
 _START_SECONDS = 120
+#: A secret takes three calls of the service, each of at most 40 s.
+_REPORT_SECONDS = 300
+#: The time to wait while Docker is away.
+_AWAY_SECONDS = 60
 _POLL_SECONDS = 0.25
 #: The time for the end of an ended task's log to arrive.
 _LOG_SECONDS = 10
 
 _NAME = "secret-manager-import"
 _COMMAND = ("swarm", "import-task")
+
+Result = TypeVar("Result")
 
 
 class ImportTaskError(VaultError):
@@ -58,7 +65,7 @@ class TaskSpec:
     #: Secrets to mount, by the names of their files.
     secrets: Mapping[str, SwarmSecret]
     network: str
-    #: The ID or name of the node.
+    #: The ID of the node.
     node: str
     labels: Mapping[str, str]
 
@@ -110,14 +117,16 @@ class Importer:
         self._update = update
         self._hash_key = secrets.token_hex(32)
 
-    def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Report]]:
+    def run(self, items: Sequence[Item]) -> Generator[tuple[Item, Report], None, None]:
         """Yield each of *items* with its report, as they are stored.
 
         What an earlier run left in the swarm is removed first, and what this one makes in the end.
 
         Raises:
             ImportRunsError: Another import is running.
-            ImportTaskError: A task failed. Secrets that were reported before are stored.
+            ImportTaskError: A task failed, or its order stays in the swarm. Secrets that were reported before
+                are stored.
+            EngineAwayError: Docker is away for longer than a minute.
         """
         self._remove_leftovers()
         for start in range(0, len(items), _MAX_SECRETS):
@@ -142,6 +151,7 @@ class Importer:
             update=self._update,
             hash_key=self._hash_key,
         )
+        failure = ""
         try:
             told = self._swarm.create_secret(f"{_NAME}-{run}", order.packed(), labels)
             service = self._swarm.run_once(
@@ -158,33 +168,86 @@ class Importer:
             for line in self._lines(service):
                 report = _report(line)
                 yield files[report.file], report
+        except VaultError as error:
+            failure = f"{error}; then "
+            raise
         finally:
             # Also after Ctrl-C, at any point of the above.
-            self._swarm.remove(f"{IMPORT_LABEL}={run}")
+            self._remove(run, failure)
+
+    def _remove(self, run: str, failure: str) -> None:
+        """Remove what *run* made, which ended with *failure*, if any."""
+        try:
+            _patiently(lambda: self._swarm.remove(f"{IMPORT_LABEL}={run}"))
+        except (VaultError, KeyboardInterrupt) as error:
+            reason = str(error) or "interrupted"
+            raise ImportTaskError(
+                f"{failure}the removal failed ({reason}): the token can be in Docker's secret {_NAME}-{run}",
+                hint="remove the service and the secret of that name, and revoke the token",
+            ) from None
 
     def _lines(self, service: str) -> Iterator[Mapping[str, Any]]:
         """Yield the lines of the task's log until the one that says that it is done."""
-        started = time.monotonic()
-        over: float | None = None
+        watch = _Watch()
         seen = 0
         while True:
-            # Before the log: that of a task that is over is complete.
-            state = self._swarm.task_state(service)
-            for text in self._swarm.log(service)[seen:] if state.is_started else ():
+            state, texts = _patiently(lambda: self._poll(service))
+            for text in texts[seen:]:
                 seen += 1
                 line = _line(text)
                 if "done" in line:
                     return
-                if "error" in line:
-                    raise ImportTaskError(f"the task in the swarm failed: {line['error']}")
                 yield line
-            now = time.monotonic()
-            over = over or (now if state.is_over else None)
-            if over and now - over >= _LOG_SECONDS:
-                raise ImportTaskError(f"the task in the swarm ended without a result: {state.text}")
-            if not state.is_started and now - started >= _START_SECONDS:
-                raise ImportTaskError(f"the task in the swarm does not start: {state.text}")
+            watch.check(state, seen)
             time.sleep(_POLL_SECONDS)
+
+    def _poll(self, service: str) -> tuple[TaskState, Sequence[str]]:
+        # Before the log: that of a task that is over is complete.
+        state = self._swarm.task_state(service)
+        return state, self._swarm.log(service) if state.is_started else ()
+
+
+class _Watch:
+    """The watch over a task that must go on."""
+
+    def __init__(self) -> None:
+        self._phase = (False, False, 0)
+        self._since = time.monotonic()
+
+    def check(self, state: TaskState, seen: int) -> None:
+        """Require that the task, which has printed *seen* lines, goes on in time.
+
+        Raises:
+            ImportTaskError: It does not.
+        """
+        now = time.monotonic()
+        phase = (state.is_started, state.is_over, seen)
+        if phase != self._phase:
+            self._phase, self._since = phase, now
+        seconds, problem, hint = _limit(state)
+        if now - self._since >= seconds:
+            raise ImportTaskError(f"the task in the swarm {problem}: {state.text}", hint=hint)
+
+
+def _limit(state: TaskState) -> tuple[float, str, str]:
+    """Return the seconds that a task can stay in a *state*, and the problem and the hint then."""
+    if state.is_over:
+        return _LOG_SECONDS, "ended without a result", ""
+    if state.is_started:
+        return _REPORT_SECONDS, f"reports nothing for {_REPORT_SECONDS} s", "run the import again"
+    return _START_SECONDS, "does not start", "check --image and --network, or choose another node with --node"
+
+
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Return the result of *call*, repeated for a while if Docker is away."""
+    end = time.monotonic() + _AWAY_SECONDS
+    while True:
+        try:
+            return call()
+        except EngineAwayError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 def _line(text: str) -> Mapping[str, Any]:
@@ -192,8 +255,12 @@ def _line(text: str) -> Mapping[str, Any]:
         found = json.loads(text)
     except ValueError:
         found = None
-    # Its text is unknown, so it is not quoted.
-    return found if isinstance(found, dict) else {"error": "its log has a line that is none of an import"}
+    if not isinstance(found, dict):
+        # Its text is unknown, so it is not quoted.
+        found = {"error": "its log has a line that is none of an import"}
+    if "error" in found:
+        raise ImportTaskError(f"the task in the swarm failed: {found['error']}")
+    return found
 
 
 def _report(line: Mapping[str, Any]) -> Report:

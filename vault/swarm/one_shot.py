@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vault.swarm.engine import Engine
-from vault.swarm.import_plan import SwarmSecret
+from vault.swarm.engine import Engine, EngineError
+from vault.swarm.import_plan import STACK_LABEL, SwarmSecret, Users
 from vault.swarm.importer import TaskSpec, TaskState
 
 _WAITING = frozenset(
     {"new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"}
 )
 _RUNNING = "running"
+_OTHER_NODE = "choose one of `docker node ls` with --node"
 _CAPABILITIES = ["ALL"]
 #: The seconds between a stop and the kill: it has nothing to finish.
 _STOP_SECONDS = 1
+
+#: The header of a part of a log: the stream, three zeros, and the length in four bytes.
+_HEADER_BYTES = 8
+
+#: The settings of this product's service together, and the command of its driver.
+_OWN_VARIABLES = ("MASTER_KEY_FILE=", "MONGO_URI")
+_OWN_COMMAND = ["swarm-driver"]
 
 
 class ImportEngine(Engine):
@@ -28,16 +36,27 @@ class ImportEngine(Engine):
             EngineError: Docker refuses, or does not answer.
         """
         with self._calls():
-            return [_secret(one) for one in self._client.secrets()]
+            users = _users(self._client.services())
+            return [_secret(one, users.get(one["ID"], Users.NONE)) for one in self._client.secrets()]
 
-    def node(self) -> str:
-        """Return the ID of this engine's node.
+    def node(self, wanted: str = "") -> str:
+        """Return the ID of the node with the ID or host name *wanted*; by default, of this engine's.
 
         Raises:
-            EngineError: Docker refuses, or does not answer.
+            EngineError: It takes no tasks, there is none or more than one, or Docker refuses or is away.
         """
         with self._calls():
-            return str(self._client.info()["Swarm"]["NodeID"])
+            wanted = wanted or self._client.info()["Swarm"]["NodeID"]
+            found = [one for one in self._client.nodes() if wanted in (one["ID"], _host_name(one))]
+        if len(found) != 1:
+            raise EngineError(f"{len(found)} nodes have the ID or name {wanted}", hint=_OTHER_NODE)
+        [node] = found
+        state, availability = node["Status"]["State"], node["Spec"]["Availability"]
+        if (state, availability) != ("ready", "active"):
+            raise EngineError(
+                f"the node {wanted} is {state}, {availability}: no task starts", hint=_OTHER_NODE
+            )
+        return str(node["ID"])
 
     def create_secret(self, name: str, content: bytes, labels: Mapping[str, str]) -> SwarmSecret:
         """Create a secret.
@@ -122,9 +141,12 @@ class ImportEngine(Engine):
         Raises:
             EngineError: Docker refuses, or does not answer.
         """
-        with self._calls():
-            content = self._client.service_logs(service_id, stdout=True, stderr=False)
-            return b"".join(content).decode(errors="replace").splitlines()
+        # The library's own method would wait for ever, and would raise other errors than it does elsewhere.
+        return (
+            _payload(self._get(f"services/{service_id}/logs", {"stdout": True}))
+            .decode(errors="replace")
+            .splitlines()
+        )
 
     def remove(self, label: str) -> None:
         """Remove the services and then the secrets with *label*.
@@ -140,11 +162,55 @@ class ImportEngine(Engine):
                 self._client.remove_secret(one["ID"])
 
 
-def _secret(found: Mapping[str, Any]) -> SwarmSecret:
+def _payload(log: bytes) -> bytes:
+    """Return the content of a log without the headers of its parts."""
+    parts = []
+    while len(log) > _HEADER_BYTES:
+        end = _HEADER_BYTES + int.from_bytes(log[4:_HEADER_BYTES])
+        parts.append(log[_HEADER_BYTES:end])
+        log = log[end:]
+    return b"".join(parts)
+
+
+def _host_name(node: Mapping[str, Any]) -> str:
+    return str(node.get("Description", {}).get("Hostname", ""))
+
+
+def _users(services: Sequence[Mapping[str, Any]]) -> Mapping[str, Users]:
+    """Return the users of mounted secrets, by their IDs."""
+    stacks = {_stack(one) for one in services if _is_own(one)} - {""}
+    users: dict[str, Users] = {}
+    for service in services:
+        is_own = _is_own(service) or _stack(service) in stacks
+        for mounted in _container(service).get("Secrets") or ():
+            secret_id = mounted["SecretID"]
+            users[secret_id] = Users.OURS if is_own else users.get(secret_id, Users.OTHERS)
+    return users
+
+
+def _container(service: Mapping[str, Any]) -> Mapping[str, Any]:
+    return service["Spec"]["TaskTemplate"].get("ContainerSpec") or {}
+
+
+def _stack(service: Mapping[str, Any]) -> str:
+    return str((service["Spec"].get("Labels") or {}).get(STACK_LABEL, ""))
+
+
+def _is_own(service: Mapping[str, Any]) -> bool:
+    """Return whether a service is this product's, or its driver."""
+    container = _container(service)
+    variables = container.get("Env") or ()
+    is_server = all(any(one.startswith(wanted) for one in variables) for wanted in _OWN_VARIABLES)
+    return is_server or (container.get("Args") or [])[:1] == _OWN_COMMAND
+
+
+def _secret(found: Mapping[str, Any], users: Users) -> SwarmSecret:
     spec = found["Spec"]
     return SwarmSecret(
         secret_id=found["ID"],
         name=spec["Name"],
         labels=spec.get("Labels") or {},
         driver=(spec.get("Driver") or {}).get("Name", ""),
+        is_template=bool(spec.get("Templating")),
+        users=users,
     )
