@@ -99,7 +99,7 @@ def test_a_place_for_a_value_is_found_before_the_fetch(person: Person, tmp_path:
 
 
 def test_a_file_stays_as_it_is_without_a_value(person: Person, tmp_path: Path) -> None:
-    """If there is no such secret, the file of `--out` is not replaced, and nothing is left beside it."""
+    """If there is no such secret, the file of `--out` is not replaced, and nothing is left next to it."""
     (tmp_path / "out").write_text("old")
     before = sorted(tmp_path.iterdir())
     person.fails_to("secret", "get", NAME, "--out", tmp_path / "out", code=3)
