@@ -63,7 +63,7 @@ def test_a_restart_of_a_service_that_changes_is_not_begun(world: World) -> None:
 
 
 def test_only_secrets_of_the_driver_are_known(world: World) -> None:
-    """A secret of another driver is none of ours, whatever its labels; the driver can have another name."""
+    """A secret of another driver is ignored, whatever its labels; the driver can have another name."""
     ours = world.dockerd.secret("a", name=NAME)
     other = world.dockerd.secret("b", name=NAME)
     world.dockerd.secrets[other]["Spec"]["Driver"] = {"Name": "other"}

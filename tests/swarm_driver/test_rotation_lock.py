@@ -79,7 +79,7 @@ def test_renewals_extend_the_lock(world: World, due: None) -> None:
 def test_an_expired_lock_is_renewed_once_docker_is_back(
     world: World, due: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without Docker, an expired lock is not relied on; it is ours again if nobody took it meanwhile."""
+    """Without Docker, an expired lock is not relied on; it is ours again if no one took it meanwhile."""
     assert due is None
     world.dockerd.failures = [(503, "no leader")]
     world.lock.renew()
