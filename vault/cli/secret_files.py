@@ -23,7 +23,7 @@ _FORMAT = click.Choice([form.value for form in Format])
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--prefix", metavar="PREFIX", type=parameters.prefix, default="", help="Put this before each name."
 )
@@ -72,6 +72,7 @@ def export(prefix: str, form: str, use_reads: bool, service: Service, output: Ou
     Prints those whose names begin with PREFIX, or all of them. The format env names them as `secret run`
     does, and shells can read it too; JSON and YAML have their whole names.
     """
+    parameters.note_cut_names([prefix], output)
     secrets = Secrets(service)
     names = [str(row["name"]) for row in secrets.listed(prefix) if row["name"] is not None]
     if not names:
