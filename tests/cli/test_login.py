@@ -43,6 +43,13 @@ def test_a_token_is_typed_at_a_hidden_prompt(person: Person) -> None:
     assert "VAULT_TOKEN is set" in result.stderr
 
 
+def test_a_login_does_not_use_the_variable(person: Person) -> None:
+    """A login takes its token from a file or standard input, and help and error say so."""
+    assert "[default: standard input]" in person.does("login", "--help")
+    assert "VAULT_TOKEN is not used" in person.fails_to("login", code=1)
+    assert person.calls == []
+
+
 def test_a_token_can_be_in_a_file(person: Person, tmp_path: Path) -> None:
     """`login --token-file` reads the token, and keeps the certificates' place."""
     (tmp_path / "token").write_text(person.environment.pop("VAULT_TOKEN"))

@@ -38,12 +38,6 @@ _OPTIONS = (
         help="The service.  [default: VAULT_URL, your login's, or http://localhost:8000]",
     ),
     click.option(
-        "--token-file",
-        metavar="FILE",
-        type=_FILE,
-        help="A file with your token.  [default: VAULT_TOKEN, or your login's token]",
-    ),
-    click.option(
         "--ca-cert",
         metavar="FILE",
         type=_EXISTING_FILE,
@@ -53,11 +47,19 @@ _OPTIONS = (
 )
 
 
-def address_options(command: Command) -> Command:
-    """Give *command* the options of a connection: `url`, `token_file` and `ca_cert`, None if absent."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def address_options(command: Command, *, otherwise: str = "VAULT_TOKEN, or your login's token") -> Command:
+    """Give *command* the options of a connection: `url`, `token_file` and `ca_cert`, None if absent.
+
+    *otherwise* is the help's source of a token without `token_file`.
+    """
+    token_file = click.option(
+        "--token-file",
+        metavar="FILE",
+        type=_FILE,
+        help=f"A file with your token.  [default: {otherwise}]",
+    )
+    url, ca_cert = _OPTIONS
+    return url(token_file(ca_cert(command)))
 
 
 def service_options(command: Command) -> Command:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _MAX_TOKEN_LENGTH = 65_536
 
 
 @click.command
-@address_options
+@partial(address_options, otherwise="standard input")
 @output_options
 def login(url: str | None, token_file: Path | None, ca_cert: Path | None, output: Output) -> None:
     """Keep an address and a token for later commands.
