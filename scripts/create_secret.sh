@@ -27,7 +27,7 @@ Exit codes: 0 stored, 1 refused or failed, 2 wrong usage, 4 denied, 5 the servic
 }
 
 seconds() { # seconds DURATION: print it in seconds
-    [[ $1 =~ ^([0-9]{1,9})([smhdw]?)$ ]] || misused "--ttl must be a number with a unit: s, m, h, d or w, such as 30d"
+    [[ $1 =~ ^([0-9]{1,9})([smhdw]?)$ ]] || misused "--ttl must be a number of seconds, or one with a unit: s, m, h, d or w, such as 30d"
     local count=$((10#${BASH_REMATCH[1]}))
     case ${BASH_REMATCH[2]} in
         m) count=$((count * 60)) ;;
@@ -62,6 +62,7 @@ read_plain_value() { # read_plain_value ARGUMENT: set `value` to the base64 of A
         done
     else
         read_value "$1"
+        printf '%s: note: any local user can see arguments: give values on standard input, with -\n' "${0##*/}" >&2
         text=$value
     fi
     add_bytes "$text"
@@ -125,6 +126,7 @@ main() {
     else
         read_value "${operands[0]}"
     fi
+    [[ $value ]] || fail "there is no value. Hint: send one to standard input"
     request /vault/secret/create/ "{\"secret\":$(json_string "$value")$fields}"
     printf '%s\n' "$reply"
 }

@@ -33,7 +33,7 @@ print_value() { # print_value JSON: print the value of {"secret":"…"}
 }
 
 main() {
-    local raw='' field=secret_id name operands=() reply
+    local raw='' field=secret_id name operands=() reply hint=''
     local +x value
     while (($#)); do
         # --name=NAME is --name NAME. Of no other argument is a part sent.
@@ -66,7 +66,8 @@ main() {
             exit 2
             ;;
     esac
-    request /vault/secret/fetch "{\"$field\":$(json_string "$value")}"
+    [[ $field == name || $value =~ ^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$ ]] || hint="for a name, use --name"
+    request /vault/secret/fetch "{\"$field\":$(json_string "$value")}" "$hint"
     if [[ $raw ]]; then
         print_value "$reply"
     else

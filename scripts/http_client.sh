@@ -95,6 +95,19 @@ printable() { # printable TEXT: print the beginning of a text of the service, wi
     printf '%s' "${text//[![:print:]]/ }"
 }
 
+reason() { # reason REPLY: print the detail of a problem; everything else as it is
+    local LC_ALL=C parts i
+    split_strings "${1:0:65536}"
+    for ((i = 1; i + 2 < ${#parts[@]}; i += 2)); do
+        # With a backslash at its end, the text goes on after a quote: it is shown whole, as it came.
+        if [[ ${parts[i]} == detail && ${parts[i + 1]} =~ ^[[:space:]]*:[[:space:]]*$ && ${parts[i + 2]} != *\\ ]]; then
+            printable "${parts[i + 2]}"
+            return
+        fi
+    done
+    printable "$1"
+}
+
 exit_code() { # exit_code STATUS: print the exit code for an HTTP status other than 200
     case $1 in
         404) printf 3 ;;
@@ -104,7 +117,7 @@ exit_code() { # exit_code STATUS: print the exit code for an HTTP status other t
     esac
 }
 
-request() { # request PATH JSON: send JSON and set `reply` to the response; fail unless the status is 200
+request() { # request PATH JSON [HINT]: send JSON and set `reply` to the response; fail with HINT unless its status is 200
     local url=${VAULT_URL:-http://localhost:8000} status=0 trust=()
     [[ -z ${VAULT_CACERT-} ]] || trust=(--cacert "$VAULT_CACERT")
     # A newline in the token would start another header.
@@ -124,5 +137,6 @@ request() { # request PATH JSON: send JSON and set `reply` to the response; fail
     status=${reply: -3}
     reply=${reply:0:${#reply}-4}
     [[ $reply != *$'\n' ]] || reply=${reply:0:${#reply}-1}
-    [[ $status == 200 ]] || fail "the service refused with status $status: $(printable "$reply")" "$(exit_code "$status")"
+    [[ $status == 200 ]] ||
+        fail "the service refused with status $status: $(reason "$reply")${3:+ Hint: $3}" "$(exit_code "$status")"
 }

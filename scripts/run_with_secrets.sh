@@ -129,6 +129,9 @@ main() {
     type -P -- "$1" >/dev/null || fail "command not found: $1" 127
     fetch_all "${names[@]}"
     [[ $keep_token ]] || unset VAULT_TOKEN
+    # With a master key, the address is that of the service's database; without one, it is the command's.
+    [[ -z ${MASTER_KEY-}${MASTER_KEY_FILE-}${MASTER_KEY_FALLBACKS-}${MASTER_KEY_FALLBACKS_FILE-} ]] ||
+        unset MASTER_KEY MASTER_KEY_FILE MASTER_KEY_FALLBACKS MASTER_KEY_FALLBACKS_FILE MONGO_URI MONGO_URI_FILE
 }
 
 # The only global variable, because the command's variables can have any other name. It is unset before the command runs.

@@ -168,7 +168,7 @@ def test_a_backup_goes_to_standard_output(
     with (tmp_path / "b.tar").open("wb") as out:
         done = piped(environment, tmp_path, out)
     size = f"{(tmp_path / 'b.tar').stat().st_size:,}"
-    line = f"1 secret, 0 tokens and 0 audit entries in standard output, {size} bytes\n"
+    line = f"1 secret, 0 tokens and 0 audit entries written to standard output, {size} bytes\n"
     assert (done.returncode, done.stderr) == (0, line)
     assert command("drill", "b.tar").returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["b.tar"]
@@ -176,9 +176,9 @@ def test_a_backup_goes_to_standard_output(
 
 @pytest.mark.parametrize("target", ["full disk", "closed pipe"])
 def test_an_output_that_takes_nothing_is_reported(
-    target: str, environment: dict[str, str], tmp_path: Path
+    target: str, environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
-    """A full disk or a closed pipe behind standard output is one line, and no success."""
+    """A full disk or a closed pipe behind standard output is one line, and no success, in the trail too."""
     reader, writer = os.pipe()
     os.close(reader)
     full = os.open("/dev/full", os.O_WRONLY)
@@ -190,6 +190,12 @@ def test_an_output_that_takes_nothing_is_reported(
         "Hint: discard what it has; a part cannot be restored\n"
     )
     assert (done.returncode, done.stderr) == ((1, full_disk) if target == "full disk" else (141, ""))
+    made, lost = stored.audit_logs.find({"action": "backup"}).sort("seq")
+    assert (made["status"], lost["status"]) == ("success", "error")
+    assert lost["details"] == {
+        "backup": made["details"]["backup"],
+        "reason": "the backup could not be written",
+    }
 
 
 def test_a_failed_backup_writes_nothing_to_standard_output(

@@ -108,15 +108,20 @@ def test_an_invalid_token_is_not_quoted() -> None:
 def test_an_invalid_address_is_refused() -> None:
     """An address of another form is a usage error."""
     assert run(ask, "--url", "localhost").exit_code == 2
+    refused = run(ask, VAULT_URL="localhost:8091")
+    assert refused.exit_code == 2
+    assert "--url, or VAULT_URL" in refused.stderr
 
 
 def test_certificates_must_exist(tmp_path: Path) -> None:
     """A `--ca-cert` without certificates is a usage error."""
     (tmp_path / "ca.pem").write_text("nothing")
-    for file in ("ca.pem", "missing.pem"):
-        result = run(show, "--url", "https://localhost", "--ca-cert", tmp_path / file)
-        assert result.exit_code == 2
-        assert "must be a file with certificates in PEM" in result.stderr
+    result = run(show, "--url", "https://localhost", "--ca-cert", tmp_path / "ca.pem")
+    assert result.exit_code == 2
+    assert "must be a file with certificates in PEM" in result.stderr
+    result = run(show, "--url", "http://localhost", "--ca-cert", tmp_path / "missing.pem")
+    assert result.exit_code == 2
+    assert "does not exist" in result.stderr
 
 
 def test_certificates_can_be_a_variable_or_the_login(tmp_path: Path) -> None:

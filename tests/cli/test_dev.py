@@ -436,3 +436,9 @@ def test_a_trial_is_without_tls(monkeypatch, master_key):
     monkeypatch.setattr(module.Settings, "from_mapping", lambda *_, **__: settings)
     with pytest.raises(VaultError, match="unset TLS_CERT"):
         module._address({"MASTER_KEY": master_key})
+
+
+@pytest.mark.parametrize(("enabled", "beginning"), [("true", "Every request needs"), ("false", "Anyone who")])
+def test_the_banner_says_who_can_read(master_key, enabled, beginning):
+    """The output of a start says if requests need a credential."""
+    assert module._access({"MASTER_KEY": master_key, "AUTH_ENABLED": enabled}).startswith(beginning)

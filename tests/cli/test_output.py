@@ -122,6 +122,15 @@ def test_facts_change_no_text() -> None:
     assert facts(rows) == "name   20261126\nmade   2026-11-24 15:30Z\nnever  never"
 
 
+def test_facts_fit_100_columns() -> None:
+    """A long text continues at spaces below its beginning, and no word is broken."""
+    first, *others = facts({"scopes": ["secret:fetch"] * 12, "name": "x-" * 60}).splitlines()
+    assert first.startswith("scopes  secret:fetch secret:fetch")
+    assert others[0].startswith("        secret:fetch")
+    assert max(map(len, (first, others[0]))) <= 100
+    assert "x-" * 60 in others[-1]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -162,7 +162,14 @@ def test_a_page_without_anything_says_so() -> None:
 def test_figures_are_complete() -> None:
     """Counts have separators, ages have days, and cut lists say how many there are."""
     text = " ".join(Elements(page_of(report_of("a"))).text.split())
-    for part in ("1 of 20 principals.", "400 d", "in 1 d", "1 of 30 findings.", "5 pending rewraps"):
+    for part in (
+        "1 of 20 principals.",
+        "400 d",
+        "in 1 d",
+        "1 of 30 findings.",
+        "5 pending rewraps",
+        "1 failures",
+    ):
         assert part in text
 
 
@@ -200,6 +207,22 @@ def test_a_browser_needs_only_the_file(scripts: bool, browser: Browser, tmp_path
         colors.append(page.screenshot(clip={"x": 0, "y": 0, "width": 4, "height": 4}))
         context.close()
     assert colors[0] != colors[1]
+
+
+def test_a_narrow_page_keeps_words_in_one_piece(browser: Browser, tmp_path: Path) -> None:
+    """At 400 pixels, tables scroll by themselves, and neither a heading nor an action is broken."""
+    file = tmp_path / "report.html"
+    file.write_text(page_of(report_of("token_create")))
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    pieces = page.evaluate(
+        "[...document.querySelectorAll('th bdi')].map(name => name.getClientRects().length)"
+    )
+    heights = page.evaluate("[...document.querySelectorAll('th, td')].map(cell => cell.offsetHeight)")
+    assert max(pieces) == 1
+    assert max(heights) < 60
+    page.close()
 
 
 def test_only_the_style_of_the_page_is_allowed() -> None:

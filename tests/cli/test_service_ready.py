@@ -35,6 +35,7 @@ def test_a_missing_service_is_one_line(environment: dict[str, str], tmp_path: Pa
     done = ready({**environment, "BIND": address}, tmp_path)
     assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr.startswith(f"error: no reply from {address}: ")
+    assert done.stderr.endswith("Hint: start the service, and set BIND as it has it\n")
 
 
 def test_it_uses_tls_if_the_service_does(environment: dict[str, str], tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_a_failed_task_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_outcomes_are_shown_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was stored before an error is in the table."""
+    """Secrets that were stored before an error are in the table."""
 
     def log(*_: object) -> Sequence[str]:
         first, *_ = task().stdout.splitlines()

@@ -1,14 +1,18 @@
 """The operators' commands for tokens, run as processes."""
 
+import errno
 import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer
@@ -18,6 +22,11 @@ from tests.conftest import running_app
 from tests.rotation import claim, connected, new_key, settings, table, text
 from tests.service import Service
 from tests.trail import break_trail
+from vault.auth.tokens import TokenInfo
+from vault.cli import commands
+from vault.cli.output import Output
+from vault.cli.tokens import _COLUMNS
+from vault.core.principal import ROLES
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.token import is_token
@@ -66,7 +75,7 @@ def test_a_token_with_every_option(tokens: Run) -> None:
     assert (listed.returncode, listed.stderr) == (0, "")
     heading, row, *_ = listed.stdout.splitlines()
     assert heading.split() == [
-        *("name", "state", "namespace", "scopes", "networks", "paths", "created", "by", "expires"),
+        *("name", "state", "namespace", "scopes", "limited", "to", "created", "expires"),
     ]
     assert row.split()[:2] == ["ci", "active"]
     assert max(map(len, listed.stdout.splitlines())) <= 100
@@ -271,3 +280,52 @@ def test_a_missing_key_of_all_tokens_is_named(tokens: Run, mongo_uri: str, tmp_p
         service.wait_until("/health/ready", status=503)
         wait_until(lambda: f"master key {KEY.id} is in use" in service.log.read_text())
         assert "all tokens need it" in service.log.read_text()
+
+
+def test_a_list_of_tokens_breaks_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 100 columns, every scope, time, network and path of a renewable token stays in one piece."""
+    now = datetime(2026, 11, 26, 15, 2, tzinfo=UTC)
+    info = TokenInfo(
+        name="dev-1a2b3c4d",
+        state="active",
+        namespace="default",
+        scopes=tuple(sorted(ROLES["admin"])),
+        networks=("10.0.0.0/8",),
+        paths=("billing/",),
+        created_at=now,
+        created_by="operator",
+        expires_at=now,
+        renewable_until=now,
+        last_used_at=now,
+    )
+    lines: list[str] = []
+    monkeypatch.setattr(click, "echo", lines.append)
+    Output().table(_COLUMNS, [asdict(info)])
+    words = {word for line in lines for word in line.split()}
+    assert words >= {
+        *ROLES["admin"],
+        "10.0.0.0/8",
+        "billing/",
+        "namespace",
+        "2026-11-26",
+        "15:02Z",
+        "operator",
+    }
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_token_that_cannot_be_written_is_named(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If standard output is full, the error names the new token, and the command that revokes it."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name, value in settings(mongo_uri, KEY).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Output, "result", fail)
+    done = CliRunner().invoke(commands, ["tokens", "create", "--name", "unseen", "--role", "reader"])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: the token unseen was created, but cannot be written: No space left on device. "
+        "Hint: run `secret-manager tokens revoke unseen`, and create another one\n"
+    )

@@ -71,6 +71,7 @@ def test_a_command_with_a_wrong_key_writes_nothing(
     done = run(tmp_path, mongo_uri, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: a master key in use is missing here: ")
+    assert done.stderr.endswith(". Hint: set it in MASTER_KEY, or add it to MASTER_KEY_FALLBACKS\n")
     assert named in done.stderr
     assert everything(stored) == before
     assert list(tmp_path.iterdir()) == []

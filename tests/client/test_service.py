@@ -65,7 +65,14 @@ def test_an_error_of_the_service_keeps_its_facts() -> None:
     problem = {"code": "secret_not_found", "title": "T", "detail": "Secret not found", "request_id": "r-1"}
     error = refusal(problem, 404)
     assert (error.status, error.code, error.request_id) == (404, "secret_not_found", "r-1")
-    assert str(error) == "the service answers 404: Secret not found"
+    assert error.problem == "the service answers 404: Secret not found"
+    assert "secret list" in error.hint
+
+
+def test_a_path_that_the_service_lacks_is_a_wrong_address() -> None:
+    """A 404 for the path itself means a wrong address, not that there is no such secret."""
+    message = failure(reply(404, '{"code": "not_found", "detail": "No resource exists at this path."}'))
+    assert "check the address in VAULT_URL" in message
 
 
 def test_a_refused_body_names_its_fields() -> None:
@@ -119,7 +126,8 @@ def test_a_service_that_cannot_serve_is_away(status: int) -> None:
 def test_another_server_is_recognized(status: int, body: str) -> None:
     """A reply that is not the service's own is an error of the address, never a missing secret."""
     assert failure(reply(status, body)) == (
-        f"URL answers with status {status}, not as this service does; check the address"
+        f"URL answers with status {status}, not as this service does; "
+        "check the address in VAULT_URL, or --url"
     )
 
 
@@ -202,7 +210,7 @@ def test_a_service_without_tls_is_an_error() -> None:
     """An `https` address at which plain HTTP answers is an error of the address."""
     with (
         peer(reply(400, "")) as server,
-        pytest.raises(ServiceAwayError, match="does not speak TLS as it must"),
+        pytest.raises(ServiceAwayError, match="does not speak TLS"),
     ):
         Service(server.url.replace("http:", "https:"), TOKEN).call(PATH, {})
 

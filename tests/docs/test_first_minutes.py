@@ -49,7 +49,7 @@ def test_a_new_user_needs_only_the_readme(tmp_path: Path) -> None:
             assert f"The program has {len(VALUE)} characters." in shell.run(use)
             trail = shell.run(look)
             transcript = shell.shown[first:].removesuffix(PROMPT)
-        assert [entry.split()[1:3] for entry in trail.splitlines()[1:4]] == [
+        assert [entry.split()[1:3] for entry in trail.splitlines()[2:5]] == [
             ["create", "success"],
             ["fetch", "success"],
             ["fetch", "success"],

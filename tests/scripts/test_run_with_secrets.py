@@ -50,6 +50,17 @@ def _item(value: bytes) -> dict[str, object]:
     return {"secret_id": _UNKNOWN_ID, "name": None, "version": 1, "secret": b64encode(value).decode()}
 
 
+@pytest.mark.parametrize("key", ["", "k"], ids=["own", "service"])
+def test_settings_of_the_service_stay_here(key: str) -> None:
+    """The command gets no master key, nor the database of a service whose master key is here."""
+    with answering(_items(_item(b"v"))) as url:
+        arguments = (_SCRIPT, f"A={_UNKNOWN_ID}", "--", "env")
+        done = run(*arguments, url=url, MASTER_KEY_FILE=key, MONGO_URI="mongodb://m")
+    assert b"A=v\n" in done.stdout
+    assert (b"MONGO_URI" in done.stdout) == (not key)
+    assert b"MASTER_KEY_FILE=k" not in done.stdout
+
+
 def test_the_command_has_the_exact_values(asking: Asking) -> None:
     """Secrets given by name and by ID reach the command byte for byte, with every newline at their ends."""
     _store(asking, _VALUE, "run/exact")

@@ -58,7 +58,11 @@ def test_values_can_come_from_standard_input(service_url):
     [
         ("create_secret.sh", "not base64", b"invalid base64"),
         ("fetch_secret.sh", _UNKNOWN_ID, b"Secret not found"),
-        ("fetch_secret.sh", "no-id", b"422"),
+        (
+            "fetch_secret.sh",
+            "no-id",
+            b"status 422: Request body failed validation. Hint: for a name, use --name",
+        ),
     ],
 )
 def test_refusal_is_printed_on_standard_error(service_url, script, argument, detail):
@@ -67,6 +71,29 @@ def test_refusal_is_printed_on_standard_error(service_url, script, argument, det
     assert (refused.returncode, refused.stdout) == (3 if argument == _UNKNOWN_ID else 1, b"")
     assert refused.stderr.startswith(script.encode() + b": the service refused with status 4")
     assert detail in refused.stderr
+
+
+def test_a_reason_is_the_detail_alone():
+    """Of a problem, only the detail is shown; one with a quote in it is shown with the whole reply."""
+    for detail, shown in (("Not \\ this", b"404: Not"), ('A "quote"', b'404: {"title": "T", "detail"')):
+        body = json.dumps({"title": "T", "detail": detail}).encode()
+        with answering(lambda _, body=body: (404, body)) as url:
+            assert shown in run("fetch_secret.sh", "an-id", url=url).stderr
+
+
+def test_no_value_is_a_failure_before_the_request(recorder):
+    """Without a value, nothing is sent."""
+    for options in (["-"], ["--plain", "-"]):
+        done = run("create_secret.sh", *options, url=recorder)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"there is no value" in done.stderr
+
+
+def test_a_plain_argument_is_warned_of(recorder):
+    """A plain value as an argument is stored, with a note that others can see it."""
+    done = run("create_secret.sh", "--plain", "a", url=recorder)
+    assert json.loads(done.stdout) == {"secret": "YQ=="}
+    assert b"any local user can see arguments" in done.stderr
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

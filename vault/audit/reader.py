@@ -84,6 +84,9 @@ class Filter:
     action: str | None = None
     principal: str | None = None
     secret_id: str | None = None
+    #: The name of a secret, in any namespace.
+    secret_name: str | None = None
+    status: str | None = None
 
     def query(self) -> dict[str, Any]:
         """Return the filter as a MongoDB query."""
@@ -93,6 +96,8 @@ class Filter:
             "action": self.action,
             "principal": self.principal,
             "secret_id": self.secret_id,
+            "details.name": self.secret_name,
+            "status": self.status,
         }
         return {name: value for name, value in query.items() if value is not None}
 
@@ -140,7 +145,7 @@ def page(
 
 
 def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int, order: Order) -> Page:
-    """Return up to *limit* entries after *cursor* in the *order*, which is by time to the second.
+    """Return up to *limit* entries after *cursor* in the *order*: by time, and between pages to the second.
 
     Oldest first, entries that became visible after younger entries of earlier pages come first. Newest first,
     such entries can be missing from later pages; the first page's `follow` leads to them, and can
@@ -155,8 +160,8 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
     boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
     one = _oldest if order is Order.OLDEST_FIRST else _newest
     found, next_page, follow = one(which, principal, cursor, limit, boundary)
-    entries = [record_of(document) for document in found if _is_shown(document, principal)]
-    return Page(entries, next_page, follow)
+    shown = by_time(record_of(document) for document in found if _is_shown(document, principal))
+    return Page(shown if order is Order.OLDEST_FIRST else shown[::-1], next_page, follow)
 
 
 def _oldest(
@@ -184,9 +189,7 @@ def _newest(
     is_last = len(found) < limit
     if cursor is None:
         cursor = Position().after((document["_id"] for document in found), settled=boundary).encode()
-    # Identifiers of one second are in the order of the streams.
-    by_time = sorted(found, key=lambda document: str(record_of(document).get("ts")), reverse=True)
-    return by_time, None if is_last else str(found[-1]["_id"]), cursor
+    return found, None if is_last else str(found[-1]["_id"]), cursor
 
 
 def by_time(entries: Iterable[Record]) -> list[Record]:

@@ -95,6 +95,15 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
     return made
 
 
+def record_loss(made: Backup) -> None:
+    """Record that a backup, which is on record as *made*, was not kept. A failure to record is ignored."""
+    attempt = Attempt(action=Action.BACKUP, principal=OPERATOR)
+    attempt.details = {"backup": made.id, "reason": "the backup could not be written"}
+    # The caller reports the first error.
+    with suppress(VaultError), deadline.within(OPERATION_TIMEOUT_SECONDS):
+        attempt.finish(Status.ERROR)
+
+
 def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progress) -> Backup:
     writer = ArchiveWriter(file)
     as_of = moment(datetime.now(UTC))

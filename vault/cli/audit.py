@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from functools import partial, wraps
 from typing import IO, Any, NoReturn
 
@@ -19,6 +18,7 @@ from vault.audit import reader, signing_keys, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
 from vault.audit.retirement import Part
+from vault.audit.summary import shown_name
 from vault.audit.verifier import (
     Finding,
     Kind,
@@ -36,7 +36,8 @@ from vault.cli.exits import SignalledError
 from vault.cli.output import Bar, Output, output_options
 from vault.cli.parameters import Command
 from vault.cli.report import report
-from vault.core.attempt import Action, Attempt
+from vault.client.secrets import is_id
+from vault.core.attempt import Action, Attempt, Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity, unique_names
 from vault.crypto.chain import VerifyingKey
@@ -141,7 +142,12 @@ def verify(
             worst = _report(verify_records(verifier, records, source.read_on), output)
     entries = quantity(verifier.entries, "entry", "entries")
     output.result(
-        {"entries": verifier.entries, "streams": verifier.streams, "verdict": worst},
+        {
+            "entries": verifier.entries,
+            "streams": verifier.streams,
+            "verdict": worst,
+            "intact": worst is Kind.NOTE,
+        },
         f"{entries} in {quantity(verifier.streams, 'stream')}: {_VERDICTS[worst]}",
     )
     sys.exit(_EXIT_CODES[worst])
@@ -205,37 +211,55 @@ def _time(text: str) -> datetime:
         ) from None
 
 
-def _action(text: str) -> str:
-    """Return the name of an action."""
-    names = [action.value for action in Action]
-    if text not in names:
-        similar = get_close_matches(text, names, 1)
-        raise click.BadParameter(f"must be an action such as {similar[0] if similar else Action.FETCH}")
-    return text
-
-
 def _filters(command: Command) -> Command:
     """Add the options for the criteria of entries to *command*, which gets their `Filter`."""
 
     @click.option("--since", metavar="TIME", type=_time, help="Only entries from this time on, or since 12h.")
     @click.option("--until", metavar="TIME", type=_time, help="Only entries before it, e.g. 2026-11-24.")
-    @click.option("--action", metavar="ACTION", type=_action, help="Only entries of it, such as fetch.")
+    @click.option(
+        "--action",
+        metavar="ACTION",
+        type=click.Choice([action.value for action in Action]),
+        help="Only entries of it, such as fetch.",
+    )
+    @click.option(
+        "--status",
+        type=click.Choice([status.value for status in Status]),
+        help="Only entries with this outcome.",
+    )
     @click.option("--principal", metavar="NAME", help="Only entries of this principal.")
-    @click.option("--secret", "secret_id", metavar="ID", help="Only entries about the secret with this ID.")
+    @click.option(
+        "--secret",
+        metavar="NAME|ID",
+        type=parameters.secret,
+        help="Only entries about this secret; a name is one in any namespace.",
+    )
     @wraps(command)
     def filtered(
         *arguments: Any,
         since: datetime | None,
         until: datetime | None,
         action: str | None,
+        status: str | None,
         principal: str | None,
-        secret_id: str | None,
+        secret: str | None,
         **options: Any,
     ) -> Any:
-        which = Filter(since=since, until=until, action=action, principal=principal, secret_id=secret_id)
+        if since and until and since >= until:
+            raise click.UsageError("--since must be before --until.")
+        which = Filter(
+            since=since, until=until, action=action, status=status, principal=principal, **_about(secret)
+        )
         return command(*arguments, which=which, **options)
 
     return filtered  # type: ignore[return-value]
+
+
+def _about(secret: str | None) -> dict[str, str]:
+    """Return the criterion for entries about *secret*, a name or an ID."""
+    if secret is None:
+        return {}
+    return {"secret_id" if is_id(secret) else "secret_name": secret}
 
 
 @click.group()
@@ -260,9 +284,11 @@ audit.add_command(report)
 def tail(output: Output, lines: int, follow: bool) -> None:
     """Show the newest entries, and follow the trail.
 
-    The newest entry is last. With --follow, new entries are shown until Ctrl-C.
+    The newest entry is last. With --follow, new entries are shown until Ctrl-C. --json has all fields of the
+    entries.
     """
     with connected(output, reading=True):
+        _show_headings(output)
         if not follow:
             _show(reader.latest(lines) if lines else [], output)
             return
@@ -284,10 +310,25 @@ def _follow(lines: int, output: Output) -> NoReturn:
         _show(reader.by_time(end.look()), output)
 
 
+def _show_headings(output: Output) -> None:
+    output.text(_line("time", "action", "status", "principal", "secret"))
+
+
 def _show(records: Iterable[Record], output: Output) -> None:
-    names = ("ts", "action", "status", "principal", "ip", "secret_id", "request_id")
     for record in records:
-        output.result(record, "  ".join(printable(str(record.get(name) or "-")) for name in names))
+        details = record.get("details")
+        # An attacker may have stored anything.
+        known = details if isinstance(details, dict) else {}
+        name = known.get("name")
+        secret = shown_name("", str(name), known.get("namespace")) if name else record.get("secret_id")
+        fields = [record.get(field) for field in ("ts", "action", "status", "principal")]
+        output.result(record, _line(*fields, secret, *filter(None, [known.get("reason")])))
+
+
+def _line(*texts: Any) -> str:
+    """Return a line of an entry. Its widths are fixed: `tail` does not know the next entries."""
+    time, action, status, principal, *others = [printable(str(text or "-")) for text in texts]
+    return f"{time:24}  {action:11}  {status:9}  {principal:10}  {'  '.join(others)}"
 
 
 @audit.command()
@@ -300,17 +341,22 @@ def _show(records: Iterable[Record], output: Output) -> None:
 def query(output: Output, which: Filter, limit: int, newest_first: bool) -> None:
     """Show entries, oldest first.
 
+    --json has all fields of the entries. Without it, each entry is one line.
+
     The query is recorded: it needs a MongoDB user who may insert into the trail.
     """
     order = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST
     with connected(output, reading=True, recorded=True):
         _record(Action.AUDIT_QUERY, which)
+        _show_headings(output)
         cursor, left = None, limit
         while left:
             page = reader.read(which, OPERATOR, cursor=cursor, limit=min(left, _PAGE_LIMIT), order=order)
             _show(page.entries, output)
             cursor, left = page.cursor, left - len(page.entries)
             if cursor is None:
+                if left == limit:
+                    output.note("0 entries")
                 return
     output.note("There are more entries. Hint: use a higher --limit")
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from vault.backup import restore as restores
 from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
 from vault.backup.drill import Report, Step
-from vault.cli.context import connected
+from vault.cli.context import CommandContext, connected
 from vault.cli.output import Output, output_options
 from vault.core import private_files
 from vault.core.errors import BackupRefusedError
@@ -71,19 +71,31 @@ def backup(output: Output, path: str, overwrite: bool) -> None:
         raise click.UsageError("Leave out --overwrite: it needs the name of a FILE.")
     if is_piped and sys.stdout.isatty():
         raise click.UsageError("Redirect standard output to a file or a pipe: it is a terminal.")
-    with (
-        connected(output, reading=True, recorded=True) as context,
-        _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite) as file,
-        output.bar("Backing up", dump.estimate()) as shown,
-    ):
-        days = context.audit_ttl_days
-        made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
-        size = file.seek(0, os.SEEK_END)
+    with connected(output, reading=True, recorded=True) as context:
+        target = _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite)
+        made, size = _write(target, context, output)
     if is_piped:
-        output.note(f"{_described(made)} in standard output, {size:,} bytes")
+        output.note(f"{_described(made)} written to standard output, {size:,} bytes")
     else:
         text = f"{_described(made)} in {printable(path)}, {size:,} bytes"
         output.result(_data(made) | {"file": path, "bytes": size}, text)
+
+
+def _write(
+    target: AbstractContextManager[BinaryIO], context: CommandContext, output: Output
+) -> tuple[Backup, int]:
+    """Write a backup to *target*, and return it with its size in bytes."""
+    made = None
+    try:
+        with target as file, output.bar("Backing up", dump.estimate()) as shown:
+            days = context.audit_ttl_days
+            made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
+            size = file.seek(0, os.SEEK_END)
+    except BaseException:
+        if made is not None:
+            backups.record_loss(made)
+        raise
+    return made, size
 
 
 @click.command()

@@ -16,16 +16,24 @@ from vault.client.service import Service
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 #: Of a file without a token, such as a device, no more is read.
 _MAX_TOKEN_BYTES = 65_536
+
+
+def _url(text: str) -> str:
+    try:
+        return parameters.service_url(text)
+    except click.BadParameter as error:
+        raise click.BadParameter(error.message, param_hint="--url, or VAULT_URL") from None
 
 
 _OPTIONS = (
     click.option(
         "--url",
         metavar="URL",
-        type=parameters.service_url,
+        type=_url,
         envvar="VAULT_URL",
         help="The service.  [default: VAULT_URL, your login's, or http://localhost:8000]",
     ),
@@ -38,7 +46,7 @@ _OPTIONS = (
     click.option(
         "--ca-cert",
         metavar="FILE",
-        type=_FILE,
+        type=_EXISTING_FILE,
         envvar="VAULT_CACERT",
         help="The service's CA in PEM.  [default: VAULT_CACERT, your login's, or the system's]",
     ),

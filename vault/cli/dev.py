@@ -44,7 +44,9 @@ Paste these lines into another terminal. They set the address, a token with the 
 of commands for operators:
 
   export PATH={programs}:"$PATH" VAULT_URL={quoted_url} VAULT_TOKEN="$(cat {token_file})"
-  export MONGO_URI={uri} MASTER_KEY_FILE={key_file}
+  export MONGO_URI={uri} MASTER_KEY_FILE={key_file} BIND={bind}
+
+{access}
 
 Then try, there:
 
@@ -71,7 +73,11 @@ class _Stop:
 @click.option("-v", "--verbose", is_flag=True, help="Print the service's log, with a line for each request.")
 @output_options
 def dev(*, verbose: bool, output: Output) -> None:
-    """Run the service with its own MongoDB, for development."""
+    """Run the service with its own MongoDB, for development.
+
+    The service's settings apply, except MONGO_URI and MASTER_KEY. BIND is by default 127.0.0.1:8000. With
+    AUTH_ENABLED=true, every request needs a credential, as in production.
+    """
     with _stop_on_signals() as stop:
         folder = DevFolder(_FOLDER)
         mongod = Mongod(folder.path / "db", port=free_port(folder.port))
@@ -89,7 +95,9 @@ def dev(*, verbose: bool, output: Output) -> None:
                     url = f"http://{host}:{port}"
                     _require_token(folder, url, environment)
                     trial.check()
-                    output.result(_addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri))
+                    output.result(
+                        _addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri, environment)
+                    )
                 while not stop.requested:
                     trial.pause()
                 output.note("Stopping the service and MongoDB.")
@@ -152,16 +160,25 @@ def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
     }
 
 
-def _banner(folder: DevFolder, url: str, uri: str) -> str:
+def _banner(folder: DevFolder, url: str, uri: str, environment: dict[str, str]) -> str:
     return _BANNER.format(
+        access=_access(environment),
         url=url,
         quoted_url=shlex.quote(url),
         uri=shlex.quote(uri),
+        bind=shlex.quote(url.removeprefix("http://")),
         key_file=shlex.quote(str(folder.key_file)),
         token_file=shlex.quote(str(folder.token_file)),
         programs=shlex.quote(str(Path(sys.executable).parent)),
         folder=folder.path,
     )
+
+
+def _access(environment: dict[str, str]) -> str:
+    """Return who can read a secret, in a sentence."""
+    if Settings.from_mapping(environment, dotenv=read_dotenv()).auth_enabled:
+        return "Every request needs a credential, because AUTH_ENABLED is true."
+    return "Anyone who knows an ID can read that secret, unless AUTH_ENABLED is true."
 
 
 @contextmanager

@@ -28,8 +28,8 @@ _MAX_TOKEN_LENGTH = 65_536
 def login(url: str | None, token_file: Path | None, ca_cert: Path | None, output: Output) -> None:
     """Keep an address and a token for later commands.
 
-    Asks for the token, or reads it from standard input if that is not a terminal. Checks both, and keeps them
-    in a file that only you can read.
+    Asks for the token, or reads it from standard input if that is not a terminal, or from --token-file;
+    VAULT_TOKEN is not used. Checks both, and keeps them in a file that only you can read.
     """
     url = url or address.DEFAULT
     service = connect(url, read_token(token_file) if token_file else _asked_token(url), ca_cert)
@@ -81,7 +81,10 @@ def _asked_token(url: str) -> str:
     else:
         token = sys.stdin.read(_MAX_TOKEN_LENGTH)
     if not token.strip():
-        raise VaultError("there is no token", hint="send it to standard input, or use --token-file")
+        raise VaultError(
+            "there is no token",
+            hint="send it to standard input, or use --token-file; VAULT_TOKEN is not used",
+        )
     return token.strip()
 
 

@@ -93,9 +93,23 @@ def output_options(command: Command) -> Command:
 
 
 def facts(rows: Mapping[str, Any]) -> str:
-    """Return *rows* for people, a heading and a text in each line; `moment_cell` makes that of a time."""
+    """Return *rows* for people, a heading and a text in each line; `moment_cell` makes that of a time.
+
+    Lines are as wide as a table; longer texts continue at spaces, below their beginning.
+    """
     width = max(map(len, rows)) + len(_GAP)
-    return "\n".join(f"{heading:{width}}{cell(found)}" for heading, found in rows.items())
+    return "\n".join(
+        textwrap.fill(
+            cell(found),
+            _total_width(),
+            initial_indent=f"{heading:{width}}",
+            subsequent_indent=" " * width,
+            # A name or an ID stays in one piece.
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for heading, found in rows.items()
+    )
 
 
 def moment_cell(found: Any) -> str:
@@ -176,8 +190,7 @@ def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
 
 def _widths(columns: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of each of *columns*: the widest are shortened, if possible only between words."""
-    total = shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
-    left = max(total - len(_GAP) * (len(columns) - 1), len(columns))
+    left = max(_total_width() - len(_GAP) * (len(columns) - 1), len(columns))
     widths = [max(map(len, column)) for column in columns]
     longest_words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     while sum(widths) > left:
@@ -185,6 +198,10 @@ def _widths(columns: Sequence[Sequence[str]]) -> list[int]:
         widest = max(range(len(widths)), key=lambda at: (spare[at] > 0, widths[at]))
         widths[widest] -= 1
     return widths
+
+
+def _total_width() -> int:
+    return shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
 
 
 def _wrapped(cell: str, width: int) -> list[str]:

@@ -1,10 +1,11 @@
 """The forms of arguments that several commands take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
+from vault.cli.output import Output
 from vault.client import address
 from vault.client.secrets import is_id
 from vault.client.secrets import is_name as is_secret_name
@@ -72,6 +73,13 @@ def prefix(text: str) -> str:
     if text and not (is_secret_name(text.rstrip("/")) and len(text) <= MAX_NAME_LENGTH):
         raise click.BadParameter("must be the beginning of names, such as billing/")
     return text
+
+
+def note_cut_names(prefixes: Iterable[str], output: Output) -> None:
+    """Note those of *prefixes* that can end within names, so that variables have only the ends of these."""
+    for prefix in prefixes:
+        if prefix and not prefix.endswith("/"):
+            output.note(f"note: {prefix} has no slash at its end, so variables can begin within a name")
 
 
 def _network(text: str) -> Network:

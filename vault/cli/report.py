@@ -17,7 +17,7 @@ from vault.audit.verifier import Kind, Verifier, read_on, retention_start, verif
 from vault.auth.token_ages import TokenAges, token_ages
 from vault.cli.context import CommandContext, connected
 from vault.cli.durations import duration
-from vault.cli.output import Output, output_options
+from vault.cli.output import Output, facts, output_options
 from vault.cli.report_page import page_of
 from vault.core import private_files
 from vault.core.attempt import Action, Attempt
@@ -230,9 +230,9 @@ def _text(found: Report) -> str:
         "period": f"{moment(activity.since)} to {moment(activity.until)}",
         "requests": f"{counts.total:,}: {counts.reads:,} reads, {counts.other:,} other, "
         f"{counts.refused:,} refused, {counts.failed:,} failed",
-        "principals": f"{activity.principal_count:,}: {busiest or 'none'}",
-        "secrets read": f"{activity.secret_count:,}: {read or 'none'}",
-        "refusals": reasons or "none",
+        "principals": f"{activity.principal_count:,}, the busiest: {busiest or 'none'}",
+        "secrets read": f"{activity.secret_count:,}, the most read: {read or 'none'}",
+        "refused, failed": reasons or "none",
         "trail": _trail_text(found.trail),
         "secrets": f"{found.secrets.count:,}, {found.secrets.expiring_count:,} expire within 30 days",
         "tokens": f"{tokens.states['active']:,} active, {tokens.unused_count:,} unused, "
@@ -241,7 +241,7 @@ def _text(found: Report) -> str:
         f"{quantity(found.pending_rewraps, 'pending rewrap')}",
         "last backup": f"{moment(backup.time)}, {backup.status}" if backup else "none in this period",
     }
-    return "\n".join(f"{label + ':':<14}{printable(text)}" for label, text in lines.items())
+    return facts({f"{label}:": text for label, text in lines.items()})
 
 
 def _trail_text(trail: Trail) -> str:

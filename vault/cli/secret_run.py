@@ -55,7 +55,7 @@ def _assignment(text: str) -> tuple[str, str]:
     type=duration,
     default="30s",
     show_default=True,
-    help="Time between looks for a change.",
+    help="Time between checks for changes.",
 )
 @click.option(
     "--grace",
@@ -91,6 +91,7 @@ def run(
         raise click.UsageError("No secrets are named: use --env or --prefix.")
     if len(dict(single)) < len(single):
         raise click.UsageError("--env names a variable twice.")
+    parameters.note_cut_names(prefixes, output)
     program.require(command)
     if as_files:
         # Before the fetch, which can be the last one that is allowed.
@@ -110,7 +111,7 @@ def run(
                     found,
                     interval_seconds=interval.total_seconds(),
                     wake=program.wake,
-                    report=lambda problem: output.note(f"no look for changes: {problem}"),
+                    report=lambda problem: output.note(f"cannot check for changes: {problem}"),
                 )
             )
         code = None

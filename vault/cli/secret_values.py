@@ -31,6 +31,7 @@ _MAX_BYTES = 1_048_576
 _MAX_READS = 1_000
 
 _FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 #: Standard input or output, in place of a file.
 _STANDARD = Path("-")
@@ -64,9 +65,10 @@ def get(
         raise click.UsageError(f"{_AS_VALUE}: choose one of them.")
     if out == _STANDARD:
         out = None
+    shown = f"{secret}, version {version}" if version else secret
     # Before the fetch, which can be the last one that is allowed.
     with _replacement(out) if out else nullcontext() as file:
-        [found] = all_of(Secrets(service).fetch([{**reference(secret), "version": version}]), [secret])
+        [found] = all_of(Secrets(service).fetch([{**reference(secret), "version": version}]), [shown])
         if file:
             file.write(found.value)
     if out:
@@ -82,7 +84,7 @@ def get(
 @click.command("set")
 @click.argument("secret", metavar="NAME", type=parameters.secret)
 @click.argument("values", metavar="", nargs=-1, type=click.UNPROCESSED)
-@click.option("--from-file", metavar="FILE", type=_FILE, help="Store the content of a file, byte for byte.")
+@click.option("--from-file", metavar="FILE", type=_INPUT, help="Store the content of a file, byte for byte.")
 @click.option(
     "--generate",
     metavar="N",
@@ -161,10 +163,7 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
         with from_file.open("rb") as file:
             value = file.read(_MAX_BYTES + 1)
     elif sys.stdin.isatty():
-        text: str = click.prompt(
-            f"Value of {secret}", hide_input=True, confirmation_prompt="The same again", err=True
-        )
-        value = text.encode()
+        value = _typed(f"Value of {secret}")
     else:
         value = sys.stdin.buffer.read(_MAX_BYTES + 1)
         if value.endswith(b"\n"):
@@ -174,6 +173,23 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
     if len(value) > _MAX_BYTES:
         raise VaultError(f"the value has more than {_MAX_BYTES} bytes", hint="store a key to it instead")
     return value
+
+
+def _typed(label: str) -> bytes:
+    """Return a text that the user types twice; empty if it is empty.
+
+    Raises:
+        VaultError: The second one differs.
+    """
+    # With a default, an empty text does not repeat the question.
+    texts = []
+    for question in (label, "The same again"):
+        texts.append(click.prompt(question, default="", show_default=False, hide_input=True, err=True))
+        if not texts[0]:
+            break
+    if len(set(texts)) > 1:
+        raise VaultError("the two values differ, so nothing was stored", hint="run the command again")
+    return str(texts[0]).encode()
 
 
 def _described(found: Fetched) -> dict[str, Any]:

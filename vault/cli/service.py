@@ -40,7 +40,10 @@ def ready(output: Output) -> None:
             reply = connection.getresponse()
             text = reply.read().decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
-        raise ServiceAwayError(f"no reply from {settings.bind}: {error}") from None
+        raise ServiceAwayError(
+            f"no reply from {settings.bind}: {error}",
+            hint="start the service, and set BIND as it has it",
+        ) from None
     output.result({"ready": reply.status == HTTPStatus.OK, "reply": text}, text)
     sys.exit(reply.status != HTTPStatus.OK)
 

@@ -1,6 +1,6 @@
 """The commands `tokens …`: create, list and revoke tokens, including the first one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -11,7 +11,7 @@ from vault.auth.tokens import Grant, TokenKeys, Tokens
 from vault.cli import parameters
 from vault.cli.context import connected
 from vault.cli.durations import duration
-from vault.cli.output import Output, cell, output_options
+from vault.cli.output import Column, Output, cell, output_options
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import VaultError
 from vault.core.networks import Network
@@ -20,12 +20,29 @@ from vault.core.principal import OPERATOR, ROLES, Scope, scopes_named
 from vault.core.text import printable
 from vault.keys.guard import KeyringGuard
 
-_COLUMNS = {
+_FACTS = {
     **{name: name for name in ("name", "state", "namespace", "scopes", "networks", "paths")},
     "created": "created_at",
     "by": "created_by",
     "expires": "expires_at",
     "renewable until": "renewable_until",
+    "last used": "last_used_at",
+}
+
+
+def _joined(first: str, word: str, second: str) -> Column:
+    """Return a column with two fields of a token, which is narrower than two columns."""
+    return lambda token: (
+        f"{cell(token[first])} {word} {cell(token[second])}" if token[second] else token[first]
+    )
+
+
+#: Few enough for 100 columns without a broken word.
+_COLUMNS: Mapping[str, Column] = {
+    **{name: name for name in ("name", "state", "namespace", "scopes")},
+    "limited to": lambda token: [*token["networks"], *token["paths"]],
+    "created": _joined("created_at", "by", "created_by"),
+    "expires": _joined("expires_at", "renewable until", "renewable_until"),
     "last used": "last_used_at",
 }
 
@@ -116,9 +133,15 @@ def create(
         token = operations.create(grant, attempt=attempt)
     described = asdict(token.info)
     if display and not output.as_json:
-        for heading, field in _COLUMNS.items():
+        for heading, field in _FACTS.items():
             click.echo(f"{heading + ':':<18}{cell(described[field])}", err=True)
-    output.result(described | {"token": token.text}, token.text)
+    try:
+        output.result(described | {"token": token.text}, token.text)
+    except OSError as error:
+        raise VaultError(
+            f"the token {name} was created, but cannot be written: {error.strerror}",
+            hint=f"run `secret-manager tokens revoke {name}`, and create another one",
+        ) from None
 
 
 @tokens.command("list")

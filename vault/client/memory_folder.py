@@ -31,7 +31,7 @@ def place() -> Path:
     """Return the folder in memory for those of `memory_folder`.
 
     Raises:
-        ProgramError: There is none.
+        ProgramError: There is no place in memory.
     """
     candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]  # noqa: S108 - mkdtemp makes the folder
     for candidate in map(Path, candidates):

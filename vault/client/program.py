@@ -16,7 +16,10 @@ from vault.core.processes import die_with_parent
 
 #: Credentials of this process, which a program gets only if it is meant to.
 _TOKEN = b"VAULT_TOKEN"
-_KEYS = {b"MASTER_KEY", b"MASTER_KEY_FALLBACKS"}
+_KEYS = {b"MASTER_KEY", b"MASTER_KEY_FILE", b"MASTER_KEY_FALLBACKS", b"MASTER_KEY_FALLBACKS_FILE"}
+
+#: With a key, these lead to the service's database. Without one, they are of the program.
+_DATABASE = {b"MONGO_URI", b"MONGO_URI_FILE"}
 
 #: Signals that Python ignores, and a program that it starts would ignore, too.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -49,11 +52,13 @@ def require(command: Sequence[str]) -> str:
     """Return the path of the program of *command*.
 
     Raises:
-        ProgramError: It does not exist.
+        ProgramError: It does not exist, or may not be executed.
     """
     path = shutil.which(command[0])
     if path is None:
-        raise ProgramError(f"there is no program {command[0]}", hint="check the name, and PATH")
+        raise ProgramError(
+            f"there is no program {command[0]} that you can execute", hint="check the name, and PATH"
+        )
     return path
 
 
@@ -68,7 +73,8 @@ def environment(variables: Mapping[str, bytes], *, keep_token: bool) -> dict[byt
             raise ProgramError(
                 f"the value for {name} has a NUL byte, which a variable cannot have", hint="use --file"
             )
-    dropped = _KEYS if keep_token else _KEYS | {_TOKEN}
+    dropped = _KEYS if _KEYS.isdisjoint(os.environb) else _KEYS | _DATABASE
+    dropped = dropped if keep_token else dropped | {_TOKEN}
     kept = {name: value for name, value in os.environb.items() if name not in dropped}
     return kept | {name.encode(): value for name, value in variables.items()}
 

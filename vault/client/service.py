@@ -33,6 +33,19 @@ _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPS
 
 _LOGIN = "run `secret-manager login`, or set VAULT_TOKEN"
 
+#: What to do about a refusal, by its code.
+_HINTS = {
+    "outside_paths": "`secret-manager whoami` shows the paths of your token",
+    "scope_missing": "`secret-manager whoami` shows your scopes; use a token that has this one",
+    "secret_not_deleted": "delete it first, or name an older version with --version",
+    "secret_not_found": "see `secret list`, `secret list --deleted`, or `secret describe` for its versions",
+    "secret_too_large": "store a shorter value, such as a key to it",
+    "version_conflict": "`secret-manager secret describe` shows the newest version",
+}
+
+#: The code of a path that the service does not have.
+_NO_PATH = "not_found"
+
 _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
 
@@ -103,7 +116,8 @@ class Service:
         code = problem.get("code")
         if status in _REDIRECTS:
             return ServiceAwayError(f"{self.url} redirects", hint="use the address of the service itself")
-        if not isinstance(code, str):
+        # Each path that this client asks for exists, but not below another one.
+        if not isinstance(code, str) or code == _NO_PATH:
             return self.odd_reply(f"answers with status {status}")
         message = f"the service answers {status}: {self._reason(problem)}"
         if status in _AWAY:
@@ -113,12 +127,14 @@ class Service:
             status=status,
             code=code,
             request_id=_text(problem.get("request_id")),
-            hint=_LOGIN if status == HTTPStatus.UNAUTHORIZED else "",
+            hint=_HINTS.get(code, _LOGIN if status == HTTPStatus.UNAUTHORIZED else ""),
         )
 
     def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:
         """Return the error for a reply that the service does not send; *problem* follows the address."""
-        return ServiceAwayError(f"{self.url} {problem}, not as this service does", hint="check the address")
+        return ServiceAwayError(
+            f"{self.url} {problem}, not as this service does", hint="check the address in VAULT_URL, or --url"
+        )
 
     def _reason(self, problem: Mapping[str, Any]) -> str:
         """Return the reason of a *problem*, as one line without the token: another server may echo it."""
@@ -157,7 +173,7 @@ def _failure(error: errors.HTTPError) -> tuple[str, str]:
     if isinstance(error, errors.SSLError):
         if isinstance(error.args[0], ssl.SSLCertVerificationError):
             return "has a certificate that is not trusted", "name its CA with --ca-cert"
-        return "does not speak TLS as it must", "check the address"
+        return "does not speak TLS", "check the address"
     if isinstance(error, errors.ProtocolError):
         return "breaks off its reply", ""
     # A failed connection is a timeout, too, in this library.

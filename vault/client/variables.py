@@ -39,7 +39,8 @@ def variable_of(name: str, prefix: str) -> str:
     found = re.sub("[^A-Z0-9_]", "_", name.removeprefix(prefix).upper())
     if not is_variable(found):
         raise ProgramError(
-            f"{name} gives no name of a variable", hint=f"name it yourself, with --env NAME={name}"
+            f"{name} gives no name of a variable",
+            hint=f"name it yourself, with `secret run --env NAME={name}`",
         )
     return found
 

@@ -17,7 +17,7 @@ from vault.config.validators import weakness
 from vault.core.errors import SettingsError
 from vault.core.networks import Network
 
-_NO_KEY = "is required. Generate one with `secret-manager keys generate`."
+_NO_KEY = "is required: the key of this database, or for a new one that of `secret-manager keys generate`."
 #: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
 #: Size limit of all versions of a secret: they are one document, and MongoDB's limit is 16 MiB.
