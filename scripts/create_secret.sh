@@ -27,7 +27,7 @@ Exit codes: 0 stored, 1 refused or failed, 2 wrong usage, 4 denied, 5 the servic
 }
 
 seconds() { # seconds DURATION: print it in seconds
-    [[ $1 =~ ^([0-9]{1,9})([smhdw]?)$ ]] || misused "--ttl must be a number with a unit: s, m, h, d or w, such as 30d"
+    [[ $1 =~ ^([0-9]{1,9})([smhdw]?)$ ]] || misused "--ttl must be a number of seconds, or one with a unit: s, m, h, d or w, such as 30d"
     local count=$((10#${BASH_REMATCH[1]}))
     case ${BASH_REMATCH[2]} in
         m) count=$((count * 60)) ;;

@@ -53,7 +53,7 @@ def _own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--metrics-bind", "9465"], "must be ADDRESS:PORT"),
         (["--metrics-bind", "127.0.0.1:x"], "must be ADDRESS:PORT"),
         (["--metrics-bind", "127.0.0.1:70000"], "must be ADDRESS:PORT"),
-        (["--cache-seconds", "-1"], "must be a number with one of the units"),
+        (["--cache-seconds", "-1"], "must be a number of seconds, or one with a unit"),
         (["--cache-seconds", "2d"], "must be at most 24h"),
         (["--log-level", "loud"], "is not one of"),
     ],

@@ -171,7 +171,7 @@ def test_a_second_rotation_is_refused(world: World) -> None:
         (["--resume", "--generate", "20"], "Use one of FILE"),
         (["--generate", "1"], "not in the range"),
         (["--from-version", "0"], "not in the range"),
-        (["--timeout", "soon"], "must be a number with one of the units"),
+        (["--timeout", "soon"], "must be a number of seconds, or one with a unit"),
         (["--timeout", "0s"], "must be between 1 second"),
     ],
 )

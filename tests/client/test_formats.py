@@ -151,16 +151,16 @@ def test_yaml_has_texts_only(scalar: str, place: str) -> None:
         ("env", b"A=\n", "the value for A is empty"),
         ("json", b'["hunter2"]', "not a JSON object"),
         ("json", b'{"A": "hunter2"', "malformed JSON"),
-        ("json", b'{"A": "1", "A": "2"}', "the file"),
+        ("json", b'{"B": "x", "A": "hunter2", "A": "hunter2"}', "the name A twice"),
         ("json", b'{"A": 5}', "the value for A is neither a text nor an object; put it in quotes"),
         ("json", b'{"A": null}', "the value for A is neither"),
         ("yaml", b"- hunter2", "not a YAML object"),
         ("yaml", b"A: 'hunter2", "malformed YAML at line"),
         ("yaml", b"A: &x hunter2\nB: *x\n", "alias"),
-        ("yaml", b"A: a\nA: b\n", "a name twice"),
+        ("yaml", b"A: a\nA: b\n", "the name A twice"),
         ("yaml", b"A: !!python/name:os.system x\n", "line 1 has a name or a value that is not text"),
         ("yaml", b"A: x\n1: a\n", "line 2 has a name or a value that is not text"),
-        ("yaml", b"A: {b: x, b: y}\n", "a name twice"),
+        ("yaml", b"A: {b: x, b: y}\n", "the name b twice"),
         ("yaml", b"? [a]\n: hunter2\n", "malformed YAML"),
         ("yaml", b'A: "\\UFFFFFFFF"\n', "malformed YAML"),
         ("yaml", b'A: "\\ud800"\n', "half of a character"),
@@ -182,3 +182,10 @@ def test_half_a_character_is_refused() -> None:
     """A value that is half of a surrogate pair is no text."""
     with pytest.raises(TransferError):
         formats.read(b'{"A": "\\ud800"}', Format.JSON)
+
+
+def test_a_file_with_too_many_names_is_refused() -> None:
+    """A file with more fields than a request could have is refused."""
+    content = json.dumps({f"NAME_{number}": "x" * 50 for number in range(3_000)})
+    with pytest.raises(TransferError, match="too many fields"):
+        formats.read(content.encode(), Format.JSON)

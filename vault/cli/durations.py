@@ -26,7 +26,9 @@ def duration(text: str) -> timedelta:
     """
     form = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text)
     if not form:
-        raise click.BadParameter("must be a number with one of the units s, m, h, d and w, such as 30d")
+        raise click.BadParameter(
+            "must be a number of seconds, or one with a unit: s, m, h, d or w, such as 30d"
+        )
     seconds = int(form[1]) * _UNITS[form[2]]
     if not 1 <= seconds <= MAX_LIFETIME.total_seconds():
         raise click.BadParameter("must be between 1 second and 3650 days")

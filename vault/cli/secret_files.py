@@ -15,7 +15,7 @@ from vault.client.service import Service
 from vault.client.transfer import Change, Kind
 from vault.client.variables import require_harmless, variable_of
 from vault.core.errors import TransferError, VaultError
-from vault.core.text import quantity
+from vault.core.text import printable, quantity
 
 _MAX_BYTES = 64 * 1_048_576
 
@@ -45,8 +45,9 @@ def import_file(
 
     Shows what would change, and changes nothing without --apply. With -, reads standard input.
     """
-    values = formats.read(_content(file), Format(form) if form else Format.of(file))
-    named = {_checked(prefix + name): value for name, value in values.items()}
+    given = Format(form) if form else Format.of(file)
+    values = formats.read(_content(file), given)
+    named = {_checked(prefix + name, given): value for name, value in values.items()}
     secrets = Secrets(service)
     with output.bar("comparing", len(named)) as bar:
         changes = transfer.plan(secrets, named)
@@ -107,10 +108,12 @@ def _content(file: str) -> bytes:
     return content
 
 
-def _checked(name: str) -> str:
+def _checked(name: str, form: Format) -> str:
     if not is_name(name):
+        # In .env, it may be part of a value that has several lines.
+        shown = "a name in the file" if form is Format.ENV else printable(name)
         raise TransferError(
-            "a name in the file cannot be the name of a secret",
+            f"{shown} cannot be the name of a secret",
             hint="names have letters, digits and ._-/ only",
         )
     return name

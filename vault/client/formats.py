@@ -86,7 +86,10 @@ def _decoded(text: str, form: Format) -> Any:
     if form is Format.JSON:
         try:
             return strict_json.decode(text.encode(), Number)
-        except (strict_json.InvalidJSONError, strict_json.TooManyPartsError) as error:
+        except strict_json.InvalidJSONError as error:
+            problem = f"has the name {printable(error.repeated)} twice" if error.repeated else error
+            raise TransferError(f"the file {problem}") from None
+        except strict_json.TooManyPartsError as error:
             raise TransferError(f"the file {error}") from None
     from vault.client.strict_yaml import decode
 

@@ -4,11 +4,13 @@ Aliases unfold to more than the file. Readers disagree on everything else that i
 123, and `no` is false or a country.
 """
 
+from collections import Counter
 from typing import Any
 
 import yaml
 
 from vault.core.errors import TransferError
+from vault.core.text import printable
 
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")}
 
@@ -32,7 +34,8 @@ class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
         """Return the object of *node*."""
         found: dict[Any, Any] = super().construct_mapping(node, deep=True)
         if len(found) < len(node.value):
-            raise yaml.YAMLError
+            names = Counter(key.value for key, _ in node.value)
+            raise TransferError(f"the file has the name {printable(names.most_common(1)[0][0])} twice")
         return found
 
 
@@ -48,4 +51,4 @@ def decode(text: str) -> Any:
         where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise TransferError(f"the file is malformed YAML{where}") from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
-        raise TransferError("the file is malformed YAML, or has an alias or a name twice") from None
+        raise TransferError("the file is malformed YAML, or has an alias") from None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from vault.core.text import unique_names
+from vault.core.text import RepeatedNameError, unique_names
 
 #: The size from which a text is checked for more values and fields than a valid one has. In memory, a value
 #: of two bytes can take a hundred, and validating a field takes longer than reading it.
@@ -18,6 +18,11 @@ _MAX_FIELDS = 2_500
 
 class InvalidJSONError(ValueError):
     """A text is not JSON, or readers could understand it differently; the message says so, without it."""
+
+    def __init__(self, message: str, *, repeated: str = "") -> None:
+        super().__init__(message)
+        #: The name that an object has twice; empty if that is not the reason.
+        self.repeated = repeated
 
 
 class TooManyPartsError(ValueError):
@@ -37,8 +42,10 @@ def decode(text: bytes, number: Callable[[str], Any] | None = None) -> Any:
         raise
     except json.JSONDecodeError as error:
         raise InvalidJSONError(f"is malformed JSON at line {error.lineno}, column {error.colno}") from None
+    except RepeatedNameError as error:
+        raise InvalidJSONError("is malformed JSON", repeated=error.name) from None
     except (ValueError, RecursionError):
-        # Not UTF-8, a duplicate key, NaN or Infinity, a number too long, or nested too deeply.
+        # Not UTF-8, NaN or Infinity, a number too long, or nested too deeply.
         raise InvalidJSONError("is malformed JSON") from None
 
 

@@ -1,6 +1,7 @@
 """Formats of text: one line, printable, JSON without duplicate names."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,15 +27,23 @@ def quantity(number: int, singular: str, plural: str = "") -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
+class RepeatedNameError(ValueError):
+    """A JSON object has a name twice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("a name occurs twice")
+        self.name = name
+
+
 def unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return the JSON object of *pairs*; pass it to `json` as `object_pairs_hook`.
 
     Readers disagree on which of two values of one name they see.
 
     Raises:
-        ValueError: A name occurs twice.
+        RepeatedNameError: A name occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name occurs twice")
+        raise RepeatedNameError(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return found
