@@ -79,7 +79,9 @@ def test_an_entry_with_values_of_other_types_is_returned(
     reply = auditor.post(QUERY, json={})
     assert reply.status_code == 200
     entries = json.loads(reply.data, parse_constant=pytest.fail)["entries"]
-    assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch", "token_create"]
+    actions = ["create", "create", "create", "fetch", "token_create"]
+    # An entry whose time is no time has any place.
+    assert sorted(entry["action"] for entry in entries) == actions
 
 
 def test_pages_follow_one_another(auditor: FlaskClient) -> None:

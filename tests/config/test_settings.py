@@ -27,9 +27,10 @@ def load(**environment: str) -> Settings:
 
 
 def message(**environment: str) -> str:
+    """Return the message for these settings, with each invalid one in its own line."""
     with pytest.raises(SettingsError) as caught:
         load(**environment)
-    return str(caught.value)
+    return str(caught.value).replace("invalid settings: ", "invalid settings:\n  ")
 
 
 def test_only_the_master_key_is_required() -> None:

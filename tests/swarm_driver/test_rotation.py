@@ -194,6 +194,36 @@ def test_a_rollback_does_not_overwrite_another_s_update(world: World) -> None:
     assert world.value == b"other"
 
 
+def test_a_rollback_that_conflicts_stores_nothing(world: World) -> None:
+    """If a service fails with the version that someone else stored meanwhile, that one stays, too."""
+    share(world, "shop_a")
+    world.dockerd.unhealthy["shop_a"] = {b"bad", b"other"}
+
+    def update(_: str) -> None:
+        world.caller.become(ALICE)
+        world.caller("update", name=NAME, secret="b3RoZXI=")
+
+    world.dockerd.before_restart = update
+    with pytest.raises(
+        RotationFailedError, match=r"is paused.*; someone else stored a version after version 2"
+    ):
+        world.rotation().run(b"bad")
+    assert (world.value, world.dockerd.restarted) == (b"other", ["shop_a"])
+
+
+def test_a_refusal_after_a_lost_reply_leaves_it_unknown(world: World) -> None:
+    """If the reply to the store is lost, and then the service refuses, the error says what is not known."""
+    share(world, "shop_a")
+    failures: list[Exception] = [ServiceAwayError("away"), ServiceRefusedError("no", status=403, code="x")]
+
+    def fail(*_: object, **__: object) -> int:
+        raise failures.pop(0)
+
+    world.stored.store = fail  # type: ignore[method-assign]
+    with pytest.raises(RotationFailedError, match="no: it is unknown if version 2 of shop/db was stored"):
+        world.rotation().run(b"new")
+
+
 def test_a_lost_reply_stores_once(world: World) -> None:
     """If the service goes away while it stores the value, the same rotation goes on, with one version."""
     share(world, "shop_a")
