@@ -194,7 +194,7 @@ def test_holders_are_a_table(world: World) -> None:
     world.dockerd.service("shop_zoo", [world.dockerd.secret("zoo", name=NAME)], mode={"Global": {}})
     done = swarm(world, "holders", NAME)
     assert [line.split(maxsplit=4) for line in done.stdout.splitlines()] == [
-        ["SERVICE", "TASK", "NODE", "STATE", "VERSION"],
+        ["service", "task", "node", "state", "version"],
         ["shop_api", "shop_api.1", "manager-1", "running", "1"],
         ["shop_api", "shop_api.2", "manager-1", "running", "1"],
         ["shop_web", "shop_web.manager-1", "manager-1", "running", "2 (newest, named by its labels)"],

@@ -41,11 +41,11 @@ def holders(name: str, driver: str, service: Service, output: Output) -> None:
         found = Holders(engine, stored).of(secret)
     output.table(
         {
-            "SERVICE": lambda row: row["service"],
-            "TASK": lambda row: row["task"],
-            "NODE": lambda row: row["node"],
-            "STATE": lambda row: row["state"],
-            "VERSION": _shown_version,
+            "service": lambda row: row["service"],
+            "task": lambda row: row["task"],
+            "node": lambda row: row["node"],
+            "state": lambda row: row["state"],
+            "version": _shown_version,
         },
         [_row(holder, secret) for holder in found],
     )
