@@ -84,6 +84,13 @@ def is_settled(replicas: int) -> bool:
     return replies == f"{replicas}/{replicas}"
 
 
+def is_healthy(replicas: int) -> bool:
+    """Return whether the API has that many replicas, all of them healthy, and no other containers."""
+    label = f"label=com.docker.swarm.service.name={API}"
+    healthy = docker("ps", "-q", "--filter", label, "--filter", "health=healthy").split()
+    return is_settled(replicas) and sorted(healthy) == sorted(containers()) and len(healthy) == replicas
+
+
 def deploy(**environment: str) -> None:
     """Deploy like the quick start, with workarounds for this machine."""
     files = ("-c", "stack.yml", "-c", OVERRIDE)

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.swarm.engine import IMAGE, ROOT, Replica, containers, docker, run, wait_for
+from tests.swarm.engine import (
+    IMAGE,
+    ROOT,
+    Replica,
+    containers,
+    docker,
+    is_healthy,
+    replicas,
+    run,
+    wait_for,
+)
 
 _DRIVER = "secret-manager-driver"
 _SHOP = "shop"
@@ -146,13 +156,16 @@ def test_a_hanging_service_holds_up_no_swarm(driver: Replica) -> None:
     wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
 
 
-def test_a_script_rotates_a_secret(driver: Replica) -> None:
+@pytest.mark.usefixtures("driver")
+def test_a_script_rotates_a_secret() -> None:
     """`rotate_secret.sh` changes a value and restarts its service, with nothing but Docker and the image."""
     deploy_shop()
     wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")
     scopes = ("secret:describe", "secret:fetch", "secret:update", "audit:read")
     options = [part for scope in scopes for part in ("--scope", scope)]
-    token = driver.run("secret-manager", "tokens", "create", "--name", "rotator", *options)
+    # The replicas that hung before can have been replaced.
+    wait_for(lambda: is_healthy(2), what="two healthy replicas")
+    token = replicas()[0].run("secret-manager", "tokens", "create", "--name", "rotator", *options)
     done = subprocess.run(
         ["scripts/rotate_secret.sh", "shop/db", "-", "--timeout", "2m"],
         cwd=ROOT,

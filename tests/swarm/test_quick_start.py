@@ -78,7 +78,7 @@ def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
     build("secret-manager:v2.0", f"FROM {IMAGE}\nLABEL test.version=2\n")
     with load() as outcome:
         docker("service", "scale", f"{API}=4")
-        assert is_settled(4)
+        wait_for(lambda: is_settled(4), what="four ready replicas")
         docker("service", "scale", f"{API}=2")
         image = ("--no-resolve-image", "--image", "secret-manager:v2.0")
         docker("service", "update", "--quiet", "--detach=false", *image, API)
