@@ -24,7 +24,7 @@ from tests.service import Service
 from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, run, wait_for
 from vault.cli.mongod import Mongod
 
-_ROTATIONS = int(os.environ.get("ROTATIONS", "2"))
+_ROTATIONS = int(os.environ.get("ROTATIONS", "1"))
 _SHARING = int(os.environ.get("SHARING", "3"))
 _SAMPLE, _MANY = "shop", "many"
 _DRIVER = "rotation-driver"
