@@ -82,7 +82,7 @@ def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_guide_leads_to_a_new_operation(checkout: Path) -> None:
     """Every step fits the code, the necessary ones are necessary, and in the end the tests pass."""
     done = []

@@ -90,7 +90,7 @@ def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
     assert sum(line.startswith("  grown") for line in lines) == 2
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_same_load_on_openbao_prints_its_table(tmp_path: Path) -> None:
     """`bench.py --api vault` loads this service and OpenBao with the same calls, none of which fails."""
     needs("wrk")
