@@ -134,7 +134,7 @@ def test_a_token_is_looked_up_by_its_hash_alone(finds: Finds, app: Flask) -> Non
     finds.filters.clear()
     for kept in (4, 12, 20, 35):
         # The checksum is not secret: anyone who guesses can compute it.
-        body = token[:kept] + new_token()[kept:36]
+        body = token[:kept] + "".join("b" if character == "a" else "a" for character in token[kept:36])
         assert refused(app, body + _checksum(body))[1] == "unknown"
     for found in finds.filters:
         assert {**found, "_id": len(found["_id"])} == {"_id": 64, "pending": None}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in (1, 2))])
 def test_no_fault_loses_anything(part: int) -> None:
     """Under load, faults of all kinds leave every promise kept, and the service recovers from each."""
     kinds = KINDS[part::3]

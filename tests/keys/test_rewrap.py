@@ -29,6 +29,7 @@ from tests.rotation import (
 )
 from tests.trail import break_trail
 from vault.cli.context import connected
+from vault.cli.output import Output
 from vault.core.errors import (
     AuditUnavailableError,
     KeyMissingError,
@@ -55,7 +56,7 @@ def operator(mongo_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     for name, value in settings(mongo_uri, NEW, OLD, OLDER).items():
         monkeypatch.setenv(name, value)
-    with connected():
+    with connected(Output()):
         yield
 
 

@@ -66,7 +66,7 @@ def test_the_load_can_come_from_several_processes(locust: str, service: Service,
     assert failures == 0
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_comparison_prints_its_table(tmp_path: Path) -> None:
     """`bench.py` puts real load on this service and on another one, and prints each ratio."""
     needs("wrk")

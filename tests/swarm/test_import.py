@@ -15,6 +15,8 @@ import pytest
 from tests.swarm.engine import ROOT, Replica, docker, run, wait_for
 from vault.swarm.import_plan import IMPORT_LABEL
 
+pytestmark = pytest.mark.nightly
+
 _MAX_BYTES = 500 * 1024 - 1
 
 #: Texts, bytes, one byte, the largest that Docker has, and names as Docker allows them.
