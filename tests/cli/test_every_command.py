@@ -142,7 +142,7 @@ def test_without_its_server_a_command_is_one_line(name: str, run: Run) -> None:
 @of(Needs.MONGODB)
 def test_a_user_whom_mongodb_denies_is_one_line(name: str, run: Run, mongo_uri: str) -> None:
     """If MongoDB denies it, a command is one line, and 4."""
-    denied = mongo_uri.replace("mongodb://", "mongodb://nobody:wrong@")
+    denied = mongo_uri.replace("mongodb://", "mongodb://unknown:wrong@")
     Path("admin-uri").write_text(denied)
     done = run(*arguments_of(name), **settings(denied, new_key()))
     assert_fails(done, Exit.DENIED)

@@ -67,7 +67,7 @@ def failing(error: BaseException) -> Result:
             2,
             "error: Add --role. Hint: see `secret-manager --help`",
         ),
-        (ServiceAwayError("nobody is there"), 5, "error: nobody is there"),
+        (ServiceAwayError("no answer"), 5, "error: no answer"),
         (ServiceRefusedError("no", status=404, code="x"), 3, "error: no"),
         (ServiceRefusedError("no", status=403, code="x"), 4, "error: no"),
         (ServiceRefusedError("no", status=409, code="x"), 1, "error: no"),

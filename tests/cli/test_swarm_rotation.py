@@ -160,7 +160,7 @@ def test_a_second_rotation_is_refused(world: World) -> None:
     """While a rotation of the secret runs, another one is refused before anything is stored."""
     with world.lock.held():
         done = swarm(world, "rotate", NAME, "-", given=b"new")
-    assert "another rotation of shop/db runs" in done.stderr
+    assert "another rotation of shop/db is running" in done.stderr
     assert world.value == b"old"
 
 

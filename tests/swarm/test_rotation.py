@@ -1,6 +1,6 @@
 """Rotations on a real swarm: the sample stack under load, bad values, and services that share a secret.
 
-In CI, a short form runs. `ROTATIONS=10 SHARING=10` in the environment makes it the promised one.
+They run nightly. `ROTATIONS=10 SHARING=10` in the environment makes ten rotations, and ten services.
 """
 
 import json
@@ -24,7 +24,7 @@ from tests.service import Service
 from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, run, wait_for
 from vault.cli.mongod import Mongod
 
-#: `rotate_secret.sh` in test_driver.py is the form that always runs.
+#: In test_driver.py, `rotate_secret.sh` rotates a secret on every run.
 pytestmark = pytest.mark.nightly
 
 _ROTATIONS = int(os.environ.get("ROTATIONS", "1"))
@@ -256,7 +256,7 @@ def test_services_that_share_a_secret_are_put_back(many: Swarm) -> None:
         assert first.stderr.readline() == "version 4 of many/db is stored\n"
         second = many.rotate("many/db", "good 3")
         assert second.returncode == 1
-        assert "another rotation of many/db runs" in second.stderr
+        assert "another rotation of many/db is running" in second.stderr
         first.send_signal(signal.SIGINT)
         err = first.stderr.read()
     assert first.returncode == 1

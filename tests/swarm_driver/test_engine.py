@@ -117,7 +117,7 @@ def test_failures_of_docker_are_told_apart(world: World) -> None:
 def test_an_engine_that_is_no_manager_is_refused(world: World) -> None:
     """Only a manager of a swarm knows its tasks."""
     world.dockerd.is_manager = False
-    with pytest.raises(EngineError, match="not a manager of a swarm: run this on one that is"):
+    with pytest.raises(EngineError, match="not a manager of a swarm; run this on one that is"):
         Engine()
 
 
@@ -138,6 +138,6 @@ def test_an_engine_that_does_not_answer_is_away(
     """Without an engine at DOCKER_HOST, the error says so, and what to do."""
     monkeypatch.setenv("DOCKER_HOST", host)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(EngineAwayError, match=rf"does not answer \({reason}\): start it, or set DOCKER_HOST"):
+    with pytest.raises(EngineAwayError, match=rf"does not answer \({reason}\); start it, or set DOCKER_HOST"):
         Engine()
     gc.collect()

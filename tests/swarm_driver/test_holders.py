@@ -87,5 +87,5 @@ def test_all_pages_of_the_trail_are_read(world: World, monkeypatch: pytest.Monke
 def test_a_secret_without_a_value_is_an_error(world: World) -> None:
     """A name without any version cannot be rotated."""
     world.service.call = lambda *_: {"version": 0, "secret_id": "a"}  # type: ignore[method-assign]
-    with pytest.raises(stored.NoValueError, match="shop/db has no value: store one first"):
+    with pytest.raises(stored.NoValueError, match="shop/db has no value; store one first"):
         world.stored.describe(NAME)

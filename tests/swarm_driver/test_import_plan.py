@@ -123,7 +123,7 @@ def test_impossible_plans_are_refused() -> None:
     for options in ({"only": ("b",)}, {"names": {"b": "c"}}):
         with pytest.raises(ImportPlanError, match="the swarm has no secret b"):
             planned(secret("a"), **options)  # type: ignore[arg-type]
-    with pytest.raises(ImportPlanError, match="2 secrets would have the name b; use --name"):
+    with pytest.raises(ImportPlanError, match="2 secrets would have the name b; give them"):
         planned(secret("a"), secret("b"), names={"a": "b"})
 
 

@@ -33,7 +33,7 @@ def due(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_second_rotation_is_refused(world: World) -> None:
     """While a rotation has the lock, another one of the same secret is refused, and one of another is not."""
     second = RotationLock(world.engine, NAME)
-    running = r"another rotation of shop/db runs \(.*, process \d+\)"
+    running = r"another rotation of shop/db is running \(.*, process \d+\)"
     with pytest.raises(RotationRunningError, match=running), second.held():
         pytest.fail("there are two")
     with RotationLock(world.engine, "shop/other").held():
@@ -126,7 +126,7 @@ def test_a_lock_that_changes_hands_is_refused(world: World, monkeypatch: pytest.
     second = RotationLock(world.engine, NAME)
     with monkeypatch.context() as patch:
         patch.setattr(world.engine, "config", lambda _: None)
-        with pytest.raises(RotationRunningError, match="another rotation of shop/db runs: wait"):
+        with pytest.raises(RotationRunningError, match="another rotation of shop/db is running; wait"):
             second._take()
     expire(world.dockerd)
     with monkeypatch.context() as patch:

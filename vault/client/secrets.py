@@ -140,8 +140,8 @@ class Secrets:
             ServiceAwayError: The service is away. The value may be stored.
             VaultError: The secret exists, and *max_reads* is given; or its properties could not be changed.
         """
-        is_taken = not is_id(secret) and not expected_version
-        if is_taken:
+        can_be_new = not is_id(secret) and not expected_version
+        if can_be_new:
             try:
                 return self.create(value, name=secret, max_reads=max_reads, **properties)
             except ServiceRefusedError as error:
@@ -153,11 +153,11 @@ class Secrets:
             written = self.update(reference(secret), value, expected_version=expected_version)
         except ServiceRefusedError as error:
             # Other callers may have deleted it after the attempt to create it: then it is true as well.
-            if error.code == NOT_FOUND and is_taken:
+            if error.code == NOT_FOUND and can_be_new:
                 raise deleted_name(secret) from None
             raise
         if any(properties.values()):
-            self._describe_new(secret, written, properties)
+            self._update_properties(secret, written, properties)
         return written
 
     def create_all(self, secrets: Sequence[tuple[str, bytes]]) -> Iterator[VaultError | None]:
@@ -178,7 +178,7 @@ class Secrets:
         """Change the `labels` and the `ttl_seconds` of *secret*."""
         self._call("update-metadata", {**secret, **properties})
 
-    def _describe_new(self, secret: str, written: Written, properties: Mapping[str, Any]) -> None:
+    def _update_properties(self, secret: str, written: Written, properties: Mapping[str, Any]) -> None:
         try:
             self.update_metadata(reference(secret), **properties)
         except VaultError as error:

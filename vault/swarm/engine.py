@@ -134,7 +134,7 @@ class Engine:
             wanted["service"] = service_id
         with self._calls():
             services = {one["ID"]: _service(one) for one in self._client.services()}
-            nodes = {one["ID"]: _hostname(one) for one in self._client.nodes()}
+            nodes = {one["ID"]: hostname(one) for one in self._client.nodes()}
             secrets = {
                 one["ID"]: found
                 for one in self._client.secrets()
@@ -241,7 +241,8 @@ class Engine:
             state = self._client.info()["Swarm"]
         if not state["ControlAvailable"]:
             raise EngineError(
-                "this Docker engine is not a manager of a swarm: run this on one that is, or set DOCKER_HOST"
+                "this Docker engine is not a manager of a swarm",
+                hint="run this on one that is, or set DOCKER_HOST",
             )
 
     def _service(self, service_id: str) -> dict[str, Any] | None:
@@ -279,7 +280,7 @@ class Engine:
             raise _refusal(error.status_code, error.explanation or "") from None
         except self._errors as error:
             raise EngineAwayError(
-                f"Docker does not answer ({_cause(error)}): start it, or set DOCKER_HOST"
+                f"Docker does not answer ({_cause(error)})", hint="start it, or set DOCKER_HOST"
             ) from None
 
 
@@ -307,7 +308,7 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _hostname(node: Mapping[str, Any]) -> str:
+def hostname(node: Mapping[str, Any]) -> str:
     """Return the host name of a node; empty while it joins."""
     return str((node.get("Description") or {}).get("Hostname", ""))
 

@@ -134,7 +134,7 @@ def _require_unique(items: Iterable[Item]) -> None:
     for name, number in Counter(item.name for item in items).items():
         if number > 1:
             raise ImportPlanError(
-                f"{number} secrets would have the name {name}; use --name to tell them apart"
+                f"{number} secrets would have the name {name}", hint="give them different names with --name"
             )
 
 

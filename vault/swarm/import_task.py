@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from vault.core.errors import ServiceRefusedError, VaultError
 from vault.core.imports import Outcome
+from vault.swarm.stored import Service
 
 #: The folder in which Docker mounts secrets, and the file with the order.
 FOLDER = Path("/run/secrets")
@@ -76,13 +77,6 @@ class Report:
     def is_equal(self) -> bool:
         """True if the service has the value."""
         return bool(self.here) and self.here == self.there
-
-
-class Service(Protocol):
-    """The service, as an import uses it."""
-
-    def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Post *body* to *path*, and return the reply. Raises ServiceRefusedError and ServiceAwayError."""
 
 
 class ImportTask:

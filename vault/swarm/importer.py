@@ -136,7 +136,8 @@ class Importer:
     def _remove_leftovers(self) -> None:
         if any(not self._swarm.task_state(service).is_over for service in self._swarm.services(IMPORT_LABEL)):
             raise ImportRunsError(
-                f"another import is running in this swarm; wait for it, or remove its service {_NAME}-…"
+                "another import is running in this swarm",
+                hint=f"wait until it ends, or remove its service {_NAME}-…",
             )
         self._swarm.remove(IMPORT_LABEL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vault.swarm.engine import Engine, EngineError
+from vault.swarm.engine import Engine, EngineError, hostname
 from vault.swarm.import_plan import STACK_LABEL, SwarmSecret, Users
 from vault.swarm.importer import TaskSpec, TaskState
 
@@ -47,7 +47,7 @@ class ImportEngine(Engine):
         """
         with self._calls():
             wanted = wanted or self._client.info()["Swarm"]["NodeID"]
-            found = [one for one in self._client.nodes() if wanted in (one["ID"], _host_name(one))]
+            found = [one for one in self._client.nodes() if wanted in (one["ID"], hostname(one))]
         if len(found) != 1:
             raise EngineError(f"{len(found)} nodes have the ID or name {wanted}", hint=_OTHER_NODE)
         [node] = found
@@ -170,10 +170,6 @@ def _payload(log: bytes) -> bytes:
         parts.append(log[_HEADER_BYTES:end])
         log = log[end:]
     return b"".join(parts)
-
-
-def _host_name(node: Mapping[str, Any]) -> str:
-    return str(node.get("Description", {}).get("Hostname", ""))
 
 
 def _users(services: Sequence[Mapping[str, Any]]) -> Mapping[str, Users]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
@@ -23,8 +24,6 @@ _UNSETTLED_UPDATES = frozenset({"updating", "paused", "rollback_started", "rollb
 
 #: Docker refuses an update of what has changed since it was read, as when tasks of a service come and go.
 _MAX_ATTEMPTS = 10
-
-_TOO_MANY_REQUESTS = 429
 
 Result = TypeVar("Result")
 
@@ -151,7 +150,9 @@ class Restarts:
                 self._lock.renew()
                 return call()
             except (ServiceAwayError, EngineAwayError, ServiceRefusedError) as error:
-                is_final = isinstance(error, ServiceRefusedError) and error.status != _TOO_MANY_REQUESTS
+                is_final = (
+                    isinstance(error, ServiceRefusedError) and error.status != HTTPStatus.TOO_MANY_REQUESTS
+                )
                 if is_final or monotonic() > end:
                     raise
                 if not is_told:

@@ -139,8 +139,8 @@ class RotationLock:
     def _running(self, labels: Mapping[str, str]) -> RotationRunningError:
         owner = f" ({labels[_OWNER]})" if _OWNER in labels else ""
         return RotationRunningError(
-            f"another rotation of {self._name} runs{owner}: wait for its end; if it was killed, its lock "
-            f"expires within {_LEASE_SECONDS} s"
+            f"another rotation of {self._name} is running{owner}",
+            hint=f"wait until it ends; if it was killed, its lock expires within {_LEASE_SECONDS} s",
         )
 
 

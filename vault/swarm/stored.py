@@ -58,7 +58,7 @@ class Stored:
         """
         found = self._service.call("/vault/secret/describe", {"name": name})
         if not found["version"]:
-            raise NoValueError(f"{name} has no value: store one first")
+            raise NoValueError(f"{name} has no value", hint="store one first")
         return Secret(name=name, id=found["secret_id"], version=found["version"])
 
     def value(self, secret: Secret, version: int) -> bytes:
