@@ -36,7 +36,8 @@ def peer(*replies: bytes, reuse: bool = False) -> Iterator[Peer]:
     """Run a server that sends each of *replies* to a request; with *reuse*, all on one connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = Peer(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        groups: Sequence[Sequence[bytes]] = [replies] if reuse else [[reply] for reply in replies]
+        # Without its announcement, a client can use a connection again that is about to be closed.
+        groups: Sequence[Sequence[bytes]] = [replies] if reuse else [[_last(reply)] for reply in replies]
 
         def serve() -> None:
             for group in groups:
@@ -51,6 +52,11 @@ def peer(*replies: bytes, reuse: bool = False) -> Iterator[Peer]:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
     thread.join(30)
+
+
+def _last(reply: bytes) -> bytes:
+    """Return *reply* with the announcement that the connection closes after it."""
+    return reply.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
 def reply(status: int, body: str | bytes, *headers: str) -> bytes:
