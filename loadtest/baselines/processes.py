@@ -252,13 +252,17 @@ class OpenBao(Contender):
         made = self.post("/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1}, method="PUT")
         self.post("/v1/sys/unseal", {"key": made["keys"][0]}, method="PUT")  # type: ignore[index]
         self.header = ("X-Vault-Token", str(made["root_token"]))
+        # After its first response, it still elects a leader, and then upgrades the mount. A mount that exists
+        # is refused, so each request is repeated on its own.
+        self._post_patiently("/v1/sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        self._post_patiently("/v1/secret/data/first", {"data": {}})
+
+    def _post_patiently(self, path: str, body: object) -> None:
         deadline = time.monotonic() + 30
         while True:
             try:
-                self.post("/v1/sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
-                self.post("/v1/secret/data/first", {"data": {}})
+                self.post(path, body)
             except URLError:
-                # After its first response, it still elects a leader and upgrades the mount.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
