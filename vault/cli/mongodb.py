@@ -203,7 +203,7 @@ class ReplicaSet:
     def _hello(self, member: str) -> dict[str, Any]:
         """Return the reply of *member*; empty without one."""
         try:
-            return self._at(member, "hello", timeoutMS=_STATUS_MILLISECONDS, tz_aware=True)
+            return self._at(member, "hello", timeoutMS=_STATUS_MILLISECONDS)
         except PyMongoError:
             return {}
 
@@ -339,7 +339,7 @@ def _state(hello: Mapping[str, Any], newest: datetime) -> str:
 def _last_write(hello: Mapping[str, Any]) -> datetime:
     """Return the time of the last write that the member of *hello* has."""
     found: datetime = hello.get("lastWrite", {}).get("lastWriteDate", _NEVER)
-    return found
+    return found.replace(tzinfo=UTC)
 
 
 def _failed(problem: str, error: Exception) -> VaultError:
