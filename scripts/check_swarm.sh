@@ -151,7 +151,7 @@ check_networks() {
         elif [[ $network == ingress ]]; then
             report FAILED "network ingress: not encrypted. Hint: publish with mode: host, or give the service a certificate"
         else
-            report FAILED "network $network: not encrypted. Hint: create it with driver_opts: {encrypted: \"true\"}, as in stack.yml"
+            report FAILED "network $network: not encrypted. Hint: driver_opts in stack.yml"
         fi
     done
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Functions shared by deploy.sh, rotate_key.sh and run_command.sh, which source this file.
+# Functions shared by deploy.sh, rotate_key.sh, run_command.sh, rotate_secret.sh and check_swarm.sh, which source this file.
 # Requires bash and Docker 26 or newer.
 
 stack=secret-manager

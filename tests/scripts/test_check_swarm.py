@@ -168,7 +168,7 @@ def test_a_good_swarm_passes(swarm: Swarm, asking: Asking) -> None:
             "networks",
             f"{_SERVICE}-network encrypted = true",
             f"{_SERVICE}-network encrypted = false",
-            f"FAILED       network {_SERVICE}-network: not encrypted. Hint: create it with driver_opts: ",
+            f"FAILED       network {_SERVICE}-network: not encrypted. Hint: driver_opts in stack.yml",
         ),
         (
             "networks",
