@@ -194,7 +194,7 @@ check_members() {
     done
 }
 
-find_port() { # set `port`, empty if there is none, `mode`, `tls`, and `base`, the beginning of all URLs
+find_port() { # set `port`, empty if it is not published, `mode`, `tls`, and `base`, the beginning of all URLs
     local target
     target=$(setting BIND)
     target=${target##*:}

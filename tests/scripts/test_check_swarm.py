@@ -80,7 +80,7 @@ class Swarm:
         self.parts[name] = [new if line == old else line for line in self.parts[name]]
 
     def curl(self, special: str) -> None:
-        """Let each curl run *special* before its request."""
+        """Make each curl run *special* before its request."""
         (self.state / "curl").write_text(_CURL.format(special=special, curl=_REAL_CURL))
         (self.state / "curl").chmod(0o755)
 
