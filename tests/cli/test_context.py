@@ -31,4 +31,4 @@ def test_a_world_writable_dotenv_file_stops_a_command(environment: dict[str, str
     (tmp_path / ".env").chmod(0o666)
     done = run_command("tokens", "list", environment=environment, folder=tmp_path)
     assert done.returncode == 1
-    assert "  .env: is writable by everyone" in done.stderr
+    assert done.stderr.startswith("error: invalid settings: .env: is writable by everyone.")

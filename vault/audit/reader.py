@@ -233,11 +233,10 @@ def estimate() -> int:
 
 
 def counted(found: Iterable[Record], progress: Callable[[int], None]) -> Iterator[Record]:
-    """Yield the entries *found*, and call *progress* with their number from time to time."""
-    for number, record in enumerate(found, 1):
+    """Yield the entries *found*, and call *progress* with 1 after each."""
+    for record in found:
         yield record
-        if number % _BATCH_SIZE == 0:
-            progress(_BATCH_SIZE)
+        progress(1)
 
 
 def latest(count: int) -> list[Record]:

@@ -19,7 +19,6 @@ from vault.core.errors import DecryptionError, KeyMissingError, RestoreRefusedEr
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database, Secret, Token
-from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
@@ -193,11 +192,5 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
         retired=checkpoint.retired_by(manifest),
         dropped=signing_keys.dropped(keyring),
     )
-    found = verify_records(verifier, _counted(progress))
+    found = verify_records(verifier, reader.counted(reader.export(Filter()), progress))
     return verifier, [finding for finding in found if finding.kind is not Kind.NOTE]
-
-
-def _counted(progress: Progress) -> Iterator[Record]:
-    for record in reader.export(Filter()):
-        yield record
-        progress(1)

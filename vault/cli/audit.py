@@ -33,7 +33,7 @@ from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
 from vault.cli.durations import duration
 from vault.cli.exits import SignalledError
-from vault.cli.output import Bar, Output, output_options
+from vault.cli.output import Output, output_options
 from vault.cli.parameters import Command
 from vault.cli.report import report
 from vault.client.secrets import is_id
@@ -138,7 +138,7 @@ def verify(
             dropped=source.dropped,
         )
         with output.bar("Verifying") as shown:
-            records = _counted(source.records, shown)
+            records = reader.counted(source.records, shown.advance)
             worst = _report(verify_records(verifier, records, source.read_on), output)
     entries = quantity(verifier.entries, "entry", "entries")
     output.result(
@@ -180,12 +180,6 @@ def _parsed(lines: Iterable[str]) -> Iterator[Record]:
             record = None
         # A line that is not an object is a finding, as is any entry that the service did not write.
         yield record if isinstance(record, dict) else {"stream": "?"}
-
-
-def _counted(records: Iterable[Record], bar: Bar) -> Iterator[Record]:
-    for record in records:
-        yield record
-        bar.advance(1)
 
 
 def _report(findings: Iterable[Finding], output: Output) -> Kind:

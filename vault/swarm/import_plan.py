@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import count
+from itertools import chain, count
 
 from vault.core.errors import VaultError
 from vault.core.paths import is_path
@@ -149,9 +149,8 @@ def _successor(name: str, here: str, found: Mapping[str, SwarmSecret], taken: Co
 
 
 def _successors(name: str) -> Iterator[str]:
-    for number in count(1):
-        suffix = _SUFFIX if number == 1 else f"{_SUFFIX}{number}"
-        yield name[: _MAX_DOCKER_NAME_LENGTH - len(suffix)] + suffix
+    suffixes = chain([_SUFFIX], (f"{_SUFFIX}{number}" for number in count(2)))
+    return (name[: _MAX_DOCKER_NAME_LENGTH - len(suffix)] + suffix for suffix in suffixes)
 
 
 def _delivers(secret: SwarmSecret, here: str) -> bool:
