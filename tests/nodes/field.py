@@ -71,6 +71,11 @@ class Field:
         self.by_hand.append(shlex.join(("docker", *command)))
         return (node or self.cluster.manager()).docker(*command)
 
+    def deploy(self) -> None:
+        """Deploy again, as an operator does, and note it."""
+        self.by_hand.append("scripts/deploy.sh")
+        self.cluster.deploy(*_FILES[1:], IMAGE=self.image, **_SETTINGS)
+
     def is_whole(self) -> bool:
         """Return whether all members are in step."""
         return are_in_step(members(self.cluster))

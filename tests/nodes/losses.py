@@ -106,6 +106,13 @@ def _service_updated(field: Field, _nodes: Sequence[Node]) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def _deployed_without(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+    with _killed(field, nodes):
+        field.deploy()
+        yield
+
+
 def _primary(field: Field) -> list[Node]:
     return [node_with(field.cluster, "primary")]
 
@@ -141,6 +148,13 @@ LOSSES = (
     Loss("node with the primary drained", _primary, _drained, needs_operator=True),
     Loss("MongoDB updated node by node", _none, _mongodb_updated, seconds=0, needs_operator=True),
     Loss("service updated node by node", _none, _service_updated, seconds=0, needs_operator=True),
+    Loss(
+        "deployed without the node of a secondary",
+        _secondary,
+        _deployed_without,
+        seconds=10,
+        needs_operator=True,
+    ),
     Loss("node replaced by a new one", _primary, _replaced, needs_operator=True),
     Loss("only manager killed", _leader, _killed, form=ONE_MANAGER),
     Loss("node with the primary killed, quick start", _primary, _killed, form=QUICK_START),

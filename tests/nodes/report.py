@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tests.nodes.course import Outcome
+from tests.nodes.losses import Loss
 
 _COLUMNS = (
-    *("loss", "silent for writes", "for reads", "slow until", "in step after", "by hand"),
+    *("loss", "silent for writes", "for reads", "slow until", "a 503 took", "in step after", "by hand"),
     *("requests", "lost", "doubled", "without entry", "load"),
 )
 _HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS))
@@ -18,9 +19,10 @@ def row(outcome: Outcome) -> str:
     lost, returned, findings = outcome.lost, outcome.returned, outcome.findings
     columns = [
         outcome.loss.name,
-        _both(lost.writes, returned.writes),
-        _both(lost.reads, returned.reads),
-        f"{lost.slow_until:.0f} s, {returned.slow_until:.0f} s",
+        _both(lost.writes, returned.writes, outcome.loss),
+        _both(lost.reads, returned.reads, outcome.loss),
+        _both(lost.slow_until, returned.slow_until, outcome.loss),
+        f"{lost.refused:.1f} s, at most {lost.refused_worst:.1f} s" if lost.refused else "none",
         f"{outcome.in_step:.0f} s",
         f"{len(outcome.by_hand)} commands" if outcome.by_hand else "nothing",
         str(outcome.requests),
@@ -32,8 +34,8 @@ def row(outcome: Outcome) -> str:
     return f"| {' | '.join(columns)} |"
 
 
-def _both(lost: float, returned: float) -> str:
-    return f"{lost:.1f} s, {returned:.1f} s"
+def _both(lost: float, returned: float, loss: Loss) -> str:
+    return f"{'all of it' if loss.is_majority else f'{lost:.1f} s'}, {returned:.1f} s"
 
 
 def table(rows: Iterable[str]) -> str:

@@ -33,8 +33,16 @@ def outcome(name: str, **more: object) -> Outcome:
 def test_a_row_has_the_figures_of_the_loss_and_of_the_return() -> None:
     """Silence and slow answers are shown for both, in this order."""
     told = report.row(outcome("a node"))
-    assert (
-        told == "| a node | 7.2 s, 0.3 s | 6.5 s, 0.2 s | 9 s, 0 s | 12 s | nothing | 1234 | 0 | 0 | 0 | 4 |"
+    figures = "7.2 s, 0.3 s | 6.5 s, 0.2 s | 9.0 s, 0.0 s | none | 12 s | nothing | 1234 | 0 | 0 | 0 | 4"
+    assert told == f"| a node | {figures} |"
+
+
+def test_a_lost_majority_is_silent_all_the_time() -> None:
+    """Without a majority there is no answer before the return, so the time to a refusal matters."""
+    loss = Loss("two", lambda _: [], lambda _field, _nodes: nullcontext(), is_majority=True)
+    told = report.row(outcome("two", loss=loss, lost=Impact(30, 30, 30, 0.04, 3.1)))
+    assert told.startswith(
+        "| two | all of it, 0.3 s | all of it, 0.2 s | all of it, 0.0 s | 0.0 s, at most 3.1 s | 12 s |"
     )
 
 
@@ -63,7 +71,7 @@ def test_only_measured_rows_are_replaced(tmp_path: Path) -> None:
     assert (begin, end) == ("before", "after")
     rows = [line.strip("| ").split(" | ") for line in lines[3:-1]]
     assert [row[0] for row in rows] == order
-    assert [row[6] for row in rows] == ["1234", "1234", "5"]
+    assert [row[7] for row in rows] == ["1234", "1234", "5"]
 
 
 def test_each_loss_has_its_own_name() -> None:
