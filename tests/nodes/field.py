@@ -148,7 +148,7 @@ def deployed(form: Form, image: str, tell: Callable[[str], None]) -> Iterator[Fi
     cluster = Cluster(nodes=3, managers=form.managers)
     try:
         cluster.up()
-        pushed = cluster.push("python:3.13-slim", "mongo:7.0", image)[-1]
+        pushed = cluster.push("mongo:7.0", image)[-1]
         yield _deploy(cluster, form, pushed, tell)
     finally:
         cluster.down()
