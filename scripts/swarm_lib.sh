@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Functions shared by deploy.sh, rotate_key.sh and run_command.sh, which source this file.
+# Functions shared by deploy.sh, rotate_key.sh, run_command.sh, rotate_secret.sh and check_swarm.sh, which source this file.
 # Requires bash and Docker 26 or newer.
 
 stack=secret-manager
@@ -16,7 +16,8 @@ say() { # say MESSAGE: print a progress message to standard error
 
 check_engine() { # fail unless this node is a swarm manager
     local version swarm
-    command -v docker >/dev/null || fail "docker not found: install Docker 26 or newer"
+    # Not `command -v`: a script can have a function of this name.
+    type -P docker >/dev/null || fail "docker not found: install Docker 26 or newer"
     version=$(docker version --format '{{.Server.Version}}') || fail "the Docker engine does not respond: start it, or set DOCKER_HOST"
     ((${version%%.*} >= 26)) || fail "Docker $version is too old: install Docker 26 or newer"
     swarm=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')

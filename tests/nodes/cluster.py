@@ -84,6 +84,8 @@ class Node:
         self.number = number
         self.name = f"node-{number}"
         self.host = f"unix://{names['NODES_ROOT']}/{number}/docker.sock"
+        #: The network namespace.
+        self.namespace = f"{names['NODES_NAME']}-{number}"
         #: The address in the clients' network.
         self.address = f"{names['NODES_SUBNET']}.{number}"
         self.network = Network(f"{names['NODES_NAME']}-{number}")
