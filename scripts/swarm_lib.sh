@@ -19,7 +19,8 @@ say() { # say MESSAGE: print a progress message to standard error
 
 check_engine() { # fail unless this node is a manager of a swarm that has a leader
     local version swarm
-    command -v docker >/dev/null || fail "docker not found: install Docker 26 or newer"
+    # Not `command -v`: a script can have a function of this name.
+    type -P docker >/dev/null || fail "docker not found: install Docker 26 or newer"
     version=$(docker version --format '{{.Server.Version}}') || fail "the Docker engine does not respond: start it, or set DOCKER_HOST"
     ((${version%%.*} >= 26)) || fail "Docker $version is too old: install Docker 26 or newer"
     swarm=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')

@@ -11,9 +11,9 @@ from tests.swarm.engine import BUILD_OPTIONS, IMAGE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of this folder: they run only on request."""
+    """Mark the tests of this folder that use a swarm: they run only on request."""
     for item in items:
-        if "tests/nodes/" in item.path.as_posix():
+        if "tests/nodes/" in item.path.as_posix() and "image" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.nodes)
 
 

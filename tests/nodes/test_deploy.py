@@ -10,6 +10,8 @@ import pytest
 from tests.nodes.cluster import OVERRIDE, STACK, TOOLS, Cluster, Node, run, wait_for
 from tests.nodes.conftest import running
 
+pytestmark = pytest.mark.nightly
+
 _ELSEWHERE = "tests/nodes/elsewhere.yml"
 _CHANGED = "tests/nodes/changed.yml"
 _SERVICE = f"{STACK}_secret-manager"

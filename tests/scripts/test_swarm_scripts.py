@@ -214,7 +214,7 @@ def test_members_are_left_alone_while_one_is_away(swarm: Swarm) -> None:
 def test_too_few_members_stop_a_deployment(
     swarm: Swarm, nodes: list[str], members: tuple[str, str, str], why: str
 ) -> None:
-    """Without a majority of MongoDB the service cannot get ready, so nothing is changed, and nothing is waited for."""
+    """Without a majority of MongoDB the service cannot get ready, so nothing is changed or waited for."""
     swarm.has("nodes", *nodes)
     swarm.has("members", *on(*members))
     status, errors, made = swarm.deploy()
