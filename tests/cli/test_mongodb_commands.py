@@ -60,11 +60,11 @@ def test_files_alone_create_the_set(initiate: Run, locked: Mongod, key_file: Pat
 def test_the_state_needs_no_credential(initiate: Run, locked: Mongod, key_file: Path, tmp_path: Path) -> None:
     """`status` shows each member, and exits with 1 until the set is complete; it takes no password."""
 
-    def status(uri: str) -> Done:
-        environment = {"MONGO_URI": uri}
-        return run_command("replicaset", "status", "--json", environment=environment, folder=tmp_path)
+    def status(uri: str, *options: str) -> Done:
+        words = ("replicaset", "status", "--json", *options)
+        return run_command(*words, environment={"MONGO_URI": uri}, folder=tmp_path)
 
-    done = status(locked.uri)
+    done = status(locked.uri, "--wait", "1s")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"member": locked.address, "state": "not in step"}
     assert done.stderr.startswith("error: the replica set is not complete. Hint: ")

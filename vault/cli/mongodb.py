@@ -101,19 +101,29 @@ def initiate(
 
 
 @replicaset.command()
+@click.option(
+    "--wait",
+    "limit",
+    metavar="DURATION",
+    type=duration,
+    help="Wait so long until the set is complete.",
+)
 @output_options
-def status(output: Output) -> None:
+def status(output: Output, limit: timedelta | None) -> None:
     """Show the state of each member.
 
     Asks each member in MONGO_URI itself, without a credential. Exits with 1 unless one is the primary and all
     others are secondaries with its data, which can replace it.
     """
-    states = ReplicaSet(mongo_uri()).states()
+    replica_set = ReplicaSet(mongo_uri())
+    deadline = time.monotonic() + (limit.total_seconds() if limit else 0)
+    while not _is_complete(states := replica_set.states()) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
     if set(states.values()) == {_NO_ANSWER}:
         raise StorageUnavailableError("no member of the replica set answers")
     rows = [{"member": member, "state": state} for member, state in states.items()]
     output.table({"member": "member", "state": "state"}, rows)
-    if sorted(states.values()) != [_PRIMARY, *[_SECONDARY] * (len(states) - 1)]:
+    if not _is_complete(states):
         raise ReplicaSetError("the replica set is not complete", hint="see the log of each other member")
 
 
@@ -323,6 +333,11 @@ def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -
         if error.code != missing:
             raise
         database.command(f"create{kind}", name, **what)
+
+
+def _is_complete(states: Mapping[str, str]) -> bool:
+    """Return whether one member is the primary, and all others can replace it."""
+    return sorted(states.values()) == [_PRIMARY, *[_SECONDARY] * (len(states) - 1)]
 
 
 def _state(hello: Mapping[str, Any], newest: datetime) -> str:
