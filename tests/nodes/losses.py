@@ -87,6 +87,7 @@ def _replaced(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
         field.operate("node", "demote", lost.name)
     field.operate("node", "rm", "--force", lost.name)
     field.operate("node", "update", "--label-add", f"mongodb={label}", new.name)
+    field.operate("service", "update", "--quiet", "--detach", "--force", f"{STACK}_mongodb-{label}")
     cluster.remove(lost, for_=new)
 
 

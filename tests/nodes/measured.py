@@ -1,6 +1,6 @@
 """Figures of a loss, from the requests of its time: silence, slow answers, refusals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -24,6 +24,8 @@ class Impact:
     reads: float
     #: From the first moment to the end of the last second whose answers were slow; 0 without one.
     slow_until: float
+    #: The number of seconds whose answers were slow.
+    slow: int
     #: The median and longest time to a 503; 0 without one.
     refused: float
     refused_worst: float
@@ -33,11 +35,13 @@ def impact(requests: Iterable[Request], began: float, ended: float) -> Impact:
     """Return the effect on *requests* between two moments of their clock."""
     during = [one for one in requests if began <= one.answered < ended]
     known = [one for one in during if not one.failed]
+    slow = list(_slow(known, began, ended))
     refused = [_seconds(one) for one in during if one.status == UNAVAILABLE and not one.met_another]
     return Impact(
         _silence([one for one in known if one.action not in _READS], began, ended),
         _silence([one for one in known if one.action in _READS], began, ended),
-        _slow_until(known, began, ended),
+        max(slow, default=0),
+        len(slow),
         median(refused or [0]),
         max(refused, default=0),
     )
@@ -48,15 +52,14 @@ def _silence(answers: Sequence[Request], began: float, ended: float) -> float:
     return max(after - before for before, after in pairwise(times))
 
 
-def _slow_until(answers: Sequence[Request], began: float, ended: float) -> float:
-    slow = 0.0
+def _slow(answers: Sequence[Request], began: float, ended: float) -> Iterator[float]:
+    """Return the ends of the slow seconds, counted from the first moment."""
     for number in range(int((ended - began) / _WINDOW_SECONDS)):
         since = began + number * _WINDOW_SECONDS
         took = [_seconds(one) for one in answers if since <= one.answered < since + _WINDOW_SECONDS]
         # Without any answer, none was fast.
         if not took or percentile(took) > SLOW_SECONDS:
-            slow = (number + 1) * _WINDOW_SECONDS
-    return slow
+            yield (number + 1) * _WINDOW_SECONDS
 
 
 def percentile(seconds: Sequence[float]) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.nodes.course import Outcome
 from tests.nodes.losses import Loss
+from tests.nodes.measured import Impact
 
 _COLUMNS = (
     *("loss", "silent for writes", "for reads", "slow until", "a 503 took", "in step after", "by hand"),
@@ -21,7 +22,7 @@ def row(outcome: Outcome) -> str:
         outcome.loss.name,
         _both(lost.writes, returned.writes, outcome.loss),
         _both(lost.reads, returned.reads, outcome.loss),
-        _both(lost.slow_until, returned.slow_until, outcome.loss),
+        f"{_slow(lost)}, {_slow(returned)}",
         f"{lost.refused:.1f} s, at most {lost.refused_worst:.1f} s" if lost.refused else "none",
         f"{outcome.in_step:.0f} s",
         f"{len(outcome.by_hand)} commands" if outcome.by_hand else "nothing",
@@ -32,6 +33,10 @@ def row(outcome: Outcome) -> str:
         f"{outcome.busy:.0f}",
     ]
     return f"| {' | '.join(columns)} |"
+
+
+def _slow(effect: Impact) -> str:
+    return f"{effect.slow_until:.0f} s ({effect.slow})" if effect.slow else "never"
 
 
 def _both(lost: float, returned: float, loss: Loss) -> str:

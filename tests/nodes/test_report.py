@@ -11,7 +11,7 @@ from tests.nodes.course import Outcome
 from tests.nodes.losses import LOSSES, Loss
 from tests.nodes.measured import Impact
 
-_NONE = Impact(0, 0, 0, 0, 0)
+_NONE = Impact(0, 0, 0, 0, 0, 0)
 
 
 def outcome(name: str, **more: object) -> Outcome:
@@ -19,8 +19,8 @@ def outcome(name: str, **more: object) -> Outcome:
         "loss": Loss(name, lambda _: [], lambda _field, _nodes: nullcontext()),
         "requests": 1234,
         "before": _NONE,
-        "lost": Impact(7.25, 6.5, 9, 0, 0),
-        "returned": Impact(0.3, 0.2, 0, 0, 0),
+        "lost": Impact(7.25, 6.5, 9, 4, 0, 0),
+        "returned": Impact(0.3, 0.2, 0, 0, 0, 0),
         "in_step": 11.7,
         "by_hand": (),
         "findings": Findings(),
@@ -33,16 +33,16 @@ def outcome(name: str, **more: object) -> Outcome:
 def test_a_row_has_the_figures_of_the_loss_and_of_the_return() -> None:
     """Silence and slow answers are shown for both, in this order."""
     told = report.row(outcome("a node"))
-    figures = "7.2 s, 0.3 s | 6.5 s, 0.2 s | 9.0 s, 0.0 s | none | 12 s | nothing | 1234 | 0 | 0 | 0 | 4"
+    figures = "7.2 s, 0.3 s | 6.5 s, 0.2 s | 9 s (4), never | none | 12 s | nothing | 1234 | 0 | 0 | 0 | 4"
     assert told == f"| a node | {figures} |"
 
 
 def test_a_lost_majority_is_silent_all_the_time() -> None:
     """Without a majority there is no answer before the return, so the time to a refusal matters."""
     loss = Loss("two", lambda _: [], lambda _field, _nodes: nullcontext(), is_majority=True)
-    told = report.row(outcome("two", loss=loss, lost=Impact(30, 30, 30, 0.04, 3.1)))
+    told = report.row(outcome("two", loss=loss, lost=Impact(30, 30, 30, 30, 0.04, 3.1)))
     assert told.startswith(
-        "| two | all of it, 0.3 s | all of it, 0.2 s | all of it, 0.0 s | 0.0 s, at most 3.1 s | 12 s |"
+        "| two | all of it, 0.3 s | all of it, 0.2 s | 30 s (30), never | 0.0 s, at most 3.1 s | 12 s |"
     )
 
 
