@@ -3,11 +3,14 @@
 # Not in a replica: an update moves replicas, and a manager may have none.
 # shellcheck disable=SC2154 # swarm_lib.sh sets these variables
 
-job=secret-manager-job-$$
-trap 'end_job' EXIT
+jobs=secret-manager-job-$$
+started=0
+trap 'end_jobs' EXIT
 
-end_job() { # remove the job
-    docker service rm "$job" >/dev/null 2>&1 || true
+end_jobs() { # remove all jobs of this script
+    local found
+    mapfile -t found < <(docker service ls -q -f "name=$jobs-" 2>/dev/null)
+    ((${#found[@]} == 0)) || docker service rm "${found[@]}" >/dev/null 2>&1 || true
 }
 
 service_image() { # print the service's image
@@ -24,18 +27,27 @@ near() { # print the option that keeps a job on this node, unless the node is dr
     [[ $(docker node inspect self --format '{{.Spec.Availability}}') != active ]] || this_node
 }
 
-like_service() { # like_service USER GROUP: print options that give a job the service's secrets and settings, one a line
+like_service() { # like_service USER GROUP: print options that give a job what the service has, one a line
     local name
+    # AUDIT_SINK can be a host outside MongoDB's network, or a file that the service mounts.
+    printf -- '--network=%s_secret-manager-network\n' "$stack"
+    docker service inspect "$service" --format \
+        '{{range .Spec.TaskTemplate.ContainerSpec.Mounts}}--mount=type={{.Type}},source={{.Source}},target={{.Target}},readonly={{.ReadOnly}}{{with .VolumeOptions}}{{with .DriverConfig}},volume-driver={{.Name}}{{range $name, $value := .Options}},"volume-opt={{$name}}={{$value}}"{{end}}{{end}}{{end}}{{println}}{{end}}' |
+        sed '/^$/d'
     docker service inspect "$service" --format \
         '{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{println .SecretName .File.Name}}{{end}}' |
         sed -n "s/\(.\+\) \(.\+\)/--secret=source=\1,target=\2,uid=$1,gid=$2,mode=0400/p"
-    for name in MASTER_KEY_FILE MASTER_KEY_FALLBACKS_FILE MONGO_URI_FILE AUDIT_TTL_DAYS; do
+    for name in MASTER_KEY_FILE MASTER_KEY_FALLBACKS_FILE MONGO_URI_FILE AUDIT_ENABLED AUDIT_TTL_DAYS AUDIT_SINK \
+        AUDIT_SINK_REQUIRED TOKEN_MAX_DAYS; do
         printf -- '--env=%s=%s\n' "$name" "$(setting "$name")"
     done
 }
 
 start_job() { # start_job OPTIONS… IMAGE ARGUMENTS…: start a job, in place of the one before
-    end_job
+    end_jobs
+    # Docker can still have the container of an earlier job.
+    started=$((started + 1))
+    job=$jobs-$BASHPID-$started
     docker service create --quiet --detach --no-resolve-image --with-registry-auth --name "$job" --endpoint-mode dnsrr \
         --network "${stack}_mongodb-network" --restart-condition none --no-healthcheck --init --read-only --cap-drop ALL \
         "$@" >/dev/null
@@ -61,7 +73,7 @@ await_job() { # await_job STATES: return when the job's state matches; fail if i
 
 run_job() { # run_job OPTIONS… IMAGE ARGUMENTS…: run a job to its end, and print its output; fail if the command does
     local container
-    start_job "$@"
+    start_job "$@" || return
     (await_job 'Complete|Failed') || return
     container=$(docker ps -aq -f "label=com.docker.swarm.service.name=$job")
     if [[ $container ]]; then

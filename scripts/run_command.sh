@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run one command against the service that deploy.sh deployed: scripts/run_command.sh backup vault-2026-11-24.tar
-# The command runs once, on this node and on MongoDB's network, with the service's image and secrets, as your user.
+# The command runs once, on this node and the service's networks, with its image, secrets and mounts, as your user.
 # It sees only the current folder, so name files without a path. An exported MONGO_URI, which must not contain a
 # password, overrides that of the service.
 set -euo pipefail

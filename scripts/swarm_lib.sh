@@ -44,12 +44,13 @@ new_key() { # print a new master key
 }
 
 replica() { # print the container ID of a healthy replica on this node, or nothing
-    local task node
+    local task node container
     node=$(docker info --format '{{.Swarm.NodeID}}')
     # Not one that an update is stopping.
     for task in $(docker service ps "$service" -q --no-trunc -f desired-state=running -f "node=$node" 2>/dev/null); do
-        docker ps -q -f "label=com.docker.swarm.task.id=$task" -f health=healthy
-    done | head -n 1
+        container=$(docker ps -q -f "label=com.docker.swarm.task.id=$task" -f health=healthy)
+        [[ -z $container ]] || { echo "$container" && return; }
+    done
 }
 
 elsewhere() { # print the names of the nodes that run replicas
