@@ -24,7 +24,8 @@ COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
 USER 10001:10001
 EXPOSE 8000 9464
-# Tolerate a MongoDB election, which takes seconds, without replacing the replica.
-HEALTHCHECK --start-period=30s --start-interval=2s --interval=10s --timeout=8s --retries=3 CMD ["secret-manager", "ready"]
+# Ready at the start, later only alive: Swarm would replace replicas during an outage of MongoDB, which makes it longer.
+HEALTHCHECK --start-period=30s --start-interval=2s --interval=10s --timeout=8s --retries=3 \
+    CMD ["secret-manager", "ready", "--start-marker", "/dev/shm/secret-manager-started"]
 ENTRYPOINT ["secret-manager"]
 CMD ["serve"]

@@ -7,8 +7,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/swarm_lib.sh
 source scripts/swarm_lib.sh
+# shellcheck source=scripts/job.sh
+source scripts/job.sh
 # shellcheck source=scripts/mongodb_placement.sh
 source scripts/mongodb_placement.sh
+# shellcheck source=scripts/mongodb_members.sh
+source scripts/mongodb_members.sh
 images=${IMAGES_FILE:-images.env}
 
 random() { # random BYTES: print that many random bytes in hexadecimal
@@ -27,7 +31,7 @@ master_key() { # print the first master key
     if [[ ${MASTER_KEY-} ]]; then
         printf '%s' "$MASTER_KEY"
     else
-        head -c 32 /dev/urandom | base64
+        new_key
     fi
 }
 
@@ -87,6 +91,39 @@ key_name() { # print the name of the Docker secret for the service's master key
     printf '%s' "${name##*/}"
 }
 
+service_names() { # print the names of the services in the stack files, one a line
+    printf '%s\n' "$stack_file" |
+        awk '/^[^ ]/ { in_services = /^services:/ } in_services && /^  [^ ]/ { print substr($1, 1, length($1) - 1) }'
+}
+
+deploy_services() { # deploy_services NAME…: deploy these services of the stack files, and leave all others as they are
+    # With --prune, or if it named the others, Docker would change them too. Docker expands variables again.
+    printf '%s\n' "${stack_file//\$/\$\$}" | awk -v names=" $* " '
+        /^[^ ]/ { in_services = /^services:/; wanted = 1 }
+        in_services && /^  [^ ]/ { wanted = index(names, " " substr($1, 1, length($1) - 1) " ") }
+        wanted' |
+        docker stack deploy --detach --quiet --with-registry-auth --resolve-image "$resolve" -c - "$stack" >/dev/null
+}
+
+first_token() { # print the first token, unless there is one
+    local container tokens
+    container=$(replica)
+    if [[ -z $container ]]; then
+        # The token must not be in a log, so this needs a container on this node.
+        mapfile -t options < <(like_service 10001 10001)
+        start_job "${options[@]}" "$(this_node)" --limit-memory 256M --entrypoint sleep "$IMAGE" 600
+        (await_job Running) || {
+            say "To create the first token, run on $(elsewhere): docker exec CONTAINER secret-manager tokens create --name admin --role admin"
+            return
+        }
+        container=$(docker ps -q -f "label=com.docker.swarm.service.name=$job")
+    fi
+    tokens=$(docker exec "$container" secret-manager tokens list --json)
+    [[ -z $tokens ]] || return 0
+    printf 'The first token, with the role admin. It is not shown again:\n'
+    docker exec "$container" secret-manager tokens create --name admin --role admin
+}
+
 check_engine
 [[ -z $(setting MASTER_KEY_FALLBACKS_FILE) ]] || fail "a rotation is in progress: finish it with scripts/rotate_key.sh"
 [[ -z ${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS) ]] ||
@@ -94,6 +131,8 @@ check_engine
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
     fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/operations.md)"
 check_key
+find_members
+report_nodes
 use_pinned_images
 # Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at once.
 resolve=changed
@@ -126,29 +165,30 @@ files=(-c stack.yml -c stack.secure.yml)
 for file in "$@"; do
     files+=(-c "$file")
 done
+stack_file=$(docker stack config "${files[@]}")
+mapfile -t services < <(service_names)
+mapfile -t others < <(service_names | grep -v '^mongodb-[123]$')
+before=$(spec "$service" 2>/dev/null) || before=
 say "Deploying, and waiting until the service is ready."
-timeout 300 docker stack deploy --detach=false --quiet --with-registry-auth --resolve-image "$resolve" "${files[@]}" "$stack" ||
-    fail "the service did not become ready: for the reason, run docker service logs $service"
-update_went_through
-# Replicas that the update replaced may still be stopping.
-until [[ $(docker service ls -f "name=$service" --format '{{.Replicas}}') == "$REPLICAS/$REPLICAS" ]]; do
-    ((SECONDS < 600)) || fail "replicas keep restarting: run docker service ps $service"
-    sleep 1
-done
+if deploy_all_members; then
+    ((${#absent[@]} == 0)) || fail "this deployment needs all members of MongoDB: bring back the node, then run this script again"
+    deploy_services "${services[@]}"
+else
+    ((${#absent[@]})) || update_members
+    deploy_services "${others[@]}"
+fi
+await_replica_set
+[[ -z $before || $(spec "$service") == "$before" ]] || await_update "$service"
+await_replicas "$REPLICAS"
 ((REPLICAS > 0)) || { say "Deployed without replicas. Restore a backup, then run: docker service scale $service=2" && exit; }
 say "The service is ready."
+first_token
 container=$(replica)
-if [[ -z $container ]]; then
-    say "The replicas run on $(elsewhere). To create the first token, run there: docker exec CONTAINER secret-manager tokens create --name admin --role admin"
-    container=CONTAINER
-elif (($(docker exec "$container" secret-manager tokens list | wc -l) == 1)); then
-    printf 'The first token, with the role admin. It is not shown again:\n'
-    docker exec "$container" secret-manager tokens create --name admin --role admin
-fi
+[[ $container ]] || say "The replicas run on $(elsewhere): run the commands below there."
 cat <<END
 Next steps:
 - Keep a copy of the master key in a safe place. Without it, no secret can be decrypted.
-    docker exec $container cat /run/secrets/$MASTER_KEY_SECRET
+    docker exec ${container:=CONTAINER} cat /run/secrets/$MASTER_KEY_SECRET
 - Create a token for each application:
     docker exec $container secret-manager tokens create --name app --role writer
 - Rotate the master key regularly: scripts/rotate_key.sh

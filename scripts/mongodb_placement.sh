@@ -42,9 +42,8 @@ choose_homes() { # give each new member its own node; with too few nodes, give a
     done
 }
 
-place_members() { # label all nodes, so that no member ever starts away from its data
+place_members() { # after find_members, label all nodes, so that no member ever starts away from its data
     local node number
-    find_members
     ((${#label[@]} > 1)) || return 0
     choose_homes
     case $(printf '%s\n' "${home[@]}" | sort -u | wc -l) in

@@ -5,29 +5,35 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/swarm_lib.sh
 source scripts/swarm_lib.sh
+# shellcheck source=scripts/job.sh
+source scripts/job.sh
 
 update() { # update OPTIONS…: update the service and wait for the result
-    timeout 900 docker service update --quiet --detach=false "$@" "$service" >/dev/null ||
-        fail "the update did not finish: run docker service ps $service"
-    update_went_through
+    local before
+    before=$(spec "$service")
+    docker service update --quiet --detach "$@" "$service" >/dev/null
+    [[ $(spec "$service") == "$before" ]] || await_update "$service"
 }
 
-manager() { # manager ARGUMENTS…: run secret-manager in a replica
-    local container
-    container=$(replica)
-    [[ $container ]] || fail "no replica is ready on this node: run this script on a manager among $(elsewhere)"
-    docker exec "$container" secret-manager "$@"
+manager() { # manager ARGUMENTS…: run secret-manager with the service's keys, on any node
+    local options
+    mapfile -t options < <(like_service 10001 10001)
+    run_job "${options[@]}" --limit-memory 512M "$(service_image)" "$@"
 }
 
-everywhere() { # everywhere ROLE COLUMN: wait until COLUMN of `keys status` counts all workers for the key of ROLE
-    local cell deadline=$((SECONDS + 60))
-    while cell=$(manager keys status | awk -F '  +' -v role="$1" -v column="$2" '$2 == role { print $column }'); do
-        # "4 of 4"
-        [[ -z $cell || ${cell%% *} != "${cell##* }" ]] || return 0
-        ((SECONDS < deadline)) || fail "some workers do not use the key yet ($cell): run secret-manager keys status"
+field() { # field NAME JSON: print the number in that field
+    [[ $2 =~ \"$1\":\ ([0-9]+) ]] && printf '%s' "${BASH_REMATCH[1]}"
+}
+
+everywhere() { # everywhere ROLE USE: wait until all workers are holding, or encrypting under, the key of ROLE
+    local key count deadline=$((SECONDS + 120))
+    while ((SECONDS < deadline)); do
+        key=$(manager keys status --json | grep "\"role\": \"$1\"") || fail "secret-manager keys status failed"
+        count="$(field "$2" "$key") of $(field workers "$key")"
+        [[ ${count%% *} != "${count##* }" ]] || return 0
         sleep 2
     done
-    fail "secret-manager keys status failed"
+    fail "some workers do not use the key yet ($count): run scripts/run_command.sh keys status"
 }
 
 check_engine
@@ -39,24 +45,24 @@ fallback=${fallback##*/}
 new=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
 
 if [[ -z $fallback ]]; then
-    have_secret "$new" || manager keys generate | docker secret create "$new" - >/dev/null
+    have_secret "$new" || new_key | docker secret create "$new" - >/dev/null
     say "1. Adding $new to every replica, for decryption only."
     update --secret-add "source=$new,target=$new,uid=10001,gid=10001,mode=0400" \
         --env-add "MASTER_KEY_FALLBACKS_FILE=/run/secrets/$new"
     fallback=$new
 fi
 if [[ $fallback == "$new" ]]; then
-    everywhere fallback 3
+    everywhere fallback holding
     say "2. Encrypting under $new; $primary still decrypts."
     update --env-add "MASTER_KEY_FILE=/run/secrets/$new" --env-add "MASTER_KEY_FALLBACKS_FILE=/run/secrets/$primary"
     fallback=$primary primary=$new
 fi
-everywhere primary 4
+everywhere primary encrypting
 say "3. Rewrapping every secret under $primary."
 manager keys rewrap
 manager keys status
 say "4. Removing $fallback from every replica."
 update --secret-rm "$fallback" --env-rm MASTER_KEY_FALLBACKS_FILE
-everywhere primary 4
+everywhere primary encrypting
 say "The service now uses $primary. For manual deployments, run: export MASTER_KEY_SECRET=$primary"
 say "Keep a copy of it. Keep $fallback as long as you keep earlier backups, then run: docker secret rm $fallback"

@@ -1,9 +1,12 @@
 # shellcheck shell=bash
-# Functions shared by deploy.sh, rotate_key.sh and run_command.sh, which source this file.
+# Functions shared by the scripts that manage the deployment, which source this file.
 # Requires bash and Docker 26 or newer.
 
 stack=secret-manager
 service=${stack}_secret-manager
+# The timeout for a service, and the time after which a task that no node can run is not waited for.
+wait_seconds=600
+homeless_seconds=15
 
 fail() { # fail MESSAGE
     printf '%s: %s\n' "${0##*/}" "$1" >&2
@@ -14,14 +17,16 @@ say() { # say MESSAGE: print a progress message to standard error
     printf '%s\n' "$1" >&2
 }
 
-check_engine() { # fail unless this node is a swarm manager
+check_engine() { # fail unless this node is a manager of a swarm that has a leader
     local version swarm
-    command -v docker >/dev/null || fail "docker not found: install Docker 26 or newer"
+    # Not `command -v`: a script can have a function of this name.
+    type -P docker >/dev/null || fail "docker not found: install Docker 26 or newer"
     version=$(docker version --format '{{.Server.Version}}') || fail "the Docker engine does not respond: start it, or set DOCKER_HOST"
     ((${version%%.*} >= 26)) || fail "Docker $version is too old: install Docker 26 or newer"
     swarm=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
     [[ $swarm != inactive* ]] || fail "this engine is not part of a swarm: run docker swarm init"
     [[ $swarm == "active true" ]] || fail "this node is not a swarm manager: run this script on one that is"
+    docker node ls -q >/dev/null || fail "the swarm has no leader: bring back managers until most of them are up"
 }
 
 setting() { # setting NAME: print the value in the running service's environment, or nothing if it is unset
@@ -34,17 +39,98 @@ have_secret() { # have_secret NAME: succeed if the Docker secret exists
     docker secret inspect "$1" >/dev/null 2>&1
 }
 
-update_went_through() { # fail if the service's last update was rolled back: Docker's exit status is 0 even then
-    local state
-    state=$(docker service inspect "$service" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}')
-    [[ -z $state || $state == completed ]] ||
-        fail "the update failed ($state): for the reason, run docker service logs $service"
+new_key() { # print a new master key
+    head -c 32 /dev/urandom | base64
 }
 
 replica() { # print the container ID of a healthy replica on this node, or nothing
-    docker ps -q -f "label=com.docker.swarm.service.name=$service" -f health=healthy | head -n 1
+    local task node
+    node=$(docker info --format '{{.Swarm.NodeID}}')
+    # Not one that an update is stopping.
+    for task in $(docker service ps "$service" -q --no-trunc -f desired-state=running -f "node=$node" 2>/dev/null); do
+        docker ps -q -f "label=com.docker.swarm.task.id=$task" -f health=healthy
+    done | head -n 1
 }
 
 elsewhere() { # print the names of the nodes that run replicas
     docker service ps "$service" -f desired-state=running --format '{{.Node}}' | sort -u | paste -sd ' '
+}
+
+tasks() { # tasks NAME: print the state and error of each task that the service should run now, one a line
+    docker service ps "$1" --no-trunc -f desired-state=running -f desired-state=ready --format '{{.CurrentState}}|{{.Error}}'
+}
+
+running() { # running NAME: print the number of the service's running tasks; `docker service ls` counts those of lost nodes
+    tasks "$1" | grep -c '^Running' || true
+}
+
+homeless() { # homeless NAME: print why a task of the service has no node, or nothing
+    tasks "$1" | sed -n 's/^Pending.*|"*\([^"]\+\)"*$/\1/p' | head -n 1
+}
+
+spec() { # spec NAME: print what makes Docker replace the service's tasks if it changes
+    docker service inspect "$1" --format '{{json .Spec.TaskTemplate}} {{json .Spec.EndpointSpec}}'
+}
+
+update_state() { # update_state NAME: print the state of the service's last update, or nothing
+    docker service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'
+}
+
+await_update() { # await_update NAME: wait until Docker has replaced the service's tasks; fail if it cannot
+    local state why start=$SECONDS housed=$SECONDS
+    while true; do
+        state=$(update_state "$1") || state=unknown
+        case $state in
+            completed) return ;;
+            rollback_completed | rollback_paused | paused)
+                fail "the update of $1 failed ($state): for the reason, run docker service logs $1"
+                ;;
+            # Docker does not replace a task for another constraint that its node meets.
+            "") ((SECONDS - start < homeless_seconds)) || return 0 ;;
+        esac
+        why=$(homeless "$1")
+        [[ $why ]] || housed=$SECONDS
+        ((SECONDS - housed < homeless_seconds)) ||
+            fail "no node can run the new task of $1: $why. When one can, the update continues by itself"
+        ((SECONDS - start < wait_seconds)) || fail "the update of $1 did not finish: run docker service ps --no-trunc $1"
+        sleep 1
+    done
+}
+
+await_replicas() { # await_replicas COUNT: wait until that many replicas are ready, or all that a node can run
+    local ready why start=$SECONDS housed=$SECONDS
+    while true; do
+        ready=$(running "$service")
+        ((ready != $1)) || return 0
+        why=$(homeless "$service")
+        [[ $why ]] && ((ready > 0)) || housed=$SECONDS
+        if ((SECONDS - housed >= homeless_seconds)); then
+            say "$ready of $1 replicas are ready. No node can run another: $why."
+            return
+        fi
+        ((SECONDS - start < wait_seconds)) || fail "the service did not become ready: $(culprit)"
+        sleep 1
+    done
+}
+
+await_replica_set() { # wait until the deployment's job has created the replica set and its users
+    local name=${stack}_replica-set start=$SECONDS
+    until docker service ps "$name" --format '{{.CurrentState}}' | head -n 1 | grep -q ^Complete; do
+        ((SECONDS - start < wait_seconds)) || fail "MongoDB is not ready: $(culprit)"
+        sleep 1
+    done
+}
+
+culprit() { # print where the reason is that the service is not ready
+    local name
+    for name in "${stack}_mongodb-"{1,2,3}; do
+        (($(running "$name") > 0)) || [[ " ${absent[*]-} " == *" ${name##*-} "* ]] || {
+            printf '%s does not run: run docker service ps --no-trunc %s' "$name" "$name"
+            return
+        }
+    done
+    case $(docker service ps "${stack}_replica-set" --format '{{.CurrentState}}') in
+        Complete*) printf 'for the reason, run docker service logs %s' "$service" ;;
+        *) printf 'the replica set is not ready either: run docker service logs %s_replica-set' "$stack" ;;
+    esac
 }

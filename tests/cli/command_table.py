@@ -101,6 +101,7 @@ ENTRIES = {
     "replicaset initiate": _mongodb(
         *("--key-file", "key", "--root-password-file", "password"), impatient=("--timeout", "1s")
     ),
+    "replicaset status": Entry(Needs.PROBED, own_codes="1 a member is away or late"),
     "restore": _mongodb("backup.tar"),
     "roles create": _mongodb(*_ROLE),
     "roles delete": _mongodb("deploy"),

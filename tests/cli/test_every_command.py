@@ -120,6 +120,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process wait for no server."""
     monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr("vault.cli.mongodb._SELECTION_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.cli.mongodb._STATUS_MILLISECONDS", 50)
     monkeypatch.setattr("vault.secrets.kv_source._PAUSES_SECONDS", ())
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultErr
 KEY = "a key that three members share"
 ROOT = "rootspassword"
 Client = MongoClient[dict[str, Any]]
+_COMPLETE = ["primary", "secondary", "secondary"]
 
 
-def start(folder: Path, *options: str) -> Iterator[list[str]]:
+def start(folder: Path, *options: str) -> Iterator[list[Mongod]]:
     with ExitStack() as stack:
         members = [
             Mongod(folder / f"db{number}", replica_set="rs0", options=options, initiate=False)
@@ -32,13 +34,19 @@ def start(folder: Path, *options: str) -> Iterator[list[str]]:
             # On a stop, a primary would first wait for the other members.
             stack.callback(member.kill)
             member.start()
-        yield [member.address for member in members]
+        yield members
 
 
 @pytest.fixture
-def members(tmp_path: Path) -> Iterator[list[str]]:
-    """Run three servers that are not a set yet, and return their addresses."""
+def servers(tmp_path: Path) -> Iterator[list[Mongod]]:
+    """Run three servers that are not a set yet."""
     yield from start(tmp_path)
+
+
+@pytest.fixture
+def members(servers: list[Mongod]) -> list[str]:
+    """Return the addresses of three servers that are not a set yet."""
+    return [server.address for server in servers]
 
 
 @pytest.fixture
@@ -47,7 +55,8 @@ def locked(tmp_path: Path) -> Iterator[list[str]]:
     file = tmp_path / "key"
     file.write_text(KEY.replace(" ", "") + "\n")
     file.chmod(0o400)
-    yield from start(tmp_path, "--keyFile", str(file))
+    for servers in start(tmp_path, "--keyFile", str(file)):
+        yield [server.address for server in servers]
 
 
 def uri(members: list[str], user: str = "", path: str = "/") -> str:
@@ -58,6 +67,15 @@ def config(members: list[str]) -> dict[str, Any]:
     with Client(uri(members)) as client:
         found: dict[str, Any] = client.admin.command("replSetGetConfig")["config"]
         return found
+
+
+def is_locked(client: Client) -> bool:
+    """Keep a secondary from taking writes; false if it is still too new for that."""
+    try:
+        client.admin.command("fsync", lock=True)
+    except OperationFailure:
+        return False
+    return True
 
 
 def test_three_servers_become_one_set(members: list[str]) -> None:
@@ -72,6 +90,44 @@ def test_three_servers_become_one_set(members: list[str]) -> None:
     assert before["settings"]["heartbeatTimeoutSecs"] == 5
     ReplicaSet(uri(members)).initiate(timeout_seconds=60)
     assert config(members)["settings"]["replicaSetId"] == before["settings"]["replicaSetId"]
+
+
+def test_one_member_that_knows_the_set_is_enough(
+    servers: list[Mongod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a member is down, a repetition keeps the existing set; states tell who is away or late."""
+    members = [server.address for server in servers]
+    ours = ReplicaSet(uri(members))
+    ours.initiate(timeout_seconds=60)
+    wait_until(lambda: sorted(ours.states().values()) == _COMPLETE)
+    before = config(members)["settings"]["replicaSetId"]
+    late = next(member for member, state in ours.states().items() if state == "secondary")
+    monkeypatch.setattr("vault.cli.mongodb._MAX_DELAY", timedelta(seconds=1))
+    with Client(late, directConnection=True) as client, Client(uri(members)) as writer:
+        wait_until(lambda: is_locked(client))
+        wait_until(lambda: writer.test.things.insert_one({}) and ours.states()[late] == "behind")
+        client.admin.command("fsyncUnlock")
+    servers[0].kill()
+    ours.initiate(timeout_seconds=60)
+    states = ours.states()
+    assert states.pop(members[0]) == "no answer"
+    assert sorted(states.values()) == ["primary", "secondary"]
+    assert config(members)["settings"]["replicaSetId"] == before
+
+
+def test_a_set_is_not_created_while_a_member_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A silent member may belong to a set, so the others are not made a new one."""
+    monkeypatch.setattr("vault.cli.mongodb._STEP_MILLISECONDS", 1_000)
+    monkeypatch.setattr("vault.cli.mongodb._STATUS_MILLISECONDS", 1_000)
+    member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
+    member.start()
+    ours = ReplicaSet(uri([member.address, "127.0.0.1:1"]))
+    with pytest.raises(StorageUnavailableError, match="did not get ready"):
+        ours.initiate(timeout_seconds=0)
+    assert list(ours.states().values()) == ["not in step", "no answer"]
+    member.kill()
 
 
 def test_a_member_of_another_set_is_left_alone(members: list[str]) -> None:

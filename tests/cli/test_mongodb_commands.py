@@ -1,5 +1,6 @@
 """`secret-manager replicaset`, run as in a deployment."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,25 @@ def test_files_alone_create_the_set(initiate: Run, locked: Mongod, key_file: Pat
     for _ in range(2):
         done = initiate(*options, MONGO_URI_FILE=str(uri))
         assert (done.returncode, done.stdout, done.stderr) == (0, "The replica set is ready.\n", "")
+
+
+def test_the_state_needs_no_credential(initiate: Run, locked: Mongod, key_file: Path, tmp_path: Path) -> None:
+    """`status` shows each member, and exits with 1 until the set is complete; it takes no password."""
+
+    def status(uri: str, *options: str) -> Done:
+        words = ("replicaset", "status", "--json", *options)
+        return run_command(*words, environment={"MONGO_URI": uri}, folder=tmp_path)
+
+    done = status(locked.uri, "--wait", "1s")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"member": locked.address, "state": "not in step"}
+    assert done.stderr.startswith("error: the replica set is not complete. Hint: ")
+    (tmp_path / "password").write_text("hunter2root")
+    options = ("--key-file", key_file, "--root-password-file", tmp_path / "password")
+    assert initiate(*options, MONGO_URI=locked.uri.replace("//", "//app:hunter2@")).returncode == 0
+    done = status(locked.uri)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"member": locked.address, "state": "primary"}
 
 
 def test_half_of_access_control_is_refused(initiate: Run, key_file: Path) -> None:

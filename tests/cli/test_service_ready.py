@@ -29,6 +29,26 @@ def test_an_unready_service_is_reported(environment: dict[str, str], tmp_path: P
     assert '"mongodb"' in done.stdout
 
 
+def test_after_its_start_a_service_needs_only_to_reply(environment: dict[str, str], tmp_path: Path) -> None:
+    """With a start marker, the service must be ready once; later only a missing reply is a failure."""
+    marker = tmp_path / "started"
+    away = {**environment, "MONGO_URI": f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"}
+
+    def check() -> int:
+        address = f"127.0.0.1:{service.port}"
+        options = ("ready", "--start-marker", str(marker))
+        return run_command(*options, environment={**environment, "BIND": address}, folder=tmp_path).returncode
+
+    with Service(away, folder=tmp_path) as service:
+        assert (check(), marker.exists()) == (1, False)
+    with Service(environment, folder=tmp_path) as service:
+        service.wait_until("/health/ready")
+        assert (check(), marker.exists()) == (0, True)
+    with Service(away, folder=tmp_path) as service:
+        assert check() == 0
+    assert check() == 5
+
+
 def test_a_missing_service_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     """If nothing listens, the command names the address it tried."""
     address = f"127.0.0.1:{free_port()}"

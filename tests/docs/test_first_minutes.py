@@ -13,7 +13,7 @@ from tests.docs.terminal import PROMPT, picture, terminal
 from tests.docs.world import World
 
 PICTURE = ROOT / "docs" / "first-minutes.svg"
-SECTION = ("README.md", "First five minutes")
+SECTION = ("README.md", "Secret Manager")
 VALUE = "correct horse"
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo import MongoClient
@@ -13,10 +13,10 @@ from tests.faults.evidence import Entry, Evidence, Stored
 from tests.faults.history import History
 
 
-def read_all(port: int, history: History, *, token: str = "") -> None:
+def read_all(port: int, history: History, *, token: str = "", host: str = "127.0.0.1") -> None:
     """Fetch every acknowledged secret, those with a limit until they are used up."""
     created = {one.secret: one for one in history if one.action == "create" and one.succeeded}
-    reader = Client(-1, port, seed=0, pool=Pool(), history=history, token=token)
+    reader = Client(-1, port, seed=0, pool=Pool(), history=history, token=token, host=host)
     for request in created.values():
         limit = request.body.get("max_reads")
         known = Known(request.secret, request.reply["secret_id"], limited=limit is not None)
@@ -30,9 +30,12 @@ def evidence(uri: str) -> Evidence:
     with MongoClient[dict[str, Any]](uri, readConcernLevel="majority") as client:
         database = client.get_default_database()
         secrets = database.secrets.find({"pending": None}, {"envelope": 0, "older": 0})
-        stored = {one["_id"]: _stored(one) for one in secrets}
-        entries = [_entry(one) for one in database.audit_logs.find({"request_id": {"$ne": ""}})]
-    return Evidence(stored, entries)
+        return evidence_of(secrets, database.audit_logs.find({"request_id": {"$ne": ""}}))
+
+
+def evidence_of(secrets: Iterable[Mapping[str, Any]], entries: Iterable[Mapping[str, Any]]) -> Evidence:
+    """Return the evidence in documents of both collections."""
+    return Evidence({one["_id"]: _stored(one) for one in secrets}, [_entry(one) for one in entries])
 
 
 def _stored(document: Mapping[str, Any]) -> Stored:

@@ -14,8 +14,6 @@ from uuid import UUID
 
 from tests.faults.history import MARK, NOT_SENT, UNKNOWN, History, Request
 
-#: Seconds that a client waits for an answer; far more than the service may take.
-_TIMEOUT_SECONDS = 60
 #: Secrets that clients use at a time, and requests after which one is replaced.
 _LIVE, _USES = 60, 40
 #: Seconds between a client's requests, on average, and after one that failed.
@@ -48,7 +46,7 @@ class Pool:
     def pick(self, chance: random.Random) -> Known | None:
         """Return one of them; None if there should be more first."""
         live = self.live
-        if len(live) < chance.randrange(_LIVE):
+        if not live or len(live) < chance.randrange(_LIVE):
             return None
         known = chance.choice(live)
         known.uses += 1
@@ -58,14 +56,24 @@ class Pool:
 
 
 class Client:
-    """One client, which sends one request at a time, and makes its choices by *seed*."""
+    """One client, which sends one request at a time to *host*, and makes its choices by *seed*."""
 
     pause = _PAUSE
+    #: Seconds that it waits for an answer; far more than the service may take.
+    timeout_seconds = 60
     #: The share of creates that are sent with a key.
     keyed = 0.3
 
     def __init__(
-        self, number: int, port: int, *, seed: int, pool: Pool, history: History, token: str = ""
+        self,
+        number: int,
+        port: int,
+        *,
+        seed: int,
+        pool: Pool,
+        history: History,
+        token: str = "",
+        host: str = "127.0.0.1",
     ) -> None:
         self.name = f"client-{number}"
         self._credential = {"Authorization": f"Bearer {token}"} if token else {}
@@ -75,7 +83,7 @@ class Client:
         self._history = history
         self._serial = count()
         self._stopped = threading.Event()
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
+        self._connection = HTTPConnection(host, port, timeout=self.timeout_seconds)
         self._actions: list[Callable[[Known], Request]] = [
             *[self.fetch] * 6,
             *[self._fetch_version] * 1,
@@ -174,7 +182,8 @@ class Client:
             headers["Idempotency-Key"] = key
         sent = time.monotonic()
         status, text = self._send(path or f"/vault/secret/{action}", json.dumps(body), headers)
-        request = Request(request_id, action, secret, body, sent, time.monotonic(), status, text, key)
+        answered, asked = time.monotonic(), self._connection.host
+        request = Request(request_id, action, secret, body, sent, answered, status, text, key, asked)
         self._history.add(request)
         return request
 

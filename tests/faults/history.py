@@ -36,6 +36,8 @@ class Request:
     #: The body of the reply, as it came.
     text: str = ""
     key: str | None = None
+    #: The host that was asked.
+    asked: str = ""
 
     def __str__(self) -> str:
         return f"{self.action} {self.id} of {self.secret}"

@@ -7,13 +7,15 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT.parent / "shared" / "swarm"
 OVERRIDE = "tests/nodes/override.yml"
 STACK = "secret-manager"
+#: The published port of the service.
+PORT = 8_000
 #: The nodes' own names and addresses, unless the environment has others.
 _NAMES = {
     "NODES_ROOT": "/var/tmp/secret-manager-nodes",  # noqa: S108 - too large for a memory file system
@@ -62,6 +64,18 @@ def wait_for(condition: Callable[[], object], *, what: str) -> None:
         time.sleep(0.5)
 
 
+class Network:
+    """The network namespace *name*."""
+
+    def __init__(self, name: str) -> None:
+        self._path = Path("/run/netns") / name
+
+    def enter(self) -> None:
+        """Move the calling thread into it, with the sockets that it will create."""
+        with self._path.open() as namespace:
+            os.setns(namespace.fileno(), os.CLONE_NEWNET)
+
+
 class Node:
     """A node of the cluster."""
 
@@ -70,8 +84,13 @@ class Node:
         self.number = number
         self.name = f"node-{number}"
         self.host = f"unix://{names['NODES_ROOT']}/{number}/docker.sock"
+        #: The network namespace.
+        self.namespace = f"{names['NODES_NAME']}-{number}"
         #: The address in the clients' network.
         self.address = f"{names['NODES_SUBNET']}.{number}"
+        self.network = Network(f"{names['NODES_NAME']}-{number}")
+        #: Whether the others cannot reach it, because it was killed or cut off.
+        self.is_away = False
 
     def docker(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Return the output of `docker` on this node."""
@@ -83,11 +102,23 @@ class Node:
 
     def kill(self) -> None:
         """Power it off: its cable goes first, so that no one hears a reset."""
+        self.is_away = True
         run(str(TOOLS / "node-kill"), str(self.number))
 
     def start(self) -> None:
         """Start it again with the data that it had."""
         run(str(TOOLS / "node-start"), str(self.number))
+        self.is_away = False
+
+    def cut(self) -> None:
+        """Cut it off from the other nodes and from the clients. It continues to run."""
+        self.is_away = True
+        run(str(TOOLS / "node-cut"), str(self.number))
+
+    def join(self) -> None:
+        """Connect it again."""
+        run(str(TOOLS / "node-join"), str(self.number))
+        self.is_away = False
 
     def __repr__(self) -> str:
         return self.name
@@ -97,12 +128,27 @@ class Cluster:
     """Nodes that form a swarm, the first *managers* of them its managers."""
 
     def __init__(self, nodes: int, managers: int) -> None:
-        self.nodes: Sequence[Node] = [Node(number + 1) for number in range(nodes)]
+        self.nodes = [Node(number + 1) for number in range(nodes)]
         self.managers = self.nodes[:managers]
+        #: The network of clients outside the swarm.
+        self.outside = Network({**_NAMES, **os.environ}["NODES_NAME"])
 
     def up(self) -> None:
         """Make what is missing of it."""
         run(str(TOOLS / "nodes-up"), str(len(self.nodes)), str(len(self.managers)))
+
+    def add(self) -> Node:
+        """Start one more node, which is in no swarm yet."""
+        node = Node(max(node.number for node in self.nodes) + 1)
+        node.start()
+        self.nodes.append(node)
+        return node
+
+    def remove(self, lost: Node, *, for_: Node) -> None:
+        """Count with *for_* in place of *lost*, which never returns."""
+        self.nodes.remove(lost)
+        if lost in self.managers:
+            self.managers[self.managers.index(lost)] = for_
 
     def down(self) -> None:
         """Stop and remove all of it."""
@@ -113,6 +159,10 @@ class Cluster:
         source = {"FROM_HOST": os.environ["DOCKER_HOST"]}
         return run(str(TOOLS / "nodes-images"), *images, environment=source).stdout.split()
 
+    def manager(self) -> Node:
+        """Return a manager that can be reached."""
+        return next(node for node in self.managers if not node.is_away)
+
     def leader(self, asked: Node) -> Node | None:
         """Return the manager that leads, as *asked* knows it; None without a leader."""
         listed = asked.docker("node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}", check=False)
@@ -120,13 +170,15 @@ class Cluster:
         return next((node for node in self.nodes if [node.name] == names), None)
 
     def deploy(self, *files: str, **environment: str) -> None:
-        """Run scripts/deploy.sh on the first node, with *files* on top."""
-        told = {"DOCKER_HOST": self.nodes[0].host, "PUBLISHED_PORT": "8000", **environment}
+        """Run scripts/deploy.sh on a manager that can be reached, with *files* on top."""
+        told = {"DOCKER_HOST": self.manager().host, "PUBLISHED_PORT": str(PORT), **environment}
         run("scripts/deploy.sh", OVERRIDE, *files, environment=told)
 
     def healthy(self) -> tuple[Node, str] | None:
-        """Return a healthy replica of the service, its node and its container, if a living node has one."""
+        """Return the node and container of a healthy replica of the service, if a reachable node has one."""
         for node in self.nodes:
+            if node.is_away:
+                continue
             found = node.docker(
                 *("ps", "-q", "--filter", "health=healthy"),
                 *("--filter", f"label=com.docker.swarm.service.name={STACK}_secret-manager"),
@@ -136,10 +188,10 @@ class Cluster:
                 return node, container
         return None
 
-    def run(self, *command: str, stdin: str = "") -> str:
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
         """Return the output of *command* in a healthy replica, for which this waits."""
         wait_for(self.healthy, what="a healthy replica")
         found = self.healthy()
         assert found
         node, container = found
-        return node.docker("exec", "-i", container, *command, stdin=stdin)
+        return node.docker("exec", "-i", container, *command, stdin=stdin, check=check)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,9 +11,9 @@ from tests.swarm.engine import BUILD_OPTIONS, IMAGE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of this folder: they run only on request."""
+    """Mark the tests of this folder that use a swarm: they run only on request."""
     for item in items:
-        if "tests/nodes/" in item.path.as_posix():
+        if "tests/nodes/" in item.path.as_posix() and "image" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.nodes)
 
 
@@ -25,10 +26,10 @@ def image() -> str:
     return IMAGE
 
 
-@pytest.fixture(scope="module")
-def cluster(image: str) -> Iterator[Cluster]:
-    """Return three managers on three nodes, which have the images."""
-    cluster = Cluster(nodes=3, managers=3)
+@contextmanager
+def running(nodes: int, managers: int, image: str) -> Iterator[Cluster]:
+    """Run so many nodes, which have the images, the first *managers* of them as managers."""
+    cluster = Cluster(nodes, managers)
     try:
         cluster.up()
         cluster.push("python:3.13-slim", "mongo:7.0", image)
@@ -40,9 +41,15 @@ def cluster(image: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
+def cluster(image: str) -> Iterator[Cluster]:
+    """Return three managers on three nodes."""
+    with running(3, 3, image) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
 def token(cluster: Cluster, image: str) -> str:
     """Deploy the service, a member of MongoDB on each node, and return a token with the role `admin`."""
     registry = cluster.push(image)[0]
     cluster.deploy(IMAGE=registry, REPLICAS="2")
-    # Not the first token of scripts/deploy.sh: that has one only if a replica is on the first node.
     return cluster.run("secret-manager", "tokens", "create", "--name", "tests", "--role", "admin")

@@ -12,6 +12,8 @@ import pytest
 
 from tests.nodes.cluster import Cluster, Node, run, wait_for
 
+pytestmark = pytest.mark.nightly
+
 _DRIVER = "secret-manager-driver"
 _SHOP = "shop"
 _VALUE = "a value that nothing else contains"

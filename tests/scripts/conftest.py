@@ -13,10 +13,12 @@ from vault.cli.mongod import Mongod
 
 
 class Asking(NamedTuple):
-    """The URL of a service that requires a credential, and a valid token."""
+    """A service that requires a credential, its URL, and tokens of a writer and an administrator."""
 
     url: str
     token: str
+    admin: str
+    service: Service
 
 
 @pytest.fixture
@@ -31,7 +33,13 @@ def asking(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFac
     """Run a service that requires a credential, for all tests of the scripts."""
     folder = tmp_path_factory.mktemp("asking")
     with new_database(mongod) as uri:
-        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "AUTH_ENABLED": "true"}
+        settings = {
+            "MASTER_KEY": master_key,
+            "MONGO_URI": uri,
+            "AUTH_ENABLED": "true",
+            "DELETE_RECOVERY_DAYS": "1",
+        }
         token = tokens(settings, folder, "create", "--name", "ci", "--role", "writer")
+        admin = tokens(settings, folder, "create", "--name", "boss", "--role", "admin")
         with Service(settings, folder=folder) as service:
-            yield Asking(service.url, token)
+            yield Asking(service.url, token, admin, service)

@@ -461,7 +461,7 @@ def test_scripts_are_clean():
 
 def test_a_token_is_sent(asking):
     """With a valid `VAULT_TOKEN` both scripts are authorized; without it, or with another, they are not."""
-    url, token = asking
+    url, token = asking.url, asking.token
     created = run("create_secret.sh", "aGVsbG8=", url=url, VAULT_TOKEN=token)
     assert (created.returncode, created.stderr) == (0, b"")
     identifier = json.loads(created.stdout)["secret_id"]

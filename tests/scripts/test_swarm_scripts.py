@@ -19,11 +19,15 @@ cd "$STATE"
 case "$*" in
     version*) echo 26.1.5 ;;
     info*) echo active true ;;
+    "node ls "*) [[ ! -e leaderless ]] || exit 1 ;;&
     "node ls -q") cut -d ' ' -f 1 nodes ;;
+    "node ls "*Hostname*) awk '{ print $1, $2, $3, $1 }' nodes ;;
     "node ls "*) cut -d ' ' -f 1-3 nodes ;;
     "node inspect "*) sed -n "s/^$3 [^ ]* [^ ]* *//p" nodes ;;
+    "service inspect secret-manager_mongodb-"*Args*) grep -q "^$3 " members && echo "[mongod --keyFile=k]" ;;
     "service inspect secret-manager_secret-manager "*) [[ -e service ]] && cat service ;;
     "service inspect "*) grep -q "^$3 " members ;;
+    "service ps "*ready*) grep -q "^$3 [^ ]" members && echo "Running|" ;;
     "service ps "*) sed -n "s/^${*: -1} //p" members ;;
     "secret ls "*) cat secrets ;;
     "secret inspect "*) grep -qx "$3" secrets ;;
@@ -32,7 +36,12 @@ case "$*" in
     "image inspect "*) echo sha256:0123456789abcdef ;;
     "tag "* | "ps "*) ;;
     "run "*) printf '%s\n' "$*" "$(cat)" >>made ;;
-    "stack deploy "*) printf '%s\n' "$*" "${MONGO_IMAGE-}" "$MASTER_KEY_SECRET" >>made && exit 1 ;;
+    "stack config "*) printf 'services:\n  %s:\n' secret-manager mongodb-1 mongodb-2 mongodb-3 ;;
+    "stack deploy "*)
+        services=$(sed -n 's/^  //p' | paste -sd ' ')
+        printf '%s\n' "$*" "$services" "${MONGO_IMAGE-}" "$MASTER_KEY_SECRET" >>made
+        exit 1
+        ;;
     "buildx imagetools inspect "*) grep "^$4 " registry | cut -d ' ' -f 2 | grep . ;;
     "node update "*) printf '%s\n' "${*:3}" >>made ;;
     *) exit 1 ;;
@@ -66,7 +75,7 @@ class Swarm:
     def place(self) -> tuple[int, str, list[str]]:
         """Place MongoDB's members like deploy.sh."""
         sources = "source scripts/swarm_lib.sh; source scripts/mongodb_placement.sh"
-        return self.run("bash", "-c", f"set -euo pipefail; {sources}; place_members")
+        return self.run("bash", "-c", f"set -euo pipefail; {sources}; find_members; place_members")
 
     def deploy(self, **environment: str) -> tuple[int, str, list[str]]:
         """Deploy an image of a registry, up to Docker's own part."""
@@ -179,6 +188,46 @@ def test_labels_that_leave_members_no_node_are_refused(swarm: Swarm) -> None:
     status, errors, made = swarm.place()
     assert (status, made) == (1, [])
     assert "no node available for replica set members 2 3" in errors
+
+
+def test_members_are_left_alone_while_one_is_away(swarm: Swarm) -> None:
+    """With a node down, deploy.sh says what that means, and deploys everything except MongoDB."""
+    swarm.has("nodes", "A Ready Active 1", "B Down Active 2", "C Ready Active 3", "D Down Active none")
+    swarm.has("members", *on("A", "", "C"))
+    _, errors, made = swarm.deploy(REPLICAS="2")
+    assert "Node B is down, and so is mongodb-2." in errors
+    assert "Node D is down. It has no member of MongoDB." in errors
+    assert "Two members of MongoDB are left" in errors
+    assert made[-3] == "secret-manager:"
+    assert "--prune" not in "".join(made)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "members", "why"),
+    [
+        (["A Ready Active 1", "B Down Active 2", "C Down Active 3"], ("A", "", ""), "two of MongoDB's three"),
+        (["A Ready Active 1", "B Ready Drain 2", "C Down Active 3"], ("A", "", ""), "two of MongoDB's three"),
+        (["A Ready Active", "B Down Active"], ("B", "B", "B"), "two of MongoDB's three"),
+    ],
+    ids=["two down", "one drained", "all down"],
+)
+def test_too_few_members_stop_a_deployment(
+    swarm: Swarm, nodes: list[str], members: tuple[str, str, str], why: str
+) -> None:
+    """Without a majority of MongoDB the service cannot get ready, so nothing is changed or waited for."""
+    swarm.has("nodes", *nodes)
+    swarm.has("members", *on(*members))
+    status, errors, made = swarm.deploy()
+    assert (status, made) == (1, [])
+    assert why in errors
+
+
+def test_a_swarm_without_a_leader_is_refused(swarm: Swarm) -> None:
+    """Without a leader, Docker answers no question, so the script stops before it draws a conclusion."""
+    swarm.has("leaderless")
+    status, errors, made = swarm.deploy()
+    assert (status, made) == (1, [])
+    assert "the swarm has no leader" in errors
 
 
 def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:

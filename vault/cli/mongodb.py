@@ -1,11 +1,13 @@
-"""The commands `replicaset initiate` and `replicaset grant`: MongoDB's replica set, its users and privileges.
+"""The commands `replicaset initiate`, `status` and `grant`: MongoDB's replica set, its users and privileges.
 
 `ReplicaSet` creates the set from the members in MONGO_URI. `ServiceUser` gives MONGO_URI's user exactly the
 privileges of `vault.documents.database`, and builds the audit trail's indexes, which that user may not.
 """
 
 import time
-from datetime import timedelta
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 import click
@@ -34,6 +36,11 @@ _ROLE_NOT_FOUND = 31
 _SELECTION_MILLISECONDS = 3_000
 _PAUSE_SECONDS = 0.5
 _STEP_MILLISECONDS = 10_000
+#: Timeout of `status` for each member.
+_STATUS_MILLISECONDS = 3_000
+#: A primary without writes makes one of its own every 10 s, so a secondary with all of them is never as late.
+_MAX_DELAY = timedelta(seconds=10)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 #: Half of MongoDB's default. Without a primary there are no writes, so its loss must be noticed soon; an
 #: overloaded primary must still not count as lost.
@@ -44,10 +51,14 @@ _HEARTBEAT_TIMEOUT_SECONDS = 5
 
 _ROOT = "root"
 
+_PRIMARY = "primary"
+_SECONDARY = "secondary"
+_NO_ANSWER = "no answer"
+
 
 @click.group()
 def replicaset() -> None:
-    """Create MongoDB's replica set, and grant privileges there."""
+    """MongoDB's replica set: create it, show it, grant privileges."""
 
 
 @replicaset.command()
@@ -87,6 +98,33 @@ def initiate(
         root_password=root_password, audit_ttl_days=days, timeout_seconds=limit.total_seconds()
     )
     output.result({"state": "ready"}, "The replica set is ready.")
+
+
+@replicaset.command()
+@click.option(
+    "--wait",
+    "limit",
+    metavar="DURATION",
+    type=duration,
+    help="Wait so long until the set is complete.",
+)
+@output_options
+def status(output: Output, limit: timedelta | None) -> None:
+    """Show the state of each member.
+
+    Asks each member in MONGO_URI itself, without a credential. Exits with 1 unless one is the primary and all
+    others are secondaries with its data, which can replace it.
+    """
+    replica_set = ReplicaSet(mongo_uri())
+    deadline = time.monotonic() + (limit.total_seconds() if limit else 0)
+    while not _is_complete(states := replica_set.states()) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    if set(states.values()) == {_NO_ANSWER}:
+        raise StorageUnavailableError("no member of the replica set answers")
+    rows = [{"member": member, "state": state} for member, state in states.items()]
+    output.table({"member": "member", "state": "state"}, rows)
+    if not _is_complete(states):
+        raise ReplicaSetError("the replica set is not complete", hint="see the log of each other member")
 
 
 @replicaset.command()
@@ -161,10 +199,26 @@ class ReplicaSet:
             else:
                 return
 
+    def states(self) -> dict[str, str]:
+        """Return each member's state: `primary`, `secondary`, `behind`, `not in step` or `no answer`.
+
+        A secondary that lacks the writes of the last 10 seconds or more is `behind`; `not in step` is one
+        that starts, copies all data, or belongs to no set.
+        """
+        with ThreadPoolExecutor(len(self._members)) as pool:
+            hellos = dict(zip(self._members, pool.map(self._hello, self._members), strict=True))
+        newest = max((_last_write(hello) for hello in hellos.values()), default=_NEVER)
+        return {member: _state(hello, newest) for member, hello in hellos.items()}
+
+    def _hello(self, member: str) -> dict[str, Any]:
+        """Return the reply of *member*; empty without one."""
+        try:
+            return self._at(member, "hello", timeoutMS=_STATUS_MILLISECONDS)
+        except PyMongoError:
+            return {}
+
     def _initiate_once(self) -> None:
-        # Ask all of them: each may be the only one that knows of an existing set, which must be kept.
-        hellos = [self._at(member, "hello") for member in self._members]
-        known = {host for hello in hellos if "setName" in hello for host in hello["hosts"]}
+        known = self._known_members()
         if not known:
             config = {
                 "_id": self._name,
@@ -182,13 +236,33 @@ class ReplicaSet:
         with self._on_primary() as client:
             client.admin.command("ping")
 
+    def _known_members(self) -> set[str]:
+        """Return the members of the existing set, as the first one that knows it says; empty without a set.
+
+        Raises:
+            PyMongoError: A member did not answer, and no other one knows of a set.
+        """
+        silence: PyMongoError | None = None
+        for member in self._members:
+            try:
+                known = self._at(member, "hello").get("hosts")
+            except PyMongoError as error:
+                silence = error
+            else:
+                if known:
+                    return set(known)
+        # A silent member may be the only one that knows of an existing set, which must be kept.
+        if silence:
+            raise silence
+        return set()
+
     def _make_users(self, user: "ServiceUser", root_password: str, audit_ttl_days: int) -> None:
         with self._on_primary() as client:
             ensure_user(client["admin"], _ROOT, root_password, [{"role": "root", "db": "admin"}])
             user.make(client, audit_ttl_days=audit_ttl_days)
 
-    def _at(self, member: str, command: str, value: object = 1) -> dict[str, Any]:
-        with Client(member, directConnection=True, **self._options) as client:
+    def _at(self, member: str, command: str, value: object = 1, **options: Any) -> dict[str, Any]:
+        with Client(member, directConnection=True, **self._options | options) as client:
             return client.admin.command(command, value)
 
     def _on_primary(self) -> Client:
@@ -259,6 +333,28 @@ def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -
         if error.code != missing:
             raise
         database.command(f"create{kind}", name, **what)
+
+
+def _is_complete(states: Mapping[str, str]) -> bool:
+    """Return whether one member is the primary, and all others can replace it."""
+    return sorted(states.values()) == [_PRIMARY, *[_SECONDARY] * (len(states) - 1)]
+
+
+def _state(hello: Mapping[str, Any], newest: datetime) -> str:
+    """Return the state of the member that replied *hello*, in a set whose last write was at *newest*."""
+    if not hello:
+        return _NO_ANSWER
+    if hello["isWritablePrimary"]:
+        return _PRIMARY
+    if not hello["secondary"]:
+        return "not in step"
+    return _SECONDARY if newest - _last_write(hello) < _MAX_DELAY else "behind"
+
+
+def _last_write(hello: Mapping[str, Any]) -> datetime:
+    """Return the time of the last write that the member of *hello* has."""
+    found: datetime = hello.get("lastWrite", {}).get("lastWriteDate", _NEVER)
+    return found.replace(tzinfo=UTC)
 
 
 def _failed(problem: str, error: Exception) -> VaultError:

@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 
 import click
 
@@ -25,18 +26,27 @@ def local_address(bind: str) -> tuple[str, int]:
 
 
 @click.command()
+@click.option(
+    "--start-marker",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Create this file once it is ready; with the file, check only that it replies.",
+)
 @output_options
-def ready(output: Output) -> None:
+def ready(output: Output, start_marker: Path | None) -> None:
     """Check that the service on this machine is ready.
 
     Exits with 0 if the service with these settings can create and fetch secrets, with 5 if it does not
     answer, and else with 1. With TLS_CLIENT_CA, the command presents the service's own certificate, so that
     authority must have issued it.
+
+    A supervisor that restarts an unready service should use --start-marker, with a file that does not survive
+    the restart: after the start, no restart repairs what is missing, such as MongoDB.
     """
     settings = Settings.from_environment()
+    has_started = start_marker is not None and start_marker.exists()
     try:
         with closing(_connection(settings)) as connection:
-            connection.request("GET", "/health/ready")
+            connection.request("GET", "/health/live" if has_started else "/health/ready")
             reply = connection.getresponse()
             text = reply.read().decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
@@ -45,6 +55,8 @@ def ready(output: Output) -> None:
             hint="start the service, and set BIND as it has it",
         ) from None
     output.result({"ready": reply.status == HTTPStatus.OK, "reply": text}, text)
+    if start_marker and reply.status == HTTPStatus.OK:
+        start_marker.touch()
     sys.exit(reply.status != HTTPStatus.OK)
 
 

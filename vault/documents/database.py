@@ -17,7 +17,7 @@ from pymongo.monitoring import CommandListener
 
 from vault.core.errors import StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
-from vault.documents import indexes
+from vault.documents import indexes, outage
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
@@ -76,6 +76,7 @@ class Database:
         self._prepared = False
         self._lock = Lock()
         self._preparation: Future[None] | None = None
+        watching = [outage.current.begin(), *listeners]
         # MongoEngine does not get the URI: it would prefer the URI's read preference, and look up SRV records
         # at once. It gets the name of the database, and a function that creates the client.
         mongoengine.register_connection(
@@ -83,7 +84,7 @@ class Database:
             db=self.name,
             uuidRepresentation="standard",
             mongo_client_class=lambda **_: MongoClient(
-                uri, timeoutMS=timeout_seconds * 1_000, event_listeners=listeners, **_OPTIONS
+                uri, timeoutMS=timeout_seconds * 1_000, event_listeners=watching, **_OPTIONS
             ),
         )
 

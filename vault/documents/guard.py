@@ -13,6 +13,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 
 from vault.core import deadline
 from vault.core.errors import StorageUnavailableError
+from vault.documents import outage
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ _times = cache(metrics.MONGODB.labels)
 def storage_errors(command: str = "other") -> Iterator[None]:
     """Turn every error of MongoDB's drivers in the block into `StorageUnavailableError`, with a log line.
 
-    The block gets the remaining time of the request if that is less than the timeout of an operation. Its
-    duration is measured, under the name of the MongoDB *command* if the block is a single one.
+    In a long outage the block does not run. It gets the remaining time of the request if that is less than
+    the timeout of an operation. Its duration is measured, under the name of the MongoDB *command* if the
+    block is a single one.
 
     For a connection failure the log has the text, which names hosts; for other failures only type and code,
     because their texts can quote documents.
@@ -41,6 +43,8 @@ def storage_errors(command: str = "other") -> Iterator[None]:
     left = deadline.remaining()
     if left <= 0:
         raise StorageUnavailableError("it took too long")
+    if outage.current.refuses():
+        raise StorageUnavailableError("MongoDB has no primary")
     try:
         with timeout(left) if left < OPERATION_TIMEOUT_SECONDS else nullcontext():
             yield

@@ -1,0 +1,111 @@
+"""One loss under load, from the first request to the check of everything."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tests.faults.campaign import wait_until_quiet
+from tests.faults.checker import check
+from tests.faults.evidence import Evidence, Findings
+from tests.faults.history import History
+from tests.faults.run import HELD_SECONDS
+from tests.nodes.cluster import wait_for
+from tests.nodes.field import LOOPBACK, Field
+from tests.nodes.losses import Loss
+from tests.nodes.measured import Impact, impact
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of requests before the loss, after the return, and without requests before the check."""
+
+    before: float = 10
+    after: float = 20
+    rest: float = HELD_SECONDS
+    #: Whether there are secrets with a read limit, of which a failed request can hold a read.
+    limits: bool = True
+
+
+CALM = Pace()
+HASTY = Pace(before=3, after=5, rest=0, limits=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The figures of one loss."""
+
+    loss: Loss
+    requests: int
+    before: Impact
+    lost: Impact
+    returned: Impact
+    #: Seconds from the return until all members are in step.
+    in_step: float
+    by_hand: Sequence[str]
+    findings: Findings
+    #: The findings about the trail, or an empty text.
+    trail: str
+    #: The highest load average of the machine during the loss.
+    busy: float
+
+    @property
+    def is_good(self) -> bool:
+        """True without any violation."""
+        return not (any(self.findings) or self.trail)
+
+
+def run(loss: Loss, field: Field, history: History, *, seed: int, pace: Pace = CALM) -> Outcome:
+    """Lose what *loss* says under load, wait for its return, and check the *history*."""
+    wait_for(field.is_complete, what=f"a complete deployment before: {loss.name}")
+    since = datetime.now(UTC) - timedelta(seconds=1)
+    nodes = loss.find(field)
+    field.by_hand.clear()
+    inside = nodes if loss.asked_inside else ()
+    with field.load(history, seed=seed, also_inside=inside, limits=pace.limits):
+        wait_until_quiet(history)
+        started = time.monotonic()
+        time.sleep(pace.before)
+        began = time.monotonic()
+        busy = os.getloadavg()[0]
+        with loss.lose(field, nodes):
+            time.sleep(loss.seconds)
+            returned = time.monotonic()
+            busy = max(busy, os.getloadavg()[0])
+        wait_for(field.is_whole, what="all members to be in step")
+        whole = time.monotonic()
+        time.sleep(pace.after)
+        ended = time.monotonic()
+    field.tell(f"{loss.name}: {len(history.requests)} requests; reading everything once more")
+    time.sleep(pace.rest)
+    field.read_all(history)
+    evidence = field.evidence(since)
+    findings = check(history, evidence)
+    findings.lost += _gone(field, history, evidence)
+    outside = [one for one in history if one.asked != LOOPBACK]
+    return Outcome(
+        loss,
+        len(history.requests),
+        impact(outside, started, began),
+        impact(outside, began, returned),
+        impact(outside, returned, ended),
+        whole - returned,
+        tuple(field.by_hand),
+        findings,
+        field.verify(),
+        busy,
+    )
+
+
+def _gone(field: Field, history: History, evidence: Evidence) -> list[str]:
+    """Compare the secrets of earlier losses, and keep those of this one; MongoDB removes used up ones."""
+    gone = [
+        f"{secret_id} of an earlier loss has changed"
+        for secret_id, stored in field.kept.items()
+        if evidence.stored.get(secret_id) != stored
+    ]
+    created = [one for one in history if one.did("create") and one.body.get("max_reads") is None]
+    stored = {one.reply["secret_id"]: evidence.stored.get(one.reply["secret_id"]) for one in created}
+    field.kept |= {secret_id: one for secret_id, one in stored.items() if one}
+    return gone

@@ -1,0 +1,180 @@
+"""A deployment on several nodes: its form, its clients, its final state, and the operator's commands."""
+
+import json
+import secrets
+import shlex
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import product
+
+from tests.faults import afterwards
+from tests.faults.clients import Pool
+from tests.faults.evidence import Evidence, Stored
+from tests.faults.history import History
+from tests.nodes.callers import Reader, Writer
+from tests.nodes.cluster import OVERRIDE, PORT, STACK, Cluster, Node, run, wait_for
+from tests.nodes.members import are_in_step, members
+
+#: The host of clients at a node itself.
+LOOPBACK = "127.0.0.1"
+#: Readers and writers, each, for each node.
+_CALLERS = 2
+#: A deleted secret must still be found afterwards.
+_SETTINGS = {"REPLICAS": "3", "DELETE_RECOVERY_DAYS": "1"}
+_FILES = (OVERRIDE, "tests/nodes/losses.yml")
+#: Prints all secrets and the entries since a moment, without values.
+_EVIDENCE = """
+import json, sys
+from datetime import datetime
+from itertools import product
+from pymongo import MongoClient
+from vault.config.settings import mongo_uri
+
+database = MongoClient(mongo_uri(), readConcernLevel="majority").get_default_database("vault")
+fields = ("version", "deleted_at", "reads")
+secrets = database.secrets.find({"pending": None}, list(fields))
+since = {"ts": {"$gte": datetime.fromisoformat(sys.argv[1])}, "request_id": {"$ne": ""}}
+entries = database.audit_logs.find(since, ["request_id", "action", "status", "secret_id"])
+json.dump([list(secrets), list(entries)], sys.stdout, default=str)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of the deployment on swarms with this number of managers."""
+
+    name: str
+    managers: int = 3
+    secure: bool = True
+
+
+@dataclass(slots=True)
+class Field:
+    """The deployed service. *image* is its name in the nodes' registry."""
+
+    cluster: Cluster
+    image: str
+    token: str
+    tell: Callable[[str], None]
+    #: The operator's commands since the last loss.
+    by_hand: list[str] = field(default_factory=list)
+    #: The secrets without a limit that no client uses any more, as they were left.
+    kept: dict[str, Stored] = field(default_factory=dict)
+
+    def operate(self, *command: str, node: Node | None = None) -> str:
+        """Run the operator's `docker` *command* on *node* or a manager, and note it."""
+        self.by_hand.append(shlex.join(("docker", *command)))
+        return (node or self.cluster.manager()).docker(*command)
+
+    def deploy(self) -> None:
+        """Deploy again, as an operator does, and note it."""
+        self.by_hand.append("scripts/deploy.sh")
+        self.cluster.deploy(*_FILES[1:], IMAGE=self.image, **_SETTINGS)
+
+    def is_whole(self) -> bool:
+        """Return whether all members are in step."""
+        return are_in_step(members(self.cluster))
+
+    def is_complete(self) -> bool:
+        """Return whether every service has all its tasks, too."""
+        listed = self.cluster.manager().docker(
+            *("service", "ls", "--filter", f"label=com.docker.stack.namespace={STACK}"),
+            *("--filter", "mode=replicated", "--format", "{{.Replicas}}"),
+            check=False,
+        )
+        counts = [line.split("/") for line in listed.splitlines()]
+        return bool(counts) and all(run == wanted for run, wanted in counts) and self.is_whole()
+
+    @contextmanager
+    def load(
+        self, history: History, *, seed: int, also_inside: Sequence[Node] = (), limits: bool = True
+    ) -> Iterator[None]:
+        """Send requests to each node from outside, and to *also_inside* from these, during the block.
+
+        Without *limits*, no secret has a read limit, so that no failed read holds one.
+        """
+        places = [(self.cluster.outside, node.address) for node in self.cluster.nodes]
+        places += [(node.network, LOOPBACK) for node in also_inside]
+        options = {"seed": seed, "pool": Pool(), "history": history, "token": self.token, "limits": limits}
+        kinds = (Writer, Reader) * _CALLERS
+        callers = [
+            kind(number, network=network, host=host, **options)
+            for number, ((network, host), kind) in enumerate(product(places, kinds))
+        ]
+        for caller in callers:
+            caller.start()
+        try:
+            yield
+        finally:
+            for caller in callers:
+                caller.stop()
+            for caller in callers:
+                caller.join()
+
+    def read_all(self, history: History) -> None:
+        """Fetch everything once more, at a node that has a replica."""
+        found = self.cluster.healthy()
+        assert found, "no healthy replica"
+        host = found[0].address
+
+        def read() -> None:
+            self.cluster.outside.enter()
+            afterwards.read_all(PORT, history, token=self.token, host=host)
+
+        # The thread's network, not the process's.
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+
+    def evidence(self, since: datetime) -> Evidence:
+        """Return all secrets, and the entries since then."""
+        told = self.cluster.run("python", "-c", _EVIDENCE, since.isoformat())
+        return afterwards.evidence_of(*json.loads(told))
+
+    def verify(self) -> str:
+        """Return the findings of `audit verify` in a replica, or an empty text."""
+        told = self.cluster.run("secret-manager", "audit", "verify", check=False)
+        return "" if told.endswith("intact") else told or "audit verify failed"
+
+
+@contextmanager
+def deployed(form: Form, image: str, tell: Callable[[str], None]) -> Iterator[Field]:
+    """Deploy on a new swarm of three nodes, and remove it afterwards."""
+    cluster = Cluster(nodes=3, managers=form.managers)
+    try:
+        cluster.up()
+        pushed = cluster.push("mongo:7.0", image)[-1]
+        yield _deploy(cluster, form, pushed, tell)
+    finally:
+        cluster.down()
+
+
+def _deploy(cluster: Cluster, form: Form, image: str, tell: Callable[[str], None]) -> Field:
+    began = time.monotonic()
+    if form.secure:
+        cluster.deploy(*_FILES[1:], IMAGE=image, **_SETTINGS)
+    else:
+        environment = {
+            "DOCKER_HOST": cluster.manager().host,
+            "IMAGE": image,
+            **_SETTINGS,
+            "MASTER_KEY": b64encode(secrets.token_bytes(32)).decode(),
+        }
+        for number, node in enumerate(cluster.nodes, start=1):
+            cluster.manager().docker("node", "update", "--label-add", f"mongodb={number}", node.name)
+        files = [option for file in ("stack.yml", *_FILES) for option in ("-c", file)]
+        run("docker", "stack", "deploy", *files, STACK, environment=environment)
+    token = ""
+    deployment = Field(cluster, image, token, tell)
+    wait_for(deployment.is_complete, what="a complete deployment")
+    if form.secure:
+        deployment.token = cluster.run(
+            "secret-manager", "tokens", "create", "--name", "callers", "--role", "admin"
+        )
+    tell(f"{form.name}: deployed after {time.monotonic() - began:.0f} s")
+    return deployment
