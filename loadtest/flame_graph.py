@@ -21,7 +21,7 @@ from baselines.processes import Contender, SecretManager
 from vault.cli.mongod import Mongod
 
 #: Samples per second.
-_RATE = 500
+_RATE = 200
 _SECRETS = 1_000
 _CONNECTIONS = (1, 32)
 
@@ -33,7 +33,7 @@ def record(service: SecretManager, output: Path, *, seconds: int) -> None:
         CalledProcessError: py-spy failed; its message is on standard error.
     """
     [worker] = service.worker_pids()
-    command = ["py-spy", "record", "--nonblocking", "--function", "--rate", str(_RATE)]
+    command = ["py-spy", "record", "--function", "--rate", str(_RATE)]
     command += ["--duration", str(seconds), "--pid", str(worker), "--output", str(output)]
     # The graph shows the command, so this does not name the folder of py-spy.
     subprocess.run(
