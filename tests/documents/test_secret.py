@@ -102,6 +102,23 @@ def test_a_new_secret_is_stored_as_its_schema_says(
     assert StoredSecret(document).decrypt(keyring) == PLAINTEXT
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_new_secrets_are_stored_together(
+    stored: MongoDatabase[dict[str, Any]], keyring: Keyring, count: int
+) -> None:
+    """One new secret, or several, are all stored, each encrypted."""
+    secrets = []
+    for number in range(count):
+        secret = UnstoredSecret(
+            id=f"550e8400-e29b-41d4-a716-44665544000{number}", created_at=datetime.now(UTC)
+        )
+        secret.set_plaintext(PLAINTEXT)
+        secrets.append(secret)
+    Secret.insert_all(secrets)
+    documents = list(stored.secrets.find())
+    assert [StoredSecret(document).decrypt(keyring) for document in documents] == [PLAINTEXT] * count
+
+
 def test_new_secrets_have_the_fields_of_the_schema() -> None:
     """Each field of a new secret is one of the schema, which adds those that only later changes set."""
     fields = set(UnstoredSecret.__dataclass_fields__) - {"may_be_stored"}
