@@ -113,7 +113,7 @@ first_token() { # print the first token, unless there is one
         mapfile -t options < <(like_service 10001 10001)
         start_job "${options[@]}" "$(this_node)" --limit-memory 256M --entrypoint sleep "$IMAGE" 600
         (await_job Running) || {
-            say "To create the first token, run on $(elsewhere): docker exec CONTAINER secret-manager tokens create --name admin --role admin"
+            say "If there is no token yet, run on $(elsewhere): docker exec CONTAINER secret-manager tokens create --name admin --role admin"
             return
         }
         container=$(docker ps -q -f "label=com.docker.swarm.service.name=$job")
@@ -174,7 +174,9 @@ if deploy_all_members; then
     ((${#absent[@]} == 0)) || fail "this deployment needs all members of MongoDB: bring back the node, then run this script again"
     deploy_services "${services[@]}"
 else
-    ((${#absent[@]})) || update_members
+    if ((${#absent[@]} == 0)); then
+        update_members
+    fi
     deploy_services "${others[@]}"
 fi
 await_replica_set

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # One-shot jobs with the service's image, Docker secrets and networks; scripts source this file after swarm_lib.sh.
-# A job runs where Swarm has room, or with a constraint on one node, and not in a replica: an update moves replicas.
+# Not in a replica: an update moves replicas, and a manager may have none.
 # shellcheck disable=SC2154 # swarm_lib.sh sets these variables
 
 job=secret-manager-job-$$
@@ -17,6 +17,11 @@ service_image() { # print the service's image
 
 this_node() { # print the option that keeps a job on this node
     printf -- '--constraint=node.id==%s' "$(docker info --format '{{.Swarm.NodeID}}')"
+}
+
+near() { # print the option that keeps a job on this node, unless the node is drained
+    # Docker does not always return the logs of a node that was down before.
+    [[ $(docker node inspect self --format '{{.Spec.Availability}}') != active ]] || this_node
 }
 
 like_service() { # like_service USER GROUP: print options that give a job the service's secrets and settings, one a line
@@ -55,8 +60,14 @@ await_job() { # await_job STATES: return when the job's state matches; fail if i
 }
 
 run_job() { # run_job OPTIONS… IMAGE ARGUMENTS…: run a job to its end, and print its output; fail if the command does
+    local container
     start_job "$@"
     (await_job 'Complete|Failed') || return
-    timeout 60 docker service logs --raw "$job"
+    container=$(docker ps -aq -f "label=com.docker.swarm.service.name=$job")
+    if [[ $container ]]; then
+        docker logs "$container"
+    else
+        timeout 60 docker service logs --raw "$job"
+    fi
     await_job Complete
 }

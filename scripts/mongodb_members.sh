@@ -47,10 +47,18 @@ deploy_all_members() { # succeed if all members are to be deployed together: the
 }
 
 ask_members() { # ask_members WAIT: print number and state of each member, as "1 primary"; wait so long for all to be in step
-    # It takes no credential.
-    (run_job --env "MONGO_URI=mongodb://mongodb-1,mongodb-2,mongodb-3/?replicaSet=rs0" --limit-memory 256M \
-        "$IMAGE" replicaset status --json --wait "$1" 2>/dev/null || true) |
-        sed -n 's/.*"member": "mongodb-\([123]\):[0-9]*", "state": "\(.*\)".*/\1 \2/p'
+    local said states try
+    for try in 1 2 3; do
+        # It takes no credential.
+        # shellcheck disable=SC2046 # no word, or one
+        said=$(run_job $(near) --env "MONGO_URI=mongodb://mongodb-1,mongodb-2,mongodb-3/?replicaSet=rs0" --limit-memory 256M \
+            "$IMAGE" replicaset status --json --wait "$1" 2>&1) || true
+        states=$(sed -n 's/.*"member": "mongodb-\([123]\):[0-9]*", "state": "\(.*\)".*/\1 \2/p' <<<"$said")
+        [[ -z $states ]] || break
+        # A node that has just returned can lack the network for a moment.
+        say "Attempt $try of 3 to ask MongoDB's members failed: ${said//$'\n'/ }"
+    done
+    printf '%s\n' "$states"
 }
 
 in_step() { # succeed if all members are in step, or get there soon

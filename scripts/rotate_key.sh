@@ -15,9 +15,12 @@ update() { # update OPTIONS…: update the service and wait for the result
     [[ $(spec "$service") == "$before" ]] || await_update "$service"
 }
 
-manager() { # manager ARGUMENTS…: run secret-manager with the service's keys, on any node
+manager() { # manager ARGUMENTS…: run secret-manager with the service's keys
     local options
-    mapfile -t options < <(like_service 10001 10001)
+    mapfile -t options < <(
+        like_service 10001 10001
+        near
+    )
     run_job "${options[@]}" --limit-memory 512M "$(service_image)" "$@"
 }
 

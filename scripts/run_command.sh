@@ -12,6 +12,6 @@ source "$(dirname "$0")/job.sh"
 check_engine
 image=$(service_image)
 mapfile -t options < <(like_service "$(id -u)" "$(id -g)")
-[[ -z ${MONGO_URI-} ]] || options+=(--env MONGO_URI --env MONGO_URI_FILE=)
+[[ -z ${MONGO_URI-} ]] || options=("${options[@]/#--env=MONGO_URI_FILE=*/--env=MONGO_URI}")
 run_job "${options[@]}" "$(this_node)" --user "$(id -u):$(id -g)" --mount "type=bind,source=$PWD,target=/work" \
     --workdir /work "$image" "$@"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
 from vault.cli.mongod import Mongod
@@ -12,7 +13,7 @@ from vault.core import deadline
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 from vault.documents import outage as module
-from vault.documents.guard import storage_errors
+from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.outage import CurrentOutage, Outage
 
 #: The driver's events, as far as they are read.
@@ -95,6 +96,20 @@ def test_an_outage_ends_with_a_primary_or_the_driver(outage: Outage, clock: Cloc
     else:
         outage.closed(CLOSED)
     assert [refused(), refused()] == [False, False]
+
+
+def test_a_cleanup_is_not_refused(outage: Outage, clock: Clock) -> None:
+    """A cleanup runs in an outage, too: if MongoDB does not answer, that is ignored."""
+    outage.description_changed(LOST)
+    clock.now += 10
+    assert [refused(), refused()] == [False, True]
+    attempts = []
+    with best_effort_cleanup():
+        attempts.append("the cleanup's own operation")
+        raise ServerSelectionTimeoutError("no host answers")
+    with best_effort_cleanup(), storage_errors():
+        attempts.append("an operation with its own guard")
+    assert attempts == ["the cleanup's own operation"]
 
 
 def test_an_earlier_connection_does_not_matter(outage: Outage, clock: Clock) -> None:

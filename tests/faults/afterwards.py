@@ -23,6 +23,7 @@ def read_all(port: int, history: History, *, token: str = "", host: str = "127.0
         for _ in range(1 + (limit or 0)):
             if not reader.fetch(known).succeeded:
                 break
+    reader.close()
 
 
 def evidence(uri: str) -> Evidence:

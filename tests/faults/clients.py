@@ -105,6 +105,10 @@ class Client:
         """Return once it has ended."""
         self._thread.join()
 
+    def close(self) -> None:
+        """Close its connection."""
+        self._connection.close()
+
     def _work(self) -> None:
         while not self._stopped.is_set():
             known = self._pool.pick(self._chance)

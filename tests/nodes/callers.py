@@ -24,6 +24,7 @@ class Caller(Client):
         self._network.enter()
         while not self._stopped.is_set():
             self._once(self._pool.pick(self._chance))
+        self.close()
 
     def _more(self, _name: str) -> dict[str, Any]:
         return {} if self._limits else {"max_reads": None}

@@ -71,10 +71,10 @@ class Field:
         self.by_hand.append(shlex.join(("docker", *command)))
         return (node or self.cluster.manager()).docker(*command)
 
-    def deploy(self) -> None:
-        """Deploy again, as an operator does, and note it."""
+    def deploy(self, **settings: str) -> None:
+        """Deploy with other *settings*, as an operator does, and note it."""
         self.by_hand.append("scripts/deploy.sh")
-        self.cluster.deploy(*_FILES[1:], IMAGE=self.image, **_SETTINGS)
+        self.cluster.deploy(*_FILES[1:], **(_SETTINGS | {"IMAGE": self.image} | settings))
 
     def is_whole(self) -> bool:
         """Return whether all members are in step."""

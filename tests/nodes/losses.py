@@ -109,9 +109,12 @@ def _service_updated(field: Field, _nodes: Sequence[Node]) -> Iterator[None]:
 
 @contextmanager
 def _deployed_without(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+    # A replica needs a node whose port is free, so one for each node that will be left.
+    field.operate("service", "scale", "--detach", f"{_API}=2")
     with _killed(field, nodes):
-        field.deploy()
+        field.deploy(REPLICAS="2", LOG_LEVEL="debug")
         yield
+    field.operate("service", "scale", "--detach", f"{_API}=3")
 
 
 def _primary(field: Field) -> list[Node]:

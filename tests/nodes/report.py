@@ -25,7 +25,7 @@ def row(outcome: Outcome) -> str:
         f"{_slow(lost)}, {_slow(returned)}",
         f"{lost.refused:.1f} s, at most {lost.refused_worst:.1f} s" if lost.refused else "none",
         f"{outcome.in_step:.0f} s",
-        f"{len(outcome.by_hand)} commands" if outcome.by_hand else "nothing",
+        _commands(len(outcome.by_hand)),
         str(outcome.requests),
         str(len(findings.lost)),
         str(len(findings.doubled)),
@@ -33,6 +33,10 @@ def row(outcome: Outcome) -> str:
         f"{outcome.busy:.0f}",
     ]
     return f"| {' | '.join(columns)} |"
+
+
+def _commands(count: int) -> str:
+    return {0: "nothing", 1: "1 command"}.get(count, f"{count} commands")
 
 
 def _slow(effect: Impact) -> str:

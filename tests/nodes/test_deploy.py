@@ -45,7 +45,7 @@ def deploy(settings: dict[str, str], *files: str, **environment: str) -> str:
     return run("scripts/deploy.sh", OVERRIDE, _ELSEWHERE, *files, environment=settings | environment).stderr
 
 
-def ask(node: Node, path: str, body: Mapping[str, object], token: str) -> dict[str, str]:
+def post(node: Node, path: str, body: Mapping[str, object], token: str) -> dict[str, str]:
     """Return the reply to a POST that a client outside the swarm sends to *node*."""
     config = f'url = "http://{node.address}:8000{path}"\nheader = "Authorization: Bearer {token}"\n'
     config += f'header = "Content-Type: application/json"\ndata = {json.dumps(json.dumps(body))}\n'
@@ -73,8 +73,17 @@ def versions(manager: Node) -> list[str]:
 def states(cluster: Cluster, *, wait: str) -> dict[str, str]:
     """Return each member's state, once all are in step or after that time."""
     command = f"secret-manager replicaset status --json --wait {wait} || true"
-    found = [json.loads(line) for line in cluster.run("sh", "-c", command).splitlines()]
-    return {row["member"].partition(":")[0]: row["state"] for row in found}
+    found: dict[str, str] = {}
+
+    def ask() -> bool:
+        # The replica of the last attempt can be one that an update was stopping.
+        for line in cluster.run("sh", "-c", command, check=False).splitlines():
+            row = json.loads(line)
+            found[row["member"].partition(":")[0]] = row["state"]
+        return len(found) == len(_MEMBERS)
+
+    wait_for(ask, what="the members' states")
+    return found
 
 
 def is_down(cluster: Cluster, node: Node) -> bool:
@@ -99,10 +108,10 @@ def test_the_first_token_crosses_nodes(cluster: Cluster, settings: dict[str, str
     assert len({home(cluster, member).name for member in _MEMBERS}) == 3
     one = home(cluster, _SERVICE)
     assert one is not cluster.nodes[0]
-    created = ask(one, "/vault/secret/create", {"secret": b64encode(b"value").decode()}, token)
+    created = post(one, "/vault/secret/create", {"secret": b64encode(b"value").decode()}, token)
     deploy(settings, REPLICAS="2")
     for node in homes(cluster, _SERVICE):
-        assert ask(node, "/vault/secret/fetch", created, token) == {"secret": b64encode(b"value").decode()}
+        assert post(node, "/vault/secret/fetch", created, token) == {"secret": b64encode(b"value").decode()}
     # With a token, the script creates no other.
     assert "smt_" not in deploy(settings)
 
@@ -112,10 +121,10 @@ def test_a_key_is_rotated_without_a_replica_on_the_manager(
 ) -> None:
     """rotate_key.sh works on a manager without a replica, while each step moves the replica."""
     one = home(cluster, _SERVICE)
-    created = ask(one, "/vault/secret/create", {"secret": b64encode(b"older").decode()}, token)
+    created = post(one, "/vault/secret/create", {"secret": b64encode(b"older").decode()}, token)
     assert "0 left" in run("scripts/rotate_key.sh", environment=settings).stdout
     one = home(cluster, _SERVICE)
-    assert ask(one, "/vault/secret/fetch", created, token) == {"secret": b64encode(b"older").decode()}
+    assert post(one, "/vault/secret/fetch", created, token) == {"secret": b64encode(b"older").decode()}
     assert cluster.run("ls", "/run/secrets").split() == ["master_key_v2", "mongo_uri"]
 
 

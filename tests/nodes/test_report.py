@@ -51,6 +51,7 @@ def test_a_row_counts_commands_and_violations() -> None:
     findings = Findings(lost=["a"], doubled=["b", "c"], unrecorded=["d", "e", "f"])
     told = report.row(outcome("a node", findings=findings, by_hand=("docker node rm", "docker swarm join")))
     assert told.endswith("| 2 commands | 1234 | 1 | 2 | 3 | 4 |")
+    assert "| 1 command |" in report.row(outcome("a node", by_hand=("docker node rm",)))
 
 
 @pytest.mark.parametrize("wrong", [{"findings": Findings(leaked=["a"])}, {"trail": "entry 7 is missing"}])

@@ -39,12 +39,18 @@ def storage_errors(command: str = "other") -> Iterator[None]:
     For a connection failure the log has the text, which names hosts; for other failures only type and code,
     because their texts can quote documents.
     """
+    if outage.current.refuses():
+        raise StorageUnavailableError("MongoDB has no primary")
+    with _attempt(command):
+        yield
+
+
+@contextmanager
+def _attempt(command: str = "other") -> Iterator[None]:
     began = monotonic()
     left = deadline.remaining()
     if left <= 0:
         raise StorageUnavailableError("it took too long")
-    if outage.current.refuses():
-        raise StorageUnavailableError("MongoDB has no primary")
     try:
         with timeout(left) if left < OPERATION_TIMEOUT_SECONDS else nullcontext():
             yield
@@ -60,8 +66,11 @@ def storage_errors(command: str = "other") -> Iterator[None]:
 
 @contextmanager
 def best_effort_cleanup() -> Iterator[None]:
-    """Run the block as a cleanup, even after the request's deadline; ignore an unavailable MongoDB."""
-    with suppress(StorageUnavailableError), deadline.replaced(OPERATION_TIMEOUT_SECONDS), storage_errors():
+    """Run the block as a cleanup, even after the request's deadline; ignore an unavailable MongoDB.
+
+    The block always runs: only what it attempts itself can be refused.
+    """
+    with suppress(StorageUnavailableError), deadline.replaced(OPERATION_TIMEOUT_SECONDS), _attempt():
         yield
 
 
