@@ -128,15 +128,21 @@ def memory_or_disk() -> str | None:
 
 @pytest.fixture(scope="session")
 def empty_databases(mongod: Mongod) -> Iterator[EmptyDatabases]:
-    """Return databases for the tests of folders that do not care about who builds the indexes, and when."""
+    """Return databases for the tests that do not care about who builds the indexes, and when."""
     with closing(EmptyDatabases(mongod)) as databases:
         yield databases
 
 
 @pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of the test's own database."""
-    with new_database(mongod) as uri:
+def mongo_uri(
+    request: pytest.FixtureRequest, mongod: Mongod, empty_databases: EmptyDatabases
+) -> Iterator[str]:
+    """Return the connection string of the test's own database, which can have indexes already.
+
+    With the mark `new_database`, nothing was ever stored in it.
+    """
+    is_new = request.node.get_closest_marker("new_database")
+    with new_database(mongod) if is_new else empty_databases.one() as uri:
         yield uri
 
 

@@ -1,6 +1,5 @@
 """Fixtures of the tests of the API, of batches, and of KV version 2."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,8 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import make_token
 from tests.batches import Commands, listening
-from tests.databases import EmptyDatabases
 from tests.kv import Ask, asking
 from tests.lifecycle import Caller
-
-
-@pytest.fixture
-def mongo_uri(empty_databases: EmptyDatabases) -> Iterator[str]:
-    """Return the connection string of the test's own database, which can have indexes already."""
-    with empty_databases.one() as uri:
-        yield uri
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`OPTIONS` for every path, and CORS with and without `CORS_ORIGINS`."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,20 +10,15 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.databases import new_database
 from vault.app import _warn
-from vault.cli.mongod import Mongod, free_port
+from vault.cli.mongod import free_port
 from vault.config.settings import Settings
+
+# These count a database's contents.
+pytestmark = pytest.mark.new_database
 
 FETCH = "/vault/secret/fetch"
 APP, OTHER = "https://app.example.com", "https://other.example.com"
-
-
-@pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a new database, as these tests count its contents."""
-    with new_database(mongod) as uri:
-        yield uri
 
 
 def names(reply: TestResponse) -> set[str]:

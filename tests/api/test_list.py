@@ -1,19 +1,19 @@
 """Lists over HTTP: a namespace's own secrets, each once, page by page."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
 from pymongo.database import Database as MongoDatabase
 
-from tests.databases import new_database
 from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
 from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
-from vault.cli.mongod import Mongod
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets.queries import MAX_PAGE_BYTES
+
+# In an old database, MongoDB has plans for small ones.
+pytestmark = pytest.mark.new_database
 
 Stored = MongoDatabase[dict[str, Any]]
 
@@ -42,13 +42,6 @@ def fill(stored: Stored, key: MasterKey, count: int) -> list[str]:
     named = [(f"n/{number:04}", put(stored, key, name=f"n/{number:04}")) for number in range(count // 2)]
     unnamed = sorted(put(stored, key) for _ in range(count - count // 2))
     return unnamed + [secret_id for _, secret_id in sorted(named)]
-
-
-@pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a new database: in an old one, MongoDB has plans for small ones."""
-    with new_database(mongod) as uri:
-        yield uri
 
 
 @pytest.fixture(autouse=True)

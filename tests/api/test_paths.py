@@ -1,6 +1,5 @@
 """Principals that are limited to paths, over HTTP."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,14 @@ from pymongo.database import Database as MongoDatabase
 from tests.access import bearer, make_token
 from tests.api.test_list import profiled
 from tests.batches import Commands, create_all, fetch_all, statuses
-from tests.databases import new_database
 from tests.lifecycle import ALICE, CALLS, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.problems import without_id
-from vault.cli.mongod import Mongod
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import MasterKey
+
+# In an old database, MongoDB has plans for small ones.
+pytestmark = pytest.mark.new_database
 
 Stored = MongoDatabase[dict[str, Any]]
 LIMITED = replace(ALICE, name="limited", paths=Paths.of(["billing/", "shared/db"]))
@@ -26,13 +26,6 @@ LIMITED = replace(ALICE, name="limited", paths=Paths.of(["billing/", "shared/db"
 
 def limited_to(*paths: str) -> Principal:
     return replace(LIMITED, paths=Paths.of(paths))
-
-
-@pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a new database: in an old one, MongoDB has plans for small ones."""
-    with new_database(mongod) as uri:
-        yield uri
 
 
 @pytest.fixture

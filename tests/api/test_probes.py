@@ -11,27 +11,21 @@ from pymongo.monitoring import CommandListener
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
-from tests.databases import new_database
 from tests.problems import fields_of, messages_of
 from tests.rotation import Stored, age_claims, fill, new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault import services as health
-from vault.cli.mongod import Mongod
 from vault.keys import guard, registry
 from vault.keys.guard import KeyringGuard
 from vault.observability import metrics
 from vault.observability.spans import NoTracing
 
+# These count a database's contents.
+pytestmark = pytest.mark.new_database
+
 OURS, FOREIGN = new_key(), new_key()
 READS = {"aggregate", "count", "distinct", "find", "getMore", "ping"}
 FETCH = "/vault/secret/fetch"
-
-
-@pytest.fixture
-def mongo_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of a new database, as these tests count its contents."""
-    with new_database(mongod) as uri:
-        yield uri
 
 
 class Commands(CommandListener):

@@ -187,6 +187,7 @@ def test_a_period_without_entries_is_empty(store: Store) -> None:
     assert (found.principal_count, found.secret_count, found.refusals, found.events) == (0, 0, [], [])
 
 
+@pytest.mark.new_database
 def test_a_short_period_reads_only_its_entries(store: Store, stored: Stored) -> None:
     """MongoDB finds the entries of a period by the index on their time."""
     store(*({"ts": NOON + number * DAY} for number in range(50)))

@@ -151,6 +151,7 @@ def test_without_its_entry_it_is_not_complete(
     assert claim(KEYRING)
 
 
+@pytest.mark.new_database
 @pytest.mark.parametrize("collection", ["secrets", "tokens"])
 def test_a_duplicate_name_is_restored_and_named(
     collection: str, database: Database, stored: Stored, mongo_uri: str

@@ -355,6 +355,7 @@ def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
     assert trail.run("verify").returncode == 0
 
 
+@pytest.mark.new_database
 def test_an_empty_export_leaves_no_entry(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """A database without a trail stays empty, so that a backup can be restored into it."""
     done = run_command("audit", "export", environment=settings(mongo_uri, new_key()), folder=tmp_path)

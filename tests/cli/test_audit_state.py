@@ -184,6 +184,7 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         assert service.post(PATH, SECRET).status == 200
 
 
+@pytest.mark.new_database
 @pytest.mark.parametrize("disabled", [True, False])
 def test_a_backup_contains_the_state(mongo_uri: str, stored: Stored, tmp_path: Path, disabled: bool) -> None:
     """A restore requires the backup's state to equal its own, and writes it to the database."""

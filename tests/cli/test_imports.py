@@ -46,6 +46,7 @@ def has_equal_hashes(done: Done) -> bool:
     return bool(there == here and done.stdout.endswith("the hashes are equal\n"))
 
 
+@pytest.mark.new_database
 def test_a_tree_moves_in(tree: Tree, run: Run, stored: Stored) -> None:
     """A dry run lists what an import stores; the import is complete, and can be repeated and verified."""
     tree.put("a/b", {"n": 1}, {"n": 2})

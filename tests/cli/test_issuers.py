@@ -168,6 +168,7 @@ def test_errors_are_sentences(run: Run) -> None:
     assert "has roles" in run("issuers", "delete", "ci").stderr
 
 
+@pytest.mark.new_database
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -42,6 +42,7 @@ def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase
         assert retention(stored) == seconds
 
 
+@pytest.mark.new_database
 def test_another_index_error_is_reported(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
     """If an index cannot be created, except for different options, the service is not ready."""
     stored.audit_logs.create_index("other", name="retention")
@@ -49,6 +50,7 @@ def test_another_index_error_is_reported(mongo_uri: str, stored: MongoDatabase[d
         database.prepare()
 
 
+@pytest.mark.new_database
 def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,6 +71,7 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
 
 
+@pytest.mark.new_database
 def test_another_index_in_that_place_is_reported(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
 ) -> None:

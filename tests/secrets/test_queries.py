@@ -163,6 +163,7 @@ def test_a_level_is_continued_after_a_key(app: Flask, stored: Stored) -> None:
     assert level(app, limit=2) == ["a", "a/"]
 
 
+@pytest.mark.new_database
 def test_a_level_seeks_past_large_folders(app: Flask, stored: Stored, examined: Any) -> None:
     """A level is found by an index, and of a large folder only few keys are examined."""
     put_unnamed(stored, 2_000)
