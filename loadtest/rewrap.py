@@ -15,6 +15,7 @@ import measured
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave, Secret
+from vault.documents.secret import UnstoredSecret
 
 _PLAINTEXT_BYTES = 64
 _BATCH = 1_000
@@ -29,10 +30,10 @@ def fill(uri: str, key: bytes, count: int) -> None:
     for start in range(0, count, _BATCH):
         batch = []
         for _ in range(min(_BATCH, count - start)):
-            secret = Secret(id=str(uuid4()), created_at=datetime.now(UTC))
+            secret = UnstoredSecret(id=str(uuid4()), created_at=datetime.now(UTC))
             secret.set_plaintext(secrets.token_bytes(_PLAINTEXT_BYTES))
             batch.append(secret)
-        Secret.objects.insert(batch, load_bulk=False)
+        Secret.insert_all(batch)
     hook.disconnect()
     database.close()
 

@@ -29,7 +29,7 @@ from vault.config.validators import port
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
 from vault.crypto import Keyring
-from vault.documents import Database, EncryptOnSave
+from vault.documents import Database, EncryptOnSave, outage
 from vault.keys.guard import KeyringGuard
 from vault.keys.status import KeyUsageCache
 from vault.observability import logs, metrics
@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> Flask:
     database = Database(
         settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, listeners=tracing.listeners
     )
+    outage.current.begin(database.is_without_primary)
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)

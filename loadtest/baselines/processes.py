@@ -129,6 +129,10 @@ class Contender(ABC):
         assert self._process is not None  # noqa: S101 - called only while running
         return list(_with_children(self._process.pid))
 
+    def worker_pids(self) -> list[int]:
+        """Return the processes below the one that was started."""
+        return self._pids()[1:]
+
     def _answers(self) -> bool:
         try:
             with urlopen(self.url + self.ready, timeout=5):  # noqa: S310 - our own URL

@@ -1,27 +1,19 @@
 """Operations during an outage of MongoDB."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
+from tests.rotation import connected
 from vault.cli.mongod import Mongod
 from vault.core import deadline
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 from vault.documents import outage as module
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.outage import CurrentOutage, Outage
-
-#: The driver's events, as far as they are read.
-LOST, FOUND = (
-    SimpleNamespace(new_description=SimpleNamespace(has_writable_server=lambda found=found: found))
-    for found in (False, True)
-)
-CLOSED: Any = SimpleNamespace()
+from vault.documents.outage import CurrentOutage
 
 
 class Clock:
@@ -43,13 +35,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+class Driver:
+    """A driver whose knowledge tests set."""
+
+    def __init__(self) -> None:
+        self.has_primary = True
+
+    def is_without_primary(self) -> bool:
+        """Return whether it knows none."""
+        return not self.has_primary
+
+
 @pytest.fixture
-def outage(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Outage:
-    """Return the outage that guards this test's operations."""
+def driver(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """Return the driver of the application whose operations are guarded."""
     assert clock
-    current = CurrentOutage()
-    monkeypatch.setattr(module, "current", current)
-    return current.begin()
+    driver = Driver()
+    monkeypatch.setattr(module, "current", CurrentOutage())
+    module.current.begin(driver.is_without_primary)
+    return driver
 
 
 def refused() -> bool:
@@ -63,44 +67,43 @@ def refused() -> bool:
     return not begun
 
 
-def test_an_operation_waits_during_an_election(outage: Outage, clock: Clock) -> None:
-    """Before the first look, and for ten seconds without a primary, operations wait."""
-    outage.opened(CLOSED)
+def test_an_operation_waits_during_an_election(driver: Driver, clock: Clock) -> None:
+    """With a primary, and for ten seconds without one, operations run."""
     assert not refused()
-    outage.description_changed(LOST)
+    driver.has_primary = False
+    assert not refused()
     clock.now += 9
-    # More news without a primary do not extend the time.
-    outage.description_changed(LOST)
     assert [refused(), refused()] == [False, False]
     clock.now += 2
     assert [refused(), refused()] == [False, True]
 
 
-def test_in_a_long_outage_one_operation_looks(outage: Outage, clock: Clock) -> None:
+def test_in_a_long_outage_one_operation_looks(driver: Driver, clock: Clock) -> None:
     """After ten seconds all operations are refused at once, except one every three seconds."""
-    outage.description_changed(LOST)
+    driver.has_primary = False
+    assert not refused()
     clock.now += 10
     for _ in range(3):
         assert [refused() for _ in range(4)] == [False, True, True, True]
         clock.now += 3
 
 
-@pytest.mark.parametrize("end", ["found", "closed"])
-def test_an_outage_ends_with_a_primary_or_the_driver(outage: Outage, clock: Clock, end: str) -> None:
-    """Once the driver knows a primary, or is closed, operations run again."""
-    outage.description_changed(LOST)
+def test_an_outage_ends_with_the_next_primary(driver: Driver, clock: Clock) -> None:
+    """Once the driver knows a primary, no operation is refused; the next outage has its own ten seconds."""
+    driver.has_primary = False
+    assert not refused()
     clock.now += 10
     assert [refused(), refused()] == [False, True]
-    if end == "found":
-        outage.description_changed(FOUND)
-    else:
-        outage.closed(CLOSED)
+    driver.has_primary = True
+    assert [refused(), refused()] == [False, False]
+    driver.has_primary = False
     assert [refused(), refused()] == [False, False]
 
 
-def test_a_cleanup_is_not_refused(outage: Outage, clock: Clock) -> None:
-    """A cleanup runs in an outage, too: if MongoDB does not answer, that is ignored."""
-    outage.description_changed(LOST)
+def test_a_cleanup_is_not_refused(driver: Driver, clock: Clock) -> None:
+    """A cleanup runs in an outage, with all its operations: if MongoDB does not answer, that is ignored."""
+    driver.has_primary = False
+    assert not refused()
     clock.now += 10
     assert [refused(), refused()] == [False, True]
     attempts = []
@@ -109,41 +112,65 @@ def test_a_cleanup_is_not_refused(outage: Outage, clock: Clock) -> None:
         raise ServerSelectionTimeoutError("no host answers")
     with best_effort_cleanup(), storage_errors():
         attempts.append("an operation with its own guard")
-    assert attempts == ["the cleanup's own operation"]
+    assert attempts == ["the cleanup's own operation", "an operation with its own guard"]
+    assert refused()
 
 
-def test_an_earlier_connection_does_not_matter(outage: Outage, clock: Clock) -> None:
-    """A new connection begins without an outage, and what its predecessor still sees is ignored."""
-    outage.description_changed(LOST)
+def test_commands_refuse_nothing(mongo_uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without an application waits for MongoDB as long as its operations may."""
+    monkeypatch.setattr(module, "current", CurrentOutage())
+    with connected(mongo_uri) as database:
+        monkeypatch.setattr(database, "is_without_primary", lambda: True)
+        assert not refused()
+        clock.now += 60
+        assert [refused(), refused()] == [False, False]
+
+
+def test_an_earlier_application_does_not_matter(driver: Driver, clock: Clock) -> None:
+    """A new application begins without an outage."""
+    driver.has_primary = False
+    assert not refused()
     clock.now += 10
     assert [refused(), refused()] == [False, True]
-    module.current.begin()
-    outage.description_changed(LOST)
+    module.current.begin(driver.is_without_primary)
     assert [refused(), refused()] == [False, False]
+
+
+def test_a_closed_connection_has_no_outage(mongo_uri: str) -> None:
+    """Before it has connected, and once it is closed, a database does not say that MongoDB has no primary."""
+    database = Database(mongo_uri, audit_ttl_days=0)
+    assert not database.is_without_primary()
+    database.ping()
+    assert not database.is_without_primary()
+    database.close()
+    assert not database.is_without_primary()
 
 
 def test_the_loss_and_the_return_of_a_primary_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver of the service's connection sees both, so operations are refused only in between."""
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.5)
+    """Operations are refused while there is no primary; after its return, none follows a successful one."""
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_LOOK_INTERVAL_SECONDS", 0.5)
+    monkeypatch.setattr(module, "current", CurrentOutage())
     with Mongod(tmp_path / "data") as mongod:
         database = Database(mongod.uri, audit_ttl_days=0)
+        module.current.begin(database.is_without_primary)
         try:
             database.ping()
             mongod.kill()
             wait_until(lambda: failure(database) == "MongoDB has no primary")
             mongod.start()
             wait_until(lambda: not failure(database))
+            assert [failure(database, seconds=30) for _ in range(100)] == [""] * 100
         finally:
             database.close()
 
 
-def failure(database: Database) -> str:
-    """Return why MongoDB's primary does not answer; empty if it does."""
+def failure(database: Database, *, seconds: float = 0.3) -> str:
+    """Return why MongoDB's primary does not answer in so many seconds; empty if it does."""
     try:
-        with deadline.within(0.3):
+        with deadline.within(seconds):
             database.ping()
     except StorageUnavailableError as error:
         return str(error)

@@ -11,7 +11,13 @@ from pymongo.database import Database as MongoDatabase
 from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret
-from vault.documents.secret import StoredSecret, VersionInfo, has_readable_newest
+from vault.documents.secret import (
+    SecretVersion,
+    StoredSecret,
+    UnstoredSecret,
+    VersionInfo,
+    has_readable_newest,
+)
 
 OTHER = MasterKey(bytes(32))
 PLAINTEXT = b"the plaintext nobody may find"
@@ -59,6 +65,77 @@ def test_inserting_in_bulk_stores_no_plaintext(
     documents = list(stored.secrets.find())
     assert not any(PLAINTEXT in encode(document) for document in documents)
     assert [StoredSecret(document).decrypt(keyring) for document in documents] == [PLAINTEXT] * 2
+
+
+def test_a_new_secret_is_stored_as_its_schema_says(
+    stored: MongoDatabase[dict[str, Any]], keyring: Keyring
+) -> None:
+    """A new secret is stored with the same bytes as MongoEngine would store it, except for the ciphertext."""
+    now = datetime.now(UTC)
+    older = {"version": 1, "envelope": b"e", "key_id": "k", "created_at": now}
+    fields: dict[str, Any] = {
+        "id": "550e8400-e29b-41d4-a716-446655440000",
+        "namespace": "team",
+        "version": 2,
+        "created_at": now,
+        "updated_at": now,
+        "older": [older],
+        "purged": [1],
+        "states": [{"version": 1, "created_at": now, "deleted_at": None}],
+        "metadata_version": 3,
+        "rules": {"cas_required": True},
+        "expires_at": now,
+        "max_reads": 4,
+        "name": "a/b",
+        "labels": ["env=prod"],
+        "pending": True,
+        "purge_at": now,
+    }
+    secret = UnstoredSecret(**fields)
+    secret.set_plaintext(PLAINTEXT)
+    Secret.insert_all([secret])
+    document = stored.secrets.find_one()
+    assert document is not None
+    schema = Secret(**fields | {"older": [SecretVersion(**older)]})
+    schema.envelope, schema.key_id = document["envelope"], keyring.primary.id
+    assert encode(document) == encode(schema.to_mongo())
+    assert StoredSecret(document).decrypt(keyring) == PLAINTEXT
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_new_secrets_are_stored_together(
+    stored: MongoDatabase[dict[str, Any]], keyring: Keyring, count: int
+) -> None:
+    """One new secret, or several, are all stored, each encrypted."""
+    secrets = []
+    for number in range(count):
+        secret = UnstoredSecret(
+            id=f"550e8400-e29b-41d4-a716-44665544000{number}", created_at=datetime.now(UTC)
+        )
+        secret.set_plaintext(PLAINTEXT)
+        secrets.append(secret)
+    Secret.insert_all(secrets)
+    documents = list(stored.secrets.find())
+    assert [StoredSecret(document).decrypt(keyring) for document in documents] == [PLAINTEXT] * count
+
+
+def test_new_secrets_have_the_fields_of_the_schema() -> None:
+    """Each field of a new secret is one of the schema, which adds those that only later changes set."""
+    fields = set(UnstoredSecret.__dataclass_fields__) - {"may_be_stored"}
+    assert fields | {"reads", "deleted_at"} == set(Secret._fields)
+
+
+def test_a_new_secret_is_not_stored_without_the_hook(
+    hook: EncryptOnSave, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """A new secret that is not encrypted cannot be stored."""
+    hook.disconnect()
+    secret = UnstoredSecret(id="550e8400-e29b-41d4-a716-446655440000", created_at=datetime.now(UTC))
+    secret.set_plaintext(PLAINTEXT)
+    with pytest.raises(AttributeError):
+        Secret.insert_all([secret])
+    assert stored.secrets.count_documents({}) == 0
+    assert PLAINTEXT.decode() not in repr(secret)
 
 
 def test_without_the_hook_nothing_is_written(

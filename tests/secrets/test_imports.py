@@ -291,7 +291,7 @@ def test_a_name_that_another_request_holds_differs(
     hold = SecretStore.hold_names
 
     def hold_late(store: SecretStore, made: Any) -> Any:
-        other.save()
+        stored.secrets.insert_one(other.document())
         return hold(store, made)
 
     monkeypatch.setattr(SecretStore, "hold_names", hold_late)

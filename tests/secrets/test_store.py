@@ -10,14 +10,14 @@ from tests.lifecycle import document, in_future, in_past, put
 from tests.rotation import Stored
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
-from vault.documents import Secret
+from vault.documents.secret import UnstoredSecret
 from vault.secrets.store import SecretStore
 
 pytestmark = pytest.mark.usefixtures("encrypting")
 
 
-def new_secret(**fields: Any) -> Secret:
-    secret = Secret(id=str(uuid4()), created_at=in_past(seconds=0), **fields)
+def new_secret(**fields: Any) -> UnstoredSecret:
+    secret = UnstoredSecret(id=str(uuid4()), created_at=in_past(seconds=0), **fields)
     secret.set_plaintext(b"value")
     return secret
 

@@ -8,6 +8,7 @@ from tests.lifecycle import UNKNOWN_ID, in_past, put
 from tests.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
+from vault.documents.secret import UnstoredSecret
 from vault.secrets.store import SecretStore
 
 pytestmark = pytest.mark.usefixtures("encrypting")
@@ -34,11 +35,11 @@ def test_many_concurrent_creates_are_all_stored(stored: Stored, key: MasterKey) 
     store = SecretStore()
 
     def create(number: int) -> str:
-        secret = Secret(id=f"550e8400-e29b-41d4-a716-{number:012}", created_at=in_past(seconds=0))
+        secret = UnstoredSecret(id=f"550e8400-e29b-41d4-a716-{number:012}", created_at=in_past(seconds=0))
         secret.set_plaintext(b"%d" % number)
         store.publish([secret])
         assert stored.secrets.find_one({"_id": secret.id}, {"_id": 1})
-        return str(secret.id)
+        return secret.id
 
     with ThreadPoolExecutor(16) as pool:
         ids = list(pool.map(create, range(100)))

@@ -106,7 +106,7 @@ def initiate(
     "limit",
     metavar="DURATION",
     type=duration,
-    help="Wait so long until the set is complete.",
+    help="Maximum wait for a complete set.",
 )
 @output_options
 def status(output: Output, limit: timedelta | None) -> None:

@@ -29,7 +29,7 @@ def local_address(bind: str) -> tuple[str, int]:
 @click.option(
     "--start-marker",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Create this file once it is ready; with the file, check only that it replies.",
+    help="A file that marks readiness: created then; later, a reply is enough.",
 )
 @output_options
 def ready(output: Output, start_marker: Path | None) -> None:

@@ -56,10 +56,9 @@ class AuditEntry(BaseDocument):
 
         Bypasses MongoEngine: a document for each entry would cost more than everything else for it.
         """
-        collection = cls.raw()
         # Operators' commands have a longer timeout, but readers do not wait that long for a commit.
-        with timeout(min(COMMIT_TIMEOUT_SECONDS, collection.database.client.options.timeout)):
-            collection.insert_many(entries)
+        with timeout(min(COMMIT_TIMEOUT_SECONDS, cls.raw().database.client.options.timeout)):
+            cls.insert(entries)
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

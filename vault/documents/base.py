@@ -1,6 +1,6 @@
 """The base of stored documents, which alone reaches into MongoEngine, and the decryption of envelopes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 from mongoengine import Document
@@ -33,6 +33,15 @@ class BaseDocument(Document):
     def raw(cls) -> Any:
         """Return the collection itself, for operations that MongoEngine does not offer."""
         return cls._get_collection()
+
+    @classmethod
+    def insert(cls, documents: Sequence[dict[str, Any]]) -> None:
+        """Store new *documents*, at least one, in order, until one fails."""
+        if len(documents) == 1:
+            # PyMongo's bulk write takes a tenth longer.
+            cls.raw().insert_one(documents[0])
+        else:
+            cls.raw().insert_many(documents)
 
     @classmethod
     def collection_name(cls) -> str:

@@ -76,20 +76,26 @@ class Database:
         self._prepared = False
         self._lock = Lock()
         self._preparation: Future[None] | None = None
-        watching = [outage.current.begin(), *listeners]
+        self._client: MongoClient[dict[str, Any]] | None = None
+
+        def connect(**_: object) -> MongoClient[dict[str, Any]]:
+            self._client = MongoClient(
+                uri, timeoutMS=timeout_seconds * 1_000, event_listeners=listeners, **_OPTIONS
+            )
+            return self._client
+
         # MongoEngine does not get the URI: it would prefer the URI's read preference, and look up SRV records
         # at once. It gets the name of the database, and a function that creates the client.
         mongoengine.register_connection(
             "default",
             db=self.name,
             uuidRepresentation="standard",
-            mongo_client_class=lambda **_: MongoClient(
-                uri, timeoutMS=timeout_seconds * 1_000, event_listeners=watching, **_OPTIONS
-            ),
+            mongo_client_class=connect,
         )
 
     def close(self) -> None:
         """Forget the connection and its settings."""
+        self._client = None
         mongoengine.disconnect()
 
     def is_reachable(self) -> bool:
@@ -100,6 +106,11 @@ class Database:
             # Closed: the process is ending.
             return False
         return reachable
+
+    def is_without_primary(self) -> bool:
+        """Return whether this process has connected and knows no primary now."""
+        client = self._client
+        return client is not None and not client.topology_description.has_writable_server()
 
     def ping(self) -> None:
         """Wait for an answer of the primary.
@@ -124,7 +135,7 @@ class Database:
             return
         # Only one thread may create the client. The rest is not locked: without MongoDB, each caller waits
         # for its own timeout, not for those of all others in turn.
-        with self._lock, storage_errors():
+        with self._lock, outage.ignored(), storage_errors():
             get_db()
         self.ping()
         try:

@@ -39,18 +39,12 @@ def storage_errors(command: str = "other") -> Iterator[None]:
     For a connection failure the log has the text, which names hosts; for other failures only type and code,
     because their texts can quote documents.
     """
-    if outage.current.refuses():
-        raise StorageUnavailableError("MongoDB has no primary")
-    with _attempt(command):
-        yield
-
-
-@contextmanager
-def _attempt(command: str = "other") -> Iterator[None]:
     began = monotonic()
     left = deadline.remaining()
     if left <= 0:
         raise StorageUnavailableError("it took too long")
+    if outage.current.refuses():
+        raise StorageUnavailableError("MongoDB has no primary")
     try:
         with timeout(left) if left < OPERATION_TIMEOUT_SECONDS else nullcontext():
             yield
@@ -68,9 +62,14 @@ def _attempt(command: str = "other") -> Iterator[None]:
 def best_effort_cleanup() -> Iterator[None]:
     """Run the block as a cleanup, even after the request's deadline; ignore an unavailable MongoDB.
 
-    The block always runs: only what it attempts itself can be refused.
+    In an outage, the block and the operations in it are not refused.
     """
-    with suppress(StorageUnavailableError), deadline.replaced(OPERATION_TIMEOUT_SECONDS), _attempt():
+    with (
+        suppress(StorageUnavailableError),
+        deadline.replaced(OPERATION_TIMEOUT_SECONDS),
+        outage.ignored(),
+        storage_errors(),
+    ):
         yield
 
 

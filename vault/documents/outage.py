@@ -1,66 +1,68 @@
 """An outage of MongoDB: a time without a primary, as the driver sees it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 from time import monotonic
 
-from pymongo.monitoring import (
-    TopologyClosedEvent,
-    TopologyDescriptionChangedEvent,
-    TopologyListener,
-    TopologyOpenedEvent,
-)
-
 #: Seconds after which operations no longer wait for a primary. The election of the next one takes less.
-PATIENCE_SECONDS = 10
+_TIMEOUT_SECONDS = 10
 
 #: Seconds between operations that wait all the same. While one waits, the driver looks for a primary every
 #: half second, otherwise every ten seconds.
-_LOOK_SECONDS = 3
+_LOOK_INTERVAL_SECONDS = 3
+
+_IGNORED: ContextVar[bool] = ContextVar("outage_ignored", default=False)
 
 
-class Outage(TopologyListener):
-    """The outage that the driver of one connection sees, if any."""
+class Outage:
+    """The outage that a driver sees, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_without_primary: Callable[[], bool]) -> None:
+        """Ask *is_without_primary*, which must not wait, before each operation."""
+        self._is_without_primary = is_without_primary
         self._since = inf
         self._looked = -inf
 
-    def opened(self, event: TopologyOpenedEvent) -> None:
-        """Ignore a driver that has not looked yet."""
-
-    def description_changed(self, event: TopologyDescriptionChangedEvent) -> None:
-        """Begin or end the outage, as the driver now knows a primary or not."""
-        self._since = inf if event.new_description.has_writable_server() else min(self._since, monotonic())
-
-    def closed(self, event: TopologyClosedEvent) -> None:  # noqa: ARG002 - the driver's signature
-        """End the outage."""
-        self._since = inf
-
     def refuses(self) -> bool:
         """Return whether an operation would only wait, because there has been no primary for long."""
-        now = monotonic()
-        if now - self._since < PATIENCE_SECONDS:
+        if not self._is_without_primary():
+            self._since = inf
             return False
-        if now - self._looked >= _LOOK_SECONDS:
+        now = monotonic()
+        self._since = min(self._since, now)
+        if now - self._since < _TIMEOUT_SECONDS:
+            return False
+        if now - self._looked >= _LOOK_INTERVAL_SECONDS:
             self._looked = now
             return False
         return True
 
 
 class CurrentOutage:
-    """The outage of the process's connection. An earlier one no longer matters."""
+    """The outage that the application of this process refuses operations in. Commands refuse none."""
 
     def __init__(self) -> None:
-        self._outage = Outage()
+        self._outage = Outage(lambda: False)
 
-    def begin(self) -> Outage:
-        """Return the listener of a new connection."""
-        self._outage = Outage()
-        return self._outage
+    def begin(self, is_without_primary: Callable[[], bool]) -> None:
+        """From now on, refuse operations in an outage; *is_without_primary* must not wait."""
+        self._outage = Outage(is_without_primary)
 
     def refuses(self) -> bool:
-        """Return whether an operation on this connection would only wait."""
-        return self._outage.refuses()
+        """Return whether an operation would only wait, unless outages are ignored here."""
+        return not _IGNORED.get() and self._outage.refuses()
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Refuse no operation in the block."""
+    token = _IGNORED.set(True)
+    try:
+        yield
+    finally:
+        _IGNORED.reset(token)
 
 
 current = CurrentOutage()

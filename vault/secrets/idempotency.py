@@ -22,10 +22,9 @@ from vault.core.principal import Principal
 from vault.core.retry import attempts
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.encoding import joined
-from vault.documents import Secret
 from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.secret import text, texts
+from vault.documents.secret import UnstoredSecret, text, texts
 from vault.observability import metrics
 from vault.secrets.items import CreateRequest
 from vault.secrets.store import SecretStore
@@ -71,7 +70,11 @@ class Reservation:
     """
 
     def __init__(
-        self, secrets: Sequence[Secret], store: SecretStore, *, existing: Mapping[int, str] | None = None
+        self,
+        secrets: Sequence[UnstoredSecret],
+        store: SecretStore,
+        *,
+        existing: Mapping[int, str] | None = None,
     ) -> None:
         self._secrets = secrets
         self._store = store

@@ -8,7 +8,7 @@ from vault.core.attempt import Action, Attempt, Status, finish_all
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, SecretVersion, VersionInfo
+from vault.documents.secret import Secret, UnstoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach
 from vault.secrets.kv_source import SourceSecret, SourceVersion
@@ -43,7 +43,11 @@ class ImportWriter:
         except BaseException:
             self._store.roll_back(made)
             raise
-        return {secret.name: "another request took the name" for secret in made if secret.id in refused}
+        return {
+            name: "another request took the name"
+            for name, secret in zip(new, made, strict=True)
+            if secret.id in refused
+        }
 
     def _remove_leftovers(self, new: Mapping[str, SourceSecret]) -> None:
         """Remove what a killed import has left pending, which would hold its names for minutes.
@@ -55,10 +59,10 @@ class ImportWriter:
         with storage_errors("delete"):
             Secret.raw().delete_many(query)
 
-    def _document(self, name: str, source: SourceSecret) -> Secret:
+    def _document(self, name: str, source: SourceSecret) -> UnstoredSecret:
         newest = source.versions[-1] if source.versions else None
         infos = [_info(one) for one in source.versions]
-        secret = Secret(
+        secret = UnstoredSecret(
             id=str(uuid4()),
             namespace=self._namespace,
             name=name,
@@ -72,12 +76,12 @@ class ImportWriter:
             purged=[info.version for info in infos if info.is_purged] or None,
         )
         secret.older = [
-            SecretVersion(
-                version=one.number,
-                envelope=self._keyring.encrypt(one.value, secret.binding(one.number)),
-                key_id=self._keyring.primary.id,
-                created_at=one.created_at,
-            )
+            {
+                "version": one.number,
+                "envelope": self._keyring.encrypt(one.value, secret.binding(one.number)),
+                "key_id": self._keyring.primary.id,
+                "created_at": one.created_at,
+            }
             for one in source.versions[:-1]
             if one.value is not None
         ] or None
@@ -86,11 +90,12 @@ class ImportWriter:
         secret.encrypt(self._keyring)
         return secret
 
-    def _attempt(self, secret: Secret) -> Attempt:
+    def _attempt(self, secret: UnstoredSecret) -> Attempt:
         principal = replace(OPERATOR, namespace=self._namespace)
         attempt = Attempt(action=Action.CREATE, principal=principal, secret_id=secret.id)
         reach.record(self._namespace, secret.name, attempt)
-        numbers = {one.version for one in (secret, *(secret.older or ()))} | set(secret.purged or ())
+        older = {one["version"] for one in secret.older or ()}
+        numbers = {secret.version, *older, *(secret.purged or ())}
         # 0 stands for no version.
         attempt.details |= {"versions": sorted(numbers - {0}), "imported_from": self._source}
         return attempt

@@ -21,8 +21,7 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.crypto.encoding import joined
-from vault.documents import Secret
-from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.secret import StoredSecret, UnstoredSecret, VersionInfo
 from vault.secrets.requests import NewSecret, Reference, derive_ids, limit_details
 
 #: The maximum number of items in a request.
@@ -102,7 +101,7 @@ class Creation(Item):
     #: The value as it was sent, if it is not valid.
     invalid: str = field(default="", repr=False)
     #: The document to store. None if the create failed, or if an earlier request has completed it.
-    secret: Secret | None = None
+    secret: UnstoredSecret | None = None
 
     @property
     def secret_id(self) -> str:

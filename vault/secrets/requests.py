@@ -14,7 +14,7 @@ from vault.core.errors import CredentialRequiredError
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
-from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.secret import StoredSecret, UnstoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules
 from vault.secrets import reach
 
@@ -33,26 +33,25 @@ class NewSecret:
     labels: Mapping[str, str] = field(default_factory=dict)
     rules: WriteRules = field(default_factory=WriteRules)
 
-    def document(self, namespace: str, secret_id: str) -> Secret:
-        """Return an unsaved document of this secret, with this new ID, in *namespace*."""
+    def document(self, namespace: str, secret_id: str) -> UnstoredSecret:
+        """Return this secret, with this new ID, in *namespace*."""
         now = datetime.now(UTC)
         expires_at = now + timedelta(seconds=self.ttl_seconds) if self.ttl_seconds else None
-        given = {
+        secret = UnstoredSecret(
             # Not assigned by MongoDB: the ciphertext is bound to it.
-            "id": secret_id,
-            "namespace": namespace,
-            "created_at": now,
-            "expires_at": expires_at,
-            "purge_at": expires_at,
-            "max_reads": self.max_reads,
-            "name": self.name,
-            "labels": stored_labels(self.labels) or None,
+            id=secret_id,
+            namespace=namespace,
+            created_at=now,
+            expires_at=expires_at,
+            purge_at=expires_at,
+            max_reads=self.max_reads,
+            name=self.name,
+            labels=stored_labels(self.labels) or None,
             # Without a value, the first version is yet to come, and there is only metadata.
-            **({} if self.plaintext else {"version": 0, "metadata_version": 1}),
-            "rules": dict(self.rules.stored()) or None,
-        }
-        # To MongoEngine, a field that is set to None costs as much as any other.
-        secret = Secret(**{name: value for name, value in given.items() if value is not None})
+            version=1 if self.plaintext else 0,
+            metadata_version=None if self.plaintext else 1,
+            rules=dict(self.rules.stored()) or None,
+        )
         secret.set_plaintext(self.plaintext)
         return secret
 
@@ -92,7 +91,7 @@ def derive_ids(base_id: str, count: int) -> list[str]:
     return [str(UUID(bytes=digest[:16], version=4)) for digest in digests]
 
 
-def limit_details(secret: Secret) -> dict[str, Any]:
+def limit_details(secret: UnstoredSecret) -> dict[str, Any]:
     """Return the details for a new secret's audit entry: its expiry and its read limit, if set."""
     expires_at = secret.expires_at and moment(secret.expires_at)
     found = {"expires_at": expires_at, "max_reads": secret.max_reads}

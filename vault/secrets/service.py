@@ -70,7 +70,7 @@ class SecretService:
         secret = self._create_one(new_secret, None, attempt).secret
         info = VersionInfo(
             version=1 if new_secret.plaintext else 0,
-            created_at=secret and to_milliseconds(secret.created_at),
+            created_at=to_milliseconds(secret.created_at) if secret else None,
         )
         return Written(secret_id=attempt.secret_id or "", info=info, labels=new_secret.labels)
 

@@ -22,6 +22,7 @@ from vault.documents.secret import (
     PURGE_AT_EXPIRY,
     Secret,
     StoredSecret,
+    UnstoredSecret,
     bounded_fetch,
     has_readable_newest,
     text,
@@ -51,7 +52,7 @@ class SecretStore:
 
     def __init__(self) -> None:
         self._reads: Batcher[str, Mapping[str, Any] | None] = Batcher(_read, queue="reads")
-        self._writes: Batcher[Secret, None] = Batcher(_insert, queue="writes")
+        self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, queue="writes")
 
     def find(self, secret_id: str) -> StoredSecret | None:
         """Return a secret without its older versions.
@@ -122,7 +123,7 @@ class SecretStore:
             raise TooManyMatchesError
         return found
 
-    def hold_names(self, secrets: Iterable[Secret]) -> Mapping[str, VaultError]:
+    def hold_names(self, secrets: Iterable[UnstoredSecret]) -> Mapping[str, VaultError]:
         """Store those of *secrets* that have names as pending, so that no others get their names.
 
         Only storing them shows whether the names are free. No caller can find them before `publish`.
@@ -142,7 +143,7 @@ class SecretStore:
         with storage_errors():
             return _insert_pending(named) if named else {}
 
-    def publish(self, secrets: Sequence[Secret]) -> None:
+    def publish(self, secrets: Sequence[UnstoredSecret]) -> None:
         """Make new secrets readable: store those without names, and publish those that `hold_names` stored.
 
         Raises:
@@ -171,7 +172,7 @@ class SecretStore:
             left = Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"_id": 1})
             return {document["_id"] for document in left}
 
-    def roll_back(self, secrets: Iterable[Secret]) -> None:
+    def roll_back(self, secrets: Iterable[UnstoredSecret]) -> None:
         """Withdraw the new secrets that may be stored. Ignore errors and the request's deadline."""
         if sent := [secret.id for secret in secrets if secret.may_be_stored]:
             with best_effort_cleanup():
@@ -185,15 +186,15 @@ def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
     return [documents.get(secret_id) for secret_id in secret_ids]
 
 
-def _insert(secrets: Sequence[Secret]) -> Sequence[None]:
+def _insert(secrets: Sequence[UnstoredSecret]) -> Sequence[None]:
     with storage_errors("insert"):
-        Secret.objects.insert(list(secrets), load_bulk=False)
+        Secret.insert_all(secrets)
     return [None] * len(secrets)
 
 
-def _insert_pending(secrets: Sequence[Secret]) -> Mapping[str, VaultError]:
+def _insert_pending(secrets: Sequence[UnstoredSecret]) -> Mapping[str, VaultError]:
     """Store named secrets of one namespace; return the errors of those that were not stored, by ID."""
-    first: dict[str | None, Secret] = {}
+    first: dict[str | None, UnstoredSecret] = {}
     for secret in secrets:
         first.setdefault(secret.name, secret)
     refused: dict[str, VaultError] = {

@@ -1,0 +1,79 @@
+"""Flame graphs of the service under load: `python loadtest/flame_graph.py [--seconds N] FOLDER`.
+
+Starts a MongoDB and this service with one worker. While wrk creates or fetches secrets, py-spy samples the
+worker. Writes `create-1.svg`, `create-32.svg`, `fetch-1.svg` and `fetch-32.svg`, named after the load and the
+number of connections.
+
+Requires root, wrk and `scripts/install.sh bench`: the service protects its memory from processes of the same
+user.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from threading import Thread
+
+import click
+import wrk
+from baselines.processes import Contender, SecretManager
+
+from vault.cli.mongod import Mongod
+
+#: Samples per second.
+_RATE = 200
+_SECRETS = 1_000
+_CONNECTIONS = (1, 32)
+
+
+def record(service: SecretManager, output: Path, *, seconds: int) -> None:
+    """Sample the service's only worker for *seconds*, and write the flame graph to *output*.
+
+    Raises:
+        CalledProcessError: py-spy failed; its message is on standard error.
+    """
+    [worker] = service.worker_pids()
+    command = ["py-spy", "record", "--function", "--rate", str(_RATE)]
+    command += ["--duration", str(seconds), "--pid", str(worker), "--output", str(output)]
+    # The graph shows the command, so this does not name the folder of py-spy.
+    subprocess.run(
+        command, executable=Path(sys.executable).with_name("py-spy"), stdout=subprocess.DEVNULL, check=True
+    )
+
+
+def load(service: Contender, what: str, *, connections: int, seconds: int) -> wrk.Load:
+    """Create or fetch secrets for *seconds*."""
+    script, arguments = {
+        "create": ("create.lua", service.create),
+        "fetch": ("fetch.lua", (*service.fetch, str(service.folder / "names"))),
+    }[what]
+    return wrk.run(script, service.url, *arguments, connections=connections, seconds=seconds)
+
+
+@click.command()
+@click.option("--seconds", default=20, show_default=True, help="Length of each sample in seconds.")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def main(seconds: int, folder: Path) -> None:
+    """Write flame graphs of creates and fetches to FOLDER."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        Mongod(Path(name) / "mongod") as mongod,
+        SecretManager(Path(name), mongo_uri=mongod.uri, workers=1) as service,
+    ):
+        (service.folder / "names").write_text("\n".join(service.seed(_SECRETS)) + "\n")
+        for what in ("create", "fetch"):
+            for connections in _CONNECTIONS:
+                # The load outlasts the samples.
+                running = Thread(
+                    target=load,
+                    args=(service, what),
+                    kwargs={"connections": connections, "seconds": seconds + 2},
+                )
+                running.start()
+                record(service, folder / f"{what}-{connections}.svg", seconds=seconds)
+                running.join()
+
+
+if __name__ == "__main__":
+    main()
