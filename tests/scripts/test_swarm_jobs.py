@@ -25,7 +25,7 @@ docker() {
 
 
 def run(answers: str, command: str, **environment: str) -> tuple[int, str, str]:
-    """Return exit status, output and errors of *command* in the scripts, for which Docker has these *answers*."""
+    """Return exit status, output and errors of a *command* of the scripts, with these *answers* of Docker."""
     done = subprocess.run(
         ("bash", "-c", _PRELUDE % answers + command),
         env={"PATH": os.environ["PATH"], **environment},
@@ -52,7 +52,7 @@ def test_a_job_has_what_the_commands_of_a_replica_have() -> None:
     answers = """
         *.Secrets*) echo master_key_v1 master_key_v1 ;;
         *.Mounts*) echo --mount=type=bind,source=/dev/log,target=/dev/log,readonly=false; echo ;;
-        *.Env*) printf '%s\\n' AUDIT_ENABLED=false AUDIT_SINK=unix:///dev/log TOKEN_MAX_DAYS=30 LOG_LEVEL=debug ;;
+        *.Env*) printf '%s\\n' AUDIT_ENABLED=false AUDIT_SINK=unix:///dev/log TOKEN_MAX_DAYS=30 BIND= ;;
     """
     status, printed, errors = run(answers, "like_service 1 2")
     assert (status, errors) == (0, "")
