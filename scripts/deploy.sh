@@ -76,12 +76,13 @@ mongo_uri() { # print a connection string with a random password
 }
 
 key_name() { # print the name of the Docker secret for the service's master key
-    local name found number=1
-    found=$(ask docker secret ls -f name=master_key_v --format '{{.Name}}') || return
+    local name key found number=1
+    found=$(await_answer docker secret ls -f name=master_key_v --format '{{.Name}}') || return
     mapfile -t names < <(printf '%s' "$found")
     name=$(setting MASTER_KEY_FILE) || return
     name=${name:-${MASTER_KEY_SECRET-}}
-    if [[ -z $name && $(setting MASTER_KEY) ]]; then
+    key=$(setting MASTER_KEY) || return
+    if [[ -z $name && $key ]]; then
         # Use a new name: there is no way to see whether an existing secret holds this key.
         while have_secret "master_key_v$number"; do ((number += 1)); done
         name=master_key_v$number
@@ -181,7 +182,7 @@ if exists "$service"; then
     # The deployment before was interrupted: its update can go on, although nothing changes now.
     [[ $state =~ ^(|completed|rollback_completed)$ ]] || before=$state
     # Keep the current scale: a deployment would reset it.
-    REPLICAS=${REPLICAS:-$(ask docker service inspect "$service" --format '{{with .Spec.Mode.Replicated}}{{.Replicas}}{{end}}')}
+    REPLICAS=${REPLICAS:-$(await_answer docker service inspect "$service" --format '{{with .Spec.Mode.Replicated}}{{.Replicas}}{{end}}')}
 fi
 REPLICAS=${REPLICAS:-2}
 export IMAGE MASTER_KEY_SECRET REPLICAS

@@ -15,7 +15,7 @@ end_jobs() { # remove all jobs of this script
 
 service_image() { # print the service's image
     check_service
-    ask docker service inspect "$service" --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}'
+    await_answer docker service inspect "$service" --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}'
 }
 
 this_node() { # print the option that keeps a job on this node
@@ -33,7 +33,7 @@ like_service() { # like_service USER GROUP: print options that give a job what t
     # AUDIT_SINK can be a host outside MongoDB's network, or a file that the service mounts.
     printf -- '--network=%s_secret-manager-network\n' "$stack"
     # shellcheck disable=SC2016 # Go's variables
-    ask docker service inspect "$service" --format '{{with .Spec.TaskTemplate.ContainerSpec}}
+    await_answer docker service inspect "$service" --format '{{with .Spec.TaskTemplate.ContainerSpec}}
         {{- range .Mounts}}--mount=type={{.Type}},source={{.Source}},target={{.Target}},readonly={{.ReadOnly}}
             {{- with .VolumeOptions}}{{with .DriverConfig}},volume-driver={{.Name}}
                 {{- range $name, $value := .Options}},"volume-opt={{$name}}={{$value}}"{{end}}{{end}}{{end}}{{println}}{{end}}

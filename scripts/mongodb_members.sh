@@ -41,7 +41,7 @@ await_nodes() { # after a change of the swarm's leader, wait until it knows the 
 deploy_all_members() { # succeed if all members are to be deployed together: they are new, or none can serve now
     local number args count
     exists "${stack}_mongodb-1" || return 0
-    args=$(ask docker service inspect "${stack}_mongodb-1" --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}') || exit
+    args=$(await_answer docker service inspect "${stack}_mongodb-1" --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}') || exit
     # Members with a key do not talk to members without one.
     [[ $args == *keyFile* ]] || return 0
     for number in "${members[@]}"; do

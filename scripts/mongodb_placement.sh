@@ -10,11 +10,11 @@ declare -A home=()  # member to its node, or empty
 find_members() { # fill in `label` and `home`
     # shellcheck disable=SC2154 # swarm_lib.sh sets stack
     local nodes node number runs found services=${stack}_mongodb
-    nodes=$(ask docker node ls -q) || exit
+    nodes=$(await_answer docker node ls -q) || exit
     for node in $nodes; do
-        label[$node]=$(ask docker node inspect "$node" --format '{{index .Spec.Labels "mongodb"}}')
+        label[$node]=$(await_answer docker node inspect "$node" --format '{{index .Spec.Labels "mongodb"}}')
     done
-    found=$(ask docker service ls -f "name=$services-" --format '{{.Name}}') || exit
+    found=$(await_answer docker service ls -f "name=$services-" --format '{{.Name}}') || exit
     mapfile -t members < <(printf '%s\n' "${members[@]}" "${found//$services-/}" | grep -x '[0-9]' | sort -u)
     for number in "${members[@]}"; do
         home[$number]=
@@ -22,7 +22,7 @@ find_members() { # fill in `label` and `home`
             [[ ${label[$node]} != "$number" ]] || home[$number]=$node
         done
         grep -qx "$services-$number" <<<"$found" || continue
-        runs=$(ask docker service ps --no-resolve -f desired-state=running --format '{{.Node}}' "$services-$number") || exit
+        runs=$(await_answer docker service ps --no-resolve -f desired-state=running --format '{{.Node}}' "$services-$number") || exit
         home[$number]=${home[$number]:-$runs}
         [[ ${home[$number]} ]] || misplaced "mongodb-$number is not running and no node has its label: see Several nodes in docs/operations.md"
         [[ -z $runs || $runs == "${home[$number]}" ]] ||

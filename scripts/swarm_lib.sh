@@ -30,7 +30,7 @@ check_engine() { # fail unless this node is a manager of a swarm that has a lead
     docker node ls -q >/dev/null || fail "the swarm has no leader: bring back managers until most of them are up"
 }
 
-ask() { # ask COMMAND…: print Docker's answer, also if the swarm is electing a leader; fail without one
+await_answer() { # await_answer COMMAND…: print Docker's answer, also if the swarm is electing a leader; fail without one
     local start=$SECONDS
     while ((SECONDS - start < answer_seconds)); do
         "$@" 2>/dev/null && return
@@ -41,7 +41,7 @@ ask() { # ask COMMAND…: print Docker's answer, also if the swarm is electing a
 
 exists() { # exists NAME: succeed if the service exists
     local names
-    names=$(ask docker service ls -f "name=$1" --format '{{.Name}}') || exit
+    names=$(await_answer docker service ls -f "name=$1" --format '{{.Name}}') || exit
     grep -qxF -- "$1" <<<"$names"
 }
 
@@ -52,7 +52,7 @@ check_service() { # fail unless the service exists
 setting() { # setting NAME [PreviousSpec]: print the value in the service's environment, or nothing if it is unset
     local environment
     exists "$service" || return 0
-    environment=$(ask docker service inspect "$service" \
+    environment=$(await_answer docker service inspect "$service" \
         --format "{{with .${2-Spec}}}{{range .TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}{{end}}") || exit
     sed -n "s/^$1=//p" <<<"$environment"
 }
@@ -80,7 +80,7 @@ elsewhere() { # print the names of the nodes that run replicas
 }
 
 tasks() { # tasks NAME: print state, ID and error of each task that the service should run now, one a line
-    ask docker service ps "$1" --no-trunc -f desired-state=running -f desired-state=ready \
+    await_answer docker service ps "$1" --no-trunc -f desired-state=running -f desired-state=ready \
         --format '{{.CurrentState}}|{{.ID}}|{{.Error}}'
 }
 
@@ -97,11 +97,11 @@ unplaced() { # unplaced NAME: print why a task of the service has no node, or no
 }
 
 spec() { # spec NAME: print what makes Docker replace the service's tasks if it changes
-    ask docker service inspect "$1" --format '{{json .Spec.TaskTemplate}} {{json .Spec.EndpointSpec}}'
+    await_answer docker service inspect "$1" --format '{{json .Spec.TaskTemplate}} {{json .Spec.EndpointSpec}}'
 }
 
 update_state() { # update_state NAME: print the state of the service's last update, or nothing
-    ask docker service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'
+    await_answer docker service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'
 }
 
 is_updated() { # is_updated NAME: succeed if tasks of the service run, and none is older than its last update
@@ -109,8 +109,8 @@ is_updated() { # is_updated NAME: succeed if tasks of the service run, and none 
     found=$(tasks "$1")
     mapfile -t ids < <(sed -n 's/^Running[^|]*|\([^|]*\)|.*/\1/p' <<<"$found")
     ((${#ids[@]} > 0)) || return
-    oldest=$(ask docker inspect --type task --format '{{.CreatedAt}}' "${ids[@]}" | sort | sed -n 1p)
-    started=$(ask docker service inspect "$1" --format '{{.UpdateStatus.StartedAt}}')
+    oldest=$(await_answer docker inspect --type task --format '{{.CreatedAt}}' "${ids[@]}" | sort | sed -n 1p)
+    started=$(await_answer docker service inspect "$1" --format '{{.UpdateStatus.StartedAt}}')
     [[ $oldest > $started ]]
 }
 
