@@ -76,11 +76,13 @@ mongo_uri() { # print a connection string with a random password
 }
 
 key_name() { # print the name of the Docker secret for the service's master key
-    local name number=1
-    mapfile -t names < <(docker secret ls -f name=master_key_v --format '{{.Name}}')
-    name=$(setting MASTER_KEY_FILE)
+    local name key found number=1
+    found=$(await_answer docker secret ls -f name=master_key_v --format '{{.Name}}') || return
+    mapfile -t names < <(printf '%s' "$found")
+    name=$(setting MASTER_KEY_FILE) || return
     name=${name:-${MASTER_KEY_SECRET-}}
-    if [[ -z $name && $(setting MASTER_KEY) ]]; then
+    key=$(setting MASTER_KEY) || return
+    if [[ -z $name && $key ]]; then
         # Use a new name: there is no way to see whether an existing secret holds this key.
         while have_secret "master_key_v$number"; do ((number += 1)); done
         name=master_key_v$number
@@ -110,7 +112,8 @@ first_token() { # print the first token, unless there is one
     container=$(replica)
     if [[ -z $container ]]; then
         # The token must not be in a log, so this needs a container on this node.
-        mapfile -t options < <(like_service 10001 10001)
+        options=$(like_service 10001 10001)
+        mapfile -t options <<<"$options"
         start_job "${options[@]}" "$(this_node)" --limit-memory 256M --entrypoint sleep "$IMAGE" 600
         (await_job Running) || {
             say "If there is no token yet, run on $(elsewhere): docker exec CONTAINER secret-manager tokens create --name admin --role admin"
@@ -124,13 +127,30 @@ first_token() { # print the first token, unless there is one
     docker exec "$container" secret-manager tokens create --name admin --role admin
 }
 
+next_steps() { # print what to do after a deployment
+    local container
+    container=$(replica)
+    [[ $container ]] || say "The replicas run on $(elsewhere): run the commands below there."
+    cat <<END
+Next steps:
+- Keep a copy of the master key in a safe place. Without it, no secret can be decrypted.
+    docker exec ${container:=CONTAINER} cat /run/secrets/$MASTER_KEY_SECRET
+- Create a token for each application:
+    docker exec $container secret-manager tokens create --name app --role writer
+- Rotate the master key regularly: scripts/rotate_key.sh
+END
+}
+
 check_engine
-[[ -z $(setting MASTER_KEY_FALLBACKS_FILE) ]] || fail "a rotation is in progress: finish it with scripts/rotate_key.sh"
-[[ -z ${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS) ]] ||
+fallbacks=$(setting MASTER_KEY_FALLBACKS_FILE)
+[[ -z $fallbacks ]] || fail "a rotation is in progress: finish it with scripts/rotate_key.sh"
+fallbacks=${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS)
+[[ -z $fallbacks ]] ||
     fail "anyone who can inspect the service sees MASTER_KEY_FALLBACKS: finish that rotation (keys rewrap), then unset it"
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
     fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/operations.md)"
 check_key
+await_nodes
 find_members
 report_nodes
 use_pinned_images
@@ -155,8 +175,16 @@ secret mongodb_key_file key_file
 secret mongodb_root_password random 24
 secret mongo_uri mongo_uri
 place_members
-# Keep the current scale: a deployment would reset it.
-REPLICAS=${REPLICAS:-$(docker service inspect "$service" --format '{{.Spec.Mode.Replicated.Replicas}}' 2>/dev/null)} || REPLICAS=2
+before=
+if exists "$service"; then
+    before=$(spec "$service")
+    state=$(update_state "$service")
+    # The deployment before was interrupted: its update can go on, although nothing changes now.
+    [[ $state =~ ^(|completed|rollback_completed)$ ]] || before=$state
+    # Keep the current scale: a deployment would reset it.
+    REPLICAS=${REPLICAS:-$(await_answer docker service inspect "$service" --format '{{with .Spec.Mode.Replicated}}{{.Replicas}}{{end}}')}
+fi
+REPLICAS=${REPLICAS:-2}
 export IMAGE MASTER_KEY_SECRET REPLICAS
 # The service reads these from Docker secrets only.
 export MASTER_KEY='' MONGO_URI=''
@@ -167,8 +195,7 @@ for file in "$@"; do
 done
 stack_file=$(docker stack config "${files[@]}")
 mapfile -t services < <(service_names)
-mapfile -t others < <(service_names | grep -v '^mongodb-[123]$')
-before=$(spec "$service" 2>/dev/null) || before=
+mapfile -t others < <(service_names | grep -v '^mongodb-[0-9]$')
 say "Deploying, and waiting until the service is ready."
 if deploy_all_members; then
     ((${#absent[@]} == 0)) || fail "this deployment needs all members of MongoDB: bring back the node, then run this script again"
@@ -180,18 +207,15 @@ else
     deploy_services "${others[@]}"
 fi
 await_replica_set
-[[ -z $before || $(spec "$service") == "$before" ]] || await_update "$service"
+after=$(spec "$service")
+[[ -z $before || $after == "$before" ]] || await_update "$service"
 await_replicas "$REPLICAS"
-((REPLICAS > 0)) || { say "Deployed without replicas. Restore a backup, then run: docker service scale $service=2" && exit; }
-say "The service is ready."
-first_token
-container=$(replica)
-[[ $container ]] || say "The replicas run on $(elsewhere): run the commands below there."
-cat <<END
-Next steps:
-- Keep a copy of the master key in a safe place. Without it, no secret can be decrypted.
-    docker exec ${container:=CONTAINER} cat /run/secrets/$MASTER_KEY_SECRET
-- Create a token for each application:
-    docker exec $container secret-manager tokens create --name app --role writer
-- Rotate the master key regularly: scripts/rotate_key.sh
-END
+if ((REPLICAS > 0)); then
+    say "The service is ready."
+    first_token
+    next_steps
+else
+    say "Deployed without replicas. Restore a backup, then run: docker service scale $service=2"
+fi
+((${#late[@]} == 0)) ||
+    fail "MongoDB was not updated, because ${late[*]/#/mongodb-} is not in step. For the reason, run docker service logs ${stack}_mongodb-${late[0]}. When all members are in step, run this script again"

@@ -14,8 +14,8 @@ end_jobs() { # remove all jobs of this script
 }
 
 service_image() { # print the service's image
-    docker service inspect "$service" --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' 2>/dev/null ||
-        fail "the service does not exist: deploy it with scripts/deploy.sh"
+    check_service
+    await_answer docker service inspect "$service" --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}'
 }
 
 this_node() { # print the option that keeps a job on this node
@@ -28,19 +28,18 @@ near() { # print the option that keeps a job on this node, unless the node is dr
 }
 
 like_service() { # like_service USER GROUP: print options that give a job what the service has, one a line
-    local name
+    local settings='MASTER_KEY_FILE|MASTER_KEY_FALLBACKS_FILE|MONGO_URI_FILE|TOKEN_MAX_DAYS'
+    settings+='|AUDIT_ENABLED|AUDIT_TTL_DAYS|AUDIT_SINK|AUDIT_SINK_REQUIRED'
     # AUDIT_SINK can be a host outside MongoDB's network, or a file that the service mounts.
     printf -- '--network=%s_secret-manager-network\n' "$stack"
-    docker service inspect "$service" --format \
-        '{{range .Spec.TaskTemplate.ContainerSpec.Mounts}}--mount=type={{.Type}},source={{.Source}},target={{.Target}},readonly={{.ReadOnly}}{{with .VolumeOptions}}{{with .DriverConfig}},volume-driver={{.Name}}{{range $name, $value := .Options}},"volume-opt={{$name}}={{$value}}"{{end}}{{end}}{{end}}{{println}}{{end}}' |
-        sed '/^$/d'
-    docker service inspect "$service" --format \
-        '{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{println .SecretName .File.Name}}{{end}}' |
-        sed -n "s/\(.\+\) \(.\+\)/--secret=source=\1,target=\2,uid=$1,gid=$2,mode=0400/p"
-    for name in MASTER_KEY_FILE MASTER_KEY_FALLBACKS_FILE MONGO_URI_FILE AUDIT_ENABLED AUDIT_TTL_DAYS AUDIT_SINK \
-        AUDIT_SINK_REQUIRED TOKEN_MAX_DAYS; do
-        printf -- '--env=%s=%s\n' "$name" "$(setting "$name")"
-    done
+    # shellcheck disable=SC2016 # Go's variables
+    await_answer docker service inspect "$service" --format '{{with .Spec.TaskTemplate.ContainerSpec}}
+        {{- range .Mounts}}--mount=type={{.Type}},source={{.Source}},target={{.Target}},readonly={{.ReadOnly}}
+            {{- with .VolumeOptions}}{{with .DriverConfig}},volume-driver={{.Name}}
+                {{- range $name, $value := .Options}},"volume-opt={{$name}}={{$value}}"{{end}}{{end}}{{end}}{{println}}{{end}}
+        {{- range .Secrets}}--secret=source={{.SecretName}},target={{.File.Name}}{{println}}{{end}}
+        {{- range .Env}}--env={{println .}}{{end}}{{end}}' |
+        sed -En "/^--mount=/p; s/^--secret=.*/&,uid=$1,gid=$2,mode=0400/p; /^--env=($settings)=/p"
 }
 
 start_job() { # start_job OPTIONS… IMAGE ARGUMENTS…: start a job, in place of the one before
@@ -53,20 +52,33 @@ start_job() { # start_job OPTIONS… IMAGE ARGUMENTS…: start a job, in place o
         "$@" >/dev/null
 }
 
+is_lost() { # is_lost NODE: succeed if the node is down, or no longer in the swarm
+    local state
+    if ! state=$(docker node inspect "$1" --format '{{.Status.State}}' 2>/dev/null); then
+        docker node ls -q >/dev/null 2>&1
+        return
+    fi
+    [[ $state == down ]]
+}
+
 await_job() { # await_job STATES: return when the job's state matches; fail if it ended otherwise, or cannot start
-    local state node error housed=$SECONDS known=$SECONDS
+    local state node error start=$SECONDS placed=$SECONDS known=$SECONDS
     while true; do
-        IFS='|' read -r state node error < <(docker service ps "$job" --no-trunc --format '{{.CurrentState}}|{{.Node}}|{{.Error}}') &&
-            known=$SECONDS
+        # Two nodes can have one name.
+        IFS='|' read -r state node error < <(docker service ps "$job" --no-trunc --no-resolve \
+            --format '{{.CurrentState}}|{{.Node}}|{{.Error}}') && known=$SECONDS
         # While the swarm elects a leader, it does not answer.
         ((SECONDS - known < wait_seconds)) || fail "the swarm does not answer: run this script again"
         [[ ! $state =~ ^($1) ]] || return 0
         [[ ! $state =~ ^(Complete|Failed|Rejected|Shutdown|Orphaned|Remove) ]] || fail "the command failed: $error"
-        [[ $state == Pending* && $error ]] || housed=$SECONDS
-        ((SECONDS - housed < homeless_seconds)) ||
+        [[ $state == Pending* && $error ]] || placed=$SECONDS
+        ((SECONDS - placed < unplaced_seconds)) ||
             fail "no node can run the command: ${error//\"/}. Run this script on a manager that is not drained, or make room"
-        [[ -z $node || $(docker node inspect "$node" --format '{{.Status.State}}') != down ]] ||
-            fail "node $node is down, and the command with it: it may or may not have taken effect. Run this script again"
+        [[ -z $node ]] || ! is_lost "$node" ||
+            fail "node $node is lost, and the command with it: it may or may not have taken effect. Run this script again"
+        # A command that runs has no limit: a backup can take hours.
+        [[ -z $state || $state == Running* ]] || ((SECONDS - start < wait_seconds)) ||
+            fail "the command did not start, its state is $state: run this script again"
         sleep 1
     done
 }

@@ -4,56 +4,61 @@
 # shellcheck disable=SC2154 # the other files set these variables
 
 absent=() # the members whose node is down or drained
+late=()   # the members that are not in step
 
 report_nodes() { # fill in `absent`, and say which nodes are down and what follows; fail if too few members are left
-    local node status availability name number members
-    await_nodes
+    local node status availability name number lost majority=$((${#members[@]} / 2 + 1))
     while read -r node status availability name; do
         [[ $status != Ready || $availability == Drain ]] || continue
-        members=()
-        for number in 1 2 3; do
-            [[ ${home[$number]-} != "$node" ]] || members+=("$number")
+        lost=()
+        for number in "${members[@]}"; do
+            [[ ${home[$number]-} != "$node" ]] || lost+=("$number")
         done
-        absent+=("${members[@]}")
+        absent+=("${lost[@]}")
         [[ $status != Ready ]] && status="is down" || status="is drained"
-        if ((${#members[@]} == 1)); then
-            say "Node $name $status, and so is mongodb-${members[*]}."
-        elif ((${#members[@]} > 1)); then
-            say "Node $name $status, and so are ${members[*]/#/mongodb-}."
+        if ((${#lost[@]} == 1)); then
+            say "Node $name $status, and so is mongodb-${lost[*]}."
+        elif ((${#lost[@]} > 1)); then
+            say "Node $name $status, and so are ${lost[*]/#/mongodb-}."
         elif [[ $status == "is down" ]]; then
             say "Node $name is down. It has no member of MongoDB."
         fi
     done < <(docker node ls --format '{{.ID}} {{.Status}} {{.Availability}} {{.Hostname}}')
-    ((${#absent[@]} < 2)) || fail "the service needs two of MongoDB's three members: bring back a node, then run this script again"
+    number=$((${#members[@]} - ${#absent[@]}))
+    ((number >= majority)) ||
+        fail "the service needs $majority of MongoDB's ${#members[@]} members: bring back a node, then run this script again"
     ((${#absent[@]} == 0)) ||
-        say "Two members of MongoDB are left. If you lose another one, the service stops. MongoDB stays as it is: when the node is back, run this script again."
+        say "$number members of MongoDB are left, and the service needs $majority. MongoDB stays as it is: when the node is back, run this script again."
 }
 
 await_nodes() { # after a change of the swarm's leader, wait until it knows the state of each node
     local deadline=$((SECONDS + 60))
-    while docker node ls --format '{{.Status}}' | grep -qx Unknown && ((SECONDS < deadline)); do
+    while [[ $(docker node ls --format '{{.Status}}') == *Unknown* ]] && ((SECONDS < deadline)); do
         sleep 1
     done
 }
 
 deploy_all_members() { # succeed if all members are to be deployed together: they are new, or none can serve now
-    local number args
-    args=$(docker service inspect "${stack}_mongodb-1" --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}' 2>/dev/null) || return 0
+    local number args count
+    exists "${stack}_mongodb-1" || return 0
+    args=$(await_answer docker service inspect "${stack}_mongodb-1" --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}') || exit
     # Members with a key do not talk to members without one.
     [[ $args == *keyFile* ]] || return 0
-    for number in 1 2 3; do
-        (($(running "${stack}_mongodb-$number") == 0)) || return 1
+    for number in "${members[@]}"; do
+        count=$(running "${stack}_mongodb-$number") || exit
+        ((count == 0)) || return 1
     done
 }
 
 ask_members() { # ask_members WAIT: print number and state of each member, as "1 primary"; wait so long for all to be in step
-    local said states try
+    local said states try hosts
+    printf -v hosts ',mongodb-%s' "${members[@]}"
     for try in 1 2 3; do
         # It takes no credential.
         # shellcheck disable=SC2046 # no word, or one
-        said=$(run_job $(near) --env "MONGO_URI=mongodb://mongodb-1,mongodb-2,mongodb-3/?replicaSet=rs0" --limit-memory 256M \
+        said=$(run_job $(near) --env "MONGO_URI=mongodb://${hosts#,}/?replicaSet=rs0" --limit-memory 256M \
             "$IMAGE" replicaset status --json --wait "$1" 2>&1) || true
-        states=$(sed -n 's/.*"member": "mongodb-\([123]\):[0-9]*", "state": "\(.*\)".*/\1 \2/p' <<<"$said")
+        states=$(sed -n 's/.*"member": "mongodb-\([0-9]\):[0-9]*", "state": "\(.*\)".*/\1 \2/p' <<<"$said")
         [[ -z $states ]] || break
         # A node that has just returned can lack the network for a moment.
         say "Attempt $try of 3 to ask MongoDB's members failed: ${said//$'\n'/ }"
@@ -62,11 +67,11 @@ ask_members() { # ask_members WAIT: print number and state of each member, as "1
 }
 
 in_step() { # succeed if all members are in step, or get there soon
-    [[ $(ask_members 3m | grep -cE ' (primary|secondary)$') == 3 ]]
+    [[ $(ask_members 3m | grep -cE ' (primary|secondary)$') == "${#members[@]}" ]]
 }
 
-update_members() { # deploy the members one at a time: first those that are not in step, at the end the primary
-    local number state primary='' others=() late=()
+update_members() { # deploy the members one at a time, the primary last; fill in `late` if some are not in step
+    local number state count primary='' others=()
     say "Asking MongoDB's members for their state."
     while read -r number state; do
         case $state in
@@ -77,26 +82,30 @@ update_members() { # deploy the members one at a time: first those that are not 
     done < <(ask_members 1s)
     ((${#others[@]} + ${#late[@]} > 0)) || fail "MongoDB's members do not answer: $(culprit)"
     for number in "${late[@]}"; do
-        mend_member "$number"
+        count=$(running "${stack}_mongodb-$number")
+        # One that runs is catching up: a restart would not help.
+        ((count > 0)) || start_member "$number"
     done
-    if ((${#late[@]})) && ! in_step; then
-        say "These members are not in step: ${late[*]/#/mongodb-}. The others stay as they are: when all are, run this script again."
-        say "For the reason, run docker service logs ${stack}_mongodb-${late[0]}"
-        return
+    if ((${#late[@]})); then
+        in_step || return 0
+        others+=("${late[@]}")
+        late=()
     fi
     for number in "${others[@]}" $primary; do
         update_member "$number"
     done
 }
 
-mend_member() { # mend_member NUMBER: deploy a member that is not in step, and start it if Docker has lost track of it
-    local name=${stack}_mongodb-$1
+start_member() { # start_member NUMBER: deploy a member that does not run, and start it if Docker has lost track of it
+    local name=${stack}_mongodb-$1 why
     deploy_services "mongodb-$1"
+    why=$(unplaced "$name")
     # If its service was deployed while its node was down, its task stays pending.
-    if [[ $(homeless "$name") ]]; then
+    if [[ $why ]]; then
         say "Starting mongodb-$1, which Docker did not start although its node is back."
         docker service update --quiet --detach --force "$name" >/dev/null
     fi
+    await_update "$name"
 }
 
 update_member() { # update_member NUMBER: deploy a member, and if that restarts it, wait until it is in step again

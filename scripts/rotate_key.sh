@@ -9,19 +9,19 @@ source scripts/swarm_lib.sh
 source scripts/job.sh
 
 update() { # update OPTIONS…: update the service and wait for the result
-    local before
+    local before after
     before=$(spec "$service")
     docker service update --quiet --detach "$@" "$service" >/dev/null
-    [[ $(spec "$service") == "$before" ]] || await_update "$service"
+    after=$(spec "$service")
+    [[ $after == "$before" ]] || await_update "$service"
 }
 
 manager() { # manager ARGUMENTS…: run secret-manager with the service's keys
-    local options
-    mapfile -t options < <(
-        like_service 10001 10001
-        near
-    )
-    run_job "${options[@]}" --limit-memory 512M "$(service_image)" "$@"
+    local options image
+    options=$(like_service 10001 10001 && near) || return
+    mapfile -t options <<<"$options"
+    image=$(service_image) || return
+    run_job "${options[@]}" --limit-memory 512M "$image" "$@"
 }
 
 field() { # field NAME JSON: print the number in that field
@@ -39,7 +39,21 @@ everywhere() { # everywhere ROLE USE: wait until all workers are holding, or enc
     fail "some workers do not use the key yet ($count): run scripts/run_command.sh keys status"
 }
 
+finish() { # wait until no worker has the removed key
+    everywhere primary encrypting
+    say "The service now uses $primary. For manual deployments, run: export MASTER_KEY_SECRET=$primary"
+    say "Keep a copy of it. Keep $fallback as long as you keep earlier backups, then run: docker secret rm $fallback"
+}
+
 check_engine
+check_service
+removed=
+state=$(update_state "$service")
+if [[ $state == updating ]]; then
+    say "Waiting for the update that is in progress."
+    removed=$(setting MASTER_KEY_FALLBACKS_FILE PreviousSpec)
+    await_update "$service"
+fi
 primary=$(setting MASTER_KEY_FILE)
 primary=${primary##*/}
 fallback=$(setting MASTER_KEY_FALLBACKS_FILE)
@@ -47,6 +61,12 @@ fallback=${fallback##*/}
 [[ $primary =~ ^(.+_v)([0-9]+)$ ]] || fail "the service has no master key named master_key_vN: deploy it with scripts/deploy.sh"
 new=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
 
+# The run before was interrupted in step 4.
+if [[ -z $fallback && $removed ]]; then
+    fallback=${removed##*/}
+    finish
+    exit
+fi
 if [[ -z $fallback ]]; then
     have_secret "$new" || new_key | docker secret create "$new" - >/dev/null
     say "1. Adding $new to every replica, for decryption only."
@@ -66,6 +86,4 @@ manager keys rewrap
 manager keys status
 say "4. Removing $fallback from every replica."
 update --secret-rm "$fallback" --env-rm MASTER_KEY_FALLBACKS_FILE
-everywhere primary encrypting
-say "The service now uses $primary. For manual deployments, run: export MASTER_KEY_SECRET=$primary"
-say "Keep a copy of it. Keep $fallback as long as you keep earlier backups, then run: docker secret rm $fallback"
+finish

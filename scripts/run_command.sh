@@ -11,7 +11,8 @@ source "$(dirname "$0")/job.sh"
 
 check_engine
 image=$(service_image)
-mapfile -t options < <(like_service "$(id -u)" "$(id -g)")
+options=$(like_service "$(id -u)" "$(id -g)")
+mapfile -t options <<<"$options"
 [[ -z ${MONGO_URI-} ]] || options=("${options[@]/#--env=MONGO_URI_FILE=*/--env=MONGO_URI}")
 run_job "${options[@]}" "$(this_node)" --user "$(id -u):$(id -g)" --mount "type=bind,source=$PWD,target=/work" \
     --workdir /work "$image" "$@"

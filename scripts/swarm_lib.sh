@@ -4,9 +4,10 @@
 
 stack=secret-manager
 service=${stack}_secret-manager
-# The timeout for a service, and the time after which a task that no node can run is not waited for.
+# The timeouts for a service, for an answer of the swarm, and for a task that no node can run.
 wait_seconds=600
-homeless_seconds=15
+answer_seconds=30
+unplaced_seconds=15
 
 fail() { # fail MESSAGE
     printf '%s: %s\n' "${0##*/}" "$1" >&2
@@ -29,10 +30,31 @@ check_engine() { # fail unless this node is a manager of a swarm that has a lead
     docker node ls -q >/dev/null || fail "the swarm has no leader: bring back managers until most of them are up"
 }
 
-setting() { # setting NAME: print the value in the running service's environment, or nothing if it is unset
-    docker service inspect "$service" \
-        --format '{{range .Spec.TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}' 2>/dev/null |
-        sed -n "s/^$1=//p" || true
+await_answer() { # await_answer COMMAND…: print Docker's answer, also if the swarm is electing a leader; fail without one
+    local start=$SECONDS
+    while ((SECONDS - start < answer_seconds)); do
+        "$@" 2>/dev/null && return
+        sleep 1
+    done
+    "$@" || fail "the swarm does not answer: run this script again"
+}
+
+exists() { # exists NAME: succeed if the service exists
+    local names
+    names=$(await_answer docker service ls -f "name=$1" --format '{{.Name}}') || exit
+    grep -qxF -- "$1" <<<"$names"
+}
+
+check_service() { # fail unless the service exists
+    exists "$service" || fail "the service does not exist: deploy it with scripts/deploy.sh"
+}
+
+setting() { # setting NAME [PreviousSpec]: print the value in the service's environment, or nothing if it is unset
+    local environment
+    exists "$service" || return 0
+    environment=$(await_answer docker service inspect "$service" \
+        --format "{{with .${2-Spec}}}{{range .TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}{{end}}") || exit
+    sed -n "s/^$1=//p" <<<"$environment"
 }
 
 have_secret() { # have_secret NAME: succeed if the Docker secret exists
@@ -57,55 +79,79 @@ elsewhere() { # print the names of the nodes that run replicas
     docker service ps "$service" -f desired-state=running --format '{{.Node}}' | sort -u | paste -sd ' '
 }
 
-tasks() { # tasks NAME: print the state and error of each task that the service should run now, one a line
-    docker service ps "$1" --no-trunc -f desired-state=running -f desired-state=ready --format '{{.CurrentState}}|{{.Error}}'
+tasks() { # tasks NAME: print state, ID and error of each task that the service should run now, one a line
+    await_answer docker service ps "$1" --no-trunc -f desired-state=running -f desired-state=ready \
+        --format '{{.CurrentState}}|{{.ID}}|{{.Error}}'
 }
 
 running() { # running NAME: print the number of the service's running tasks; `docker service ls` counts those of lost nodes
-    tasks "$1" | grep -c '^Running' || true
+    local found
+    found=$(tasks "$1") || exit
+    grep -c '^Running' <<<"$found" || true
 }
 
-homeless() { # homeless NAME: print why a task of the service has no node, or nothing
-    tasks "$1" | sed -n 's/^Pending.*|"*\([^"]\+\)"*$/\1/p' | head -n 1
+unplaced() { # unplaced NAME: print why a task of the service has no node, or nothing
+    local found
+    found=$(tasks "$1") || exit
+    sed -n 's/^Pending[^|]*|[^|]*|"*\([^"]\+\)"*$/\1/; T; p; q' <<<"$found"
 }
 
 spec() { # spec NAME: print what makes Docker replace the service's tasks if it changes
-    docker service inspect "$1" --format '{{json .Spec.TaskTemplate}} {{json .Spec.EndpointSpec}}'
+    await_answer docker service inspect "$1" --format '{{json .Spec.TaskTemplate}} {{json .Spec.EndpointSpec}}'
 }
 
 update_state() { # update_state NAME: print the state of the service's last update, or nothing
-    docker service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'
+    await_answer docker service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'
+}
+
+is_updated() { # is_updated NAME: succeed if tasks of the service run, and none is older than its last update
+    local found ids oldest started LC_ALL=C
+    found=$(tasks "$1")
+    mapfile -t ids < <(sed -n 's/^Running[^|]*|\([^|]*\)|.*/\1/p' <<<"$found")
+    ((${#ids[@]} > 0)) || return
+    oldest=$(await_answer docker inspect --type task --format '{{.CreatedAt}}' "${ids[@]}" | sort | sed -n 1p)
+    started=$(await_answer docker service inspect "$1" --format '{{.UpdateStatus.StartedAt}}')
+    [[ $oldest > $started ]]
 }
 
 await_update() { # await_update NAME: wait until Docker has replaced the service's tasks; fail if it cannot
-    local state why start=$SECONDS housed=$SECONDS
+    local state why now before='' start=$SECONDS moved=$SECONDS
     while true; do
-        state=$(update_state "$1") || state=unknown
+        state=$(update_state "$1")
         case $state in
             completed) return ;;
             rollback_completed | rollback_paused | paused)
                 fail "the update of $1 failed ($state): for the reason, run docker service logs $1"
                 ;;
             # Docker does not replace a task for another constraint that its node meets.
-            "") ((SECONDS - start < homeless_seconds)) || return 0 ;;
+            "") ((SECONDS - start < unplaced_seconds)) || return 0 ;;
         esac
-        why=$(homeless "$1")
-        [[ $why ]] || housed=$SECONDS
-        ((SECONDS - housed < homeless_seconds)) ||
-            fail "no node can run the new task of $1: $why. When one can, the update continues by itself"
+        why=$(unplaced "$1")
+        # Without the age of each state.
+        now=$(tasks "$1" | sed 's/^\([A-Z][a-z]*\)[^|]*|\([^|]*\)|.*/\1 \2/')
+        # While one task waits for a node, others can be updated.
+        if [[ -z $why || $now != "$before" ]] || grep -qvE '^(Running|Pending) ' <<<"$now"; then
+            moved=$SECONDS before=$now
+        fi
+        if ((SECONDS - moved >= unplaced_seconds)); then
+            is_updated "$1" ||
+                fail "no node can run the new task of $1: $why. When one can, the update continues by itself"
+            say "All running tasks of $1 are updated. No node can run another: $why."
+            return
+        fi
         ((SECONDS - start < wait_seconds)) || fail "the update of $1 did not finish: run docker service ps --no-trunc $1"
         sleep 1
     done
 }
 
 await_replicas() { # await_replicas COUNT: wait until that many replicas are ready, or all that a node can run
-    local ready why start=$SECONDS housed=$SECONDS
+    local ready why start=$SECONDS placed=$SECONDS
     while true; do
         ready=$(running "$service")
         ((ready != $1)) || return 0
-        why=$(homeless "$service")
-        [[ $why ]] && ((ready > 0)) || housed=$SECONDS
-        if ((SECONDS - housed >= homeless_seconds)); then
+        why=$(unplaced "$service")
+        [[ $why ]] && ((ready > 0)) || placed=$SECONDS
+        if ((SECONDS - placed >= unplaced_seconds)); then
             say "$ready of $1 replicas are ready. No node can run another: $why."
             return
         fi
@@ -115,8 +161,8 @@ await_replicas() { # await_replicas COUNT: wait until that many replicas are rea
 }
 
 await_replica_set() { # wait until the deployment's job has created the replica set and its users
-    local name=${stack}_replica-set start=$SECONDS
-    until docker service ps "$name" --format '{{.CurrentState}}' | head -n 1 | grep -q ^Complete; do
+    local start=$SECONDS
+    until [[ $(docker service ps "${stack}_replica-set" --format '{{.CurrentState}}') == Complete* ]]; do
         ((SECONDS - start < wait_seconds)) || fail "MongoDB is not ready: $(culprit)"
         sleep 1
     done
@@ -124,8 +170,9 @@ await_replica_set() { # wait until the deployment's job has created the replica 
 
 culprit() { # print where the reason is that the service is not ready
     local name
-    for name in "${stack}_mongodb-"{1,2,3}; do
-        (($(running "$name") > 0)) || [[ " ${absent[*]-} " == *" ${name##*-} "* ]] || {
+    # shellcheck disable=SC2154 # mongodb_placement.sh sets members
+    for name in "${members[@]/#/${stack}_mongodb-}"; do
+        [[ $(running "$name") != 0 || " ${absent[*]-} " == *" ${name##*-} "* ]] || {
             printf '%s does not run: run docker service ps --no-trunc %s' "$name" "$name"
             return
         }

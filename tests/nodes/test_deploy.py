@@ -4,6 +4,8 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
@@ -63,6 +65,19 @@ def home(cluster: Cluster, service: str) -> Node:
 def homes(cluster: Cluster, service: str) -> list[Node]:
     """Return the nodes on which tasks of *service* run."""
     return [node for node in cluster.nodes if node.containers(service)]
+
+
+def task(cluster: Cluster, service: str) -> str:
+    """Return the ID of the only task that *service* should run."""
+    listed = ("service", "ps", "-q", "--no-trunc", "--filter", "desired-state=running", service)
+    [found] = cluster.nodes[0].docker(*listed).split()
+    return found
+
+
+def moment(cluster: Cluster, task_id: str) -> datetime:
+    """Return when the task reached its present state: a running one its start, another one its end."""
+    status = ("inspect", "--type", "task", "--format", "{{json .Status.Timestamp}}", task_id)
+    return datetime.fromisoformat(json.loads(cluster.nodes[0].docker(*status)))
 
 
 def versions(manager: Node) -> list[str]:
@@ -130,18 +145,25 @@ def test_a_key_is_rotated_without_a_replica_on_the_manager(
 
 @pytest.mark.usefixtures("token")
 def test_members_restart_one_at_a_time(cluster: Cluster, settings: dict[str, str]) -> None:
-    """A changed setting restarts each member once, the primary last, and all are in step afterwards."""
+    """A changed setting restarts each member once, the primary last, and never two at the same time."""
     before = states(cluster, wait="2m")
+    earlier = {member: task(cluster, member) for member in _MEMBERS}
     primary = next(name for name, state in before.items() if state == "primary")
     told = re.findall(r"^Restarting (.*)\.$", deploy(settings, _CHANGED), re.MULTILINE)
     assert sorted(told) == ["mongodb-1", "mongodb-2", "mongodb-3"]
     assert told[-1] == primary
+    assert all(task(cluster, member) != earlier[member] for member in _MEMBERS)
+    absences = sorted(
+        (moment(cluster, earlier[member]), moment(cluster, task(cluster, member))) for member in _MEMBERS
+    )
+    assert all(stopped < started for stopped, started in absences)
+    assert all(back < next_stopped for (_, back), (next_stopped, _) in pairwise(absences))
     assert sorted(states(cluster, wait="1s").values()) == ["primary", "secondary", "secondary"]
 
 
 @pytest.mark.usefixtures("token")
 def test_a_deployment_while_a_node_is_down(cluster: Cluster, settings: dict[str, str]) -> None:
-    """The service gets its new setting, and the lost member returns with its node, without hands."""
+    """The service gets its new setting, and the lost member returns with its node by itself."""
     manager = cluster.nodes[0]
     lost = spare(cluster)
     [member] = [member for member in _MEMBERS if home(cluster, member) is lost]

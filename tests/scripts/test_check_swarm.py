@@ -29,7 +29,8 @@ case "$*" in
     "service inspect "*Endpoint*) cat ports ;;
     "service inspect "*Env*) cat settings ;;
     "service inspect "*) [[ -e ports ]] ;;
-    "service ls "*) cut -d ' ' -f 1 tasks | grep mongodb ;;
+    "service ls "*mongodb*) cut -d ' ' -f 1 tasks | grep mongodb ;;
+    "service ls "*) [[ ! -e ports ]] || echo secret-manager_secret-manager ;;
     "service ps "*) sed -n "s/^${*: -1} //p" tasks ;;
     "service logs "*) [[ ! -e log ]] || sed "s/^/$SERVICE.1.$TASK@node-1    | /" log ;;
     "network ls "*) cut -d ' ' -f 1 networks | grep -v '^ingress$' ;;

@@ -1,8 +1,11 @@
 """The waits and jobs of the scripts that manage a swarm, with answers of Docker that change with the time."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 _ROOT = Path(__file__).parents[2]
 #: A clock that only `sleep` moves; what the scripts change goes to standard error, after a "+".
@@ -11,8 +14,6 @@ set -euo pipefail
 exec 3>&2
 unset SECONDS; SECONDS=0
 sleep() { SECONDS=$((SECONDS + $1)); }
-for file in swarm_lib job mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
-IMAGE=secret-manager:1
 docker() {
     case "$*" in
 %s
@@ -22,12 +23,58 @@ docker() {
     esac
 }
 """
+_LIBRARIES = """
+for file in swarm_lib job mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
+IMAGE=secret-manager:1
+"""
+#: One node with the secure stack, all of whose tasks run, and one token.
+_ENGINE = r"""
+        "version "*) echo 26.1.5 ;;
+        "info "*LocalNodeState*) echo active true ;;
+        "node ls "*Hostname*) echo node-a Ready Active node-a ;;
+        "node ls "*Status*) echo Ready ;;
+        "node ls "*) echo node-a ;;
+        "node inspect "*) ;;
+        "service ls "*-job-*) ;;
+        "service ls "*) printf 'secret-manager_%%s\n' secret-manager mongodb-{1,2,3} ;;
+        "service ps "*replica-set*) echo Complete ;;
+        "service ps "*job*) echo 'Complete|node-a|' ;;
+        "service ps "*) printf 'Running|task-%%s|\n' 1 2 ;;
+        *.Image*) echo image ;;
+        *Spec.Mode*) echo 2 ;;
+        *UpdateStatus*) echo completed ;;
+        *Args*) echo --keyFile ;;
+        *"json .Spec"*) echo '{}' ;;
+        *Env*) echo MASTER_KEY_FILE=/run/secrets/master_key_v1 ;;
+        "secret "*) echo master_key_v1 ;;
+        "stack config "*) printf 'services:\n  %%s:\n' secret-manager mongodb-1 mongodb-2 mongodb-3 ;;
+        "stack deploy "*) echo "+ deploy $(sed -n 's/^  \(.*\):$/\1/p' | paste -sd ' ')" >&3 ;;
+        "logs "*)
+            said='"member": "mongodb-%%s:27017", "state": "%%s"\n'
+            printf "$said" 1 primary 2 secondary 3 "${third:-secondary}"
+            ;;
+        "ps "*) echo container ;;
+        "exec "*list*) echo token ;;
+""".replace("%%", "%")
 
 
 def run(answers: str, command: str, **environment: str) -> tuple[int, str, str]:
     """Return exit status, output and errors of a *command* of the scripts, with these *answers* of Docker."""
+    return _bash(_PRELUDE % answers + _LIBRARIES + command, **environment)
+
+
+def run_script(script: str, answers: str, folder: Path, **environment: str) -> tuple[int, str, str]:
+    """Return exit status, output and errors of a whole *script*, with these *answers* of Docker."""
+    engine = folder / "docker"
+    engine.touch(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    answers += _ENGINE
+    return _bash(_PRELUDE % answers + 'source "$0"', f"scripts/{script}", PATH=path, **environment)
+
+
+def _bash(*command: str, **environment: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        ("bash", "-c", _PRELUDE % answers + command),
+        ("bash", "-c", *command),
         env={"PATH": os.environ["PATH"], **environment},
         cwd=_ROOT,
         capture_output=True,
@@ -50,9 +97,12 @@ def test_one_of_two_healthy_replicas_is_taken() -> None:
 def test_a_job_has_what_the_commands_of_a_replica_have() -> None:
     """A job gets the service's settings for the commands, its secrets, and the way to its audit sink."""
     answers = """
-        *.Secrets*) echo master_key_v1 master_key_v1 ;;
-        *.Mounts*) echo --mount=type=bind,source=/dev/log,target=/dev/log,readonly=false; echo ;;
-        *.Env*) printf '%s\\n' AUDIT_ENABLED=false AUDIT_SINK=unix:///dev/log TOKEN_MAX_DAYS=30 BIND= ;;
+        "service inspect "*)
+            printf -- '--%s\\n' mount=type=bind,source=/dev/log,target=/dev/log,readonly=false \\
+                secret=source=master_key_v1,target=master_key_v1 env=AUDIT_ENABLED=false \\
+                env=AUDIT_SINK=unix:///dev/log env=LOG_LEVEL=debug env=TOKEN_MAX_DAYS=30
+            echo
+            ;;
     """
     status, printed, errors = run(answers, "like_service 1 2")
     assert (status, errors) == (0, "")
@@ -60,13 +110,8 @@ def test_a_job_has_what_the_commands_of_a_replica_have() -> None:
         "--network=secret-manager_secret-manager-network",
         "--mount=type=bind,source=/dev/log,target=/dev/log,readonly=false",
         "--secret=source=master_key_v1,target=master_key_v1,uid=1,gid=2,mode=0400",
-        "--env=MASTER_KEY_FILE=",
-        "--env=MASTER_KEY_FALLBACKS_FILE=",
-        "--env=MONGO_URI_FILE=",
         "--env=AUDIT_ENABLED=false",
-        "--env=AUDIT_TTL_DAYS=",
         "--env=AUDIT_SINK=unix:///dev/log",
-        "--env=AUDIT_SINK_REQUIRED=",
         "--env=TOKEN_MAX_DAYS=30",
     ]
 
@@ -81,6 +126,254 @@ def test_a_job_that_was_not_created_is_not_waited_for() -> None:
     """
     command = 'printed=$(run_job image keys status) || printed="failed: $printed"; echo "$printed"'
     assert run(answers, command) == (0, "failed: \n", "no leader\n")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "why"),
+    [
+        ("echo 'Running 1 hour ago|gone|'", "node gone is lost"),
+        ("echo 'Running 1 hour ago|down|'", "node down is lost"),
+        ("echo 'Preparing 1 hour ago|up|'", "did not start, its state is Preparing 1 hour ago"),
+        ("echo 'Pending 1 hour ago||\"no suitable node\"'", "no node can run the command: no suitable node"),
+        ("return 1", "the swarm does not answer"),
+        ("echo 'Rejected 1 second ago|up|no such image'", "the command failed: no such image"),
+    ],
+    ids=["removed", "down", "never starts", "no room", "no leader", "rejected"],
+)
+def test_a_job_that_cannot_end_is_given_up(tasks: str, why: str) -> None:
+    """A wait for a job ends with the reason if its node is lost, or it cannot start."""
+    answers = f"""
+        "service ps "*--no-resolve*) {tasks} ;;
+        "node inspect up "*) echo ready ;;
+        "node inspect down "*) echo down ;;
+        "node ls "*) ;;
+    """
+    status, _, errors = run(answers, "job=job; await_job Complete")
+    assert status == 1
+    assert why in errors
+
+
+def test_a_running_job_has_no_limit() -> None:
+    """A backup can take hours, and elections of the swarm's leader do not end the wait for it."""
+    answers = """
+        "service ps "*) ((SECONDS % 60)) || return 1
+            ((SECONDS < 9000)) && echo 'Running|up|' || echo 'Complete|up|' ;;
+        "node "*) ((SECONDS % 40)) && echo ready ;;
+    """
+    command = "sleep() { SECONDS=$((SECONDS + 30)); }; job=job; await_job Complete; echo after $SECONDS"
+    # The question at second 9000 is not answered.
+    assert run(answers, command)[:2] == (0, "after 9030\n")
+
+
+_STUCK = "echo 'Pending 1 hour ago|waits|\"no suitable node\"'"
+
+
+def test_an_update_continues_beside_a_task_without_a_node() -> None:
+    """While other tasks are replaced, a task that no node can run does not end the wait."""
+    answers = f"""
+        *UpdateStatus.State*) ((SECONDS < 100)) && echo updating || echo completed ;;
+        "service ps "*) {_STUCK}; echo "Running 1 second ago|$((SECONDS / 10))|" ;;
+    """
+    assert run(answers, "await_update name; echo $SECONDS") == (0, "100\n", "")
+    starting = answers.replace("Running 1 second ago|$((SECONDS / 10))", "Preparing 1 second ago|new")
+    assert run(starting, "await_update name; echo $SECONDS") == (0, "100\n", "")
+
+
+@pytest.mark.parametrize(
+    ("running", "status", "why"),
+    [
+        (
+            "2026-11-26 12:00:00.5 +0000 UTC",
+            0,
+            "All running tasks of name are updated. No node can run another",
+        ),
+        ("2026-11-26 11:59:59 +0000 UTC", 1, "no node can run the new task of name: no suitable node."),
+        ("", 1, "no node can run the new task of name: no suitable node."),
+    ],
+    ids=["updated", "earlier ones", "none"],
+)
+def test_an_update_without_a_node_for_its_task(running: str, status: int, why: str) -> None:
+    """If only the task without a node is left, the update is over; with an earlier task it has failed."""
+    answers = f"""
+        *UpdateStatus.State*) echo updating ;;
+        *StartedAt*) echo '2026-11-26 12:00:00 +0000 UTC' ;;
+        *CreatedAt*) printf '%s\\n' '2026-11-26 12:30:00 +0000 UTC' '{running}' ;;
+        "service ps "*) {_STUCK}; [[ -z '{running}' ]] || printf 'Running 1 s ago|%s|\\n' 1 2 ;;
+    """
+    done, _, errors = run(answers, "await_update name")
+    assert (done, why in errors) == (status, True)
+
+
+def test_an_unanswered_question_ends_no_wait() -> None:
+    """While the swarm elects a leader, each wait goes on."""
+    answers = """
+        "service "*) ((SECONDS > 20)) || return 1 ;;&
+        *UpdateStatus.State*) echo completed ;;
+        "service ps "*) printf 'Running|task-%s|\\n' 1 2 ;;
+        *json*) echo spec ;;
+    """
+    command = "await_update name; await_replicas 2; spec name"
+    assert run(answers, command) == (0, "spec\n", "")
+    silent = '"service "*) echo silent >&2; return 1 ;;'
+    status, _, errors = run(silent, "before=$(spec name); echo not reached")
+    assert (status, errors) == (1, "silent\nbash: the swarm does not answer: run this script again\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["setting MASTER_KEY_FILE", "exists name", "deploy_all_members", "running name", "find_members"],
+)
+def test_an_unanswered_question_is_not_a_no(command: str) -> None:
+    """If the swarm does not answer, no script concludes that a service does not exist or does not run."""
+    status, printed, errors = run(
+        '"service "*) return 1 ;; "node "*) ;;', f"{command} && echo yes || echo no"
+    )
+    assert (status, printed) == (1, "")
+    assert "the swarm does not answer" in errors
+
+
+_MEMBERS = """
+    ask_members() { echo "$states"; }
+    deploy_services() { echo "+ deploy $*" >&3; }
+    await_update() { echo "+ await $1" >&3; }
+    in_step() { [[ $result == 0 ]]; }
+    spec() { echo "$RANDOM$RANDOM$RANDOM"; }
+    update_members
+    echo "late: ${late[*]}"
+"""
+
+
+def test_members_restart_one_after_another_the_primary_last() -> None:
+    """Each member that is deployed is awaited before the next."""
+    states = "1 primary\n2 secondary\n3 secondary"
+    status, printed, errors = run("", _MEMBERS, states=states, result="0")
+    assert (status, printed) == (0, "late: \n")
+    assert [line for line in errors.splitlines() if line.startswith("+")] == [
+        f"+ {what}"
+        for number in (2, 3, 1)
+        for what in (f"deploy mongodb-{number}", f"await secret-manager_mongodb-{number}")
+    ]
+
+
+def test_no_member_restarts_while_one_is_catching_up() -> None:
+    """A running member that is not in step is waited for, and not restarted, nor is any other."""
+    answers = """ "service ps "*) echo 'Running|task|' ;; """
+    states = "1 primary\n2 secondary\n3 startup2"
+    status, printed, errors = run(answers, _MEMBERS, states=states, result="1")
+    assert (status, printed) == (0, "late: 3\n")
+    assert "+" not in errors
+    status, printed, errors = run(answers, _MEMBERS, states=states, result="0")
+    assert (status, printed) == (0, "late: \n")
+    assert re.findall("deploy mongodb-(.)", errors) == ["2", "3", "1"]
+    assert errors.count("+ await") == 3
+
+
+def test_a_stranded_member_is_started_and_awaited() -> None:
+    """A member whose task stays pending is started again, before any other member is deployed."""
+    answers = f""" "service ps "*) {_STUCK} ;; """
+    states = "1 primary\n2 silent\n3 secondary"
+    status, printed, errors = run(answers, _MEMBERS, states=states, result="1")
+    assert (status, printed) == (0, "late: 2\n")
+    assert [line for line in errors.splitlines() if line.startswith("+")] == [
+        "+ deploy mongodb-2",
+        "+ service update --quiet --detach --force secret-manager_mongodb-2",
+        "+ await secret-manager_mongodb-2",
+    ]
+
+
+_DEPLOY = {"IMAGE": "registry.example.com/secret-manager:1", "IMAGES_FILE": "none"}
+
+
+def test_a_deployment_ends_with_the_next_steps(tmp_path: Path) -> None:
+    """A deployment that changes nothing deploys each member, the primary last, and then the service."""
+    status, printed, errors = run_script("deploy.sh", "", tmp_path, **_DEPLOY)
+    assert re.findall(r"^\+ deploy (.*)$", errors, re.MULTILINE) == [
+        *(f"mongodb-{number}" for number in (2, 3, 1)),
+        "secret-manager",
+    ]
+    assert (status, "Next steps" in printed) == (0, True), errors
+
+
+def test_a_deployment_without_its_members_fails_at_the_end(tmp_path: Path) -> None:
+    """If a member is not in step, the service is deployed, and the last line says what was not."""
+    status, printed, errors = run_script("deploy.sh", "", tmp_path, **_DEPLOY, third="other")
+    assert (status, "Next steps" in printed) == (1, True)
+    assert "+ deploy secret-manager\n" in errors
+    assert "deploy mongodb" not in errors
+    last = errors.splitlines()[-1]
+    assert last.startswith("deploy.sh: MongoDB was not updated, because mongodb-3 is not in step.")
+
+
+def test_an_interrupted_update_is_awaited(tmp_path: Path) -> None:
+    """If the update of an earlier deployment did not finish, an unchanged one waits for it."""
+    paused = """ *UpdateStatus*) echo paused ;; """
+    status, _, errors = run_script("deploy.sh", paused, tmp_path, **_DEPLOY)
+    assert status == 1
+    assert "the update of secret-manager_secret-manager failed (paused)" in errors
+    assert "The service is ready" not in errors
+
+
+def test_five_members_are_updated_one_at_a_time(tmp_path: Path) -> None:
+    """Members that an additional stack file adds are members, not services that are deployed together."""
+    five = """
+        "service ls "*-job-*) ;;
+        "service ls "*) printf 'secret-manager_%s\\n' secret-manager mongodb-{1,2,3,4,5} ;;
+        "stack config "*) printf 'services:\\n  %s:\\n' secret-manager mongodb-{1,2,3,4,5} ;;
+        "logs "*)
+            printf '"member": "mongodb-%s:27017", "state": "secondary"\\n' 1 2 3 5
+            echo '"member": "mongodb-4:27017", "state": "primary"'
+            ;;
+    """
+    status, _, errors = run_script("deploy.sh", five, tmp_path, **_DEPLOY)
+    assert status == 0, errors
+    assert re.findall(r"^\+ deploy (.*)$", errors, re.MULTILINE) == [
+        *(f"mongodb-{number}" for number in (1, 2, 3, 5, 4)),
+        "secret-manager",
+    ]
+    assert "MONGO_URI=mongodb://mongodb-1,mongodb-2,mongodb-3,mongodb-4,mongodb-5/" in errors
+
+
+def test_a_node_that_is_down_is_named_before_a_missing_member(tmp_path: Path) -> None:
+    """If a member has no node because one is down, the script says which."""
+    down = """
+        "node ls "*Hostname*) echo Down node-b ;;
+        "service ps "*mongodb-2) ;;
+        "service ps "*mongodb-*) echo node-a ;;
+    """
+    status, _, errors = run_script("deploy.sh", down, tmp_path, **_DEPLOY)
+    assert status == 1
+    assert errors.splitlines()[0] == "Node node-b is down."
+    assert "mongodb-2 is not running and no node has its label" in errors
+
+
+_STATUS = """
+    "logs "*) echo '"role": "primary", "workers": 2, "encrypting": 2, "holding": 2' ;;
+"""
+
+
+def test_a_rotation_interrupted_in_its_last_step_is_finished(tmp_path: Path) -> None:
+    """While Docker removes the earlier key, another run waits for that, and starts no second rotation."""
+    removing = f"""
+        *UpdateStatus*) ((SECONDS < 5)) && echo updating || echo completed ;;
+        *PreviousSpec*) echo MASTER_KEY_FALLBACKS_FILE=/run/secrets/master_key_v0 ;;
+        {_STATUS}
+    """
+    status, _, errors = run_script("rotate_key.sh", removing, tmp_path)
+    assert status == 0, errors
+    assert "The service now uses master_key_v1." in errors
+    assert "Keep master_key_v0 as long as you keep earlier backups" in errors
+    assert "service update" not in errors
+
+
+def test_a_rotation_waits_for_another_update(tmp_path: Path) -> None:
+    """An update that is no rotation is awaited; then the rotation starts."""
+    updating = f"""
+        *UpdateStatus*) ((SECONDS < 5)) && echo updating || echo completed ;;
+        *PreviousSpec*) ;;
+        {_STATUS}
+    """
+    _, _, errors = run_script("rotate_key.sh", updating, tmp_path)
+    assert "1. Adding master_key_v2" in errors
 
 
 def test_each_job_has_a_name_of_its_own() -> None:
