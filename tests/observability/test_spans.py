@@ -44,6 +44,7 @@ def recorded() -> Iterator[Recorded]:
     spans.current.reset(token)
 
 
+@pytest.mark.new_database
 def test_the_text_of_a_failure_is_omitted(mongo_uri: str, recorded: Recorded) -> None:
     """A span has a command's error code, but not its text, which can quote documents."""
     with MongoClient[Any](mongo_uri, event_listeners=Tracing().listeners) as client:

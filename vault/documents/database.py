@@ -28,6 +28,8 @@ from vault.documents.token import StoredTokenKey, Token
 
 logger = logging.getLogger(__name__)
 
+_Client = MongoClient[dict[str, Any]]
+
 #: The database if the connection string names none.
 DEFAULT_DATABASE = "vault"
 
@@ -76,9 +78,9 @@ class Database:
         self._prepared = False
         self._lock = Lock()
         self._preparation: Future[None] | None = None
-        self._client: MongoClient[dict[str, Any]] | None = None
+        self._client: _Client | None = None
 
-        def connect(**_: object) -> MongoClient[dict[str, Any]]:
+        def connect(**_: object) -> _Client:
             self._client = MongoClient(
                 uri, timeoutMS=timeout_seconds * 1_000, event_listeners=listeners, **_OPTIONS
             )
