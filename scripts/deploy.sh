@@ -108,7 +108,7 @@ deploy_services() { # deploy_services NAME…: deploy these services of the stac
 }
 
 first_token() { # print the first token, unless there is one
-    local container tokens
+    local container tokens options
     container=$(replica)
     if [[ -z $container ]]; then
         # The token must not be in a log, so this needs a container on this node.

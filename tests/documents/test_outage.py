@@ -67,6 +67,14 @@ def refused() -> bool:
     return not begun
 
 
+def begin_long_outage(driver: Driver, clock: Clock) -> None:
+    """Lose the primary for so long that operations are refused after the next look."""
+    driver.has_primary = False
+    assert not refused()
+    clock.now += 10
+    assert [refused(), refused()] == [False, True]
+
+
 def test_an_operation_waits_during_an_election(driver: Driver, clock: Clock) -> None:
     """With a primary, and for ten seconds without one, operations run."""
     assert not refused()
@@ -90,10 +98,7 @@ def test_in_a_long_outage_one_operation_looks(driver: Driver, clock: Clock) -> N
 
 def test_an_outage_ends_with_the_next_primary(driver: Driver, clock: Clock) -> None:
     """Once the driver knows a primary, no operation is refused; the next outage has its own ten seconds."""
-    driver.has_primary = False
-    assert not refused()
-    clock.now += 10
-    assert [refused(), refused()] == [False, True]
+    begin_long_outage(driver, clock)
     driver.has_primary = True
     assert [refused(), refused()] == [False, False]
     driver.has_primary = False
@@ -102,10 +107,7 @@ def test_an_outage_ends_with_the_next_primary(driver: Driver, clock: Clock) -> N
 
 def test_a_cleanup_is_not_refused(driver: Driver, clock: Clock) -> None:
     """A cleanup runs in an outage, with all its operations: if MongoDB does not answer, that is ignored."""
-    driver.has_primary = False
-    assert not refused()
-    clock.now += 10
-    assert [refused(), refused()] == [False, True]
+    begin_long_outage(driver, clock)
     attempts = []
     with best_effort_cleanup():
         attempts.append("the cleanup's own operation")
@@ -128,10 +130,7 @@ def test_commands_refuse_nothing(mongo_uri: str, clock: Clock, monkeypatch: pyte
 
 def test_an_earlier_application_does_not_matter(driver: Driver, clock: Clock) -> None:
     """A new application begins without an outage."""
-    driver.has_primary = False
-    assert not refused()
-    clock.now += 10
-    assert [refused(), refused()] == [False, True]
+    begin_long_outage(driver, clock)
     module.current.begin(driver.is_without_primary)
     assert [refused(), refused()] == [False, False]
 

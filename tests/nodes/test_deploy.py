@@ -106,16 +106,14 @@ def is_down(cluster: Cluster, node: Node) -> bool:
     return f"{node.name} Down" in listed.splitlines()
 
 
-def spare(cluster: Cluster) -> Node:
-    """Return a node that has neither the manager of these tests nor the replica."""
+def lose_a_member(cluster: Cluster) -> tuple[Node, str]:
+    """Kill a node without the manager of these tests and without the replica; return it and its member."""
     taken = {cluster.nodes[0], home(cluster, _SERVICE)}
-    return next(node for node in cluster.nodes if node not in taken)
-
-
-def lose(cluster: Cluster, node: Node) -> None:
-    """Kill *node*, and wait until the swarm knows."""
-    node.kill()
-    wait_for(lambda: is_down(cluster, node), what="the swarm to miss the node")
+    lost = next(node for node in cluster.nodes if node not in taken)
+    [member] = [member for member in _MEMBERS if home(cluster, member) is lost]
+    lost.kill()
+    wait_for(lambda: is_down(cluster, lost), what="the swarm to miss the node")
+    return lost, member
 
 
 def test_the_first_token_crosses_nodes(cluster: Cluster, settings: dict[str, str], token: str) -> None:
@@ -165,9 +163,7 @@ def test_members_restart_one_at_a_time(cluster: Cluster, settings: dict[str, str
 def test_a_deployment_while_a_node_is_down(cluster: Cluster, settings: dict[str, str]) -> None:
     """The service gets its new setting, and the lost member returns with its node by itself."""
     manager = cluster.nodes[0]
-    lost = spare(cluster)
-    [member] = [member for member in _MEMBERS if home(cluster, member) is lost]
-    lose(cluster, lost)
+    lost, member = lose_a_member(cluster)
     before = versions(manager)
     # Without the other file: a new replica starts before the earlier one ends, and needs a node without one.
     changed = settings | {"LOG_LEVEL": "debug"}
@@ -188,9 +184,7 @@ def test_a_deployment_while_a_node_is_down(cluster: Cluster, settings: dict[str,
 def test_a_stranded_member_is_started(cluster: Cluster, settings: dict[str, str]) -> None:
     """A member whose service was changed while its node was down can stay pending; deploy.sh starts it."""
     manager = cluster.nodes[0]
-    lost = spare(cluster)
-    [member] = [member for member in _MEMBERS if home(cluster, member) is lost]
-    lose(cluster, lost)
+    lost, member = lose_a_member(cluster)
     manager.docker("service", "update", "--quiet", "--detach", "--label-add", "changed=1", member)
     lost.start()
     wait_for(lambda: not is_down(cluster, lost), what="the node")

@@ -101,18 +101,13 @@ class Database:
         mongoengine.disconnect()
 
     def is_reachable(self) -> bool:
-        """Return whether a primary is known now, without waiting for one."""
-        try:
-            reachable: bool = mongoengine.get_connection().topology_description.has_writable_server()
-        except mongoengine.ConnectionFailure:
-            # Closed: the process is ending.
-            return False
-        return reachable
+        """Return whether a primary is known now, without waiting for one; false before the first use."""
+        client = self._client
+        return client is not None and client.topology_description.has_writable_server()
 
     def is_without_primary(self) -> bool:
         """Return whether this process has connected and knows no primary now."""
-        client = self._client
-        return client is not None and not client.topology_description.has_writable_server()
+        return self._client is not None and not self.is_reachable()
 
     def ping(self) -> None:
         """Wait for an answer of the primary.
