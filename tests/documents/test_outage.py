@@ -68,7 +68,7 @@ def refused() -> bool:
 
 
 def begin_long_outage(driver: Driver, clock: Clock) -> None:
-    """Lose the primary for so long that operations are refused after the next look."""
+    """Lose the primary, and wait until operations are refused after the next look."""
     driver.has_primary = False
     assert not refused()
     clock.now += 10
