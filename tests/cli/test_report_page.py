@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.system import needs
+from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.verifier import Kind
 from vault.auth.token_ages import TokenAges
 from vault.auth.tokens import TokenInfo
 from vault.cli.report import Report, Trail, Verification
