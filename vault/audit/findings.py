@@ -47,6 +47,6 @@ class Finding:
 
 
 def gravest(kinds: Iterable[Kind]) -> Kind:
-    """Return the gravest of *kinds*; a note if there is none."""
+    """Return the gravest of *kinds*; a note if there are no findings."""
     found = {Kind.NOTE, *kinds}
     return next(kind for kind in Kind if kind in found)
