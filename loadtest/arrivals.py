@@ -76,7 +76,9 @@ class _Client:
         try:
             await asyncio.wait_for(self._ended.wait(), _TIMEOUT_SECONDS)
         except TimeoutError:
-            raise RuntimeError(f"{self._missing} calls had no reply {_TIMEOUT_SECONDS} seconds later") from None
+            raise RuntimeError(
+                f"{self._missing} calls had no reply {_TIMEOUT_SECONDS} seconds later"
+            ) from None
         taken = loop.time() - begun
         for connection in self._free:
             connection.close()
