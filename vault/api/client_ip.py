@@ -70,7 +70,10 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, IPv4Address):
+        return address
+    # Without the zone, which the client of a proxy can have chosen.
+    return address.ipv4_mapped or IPv6Address(int(address))
 
 
 def _check() -> None:
