@@ -21,8 +21,8 @@ from secrets import token_hex
 
 import batches
 import click
+import closed
 import dialect
-import wrk
 from baselines.dialect import OpenBaoDialect, SecretManagerDialect
 from baselines.growth import fill
 from baselines.processes import Ceiling, Contender, Grown, Modernized, OpenBao, Original, SecretManager
@@ -40,13 +40,7 @@ _KINDS: dict[str, tuple[type[Contender], ...]] = {
 
 def measure(contender: Contender, what: str, connections: int, seconds: int, _number: int) -> Sample:
     """Load *contender* and return the figures."""
-    if what == "create":
-        script, arguments = "create.lua", contender.create
-    else:
-        script, arguments = "fetch.lua", (*contender.fetch, str(contender.folder / "names"))
-    arguments += contender.header
-    load = partial(wrk.run, script, contender.url, *arguments, connections=connections, seconds=seconds)
-    return sample(contender, load)
+    return sample(contender, partial(closed.load, contender, what, connections, seconds))
 
 
 def report_batches(found: dict[str, float]) -> None:
@@ -63,18 +57,13 @@ def start(stack: ExitStack, kind: type[Contender], folder: Path, mongod: Mongod,
     return stack.enter_context(kind(folder, mongo_uri=uri, workers=workers))
 
 
-def offer(contender: Contender, names: Sequence[str]) -> None:
-    """Write the list of secrets that wrk fetches from *contender*."""
-    (contender.folder / "names").write_text("\n".join(names) + "\n")
-
-
 def compare_rest(
     contenders: Sequence[Contender], *, count: int, seconds: int, connections: int
 ) -> Iterator[Mapping[str, Sample]]:
     """Print the tables of creates, fetches and batches, and yield each block."""
     names = {contender: contender.seed(_SEEDED) for contender in contenders}
     for contender, known in names.items():
-        offer(contender, known)
+        closed.offer(contender, known)
     for many in sorted({connections, 1}, reverse=True):
         yield from turns(contenders, f"connections: {many}", count, many, seconds)
     # The ceiling has one secret.
@@ -150,7 +139,7 @@ def main(
         report_resources(contenders)
         if secrets:
             large = start(stack, Grown, Path(name), mongod, workers)
-            offer(large, fill(large.mongo_uri, large.master_key, secrets, 2 * secrets))
+            closed.offer(large, fill(large.mongo_uri, large.master_key, secrets, 2 * secrets))
             blocks += turns([contenders[0], large], "grown", count, connections, seconds)
     sys.exit(any(sample.errors for block in blocks for sample in block.values()))
 
