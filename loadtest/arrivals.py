@@ -80,8 +80,9 @@ class _Client:
         taken = loop.time() - begun
         for connection in self._free:
             connection.close()
-        percentiles = quantiles(self._milliseconds, n=100, method="inclusive")
-        return Load(len(calls), len(calls) / taken, percentiles[49], percentiles[98], self._errors)
+        permille = quantiles(self._milliseconds, n=1_000, method="inclusive")
+        p50, p99, p999 = permille[499], permille[989], permille[998]
+        return Load(len(calls), len(calls) / taken, p50, p99, p999, self._errors)
 
     def _text(self, call: Call) -> bytes:
         body = call.content.encode()

@@ -1,19 +1,25 @@
-"""The secrets of one application on one connection: fetched one by one, and as a batch."""
+"""The secrets of one application: fetched one by one, and as a batch."""
 
 import json
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from http.client import HTTPConnection
 from statistics import median
 from urllib.parse import urlsplit
 
+import click
 from baselines.processes import Contender, SecretManager
 
 #: The number of secrets that the application needs.
 SECRETS = 20
 
-_BATCH = "/vault/secret/fetch-batch"
+#: The path of this service's batches.
+PATH = "/vault/secret/fetch-batch"
+
+#: Different batches under load.
+_BATCHES = 200
 
 Call = tuple[str, str, str]
 
@@ -26,19 +32,28 @@ def one_by_one(contender: Contender, names: Sequence[str]) -> list[Call]:
 
 def as_a_batch(names: Sequence[str]) -> list[Call]:
     """Return this service's one call for all secrets."""
-    return [("POST", _BATCH, json.dumps({"secrets": [{"secret_id": name} for name in names]}))]
+    return [("POST", PATH, json.dumps({"secrets": [{"secret_id": name} for name in names]}))]
 
 
-def compare(names: dict[Contender, Sequence[str]], *, seconds: float) -> dict[str, float]:
-    """Return the median milliseconds of fetching SECRETS secrets in each way.
+def offer(contender: SecretManager, names: Sequence[str]) -> None:
+    """Write a list of batches of *names* for wrk, the same each time."""
+    chance = random.Random(1)  # noqa: S311 - not for security
+    calls = (as_a_batch(chance.sample(names, SECRETS)) for _ in range(_BATCHES))
+    (contender.folder / "batches").write_text("".join(f"{body}\n" for [(_, _, body)] in calls))
 
-    *names* are the secrets of each contender. The ways take turns for *seconds*.
+
+def compare(names: Mapping[Contender, Sequence[str]], *, seconds: float) -> dict[str, float]:
+    """Print and return the median milliseconds of fetching SECRETS secrets on one connection in each way.
+
+    *names* are the secrets of each contender, and those with fewer are left out: the ceiling has one secret.
+    The ways take turns for *seconds*.
     """
+    several = {contender: known for contender, known in names.items() if len(known) >= SECRETS}
     calls = {
         f"{contender.name}, one by one": (contender, one_by_one(contender, known[:SECRETS]))
-        for contender, known in names.items()
+        for contender, known in several.items()
     }
-    for contender, known in names.items():
+    for contender, known in several.items():
         if isinstance(contender, SecretManager):
             calls[f"{contender.name}, batch"] = (contender, as_a_batch(known[:SECRETS]))
     taken: dict[str, list[float]] = {way: [] for way in calls}
@@ -46,7 +61,17 @@ def compare(names: dict[Contender, Sequence[str]], *, seconds: float) -> dict[st
     while time.monotonic() < end:
         for way, (contender, wanted) in calls.items():
             taken[way].append(_milliseconds(contender, wanted))
-    return {way: median(found) for way, found in taken.items()}
+    medians = {way: median(found) for way, found in taken.items()}
+    _report(medians)
+    return medians
+
+
+def _report(found: dict[str, float]) -> None:
+    """Print the milliseconds of each way, and in brackets their ratio to a batch."""
+    batch = found[f"{SecretManager.name}, batch"]
+    click.echo(f"\n{SECRETS} secrets, connections: 1{'ms':>18}")
+    for way, milliseconds in found.items():
+        click.echo(f"  {way:<34}{f'{milliseconds:.2f} ({milliseconds / batch:.1f})':>18}")
 
 
 def _milliseconds(contender: Contender, calls: Sequence[Call]) -> float:

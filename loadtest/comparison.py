@@ -1,21 +1,27 @@
-"""Comparison of services under the same load: samples in turns, medians, and a table with ratios."""
+"""Comparison of services under the same load: samples in turns, medians, and tables with ratios."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from statistics import median
 
 import click
 from baselines.processes import Contender, SecretManager
+from documents import NOTHING, number, table
 from wrk import Load
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The figures of one run against one contender."""
+    """The figures of one run against one contender, or their medians."""
 
     a_second: float
+    #: Milliseconds.
     p50: float
     p99: float
+    p999: float
     #: Milliseconds of CPU time per request, without MongoDB's.
     cpu: float
     #: The same of MongoDB.
@@ -23,8 +29,39 @@ class Sample:
     errors: float
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The number of rounds, and the seconds and connections of a run."""
+
+    count: int
+    seconds: int
+    connections: int
+
+
+#: The figures that are compared: heading, and digits after the point.
+_COLUMNS = {
+    "a_second": ("requests/s", 0),
+    "p50": ("p50, ms", 2),
+    "p99": ("p99, ms", 2),
+    "p999": ("p99.9, ms", 2),
+    "cpu": ("CPU, ms", 3),
+}
+
 #: Puts load on a contender once; the number is that of the round.
 Run = Callable[[int], Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The medians of the contenders under one load, by name."""
+
+    title: str
+    samples: Mapping[str, Sample]
+
+    def ratio(self, field: str, other: str, *, ours: str = SecretManager.name) -> float:
+        """Return the figure of one contender divided by the *other*'s; NaN if there is nothing to divide."""
+        one, two = (getattr(self.samples[name], field) for name in (ours, other))
+        return one / two if two else math.nan
 
 
 def sample(contender: Contender, load: Callable[[], Load]) -> Sample:
@@ -34,21 +71,65 @@ def sample(contender: Contender, load: Callable[[], Load]) -> Sample:
     a_request = 1_000 / max(found.requests, 1)
     cpu = (contender.cpu_seconds() - before) * a_request
     mongodb = (contender.mongodb_cpu_seconds() - mongodb_before) * a_request
-    return Sample(found.a_second, found.p50, found.p99, cpu, mongodb, found.errors)
+    return Sample(found.a_second, found.p50, found.p99, found.p999, cpu, mongodb, found.errors)
 
 
-def block(title: str, runs: Mapping[str, Run], count: int) -> Mapping[str, Sample]:
+def block(title: str, runs: Mapping[str, Run], count: int) -> Block:
     """Print and return a block of the table: the medians of *count* rounds, and the sum of the errors.
 
     In each round, the runs take turns.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in runs}
-    for number in range(count):
+    for round_number in range(count):
         for name, run in runs.items():
-            samples[name].append(run(number))
-    medians = {name: _median(found) for name, found in samples.items()}
-    _report(title, medians)
+            samples[name].append(run(round_number))
+    medians = Block(title, {name: _median(found) for name, found in samples.items()})
+    _report(medians)
     return medians
+
+
+def circumstances(rounds: Rounds, workers: int) -> str:
+    """Describe a run that begins now."""
+    processors, (load, _, _) = len(os.sched_getaffinity(0)), os.getloadavg()
+    return (
+        f"Medians of {datetime.now(UTC):%Y-%m-%d}; rounds: {rounds.count}, seconds a run: {rounds.seconds}, "
+        f"connections: {rounds.connections}, workers: {workers}, processors: {processors}, "
+        f"load average before: {load:.1f}."
+    )
+
+
+def failed(blocks: Iterable[Block]) -> bool:
+    """Return whether a request failed."""
+    return any(sample.errors for block in blocks for sample in block.samples.values())
+
+
+def report_resources(contenders: Sequence[Contender]) -> dict[str, float]:
+    """Print the memory and the time to start of each contender, and return the memory by name."""
+    memory = {contender.name: contender.memory() for contender in contenders}
+    click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
+    for contender in contenders:
+        click.echo(f"  {contender.name:<32}{memory[contender.name]:>12.0f}{contender.ready_after:>12.2f}")
+    return memory
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """Return a table of this service's figures and each other contender's, with the ratios in brackets."""
+    head = ("Load", "Compared with", *(heading for heading, _ in _COLUMNS.values()), "MongoDB, ms")
+    return table(head, (row for block in blocks for row in _rows(block)))
+
+
+def _rows(block: Block) -> Iterator[Sequence[str]]:
+    ours = block.samples.get(SecretManager.name)
+    mongodb = number(ours.mongodb) if ours else NOTHING
+    for other, sample in block.samples.items():
+        if sample is not ours:
+            yield (block.title, other, *(_cell(block, field, other) for field in _COLUMNS), mongodb)
+
+
+def _cell(block: Block, field: str, other: str) -> str:
+    theirs = number(getattr(block.samples[other], field))
+    ours = block.samples.get(SecretManager.name)
+    return f"{number(getattr(ours, field)) if ours else NOTHING}, {theirs}{_ratio(block, field, other)}"
 
 
 def _median(samples: Sequence[Sample]) -> Sample:
@@ -56,19 +137,18 @@ def _median(samples: Sequence[Sample]) -> Sample:
     return replace(Sample(*medians), errors=sum(sample.errors for sample in samples))
 
 
-def _report(title: str, found: Mapping[str, Sample]) -> None:
+def _report(block: Block) -> None:
     """Print a block; in brackets, the ratio of this service's figure to each."""
-    ours = found.get(SecretManager.name)
-    head = "".join(f"{column:>18}" for column in ("requests/s", "p50 ms", "p99 ms", "CPU ms/request"))
-    click.echo(f"\n{title:<34}{head}{'MongoDB':>10}{'errors':>8}")
-    for name, sample in found.items():
+    head = "".join(f"{heading:>18}" for heading, _ in _COLUMNS.values())
+    click.echo(f"\n{block.title:<34}{head}{'MongoDB':>10}{'errors':>8}")
+    for name, sample in block.samples.items():
         cells = (
-            f"{getattr(sample, field):.{digits}f}{_ratio(ours, sample, field)}"
-            for field, digits in (("a_second", 0), ("p50", 2), ("p99", 2), ("cpu", 3))
+            f"{getattr(sample, field):.{digits}f}{_ratio(block, field, name)}"
+            for field, (_, digits) in _COLUMNS.items()
         )
         rest = f"{sample.mongodb:>10.3f}{sample.errors:>8}"
         click.echo(f"  {name:<32}" + "".join(f"{cell:>18}" for cell in cells) + rest)
 
 
-def _ratio(ours: Sample | None, sample: Sample, field: str) -> str:
-    return f" ({getattr(ours, field) / getattr(sample, field):.2f})" if ours else ""
+def _ratio(block: Block, field: str, other: str) -> str:
+    return f" ({block.ratio(field, other):.2f})" if SecretManager.name in block.samples else ""

@@ -6,8 +6,11 @@ from functools import partial
 import arrivals
 import mixes
 import wrk
+from baselines.dialect import OpenBaoDialect, SecretManagerDialect
 from baselines.processes import Contender, SecretManager
-from comparison import Run, Sample, block, sample
+from comparison import Block, Rounds, Run, Sample, block, sample
+
+CONTENDERS: tuple[type[Contender], ...] = (SecretManagerDialect, OpenBaoDialect)
 
 #: Calls to prepare for each second of a run; a run that needs more repeats them.
 _CALLS_A_SECOND = 8_000
@@ -23,23 +26,22 @@ _MAX_MILLISECONDS = 1_000
 _RAMP_CONNECTIONS = 64
 
 
-def compare(
-    contenders: Sequence[Contender], *, count: int, seconds: int, connections: int, most_arrivals: int
-) -> Iterator[Mapping[str, Sample]]:
+def compare(contenders: Sequence[Contender], rounds: Rounds, *, most_arrivals: int) -> Iterator[Block]:
     """Print and yield each block of the table: the mixes, single kinds of calls, and the ramp."""
     for contender in contenders:
         mixes.populate(contender)
+    connections, seconds = rounds.connections, rounds.seconds
     for title, mix in _MIXES.items():
         runs = _closed(contenders, mix, seconds, connections)
-        yield block(f"{title}, connections: {connections}", runs, count)
+        yield block(f"{title}, connections: {connections}", runs, rounds.count)
     for many in sorted({connections, 1}, reverse=True):
         for kind in _KINDS:
             runs = _closed(contenders, {kind: 1}, seconds, many)
             ours = [contender for contender in contenders if isinstance(contender, SecretManager)]
             rest = _closed(ours, {f"REST {kind}": 1}, seconds, many)
             runs |= {f"{name}, REST": run for name, run in rest.items()}
-            yield block(f"{kind}, connections: {many}", runs, count)
-    yield from _ramp(contenders, count, seconds, most_arrivals)
+            yield block(f"{kind}, connections: {many}", runs, rounds.count)
+    yield from _ramp(contenders, rounds, most_arrivals)
 
 
 def _closed(
@@ -58,14 +60,12 @@ def _closed(
     return {contender.name: partial(run, contender) for contender in contenders}
 
 
-def _ramp(
-    contenders: Sequence[Contender], count: int, seconds: int, most_arrivals: int
-) -> Iterator[Mapping[str, Sample]]:
+def _ramp(contenders: Sequence[Contender], rounds: Rounds, most_arrivals: int) -> Iterator[Block]:
     rate, keeping_up = _FIRST_RATE, list(contenders)
     while keeping_up and rate <= most_arrivals:
-        runs = {contender.name: partial(_arrivals, contender, rate, seconds) for contender in keeping_up}
-        found = block(f"arrivals: {rate}/s", runs, count)
-        keeping_up = [contender for contender in keeping_up if found[contender.name].p99 <= _MAX_MILLISECONDS]
+        runs = {one.name: partial(_arrivals, one, rate, rounds.seconds) for one in keeping_up}
+        found = block(f"arrivals: {rate}/s", runs, rounds.count)
+        keeping_up = [one for one in keeping_up if found.samples[one.name].p99 <= _MAX_MILLISECONDS]
         rate *= 2
         yield found
 

@@ -10,23 +10,20 @@ user.
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from threading import Thread
 
 import click
-import wrk
+import rest
 from baselines.processes import Contender, SecretManager
-
-from vault.cli.mongod import Mongod
+from stage import stage
 
 #: Samples per second.
 _RATE = 200
-_SECRETS = 1_000
 _CONNECTIONS = (1, 32)
 
 
-def record(service: SecretManager, output: Path, *, seconds: int) -> None:
+def record(service: Contender, output: Path, *, seconds: int) -> None:
     """Sample the service's only worker for *seconds*, and write the flame graph to *output*.
 
     Raises:
@@ -41,32 +38,20 @@ def record(service: SecretManager, output: Path, *, seconds: int) -> None:
     )
 
 
-def load(service: Contender, what: str, *, connections: int, seconds: int) -> wrk.Load:
-    """Create or fetch secrets for *seconds*."""
-    script, arguments = {
-        "create": ("create.lua", service.create),
-        "fetch": ("fetch.lua", (*service.fetch, str(service.folder / "names"))),
-    }[what]
-    return wrk.run(script, service.url, *arguments, connections=connections, seconds=seconds)
-
-
 @click.command()
 @click.option("--seconds", default=20, show_default=True, help="Length of each sample in seconds.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def main(seconds: int, folder: Path) -> None:
     """Write flame graphs of creates and fetches to FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as name,
-        Mongod(Path(name) / "mongod") as mongod,
-        SecretManager(Path(name), mongo_uri=mongod.uri, workers=1) as service,
-    ):
-        (service.folder / "names").write_text("\n".join(service.seed(_SECRETS)) + "\n")
+    with stage() as start:
+        service = start(SecretManager, 1)
+        rest.seed([service])
         for what in ("create", "fetch"):
             for connections in _CONNECTIONS:
                 # The load outlasts the samples.
                 running = Thread(
-                    target=load,
+                    target=rest.load,
                     args=(service, what),
                     kwargs={"connections": connections, "seconds": seconds + 2},
                 )

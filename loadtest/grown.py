@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import closed
+import rest
 from baselines.growth import fill
 from baselines.processes import Grown
 from comparison import Sample, sample
@@ -88,7 +88,7 @@ def grow(
             began = time.monotonic()
             ids = fill(uri, key, number, entries)
             filled = (number + entries) / (time.monotonic() - began)
-            closed.offer(service, ids)
+            rest.offer(service, ids)
             yield _measured(
                 client, mongod.data, filled, {what: run(what) for what in ("fetch", "create")}, ids
             )
@@ -110,7 +110,7 @@ def _set_cache(client: MongoClient[dict[str, Any]], gigabytes: float) -> None:
 
 
 def _sample(service: Grown, what: str, *, connections: int, seconds: int) -> Sample:
-    return sample(service, partial(closed.load, service, what, connections, seconds))
+    return sample(service, partial(rest.load, service, what, connections=connections, seconds=seconds))
 
 
 def _measured(

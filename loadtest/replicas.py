@@ -10,7 +10,7 @@ from statistics import median
 from types import TracebackType
 from typing import Self
 
-import closed
+import rest
 from baselines.growth import fill
 from baselines.processes import SecretManager
 from members import Members
@@ -84,7 +84,7 @@ class Fleet:
     def offer(self, ids: Sequence[str]) -> None:
         """Write the list of secrets that are fetched."""
         for replica in self.replicas:
-            closed.offer(replica, ids)
+            rest.offer(replica, ids)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all replicas so far."""
@@ -94,7 +94,11 @@ class Fleet:
         """Load all replicas at once, each with its part of the *connections*."""
         part = max(1, connections // len(self.replicas))
         with ThreadPoolExecutor(len(self.replicas)) as pool:
-            return list(pool.map(lambda replica: closed.load(replica, what, part, seconds), self.replicas))
+            return list(
+                pool.map(
+                    lambda replica: rest.load(replica, what, connections=part, seconds=seconds), self.replicas
+                )
+            )
 
 
 def measure(

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import click
-import marked
+import documents
 from comparison import Sample
 from grown import Step, Stored, grow
 from replicas import Figures, Size, measure
@@ -89,7 +89,7 @@ def _processors() -> tuple[Collection[int], Collection[int]]:
 
 def processes_table(found: _Found) -> str:
     """Return the table of all sizes."""
-    return marked.table(_PROCESSES, _process_rows(found))
+    return documents.table(_PROCESSES, _process_rows(found))
 
 
 def _process_rows(found: _Found) -> Iterator[Sequence[str]]:
@@ -110,31 +110,31 @@ def _process_rows(found: _Found) -> Iterator[Sequence[str]]:
 
 
 def _cpu(figures: Figures, count: int) -> Sequence[str]:
-    secondary = f"{figures.secondary:.2f}" if count > 1 else "none"
+    secondary = f"{figures.secondary:.2f}" if count > 1 else documents.NOTHING
     return f"{figures.service:.2f}", f"{figures.primary:.2f}", secondary
 
 
 def inputs_table(found: _Found) -> str:
     """Return the CPU time of a request, and the processors for 1,000 requests a second."""
-    return marked.table(_INPUTS, _input_rows(found))
+    return documents.table(_INPUTS, _input_rows(found))
 
 
 def _input_rows(found: _Found) -> Iterator[Sequence[str]]:
     for (count, size, what), (figures, _) in found.items():
         if size == _SIZES[0]:
-            secondary = f"{figures.secondary / _BUSY:.1f}" if count > 1 else "none"
+            secondary = f"{figures.secondary / _BUSY:.1f}" if count > 1 else documents.NOTHING
             cores = f"{figures.service / _BUSY:.1f}", f"{figures.primary / _BUSY:.1f}", secondary
             yield (str(count), what, *_cpu(figures, count), *cores)
 
 
 def growth_table(steps: _Steps) -> str:
     """Return the table of the bytes after each step."""
-    return marked.table(_GROWTH, (_growth_row(step) for step, _ in steps))
+    return documents.table(_GROWTH, (_growth_row(step) for step, _ in steps))
 
 
 def _growth_row(step: Step) -> Sequence[str]:
     return (
-        *_documents(step),
+        *_counts(step),
         *(f"{_bytes(stored):.0f}" for stored in (step.secrets, step.trail)),
         *(f"{size / 1e9:.2f}" for size in (step.on_disk, step.cache, step.resident)),
         f"{step.query:.1f}, at most {step.longest_query:.0f}",
@@ -142,13 +142,13 @@ def _growth_row(step: Step) -> Sequence[str]:
     )
 
 
-def _documents(step: Step) -> Sequence[str]:
+def _counts(step: Step) -> Sequence[str]:
     return f"{step.secrets.documents:,}", f"{step.trail.documents:,}"
 
 
 def speed_table(steps: _Steps) -> str:
     """Return the table of the calls after each step, compared with the first one."""
-    return marked.table(_SPEED, _speed_rows(steps))
+    return documents.table(_SPEED, _speed_rows(steps))
 
 
 def _speed_rows(steps: _Steps) -> Iterator[Sequence[str]]:
@@ -157,7 +157,7 @@ def _speed_rows(steps: _Steps) -> Iterator[Sequence[str]]:
         for step, load in steps:
             one: Sample = getattr(step, what)
             yield (
-                *_documents(step),
+                *_counts(step),
                 what,
                 f"{one.a_second:.0f}",
                 f"{one.a_second / getattr(first, what).a_second:.2f}",
@@ -175,7 +175,7 @@ def _bytes(stored: Stored) -> float:
 
 def indexes_table(step: Step) -> str:
     """Return the bytes of the data and of each index after the last step."""
-    return marked.table(_INDEXES, _index_rows(step))
+    return documents.table(_INDEXES, _index_rows(step))
 
 
 def _index_rows(step: Step) -> Iterator[Sequence[str]]:
@@ -270,7 +270,7 @@ def show(report: Path | None, name: str, text: str) -> None:
     """Print a table, and write it into the *report* if there is one."""
     click.echo(f"\n{text}")
     if report:
-        marked.write(report, name, text)
+        documents.write(report, name, text)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,7 @@
 -- Create the same secret repeatedly: wrk -s create.lua URL -- PATH BODY [HEADER VALUE]
-local counter = 0
-local thread_number = 0
+require "summary"
 
-function setup(thread)
-  thread:set("number", thread_number)
-  thread_number = thread_number + 1
-end
+local counter = 0
 
 function init(args)
   path, body = args[1], args[2]

@@ -1,11 +1,6 @@
 -- Fetch the secrets listed in a file, one per line: wrk -s fetch.lua URL -- METHOD PATH BODY FILE [HEADER VALUE]
 -- In PATH and BODY, NAME stands for the line.
-local thread_number = 0
-
-function setup(thread)
-  thread:set("number", thread_number)
-  thread_number = thread_number + 1
-end
+require "summary"
 
 function init(args)
   local method, path, body = args[1], args[2], args[3]

@@ -1,11 +1,6 @@
 -- Send the requests of a file, in its order and again from its beginning: wrk -s replay.lua URL -- FILE THREADS
 -- A line is METHOD, PATH, HEADER ("Name: value" or nothing) and BODY, separated by tabs. Threads share the lines.
-local thread_number = 0
-
-function setup(thread)
-  thread:set("number", thread_number)
-  thread_number = thread_number + 1
-end
+require "summary"
 
 function init(args)
   local threads = tonumber(args[2])

@@ -11,16 +11,20 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Reply with the status in the path; `/hang-up` gets no reply, `/slow` a late one."""
+        """Reply with the status in the path.
+
+        `/hang-up` gets no reply, `/slow` a late one, `/problem` one that holds a refusal.
+        """
         if self.path == "/hang-up":
             self.close_connection = True
             return
         if self.path == "/slow":
             time.sleep(0.5)
         self.send_response(int(self.path[1:]) if self.path[1:].isdigit() else 200)
-        self.send_header("Content-Length", "2")
+        body = b'{"problem":{}}' if self.path == "/problem" else b"{}"
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""

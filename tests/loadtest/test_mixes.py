@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.loadtest.modules import imported
 from tests.loadtest.peer import peer
 from tests.system import needs
 
-LOADTEST = Path(__file__).parents[2] / "loadtest"
 CALLS = 1_000
 
 
@@ -47,12 +47,6 @@ def mixes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def arrivals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module of open arrivals."""
     return imported("arrivals", monkeypatch)
-
-
-def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return a module of the load tests, which are programs and no package."""
-    monkeypatch.syspath_prepend(str(LOADTEST))
-    return __import__(name)
 
 
 def kind(call: Any) -> str:
@@ -104,7 +98,7 @@ def test_a_pause_of_the_service_counts_for_the_calls_that_it_delays(
     assert served.errors == 0
     # At this rate, all are due in the first tenth of a second, and the pause takes half of one.
     assert served.p50 > 250
-    assert served.p99 >= served.p50
+    assert served.p999 >= served.p99 >= served.p50
 
 
 def test_calls_that_fail_are_counted(arrivals: ModuleType, mixes: ModuleType, url: str) -> None:
@@ -133,3 +127,18 @@ def test_refusals_under_closed_load_are_counted(
     load = wrk.run("replay.lua", url, str(file), "1", connections=1, seconds=1)
     assert load.requests > 2
     assert abs(load.errors - load.requests / 2) <= 1
+    assert load.p999 >= load.p99 >= load.p50 > 0
+
+
+def test_a_batch_that_holds_a_problem_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    """A reply to a batch is searched for refusals, because its status is always 200."""
+    needs("wrk")
+    wrk = imported("wrk", monkeypatch)
+    for names, errors in (("problem\n", True), ("200\n", False)):
+        file = tmp_path / "batches"
+        file.write_text(names)
+        load = wrk.run("batch.lua", url, "GET", "/NAME", "", str(file), connections=1, seconds=1)
+        assert load.requests > 2
+        assert load.errors == (load.requests if errors else 0)

@@ -151,22 +151,6 @@ def test_the_tables_have_ratios_and_processors(scale: ModuleType, replicas: Modu
     ]
 
 
-def test_a_table_replaces_only_what_is_between_its_markers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Everything else in the document stays; a document without the markers is refused."""
-    marked = imported("marked", monkeypatch)
-    document = tmp_path / "document.md"
-    document.write_text("before\n<!-- one: begin -->\nold\n<!-- one: end -->\n<!-- two: begin -->\n")
-    marked.write(document, "one", marked.table(["a", "b"], [["1", "2"]]))
-    assert document.read_text() == (
-        "before\n<!-- one: begin -->\n| a | b |\n| --- | --- |\n| 1 | 2 |\n<!-- one: end -->\n"
-        "<!-- two: begin -->\n"
-    )
-    with pytest.raises(ValueError, match="unpack"):
-        marked.write(document, "two", "new")
-
-
 @pytest.mark.nightly
 def test_a_short_run_writes_all_tables_of_the_report(tmp_path: Path) -> None:
     """`scale.py` loads real replicas on a real replica set, grows a database, and no request fails."""

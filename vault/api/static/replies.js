@@ -59,19 +59,28 @@ export function replies({ React }) {
     return isPage && h("p", null, h("a", { href: problem.type }, "About this problem"));
   }
 
+  /** Details that are made when they are first opened: those of all refusals take longer than the rest. */
+  function Folded({ summary, children }) {
+    const [wasOpened, setOpened] = React.useState(false);
+    return h(
+      "details",
+      { onToggle: () => setOpened(true) },
+      h("summary", null, summary),
+      wasOpened && children(),
+    );
+  }
+
   /** One kind of refusal: its description, and on demand an example and the headers. */
   function Refusal({ status, refusal, getComponent }) {
     const HighlightCode = getComponent("HighlightCode", true);
     const Markdown = getComponent("Markdown", true);
     const Headers = getComponent("headers");
+    const description = h(Markdown, { key: "description", source: refusal.get("description") });
     const media = refusal.get("content")?.first();
     const named = media?.get("examples")?.valueSeq();
     const examples = named?.map((example) => example.get("value")) ?? [media?.get("example")];
-    return h(
-      "details",
-      null,
-      h("summary", null, h("b", null, status), h(Markdown, { source: refusal.get("description") })),
-      [...examples]
+    return h(Folded, { summary: [h("b", { key: status }, status), description] }, () => [
+      ...[...examples]
         .filter(Boolean)
         .map((example, index) =>
           h(
@@ -81,8 +90,8 @@ export function replies({ React }) {
             h(Kind, { problem: example.toJS() }),
           ),
         ),
-      h(Headers, { headers: refusal.get("headers"), getComponent }),
-    );
+      h(Headers, { key: "headers", headers: refusal.get("headers"), getComponent }),
+    ]);
   }
 
   function responses(props) {
@@ -147,7 +156,7 @@ export function replies({ React }) {
 
   const headers = (Headers) => (props) =>
     props.headers?.size > 0 &&
-    h("details", null, h("summary", null, `Headers (${props.headers.size})`), h(Headers, props));
+    h(Folded, { summary: `Headers (${props.headers.size})` }, () => h(Headers, props));
 
   return { components: { liveResponse, responses }, wrapComponents: { headers } };
 }

@@ -1,0 +1,29 @@
+"""A MongoDB, and contenders that run on it."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from secrets import token_hex
+
+from baselines.processes import Contender
+
+from vault.cli.mongod import Mongod
+
+#: Starts a contender with a number of workers and its own database.
+Start = Callable[[type[Contender], int], Contender]
+
+
+@contextmanager
+def stage() -> Iterator[Start]:
+    """Start a MongoDB (majority and journal, one member), and yield the function that starts contenders.
+
+    They run until the end of the block.
+    """
+    with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
+
+        def start(kind: type[Contender], workers: int) -> Contender:
+            uri = mongod.uri.replace("/?", f"/bench_{token_hex(4)}?")
+            return stack.enter_context(kind(Path(name), mongo_uri=uri, workers=workers))
+
+        yield start
