@@ -13,7 +13,7 @@ from typing import Any
 import rest
 from baselines.growth import fill
 from baselines.processes import Grown
-from comparison import Sample, sample
+from comparison import Rounds, Sample, medians, sample
 from pymongo import MongoClient
 
 from vault.audit.reader import Filter, Order, read
@@ -65,8 +65,7 @@ def grow(
     step: int,
     cache_gigabytes: float,
     workers: int,
-    seconds: int,
-    connections: int,
+    rounds: Rounds,
 ) -> Iterator[Step]:
     """Grow a database in *folder* by *step* secrets at a time, and its trail in proportion; yield each step.
 
@@ -83,7 +82,6 @@ def grow(
         stack.enter_context(service)
         database = Database(uri, audit_ttl_days=0)
         stack.callback(database.close)
-        run = partial(_sample, service, connections=connections, seconds=seconds)
         for number, entries in _additions(secrets_count, entries_count, step):
             began = time.monotonic()
             ids = fill(uri, key, number, entries)
@@ -109,8 +107,9 @@ def _set_cache(client: MongoClient[dict[str, Any]], gigabytes: float) -> None:
     client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=size)
 
 
-def _sample(service: Grown, what: str, *, connections: int, seconds: int) -> Sample:
-    return sample(service, partial(rest.load, service, what, connections=connections, seconds=seconds))
+def _sample(service: Grown, what: str, rounds: Rounds) -> Sample:
+    load = partial(rest.load, service, what, connections=rounds.connections, seconds=rounds.seconds)
+    return medians([sample(service, load) for _ in range(rounds.count)])
 
 
 def _measured(

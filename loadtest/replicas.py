@@ -4,15 +4,15 @@ import secrets
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import Self
 
 import rest
 from baselines.growth import fill
 from baselines.processes import SecretManager
+from comparison import Rounds, medians
 from members import Members
 from processors import pinned, share_of
 from wrk import Load
@@ -107,9 +107,7 @@ def measure(
     *,
     count: int,
     share: float,
-    rounds: int,
-    seconds: int,
-    connections: int,
+    rounds: Rounds,
     processors: tuple[Collection[int], Collection[int]],
 ) -> Iterator[tuple[Size, str, Figures]]:
     """Yield the medians of each of *sizes* and each call, on a MongoDB with *count* members.
@@ -132,16 +130,16 @@ def measure(
             fleet.offer(ids)
         for what in _CALLS:
             found: dict[Size, list[Figures]] = {size: [] for size in sizes}
-            for _ in range(rounds):
+            for _ in range(rounds.count):
                 for fleet in fleets:
-                    found[fleet.size].append(_one(fleet, members, what, connections, seconds))
+                    found[fleet.size].append(_one(fleet, members, what, rounds))
             for size, several in found.items():
-                yield size, what, _median(several)
+                yield size, what, medians(several)
 
 
-def _one(fleet: Fleet, members: Members, what: str, connections: int, seconds: int) -> Figures:
+def _one(fleet: Fleet, members: Members, what: str, rounds: Rounds) -> Figures:
     before, members_before = fleet.cpu_seconds(), members.cpu_time()
-    loads = fleet.load(what, connections, seconds)
+    loads = fleet.load(what, rounds.connections, rounds.seconds)
     members_after = members.cpu_time()
     a_request = 1_000 / max(1, sum(load.requests for load in loads))
     return Figures(
@@ -153,8 +151,3 @@ def _one(fleet: Fleet, members: Members, what: str, connections: int, seconds: i
         secondary=(members_after.secondary - members_before.secondary) * a_request,
         errors=sum(load.errors for load in loads),
     )
-
-
-def _median(several: Sequence[Figures]) -> Figures:
-    medians = {field.name: median(getattr(one, field.name) for one in several) for field in fields(Figures)}
-    return Figures(**(medians | {"errors": sum(one.errors for one in several)}))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import documents
-from comparison import Sample
+from comparison import Rounds, Sample
 from grown import Step, Stored, grow
 from replicas import Figures, Size, measure
 
@@ -59,9 +59,7 @@ _Found = dict[tuple[int, Size, str], tuple[Figures, float]]
 _Steps = Sequence[tuple[Step, float]]
 
 
-def run_processes(
-    folder: Path, *, share: float, rounds: int, seconds: int, connections: int, members: Sequence[int]
-) -> _Found:
+def run_processes(folder: Path, rounds: Rounds, *, share: float, members: Sequence[int]) -> _Found:
     """Measure all sizes on each number of *members*."""
     found: _Found = {}
     for count in members:
@@ -73,8 +71,6 @@ def run_processes(
             count=count,
             share=share,
             rounds=rounds,
-            seconds=seconds,
-            connections=connections,
             processors=_processors(),
         ):
             found[count, size, what] = figures, os.getloadavg()[0]
@@ -187,7 +183,7 @@ def _index_rows(step: Step) -> Iterator[Sequence[str]]:
 
 @click.command()
 @click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), help="Only this part.")
-@click.option("--rounds", default=3, show_default=True, help="Number of rounds (processes).")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds.")
 @click.option("--seconds", default=5, show_default=True, help="Length of a run in seconds.")
 @click.option("--connections", default=32, show_default=True, help="Concurrent connections.")
 @click.option(
@@ -230,18 +226,11 @@ def main(
     report: Path | None,
 ) -> None:
     """Measure more processes and more data, and print the tables."""
-    errors = 0.0
+    errors, each = 0.0, Rounds(rounds, seconds, connections)
     with tempfile.TemporaryDirectory(dir=data) as name:
         folder = Path(name)
         if "processes" in (parts or _PARTS):
-            found = run_processes(
-                folder,
-                share=share,
-                rounds=rounds,
-                seconds=seconds,
-                connections=connections,
-                members=members,
-            )
+            found = run_processes(folder, each, share=share, members=members)
             show(report, "processes", processes_table(found))
             show(report, "inputs", inputs_table(found))
             errors += sum(figures.errors for figures, _ in found.values())
@@ -254,8 +243,7 @@ def main(
                 step=step,
                 cache_gigabytes=cache,
                 workers=workers,
-                seconds=seconds,
-                connections=connections,
+                rounds=each,
             ):
                 steps.append((one, os.getloadavg()[0]))
                 # After each step: the run takes hours, and can be interrupted.
