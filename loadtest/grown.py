@@ -1,6 +1,7 @@
 """A database that grows: its bytes, its memory, and the speed of the service on it, after each step."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import click
 import rest
 from baselines.growth import fill
 from baselines.processes import Grown
@@ -23,6 +25,8 @@ from vault.documents import AuditEntry, Database, Secret
 
 #: The first step, to which the others are compared.
 _SMALL = 1_000
+#: Bytes on disk, with all indexes, and those of the journal, the replication log and free space in files.
+_SECRET_BYTES, _ENTRY_BYTES, _OTHER_BYTES = 550, 450, 1_000_000_000
 #: Queries of the audit trail, each for the entries of one secret.
 _QUERIES = 50
 _PAGE_ENTRIES = 100
@@ -69,8 +73,13 @@ def grow(
 ) -> Iterator[Step]:
     """Grow a database in *folder* by *step* secrets at a time, and its trail in proportion; yield each step.
 
-    The first step is a small database. The service serves all the time, on all processors.
+    The first step is a small database. The service serves all the time, on all processors. *rounds* has the
+    connections for each worker.
+
+    Raises:
+        ClickException: *folder* has too little space.
     """
+    _require_space(folder, secrets_count * _SECRET_BYTES + entries_count * _ENTRY_BYTES + _OTHER_BYTES)
     key = secrets.token_bytes(32)
     with ExitStack() as stack:
         mongod = stack.enter_context(Mongod(folder / "mongod"))
@@ -87,9 +96,8 @@ def grow(
             ids = fill(uri, key, number, entries)
             filled = (number + entries) / (time.monotonic() - began)
             rest.offer(service, ids)
-            yield _measured(
-                client, mongod.data, filled, {what: run(what) for what in ("fetch", "create")}, ids
-            )
+            samples = {what: _sample(service, what, rounds) for what in ("fetch", "create")}
+            yield _measured(client, mongod.data, filled, samples, ids)
 
 
 def _additions(secrets_count: int, entries_count: int, step: int) -> Iterator[tuple[int, int]]:
@@ -102,13 +110,23 @@ def _additions(secrets_count: int, entries_count: int, step: int) -> Iterator[tu
         before = total
 
 
+def _require_space(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise click.ClickException(
+            f"the database needs about {wanted / 1e9:.0f} GB, and {folder} has {free / 1e9:.0f} GB: "
+            "use fewer --secrets and --entries, or another folder with --data"
+        )
+
+
 def _set_cache(client: MongoClient[dict[str, Any]], gigabytes: float) -> None:
     size = f"cache_size={round(gigabytes * 1024)}M"
     client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=size)
 
 
 def _sample(service: Grown, what: str, rounds: Rounds) -> Sample:
-    load = partial(rest.load, service, what, connections=rounds.connections, seconds=rounds.seconds)
+    connections = rounds.connections * service.workers
+    load = partial(rest.load, service, what, connections=connections, seconds=rounds.seconds)
     return medians([sample(service, load) for _ in range(rounds.count)])
 
 

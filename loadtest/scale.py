@@ -185,7 +185,7 @@ def _index_rows(step: Step) -> Iterator[Sequence[str]]:
 @click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), help="Only this part.")
 @click.option("--rounds", default=3, show_default=True, help="Number of rounds.")
 @click.option("--seconds", default=5, show_default=True, help="Length of a run in seconds.")
-@click.option("--connections", default=32, show_default=True, help="Concurrent connections.")
+@click.option("--connections", default=16, show_default=True, help="Connections for each worker.")
 @click.option(
     "--members", multiple=True, type=int, default=_MEMBERS, show_default=True, help="MongoDB members."
 )

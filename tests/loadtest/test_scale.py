@@ -12,7 +12,7 @@ import click
 import pytest
 from pymongo import MongoClient
 
-from tests.loadtest.test_mixes import LOADTEST, imported
+from tests.loadtest.modules import LOADTEST, imported
 from tests.rotation import connected
 from tests.system import needs, unmeasured
 from vault.audit.stream import entry_id_fits
@@ -36,11 +36,9 @@ def replicas(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def filled(uri: str, monkeypatch: pytest.MonkeyPatch, secrets: int, entries: int) -> list[str]:
-    monkeypatch.syspath_prepend(str(LOADTEST))
-    from baselines.growth import fill
-
+    grown = imported("grown", monkeypatch)
     with connected(uri):
-        return list(fill(uri, KEY, secrets, entries))
+        return list(grown.fill(uri, KEY, secrets, entries))
 
 
 def test_a_fill_stores_secrets_that_decrypt_under_the_real_indexes(
@@ -133,6 +131,18 @@ def test_a_database_grows_in_steps_after_a_small_one(monkeypatch: pytest.MonkeyP
         (500_000, 5_000_000),
     ]
     assert list(grown._additions(100, 1_000, 1_000_000)) == [(100, 1_000)]
+
+
+def test_a_database_that_does_not_fit_is_refused_before_the_fill(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A full disk would end the measurement after hours; the message says how much is missing."""
+    grown = imported("grown", monkeypatch)
+    asked = {"secrets_count": 10**12, "entries_count": 10**13, "step": 10**9, "cache_gigabytes": 1}
+    steps = grown.grow(tmp_path, **asked, workers=1, rounds=grown.Rounds(1, 1, 1))
+    with pytest.raises(click.ClickException, match=r"about 5050001 GB, .* or another folder with --data"):
+        next(steps)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_tables_have_ratios_and_processors(scale: ModuleType, replicas: ModuleType) -> None:
