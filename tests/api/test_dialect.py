@@ -4,10 +4,12 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from gunicorn.util import split_request_uri
 from werkzeug.exceptions import HTTPException, NotFound
 
 from tests.access import make_token
@@ -230,6 +232,23 @@ def test_an_unclean_path_is_redirected(client: FlaskClient, path: str, clean: st
         reply = client.open(f"/v1/{path}", method=method)
         assert (reply.status_code, reply.headers["Location"]) == (307, clean)
         assert reply.content_type == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("http://localhost/v1/a/../b", "/v1/b"),
+        ("http://evil.example//v1/a//b?x=//", "/v1/a/b?x=//"),
+        ("//v1/../evil.example", "/evil.example"),
+        ("//v1/a", "/v1/a"),
+        ("/%761/a/../b", "/%761/b"),
+    ],
+)
+def test_no_other_form_of_a_path_escapes_the_redirect(client: FlaskClient, raw: str, clean: str) -> None:
+    """A whole address, slashes before the path and escapes in its prefix change nothing about that."""
+    path = unquote(split_request_uri(raw).path)
+    reply = client.get("/v1/", environ_overrides={"RAW_URI": raw, "PATH_INFO": path})
+    assert (reply.status_code, reply.headers.get("Location")) == (307, clean)
 
 
 @pytest.mark.parametrize("path", ["a/%2e%2e/b", "a/%2E/b", "a%2f..%2fb", "%2e%2e"])

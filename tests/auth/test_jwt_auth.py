@@ -1,6 +1,7 @@
 """JWTs: claims are trusted only with the issuer's signature, and fetches of its keys are limited."""
 
 import base64
+import json
 import re
 import threading
 import time
@@ -224,6 +225,27 @@ def test_a_hanging_issuer_costs_one_timeout(
     keys._fetching.join()
     keys._failed = -1e9
     assert principal(sign(), keys).name == "jwt:build"
+
+
+def test_an_endless_key_set_is_read_up_to_a_time(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fetch of an endless key set ends: otherwise it would take memory, and no other could begin."""
+    monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 0.3)
+    keys = JWKSCache(issuer.url)
+    issuer.drips = True
+    with pytest.raises(CredentialsUnavailableError):
+        principal(sign(), keys)
+    assert keys._fetching is not None
+    keys._fetching.join(20)
+    assert not keys._fetching.is_alive()
+
+
+def test_a_key_set_is_read_up_to_a_size(issuer: Issuer, keys: JWKSCache) -> None:
+    """A key set that would fill the memory admits no one, even if it begins with valid keys."""
+    issuer.body = json.dumps({"keys": list(issuer.keys.values())}).encode()
+    assert principal(sign(), JWKSCache(issuer.url)).name == "jwt:build"
+    issuer.body += b" " * jwt_auth.MAX_KEY_SET_BYTES
+    with pytest.raises(CredentialsUnavailableError):
+        principal(sign(), keys)
 
 
 def test_known_keys_do_not_wait_for_unknown_ones(issuer: Issuer, keys: JWKSCache) -> None:

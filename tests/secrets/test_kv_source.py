@@ -224,6 +224,16 @@ def test_a_mount_that_is_not_there_is_named(fake: Fake, status: int) -> None:
         Answer(body={"data": METADATA | {"versions": []}}),
         Answer(body={"data": METADATA | {"delete_version_after": "soon"}}),
         Answer(body={"data": METADATA | {"custom_metadata": 5}}),
+        *(
+            Answer(body={"data": METADATA | {"versions": {number: VERSION}}})
+            for number in ("0", "-1", "1_0", "\u0661", str(2**31), str(2**70))
+        ),
+        *(
+            Answer(body={"data": METADATA | {"created_time": time}})
+            for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-24T15:30:00")
+        ),
+        Answer(body={"data": METADATA | {"current_metadata_version": -1}}),
+        Answer(body={"data": METADATA | {"max_versions": -1}}),
     ],
 )
 def test_a_reply_of_another_form_ends_the_import(fake: Fake, answer: Answer) -> None:
@@ -275,6 +285,12 @@ def test_old_servers_have_less_metadata(fake: Fake) -> None:
     metadata = {name: METADATA[name] for name in ("created_time", "versions")}
     secret = read(fake, Answer(body={"data": metadata}), Answer(body=SECRET))
     assert (secret.labels, secret.rules, secret.metadata_version) == ({}, WriteRules(), 0)
+
+
+def test_a_rule_beyond_all_limits_is_the_largest(fake: Fake) -> None:
+    """OpenBao stores `max_versions` of -1 as 4294967295, which no rule here can have."""
+    secret = read(fake, Answer(body={"data": METADATA | {"max_versions": 2**32 - 1}}), Answer(body=SECRET))
+    assert WriteRules.of_stored(secret.rules.stored()) == secret.rules == WriteRules(max_versions=2**31 - 1)
 
 
 def test_times_have_milliseconds(fake: Fake) -> None:

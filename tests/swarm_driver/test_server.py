@@ -123,6 +123,7 @@ def test_a_connection_has_one_request(path: Path) -> None:
         (b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n", 413),
         (b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 413),
         (b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: hush\r\n\r\n", 413),
+        (b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n", 413),
         (b"POST /Plugin.Activate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413),
     ],
 )

@@ -32,13 +32,18 @@ def init_app(app: Flask) -> None:
 
 def _require_clean() -> Response | None:
     """Redirect as Vault does: its clients send `//`, and a path must not name another one's secret."""
-    raw, _, query = request.environ.get("RAW_URI", "").partition("?")
-    if not raw.startswith(DIALECT):
+    # Not the raw path: its prefix can have escapes, or more slashes.
+    if not request.path.startswith(DIALECT):
         return None
+    raw, _, query = request.environ.get("RAW_URI", "").partition("?")
+    if not raw.startswith("/"):
+        # A request line can have the whole address, as for a proxy.
+        raw = f"/{raw.partition('://')[2].partition('/')[2]}"
     segments = raw.split("/")
     if "" in segments[1:-1] or _RELATIVE.intersection(segments):
         require_allowed(address_of_request())
-        clean = posixpath.normpath(raw)
+        # With two slashes at its beginning, it would name another server.
+        clean = posixpath.normpath(f"/{raw.lstrip('/')}")
         if raw.endswith("/") and clean != "/":
             # It is part of the name.
             clean += "/"

@@ -8,13 +8,14 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, build_opener
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.exceptions import PyJWKClientError, PyJWTError
+from jwt.exceptions import PyJWKClientConnectionError, PyJWKClientError, PyJWTError
 from jwt.utils import base64url_decode
 
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
@@ -35,6 +36,10 @@ LEEWAY_SECONDS = 30
 FETCH_SECONDS = 3
 RETRY_SECONDS = 10
 KEPT_SECONDS = 300
+
+#: The maximum size of a key set. Those of public issuers have a few kilobytes.
+MAX_KEY_SET_BYTES = 1_048_576
+_STEP_BYTES = 65_536
 
 #: The first characters of the algorithms for each type of key.
 _ALGORITHM_KINDS: dict[type, tuple[str, ...]] = {
@@ -231,6 +236,29 @@ def fixed_key(pem: str) -> KeySource:
     return source
 
 
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Do not follow a redirect, which is an error then."""
+
+
+class _Client(jwt.PyJWKClient):
+    """PyJWT's client with limits: its own reads a reply of any size, for as long as it drips."""
+
+    def fetch_data(self) -> jwt.PyJWKSet:
+        """Return the issuer's key set. Raises OSError, ValueError or PyJWTError."""
+        end = monotonic() + FETCH_SECONDS
+        content = b""
+        with build_opener(_NoRedirects).open(self.uri, timeout=FETCH_SECONDS) as reply:
+            while part := reply.read1(_STEP_BYTES):
+                content += part
+                if len(content) > MAX_KEY_SET_BYTES or monotonic() > end:
+                    raise PyJWKClientConnectionError("the key set is too large, or comes too slowly")
+        found = jwt.PyJWKSet.from_dict(self._as_jwk_set_payload(json.loads(content)))
+        # As PyJWT's own: the cool-down begins.
+        self._last_successful_fetch = monotonic()
+        return found
+
+
 class JWKSCache:
     """Cache of the issuer's keys by `kid`, fetched from *url* on demand.
 
@@ -241,7 +269,7 @@ class JWKSCache:
 
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).hostname
-        self._client = jwt.PyJWKClient(url, timeout=FETCH_SECONDS, lifespan=KEPT_SECONDS)
+        self._client = _Client(url, lifespan=KEPT_SECONDS)
         self._lock = Lock()
         self._fetching: Thread | None = None
         self._failed = -float("inf")

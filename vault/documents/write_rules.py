@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 #: The maximum of a rule; in seconds, 68 years.
-_MAX_NUMBER = 2**31 - 1
+MAX_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +37,4 @@ def _is_like(value: object, default: object) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     # An attacker may have stored more seconds than there are years.
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER

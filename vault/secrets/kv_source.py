@@ -1,6 +1,7 @@
 """The source of an import: a secrets engine KV, version 2, of HashiCorp Vault or OpenBao, read over HTTP."""
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from vault.core.errors import (
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
 from vault.core.timestamps import to_milliseconds
-from vault.documents.write_rules import WriteRules
+from vault.documents.write_rules import MAX_NUMBER, WriteRules
 
 #: Timeout of each wait for the source.
 _TIMEOUT_SECONDS = 30
@@ -38,6 +39,9 @@ _MAX_PAUSE_SECONDS = 60
 
 #: The source stores at most 32 MiB in one request.
 _MAX_REPLY_BYTES = 64 * 1_048_576
+
+#: Not `int`, which also reads signs, underscores and the digits of all scripts.
+_NUMBER = re.compile("[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,17 +172,17 @@ class KVSource:
             return None
         metadata = _data(_require(status, body))
         try:
-            states = {int(number): state for number, state in metadata["versions"].items()}
+            states = {_version_number(number): state for number, state in metadata["versions"].items()}
             numbers = sorted(states)[-max_versions:]
             return SourceSecret(
                 created_at=_moment(metadata["created_time"]),
-                metadata_version=int(metadata.get("current_metadata_version", 0)),
+                metadata_version=_number(metadata.get("current_metadata_version", 0)),
                 labels={str(key): str(text) for key, text in (metadata.get("custom_metadata") or {}).items()},
                 versions=[self._version(path, number, states[number]) for number in numbers],
                 skipped=len(states) - len(numbers),
                 rules=_rules(metadata),
             )
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             _refuse_form()
 
     def _version(self, path: str, number: int, state: Mapping[str, Any]) -> SourceVersion:
@@ -310,16 +314,36 @@ def _rules(metadata: Mapping[str, Any]) -> WriteRules:
     return WriteRules(
         version_required=metadata.get("cas_required") is True,
         metadata_version_required=metadata.get("metadata_cas_required") is True,
-        max_versions=int(metadata.get("max_versions", 0)),
+        # A source can have a larger one, which means no more than the largest here.
+        max_versions=min(_number(metadata.get("max_versions", 0)), MAX_NUMBER),
         delete_after_seconds=ceil(
             parse_duration(metadata.get("delete_version_after") or "0s").total_seconds()
         ),
     )
 
 
+def _version_number(text: str) -> int:
+    """Return the number of a version that the API can name. Raises ValueError."""
+    number = _number(text)
+    if not 0 < number <= MAX_NUMBER:
+        raise ValueError("no number of a version")
+    return number
+
+
+def _number(found: object) -> int:
+    """Return a number of the source, from a text or `Number`. Raises ValueError."""
+    text = str(found)
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("no whole number")
+    return int(text)
+
+
 def _moment(text: str) -> datetime:
-    """Return a time of the source, as MongoDB stores it."""
-    return to_milliseconds(datetime.fromisoformat(text))
+    """Return a time of the source, as MongoDB stores it. Raises OverflowError or ValueError."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("a time without its difference from UTC")
+    return to_milliseconds(time.astimezone(UTC))
 
 
 def _refuse_form() -> NoReturn:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import socket
 import stat
 import sys
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 _READ_SECONDS = 2
 #: Docker's requests have the labels of a service and a secret.
 _MAX_BODY_BYTES = 4 * 1_048_576
+
+#: The form of a length. Python refuses to read thousands of digits, which would be logged as a failure.
+_LENGTH = re.compile("[0-9]{1,9}")
 
 _MAX_CALLS = 512
 _MAX_SCRAPES = 8
@@ -96,7 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes | None:
         """Return the body; None if its length is invalid."""
         length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+        is_valid = "Transfer-Encoding" not in self.headers and _LENGTH.fullmatch(length)
+        if not is_valid or int(length) > _MAX_BODY_BYTES:
             return None
         return self.rfile.read(int(length))
 
