@@ -1,5 +1,8 @@
 """A MongoDB, and contenders that run on it."""
 
+import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +22,15 @@ def stage() -> Iterator[Start]:
     """Start a MongoDB (majority and journal, one member), and yield the function that starts contenders.
 
     They run until the end of the block.
+
+    Raises:
+        SystemExit: wrk is not installed, or the caller is not root, to whom alone the service's memory is
+            visible.
     """
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not installed: install Debian's package wrk.")
+    if os.geteuid():
+        sys.exit("The service's memory can be measured by root only: run this as root.")
     with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
 
         def start(kind: type[Contender], workers: int) -> Contender:

@@ -135,6 +135,21 @@ def test_a_document_without_a_place_is_an_error(documents: ModuleType, tmp_path:
     assert path.read_text() == "text\n"
 
 
+@pytest.mark.parametrize(
+    ("function", "result", "message"),
+    [("shutil.which", None, "install Debian's package wrk"), ("os.geteuid", 1000, "run this as root")],
+)
+def test_what_is_missing_is_said_before_a_run(
+    monkeypatch: pytest.MonkeyPatch, function: str, result: int | None, message: str
+) -> None:
+    """Without wrk, or as a user who could not read the memory's use, nothing starts."""
+    stage = imported("stage", monkeypatch)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(function, lambda *_: result)
+    with pytest.raises(SystemExit, match=message), stage.stage():
+        raise AssertionError("it started")
+
+
 @pytest.mark.nightly
 def test_a_run_writes_its_figures_into_the_documents(tmp_path: Path) -> None:
     """`targets.py --write` measures each target, and updates the tables and the picture of a checkout."""
