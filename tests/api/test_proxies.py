@@ -6,7 +6,7 @@ from vault.api.proxies import unwrapped
 
 
 def test_a_proxy_is_unwrapped_to_the_object_of_its_request() -> None:
-    """What is behind a proxy is the object itself, which stands for no later request."""
+    """A proxy is unwrapped to the object itself, which stays the same in later requests."""
     app = Flask(__name__)
     with app.test_request_context("/first"):
         first, context = unwrapped(request), unwrapped(g)

@@ -83,7 +83,7 @@ class Reservation:
 
 
 class _Free(Reservation):
-    """What is so small that it takes no memory from others. All of these are one."""
+    """The reservation of all that is small: it takes no memory from others."""
 
     __slots__ = ()
 
