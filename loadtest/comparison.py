@@ -3,9 +3,10 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from statistics import median
+from typing import Any, TypeVar
 
 import click
 from baselines.processes import Contender, SecretManager
@@ -47,6 +48,9 @@ _COLUMNS = {
     "cpu": ("CPU, ms", 3),
 }
 
+#: A data class of figures, one of which is the number of errors.
+_Figures = TypeVar("_Figures", bound=Any)
+
 #: Puts load on a contender once; the number is that of the round.
 Run = Callable[[int], Sample]
 
@@ -83,9 +87,9 @@ def block(title: str, runs: Mapping[str, Run], count: int) -> Block:
     for round_number in range(count):
         for name, run in runs.items():
             samples[name].append(run(round_number))
-    medians = Block(title, {name: _median(found) for name, found in samples.items()})
-    _report(medians)
-    return medians
+    found = Block(title, {name: medians(several) for name, several in samples.items()})
+    _report(found)
+    return found
 
 
 def circumstances(rounds: Rounds, workers: int) -> str:
@@ -132,9 +136,11 @@ def _cell(block: Block, field: str, other: str) -> str:
     return f"{number(getattr(ours, field)) if ours else NOTHING}, {theirs}{_ratio(block, field, other)}"
 
 
-def _median(samples: Sequence[Sample]) -> Sample:
-    medians = (median(getattr(sample, name) for sample in samples) for name in Sample.__slots__)
-    return replace(Sample(*medians), errors=sum(sample.errors for sample in samples))
+def medians(found: Sequence[_Figures]) -> _Figures:
+    """Return the median of each figure of several runs; of the errors, the sum."""
+    names = [field.name for field in fields(found[0])]
+    middle = {name: median(getattr(one, name) for one in found) for name in names}
+    return replace(found[0], **(middle | {"errors": sum(one.errors for one in found)}))
 
 
 def _report(block: Block) -> None:

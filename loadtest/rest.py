@@ -21,11 +21,12 @@ def seed(contenders: Iterable[Contender]) -> dict[Contender, list[str]]:
     """Create the secrets that wrk fetches from each contender, and return their IDs or names."""
     names = {contender: contender.seed(_SEEDED) for contender in contenders}
     for contender, known in names.items():
-        _offer(contender, known)
+        offer(contender, known)
     return names
 
 
-def _offer(contender: Contender, names: Sequence[str]) -> None:
+def offer(contender: Contender, names: Sequence[str]) -> None:
+    """Write the list of secrets that wrk fetches from *contender*."""
     (contender.folder / "names").write_text("\n".join(names) + "\n")
 
 
@@ -71,7 +72,7 @@ def grown(start: Start, workers: int, *, secrets: int, entries: int) -> list[Con
     """Start this service with few secrets, and with a database of *secrets* and audit *entries*."""
     small, large = start(SecretManager, workers), start(Grown, workers)
     seed([small])
-    _offer(large, fill(large.mongo_uri, large.master_key, secrets, entries))  # type: ignore[attr-defined]
+    offer(large, fill(large.mongo_uri, large.master_key, secrets, entries))  # type: ignore[attr-defined]
     return [small, large]
 
 

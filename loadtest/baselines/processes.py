@@ -107,7 +107,7 @@ class Contender(ABC):
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all processes so far."""
-        return sum(_cpu_seconds(pid) for pid in self._pids())
+        return sum(_cpu_seconds(pid) for pid in self.pids())
 
     def mongodb_cpu_seconds(self) -> float:
         """Return the CPU time of MongoDB so far, if the service uses it."""
@@ -119,19 +119,20 @@ class Contender(ABC):
         Requires root: the service protects its memory from processes of the same user.
         """
         kilobytes = 0
-        for pid in self._pids():
+        for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     kilobytes += int(line.split()[1])
         return kilobytes / 1024
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
+        """Return all processes, the one that was started first."""
         assert self._process is not None  # noqa: S101 - called only while running
         return list(_with_children(self._process.pid))
 
     def worker_pids(self) -> list[int]:
         """Return the processes below the one that was started."""
-        return self._pids()[1:]
+        return self.pids()[1:]
 
     def _answers(self) -> bool:
         try:
@@ -164,8 +165,7 @@ class _Rest(Contender):
     def mongodb_cpu_seconds(self) -> float:
         """Return the CPU time of MongoDB so far."""
         with MongoClient[dict[str, Any]](self.mongo_uri) as client:
-            used = client.admin.command("serverStatus")["extra_info"]
-        return float(used["user_time_us"] + used["system_time_us"]) / 1e6
+            return server_cpu_seconds(client)
 
     def seed(self, count: int) -> list[str]:
         """Create *count* secrets over HTTP."""
@@ -302,6 +302,12 @@ class OpenBao(Contender):
         for name in names:
             self.post(f"/v1/secret/data/{name}", {"data": {"secret": VALUE}})
         return names
+
+
+def server_cpu_seconds(client: MongoClient[dict[str, Any]]) -> float:
+    """Return the CPU time of the MongoDB server that *client* is connected to."""
+    used = client.admin.command("serverStatus")["extra_info"]
+    return float(used["user_time_us"] + used["system_time_us"]) / 1e6
 
 
 def _cpu_seconds(pid: int) -> float:

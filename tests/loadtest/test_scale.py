@@ -1,0 +1,188 @@
+"""Larger deployments and databases: the fill, the shares of processors, and the tables of the report."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from pymongo import MongoClient
+
+from tests.loadtest.modules import LOADTEST, imported
+from tests.rotation import connected
+from tests.system import needs, unmeasured
+from vault.audit.stream import entry_id_fits
+from vault.crypto import Keyring
+from vault.documents.audit import AuditEntry
+from vault.documents.secret import StoredSecret
+
+KEY = bytes(range(32))
+
+
+@pytest.fixture
+def scale(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the program."""
+    return imported("scale", monkeypatch)
+
+
+@pytest.fixture
+def replicas(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module of the replicas."""
+    return imported("replicas", monkeypatch)
+
+
+def filled(uri: str, monkeypatch: pytest.MonkeyPatch, secrets: int, entries: int) -> list[str]:
+    grown = imported("grown", monkeypatch)
+    with connected(uri):
+        return list(grown.fill(uri, KEY, secrets, entries))
+
+
+def test_a_fill_stores_secrets_that_decrypt_under_the_real_indexes(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each secret of the fill is one that the service can read, and each fill returns some of all IDs."""
+    first = filled(mongo_uri, monkeypatch, 20, 0)
+    both = filled(mongo_uri, monkeypatch, 10, 0)
+    assert len(first) == 20
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        database = client.get_default_database()
+        found = list(database.secrets.find())
+        assert "namespace_1_name_1" in database.secrets.index_information()
+        assert database.audit_logs.estimated_document_count() == 0
+    values = Counter(StoredSecret(document).decrypt(Keyring.of(KEY, ())) for document in found)
+    assert [*values.values()] == [30]
+    # MongoDB draws the sample at random, and may draw one twice.
+    assert {*both} <= {document["_id"] for document in found}
+
+
+def test_filled_entries_are_like_those_of_the_service(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries have the fields, types and identifiers of real ones; each secret gets its part of them."""
+    ids = filled(mongo_uri, monkeypatch, 4, 40)
+    with MongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+        entries = list(client.get_default_database().audit_logs.find())
+    assert Counter(entry["secret_id"] for entry in entries) == dict.fromkeys(ids, 10)
+    assert all(entry_id_fits(entry) for entry in entries)
+    assert {entry["seq"] for entry in entries} == {*range(40)}
+    # One of each commit is signed.
+    assert sum("signature" in entry for entry in entries) == 5
+    assert {name for entry in entries for name in entry} <= {"_id", *AuditEntry._fields}
+    assert len({entry["hash"] for entry in entries}) == 40
+
+
+def test_processes_keep_to_their_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that starts in the block is pinned; afterwards, this thread has its processors again."""
+    processors = imported("processors", monkeypatch)
+    before = os.sched_getaffinity(0)
+    with processors.pinned({min(before)}):
+        asked = "import os; print(*os.sched_getaffinity(0))"
+        done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(min(before))]
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize(
+    ("unified", "limits"),
+    [
+        (True, {"cpu.max": "2000 10000"}),
+        (False, {"cpu.cfs_period_us": "10000", "cpu.cfs_quota_us": "2000"}),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_a_share_is_the_limit_of_a_control_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unified: bool, limits: dict[str, str]
+) -> None:
+    """Either version of control groups gets the limit in its own form, and then the processes."""
+    processors = imported("processors", monkeypatch)
+    monkeypatch.setattr(processors, "_UNIFIED", tmp_path)
+    monkeypatch.setattr(processors, "_CPU", tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory\n" if unified else "hugetlb\n")
+    group = processors.share_of(0.2)
+    group.__enter__()
+    group.add([1234])
+    [folder] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {**limits, "cgroup.procs": "1234"}
+
+
+def test_without_control_groups_a_share_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The message says what to do; without a limit, no control group is needed."""
+    processors = imported("processors", monkeypatch)
+    for name in ("_UNIFIED", "_CPU"):
+        monkeypatch.setattr(processors, name, tmp_path / "missing")
+    with pytest.raises(click.ClickException, match="--share 0"):
+        processors.share_of(0.2).__enter__()
+    with processors.share_of(0) as group:
+        group.add([1])
+
+
+def test_a_database_grows_in_steps_after_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step is the one to compare with; together, the steps are exactly what was asked for."""
+    grown = imported("grown", monkeypatch)
+    steps = list(grown._additions(2_500_000, 25_000_000, 1_000_000))
+    assert steps == [
+        (1_000, 10_000),
+        (999_000, 9_990_000),
+        (1_000_000, 10_000_000),
+        (500_000, 5_000_000),
+    ]
+    assert list(grown._additions(100, 1_000, 1_000_000)) == [(100, 1_000)]
+
+
+def test_a_database_that_does_not_fit_is_refused_before_the_fill(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A full disk would end the measurement after hours; the message says how much is missing."""
+    grown = imported("grown", monkeypatch)
+    asked = {"secrets_count": 10**12, "entries_count": 10**13, "step": 10**9, "cache_gigabytes": 1}
+    steps = grown.grow(tmp_path, **asked, workers=1, rounds=grown.Rounds(1, 1, 1))
+    with pytest.raises(click.ClickException, match=r"about 5050001 GB, .* or another folder with --data"):
+        next(steps)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_tables_have_ratios_and_processors(scale: ModuleType, replicas: ModuleType) -> None:
+    """A size is compared with one worker on the same MongoDB; the inputs are those of one worker."""
+    one, two = replicas.Size(1, 1), replicas.Size(1, 2)
+    found = {
+        (3, one, "fetch"): (replicas.Figures(100, 1, 2, 3.0, 1.2, 0.6, 0), 1.5),
+        (3, two, "fetch"): (replicas.Figures(180, 1, 2, 3.3, 1.2, 0.6, 0), 1.5),
+    }
+    assert scale.processes_table(found).splitlines()[2:] == [
+        "| 3 | 1 | 1 | fetch | 100 | 1.00 | 1.0 | 2 | 3.00 | 1.20 | 0.60 | 1.5 |",
+        "| 3 | 1 | 2 | fetch | 180 | 1.80 | 1.0 | 2 | 3.30 | 1.20 | 0.60 | 1.5 |",
+    ]
+    assert scale.inputs_table(found).splitlines()[2:] == [
+        "| 3 | fetch | 3.00 | 1.20 | 0.60 | 5.0 | 2.0 | 1.0 |"
+    ]
+
+
+@pytest.mark.nightly
+def test_a_short_run_writes_all_tables_of_the_report(tmp_path: Path) -> None:
+    """`scale.py` loads real replicas on a real replica set, grows a database, and no request fails."""
+    needs("wrk")
+    names = ("processes", "inputs", "growth", "speed", "indexes")
+    report = tmp_path / "report.md"
+    report.write_text("".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->\n" for name in names))
+    done = subprocess.run(
+        [
+            *(sys.executable, str(LOADTEST / "scale.py"), "--share", "0", "--members", "3", "--rounds", "1"),
+            *("--seconds", "1", "--secrets", "300", "--entries", "3000", "--step", "200"),
+            *("--data", str(tmp_path), "--report", str(report)),
+        ],
+        cwd=tmp_path,
+        env=unmeasured(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = report.read_text().splitlines()
+    assert sum(line.startswith("| 3 | ") for line in lines) == 12
+    assert sum(line.startswith("| audit_logs | ") for line in lines) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
