@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.dialect import DENIED, DialectClient
+from tests.dialect import DENIED, FORBIDDEN, DialectClient
 from tests.lifecycle import trail
 from tests.rotation import Stored
 from vault.core.principal import Scope
@@ -147,7 +147,7 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
     Scope.SECRET_DELIVER: {},
     Scope.SECRET_UPDATE: {
         "secret/data/a": ["patch", "update"],
-        "secret/metadata/a": ["create", "patch", "update"],
+        "secret/metadata/a": ["patch", "update"],
     },
     Scope.SECRET_DESCRIBE: {"secret/metadata/a": ["read"]},
     Scope.SECRET_DELETE: {
@@ -174,6 +174,16 @@ def test_each_scope_gives_its_capabilities(app: Flask, scope: Scope) -> None:
     }
 
 
+def test_metadata_is_created_with_two_scopes(app: Flask) -> None:
+    """Metadata of a new secret needs the scope for metadata, and the one for new secrets."""
+    client = DialectClient.of(app, "two", scopes=(Scope.SECRET_CREATE, Scope.SECRET_UPDATE))
+    found = capabilities(client, "secret/metadata/a", "secret/data/a")
+    assert found["secret/metadata/a"] == ["create", "patch", "update"]
+    assert client.ask("POST", "secret/metadata/a", {"cas_required": True}).status_code == 204
+    less = DialectClient.of(app, "one", scopes=(Scope.SECRET_UPDATE,))
+    assert less.refused("POST", "secret/metadata/b", {"cas_required": True}) == (403, FORBIDDEN)
+
+
 def test_capabilities_end_with_the_paths(app: Flask) -> None:
     """Outside the paths of a credential, nothing is allowed; a folder within them can be listed."""
     limited = DialectClient.of(app, "limited", role="reader", paths=("in/", "one"))
@@ -183,14 +193,20 @@ def test_capabilities_end_with_the_paths(app: Flask) -> None:
         "secret/data/out",
         "secret/data/one",
         "secret/metadata/in/",
+        "secret/metadata/in",
+        "secret/metadata/one",
         "secret/metadata/",
     ) == {
         "secret/data/in/a": ["read"],
         "secret/data/out": ["deny"],
         "secret/data/one": ["read"],
         "secret/metadata/in/": ["list", "read"],
+        "secret/metadata/in": ["list"],
+        "secret/metadata/one": ["read"],
         "secret/metadata/": ["deny"],
     }
+    assert limited.refused("LIST", "secret/metadata/in")[0] == 404
+    assert limited.refused("LIST", "secret/metadata/one") == (403, FORBIDDEN)
 
 
 def test_paths_are_asked_for_in_several_forms(root: DialectClient, stored: Stored) -> None:

@@ -18,6 +18,7 @@ from vault.api.fields import Body, FreeForm, Reply, text_field
 from vault.core import kv_values
 from vault.core.attempt import Action, Status
 from vault.core.errors import MountForbiddenError
+from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 
 blueprint = DialectBlueprint(
@@ -241,7 +242,7 @@ def list_visible_mounts() -> Response:
 
     Without a credential, none.
     """
-    if credential() is None:
+    if credential(request) is None:
         return envelope({"auth": {}, "secret": {}})
     found: Response = _visible_mounts()
     return found
@@ -300,27 +301,27 @@ def _asked_paths(body: Mapping[str, Any]) -> list[str]:
     return [path.strip() for path in paths]
 
 
-#: The capabilities by the scope that they need, at the paths of a secret below each prefix.
-_OF_SECRETS: dict[str, dict[str, Scope]] = {
+#: The capabilities by the scopes that they need, at the paths of a secret below each prefix.
+_OF_SECRETS: dict[str, dict[str, set[Scope]]] = {
     "secret/data/": {
-        "create": Scope.SECRET_CREATE,
-        "delete": Scope.SECRET_DELETE,
-        "patch": Scope.SECRET_UPDATE,
-        "read": Scope.SECRET_FETCH,
-        "update": Scope.SECRET_UPDATE,
+        "create": {Scope.SECRET_CREATE},
+        "delete": {Scope.SECRET_DELETE},
+        "patch": {Scope.SECRET_UPDATE},
+        "read": {Scope.SECRET_FETCH},
+        "update": {Scope.SECRET_UPDATE},
     },
     "secret/metadata/": {
-        "create": Scope.SECRET_UPDATE,
-        "delete": Scope.SECRET_PURGE,
-        "list": Scope.SECRET_LIST,
-        "patch": Scope.SECRET_UPDATE,
-        "read": Scope.SECRET_DESCRIBE,
-        "update": Scope.SECRET_UPDATE,
+        "create": {Scope.SECRET_CREATE, Scope.SECRET_UPDATE},
+        "delete": {Scope.SECRET_PURGE},
+        "list": {Scope.SECRET_LIST},
+        "patch": {Scope.SECRET_UPDATE},
+        "read": {Scope.SECRET_DESCRIBE},
+        "update": {Scope.SECRET_UPDATE},
     },
-    "secret/delete/": {"update": Scope.SECRET_DELETE},
-    "secret/undelete/": {"update": Scope.SECRET_DELETE},
-    "secret/destroy/": {"update": Scope.SECRET_PURGE},
-    "secret/subkeys/": {"read": Scope.SECRET_FETCH},
+    "secret/delete/": {"update": {Scope.SECRET_DELETE}},
+    "secret/undelete/": {"update": {Scope.SECRET_DELETE}},
+    "secret/destroy/": {"update": {Scope.SECRET_PURGE}},
+    "secret/subkeys/": {"read": {Scope.SECRET_FETCH}},
 }
 
 #: The capabilities of every credential.
@@ -345,6 +346,18 @@ def _capabilities(path: str, principal: Principal) -> list[str]:
     if path == "auth/token/create" and Scope.TOKEN_MANAGE in principal.scopes:
         found = ["update"]
     for prefix, needed in _OF_SECRETS.items():
-        if path.startswith(prefix) and principal.paths.include(path.removeprefix(prefix)):
-            found = [capability for capability, scope in needed.items() if scope in principal.scopes]
+        if path.startswith(prefix):
+            name = path.removeprefix(prefix)
+            found = [
+                capability
+                for capability, scopes in needed.items()
+                if scopes <= principal.scopes and _is_within(name, capability, principal.paths)
+            ]
     return found or ["deny"]
+
+
+def _is_within(name: str, capability: str, paths: Paths) -> bool:
+    """Return whether *paths* have the secret *name*, or for a list all secrets in the folder *name*."""
+    if capability == "list":
+        return paths.include_all(f"{name.rstrip('/')}/" if name else "")
+    return paths.include(name)
