@@ -97,13 +97,7 @@ def imports() -> None:
     default=DEFAULT_NAMESPACE,
     help="The namespace of the secrets here.  [default: default]",
 )
-@click.option(
-    "--prefix",
-    metavar="FOLDER",
-    type=parameters.folder,
-    default="",
-    help="A folder for the secrets here, such as imported/.",
-)
+@parameters.import_prefix_option
 @click.option(
     "--source-namespace",
     metavar="NAME",
