@@ -20,7 +20,7 @@ from mixes import Call
 from wrk import Load
 
 #: Seconds for all calls to end after the last was due.
-_PATIENCE = 60
+_TIMEOUT_SECONDS = 60
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -74,9 +74,11 @@ class _Client:
                 # It sends late: let it read the replies.
                 await asyncio.sleep(0)
         try:
-            await asyncio.wait_for(self._ended.wait(), _PATIENCE)
+            await asyncio.wait_for(self._ended.wait(), _TIMEOUT_SECONDS)
         except TimeoutError:
-            raise RuntimeError(f"{self._missing} calls had no reply {_PATIENCE} seconds later") from None
+            raise RuntimeError(
+                f"{self._missing} calls had no reply {_TIMEOUT_SECONDS} seconds later"
+            ) from None
         taken = loop.time() - begun
         for connection in self._free:
             connection.close()

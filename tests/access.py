@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from flask.testing import FlaskClient
 
 from tests.commands import run_command
 from vault.auth.tokens import Grant
@@ -50,6 +51,14 @@ def make_token(
         .tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=OPERATOR))
         .text
     )
+
+
+def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dict[str, Any]:
+    """Return the reply to *body*, after checking its status."""
+    reply = client.post(path, json=body)
+    assert reply.status_code == status, reply.text
+    found: dict[str, Any] = reply.get_json(force=True)
+    return found
 
 
 def age_token(app: Flask, name: str, **ago: float) -> None:

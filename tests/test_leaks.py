@@ -530,20 +530,21 @@ FAILURES = {
 @contextmanager
 def failing(kind: type[Exception]) -> Iterator[None]:
     """Fail the next successful operation by *kind*, with a reason that quotes everything."""
-    send = attempts_finished.send
+    receivers = attempts_finished.receivers_for
     failed = False
     # Errors shown to callers have a fixed message and accept no other.
     quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else [f"{EVERYTHING}"]
 
-    def fail(outcomes: Sequence[Outcome]) -> object:
+    def fail(outcomes: Sequence[Outcome]) -> None:
         nonlocal failed
-        if failed:
-            return send(outcomes)
-        failed = True
-        raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
+        if not failed:
+            failed = True
+            raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
+        for receive in receivers(outcomes):
+            receive(outcomes)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attempts_finished, "send", fail)
+        patch.setattr(attempts_finished, "receivers_for", lambda _: [fail])
         yield
 
 
@@ -648,14 +649,15 @@ def show_the_key(patch: pytest.MonkeyPatch) -> None:
 
 def store_the_key(patch: pytest.MonkeyPatch) -> None:
     """Store a credential in an audit entry."""
-    send = attempts_finished.send
+    receivers = attempts_finished.receivers_for
 
-    def leak(outcomes: Sequence[Outcome]) -> object:
+    def leak(outcomes: Sequence[Outcome]) -> None:
         for attempt, _ in outcomes:
             attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
-        return send(outcomes)
+        for receive in receivers(outcomes):
+            receive(outcomes)
 
-    patch.setattr(attempts_finished, "send", leak)
+    patch.setattr(attempts_finished, "receivers_for", lambda _: [leak])
 
 
 def label_the_id(patch: pytest.MonkeyPatch) -> None:

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
 from tests.access import make_token
 from tests.api.test_openapi import operations
+from tests.browser import running_browser
 from tests.conftest import running_app
 from tests.databases import new_database
 from tests.docs.documents import ROOT
 from tests.service import Service
-from tests.system import needs
 from vault.cli.mongod import Mongod
 from vault.core.principal import ANONYMOUS
 
@@ -275,14 +275,8 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run a browser for all tests that open a page of their own; playwright's event loop ends with it."""
-    chromium = needs("chromium", "chromium-browser", "google-chrome")
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
-    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
-    ):
+    """Run a browser for all tests of this module."""
+    with running_browser() as browser:
         yield browser
 
 

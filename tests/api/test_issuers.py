@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import make_token
+from tests.access import make_token, post
 from tests.issuer import EC_KEY, public_pem
 from tests.problems import fields_of
 
@@ -25,13 +25,6 @@ def admin(app: Flask, client: FlaskClient) -> FlaskClient:
     """Return a client with an administrator's token."""
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
     return client
-
-
-def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dict[str, Any]:
-    reply = client.post(path, json=body)
-    assert reply.status_code == status, reply.text
-    found: dict[str, Any] = reply.get_json(force=True)
-    return found
 
 
 def test_an_issuer_is_created_listed_and_deleted(admin: FlaskClient) -> None:

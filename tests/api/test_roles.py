@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.access import bearer, make_token
+from tests.access import bearer, make_token, post
 from tests.access_roles import AUDIENCE, forget, make_issuer
 from tests.issuer import public_pem, sign
 from tests.problems import fields_of
@@ -34,13 +34,6 @@ def manager(app: Flask, client: FlaskClient) -> FlaskClient:
     token = make_token(app, "manager", scopes=("token:manage", "secret:fetch"), namespace="team-a")
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     return client
-
-
-def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dict[str, Any]:
-    reply = client.post(path, json=body)
-    assert reply.status_code == status, reply.text
-    found: dict[str, Any] = reply.get_json(force=True)
-    return found
 
 
 def test_a_role_is_created_listed_used_and_deleted(app: Flask, manager: FlaskClient) -> None:

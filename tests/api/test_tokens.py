@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.access import age_token, bearer, make_token, revoke
+from tests.access import age_token, bearer, make_token, post, revoke
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.problems import fields_of
@@ -27,13 +27,6 @@ def manager(app: Flask, client: FlaskClient) -> FlaskClient:
     token = make_token(app, "manager", scopes=("token:manage", "secret:fetch"), namespace="team-a")
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     return client
-
-
-def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dict[str, Any]:
-    reply = client.post(path, json=body)
-    assert reply.status_code == status, reply.text
-    found: dict[str, Any] = reply.get_json(force=True)
-    return found
 
 
 def test_a_token_is_created_listed_used_and_revoked(app: Flask, manager: FlaskClient) -> None:

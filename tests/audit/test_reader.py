@@ -112,15 +112,6 @@ def test_a_page_includes_late_entries(minutes: Stored) -> None:
         assert number in page(Filter(**moments))[0]
 
 
-@pytest.fixture
-def unaudited(mongo_uri: str) -> Iterator[NoAuditTrail]:
-    """Connect to a database in which only the test writes entries."""
-    trail = NoAuditTrail()
-    trail.connect()
-    with connected(mongo_uri):
-        yield trail
-
-
 class Writer:
     """A worker that writes entries, with a clock *seconds* ahead, in slow commits."""
 

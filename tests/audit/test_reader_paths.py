@@ -1,6 +1,5 @@
 """Queries of the trail by a principal that is limited to paths."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +9,9 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, put
-from tests.rotation import connected
 from vault.audit import reader
 from vault.audit.reader import Filter, Page
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
-from vault.audit.writer import NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
@@ -153,15 +150,6 @@ def test_a_stored_name_of_any_length_is_recorded(alice: Caller, stored: Stored, 
     assert alice.post("fetch", {"secret_id": secret_id}).status_code == 500
     [entry] = page(LIMITED).entries
     assert (entry["status"], len(entry["details"]["name"])) == ("error", 256)
-
-
-@pytest.fixture
-def unaudited(mongo_uri: str) -> Iterator[NoAuditTrail]:
-    """Connect to a database in which only the test writes entries."""
-    trail = NoAuditTrail()
-    trail.connect()
-    with connected(mongo_uri):
-        yield trail
 
 
 @pytest.mark.parametrize(

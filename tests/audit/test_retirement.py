@@ -11,8 +11,9 @@ from bson import encode
 from tests.rotation import new_key
 from tests.written_trail import Record, Records, rehash, stream_of
 from vault.audit import retirement
+from vault.audit.findings import Finding, Kind
 from vault.audit.retirement import Part
-from vault.audit.verifier import Finding, Kind, Verifier, verify_records
+from vault.audit.verifier import Verifier, verify_records
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, VerifyingKey
 

@@ -11,9 +11,10 @@ from tests.rotation import Stored, age_claims, claim, connected, fill, new_key
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import Record, as_stored, rehash, stream_of
 from vault.audit import checkpoint, reader, signing_keys, writer
+from vault.audit.findings import Kind
 from vault.audit.reader import Filter
 from vault.audit.signing_keys import endorse, trusted
-from vault.audit.verifier import Kind, Verifier, verify_records
+from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError, KeyMissingError
@@ -154,12 +155,7 @@ def rotated() -> None:
 
 def verified(*keys: MasterKey) -> list[tuple[Kind, str]]:
     """Return the findings for the database, with these keys."""
-    keyring = Keyring(keys[0], keys[1:])
-    verifier = Verifier(
-        trusted(keyring),
-        retirements=signing_keys.retirements(keyring),
-        dropped=signing_keys.dropped(keyring),
-    )
+    verifier = Verifier.of_database(Keyring(keys[0], keys[1:]))
     found = verify_records(verifier, reader.export(Filter()))
     return [(finding.kind, finding.text) for finding in found]
 

@@ -11,8 +11,8 @@ from pymongo.database import Database as MongoDatabase
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, findings, rehash
 from vault.audit import writer
+from vault.audit.findings import Kind
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
-from vault.audit.verifier import Kind
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditUnavailableError

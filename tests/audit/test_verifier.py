@@ -25,7 +25,8 @@ from tests.written_trail import (
     tampering,
     write_trail,
 )
-from vault.audit.verifier import End, Finding, Kind, Verifier
+from vault.audit.findings import Finding, Kind
+from vault.audit.verifier import End, Verifier
 from vault.cli.mongod import Mongod
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey

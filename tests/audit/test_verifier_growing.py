@@ -12,7 +12,8 @@ from bson import Decimal128
 from tests.rotation import Stored, connected, new_key
 from tests.written_trail import Records, as_stored, rehash, stream_of
 from vault.audit import verifier as verification
-from vault.audit.verifier import End, Finding, Verifier, read_on
+from vault.audit.findings import Finding
+from vault.audit.verifier import End, Verifier, read_on
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey

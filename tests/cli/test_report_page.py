@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.system import needs
+from tests.browser import running_browser
+from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.verifier import Kind
 from vault.auth.token_ages import TokenAges
 from vault.auth.tokens import TokenInfo
 from vault.cli.report import Report, Trail, Verification
@@ -175,14 +175,8 @@ def test_figures_are_complete() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run a browser."""
-    chromium = needs("chromium", "chromium-browser", "google-chrome")
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
-    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
-    ):
+    """Run a browser for all tests of this module."""
+    with running_browser() as browser:
         yield browser
 
 

@@ -73,7 +73,7 @@ class Calls:
 
     def _call(self, item: int) -> object:
         # A stranded call fails its test instead of blocking it.
-        with deadline.within(60):
+        with deadline.Within(60):
             return self._calls.call(item)
 
 
@@ -157,7 +157,7 @@ def test_a_full_queue_counts_items(pool: ThreadPoolExecutor) -> None:
         coalescer.start([3, 4])
     alone = coalescer.start([8])
     for wait in (withdrawn, alone):
-        with deadline.within(-1), pytest.raises(StorageUnavailableError):
+        with deadline.Within(-1), pytest.raises(StorageUnavailableError):
             wait()
     wait = coalescer.start([5, 6, 7])
     gate.let_through(2)
@@ -244,7 +244,7 @@ def test_a_caller_waits_no_longer_than_its_deadline(pool: ThreadPoolExecutor) ->
     calls = Calls(coalescer, pool)
     first = calls.lead(0, gate)
     for patience in (0.05, -1):
-        with deadline.within(patience), pytest.raises(StorageUnavailableError):
+        with deadline.Within(patience), pytest.raises(StorageUnavailableError):
             coalescer.call(1)
     follower = calls.follow(2)
     gate.let_through(2)

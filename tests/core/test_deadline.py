@@ -9,10 +9,10 @@ from vault.core import deadline
 def test_the_shortest_deadline_applies() -> None:
     """A nested deadline cannot extend an outer one, and ends with its block."""
     assert deadline.remaining() == inf
-    with deadline.within(60):
-        with deadline.within(1_000):
+    with deadline.Within(60):
+        with deadline.Within(1_000):
             assert 0 < deadline.remaining() <= 60
-        with deadline.within(1):
+        with deadline.Within(1):
             assert deadline.remaining() <= 1
         assert 1 < deadline.remaining() <= 60
     assert deadline.remaining() == inf
@@ -20,18 +20,18 @@ def test_the_shortest_deadline_applies() -> None:
 
 def test_waiting_for_the_client_does_not_use_the_time() -> None:
     """A pause extends the deadline by its length, and has no effect without one."""
-    with deadline.within(0.05):
-        with deadline.paused():
+    with deadline.Within(0.05):
+        with deadline.Paused():
             sleep(0.1)
         assert deadline.remaining() > 0
-    with deadline.paused():
+    with deadline.Paused():
         sleep(0.001)
     assert deadline.remaining() == inf
 
 
 def test_a_rollback_has_its_own_time() -> None:
     """After its deadline, a block can get a new one, which ends with it."""
-    with deadline.within(-1):
+    with deadline.Within(-1):
         with deadline.replaced(60):
             assert 0 < deadline.remaining() <= 60
         assert deadline.remaining() < 0

@@ -51,9 +51,9 @@ def test_mongoengine_s_wrapping_is_removed(
 
 def test_a_late_operation_is_not_started() -> None:
     """Past its deadline an operation is not sent to MongoDB; before it, the rest is the timeout."""
-    with deadline.within(-1), pytest.raises(StorageUnavailableError), storage_errors():
+    with deadline.Within(-1), pytest.raises(StorageUnavailableError), storage_errors():
         raise AssertionError("begun all the same")
-    with deadline.within(1), storage_errors():
+    with deadline.Within(1), storage_errors():
         assert 0 < (_csot.remaining() or 0) <= 1
-    with deadline.within(60), storage_errors():
+    with deadline.Within(60), storage_errors():
         assert _csot.remaining() is None

@@ -169,7 +169,7 @@ def test_the_loss_and_the_return_of_a_primary_are_noticed(
 def failure(database: Database, *, seconds: float = 0.3) -> str:
     """Return why MongoDB's primary does not answer in so many seconds; empty if it does."""
     try:
-        with deadline.within(seconds):
+        with deadline.Within(seconds):
             database.ping()
     except StorageUnavailableError as error:
         return str(error)

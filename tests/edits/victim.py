@@ -11,10 +11,11 @@ import pytest
 from tests.rotation import Stored, connected, new_key
 from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.checkpoint import Checkpoint
+from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
 from vault.audit.stream import StoredEntry
-from vault.audit.verifier import Finding, Kind, Verifier, verify_records
+from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.crypto import Keyring, MasterKey
@@ -57,12 +58,8 @@ class Victim:
 
     def verify(self) -> list[Finding]:
         """Return the findings of verification now, with the earlier checkpoint."""
-        verifier = Verifier(
-            signing_keys.trusted(self.keyring),
-            heads=self.checkpoint.heads,
-            retired=self.checkpoint.retired,
-            retirements=signing_keys.retirements(self.keyring),
-            dropped=signing_keys.dropped(self.keyring),
+        verifier = Verifier.of_database(
+            self.keyring, heads=self.checkpoint.heads, retired=self.checkpoint.retired
         )
         return list(verify_records(verifier, reader.export(Filter())))
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.swarm import engine
+from tests.swarm.engine import ROOT, STACK
+
 TOOLS = ROOT.parent / "shared" / "swarm"
 OVERRIDE = "tests/nodes/override.yml"
-STACK = "secret-manager"
 #: The published port of the service.
 PORT = 8_000
 #: The nodes' own names and addresses, unless the environment has others.
@@ -39,21 +40,9 @@ def missing() -> str:
 def run(
     *command: str, check: bool = True, stdin: str = "", environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run *command* in the checkout, with *environment* added to the process's own, at most 15 minutes."""
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**_NAMES, **os.environ, **(environment or {})},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    if check:
-        # Standard output can contain a token.
-        assert done.returncode == 0, f"{command[:6]} failed: {done.stderr[-3000:]}"
-    return done
+    """Run *command* as `engine.run` does, with the nodes' names in its environment, too."""
+    names = {name: os.environ.get(name, default) for name, default in _NAMES.items()}
+    return engine.run(*command, check=check, stdin=stdin, **{**names, **(environment or {})})
 
 
 def wait_for(condition: Callable[[], object], *, what: str) -> None:

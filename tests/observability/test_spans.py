@@ -96,7 +96,7 @@ def test_a_failed_or_abandoned_call_is_reported_too(
     failing = coalescer.start([1])
     gate.wait_for(1)
     given_up = coalescer.start([2])
-    with deadline.within(0), pytest.raises(StorageUnavailableError):
+    with deadline.Within(0), pytest.raises(StorageUnavailableError):
         given_up()
     assert recorded.ended == ["StorageUnavailableError"]
     gate.let_through()

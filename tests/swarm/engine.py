@@ -28,20 +28,23 @@ _TIMEOUT_SECONDS = 180
 _SAMPLE = 100
 
 
-def run(*command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run *command* in the checkout, with *environment* added to the process's own, at most ten minutes."""
+def run(
+    *command: str, check: bool = True, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run *command* in the checkout, with *environment* added to the process's own, at most 15 minutes."""
     done = subprocess.run(
         command,
         cwd=ROOT,
         env={**os.environ, **environment},
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=900,
     )
     if check:
         # Standard output can contain a token.
-        assert done.returncode == 0, f"{command[:4]} failed: {done.stderr[-3000:]}"
+        assert done.returncode == 0, f"{command[:6]} failed: {done.stderr[-3000:]}"
     return done
 
 

@@ -1,12 +1,10 @@
 """Authentication and authorization of requests, before their bodies are read."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from apispec import APISpec
-from flask import request
+from flask import Request
 
 from vault.api import client_ip, rate_limits
 from vault.auth.authenticator import Authenticator
@@ -22,8 +20,10 @@ _SCHEME = "token"
 _BEARER = re.compile(r"bearer(?:[ \t]+|$)", re.IGNORECASE)
 
 
-def authorize_request(attempt: Attempt, scope: Scope | None, *, authenticator: Authenticator) -> None:
-    """Set the principal of *attempt*, and require *scope*, an allowed address and an allowed rate.
+def authorize_request(
+    req: Request, scope: Scope | None, *, attempt: Attempt, authenticator: Authenticator
+) -> None:
+    """Set the principal of *attempt* by *req*, and require *scope*, an allowed address and an allowed rate.
 
     Without a *scope*, require any valid credential.
 
@@ -37,7 +37,7 @@ def authorize_request(attempt: Attempt, scope: Scope | None, *, authenticator: A
         StorageUnavailableError: As `CredentialsUnavailableError`.
     """
     require_address(attempt)
-    identify(bearer_credential(), named_role(), attempt=attempt, authenticator=authenticator)
+    identify(bearer_credential(req), named_role(req), attempt=attempt, authenticator=authenticator)
     rate_limits.count_request(attempt)
     authenticator.authorize(scope, attempt=attempt)
 
@@ -57,37 +57,43 @@ def require_address(attempt: Attempt) -> None:
 
 def identify(credential: str | None, role: str, *, attempt: Attempt, authenticator: Authenticator) -> None:
     """Set the principal of *attempt* by its *credential*, as `Authenticator.identify`; count invalid ones."""
-    with counted_failures(attempt):
+    with CountedFailures(attempt):
         authenticator.identify(credential, attempt=attempt, role=role)
 
 
-@contextmanager
-def counted_failures(attempt: Attempt) -> Iterator[None]:
+class CountedFailures:
     """Record why a credential inside the block is invalid, and count it for the limit on them.
 
     Raises:
         RateLimitedError: There were too many.
     """
-    try:
-        yield
-    except InvalidCredentialError as error:
-        attempt.details["reason"] = error.reason
-        rate_limits.count_failure(attempt)
-        raise
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, InvalidCredentialError):
+            self._attempt.details["reason"] = error.reason
+            rate_limits.count_failure(self._attempt)
 
 
-def named_role() -> str:
-    """Return the role that the request names for its JWT; empty for none."""
-    return request.headers.get(ROLE_HEADER, "")
+def named_role(req: Request) -> str:
+    """Return the role that *req* names for its JWT; empty for none."""
+    return req.headers.get(ROLE_HEADER, "")
 
 
-def bearer_credential() -> str | None:
-    """Return the request's bearer credential, if there is one.
+def bearer_credential(req: Request) -> str | None:
+    """Return the bearer credential of *req*, if there is one.
 
     Other schemes are ignored: a reverse proxy may require them. A token under another scheme, or without one,
     is a mistake of its sender, who is not anonymous: it is refused.
     """
-    header = request.headers.get("Authorization", "")
+    header = req.headers.get("Authorization", "")
     bearer = _BEARER.match(header)
     if bearer:
         return header[bearer.end() :]

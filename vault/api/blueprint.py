@@ -1,7 +1,7 @@
 """The base of the API's blueprints: operations with deadlines, limits, authorization and audit entries."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from http import HTTPStatus
@@ -12,10 +12,11 @@ from flask import Request, current_app, g, request
 from marshmallow import Schema
 
 from vault.api import auth, json_parser
-from vault.api.client_ip import address_of_request
+from vault.api.client_ip import address_of
 from vault.api.error_docs import responses_with_body
 from vault.api.json_parser import StrictJsonParser
 from vault.api.memory import Memory
+from vault.api.proxies import unwrapped
 from vault.api.refusals import refusal
 from vault.api.response_headers import OF_OPERATIONS, references
 from vault.api.slots import Slot
@@ -35,6 +36,7 @@ REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
 BODY_MEMORY = "secret-manager-body-memory"
 REPLY_MEMORY = "secret-manager-reply-memory"
+BODY_LENGTH = "MAX_CONTENT_LENGTH"
 BATCH_LENGTH = "MAX_BATCH_LENGTH"
 
 #: Maximum bytes of a batch's body.
@@ -68,8 +70,8 @@ def current_slot() -> Slot:
 class Intake:
     """The steps by which operations take requests in."""
 
-    #: Authorizes the request of an attempt.
-    authorize: Callable[[Attempt], None]
+    #: Authorizes the request for its attempt.
+    authorize: Callable[[Request, Attempt], None]
     #: Returns the maximum size of the body of the request.
     max_size: Callable[[Request], int] = json_parser.max_size
     #: Receives the body.
@@ -78,33 +80,37 @@ class Intake:
 
 def perform(view: Callable[[], Any], action: Action, intake: Intake) -> Any:
     """Return the reply of *view* as the operation *action*, on record."""
-    g.attempt = attempt = Attempt(
+    req, app, context = unwrapped(request), unwrapped(current_app), unwrapped(g)
+    context.attempt = attempt = Attempt(
         action=action,
-        ip=address_of_request(),
-        user_agent=request.headers.get("User-Agent", ""),
+        ip=address_of(req),
+        user_agent=req.headers.get("User-Agent", ""),
         request_id=logs.request_id.get(),
     )
-    g.slot = Slot(current_app.extensions[SLOTS])
-    with deadline.within(current_app.config[REQUEST_TIMEOUT]):
-        with g.slot:
+    context.slot = slot = Slot(app.extensions[SLOTS])
+    with deadline.Within(app.config[REQUEST_TIMEOUT]):
+        with slot:
             # Without the keys nothing is recorded: other workers could not verify the signature.
             services().guard.require()
-        with _recorded(attempt):
-            return _answer(view, attempt, intake)
+        try:
+            return _answer(req, view, attempt, intake, slot=slot, memory=app.extensions[BODY_MEMORY])
+        except Exception as error:
+            _record(error, attempt)
+            raise
 
 
-def _answer(view: Callable[[], Any], attempt: Attempt, intake: Intake) -> Any:
-    """Authorize the request, receive its body, and return the reply of *view*."""
-    memory: Memory = current_app.extensions[BODY_MEMORY]
-    slot = current_slot()
+def _answer(
+    req: Request, view: Callable[[], Any], attempt: Attempt, intake: Intake, *, slot: Slot, memory: Memory
+) -> Any:
+    """Authorize *req*, receive its body, and return the reply of *view*."""
     with slot:
-        intake.authorize(attempt)
+        intake.authorize(req, attempt)
     connection = connections.current.get()
-    size = intake.max_size(request)
+    size = intake.max_size(req)
     with memory.reserve(size, source(attempt.ip), connection.disconnect) as reservation:
         connection.on_received = reservation.advance
         try:
-            intake.receive(request)
+            intake.receive(req)
             reservation.keep()
             with slot:
                 return view()
@@ -115,25 +121,19 @@ def _answer(view: Callable[[], Any], attempt: Attempt, intake: Intake) -> Any:
             raise
 
 
-def _authorize(scope: Scope | None, attempt: Attempt) -> None:
-    auth.authorize_request(attempt, scope, authenticator=services().authenticator)
+def _authorize(scope: Scope | None, req: Request, attempt: Attempt) -> None:
+    auth.authorize_request(req, scope, attempt=attempt, authenticator=services().authenticator)
 
 
-@contextmanager
-def _recorded(attempt: Attempt) -> Iterator[None]:
-    """Record every refusal inside the block in the audit trail."""
-    try:
-        yield
-    except StorageUnavailableError:
+def _record(error: Exception, attempt: Attempt) -> None:
+    """Record in the audit trail that *error* refuses the request."""
+    if isinstance(error, StorageUnavailableError):
         # Without MongoDB there is no trail, and waiting for it would double the time to the reply.
         if services().health.reaches_mongodb():
             with suppress(AuditUnavailableError):
                 attempt.finish(Status.ERROR)
-        raise
-    except Exception as error:
-        if recorded_as := refusal(error).recorded_as:
-            attempt.finish(recorded_as)
-        raise
+    elif recorded_as := refusal(error).recorded_as:
+        attempt.finish(recorded_as)
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is not typed
@@ -164,12 +164,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
             "responses": responses_with_body(*refusals),
         }
         intake = Intake(partial(_authorize, scope))
+        length = BATCH_LENGTH if is_batch else BODY_LENGTH
 
         def decorate(view: View) -> Any:
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
-                if is_batch:
-                    request.max_content_length = current_app.config[BATCH_LENGTH]
+                # Also for others: from there on, Flask does not look for it in its configuration.
+                request.max_content_length = current_app.config[length]
                 return perform(partial(view, *args, **kwargs), action, intake)
 
             return self.doc(operationId=view.__name__, **documentation)(run)

@@ -3,9 +3,10 @@
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from flask import Flask, current_app, request
+from flask import Flask, Request, current_app, request
 
 from vault.api.prefixes import OPERATIONS
+from vault.api.proxies import unwrapped
 from vault.core.errors import AddressRefusedError
 from vault.core.networks import Network, contain
 
@@ -35,10 +36,10 @@ def require_allowed(address: str) -> None:
         raise AddressRefusedError
 
 
-def address_of_request() -> str:
-    """Return the address of the client that sent this request."""
-    forwarded_for = request.headers.get("X-Forwarded-For", "")
-    return client_address(request.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
+def address_of(req: Request) -> str:
+    """Return the address of the client that sent *req*."""
+    forwarded_for = req.headers.get("X-Forwarded-For", "")
+    return client_address(req.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
 
 
 @lru_cache(256)
@@ -77,7 +78,8 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _check() -> None:
+    req = unwrapped(request)
     # Without a rule, the path is unknown or does not support the method.
-    is_operation = request.url_rule is not None and request.path.startswith(OPERATIONS)
-    if not is_operation and request.endpoint not in _FOR_EVERYONE:
-        require_allowed(address_of_request())
+    is_operation = req.url_rule is not None and req.path.startswith(OPERATIONS)
+    if not is_operation and req.endpoint not in _FOR_EVERYONE:
+        require_allowed(address_of(req))

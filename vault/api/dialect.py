@@ -13,7 +13,7 @@ from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
 
 from vault.api import auth, dialect_credentials, json_parser, reply_wrapping
 from vault.api.blueprint import Blueprint, Intake, View, perform
-from vault.api.client_ip import address_of_request, require_allowed
+from vault.api.client_ip import address_of, require_allowed
 from vault.api.dialect_errors import DENIED
 from vault.api.dialect_messages import CONTENT_TYPE, WITH_BODY
 from vault.api.error_docs import responses_of_server
@@ -78,7 +78,7 @@ class DialectBlueprint(Blueprint):
         action: Action,
         *,
         scope: Scope | None,
-        authorize: Callable[[Attempt], None] | None = None,
+        authorize: Callable[[Request, Attempt], None] | None = None,
         media_type: str = "",
         has_value: bool = False,
         takes: type[Schema] | None = None,
@@ -99,7 +99,7 @@ class DialectBlueprint(Blueprint):
             def run(*args: Any, **kwargs: Any) -> Any:
                 if request.method == "HEAD":
                     # Flask adds it to every GET.
-                    require_allowed(address_of_request())
+                    require_allowed(address_of(request))
                     raise MethodNotAllowed
                 if not has_value:
                     request.max_content_length = small
@@ -122,7 +122,7 @@ class DialectBlueprint(Blueprint):
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
                 if not is_for_everyone:
-                    require_allowed(address_of_request())
+                    require_allowed(address_of(request))
                 return view(*args, **kwargs)
 
             return self.doc(**_documentation(view, None, True, "", None, None))(run)
@@ -142,8 +142,8 @@ def document(spec: APISpec) -> None:
     spec.components.response(REFUSAL, response, lazy=True)
 
 
-def _authorize(scope: Scope | None, attempt: Attempt) -> None:
-    dialect_credentials.authorize_request(attempt, scope)
+def _authorize(scope: Scope | None, req: Request, attempt: Attempt) -> None:
+    dialect_credentials.authorize_request(req, scope, attempt=attempt)
 
 
 def _documentation(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
@@ -126,7 +126,7 @@ def look_up_self() -> Response:
             "entity_id": "",
             "expire_time": info.expires_at and moment(info.expires_at),
             "explicit_max_ttl": _seconds(longest, created_at) if info.renewable else 0,
-            "id": credential(),
+            "id": credential(request),
             "issue_time": moment(created_at),
             "meta": _metadata(info),
             "num_uses": 0,
@@ -153,7 +153,7 @@ def renew_self() -> Response:
         info = services().own_credential.renew(increment or None, attempt=current_attempt())
     except TokenRequiredError:
         raise TokenNotRenewableError from None
-    return envelope(None, auth=_auth(info, credential() or ""))
+    return envelope(None, auth=_auth(info, credential(request) or ""))
 
 
 @blueprint.route("/token/revoke-self", methods=("POST", "PUT"))
@@ -164,7 +164,7 @@ def revoke_self() -> Response:
     Requires a valid token; tokens that it created stay valid. The client token of a login cannot be revoked:
     it is the credential of the login in another form.
     """
-    if is_client_token(credential() or ""):
+    if is_client_token(credential(request) or ""):
         current_attempt().details["reason"] = "client token"
         raise TokenRequiredError
     services().own_credential.revoke(attempt=current_attempt())
@@ -214,10 +214,10 @@ def log_in_with_token() -> Response:
         raise BadRequest("missing secret_id" if name else "missing role_id")
     attempt = current_attempt()
     try:
-        with auth.counted_failures(attempt):
+        with auth.CountedFailures(attempt):
             _require_token(token)
         identify(token, attempt)
-        with auth.counted_failures(attempt):
+        with auth.CountedFailures(attempt):
             _require_named(name, attempt.principal)
     except InvalidCredentialError as error:
         raise InvalidLoginError("invalid role or secret ID", error.reason) from None

@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from flask import request
+from flask import Request
 
 from vault.api import auth, rate_limits
 from vault.api.blueprint import services
@@ -36,13 +36,13 @@ def is_client_token(text: str) -> bool:
     return text.startswith((_TOKEN_LOGIN, _JWT_LOGIN))
 
 
-def credential() -> str | None:
-    """Return the request's credential, if there is one: that of Vault's own header before a bearer token."""
-    return request.headers.get(_TOKEN_HEADER) or auth.bearer_credential()
+def credential(req: Request) -> str | None:
+    """Return the credential of *req*, if there is one: that of Vault's own header before a bearer token."""
+    return req.headers.get(_TOKEN_HEADER) or auth.bearer_credential(req)
 
 
-def authorize_request(attempt: Attempt, scope: Scope | None) -> None:
-    """Set the principal of *attempt*, and require *scope*, as `auth.authorize_request`.
+def authorize_request(req: Request, scope: Scope | None, *, attempt: Attempt) -> None:
+    """Set the principal of *attempt* by *req*, and require *scope*, as `auth.authorize_request`.
 
     A credential is always required, whatever the settings say, and its namespace if the request names one.
 
@@ -50,38 +50,37 @@ def authorize_request(attempt: Attempt, scope: Scope | None) -> None:
         NamespaceNotFoundError: The request names another namespace.
     """
     auth.require_address(attempt)
-    identify(credential(), attempt)
+    identify(credential(req), attempt, role=auth.named_role(req))
     rate_limits.count_request(attempt)
     services().authenticator.authorize(scope, attempt=attempt)
-    named = request.headers.get(_NAMESPACE_HEADER, "").strip("/")
+    named = req.headers.get(_NAMESPACE_HEADER, "").strip("/")
     if named and named != attempt.principal.namespace:
         attempt.details["reason"] = "another namespace"
         raise NamespaceNotFoundError
 
 
-def admit_request(attempt: Attempt) -> None:
+def admit_request(_req: Request, attempt: Attempt) -> None:
     """Require an allowed address and rate, but no credential: the body may have one."""
     attempt.principal = UNAUTHENTICATED
     auth.require_address(attempt)
     rate_limits.count_request(attempt)
 
 
-def admit_holder(attempt: Attempt) -> None:
+def admit_holder(req: Request, attempt: Attempt) -> None:
     """Admit the holder of a wrapping token as its credential, and otherwise any valid credential."""
-    if is_wrapping_token(credential() or ""):
-        admit_request(attempt)
+    if is_wrapping_token(credential(req) or ""):
+        admit_request(req, attempt)
     else:
-        authorize_request(attempt, None)
+        authorize_request(req, None, attempt=attempt)
 
 
-def identify(text: str | None, attempt: Attempt) -> None:
+def identify(text: str | None, attempt: Attempt, *, role: str = "") -> None:
     """Set the principal of *attempt* by the credential *text*, as `auth.identify`; None stands for none."""
     if text is None:
         attempt.principal = UNAUTHENTICATED
         return
     if is_wrapping_token(text):
         _refuse_wrapping_token(text, attempt)
-    role = auth.named_role()
     if text.startswith(_TOKEN_LOGIN):
         text = text.removeprefix(_TOKEN_LOGIN)
     elif text.startswith(_JWT_LOGIN):
@@ -93,7 +92,7 @@ def identify(text: str | None, attempt: Attempt) -> None:
 
 def _refuse_wrapping_token(text: str, attempt: Attempt) -> NoReturn:
     """Refuse a wrapping token as a credential. It is spent: it may have been stolen."""
-    with auth.counted_failures(attempt):
+    with auth.CountedFailures(attempt):
         if services().wrapping.spend(WrappingToken(text), attempt=attempt):
             raise ScopeMissingError("none")
         raise InvalidCredentialError("wrapping token")

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from vault.api.blueprint import current_attempt
-from vault.api.client_ip import address_of_request, require_allowed
+from vault.api.client_ip import address_of, require_allowed
 from vault.api.dialect import LIST, DialectBlueprint
 from vault.api.dialect_messages import reply
 from vault.api.prefixes import DIALECT
@@ -41,7 +41,7 @@ def _require_clean() -> Response | None:
         raw = f"/{raw.partition('://')[2].partition('/')[2]}"
     segments = raw.split("/")
     if "" in segments[1:-1] or _RELATIVE.intersection(segments):
-        require_allowed(address_of_request())
+        require_allowed(address_of(request))
         # With two slashes at its beginning, it would name another server.
         clean = posixpath.normpath(f"/{raw.lstrip('/')}")
         if raw.endswith("/") and clean != "/":
@@ -51,7 +51,7 @@ def _require_clean() -> Response | None:
         found.headers["Location"] = f"{clean}?{query}" if query else clean
         return found
     if "%" in raw and _RELATIVE.intersection(unquote(raw).split("/")):
-        require_allowed(address_of_request())
+        require_allowed(address_of(request))
         raise BadRequest("relative paths not supported")
     return None
 

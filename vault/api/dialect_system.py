@@ -242,7 +242,7 @@ def list_visible_mounts() -> Response:
 
     Without a credential, none.
     """
-    if credential() is None:
+    if credential(request) is None:
         return envelope({"auth": {}, "secret": {}})
     found: Response = _visible_mounts()
     return found

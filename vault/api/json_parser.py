@@ -102,16 +102,18 @@ def received() -> bytes:
 
 
 def _read(req: Request) -> bytes:
+    length, stream = req.content_length, req.stream
     try:
-        with deadline.paused():
-            body = req.stream.read()
-            # Without a Content-Length, the stream ends at the limit; only a further read raises.
-            req.stream.read(1)
+        with deadline.Paused():
+            body = stream.read()
+            if length is None:
+                # The stream ends at the limit; only a further read raises.
+                stream.read(1)
     except HTTPException:
         # Too large, or too slow.
         raise
     except Exception:  # noqa: BLE001 - errors of the server, which only the client can have caused
         raise BadRequest("The body's framing violates HTTP.") from None
-    if req.content_length not in (None, len(body)):
+    if length not in (None, len(body)):
         raise BadRequest("The body is shorter than its Content-Length.")
     return body

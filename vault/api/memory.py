@@ -82,6 +82,27 @@ class Reservation:
         self.release()
 
 
+class _Free(Reservation):
+    """The reservation of all that is small: it takes no memory from others."""
+
+    __slots__ = ()
+
+    def advance(self, count: int) -> None:
+        """Do nothing."""
+
+    def keep(self) -> None:
+        """Do nothing."""
+
+    def offer(self) -> None:
+        """Do nothing."""
+
+    def shrink(self, size: int) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
 class Memory:
     """Memory of *max_bytes* in total, half of that for each source.
 
@@ -92,6 +113,7 @@ class Memory:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self._free = _Free(self, 0, "", _do_nothing)
         self._lock = Lock()
         self._used: Counter[str] = Counter()
         self._waiting: list[Reservation] = []
@@ -109,9 +131,9 @@ class Memory:
         Raises:
             OverloadedError: There was not enough memory in time.
         """
-        mine = Reservation(self, 0 if size <= _FREE_BYTES else size, source, disconnect)
-        if not mine.size:
-            return mine
+        if size <= _FREE_BYTES:
+            return self._free
+        mine = Reservation(self, size, source, disconnect)
         with self._lock:
             self._waiting.append(mine)
             self._grant()

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from vault.api.errors import problem
 from vault.api.fields import REQUEST_ID_PATTERN
 from vault.api.prefixes import OPERATIONS
+from vault.api.proxies import unwrapped
 from vault.api.refusals import REFUSALS, code_of
 from vault.observability import logs, metrics
 
@@ -89,21 +90,22 @@ def _with_headers(reply: Response) -> Response:
 
 
 def _end(reply: Response) -> Response:
+    req, context = unwrapped(request), unwrapped(g)
     _with_headers(reply)
-    if request.path.startswith(OPERATIONS):
+    if req.path.startswith(OPERATIONS):
         reply.headers["Cache-Control"] = "no-store"
-    rule = request.url_rule
+    rule = req.url_rule
     operation = _operation(rule.endpoint if rule else None)
-    seconds = perf_counter() - g.started
-    reason = g.get("refused_for")
+    seconds = perf_counter() - context.started
+    reason = context.get("refused_for")
     _requests(operation, reply.status_code).inc()
     _duration(operation).observe(seconds)
     if reason:
         _refusals(reason).inc()
-    attempt = g.get("attempt")
+    attempt = context.get("attempt")
     _write(
         reply.status_code,
-        method=request.method,
+        method=req.method,
         # The route, not the path: clients choose the path.
         route=rule.rule if rule else None,
         operation=operation,

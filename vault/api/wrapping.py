@@ -1,6 +1,6 @@
 """Wrapping tokens over HTTP, in Vault's dialect: what they wrap, and where it comes from."""
 
-from flask import Response
+from flask import Response, request
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
@@ -70,12 +70,12 @@ def unwrap_data() -> Response:
     Returns what was wrapped, to the first who asks. The credential is the wrapping token; or any valid
     credential, and the body has the wrapping token.
     """
-    token = credential() or ""
+    token = credential(request) or ""
     if not is_wrapping_token(token):
         token = _token_in_body()
     attempt = current_attempt()
     # Reserved first: afterwards, the reply is spent.
-    with auth.counted_failures(attempt), reply_memory(MAX_BYTES):
+    with auth.CountedFailures(attempt), reply_memory(MAX_BYTES):
         return restored(services().wrapping.unwrap(WrappingToken(token), attempt=attempt))
 
 
@@ -94,8 +94,8 @@ def look_up_wrapping_token() -> Response:
     Says where a wrapped reply comes from, without unwrapping it. The token is in the body, or the credential.
     """
     attempt = current_attempt()
-    token = _token_in_body() or credential() or ""
-    with auth.counted_failures(attempt):
+    token = _token_in_body() or credential(request) or ""
+    with auth.CountedFailures(attempt):
         origin = services().wrapping.look_up(WrappingToken(token), attempt=attempt)
     return envelope(
         {

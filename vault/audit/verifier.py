@@ -14,20 +14,19 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Self
 
-from vault.audit import retirement
+from vault.audit import retirement, signing_keys
+from vault.audit.entry import FOREIGN, Entry, Predecessor
+from vault.audit.findings import Finding, Kind
 from vault.audit.reader import earliest_id, records
 from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
-from vault.core.attempt import Action
 from vault.core.timestamps import moment
-from vault.crypto import chain
+from vault.crypto import Keyring
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
-from vault.documents.base import is_text
 
 #: The maximum lead of MongoDB's clock, which decides what has expired, over this machine's.
 _MAX_CLOCK_LEAD = timedelta(minutes=1)
@@ -38,38 +37,7 @@ _SETTLED_SECONDS = 4
 #: The maximum number of times to read on. What arrives can name further streams; some trails never settle.
 _MAX_ROUNDS = 5
 
-_ALTERED = "was altered: its hash does not match its content"
 _BY_DROPPED = "is signed by a master key that had been dropped before"
-_FOREIGN = "is not an entry of this service's making"
-
-
-class Kind(StrEnum):
-    """The weight of a finding, as printed; the gravest first."""
-
-    #: The trail is not what the service wrote.
-    TAMPERING = "TAMPERING"
-    #: The trail alone cannot prove that the service wrote it: a person has to look.
-    LOOK = "needs a look"
-    #: Expected in an intact trail.
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A finding about one entry."""
-
-    stream: str
-    seq: int
-    text: str
-    kind: Kind = Kind.TAMPERING
-
-    @property
-    def tampering(self) -> bool:
-        """True if the trail is not what the service wrote."""
-        return self.kind is Kind.TAMPERING
-
-    def __str__(self) -> str:
-        return f"{self.kind}: stream {self.stream} seq {self.seq}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +137,29 @@ class Verifier:
         self._before_gaps: list[tuple[str, Place]] = []
         self.entries = 0
 
+    @classmethod
+    def of_database(
+        cls,
+        keyring: Keyring,
+        *,
+        kept_since: Callable[[], str] = lambda: "",
+        heads: Mapping[str, Record] | None = None,
+        retired: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
+        """Prepare for the trail in the connected database, with the evidence that *keyring* vouches for.
+
+        Raises:
+            StorageUnavailableError: MongoDB is unavailable.
+        """
+        return cls(
+            signing_keys.trusted(keyring),
+            kept_since=kept_since,
+            heads=heads,
+            retirements=signing_keys.retirements(keyring),
+            retired=retired,
+            dropped=signing_keys.dropped(keyring),
+        )
+
     @property
     def streams(self) -> int:
         """The number of streams seen."""
@@ -180,7 +171,7 @@ class Verifier:
         entry = Entry.decode(record)
         if entry is None:
             seq = record.get("seq")
-            yield Finding(str(record.get("stream")), seq if isinstance(seq, int) else -1, _FOREIGN)
+            yield Finding(str(record.get("stream")), seq if isinstance(seq, int) else -1, FOREIGN)
             return
         if entry.flaw:
             yield entry.finding(entry.flaw)
@@ -192,7 +183,7 @@ class Verifier:
         if head and head.seq == entry.seq and head.hash != entry.hash:
             yield entry.finding("is not the entry in the checkpoint")
 
-    def _move(self, entry: "Entry") -> Iterator[Finding]:
+    def _move(self, entry: Entry) -> Iterator[Finding]:
         """Move the stream of *entry* by the event that *entry* is."""
         stream = self._streams.get(entry.stream)
         expected = stream.last.seq + 1 if stream else 0
@@ -209,7 +200,7 @@ class Verifier:
             is_last = entry.seq == stream.last.seq
             yield entry.finding("appears twice" if is_last else f"comes after entry {stream.last.seq}")
 
-    def _gap(self, stream: "StreamState | None", first: int, entry: "Entry") -> Iterator[Finding]:
+    def _gap(self, stream: "StreamState | None", first: int, entry: Entry) -> Iterator[Finding]:
         """Judge the gap from number *first* to *entry*, and the *stream* before it by itself."""
         names = f"entry {first}" if first == entry.seq - 1 else f"entries {first} to {entry.seq - 1}"
         is_expired = "" < entry.previous_ts < self._kept_since()
@@ -258,7 +249,7 @@ class Verifier:
             where = "at the end" if name in self._streams else "with its whole stream"
             yield Finding(name, seq, f"is missing {where}: {witness} lists it")
 
-    def _signature(self, signed: "Entry") -> Iterator[Finding]:
+    def _signature(self, signed: Entry) -> Iterator[Finding]:
         """Yield a finding unless a known key signed the entry *signed*."""
         key = self._keys.get(signed.signer)
         if key is None:
@@ -292,11 +283,11 @@ class Verifier:
                 text = "is signed by a master key that was dropped, and that no process has retired since"
                 yield unproven[-1].finding(text, Kind.LOOK)
 
-    def _signed(self) -> "list[Entry]":
+    def _signed(self) -> list[Entry]:
         """Return the last signed entry of each stream that has one."""
         return [stream.signed for stream in self._streams.values() if stream.signed]
 
-    def _replaced(self, bounds: Mapping[str, Heads]) -> "dict[str, Predecessor]":
+    def _replaced(self, bounds: Mapping[str, Heads]) -> dict[str, Predecessor]:
         """Return the streams that genuine successors replace: a forged successor excuses nothing."""
         replaced: dict[str, Predecessor] = {}
         for stream in self._streams.values():
@@ -305,13 +296,13 @@ class Verifier:
                 replaced |= {} if any(self._signature(signed)) else stream.replaces
         return replaced
 
-    def _tails(self, replaced: "Mapping[str, Predecessor]") -> Iterator[Finding]:
+    def _tails(self, replaced: Mapping[str, Predecessor]) -> Iterator[Finding]:
         """Yield a finding for each stream with an unsigned tail."""
         for name, stream in self._streams.items():
             if stream.unsigned:
                 yield self._tail(stream, replaced.get(name))
 
-    def _tail(self, stream: "StreamState", known: "Predecessor | None") -> Finding:
+    def _tail(self, stream: "StreamState", known: Predecessor | None) -> Finding:
         """Judge the unsigned tail of *stream*; *known* is what a successor says about the stream, if any."""
         last = stream.last
         if known and stream.is_leftover(known):
@@ -328,7 +319,7 @@ class Verifier:
         return last.finding("ends its stream, and no signature covers it")
 
     def _cut(
-        self, bounds: Mapping[str, Heads], replaced: "Mapping[str, Predecessor]"
+        self, bounds: Mapping[str, Heads], replaced: Mapping[str, Predecessor]
     ) -> Iterator[tuple[str, int, str]]:
         """Yield each stream that ends before its newest known entry, with that entry's number and witness."""
         known: dict[str, tuple[Head, str]] = {}
@@ -354,7 +345,7 @@ class StreamState:
 
     __slots__ = ("_first", "last", "replaces", "signed", "unsigned", "unsigned_hashes")
 
-    def __init__(self, entry: "Entry") -> None:
+    def __init__(self, entry: Entry) -> None:
         """Begin with *entry*."""
         self._first = entry.seq
         #: The streams that this one replaces, because their commits failed.
@@ -365,7 +356,7 @@ class StreamState:
         self.unsigned_hashes: list[str] = []
         self.extend(entry)
 
-    def extend(self, entry: "Entry") -> None:
+    def extend(self, entry: Entry) -> None:
         """Continue with *entry*."""
         self.last = entry
         if entry.is_signed:
@@ -375,107 +366,9 @@ class StreamState:
         if self.unsigned <= MAX_ENTRIES_PER_COMMIT:
             self.unsigned_hashes.append(entry.hash)
 
-    def is_leftover(self, known: "Predecessor") -> bool:
+    def is_leftover(self, known: Predecessor) -> bool:
         """Return whether a commit that failed after the *known* head can have left the unsigned tail."""
         covered = self.signed.seq if self.signed else self._first - 1
         return (
             known.seq == covered and self.unsigned <= MAX_ENTRIES_PER_COMMIT and self.last.ts <= known.until
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Predecessor(Head):
-    """A replaced stream, as its successor describes it: its head, and the commit that failed after that."""
-
-    #: The time when the successor began: nothing was written to the stream after that.
-    until: str = ""
-    #: The hashes of the failed commit; None if the version that wrote them did not record them.
-    hashes: frozenset[str] | None = None
-
-
-# Not frozen: that doubles the time to make one, and there is one for each record.
-@dataclass(slots=True)
-class Entry:
-    """A decoded record that has a place in a stream."""
-
-    stream: str
-    seq: int
-    ts: str
-    previous: str
-    #: "" if it is missing.
-    previous_ts: str
-    hash: str
-    #: The value of `previous` that the next entry must have.
-    link: str
-    is_signed: bool
-    signer: str
-    signature: object
-    #: The reason why the record is not what the service wrote; None if its hash matches its content.
-    flaw: str | None
-    replaces: Mapping[str, Predecessor]
-    #: The possible part of a retirement.
-    retirement: object
-
-    @classmethod
-    def decode(cls, record: Record) -> "Entry | None":
-        """Return the entry in *record*; None if it has no stream, number or time."""
-        stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
-        if not (is_text(stream) and is_text(ts) and isinstance(seq, int) and seq >= 0):
-            return None
-        found, previous_ts = record.get("hash"), record.get("previous_ts")
-        try:
-            link = chain.link(record)
-            flaw = None if found == chain.digest(record) else _ALTERED
-            replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            link, flaw, replaces = "", _FOREIGN, _NONE
-        if not is_text(found):
-            # The reader removes the hash of an entry that is stored in another form.
-            flaw = _FOREIGN
-        return cls(
-            stream,
-            seq,
-            ts,
-            str(record.get("previous")),
-            previous_ts if is_text(previous_ts) else "",
-            str(found),
-            link,
-            "signature" in record,
-            str(record.get("signer")),
-            record.get("signature"),
-            flaw,
-            replaces,
-            record.get("details") if record.get("action") == Action.SIGNER_RETIRED else None,
-        )
-
-    @property
-    def place(self) -> Place:
-        """Its stream and number."""
-        return self.stream, self.seq
-
-    def broken_link(self, last: "Entry") -> str | None:
-        """Return the reason why it does not follow *last*; None if it does."""
-        if self.previous != last.link:
-            return "does not follow the entry before it, which was altered or replaced"
-        if not self.flaw and (self.previous_ts != last.ts or self.ts < last.ts):
-            return "does not match the time of the entry before it"
-        return None
-
-    def finding(self, text: str, kind: Kind = Kind.TAMPERING) -> Finding:
-        """Return a finding about it."""
-        return Finding(self.stream, self.seq, text, kind)
-
-
-_NONE: Mapping[str, Predecessor] = MappingProxyType({})
-
-
-def _predecessors(replaces: Any, until: str) -> dict[str, Predecessor]:
-    return {
-        str(left["stream"]): Predecessor(
-            int(left["seq"]),
-            str(left.get("ts", "")),
-            until=until,
-            hashes=frozenset(left["hashes"]) if "hashes" in left else None,
-        )
-        for left in replaces
-    }

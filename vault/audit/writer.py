@@ -115,7 +115,7 @@ class AuditTrail:
         """
         self._retirement.close()
         # Shorter than the timeout of an operator's command, which has already waited.
-        with suppress(AuditUnavailableError), deadline.within(OPERATION_TIMEOUT_SECONDS):
+        with suppress(AuditUnavailableError), deadline.Within(OPERATION_TIMEOUT_SECONDS):
             if self._failed:
                 self.start()
             if self._retirement.started:
@@ -123,7 +123,7 @@ class AuditTrail:
                 self.retire_signers()
         attempts_finished.disconnect(self._on_finish)
         self._heads.close()
-        with deadline.within(OPERATION_TIMEOUT_SECONDS):
+        with deadline.Within(OPERATION_TIMEOUT_SECONDS):
             self.record_refusals()
         self.log_head()
         self._sink.close()
@@ -288,8 +288,8 @@ def _entry(attempt: Attempt, status: Status) -> StoredEntry:
     """Return the entry for an outcome, before it is chained."""
     length = _MAX_DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _MAX_USER_AGENT_LENGTH
     entry = {
-        "action": attempt.action.value,
-        "status": status.value,
+        "action": str(attempt.action),
+        "status": str(status),
         "principal": attempt.principal.name,
         "secret_id": attempt.secret_id,
         "ip": attempt.ip,

@@ -89,7 +89,7 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
         attempt.finish(Status.SUCCESS)
     except BaseException:
         # Report the first error, not one of recording it.
-        with suppress(VaultError), deadline.within(OPERATION_TIMEOUT_SECONDS):
+        with suppress(VaultError), deadline.Within(OPERATION_TIMEOUT_SECONDS):
             attempt.finish(Status.ERROR)
         raise
     return made
@@ -100,7 +100,7 @@ def record_loss(made: Backup) -> None:
     attempt = Attempt(action=Action.BACKUP, principal=OPERATOR)
     attempt.details = {"backup": made.id, "reason": "the backup could not be written"}
     # The caller reports the first error.
-    with suppress(VaultError), deadline.within(OPERATION_TIMEOUT_SECONDS):
+    with suppress(VaultError), deadline.Within(OPERATION_TIMEOUT_SECONDS):
         attempt.finish(Status.ERROR)
 
 

@@ -7,9 +7,10 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from vault.audit import checkpoint, reader, signing_keys
+from vault.audit import checkpoint, reader
+from vault.audit.findings import Finding, Kind
 from vault.audit.reader import Filter
-from vault.audit.verifier import Finding, Kind, Verifier, retention_start, verify_records
+from vault.audit.verifier import Verifier, retention_start, verify_records
 from vault.backup import dump
 from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
@@ -184,13 +185,11 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
     """
     manifest = backup.manifest
     kept_since = retention_start(manifest["audit_ttl_days"], datetime.fromisoformat(manifest["ts"]))
-    verifier = Verifier(
-        signing_keys.trusted(keyring),
+    verifier = Verifier.of_database(
+        keyring,
         kept_since=lambda: kept_since,
         heads={head["stream"]: head for head in manifest["heads"]},
-        retirements=signing_keys.retirements(keyring),
         retired=checkpoint.retired_by(manifest),
-        dropped=signing_keys.dropped(keyring),
     )
     found = verify_records(verifier, reader.counted(reader.export(Filter()), progress))
     return verifier, [finding for finding in found if finding.kind is not Kind.NOTE]

@@ -1,15 +1,11 @@
-"""The commands `audit …`: verify, inspect, export, enable and disable the audit trail."""
+"""The commands `audit …`: inspect, export, sign, enable and disable the audit trail."""
 
 import json
-import re
-import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial, wraps
-from typing import IO, Any, NoReturn
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, NoReturn
 
 import click
 
@@ -17,20 +13,10 @@ from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
-from vault.audit.retirement import Part
 from vault.audit.summary import shown_name
-from vault.audit.verifier import (
-    Finding,
-    Kind,
-    ReadOn,
-    Verifier,
-    nothing_more,
-    read_on,
-    retention_start,
-    verify_records,
-)
 from vault.cli import parameters
-from vault.cli.context import CommandContext, connected
+from vault.cli.audit_verify import verify
+from vault.cli.context import connected
 from vault.cli.durations import duration
 from vault.cli.exits import SignalledError
 from vault.cli.output import Output, output_options
@@ -39,156 +25,15 @@ from vault.cli.report import report
 from vault.client.secrets import is_id
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.principal import OPERATOR
-from vault.core.text import printable, quantity, unique_names
-from vault.crypto.chain import VerifyingKey
+from vault.core.text import printable
 from vault.documents.audit import Record
 from vault.keys import guard
-
-_MAX_DAYS = 36_500
-
-#: The maximum time between a checkpoint and its export: entries pass their retention meanwhile.
-_MAX_EXPORT_DELAY = timedelta(hours=1)
-
-_VERDICTS = {
-    Kind.TAMPERING: "NOT what the service wrote",
-    Kind.LOOK: "not proven intact, see above",
-    Kind.NOTE: "intact",
-}
-
-#: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
-_EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
 #: The maximum number of entries of a page; `query` reads as many pages as it needs.
 _PAGE_LIMIT = 1_000
 
 #: Seconds between two looks of `tail`.
 _TAIL_INTERVAL_SECONDS = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The source of entries, with the evidence to verify them."""
-
-    keys: Mapping[str, VerifyingKey]
-    records: Iterable[Record]
-    #: The retention of entries; 0 if they are permanent.
-    days: int
-    read_on: ReadOn = nothing_more
-    #: The retirements in `audit_keys`, and the signing keys that must be retired.
-    retirements: Sequence[Part] = ()
-    dropped: Collection[str] = ()
-
-
-def _days(text: str) -> int:
-    """Return a number of days; `90d` is one, too."""
-    number = text.removesuffix("d")
-    if not re.fullmatch("[0-9]{1,5}", number) or int(number) > _MAX_DAYS:
-        raise click.BadParameter(f"must be a number of days from 0 to {_MAX_DAYS}, such as 90")
-    return int(number)
-
-
-@click.command()
-@click.option("--file", type=parameters.TEXT_FILE, help="Verify an export, without database or master key.")
-@click.option(
-    "--public-key", "keys", type=click.File("rb"), help="With --file: the output of `audit public-key`."
-)
-@click.option(
-    "--checkpoint", type=parameters.TEXT_FILE, help="Verify against the output of `audit checkpoint`."
-)
-@click.option(
-    "--retention-days",
-    "days",
-    metavar="DAYS",
-    type=_days,
-    help="Retention, such as 90, if not AUDIT_TTL_DAYS. A file needs --checkpoint.",
-)
-@output_options
-def verify(
-    output: Output,
-    file: IO[str] | None,
-    keys: IO[bytes] | None,
-    checkpoint: IO[str] | None,
-    days: int | None,
-) -> None:
-    """Verify the trail's hash chains and signatures.
-
-    Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, and with 3 if a finding
-    needs a look.
-
-    Only a checkpoint can show that the end of a stream, or a whole stream, was removed.
-    """
-    if file is not None and days and checkpoint is None:
-        # Counted back from today, it would excuse every gap in an old archive.
-        raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
-    with ExitStack() as stack:
-        if file is not None and keys is not None:
-            source = _Source(_keys(keys.read()), _parsed(file), days or 0)
-        elif file is None and keys is None:
-            source = _database(stack.enter_context(connected(output, reading=True)), days)
-        else:
-            raise click.UsageError("--file and --public-key belong together.")
-        held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
-        exported = held.time + _MAX_EXPORT_DELAY if held and file else None
-        verifier = Verifier(
-            source.keys,
-            kept_since=lambda: retention_start(source.days, exported or datetime.now(UTC)),
-            heads=held.heads if held else None,
-            retirements=source.retirements,
-            retired=held.retired if held else {},
-            dropped=source.dropped,
-        )
-        with output.bar("Verifying") as shown:
-            records = reader.counted(source.records, shown.advance)
-            worst = _report(verify_records(verifier, records, source.read_on), output)
-    entries = quantity(verifier.entries, "entry", "entries")
-    output.result(
-        {
-            "entries": verifier.entries,
-            "streams": verifier.streams,
-            "verdict": worst,
-            "intact": worst is Kind.NOTE,
-        },
-        f"{entries} in {quantity(verifier.streams, 'stream')}: {_VERDICTS[worst]}",
-    )
-    sys.exit(_EXIT_CODES[worst])
-
-
-def _database(context: CommandContext, days: int | None) -> _Source:
-    """Return the trail in the connected database."""
-    return _Source(
-        signing_keys.trusted(context.keyring),
-        reader.export(Filter()),
-        context.audit_ttl_days if days is None else days,
-        partial(read_on, began=datetime.now(UTC)),
-        signing_keys.retirements(context.keyring),
-        signing_keys.dropped(context.keyring),
-    )
-
-
-def _keys(bundle: bytes) -> Mapping[str, VerifyingKey]:
-    try:
-        return {key.signer: key for key in VerifyingKey.from_pem(bundle)}
-    except ValueError:
-        raise click.UsageError("--public-key does not hold Ed25519 public keys.") from None
-
-
-def _parsed(lines: Iterable[str]) -> Iterator[Record]:
-    for line in lines:
-        try:
-            record = json.loads(line, object_pairs_hook=unique_names)
-        except (RecursionError, ValueError):
-            record = None
-        # A line that is not an object is a finding, as is any entry that the service did not write.
-        yield record if isinstance(record, dict) else {"stream": "?"}
-
-
-def _report(findings: Iterable[Finding], output: Output) -> Kind:
-    """Print *findings*; return the gravest kind among them."""
-    found = {Kind.NOTE}
-    for finding in findings:
-        found.add(finding.kind)
-        output.result(asdict(finding), printable(str(finding)))
-    return next(kind for kind in Kind if kind in found)
 
 
 def _time(text: str) -> datetime:

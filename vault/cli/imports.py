@@ -21,7 +21,6 @@ from vault.core.imports import Outcome
 from vault.core.paths import is_path
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
-from vault.keys.guard import KeyringGuard
 from vault.secrets.import_writer import ImportWriter
 from vault.secrets.imports import Importer, Result, Write
 from vault.secrets.kv_source import KVSource
@@ -97,13 +96,7 @@ def imports() -> None:
     default=DEFAULT_NAMESPACE,
     help="The namespace of the secrets here.  [default: default]",
 )
-@click.option(
-    "--prefix",
-    metavar="FOLDER",
-    type=parameters.folder,
-    default="",
-    help="A folder for the secrets here, such as imported/.",
-)
+@parameters.import_prefix_option
 @click.option(
     "--source-namespace",
     metavar="NAME",
@@ -193,12 +186,8 @@ def _writer(
     if is_dry:
         yield None
         return
-    # The same checks as in a worker: a wrong master key must not encrypt secrets.
-    guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
-    try:
+    with context.guard() as guard:
         yield ImportWriter(context.keyring, guard, namespace=namespace, source=source.url).write
-    finally:
-        guard.close()
 
 
 class _Progress:

@@ -44,11 +44,21 @@ def service_url(text: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
-def folder(text: str) -> str:
+def _folder(text: str) -> str:
     """Return a folder of secrets; empty for none."""
     if text and not (is_path(text) and text.endswith("/")):
         raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
     return text
+
+
+#: The option for the folder of imported secrets.
+import_prefix_option = click.option(
+    "--prefix",
+    metavar="FOLDER",
+    type=_folder,
+    default="",
+    help="A folder for the secrets here, such as imported/.",
+)
 
 
 def secret(text: str) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from vault import __version__
-from vault.audit import checkpoint, reader, signing_keys, summary
+from vault.audit import checkpoint, reader, summary
+from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.summary import Activity, shown_name, summarize
-from vault.audit.verifier import Kind, Verifier, read_on, retention_start, verify_records
+from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.auth.token_ages import TokenAges, token_ages
 from vault.cli.context import CommandContext, connected
 from vault.cli.durations import duration
@@ -44,12 +45,6 @@ _STANDARD_OUTPUT = "-"
 #: The steps of a report: the summary, secrets, tokens, keys and heads.
 _STEPS = summary.STEPS + 4
 
-_VERDICTS = {
-    Kind.TAMPERING: "NOT what the service wrote",
-    Kind.LOOK: "not proven intact",
-    Kind.NOTE: "intact",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -66,7 +61,7 @@ class Verification:
     @property
     def verdict(self) -> str:
         """The result in words."""
-        return _VERDICTS[self.kind]
+        return self.kind.verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,23 +194,19 @@ def _report(
 
 
 def _verification(context: CommandContext, now: datetime, output: Output) -> Verification:
-    keyring = context.keyring
-    verifier = Verifier(
-        signing_keys.trusted(keyring),
-        kept_since=lambda: retention_start(context.audit_ttl_days, datetime.now(UTC)),
-        retirements=signing_keys.retirements(keyring),
-        dropped=signing_keys.dropped(keyring),
+    verifier = Verifier.of_database(
+        context.keyring, kept_since=lambda: retention_start(context.audit_ttl_days, datetime.now(UTC))
     )
     with output.bar("Verifying the trail", reader.estimate()) as shown:
         records = reader.counted(reader.export(Filter()), shown.advance)
-        kinds, findings, count = {Kind.NOTE}, [], 0
+        kinds: set[Kind] = set()
+        findings, count = [], 0
         for finding in verify_records(verifier, records, partial(read_on, began=now)):
             kinds.add(finding.kind)
             count += 1
             if count <= _MAX_FINDINGS:
                 findings.append(str(finding))
-    gravest = next(kind for kind in Kind if kind in kinds)
-    return Verification(gravest, verifier.entries, verifier.streams, count, findings)
+    return Verification(gravest(kinds), verifier.entries, verifier.streams, count, findings)
 
 
 def _text(found: Report) -> str:

@@ -61,13 +61,7 @@ def _renaming(text: str) -> tuple[str, str]:
     multiple=True,
     help="Only secrets with this label. Can be repeated.",
 )
-@click.option(
-    "--prefix",
-    metavar="FOLDER",
-    type=parameters.folder,
-    default="",
-    help="A folder for the secrets here, such as imported/.",
-)
+@parameters.import_prefix_option
 @click.option(
     "--name",
     "names",

@@ -19,6 +19,8 @@ def is_one_line(text: str) -> bool:
 
 def printable(text: str) -> str:
     """Return *text* with its unprintable characters escaped."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 

@@ -20,4 +20,4 @@ def canonical(record: Mapping[str, Any]) -> bytes:
 
 def joined(*parts: bytes) -> bytes:
     """Return *parts* concatenated, each after its length: 4 bytes, big-endian."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])

@@ -102,8 +102,11 @@ class Database:
 
     def is_reachable(self) -> bool:
         """Return whether a primary is known now, without waiting for one; false before the first use."""
-        client = self._client
-        return client is not None and client.topology_description.has_writable_server()
+        if self._client is None:
+            return False
+        known = self._client.topology_description
+        # PyMongo would look at each server, before every operation.
+        return known.topology_type_name == "ReplicaSetWithPrimary" or known.has_writable_server()
 
     def is_without_primary(self) -> bool:
         """Return whether this process has connected and knows no primary now."""

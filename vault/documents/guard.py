@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from time import monotonic
+from types import TracebackType
 
 import mongoengine
 from mongoengine.errors import OperationError
@@ -24,12 +25,13 @@ OPERATION_TIMEOUT_SECONDS = 3
 #: MongoDB's error codes for what a user may not do, and for a wrong user or password.
 _DENIED = {13, 18}
 
+_NO_TIMEOUT = nullcontext()
+
 # Cached: creating a labelled metric takes longer than using it.
 _times = cache(metrics.MONGODB.labels)
 
 
-@contextmanager
-def storage_errors(command: str = "other") -> Iterator[None]:
+def storage_errors(command: str = "other") -> "_Guarded":
     """Turn every error of MongoDB's drivers in the block into `StorageUnavailableError`, with a log line.
 
     In a long outage the block does not run. It gets the remaining time of the request if that is less than
@@ -39,23 +41,41 @@ def storage_errors(command: str = "other") -> Iterator[None]:
     For a connection failure the log has the text, which names hosts; for other failures only type and code,
     because their texts can quote documents.
     """
-    began = monotonic()
-    left = deadline.remaining()
-    if left <= 0:
-        raise StorageUnavailableError("it took too long")
-    if outage.current.refuses():
-        raise StorageUnavailableError("MongoDB has no primary")
-    try:
-        with timeout(left) if left < OPERATION_TIMEOUT_SECONDS else nullcontext():
-            yield
-        _times(command, "succeeded").observe(monotonic() - began)
-    except (PyMongoError, OperationError, mongoengine.ConnectionFailure) as error:
-        _times(command, "failed").observe(monotonic() - began)
-        # The context of a MongoEngine error is the driver's error.
-        reason = error if isinstance(error, PyMongoError) else error.__context__ or error
-        text = str(reason) if isinstance(reason, ConnectionFailure) else ""
-        logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
-        raise StorageUnavailableError("MongoDB is not available", is_denied=is_denied(reason)) from None
+    return _Guarded(command)
+
+
+class _Guarded:
+    """The block of `storage_errors`. Not a generator, which takes three times as long."""
+
+    __slots__ = ("_began", "_command", "_timeout")
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __enter__(self) -> None:
+        self._began = monotonic()
+        left = deadline.remaining()
+        if left <= 0:
+            raise StorageUnavailableError("it took too long")
+        if outage.current.refuses():
+            raise StorageUnavailableError("MongoDB has no primary")
+        self._timeout = timeout(left) if left < OPERATION_TIMEOUT_SECONDS else _NO_TIMEOUT
+        self._timeout.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timeout.__exit__(kind, error, trace)
+        seconds = monotonic() - self._began
+        if error is None:
+            _times(self._command, "succeeded").observe(seconds)
+        elif isinstance(error, (PyMongoError, OperationError, mongoengine.ConnectionFailure)):
+            _times(self._command, "failed").observe(seconds)
+            # The context of a MongoEngine error is the driver's error.
+            reason = error if isinstance(error, PyMongoError) else error.__context__ or error
+            text = str(reason) if isinstance(reason, ConnectionFailure) else ""
+            logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
+            raise StorageUnavailableError("MongoDB is not available", is_denied=is_denied(reason)) from None
 
 
 @contextmanager

@@ -166,7 +166,8 @@ class StoredSecret(_Bound):
 
     def _is_decoded(self, names: Sequence[str]) -> bool:
         """Return whether each of the optional fields is unset or has the right type."""
-        return all(self._document.get(name) is getattr(self, name) for name in names)
+        values = [self._document.get(name) is getattr(self, name) for name in names]
+        return all(values)
 
     @property
     def version(self) -> int:
@@ -337,7 +338,7 @@ def _list(value: object) -> Sequence[object]:
 
 def text(value: object) -> str:
     """Return *value* if it is a text, else an empty one."""
-    return _text(value) or ""
+    return value if is_text(value) else ""
 
 
 def texts(value: object) -> Sequence[str]:

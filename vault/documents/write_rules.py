@@ -30,7 +30,9 @@ class WriteRules:
 
     def stored(self) -> Mapping[str, Any]:
         """Return what a document has of these rules: those that are set."""
-        return {name: rule for name, rule in asdict(self).items() if rule}
+        # Not `asdict`, which copies deeply: every create calls this.
+        rules = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: rule for name, rule in rules.items() if rule}
 
 
 def _is_like(value: object, default: object) -> bool:

@@ -301,8 +301,9 @@ def _is_done(request: Any, limit: int) -> bool:
         return False
     if patches.is_chunked(request):
         return patches.has_last_chunk(request)
-    if patches.bytes_left(request) > limit:
-        return False
+    left = patches.bytes_left(request)
+    if not left or left > limit:
+        return not left
     with suppress(RequestTimeout, OSError):
         while patches.bytes_left(request):
             request.body.read(_STEP_BYTES)

@@ -179,7 +179,7 @@ class Importer:
     def _remove(self, run: str, failure: str) -> None:
         """Remove what *run* made, which ended with *failure*, if any."""
         try:
-            _patiently(lambda: self._swarm.remove(f"{IMPORT_LABEL}={run}"))
+            _retried(lambda: self._swarm.remove(f"{IMPORT_LABEL}={run}"))
         except (VaultError, KeyboardInterrupt) as error:
             reason = str(error) or "interrupted"
             raise ImportTaskError(
@@ -192,7 +192,7 @@ class Importer:
         watch = _Watch()
         seen = 0
         while True:
-            state, texts = _patiently(lambda: self._poll(service))
+            state, texts = _retried(lambda: self._poll(service))
             for text in texts[seen:]:
                 seen += 1
                 line = _line(text)
@@ -239,7 +239,7 @@ def _limit(state: TaskState) -> tuple[float, str, str]:
     return _START_SECONDS, "does not start", "check --image and --network, or choose another node with --node"
 
 
-def _patiently(call: Callable[[], Result]) -> Result:
+def _retried(call: Callable[[], Result]) -> Result:
     """Return the result of *call*, repeated for a while if Docker is away."""
     end = time.monotonic() + _AWAY_SECONDS
     while True:

@@ -90,8 +90,8 @@ class Restarts:
         self._progress("restarting", f"{name}: restarting", service=name)
         self._restart(service)
         end = monotonic() + self._timeout_seconds
-        while current := self.patiently(partial(self._engine.service, service.id)):
-            if not (reason := self.patiently(partial(self._unfinished, current, version))):
+        while current := self.retried(partial(self._engine.service, service.id)):
+            if not (reason := self.retried(partial(self._unfinished, current, version))):
                 self._progress(
                     "healthy", f"{name}: healthy with version {version}", service=name, version=version
                 )
@@ -129,11 +129,11 @@ class Restarts:
 
     def _restart(self, service: SwarmService) -> None:
         for _ in range(_MAX_ATTEMPTS):
-            if self.patiently(lambda: self._engine.restart(service.id)):
+            if self.retried(lambda: self._engine.restart(service.id)):
                 return
         raise EngineError(f"Docker refuses to restart {service.name}, which changes all the time")
 
-    def patiently(self, call: Callable[[], Result]) -> Result:
+    def retried(self, call: Callable[[], Result]) -> Result:
         """Return the result of *call*, repeated while Docker or the service is away or limits the rate.
 
         Raises:
@@ -144,7 +144,7 @@ class Restarts:
         Also raises the other errors of *call*.
         """
         end = monotonic() + self._timeout_seconds
-        is_told = False
+        is_reported = False
         while True:
             try:
                 self._lock.renew()
@@ -155,9 +155,9 @@ class Restarts:
                 )
                 if is_final or monotonic() > end:
                     raise
-                if not is_told:
+                if not is_reported:
                     self._progress("waiting", f"{error}; waiting for up to {self._timeout_seconds:.0f} s")
-                is_told = True
+                is_reported = True
             sleep(self._poll_seconds)
 
     def _unfinished(self, service: SwarmService, version: int) -> str:

@@ -183,7 +183,7 @@ class Rotation:
                     standing.phase = unasked
                 raise
 
-        standing.version = self._restarts.patiently(attempt)
+        standing.version = self._restarts.retried(attempt)
         standing.phase, standing.healthy, standing.restarting = stored, [], ""
         self._done.clear()
         self._progress(
@@ -225,7 +225,7 @@ class Rotation:
         return holder.version != self._standing.version
 
     def _all_holders(self) -> Sequence[Holder]:
-        return self._restarts.patiently(lambda: self._restarts.holders(self._standing.version))
+        return self._restarts.retried(lambda: self._restarts.holders(self._standing.version))
 
     def _report_left_alone(self) -> None:
         reasons = {

@@ -1,0 +1,21 @@
+"""A browser, for the tests of pages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.system import needs
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Run a browser for tests that open pages of their own; playwright's event loop ends with it."""
+    chromium = needs("chromium", "chromium-browser", "google-chrome")
+    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
+    ):
+        yield browser

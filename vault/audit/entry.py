@@ -1,0 +1,114 @@
+"""Entries of the audit trail as its verification sees them: decoded, each with its flaw if it has one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from vault.audit.findings import Finding, Kind
+from vault.audit.retirement import Head, Place
+from vault.core.attempt import Action
+from vault.crypto import chain
+from vault.documents.audit import Record
+from vault.documents.base import is_text
+
+_ALTERED = "was altered: its hash does not match its content"
+FOREIGN = "is not an entry of this service's making"
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor(Head):
+    """A replaced stream, as its successor describes it: its head, and the commit that failed after that."""
+
+    #: The time when the successor began: nothing was written to the stream after that.
+    until: str = ""
+    #: The hashes of the failed commit; None if the version that wrote them did not record them.
+    hashes: frozenset[str] | None = None
+
+
+# Not frozen: that doubles the time to make one, and there is one for each record.
+@dataclass(slots=True)
+class Entry:
+    """A decoded record that has a place in a stream."""
+
+    stream: str
+    seq: int
+    ts: str
+    previous: str
+    #: "" if it is missing.
+    previous_ts: str
+    hash: str
+    #: The value of `previous` that the next entry must have.
+    link: str
+    is_signed: bool
+    signer: str
+    signature: object
+    #: The reason why the record is not what the service wrote; None if its hash matches its content.
+    flaw: str | None
+    replaces: Mapping[str, Predecessor]
+    #: The possible part of a retirement.
+    retirement: object
+
+    @classmethod
+    def decode(cls, record: Record) -> "Entry | None":
+        """Return the entry in *record*; None if it has no stream, number or time."""
+        stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
+        if not (is_text(stream) and is_text(ts) and isinstance(seq, int) and seq >= 0):
+            return None
+        found, previous_ts = record.get("hash"), record.get("previous_ts")
+        try:
+            link = chain.link(record)
+            flaw = None if found == chain.digest(record) else _ALTERED
+            replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            link, flaw, replaces = "", FOREIGN, _NONE
+        if not is_text(found):
+            # The reader removes the hash of an entry that is stored in another form.
+            flaw = FOREIGN
+        return cls(
+            stream,
+            seq,
+            ts,
+            str(record.get("previous")),
+            previous_ts if is_text(previous_ts) else "",
+            str(found),
+            link,
+            "signature" in record,
+            str(record.get("signer")),
+            record.get("signature"),
+            flaw,
+            replaces,
+            record.get("details") if record.get("action") == Action.SIGNER_RETIRED else None,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Its stream and number."""
+        return self.stream, self.seq
+
+    def broken_link(self, last: "Entry") -> str | None:
+        """Return the reason why it does not follow *last*; None if it does."""
+        if self.previous != last.link:
+            return "does not follow the entry before it, which was altered or replaced"
+        if not self.flaw and (self.previous_ts != last.ts or self.ts < last.ts):
+            return "does not match the time of the entry before it"
+        return None
+
+    def finding(self, text: str, kind: Kind = Kind.TAMPERING) -> Finding:
+        """Return a finding about it."""
+        return Finding(self.stream, self.seq, text, kind)
+
+
+_NONE: Mapping[str, Predecessor] = MappingProxyType({})
+
+
+def _predecessors(replaces: Any, until: str) -> dict[str, Predecessor]:
+    return {
+        str(left["stream"]): Predecessor(
+            int(left["seq"]),
+            str(left.get("ts", "")),
+            until=until,
+            hashes=frozenset(left["hashes"]) if "hashes" in left else None,
+        )
+        for left in replaces
+    }

@@ -1,0 +1,52 @@
+"""Findings of a verification of the audit trail, and the verdicts that follow from them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The weight of a finding, as printed; the gravest first."""
+
+    #: The trail is not what the service wrote.
+    TAMPERING = "TAMPERING"
+    #: The trail alone cannot prove that the service wrote it: a person has to look.
+    LOOK = "needs a look"
+    #: Expected in an intact trail.
+    NOTE = "note"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on a trail of which this is the gravest finding."""
+        return _VERDICTS[self]
+
+
+_VERDICTS = {
+    Kind.TAMPERING: "NOT what the service wrote",
+    Kind.LOOK: "not proven intact",
+    Kind.NOTE: "intact",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A finding about one entry."""
+
+    stream: str
+    seq: int
+    text: str
+    kind: Kind = Kind.TAMPERING
+
+    @property
+    def tampering(self) -> bool:
+        """True if the trail is not what the service wrote."""
+        return self.kind is Kind.TAMPERING
+
+    def __str__(self) -> str:
+        return f"{self.kind}: stream {self.stream} seq {self.seq}: {self.text}"
+
+
+def gravest(kinds: Iterable[Kind]) -> Kind:
+    """Return the gravest of *kinds*; a note if there are no findings."""
+    found = {Kind.NOTE, *kinds}
+    return next(kind for kind in Kind if kind in found)
