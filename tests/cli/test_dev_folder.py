@@ -37,7 +37,7 @@ def test_unusable_folder_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder that all users share, someone else can have made it, or a link, with a key of theirs."""
+    """In a folder that all users share, someone else can have made it, or a link, and the key in it."""
     own = tmp_path / "own"
     own.mkdir(mode=0o755)
     (tmp_path / ".dev").symlink_to(own)

@@ -54,7 +54,7 @@ class DevFolder:
 
 
 def _require_own(path: Path) -> None:
-    """Require that no other user can have put a key of theirs into the folder *path*."""
+    """Require that no other user can have put a key into the folder *path*."""
     state = path.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid():
         raise VaultError(f"{path.absolute()} is not a folder of your own", hint="start it in another folder")
