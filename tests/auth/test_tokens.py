@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from pymongo.collection import Collection
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.access import make_token, revoke, services
 from tests.conftest import running_app
 from tests.lifecycle import in_future, in_past, unswept
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.auth.tokens import Grant, TokenInfo
 from vault.core.attempt import Action, Attempt, Status
@@ -34,7 +34,6 @@ from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
 from vault.documents.token import Token
 
-Stored = MongoDatabase[dict[str, Any]]
 NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
 MAKER = Principal(
     name="maker",
