@@ -16,7 +16,7 @@ RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --
     && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
 
 FROM ${PYTHON_IMAGE}
-LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="0.1.0" \
+LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="1.0.0" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
 COPY --from=build /app /app

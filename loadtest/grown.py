@@ -1,12 +1,10 @@
 """A database that grows: its bytes, its memory, and the speed of the service on it, after each step."""
 
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,8 +12,8 @@ from typing import Any
 import click
 import rest
 from baselines.growth import fill
-from baselines.processes import Grown
-from comparison import Rounds, Sample, medians, sample
+from baselines.processes import Grown, SecretManager
+from comparison import Block, Rounds
 from pymongo import MongoClient
 
 from vault.audit.reader import Filter, Order, read
@@ -23,7 +21,7 @@ from vault.cli.mongod import Mongod
 from vault.core.principal import OPERATOR
 from vault.documents import AuditEntry, Database, Secret
 
-#: The first step, to which the others are compared.
+#: The number of secrets, and of entries, of the small database.
 _SMALL = 1_000
 #: Bytes on disk, with all indexes, and those of the journal, the replication log and free space in files.
 _SECRET_BYTES, _ENTRY_BYTES, _OTHER_BYTES = 550, 450, 1_000_000_000
@@ -54,8 +52,8 @@ class Step:
     #: Bytes of the documents and indexes in MongoDB's cache, and of its process in memory.
     cache: int
     resident: int
-    fetch: Sample
-    create: Sample
+    #: Creates and fetches, of the grown database and of the small one.
+    speed: Mapping[str, Block]
     #: Milliseconds of a query for the entries of a secret: median and longest.
     query: float
     longest_query: float
@@ -73,39 +71,42 @@ def grow(
 ) -> Iterator[Step]:
     """Grow a database in *folder* by *step* secrets at a time, and its trail in proportion; yield each step.
 
-    The first step is a small database. The service serves all the time, on all processors. *rounds* has the
-    connections for each worker.
+    After each step, the service takes turns with another one, whose database on the same MongoDB stays small.
+    *rounds* has the connections for each worker.
 
     Raises:
         ClickException: *folder* has too little space.
     """
     _require_space(folder, secrets_count * _SECRET_BYTES + entries_count * _ENTRY_BYTES + _OTHER_BYTES)
-    key = secrets.token_bytes(32)
     with ExitStack() as stack:
         mongod = stack.enter_context(Mongod(folder / "mongod"))
-        uri = mongod.uri.replace("/?", "/vault?")
-        client: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(uri))
+        client: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(mongod.uri))
         _set_cache(client, cache_gigabytes)
-        service = Grown(folder, mongo_uri=uri, workers=workers)
-        service.master_key = key
-        stack.enter_context(service)
-        database = Database(uri, audit_ttl_days=0)
+        small, service = (
+            stack.enter_context(_started(kind, folder, mongod, workers)) for kind in (SecretManager, Grown)
+        )
+        rest.offer(small, fill(small.mongo_uri, small.master_key, _SMALL, _SMALL))
+        database = Database(service.mongo_uri, audit_ttl_days=0)
         stack.callback(database.close)
+        load = replace(rounds, connections=rounds.connections * workers)
         for number, entries in _additions(secrets_count, entries_count, step):
             began = time.monotonic()
-            ids = fill(uri, key, number, entries)
+            ids = fill(service.mongo_uri, service.master_key, number, entries)
             filled = (number + entries) / (time.monotonic() - began)
             rest.offer(service, ids)
-            samples = {what: _sample(service, what, rounds) for what in ("fetch", "create")}
-            yield _measured(client, mongod.data, filled, samples, ids)
+            blocks = rest.turns([small, service], "grown", load)
+            speed = dict(zip(rest.KINDS, blocks, strict=True))
+            yield _measured(client, mongod.data, filled, speed, ids)
+
+
+def _started(kind: type[SecretManager], folder: Path, mongod: Mongod, workers: int) -> SecretManager:
+    return kind(folder, mongo_uri=mongod.uri.replace("/?", f"/{kind.name}?"), workers=workers)
 
 
 def _additions(secrets_count: int, entries_count: int, step: int) -> Iterator[tuple[int, int]]:
     """Yield the numbers of secrets and of entries that each step adds."""
-    small = min(_SMALL, secrets_count)
-    totals = [small, *(total for total in range(step, secrets_count, step) if total > small), secrets_count]
     before = 0
-    for total in dict.fromkeys(totals):
+    for total in (*range(step, secrets_count, step), secrets_count):
         yield total - before, (total - before) * entries_count // secrets_count
         before = total
 
@@ -124,17 +125,11 @@ def _set_cache(client: MongoClient[dict[str, Any]], gigabytes: float) -> None:
     client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=size)
 
 
-def _sample(service: Grown, what: str, rounds: Rounds) -> Sample:
-    connections = rounds.connections * service.workers
-    load = partial(rest.load, service, what, connections=connections, seconds=rounds.seconds)
-    return medians([sample(service, load) for _ in range(rounds.count)])
-
-
 def _measured(
     client: MongoClient[dict[str, Any]],
     data: Path,
     filled_a_second: float,
-    samples: Mapping[str, Sample],
+    speed: Mapping[str, Block],
     ids: Sequence[str],
 ) -> Step:
     times = [_query_milliseconds(secret_id) for secret_id in ids[:_QUERIES]]
@@ -150,12 +145,12 @@ def _measured(
         resident=status["mem"]["resident"] * 2**20,
         query=median(times),
         longest_query=max(times),
-        **samples,
+        speed=speed,
     )
 
 
 def _stored(client: MongoClient[dict[str, Any]], collection: str) -> Stored:
-    found = client.get_default_database().command("collStats", collection)
+    found = client[Grown.name].command("collStats", collection)
     return Stored(found["count"], found["storageSize"], found["indexSizes"])
 
 

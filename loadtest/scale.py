@@ -17,7 +17,9 @@ from pathlib import Path
 
 import click
 import documents
-from comparison import Rounds, Sample
+import rest
+from baselines.processes import Grown, SecretManager
+from comparison import Rounds, failed
 from grown import Step, Stored, grow
 from replicas import Figures, Size, measure
 
@@ -46,8 +48,8 @@ _GROWTH = (
     *("query of the trail, ms", "filled/s"),
 )
 _SPEED = (
-    *("secrets", "entries", "call", "requests/s", "÷ first", "p50, ms", "p99, ms"),
-    *("CPU of the service, ms", "of MongoDB, ms", "load"),
+    *("secrets", "entries", "call", "requests/s", "÷ small", "p50, ms", "p99, ms"),
+    *("CPU of the service, ms", "÷ small", "of MongoDB, ms", "÷ small", "load"),
 )
 _INDEXES = ("collection", "index", "bytes a document")
 #: The part of a processor's time that is planned for.
@@ -143,24 +145,30 @@ def _counts(step: Step) -> Sequence[str]:
 
 
 def speed_table(steps: _Steps) -> str:
-    """Return the table of the calls after each step, compared with the first one."""
+    """Return the table of the calls after each step, compared with those to a small database."""
     return documents.table(_SPEED, _speed_rows(steps))
 
 
 def _speed_rows(steps: _Steps) -> Iterator[Sequence[str]]:
-    first, _ = steps[0]
-    for what in ("fetch", "create"):
+    for kind in rest.KINDS:
         for step, load in steps:
-            one: Sample = getattr(step, what)
+            block = step.speed[kind]
+            one = block.samples[Grown.name]
+            a_second, cpu, mongodb = (
+                f"{block.ratio(figure, SecretManager.name, ours=Grown.name):.2f}"
+                for figure in ("a_second", "cpu", "mongodb")
+            )
             yield (
                 *_counts(step),
-                what,
+                kind,
                 f"{one.a_second:.0f}",
-                f"{one.a_second / getattr(first, what).a_second:.2f}",
+                a_second,
                 f"{one.p50:.1f}",
                 f"{one.p99:.0f}",
                 f"{one.cpu:.2f}",
+                cpu,
                 f"{one.mongodb:.2f}",
+                mongodb,
                 f"{load:.1f}",
             )
 
@@ -250,7 +258,7 @@ def main(
                 show(report, "growth", growth_table(steps))
                 show(report, "speed", speed_table(steps))
                 show(report, "indexes", indexes_table(one))
-                errors += one.fetch.errors + one.create.errors
+                errors += failed(one.speed.values())
     sys.exit(bool(errors))
 
 

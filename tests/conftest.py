@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
 
+from tests.access import make_token
 from tests.databases import EmptyDatabases, new_database
 from tests.differential.servers import OpenBao
 from tests.lifecycle import ALICE, Caller
@@ -232,6 +233,20 @@ def shared_service(
         Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, measured=True, folder=folder) as service,
     ):
         yield service
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, str]]:
+    """Run a service that requires a credential, and return it with an administrator's token."""
+    with new_database(mongod) as uri:
+        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "AUTH_ENABLED": "true"}
+        with running_app(settings) as app:
+            token = make_token(app, "ci", role="admin")
+        with Service(settings, folder=tmp_path_factory.mktemp("guarded")) as service:
+            service.wait_until("/health/ready")
+            yield service, token
 
 
 def pytest_configure() -> None:

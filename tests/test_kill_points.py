@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.issuer import AUDIENCE, ISSUER, public_pem
 from tests.lifecycle import ALICE, Caller, b64, in_past
+from tests.rotation import Stored
 from tests.unrecorded import unrecorded
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidTokenNameError
 
-Stored = MongoDatabase[dict[str, Any]]
 ROOT = Path(__file__).parents[1]
 VALUE = {"secret": b64(b"value")}
 

@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, tokens
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
 from tests.databases import new_database
 from tests.lifecycle import b64, unswept
+from tests.rotation import Stored
 from tests.service import Reply, Service
 from vault.cli.mongod import Mongod
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")

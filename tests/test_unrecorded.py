@@ -3,14 +3,13 @@
 from typing import Any
 
 import pytest
-from pymongo.database import Database as MongoDatabase
 
+from tests.rotation import Stored
 from tests.unrecorded import WRAPPED, unrecorded
 
 # Their documents lack the fields of unique indexes.
 pytestmark = pytest.mark.new_database
 
-Stored = MongoDatabase[dict[str, Any]]
 SECRET = {"_id": "a", "version": 3, "older": [{"version": 2}], "deleted_at": 1, "reads": 1}
 STATES = {
     "_id": "g",

@@ -21,8 +21,9 @@ from vault.auth.jwt_auth import settings_authenticator
 from vault.auth.jwt_credentials import JWTCredentials
 from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
+from vault.auth.token_keys import TokenKeys
 from vault.auth.token_uses import TokenUses
-from vault.auth.tokens import TokenKeys, Tokens
+from vault.auth.tokens import Tokens
 from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import summary
 from vault.config.validators import port

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the API, of batches, and of KV version 2."""
+"""Fixtures of the tests of the API, of batches, and of Vault's dialect."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.access import make_token
 from tests.batches import Commands, listening
+from tests.dialect import DialectClient
 from tests.kv import Ask, asking
 from tests.lifecycle import Caller
 
@@ -35,3 +36,15 @@ def ready(
 def ask(app: Flask, client: FlaskClient) -> Ask:
     """Return the function that sends a request of Vault's API with an administrator's token."""
     return asking(client, make_token(app, "admin", role="admin"))
+
+
+@pytest.fixture
+def root(app: Flask) -> DialectClient:
+    """Return a client of Vault's dialect with all rights."""
+    return DialectClient.of(app)
+
+
+@pytest.fixture
+def anonymous(root: DialectClient) -> DialectClient:
+    """Return a client of Vault's dialect without a credential."""
+    return root.having(None)

@@ -5,7 +5,6 @@ from time import sleep
 from typing import Any
 
 import pytest
-from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import (
     ALICE,
@@ -20,14 +19,13 @@ from tests.lifecycle import (
     put,
     trail,
 )
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.core.errors import SecretBusyError
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import AuditEntry
 from vault.secrets.lease import Lease
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 @pytest.fixture

@@ -9,15 +9,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from pymongo import MongoClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app
 from tests.databases import new_database
 from tests.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
 from tests.problems import fields_of, messages_of
+from tests.rotation import Stored
 from vault.cli.mongod import Mongod
 
-Stored = MongoDatabase[dict[str, Any]]
 NO_NUMBERS: list[object] = [
     0,
     -1,

@@ -4,19 +4,18 @@ from typing import Any
 
 import pytest
 from bson import encode
-from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.batches import by_id, fetch_all, statuses
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, BOB, Caller, b64, in_future, in_past, put, trail
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.core import retry
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.secrets.store import SecretStore
 
-Stored = MongoDatabase[dict[str, Any]]
 PLAIN, NAMED, OTHER = (
     {"secret": b64(b"plain"), "labels": {"a": "1", "b": "2"}},
     {"secret": b64(b"named"), "name": "app/named"},

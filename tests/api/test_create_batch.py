@@ -7,7 +7,6 @@ import pytest
 from flask import Flask
 from pymongo import UpdateOne
 from pymongo.collection import Collection
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.batches import (
@@ -23,12 +22,12 @@ from tests.conftest import running_app
 from tests.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.metrics import Growth
 from tests.problems import messages_of
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.core import retry
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 
-Stored = MongoDatabase[dict[str, Any]]
 NAMED = {"secret": b64(b"named"), "name": "a/b"}
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
 from tests.batches import problem_of, statuses
 from tests.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, trail
 from tests.problems import messages_of
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.api.deliveries import EXAMPLE
 from vault.audit import reader, signing_keys
@@ -18,8 +18,6 @@ from vault.audit.reader import Filter
 from vault.audit.verifier import Verifier, verify_records
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
-
-Stored = MongoDatabase[dict[str, Any]]
 
 DRIVER = Principal(name="driver", scopes=ROLES["driver"])
 #: It can do everything else.

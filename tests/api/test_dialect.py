@@ -41,12 +41,6 @@ ENVELOPE = {
 }
 
 
-@pytest.fixture
-def root(app: Flask) -> DialectClient:
-    """Return a client with all rights."""
-    return DialectClient.of(app)
-
-
 def test_a_reply_has_the_envelope_of_vault(root: DialectClient) -> None:
     """A reply has Vault's envelope with the request's ID, and a content type without a charset."""
     reply = root.ask("GET", SELF)

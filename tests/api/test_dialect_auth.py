@@ -36,12 +36,6 @@ AUTH = {
 }
 
 
-@pytest.fixture
-def root(app: Flask) -> DialectClient:
-    """Return a client with all rights."""
-    return DialectClient.of(app)
-
-
 def seconds(found: Any, expected: int) -> bool:
     """Return whether *found* is *expected*, less the time that has passed."""
     return bool(expected - 60 <= found <= expected)

@@ -15,18 +15,6 @@ from vault.services import Health
 CLUSTER = {"cluster_name", "cluster_id"}
 
 
-@pytest.fixture
-def root(app: Flask) -> DialectClient:
-    """Return a client with all rights."""
-    return DialectClient.of(app)
-
-
-@pytest.fixture
-def anonymous(root: DialectClient) -> DialectClient:
-    """Return a client without a credential."""
-    return root.having(None)
-
-
 def test_the_service_is_healthy(anonymous: DialectClient, stored: Stored) -> None:
     """Health, seal status, leader and initialization need no credential, and leave no entry."""
     before = len(trail(stored))

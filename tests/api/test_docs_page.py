@@ -16,14 +16,10 @@ import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
-from tests.access import make_token
 from tests.api.test_openapi import operations
 from tests.browser import running_browser
-from tests.conftest import running_app
-from tests.databases import new_database
 from tests.docs.documents import ROOT
 from tests.service import Service
-from vault.cli.mongod import Mongod
 from vault.core.principal import ANONYMOUS
 
 CONTENT_SECURITY_POLICY = (
@@ -292,19 +288,6 @@ def open_page(browser: Browser, service: Service) -> Iterator[Callable[..., Watc
     yield partial(Watched, browser, service)
     for context in browser.contexts:
         context.close()
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, str]]:
-    """Run a service that requires a credential, and return it with a valid token."""
-    with new_database(mongod) as uri:
-        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "AUTH_ENABLED": "true"}
-        with running_app(settings) as app:
-            token = make_token(app, "ci", role="admin")
-        with Service(settings, folder=tmp_path_factory.mktemp("guarded")) as service:
-            yield service, token
 
 
 @pytest.mark.parametrize("context", [DESKTOP, PHONE], ids=["desktop", "phone"])

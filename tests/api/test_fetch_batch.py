@@ -9,7 +9,6 @@ import pytest
 from bson import Binary
 from flask import Flask
 from pymongo.collection import Collection
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.batches import (
@@ -26,7 +25,7 @@ from tests.conftest import running_app
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.metrics import Growth
 from tests.problems import messages_of
-from tests.rotation import new_key
+from tests.rotation import Stored, new_key
 from tests.trail import break_trail, mend_trail
 from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
 from vault.api.parts import PART_BYTES
@@ -35,8 +34,6 @@ from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets import read_limits, store
 from vault.secrets.read_limits import HeldRead
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 def entries(stored: Stored) -> list[dict[str, Any]]:

@@ -6,20 +6,18 @@ from typing import Any
 import pytest
 from bson import encode
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
 from tests.problems import fields_of
-from tests.rotation import new_key, settings
+from tests.rotation import Stored, new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault.app import CLOSE
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import MasterKey
 from vault.secrets.store import SecretStore
 
-Stored = MongoDatabase[dict[str, Any]]
 KEY = "the key of a request"
 LONG = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 VALUE = b"the value nobody may find"

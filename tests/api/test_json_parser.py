@@ -4,16 +4,14 @@ import gc
 import tracemalloc
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import Caller, trail
+from tests.rotation import Stored
 from vault.core.attempt import Outcome, attempts_finished
 
-Stored = MongoDatabase[dict[str, Any]]
 MIB = 1_048_576
 LARGE = b64encode(bytes(5 * MIB))
 

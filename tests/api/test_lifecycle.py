@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app
 from tests.lifecycle import (
@@ -21,11 +20,10 @@ from tests.lifecycle import (
     trail,
 )
 from tests.problems import without_id
+from tests.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import SecretVersion
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 def test_all_options_together(anyone: Caller, stored: Stored) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
+from tests.rotation import Stored
 from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
@@ -14,8 +14,6 @@ from vault.secrets.queries import MAX_PAGE_BYTES
 
 # In an old database, MongoDB has plans for small ones.
 pytestmark = pytest.mark.new_database
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 def pages(caller: Caller, **query: Any) -> list[list[dict[str, Any]]]:

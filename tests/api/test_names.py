@@ -1,16 +1,14 @@
 """Names over HTTP: unique within a namespace, and never usable by anonymous callers."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
-from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
+from tests.rotation import Stored
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 
-Stored = MongoDatabase[dict[str, Any]]
 NAME = "billing/db-password"
 
 

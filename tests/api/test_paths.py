@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
 from tests.api.test_list import profiled
 from tests.batches import Commands, create_all, fetch_all, statuses
 from tests.lifecycle import ALICE, CALLS, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.problems import without_id
+from tests.rotation import Stored
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import MasterKey
@@ -20,7 +20,6 @@ from vault.crypto import MasterKey
 # In an old database, MongoDB has plans for small ones.
 pytestmark = pytest.mark.new_database
 
-Stored = MongoDatabase[dict[str, Any]]
 LIMITED = replace(ALICE, name="limited", paths=Paths.of(["billing/", "shared/db"]))
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.problems import fields_of, without_id
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
@@ -17,8 +17,6 @@ from vault.crypto import Keyring, MasterKey
 from vault.documents.secret import StoredSecret
 from vault.keys import registry, rewrap
 from vault.secrets.lease import Lease
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 @pytest.fixture

@@ -15,18 +15,17 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from limits.storage import MemoryStorage, MongoDBStorage
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import InvalidOperation
 from werkzeug.test import TestResponse
 
 from tests.access import bearer, make_token
 from tests.conftest import running_app
 from tests.lifecycle import UNKNOWN_ID
+from tests.rotation import Stored
 from tests.service import Service
 from vault.crypto.token import new_token
 
 FETCH = "/vault/secret/fetch"
-Stored = MongoDatabase[dict[str, Any]]
 
 
 def ask(client: FlaskClient, token: str | None = None, address: str = "127.0.0.1") -> TestResponse:

@@ -4,16 +4,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
 from tests.lifecycle import CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease
 from vault.secrets.read_limits import HeldRead
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 @pytest.fixture

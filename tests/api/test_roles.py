@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, post
 from tests.access_roles import AUDIENCE, forget, make_issuer
 from tests.issuer import public_pem, sign
 from tests.problems import fields_of
+from tests.rotation import Stored
 
-Stored = MongoDatabase[dict[str, Any]]
 CREATE, LIST, DELETE = (f"/vault/role/{action}" for action in ("create", "list", "delete"))
 NEW = {
     "name": "deploy",

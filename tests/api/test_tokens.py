@@ -6,16 +6,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import age_token, bearer, make_token, post, revoke
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.problems import fields_of
+from tests.rotation import Stored
 from vault.crypto.token import new_token
 from vault.documents import database
 
-Stored = MongoDatabase[dict[str, Any]]
 CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
 SELF, RENEW, REVOKE_SELF = (f"/vault/token/{action}" for action in ("self", "renew", "revoke-self"))
 NEW = {"name": "new", "scopes": ["secret:fetch"]}

@@ -5,16 +5,14 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_past, put, trail, unswept
 from tests.problems import fields_of, without_id
+from tests.rotation import Stored
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets.lease import Lease
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 @pytest.fixture

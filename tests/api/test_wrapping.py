@@ -14,18 +14,6 @@ WRAP, UNWRAP, LOOKUP = "sys/wrapping/wrap", "sys/wrapping/unwrap", "sys/wrapping
 SELF = "auth/token/lookup-self"
 
 
-@pytest.fixture
-def root(app: Flask) -> DialectClient:
-    """Return a client with all rights."""
-    return DialectClient.of(app)
-
-
-@pytest.fixture
-def anonymous(root: DialectClient) -> DialectClient:
-    """Return a client without a credential."""
-    return root.having(None)
-
-
 def test_a_reply_is_wrapped_as_by_vault(root: DialectClient) -> None:
     """With the header, a reply is a wrapping token for it, in Vault's envelope without a request ID."""
     body = root("GET", SELF, X_Vault_Wrap_TTL="1m")

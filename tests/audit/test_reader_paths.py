@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, put
+from tests.rotation import Stored
 from vault.audit import reader
 from vault.audit.reader import Filter, Page
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
@@ -18,7 +18,6 @@ from vault.core.principal import Principal, Scope
 from vault.crypto import MasterKey
 from vault.documents.audit import Record
 
-Stored = MongoDatabase[dict[str, Any]]
 PATHS = Paths.of(["billing/", "shared/db"])
 LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=PATHS)
 

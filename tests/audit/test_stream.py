@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from bson import encode
-from pymongo.database import Database as MongoDatabase
 
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, findings, rehash
 from vault.audit import writer
@@ -22,7 +22,6 @@ from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.audit import record_of
 
-Stored = MongoDatabase[dict[str, Any]]
 NOW = datetime(2026, 11, 24, 15, 30, 0, 123_999, tzinfo=UTC)
 
 

@@ -11,11 +11,11 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
-from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
+from tests.rotation import Stored
 from vault.auth.authenticator import BELIEVED_SECONDS, Authenticator
 from vault.auth.token_uses import TokenUses
 from vault.core import principal, ttl_cache
@@ -30,8 +30,6 @@ from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import _checksum, new_token
 from vault.documents import database
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 class Finds(CommandListener):

@@ -11,7 +11,6 @@ import pytest
 from bson import Binary, Code
 from flask import Flask
 from pymongo import MongoClient
-from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from tests.access import make_token, services
@@ -19,6 +18,7 @@ from tests.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_
 from tests.conftest import running_app
 from tests.issuer import ED_KEY, RSA_KEY, public_pem, sign
 from tests.lifecycle import in_future, in_past
+from tests.rotation import Stored
 from vault.auth import directory as directories
 from vault.auth.directory import BELIEVED_SECONDS, Directory
 from vault.auth.roles import NewRole
@@ -29,7 +29,6 @@ from vault.documents import database
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 
-Stored = MongoDatabase[dict[str, Any]]
 ISS = "https://ci.example"
 
 

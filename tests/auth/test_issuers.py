@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.access_roles import make_issuer, make_role, operator
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.auth import issuers as module
 from vault.auth.issuers import IssuerInfo, NewIssuer
@@ -29,7 +29,6 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.documents.issuer import Issuer
 
-Stored = MongoDatabase[dict[str, Any]]
 ADMIN = Principal(name="boss", scopes=frozenset(Scope))
 NEW = NewIssuer(name="ci", issuer="https://ci.example", audience="vault", jwks_url="https://ci.example/keys")
 

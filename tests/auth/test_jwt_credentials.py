@@ -8,20 +8,19 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, services
 from tests.access_roles import AUDIENCE, forget, make_issuer, make_role, operator
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
+from tests.rotation import Stored
 from vault.auth.jwt_auth import JWKSCache
 from vault.auth.jwt_credentials import Finding
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope
 
-Stored = MongoDatabase[dict[str, Any]]
 ISS = "https://ci.example"
 
 

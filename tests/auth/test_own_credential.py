@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.auth import own_credential
 from vault.auth.own_credential import CredentialInfo
@@ -29,7 +29,6 @@ from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents.token import Token
 
-Stored = MongoDatabase[dict[str, Any]]
 HOUR, DAY = 3_600, 86_400
 
 

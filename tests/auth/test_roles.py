@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import make_token, revoke, services
 from tests.access_roles import make_issuer, make_role, operator
 from tests.conftest import running_app
 from tests.issuer import ISSUER, public_pem
 from tests.lifecycle import in_past
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.audit.reader import Filter, page
 from vault.auth import roles as module
@@ -37,7 +37,6 @@ from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents.role import Role
 
-Stored = MongoDatabase[dict[str, Any]]
 NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
 MAKER = Principal(
     name="team-a/maker",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import make_token, services
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
+from tests.rotation import Stored
 from vault.auth import token_uses
 from vault.auth.token_uses import TokenUses
 from vault.core.attempt import Action, Attempt
@@ -20,8 +20,6 @@ from vault.core.principal import OPERATOR
 from vault.crypto.token import new_token
 from vault.documents import database
 from vault.documents.token import Token
-
-Stored = MongoDatabase[dict[str, Any]]
 
 
 def identify(app: Flask, text: str, ip: str = "192.0.2.7") -> None:

@@ -1,7 +1,6 @@
 """Create, list and revoke tokens: callers cannot grant more than they hold, and every step is recorded."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -9,14 +8,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from pymongo.collection import Collection
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.access import make_token, revoke, services
 from tests.conftest import running_app
 from tests.lifecycle import in_future, in_past, unswept
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
-from vault.auth.tokens import Grant, TokenInfo, TokenKeys
+from vault.auth.tokens import Grant, TokenInfo
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import (
     AmbiguousTokenNameError,
@@ -33,9 +32,8 @@ from vault.core.principal import OPERATOR, ROLES, Principal, Scope
 from vault.crypto.token import new_token
 from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
-from vault.documents.token import StoredTokenKey, Token
+from vault.documents.token import Token
 
-Stored = MongoDatabase[dict[str, Any]]
 NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
 MAKER = Principal(
     name="maker",
@@ -717,20 +715,3 @@ def test_an_undelivered_token_does_not_keep_its_name(
             create(app)
     assert stored.tokens.count_documents({}) == 0
     create(app)
-
-
-def test_all_processes_share_one_token_key(environment: dict[str, str], stored: Stored) -> None:
-    """The first tokens, created concurrently, all use one key."""
-    with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
-        shared = services(app).tokens._keys
-        processes = [TokenKeys(shared._keyring, shared._guard) for _ in range(8)]
-        keys = list(pool.map(TokenKeys.find_or_make, processes))
-    assert stored.token_keys.count_documents({}) == 1
-    assert len({key.hash("smt_") for key in keys}) == 1
-
-
-def test_a_vanished_token_key_is_not_used(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the key just stored is missing, no token is created with it."""
-    monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)
-    with pytest.raises(StorageUnavailableError):
-        create(app)

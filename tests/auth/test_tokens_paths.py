@@ -4,16 +4,15 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, services
+from tests.rotation import Stored
 from vault.auth.tokens import Grant, TokenInfo
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import GrantRefusedError, RevocationRefusedError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 
-Stored = MongoDatabase[dict[str, Any]]
 LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=Paths.of(["billing/", "shared/db"]))
 UNLIMITED = Principal(name="unlimited", scopes=frozenset(Scope))
 

@@ -36,6 +36,20 @@ def test_unusable_folder_is_one_clear_line(tmp_path: Path) -> None:
         DevFolder(tmp_path / ".dev")
 
 
+def test_a_folder_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that all users share, someone else can have made it, or a link, and the key in it."""
+    own = tmp_path / "own"
+    own.mkdir(mode=0o755)
+    (tmp_path / ".dev").symlink_to(own)
+    with pytest.raises(VaultError, match=r"\.dev is not a folder of your own"):
+        DevFolder(tmp_path / ".dev")
+    monkeypatch.setattr(module.os, "geteuid", lambda: own.stat().st_uid + 1)
+    with pytest.raises(VaultError, match="own is not a folder of your own"):
+        DevFolder(own)
+    assert own.stat().st_mode & 0o777 == 0o755
+    assert list(own.iterdir()) == []
+
+
 def test_key_of_a_simultaneous_start_is_kept(tmp_path: Path) -> None:
     """A key that another start has just created is not replaced."""
     key_file = tmp_path / "master.key"

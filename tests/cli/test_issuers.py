@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer
 from tests.commands import Done, run_command
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.issuer import ED_KEY, ISSUER, public_pem, sign
-from tests.rotation import new_key, settings
+from tests.rotation import Stored, new_key, settings
 
-Stored = MongoDatabase[dict[str, Any]]
 Run = Callable[..., Done]
 KEY = new_key()
 ISS = "https://ci.example"

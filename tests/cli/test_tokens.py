@@ -8,18 +8,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
 from tests.conftest import running_app
-from tests.rotation import claim, connected, new_key, settings, table, text
+from tests.rotation import Stored, claim, connected, new_key, settings, table, text
 from tests.service import Service
 from tests.trail import break_trail
 from vault.auth.tokens import TokenInfo
@@ -31,7 +29,6 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.token import is_token
 
-Stored = MongoDatabase[dict[str, Any]]
 Run = Callable[..., Done]
 KEY, NEW = new_key(), new_key()
 

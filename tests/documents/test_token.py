@@ -10,10 +10,10 @@ import pytest
 from bson import Binary, Code, DatetimeMS, Int64, MaxKey
 from flask import Flask
 from flask.testing import FlaskClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer, make_token, revoke
 from tests.conftest import running_app
+from tests.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
 from vault.core.principal import OPERATOR
@@ -21,7 +21,6 @@ from vault.crypto import Keyring, MasterKey
 from vault.crypto.token import new_token
 from vault.documents.token import StoredTokenKey, Token
 
-Stored = MongoDatabase[dict[str, Any]]
 QUERY = "/vault/audit/query"
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail, unswept
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -25,7 +25,6 @@ from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import Current
 from vault.secrets.requests import Reference, Written
 
-Stored = MongoDatabase[dict[str, Any]]
 NAMED = Reference(name="a/b")
 Patch = Callable[..., Written]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, Caller, in_future, in_past, put, unswept
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -31,7 +31,6 @@ from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import Reference
 
-Stored = MongoDatabase[dict[str, Any]]
 HOUR = Expiry(ttl_seconds=3_600)
 NEVER = Expiry(ttl_seconds=None)
 Change = Callable[..., StoredSecret]

@@ -10,10 +10,10 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.lifecycle import ALICE, EVE, in_future, in_past, trail
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt
@@ -22,7 +22,6 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.secrets import queries
 
-Stored = MongoDatabase[dict[str, Any]]
 ENOUGH = 10_000
 
 

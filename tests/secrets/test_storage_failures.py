@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pymongo import UpdateOne
 from pymongo.collection import Collection
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
 from tests.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
@@ -19,7 +19,6 @@ from vault.secrets.lease import Lease
 from vault.secrets.read_limits import HeldRead
 from vault.secrets.store import SecretStore
 
-Stored = MongoDatabase[dict[str, Any]]
 NAMED = {"secret": b64(b"value"), "name": "a/b"}
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.lifecycle import ALICE, Caller, in_future, in_past, put, trail
+from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.auth.authenticator import Authenticator
 from vault.core import retry
@@ -34,7 +34,6 @@ from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.service import SecretService
 from vault.secrets.upsert import NO_VERSION
 
-Stored = MongoDatabase[dict[str, Any]]
 NAME = "a/b"
 NAMED = {"name": NAME, "namespace": "default"}
 Write = Callable[..., Written]

@@ -11,10 +11,10 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pymongo.database import Database as MongoDatabase
 
 from tests.access import services
 from tests.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, put, trail
+from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.attempt import Action, Attempt
@@ -37,7 +37,6 @@ from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 
-Stored = MongoDatabase[dict[str, Any]]
 NAME = "a/b"
 
 

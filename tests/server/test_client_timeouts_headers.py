@@ -2,15 +2,10 @@
 
 import socket
 from base64 import b64encode
-from collections.abc import Iterator
 
 import pytest
 
-from tests.access import make_token
-from tests.conftest import running_app
-from tests.databases import new_database
 from tests.service import Service
-from vault.cli.mongod import Mongod
 
 CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -150,23 +145,9 @@ def test_what_follows_a_refused_expectation_is_no_request(service: Service) -> N
     assert said.count(b"HTTP/1.1 ") == 1
 
 
-@pytest.fixture(scope="module")
-def asking(
-    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, str]]:
-    """Run a service that requires a credential, and return it with a valid token."""
-    with new_database(mongod) as uri:
-        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "AUTH_ENABLED": "true"}
-        with running_app(settings) as app:
-            token = make_token(app, "ci", role="writer")
-        with Service(settings, folder=tmp_path_factory.mktemp("asking")) as service:
-            service.wait_until("/health/ready")
-            yield service, token
-
-
-def test_a_body_is_asked_for_only_with_a_credential(asking: tuple[Service, str]) -> None:
+def test_a_body_is_asked_for_only_with_a_credential(guarded: tuple[Service, str]) -> None:
     """Without a credential the refusal comes first; with one, the client is asked for its body."""
-    service, token = asking
+    service, token = guarded
     with connect(service) as client:
         client.sendall(post(FETCH, JSON, LENGTH))
         assert client.recv(13) == b"HTTP/1.1 401 "

@@ -5,8 +5,8 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import NamedTuple, Protocol
 
+from vault.auth.token_keys import TokenKeys
 from vault.auth.token_uses import TokenUses
-from vault.auth.tokens import TokenKeys
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     CredentialRequiredError,

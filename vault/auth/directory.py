@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from vault.auth.jwt_auth import LEEWAY_SECONDS, Claims, JWTVerifier, key_source
-from vault.auth.tokens import TokenKeys
+from vault.auth.token_keys import TokenKeys
 from vault.core.batching import Batcher
 from vault.core.claims import Condition, conditions
 from vault.core.networks import Network

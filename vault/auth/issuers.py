@@ -9,7 +9,7 @@ from typing import Any
 from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
 from vault.auth.jwt_auth import ALGORITHMS, SettingsAuthenticator, key_algorithms
 from vault.auth.publishing import publish
-from vault.auth.tokens import TokenKeys
+from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     GrantRefusedError,

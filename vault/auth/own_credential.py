@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.tokens import TokenKeys, info_of, revoke_all
+from vault.auth.token_keys import TokenKeys
+from vault.auth.tokens import info_of, revoke_all
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     InvalidCredentialError,

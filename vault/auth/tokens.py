@@ -1,22 +1,19 @@
-"""Creating, listing and revoking tokens, and the token key of a process."""
+"""Creating, listing and revoking tokens."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
-from mongoengine import NotUniqueError
-
 from vault.auth.publishing import delete_roles_and_issuers_of, publish
+from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     AmbiguousTokenNameError,
     GrantRefusedError,
     InvalidTokenNameError,
     RevocationRefusedError,
-    StorageUnavailableError,
     TokenNotFoundError,
 )
 from vault.core.networks import Network, cover
@@ -31,12 +28,10 @@ from vault.core.principal import (
     scopes_named,
 )
 from vault.core.timestamps import to_milliseconds
-from vault.crypto import Keyring
 from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.token import StoredTokenKey, Token
-from vault.keys.guard import KeyringGuard
+from vault.documents.token import Token
 
 #: The states of a token; `altered`: its document is not as the service wrote it.
 STATES = ("active", "expired", "revoked", "altered")
@@ -92,42 +87,6 @@ class IssuedToken:
 
     text: str = field(repr=False)
     info: TokenInfo
-
-
-class TokenKeys:
-    """The token key of a process, read once."""
-
-    def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
-        self._keyring = keyring
-        self._guard = guard
-        self._key: TokenKey | None = None
-
-    def find(self) -> TokenKey | None:
-        """Return the key; None if it does not exist, and so no tokens do.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-            KeyMissingError: This process must not serve.
-            DecryptionError: The stored key does not verify.
-        """
-        if self._key is None:
-            # First: it also connects to MongoDB, once for all concurrent requests.
-            self._guard.require()
-            with storage_errors():
-                stored = StoredTokenKey.stored()
-            self._key = stored and stored.decrypt(self._keyring)
-        return self._key
-
-    def find_or_make(self) -> TokenKey:
-        """Return the key; create it if it does not exist. Errors as `find`."""
-        if key := self.find():
-            return key
-        # If another process stores its key first, that key is used.
-        with storage_errors(), suppress(NotUniqueError):
-            StoredTokenKey.of(TokenKey.new_material(), self._keyring).save(force_insert=True)
-        if key := self.find():
-            return key
-        raise StorageUnavailableError("the token key was removed right after it was created")
 
 
 class Tokens:

@@ -1,17 +1,21 @@
 """The context of operators' commands: the service's settings, keyring, database and trail."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.jwt_auth import SettingsAuthenticator, settings_authenticator
+from vault.auth.token_keys import TokenKeys
 from vault.cli.output import Output
 from vault.config.settings import Settings, dotenv_path
+from vault.core.attempt import Action, Attempt, Status
+from vault.core.errors import VaultError
+from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database
-from vault.keys import guard
+from vault.keys.guard import KeyringGuard, require_agreement
 
 #: Timeout of one MongoDB operation of a command; requests have a much shorter one.
 _TIMEOUT_SECONDS = 600
@@ -32,6 +36,10 @@ class CommandContext:
     max_versions: int
     #: The issuer of JWTs in the settings.
     own_issuer: SettingsAuthenticator
+
+    def guard(self) -> closing[KeyringGuard]:
+        """Return the same guard as in a worker, for a block: a wrong master key must not encrypt anything."""
+        return closing(KeyringGuard(self.keyring, self.database, audit_enabled=self.audit_enabled))
 
 
 @contextmanager
@@ -74,7 +82,7 @@ def connected(
     try:
         database.ping()
         if recorded or not reading:
-            guard.require_agreement(keyring, audit_enabled=audited)
+            require_agreement(keyring, audit_enabled=audited)
         if not reading:
             database.prepare()
         yield CommandContext(
@@ -96,3 +104,15 @@ def connected(
     finally:
         trail.disconnect()
         database.close()
+
+
+@contextmanager
+def operator_attempt(output: Output, action: Action) -> Iterator[tuple[CommandContext, TokenKeys, Attempt]]:
+    """Yield the context, the token key and the operator's attempt at *action*; every refusal is recorded."""
+    with connected(output) as context, context.guard() as guard:
+        attempt = Attempt(action=action, principal=OPERATOR)
+        try:
+            yield context, TokenKeys(context.keyring, guard), attempt
+        except VaultError:
+            attempt.finish(Status.ERROR)
+            raise

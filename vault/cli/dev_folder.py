@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tempfile
 from base64 import b64encode
 from contextlib import suppress
@@ -25,6 +26,7 @@ class DevFolder:
         self._port_file = self.path / "mongodb.port"
         try:
             path.mkdir(exist_ok=True)
+            _require_own(path)
             path.chmod(0o700)
             if not self.key_file.exists():
                 _write_key(self.key_file)
@@ -49,6 +51,13 @@ class DevFolder:
     def keep_port(self, port: int) -> None:
         """Keep MongoDB's *port* for the next start."""
         private_files.write(self._port_file, f"{port}\n".encode())
+
+
+def _require_own(path: Path) -> None:
+    """Require that no other user can have put a key into the folder *path*."""
+    state = path.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid():
+        raise VaultError(f"{path.absolute()} is not a folder of your own", hint="start it in another folder")
 
 
 def _write_key(key_file: Path) -> None:

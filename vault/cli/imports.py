@@ -21,7 +21,6 @@ from vault.core.imports import Outcome
 from vault.core.paths import is_path
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
-from vault.keys.guard import KeyringGuard
 from vault.secrets.import_writer import ImportWriter
 from vault.secrets.imports import Importer, Result, Write
 from vault.secrets.kv_source import KVSource
@@ -187,12 +186,8 @@ def _writer(
     if is_dry:
         yield None
         return
-    # The same checks as in a worker: a wrong master key must not encrypt secrets.
-    guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
-    try:
+    with context.guard() as guard:
         yield ImportWriter(context.keyring, guard, namespace=namespace, source=source.url).write
-    finally:
-        guard.close()
 
 
 class _Progress:

@@ -13,18 +13,15 @@ from vault.auth.issuers import Issuers, NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
 from vault.auth.jwt_credentials import JWTCredentials
 from vault.auth.roles import Roles
-from vault.auth.tokens import TokenKeys
 from vault.cli import parameters
-from vault.cli.context import connected
+from vault.cli.context import operator_attempt
 from vault.cli.exits import Exit
 from vault.cli.output import Column, Output, cell, output_options
 from vault.config import validators as forms
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.claims import MAX_VALUE_LENGTH
-from vault.core.errors import VaultError
-from vault.core.principal import OPERATOR, Principal
+from vault.core.principal import Principal
 from vault.core.text import printable
-from vault.keys.guard import KeyringGuard
 
 _COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "state", "issuer", "audience")},
@@ -44,22 +41,12 @@ class Operations(NamedTuple):
 
 
 @contextmanager
-def operator_attempt(output: Output, action: Action) -> Iterator[tuple[Operations, Attempt]]:
+def role_attempt(output: Output, action: Action) -> Iterator[tuple[Operations, Attempt]]:
     """Yield the operations, and the operator's attempt at *action*; every refusal is recorded."""
-    with connected(output) as context:
-        # The same check as in a worker: a wrong master key must not encrypt the token key.
-        guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
-        attempt = Attempt(action=action, principal=OPERATOR)
-        try:
-            keys = TokenKeys(context.keyring, guard)
-            issuers = Issuers(keys, context.own_issuer)
-            credentials = JWTCredentials(context.own_issuer, Directory(keys))
-            yield Operations(issuers, Roles(keys, issuers), credentials), attempt
-        except VaultError:
-            attempt.finish(Status.ERROR)
-            raise
-        finally:
-            guard.close()
+    with operator_attempt(output, action) as (context, keys, attempt):
+        issuers = Issuers(keys, context.own_issuer)
+        credentials = JWTCredentials(context.own_issuer, Directory(keys))
+        yield Operations(issuers, Roles(keys, issuers), credentials), attempt
 
 
 def _checked(option: str, check: Callable[[str], None], text: str | None) -> str | None:
@@ -132,7 +119,7 @@ def create(
     )
     if not set(algorithms) <= set(new.fitting_algorithms()):
         raise click.UsageError("--algorithm does not fit --public-key.")
-    with operator_attempt(output, Action.ISSUER_CREATE) as (operations, attempt):
+    with role_attempt(output, Action.ISSUER_CREATE) as (operations, attempt):
         operations.issuers.create(new, attempt=attempt)
     output.result({"name": name, "state": "created"}, f"created: {name}")
 
@@ -141,7 +128,7 @@ def create(
 @output_options
 def list_issuers(output: Output) -> None:
     """List all issuers."""
-    with operator_attempt(output, Action.ISSUER_LIST) as (operations, attempt):
+    with role_attempt(output, Action.ISSUER_LIST) as (operations, attempt):
         found = operations.issuers.list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
@@ -155,7 +142,7 @@ def delete(output: Output, name: str, force: bool) -> None:
 
     It must have no roles, unless --force is given. Takes effect on every replica within 5 seconds.
     """
-    with operator_attempt(output, Action.ISSUER_DELETE) as (operations, attempt):
+    with role_attempt(output, Action.ISSUER_DELETE) as (operations, attempt):
         operations.issuers.delete(name, force=force, attempt=attempt)
     output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
@@ -177,7 +164,7 @@ def test_issuer(output: Output, file: TextIO) -> None:
 def print_findings(output: Output, file: TextIO, role: str = "") -> None:
     """Print what the service finds about the JWT in *file*, for the *role* of this name if one is given."""
     credential = file.read().strip()
-    with operator_attempt(output, Action.ROLE_TEST) as (operations, attempt):
+    with role_attempt(output, Action.ROLE_TEST) as (operations, attempt):
         found = list(operations.credentials.explain(credential, role))
         attempt.details["result"] = found[-1].text
         attempt.finish(Status.SUCCESS)

@@ -10,7 +10,7 @@ import click
 from vault.auth.roles import MAX_AGE, NewRole
 from vault.cli import parameters
 from vault.cli.durations import duration
-from vault.cli.issuers import operator_attempt, print_findings
+from vault.cli.issuers import print_findings, role_attempt
 from vault.cli.output import Column, Output, Row, output_options
 from vault.core.attempt import Action
 from vault.core.claims import (
@@ -158,7 +158,7 @@ def create(
         networks=networks,
         max_age=max_age,
     )
-    with operator_attempt(output, Action.ROLE_CREATE) as (operations, attempt):
+    with role_attempt(output, Action.ROLE_CREATE) as (operations, attempt):
         operations.roles.create(new, attempt=attempt)
     output.result({"name": name, "state": "created"}, f"created: {name}")
 
@@ -167,7 +167,7 @@ def create(
 @output_options
 def list_roles(output: Output) -> None:
     """List all roles."""
-    with operator_attempt(output, Action.ROLE_LIST) as (operations, attempt):
+    with role_attempt(output, Action.ROLE_LIST) as (operations, attempt):
         found = operations.roles.list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
@@ -183,7 +183,7 @@ def delete(output: Output, name: str, namespace: str | None) -> None:
 
     Takes effect on every replica within 5 seconds.
     """
-    with operator_attempt(output, Action.ROLE_DELETE) as (operations, attempt):
+    with role_attempt(output, Action.ROLE_DELETE) as (operations, attempt):
         operations.roles.delete(name, namespace=namespace, attempt=attempt)
     output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 

@@ -7,18 +7,17 @@ from datetime import timedelta
 
 import click
 
-from vault.auth.tokens import Grant, TokenKeys, Tokens
+from vault.auth.tokens import Grant, Tokens
 from vault.cli import parameters
-from vault.cli.context import connected
+from vault.cli.context import operator_attempt
 from vault.cli.durations import duration
 from vault.cli.output import Column, Output, cell, output_options
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
-from vault.core.principal import OPERATOR, ROLES, Scope, scopes_named
+from vault.core.principal import ROLES, Scope, scopes_named
 from vault.core.text import printable
-from vault.keys.guard import KeyringGuard
 
 _FACTS = {
     **{name: name for name in ("name", "state", "namespace", "scopes", "networks", "paths")},
@@ -185,15 +184,5 @@ def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> N
 @contextmanager
 def _attempt(output: Output, action: Action) -> Iterator[tuple[Tokens, Attempt]]:
     """Yield the operations on tokens, and the operator's attempt at *action*; every refusal is recorded."""
-    with connected(output) as context:
-        # The same check as in a worker: a wrong master key must not encrypt the token key.
-        guard = KeyringGuard(context.keyring, context.database, audit_enabled=context.audit_enabled)
-        attempt = Attempt(action=action, principal=OPERATOR)
-        try:
-            keys = TokenKeys(context.keyring, guard)
-            yield Tokens(keys, max_days=context.token_max_days), attempt
-        except VaultError:
-            attempt.finish(Status.ERROR)
-            raise
-        finally:
-            guard.close()
+    with operator_attempt(output, action) as (context, keys, attempt):
+        yield Tokens(keys, max_days=context.token_max_days), attempt
