@@ -25,7 +25,7 @@ Exit codes: those of COMMAND; before it starts, 1 refused or failed, 2 wrong usa
 5 the service is away, 127 COMMAND not found'
 }
 
-add_reference() { # add_reference NAME=REF: append to `names` and `items`
+add_reference() { # add_reference NAME=REF: append to `names` and `items`; set `hint` if REF is neither a name nor an ID
     local name=${1%%=*} reference=${1#*=} field=name other
     # Bash ignores what is assigned to these, or evaluates it, and that can run a command in it.
     local special=" BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_CMDS BASH_COMMAND BASH_LINENO"
@@ -38,6 +38,8 @@ add_reference() { # add_reference NAME=REF: append to `names` and `items`
         [[ $name != "$other" ]] || misused "$name is given twice"
     done
     [[ ! $reference =~ ^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$ ]] || field=secret_id
+    [[ /$reference =~ ^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$ ]] ||
+        hint="for $name, give the name of a secret, such as billing/db-password, or its ID"
     names+=("$name")
     items+="${items:+,}{\"$field\":$(json_string "$reference")}"
 }
@@ -85,7 +87,7 @@ read_batch() { # read_batch JSON: set `secrets` to each item's base64, or its `s
 
 fetch_all() { # fetch_all NAME...: append NAME=VALUE for each to _run_with_secrets; `items` has the references
     local reply escaped value names=("$@") secrets=() statuses=() details=() count=0 i code=0
-    request /vault/secret/fetch-batch "{\"secrets\":[$items]}"
+    request /vault/secret/fetch-batch "{\"secrets\":[$items]}" "$hint"
     read_batch "$reply"
     ((count == $#)) || fail "the service sent $count secrets instead of $#"
     for ((i = 0; i < count; i++)); do
@@ -109,7 +111,7 @@ fetch_all() { # fetch_all NAME...: append NAME=VALUE for each to _run_with_secre
 }
 
 main() {
-    local LC_ALL=C keep_token='' names=() items=''
+    local LC_ALL=C keep_token='' names=() items='' hint=''
     while (($#)) && [[ $1 != -- ]]; do
         case $1 in
             -h | --help)

@@ -182,6 +182,16 @@ def test_every_problem_is_named_by_its_variable(asking: Asking) -> None:
     assert done.stderr.decode().splitlines() == [f"{_SCRIPT}: B: {problem}", f"{_SCRIPT}: C: {problem}"]
 
 
+def test_a_reference_that_is_neither_name_nor_id_is_named_by_its_variable(asking: Asking) -> None:
+    """The service refuses such a batch as a whole; the hint has the variable, and the reference is not shown."""
+    done = _run(asking, "A=run/there", 'B={"secret_id":"hidden"}', "--", "echo", "it runs")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        f"{_SCRIPT}: the service refused with status 422: Request body failed validation. "
+        "Hint: for B, give the name of a secret, such as billing/db-password, or its ID\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 1), (401, 4), (403, 4), (404, 3), (429, 1), (500, 1), (503, 5)]
 )
