@@ -219,6 +219,18 @@ def test_a_narrow_page_keeps_words_in_one_piece(browser: Browser, tmp_path: Path
     page.close()
 
 
+def test_a_wide_page_has_all_figures_in_one_row(browser: Browser, tmp_path: Path) -> None:
+    """On a page of full width, no figure of the first row stands alone in a second one."""
+    file = tmp_path / "report.html"
+    file.write_text(page_of(report_of(NASTY)))
+    page = browser.new_page(viewport={"width": 1120, "height": 800})
+    page.goto(file.as_uri())
+    tops = page.evaluate("[...document.querySelectorAll('.tile')].map(tile => tile.offsetTop)")
+    assert len(tops) > 1
+    assert set(tops) == {tops[0]}
+    page.close()
+
+
 def test_only_the_style_of_the_page_is_allowed() -> None:
     """The page's policy allows its own style sheet by its hash, and nothing else."""
     page = page_of(report_of("a"))
