@@ -183,7 +183,7 @@ def test_every_problem_is_named_by_its_variable(asking: Asking) -> None:
 
 
 def test_a_reference_that_is_neither_name_nor_id_is_named_by_its_variable(asking: Asking) -> None:
-    """The service refuses such a batch as a whole; the hint has the variable, and the reference is not shown."""
+    """The service refuses such a batch as a whole; the hint has the variable, and not the reference."""
     done = _run(asking, "A=run/there", 'B={"secret_id":"hidden"}', "--", "echo", "it runs")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
