@@ -8,6 +8,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -21,7 +22,16 @@ from tests.commands import command_environment
 from tests.lifecycle import trail
 from tests.rotation import Stored
 from tests.service import Service
-from tests.swarm_driver.docker import CONTEXT, Reply, get_secret
+from tests.swarm_driver.docker import (
+    CONTEXT,
+    GET_SECRET,
+    Reply,
+    asked,
+    connect,
+    get_secret,
+    received,
+    send,
+)
 from vault.cli.mongod import free_port
 from vault.swarm.values import MAX_BYTES
 
@@ -126,15 +136,17 @@ Start = Callable[..., Popen[bytes]]
 
 def all_of(swarm: Swarm, count: int, **labels: str) -> list[Reply]:
     """Return the replies to *count* requests at the same time, each for a task of its own."""
-    with ThreadPoolExecutor(count) as pool:
-        return list(
-            pool.map(
-                lambda number: get_secret(
-                    swarm.socket, {"name": "shop/db", **labels}, TaskID=f"task{number}", TaskName=None
-                ),
-                range(count),
-            )
+    with ExitStack() as stack:
+        # All connect first: on a busy machine, they would arrive one after another otherwise.
+        connections = [stack.enter_context(connect(swarm.socket)) for _ in range(count)]
+        bodies = (
+            asked({"name": "shop/db", **labels}, TaskID=f"task{n}", TaskName=None) for n in range(count)
         )
+        sent = [
+            stack.enter_context(closing(send(one, GET_SECRET, body)))
+            for one, body in zip(connections, bodies, strict=True)
+        ]
+        return [received(one) for one in sent]
 
 
 def test_each_delivery_is_on_record(swarm: Swarm, start: Start, stored: Stored) -> None:

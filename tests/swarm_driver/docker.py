@@ -8,6 +8,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+#: The place of Docker's requests for secrets.
+GET_SECRET = "/SecretProvider.GetSecret"
+
 #: A task's fields as Docker sends them.
 TASK = {
     "SecretName": "shop_db_password",
@@ -67,17 +70,30 @@ def connect(path: Path) -> socket.socket:
     return connection
 
 
+def send(
+    unix: socket.socket, place: str, body: bytes | None = b"", *, method: str = "POST"
+) -> HTTPConnection:
+    """Send a request at *place* to the driver on the connection *unix*."""
+    connection = HTTPConnection("plugin")
+    connection.sock = unix
+    # As Docker does: no Content-Type.
+    connection.request(method, place, body, {"Accept": "application/vnd.docker.plugins.v1.2+json"})
+    return connection
+
+
+def received(connection: HTTPConnection) -> Reply:
+    """Return the reply to the request on *connection*."""
+    reply = connection.getresponse()
+    assert reply.getheader("Content-Type") == "application/vnd.docker.plugins.v1.2+json"
+    return Reply(reply.status, json.loads(reply.read()))
+
+
 def ask(path: Path, place: str, body: bytes | None = b"", *, method: str = "POST") -> Reply:
     """Return the reply to a request at *place* of the driver on the socket *path*."""
-    with connect(path) as unix, closing(HTTPConnection("plugin")) as connection:
-        connection.sock = unix
-        # As Docker does: no Content-Type.
-        connection.request(method, place, body, {"Accept": "application/vnd.docker.plugins.v1.2+json"})
-        reply = connection.getresponse()
-        assert reply.getheader("Content-Type") == "application/vnd.docker.plugins.v1.2+json"
-        return Reply(reply.status, json.loads(reply.read()))
+    with connect(path) as unix, closing(send(unix, place, body, method=method)) as connection:
+        return received(connection)
 
 
 def get_secret(path: Path, labels: dict[str, str] | None = None, **fields: object) -> Reply:
     """Return the reply to Docker's request for a secret with these *labels*."""
-    return ask(path, "/SecretProvider.GetSecret", asked(labels, **fields))
+    return ask(path, GET_SECRET, asked(labels, **fields))
