@@ -72,20 +72,30 @@ in_step() { # succeed if all members are in step, or get there soon
 
 update_members() { # deploy the members one at a time, the primary last; fill in `late` if some are not in step
     local number state count primary='' others=()
+    local -A silent=()
     say "Asking MongoDB's members for their state."
     while read -r number state; do
         case $state in
             primary) primary=$number ;;
             secondary) others+=("$number") ;;
-            *) late+=("$number") ;;
+            *) late+=("$number") ;;&
+            "no answer") silent[$number]=true ;;
         esac
     done < <(ask_members 1s)
     ((${#others[@]} + ${#late[@]} > 0)) || fail "MongoDB's members do not answer: $(culprit)"
     for number in "${late[@]}"; do
         count=$(running "${stack}_mongodb-$number")
-        # One that runs is catching up: a restart would not help.
-        ((count > 0)) || start_member "$number"
+        # One that runs is catching up, or its node is lost: a restart would not help.
+        if ((count == 0)); then
+            unset "silent[$number]"
+            start_member "$number"
+        fi
     done
+    if ((${#silent[@]})) && lost_node "${!silent[@]}"; then
+        late=()
+        report_nodes
+        return 0
+    fi
     if ((${#late[@]})); then
         in_step || return 0
         others+=("${late[@]}")
@@ -94,6 +104,19 @@ update_members() { # deploy the members one at a time, the primary last; fill in
     for number in "${others[@]}" $primary; do
         update_member "$number"
     done
+}
+
+lost_node() { # lost_node NUMBER…: succeed if the swarm notices soon that the node of one of these members is down
+    local number state deadline=$((SECONDS + 20))
+    # It counts a node as ready until three heartbeats are missing, 15 s.
+    while ((SECONDS < deadline)); do
+        for number in "$@"; do
+            state=$(docker node inspect "${home[$number]}" --format '{{.Status.State}}') || continue
+            [[ $state != down ]] || return 0
+        done
+        sleep 1
+    done
+    return 1
 }
 
 start_member() { # start_member NUMBER: deploy a member that does not run, and start it if Docker has lost track of it

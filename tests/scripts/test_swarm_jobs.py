@@ -268,6 +268,33 @@ def test_no_member_restarts_while_one_is_catching_up() -> None:
     assert errors.count("+ await") == 3
 
 
+def test_the_swarm_notices_the_loss_of_a_node_later() -> None:
+    """If a member's node was just lost, the script waits until the swarm says so, and not for the member."""
+    answers = """
+        "service ps "*) echo 'Running|task|' ;;
+        "node inspect node-b "*) ((SECONDS < 12)) && echo ready || echo down ;;
+        "node ls "*) printf 'node-%s\n' 'a Ready Active a' 'b Down Active b' 'c Ready Active c' ;;
+    """
+    homes = "home=([1]=node-a [2]=node-b [3]=node-c);"
+    states = "1 primary\n2 no answer\n3 secondary"
+    status, printed, errors = run(answers, homes + _MEMBERS, states=states, result="1")
+    assert (status, printed) == (0, "late: \n")
+    assert "Node b is down, and so is mongodb-2." in errors
+    assert "+" not in errors
+
+
+def test_a_silent_member_on_a_node_that_is_up_is_awaited() -> None:
+    """If the swarm still has the node of a silent member, the script waits for the member."""
+    answers = """
+        "service ps "*) echo 'Running|task|' ;;
+        "node inspect node-b "*) echo ready ;;
+    """
+    states = "1 primary\n2 no answer\n3 secondary"
+    status, printed, errors = run(answers, "home=([2]=node-b);" + _MEMBERS, states=states, result="1")
+    assert (status, printed) == (0, "late: 2\n")
+    assert "+" not in errors
+
+
 def test_a_stranded_member_is_started_and_awaited() -> None:
     """A member whose task stays pending is started again, before any other member is deployed."""
     answers = f""" "service ps "*) {_STUCK} ;; """
