@@ -146,7 +146,7 @@ def test_a_new_key_is_found_by_its_kid(issuer: Issuer, keys: JWKSCache) -> None:
 def test_the_lowest_pyjwt_has_the_cool_down() -> None:
     """`setup.cfg` allows no PyJWT before 2.14, the first with a cool-down for unknown key IDs."""
     setup = (Path(__file__).parents[2] / "setup.cfg").read_text()
-    [floor] = re.findall(r"^ *pyjwt\[crypto\]>=([\d.]+)$", setup, re.MULTILINE)
+    [floor] = re.findall(r"^ *pyjwt\[crypto\]>=([\d.]+),<3$", setup, re.MULTILINE)
     assert tuple(map(int, floor.split("."))) >= (2, 14)
 
 
@@ -246,6 +246,17 @@ def test_a_key_set_is_read_up_to_a_size(issuer: Issuer, keys: JWKSCache) -> None
     issuer.body += b" " * jwt_auth.MAX_KEY_SET_BYTES
     with pytest.raises(CredentialsUnavailableError):
         principal(sign(), keys)
+
+
+def test_invented_key_ids_fetch_an_invalid_key_set_once(issuer: Issuer, keys: JWKSCache) -> None:
+    """If an issuer no longer replies with a key set, its known keys stay valid, and others are not asked for."""
+    assert principal(sign(), keys)
+    keys._client._last_successful_fetch = -1e9
+    issuer.body = b"[]"
+    for number in range(20):
+        assert refused(sign(f"made-up-{number}"), keys) == "jwt InvalidKeyError"
+    assert issuer.fetches == 2
+    assert principal(sign(), keys).name == "jwt:build"
 
 
 def test_known_keys_do_not_wait_for_unknown_ones(issuer: Issuer, keys: JWKSCache) -> None:

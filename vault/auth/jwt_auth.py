@@ -244,8 +244,8 @@ class _NoRedirects(HTTPRedirectHandler):
 class _Client(jwt.PyJWKClient):
     """PyJWT's client with limits: its own reads a reply of any size, for as long as it drips."""
 
-    def fetch_data(self) -> jwt.PyJWKSet:
-        """Return the issuer's key set. Raises OSError, ValueError or PyJWTError."""
+    def fetch_data(self) -> Any:
+        """Return the issuer's reply, decoded; PyJWT checks it. Raises OSError, ValueError or PyJWTError."""
         end = monotonic() + FETCH_SECONDS
         content = b""
         with build_opener(_NoRedirects).open(self.uri, timeout=FETCH_SECONDS) as reply:
@@ -253,8 +253,8 @@ class _Client(jwt.PyJWKClient):
                 content += part
                 if len(content) > MAX_KEY_SET_BYTES or monotonic() > end:
                     raise PyJWKClientConnectionError("the key set is too large, or comes too slowly")
-        found = jwt.PyJWKSet.from_dict(self._as_jwk_set_payload(json.loads(content)))
-        # As PyJWT's own: the cool-down begins.
+        found = json.loads(content)
+        # PyJWT's own method does this, too: its pause between fetches for unknown key IDs begins.
         self._last_successful_fetch = monotonic()
         return found
 
