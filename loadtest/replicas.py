@@ -18,7 +18,6 @@ from processors import pinned, share_of
 from wrk import Load
 
 _SEEDED = 1_000
-_CALLS = ("create", "fetch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def measure(
         ids = fill(members.uri, key, _SEEDED, 0)
         for fleet in fleets:
             fleet.offer(ids)
-        for what in _CALLS:
+        for what in rest.KINDS:
             found: dict[Size, list[Figures]] = {size: [] for size in sizes}
             for _ in range(rounds.count):
                 for fleet in fleets:

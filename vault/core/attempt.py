@@ -130,7 +130,7 @@ def finish_all(outcomes: Sequence[Outcome]) -> None:
         attempt.finished = True
         if attempt.whole:
             attempt.whole.finished = True
-    # Not `send`: blinker would look whether each receiver is a coroutine, in 17 calls of functions.
+    # Not `send`, which also checks whether each receiver is a coroutine, and takes four times as long.
     # A process that is ending has no receiver any more.
     if new and not [receive(new) for receive in attempts_finished.receivers_for(new)]:
         raise AuditUnavailableError

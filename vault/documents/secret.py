@@ -166,8 +166,7 @@ class StoredSecret(_Bound):
 
     def _is_decoded(self, names: Sequence[str]) -> bool:
         """Return whether each of the optional fields is unset or has the right type."""
-        values = [self._document.get(name) is getattr(self, name) for name in names]
-        return all(values)
+        return all(self._document.get(name) is getattr(self, name) for name in names)
 
     @property
     def version(self) -> int:
