@@ -249,7 +249,7 @@ def test_a_key_set_is_read_up_to_a_size(issuer: Issuer, keys: JWKSCache) -> None
 
 
 def test_invented_key_ids_fetch_an_invalid_key_set_once(issuer: Issuer, keys: JWKSCache) -> None:
-    """If an issuer no longer replies with a key set, its known keys stay valid, and others are not asked for."""
+    """If an issuer replies with no key set, known keys stay valid, and invented ones cause one fetch."""
     assert principal(sign(), keys)
     keys._client._last_successful_fetch = -1e9
     issuer.body = b"[]"
