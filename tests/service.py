@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +61,10 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self._kill_what_is_left()
 
     def start(self) -> None:
         """Start the process, without waiting for it to answer."""
@@ -83,8 +86,14 @@ class Service:
         try:
             return self.process.wait(40)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self._kill_what_is_left()
             raise
+
+    def _kill_what_is_left(self) -> None:
+        # Workers without their master, or a new master, keep their claims in a database that other tests get.
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def wait_until(self, path: str, *, status: int = 200, seconds: float = 30) -> None:
         """Return once *path* answers with *status*; fail after *seconds*."""

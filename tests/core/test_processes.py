@@ -146,19 +146,19 @@ def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_pat
         assert service.process is not None
         secret_id = service.create(PLAINTEXT)
         old = service.process.pid
+        # One worker replies before the other one exists.
+        wait_until(lambda: len(children(old)) == 2)
         workers = children(old)
         os.kill(old, signal.SIGUSR2)
         wait_until(lambda: len(children(old)) == 3)
         [new] = children(old) - workers
         wait_until(lambda: len(children(int(new))) == 2)
         os.kill(old, signal.SIGTERM)
-        try:
-            assert service.process.wait(60) == 0
-            service.wait_until("/health/ready")
-            assert service.fetch(secret_id).status == 200
-        finally:
-            os.kill(int(new), signal.SIGTERM)
-            wait_until(lambda: not _command_line(new))
+        assert service.process.wait(60) == 0
+        service.wait_until("/health/ready")
+        assert service.fetch(secret_id).status == 200
+        os.kill(int(new), signal.SIGTERM)
+        wait_until(lambda: not _command_line(new))
 
 
 def _command_line(process: str) -> bytes:
