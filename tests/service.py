@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from tests.cli.waiting import wait_until
 from tests.system import coverage_of_greenlets
 from vault.cli.mongod import free_port
 
@@ -24,6 +25,11 @@ class Reply(NamedTuple):
     status: int
     body: Any
     headers: dict[str, str]
+
+
+def children(pid: int) -> set[str]:
+    """Return the IDs of the child processes of *pid*."""
+    return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 class Service:
@@ -94,6 +100,13 @@ class Service:
         assert self.process is not None
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def workers(self, count: int = 2) -> set[str]:
+        """Return the IDs of all *count* workers once they run: the first replies before the last exists."""
+        assert self.process is not None
+        master = self.process.pid
+        wait_until(lambda: len(children(master)) == count)
+        return children(master)
 
     def wait_until(self, path: str, *, status: int = 200, seconds: float = 30) -> None:
         """Return once *path* answers with *status*; fail after *seconds*."""

@@ -260,7 +260,7 @@ def test_a_hanging_service_holds_no_call(swarm: Swarm, start: Start) -> None:
     start("--cache-seconds", "3600")
     assert swarm.get().value == b"hush"
     assert swarm.service.process
-    workers = _children(swarm.service.process.pid)
+    workers = [int(worker) for worker in swarm.service.workers()]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -275,7 +275,3 @@ def test_a_hanging_service_holds_no_call(swarm: Swarm, start: Start) -> None:
     # The pause after a timeout ends.
     wait_until(lambda: "Err" not in swarm.get().body)
     wait_until(lambda: "404" in str(swarm.get("shop/1").body.get("Err")))
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -15,8 +15,8 @@ import requests
 from tests.cli.waiting import wait_until
 from tests.lifecycle import UNKNOWN_ID
 from tests.prometheus import Prometheus
-from tests.server.test_gunicorn_conf import children, log_lines
-from tests.service import Service
+from tests.server.test_gunicorn_conf import log_lines
+from tests.service import Service, children
 from tests.test_tls import make
 from vault import __version__
 from vault.api.refusals import REFUSALS
@@ -80,7 +80,7 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
     ):
         assert service.process is not None
         master = service.process.pid
-        wait_until(lambda: len(children(master)) == 4)
+        workers = service.workers(4)
         traffic = Traffic(service)
 
         def agrees() -> None:
@@ -88,14 +88,13 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
 
         traffic.send(30)
         agrees()
-        workers = children(master)
         killed = min(workers)
         os.kill(int(killed), signal.SIGKILL)
         wait_until(lambda: killed not in children(master) and len(children(master)) == 4)
         agrees()
         traffic.send(30)
         agrees()
-        before = children(master)
+        before = service.workers(4)
         os.kill(master, signal.SIGHUP)
         wait_until(lambda: len(children(master)) == 4 and not children(master) & before)
         agrees()

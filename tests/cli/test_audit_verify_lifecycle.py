@@ -15,7 +15,7 @@ from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
 from tests.conftest import running_app, start
 from tests.rotation import Stored, connected, new_key, settings
-from tests.server.test_gunicorn_conf import children, log_lines
+from tests.server.test_gunicorn_conf import log_lines
 from tests.service import Service
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import as_stored, rechain, rehash, stream_of
@@ -235,10 +235,10 @@ def test_a_trail_is_intact_while_and_after_workers_write_it(
                 checkpoint = run_command("audit", "checkpoint", environment=environment, folder=tmp_path)
                 (tmp_path / "checkpoint").write_text(checkpoint.stdout)
                 known = set(stored.audit_logs.distinct("stream"))
-                workers = children(service.process.pid)
+                workers = service.workers(4)
                 os.kill(int(next(iter(workers))), signal.SIGKILL)
                 wait_until(lambda: set(stored.audit_logs.distinct("stream")) - known)
-                wait_until(lambda: len(children(service.process.pid) - workers) == 1)
+                wait_until(lambda: len(service.workers(4) - workers) == 1)
             finally:
                 ended.append(True)
     done = run_command(

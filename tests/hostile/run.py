@@ -15,10 +15,8 @@ from math import inf
 from pathlib import Path
 from time import monotonic, sleep
 
-from tests.cli.waiting import wait_until
 from tests.hostile.attacks import CREATE, FETCH
-from tests.server.test_gunicorn_conf import children
-from tests.service import Service
+from tests.service import Service, children
 from tests.system import unmeasured
 
 ROOT = Path(__file__).parents[2]
@@ -115,8 +113,7 @@ def run(
     """
     assert service.process is not None
     pid = service.process.pid
-    wait_until(lambda: len(children(pid)) == 2)
-    workers = children(pid)
+    workers = service.workers()
     outcome = Outcome()
     ended = threading.Event()
     with _strangers(attack, service.port, connections, addresses), ThreadPoolExecutor(_HONEST) as pool:

@@ -124,8 +124,7 @@ def test_the_service_recovers_when_mongodb_does(late_mongod: Mongod, master_key:
     with Service(environment, measured=True, folder=tmp_path) as service:
         assert service.process is not None
         refuses(service)
-        workers = children(service.process.pid)
-        assert len(workers) == 2
+        workers = service.workers()
         late_mongod.start()
         service.wait_until("/health/ready")
         secret_id = service.create(PLAINTEXT)
@@ -134,7 +133,7 @@ def test_the_service_recovers_when_mongodb_does(late_mongod: Mongod, master_key:
         late_mongod.start()
         service.wait_until("/health/ready")
         assert service.fetch(secret_id).body == {"secret": b64encode(PLAINTEXT).decode()}
-        assert children(service.process.pid) == workers
+        assert service.workers() == workers
 
 
 def refuses(service: Service) -> None:
@@ -146,10 +145,6 @@ def refuses(service: Service) -> None:
             assert reply.result().status == 503
             assert reply.result().headers["Retry-After"]
     assert service.get("/health/live").status == 200
-
-
-def children(pid: int) -> set[str]:
-    return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 def test_a_stop_lets_requests_finish(service: Service) -> None:
@@ -178,8 +173,7 @@ def test_workers_without_their_master_finish_their_requests(
     service: Service, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
     """A request in progress when the master is killed gets its answer and its entry."""
-    assert service.process is not None
-    workers = children(service.process.pid)
+    workers = service.workers()
     body = json.dumps({"secret": b64encode(PLAINTEXT).decode()}).encode()
     head = (
         f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
@@ -420,10 +414,7 @@ def test_every_answer_has_its_entry_and_every_worker_its_stream(
                 answered["create", f"r-{request_id}"] += 1
 
     with Service({**environment, "WEB_CONCURRENCY": "4"}, measured=True, folder=tmp_path) as service:
-        assert service.process is not None
-        master = service.process.pid
-        wait_until(lambda: len(children(master)) == 4)
-        workers = children(master)
+        workers = service.workers(4)
         with ThreadPoolExecutor(32) as pool:
             clients = pool.map(client, range(32))
             try:
