@@ -36,3 +36,13 @@ def test_a_wait_returns_after_every_signal_of_a_child(monkeypatch: pytest.Monkey
     with program.held_signals():
         child.stop(0)
     assert child.exit_code in {128 + signal.SIGTERM, 128 + signal.SIGKILL}
+
+
+def test_a_stop_waits_on_after_an_early_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait can return before the program has ended; the stop then waits on, and kills nothing."""
+    child = program.Child(["sleep", "60"], dict(os.environb))
+    waits = iter([None, 128 + signal.SIGTERM])
+    monkeypatch.setattr(program.Child, "wait", lambda _child, _seconds: next(waits))
+    child.stop(60)
+    assert next(waits, "no more") == "no more"
+    assert child._process.wait(60) == -signal.SIGTERM
