@@ -10,6 +10,6 @@ if [[ $# -gt 0 ]]; then
 fi
 # Keep compiled modules: tests start hundreds of processes, and each would compile them again.
 unset PYTHONDONTWRITEBYTECODE
-# Four processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
+# Five processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
 # they cannot contain random IDs: otherwise xdist cannot distribute them.
-exec .venv/bin/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=term
+exec .venv/bin/python -m pytest --numprocesses 5 --dist worksteal --cov --cov-report=term
