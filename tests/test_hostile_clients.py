@@ -87,7 +87,7 @@ def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes
     assert b"The body did not arrive in time." in said[0]
     # A client must not send its next request on this connection.
     assert all(b"\r\nConnection: close\r\n" in alone for alone in said[:3])
-    wait_until(lambda: held(one_worker) == 0)
+    wait_until(lambda: held(one_worker) == 0, pause=0.2)
 
 
 def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> None:
@@ -100,7 +100,7 @@ def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> 
             connection.sendall([b"", HEAD, HEAD + b"Content-Length: 9\r\n\r\n{", WHOLE + HEAD][number % 4])
         for _ in range(20):
             assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
-        wait_until(lambda: held(one_worker) == 0)
+        wait_until(lambda: held(one_worker) == 0, pause=0.2)
     assert one_worker.get("/health/ready").status == 200
     assert one_worker.workers(1) == worker
 
@@ -112,7 +112,7 @@ def test_a_client_that_does_not_read_is_disconnected(one_worker: Service) -> Non
         connection.sendall(b"GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         wait_until(lambda: held(one_worker) == 1)
         assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
-        wait_until(lambda: held(one_worker) == 0)
+        wait_until(lambda: held(one_worker) == 0, pause=0.2)
     assert one_worker.get("/health/ready").status == 200
     said = [line for line in log_lines(one_worker) if "AUTH_ENABLED" not in line["message"]]
     # Readiness was 503 until the worker had started.

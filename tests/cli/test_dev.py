@@ -177,7 +177,7 @@ def test_a_kill_leaves_no_process(make, tmp_path):
     found = _processes(tmp_path)
     dev.process.kill()
     dev.process.wait()
-    wait_until(lambda: not _processes(tmp_path))
+    wait_until(lambda: not _processes(tmp_path), pause=0.2)
     wait_until(lambda: not any(_command_line(process) for process in found))
 
 
