@@ -42,7 +42,8 @@ def long_trail(ten_thousand: WrittenTrail, mongo_uri: str, stored: Stored, tmp_p
 def person(app: Flask, client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
     """Return someone with a token of the role `writer`, and an empty home."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("VAULT_CACERT", raising=False)
+    for name in ("VAULT_CACERT", "VAULT_ROLE"):
+        monkeypatch.delenv(name, raising=False)
     return Person(client, monkeypatch, make_token(app, "person", role="writer"))
 
 

@@ -1,6 +1,7 @@
 """The connection of a command: which address, token and certificates it uses."""
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -33,7 +34,7 @@ def show(service: Service) -> None:
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the test's folder for the profile, and no variable of this process."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_CACERT"):
+    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -66,6 +67,26 @@ def test_options_precede_variables_and_the_login(tmp_path: Path) -> None:
         arguments = ("--url", server.url, "--token-file", tmp_path / "token")
         assert run(ask, *arguments, VAULT_URL="http://localhost:1", VAULT_TOKEN="smt_no").exit_code == 0
         assert sent_token(server) == "smt_file"
+
+
+def test_a_role_comes_from_an_option_or_a_variable() -> None:
+    """`--role` precedes `VAULT_ROLE`; without both, a command names no role."""
+    with peer(*[reply(200, "{}")] * 4) as server:
+        connection = {"VAULT_URL": server.url, "VAULT_TOKEN": "a.b.c"}
+        assert run(ask, **connection, VAULT_ROLE="variable").exit_code == 0
+        assert run(ask, "--role", "team/option", **connection, VAULT_ROLE="variable").exit_code == 0
+        assert run(ask, **connection, VAULT_ROLE="").exit_code == 0
+        assert run(ask, **connection).exit_code == 0
+    sent = [re.findall(r"X-Role: (.*)\r", request.decode()) for request in server.requests]
+    assert sent == [["variable"], ["team/option"], [], []]
+
+
+@pytest.mark.parametrize("role", ["a\r\nX-Other: b", "a b", "/a", "a/b/c"], ids=repr)
+def test_an_invalid_role_is_refused(role: str) -> None:
+    """A role that no one can have is a usage error that names the option and the variable."""
+    result = run(ask, VAULT_ROLE=role)
+    assert result.exit_code == 2
+    assert "--role, or VAULT_ROLE: must be the name of a role" in result.stderr
 
 
 def test_a_login_is_for_its_own_address() -> None:

@@ -8,8 +8,10 @@ from click.testing import CliRunner
 from flask import Flask
 
 from tests.access import make_token
+from tests.access_roles import AUDIENCE, make_issuer, make_role
 from tests.cli.people import Person
 from tests.client.peers import peer, reply
+from tests.issuer import ED_KEY, public_pem, sign
 from tests.test_tls import make
 from vault.cli import commands
 from vault.client import profile
@@ -60,6 +62,23 @@ def test_a_token_can_be_in_a_file(person: Person, tmp_path: Path) -> None:
     assert kept is not None
     assert kept.ca_cert == str(authority)
     assert kept.url == "http://localhost:8000"
+
+
+def test_a_login_does_not_keep_a_role(person: Person, app: Flask) -> None:
+    """A login checks a JWT with its role, and keeps the role for no later command: a note says so."""
+    make_issuer(app, "ci", iss="https://ci.example", keys=public_pem(ED_KEY))
+    for name in ("a", "b"):
+        make_role(app, name, "ci", claims={"sub": "job"})
+    person.environment = {"VAULT_URL": "", "VAULT_TOKEN": ""}
+    jwt = sign("ed-1", iss="https://ci.example", aud=AUDIENCE, sub="job")
+    hint = "use a new JWT, and name its role with --role or VAULT_ROLE"
+    assert hint in person.fails_to("login", send=jwt, code=4)
+    result = person.try_to("login", "--role", "b", send=jwt)
+    assert (result.exit_code, "does not keep the role" in result.stderr) == (0, True)
+    assert hint in person.fails_to("whoami", code=4)
+    assert [found["role"] for found in person.sees("whoami", "--role", "b")] == ["b"]
+    person.environment["VAULT_ROLE"] = "a"
+    assert [found["role"] for found in person.sees("whoami")] == ["a"]
 
 
 @pytest.mark.parametrize("answer", ["{}", '{"principal": 5}', '{"principal": "alice"}'])

@@ -129,6 +129,13 @@ def test_credentials_stay_here(served: Served) -> None:
     assert told["env"]["VAULT_TOKEN"] == served.environment["VAULT_TOKEN"]
 
 
+def test_an_option_of_the_connection_gives_the_program_no_variable(served: Served) -> None:
+    """`--role` adds no variable to the program; an inherited `VAULT_ROLE` stays, as `VAULT_URL` does."""
+    served.secrets.create(b"v", name="a")
+    assert "VAULT_ROLE" not in shown(served, "--role", "b", "--env", "A=a")["env"]
+    assert shown(served, "--env", "A=a", VAULT_ROLE="b")["env"]["VAULT_ROLE"] == "b"
+
+
 @pytest.mark.parametrize("options", [[], ["--file"]], ids=["exec", "child"])
 def test_the_exit_code_is_that_of_the_program(served: Served, options: list[str]) -> None:
     """The exit code of the program passes through."""

@@ -38,7 +38,7 @@ def _service(alice: Caller, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     assert alice
     connect(client, monkeypatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_CACERT"):
+    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
         monkeypatch.delenv(name, raising=False)
 
 

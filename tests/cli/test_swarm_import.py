@@ -9,10 +9,12 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 from tests.client.in_process import connect
-from tests.lifecycle import Caller, trail
+from tests.lifecycle import ALICE, Caller, trail
 from tests.rotation import Stored
 from tests.test_tls import make
+from vault.auth.authenticator import Authenticator
 from vault.cli import commands, swarm_import
+from vault.core.attempt import Attempt
 from vault.core.errors import VaultError
 from vault.core.principal import Principal
 from vault.swarm.import_plan import SwarmSecret
@@ -89,7 +91,14 @@ def swarm(alice: Caller, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, t
     connect(client, monkeypatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("VAULT_TOKEN", TOKEN)
-    for name in ("VAULT_URL", "VAULT_CACERT", "IMAGE", "SECRET_MANAGER_URL", "SECRET_MANAGER_NETWORK"):
+    for name in (
+        "VAULT_URL",
+        "VAULT_ROLE",
+        "VAULT_CACERT",
+        "IMAGE",
+        "SECRET_MANAGER_URL",
+        "SECRET_MANAGER_NETWORK",
+    ):
         monkeypatch.delenv(name, raising=False)
     Swarm.folder, Swarm.specs, Swarm.is_closed = tmp_path / "run", [], False
     Swarm.folder.mkdir()
@@ -202,6 +211,20 @@ def test_certificates_reach_the_task(swarm: type[Swarm], tmp_path: Path) -> None
     done = run("--apply", "--url", "https://localhost", "--ca-cert", str(ca), "--task-url", "https://a")
     assert done.exit_code == 0
     assert json.loads(swarm.order)["ca"] == ca.read_text()
+
+
+def test_a_role_reaches_the_task(swarm: type[Swarm], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requests of the command and of its task name the same role."""
+    roles = []
+
+    def identify(_self: Authenticator, _credential: str | None, *, attempt: Attempt, role: str) -> None:
+        roles.append(role)
+        attempt.principal = ALICE
+
+    monkeypatch.setattr(Authenticator, "identify", identify)
+    assert run("--apply", "--role", "team/import").exit_code == 0
+    assert len(roles) > 1
+    assert {*roles, json.loads(swarm.order)["role"]} == {"team/import"}
 
 
 def test_a_failed_task_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def world(
     found.dockerd.service("shop_api", [found.dockerd.secret("db", name=NAME)])
     connect(client, monkeypatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_CACERT"):
+    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
         monkeypatch.delenv(name, raising=False)
     with ExitStack() as running:
         monkeypatch.setenv("DOCKER_HOST", running.enter_context(serving(found.dockerd, tmp_path / "d.sock")))

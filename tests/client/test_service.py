@@ -52,6 +52,29 @@ def test_without_a_token_there_is_no_header_for_it() -> None:
     assert b"authorization" not in server.requests[0].lower()
 
 
+def test_a_role_is_a_header_of_each_call() -> None:
+    """A call names the role of a JWT in `X-Role`; without a role, it has no such header."""
+    with peer(*[reply(200, "{}")] * 2) as server:
+        Service(server.url, "a.b.c", role="team/api-main").call(PATH, {})
+        Service(server.url, "a.b.c").call(PATH, {})
+    assert b"\r\nX-Role: team/api-main\r\n" in server.requests[0]
+    assert b"x-role" not in server.requests[1].lower()
+
+
+@pytest.mark.parametrize("role", ["a\r\nX-Other: b", "a b", "ä"])
+def test_a_role_cannot_add_a_header(role: str) -> None:
+    """A role that is not one word of visible characters is refused before anything is sent."""
+    with pytest.raises(ValueError, match="the role must have visible ASCII characters only"):
+        Service("http://localhost:1", "a.b.c", role=role)
+
+
+def test_a_refused_jwt_has_a_hint_of_its_own() -> None:
+    """After the 401 of a JWT, the hint is a new JWT or its role, which a login cannot replace."""
+    with peer(reply(401, '{"code": "c"}')) as server, pytest.raises(ServiceRefusedError) as caught:
+        Service(server.url, "a.b.c").call(PATH, {})
+    assert caught.value.hint == "use a new JWT, and name its role with --role or VAULT_ROLE"
+
+
 def test_calls_share_a_connection() -> None:
     """A second call uses the connection of the first one."""
     with peer(reply(200, "{}"), reply(200, '{"second": true}'), reuse=True) as server:

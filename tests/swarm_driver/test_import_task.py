@@ -30,7 +30,9 @@ def paths(alice: Caller, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -
 
 
 def order(*, update: bool = False, **names: str) -> Order:
-    return Order(url="http://localhost", token="smt_hush", ca="", names=names, update=update, hash_key=KEY)
+    return Order(
+        url="http://localhost", token="smt_hush", role="", ca="", names=names, update=update, hash_key=KEY
+    )
 
 
 def run(folder: Path, *, update: bool = False, **names: str) -> list[Report]:

@@ -19,7 +19,7 @@ TOKEN = "smt_hush"
 STARTING = TaskState(is_started=False, is_over=False, text="pending: no suitable node")
 RUNNING = TaskState(is_started=True, is_over=False, text="running: started")
 FAILED = TaskState(is_started=True, is_over=True, text="rejected: No such image")
-TARGET = Target(image="image:1", network="net", node="n1", url="http://a", token=TOKEN, ca="PEM")
+TARGET = Target(image="image:1", network="net", node="n1", url="http://a", token=TOKEN, role="r", ca="PEM")
 
 
 def item(number: int) -> Item:
@@ -117,6 +117,7 @@ def test_a_task_gets_the_order_and_the_secrets() -> None:
     assert order == {
         "url": "http://a",
         "token": TOKEN,
+        "role": "r",
         "ca": "PEM",
         "names": {"0": "shop/s1", "1": "shop/s2"},
         "update": True,

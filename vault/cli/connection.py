@@ -12,6 +12,7 @@ from vault.cli import parameters
 from vault.client import address
 from vault.client.profile import Profile, load
 from vault.client.service import Service
+from vault.core.principal import is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,6 +30,17 @@ def _url(text: str) -> str:
         raise click.BadParameter(error.message, param_hint="--url, or VAULT_URL") from None
 
 
+def _role(text: str) -> str:
+    # A role of another namespace than `default` is NAMESPACE/NAME.
+    parts = text.split("/")
+    if text and (len(parts) > 2 or not all(map(is_name, parts))):
+        raise click.BadParameter(
+            "must be the name of a role, such as api-main or NAMESPACE/api-main",
+            param_hint="--role, or VAULT_ROLE",
+        )
+    return text
+
+
 _OPTIONS = (
     click.option(
         "--url",
@@ -44,13 +56,21 @@ _OPTIONS = (
         envvar="VAULT_CACERT",
         help="The service's CA in PEM.  [default: VAULT_CACERT, your login's, or the system's]",
     ),
+    click.option(
+        "--role",
+        metavar="NAME",
+        type=_role,
+        envvar="VAULT_ROLE",
+        default="",
+        help="The role of a JWT, if it matches several.  [default: VAULT_ROLE]",
+    ),
 )
 
 
 def address_options(command: Command, *, otherwise: str = "VAULT_TOKEN, or your login's token") -> Command:
     """Give *command* the options of a connection: `url`, `token_file` and `ca_cert`, None if absent.
 
-    *otherwise* is the help's source of a token without `token_file`.
+    Also `role`, empty if absent. *otherwise* is the help's source of a token without `token_file`.
     """
     token_file = click.option(
         "--token-file",
@@ -58,8 +78,8 @@ def address_options(command: Command, *, otherwise: str = "VAULT_TOKEN, or your 
         type=_FILE,
         help=f"A file with your token.  [default: {otherwise}]",
     )
-    url, ca_cert = _OPTIONS
-    return url(token_file(ca_cert(command)))
+    url, ca_cert, role = _OPTIONS
+    return url(token_file(ca_cert(role(command))))
 
 
 def service_options(command: Command) -> Command:
@@ -68,9 +88,14 @@ def service_options(command: Command) -> Command:
     @address_options
     @wraps(command)
     def connected(
-        *arguments: Any, url: str | None, token_file: Path | None, ca_cert: Path | None, **options: Any
+        *arguments: Any,
+        url: str | None,
+        token_file: Path | None,
+        ca_cert: Path | None,
+        role: str,
+        **options: Any,
     ) -> Any:
-        return command(*arguments, service=_service(url, token_file, ca_cert), **options)
+        return command(*arguments, service=_service(url, token_file, ca_cert, role), **options)
 
     return connected  # type: ignore[return-value]
 
@@ -95,14 +120,14 @@ def read_token(file: Path) -> str:
     return token
 
 
-def connect(url: str, token: str, ca_cert: Path | str | None) -> Service:
+def connect(url: str, token: str, ca_cert: Path | str | None, role: str) -> Service:
     """Return the service at *url*, and warn if others can read what is sent to it.
 
     Raises:
         BadParameter: One of the arguments cannot be used.
     """
     try:
-        service = Service(url, token, ca_file=str(ca_cert) if ca_cert else None)
+        service = Service(url, token, ca_file=str(ca_cert) if ca_cert else None, role=role)
     except OSError:
         # An SSLError is one, too.
         raise click.BadParameter("must be a file with certificates in PEM", param_hint="--ca-cert") from None
@@ -116,10 +141,10 @@ def connect(url: str, token: str, ca_cert: Path | str | None) -> Service:
     return service
 
 
-def _service(url: str | None, token_file: Path | None, ca_cert: Path | None) -> Service:
+def _service(url: str | None, token_file: Path | None, ca_cert: Path | None, role: str) -> Service:
     token = read_token(token_file) if token_file else os.environ.get("VAULT_TOKEN", "").strip()
     profile = (None if url and token and ca_cert else load()) or Profile(address.DEFAULT, "")
     if url and url != profile.url:
         # A login is for its own service only.
         profile = Profile(url, "")
-    return connect(profile.url, token or profile.token, ca_cert or profile.ca_cert)
+    return connect(profile.url, token or profile.token, ca_cert or profile.ca_cert, role)

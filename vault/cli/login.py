@@ -26,14 +26,14 @@ _MAX_TOKEN_LENGTH = 65_536
 @click.command
 @partial(address_options, otherwise="standard input")
 @output_options
-def login(url: str | None, token_file: Path | None, ca_cert: Path | None, output: Output) -> None:
+def login(url: str | None, token_file: Path | None, ca_cert: Path | None, role: str, output: Output) -> None:
     """Keep an address and a token for later commands.
 
     Asks for the token, or reads it from standard input if that is not a terminal, or from --token-file;
     VAULT_TOKEN is not used. Checks both, and keeps them in a file that only you can read.
     """
     url = url or address.DEFAULT
-    service = connect(url, read_token(token_file) if token_file else _asked_token(url), ca_cert)
+    service = connect(url, read_token(token_file) if token_file else _asked_token(url), ca_cert, role)
     found = _self(service)
     profile.save(Profile(service.url, service.token, str(ca_cert.resolve()) if ca_cert else None))
     output.result(
@@ -41,6 +41,8 @@ def login(url: str | None, token_file: Path | None, ca_cert: Path | None, output
     )
     if os.environ.get("VAULT_TOKEN"):
         output.note("note: VAULT_TOKEN is set, and precedes this login: unset it")
+    if role:
+        output.note("note: the login does not keep the role: name it for each command, or set VAULT_ROLE")
 
 
 @click.command

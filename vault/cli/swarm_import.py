@@ -136,6 +136,7 @@ def swarm_import(
             node=engine.node(node),
             url=task_url,
             token=service.token,
+            role=service.role,
             ca=Path(service.ca_file).read_text(encoding="ascii") if service.ca_file else "",
         )
         reports = _apply(Importer(engine, target, update=update), planned, output)
@@ -169,7 +170,7 @@ def import_task() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as ca:
         ca.write(order.ca)
         ca.flush()
-        service = Service(order.url, order.token, ca_file=ca.name if order.ca else None)
+        service = Service(order.url, order.token, ca_file=ca.name if order.ca else None, role=order.role)
     try:
         for report in ImportTask(order, service, FOLDER).run():
             _say(asdict(report))

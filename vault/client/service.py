@@ -33,6 +33,9 @@ _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPS
 
 _LOGIN = "run `secret-manager login`, or set VAULT_TOKEN"
 
+#: The same for a JWT, whose role or age can be why it is refused. A login would keep it past its end.
+_NEW_JWT = "use a new JWT, and name its role with --role or VAULT_ROLE"
+
 #: What to do about a refusal, by its code.
 _HINTS = {
     "outside_paths": "`secret-manager whoami` shows the paths of your token",
@@ -52,22 +55,26 @@ _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 class Service:
     """The service at *url*, for the holder of *token*; an empty one for callers without a credential.
 
+    A JWT as *token* acts with the *role* of this name; tokens ignore it.
+
     No call is repeated: after a failure, the service may or may not have made the change. Redirects are not
     followed and proxies are not used, so the token and the values reach no other server.
     """
 
-    def __init__(self, url: str, token: str, *, ca_file: str | None = None) -> None:
+    def __init__(self, url: str, token: str, *, ca_file: str | None = None, role: str = "") -> None:
         """Trust the certificates of *ca_file* in place of the system's.
 
         Raises:
-            ValueError: *url* is not an address of the service, or *token* cannot be in a header.
+            ValueError: *url* is not an address of the service, or *token* or *role* cannot be in a header.
             OSError: *ca_file* has no certificates.
         """
         self.url = address.checked(url)
-        if not re.fullmatch("[!-~]*", token):
-            raise ValueError("the token must have visible ASCII characters only")
+        for name, text in (("token", token), ("role", role)):
+            if not re.fullmatch("[!-~]*", text):
+                raise ValueError(f"the {name} must have visible ASCII characters only")
         #: For a task elsewhere that acts for the holder.
         self.token = token
+        self.role = role
         self.ca_file = ca_file
         self._headers = {
             "Accept": "application/json",
@@ -76,6 +83,8 @@ class Service:
         }
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
+        if role:
+            self._headers["X-Role"] = role
         is_tls = self.url.startswith("https:")
         context = ssl.create_default_context(cafile=ca_file) if is_tls else None
         self._pools = urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False)
@@ -127,8 +136,12 @@ class Service:
             status=status,
             code=code,
             request_id=_text(problem.get("request_id")),
-            hint=_HINTS.get(code, _LOGIN if status == HTTPStatus.UNAUTHORIZED else ""),
+            hint=_HINTS.get(code, self._credential_hint() if status == HTTPStatus.UNAUTHORIZED else ""),
         )
+
+    def _credential_hint(self) -> str:
+        """Return what to do about a credential that is refused; a JWT has three parts, and a token one."""
+        return _NEW_JWT if self.token.count(".") == 2 else _LOGIN
 
     def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:
         """Return the error for a reply that the service does not send; *problem* follows the address."""

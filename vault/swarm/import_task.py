@@ -35,6 +35,8 @@ class Order:
 
     url: str
     token: str = field(repr=False)
+    #: The role of a JWT; empty for none.
+    role: str
     #: The certificates to trust in PEM; empty for the system's.
     ca: str
     #: Names of files, with the names here.

@@ -101,6 +101,8 @@ class Target:
     node: str
     url: str
     token: str
+    #: The role of a JWT; empty for none.
+    role: str
     #: Certificates in PEM; empty for the system's.
     ca: str
 
@@ -147,6 +149,7 @@ class Importer:
         order = Order(
             url=self._target.url,
             token=self._target.token,
+            role=self._target.role,
             ca=self._target.ca,
             names={file: item.name for file, item in files.items()},
             update=self._update,
