@@ -33,6 +33,7 @@ has. To create one for this script alone, run in a replica:
       --scope secret:fetch --scope secret:delete --scope secret:purge --scope audit:read
 
 VAULT_TOKEN   the token, without --token-file
+VAULT_ROLE    the role, if the token is a JWT that matches several
 VAULT_URL     only if the service itself has a certificate: its URL, for the name in the certificate
 VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
 
@@ -94,6 +95,7 @@ read_token() { # set `VAULT_TOKEN`
         read -rsp "Token: " VAULT_TOKEN
         say ""
     fi
+    require_one_header VAULT_ROLE
     [[ $VAULT_TOKEN ]] || fail "the token is empty"
     # A newline in the token would start another header.
     [[ $VAULT_TOKEN != *[[:cntrl:][:space:]]* ]] || fail "the token contains whitespace or control characters"

@@ -21,6 +21,7 @@ with - is never sent as a value.
 
 VAULT_URL     the URL of the service (default: http://localhost:8000)
 VAULT_TOKEN   a token or JWT, if the service requires one
+VAULT_ROLE    the role of the JWT, if it matches several
 VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
 
 Exit codes: 0 stored, 1 refused or failed, 2 wrong usage, 4 denied, 5 the service is away'

@@ -80,9 +80,14 @@ decode_base64() { # decode_base64 TEXT: set `escaped` to its bytes as \xNN, whic
     done
 }
 
+require_one_header() { # require_one_header VARIABLE: fail if its value would start another header
+    [[ ${!1-} != *[[:cntrl:][:space:]]* ]] || fail "$1 contains whitespace or control characters"
+}
+
 headers() { # print the request headers, one per line
     printf 'Content-Type: application/json\n'
     [[ -z ${VAULT_TOKEN-} ]] || printf 'Authorization: Bearer %s\n' "$VAULT_TOKEN"
+    [[ -z ${VAULT_ROLE-} ]] || printf 'X-Role: %s\n' "$VAULT_ROLE"
 }
 
 printable() { # printable TEXT: print the beginning of a text of the service, without control characters and the token
@@ -120,8 +125,8 @@ exit_code() { # exit_code STATUS: print the exit code for an HTTP status other t
 request() { # request PATH JSON [HINT]: send JSON and set `reply` to the response; fail with HINT unless its status is 200
     local url=${VAULT_URL:-http://localhost:8000} status=0 trust=()
     [[ -z ${VAULT_CACERT-} ]] || trust=(--cacert "$VAULT_CACERT")
-    # A newline in the token would start another header.
-    [[ ${VAULT_TOKEN-} != *[[:cntrl:][:space:]]* ]] || fail "VAULT_TOKEN contains whitespace or control characters"
+    require_one_header VAULT_TOKEN
+    require_one_header VAULT_ROLE
     reply=$(
         printf '%s' "$2" |
             curl --silent --show-error --max-time 30 ${trust[@]+"${trust[@]}"} --header @<(headers) \

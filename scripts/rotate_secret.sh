@@ -14,8 +14,9 @@ Without FILE, asks for the value. OPTIONs are those of `secret-manager swarm rot
 
 Runs that command from the service's image on this manager, and needs nothing but Docker. For a service that
 deploy.sh deployed, a replica must run on this node; for another one, export VAULT_URL. The token comes from the
-exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes. If another CA than the system's signed the
-service's certificate, export its file as VAULT_CACERT.
+exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes. If it is a JWT that matches several roles,
+export the name of one as VAULT_ROLE. If another CA than the system's signed the service's certificate, export its file
+as VAULT_CACERT.
 END
 }
 
@@ -84,5 +85,5 @@ docker run --rm --pull never --no-healthcheck "${options[@]}" --network "$networ
     --read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 30 \
     --mount "type=bind,source=$docker_socket,target=/var/run/docker.sock" \
     --mount "type=bind,source=$folder/token,target=/run/token,readonly" \
-    --env "VAULT_URL=$VAULT_URL" --env DOCKER_HOST=unix:///var/run/docker.sock \
+    --env "VAULT_URL=$VAULT_URL" --env "VAULT_ROLE=${VAULT_ROLE-}" --env DOCKER_HOST=unix:///var/run/docker.sock \
     "$image" swarm rotate "$name" ${file:+-} --token-file /run/token --owner "$(hostname), process $$" "$@"

@@ -19,6 +19,7 @@ Prefer names: any local user can see the arguments while the secrets are fetched
 
 VAULT_URL     the URL of the service (default: http://localhost:8000)
 VAULT_TOKEN   a token or JWT, if the service requires one
+VAULT_ROLE    the role of the JWT, if it matches several
 VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
 
 Exit codes: those of COMMAND; before it starts, 1 refused or failed, 2 wrong usage, 3 not found, 4 denied,

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -31,11 +32,18 @@ def run(
 
 
 @contextmanager
-def answering(answer: Callable[[bytes], tuple[int, bytes]]) -> Iterator[str]:
-    """Yield the URL of a server that makes the status and body of its replies from the request's body."""
+def answering(
+    answer: Callable[[bytes], tuple[int, bytes]], headers: list[Message] | None = None
+) -> Iterator[str]:
+    """Yield the URL of a server that makes the status and body of its replies from the request's body.
+
+    It appends the headers of each request to *headers*.
+    """
+    requests = [] if headers is None else headers
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            requests.append(self.headers)
             status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
             self.end_headers()

@@ -330,6 +330,7 @@ def test_the_token_is_no_argument(swarm: Swarm, asking: Asking, tmp_path: Path) 
         (["--token-file", "/none"], {}, {}, 1, "--token-file must be a readable file"),
         ([], {}, {}, 1, "export VAULT_TOKEN, or use --token-file"),
         ([], {"VAULT_TOKEN": "a b"}, {}, 1, "the token contains whitespace or control characters"),
+        ([], {"VAULT_TOKEN": "a", "VAULT_ROLE": "a\nb"}, {}, 1, "VAULT_ROLE contains whitespace or control"),
         ([], {}, {"info": ["active false"]}, 1, "this node is not a swarm manager"),
         ([], {}, {"nodes": []}, 1, "the managers do not answer"),
         ([], {"VAULT_TOKEN": "a"}, {"settings": ["TLS_CERT=/run/a"]}, 1, "export its URL as VAULT_URL"),

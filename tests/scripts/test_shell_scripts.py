@@ -481,6 +481,25 @@ def test_a_token_is_one_header(recorder, token):
     assert failed.stderr == b"create_secret.sh: VAULT_TOKEN contains whitespace or control characters\n"
 
 
+@pytest.mark.parametrize(
+    ("role", "header"), [("team/api-main", "team/api-main"), ("", None)], ids=["a role", "none"]
+)
+def test_a_role_is_sent(role, header):
+    """The scripts name the role in `VAULT_ROLE` for their JWT; without one, they name none."""
+    sent = []
+    with answering(lambda _: (200, b"{}"), headers=sent) as url:
+        run("fetch_secret.sh", "--name", "a", url=url, VAULT_TOKEN="a.b.c", VAULT_ROLE=role)
+    assert [(found["Authorization"], found["X-Role"]) for found in sent] == [("Bearer a.b.c", header)]
+
+
+@pytest.mark.parametrize("role", ["a\nX-Other: b", "a\r", "a b", "\t"])
+def test_a_role_is_one_header(recorder, role):
+    """A role that would add another header is refused before anything is sent."""
+    failed = run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN="a.b.c", VAULT_ROLE=role)
+    assert (failed.returncode, failed.stdout) == (1, b"")
+    assert failed.stderr == b"create_secret.sh: VAULT_ROLE contains whitespace or control characters\n"
+
+
 def test_a_token_is_no_childs_argument(recorder, tmp_path):
     """The token goes to curl through a pipe, because its arguments are in the process list."""
     recording = tmp_path / "arguments"

@@ -377,6 +377,7 @@ def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_pat
     elsewhere = {
         "VAULT_URL": "https://secrets.example.com",
         "VAULT_TOKEN": "smt_hidden",
+        "VAULT_ROLE": "rotator",
         "VAULT_CACERT": str(ca_file),
     }
     image, path = "registry.example.com/secret-manager:1", tmp_path / "d"
@@ -391,6 +392,7 @@ def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_pat
     assert "--network host " in command
     assert f"--mount type=bind,source={ca_file},target=/run/ca.pem,readonly " in command
     assert "--env VAULT_CACERT=/run/ca.pem " in command
+    assert "--env VAULT_ROLE=rotator " in command
     # An image by that name from elsewhere would get the token and Docker's socket.
     assert "--pull never " in command
     assert re.search(
