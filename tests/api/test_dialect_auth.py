@@ -298,6 +298,16 @@ def test_a_jwt_needs_no_role_where_only_one_matches(ci: DialectClient) -> None:
     assert ci.having(own["client_token"])("GET", SELF)["data"]["policies"] == ["secret:fetch"]
 
 
+def test_a_jwt_can_be_that_of_a_file(ci: DialectClient) -> None:
+    """White space around a JWT and in it is ignored, such as the newline at the end of a file."""
+    jwt = of_ci(kind="only")
+    lines = "\n".join(jwt[start : start + 64] for start in range(0, len(jwt), 64))
+    for text in (f"{jwt}\n", f"{jwt}\r\n", f" \t{jwt}", lines):
+        token = ci("POST", JWT, {"role": "only", "jwt": text})["auth"]["client_token"]
+        assert token == f"smj_only.{jwt}"
+        assert ci.having(token)("GET", SELF)["data"]["display_name"] == "ci/jwt:build"
+
+
 def test_a_wrong_jwt_is_400(ci: DialectClient, stored: Stored) -> None:
     """A JWT that is invalid, or does not match the role, is 400; only the trail has the reason."""
     text = {"errors": ["error validating token: it does not match the role"]}

@@ -490,6 +490,8 @@ ACCEPTED: tuple[Difference, ...] = (
                     'POST auth/jwt/login {"role": "ci", "jwt": "{other_issuer}"} as anonymous',
                     'POST auth/jwt/login {"role": "ci", "jwt": "{expired}"} as anonymous',
                     'POST auth/jwt/login {"role": "ci", "jwt": "{other_key}"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "\\n"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci\\n", "jwt": "{jwt}"} as anonymous',
                 ),
             },
             "hvac: logins": {
@@ -593,7 +595,12 @@ ACCEPTED: tuple[Difference, ...] = (
                 (
                     "body.auth.entity_id body.auth.policies body.auth.renewable body.auth.token_policies "
                     "body.auth.token_type"
-                ): ('POST auth/jwt/login {"role": "ci", "jwt": "{jwt}"} as anonymous',),
+                ): (
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{jwt}"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{jwt}\\n"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": " \\t{jwt}\\r\\n"} as anonymous',
+                    'POST auth/jwt/login {"role": "ci", "jwt": "{broken_jwt}"} as anonymous',
+                ),
                 (
                     "body.data.display_name body.data.entity_id body.data.policies body.data.renewable "
                     "body.data.type"

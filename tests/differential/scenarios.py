@@ -1215,6 +1215,12 @@ TOKENS = (
                     {"role": "ci", "jwt": "{other_issuer}"},
                     {"role": "ci", "jwt": "{expired}"},
                     {"role": "ci", "jwt": "{other_key}"},
+                    # White space in it, as files have.
+                    {"role": "ci", "jwt": "{jwt}\n"},
+                    {"role": "ci", "jwt": " \t{jwt}\r\n"},
+                    {"role": "ci", "jwt": "{broken_jwt}"},
+                    {"role": "ci", "jwt": "\n"},
+                    {"role": "ci\n", "jwt": "{jwt}"},
                     {},
                     NOTHING,
                     b"{",

@@ -49,12 +49,15 @@ def _known(server: Server) -> dict[str, str]:
         "expired": {"exp": claims()["exp"] - 6000, "iat": claims()["iat"] - 6000},
         "other_key": {"key": STRANGER, "algorithm": "RS256"},
     }
+    signed = {name: sign("ec-1", **{CLAIM: VALUE, **changes}) for name, changes in jwts.items()}
     return {
         **server.tokens,
         "wrong": "wrong",
         "role_id": server.role_id,
         "secret_id": server.secret_id,
-        **{name: sign("ec-1", **{CLAIM: VALUE, **changes}) for name, changes in jwts.items()},
+        **signed,
+        # In JSON, as a file has lines.
+        "broken_jwt": r"\n".join(re.findall(".{1,64}", signed["jwt"])),
     }
 
 

@@ -248,7 +248,8 @@ def log_in_with_jwt() -> Response:
     if not jwt:
         raise BadRequest("missing token")
     attempt = current_attempt()
-    text = client_token_of_jwt(str(jwt), str(role))
+    # As OpenBao: the JWT of a file ends with a newline.
+    text = client_token_of_jwt("".join(str(jwt).split()), str(role))
     try:
         identify(text, attempt)
     except InvalidCredentialError as error:
