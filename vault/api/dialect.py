@@ -1,6 +1,6 @@
 """The base of Vault's dialect: its operations, and their documentation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial, wraps
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +17,7 @@ from vault.api.client_ip import address_of, require_allowed
 from vault.api.dialect_errors import DENIED
 from vault.api.dialect_messages import CONTENT_TYPE, WITH_BODY
 from vault.api.error_docs import responses_of_server
-from vault.api.fields import Reply, text_field
+from vault.api.fields import Reply
 from vault.api.prefixes import DIALECT
 from vault.api.response_headers import ALWAYS, references
 from vault.core.attempt import Action, Attempt
@@ -35,6 +35,18 @@ LIST = "LIST"
 #: strangers may send.
 _BODY_BYTES = 32_768
 _OPEN_BODY_BYTES = 16_384
+
+#: The example of an envelope, without its `data`.
+_ENVELOPE: dict[str, Any] = {
+    "request_id": "r-2041",
+    "lease_id": "",
+    "renewable": False,
+    "lease_duration": 0,
+    "data": None,
+    "wrap_info": None,
+    "warnings": None,
+    "auth": None,
+}
 
 #: The name of the response to every refusal, in the OpenAPI document.
 REFUSAL = "DialectRefusal"
@@ -129,9 +141,15 @@ class DialectBlueprint(Blueprint):
 
         return decorate
 
-    def enveloped(self, data: type[Schema] | None = None, *, description: str) -> Any:
-        """Document the reply of an operation: an envelope with *data*, or else with `auth`."""
-        return self.response(HTTPStatus.OK, _envelope_of(data), description=description)
+    def enveloped(
+        self, data: type[Schema] | None = None, *, description: str, example: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Document the reply of an operation: an envelope with *data*, or else without.
+
+        The *example* has what schemas do not show, such as `auth`.
+        """
+        shown = {"example": {**_ENVELOPE, **example}} if example else {}
+        return self.response(HTTPStatus.OK, _envelope_of(data), description=description, **shown)
 
 
 def document(spec: APISpec) -> None:
@@ -188,25 +206,26 @@ def _receive(req: Request) -> None:
 
 @cache
 def _envelope_of(data: type[Schema] | None) -> type[Schema]:
-    """Return the schema of an envelope with *data*, or else with any `auth`."""
-    inner: Any = (
-        fields.Nested(data) if data else fields.Dict(allow_none=True, metadata={"description": "Null."})
-    )
-    about = {"description": "The credential, after a login."}
+    """Return the schema of an envelope with *data*, or else with `auth` or `wrap_info`."""
+
+    def about(name: str, description: str) -> dict[str, Any]:
+        return {"description": description, "example": _ENVELOPE[name]}
+
+    request_id = "The request's ID, as in the header `X-Request-ID`."
+    wrapping = about("wrap_info", "The wrapping token; null for none.")
+    warnings = about("warnings", "What the service did not do as asked; null for nothing.")
+    login = about("auth", "The credential, after a login; otherwise null.")
+    no_data = fields.Dict(allow_none=True, metadata=about("data", "Null."))
     return Reply.from_dict(
         {
-            "request_id": text_field("The request's ID, as in the header `X-Request-ID`.", "r-2041"),
-            "lease_id": text_field("Empty: nothing is leased.", ""),
-            "renewable": fields.Boolean(metadata={"description": "False: nothing is leased."}),
-            "lease_duration": fields.Integer(metadata={"description": "0: nothing is leased.", "example": 0}),
-            "data": inner,
-            "wrap_info": fields.Dict(allow_none=True, metadata={"description": "The wrapping token."}),
-            "warnings": fields.List(
-                fields.String(),
-                allow_none=True,
-                metadata={"description": "What the service did not do as asked."},
-            ),
-            "auth": fields.Dict(allow_none=True, metadata=about),
+            "request_id": fields.String(metadata=about("request_id", request_id)),
+            "lease_id": fields.String(metadata=about("lease_id", "Empty: nothing is leased.")),
+            "renewable": fields.Boolean(metadata=about("renewable", "False: nothing is leased.")),
+            "lease_duration": fields.Integer(metadata=about("lease_duration", "0: nothing is leased.")),
+            "data": fields.Nested(data) if data else no_data,
+            "wrap_info": fields.Dict(allow_none=True, metadata=wrapping),
+            "warnings": fields.List(fields.String(), allow_none=True, metadata=warnings),
+            "auth": fields.Dict(allow_none=True, metadata=login),
         },
         name=f"{data.__name__ if data else 'Login'}Envelope",
     )

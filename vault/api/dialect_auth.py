@@ -58,6 +58,10 @@ blueprint = DialectBlueprint(
 _NAME_SUFFIX_BYTES = 6
 _MAX_PREFIX_LENGTH = 50
 
+#: Those of the examples.
+_TOKEN = f"smt_{'0' * 32}05XDxM"
+_JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjaSJ9.c2ln"
+
 
 class ClientRenewal(Body):
     """A renewal of a token."""
@@ -69,14 +73,14 @@ class TokenLogin(Body):
     """A login with a token."""
 
     role_id = text_field("The name of the token.", "ci", required=True)
-    secret_id = text_field("The token.", f"smt_{'0' * 32}05XDxM", required=True)
+    secret_id = text_field("The token.", _TOKEN, required=True)
 
 
 class JWTLogin(Body):
     """A login with a JWT."""
 
     role = text_field("The role to act with; not needed if the JWT matches only one.", "deploy")
-    jwt = text_field("The JWT.", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjaSJ9.c2ln", required=True)
+    jwt = text_field("The JWT.", _JWT, required=True)
 
 
 class NewClientToken(Body):
@@ -104,6 +108,28 @@ class TokenLookup(Reply):
     )
     ttl = fields.Integer(metadata={"description": "The seconds left; 0 without an end.", "example": 3_600})
     renewable = fields.Boolean(metadata={"description": "Whether it can be renewed.", "example": True})
+
+
+def _example(token: str, **differences: Any) -> dict[str, Any]:
+    """Return the example of the credential *token* in a reply, as `_auth` describes it."""
+    scopes = list(differences.pop("policies", [Scope.SECRET_FETCH]))
+    return {
+        "auth": {
+            "client_token": token,
+            "accessor": "0" * 24,
+            "policies": scopes,
+            "token_policies": scopes,
+            "metadata": None,
+            "lease_duration": 3_600,
+            "renewable": False,
+            "entity_id": "",
+            "token_type": "service",
+            "orphan": True,
+            "mfa_requirement": None,
+            "num_uses": 0,
+            **differences,
+        }
+    }
 
 
 @blueprint.route("/token/lookup-self", methods=("GET", "POST"))
@@ -142,7 +168,7 @@ def look_up_self() -> Response:
 
 @blueprint.route("/token/renew-self", methods=("POST", "PUT"))
 @blueprint.operation(Action.TOKEN_RENEW, scope=None, takes=ClientRenewal, example={})
-@blueprint.enveloped(description="The token, in `auth`.")
+@blueprint.enveloped(description="The token, in `auth`.", example=_example(_TOKEN, renewable=True))
 def renew_self() -> Response:
     """Renew your token.
 
@@ -175,7 +201,10 @@ def revoke_self() -> Response:
 @blueprint.operation(
     Action.TOKEN_CREATE, scope=Scope.TOKEN_MANAGE, takes=NewClientToken, example={"policies": ["reader"]}
 )
-@blueprint.enveloped(description="The token, in `auth`; it is not shown again.")
+@blueprint.enveloped(
+    description="The token, in `auth`; it is not shown again.",
+    example=_example(_TOKEN, policies=sorted(ROLES["reader"]), lease_duration=0, orphan=False),
+)
 def create_client_token() -> Response:
     """Create a token.
 
@@ -201,7 +230,10 @@ def create_client_token() -> Response:
 
 @blueprint.route("/approle/login", methods=("POST", "PUT"))
 @blueprint.operation(Action.LOGIN, scope=None, authorize=admit_request, takes=TokenLogin)
-@blueprint.enveloped(description="The client token, in `auth`.")
+@blueprint.enveloped(
+    description="The client token, in `auth`.",
+    example=_example(client_token(_TOKEN), metadata={"role_name": "ci"}),
+)
 def log_in_with_token() -> Response:
     """Log in with a token.
 
@@ -237,7 +269,15 @@ def _require_named(name: Any, principal: Principal) -> None:
 
 @blueprint.route("/jwt/login", methods=("POST", "PUT"))
 @blueprint.operation(Action.LOGIN, scope=None, authorize=admit_request, takes=JWTLogin)
-@blueprint.enveloped(description="The client token, in `auth`.")
+@blueprint.enveloped(
+    description="The client token, in `auth`.",
+    example=_example(
+        client_token_of_jwt(_JWT, "deploy"),
+        metadata={"role": "deploy"},
+        lease_duration=600,
+        token_type="batch",  # noqa: S106 - a kind
+    ),
+)
 def log_in_with_jwt() -> Response:
     """Log in with a JWT.
 

@@ -66,6 +66,8 @@ _AUTH_MOUNTS = {
 _MOUNTS = _SECRET_MOUNTS | {f"auth/{path}": mount for path, mount in _AUTH_MOUNTS.items()}
 
 
+#: A path of the examples.
+_PATH = "secret/data/billing/db"
 _SEALED = "True if the service cannot create and fetch secrets."
 
 
@@ -122,7 +124,7 @@ class CapabilitiesQuery(Body):
 
     paths = fields.List(
         fields.String(),
-        metadata={"description": "Paths of Vault's API.", "example": ["secret/data/billing/db"]},
+        metadata={"description": "Paths of Vault's API.", "example": [_PATH]},
     )
 
 
@@ -217,7 +219,7 @@ def initialization() -> Response:
 
 @blueprint.route("/mounts")
 @blueprint.operation(Action.MOUNTS, scope=None)
-@blueprint.enveloped(Mounts, description="The mounts by their paths.")
+@blueprint.enveloped(Mounts, description="The mounts by their paths.", example={"data": _SECRET_MOUNTS})
 def list_mounts() -> Response:
     """List the mounts.
 
@@ -236,7 +238,11 @@ def _visible_mounts() -> Response:
 
 @blueprint.route("/internal/ui/mounts")
 @blueprint.probe()
-@blueprint.enveloped(Mounts, description="The mounts of secrets, and those of credentials.")
+@blueprint.enveloped(
+    Mounts,
+    description="The mounts of secrets, and those of credentials.",
+    example={"data": {"auth": _AUTH_MOUNTS, "secret": _SECRET_MOUNTS}},
+)
 def list_visible_mounts() -> Response:
     """List the mounts that the caller can see.
 
@@ -266,7 +272,11 @@ def describe_mount(path: str) -> Response:
 
 @blueprint.route("/capabilities-self", methods=("POST", "PUT"))
 @blueprint.operation(Action.CAPABILITIES, scope=None, takes=CapabilitiesQuery)
-@blueprint.enveloped(Capabilities, description="The capabilities by path.")
+@blueprint.enveloped(
+    Capabilities,
+    description="The capabilities by path.",
+    example={"data": {_PATH: ["read"], "capabilities": ["read"]}},
+)
 def own_capabilities() -> Response:
     """Get your capabilities.
 

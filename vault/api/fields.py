@@ -176,7 +176,7 @@ class Moment(fields.AwareDateTime):
 
 
 def text_field(
-    description: str, example: str, *, shape: Mapping[str, Any] = MappingProxyType({}), **options: Any
+    description: str, example: str | None, *, shape: Mapping[str, Any] = MappingProxyType({}), **options: Any
 ) -> fields.String:
     """Return a field for a text, with its documentation: *shape* has further keywords of its schema."""
     return fields.String(metadata={"description": description, "example": example, **shape}, **options)

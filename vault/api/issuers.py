@@ -161,8 +161,10 @@ class IssuerRecord(Reply):
     )
     issuer = text_field("The claim `iss` of its JWTs.", _ISS, required=True)
     audience = text_field("The claim `aud` of its JWTs.", "https://vault.example.com", required=True)
-    jwks_url = text_field("The URL of its key set.", _JWKS_URL, required=True, allow_none=True)
-    public_key = text_field("Its public key in PEM.", _PEM, required=True, allow_none=True)
+    jwks_url = text_field(
+        "The URL of its key set; null with a public key.", _JWKS_URL, required=True, allow_none=True
+    )
+    public_key = text_field("Its public key in PEM; null with a URL.", None, required=True, allow_none=True)
     algorithms = fields.List(
         fields.String(),
         required=True,

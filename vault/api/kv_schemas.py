@@ -97,7 +97,10 @@ class KVMetadata(KVConfig):
     versions = fields.Dict(
         keys=fields.String(),
         values=fields.Nested(KVVersionState),
-        metadata={"description": "The versions by their numbers."},
+        metadata={
+            "description": "The versions by their numbers.",
+            "example": {"2": {"created_time": _TIME, "deletion_time": "", "destroyed": False}},
+        },
     )
 
 

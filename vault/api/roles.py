@@ -50,7 +50,7 @@ _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
 _PATHS = {"example": ["acme/api/"]}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
-_TIME = {"example": "2026-11-24T15:30:00.000Z"}
+_NAME = "api-main"
 
 
 _LIMITS = f"Conditions can have {MAX_TOTAL_BYTES} bytes together, and a glob {MAX_ASTERISKS} asterisks."
@@ -81,7 +81,7 @@ def _conditions(description: str, documented: dict[str, Any]) -> BoundedDict:
 class NewRoleSchema(Body):
     """A role to create. It cannot exceed the caller's grant, the default for omitted fields."""
 
-    name = name_field("The role's name, unique in its namespace.", required=True)
+    name = name_field("The role's name, unique in its namespace.", example=_NAME, required=True)
     issuer = name_field(
         "The name of the issuer of its JWTs; `default` is the one in the settings.",
         example="github",
@@ -147,19 +147,19 @@ class RoleQuery(Body):
 class RoleReference(Body):
     """A role to delete."""
 
-    name = name_field("The role's name.", required=True)
+    name = name_field("The role's name.", example=_NAME, required=True)
 
 
 class RoleName(Reply):
     """A role."""
 
-    name = name_field("The role's name.", required=True)
+    name = name_field("The role's name.", example=_NAME, required=True)
 
 
 class RoleRecord(Reply):
     """Everything about a role."""
 
-    name = name_field("The role's name.", required=True)
+    name = name_field("The role's name.", example=_NAME, required=True)
     state = text_field(
         "`active`, `expired`, `orphaned` if its issuer is gone, or `altered` if someone changed it in the "
         "database. Only active roles are valid.",
@@ -201,9 +201,13 @@ class RoleRecord(Reply):
         allow_none=True,
         metadata={"description": "The longest age of a JWT in seconds.", "example": 3_600},
     )
-    created_at = Moment(required=True, allow_none=True, metadata=_TIME)
+    created_at = Moment(required=True, allow_none=True, metadata={"example": "2026-11-24T15:30:00.000Z"})
     created_by = text_field("The principal that created the role.", "operator", required=True)
-    expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
+    expires_at = Moment(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The end of the creator's credential; null for none.", "example": None},
+    )
 
 
 class RoleList(Reply):
@@ -218,7 +222,7 @@ _CREATIONS = {
     "github": {
         "summary": "For one branch of a GitHub repository",
         "value": {
-            "name": "api-main",
+            "name": _NAME,
             "issuer": "github",
             "claims": {"repository": "acme/api", "ref": "refs/heads/main"},
             "scopes": [Scope.SECRET_FETCH],
@@ -279,7 +283,7 @@ def list_roles(body: dict[str, Any]) -> dict[str, list[RoleInfo]]:
 @blueprint.operation(
     Action.ROLE_DELETE, scope=Scope.TOKEN_MANAGE, refusals=("RoleDeletionRefused", "RoleNotFound")
 )
-@blueprint.arguments(RoleReference, example={"name": "ci"})
+@blueprint.arguments(RoleReference, example={"name": _NAME})
 @blueprint.response(200, RoleName, description="The role is deleted.")
 def delete_role(body: dict[str, Any]) -> dict[str, str]:
     """Delete a role.

@@ -40,8 +40,11 @@ NAME = {"example": "billing/db-password"}
 CURSOR = "550e8400-e29b-41d4-a716-446655440000/billing/db-password"
 LABELS = {"example": {"team": "billing", "env": "prod"}}
 
-_TIME = "2026-11-24T15:30:00.000Z"
-_LATER = "2026-11-25T15:30:00.000Z"
+#: In order: a secret's creation, its second version, its last fetch and its expiry.
+_CREATED = "2026-11-24T15:30:00.000Z"
+_UPDATED = "2026-11-24T16:00:00.000Z"
+_FETCHED = "2026-11-24T16:30:00.000Z"
+_EXPIRES = "2026-11-25T15:30:00.000Z"
 
 _PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
 #: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
@@ -320,7 +323,7 @@ class ListQuery(Body):
     )
 
 
-def _time(description: str, example: str = _TIME, *, allow_none: bool = False) -> Moment:
+def _time(description: str, example: str | None, *, allow_none: bool = False) -> Moment:
     metadata = {"description": description, "example": example}
     return Moment(required=True, allow_none=allow_none, metadata=metadata)
 
@@ -404,7 +407,9 @@ class DeletedSecret(Reply):
 
     secret_id = _secret_id()
     restorable_until = _time(
-        "The end of the period in which `restore` works; null without one.", _LATER, allow_none=True
+        "The end of the period in which `restore` works; null without one, which is the default.",
+        None,
+        allow_none=True,
     )
 
 
@@ -419,10 +424,11 @@ class KeptVersion(Reply):
     """A version that is kept."""
 
     version = _number("The version's number; the first is 1.", 2)
-    created_at = _time("The time of its creation.")
+    created_at = _time("The time of its creation.", _UPDATED)
     deleted_at = _time(
         "The time of its deletion, which can be ahead; null for none. From then on, the version cannot be "
         "fetched until `undelete` of Vault's API restores it.",
+        None,
         allow_none=True,
     )
 
@@ -461,12 +467,13 @@ class SecretDescription(SecretSummary):
             "example": [1],
         },
     )
-    created_at = _time("The time of the secret's creation.")
-    expires_at = _time("The time of the secret's expiry; null for never.", _LATER, allow_none=True)
+    created_at = _time("The time of the secret's creation.", _CREATED)
+    expires_at = _time("The time of the secret's expiry; null for never.", _EXPIRES, allow_none=True)
     max_reads = _number("Maximum number of fetches; null for no limit.", 5, allow_none=True)
     reads_left = _number("Remaining number of fetches; null for no limit.", 4, allow_none=True)
     last_fetched_at = _time(
         "The time of the last fetch in the newest 1,000 audit entries about the secret; null for none.",
+        _FETCHED,
         allow_none=True,
     )
 

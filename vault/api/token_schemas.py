@@ -20,7 +20,11 @@ _INTEGER = {"type": "integer"}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
 _NETWORKS = {"example": ["192.0.2.0/24"]}
 _PATHS = {"example": ["billing/", "shared/db"]}
-_TIME = {"example": "2026-11-24T15:30:00.000Z"}
+#: In order: a token's creation, its last use, its expiry, and the end of its renewals.
+_CREATED = "2026-11-24T15:30:00.000Z"
+_USED = "2026-11-24T16:30:00.000Z"
+_EXPIRES = "2026-11-25T15:30:00.000Z"
+_LONGEST = "2027-02-22T15:30:00.000Z"
 _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_NETWORKS = 32
 #: More than the number of scopes: duplicates are allowed.
@@ -51,8 +55,9 @@ def _cascade() -> Flag:
     )
 
 
-def _time_field(description: str, **options: Any) -> Moment:
-    return Moment(metadata=_TIME | {"description": description}, required=True, allow_none=True, **options)
+def _time_field(description: str, example: str | None) -> Moment:
+    metadata = {"description": description, "example": example}
+    return Moment(metadata=metadata, required=True, allow_none=True)
 
 
 _RENEWABLE_UNTIL = "The time beyond which no renewal extends the token; null if it cannot be renewed."
@@ -257,12 +262,12 @@ class TokenRecord(Reply):
         metadata=_PATHS
         | {"description": "The names of the secrets that the token can reach; empty for all names."},
     )
-    created_at = Moment(required=True, allow_none=True, metadata=_TIME)
+    created_at = _time_field("The token's creation.", _CREATED)
     created_by = text_field("The principal that created the token.", "operator", required=True)
-    expires_at = Moment(required=True, allow_none=True, metadata=_TIME)
-    renewable_until = _time_field(_RENEWABLE_UNTIL)
-    revoked_at = Moment(required=True, allow_none=True, metadata=_TIME)
-    last_used_at = _time_field(_LAST_USED_AT)
+    expires_at = _time_field("The token's expiry; null if it has none.", _EXPIRES)
+    renewable_until = _time_field(_RENEWABLE_UNTIL, _LONGEST)
+    revoked_at = _time_field("The token's revocation; null if it is not revoked.", None)
+    last_used_at = _time_field(_LAST_USED_AT, _USED)
 
 
 class Credential(Reply):
@@ -287,19 +292,19 @@ class Credential(Reply):
         metadata=_NETWORKS
         | {"description": "The networks from which the credential is valid; empty for all networks."},
     )
-    expires_at = _time_field("The credential's expiry; null if it has none.")
+    expires_at = _time_field("The credential's expiry; null if it has none.", _EXPIRES)
     role = text_field(
-        "The role that your JWT acts with; null without one.", "api-main", required=True, allow_none=True
+        "The role that your JWT acts with; null without one.", None, required=True, allow_none=True
     )
     renewable = fields.Boolean(
         required=True, metadata={"description": "True if the token can be renewed.", "example": True}
     )
-    renewable_until = _time_field(_RENEWABLE_UNTIL)
-    created_at = _time_field("The token's creation; null for a JWT.")
+    renewable_until = _time_field(_RENEWABLE_UNTIL, _LONGEST)
+    created_at = _time_field("The token's creation; null for a JWT.", _CREATED)
     created_by = text_field(
         "The principal that created the token; null for a JWT.", "operator", required=True, allow_none=True
     )
-    last_used_at = _time_field(_LAST_USED_AT)
+    last_used_at = _time_field(_LAST_USED_AT, _USED)
 
 
 class TokenList(Reply):

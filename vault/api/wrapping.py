@@ -22,11 +22,15 @@ blueprint = DialectBlueprint(
     "of Vault's API makes one.",
 )
 
+_TOKEN = f"smw_{'0' * 43}"
+_DATA = {"password": "s3cr3t"}
+_TIME = "2026-11-24T15:30:00.000Z"
+
 
 class WrappingTokenBody(Body):
     """A wrapping token."""
 
-    token = text_field("The wrapping token; not needed where it is the credential.", f"smw_{'0' * 43}")
+    token = text_field("The wrapping token; not needed where it is the credential.", _TOKEN)
 
 
 class AnyObject(FreeForm):
@@ -41,13 +45,25 @@ class WrappedOrigin(Reply):
     """The origin of a wrapped reply."""
 
     creation_path = text_field("The path of the request that it answers.", "secret/data/billing/db")
-    creation_time = text_field("The time of wrapping.", "2026-11-24T15:30:00.000Z")
+    creation_time = text_field("The time of wrapping.", _TIME)
     creation_ttl = fields.Integer(metadata={"description": "Its life in seconds.", "example": 60})
 
 
 @blueprint.route("/wrap", methods=("POST", "PUT"))
-@blueprint.operation(Action.WRAP, scope=None, has_value=True, takes=AnyObject, example={"password": "s3cr3t"})
-@blueprint.enveloped(AnyData, description="The wrapping token, in `wrap_info`.")
+@blueprint.operation(Action.WRAP, scope=None, has_value=True, takes=AnyObject, example=_DATA)
+@blueprint.enveloped(
+    description="The wrapping token, in `wrap_info`.",
+    example={
+        "request_id": "",
+        "wrap_info": {
+            "token": _TOKEN,
+            "accessor": "0" * 24,
+            "ttl": 60,
+            "creation_time": _TIME,
+            "creation_path": "sys/wrapping/wrap",
+        },
+    },
+)
 def wrap_data() -> Response:
     """Wrap data.
 
@@ -63,7 +79,7 @@ def wrap_data() -> Response:
 
 @blueprint.route("/unwrap", methods=("POST", "PUT"))
 @blueprint.operation(Action.UNWRAP, scope=None, authorize=admit_holder, takes=WrappingTokenBody, example={})
-@blueprint.enveloped(AnyData, description="The reply that was wrapped.")
+@blueprint.enveloped(AnyData, description="The reply that was wrapped.", example={"data": _DATA})
 def unwrap_data() -> Response:
     """Unwrap a reply.
 
@@ -85,7 +101,7 @@ def unwrap_data() -> Response:
     scope=None,
     authorize=admit_request,
     takes=WrappingTokenBody,
-    example={"token": f"smw_{'0' * 43}"},
+    example={"token": _TOKEN},
 )
 @blueprint.enveloped(WrappedOrigin, description="Where the wrapped reply comes from.")
 def look_up_wrapping_token() -> Response:

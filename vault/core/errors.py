@@ -142,7 +142,7 @@ class TokenNotRenewableError(FixedError):
     """The token was created without the right to extend itself."""
 
     kind = "token_not_renewable"
-    message = "This token cannot be renewed."
+    message = "This token cannot be renewed. Create a new token."
 
 
 class TokenRequiredError(FixedError):
