@@ -128,7 +128,9 @@ main() {
         read_value "${operands[0]}"
     fi
     [[ $value ]] || fail "there is no value. Hint: send one to standard input"
-    request /vault/secret/create/ "{\"secret\":$(json_string "$value")$fields}"
+    # Only the base64 is a reason for 400.
+    request /vault/secret/create/ "{\"secret\":$(json_string "$value")$fields}" \
+        400 "for a value that is not in base64, use --plain"
     printf '%s\n' "$reply"
 }
 

@@ -68,7 +68,7 @@ main() {
             ;;
     esac
     [[ $field == name || $value =~ ^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$ ]] || hint="for a name, use --name"
-    request /vault/secret/fetch "{\"$field\":$(json_string "$value")}" "$hint"
+    request /vault/secret/fetch "{\"$field\":$(json_string "$value")}" 422 "$hint"
     if [[ $raw ]]; then
         print_value "$reply"
     else

@@ -122,8 +122,8 @@ exit_code() { # exit_code STATUS: print the exit code for an HTTP status other t
     esac
 }
 
-request() { # request PATH JSON [HINT]: send JSON and set `reply` to the response; fail with HINT unless its status is 200
-    local url=${VAULT_URL:-http://localhost:8000} status=0 trust=()
+request() { # request PATH JSON [STATUS HINT]: send JSON and set `reply`; fail unless it has status 200, with HINT at STATUS
+    local url=${VAULT_URL:-http://localhost:8000} status=0 trust=() hint=''
     [[ -z ${VAULT_CACERT-} ]] || trust=(--cacert "$VAULT_CACERT")
     require_one_header VAULT_TOKEN
     require_one_header VAULT_ROLE
@@ -142,6 +142,7 @@ request() { # request PATH JSON [HINT]: send JSON and set `reply` to the respons
     status=${reply: -3}
     reply=${reply:0:${#reply}-4}
     [[ $reply != *$'\n' ]] || reply=${reply:0:${#reply}-1}
+    [[ $status != "${3-}" || -z ${4-} ]] || hint=" Hint: $4"
     [[ $status == 200 ]] ||
-        fail "the service refused with status $status: $(reason "$reply")${3:+ Hint: $3}" "$(exit_code "$status")"
+        fail "the service refused with status $status: $(reason "$reply")$hint" "$(exit_code "$status")"
 }

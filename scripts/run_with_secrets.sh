@@ -88,7 +88,7 @@ read_batch() { # read_batch JSON: set `secrets` to each item's base64, or its `s
 
 fetch_all() { # fetch_all NAME...: append NAME=VALUE for each to _run_with_secrets; `items` has the references
     local reply escaped value names=("$@") secrets=() statuses=() details=() count=0 i code=0
-    request /vault/secret/fetch-batch "{\"secrets\":[$items]}" "$hint"
+    request /vault/secret/fetch-batch "{\"secrets\":[$items]}" 422 "$hint"
     read_batch "$reply"
     ((count == $#)) || fail "the service sent $count secrets instead of $#"
     for ((i = 0; i < count; i++)); do

@@ -56,7 +56,12 @@ def test_values_can_come_from_standard_input(service_url):
 @pytest.mark.parametrize(
     ("script", "argument", "detail"),
     [
-        ("create_secret.sh", "not base64", b"invalid base64"),
+        (
+            "create_secret.sh",
+            "not base64",
+            b"with padding. Hint: for a value that is not in base64, use --plain\n",
+        ),
+        ("create_secret.sh", "hello", b"Hint: for a value that is not in base64, use --plain\n"),
         ("fetch_secret.sh", _UNKNOWN_ID, b"Secret not found"),
         (
             "fetch_secret.sh",
@@ -71,6 +76,13 @@ def test_refusal_is_printed_on_standard_error(service_url, script, argument, det
     assert (refused.returncode, refused.stdout) == (3 if argument == _UNKNOWN_ID else 1, b"")
     assert refused.stderr.startswith(script.encode() + b": the service refused with status 4")
     assert detail in refused.stderr
+
+
+def test_a_refusal_of_the_credential_has_no_hint_about_base64(asking):
+    """A value is no reason for another refusal than that of its base64."""
+    refused = run("create_secret.sh", "hello", url=asking.url, VAULT_TOKEN=asking.token[:-1])
+    assert refused.returncode == 4
+    assert b"--plain" not in refused.stderr
 
 
 def test_a_reason_is_the_detail_alone():
