@@ -1,8 +1,29 @@
 #!/usr/bin/env bash
-# Rotate the master key of the service that deploy.sh deployed, in four steps. Each step starts only once the one
-# before has reached every worker. If interrupted, run it again: it resumes.
+# Rotate the master key of the service that deploy.sh deployed: scripts/rotate_key.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/rotate_key.sh
+
+Rotates the master key of the service that deploy.sh deployed, from a manager of its swarm, in four steps: adds a new
+key to every replica, encrypts under it, rewraps every secret, and removes the earlier key. Each step starts only once
+the one before has reached every worker. If interrupted, run it again: it resumes.
+
+-h, --help   print this text; without arguments, a rotation starts
+
+DOCKER_HOST  the Docker engine, if not the default one
+
+Exit codes: 0 rotated, 1 refused or failed, 2 wrong usage
+END
+}
+
+answer_help "$@"
+expect_none "$@"
+
 # shellcheck source=scripts/swarm_lib.sh
 source scripts/swarm_lib.sh
 # shellcheck source=scripts/job.sh

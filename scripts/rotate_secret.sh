@@ -16,6 +16,8 @@ Runs that command from the service's image on this manager, and needs nothing bu
 deploy.sh deployed, a replica must run on this node; for another one, export VAULT_URL. The token comes from the
 exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes. If another CA than the system's signed the
 service's certificate, export its file as VAULT_CACERT.
+
+-h, --help  print this text
 END
 }
 

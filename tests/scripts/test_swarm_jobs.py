@@ -63,13 +63,16 @@ def run(answers: str, command: str, **environment: str) -> tuple[int, str, str]:
     return _bash(_PRELUDE % answers + _LIBRARIES + command, **environment)
 
 
-def run_script(script: str, answers: str, folder: Path, **environment: str) -> tuple[int, str, str]:
+def run_script(
+    script: str, answers: str, folder: Path, *arguments: str, **environment: str
+) -> tuple[int, str, str]:
     """Return exit status, output and errors of a whole *script*, with these *answers* of Docker."""
     engine = folder / "docker"
     engine.touch(0o755)
     path = f"{folder}:{os.environ['PATH']}"
     answers += _ENGINE
-    return _bash(_PRELUDE % answers + 'source "$0"', f"scripts/{script}", PATH=path, **environment)
+    command = _PRELUDE % answers + 'source "$0"'
+    return _bash(command, f"scripts/{script}", *arguments, PATH=path, **environment)
 
 
 def _bash(*command: str, **environment: str) -> tuple[int, str, str]:
