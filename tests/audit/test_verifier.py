@@ -472,7 +472,7 @@ def test_a_successor_vouches_for_known_entries() -> None:
         (whole[:3], "is missing at the end: its successor lists it"),
         ([], "is missing with its whole stream: its successor lists it"),
     ):
-        assert failed(kept, [], replaces=[left]) == [Finding(whole[0]["stream"], 5, text)]
+        assert failed(kept, [], replaces=[left]) == [Finding(whole[0]["stream"], 5, text, is_gap=True)]
     # Unsigned entries elsewhere than behind the end are not excused.
     [found] = failed(whole[:2], [], replaces=[left | {"seq": 0}])
     assert (found.seq, found.tampering) == (1, True)
