@@ -155,7 +155,11 @@ def test_a_revoked_token_is_listed_as_revoked(tokens: Run, stored: Stored) -> No
     # By time: within a second, identifiers of several streams are not ordered.
     last = stored.audit_logs.find_one(sort=[("ts", -1)])
     assert last is not None
-    assert (last["action"], last["status"], last["details"]) == ("token_revoke", "error", {"token": "nobody"})
+    assert (last["action"], last["status"], last["details"]) == (
+        "token_revoke",
+        "not_found",
+        {"token": "nobody"},
+    )
 
 
 def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:

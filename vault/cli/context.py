@@ -10,8 +10,9 @@ from vault.auth.jwt_auth import SettingsAuthenticator, settings_authenticator
 from vault.auth.token_keys import TokenKeys
 from vault.cli.output import Output
 from vault.config.settings import Settings, dotenv_path
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
+from vault.core.outcomes import outcome_of
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database
@@ -113,6 +114,6 @@ def operator_attempt(output: Output, action: Action) -> Iterator[tuple[CommandCo
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
             yield context, TokenKeys(context.keyring, guard), attempt
-        except VaultError:
-            attempt.finish(Status.ERROR)
+        except VaultError as error:
+            attempt.finish(outcome_of(error))
             raise
