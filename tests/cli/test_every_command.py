@@ -19,6 +19,7 @@ from tests.docs.documents import ROOT
 from tests.rotation import new_key, settings
 from vault.cli import commands
 from vault.cli.exits import Exit
+from vault.crypto.token import new_token
 
 DOCUMENT = ROOT / "docs" / "exit-codes.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
@@ -113,6 +114,15 @@ def test_a_wrong_option_is_one_line(name: str, run: Run) -> None:
     done = run(*name.split(), "--no-such-option")
     assert_fails(done, Exit.USAGE)
     assert f"see `secret-manager {name} --help`" in done.stderr
+
+
+@all_commands
+def test_a_token_as_an_argument_is_not_printed(name: str, run: Run) -> None:
+    """A token that is among the arguments by mistake is not printed."""
+    token = new_token()
+    done = run(*name.split(), *[token] * 4)
+    assert_fails(done, Exit.USAGE)
+    assert token not in done.stderr
 
 
 @pytest.fixture

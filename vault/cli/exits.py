@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from vault.cli.output import in_color
+from vault.cli.quotes import masked, usage_problem
 from vault.core.errors import (
     AddressRefusedError,
     CredentialRequiredError,
@@ -132,9 +133,9 @@ def exit_code(error: VaultError) -> Exit:
 
 
 def described(problem: str, hint: str = "") -> str:
-    """Return the line for a *problem* and the *hint* what to do, if any."""
+    """Return the line for a *problem* and the *hint* what to do, if any, without credentials."""
     line = f"error: {problem.rstrip('.')}. Hint: {hint}" if hint else f"error: {problem}"
-    return printable_lines(line)
+    return printable_lines(masked(line))
 
 
 def printable_lines(text: str) -> str:
@@ -206,8 +207,7 @@ def _usage(error: click.UsageError) -> tuple[str, str]:
     command = error.ctx.command_path if error.ctx else "secret-manager"
     similar = getattr(error, "possibilities", None)
     guess = f"did you mean {' or '.join(f'`{name}`' for name in similar)}? " if similar else ""
-    problem = error.message if similar else error.format_message()
-    return problem, f"{guess}see `{command} --help`"
+    return usage_problem(error), f"{guess}see `{command} --help`"
 
 
 def _failed_file(error: OSError) -> str:
