@@ -1,5 +1,6 @@
 """Every command of `secret-manager` has one style: its help, its exit codes, its errors, and JSON."""
 
+import ast
 import errno
 import json
 import os
@@ -77,6 +78,29 @@ def assert_fails(done: Result, code: int) -> None:
 def test_every_command_has_an_entry() -> None:
     """The table has exactly the commands that there are."""
     assert sorted(ENTRIES) == sorted(LEAVES)
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts that the code in *tree* prints, without docstrings and help."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not (
+            isinstance(node, ast.keyword) and node.arg == "help"
+        ):
+            yield from texts(node)
+
+
+def test_a_message_names_a_whole_command() -> None:
+    """A message that names a command can be pasted: the command begins with `secret-manager`."""
+    half = re.compile(f"`(?:{'|'.join(name for name in LEAVES if ' ' in name)})\\b")
+    found = [
+        text
+        for path in sorted((ROOT / "vault").rglob("*.py"))
+        for text in texts(ast.parse(path.read_text()))
+        if half.search(text)
+    ]
+    assert found == []
 
 
 def groups(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:

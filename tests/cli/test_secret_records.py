@@ -102,7 +102,7 @@ class TestRecovery:
         person.does("secret", "delete", NAME)
         refused = person.fails_to("secret", "set", NAME, send=b"w", code=1)
         assert f"the name {NAME} belongs to a deleted secret" in refused
-        assert "`secret restore`, or destroy it with `secret purge`" in refused
+        assert "Hint: bring it back with `secret-manager secret restore`, or destroy it with" in refused
         file = f'{{"{NAME}": "w", "a": "b"}}'
         command = ("secret", "import", "-", "--format", "json")
         assert "deleted secret: restore or purge it" in person.does(*command, send=file)

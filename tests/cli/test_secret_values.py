@@ -159,7 +159,8 @@ def test_a_half_done_change_is_reported(person: Person, monkeypatch: pytest.Monk
 def test_an_expected_version_prevents_lost_updates(person: Person) -> None:
     """`--expected-version` refuses if the newest version is another; 0 stands for no secret."""
     person.does("secret", "set", NAME, "--expected-version", 0, send=b"one")
-    person.fails_to("secret", "set", NAME, "--expected-version", 0, send=b"two", code=1)
+    taken = person.fails_to("secret", "set", NAME, "--expected-version", 0, send=b"two", code=1)
+    assert "Hint: see `secret-manager secret describe` for its newest version" in taken
     person.fails_to("secret", "set", NAME, "--expected-version", 2, send=b"two", code=1)
     person.does("secret", "set", NAME, "--expected-version", 1, send=b"two")
     assert person.does("secret", "get", NAME) == "two"

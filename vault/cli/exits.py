@@ -195,7 +195,8 @@ def _report(error: BaseException) -> tuple[int, str]:
 
 def _end(error: VaultError) -> tuple[Exit, str]:
     if isinstance(error, StorageUnavailableError) and error.is_denied:
-        return Exit.DENIED, "check the user in MONGO_URI, and give it the privileges: `replicaset grant`"
+        hint = "check the user in MONGO_URI, and give it the privileges: `secret-manager replicaset grant`"
+        return Exit.DENIED, hint
     if error.kind in _KINDS:
         return _KINDS[error.kind], ""
     if isinstance(error, ServiceRefusedError):

@@ -283,7 +283,8 @@ def deleted_name(name: str) -> VaultError:
     """Return the error for a new secret whose *name* a deleted one keeps."""
     return VaultError(
         f"the name {name} belongs to a deleted secret",
-        hint="bring it back with `secret restore`, or destroy it with `secret purge`",
+        hint="bring it back with `secret-manager secret restore`, or destroy it with "
+        "`secret-manager secret purge`",
     )
 
 

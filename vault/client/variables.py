@@ -40,7 +40,7 @@ def variable_of(name: str, prefix: str) -> str:
     if not is_variable(found):
         raise ProgramError(
             f"{name} gives no name of a variable",
-            hint=f"name it yourself, with `secret run --env NAME={name}`",
+            hint=f"name it yourself, with `secret-manager secret run --env NAME={name}`",
         )
     return found
 
@@ -59,5 +59,5 @@ def require_harmless(variable: str, name: str) -> None:
         return
     raise ProgramError(
         f"{name} would set {variable}, which {problem}",
-        hint=f"{remedy}, or choose it yourself, with `secret run --env {variable}={name}`",
+        hint=f"{remedy}, or choose it yourself, with `secret-manager secret run --env {variable}={name}`",
     )
