@@ -280,6 +280,7 @@ def test_the_command_line_is_checked_first(person: Person, monkeypatch: pytest.M
     person.fails_to("secret", "run", "--env", "A=a", code=2)
     person.fails_to("secret", "run", "--env", "A=a", "--env", "A=b", "--", "true", code=2)
     person.fails_to("secret", "run", "--env", "A-B=a", "--", "true", code=2)
+    assert "must be NAME=SECRET" in person.fails_to("secret", "run", "--env", "A", "--", "true", code=2)
     assert "no program nowhere" in person.fails_to("secret", "run", "--env", "A=a", "--", "nowhere", code=1)
     monkeypatch.setattr(memory_folder, "_IN_MEMORY", set())
     person.fails_to("secret", "run", "--env", "A=a", "--file", "--", "true", code=1)

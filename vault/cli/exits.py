@@ -26,18 +26,22 @@ from vault.core.errors import (
     ImportSourceAwayError,
     ImportSourceDeniedError,
     InvalidCredentialError,
+    IssuerInUseError,
     IssuerNotFoundError,
+    IssuerTakenError,
     KeyMissingError,
     MountForbiddenError,
     NamespaceNotFoundError,
     OutsidePathsError,
     RevocationRefusedError,
+    RoleNameTakenError,
     RoleNotFoundError,
     ScopeMissingError,
     SecretNotFoundError,
     ServiceAwayError,
     ServiceRefusedError,
     StorageUnavailableError,
+    TokenNameTakenError,
     TokenNotFoundError,
     TrailIndexMissingError,
     VaultError,
@@ -73,6 +77,15 @@ _FULL = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 #: Exit codes by error, with the hint if the error has none. Subclasses share that of their nearest base.
 _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     VaultError: (Exit.FAILED, ""),
+    TokenNameTakenError: (Exit.FAILED, "choose another name"),
+    RoleNameTakenError: (
+        Exit.FAILED,
+        "choose another name, or delete that one: see `secret-manager roles list`, also for orphaned ones",
+    ),
+    IssuerTakenError: (
+        Exit.FAILED,
+        "choose others, or delete that issuer: see `secret-manager issuers list`",
+    ),
     TokenNotFoundError: (Exit.NOT_FOUND, "run `secret-manager tokens list` to see all names"),
     RoleNotFoundError: (Exit.NOT_FOUND, "run `secret-manager roles list` to see all names"),
     IssuerNotFoundError: (Exit.NOT_FOUND, "run `secret-manager issuers list` to see all names"),
@@ -97,6 +110,10 @@ _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     TrailIndexMissingError: (Exit.FAILED, ""),
 }
 
+#: Hints for commands, in place of those that the errors have for callers of the API.
+_HINTS: dict[type[Exception], str] = {
+    IssuerInUseError: "delete them with `secret-manager roles delete`, or add --force"
+}
 
 #: By the kind of an error whose class only some commands load.
 _KINDS = {"docker_away": Exit.AWAY}
@@ -173,7 +190,7 @@ def _report(error: BaseException) -> tuple[int, str]:
     match error:
         case VaultError():
             code, hint = _end(error)
-            return code, described(error.problem, error.hint or hint)
+            return code, described(error.problem, _HINTS.get(type(error), error.hint) or hint)
         case click.UsageError():
             return Exit.USAGE, described(*_usage(error))
         case click.Abort() | KeyboardInterrupt():

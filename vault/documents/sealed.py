@@ -76,7 +76,7 @@ class SealedDocument(BaseDocument):
             # A pending document may be withdrawn, or MongoDB may just have removed it.
             if self.raw().find_one({**holders, "pending": None}, {"_id": 1}):
                 raise self.taken_error(self.taken)
-        raise self.taken_error(self.busy)
+        raise self.taken_error(self.busy, hint="Try again later.")
 
     def activate(self) -> bool:
         """Seal the pending document, so that it can be used; return False if it was pending too long."""
