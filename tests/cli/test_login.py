@@ -27,6 +27,8 @@ def test_a_login_is_kept_for_later_commands(person: Person, app: Flask) -> None:
     assert shown["name"] == "alice"
     assert shown["paths"] == "billing/"
     assert shown["expires"] == "never"
+    # A token has scopes; only a JWT acts through a role.
+    assert "role" not in shown
     assert "secret:fetch" in shown["scopes"]
     assert person.does("logout") == "logged out\n"
     assert person.does("logout") == "there is no login\n"

@@ -134,6 +134,14 @@ def test_an_invalid_file_changes_nothing(
     assert person.calls == []
 
 
+def test_a_prefix_without_a_slash_is_noted(person: Person) -> None:
+    """`import --prefix` puts the prefix before each name as it is, and notes one that is no folder."""
+    result = person.try_to("secret", "import", "-", "--prefix", "app", send="A=1\n")
+    assert result.stderr.startswith("note: app has no slash at its end, so the secret for NAME is appNAME\n")
+    assert "note" not in person.try_to("secret", "import", "-", "--prefix", "app/", send="A=1\n").stderr
+    assert "note" not in person.try_to("secret", "import", "-", send="A=1\n").stderr
+
+
 def test_an_export_has_all_secrets_of_a_prefix(person: Person) -> None:
     """`export` prints variables; JSON and YAML have the whole names, and can be imported again."""
     person.does("secret", "set", "app/db-password", send=b"it's")

@@ -99,7 +99,8 @@ def _facts(url: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "service": url,
         "name": found["principal"],
         "credential": found["kind"],
-        "role": found["role"],
+        # Only a JWT acts through a role: a token has the scopes of its role, and does not say which.
+        **({"role": found["role"]} if found["role"] else {}),
         "namespace": found["namespace"],
         "scopes": found["scopes"],
         "paths": found["paths"] or "all",

@@ -45,6 +45,7 @@ def import_file(
 
     Shows what would change, and changes nothing without --apply. With -, reads standard input.
     """
+    parameters.note_joined_names(prefix, output)
     given = Format(form) if form else Format.of(file)
     values = formats.read(_content(file), given)
     named = {_checked(prefix + name, given): value for name, value in values.items()}
