@@ -55,7 +55,7 @@ def _own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--metrics-bind", "127.0.0.1:70000"], "must be ADDRESS:PORT"),
         (["--cache-seconds", "-1"], "must be a number of seconds, or one with a unit"),
         (["--cache-seconds", "2d"], "must be at most 24h"),
-        (["--log-level", "loud"], "is not one of"),
+        (["--log-level", "loud"], "must be one of"),
     ],
 )
 def test_an_invalid_option_is_a_usage_error(options: list[str], reason: str) -> None:
