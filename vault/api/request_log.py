@@ -153,7 +153,8 @@ def _operation(endpoint: str | None) -> str:
 
 def _level(status: int) -> int:
     """Return the log level: refusals are for the caller to fix, failures for the operator."""
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    # 501 refuses a framing that strangers can send at will.
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED:
         return logging.INFO
     return logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR
 
