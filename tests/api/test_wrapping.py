@@ -141,6 +141,7 @@ def test_a_health_check_spends_no_token(root: DialectClient) -> None:
         ("1.5s", 2),
         ("2000ms", 2),
         ("1ms", 1),
+        ("0.000000001ms", 1),
         ("400ms", 1),
         ("30d", 2_592_000),
     ],

@@ -1,5 +1,6 @@
 """Requests of KV, version 2: their paths, queries and bodies, in the forms that Vault accepts."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -236,7 +237,7 @@ def _delay(value: Any) -> int:
     delay = duration(value, "delete_version_after")
     if delay > _TEN_YEARS:
         raise BadRequest(f"delete_version_after must be at most {_TEN_YEARS.days} days")
-    return int(delay.total_seconds())
+    return math.ceil(delay.total_seconds())
 
 
 def _unconvertible(name: str, kind: str, parser: str) -> BadRequest:

@@ -33,4 +33,5 @@ def parse_duration(text: str) -> timedelta:
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     if seconds > _MAX_SECONDS:
         raise ValueError("too long")
-    return timedelta(seconds=seconds)
+    # Anything that is not 0 stays so: 0 stands for no limit.
+    return max(timedelta(seconds=seconds), timedelta.resolution) if seconds else timedelta()
