@@ -70,6 +70,7 @@ def test_a_patch_sees_the_newest_version(patch: Patch, alice: Caller, stored: St
 
     written = patch(doubled)
     assert seen == [Current(b"two", VersionInfo(version=2, created_at=updated_at), {"k": "v"})]
+    assert "two" not in repr(seen)
     assert (written.secret_id, written.version, written.labels) == (secret_id, 3, {"k": "v"})
     assert alice.fetch(secret_id) == "dHdvdHdv"
 

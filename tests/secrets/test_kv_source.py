@@ -305,7 +305,8 @@ def test_times_have_milliseconds(fake: Fake) -> None:
 
 
 def test_values_are_no_part_of_a_repr(fake: Fake) -> None:
-    """Neither the source nor a secret shows a value or the token."""
+    """Neither the source nor a reply or a secret of it shows a value or the token."""
+    assert "a value" not in repr(kv_source._Reply(200, "", b"a value"))
     secret = read(fake, Answer(body={"data": METADATA}), Answer(body={"data": {"data": {"k": "a value"}}}))
     assert "a value" not in repr(secret)
     assert TOKEN not in repr(fake.source())

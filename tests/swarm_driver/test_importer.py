@@ -127,7 +127,7 @@ def test_a_task_gets_the_order_and_the_secrets() -> None:
         "0": "id-1",
         "1": "id-2",
     }
-    assert TOKEN not in repr(spec)
+    assert TOKEN not in repr((spec, TARGET))
     assert swarm.made == {}
 
 

@@ -21,7 +21,7 @@ from vault.swarm.client import Fetch, TokenFile
 from vault.swarm.driver import Driver
 from vault.swarm.metrics import Metrics
 from vault.swarm.policy import NoPolicy
-from vault.swarm.server import SocketInUseError, listening, serving_metrics
+from vault.swarm.server import Answer, SocketInUseError, listening, serving_metrics
 
 
 class Service:
@@ -51,6 +51,11 @@ def driver(service: Service, tmp_path: Path) -> Driver:
     (tmp_path / "token").write_text("smt_abc")
     token = TokenFile(tmp_path / "token")
     return Driver(service, token, policy=NoPolicy(), cache=NoCache(), metrics=Metrics())
+
+
+def test_no_value_is_part_of_a_repr() -> None:
+    """The reply to Docker does not show the value in its `repr`."""
+    assert "aHVzaA==" not in repr(Answer(b'{"Value": "aHVzaA=="}', "application/json"))
 
 
 @contextmanager

@@ -78,11 +78,12 @@ class Found(NamedTuple):
     error: ImportRefusedError | None = None
 
 
-class _Reply(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Reply:
     status: int
     #: Seconds that the source asks to wait.
     retry_after: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 class KVSource:

@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from vault.core.errors import VaultError
@@ -100,7 +100,7 @@ class Target:
     network: str
     node: str
     url: str
-    token: str
+    token: str = field(repr=False)
     #: Certificates in PEM; empty for the system's.
     ca: str
 

@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from os import umask
@@ -15,7 +16,7 @@ from pathlib import Path
 from socketserver import BaseServer, TCPServer, UnixStreamServer
 from threading import BoundedSemaphore, Thread
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from vault.core.errors import VaultError
 from vault.swarm import timed_reads
@@ -44,10 +45,11 @@ class SocketInUseError(VaultError):
     kind = "socket_in_use"
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """The body of a reply, and its type."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
 
 
