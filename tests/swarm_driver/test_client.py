@@ -126,7 +126,10 @@ def test_a_batch_is_one_request(token: TokenFile) -> None:
         ]
     }
     request_id = headers["X-Request-ID"]
-    assert found == [Fetched(1, b"one", request_id), Fetched(7, b"\x00", request_id)]
+    assert found == [
+        Fetched(1, b"one", request_id, frozenset({"-", "a"})),
+        Fetched(7, b"\x00", request_id, frozenset({"-", "a"})),
+    ]
 
 
 def test_a_refused_item_fails_alone(token: TokenFile) -> None:

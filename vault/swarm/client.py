@@ -195,7 +195,9 @@ def _outcome(item: Any, request_id: str) -> Fetched | NotDeliveredError:
     try:
         if problem := item.get("problem"):
             return _refusal(problem, problem["status"])
-        return Fetched(int(item["version"]), b64decode(item["secret"], validate=True), request_id)
+        references = frozenset(filter(None, (str(item["secret_id"]), item.get("name"))))
+        value = b64decode(item["secret"], validate=True)
+        return Fetched(int(item["version"]), value, request_id, references)
     except (AttributeError, KeyError, TypeError, ValueError):
         return AwayError(_ODD_REPLY)
 
