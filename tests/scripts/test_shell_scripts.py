@@ -291,6 +291,14 @@ def test_an_address_of_another_kind_is_a_usage_error(url):
     assert run("fetch_secret.sh", _UNKNOWN_ID, url=url).returncode == 2
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_no_proxy_gets_the_token_in_the_clear(recorder, variable):
+    """Over plain HTTP, a proxy of the environment, which would see token and value, is not used."""
+    with answering(lambda _: (418, b"a proxy")) as proxy:
+        done = run("create_secret.sh", "YQ==", url=recorder, VAULT_TOKEN="smt_hidden", **{variable: proxy})
+    assert json.loads(done.stdout) == {"secret": "YQ=="}
+
+
 def test_the_authority_of_the_service_is_trusted(recorder, tmp_path):
     """With `VAULT_CACERT`, curl trusts that file; without it, the system's certificates."""
     recording = tmp_path / "arguments"
