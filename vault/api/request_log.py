@@ -98,7 +98,7 @@ def _end(reply: Response) -> Response:
     operation = _operation(rule.endpoint if rule else None)
     seconds = perf_counter() - context.started
     reason = context.get("refused_for")
-    _requests(operation, reply.status_code).inc()
+    _requests(operation, context.get("measured_status", reply.status_code)).inc()
     _duration(operation).observe(seconds)
     if reason:
         _refusals(reason).inc()
