@@ -169,5 +169,7 @@ def test_an_export_does_not_change_a_terminal(person: Person, form: str) -> None
     refused = person.fails_to(*command, code=1)
     assert "app/title is not text for a terminal" in refused
     assert person.sees("secret", "describe", "app/once")[0]["reads_left"] == 1
+    person.does("secret", "set", "other/a", send=b"a\n\tb")
+    assert "tb" in person.does("secret", "export", "other/", "--format", "json")
     person.sit_at_terminal("<stdin>")
     assert "hunter1" in person.does(*command)
