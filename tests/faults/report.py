@@ -94,7 +94,7 @@ def totals(history: History, result: Result) -> str:
         "longest block after a failed change": f"{longest_held(history):.1f} s",
         "slowest reply": f"{slowest:.1f} s",
         "lost": len(findings.lost),
-        "duplicated": len(findings.doubled),
+        "duplicated": len(findings.duplicated),
         "missing entries": len(findings.unrecorded),
         "values of another secret": len(findings.swapped),
         "values in refusals": len(findings.leaked),

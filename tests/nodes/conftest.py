@@ -30,14 +30,14 @@ def image() -> str:
 
 @contextmanager
 def running(nodes: int, managers: int, image: str) -> Iterator[Cluster]:
-    """Run so many nodes, which have the images, the first *managers* of them as managers."""
+    """Run *nodes* nodes that have the images, the first *managers* of them as managers."""
     cluster = Cluster(nodes, managers)
     try:
         cluster.up()
         cluster.push("python:3.13-slim", "mongo:7.0", image)
         yield cluster
     finally:
-        # To look at them after a failure.
+        # An operator can keep the nodes, to look at them after a failure.
         if not os.environ.get("NODES_KEEP"):
             cluster.down()
 
