@@ -89,8 +89,8 @@ def ask(app: Flask, credential: str = "") -> str:
 
 
 def directory(app: Flask) -> Directory:
-    web_tokens: Any = services(app).authenticator._web_tokens
-    found: Directory = web_tokens._directory
+    jwts: Any = services(app).authenticator._jwts
+    found: Directory = jwts._directory
     return found
 
 

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 
-#: Time limit for all attempts.
+#: Timeout of all attempts together.
 _TIMEOUT_SECONDS = 3.0
 
 #: Average pause between two attempts.

@@ -219,7 +219,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
     "keys": ("find", "insert", "update"),
-    # Flask-Limiter's storage creates indexes on both, and counts in the first.
+    # The library `limits` creates indexes on both, and counts in the first.
     "rate_limits": ("find", "insert", "update", "createIndex"),
     "rate_limit_windows": ("createIndex",),
 }

@@ -31,7 +31,7 @@ from vault.documents.write_rules import MAX_NUMBER, WriteRules
 #: Timeout of each wait for the source.
 _TIMEOUT_SECONDS = 30
 
-#: Pauses before the tries after the first one. At first none: the source may have closed an idle connection.
+#: Pauses before all attempts except the first. At first 0: the source may have closed an idle connection.
 _PAUSES_SECONDS = (0, 1, 2, 4, 8)
 
 #: The longest pause that the source can ask for.

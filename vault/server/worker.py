@@ -40,7 +40,6 @@ _REFUSALS_AT_ONCE = 400
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
 
-
 #: Seconds after the beginning of a stop in which a new connection can still send its first request.
 _FIRST_REQUEST_SECONDS = 1
 
