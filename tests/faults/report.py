@@ -50,7 +50,7 @@ def _rows(injections: Sequence[Injection], history: History) -> Iterator[str]:
     for kind in dict.fromkeys(injection.kind for injection in injections):
         these = [injection for injection in injections if injection.kind == kind]
         impacts = [impact(injection, history) for injection in these]
-        lasted = median(injection.mended - injection.began for injection in these)
+        lasted = median(injection.removed - injection.began for injection in these)
         columns = [
             kind,
             str(len(these)),

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import product
 
 from tests.faults import afterwards
-from tests.faults.clients import Pool
+from tests.faults.clients import Pool, running
 from tests.faults.evidence import Evidence, Stored
 from tests.faults.history import History
 from tests.nodes.callers import Reader, Writer
@@ -107,15 +107,8 @@ class Deployment:
             kind(number, network=network, host=host, **options)
             for number, ((network, host), kind) in enumerate(product(places, kinds))
         ]
-        for caller in callers:
-            caller.start()
-        try:
+        with running(callers):
             yield
-        finally:
-            for caller in callers:
-                caller.stop()
-            for caller in callers:
-                caller.join()
 
     def read_all(self, history: History) -> None:
         """Fetch everything once more, at a node that has a replica."""
