@@ -24,7 +24,7 @@ docker() {
 }
 """
 _LIBRARIES = """
-for file in swarm_lib job mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
+for file in swarm_lib swarm_jobs mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
 IMAGE=secret-manager:1
 """
 #: One node with the secure stack, all of whose tasks run, and one token.
