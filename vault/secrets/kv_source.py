@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
 from vault.core import kv_values
-from vault.core.durations import parse_duration
 from vault.core.errors import (
     ImportRefusedError,
     ImportSourceAwayError,
     ImportSourceDeniedError,
     ImportSourceError,
 )
+from vault.core.kv_durations import parse_kv_duration
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
 from vault.core.timestamps import to_milliseconds
@@ -317,7 +317,7 @@ def _rules(metadata: Mapping[str, Any]) -> WriteRules:
         # A source can have a larger one, which means no more than the largest here.
         max_versions=min(_number(metadata.get("max_versions", 0)), MAX_NUMBER),
         delete_after_seconds=ceil(
-            parse_duration(metadata.get("delete_version_after") or "0s").total_seconds()
+            parse_kv_duration(metadata.get("delete_version_after") or "0s").total_seconds()
         ),
     )
 
