@@ -110,7 +110,7 @@ def test_data_is_usable_on_another_port(make: Make) -> None:
 
 
 def test_stopping_leaves_no_process(make: Make) -> None:
-    """A stopped server is gone; stopping it again is no error."""
+    """A stopped server is gone; stopping it again is not an error."""
     server = make()
     server.start()
     assert _processes(server.data)

@@ -133,5 +133,5 @@ def test_a_key_names_a_claim(key: str) -> None:
     ],
 )
 def test_anything_else_is_no_key(key: str) -> None:
-    """Malformed paths, other characters, and claims that say nothing about the sender are no keys."""
+    """Malformed paths, other characters, and claims that say nothing about the sender are not keys."""
     assert not is_key(key)

@@ -38,7 +38,7 @@ def test_a_valid_history_has_no_findings(told: Told) -> None:
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize("status", [503, UNKNOWN])
 def test_an_unknown_update_may_have_happened_or_not(told: Told, status: int, *, done: bool) -> None:
-    """An update with an unknown outcome is no violation, with or without its effect."""
+    """An update with an unknown outcome is not a violation, with or without its effect."""
     told.update(status, recorded="success")
     told.fetch(TWO if done else ONE)
     told.stored["id-a"] = Stored(version=1 + done)

@@ -86,7 +86,7 @@ def test_each_figure_is_next_to_its_target(targets: ModuleType, measured: Any) -
 def test_a_service_without_a_reply_meets_no_target(
     targets: ModuleType, comparison: ModuleType, measured: Any
 ) -> None:
-    """A ratio to nothing is no number, and its target counts as missed."""
+    """A ratio to nothing is not a number, and its target counts as missed."""
     silent = comparison.Sample(0, 0, 0, 0, 0, 0, 5)
     create = comparison.Block("create", {**measured.create.samples, OPENBAO: silent})
     [row, *_] = targets.rows(replace(measured, create=create), secrets=1, entries=1)

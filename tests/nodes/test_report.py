@@ -56,7 +56,7 @@ def test_a_row_counts_commands_and_violations() -> None:
 
 @pytest.mark.parametrize("wrong", [{"findings": Findings(leaked=["a"])}, {"trail": "entry 7 is missing"}])
 def test_any_violation_makes_the_run_fail(wrong: dict[str, object]) -> None:
-    """A violation without a column of its own, or a trail that does not verify, is no success either."""
+    """A violation without a column of its own, or a trail that does not verify, is not a success either."""
     assert outcome("a node").is_good
     assert not outcome("a node", **wrong).is_good
 

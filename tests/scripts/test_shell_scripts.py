@@ -150,7 +150,7 @@ def test_secret_is_no_argument(recorder: str, tmp_path: Path, arguments: list[st
 
 
 def test_secret_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
-    """A secret that is an argument of the script is no argument of curl."""
+    """A secret that is an argument of the script is not an argument of curl."""
     recording = tmp_path / "arguments"
     path = recording_path(tmp_path, recording)
     done = run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path)
@@ -277,7 +277,7 @@ def test_a_secret_is_fetched_by_one_reference(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("url", ["ht!tp://a", "gopher+x://a", "http://a b"])
 def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
-    """A `VAULT_URL` that is no URL of HTTP has the exit code of wrong usage."""
+    """A `VAULT_URL` that is not a URL of HTTP has the exit code of wrong usage."""
     assert run("fetch_secret.sh", _UNKNOWN_ID, url=url).returncode == 2
 
 

@@ -393,7 +393,7 @@ def test_a_rotation_interrupted_in_its_last_step_is_finished(tmp_path: Path) -> 
 
 
 def test_a_rotation_waits_for_another_update(tmp_path: Path) -> None:
-    """An update that is no rotation is awaited; then the rotation starts."""
+    """An update that is not a rotation is awaited; then the rotation starts."""
     updating = f"""
         *UpdateStatus*) ((SECONDS < 5)) && echo updating || echo completed ;;
         *PreviousSpec*) ;;

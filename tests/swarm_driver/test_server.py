@@ -240,10 +240,10 @@ def test_a_running_driver_is_not_replaced(path: Path, driver: Driver) -> None:
 
 
 def test_another_file_is_not_removed(driver: Driver, tmp_path: Path) -> None:
-    """A path that is no socket stays as it is."""
+    """A path that is not a socket stays as it is."""
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(SocketInUseError, match="is no socket"), listening(path, driver):
+    with pytest.raises(SocketInUseError, match="is not a socket"), listening(path, driver):
         pass
     assert path.read_text() == "mine"
 

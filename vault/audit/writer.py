@@ -350,7 +350,7 @@ class DisabledAuditTrail(NoAuditTrail):
 def _is_counted(attempt: Attempt, status: Status) -> bool:
     """Return whether the refusal can be counted with others: strangers cause these as often as they like.
 
-    Where no credential is required, callers without one have rights, and are no strangers.
+    Where no credential is required, callers without one have rights, and are not strangers.
     """
     principal = attempt.principal
     is_stranger = not principal.authenticated and not principal.scopes

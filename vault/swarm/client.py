@@ -135,7 +135,7 @@ class Client:
             with closing(self._connection(end)) as connection:
                 connection.request("POST", self._path, body, headers)
                 reply = connection.getresponse()
-                # A larger one is cut off, and then it is no JSON.
+                # A larger one is cut off, and then it is not JSON.
                 return reply.status, reply.read(_MAX_REPLY_BYTES)
         except TimeoutError:
             self._paused_until = monotonic() + _PAUSE_SECONDS

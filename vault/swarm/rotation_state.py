@@ -81,12 +81,12 @@ _HINTS: Mapping[Phase, Callable[[RotationState], str]] = {
         f"see `secret-manager swarm holders {at.name}`; if it was stored, rotate with --resume"
     ),
     Phase.STORED: lambda at: (
-        f"`{at.command} --resume` goes on, `{at.command} --from-version {at.before or 'N'}` goes back"
+        f"`{at.command} --resume` continues, `{at.command} --from-version {at.before or 'N'}` goes back"
     ),
     Phase.STORING_OLD: lambda at: (
         f"see `secret-manager swarm holders {at.name}`; if version {at.version + 1} is the newest, rotate "
         f"with --resume, else with --from-version {at.before}"
     ),
-    Phase.BACK: lambda at: f"`{at.command} --resume` goes on",
+    Phase.BACK: lambda at: f"`{at.command} --resume` continues",
     Phase.SUPERSEDED: lambda at: f"`{at.command} --resume` gives services the newest version",
 }
