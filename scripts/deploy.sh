@@ -155,7 +155,7 @@ await_nodes
 find_members
 report_nodes
 use_pinned_images
-# Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at once.
+# Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at the same time.
 resolve=changed
 if [[ -z ${IMAGE-} ]]; then
     (($(docker node ls -q | wc -l) == 1)) || fail "the swarm has several nodes: push the image to a registry and set IMAGE"

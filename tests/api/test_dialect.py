@@ -467,7 +467,7 @@ def test_a_value_can_be_large(root: DialectClient) -> None:
 def test_strangers_do_not_fill_the_trail(
     root: DialectClient, stored: Stored, path: str, body: object, headers: dict[str, str]
 ) -> None:
-    """Of a stranger's malformed requests, only the first few have entries of their own; all are counted."""
+    """Only the first few malformed requests of a stranger have entries of their own; all are counted."""
     stranger = root.having(None)
     for _ in range(20):
         assert stranger.ask("POST", path, body, **headers).status_code in (400, 413, 415)

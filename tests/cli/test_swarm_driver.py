@@ -28,7 +28,7 @@ def token(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, **environment: str) -> Result:
-    """Run the command in this process, with options that end it at once."""
+    """Run the command in this process, with options that end it immediately."""
     return CliRunner().invoke(commands, ["swarm-driver", *map(str, arguments)], env=environment)
 
 

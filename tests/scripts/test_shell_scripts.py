@@ -64,7 +64,7 @@ def test_refusal_is_printed_on_standard_error(
 
 
 def test_a_reason_is_the_detail_alone() -> None:
-    """Of a problem, only the detail is shown; one with a quote in it is shown with the whole reply."""
+    """Only the detail of a problem is shown; if it contains a quote, the whole reply is shown."""
     for detail, shown in (("Not \\ this", b"404: Not"), ('A "quote"', b'404: {"title": "T", "detail"')):
         body = json.dumps({"title": "T", "detail": detail}).encode()
         with answering(lambda _, body=body: (404, body)) as url:

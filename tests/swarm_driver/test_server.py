@@ -173,7 +173,7 @@ def test_a_client_that_leaves_is_logged_without_its_data(
 def test_connections_are_limited(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A connection beyond the limit is closed at once, and one that ends makes room."""
+    """A connection beyond the limit is closed immediately, and one that ends makes room."""
     monkeypatch.setattr(server, "_MAX_CALLS", 1)
     path = tmp_path / "driver.sock"
     with running(path, driver):

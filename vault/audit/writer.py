@@ -35,7 +35,7 @@ _MAX_DENIED_USER_AGENT_LENGTH = 64
 _HEAD_INTERVAL_SECONDS = 60
 
 #: Seconds between two searches for keys that were dropped from all keyrings, and the maximum random delay: of
-#: workers that start at once, the first one then retires the keys for all.
+#: workers that start at the same time, the first one then retires the keys for all.
 _RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
 
 

@@ -87,7 +87,7 @@ class Database:
             return self._client
 
         # MongoEngine does not get the URI: it would prefer the URI's read preference, and look up SRV records
-        # at once. It gets the name of the database, and a function that creates the client.
+        # immediately. It gets the name of the database, and a function that creates the client.
         mongoengine.register_connection(
             "default",
             db=self.name,

@@ -165,7 +165,7 @@ _REFUSALS: dict[type[Exception], HTTPException] = {
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
     """gunicorn's gevent worker, with limits on connections and slow clients.
 
-    It also stops gracefully without its master. By itself it would exit at once, during its requests.
+    It also stops gracefully without its master. By itself it would exit immediately, during its requests.
     """
 
     #: The application.

@@ -25,7 +25,7 @@ from vault.swarm.requests import Reference, Task
 #: The timeout of a request, with connecting. Calls that wait behind a hanging one still have some time.
 _TIMEOUT_SECONDS = 1.2
 
-#: After a timeout, calls fail at once for this time. A manager holds its store's lock while it waits.
+#: After a timeout, calls fail immediately for this time. A manager holds its store's lock while it waits.
 _PAUSE_SECONDS = 3
 
 #: The service sends at most 11 MB.
