@@ -131,7 +131,7 @@ request() { # request PATH JSON [HINT]: send JSON and set `reply` to the respons
     ) || status=$?
     case $status in
         0) ;;
-        1 | 3) fail "VAULT_URL is no URL of HTTP: $url" 2 ;;
+        1 | 3) fail "VAULT_URL is not a URL of HTTP: $url" 2 ;;
         127) fail "curl not found: install it" ;;
         *) fail "no answer from $url" 5 ;;
     esac

@@ -36,10 +36,10 @@ def test_a_value_comes_back_as_it_was_written(ask: Ask) -> None:
 
 
 def test_a_secret_is_the_same_over_rest(ask: Ask, app: Flask, client: FlaskClient) -> None:
-    """REST reads what Vault's clients wrote as canonical JSON, and they read what is no object in base64."""
+    """REST reads what Vault's clients wrote as canonical JSON, and they read other values in base64."""
     written(ask, "a", {"b": 1, "a": 2})
     assert rest(client, app, "fetch", {"name": "a"})["secret"] == b64encode(b'{"a":2,"b":1}').decode()
-    text = b64encode(b"[1] is no object").decode()
+    text = b64encode(b"[1] is not an object").decode()
     rest(client, app, "create", {"name": "b", "secret": text, "labels": {"k": "v"}})
     found = ask("GET", "data/b").json["data"]
     assert (found["data"], found["metadata"]["custom_metadata"]) == ({"secret": text}, {"k": "v"})

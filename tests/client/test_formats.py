@@ -179,7 +179,7 @@ def test_an_invalid_file_is_refused(form: str, content: bytes, problem: str) -> 
 
 
 def test_half_a_character_is_refused() -> None:
-    """A value that is half of a surrogate pair is no text."""
+    """A value that is half of a surrogate pair is not text."""
     with pytest.raises(TransferError):
         formats.read(b'{"A": "\\ud800"}', Format.JSON)
 

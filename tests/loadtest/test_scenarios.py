@@ -67,17 +67,19 @@ def run(locust: str, scenario: str, service: Service, folder: Path, *options: st
 
 @pytest.mark.parametrize("scenario", ["mix", "reads", "writes", "once", "spike", "ramp", "batches"])
 def test_a_scenario_runs_without_a_failure(
-    locust: str, service: Service, tmp_path: Path, scenario: str
+    locust: str, shared_service: Service, tmp_path: Path, scenario: str
 ) -> None:
     """Each scenario completes, and reads back what it stored."""
-    requests, failures = run(locust, scenario, service, tmp_path)
+    requests, failures = run(locust, scenario, shared_service, tmp_path)
     assert requests > (0 if scenario in STAGED else ENOUGH)
     assert failures == 0
 
 
-def test_the_load_can_come_from_several_processes(locust: str, service: Service, tmp_path: Path) -> None:
+def test_the_load_can_come_from_several_processes(
+    locust: str, shared_service: Service, tmp_path: Path
+) -> None:
     """Two processes share a scenario, and their figures are combined."""
-    requests, failures = run(locust, "mix", service, tmp_path, "--processes", "2")
+    requests, failures = run(locust, "mix", shared_service, tmp_path, "--processes", "2")
     assert requests > ENOUGH
     assert failures == 0
 

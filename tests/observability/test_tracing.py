@@ -175,7 +175,7 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
     settings = {**SETTINGS, "MONGO_URI": mongo_uri}
     with made_world(settings) as (world, _):
         pass
-    with Service({**settings, **asking_for(collector.url)}, measured=True, folder=tmp_path) as service:
+    with Service({**settings, **asking_for(collector.url)}, folder=tmp_path) as service:
         exhaust(world, over_http(service))
         assert service.stop() == 0
     asked = sum(len(statuses) for statuses in world.seen.values())
@@ -193,7 +193,7 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
 def test_an_unreachable_collector_affects_no_caller(environment: dict[str, str], tmp_path: Path) -> None:
     """If spans cannot be sent, requests are still answered, and the service stops quickly."""
     nobody = asking_for(f"http://127.0.0.1:{free_port()}")
-    with Service({**environment, **nobody}, measured=True, folder=tmp_path) as service:
+    with Service({**environment, **nobody}, folder=tmp_path) as service:
         secret_id = service.create(b"a value")
         with ThreadPoolExecutor(16) as pool:
             assert {reply.status for reply in pool.map(service.fetch, [secret_id] * 500)} == {200}

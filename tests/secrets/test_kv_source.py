@@ -149,7 +149,7 @@ def test_a_busy_source_is_asked_again(fake: Fake, pauses: list[float], status: i
 
 
 def test_a_source_that_disconnects_is_asked_again(fake: Fake, pauses: list[float]) -> None:
-    """A connection that the source has closed is replaced at once."""
+    """A connection that the source has closed is replaced immediately."""
     check(fake, Answer(0), Answer(body=MOUNT))
     assert pauses == [0, 0]
 
@@ -313,7 +313,7 @@ def test_values_are_no_part_of_a_repr(fake: Fake) -> None:
 
 
 def test_the_certificate_is_checked(tmp_path: Path, pauses: list[float]) -> None:
-    """A certificate must be of the named CA; another one is refused at once."""
+    """A certificate must be of the named CA; another one is refused immediately."""
     authority = make(tmp_path, "authority")
     pair = make(tmp_path, "source", authority)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

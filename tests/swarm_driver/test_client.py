@@ -250,7 +250,7 @@ def drip(reply: bytes) -> Handler:
 def test_a_slow_service_is_away_for_a_while(
     token: TokenFile, monkeypatch: pytest.MonkeyPatch, handler: Handler
 ) -> None:
-    """A hanging service, and one that drips, is given up after the timeout; then fetches fail at once."""
+    """A hanging service, and one that drips, is given up after the timeout; then fetches fail immediately."""
     monkeypatch.setattr(module, "_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     with peer(handler) as service:
         client = Client(service.url, token)

@@ -150,7 +150,7 @@ def test_a_refusal_is_logged_and_counted(
 
 
 def test_a_malformed_request_is_answered(world: World) -> None:
-    """A body that is no request of Docker's gets an error, and the service is not asked."""
+    """A body that is not a request of Docker's gets an error, and the service is not asked."""
     assert world.driver.get_secret(b"[") == {"Err": "Docker's request is not a JSON object"}
     assert not world.service.batches
 

@@ -178,7 +178,7 @@ def test_a_client_that_leaves_is_logged_without_its_data(
 def test_connections_are_limited(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A connection beyond the limit is closed at once, and one that ends makes room."""
+    """A connection beyond the limit is closed immediately, and one that ends makes room."""
     monkeypatch.setattr(server, "_MAX_CALLS", 1)
     path = tmp_path / "driver.sock"
     with running(path, driver):
@@ -245,10 +245,10 @@ def test_a_running_driver_is_not_replaced(path: Path, driver: Driver) -> None:
 
 
 def test_another_file_is_not_removed(driver: Driver, tmp_path: Path) -> None:
-    """A path that is no socket stays as it is."""
+    """A path that is not a socket stays as it is."""
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(SocketInUseError, match="is no socket"), listening(path, driver):
+    with pytest.raises(SocketInUseError, match="is not a socket"), listening(path, driver):
         pass
     assert path.read_text() == "mine"
 

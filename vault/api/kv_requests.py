@@ -183,7 +183,7 @@ def labels_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the labels in *body*, as they are; None for null, or if it has none.
 
     Raises:
-        BadRequest: They are no object.
+        BadRequest: They are not an object.
     """
     return _object(body, "custom_metadata") if "custom_metadata" in body else None
 

@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException
 
 from vault.api.errors import problem
 from vault.api.fields import REQUEST_ID_PATTERN
+from vault.api.flask_proxies import unwrapped
 from vault.api.prefixes import OPERATIONS
-from vault.api.proxies import unwrapped
 from vault.api.refusals import REFUSALS, code_of
 from vault.observability import logs, metrics
 

@@ -184,7 +184,7 @@ def _newest(
     """Return entries before *cursor*, and the page's cursors."""
     position = Position.decode(cursor) if cursor is not None else Position(_LAST)
     if position.returned:
-        # Of a page in the other order: it is a position for each stream.
+        # The cursor is of a page in the other order: it has a position for each stream.
         raise InvalidCursorError
     before = min(position.settled, latest_id(which.until)) if which.until else position.settled
     with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
@@ -409,7 +409,7 @@ def records(
         before: Mapping[str, Any] | None = None
         for stored in raw.find(query, batch_size=batch_size).sort(order):
             document = bson.decode(stored.raw, options)
-            # Of a field that occurs twice, the driver reads one and MongoDB may find the other.
+            # If a field occurs twice, the driver reads one value, and MongoDB may find the other.
             if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
                 fits = (
                     before is None

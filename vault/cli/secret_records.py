@@ -90,7 +90,7 @@ def restore(secret: str, service: Service, output: Output) -> None:
 def purge(secret: str, version: int | None, yes: bool, service: Service, output: Output) -> None:
     """Destroy a deleted secret, or an older version.
 
-    It cannot be restored, and its name is free at once. Needs the scope secret:purge, and asks first on a
+    It cannot be restored, and its name is free immediately. Needs the scope secret:purge, and asks first on a
     terminal.
     """
     what = f"version {version} of {secret}" if version else secret
