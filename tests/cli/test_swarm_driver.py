@@ -28,7 +28,7 @@ def token(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, **environment: str) -> Result:
-    """Run the command in this process, with options that end it at once."""
+    """Run the command in this process, with options that end it immediately."""
     return CliRunner().invoke(commands, ["swarm-driver", *map(str, arguments)], env=environment)
 
 
@@ -100,7 +100,7 @@ def test_an_unencrypted_address_is_logged(
     for url, warns in [("http://secret-manager:8000", True), ("http://127.0.0.1:8000", False), (URL, False)]:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            assert "is no socket" in run("--url", url, "--token-file", token, "--socket", path).stderr
+            assert "is not a socket" in run("--url", url, "--token-file", token, "--socket", path).stderr
         assert ("values travel unencrypted" in caplog.text) is warns
 
 

@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-#: Of a file without a token, such as a device, no more is read.
+#: The maximum that is read of a token file, which may be the wrong file, or a device without an end.
 _MAX_TOKEN_BYTES = 65_536
 
 

@@ -179,7 +179,7 @@ def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> N
 
     Takes effect on every replica within 5 seconds. With --cascade, every token that it created is also
     revoked, directly or through other tokens. Prints the names of all revoked tokens, after their namespace
-    unless it is the default one. To revoke a token again is no error.
+    unless it is the default one. To revoke a token again is not an error.
     """
     with _attempt(output, Action.TOKEN_REVOKE) as (operations, attempt):
         ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)

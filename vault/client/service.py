@@ -22,10 +22,10 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=35)
 #: The service sends at most 11 MB.
 _MAX_REPLY_BYTES = 16 * 1_048_576
 
-#: The most that an error quotes.
+#: The maximum number of characters that an error quotes.
 _MAX_REASON_LENGTH = 400
 
-#: The most fields that an error names.
+#: The maximum number of fields that an error names.
 _MAX_FIELDS = 5
 
 #: Statuses of a service, or of a proxy in front of it, that cannot serve for now.

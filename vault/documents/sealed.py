@@ -111,9 +111,9 @@ class SealedDocument(BaseDocument):
 
     @classmethod
     def made_by(cls, names: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the documents that the principals with these *names* created; pending ones are removed.
+        """Return the documents that the principals with these *names* created.
 
-        Then `activate` fails.
+        Pending ones are removed, so that `activate` fails.
         """
         made = {"created_by": {"$in": list(names)}}
         cls.raw().delete_many({**made, "pending": True})

@@ -86,8 +86,9 @@ class KeyringGuard:
             self.look()
             self._watch.start()
         elif self._is_due():
-            # At once: when one worker of a replica is ready, all of them have to be. And while this process
-            # was stopped, or MongoDB unavailable, another worker may have claimed a key that is unknown here.
+            # Immediately, not in the watch: when one worker of a replica is ready, all of them have to be.
+            # And while this process was stopped, or MongoDB unavailable, another worker may have claimed a
+            # key that this one does not know.
             self.look()
         self._refuse(self._found, is_restored=self._is_restored)
 
