@@ -22,30 +22,23 @@ def refused(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "argument", ["hunter2", TOKEN, JWT, KEY, "-Hunter2", "--Hunter2", "'a' is not one of b"]
+    "argument",
+    ["hunter2", TOKEN, JWT, KEY, "-Hunter2", "--Hunter2", "'a' is not one of b"],
+    ids=["value", "token", "JWT", "key", "option", "long option", "sentence"],
 )
 @pytest.mark.parametrize(
     "command",
     [
-        *(
-            [],
-            ["secret"],
-            ["login"],
-            ["login", "--url", "http://localhost:8000"],
-            ["whoami"],
-            ["audit", "tail"],
-        ),
-        *(
-            ["roles", "test", "--role", "job"],
-            ["secret", "set", "name"],
-            ["secret", "set", "name", "--generate"],
-        ),
-        *(["tokens", "revoke", "name"], ["tokens", "create", "--name", "a", "--role"], ["completion"]),
-        *(
-            ["secret", "list", "a"],
-            ["login", "--token-file", "/nowhere", "--url"],
-            ["secret", "run", "--env"],
-        ),
+        *([], ["secret"], ["login"], ["whoami"], ["audit", "tail"], ["completion"]),
+        ["login", "--url", "http://localhost:8000"],
+        ["login", "--token-file", "/nowhere", "--url"],
+        ["roles", "test", "--role", "job"],
+        ["secret", "list", "a"],
+        ["secret", "run", "--env"],
+        ["secret", "set", "name"],
+        ["secret", "set", "name", "--generate"],
+        ["tokens", "create", "--name", "a", "--role"],
+        ["tokens", "revoke", "name"],
     ],
     ids=" ".join,
 )
@@ -54,7 +47,11 @@ def test_a_misplaced_argument_is_not_printed(command: list[str], argument: str) 
     assert argument not in refused(*command, argument)
 
 
-@pytest.mark.parametrize("text", [TOKEN, JWT, KEY, f"hvs.{'a' * 24}", f"s.{'B' * 24}"])
+@pytest.mark.parametrize(
+    "text",
+    [TOKEN, JWT, KEY, f"hvs.{'a' * 24}", f"s.{'B' * 24}"],
+    ids=["token", "JWT", "key", "Vault's token", "Vault's older token"],
+)
 def test_a_credential_is_masked_in_every_error(text: str) -> None:
     """An error has `…` in place of what has the form of a credential, such as the name of a file."""
     assert described(f"cannot use {text}", f"try {text} again") == "error: cannot use …. Hint: try … again"
@@ -77,7 +74,7 @@ def test_the_user_of_an_address_is_masked() -> None:
     ],
 )
 def test_other_texts_are_kept(text: str) -> None:
-    """Names, paths and hashes are no credentials."""
+    """Names, paths and hashes are not credentials."""
     assert described(f"cannot use {text}") == f"error: cannot use {text}"
 
 
