@@ -41,8 +41,8 @@ done
 
 # shellcheck source=scripts/swarm_lib.sh
 source scripts/swarm_lib.sh
-# shellcheck source=scripts/job.sh
-source scripts/job.sh
+# shellcheck source=scripts/swarm_jobs.sh
+source scripts/swarm_jobs.sh
 # shellcheck source=scripts/mongodb_placement.sh
 source scripts/mongodb_placement.sh
 # shellcheck source=scripts/mongodb_members.sh
@@ -133,7 +133,8 @@ service_names() { # print the names of the services in the stack files, one a li
 }
 
 deploy_services() { # deploy_services NAME…: deploy these services of the stack files, and leave all others as they are
-    # With --prune, or if it named the others, Docker would change them too. Docker expands variables again.
+    # With --prune, or if the file named the others, Docker would change them too. Docker expands variables again,
+    # so each dollar sign is doubled.
     printf '%s\n' "${stack_file//\$/\$\$}" | awk -v names=" $* " '
         /^[^ ]/ { in_services = /^services:/; wanted = 1 }
         in_services && /^  [^ ]/ { wanted = index(names, " " substr($1, 1, length($1) - 1) " ") }
@@ -188,7 +189,7 @@ await_nodes
 find_members
 report_nodes
 use_pinned_images
-# Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at once.
+# Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at the same time.
 resolve=changed
 if [[ -z ${IMAGE-} ]]; then
     (($(docker node ls -q | wc -l) == 1)) || fail "the swarm has several nodes: push the image to a registry and set IMAGE"
@@ -213,7 +214,7 @@ before=
 if exists "$service"; then
     before=$(spec "$service")
     state=$(update_state "$service")
-    # The deployment before was interrupted: its update can go on, although nothing changes now.
+    # The deployment before was interrupted: its update can still be running, although nothing changes now.
     [[ $state =~ ^(|completed|rollback_completed)$ ]] || before=$state
     # Keep the current scale: a deployment would reset it.
     REPLICAS=${REPLICAS:-$(await_answer docker service inspect "$service" --format '{{with .Spec.Mode.Replicated}}{{.Replicas}}{{end}}')}

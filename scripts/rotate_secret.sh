@@ -67,7 +67,7 @@ if [[ -z $token ]]; then
     say ""
 fi
 
-[[ -S $docker_socket ]] || fail "$docker_socket is no socket: start Docker, or set DOCKER_HOST"
+[[ -S $docker_socket ]] || fail "$docker_socket is not a socket: start Docker, or set DOCKER_HOST"
 
 # In a file, in memory: Docker shows the variables of a container to anyone who may use it.
 folder=$(mktemp -d /dev/shm/rotate-secret.XXXXXX)

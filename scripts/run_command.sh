@@ -30,8 +30,8 @@ answer_help "$@"
 
 # shellcheck source=scripts/swarm_lib.sh
 source "$(dirname "$0")/swarm_lib.sh"
-# shellcheck source=scripts/job.sh
-source "$(dirname "$0")/job.sh"
+# shellcheck source=scripts/swarm_jobs.sh
+source "$(dirname "$0")/swarm_jobs.sh"
 
 check_engine
 image=$(service_image)

@@ -10,7 +10,7 @@ from tests.access_roles import make_issuer, make_role
 from tests.commands import run_command
 from tests.conftest import running_app
 from tests.issuer import public_pem
-from tests.rotation import Stored
+from tests.rotation import Stored, new_key, settings
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,22 @@ def test_a_command_names_the_settings_of_a_dotenv_file(
     assert done.stderr.splitlines()[0] == f"Settings from {tmp_path / '.env'}: FAILED_AUTH_LIMIT, LOG_LEVEL"
     assert "77/minute" not in done.stderr
     assert ".env" not in done.stdout
+
+
+def test_missing_settings_say_where_they_belong(tmp_path: Path) -> None:
+    """Without the service's settings, an operator's command says that it needs them, and where to read on."""
+    done = run_command("tokens", "list", environment={}, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: invalid settings: MASTER_KEY: is required")
+    assert "Hint: this command needs the settings of the service" in done.stderr
+
+
+def test_an_unavailable_mongodb_is_named_without_its_credentials(tmp_path: Path) -> None:
+    """The address at which a command looked for MongoDB is in the error, without user and password."""
+    away = settings("mongodb://me:pass@127.0.0.1:1/vault", new_key())
+    done = run_command("tokens", "list", environment=away, folder=tmp_path)
+    assert done.returncode == 5
+    assert "check that MongoDB runs at mongodb://127.0.0.1:1/vault, and that MONGO_URI" in done.stderr
 
 
 def test_a_world_writable_dotenv_file_stops_a_command(environment: dict[str, str], tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_an_earlier_value_and_the_rest_of_a_rotation(world: World) -> None:
 
 
 def test_a_driver_of_another_name(world: World) -> None:
-    """Tasks with secrets of another driver are no holders, unless --driver names it."""
+    """Tasks with secrets of another driver are not holders, unless --driver names it."""
     [secret] = world.dockerd.secrets.values()
     secret["Spec"]["Driver"] = {"Name": "other"}
     assert swarm(world, "rotate", NAME, "-", given=b"new").exit_code == 0

@@ -24,7 +24,7 @@ docker() {
 }
 """
 _LIBRARIES = """
-for file in swarm_lib job mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
+for file in swarm_lib swarm_jobs mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
 IMAGE=secret-manager:1
 """
 #: One node with the secure stack, all of whose tasks run, and one token.
@@ -396,7 +396,7 @@ def test_a_rotation_interrupted_in_its_last_step_is_finished(tmp_path: Path) -> 
 
 
 def test_a_rotation_waits_for_another_update(tmp_path: Path) -> None:
-    """An update that is no rotation is awaited; then the rotation starts."""
+    """An update that is not a rotation is awaited; then the rotation starts."""
     updating = f"""
         *UpdateStatus*) ((SECONDS < 5)) && echo updating || echo completed ;;
         *PreviousSpec*) ;;

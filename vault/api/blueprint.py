@@ -14,9 +14,9 @@ from marshmallow import Schema
 from vault.api import auth, json_parser
 from vault.api.client_ip import address_of
 from vault.api.error_docs import responses_with_body
+from vault.api.flask_proxies import unwrapped
 from vault.api.json_parser import StrictJsonParser
 from vault.api.memory import Memory
-from vault.api.proxies import unwrapped
 from vault.api.refusals import recorded_as, refusal
 from vault.api.response_headers import OF_OPERATIONS, references
 from vault.api.slots import Slot

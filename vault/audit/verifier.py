@@ -120,7 +120,7 @@ class Verifier:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
         Entries older than *kept_since* may be missing. It returns a time as in records, or "" if entries are
-        permanent; it is called for each gap, because pruning goes on meanwhile. *heads* are those of a
+        permanent; it is called for each gap, because pruning continues meanwhile. *heads* are those of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
         """

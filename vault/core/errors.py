@@ -147,7 +147,7 @@ class TokenNotRenewableError(FixedError):
 
 
 class TokenRequiredError(FixedError):
-    """The principal's credential is no token, so the service did not issue it and cannot change it."""
+    """The principal's credential is not a token, so the service did not issue it and cannot change it."""
 
     kind = "token_required"
     message = "This operation requires a token, not a JWT."
