@@ -169,8 +169,8 @@ def test_a_second_rotation_is_refused(world: World) -> None:
     [
         (["-", "--resume"], "Use one of FILE"),
         (["--resume", "--generate", "20"], "Use one of FILE"),
-        (["--generate", "1"], "not in the range"),
-        (["--from-version", "0"], "not in the range"),
+        (["--generate", "1"], "must be in the range"),
+        (["--from-version", "0"], "must be in the range"),
         (["--timeout", "soon"], "must be a number of seconds, or one with a unit"),
         (["--timeout", "0s"], "must be between 1 second"),
     ],
