@@ -10,7 +10,7 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import click
-from baselines.processes import Contender, SecretManager
+from baselines.processes import SecretManager, Service
 
 #: The number of secrets that the application needs.
 SECRETS = 20
@@ -24,9 +24,9 @@ _BATCHES = 200
 Call = tuple[str, str, str]
 
 
-def one_by_one(contender: Contender, names: Sequence[str]) -> list[Call]:
-    """Return a call of *contender* for each secret."""
-    method, path, body = contender.fetch
+def one_by_one(service: Service, names: Sequence[str]) -> list[Call]:
+    """Return a call of *service* for each secret."""
+    method, path, body = service.fetch
     return [(method, path.replace("NAME", name), body.replace("NAME", name)) for name in names]
 
 
@@ -35,32 +35,32 @@ def as_a_batch(names: Sequence[str]) -> list[Call]:
     return [("POST", PATH, json.dumps({"secrets": [{"secret_id": name} for name in names]}))]
 
 
-def offer(contender: SecretManager, names: Sequence[str]) -> None:
+def offer(service: SecretManager, names: Sequence[str]) -> None:
     """Write a list of batches of *names* for wrk, the same each time."""
     chance = random.Random(1)  # noqa: S311 - not for security
     calls = (as_a_batch(chance.sample(names, SECRETS)) for _ in range(_BATCHES))
-    (contender.folder / "batches").write_text("".join(f"{body}\n" for [(_, _, body)] in calls))
+    (service.folder / "batches").write_text("".join(f"{body}\n" for [(_, _, body)] in calls))
 
 
-def compare(names: Mapping[Contender, Sequence[str]], *, seconds: float) -> dict[str, float]:
+def compare(names: Mapping[Service, Sequence[str]], *, seconds: float) -> dict[str, float]:
     """Print and return the median milliseconds of fetching SECRETS secrets on one connection in each way.
 
-    *names* are the secrets of each contender, and those with fewer are left out: the ceiling has one secret.
+    *names* are the secrets of each service, and those with fewer are left out: the ceiling has one secret.
     The ways take turns for *seconds*.
     """
-    several = {contender: known for contender, known in names.items() if len(known) >= SECRETS}
+    several = {service: known for service, known in names.items() if len(known) >= SECRETS}
     calls = {
-        f"{contender.name}, one by one": (contender, one_by_one(contender, known[:SECRETS]))
-        for contender, known in several.items()
+        f"{service.name}, one by one": (service, one_by_one(service, known[:SECRETS]))
+        for service, known in several.items()
     }
-    for contender, known in several.items():
-        if isinstance(contender, SecretManager):
-            calls[f"{contender.name}, batch"] = (contender, as_a_batch(known[:SECRETS]))
+    for service, known in several.items():
+        if isinstance(service, SecretManager):
+            calls[f"{service.name}, batch"] = (service, as_a_batch(known[:SECRETS]))
     taken: dict[str, list[float]] = {way: [] for way in calls}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for way, (contender, wanted) in calls.items():
-            taken[way].append(_milliseconds(contender, wanted))
+        for way, (service, wanted) in calls.items():
+            taken[way].append(_milliseconds(service, wanted))
     medians = {way: median(found) for way, found in taken.items()}
     _report(medians)
     return medians
@@ -74,12 +74,12 @@ def _report(found: dict[str, float]) -> None:
         click.echo(f"  {way:<34}{f'{milliseconds:.2f} ({milliseconds / batch:.1f})':>18}")
 
 
-def _milliseconds(contender: Contender, calls: Sequence[Call]) -> float:
+def _milliseconds(service: Service, calls: Sequence[Call]) -> float:
     """Return the time of *calls*, one after the other, on a connection that is open already."""
-    headers = dict([contender.header]) if contender.header else {}
-    with closing(HTTPConnection(urlsplit(contender.url).netloc, timeout=60)) as connection:
+    headers = dict([service.header]) if service.header else {}
+    with closing(HTTPConnection(urlsplit(service.url).netloc, timeout=60)) as connection:
         send = _sender(connection, {"Content-Type": "application/json", **headers})
-        send(("GET", contender.ready, ""))
+        send(("GET", service.ready, ""))
         begun = time.perf_counter()
         for call in calls:
             send(call)

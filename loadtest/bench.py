@@ -1,8 +1,8 @@
 """Compare this service with baselines: `python loadtest/bench.py [--rounds N] [--seconds N] [--growth N]`.
 
-Starts a MongoDB (majority and journal, one member) and every contender with the same number of workers. Loads
+Starts a MongoDB (majority and journal, one member) and every service with the same number of workers. Loads
 them with wrk in turns, over several rounds. Prints a table of medians, with this service's figure divided by
-the contender's in brackets. Then prints the time for 20 secrets, one by one and as a batch, with the ratio to
+the other's in brackets. Then prints the time for 20 secrets, one by one and as a batch, with the ratio to
 the batch in brackets.
 
 With `--api vault`, this service and OpenBao get the same calls of Vault's API instead: standard mixes, single
@@ -21,22 +21,20 @@ import click
 import dialect
 import documents
 import rest
-from baselines.processes import Contender
+from baselines.processes import Service
 from comparison import Block, Rounds, circumstances, failed, markdown, report_resources
 from stage import stage
 
-_CONTENDERS = {"rest": rest.CONTENDERS, "vault": dialect.CONTENDERS}
+_SERVICES = {"rest": rest.SERVICES, "vault": dialect.SERVICES}
 
 
-def compare(
-    api: str, contenders: Sequence[Contender], rounds: Rounds, *, most_arrivals: int
-) -> Iterator[Block]:
+def compare(api: str, services: Sequence[Service], rounds: Rounds, *, most_arrivals: int) -> Iterator[Block]:
     """Print and yield the blocks of the *api*, then print the times of batches if it has those."""
     if api == "vault":
-        yield from dialect.compare(contenders, rounds, most_arrivals=most_arrivals)
+        yield from dialect.compare(services, rounds, most_arrivals=most_arrivals)
     else:
-        names = rest.seed(contenders)
-        yield from rest.compare(contenders, rounds)
+        names = rest.seed(services)
+        yield from rest.compare(services, rounds)
         batches.compare(names, seconds=rounds.count * rounds.seconds)
 
 
@@ -46,12 +44,12 @@ def compare(
 @click.option("--connections", default=32, show_default=True, help="Concurrent connections.")
 @click.option("--workers", default=2, show_default=True, help="Workers per service.")
 @click.option(
-    "--api", type=click.Choice(list(_CONTENDERS)), default="rest", show_default=True, help="API to use."
+    "--api", type=click.Choice(list(_SERVICES)), default="rest", show_default=True, help="API to use."
 )
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice([kind.name for kind in rest.CONTENDERS]),
+    type=click.Choice([kind.name for kind in rest.SERVICES]),
     help="Run only these and this service.",
 )
 @click.option(
@@ -76,14 +74,14 @@ def main(
     folder: Path | None,
 ) -> None:
     """Compare this service with baselines and print a table."""
-    ours, *others = _CONTENDERS[api]
+    ours, *others = _SERVICES[api]
     rounds = Rounds(count, seconds, connections)
     about = circumstances(rounds, workers)
     with stage() as start:
         kinds = [ours, *(kind for kind in others if not only or kind.name in only)]
-        contenders = [start(kind, workers) for kind in kinds]
-        blocks = list(compare(api, contenders, rounds, most_arrivals=most_arrivals))
-        report_resources(contenders)
+        services = [start(kind, workers) for kind in kinds]
+        blocks = list(compare(api, services, rounds, most_arrivals=most_arrivals))
+        report_resources(services)
         if folder:
             documents.write(folder / documents.LOAD, api, f"{markdown(blocks)}\n\n{about}")
         if secrets:

@@ -9,14 +9,14 @@ from statistics import median
 from typing import Any, TypeVar
 
 import click
-from baselines.processes import Contender, SecretManager
+from baselines.processes import SecretManager, Service
 from documents import NOTHING, number, table
 from wrk import Load
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The figures of one run against one contender, or their medians."""
+    """The figures of one run against one service, or their medians."""
 
     a_second: float
     #: Milliseconds.
@@ -51,30 +51,30 @@ _COLUMNS = {
 #: A data class of figures, one of which is the number of errors.
 _Figures = TypeVar("_Figures", bound=Any)
 
-#: Puts load on a contender once; the number is that of the round.
+#: Puts load on a service once; the number is that of the round.
 Run = Callable[[int], Sample]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The medians of the contenders under one load, by name."""
+    """The medians of the services under one load, by name."""
 
     title: str
     samples: Mapping[str, Sample]
 
     def ratio(self, field: str, other: str, *, ours: str = SecretManager.name) -> float:
-        """Return the figure of one contender divided by the *other*'s; NaN if there is nothing to divide."""
+        """Return the figure of one service divided by the *other*'s; NaN if there is nothing to divide."""
         one, two = (getattr(self.samples[name], field) for name in (ours, other))
         return one / two if two else math.nan
 
 
-def sample(contender: Contender, load: Callable[[], Load]) -> Sample:
-    """Put *load* on *contender* and return the figures."""
-    before, mongodb_before = contender.cpu_seconds(), contender.mongodb_cpu_seconds()
+def sample(service: Service, load: Callable[[], Load]) -> Sample:
+    """Put *load* on *service* and return the figures."""
+    before, mongodb_before = service.cpu_seconds(), service.mongodb_cpu_seconds()
     found = load()
     a_request = 1_000 / max(found.requests, 1)
-    cpu = (contender.cpu_seconds() - before) * a_request
-    mongodb = (contender.mongodb_cpu_seconds() - mongodb_before) * a_request
+    cpu = (service.cpu_seconds() - before) * a_request
+    mongodb = (service.mongodb_cpu_seconds() - mongodb_before) * a_request
     return Sample(found.a_second, found.p50, found.p99, found.p999, cpu, mongodb, found.errors)
 
 
@@ -107,17 +107,17 @@ def failed(blocks: Iterable[Block]) -> bool:
     return any(sample.errors for block in blocks for sample in block.samples.values())
 
 
-def report_resources(contenders: Sequence[Contender]) -> dict[str, float]:
-    """Print the memory and the time to start of each contender, and return the memory by name."""
-    memory = {contender.name: contender.memory() for contender in contenders}
+def report_resources(services: Sequence[Service]) -> dict[str, float]:
+    """Print the memory and the time to start of each service, and return the memory by name."""
+    memory = {service.name: service.memory() for service in services}
     click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
-    for contender in contenders:
-        click.echo(f"  {contender.name:<32}{memory[contender.name]:>12.0f}{contender.ready_after:>12.2f}")
+    for service in services:
+        click.echo(f"  {service.name:<32}{memory[service.name]:>12.0f}{service.ready_after:>12.2f}")
     return memory
 
 
 def markdown(blocks: Iterable[Block]) -> str:
-    """Return a table of this service's figures and each other contender's, with the ratios in brackets."""
+    """Return a table of this service's figures and each other service's, with the ratios in brackets."""
     head = ("Load", "Compared with", *(heading for heading, _ in _COLUMNS.values()), "MongoDB, ms")
     return table(head, (row for block in blocks for row in _rows(block)))
 

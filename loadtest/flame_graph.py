@@ -15,7 +15,7 @@ from threading import Thread
 
 import click
 import rest
-from baselines.processes import Contender, SecretManager
+from baselines.processes import SecretManager, Service
 from stage import stage
 
 #: Samples per second.
@@ -23,7 +23,7 @@ _RATE = 200
 _CONNECTIONS = (1, 32)
 
 
-def record(service: Contender, output: Path, *, seconds: int) -> None:
+def record(service: Service, output: Path, *, seconds: int) -> None:
     """Sample the service's only worker for *seconds*, and write the flame graph to *output*.
 
     Raises:

@@ -25,7 +25,7 @@ class CpuTime(NamedTuple):
 
 
 class Members:
-    """A set of *count* members, whose data is in *folder*; an operators' command makes them a set."""
+    """A set of *count* members, whose data is in *folder*, initiated with `replicaset initiate`."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._members = [

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from secrets import token_hex
 
-from baselines.processes import VALUE, Contender
+from baselines.processes import VALUE, Service
 
 #: Shares of the kinds of calls: the usual load of a secret manager, and vault-benchmark's reads and writes.
 STANDARD = {"read": 85, "list": 5, "write": 4, "delete": 4, "login": 1, "revoke": 1}
@@ -50,24 +50,24 @@ class Call:
         return _SEPARATOR.join((self.method, self.path, ": ".join(self.header), self.content))
 
 
-def populate(contender: Contender) -> None:
+def populate(service: Service) -> None:
     """Create the secrets that the mixes use."""
 
     def create(name: str) -> None:
-        contender.post(f"/v1/secret/data/{name}", {"data": _VALUE})
+        service.post(f"/v1/secret/data/{name}", {"data": _VALUE})
 
     with ThreadPoolExecutor(_THREADS) as pool:
         # Raises the first error.
         list(pool.map(create, (*_read_names(), *_changing_names())))
 
 
-def calls(mix: Mapping[str, int], contender: Contender, count: int, *, seed: int) -> list[Call]:
+def calls(mix: Mapping[str, int], service: Service, count: int, *, seed: int) -> list[Call]:
     """Return *count* calls: all parts of it have the shares of *mix*, in an order that *seed* determines.
 
     Tokens to revoke are created now, one for each call.
     """
     chance = random.Random(seed)  # noqa: S311 - not for security
-    makers = _makers(contender, chance)
+    makers = _makers(service, chance)
     kinds = _kinds(mix, chance)
     return [makers[next(kinds)]() for _ in range(count)]
 
@@ -78,9 +78,9 @@ def _kinds(mix: Mapping[str, int], chance: random.Random) -> Iterator[str]:
         yield from chance.sample(block, len(block))
 
 
-def _makers(contender: Contender, chance: random.Random) -> dict[str, Callable[[], Call]]:
+def _makers(service: Service, chance: random.Random) -> dict[str, Callable[[], Call]]:
     """Return a function for each kind of call."""
-    header, (token_header, token) = contender.header, contender.header
+    header, (token_header, token) = service.header, service.header
     bearer = ("Authorization", f"Bearer {token}")
     read, changing, folders = list(_read_names()), list(_changing_names()), list(_folders())
     new = _new_names()
@@ -91,10 +91,8 @@ def _makers(contender: Contender, chance: random.Random) -> dict[str, Callable[[
         "write": lambda: Call("POST", f"{data}/{chance.choice(changing)}", header, {"data": _VALUE}),
         "create": lambda: Call("POST", f"{data}/{next(new)}", header, {"data": _VALUE}),
         "delete": lambda: Call("DELETE", f"{data}/{chance.choice(changing)}", header),
-        "login": lambda: Call("POST", "/v1/auth/approle/login", body=contender.login),
-        "revoke": lambda: Call(
-            "POST", "/v1/auth/token/revoke-self", (token_header, new_token(contender)), {}
-        ),
+        "login": lambda: Call("POST", "/v1/auth/approle/login", body=service.login),
+        "revoke": lambda: Call("POST", "/v1/auth/token/revoke-self", (token_header, new_token(service)), {}),
         # The same in the REST API of this service.
         "REST read": lambda: Call("POST", f"{_REST}/fetch", bearer, {"name": chance.choice(read)}),
         "REST write": lambda: Call(
@@ -104,9 +102,9 @@ def _makers(contender: Contender, chance: random.Random) -> dict[str, Callable[[
     }
 
 
-def new_token(contender: Contender) -> str:
+def new_token(service: Service) -> str:
     """Create a token with few rights and return it."""
-    made = contender.post("/v1/auth/token/create", {"policies": ["reader"], "ttl": "1h"})
+    made = service.post("/v1/auth/token/create", {"policies": ["reader"], "ttl": "1h"})
     return str(made["auth"]["client_token"])  # type: ignore[index]
 
 

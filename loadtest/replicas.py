@@ -1,4 +1,4 @@
-"""Replicas of the service, with several workers each, and the load on all of them at once."""
+"""Replicas of the service, with several workers each, and the load on all of them at the same time."""
 
 import secrets
 from collections.abc import Collection, Iterator, Sequence
@@ -90,7 +90,7 @@ class Fleet:
         return sum(replica.cpu_seconds() for replica in self.replicas)
 
     def load(self, what: str, connections: int, seconds: int) -> list[Load]:
-        """Load all replicas at once, each with its part of the *connections*."""
+        """Load all replicas at the same time, each with its part of the *connections*."""
         part = max(1, connections // len(self.replicas))
         with ThreadPoolExecutor(len(self.replicas)) as pool:
             return list(

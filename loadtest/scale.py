@@ -52,7 +52,7 @@ _SPEED = (
     *("CPU of the service, ms", "÷ small", "of MongoDB, ms", "÷ small", "load"),
 )
 _INDEXES = ("collection", "index", "bytes a document")
-#: The part of a processor's time that is planned for.
+#: The planned load of a processor, as a part of its time.
 _BUSY = 0.6
 
 #: Rows of the tables, by the number of members, size and call.

@@ -1,4 +1,4 @@
-"""A MongoDB, and contenders that run on it."""
+"""A MongoDB, and services that run on it."""
 
 import os
 import shutil
@@ -9,17 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from baselines.processes import Contender
+from baselines.processes import Service
 
 from vault.cli.mongod import Mongod
 
-#: Starts a contender with a number of workers and its own database.
-Start = Callable[[type[Contender], int], Contender]
+#: Starts a service with a number of workers and its own database.
+Start = Callable[[type[Service], int], Service]
 
 
 @contextmanager
 def stage() -> Iterator[Start]:
-    """Start a MongoDB (majority and journal, one member), and yield the function that starts contenders.
+    """Start a MongoDB (majority and journal, one member), and yield the function that starts services.
 
     They run until the end of the block.
 
@@ -33,7 +33,7 @@ def stage() -> Iterator[Start]:
         sys.exit("The service's memory can be measured by root only: run this as root.")
     with tempfile.TemporaryDirectory() as name, Mongod(Path(name) / "mongod") as mongod, ExitStack() as stack:
 
-        def start(kind: type[Contender], workers: int) -> Contender:
+        def start(kind: type[Service], workers: int) -> Service:
             uri = mongod.uri.replace("/?", f"/bench_{token_hex(4)}?")
             return stack.enter_context(kind(Path(name), mongo_uri=uri, workers=workers))
 

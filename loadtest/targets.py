@@ -1,6 +1,6 @@
 """Measure the targets of speed: `python loadtest/targets.py [--rounds N] [--seconds N] [--write FOLDER]`.
 
-Loads the contenders of `bench.py` as it does, and then batches, a second worker and a large database. Prints
+Loads the services of `bench.py` as it does, and then batches, a second worker and a large database. Prints
 the figures with their targets.
 
 Exits with 1 if a request failed, not if a target is missed. Requires root, because the service protects its
@@ -55,7 +55,7 @@ class Measured:
     growth: Block
     #: Milliseconds for the secrets of an application, by way.
     start: Mapping[str, float]
-    #: MiB by contender.
+    #: MiB by service.
     memory: Mapping[str, float]
 
     @property
@@ -91,13 +91,13 @@ class Row:
 
 def measure(start: Start, rounds: Rounds, *, secrets: int, entries: int) -> Measured:
     """Measure everything, and print each block."""
-    contenders = [start(kind, _WORKERS) for kind in rest.CONTENDERS]
-    names = rest.seed(contenders)
-    create, fetch, lone_create, lone_fetch = rest.compare(contenders, rounds)
+    services = [start(kind, _WORKERS) for kind in rest.SERVICES]
+    names = rest.seed(services)
+    create, fetch, lone_create, lone_fetch = rest.compare(services, rounds)
     two = {one: known for one, known in names.items() if one.name in (SecretManager.name, OpenBao.name)}
     batch = rest.compare_batches(two, rounds)
     milliseconds = batches.compare(names, seconds=rounds.count * rounds.seconds)
-    memory = report_resources(contenders)
+    memory = report_resources(services)
     pinned = [start(Pinned, workers) for workers in (1, 2)]
     rest.seed(pinned)
     [workers] = rest.turns(pinned, "pinned", rounds, kinds=["fetch"])

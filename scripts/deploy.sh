@@ -1,14 +1,48 @@
 #!/usr/bin/env bash
-# Deploy for production: build the image, create missing Docker secrets, deploy stack.yml and stack.secure.yml, wait
-# until the service is ready, and create the first admin token. You can run it again, also to update.
-# Arguments are additional stack files. On a swarm with several nodes, push the image to a registry that all nodes
-# can reach, and set IMAGE=registry.example.com/secret-manager:1.0. An exported MASTER_KEY becomes the first key.
+# Deploy for production, and update a deployment: scripts/deploy.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/deploy.sh [STACK_FILE]...
+
+Deploys for production, from a manager of a swarm: builds the image, creates missing Docker secrets, deploys stack.yml
+and stack.secure.yml, waits until the service is ready, and creates the first admin token. You can run it again, also
+to update: it restarts MongoDB's members one at a time, and only if their settings or image have changed.
+
+STACK_FILE  an additional stack file; a relative path begins in the checkout
+-h, --help  print this text
+
+IMAGE                 an image in a registry that all nodes can reach, such as
+                      registry.example.com/secret-manager:1.0; required with several nodes (default: build one)
+REPLICAS              the number of replicas (default: the current number, or 2)
+MASTER_KEY            the first master key (default: that of a running quick start, or a new one)
+MASTER_KEY_SECRET     the Docker secret with the master key, if there are several
+IMAGES_FILE           the digests that scripts/pin_images.sh wrote (default: images.env); exported variables, such as
+                      PYTHON_IMAGE and MONGO_IMAGE, take precedence
+DOCKER_BUILD_OPTIONS  options for docker build
+DOCKER_HOST           the Docker engine, if not the default one
+
+The stack files read further variables, such as PUBLISHED_PORT and AUDIT_TTL_DAYS.
+
+Exit codes: 0 deployed, 1 refused or failed, 2 wrong usage
+END
+}
+
+answer_help "$@"
+# Docker reads the files only after Docker secrets were created.
+for file; do
+    [[ $file != -* ]] || misused "unknown option: $file"
+    [[ -r $file ]] || misused "no such stack file: $file"
+done
+
 # shellcheck source=scripts/swarm_lib.sh
 source scripts/swarm_lib.sh
-# shellcheck source=scripts/job.sh
-source scripts/job.sh
+# shellcheck source=scripts/swarm_jobs.sh
+source scripts/swarm_jobs.sh
 # shellcheck source=scripts/mongodb_placement.sh
 source scripts/mongodb_placement.sh
 # shellcheck source=scripts/mongodb_members.sh
@@ -99,7 +133,8 @@ service_names() { # print the names of the services in the stack files, one a li
 }
 
 deploy_services() { # deploy_services NAME…: deploy these services of the stack files, and leave all others as they are
-    # With --prune, or if it named the others, Docker would change them too. Docker expands variables again.
+    # With --prune, or if the file named the others, Docker would change them too. Docker expands variables again,
+    # so each dollar sign is doubled.
     printf '%s\n' "${stack_file//\$/\$\$}" | awk -v names=" $* " '
         /^[^ ]/ { in_services = /^services:/; wanted = 1 }
         in_services && /^  [^ ]/ { wanted = index(names, " " substr($1, 1, length($1) - 1) " ") }
@@ -154,7 +189,7 @@ await_nodes
 find_members
 report_nodes
 use_pinned_images
-# Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at once.
+# Not `always`: if mongo:7.0 became another image, all members of the replica set would restart at the same time.
 resolve=changed
 if [[ -z ${IMAGE-} ]]; then
     (($(docker node ls -q | wc -l) == 1)) || fail "the swarm has several nodes: push the image to a registry and set IMAGE"
@@ -179,7 +214,7 @@ before=
 if exists "$service"; then
     before=$(spec "$service")
     state=$(update_state "$service")
-    # The deployment before was interrupted: its update can go on, although nothing changes now.
+    # The deployment before was interrupted: its update can still be running, although nothing changes now.
     [[ $state =~ ^(|completed|rollback_completed)$ ]] || before=$state
     # Keep the current scale: a deployment would reset it.
     REPLICAS=${REPLICAS:-$(await_answer docker service inspect "$service" --format '{{with .Spec.Mode.Replicated}}{{.Replicas}}{{end}}')}

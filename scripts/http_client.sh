@@ -123,18 +123,20 @@ exit_code() { # exit_code STATUS: print the exit code for an HTTP status other t
 }
 
 request() { # request PATH JSON [STATUS HINT]: send JSON and set `reply`; fail unless it has status 200, with HINT at STATUS
-    local url=${VAULT_URL:-http://localhost:8000} status=0 trust=() hint=''
-    [[ -z ${VAULT_CACERT-} ]] || trust=(--cacert "$VAULT_CACERT")
+    local url=${VAULT_URL:-http://localhost:8000} status=0 options=() hint=''
+    [[ -z ${VAULT_CACERT-} ]] || options=(--cacert "$VAULT_CACERT")
+    # Without TLS, a proxy of the environment would see the token and the value.
+    [[ $url == [Hh][Tt][Tt][Pp][Ss]:* ]] || options+=(--noproxy '*')
     require_one_header VAULT_TOKEN
     require_one_header VAULT_ROLE
     reply=$(
         printf '%s' "$2" |
-            curl --silent --show-error --max-time 30 ${trust[@]+"${trust[@]}"} --header @<(headers) \
+            curl --silent --show-error --max-time 30 ${options[@]+"${options[@]}"} --header @<(headers) \
                 --data-binary @- --write-out '\n%{http_code}' --url "${url%/}$1"
     ) || status=$?
     case $status in
         0) ;;
-        1 | 3) fail "VAULT_URL is no URL of HTTP: $url" 2 ;;
+        1 | 3) fail "VAULT_URL is not a URL of HTTP: $url" 2 ;;
         127) fail "curl not found: install it" ;;
         *) fail "no answer from $url" 5 ;;
     esac

@@ -1,9 +1,31 @@
 #!/usr/bin/env bash
-# Create .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh dev|test|bench
-# Does nothing if the installation is up to date. If interrupted, run it again: the stamp is written last.
+# Create .venv and install requirements/LOCK.txt and this package into it: scripts/install.sh --help
+# The stamp is written last, so an interrupted installation is repeated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-lock=$1
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/install.sh dev|test|bench
+
+Creates .venv in the checkout, and installs this package and the locked packages for one purpose into it: a trial
+(dev), the tests (test) or the load tests (bench). Each includes the one before. Does nothing if the installation is up
+to date. If interrupted, run it again. Requires Python 3.11 or newer, and access to PyPI.
+
+-h, --help     print this text
+
+PIP_INDEX_URL  another package index than PyPI; pip's other settings take effect, too
+
+Exit codes: 0 installed, 2 wrong usage, otherwise failed
+END
+}
+
+answer_help "$@"
+lock=${1-}
+[[ $lock =~ ^(dev|test|bench)$ ]] || misused "expected dev, test or bench"
+expect_none "${@:2}"
 python=.venv/bin/python
 stamp=.venv/installed
 

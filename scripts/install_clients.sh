@@ -1,8 +1,28 @@
 #!/usr/bin/env bash
-# Install the client generators and linters that tests/clients needs, into tests/clients. Requires npm.
+# Install the client generators and linters that tests/clients needs: scripts/install_clients.sh --help
 # A separate environment: generated clients bring libraries that the service must not depend on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/install_clients.sh
+
+Installs the client generators and linters that the tests in tests/clients need, into that folder. Requires npm,
+access to PyPI and to npm's registry, and the .venv that scripts/install.sh creates.
+
+-h, --help     print this text
+
+PIP_INDEX_URL  another package index than PyPI; the other settings of pip and npm take effect, too
+
+Exit codes: 0 installed, 2 wrong usage, otherwise failed
+END
+}
+
+answer_help "$@"
+expect_none "$@"
 .venv/bin/python -m venv tests/clients/.venv
 tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.txt
 npm ci --silent --prefix tests/clients

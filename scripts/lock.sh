@@ -1,8 +1,27 @@
 #!/usr/bin/env bash
-# Resolve the dependencies in setup.cfg and write the lock files under requirements/, with hashes.
-# Requires uv on the PATH. Passes its arguments to uv: `scripts/lock.sh --upgrade` takes the newest releases.
+# Write the lock files: scripts/lock.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/lock.sh [OPTION]...
+
+Resolves the dependencies in setup.cfg, and writes the lock files under requirements/, loadtest/ and tests/clients/,
+with hashes. Requires uv, and access to PyPI.
+
+OPTION            an option of `uv pip compile`, such as --upgrade, which takes the newest releases
+-h, --help        print this text
+
+UV_DEFAULT_INDEX  another package index than PyPI; uv's other settings take effect, too
+
+Exit codes: those of uv, 0 if all files were written
+END
+}
+
+answer_help "$@"
 
 lock() { # lock OUTPUT ARGUMENTS…: write OUTPUT; ARGUMENTS are the inputs to resolve, and options
     local output=$1

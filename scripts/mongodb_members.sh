@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Updates of MongoDB's members; deploy.sh sources this file after job.sh and mongodb_placement.sh.
-# A member that restarts is lost until it has caught up. So one restarts at a time, and only if no other is lost.
+# Updates of MongoDB's members; deploy.sh sources this file after swarm_jobs.sh and mongodb_placement.sh.
+# A member that restarts is away until it has caught up. So one restarts at a time, and only if no other is away.
 # shellcheck disable=SC2154 # the other files set these variables
 
 absent=() # the members whose node is down or drained
@@ -50,12 +50,12 @@ deploy_all_members() { # succeed if all members are to be deployed together: the
     done
 }
 
-ask_members() { # ask_members WAIT: print number and state of each member, as "1 primary"; wait so long for all to be in step
+ask_members() { # ask_members WAIT: print number and state of each member, as "1 primary"; wait up to WAIT until all are in step
     local said states try hosts
     printf -v hosts ',mongodb-%s' "${members[@]}"
     for try in 1 2 3; do
-        # It takes no credential.
-        # shellcheck disable=SC2046 # no word, or one
+        # The status needs no credential.
+        # shellcheck disable=SC2046 # `near` prints at most one word
         said=$(run_job $(near) --env "MONGO_URI=mongodb://${hosts#,}/?replicaSet=rs0" --limit-memory 256M \
             "$IMAGE" replicaset status --json --wait "$1" 2>&1) || true
         states=$(sed -n 's/.*"member": "mongodb-\([0-9]\):[0-9]*", "state": "\(.*\)".*/\1 \2/p' <<<"$said")
@@ -66,7 +66,7 @@ ask_members() { # ask_members WAIT: print number and state of each member, as "1
     printf '%s\n' "$states"
 }
 
-in_step() { # succeed if all members are in step, or get there soon
+in_step() { # succeed if all members are in step within 3 minutes
     [[ $(ask_members 3m | grep -cE ' (primary|secondary)$') == "${#members[@]}" ]]
 }
 
@@ -85,7 +85,7 @@ update_members() { # deploy the members one at a time, the primary last; fill in
     ((${#others[@]} + ${#late[@]} > 0)) || fail "MongoDB's members do not answer: $(culprit)"
     for number in "${late[@]}"; do
         count=$(running "${stack}_mongodb-$number")
-        # One that runs is catching up, or its node is lost: a restart would not help.
+        # A member that runs is catching up, or its node is lost: a restart would not help it.
         if ((count == 0)); then
             unset "silent[$number]"
             start_member "$number"
@@ -106,9 +106,9 @@ update_members() { # deploy the members one at a time, the primary last; fill in
     done
 }
 
-lost_node() { # lost_node NUMBER…: succeed if the swarm notices soon that the node of one of these members is down
+lost_node() { # lost_node NUMBER…: succeed if the swarm notices within 20 s that the node of one of these members is down
     local number state deadline=$((SECONDS + 20))
-    # It counts a node as ready until three heartbeats are missing, 15 s.
+    # The swarm counts a node as ready until three heartbeats are missing, 15 s.
     while ((SECONDS < deadline)); do
         for number in "$@"; do
             state=$(docker node inspect "${home[$number]}" --format '{{.Status.State}}') || continue

@@ -1,9 +1,28 @@
 #!/usr/bin/env bash
-# Write images.env: the current digest of every third-party image that the deployment runs or builds from.
-# scripts/deploy.sh then uses these digests even if the tags move. Run this script again to take newer images.
-# Requires Docker with buildx, and access to the registry. IMAGES_FILE names another file.
+# Pin the third-party images of the deployment by digest: scripts/pin_images.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/pin_images.sh
+
+Asks the registry for the current digest of every third-party image that the deployment runs or builds from, and
+writes them to images.env. scripts/deploy.sh then uses these digests even if the tags move. Run this script again to
+take newer images. Requires Docker with buildx, and access to the registry.
+
+-h, --help   print this text
+
+IMAGES_FILE  the file to write (default: images.env in the checkout)
+
+Exit codes: 0 written, 1 failed, and the file is unchanged, 2 wrong usage
+END
+}
+
+answer_help "$@"
+expect_none "$@"
 file=${IMAGES_FILE:-images.env}
 
 fail() { # fail MESSAGE

@@ -1,12 +1,33 @@
 #!/usr/bin/env bash
-# Rotate the master key of the service that deploy.sh deployed, in four steps. Each step starts only once the one
-# before has reached every worker. If interrupted, run it again: it resumes.
+# Rotate the master key of the service that deploy.sh deployed: scripts/rotate_key.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/rotate_key.sh
+
+Rotates the master key of the service that deploy.sh deployed, from a manager of its swarm, in four steps: adds a new
+key to every replica, encrypts under it, rewraps every secret, and removes the earlier key. Each step starts only once
+the one before has reached every worker. If interrupted, run it again: it resumes.
+
+-h, --help   print this text; without arguments, a rotation starts
+
+DOCKER_HOST  the Docker engine, if not the default one
+
+Exit codes: 0 rotated, 1 refused or failed, 2 wrong usage
+END
+}
+
+answer_help "$@"
+expect_none "$@"
+
 # shellcheck source=scripts/swarm_lib.sh
 source scripts/swarm_lib.sh
-# shellcheck source=scripts/job.sh
-source scripts/job.sh
+# shellcheck source=scripts/swarm_jobs.sh
+source scripts/swarm_jobs.sh
 
 update() { # update OPTIONS…: update the service and wait for the result
     local before after
@@ -28,7 +49,7 @@ field() { # field NAME JSON: print the number in that field
     [[ $2 =~ \"$1\":\ ([0-9]+) ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-everywhere() { # everywhere ROLE USE: wait until all workers are holding, or encrypting under, the key of ROLE
+everywhere() { # everywhere ROLE USE: wait until all workers do what USE says, holding or encrypting, with the key of ROLE
     local key count deadline=$((SECONDS + 120))
     while ((SECONDS < deadline)); do
         key=$(manager keys status --json | grep "\"role\": \"$1\"") || fail "secret-manager keys status failed"
@@ -61,7 +82,7 @@ fallback=${fallback##*/}
 [[ $primary =~ ^(.+_v)([0-9]+)$ ]] || fail "the service has no master key named master_key_vN: deploy it with scripts/deploy.sh"
 new=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
 
-# The run before was interrupted in step 4.
+# An earlier run was interrupted in step 4.
 if [[ -z $fallback && $removed ]]; then
     fallback=${removed##*/}
     finish

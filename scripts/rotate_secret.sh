@@ -17,6 +17,8 @@ deploy.sh deployed, a replica must run on this node; for another one, export VAU
 exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes. If it is a JWT that matches several roles,
 export the name of one as VAULT_ROLE. If another CA than the system's signed the service's certificate, export its file
 as VAULT_CACERT.
+
+-h, --help  print this text
 END
 }
 
@@ -66,7 +68,7 @@ if [[ -z $token ]]; then
     say ""
 fi
 
-[[ -S $docker_socket ]] || fail "$docker_socket is no socket: start Docker, or set DOCKER_HOST"
+[[ -S $docker_socket ]] || fail "$docker_socket is not a socket: start Docker, or set DOCKER_HOST"
 
 # In a file, in memory: Docker shows the variables of a container to anyone who may use it.
 folder=$(mktemp -d /dev/shm/rotate-secret.XXXXXX)

@@ -69,4 +69,4 @@ def delete_role(app: Flask, name: str) -> None:
 
 def forget(app: Flask) -> None:
     """Make *app* read issuers and roles again, as it does every 3 seconds."""
-    services(app).authenticator._web_tokens._directory._read_at = -float("inf")  # type: ignore[attr-defined]
+    services(app).authenticator._jwts._directory._read_at = -float("inf")  # type: ignore[attr-defined]

@@ -232,8 +232,7 @@ def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
             replica.start()
             running.callback(replica.stop)
         with ThreadPoolExecutor(16) as pool:
-            # As soon as they answer, from many threads at once, so that every worker of both receives
-            # requests.
+            # As soon as they answer, from many threads, so that every worker of both receives requests.
             replies = list(pool.map(knock, [*both.values()] * 8))
         served = {key for key, status in zip([*both] * 8, replies, strict=True) if status == 200}
         assert len(served) == 1

@@ -172,7 +172,7 @@ def test_each_delivery_is_on_record(swarm: Swarm, start: Start, stored: Stored) 
 
 
 def test_tasks_that_start_at_once_share_batches(swarm: Swarm, start: Start, stored: Stored) -> None:
-    """200 tasks that start at once get their values in at most 5 requests, with 200 entries."""
+    """200 tasks that start at the same time get their values in at most 5 requests, with 200 entries."""
     swarm.create("shop/db", b"hush")
     start()
     stored.audit_logs.delete_many({})

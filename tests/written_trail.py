@@ -175,6 +175,6 @@ def identifier_of(document: Record) -> ObjectId:
     time, stream, seq = document["ts"], document["stream"], document["seq"]
     if stream.startswith("2-"):
         return derive_entry_id(time, stream, seq)
-    # Of an older stream: of the process and its counter.
+    # The IDs of an older stream are made of the process and its counter.
     process = hashlib.sha256(stream.encode()).digest()[:5]
     return ObjectId(int(time.timestamp()).to_bytes(4, "big") + process + (seq % 2**24).to_bytes(3, "big"))

@@ -10,7 +10,6 @@ from flask import Flask
 
 from vault import __version__, api
 from vault.api import metrics as metrics_page
-from vault.api import refusals
 from vault.api.blueprint import EXTENSION
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
@@ -85,9 +84,7 @@ def create_app(settings: Settings) -> Flask:
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
     startup = Startup(guard, trail)
-    creates = SecretService(
-        keyring, guard, max_bytes=settings.max_secret_bytes, recorded_as=refusals.recorded_as
-    )
+    creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(
         keyring,
         guard,

@@ -37,9 +37,9 @@ CHECKS = ("mongodb", "restore", "keys", "audit")
 class Startup:
     """Claim the primary key, endorse it and begin the audit trail, before any request needs them.
 
-    A worker attempts this at once, and then every few seconds until it succeeds, or if its result is lost,
-    for example after a failed commit of the trail. A request completes the steps that it needs itself. Health
-    checks do not.
+    A worker attempts this immediately, and then every few seconds until it succeeds. It starts again if the
+    result is lost, for example after a failed commit of the trail. A request itself completes the steps that
+    it needs. Health checks do not.
     """
 
     def __init__(self, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:

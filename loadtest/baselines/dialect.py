@@ -1,4 +1,4 @@
-"""Services that have Vault's API, each with a limited token and a login with AppRole."""
+"""Services that have Vault's API, each with authentication and a login with AppRole."""
 
 import os
 import secrets
@@ -29,7 +29,7 @@ class SecretManagerDialect(SecretManager):
         return super().environment() | {"AUTH_ENABLED": "true"}
 
     def prepare(self) -> None:
-        """Create the token. Its name and itself are the AppRole."""
+        """Create the token. Its name is the `role_id`, and the token itself is the `secret_id`."""
         made = subprocess.run(
             [sys.executable, "-m", "vault.cli", "tokens", "create", "--name", _NAME, "--role", "admin"],
             env={**os.environ, **self.environment()},
@@ -44,7 +44,7 @@ class SecretManagerDialect(SecretManager):
 
 
 class OpenBaoDialect(OpenBao):
-    """OpenBao with a token whose policies allow what the load does: for its root token, it checks none."""
+    """OpenBao with a token limited by policies, because OpenBao checks no policy for its root token."""
 
     def prepare(self) -> None:
         """Create the policies, an AppRole and the token."""

@@ -1,4 +1,4 @@
-"""Contenders as running processes: start, wait until ready, measure, stop."""
+"""Services as running processes: start, wait until ready, measure, stop."""
 
 import json
 import os
@@ -25,7 +25,7 @@ VALUE = b64encode(b"a secret of thirty-two bytes....").decode()
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Contender(ABC):
+class Service(ABC):
     """One service under test."""
 
     name: str
@@ -57,14 +57,14 @@ class Contender(ABC):
     #: The path that responds once the service is ready.
     ready = "/health/ready"
 
-    def prepare(self) -> None:  # noqa: B027 - most contenders need no preparation
+    def prepare(self) -> None:  # noqa: B027 - most services need no preparation
         """Finish the setup once the service responds."""
 
     @abstractmethod
     def seed(self, count: int) -> list[str]:
         """Create *count* secrets and return their IDs or names."""
 
-    def __enter__(self) -> "Contender":
+    def __enter__(self) -> "Service":
         started = time.monotonic()
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -142,8 +142,8 @@ class Contender(ABC):
             return False
 
 
-class _Rest(Contender):
-    """A contender with the API that this service and the original share."""
+class _Rest(Service):
+    """A service with the REST API of Secret Manager and of its original design."""
 
     create = ("/vault/secret/create/", f'{{"secret":"{VALUE}"}}')
     fetch = ("POST", "/vault/secret/fetch", '{"secret_id":"NAME"}')
@@ -197,7 +197,7 @@ class Pinned(SecretManager):
 
     @staticmethod
     def title(workers: int) -> str:
-        """Return the name of a contender with this number of *workers*."""
+        """Return the name of a service with this number of *workers*."""
         return f"pinned workers, {workers}"
 
     def prepare(self) -> None:
@@ -222,7 +222,7 @@ class Ceiling(_Rest):
         return [sys.executable, "-m", "gunicorn", *kind, "-b", f"127.0.0.1:{self.port}", "ceiling:app"]
 
     def seed(self, count: int) -> list[str]:
-        """Return one fixed ID: this contender stores nothing."""
+        """Return one fixed ID: the ceiling stores nothing."""
         return ["550e8400-e29b-41d4-a716-446655440000"] * min(count, 1)
 
 
@@ -246,7 +246,7 @@ class Modernized(Original):
     module = "modernized"
 
 
-class OpenBao(Contender):
+class OpenBao(Service):
     """OpenBao with KV version 2, raft storage and a file audit device."""
 
     name = "OpenBao"

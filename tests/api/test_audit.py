@@ -80,7 +80,7 @@ def test_an_entry_with_values_of_other_types_is_returned(
     assert reply.status_code == 200
     entries = json.loads(reply.data, parse_constant=pytest.fail)["entries"]
     actions = ["create", "create", "create", "fetch", "token_create"]
-    # An entry whose time is no time has any place.
+    # An entry whose time is not a time has any place.
     assert sorted(entry["action"] for entry in entries) == actions
 
 
@@ -131,7 +131,7 @@ def test_newest_first_respects_times(auditor: FlaskClient) -> None:
 
 
 def test_a_cursor_of_the_other_order_is_refused(auditor: FlaskClient) -> None:
-    """A position among several streams is no position for `newest_first`."""
+    """A position among several streams is not a position for `newest_first`."""
     follow = query(auditor, limit=3)["follow"]
     reply = auditor.post(QUERY, json={"order": "newest_first", "cursor": follow})
     assert (reply.status_code, reply.json["code"]) == (422, "invalid_cursor")

@@ -177,7 +177,7 @@ def test_an_empty_body_is_an_empty_object(root: DialectClient, body: bytes) -> N
     ids=lambda body: repr(body[:20]),
 )
 def test_a_malformed_body_is_400(root: DialectClient, stored: Stored, body: bytes) -> None:
-    """A body that is no object, or not the same to all readers, is 400 with a reason, on record."""
+    """A body that is not an object, or not the same to all readers, is 400 with a reason, on record."""
     status, found = root.refused("POST", "sys/wrapping/wrap", body, X_Vault_Wrap_TTL="60")
     [text] = found["errors"]
     assert status == 400
@@ -467,7 +467,7 @@ def test_a_value_can_be_large(root: DialectClient) -> None:
 def test_strangers_do_not_fill_the_trail(
     root: DialectClient, stored: Stored, path: str, body: object, headers: dict[str, str]
 ) -> None:
-    """Of a stranger's malformed requests, only the first few have entries of their own; all are counted."""
+    """Only the first few malformed requests of a stranger have entries of their own; all are counted."""
     stranger = root.having(None)
     for _ in range(20):
         assert stranger.ask("POST", path, body, **headers).status_code in (400, 413, 415)

@@ -128,6 +128,13 @@ def test_a_token_is_created(root: DialectClient, stored: Stored) -> None:
     assert auth["client_token"] not in str(list(stored.audit_logs.find()))
 
 
+def test_a_tiny_lifetime_is_one(root: DialectClient) -> None:
+    """A lifetime too short for the service's clock is no missing one: the token has expired."""
+    auth = root("POST", CREATE, {"ttl": "0.000000001ms"})["auth"]
+    assert auth["lease_duration"] == 1
+    assert root.having(auth["client_token"]).refused("GET", SELF)[0] == 403
+
+
 def test_a_token_inherits_what_its_creation_omits(app: Flask) -> None:
     """Without policies, a token has the rights of its creator, and with a maximum only, that lifetime."""
     manager = DialectClient.of(

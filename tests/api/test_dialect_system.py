@@ -8,6 +8,7 @@ from flask import Flask
 
 from tests.dialect import DENIED, FORBIDDEN, DialectClient
 from tests.lifecycle import trail
+from tests.metrics import measured
 from tests.rotation import Stored
 from vault.core.principal import Scope
 from vault.services import Health
@@ -56,6 +57,15 @@ def test_a_service_that_is_not_ready_is_sealed(
 def test_a_health_check_chooses_its_status(anonymous: DialectClient, code: str, status: int) -> None:
     """A load balancer can ask for another status than 200, as with Vault."""
     assert anonymous.ask("GET", f"sys/health?activecode={code}").status_code == status
+
+
+def test_a_chosen_status_is_no_label(anonymous: DialectClient) -> None:
+    """Strangers choose no label of a metric: a check counts by its own status, not by the one it asks for."""
+    before = measured("requests_total", operation="health_of_vault", status="200")
+    for code in (432, 433):
+        assert anonymous.ask("GET", f"sys/health?activecode={code}").status_code == code
+        assert measured("requests_total", operation="health_of_vault", status=str(code)) == 0
+    assert measured("requests_total", operation="health_of_vault", status="200") == before + 2
 
 
 @pytest.mark.parametrize("code", ["x", "99", "204", "205", "304", "500", "599", "600", "2000", "-200"])

@@ -336,7 +336,7 @@ def test_every_operation_fits_the_screen(
     watched = open_page(**context)
     blocks = watched.page.locator(".opblock")
     expect(blocks).to_have_count(len(list(operations(service.get("/openapi.json").body))))
-    # All at once: after each click of its own, the page would be laid out again.
+    # All together: after each click of its own, the page would be laid out again.
     for control in (".opblock-summary-control[aria-expanded=false]", ".try-out__btn"):
         clicked = blocks.locator(control)
         expect(clicked).to_have_count(blocks.count())

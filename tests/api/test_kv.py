@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.access import make_token
+from tests.conftest import running_app
 from tests.kv import PATCH, Ask, asking, read, rest, trail, written
 from tests.rotation import Stored
 from vault.core.principal import Scope
@@ -35,10 +36,10 @@ def test_a_value_comes_back_as_it_was_written(ask: Ask) -> None:
 
 
 def test_a_secret_is_the_same_over_rest(ask: Ask, app: Flask, client: FlaskClient) -> None:
-    """REST reads what Vault's clients wrote as canonical JSON, and they read what is no object in base64."""
+    """REST reads what Vault's clients wrote as canonical JSON, and they read other values in base64."""
     written(ask, "a", {"b": 1, "a": 2})
     assert rest(client, app, "fetch", {"name": "a"})["secret"] == b64encode(b'{"a":2,"b":1}').decode()
-    text = b64encode(b"[1] is no object").decode()
+    text = b64encode(b"[1] is not an object").decode()
     rest(client, app, "create", {"name": "b", "secret": text, "labels": {"k": "v"}})
     found = ask("GET", "data/b").json["data"]
     assert (found["data"], found["metadata"]["custom_metadata"]) == ({"secret": text}, {"k": "v"})
@@ -117,6 +118,20 @@ def test_a_patch_merges_into_the_newest_version(ask: Ask) -> None:
     assert read(ask("GET", "data/a")) == {"f": 1}
     assert ask("PATCH", "data/a", {"data": {}, "options": {"cas": 3}}, **PATCH).status_code == 400
     assert ask("PATCH", "data/a", {"data": {}}).status_code == 415
+
+
+def test_a_value_that_no_read_would_return_is_refused(environment: dict[str, str]) -> None:
+    """A value with more fields than a request can have is 413, whether a patch or its numbers made it so."""
+    with running_app({**environment, "MAX_SECRET_BYTES": "1048576"}) as app:
+        ask = asking(app.test_client(), make_token(app, "root", role="admin"))
+        value, more = ({f"{beginning}{number:070}": 1 for number in range(2_000)} for beginning in "ab")
+        written(ask, "a", value)
+        refused = ask("PATCH", "data/a", {"data": more}, **PATCH)
+        assert (refused.status_code, refused.json) == (413, {"errors": ["The value has too many fields."]})
+        # The service stores 1e20 with 21 digits.
+        refused = ask("PUT", "data/a", {"data": {str(number): 1e20 for number in range(8_000)}})
+        assert refused.status_code == 413
+        assert read(ask("GET", "data/a")) == value
 
 
 def test_a_patch_of_nothing_is_404(ask: Ask) -> None:

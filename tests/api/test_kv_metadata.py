@@ -127,6 +127,12 @@ def test_versions_can_be_deleted_after_a_time(ask: Ask, stored: Stored) -> None:
     assert ask("POST", "data/a", {"data": {}}).json["data"]["deletion_time"] == ""
 
 
+def test_a_part_of_a_second_is_no_missing_time(ask: Ask) -> None:
+    """A `delete_version_after` of less than a second is a second, not 0, which stands for never."""
+    ask("POST", "metadata/a", {"delete_version_after": "0.9s"})
+    assert ask("GET", "metadata/a").json["data"]["delete_version_after"] == "1s"
+
+
 def test_changes_of_metadata_can_be_checked(ask: Ask) -> None:
     """`metadata_cas` is the number of changes so far, and can be required."""
     ask("POST", "metadata/a", {"metadata_cas_required": True})

@@ -4,7 +4,7 @@ from tests.kv import Ask
 
 
 def test_what_is_not_there_is_said_in_vaults_words(ask: Ask) -> None:
-    """Paths that are no operation get the replies of the real secrets engine, which its clients show."""
+    """Paths that are not operations get the replies of the real secrets engine, which its clients show."""
     for method, path, command in [("GET", "foo", "get"), ("LIST", "", "list"), ("DELETE", "foo", "delete")]:
         reply = ask(method, path)
         assert (reply.status_code, f"bao kv {command}" in reply.json["warnings"][0]) == (404, True)

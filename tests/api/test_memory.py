@@ -233,7 +233,7 @@ def test_memory_is_given_back_once() -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_reservation_can_shrink() -> None:
-    """Memory that a reply does not need is free at once; a small rest needs none."""
+    """Memory that a reply does not need is free immediately; a small rest needs none."""
     place = Memory(SIZE)
     mine = place.reserve(SIZE // 2, "a")
     mine.shrink(SIZE // 4)

@@ -18,7 +18,7 @@ from vault.crypto import Binding, Keyring
 
 OURS, FALLBACK = new_key(), new_key()
 FETCH = "/vault/secret/fetch"
-#: Of an envelope: format byte, key ID, nonce, ciphertext (as long as the value), tag.
+#: The size of an envelope: format byte, key ID, nonce, ciphertext (as long as the value), tag.
 SIZE = 1 + 8 + 12 + 24 + 16
 PROBLEM = {
     "type": "/problems/decryption",

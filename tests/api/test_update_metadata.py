@@ -30,7 +30,7 @@ def assert_readable(alice: Caller, secret_id: str) -> None:
 
 @pytest.mark.parametrize("by", ["secret_id", "name"])
 def test_labels_are_replaced(alice: Caller, secret_id: str, by: str) -> None:
-    """New labels replace all others, can be removed, and find the secret at once."""
+    """New labels replace all others, can be removed, and find the secret immediately."""
     which = {"secret_id": {"secret_id": secret_id}, "name": {"name": "a/b"}}[by]
     labels = {"env": "$prod", "x/y": "a=b"}
     assert alice("update-metadata", **which, labels=labels) == {"secret_id": secret_id}

@@ -113,7 +113,7 @@ def test_a_look_up_of_nothing_is_400(root: DialectClient, anonymous: DialectClie
     ],
 )
 def test_a_token_elsewhere_is_spent(root: DialectClient, stored: Stored, method: str, path: str) -> None:
-    """A wrapping token is no credential for anything else: it is 403, and the reply is gone."""
+    """A wrapping token is not a credential for anything else: it is 403, and the reply is gone."""
     holder = root.having(root.wrap({"a": 1}))
     assert holder.refused(method, path) == (403, FORBIDDEN)
     assert holder.refused(method, path) == (403, DENIED)
@@ -141,6 +141,7 @@ def test_a_health_check_spends_no_token(root: DialectClient) -> None:
         ("1.5s", 2),
         ("2000ms", 2),
         ("1ms", 1),
+        ("0.000000001ms", 1),
         ("400ms", 1),
         ("30d", 2_592_000),
     ],

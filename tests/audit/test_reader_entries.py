@@ -28,6 +28,8 @@ KEYRING = Keyring(new_key())
     [
         {"action": Code("fetch")},
         {"secret_id": Code("an-id")},
+        {"details": {"name": Code("billing/db"), "deep": [{"a": "b"}]}},
+        {"details": {"name": "billing/db", "deep": [{"a": Code("b")}]}},
         {"ts": "2026-11-24T12:00:03.000Z"},
         {"_id": "text"},
         {"_id": ObjectId("00" * 12)},
@@ -39,7 +41,12 @@ def test_an_entry_in_another_form_is_not_valid(
     mongo_uri: str, stored: Stored, change: dict[str, Any]
 ) -> None:
     """An entry in another form, which queries or pruning would miss, has no hash."""
-    record = rehash(stream_of(1, KEYRING)[0] | {"action": "fetch", "secret_id": "an-id"}, None)
+    content = {
+        "action": "fetch",
+        "secret_id": "an-id",
+        "details": {"name": "billing/db", "deep": [{"a": "b"}]},
+    }
+    record = rehash(stream_of(1, KEYRING)[0] | content, None)
     with connected(mongo_uri):
         stored.audit_logs.insert_one(as_stored(record))
         assert [found["hash"] for found in reader.export(Filter())] == [record["hash"]]

@@ -123,7 +123,7 @@ def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> 
 
 
 def test_refused_items_of_a_batch_are_counted(trail: AuditTrail, stored: Stored) -> None:
-    """Of the items of a batch, those that are denied too often are counted; all others have their entries."""
+    """Items of a batch that are denied too often are counted; all others have their own entries."""
     attempts = [Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id=str(number)) for number in range(20)]
     statuses = [Status.DENIED if number % 2 else Status.NOT_FOUND for number in range(20)]
     trail._on_finish(list(zip(attempts, statuses, strict=True)))

@@ -283,7 +283,7 @@ def test_an_appended_entry_is_found(victim: Victim) -> None:
 
 
 def test_an_entry_with_a_fractional_number_is_found() -> None:
-    """An entry with a number that is no integer does not pass the chain."""
+    """An entry with a number that is not an integer does not pass the chain."""
     parts = streams(SMALL)
     records, after = parts["aa"], 4
     before = records[after]
@@ -411,7 +411,7 @@ def failed(
 
 
 def test_a_half_written_failed_commit_is_only_a_note() -> None:
-    """Unsigned entries that the successor attributes to a failed commit are no tampering."""
+    """Unsigned entries that the successor attributes to a failed commit are not tampering."""
     whole = stream_of(9, KEYRING, signed=3)
     tried = [record["hash"] for record in whole[6:]]
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"], "hashes": tried}
@@ -472,7 +472,7 @@ def test_a_successor_vouches_for_known_entries() -> None:
         (whole[:3], "is missing at the end: its successor lists it"),
         ([], "is missing with its whole stream: its successor lists it"),
     ):
-        assert failed(kept, [], replaces=[left]) == [Finding(whole[0]["stream"], 5, text)]
+        assert failed(kept, [], replaces=[left]) == [Finding(whole[0]["stream"], 5, text, is_gap=True)]
     # Unsigned entries elsewhere than behind the end are not excused.
     [found] = failed(whole[:2], [], replaces=[left | {"seq": 0}])
     assert (found.seq, found.tampering) == (1, True)

@@ -112,7 +112,7 @@ def test_an_expired_token_is_refused(app: Flask) -> None:
     ids=["nothing", "prefix", "JWT", "token of nobody"],
 )
 def test_an_unknown_credential_is_refused(app: Flask, credential: str, reason: str) -> None:
-    """Text that is no token, or was never issued, is refused with or without stored tokens."""
+    """Text that is not a token, or was never issued, is refused with or without stored tokens."""
     for _ in range(2):
         assert refused(app, credential)[1] == reason
         make_token(app, f"t{_}", role="reader")

@@ -89,8 +89,8 @@ def ask(app: Flask, credential: str = "") -> str:
 
 
 def directory(app: Flask) -> Directory:
-    web_tokens: Any = services(app).authenticator._web_tokens
-    found: Directory = web_tokens._directory
+    jwts: Any = services(app).authenticator._jwts
+    found: Directory = jwts._directory
     return found
 
 
@@ -117,7 +117,7 @@ def test_issuers_and_roles_are_read_once_in_the_time_of_the_cache(
 
 
 def test_concurrent_requests_share_a_read(app: Flask, commands: Commands) -> None:
-    """Requests that find the cache expired at once read it once or twice, not each for itself."""
+    """Concurrent requests that find the cache expired refresh it once or twice, not once each."""
     for _ in range(5):
         forget(app)
         commands.reads = 0

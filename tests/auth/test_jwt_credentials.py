@@ -306,8 +306,8 @@ def test_invented_jwts_leave_few_entries(app: Flask, stored: Stored) -> None:
 
 
 def findings(app: Flask, credential: str, role: str = "") -> list[Finding]:
-    web_tokens: Any = services(app).authenticator._web_tokens
-    return list(web_tokens.explain(credential, role))
+    jwts: Any = services(app).authenticator._jwts
+    return list(jwts.explain(credential, role))
 
 
 def test_a_check_explains_each_step(app: Flask) -> None:

@@ -89,7 +89,7 @@ def test_the_manifest_is_a_checkpoint(stored: Stored) -> None:
 
 
 def test_the_trail_ends_with_a_signature(stored: Stored) -> None:
-    """A commit in progress, or a document that is no stream's entry, is not in the backup."""
+    """A commit in progress, or a document that is not a stream's entry, is not in the backup."""
     made(KEYRING)
     first, *_ = stored.audit_logs.find()
     rest = {name: value for name, value in first.items() if name not in ("_id", "signature")}

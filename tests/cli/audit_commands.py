@@ -54,7 +54,7 @@ class Trail:
         return self.file(f"{arguments[0]}-{time.monotonic_ns()}", done.stdout)
 
 
-#: Of an export, including its own entry.
+#: The message about an intact export, which includes the export's own entry.
 INTACT = "181 entries in 4 streams: intact\n"
 
 

@@ -133,7 +133,7 @@ ENTRIES = {
 
 
 def leaves(group: click.Group = commands, *words: str) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command that is no group and not hidden, with its words."""
+    """Yield every command that is not a group and not hidden, with its words."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)

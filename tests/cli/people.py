@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 from vault.cli import commands
-from vault.client.service import Service
+from vault.client.service import Reply, Service
 
 
 class Person:
@@ -22,10 +22,10 @@ class Person:
         #: The paths of all calls.
         self.calls: list[str] = []
 
-        def post(_service: Service, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        def post(_service: Service, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
             self.calls.append(path)
             reply = client.post(path, data=body, headers=dict(headers))
-            return reply.status_code, reply.data
+            return Reply(reply.status_code, reply.data, reply.headers.get("Retry-After", ""))
 
         monkeypatch.setattr(Service, "_post", post)
 

@@ -115,7 +115,10 @@ def test_wrong_usage_is_reported(trail: Trail, arguments: tuple[str, ...]) -> No
 COMMANDS = ("tail", "export", "public-key", "checkpoint", "verify")
 
 
-AWAY = "MongoDB is not available. Hint: check that MongoDB runs and that MONGO_URI leads to it"
+AWAY = (
+    "MongoDB is not available. Hint: check that MongoDB runs at mongodb://127.0.0.1:1/, and that MONGO_URI "
+    "leads to it"
+)
 
 
 def test_a_failure_is_one_line(tmp_path: Path) -> None:

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 from bson import ObjectId
+from click.testing import CliRunner
 
 from tests.cli.audit_commands import INTACT, Trail, offline, pem, printable
-from tests.rotation import Stored, new_key
+from tests.rotation import Stored, fill, new_key, text
 from tests.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
+from vault.audit.findings import Finding
+from vault.cli import commands
+from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
+from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, canonical
 
 
@@ -168,12 +173,120 @@ def test_tampering_in_an_export_is_found(trail: Trail) -> None:
 
 
 def test_another_key_verifies_nothing(trail: Trail) -> None:
-    """With a public key that is not the trail's, no stream is covered."""
+    """With a public key that is not the trail's, no stream is covered, and a note names the signer."""
     other = trail.file("other.pem", SigningKey(new_key()).public.pem())
-    done = trail.run("verify", "--file", trail.output("export"), "--public-key", other)
+    arguments = ["verify", "--file", trail.output("export"), "--public-key", other]
+    done = trail.run(*arguments)
+    signer = SigningKey(trail.written.keyring.primary).public.signer
     assert done.returncode == 1
     # The export's own entry is a stream, too.
-    assert done.stdout.count("is signed by a key that is not known") == 4
+    [found, verdict] = done.stdout.splitlines()
+    assert found.startswith(f"TAMPERING: 4 entries are signed by a key that is not known, {signer}: stream ")
+    assert verdict.endswith(": NOT what the service wrote")
+    assert done.stderr.startswith(f"These signers are not among the keys of --public-key: {signer}. Hint: ")
+    *found_data, _ = map(json.loads, trail.run(*arguments, "--json").stdout.splitlines())
+    assert {data["stream"] for data in found_data} > streams(trail.written.records).keys()
+    assert {data["unknown_signer"] for data in found_data} == {signer}
+
+
+def test_another_master_key_is_named_first(trail: Trail) -> None:
+    """With a wrong master key, a note names signer and missing key, and the findings stay findings."""
+    primary = trail.written.keyring.primary
+    signer = SigningKey(primary).public.signer
+    fill(trail.stored, primary, 1)
+    other = text(new_key())
+    done = trail.run("verify", MASTER_KEY=other)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith(": NOT what the service wrote")
+    [note] = done.stderr.splitlines()
+    assert note.startswith(
+        "These signers are not among the keys of MASTER_KEY and MASTER_KEY_FALLBACKS, nor trusted by these: "
+        f"{signer}. Master keys in use that are missing here: {primary.id}. Hint: "
+    )
+    done = trail.run("verify", "--quiet", MASTER_KEY=other, MASTER_KEY_FALLBACKS=text(primary))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_signer_hides_no_other_finding(trail: Trail) -> None:
+    """An attacker who signs with keys of their own explains nothing: every other finding is printed."""
+    victim = trail.stored.audit_logs.find_one({"seq": 3})
+    assert victim is not None
+    change(trail.stored, victim, trail.written)
+    # Also a trail whose recorded signer, and keys in use, are the attacker's.
+    trail.stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail.signer": "forged"}}, upsert=True)
+    plain = trail.run("verify")
+    altered = f"TAMPERING: stream {victim['stream']} seq 3: was altered: its hash does not match its content"
+    assert (plain.returncode, plain.stderr, altered in plain.stdout.splitlines()) == (1, "", True)
+    for number in range(7):
+        more = stream_of(2, Keyring(new_key()), name=f"forged-{number}", signed=2)
+        trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
+    done = trail.run("verify")
+    *found, verdict = done.stdout.splitlines()
+    assert (done.returncode, verdict.endswith(": NOT what the service wrote")) == (1, True)
+    assert found[-len(plain.stdout.splitlines()) + 1 :] == plain.stdout.splitlines()[:-1]
+    # One line for each, because each has its own signer; the note names some.
+    assert sum("is signed by a key that is not known" in line for line in found) == 7
+    assert "and 2 more. Hint: " in done.stderr
+    assert "treat the findings as real" in done.stderr
+
+
+def test_a_database_that_shows_only_the_trail_is_verified(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the keys in use cannot be read, the trail is verified as before."""
+    for name, value in (trail.environment | {"MASTER_KEY": text(new_key())}).items():
+        monkeypatch.setenv(name, value)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageUnavailableError("not authorized", is_denied=True)
+
+    monkeypatch.setattr("vault.keys.guard.compare", refuse)
+    done = CliRunner().invoke(commands, ["audit", "verify"])
+    assert (done.exit_code, "TAMPERING: 3 entries are signed by" in done.stdout) == (1, True)
+    assert "missing here" not in done.stderr
+
+
+def test_a_filtered_export_is_explained(trail: Trail) -> None:
+    """If entries are missing and nothing else is found, a note says that an export may have had filters."""
+    note = "Entries are missing. Hint: an export with filters cannot be verified"
+    last = trail.written.records[-1]
+    exported = trail.run("export", "--since", last["ts"]).stdout
+    done = trail.run("verify", *offline(trail, exported))
+    assert (done.returncode, done.stderr.startswith(note), done.stderr.count("\n")) == (1, True, 1)
+    assert "missing, within the retention" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(": NOT what the service wrote")
+    # A change has another cause, and a database has no filters.
+    done = trail.run("verify", *offline(trail, exported.replace('"success"', '"denied"', 1)))
+    assert (done.returncode, done.stderr) == (1, "")
+    trail.stored.audit_logs.delete_one({"stream": last["stream"], "seq": 0})
+    done = trail.run("verify")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_findings_before_a_failure_are_printed(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the rest of the trail cannot be read, what was found until then is printed before the error."""
+    for name, value in trail.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def fail(*_: object) -> Iterator[Finding]:
+        yield Finding("a", 5, "was altered")
+        raise StorageUnavailableError
+
+    monkeypatch.setattr("vault.cli.audit_verify.verify_records", fail)
+    done = CliRunner().invoke(commands, ["audit", "verify"])
+    assert (done.exit_code, done.stdout) == (5, "TAMPERING: stream a seq 5: was altered\n")
+
+
+def test_many_findings_are_all_printed(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More findings than are held back are all printed, in their order."""
+    for name, value in trail.environment.items():
+        monkeypatch.setenv(name, value)
+    trail.stored.audit_logs.update_many({}, {"$set": {"status": "denied"}})
+    whole = CliRunner().invoke(commands, ["audit", "verify"])
+    monkeypatch.setattr("vault.cli.audit_verify._MAX_HELD", 7)
+    parts = CliRunner().invoke(commands, ["audit", "verify"])
+    assert (parts.exit_code, parts.stdout) == (1, whole.stdout)
+    assert parts.stdout.count("was altered") == 180
 
 
 def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:

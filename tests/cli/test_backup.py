@@ -356,7 +356,7 @@ def test_an_unwritable_folder_is_reported(command: Run) -> None:
 
 
 def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: Stored) -> None:
-    """A file that is no backup, is damaged, or needs another key gives one line; nothing is written."""
+    """A file that is not a backup, is damaged, or needs another key gives one line; nothing is written."""
     fill(stored, OLD, 5)
     assert command("backup", "b.tar").returncode == 0
     (tmp_path / "none.tar").write_bytes(b"something else")

@@ -14,6 +14,7 @@ from vault.cli.connection import service_options
 from vault.client import profile
 from vault.client.profile import Profile
 from vault.client.service import Service
+from vault.core.errors import VaultError
 
 
 @click.command
@@ -98,6 +99,23 @@ def test_a_login_is_for_its_own_address() -> None:
         profile.save(Profile(server.url, "smt_login"))
         assert run(ask, "--url", server.url + "/").exit_code == 0
         assert sent_token(server) == "smt_login"
+
+
+def test_a_missing_token_names_the_address_of_the_login() -> None:
+    """Without a token for this address, the error names the address that the login is for."""
+    refusal = reply(401, '{"code": "credential_required", "detail": "A credential is required."}')
+    login = "run `secret-manager login`, or set VAULT_TOKEN"
+    with peer(*[refusal] * 3) as server:
+
+        def hint(**environment: str) -> str:
+            error = CliRunner().invoke(ask, ["--url", server.url], env=environment).exception
+            assert isinstance(error, VaultError)
+            return error.hint
+
+        assert hint() == login
+        profile.save(Profile("http://localhost:1", "smt_login"))
+        assert hint() == f"your login is for http://localhost:1: use that address, or {login}"
+        assert hint(VAULT_TOKEN="smt_other") == login
 
 
 def test_a_plain_address_of_another_machine_is_warned_of() -> None:

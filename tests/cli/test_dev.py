@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -26,9 +28,9 @@ from vault.cli.output import Output
 from vault.core.errors import VaultError
 
 #: The attribute `vault.cli.dev` is the command; this is its module.
-module = import_module("vault.cli.dev")
+module: Any = import_module("vault.cli.dev")
 
-
+#: The IDs of all processes that these tests have started.
 _started: set[str] = set()
 
 
@@ -63,7 +65,7 @@ class Dev:
 
     def wait_until_it_says(self, text: str) -> None:
         """Return once *text* is in the output."""
-        wait_until(lambda: text in self.output.read_text() or self.process.poll() is not None)
+        wait_until(lambda: text in self.output.read_text() or self._running().poll() is not None)
         assert text in self.output.read_text()
 
     def ready(self) -> "Dev":
@@ -74,25 +76,37 @@ class Dev:
     def end(self, number: int | None = None) -> tuple[int, str]:
         """Send signal *number* if there is one, and return the exit status and the output's last line."""
         if number:
-            self.process.send_signal(number)
-        status = self.process.wait(90)
+            self._running().send_signal(number)
+        status = self._running().wait(90)
         return status, (self.output.read_text().splitlines() or [""])[-1]
+
+    def kill(self) -> None:
+        """Kill it, so that it cannot clean up."""
+        self._running().kill()
+        self._running().wait()
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        assert self.process, "it was not started"
+        return self.process
+
+
+#: Creates a `Dev` with these environment variables.
+Make = Callable[..., Dev]
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that creates a `Dev` in the test's folder; all end with the test."""
-    made = []
+    made: list[Dev] = []
 
-    def make(**environment):
+    def make(**environment: str) -> Dev:
         made.append(Dev(tmp_path, **environment))
         return made[-1]
 
     yield make
     for dev in made:
         if dev.process:
-            dev.process.kill()
-            dev.process.wait()
+            dev.kill()
 
 
 def _processes(folder: Path, name: str = "") -> list[int]:
@@ -125,10 +139,11 @@ def _is_in(process: Path, folder: Path) -> bool:
 
 
 def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
-    return requests.post(f"{dev.url}/vault/secret/{path}", json=body, timeout=30).json()
+    reply: dict[str, str] = requests.post(f"{dev.url}/vault/secret/{path}", json=body, timeout=30).json()
+    return reply
 
 
-def test_secrets_are_kept_between_runs(make, tmp_path):
+def test_secrets_are_kept_between_runs(make: Make, tmp_path: Path) -> None:
     """A secret is still readable after a stop and a new start."""
     first = make().ready()
     identifier = _post(first, "create", secret="aGVsbG8=")["secret_id"]
@@ -139,7 +154,7 @@ def test_secrets_are_kept_between_runs(make, tmp_path):
     assert not _processes(tmp_path)
 
 
-def test_the_pasted_lines_stay_valid(make, tmp_path):
+def test_the_pasted_lines_stay_valid(make: Make, tmp_path: Path) -> None:
     """A new start has the same MongoDB port and token, so a terminal with the pasted lines still works."""
     first = make().ready()
     lines = [line for line in first.output.read_text().splitlines() if line.startswith("  export ")]
@@ -153,7 +168,7 @@ def test_the_pasted_lines_stay_valid(make, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_ends_it_cleanly(make, tmp_path, number):
+def test_a_stop_ends_it_cleanly(make: Make, tmp_path: Path, number: int) -> None:
     """Ctrl-C and SIGTERM end the service and MongoDB, with status 0."""
     dev = make().ready()
     assert _processes(tmp_path, "mongod")
@@ -162,7 +177,7 @@ def test_a_stop_ends_it_cleanly(make, tmp_path, number):
     assert not _processes(tmp_path)
 
 
-def test_a_stop_before_it_is_ready_works(make, tmp_path):
+def test_a_stop_before_it_is_ready_works(make: Make, tmp_path: Path) -> None:
     """Ctrl-C during the start also ends it with status 0 and leaves nothing."""
     dev = make().start()
     wait_until((tmp_path / ".dev" / "db.log").exists)
@@ -171,17 +186,16 @@ def test_a_stop_before_it_is_ready_works(make, tmp_path):
     assert not _processes(tmp_path)
 
 
-def test_a_kill_leaves_no_process(make, tmp_path):
+def test_a_kill_leaves_no_process(make: Make, tmp_path: Path) -> None:
     """After it is killed, and so cannot clean up, the service and MongoDB end."""
     dev = make().ready()
     found = _processes(tmp_path)
-    dev.process.kill()
-    dev.process.wait()
+    dev.kill()
     wait_until(lambda: not _processes(tmp_path), pause=0.2)
     wait_until(lambda: not any(_command_line(process) for process in found))
 
 
-def test_master_key_is_private(make, tmp_path):
+def test_master_key_is_private(make: Make, tmp_path: Path) -> None:
     """The master key is in a file of mode 0600 in a folder of mode 0700, and nowhere else."""
     dev = make().ready()
     folder = tmp_path / ".dev"
@@ -223,7 +237,7 @@ def _paste(dev: Dev, *commands: str) -> str:
 
 
 @pytest.mark.parametrize("required", ["true", "false"])
-def test_banner_s_commands_work(make, tmp_path, required):
+def test_banner_s_commands_work(make: Make, tmp_path: Path, required: str) -> None:
     """The banner comes last; all its commands work when pasted, also if the service requires a credential."""
     dev = make(AUTH_ENABLED=required).ready()
     output = dev.output.read_text()
@@ -234,7 +248,7 @@ def test_banner_s_commands_work(make, tmp_path, required):
     assert f"VAULT_URL={dev.url} " in commands[0]
     stored, told = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
     assert "greeting" in stored
-    reader, admin = re.fullmatch(r"(smt_.*)\n(smt_.*)", told).groups()
+    [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", told)
     assert admin not in output
     for token, status in ((reader, 403), (admin, 200)):
         headers = {"Authorization": f"Bearer {token}"}
@@ -249,7 +263,7 @@ def test_banner_s_commands_work(make, tmp_path, required):
     assert stopped == f"Stopped. Your data is in {tmp_path / '.dev'}/"
 
 
-def test_a_refused_token_is_replaced(make, tmp_path):
+def test_a_refused_token_is_replaced(make: Make, tmp_path: Path) -> None:
     """If the service no longer accepts the kept token, the next start keeps another."""
     (tmp_path / ".dev").mkdir()
     token = tmp_path / ".dev" / "token"
@@ -262,7 +276,7 @@ def test_a_refused_token_is_replaced(make, tmp_path):
     assert dev.end(signal.SIGINT)[0] == 0
 
 
-def test_json_is_one_object(make, tmp_path):
+def test_json_is_one_object(make: Make, tmp_path: Path) -> None:
     """With `--json` and `--quiet`, the output is one object with the addresses and paths."""
     dev = make()
     dev.options = ("--json", "--quiet")
@@ -276,7 +290,7 @@ def test_json_is_one_object(make, tmp_path):
     assert dev.end(signal.SIGINT)[0] == 0
 
 
-def test_verbose_shows_every_request(make):
+def test_verbose_shows_every_request(make: Make) -> None:
     """With `--verbose`, the service's log is on standard output, with a line for each request."""
     dev = make()
     dev.options = ("--verbose",)
@@ -286,7 +300,7 @@ def test_verbose_shows_every_request(make):
     assert dev.end(signal.SIGINT)[0] == 0
 
 
-def test_used_port_is_one_clear_line(make, tmp_path):
+def test_used_port_is_one_clear_line(make: Make, tmp_path: Path) -> None:
     """If the port is in use, the command says so in one line, starts nothing and fails."""
     dev = make()
     with socket.create_server(("127.0.0.1", dev.port)):
@@ -297,7 +311,7 @@ def test_used_port_is_one_clear_line(make, tmp_path):
     assert not _processes(tmp_path)
 
 
-def test_second_one_on_the_same_data_is_one_clear_line(make):
+def test_second_one_on_the_same_data_is_one_clear_line(make: Make) -> None:
     """A second instance in the same folder is refused in one line, and the first continues."""
     first = make().ready()
     first.output = first.output.rename(first.folder / "output-of-the-first")
@@ -314,7 +328,7 @@ def test_second_one_on_the_same_data_is_one_clear_line(make):
 @pytest.mark.parametrize(
     ("name", "message"), [("gunicorn", "the service has ended"), ("mongod", "mongod has ended")]
 )
-def test_loss_of_either_process_ends_it(make, tmp_path, name, message):
+def test_loss_of_either_process_ends_it(make: Make, tmp_path: Path, name: str, message: str) -> None:
     """When the service or MongoDB ends by itself, the command names it, ends the other and fails."""
     dev = make().ready()
     os.kill(_processes(tmp_path, name)[0], signal.SIGTERM)
@@ -324,7 +338,7 @@ def test_loss_of_either_process_ends_it(make, tmp_path, name, message):
     assert not _processes(tmp_path)
 
 
-def test_unusable_folder_is_one_clear_line(make, tmp_path):
+def test_unusable_folder_is_one_clear_line(make: Make, tmp_path: Path) -> None:
     """If `.dev` cannot be a folder, the command says so in one line and fails."""
     (tmp_path / ".dev").touch()
     status, line = make().start().end()
@@ -332,7 +346,7 @@ def test_unusable_folder_is_one_clear_line(make, tmp_path):
     assert f"cannot use {tmp_path / '.dev'}: " in line
 
 
-def test_wrong_settings_are_refused_before_the_start(make, tmp_path):
+def test_wrong_settings_are_refused_before_the_start(make: Make, tmp_path: Path) -> None:
     """The user's own settings apply, and invalid ones are refused before MongoDB is started."""
     status, line = make(LOG_LEVEL="loud").start().end()
     assert status == 1
@@ -340,7 +354,7 @@ def test_wrong_settings_are_refused_before_the_start(make, tmp_path):
     assert not (tmp_path / ".dev" / "db.log").exists()
 
 
-def test_modules_of_the_working_folder_do_not_run(make, tmp_path):
+def test_modules_of_the_working_folder_do_not_run(make: Make, tmp_path: Path) -> None:
     """The started service runs no code of the working folder."""
     (tmp_path / "gunicorn").mkdir()
     (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
@@ -348,13 +362,13 @@ def test_modules_of_the_working_folder_do_not_run(make, tmp_path):
     assert dev.end(signal.SIGINT)[0] == 0
 
 
-def test_fallback_keys_of_the_environment_are_used(make):
+def test_fallback_keys_of_the_environment_are_used(make: Make) -> None:
     """Fallback keys of the user reach the service, although they are in no environment."""
     dev = make(MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars").ready()
     assert dev.end(signal.SIGINT)[0] == 0
 
 
-def test_key_and_database_are_always_its_own(monkeypatch, tmp_path):
+def test_key_and_database_are_always_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The command uses its own key and MongoDB, even if the environment names production's."""
     monkeypatch.chdir(tmp_path)
     for name in ("MASTER_KEY", "MASTER_KEY_FILE", "MONGO_URI", "MONGO_URI_FILE"):
@@ -365,7 +379,7 @@ def test_key_and_database_are_always_its_own(monkeypatch, tmp_path):
     assert environment["MASTER_KEY_FILE"] == "our.key"
 
 
-def test_listens_on_loopback_by_default(monkeypatch, tmp_path):
+def test_listens_on_loopback_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The service listens on loopback, or on the address in the environment or a `.env` file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BIND", raising=False)
@@ -381,21 +395,21 @@ def test_listens_on_loopback_by_default(monkeypatch, tmp_path):
     ("bind", "address"),
     [("0.0.0.0:80", ("localhost", 80)), ("[::]:80", ("localhost", 80)), ("[::1]:81", ("[::1]", 81))],
 )
-def test_the_banner_s_address_can_be_opened(master_key, bind, address):
+def test_the_banner_s_address_can_be_opened(master_key: str, bind: str, address: tuple[str, int]) -> None:
     """If the service listens on every address, the banner names one that a browser can open."""
     assert module._address({"MASTER_KEY": master_key, "BIND": bind}) == address
 
 
-def test_a_service_that_is_never_ready_times_out(monkeypatch):
+def test_a_service_that_is_never_ready_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that answers but never becomes ready is stopped, and its last answer is shown."""
 
     class Unready(BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             self.send_response(503)
             self.end_headers()
             self.wfile.write(b"no mongodb")
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     monkeypatch.setattr(module, "_READY_TIMEOUT_SECONDS", 0)
@@ -407,7 +421,7 @@ def test_a_service_that_is_never_ready_times_out(monkeypatch):
         server.shutdown()
 
 
-def test_a_missing_token_is_one_clear_line(monkeypatch, tmp_path):
+def test_a_missing_token_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If no token can be created, the message has the reason."""
     environment = dict(os.environ) | {"MASTER_KEY": "", "MASTER_KEY_FILE": "", "MONGO_URI": ""}
     monkeypatch.chdir(tmp_path)
@@ -416,12 +430,12 @@ def test_a_missing_token_is_one_clear_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("token", ["smt_0000", "é"], ids=["away", "no token"])
-def test_a_token_without_an_answer_is_not_accepted(token):
+def test_a_token_without_an_answer_is_not_accepted(token: str) -> None:
     """A kept token counts only if the service accepts it."""
     assert not module._accepts("http://127.0.0.1:1", token)
 
 
-def test_another_port_is_told(tmp_path, capsys):
+def test_another_port_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """If MongoDB's port has changed, a line says so; otherwise, nothing does."""
     folder = DevFolder(tmp_path)
     for port in (20_001, 20_001, 20_002):
@@ -430,7 +444,7 @@ def test_another_port_is_told(tmp_path, capsys):
     assert capsys.readouterr().err == "Port 20001 is in use: MongoDB has port 20002 from now on.\n"
 
 
-def test_a_trial_is_without_tls(monkeypatch, master_key):
+def test_a_trial_is_without_tls(monkeypatch: pytest.MonkeyPatch, master_key: str) -> None:
     """Settings with TLS are refused, and the message names the command that supports it."""
     settings = SimpleNamespace(tls_cert="a", bind="127.0.0.1:8000")
     monkeypatch.setattr(module.Settings, "from_mapping", lambda *_, **__: settings)
@@ -439,6 +453,6 @@ def test_a_trial_is_without_tls(monkeypatch, master_key):
 
 
 @pytest.mark.parametrize(("enabled", "beginning"), [("true", "Every request needs"), ("false", "Anyone who")])
-def test_the_banner_says_who_can_read(master_key, enabled, beginning):
+def test_the_banner_says_who_can_read(master_key: str, enabled: str, beginning: str) -> None:
     """The output of a start says if requests need a credential."""
     assert module._access({"MASTER_KEY": master_key, "AUTH_ENABLED": enabled}).startswith(beginning)

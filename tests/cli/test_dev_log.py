@@ -13,7 +13,7 @@ def _line(level: str, message: str, logger: str = "vault.app") -> bytes:
 
 
 def test_only_warnings_and_errors_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Warnings, errors and lines that are no entries are shown once; entries of requests are not."""
+    """Warnings, errors and lines that are not entries are shown once; entries of requests are not."""
     log = FiledLog(tmp_path / "service.log")
     with log.output() as file:
         file.write(_line("info", "starting") + _line("warning", "no credential"))

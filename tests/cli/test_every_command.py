@@ -1,5 +1,6 @@
 """Every command of `secret-manager` has one style: its help, its exit codes, its errors, and JSON."""
 
+import ast
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ from tests.docs.documents import ROOT
 from tests.rotation import new_key, settings
 from vault.cli import commands
 from vault.cli.exits import Exit
+from vault.crypto.token import new_token
 
 DOCUMENT = ROOT / "docs" / "exit-codes.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
@@ -78,6 +80,29 @@ def test_every_command_has_an_entry() -> None:
     assert sorted(ENTRIES) == sorted(LEAVES)
 
 
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts that the code in *tree* prints, without docstrings and help."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not (
+            isinstance(node, ast.keyword) and node.arg == "help"
+        ):
+            yield from texts(node)
+
+
+def test_a_message_names_a_whole_command() -> None:
+    """A message that names a command can be pasted: the command begins with `secret-manager`."""
+    half = re.compile(f"`(?:{'|'.join(name for name in LEAVES if ' ' in name)})\\b")
+    found = [
+        text
+        for path in sorted((ROOT / "vault").rglob("*.py"))
+        for text in texts(ast.parse(path.read_text()))
+        if half.search(text)
+    ]
+    assert found == []
+
+
 def groups(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
     """Yield the words of *group* and of every group in it."""
     yield words
@@ -113,6 +138,15 @@ def test_a_wrong_option_is_one_line(name: str, run: Run) -> None:
     done = run(*name.split(), "--no-such-option")
     assert_fails(done, Exit.USAGE)
     assert f"see `secret-manager {name} --help`" in done.stderr
+
+
+@all_commands
+def test_a_token_as_an_argument_is_not_printed(name: str, run: Run) -> None:
+    """A token that is among the arguments by mistake is not printed."""
+    token = new_token()
+    done = run(*name.split(), *[token] * 4)
+    assert_fails(done, Exit.USAGE)
+    assert token not in done.stderr
 
 
 @pytest.fixture

@@ -16,10 +16,13 @@ from vault.cli import commands
 from vault.cli.exits import Exit, SignalledError, described, discard_unwritten, exit_code, reported
 from vault.core.errors import (
     IssuerInUseError,
+    IssuerTakenError,
+    RoleNameTakenError,
     ScopeMissingError,
     ServiceAwayError,
     ServiceRefusedError,
     StorageUnavailableError,
+    TokenNameTakenError,
     TokenNotFoundError,
     TrailIndexMissingError,
     VaultError,
@@ -42,7 +45,32 @@ def failing(error: BaseException) -> Result:
     [
         (VaultError("the door is shut"), 1, "error: the door is shut"),
         (VaultError("it is shut", hint="open it"), 1, "error: it is shut. Hint: open it"),
-        (IssuerInUseError(), 1, "error: The issuer has roles. Hint: Delete them first, or use force."),
+        (
+            IssuerInUseError(),
+            1,
+            (
+                "error: The issuer has roles. Hint: delete them with `secret-manager roles delete`, "
+                "or add --force"
+            ),
+        ),
+        (TokenNameTakenError("It is used."), 1, "error: It is used. Hint: choose another name"),
+        (TokenNameTakenError("It is made.", hint="Try again."), 1, "error: It is made. Hint: Try again."),
+        (
+            RoleNameTakenError("It is used."),
+            1,
+            (
+                "error: It is used. Hint: choose another name, or delete that one: "
+                "see `secret-manager roles list`, also for orphaned ones"
+            ),
+        ),
+        (
+            IssuerTakenError("It is used."),
+            1,
+            (
+                "error: It is used. Hint: choose others, or delete that issuer: "
+                "see `secret-manager issuers list`"
+            ),
+        ),
         (
             TokenNotFoundError(),
             3,

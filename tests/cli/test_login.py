@@ -29,6 +29,8 @@ def test_a_login_is_kept_for_later_commands(person: Person, app: Flask) -> None:
     assert shown["name"] == "alice"
     assert shown["paths"] == "billing/"
     assert shown["expires"] == "never"
+    # A token has scopes; only a JWT acts through a role.
+    assert "role" not in shown
     assert "secret:fetch" in shown["scopes"]
     assert person.does("logout") == "logged out\n"
     assert person.does("logout") == "there is no login\n"
@@ -104,6 +106,8 @@ def test_a_name_does_not_change_the_terminal(tmp_path: Path, monkeypatch: pytest
 
 def test_only_a_valid_token_is_kept(person: Person) -> None:
     """A token that the service refuses, or none, is not kept."""
-    person.fails_to("login", send=b"smt_invalid", code=4)
+    refused = person.fails_to("login", send=b"smt_invalid", code=4)
+    assert "Hint: check the token" in refused
+    assert "secret-manager login" not in refused
     person.fails_to("login", send=b"\n", code=1)
     assert profile.load() is None

@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
@@ -23,13 +25,16 @@ print("started", flush=True)
 time.sleep(600)
 """
 
+#: Makes a server with these options.
+Make = Callable[..., Mongod]
+
 
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes a server with its data in the test's folder; all end with the test."""
-    servers = []
+    servers: list[Mongod] = []
 
-    def make(name="db", **options):
+    def make(name: str = "db", **options: Any) -> Mongod:
         servers.append(Mongod(tmp_path / name, **options))
         return servers[-1]
 
@@ -52,18 +57,18 @@ def _processes(data: Path) -> list[int]:
 
 
 def _write(server: Mongod, identifier: int) -> None:
-    with MongoClient(server.uri, w="majority", journal=True) as client:
+    with MongoClient[dict[str, Any]](server.uri, w="majority", journal=True) as client:
         client.test.things.insert_one({"_id": identifier})
 
 
 def _read(server: Mongod) -> list[int]:
-    with MongoClient(server.uri) as client:
+    with MongoClient[dict[str, Any]](server.uri) as client:
         return sorted(thing["_id"] for thing in client.test.things.find())
 
 
-def test_transactions_are_real(make):
+def test_transactions_are_real(make: Make) -> None:
     """A started server supports transactions with majority writes, like a production replica set."""
-    with make() as server, MongoClient(server.uri, w="majority") as client:
+    with make() as server, MongoClient[dict[str, Any]](server.uri, w="majority") as client:
         things = client.test.things
         with client.start_session() as session:
             session.with_transaction(lambda session: things.insert_one({"_id": 1}, session=session))
@@ -73,7 +78,7 @@ def test_transactions_are_real(make):
         assert [thing["_id"] for thing in things.find()] == [1]
 
 
-def test_data_and_port_survive_a_stop(make):
+def test_data_and_port_survive_a_stop(make: Make) -> None:
     """A stopped server starts again with its data, on its port."""
     server = make()
     with server:
@@ -84,7 +89,7 @@ def test_data_and_port_survive_a_stop(make):
         assert (server.uri, _read(server)) == (uri, [1])
 
 
-def test_data_survives_a_kill(make):
+def test_data_survives_a_kill(make: Make) -> None:
     """Acknowledged data survives a kill of the server."""
     server = make()
     server.start()
@@ -94,7 +99,7 @@ def test_data_survives_a_kill(make):
         assert _read(server) == [1]
 
 
-def test_data_is_usable_on_another_port(make):
+def test_data_is_usable_on_another_port(make: Make) -> None:
     """Data of a server on another port can be read and written."""
     with make() as first:
         _write(first, 1)
@@ -104,8 +109,8 @@ def test_data_is_usable_on_another_port(make):
         assert _read(second) == [1, 2]
 
 
-def test_stopping_leaves_no_process(make):
-    """A stopped server is gone; stopping it again is no error."""
+def test_stopping_leaves_no_process(make: Make) -> None:
+    """A stopped server is gone; stopping it again is not an error."""
     server = make()
     server.start()
     assert _processes(server.data)
@@ -114,24 +119,25 @@ def test_stopping_leaves_no_process(make):
     assert not _processes(server.data)
 
 
-def test_server_ends_with_its_killed_parent(tmp_path):
+def test_server_ends_with_its_killed_parent(tmp_path: Path) -> None:
     """After its parent is killed, and so cannot clean up, the server ends."""
     data = tmp_path / "db"
     with subprocess.Popen([sys.executable, "-c", _PARENT, data], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
         parent.stdout.readline()
         assert len(_processes(data)) == 2
         parent.kill()
     wait_until(lambda: not _processes(data))
 
 
-def test_a_terminal_s_interrupt_does_not_reach_it(make):
+def test_a_terminal_s_interrupt_does_not_reach_it(make: Make) -> None:
     """The server has a session of its own, so Ctrl-C in a terminal reaches only its parent."""
     with make() as server:
         (process,) = _processes(server.data)
         assert os.getsid(process) == process != os.getsid(0)
 
 
-def test_data_in_use_is_one_clear_line(make):
+def test_data_in_use_is_one_clear_line(make: Make) -> None:
     """A second server on the same data is refused in one line, and the first continues."""
     with make() as first:
         with pytest.raises(MongodUnavailableError, match="another mongod uses the data in") as caught:
@@ -140,7 +146,7 @@ def test_data_in_use_is_one_clear_line(make):
         _write(first, 1)
 
 
-def test_used_port_is_one_clear_line(make):
+def test_used_port_is_one_clear_line(make: Make) -> None:
     """A port in use is refused, and its owner is not affected."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         server = make(port=other.getsockname()[1])
@@ -149,14 +155,14 @@ def test_used_port_is_one_clear_line(make):
         assert not _processes(server.data)
 
 
-def test_unusable_folder_is_one_clear_line(make, tmp_path):
+def test_unusable_folder_is_one_clear_line(make: Make, tmp_path: Path) -> None:
     """A folder that cannot be created is refused in one line."""
     (tmp_path / "file").touch()
     with pytest.raises(MongodUnavailableError, match=r"cannot start: .*Not a directory"):
         make("file/db").start()
 
 
-def test_failed_start_names_the_log(make):
+def test_failed_start_names_the_log(make: Make) -> None:
     """The message about a server that fails at its start names its log file."""
     server = make(options=["--no-such-option"])
     with pytest.raises(MongodUnavailableError, match=f"ended during its start, see {server.log}"):
@@ -164,7 +170,7 @@ def test_failed_start_names_the_log(make):
     assert "no-such-option" in server.log.read_text()
 
 
-def test_slow_start_times_out(make, monkeypatch):
+def test_slow_start_times_out(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is not ready in time is ended, and the message names its log file."""
     monkeypatch.setattr(module, "_START_TIMEOUT_SECONDS", 0)
     server = make()
@@ -173,7 +179,7 @@ def test_slow_start_times_out(make, monkeypatch):
     assert not _processes(server.data)
 
 
-def test_server_that_does_not_stop_is_killed(make, monkeypatch):
+def test_server_that_does_not_stop_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not end by itself is killed after a timeout."""
     monkeypatch.setattr(module, "_STOP_TIMEOUT_SECONDS", 0.1)
     server = make()
@@ -184,25 +190,28 @@ def test_server_that_does_not_stop_is_killed(make, monkeypatch):
     assert not _processes(server.data)
 
 
-def test_future_member_is_left_uninitiated(make):
+def test_future_member_is_left_uninitiated(make: Make) -> None:
     """With `initiate` off, the server waits to become a member of a replica set."""
-    with make(initiate=False) as server, MongoClient(server.address, directConnection=True) as client:
+    with (
+        make(initiate=False) as server,
+        MongoClient[dict[str, Any]](server.address, directConnection=True) as client,
+    ):
         hello = client.admin.command("hello")
         assert hello["isreplicaset"]
         assert not hello["isWritablePrimary"]
 
 
-def test_options_reach_the_server(make):
+def test_options_reach_the_server(make: Make) -> None:
     """Further options are passed to the server."""
     with (
         make(options=["--setParameter", "ttlMonitorSleepSecs=1"]) as server,
-        MongoClient(server.uri) as client,
+        MongoClient[dict[str, Any]](server.uri) as client,
     ):
         answer = client.admin.command("getParameter", 1, ttlMonitorSleepSecs=True)
         assert answer["ttlMonitorSleepSecs"] == 1
 
 
-def test_log_does_not_grow_forever(make, monkeypatch):
+def test_log_does_not_grow_forever(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large log is replaced at the next start; until then starts append to it."""
     server = make()
     for limit, starts in ((10_000_000, 1), (10_000_000, 2), (0, 1)):
@@ -211,28 +220,28 @@ def test_log_does_not_grow_forever(make, monkeypatch):
             assert server.log.read_text().count('"MongoDB starting"') == starts
 
 
-def test_port_in_use_is_not_chosen(make, monkeypatch):
+def test_port_in_use_is_not_chosen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a given port, the server gets a free one."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         used = other.getsockname()[1]
         choices = iter([used, used, 20_001])
-        monkeypatch.setattr(module.secrets, "choice", lambda _: next(choices))
+        monkeypatch.setattr("vault.cli.mongod.secrets.choice", lambda _: next(choices))
         monkeypatch.setattr(module, "_answers", lambda port: port == used)
         assert make().port == 20_001
 
 
-def test_a_preferred_port_is_used_if_it_is_free(monkeypatch):
+def test_a_preferred_port_is_used_if_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preferred port is used if no server listens on it."""
     monkeypatch.setattr(module, "_answers", lambda port: port == 20_001)
     assert module.free_port(20_002) == 20_002
     assert module.free_port(20_001) != 20_001
 
 
-def test_a_matching_configuration_is_left_alone(make):
+def test_a_matching_configuration_is_left_alone(make: Make) -> None:
     """A set that already has the server's address is not reconfigured during its election."""
     server = make()
     server.start()
-    with MongoClient(server.address, directConnection=True) as client:
+    with MongoClient[dict[str, Any]](server.address, directConnection=True) as client:
         before = client.admin.command("replSetGetConfig")["config"]
         server._configure(client)
         assert client.admin.command("replSetGetConfig")["config"] == before

@@ -127,7 +127,7 @@ def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
             client.vault.audit_logs.insert_one({})
             with pytest.raises(OperationFailure, match="not authorized"):
                 client.vault.audit_logs.delete_many({})
-        # That user is no administrator.
+        # That user is not an administrator.
         administrator.write_text(ours)
         done = grant(ours)
         assert (done.returncode, done.stdout) == (4, "")

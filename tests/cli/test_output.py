@@ -209,3 +209,9 @@ def test_a_terminal_decides_the_width_and_shows_bars(monkeypatch: pytest.MonkeyP
     assert "working" in text
     assert "hidden" not in text
     assert max(map(len, text.partition("working")[0].splitlines())) <= 40
+
+
+def test_a_line_for_people_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts of others, such as labels in a swarm, neither begin a line nor change the terminal."""
+    Output().text("the stack \x1b[2J\n  key:")
+    assert capsys.readouterr().out == "the stack \\u001b[2J\\u000a  key:\n"

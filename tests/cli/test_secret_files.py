@@ -134,6 +134,14 @@ def test_an_invalid_file_changes_nothing(
     assert person.calls == []
 
 
+def test_a_prefix_without_a_slash_is_noted(person: Person) -> None:
+    """`import --prefix` puts the prefix before each name as it is, and notes one that is no folder."""
+    result = person.try_to("secret", "import", "-", "--prefix", "app", send="A=1\n")
+    assert result.stderr.startswith("note: app has no slash at its end, so the secret for NAME is appNAME\n")
+    assert "note" not in person.try_to("secret", "import", "-", "--prefix", "app/", send="A=1\n").stderr
+    assert "note" not in person.try_to("secret", "import", "-", send="A=1\n").stderr
+
+
 def test_an_export_has_all_secrets_of_a_prefix(person: Person) -> None:
     """`export` prints variables; JSON and YAML have the whole names, and can be imported again."""
     person.does("secret", "set", "app/db-password", send=b"it's")
@@ -157,3 +165,19 @@ def test_an_export_is_complete_or_an_error(person: Person) -> None:
     person.does("secret", "set", "app/a.b", send=b"\xff")
     assert "would both be A_B" in person.fails_to("secret", "export", "app/", code=1)
     assert "app/a.b is not text" in person.fails_to("secret", "export", "app/", "--format", "json", code=1)
+
+
+@pytest.mark.parametrize("form", ["env", "json", "yaml"])
+def test_an_export_does_not_change_a_terminal(person: Person, form: str) -> None:
+    """On a terminal, one that could change it is an error, and costs no read; to a file, it is printed."""
+    person.does("secret", "set", "app/once", "--max-reads", "1", send=b"hunter1")
+    person.does("secret", "set", "app/title", send="a\u202eb\x7f\x9b31m".encode())
+    command = ("secret", "export", "app/", "--format", form, "--use-reads")
+    person.sit_at_terminal("<stdout>")
+    refused = person.fails_to(*command, code=1)
+    assert "app/title is not text for a terminal" in refused
+    assert person.sees("secret", "describe", "app/once")[0]["reads_left"] == 1
+    person.does("secret", "set", "other/a", send=b"a\n\tb")
+    assert "tb" in person.does("secret", "export", "other/", "--format", "json")
+    person.sit_at_terminal("<stdin>")
+    assert "hunter1" in person.does(*command)

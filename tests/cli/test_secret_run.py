@@ -151,10 +151,11 @@ def test_signals_reach_the_program(served: Served, options: list[str], number: s
     """A signal reaches the program, which decides what to do."""
     served.secrets.create(b"v", name="a")
     code = (
-        "import signal, sys\n"
+        "import signal, sys, time\n"
         f"signal.signal({int(number)}, lambda *_: sys.exit(42))\n"
         "print('ready', flush=True)\n"
-        "signal.pause()"
+        # Not `signal.pause()`, which misses a signal just before.
+        "while True: time.sleep(0.05)"
     )
     with start(served, "--env", "A=a", *options, "--", sys.executable, "-Ic", code) as process:
         assert process.stdout
@@ -287,6 +288,7 @@ def test_the_command_line_is_checked_first(person: Person, monkeypatch: pytest.M
     person.fails_to("secret", "run", "--env", "A=a", code=2)
     person.fails_to("secret", "run", "--env", "A=a", "--env", "A=b", "--", "true", code=2)
     person.fails_to("secret", "run", "--env", "A-B=a", "--", "true", code=2)
+    assert "must be NAME=SECRET" in person.fails_to("secret", "run", "--env", "A", "--", "true", code=2)
     assert "no program nowhere" in person.fails_to("secret", "run", "--env", "A=a", "--", "nowhere", code=1)
     monkeypatch.setattr(memory_folder, "_IN_MEMORY", set())
     person.fails_to("secret", "run", "--env", "A=a", "--file", "--", "true", code=1)
@@ -309,7 +311,7 @@ def test_a_program_starts_with_all_its_secrets_or_not(person: Person) -> None:
 
 
 def test_a_value_must_fit_an_environment(served: Served, tmp_path: Path) -> None:
-    """A value with a NUL byte or of 128 KiB, and a file that is no program, are errors."""
+    """A value with a NUL byte or of 128 KiB, and a file that is not a program, are errors."""
     (tmp_path / "broken").write_text("#!/nowhere\n")
     (tmp_path / "broken").chmod(0o755)
     served.secrets.create(b"a\0b", name="nul")

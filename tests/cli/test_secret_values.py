@@ -95,7 +95,9 @@ def test_a_place_for_a_value_is_found_before_the_fetch(person: Person, tmp_path:
     (tmp_path / "link").symlink_to("target")
     for path in ("/dev/null", tmp_path / "link"):
         assert "regular file" in person.fails_to("secret", "get", NAME, "--out", path, code=2)
-    assert "No such file" in person.fails_to("secret", "get", NAME, "--out", tmp_path / "a" / "b", code=1)
+    missing = tmp_path / "a" / "b"
+    error = f"error: cannot use {missing}: No such file or directory"
+    assert person.fails_to("secret", "get", NAME, "--out", missing, code=1) == error
     assert (tmp_path / "link").is_symlink()
     assert person.does("secret", "get", NAME) == "v"
 
@@ -159,7 +161,8 @@ def test_a_half_done_change_is_reported(person: Person, monkeypatch: pytest.Monk
 def test_an_expected_version_prevents_lost_updates(person: Person) -> None:
     """`--expected-version` refuses if the newest version is another; 0 stands for no secret."""
     person.does("secret", "set", NAME, "--expected-version", 0, send=b"one")
-    person.fails_to("secret", "set", NAME, "--expected-version", 0, send=b"two", code=1)
+    taken = person.fails_to("secret", "set", NAME, "--expected-version", 0, send=b"two", code=1)
+    assert "Hint: see `secret-manager secret describe` for its newest version" in taken
     person.fails_to("secret", "set", NAME, "--expected-version", 2, send=b"two", code=1)
     person.does("secret", "set", NAME, "--expected-version", 1, send=b"two")
     assert person.does("secret", "get", NAME) == "two"

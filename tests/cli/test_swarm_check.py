@@ -107,7 +107,7 @@ def test_files_are_merged(stack: Path, alice: Caller, tmp_path: Path) -> None:
 
 
 def test_a_stack_without_secrets_of_the_driver_exits_with_1() -> None:
-    """A mistyped driver is no success: it is noted, and an error says that there was nothing to check."""
+    """A mistyped driver is not a success: it is noted, and an error says that there was nothing to check."""
     done = check("-", given=b"secrets: {a: {driver: secret-manger}}")
     assert (done.exit_code, done.stdout) == (1, "note: a: not checked: its driver is secret-manger\n")
     assert "no secret has the driver secret-manager" in done.stderr

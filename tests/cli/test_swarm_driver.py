@@ -28,7 +28,7 @@ def token(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, **environment: str) -> Result:
-    """Run the command in this process, with options that end it at once."""
+    """Run the command in this process, with options that end it immediately."""
     return CliRunner().invoke(commands, ["swarm-driver", *map(str, arguments)], env=environment)
 
 
@@ -55,7 +55,7 @@ def _own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--metrics-bind", "127.0.0.1:70000"], "must be ADDRESS:PORT"),
         (["--cache-seconds", "-1"], "must be a number of seconds, or one with a unit"),
         (["--cache-seconds", "2d"], "must be at most 24h"),
-        (["--log-level", "loud"], "is not one of"),
+        (["--log-level", "loud"], "must be one of"),
     ],
 )
 def test_an_invalid_option_is_a_usage_error(options: list[str], reason: str) -> None:
@@ -100,7 +100,7 @@ def test_an_unencrypted_address_is_logged(
     for url, warns in [("http://secret-manager:8000", True), ("http://127.0.0.1:8000", False), (URL, False)]:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            assert "is no socket" in run("--url", url, "--token-file", token, "--socket", path).stderr
+            assert "is not a socket" in run("--url", url, "--token-file", token, "--socket", path).stderr
         assert ("values travel unencrypted" in caplog.text) is warns
 
 

@@ -285,4 +285,4 @@ def test_a_task_needs_an_order(swarm: type[Swarm]) -> None:
     assert not (swarm.folder / ORDER).exists()
     done = task()
     assert done.exit_code == 1
-    assert "for the tasks that `swarm import` starts" in done.stderr
+    assert "for the tasks that `secret-manager swarm import` starts" in done.stderr

@@ -98,7 +98,7 @@ def test_an_earlier_value_and_the_rest_of_a_rotation(world: World) -> None:
 
 
 def test_a_driver_of_another_name(world: World) -> None:
-    """Tasks with secrets of another driver are no holders, unless --driver names it."""
+    """Tasks with secrets of another driver are not holders, unless --driver names it."""
     [secret] = world.dockerd.secrets.values()
     secret["Spec"]["Driver"] = {"Name": "other"}
     assert swarm(world, "rotate", NAME, "-", given=b"new").exit_code == 0
@@ -169,8 +169,8 @@ def test_a_second_rotation_is_refused(world: World) -> None:
     [
         (["-", "--resume"], "Use one of FILE"),
         (["--resume", "--generate", "20"], "Use one of FILE"),
-        (["--generate", "1"], "not in the range"),
-        (["--from-version", "0"], "not in the range"),
+        (["--generate", "1"], "must be in the range"),
+        (["--from-version", "0"], "must be in the range"),
         (["--timeout", "soon"], "must be a number of seconds, or one with a unit"),
         (["--timeout", "0s"], "must be between 1 second"),
     ],

@@ -155,7 +155,11 @@ def test_a_revoked_token_is_listed_as_revoked(tokens: Run, stored: Stored) -> No
     # By time: within a second, identifiers of several streams are not ordered.
     last = stored.audit_logs.find_one(sort=[("ts", -1)])
     assert last is not None
-    assert (last["action"], last["status"], last["details"]) == ("token_revoke", "error", {"token": "nobody"})
+    assert (last["action"], last["status"], last["details"]) == (
+        "token_revoke",
+        "not_found",
+        {"token": "nobody"},
+    )
 
 
 def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
@@ -169,11 +173,36 @@ def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
         "error: several namespaces have a token with this name. Hint: add --namespace\n",
     )
     done = tokens("revoke", "--namespace", "team-a", "--cascade", "ci")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "revoked: ci\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "revoked: team-a/ci\n", "")
     assert [line.split()[:3] for line in tokens("list").stdout.splitlines()[1:]] == [
         ["ci", "revoked", "team-a"],
         ["ci", "active", "team-b"],
     ]
+
+
+def test_a_revocation_says_the_whole_name(tokens: Run) -> None:
+    """`revoke` finds a name in any namespace, so it prints the namespace, unless that is the default one."""
+    tokens("create", "--name", "ns", "--role", "reader", "--namespace", "team-a")
+    assert tokens("revoke", "ns").stdout == "revoked: team-a/ns\n"
+    assert tokens("revoke", "ns").stdout == "already revoked: team-a/ns\n"
+    shown = json.loads(tokens("revoke", "ns", "--json").stdout)
+    assert shown == {"namespace": "team-a", "revoked": []}
+
+
+def test_a_path_without_a_slash_is_noted(tokens: Run) -> None:
+    """A path that looks like a folder and is the name of one secret is noted, unless the command is quiet."""
+    arguments = ("create", "--role", "reader", "--path", "billing", "--path", "app/", "--path", "a/b")
+    note = "note: billing is the name of one secret; all names below it are billing/\n"
+    assert tokens(*arguments, "--name", "one").stderr == note
+    assert tokens(*arguments, "--name", "two", "--quiet").stderr == ""
+
+
+def test_display_says_that_there_are_no_limits(tokens: Run) -> None:
+    """`--display` says the same of a token without limits as `whoami`."""
+    done = tokens("create", "--name", "free", "--role", "admin", "--display")
+    shown = dict(re.split(": +", line) for line in done.stderr.splitlines())
+    assert (shown["networks"], shown["paths"], shown["expires"]) == ("all", "all", "never")
+    assert shown["last used"] == "-"
 
 
 def test_entries_of_tokens_verify(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:

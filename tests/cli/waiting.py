@@ -11,5 +11,5 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 60, pause: f
     """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition did not hold within {seconds} s"
         time.sleep(pause)

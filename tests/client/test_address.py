@@ -21,7 +21,7 @@ def test_an_address_is_kept(url: str) -> None:
     ],
 )
 def test_another_text_is_refused(url: str) -> None:
-    """A text is refused if it is no address, or has parts that would be lost or sent elsewhere."""
+    """A text is refused if it is not an address, or has parts that would be lost or sent elsewhere."""
     with pytest.raises(ValueError, match="must be http"):
         address.checked(url)
 

@@ -67,6 +67,12 @@ def test_shells_and_readers_have_the_same_values(tmp_path: Path) -> None:
     assert [*dotenv_values(tmp_path / "env").values()] == COMMON
 
 
+@pytest.mark.parametrize("text", ["=ls", "/bin:=ls", "YQ=="])
+def test_an_equals_sign_is_in_quotes(text: str) -> None:
+    """A value with an equals sign is quoted, because zsh would replace `=ls` by a path."""
+    assert written({"NAME": text.encode()}, Format.ENV) == f"NAME='{text}'\n"
+
+
 @pytest.mark.parametrize("text", ["it's $5", "'`", "a\\\\$", "'!", "pa${HOME}ss", "a\r\nb", "\r"])
 def test_a_value_without_a_common_form_is_refused(text: str) -> None:
     """A value that shells and readers would read differently is refused by its name."""
@@ -179,7 +185,7 @@ def test_an_invalid_file_is_refused(form: str, content: bytes, problem: str) -> 
 
 
 def test_half_a_character_is_refused() -> None:
-    """A value that is half of a surrogate pair is no text."""
+    """A value that is half of a surrogate pair is not text."""
     with pytest.raises(TransferError):
         formats.read(b'{"A": "\\ud800"}', Format.JSON)
 

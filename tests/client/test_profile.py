@@ -68,7 +68,7 @@ def test_a_profile_that_others_can_use_is_refused(place: Path, mode: int) -> Non
 
 
 def test_the_profile_of_another_user_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that belongs to another user is no profile: its address could be an attacker's."""
+    """A file that belongs to another user is not a profile: its address could be an attacker's."""
     profile.save(MINE)
     monkeypatch.setattr("os.geteuid", lambda: place.stat().st_uid + 1)
     with pytest.raises(ProfileError, match="is not a file of your own"):

@@ -14,10 +14,12 @@ from tests.client.peers import peer, received_request, reply
 from tests.test_tls import make
 from vault.client import service as module
 from vault.client.service import Service
-from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
 
 TOKEN = "smt_a-token-of-someone"
 PATH = "/vault/secret/describe"
+#: What a server with TLS does is the same.
+BROKEN = "URL breaks off its reply; if it expects TLS, use https://"
 
 
 def failure(answer: bytes) -> str:
@@ -89,7 +91,54 @@ def test_an_error_of_the_service_keeps_its_facts() -> None:
     error = refusal(problem, 404)
     assert (error.status, error.code, error.request_id) == (404, "secret_not_found", "r-1")
     assert error.problem == "the service answers 404: Secret not found"
-    assert "secret list" in error.hint
+    assert "`secret-manager secret list`" in error.hint
+
+
+def test_a_hint_replaces_that_of_the_reply() -> None:
+    """A refusal has one hint: for people with commands, not for callers of the API."""
+    detail = "The secret is not deleted. Delete it first, or set `version`."
+    error = refusal({"code": "secret_not_deleted", "detail": detail}, 409)
+    assert error.problem == "the service answers 409: The secret is not deleted"
+    assert error.hint == "delete it first, or name an older version with --version"
+    assert refusal({"code": "secret_busy", "detail": "It is busy. Try again."}).hint == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("Retry-After: 12", "Too many requests; try again in 12 seconds"),
+        ("Retry-After: 1", "Too many requests; try again in 1 second"),
+        ("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT", "Too many requests. Try again later"),
+        ("X: y", "Too many requests. Try again later"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_time_until_a_retry_is_told(header: str, message: str, status: int) -> None:
+    """A refusal for now says after how many seconds to try again, if the reply has their number."""
+    problem = {"code": "rate_limited", "detail": "Too many requests. Try again later."}
+    with peer(reply(status, json.dumps(problem), header)) as server, pytest.raises(VaultError) as caught:
+        Service(server.url, TOKEN).call(PATH, {})
+    assert str(caught.value) == f"the service answers {status}: {message}"
+
+
+def test_a_broken_reply_over_tls_has_no_hint_at_tls(tmp_path: Path) -> None:
+    """A server with TLS that breaks off is not told to be one without."""
+    server = make(tmp_path, "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server.certificate, server.key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+        def serve() -> None:
+            connection = listener.accept()[0]
+            with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+                received_request(tls)
+
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(ServiceAwayError, match=r"breaks off its reply$"):
+            Service(url, TOKEN, ca_file=str(server.certificate)).call(PATH, {})
+    thread.join(30)
 
 
 def test_a_path_that_the_service_lacks_is_a_wrong_address() -> None:
@@ -185,10 +234,10 @@ def test_a_compressed_reply_is_not_unpacked() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"", "URL breaks off its reply"),
-        (b"garbage\r\n\r\n", "URL breaks off its reply"),
+        (b"", BROKEN),
+        (b"garbage\r\n\r\n", BROKEN),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", "URL breaks off its reply"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", "URL breaks off its reply"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", BROKEN),
     ],
     ids=["nothing", "garbage", "half", "chunks"],
 )

@@ -134,32 +134,32 @@ def test_a_flush_has_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
 def test_the_items_of_a_call_share_a_flush(pool: ThreadPoolExecutor) -> None:
     """The items of one call are never in two flushes, and each call gets its own results, in order."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, max_batch=4, queue="test")
-    calls = Calls(coalescer, pool)
+    batcher: Batcher[int, object] = Batcher(gate, max_batch=4, queue="test")
+    calls = Calls(batcher, pool)
     lone = calls.lead(0, gate)
-    waits = [coalescer.start(items) for items in ([1, 2], [3], [4, 5], [6, 7, 8, 9], [10])]
+    waits = [batcher.start(items) for items in ([1, 2], [3], [4, 5], [6, 7, 8, 9], [10])]
     gate.let_through(5)
     assert [list(wait()) for wait in waits] == [[10, 20], [30], [40, 50], [60, 70, 80, 90], [100]]
     assert results([lone]) == [0]
     assert gate.flushes == [[0], [1, 2, 3], [4, 5], [6, 7, 8, 9], [10]]
     gate.let_through()
-    wait_until(lambda: not coalescer._busy)
-    assert list(coalescer.call_all([11, 12])) == [110, 120]
+    wait_until(lambda: not batcher._busy)
+    assert list(batcher.call_all([11, 12])) == [110, 120]
 
 
 def test_a_full_queue_counts_items(pool: ThreadPoolExecutor) -> None:
     """A call of many items is refused beyond half of the queue; a withdrawn call leaves its places."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, max_pending=7, queue="test")
-    lone = Calls(coalescer, pool).lead(0, gate)
-    withdrawn = coalescer.start([1, 2])
+    batcher: Batcher[int, object] = Batcher(gate, max_pending=7, queue="test")
+    lone = Calls(batcher, pool).lead(0, gate)
+    withdrawn = batcher.start([1, 2])
     with pytest.raises(OverloadedError):
-        coalescer.start([3, 4])
-    alone = coalescer.start([8])
+        batcher.start([3, 4])
+    alone = batcher.start([8])
     for wait in (withdrawn, alone):
         with deadline.Within(-1), pytest.raises(StorageUnavailableError):
             wait()
-    wait = coalescer.start([5, 6, 7])
+    wait = batcher.start([5, 6, 7])
     gate.let_through(2)
     assert list(wait()) == [50, 60, 70]
     assert results([lone]) == [0]
@@ -195,31 +195,31 @@ def test_a_flush_without_a_result_for_each_call_fails() -> None:
 def test_a_full_queue_refuses_only_the_new_call(pool: ThreadPoolExecutor) -> None:
     """A call to a full queue is refused immediately; the waiting ones are answered and make room."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, max_pending=2, queue="test")
-    calls = Calls(coalescer, pool)
+    batcher: Batcher[int, object] = Batcher(gate, max_pending=2, queue="test")
+    calls = Calls(batcher, pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     with pytest.raises(OverloadedError):
-        coalescer.call(3)
+        batcher.call(3)
     gate.let_through(2)
     assert results(futures) == [0, 10, 20]
     gate.let_through()
-    assert coalescer.call(4) == 40
+    assert batcher.call(4) == 40
     assert gate.flushes == [[0], [1, 2], [4]]
 
 
 def test_after_a_shared_flush_a_lone_call_waits_for_others(pool: ThreadPoolExecutor) -> None:
     """After a shared flush, a thread runs the next one, so that other calls can join it."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, queue="test")
-    calls = Calls(coalescer, pool)
+    batcher: Batcher[int, object] = Batcher(gate, queue="test")
+    calls = Calls(batcher, pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     gate.let_through(2)
     assert results(futures) == [0, 10, 20]
     flushed_by = []
-    coalescer._flush = lambda items: flushed_by.append(get_ident()) or items
+    batcher._flush = lambda items: flushed_by.append(get_ident()) or items
     for number in (3, 4):
-        wait_until(lambda: not coalescer._busy)
-        assert coalescer.call(number) == number
+        wait_until(lambda: not batcher._busy)
+        assert batcher.call(number) == number
     assert [by == get_ident() for by in flushed_by] == [False, True]
 
 
@@ -240,12 +240,12 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_caller_waits_no_longer_than_its_deadline(pool: ThreadPoolExecutor) -> None:
     """Past its deadline, a call in a flush has an unknown result, and a waiting one is not started."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, queue="test")
-    calls = Calls(coalescer, pool)
+    batcher: Batcher[int, object] = Batcher(gate, queue="test")
+    calls = Calls(batcher, pool)
     first = calls.lead(0, gate)
     for patience in (0.05, -1):
         with deadline.Within(patience), pytest.raises(StorageUnavailableError):
-            coalescer.call(1)
+            batcher.call(1)
     follower = calls.follow(2)
     gate.let_through(2)
     assert results([first, *follower]) == [0, 20]
@@ -350,21 +350,21 @@ def test_only_a_shared_flush_with_room_waits_for_an_idle_moment(
     """Neither a lone call nor a full batch waits for others."""
     waits: list[int] = []
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, max_batch=2, queue="test")
-    monkeypatch.setattr(batching, "wait_until_idle", lambda: waits.append(len(coalescer._pending)))
-    calls = Calls(coalescer, pool)
+    batcher: Batcher[int, object] = Batcher(gate, max_batch=2, queue="test")
+    monkeypatch.setattr(batching, "wait_until_idle", lambda: waits.append(len(batcher._pending)))
+    calls = Calls(batcher, pool)
     lone = calls.lead(0, gate)
     gate.let_through()
     assert results([lone]) == [0]
-    result = coalescer.start([1])
+    result = batcher.start([1])
     gate.let_through()
     assert result() == [10]
-    wait_until(lambda: not coalescer._busy)
+    wait_until(lambda: not batcher._busy)
     assert waits == []
     futures = [calls.lead(2, gate), *calls.follow(3, 4, 5, 6, 7)]
     gate.let_through(4)
     assert results(futures) == [20, 30, 40, 50, 60, 70]
-    wait_until(lambda: not coalescer._busy)
+    wait_until(lambda: not batcher._busy)
     # Two batches of two, which are full, and the remaining call.
     assert gate.flushes[-3:] == [[3, 4], [5, 6], [7]]
     assert waits == [1]
@@ -380,10 +380,10 @@ def test_under_stress_every_call_gets_its_own_answer() -> None:
             time.sleep(0)
         return [-item for item in items]
 
-    coalescer = Batcher(flush, max_batch=7, queue="test")
+    batcher = Batcher(flush, max_batch=7, queue="test")
 
     def client(number: int) -> bool:
-        return all(coalescer.call(item) == -item for item in range(number, 32 * 300, 32))
+        return all(batcher.call(item) == -item for item in range(number, 32 * 300, 32))
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)

@@ -94,7 +94,7 @@ def test_a_glob_matches_as_the_same_regular_expression(pattern: str, text: str) 
 
 
 def test_a_hostile_pattern_takes_linear_time() -> None:
-    """A pattern that makes backtracking matchers take years is decided at once."""
+    """A pattern that makes backtracking matchers take years is decided immediately."""
     began = time.process_time()
     assert not glob_matches("*a" * 200 + "b*", "a" * 8_000)
     assert time.process_time() - began < 5
@@ -133,5 +133,5 @@ def test_a_key_names_a_claim(key: str) -> None:
     ],
 )
 def test_anything_else_is_no_key(key: str) -> None:
-    """Malformed paths, other characters, and claims that say nothing about the sender are no keys."""
+    """Malformed paths, other characters, and claims that say nothing about the sender are not keys."""
     assert not is_key(key)

@@ -37,7 +37,7 @@ def test_a_value_has_one_form(text: str, canonical: str) -> None:
     ],
 )
 def test_a_value_that_vault_cannot_have_is_refused(text: str, reason: str) -> None:
-    """The reason is no part of the text."""
+    """The reason is not part of the text."""
     with pytest.raises(InvalidJSONError) as caught:
         kv_values.decode(text.encode())
     assert str(caught.value) == reason

@@ -33,5 +33,5 @@ def test_valid_labels(labels: dict[str, str]) -> None:
     ],
 )
 def test_invalid_labels(labels: dict[str, str]) -> None:
-    """Anything else is no label."""
+    """Anything else is not a label."""
     assert not are_labels(labels)

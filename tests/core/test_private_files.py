@@ -29,6 +29,21 @@ def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error names the file, and not the temporary one."""
+    with pytest.raises(FileNotFoundError) as caught:
+        private_files.write(tmp_path / "missing" / "a", b"new")
+    assert caught.value.filename == str(tmp_path / "missing" / "a")
+
+    def refuse(source: str, target: Path) -> None:
+        raise PermissionError(13, "Permission denied", source, None, str(target))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError) as denied:
+        private_files.write(tmp_path / "a", b"new")
+    assert (denied.value.filename, denied.value.filename2) == (str(tmp_path / "a"), None)
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a file cannot be written, the existing one is unchanged, and no part is left."""
     (tmp_path / "a").write_text("old")

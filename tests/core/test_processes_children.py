@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.waiting import wait_until
 from vault.core import processes
 
@@ -23,24 +25,26 @@ time.sleep(600)
 """
 
 
-def test_process_that_ignores_the_request_is_killed():
+def test_process_that_ignores_the_request_is_killed() -> None:
     """A process that does not end when asked is killed."""
     with subprocess.Popen([sys.executable, "-c", _STUBBORN], stdout=subprocess.PIPE) as process:
+        assert process.stdout
         process.stdout.readline()
         processes.end(process, seconds=0.1)
     assert process.returncode == -signal.SIGKILL
 
 
-def test_process_that_ends_when_asked_is_not_killed():
+def test_process_that_ends_when_asked_is_not_killed() -> None:
     """A process gets the chance to end by itself."""
     process = subprocess.Popen(["sleep", "600"])
     processes.end(process, seconds=60)
     assert process.returncode == -signal.SIGTERM
 
 
-def test_child_ends_with_its_killed_parent():
+def test_child_ends_with_its_killed_parent() -> None:
     """A parent that is killed, and so cannot clean up, leaves no child behind."""
     with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
         child = Path("/proc", parent.stdout.readline().strip())
         assert child.exists()
         parent.kill()
@@ -48,7 +52,7 @@ def test_child_ends_with_its_killed_parent():
     wait_until(lambda: not _command_line(child))
 
 
-def test_other_systems_work_without_it(monkeypatch):
+def test_other_systems_work_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the system has no such mechanism, processes start without it."""
     monkeypatch.setattr(processes, "_prctl", None)
     assert processes.die_with_parent(signal.SIGKILL) is None

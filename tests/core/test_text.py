@@ -4,12 +4,20 @@ import json
 
 import pytest
 
-from vault.core.text import printable, quantity, unique_names
+from vault.core.text import is_shown, printable, quantity, unique_names
 
 
 def test_control_characters_are_escaped() -> None:
     """Text from a database cannot move a terminal's cursor or reorder its characters."""
     assert printable("Straße\x1b[2J\n\u202e") == "Straße\\u001b[2J\\u000a\\u202e"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("one\n\ttwo ü\n", True), ("\x1b[2J", False), ("a\rb", False), ("\u202e", False)]
+)
+def test_text_that_could_change_a_terminal_is_known(text: str, expected: bool) -> None:
+    """A terminal shows lines of printable characters and tabs as they are, and nothing else."""
+    assert is_shown(text) is expected
 
 
 @pytest.mark.parametrize(("number", "expected"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")])

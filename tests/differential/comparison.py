@@ -28,7 +28,7 @@ class Observer:
 
 
 def compare(servers: Servers, name: str, program: Callable[[Server, Observer], None]) -> None:
-    """Run *program* against both servers at once, and compare what it sees."""
+    """Run *program* against both servers at the same time, and compare what it sees."""
     observers = Observer(), Observer()
     with ThreadPoolExecutor(2) as both:
         runs = [both.submit(program, *pair) for pair in zip(servers, observers, strict=True)]

@@ -48,7 +48,7 @@ def masked(server: Server, seen: Any, name: str = "") -> Any:
         case int() if name in _TIMES and seen:
             return "<time>"
         case int() if name in _DURATIONS and not isinstance(seen, bool):
-            # Of a long life, the first seconds are already over. Shorter ones are those of a new token.
+            # A few seconds of a long TTL have passed, so it is rounded. A short one is a new token's.
             return round(seen / 600) * 600 if seen >= 300 else seen
     return seen
 

@@ -304,7 +304,7 @@ _VALUES = (
 VALUES = (
     Scenario(
         "bodies",
-        "What is no write is refused with the real server's words and changes nothing.",
+        "What is not a write is refused with the real server's words and changes nothing.",
         tuple(
             call
             for number, body in enumerate(_BODIES)
@@ -750,7 +750,7 @@ LISTS = (
     ),
     Scenario(
         "no lists",
-        "Only metadata can be listed, and the mount's root is no secret.",
+        "Only metadata can be listed, and the mount's root is not a secret.",
         (
             write("a", k=1),
             *(
@@ -778,7 +778,7 @@ LISTS = (
 ROUTES = (
     Scenario(
         "routes",
-        "What is no path of KV version 2 or no mount is refused as by the real server.",
+        "What is not a path of KV version 2 or no mount is refused as by the real server.",
         (
             *(get(f"secret/{path}") for path in ("foo", "foo/bar", "Data/a", "datax/a")),
             post("secret/foo", {"data": {"k": 1}}),
@@ -1021,7 +1021,7 @@ CALLERS = (
     ),
     Scenario(
         "unreadable",
-        "A body that is no JSON is refused before the credential is checked.",
+        "A body that is not JSON is refused before the credential is checked.",
         tuple(
             post("secret/data/~/a", b"{", caller=caller)
             for caller in ("anonymous", "wrong", "team", "reader")
@@ -1334,7 +1334,7 @@ WRAPPING = (
     ),
     Scenario(
         "no wrapping",
-        "What is no wrapping token unwraps nothing.",
+        "What is not a wrapping token unwraps nothing.",
         (
             *(
                 post(_UNWRAP, body)

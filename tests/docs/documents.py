@@ -66,7 +66,7 @@ def anchors(document: str) -> set[str]:
     """Return the possible link targets in *document*."""
     found: set[str] = set()
     for heading in headings(DOCUMENTS[document]):
-        # Of a link in it the text; of the rest, letters, digits, hyphens and underscores.
+        # An anchor has the text of a link, and only letters, digits, hyphens and underscores.
         text = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", heading).lower()
         anchor = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
         found.add(anchor if anchor not in found else f"{anchor}-1")

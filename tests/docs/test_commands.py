@@ -23,7 +23,7 @@ NOT_RUN = {
     "# On a manager of the swarm.": "needs a Docker Engine: tests/swarm goes these ways on one (-m swarm)",
     "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
     "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
-    "# With MongoDB's database tools.": "bsondump is no part of this project",
+    "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",

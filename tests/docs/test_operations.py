@@ -55,6 +55,20 @@ def test_every_log_message_is_explained() -> None:
         assert any(fits(message, text) for text in logged("info", *_LEVELS)), message
 
 
+def periodic_tasks() -> list[str]:
+    """Return the names of the package's periodic tasks, as written in the code."""
+    sources = [path.read_text() for path in (ROOT / "vault").rglob("*.py")]
+    return [name for source in sources for name in re.findall(r'\bPeriodic\(\s*"([\w-]+)"', source)]
+
+
+def test_every_periodic_task_is_explained() -> None:
+    """The table of messages has the failure of each periodic task, and the architecture has the task."""
+    assert len(periodic_tasks()) == 5
+    for name in periodic_tasks():
+        assert f"{name} failed" in messages()
+        assert f"├── {name}, every " in DOCUMENTS["docs/architecture.md"]
+
+
 def test_every_503_is_explained() -> None:
     """The table has each first sentence of a 503."""
     shown = {row[0] for row in table(OPERATIONS, "Troubleshooting")}

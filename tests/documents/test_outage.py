@@ -87,7 +87,7 @@ def test_an_operation_waits_during_an_election(driver: Driver, clock: Clock) -> 
 
 
 def test_in_a_long_outage_one_operation_looks(driver: Driver, clock: Clock) -> None:
-    """After ten seconds all operations are refused at once, except one every three seconds."""
+    """After ten seconds all operations are refused immediately, except one every three seconds."""
     driver.has_primary = False
     assert not refused()
     clock.now += 10

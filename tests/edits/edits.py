@@ -108,7 +108,8 @@ def change_within(attack: Attack) -> None:
     old = attack.entry()
     details = old.get("details") or {}
     number = attack.random.choice((Int64(1), 1.0, True, "1", Code("1"), [1], None))
-    choices = ({**details, "number": number}, {"nested": details}, dict(reversed(details.items())))
+    coded = {name: Code(value) if isinstance(value, str) else value for name, value in details.items()}
+    choices = ({**details, "number": number}, {"nested": details}, dict(reversed(details.items())), coded)
     new = {**dict(reversed(old.items())), "details": attack.random.choice(choices)}
     _refit(attack, new)
     attack.replace(old, new)

@@ -25,6 +25,9 @@ from vault.documents.audit import record_of
 #: The collections that verifying reads.
 COLLECTIONS = ("audit_logs", "audit_keys")
 
+#: The name of the secret of all entries.
+_NAME = "billing/db"
+
 Documents = Mapping[str, list[dict[str, Any]]]
 
 #: The entries that each way of reading shows, in order.
@@ -68,7 +71,12 @@ class Victim:
         count = self.stored.audit_logs.count_documents({}) + 1
         attempt = Attempt(action=Action.AUDIT_QUERY)
         page = reader.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
-        shown = {"export": reader.export(Filter()), "query": page, "tail": TrailFollower(count).look()}
+        shown = {
+            "export": reader.export(Filter()),
+            "export by name": reader.export(Filter(secret_name=_NAME)),
+            "query": page,
+            "tail": TrailFollower(count).look(),
+        }
         told = {name: [_text(record) for record in records] for name, records in shown.items()}
         return {name: [text for text in texts if text not in self.leftovers] for name, texts in told.items()}
 
@@ -158,5 +166,5 @@ def _entry(commit: int, number: int) -> StoredEntry:
         "ip": "192.0.2.1",
         "ua": "curl/8",
         "request_id": f"r-{commit}-{number}",
-        "details": {"number": number, "nested": {"a": [commit]}},
+        "details": {"name": _NAME, "number": number, "nested": {"a": [commit]}},
     }

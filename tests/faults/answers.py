@@ -25,7 +25,7 @@ def check(history: History, evidence: Evidence, findings: Findings) -> None:
             findings.leaked.append(f"{request} was answered {request.status} with a value")
         findings.unrecorded += _unrecorded(request, evidence)
         if len(entries := evidence.entries_of(request)) > 1:
-            findings.doubled.append(f"{request} has {len(entries)} entries")
+            findings.duplicated.append(f"{request} has {len(entries)} entries")
 
 
 def _unexpected(request: Request) -> Iterator[str]:

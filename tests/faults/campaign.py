@@ -18,15 +18,15 @@ _STEP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One fault: when it began, was ended, and was overcome; seconds of the history's clock."""
+    """One fault: when it began, was removed, and had no more effect; seconds of the history's clock."""
 
     kind: str
     began: float
-    mended: float
+    removed: float
     ended: float
 
     def __str__(self) -> str:
-        times = f"mended after {self.mended - self.began:.1f} s, over after {self.ended - self.began:.1f} s"
+        times = f"removed after {self.removed - self.began:.1f} s, over after {self.ended - self.began:.1f} s"
         return f"{self.kind}: {times}"
 
 
@@ -65,13 +65,13 @@ def _inject(deployment: Deployment, kind: Kind, history: History, *, seconds: fl
     began = time.monotonic()
     with kind.inject(deployment):
         time.sleep(seconds)
-    mended = time.monotonic()
+    removed = time.monotonic()
     deployment.cluster.wait_until_whole()
     wait_until_quiet(history)
     process = deployment.service.process
     assert process is not None
     assert process.poll() is None, f"the service ended by itself, see {deployment.service.log}"
-    return Injection(kind.name, began, mended, time.monotonic())
+    return Injection(kind.name, began, removed, time.monotonic())
 
 
 def wait_until_quiet(history: History) -> None:

@@ -45,9 +45,9 @@ class _Secret:
 
     def check(self, findings: Findings) -> None:
         """Add its violations to *findings*."""
-        findings.doubled += self._created_twice()
+        findings.duplicated += self._created_twice()
         if limit := self._requests[0].body.get("max_reads"):
-            findings.doubled += self._read_too_often(limit)
+            findings.duplicated += self._read_too_often(limit)
             findings.lost += self._reads_lost(limit)
             findings.lost += self._reads_kept(limit)
         else:

@@ -5,7 +5,8 @@ import random
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from itertools import count
@@ -207,3 +208,17 @@ class Client:
         except (OSError, HTTPException):
             connection.close()
             return UNKNOWN, ""
+
+
+@contextmanager
+def running(clients: Sequence[Client]) -> Iterator[None]:
+    """Run *clients* during the block, and wait for their last requests afterwards."""
+    for client in clients:
+        client.start()
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.stop()
+        for client in clients:
+            client.join()

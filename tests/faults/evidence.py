@@ -51,11 +51,11 @@ class Findings:
     """Sentences, one for each violation, by kind."""
 
     lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
     swapped: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[str]:
-        return chain(self.lost, self.doubled, self.unrecorded, self.swapped, self.leaked, self.unexpected)
+        return chain(self.lost, self.duplicated, self.unrecorded, self.swapped, self.leaked, self.unexpected)

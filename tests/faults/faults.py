@@ -110,8 +110,8 @@ def _network(deployment: Deployment) -> Network:
     return deployment.cluster.network
 
 
-def _primary_parted(deployment: Deployment) -> AbstractContextManager[None]:
-    return _network(deployment).parted(deployment.cluster.primary())
+def _primary_partitioned(deployment: Deployment) -> AbstractContextManager[None]:
+    return _network(deployment).partitioned(deployment.cluster.primary())
 
 
 def _primary_cut_off(deployment: Deployment) -> AbstractContextManager[None]:
@@ -154,7 +154,7 @@ KINDS = (
     Kind("primary steps down", 2, _stepped_down),
     Kind("all of MongoDB away", 30, _all_killed),
     Kind("disk of the primary full", 10, _disk_full, _lacks_sandbox),
-    Kind("primary parted from the others", 20, _primary_parted, _lacks_sandbox),
+    Kind("primary partitioned from the others", 20, _primary_partitioned, _lacks_sandbox),
     Kind("primary cut off from all", 20, _primary_cut_off, _lacks_sandbox),
     Kind("200 ms on the way to the primary", 15, _primary_slow, _lacks_relay),
     Kind("the service's clock an hour ahead", 5, _clock_ahead, _lacks_clock),

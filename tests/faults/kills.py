@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from tests.access import tokens
 from tests.faults import afterwards, campaign
 from tests.faults.checker import check
-from tests.faults.clients import Client, Pool
+from tests.faults.clients import Client, Pool, running
 from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment
 from tests.faults.history import History
@@ -153,15 +153,8 @@ def _load(options: Namespace, deployment: Deployment, history: History, token: s
         kind(number, deployment.service.port, seed=options.seed, pool=pool, history=history, token=token)
         for number in range(_CLIENTS)
     ]
-    for client in clients:
-        client.start()
-    try:
+    with running(clients):
         yield
-    finally:
-        for client in clients:
-            client.stop()
-        for client in clients:
-            client.join()
 
 
 def _kill(options: Namespace, deployment: Deployment, history: History) -> None:

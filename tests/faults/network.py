@@ -59,7 +59,7 @@ class Network:
             run("ip", "link", "set", _cable(number), "up")
 
     @contextmanager
-    def parted(self, number: int) -> Iterator[None]:
+    def partitioned(self, number: int) -> Iterator[None]:
         """Cut member *number* off from the other members, but not from the service, during the block."""
         others = [f"{address(other)}/32" for other in range(self._count) if other != number]
         for other in others:

@@ -50,7 +50,7 @@ def _rows(injections: Sequence[Injection], history: History) -> Iterator[str]:
     for kind in dict.fromkeys(injection.kind for injection in injections):
         these = [injection for injection in injections if injection.kind == kind]
         impacts = [impact(injection, history) for injection in these]
-        lasted = median(injection.mended - injection.began for injection in these)
+        lasted = median(injection.removed - injection.began for injection in these)
         columns = [
             kind,
             str(len(these)),
@@ -94,7 +94,7 @@ def totals(history: History, result: Result) -> str:
         "longest block after a failed change": f"{longest_held(history):.1f} s",
         "slowest reply": f"{slowest:.1f} s",
         "lost": len(findings.lost),
-        "duplicated": len(findings.doubled),
+        "duplicated": len(findings.duplicated),
         "missing entries": len(findings.unrecorded),
         "values of another secret": len(findings.swapped),
         "values in refusals": len(findings.leaked),

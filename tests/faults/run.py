@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults import afterwards, campaign
 from tests.faults.campaign import Injection, Tell
 from tests.faults.checker import check
-from tests.faults.clients import Client, Pool
+from tests.faults.clients import Client, Pool, running
 from tests.faults.cluster import Cluster
 from tests.faults.evidence import Findings
 from tests.faults.faults import Deployment, Kind
@@ -78,13 +78,6 @@ def _load(deployment: Deployment, history: History, *, seed: int) -> Iterator[No
         Client(number, deployment.service.port, seed=seed, pool=pool, history=history)
         for number in range(_CLIENTS)
     ]
-    for client in clients:
-        client.start()
-    try:
+    with running(clients):
         campaign.wait_until_quiet(history)
         yield
-    finally:
-        for client in clients:
-            client.stop()
-        for client in clients:
-            client.join()

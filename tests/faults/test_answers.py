@@ -30,7 +30,7 @@ def test_a_second_entry_is_found(told: Told) -> None:
     """A request has one entry, whether or not it was answered."""
     told.ask("fetch", UNKNOWN, recorded="success")
     told.entries *= 2
-    assert told.found() == {"doubled": 2}
+    assert told.found() == {"duplicated": 2}
 
 
 def test_a_swapped_value_is_found(told: Told) -> None:

@@ -38,7 +38,7 @@ def test_a_valid_history_has_no_findings(told: Told) -> None:
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize("status", [503, UNKNOWN])
 def test_an_unknown_update_may_have_happened_or_not(told: Told, status: int, *, done: bool) -> None:
-    """An update with an unknown outcome is no violation, with or without its effect."""
+    """An update with an unknown outcome is not a violation, with or without its effect."""
     told.update(status, recorded="success")
     told.fetch(TWO if done else ONE)
     told.stored["id-a"] = Stored(version=1 + done)
@@ -105,14 +105,14 @@ def test_two_updates_with_one_number_are_found(told: Told) -> None:
     assert told.found() == {"lost": 1}
 
 
-def test_an_extra_read_is_doubled() -> None:
+def test_an_extra_read_is_duplicated() -> None:
     """More released values than the limit of a secret are found."""
     told = Told()
     told.create(max_reads=1)
     told.fetch(ONE)
     assert told.found() == {}
     told.fetch(ONE)
-    assert told.found() == {"doubled": 1}
+    assert told.found() == {"duplicated": 1}
 
 
 def test_an_unreleased_read_is_lost() -> None:
@@ -143,7 +143,7 @@ def test_reads_that_are_never_released_are_lost() -> None:
     assert told.found() == {"lost": 1}
 
 
-def test_two_ids_for_one_key_are_doubled() -> None:
+def test_two_ids_for_one_key_are_duplicated() -> None:
     """Two secrets with one idempotency key are found, whether or not both IDs were returned."""
     told = Told()
     told.requests += [replace(told.create(), key="key"), replace(told.create(), key="key")]
@@ -151,9 +151,9 @@ def test_two_ids_for_one_key_are_doubled() -> None:
     assert told.found() == {}
     told.requests[1].text = json.dumps({"secret_id": "id-b"})
     told.entries[1] = replace(told.entries[1], secret_id="id-b")
-    assert told.found() == {"doubled": 1}
+    assert told.found() == {"duplicated": 1}
     # Its ID was lost in transit; if it does not exist, no client has two.
     told.requests[1] = replace(told.requests[1], status=UNKNOWN, text="")
     assert told.found() == {}
     told.stored["id-b"] = Stored()
-    assert told.found() == {"doubled": 1}
+    assert told.found() == {"duplicated": 1}

@@ -30,16 +30,16 @@ HISTORY = History(
 
 def test_the_impact_of_a_fault_on_users() -> None:
     """The impact has the longest time without a success, and the time until the last failure."""
-    impact = report.impact(Injection("kind", began=10, mended=15, ended=20), HISTORY)
+    impact = report.impact(Injection("kind", began=10, removed=15, ended=20), HISTORY)
     assert impact == report.Impact(failed=2, silence=5.5, recovery=4)
 
 
 def test_the_table_has_a_row_for_each_kind() -> None:
     """Faults of one kind share a row, with their median and worst."""
     injections = [
-        Injection("kind", began=10, mended=15, ended=20),
-        Injection("other", began=20, mended=20, ended=23),
-        Injection("kind", began=30, mended=33, ended=40),
+        Injection("kind", began=10, removed=15, ended=20),
+        Injection("other", began=20, removed=20, ended=23),
+        Injection("kind", began=30, removed=33, ended=40),
     ]
     rows = report.table(injections, HISTORY).splitlines()[2:]
     assert rows == [

@@ -117,7 +117,8 @@ def test_a_wrong_key_is_noticed_before_serving(
     assert stored.audit_logs.count_documents({}) == 0
     [said] = [record.getMessage() for record in caplog.records if record.name == guard.logger.name]
     assert said == (
-        f"not serving: master key {FOREIGN.id} is in use and not in the keyring; 3 secret versions need it"
+        f"not serving: master key {FOREIGN.id} is in use and not in the keyring; 3 secret versions need it: "
+        "add it to MASTER_KEY_FALLBACKS"
     )
     for key in (OURS, FOREIGN):
         assert text(key) not in caplog.text
@@ -136,7 +137,8 @@ def test_each_missing_key_is_named(
     assert [refused(watch) for _ in range(3)] == [True] * 3
     said = sorted(record.getMessage() for record in caplog.records)
     assert said == sorted(
-        f"not serving: master key {key.id} is in use and not in the keyring; {count} secret versions need it"
+        f"not serving: master key {key.id} is in use and not in the keyring; "
+        f"{count} secret versions need it: add it to MASTER_KEY_FALLBACKS"
         for key, count in ((FOREIGN, 2), (OTHER, 1))
     )
 
@@ -208,7 +210,10 @@ def test_a_key_unknown_to_running_workers_is_not_used(
     swapped = KeyringGuard(Keyring(OURS, [FOREIGN]), Database.__new__(Database))
     swapped._worker = "swapped"
     swapped.look()
-    assert f"other workers lack this one's primary master key {OURS.id}" in caplog.text
+    assert (
+        f"other workers lack this one's primary master key {OURS.id}; start this one with theirs"
+        in caplog.text
+    )
     assert registry.claim(Keyring(FOREIGN), "one that runs")
     assert_refuses(client)
 

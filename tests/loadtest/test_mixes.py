@@ -15,7 +15,7 @@ from tests.system import needs
 CALLS = 1_000
 
 
-class Contender:
+class Service:
     """A service that creates tokens."""
 
     def __init__(self, name: str) -> None:
@@ -60,7 +60,7 @@ def kind(call: Any) -> str:
 
 def test_every_hundred_calls_have_the_shares_of_the_mix(mixes: ModuleType) -> None:
     """Each 100 calls are 85 reads, 5 lists, 4 writes, 4 deletes, a login and a revocation."""
-    calls = mixes.calls(mixes.STANDARD, Contender("one"), CALLS, seed=1)
+    calls = mixes.calls(mixes.STANDARD, Service("one"), CALLS, seed=1)
     assert len(calls) == CALLS
     for begin in range(0, CALLS, 100):
         assert Counter(map(kind, calls[begin : begin + 100])) == mixes.STANDARD
@@ -68,24 +68,24 @@ def test_every_hundred_calls_have_the_shares_of_the_mix(mixes: ModuleType) -> No
 
 def test_services_get_the_same_calls_with_their_own_tokens(mixes: ModuleType) -> None:
     """The calls to two services differ in nothing except tokens."""
-    one, two = (mixes.calls(mixes.STANDARD, Contender(name), CALLS, seed=1) for name in ("one", "two"))
+    one, two = (mixes.calls(mixes.STANDARD, Service(name), CALLS, seed=1) for name in ("one", "two"))
     assert one != two
     assert [call.line.replace("one", "two") for call in one] == [call.line for call in two]
-    other = mixes.calls(mixes.STANDARD, Contender("one"), CALLS, seed=2)
+    other = mixes.calls(mixes.STANDARD, Service("one"), CALLS, seed=2)
     assert [call.line for call in one] != [call.line for call in other]
 
 
 def test_no_read_meets_a_deleted_secret_and_no_token_is_revoked_twice(mixes: ModuleType) -> None:
     """Deletes take names that nothing reads, and each revocation a token of its own."""
-    contender = Contender("one")
-    calls = mixes.calls(mixes.STANDARD, contender, CALLS, seed=1)
+    service = Service("one")
+    calls = mixes.calls(mixes.STANDARD, service, CALLS, seed=1)
     by_kind: dict[str, list[Any]] = {name: [] for name in mixes.STANDARD}
     for call in calls:
         by_kind[kind(call)].append(call)
     deleted = {call.path for call in by_kind["delete"]}
     assert deleted.isdisjoint({call.path for call in by_kind["read"]})
     assert deleted & {call.path for call in by_kind["write"]}
-    assert sorted(call.header[1] for call in by_kind["revoke"]) == sorted(contender.tokens)
+    assert sorted(call.header[1] for call in by_kind["revoke"]) == sorted(service.tokens)
 
 
 def test_a_pause_of_the_service_counts_for_the_calls_that_it_delays(

@@ -83,10 +83,10 @@ def test_each_figure_is_next_to_its_target(targets: ModuleType, measured: Any) -
     }
 
 
-def test_a_contender_without_a_reply_meets_no_target(
+def test_a_service_without_a_reply_meets_no_target(
     targets: ModuleType, comparison: ModuleType, measured: Any
 ) -> None:
-    """A ratio to nothing is no number, and its target counts as missed."""
+    """A ratio to nothing is not a number, and its target counts as missed."""
     silent = comparison.Sample(0, 0, 0, 0, 0, 0, 5)
     create = comparison.Block("create", {**measured.create.samples, OPENBAO: silent})
     [row, *_] = targets.rows(replace(measured, create=create), secrets=1, entries=1)
@@ -95,7 +95,7 @@ def test_a_contender_without_a_reply_meets_no_target(
     assert not comparison.failed(measured.blocks)
 
 
-def test_each_load_is_compared_with_each_contender(comparison: ModuleType) -> None:
+def test_each_load_is_compared_with_each_service(comparison: ModuleType) -> None:
     """A row has both figures and their ratio; one whose load this service did not reach has a dash."""
     reached = block(comparison, OURS, OPENBAO, a_second=2_500, p50=1)
     ended = block(comparison, OPENBAO)

@@ -11,16 +11,16 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.faults.history import History
-from tests.nodes import course, report
+from tests.nodes import experiment, report
 from tests.nodes.cluster import missing, run
-from tests.nodes.course import Outcome
-from tests.nodes.field import deployed
+from tests.nodes.deployment import deployed
+from tests.nodes.experiment import Outcome
 from tests.nodes.losses import LOSSES, Loss
 from tests.swarm.engine import BUILD_OPTIONS, IMAGE
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it and return the exit status: 0 if nothing was lost, and 1 otherwise."""
+    """Cause the losses, and return the exit status: 0 if all checks passed, and 1 otherwise."""
     options = _options(arguments)
     if reason := missing():
         _tell(reason)
@@ -60,13 +60,13 @@ def _options(arguments: Sequence[str]) -> Namespace:
 
 
 def _outcomes(chosen: Sequence[Loss], folder: Path, *, seed: int) -> Iterator[Outcome]:
-    """Lose all *chosen*; those of one form share a deployment. One that does not recover is reported only."""
+    """Cause all *chosen* losses; those of one form share a deployment. One without a recovery is left out."""
     for form, losses in groupby(chosen, key=lambda loss: loss.form):
-        with deployed(form, IMAGE, _tell) as field:
+        with deployed(form, IMAGE, _tell) as deployment:
             for number, loss in enumerate(losses):
                 history = History()
                 try:
-                    yield course.run(loss, field, history, seed=seed + number)
+                    yield experiment.run(loss, deployment, history, seed=seed + number)
                 except AssertionError as error:
                     _tell(f"{loss.name}: {error}")
                 finally:
@@ -86,6 +86,6 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
-    # Everything must be taken down.
+    # An exception, so that the deployment is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Clients of the published ports: a writer never waits for a read, nor a reader for a write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.faults.clients import Client, Known
@@ -18,7 +18,7 @@ class Caller(Client):
         super().__init__(number, PORT, **options)
         self._network = network
         self._limits = limits
-        self._choices: list[Callable[[Known], Request]] = []
+        self._choices: Sequence[Callable[[Known], Request]] = []
 
     def _work(self) -> None:
         self._network.enter()

@@ -1,6 +1,7 @@
 """A swarm of several nodes on this machine, whose nodes can be killed and started again.
 
-The scripts in `../shared/swarm` make it. Each node is an engine with its own network, processes and files.
+The scripts in `TOOLS` make it; they are not part of the repository. Each node is an engine with its own
+network, processes and files.
 """
 
 import os
@@ -90,7 +91,7 @@ class Node:
         return self.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={service}").split()
 
     def kill(self) -> None:
-        """Power it off: its cable goes first, so that no one hears a reset."""
+        """Power it off. Its cable is cut first, so that no peer receives a reset."""
         self.is_away = True
         run(str(TOOLS / "node-kill"), str(self.number))
 
@@ -123,7 +124,7 @@ class Cluster:
         self.outside = Network({**_NAMES, **os.environ}["NODES_NAME"])
 
     def up(self) -> None:
-        """Make what is missing of it."""
+        """Create the nodes that do not exist yet, and the swarm."""
         run(str(TOOLS / "nodes-up"), str(len(self.nodes)), str(len(self.managers)))
 
     def add(self) -> Node:
@@ -133,18 +134,18 @@ class Cluster:
         self.nodes.append(node)
         return node
 
-    def remove(self, lost: Node, *, for_: Node) -> None:
-        """Count with *for_* in place of *lost*, which never returns."""
+    def replace(self, lost: Node, new: Node) -> None:
+        """Forget *lost*, which never returns; *new* is a manager if it was one."""
         self.nodes.remove(lost)
         if lost in self.managers:
-            self.managers[self.managers.index(lost)] = for_
+            self.managers[self.managers.index(lost)] = new
 
     def down(self) -> None:
-        """Stop and remove all of it."""
+        """Stop and remove all nodes."""
         run(str(TOOLS / "nodes-down"))
 
     def push(self, *images: str) -> list[str]:
-        """Give all nodes *images* of the engine that `DOCKER_HOST` names, and return their names there."""
+        """Copy *images* from the engine of `DOCKER_HOST` to all nodes, and return their names there."""
         source = {"FROM_HOST": os.environ["DOCKER_HOST"]}
         return run(str(TOOLS / "nodes-images"), *images, environment=source).stdout.split()
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import system
 from tests.nodes.cluster import Cluster, missing, run
 from tests.swarm.engine import BUILD_OPTIONS, IMAGE
 
@@ -21,23 +22,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def image() -> str:
     """Build the image of this checkout, and return its name."""
     if reason := missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        raise system.missing(reason)
     run("docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", IMAGE, ".")
     return IMAGE
 
 
 @contextmanager
 def running(nodes: int, managers: int, image: str) -> Iterator[Cluster]:
-    """Run so many nodes, which have the images, the first *managers* of them as managers."""
+    """Run *nodes* nodes that have the images, the first *managers* of them as managers."""
     cluster = Cluster(nodes, managers)
     try:
         cluster.up()
         cluster.push("python:3.13-slim", "mongo:7.0", image)
         yield cluster
     finally:
-        # To look at them after a failure.
+        # An operator can keep the nodes, to look at them after a failure.
         if not os.environ.get("NODES_KEEP"):
             cluster.down()
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from tests.nodes.cluster import STACK, Node, wait_for
-from tests.nodes.field import Field, Form
+from tests.nodes.cluster import Node, wait_for
+from tests.nodes.deployment import Deployment, Form
 from tests.nodes.members import node_with
+from tests.swarm.engine import STACK
 
 SECURE = Form("production")
 ONE_MANAGER = Form("production, one manager", managers=1)
@@ -20,20 +21,20 @@ class Loss:
     """A loss of nodes that lasts *seconds*, unless its block ends by itself."""
 
     name: str
-    find: Callable[[Field], Sequence[Node]]
-    lose: Callable[[Field, Sequence[Node]], AbstractContextManager[None]]
+    find: Callable[[Deployment], Sequence[Node]]
+    lose: Callable[[Deployment, Sequence[Node]], AbstractContextManager[None]]
     form: Form = SECURE
     seconds: float = 40
-    #: Whether clients at the lost nodes themselves ask, too.
+    #: Whether clients on the lost nodes send requests, too.
     asked_inside: bool = False
-    #: Whether less than a majority is left, so that no request can succeed.
-    is_majority: bool = False
-    #: Whether it is the work of an operator, or needs some.
+    #: Whether no majority of the members is left, so that no request can succeed.
+    loses_majority: bool = False
+    #: Whether an operator causes it, or has to repair something afterwards.
     needs_operator: bool = False
 
 
 @contextmanager
-def _killed(_field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+def _killed(_deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
     for node in nodes:
         node.kill()
     try:
@@ -44,7 +45,7 @@ def _killed(_field: Field, nodes: Sequence[Node]) -> Iterator[None]:
 
 
 @contextmanager
-def _cut(_field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+def _cut(_deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
     for node in nodes:
         node.cut()
     try:
@@ -55,21 +56,21 @@ def _cut(_field: Field, nodes: Sequence[Node]) -> Iterator[None]:
 
 
 @contextmanager
-def _drained(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+def _drained(deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
     for node in nodes:
-        field.operate("node", "update", "--availability", "drain", node.name)
+        deployment.operate("node", "update", "--availability", "drain", node.name)
     try:
         yield
     finally:
         for node in nodes:
-            field.operate("node", "update", "--availability", "active", node.name)
+            deployment.operate("node", "update", "--availability", "active", node.name)
 
 
 @contextmanager
-def _replaced(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+def _replaced(deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
     """Kill a node that never returns, and put a new one in its place as docs/operations.md says."""
     (lost,) = nodes
-    cluster = field.cluster
+    cluster = deployment.cluster
     is_manager = lost in cluster.managers
     label = cluster.manager().docker(
         "node", "inspect", lost.name, "--format", '{{index .Spec.Labels "mongodb"}}'
@@ -79,66 +80,66 @@ def _replaced(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
     new = cluster.add()
     role = "manager" if is_manager else "worker"
     manager = cluster.manager()
-    join = field.operate("swarm", "join-token", role).split("docker ", 1)[1].split()
+    join = deployment.operate("swarm", "join-token", role).split("docker ", 1)[1].split()
     new.docker(*join[:2], "--advertise-addr", new.address, *join[2:])
-    field.by_hand.append("docker swarm join")
+    deployment.by_hand.append("docker swarm join")
     wait_for(lambda: manager.docker("node", "inspect", new.name, check=False) != "[]", what="the new node")
     if is_manager:
-        field.operate("node", "demote", lost.name)
-    field.operate("node", "rm", "--force", lost.name)
-    field.operate("node", "update", "--label-add", f"mongodb={label}", new.name)
-    field.operate("service", "update", "--quiet", "--detach", "--force", f"{STACK}_mongodb-{label}")
-    cluster.remove(lost, for_=new)
+        deployment.operate("node", "demote", lost.name)
+    deployment.operate("node", "rm", "--force", lost.name)
+    deployment.operate("node", "update", "--label-add", f"mongodb={label}", new.name)
+    deployment.operate("service", "update", "--quiet", "--detach", "--force", f"{STACK}_mongodb-{label}")
+    cluster.replace(lost, new)
 
 
 @contextmanager
-def _mongodb_updated(field: Field, _nodes: Sequence[Node]) -> Iterator[None]:
+def _mongodb_updated(deployment: Deployment, _nodes: Sequence[Node]) -> Iterator[None]:
     for number in (1, 2, 3):
-        field.operate(
+        deployment.operate(
             "service", "update", "--force", "--quiet", "--detach=false", f"{STACK}_mongodb-{number}"
         )
-        wait_for(field.is_whole, what=f"mongodb-{number} to be in step")
+        wait_for(deployment.is_whole, what=f"mongodb-{number} to be in step")
     yield
 
 
 @contextmanager
-def _service_updated(field: Field, _nodes: Sequence[Node]) -> Iterator[None]:
-    field.operate("service", "update", "--force", "--quiet", "--detach=false", _API)
+def _service_updated(deployment: Deployment, _nodes: Sequence[Node]) -> Iterator[None]:
+    deployment.operate("service", "update", "--force", "--quiet", "--detach=false", _API)
     yield
 
 
 @contextmanager
-def _deployed_without(field: Field, nodes: Sequence[Node]) -> Iterator[None]:
+def _deployed_without(deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
     # A replica needs a node whose port is free, so one for each node that will be left.
-    field.operate("service", "scale", "--detach", f"{_API}=2")
-    with _killed(field, nodes):
-        field.deploy(REPLICAS="2", LOG_LEVEL="debug")
+    deployment.operate("service", "scale", "--detach", f"{_API}=2")
+    with _killed(deployment, nodes):
+        deployment.deploy(REPLICAS="2", LOG_LEVEL="debug")
         yield
-    field.operate("service", "scale", "--detach", f"{_API}=3")
+    deployment.operate("service", "scale", "--detach", f"{_API}=3")
 
 
-def _primary(field: Field) -> list[Node]:
-    return [node_with(field.cluster, "primary")]
+def _primary(deployment: Deployment) -> list[Node]:
+    return [node_with(deployment.cluster, "primary")]
 
 
-def _secondary(field: Field) -> list[Node]:
-    return [node_with(field.cluster, "secondary")]
+def _secondary(deployment: Deployment) -> list[Node]:
+    return [node_with(deployment.cluster, "secondary")]
 
 
-def _leader(field: Field) -> list[Node]:
-    leader = field.cluster.leader(field.cluster.manager())
+def _leader(deployment: Deployment) -> list[Node]:
+    leader = deployment.cluster.leader(deployment.cluster.manager())
     assert leader, "no manager leads"
     return [leader]
 
 
-def _two(field: Field) -> list[Node]:
-    """Return all nodes except one that has a replica, which goes on answering."""
-    found = field.cluster.healthy()
+def _two(deployment: Deployment) -> list[Node]:
+    """Return all nodes except one with a replica, which continues to answer."""
+    found = deployment.cluster.healthy()
     assert found, "no healthy replica"
-    return [node for node in field.cluster.nodes if node is not found[0]]
+    return [node for node in deployment.cluster.nodes if node is not found[0]]
 
 
-def _none(_field: Field) -> list[Node]:
+def _none(_deployment: Deployment) -> list[Node]:
     return []
 
 
@@ -148,7 +149,7 @@ LOSSES = (
     Loss("leader of the managers killed", _leader, _killed),
     Loss("node with the primary cut off", _primary, _cut, asked_inside=True),
     Loss("node with a secondary cut off", _secondary, _cut, asked_inside=True),
-    Loss("two nodes killed", _two, _killed, seconds=30, is_majority=True),
+    Loss("two nodes killed", _two, _killed, seconds=30, loses_majority=True),
     Loss("node with the primary drained", _primary, _drained, needs_operator=True),
     Loss("MongoDB updated node by node", _none, _mongodb_updated, seconds=0, needs_operator=True),
     Loss("service updated node by node", _none, _service_updated, seconds=0, needs_operator=True),

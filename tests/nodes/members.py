@@ -3,7 +3,8 @@
 import json
 from dataclasses import dataclass
 
-from tests.nodes.cluster import STACK, Cluster, Node
+from tests.nodes.cluster import Cluster, Node
+from tests.swarm.engine import STACK
 
 #: Asks each member itself, which needs no credential.
 _STATES = """

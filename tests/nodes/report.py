@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tests.nodes.course import Outcome
+from tests.nodes.experiment import Outcome
 from tests.nodes.losses import Loss
 from tests.nodes.measured import Impact
 
 _COLUMNS = (
     *("loss", "silent for writes", "for reads", "slow until", "a 503 took", "in step after", "by hand"),
-    *("requests", "lost", "doubled", "without entry", "load"),
+    *("requests", "lost", "duplicated", "without entry", "load"),
 )
 _HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS))
 _BEGIN, _END = "<!-- losses: begin -->", "<!-- losses: end -->"
@@ -28,7 +28,7 @@ def row(outcome: Outcome) -> str:
         _commands(len(outcome.by_hand)),
         str(outcome.requests),
         str(len(findings.lost)),
-        str(len(findings.doubled)),
+        str(len(findings.duplicated)),
         str(len(findings.unrecorded)),
         f"{outcome.busy:.0f}",
     ]
@@ -44,7 +44,7 @@ def _slow(effect: Impact) -> str:
 
 
 def _both(lost: float, returned: float, loss: Loss) -> str:
-    return f"{'all of it' if loss.is_majority else f'{lost:.1f} s'}, {returned:.1f} s"
+    return f"{'all of it' if loss.loses_majority else f'{lost:.1f} s'}, {returned:.1f} s"
 
 
 def table(rows: Iterable[str]) -> str:

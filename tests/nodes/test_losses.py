@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.history import History
-from tests.nodes import course, report
-from tests.nodes.field import Field, deployed
+from tests.nodes import experiment, report
+from tests.nodes.deployment import Deployment, deployed
 from tests.nodes.losses import LOSSES, Loss
 
 #: Far more than measured, for a busy machine; docs/reliability.md has the measured figures.
@@ -18,39 +18,41 @@ _SHORT, *_LONG = LOSSES
 
 
 @pytest.fixture(scope="module")
-def field(request: pytest.FixtureRequest, image: str) -> Iterator[Field]:
+def deployment(request: pytest.FixtureRequest, image: str) -> Iterator[Deployment]:
     """Deploy in the form of the loss; losses of one form share it."""
-    with deployed(request.param, image, print) as field:
-        yield field
+    with deployed(request.param, image, print) as deployment:
+        yield deployment
 
 
-def lose(loss: Loss, field: Field, folder: Path, pace: course.Pace) -> None:
+def lose(loss: Loss, deployment: Deployment, folder: Path, pace: experiment.Pace) -> None:
     history = History()
     try:
-        outcome = course.run(loss, field, history, seed=1, pace=pace)
+        outcome = experiment.run(loss, deployment, history, seed=1, pace=pace)
     finally:
         history.save(folder / "history.jsonl")
     print(report.row(outcome))  # noqa: T201 - the record of the test
     assert list(outcome.findings) == []
     assert outcome.trail == ""
-    assert loss.is_majority or max(outcome.lost.writes, outcome.lost.reads) < _SILENCE_SECONDS
+    assert loss.loses_majority or max(outcome.lost.writes, outcome.lost.reads) < _SILENCE_SECONDS
     assert max(outcome.returned.writes, outcome.returned.reads) < _SILENCE_SECONDS
     assert loss.needs_operator or not outcome.by_hand
 
 
-@pytest.mark.parametrize(("field", "loss"), [(_SHORT.form, _SHORT)], indirect=["field"], ids=[_SHORT.name])
-def test_a_node_is_lost(field: Field, loss: Loss, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("deployment", "loss"), [(_SHORT.form, _SHORT)], indirect=["deployment"], ids=[_SHORT.name]
+)
+def test_a_node_is_lost(deployment: Deployment, loss: Loss, tmp_path: Path) -> None:
     """Without the primary's node, nothing is lost and clients are answered; the node returns by itself."""
-    lose(replace(loss, seconds=15), field, tmp_path, course.HASTY)
+    lose(replace(loss, seconds=15), deployment, tmp_path, experiment.HASTY)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("field", "loss"),
+    ("deployment", "loss"),
     [(loss.form, loss) for loss in _LONG],
-    indirect=["field"],
+    indirect=["deployment"],
     ids=[loss.name for loss in _LONG],
 )
-def test_any_loss(field: Field, loss: Loss, tmp_path: Path) -> None:
+def test_any_loss(deployment: Deployment, loss: Loss, tmp_path: Path) -> None:
     """Whichever nodes are lost, nothing else is, and everything returns with the documented commands only."""
-    lose(loss, field, tmp_path, course.CALM)
+    lose(loss, deployment, tmp_path, experiment.CALM)

@@ -17,7 +17,7 @@ def every(seconds: float, *, since: float, until: float, action: str) -> list[Re
 
 
 def test_silence_is_between_answers_of_one_kind() -> None:
-    """Writes and reads have their own silence, and a failure is no answer."""
+    """Writes and reads have their own silence, and a failure is not an answer."""
     requests = [
         *every(0.5, since=0, until=4, action="fetch"),
         *every(0.5, since=6, until=10, action="fetch"),

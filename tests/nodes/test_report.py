@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.evidence import Findings
 from tests.nodes import report
-from tests.nodes.course import Outcome
+from tests.nodes.experiment import Outcome
 from tests.nodes.losses import LOSSES, Loss
 from tests.nodes.measured import Impact
 
@@ -16,7 +16,7 @@ _NONE = Impact(0, 0, 0, 0, 0, 0)
 
 def outcome(name: str, **more: object) -> Outcome:
     figures = {
-        "loss": Loss(name, lambda _: [], lambda _field, _nodes: nullcontext()),
+        "loss": Loss(name, lambda _: [], lambda _deployment, _nodes: nullcontext()),
         "requests": 1234,
         "before": _NONE,
         "lost": Impact(7.25, 6.5, 9, 4, 0, 0),
@@ -39,7 +39,7 @@ def test_a_row_has_the_figures_of_the_loss_and_of_the_return() -> None:
 
 def test_a_lost_majority_is_silent_all_the_time() -> None:
     """Without a majority there is no answer before the return, so the time to a refusal matters."""
-    loss = Loss("two", lambda _: [], lambda _field, _nodes: nullcontext(), is_majority=True)
+    loss = Loss("two", lambda _: [], lambda _deployment, _nodes: nullcontext(), loses_majority=True)
     told = report.row(outcome("two", loss=loss, lost=Impact(30, 30, 30, 30, 0.04, 3.1)))
     assert told.startswith(
         "| two | all of it, 0.3 s | all of it, 0.2 s | 30 s (30), never | 0.0 s, at most 3.1 s | 12 s |"
@@ -48,7 +48,7 @@ def test_a_lost_majority_is_silent_all_the_time() -> None:
 
 def test_a_row_counts_commands_and_violations() -> None:
     """Each kind of violation has its column."""
-    findings = Findings(lost=["a"], doubled=["b", "c"], unrecorded=["d", "e", "f"])
+    findings = Findings(lost=["a"], duplicated=["b", "c"], unrecorded=["d", "e", "f"])
     told = report.row(outcome("a node", findings=findings, by_hand=("docker node rm", "docker swarm join")))
     assert told.endswith("| 2 commands | 1234 | 1 | 2 | 3 | 4 |")
     assert "| 1 command |" in report.row(outcome("a node", by_hand=("docker node rm",)))
@@ -56,7 +56,7 @@ def test_a_row_counts_commands_and_violations() -> None:
 
 @pytest.mark.parametrize("wrong", [{"findings": Findings(leaked=["a"])}, {"trail": "entry 7 is missing"}])
 def test_any_violation_makes_the_run_fail(wrong: dict[str, object]) -> None:
-    """A violation without a column of its own, or a trail that does not verify, is no success either."""
+    """A violation without a column of its own, or a trail that does not verify, is not a success either."""
     assert outcome("a node").is_good
     assert not outcome("a node", **wrong).is_good
 

@@ -78,8 +78,8 @@ def test_a_lost_connection_is_reported_by_its_kind(recorded: Recorded, tmp_path:
 def test_a_call_is_a_wait_of_its_request(recorded: Recorded) -> None:
     """A call to a shared round trip has a span from its start to the end of the round trip."""
     gate = Gate()
-    coalescer: Batcher[int, object] = Batcher(gate, queue="numbers")
-    waits = [coalescer.start([1]), coalescer.start([2])]
+    batcher: Batcher[int, object] = Batcher(gate, queue="numbers")
+    waits = [batcher.start([1]), batcher.start([2])]
     assert (recorded.begun, recorded.ended) == ([("shared numbers", {})] * 2, [])
     gate.let_through(2)
     wait_until(lambda: recorded.ended == ["", ""])
@@ -92,10 +92,10 @@ def test_a_failed_or_abandoned_call_is_reported_too(
 ) -> None:
     """A wait ends once, with the kind of its failure, even if it was abandoned or could not start."""
     gate = Gate(lambda _: 1 // 0)
-    coalescer: Batcher[int, object] = Batcher(gate, queue="numbers")
-    failing = coalescer.start([1])
+    batcher: Batcher[int, object] = Batcher(gate, queue="numbers")
+    failing = batcher.start([1])
     gate.wait_for(1)
-    given_up = coalescer.start([2])
+    given_up = batcher.start([2])
     with deadline.Within(0), pytest.raises(StorageUnavailableError):
         given_up()
     assert recorded.ended == ["StorageUnavailableError"]
@@ -103,9 +103,9 @@ def test_a_failed_or_abandoned_call_is_reported_too(
     with pytest.raises(ZeroDivisionError):
         failing()
     monkeypatch.setattr(batching, "start_new_thread", no_thread)
-    wait_until(lambda: not coalescer._busy)
+    wait_until(lambda: not batcher._busy)
     with pytest.raises(OverloadedError):
-        coalescer.start([3])()
+        batcher.start([3])()
     assert recorded.ended == ["StorageUnavailableError", "ZeroDivisionError", "OverloadedError"]
 
 

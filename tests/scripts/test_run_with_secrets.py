@@ -83,7 +83,7 @@ def test_any_variable_can_be_named() -> None:
 
 
 def test_no_name_changes_a_value() -> None:
-    """Of the names that bash knows, each that is not refused gets its value, and no warning shows it."""
+    """Each name that bash knows is refused or gets its value, and no warning shows the value."""
     known = subprocess.run(
         ["bash", "-c", "compgen -v"], env={}, capture_output=True, text=True, check=True
     ).stdout.split()

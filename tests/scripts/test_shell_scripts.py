@@ -1,42 +1,31 @@
-"""The shell scripts, run as processes."""
+"""The shell scripts for clients, `create_secret.sh` and `fetch_secret.sh`, run as processes."""
 
 import json
 import re
-import shlex
-import shutil
 import subprocess
 from base64 import b64decode, b64encode
+from email.message import Message
+from pathlib import Path
 
 import pytest
 
+from tests.scripts.conftest import Asking
 from tests.scripts.runs import SCRIPTS, answering, path_with_curl, recording_path, run
+from tests.service import Service
 from tests.system import needs
 
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _STRANGE = ['"', "\\", '","a":"', "\\u0041", "a\nb\n", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)", "a -d"]
 
-#: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
-_PYTHON = """#!/bin/bash
-[[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && exit 1
-case "$*" in
-    --version) cat "$STATE/version" ;;
-    "-m venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    "-m pip "*)
-        printf '%s\\n' "$*" >>"$STATE/pip"
-        [[ $* == *--quiet* ]] || printf '%s\\n' "Collecting a" "  Downloading" "Installing collected packages"
-        ;;
-esac
-"""
-
 
 @pytest.fixture
-def service_url(shared_service):
+def service_url(shared_service: Service) -> str:
     """Return the base URL of a running service."""
     return shared_service.url
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_created_secret_is_fetched(service_url, slash):
+def test_created_secret_is_fetched(service_url: str, slash: str) -> None:
     """`create_secret.sh` prints the ID, and `fetch_secret.sh` with that ID the secret."""
     created = run("create_secret.sh", "aGVsbG8=", url=service_url + slash)
     assert (created.returncode, created.stderr) == (0, b"")
@@ -46,7 +35,7 @@ def test_created_secret_is_fetched(service_url, slash):
     assert (fetched.returncode, fetched.stdout, fetched.stderr) == (0, b'{"secret":"aGVsbG8="}\n', b"")
 
 
-def test_values_can_come_from_standard_input(service_url):
+def test_values_can_come_from_standard_input(service_url: str) -> None:
     """With `-`, both scripts read their value from standard input, outside the process list."""
     created = run("create_secret.sh", "-", url=service_url, stdin=b"aGVsbG8=\n")
     identifier = json.loads(created.stdout)["secret_id"].encode()
@@ -70,7 +59,9 @@ def test_values_can_come_from_standard_input(service_url):
         ),
     ],
 )
-def test_refusal_is_printed_on_standard_error(service_url, script, argument, detail):
+def test_refusal_is_printed_on_standard_error(
+    service_url: str, script: str, argument: str, detail: bytes
+) -> None:
     """A refusal makes the script fail with the service's reason, and nothing on stdout."""
     refused = run(script, argument, url=service_url)
     assert (refused.returncode, refused.stdout) == (3 if argument == _UNKNOWN_ID else 1, b"")
@@ -78,22 +69,22 @@ def test_refusal_is_printed_on_standard_error(service_url, script, argument, det
     assert detail in refused.stderr
 
 
-def test_a_refusal_of_the_credential_has_no_hint_about_base64(asking):
-    """A value is no reason for another refusal than that of its base64."""
+def test_a_refusal_of_the_credential_has_no_hint_about_base64(asking: Asking) -> None:
+    """The hint about base64 belongs to its refusal only."""
     refused = run("create_secret.sh", "hello", url=asking.url, VAULT_TOKEN=asking.token[:-1])
     assert refused.returncode == 4
     assert b"--plain" not in refused.stderr
 
 
-def test_a_reason_is_the_detail_alone():
-    """Of a problem, only the detail is shown; one with a quote in it is shown with the whole reply."""
+def test_a_reason_is_the_detail_alone() -> None:
+    """Only the detail of a problem is shown; if it contains a quote, the whole reply is shown."""
     for detail, shown in (("Not \\ this", b"404: Not"), ('A "quote"', b'404: {"title": "T", "detail"')):
         body = json.dumps({"title": "T", "detail": detail}).encode()
         with answering(lambda _, body=body: (404, body)) as url:
             assert shown in run("fetch_secret.sh", "an-id", url=url).stderr
 
 
-def test_no_value_is_a_failure_before_the_request(recorder):
+def test_no_value_is_a_failure_before_the_request(recorder: str) -> None:
     """Without a value, nothing is sent."""
     for options in (["-"], ["--plain", "-"]):
         done = run("create_secret.sh", *options, url=recorder)
@@ -101,7 +92,7 @@ def test_no_value_is_a_failure_before_the_request(recorder):
         assert b"there is no value" in done.stderr
 
 
-def test_a_plain_argument_is_warned_of(recorder):
+def test_a_plain_argument_is_warned_of(recorder: str) -> None:
     """A plain value as an argument is stored, with a note that others can see it."""
     done = run("create_secret.sh", "--plain", "a", url=recorder)
     assert json.loads(done.stdout) == {"secret": "YQ=="}
@@ -109,7 +100,7 @@ def test_a_plain_argument_is_warned_of(recorder):
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_a_refusal_is_one_short_printable_line(locale):
+def test_a_refusal_is_one_short_printable_line(locale: str) -> None:
     """A text of the service cannot change the terminal, fill it, or show the token on it."""
     body = b"\x1b]0;gotcha\x07\xc2\x9b2J\xe2\x80\xae\n" + b"x" * 350 + b" smt_hidden" * 200
     with answering(lambda _: (502, body)) as url:
@@ -125,7 +116,7 @@ def test_a_refusal_is_one_short_printable_line(locale):
 
 
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
-def test_unreachable_service_is_reported(script):
+def test_unreachable_service_is_reported(script: str) -> None:
     """If no service answers, the scripts fail and name the address."""
     failed = run(script, "aGVsbG8=", url="http://127.0.0.1:1")
     assert (failed.returncode, failed.stdout) == (5, b"")
@@ -134,7 +125,7 @@ def test_unreachable_service_is_reported(script):
 
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
-def test_wrong_arguments_show_the_usage(script, arguments):
+def test_wrong_arguments_show_the_usage(script: str, arguments: list[str]) -> None:
     """Without exactly one argument the scripts fail and print their usage."""
     failed = run(script, *arguments)
     assert (failed.returncode, failed.stdout) == (2, b"")
@@ -143,7 +134,7 @@ def test_wrong_arguments_show_the_usage(script, arguments):
 
 @pytest.mark.parametrize("value", _STRANGE)
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
-def test_any_value_reaches_the_service_unchanged(recorder, script, value):
+def test_any_value_reaches_the_service_unchanged(recorder: str, script: str, value: str) -> None:
     """No character of a value escapes from the JSON string; each arrives unchanged."""
     field = {"create_secret.sh": "secret", "fetch_secret.sh": "secret_id"}[script]
     assert json.loads(run(script, value, url=recorder).stdout) == {field: value}
@@ -151,7 +142,7 @@ def test_any_value_reaches_the_service_unchanged(recorder, script, value):
     assert json.loads(from_input.stdout) == {field: value}
 
 
-def test_value_with_a_nul_is_refused(recorder):
+def test_value_with_a_nul_is_refused(recorder: str) -> None:
     """A NUL byte, which bash cannot hold, is refused instead of dropped."""
     failed = run("create_secret.sh", "-", url=recorder, stdin=b"aGVs\0bG8=")
     assert (failed.returncode, failed.stdout) == (1, b"")
@@ -159,7 +150,7 @@ def test_value_with_a_nul_is_refused(recorder):
 
 
 @pytest.mark.parametrize("arguments", [["-"], ["--plain", "-"]], ids=" ".join)
-def test_secret_is_no_argument(recorder, tmp_path, arguments):
+def test_secret_is_no_argument(recorder: str, tmp_path: Path, arguments: list[str]) -> None:
     """While curl runs, a secret from standard input is in no command line, and neither is its base64."""
     recording = tmp_path / "arguments"
     path = recording_path(tmp_path, recording)
@@ -171,8 +162,8 @@ def test_secret_is_no_argument(recorder, tmp_path, arguments):
     assert sent.encode() not in seen
 
 
-def test_secret_is_no_childs_argument(recorder, tmp_path):
-    """A secret that is an argument of the script is no argument of curl."""
+def test_secret_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
+    """A secret that is an argument of the script is not an argument of curl."""
     recording = tmp_path / "arguments"
     path = recording_path(tmp_path, recording)
     done = run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path)
@@ -196,7 +187,7 @@ _PLAIN = [
 
 
 @pytest.mark.parametrize("value", _PLAIN, ids=lambda value: repr(value)[:20])
-def test_a_plain_value_is_stored_byte_for_byte(recorder, value):
+def test_a_plain_value_is_stored_byte_for_byte(recorder: str, value: bytes) -> None:
     """With `--plain`, every byte of standard input is stored, including NULs and newlines at the end."""
     done = run("create_secret.sh", "--plain", "-", url=recorder, stdin=value)
     assert b64decode(json.loads(done.stdout)["secret"], validate=True) == value
@@ -204,7 +195,7 @@ def test_a_plain_value_is_stored_byte_for_byte(recorder, value):
 
 
 @pytest.mark.parametrize("value", _PLAIN, ids=lambda value: repr(value)[:20])
-def test_a_raw_value_is_printed_byte_for_byte(value):
+def test_a_raw_value_is_printed_byte_for_byte(value: bytes) -> None:
     """With `--raw`, exactly the bytes of the value are printed."""
     reply = json.dumps({"secret": b64encode(value).decode()}).encode()
     with answering(lambda _: (200, reply)) as url:
@@ -215,7 +206,7 @@ def test_a_raw_value_is_printed_byte_for_byte(value):
 @pytest.mark.parametrize(
     "reply", [b"", b"{}", b'{"note":"secret"}', b'{"secret":"a[$(id)]"}', b'{"secret":5}']
 )
-def test_a_strange_reply_prints_nothing(reply):
+def test_a_strange_reply_prints_nothing(reply: bytes) -> None:
     """With `--raw`, a reply without a secret is a failure."""
     with answering(lambda _: (200, reply)) as url:
         done = run("fetch_secret.sh", "--raw", _UNKNOWN_ID, url=url)
@@ -227,14 +218,14 @@ def test_a_strange_reply_prints_nothing(reply):
     ("text", "number"),
     [("45", 45), ("45s", 45), ("90m", 5_400), ("12h", 43_200), ("030d", 2_592_000), ("1w", 604_800)],
 )
-def test_options_become_fields(recorder, text, number):
+def test_options_become_fields(recorder: str, text: str, number: int) -> None:
     """The options are sent as the API has them, before and after the value, with a space or `=`."""
     fields = {"secret": "YQ==", "name": 'a"b', "ttl_seconds": number, "max_reads": 8}
     options = ["--name", 'a"b', f"--ttl={text}", "YQ==", "--max-reads", "08"]
     assert json.loads(run("create_secret.sh", *options, url=recorder).stdout) == fields
 
 
-def test_a_named_secret_is_fetched_by_name(asking):
+def test_a_named_secret_is_fetched_by_name(asking: Asking) -> None:
     """A secret with a name, a lifetime and a read limit is fetched by its name, and then used up."""
     options = ["--plain", "--name", "scripts/named", "--ttl", "12h", "--max-reads", "2"]
     token = {"url": asking.url, "VAULT_TOKEN": asking.token}
@@ -249,7 +240,7 @@ def test_a_named_secret_is_fetched_by_name(asking):
 
 @pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh", "run_with_secrets.sh"])
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_help_is_printed(script, option):
+def test_help_is_printed(script: str, option: str) -> None:
     """With `--help` the scripts print their usage and send nothing; it fits a terminal of 120 columns."""
     done = run(script, option, "ignored", url="http://127.0.0.1:1")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -279,7 +270,7 @@ def test_help_is_printed(script, option):
     ],
     ids=lambda case: case if isinstance(case, str) else " ".join(case),
 )
-def test_a_wrong_option_sends_nothing(script, arguments):
+def test_a_wrong_option_sends_nothing(script: str, arguments: list[str]) -> None:
     """A wrong option, and an argument that begins with `-`, is one line that does not repeat it."""
     done = run(script, *arguments, url="http://127.0.0.1:1")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
@@ -290,7 +281,7 @@ def test_a_wrong_option_sends_nothing(script, arguments):
 @pytest.mark.parametrize(
     "arguments", [["--name", "a", _UNKNOWN_ID], ["--raw"], ["--", "-", "-"]], ids=" ".join
 )
-def test_a_secret_is_fetched_by_one_reference(arguments):
+def test_a_secret_is_fetched_by_one_reference(arguments: list[str]) -> None:
     """`fetch_secret.sh` takes either an ID or a name."""
     done = run("fetch_secret.sh", *arguments, url="http://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -298,12 +289,20 @@ def test_a_secret_is_fetched_by_one_reference(arguments):
 
 
 @pytest.mark.parametrize("url", ["ht!tp://a", "gopher+x://a", "http://a b"])
-def test_an_address_of_another_kind_is_a_usage_error(url):
-    """A `VAULT_URL` that is no URL of HTTP has the exit code of wrong usage."""
+def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
+    """A `VAULT_URL` that is not a URL of HTTP has the exit code of wrong usage."""
     assert run("fetch_secret.sh", _UNKNOWN_ID, url=url).returncode == 2
 
 
-def test_the_authority_of_the_service_is_trusted(recorder, tmp_path):
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_no_proxy_gets_the_token_in_the_clear(recorder: str, variable: str) -> None:
+    """Over plain HTTP, a proxy of the environment, which would see token and value, is not used."""
+    with answering(lambda _: (418, b"a proxy")) as proxy:
+        done = run("create_secret.sh", "YQ==", url=recorder, VAULT_TOKEN="smt_hidden", **{variable: proxy})
+    assert json.loads(done.stdout) == {"secret": "YQ=="}
+
+
+def test_the_authority_of_the_service_is_trusted(recorder: str, tmp_path: Path) -> None:
     """With `VAULT_CACERT`, curl trusts that file; without it, the system's certificates."""
     recording = tmp_path / "arguments"
     path = path_with_curl(tmp_path, f'printf "%s\\n" "$@" >{recording}')
@@ -313,16 +312,16 @@ def test_the_authority_of_the_service_is_trusted(recorder, tmp_path):
     assert "--cacert" not in recording.read_text()
 
 
-def test_a_missing_curl_is_named(tmp_path):
+def test_a_missing_curl_is_named(tmp_path: Path) -> None:
     """Without curl, the scripts say what to install."""
-    (tmp_path / "bash").symlink_to(shutil.which("bash"))
+    (tmp_path / "bash").symlink_to(needs("bash"))
     done = run("fetch_secret.sh", _UNKNOWN_ID, url="http://127.0.0.1:1", PATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.splitlines()[-1] == b"fetch_secret.sh: curl not found: install it"
 
 
 @pytest.mark.parametrize("exported", ["value", "reply", "plain", "text"])
-def test_variables_of_the_caller_do_not_get_the_secret(recorder, tmp_path, exported):
+def test_variables_of_the_caller_do_not_get_the_secret(recorder: str, tmp_path: Path, exported: str) -> None:
     """The scripts put nothing into variables that child processes inherit."""
     recording = tmp_path / "environment"
     path = path_with_curl(tmp_path, f"env >{recording}")
@@ -330,138 +329,7 @@ def test_variables_of_the_caller_do_not_get_the_secret(recorder, tmp_path, expor
     assert "c2VjcmV0" not in recording.read_text()
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """Return a function that runs install.sh in a checkout where each Python is a stand-in."""
-    state, tools, folder = tmp_path / "state", tmp_path / "tools", tmp_path / "checkout"
-    for made in (state, tools, folder / "requirements"):
-        made.mkdir(parents=True)
-    (state / "version").write_text("Python 3.11.0\n")
-    for tool in ("bash", "cat", "cp", "dirname", "grep", "mkdir", "rm", "sha256sum"):
-        (tools / tool).symlink_to(shutil.which(tool))
-    for name in ("python3.13", "python3.12", "python3.11", "python3"):
-        (tools / name).write_text(_PYTHON)
-        (tools / name).chmod(0o755)
-    for name in ("requirements/dev.txt", "requirements/test.txt", "setup.cfg", "pyproject.toml"):
-        (folder / name).touch()
-    (folder / "requirements/dev.txt").write_text("# a comment\na==1 \\\n    --hash=sha256:00\n")
-    shutil.copytree(SCRIPTS, folder / "scripts")
-
-    def install(lock, *, broken="", version="", terminal=False):
-        (state / "broken").write_text(broken)
-        (state / "pip").write_text("")
-        if version:
-            (state / "version").write_text(version)
-        command = [folder / "scripts" / "install.sh", lock]
-        if terminal:
-            command = [
-                shutil.which("script"),
-                "--quiet",
-                "--return",
-                "--command",
-                shlex.join(map(str, command)),
-                "/dev/null",
-            ]
-        run = subprocess.run(
-            command,
-            env={"PATH": str(tools), "STATE": str(state)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        run.pip = (state / "pip").read_text().splitlines()
-        return run
-
-    install.folder = folder
-    return install
-
-
-def test_install_uses_the_lock_file_with_its_hashes(checkout):
-    """The first run creates .venv and installs exactly the lock file's packages, then this package."""
-    run = checkout("dev")
-    assert run.returncode == 0
-    locked, package = run.pip
-    assert "--require-hashes --requirement requirements/dev.txt" in locked
-    assert "--no-deps --no-build-isolation --editable ." in package
-
-
-def test_install_shows_its_progress(checkout):
-    """The first run says what it does before each step that takes a while; pip says nothing else."""
-    lines = [re.sub(r"[0-9]+ s$", "… s", line) for line in checkout("dev").stderr.splitlines()]
-    assert lines == [
-        "Installing requirements/dev.txt into .venv. The first run takes up to a minute.",
-        "Creating .venv with python3.13",
-        "Installing the packages, … s",
-    ]
-
-
-def test_install_shows_each_package_on_a_terminal(checkout):
-    """On a terminal, one line counts the packages and seconds, and is cleared at the end."""
-    needs("script")
-    done = checkout("dev", terminal=True)
-    # Python reads a carriage return as a newline.
-    shown = done.stdout.split("\n")
-    assert any(re.search("Collecting packages: 1 of 1, [0-9]+ s$", line) for line in shown)
-    assert shown[-1] == "\x1b[K"
-
-
-@pytest.mark.parametrize(("first", "then"), [("dev", "dev"), ("test", "test"), ("test", "dev")])
-def test_a_complete_install_is_skipped(checkout, first, then):
-    """A second run does nothing; an installation for the tests also suffices for a trial."""
-    checkout(first)
-    run = checkout(then)
-    assert (run.returncode, run.stderr, run.pip) == (0, "", [])
-
-
-def test_tests_need_more_than_a_trial(checkout):
-    """An installation for a trial does not suffice for the tests."""
-    checkout("dev")
-    assert "requirements/test.txt" in checkout("test").pip[0]
-
-
-@pytest.mark.parametrize("changed", ["requirements/dev.txt", "setup.cfg"])
-def test_a_change_is_installed(checkout, changed):
-    """A changed lock file or setup.cfg is installed at the next run."""
-    checkout("dev")
-    (checkout.folder / changed).write_text("# changed\n")
-    assert checkout("dev").pip
-
-
-def test_another_python_is_installed_for_again(checkout):
-    """A .venv whose Python has changed is updated."""
-    checkout("dev")
-    assert checkout("dev", version="Python 3.13.0\n").pip
-
-
-def test_an_interrupted_install_is_repeated(checkout):
-    """An installation that failed halfway is repeated."""
-    assert checkout("dev", broken="--editable").returncode == 1
-    assert len(checkout("dev").pip) == 2
-
-
-def test_an_incomplete_venv_is_replaced(checkout):
-    """A .venv without a working pip is replaced."""
-    checkout("dev")
-    (checkout.folder / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
-    assert len(checkout("dev").pip) == 2
-
-
-def test_old_python_is_one_clear_line(checkout):
-    """Without a recent Python, the script says so in one line."""
-    run = checkout("dev", broken="sys.version_info")
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[1:] == ["install.sh: Python 3.11 or newer not found: install it"]
-
-
-@pytest.mark.parametrize("broken", ["ensurepip", "-m venv"])
-def test_missing_venv_module_is_one_clear_line(checkout, broken):
-    """If Python cannot create virtual environments, the script names the package to install."""
-    run = checkout("dev", broken=broken)
-    assert run.returncode == 1
-    assert "apt install python3-venv" in run.stderr.splitlines()[-1]
-
-
-def test_scripts_are_clean():
+def test_scripts_are_clean() -> None:
     """The linter shellcheck finds nothing in any script."""
     needs("shellcheck")
     scripts = sorted(f"scripts/{script.name}" for script in SCRIPTS.glob("*.sh"))
@@ -471,7 +339,7 @@ def test_scripts_are_clean():
     assert run.stdout == ""
 
 
-def test_a_token_is_sent(asking):
+def test_a_token_is_sent(asking: Asking) -> None:
     """With a valid `VAULT_TOKEN` both scripts are authorized; without it, or with another, they are not."""
     url, token = asking.url, asking.token
     created = run("create_secret.sh", "aGVsbG8=", url=url, VAULT_TOKEN=token)
@@ -486,7 +354,7 @@ def test_a_token_is_sent(asking):
 
 
 @pytest.mark.parametrize("token", ["a\nX-Other: b", "a\r", "a b", "\t"])
-def test_a_token_is_one_header(recorder, token):
+def test_a_token_is_one_header(recorder: str, token: str) -> None:
     """A token that would add another header is refused before anything is sent, and not shown."""
     failed = run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN=token)
     assert (failed.returncode, failed.stdout) == (1, b"")
@@ -496,23 +364,23 @@ def test_a_token_is_one_header(recorder, token):
 @pytest.mark.parametrize(
     ("role", "header"), [("team/api-main", "team/api-main"), ("", None)], ids=["a role", "none"]
 )
-def test_a_role_is_sent(role, header):
+def test_a_role_is_sent(role: str, header: str | None) -> None:
     """The scripts name the role in `VAULT_ROLE` for their JWT; without one, they name none."""
-    sent = []
+    sent: list[Message] = []
     with answering(lambda _: (200, b"{}"), headers=sent) as url:
         run("fetch_secret.sh", "--name", "a", url=url, VAULT_TOKEN="a.b.c", VAULT_ROLE=role)
     assert [(found["Authorization"], found["X-Role"]) for found in sent] == [("Bearer a.b.c", header)]
 
 
 @pytest.mark.parametrize("role", ["a\nX-Other: b", "a\r", "a b", "\t"])
-def test_a_role_is_one_header(recorder, role):
+def test_a_role_is_one_header(recorder: str, role: str) -> None:
     """A role that would add another header is refused before anything is sent."""
     failed = run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN="a.b.c", VAULT_ROLE=role)
     assert (failed.returncode, failed.stdout) == (1, b"")
     assert failed.stderr == b"create_secret.sh: VAULT_ROLE contains whitespace or control characters\n"
 
 
-def test_a_token_is_no_childs_argument(recorder, tmp_path):
+def test_a_token_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
     """The token goes to curl through a pipe, because its arguments are in the process list."""
     recording = tmp_path / "arguments"
     path = recording_path(tmp_path, recording)

@@ -24,7 +24,7 @@ docker() {
 }
 """
 _LIBRARIES = """
-for file in swarm_lib job mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
+for file in swarm_lib swarm_jobs mongodb_placement mongodb_members; do source "scripts/$file.sh"; done
 IMAGE=secret-manager:1
 """
 #: One node with the secure stack, all of whose tasks run, and one token.
@@ -63,13 +63,16 @@ def run(answers: str, command: str, **environment: str) -> tuple[int, str, str]:
     return _bash(_PRELUDE % answers + _LIBRARIES + command, **environment)
 
 
-def run_script(script: str, answers: str, folder: Path, **environment: str) -> tuple[int, str, str]:
+def run_script(
+    script: str, answers: str, folder: Path, *arguments: str, **environment: str
+) -> tuple[int, str, str]:
     """Return exit status, output and errors of a whole *script*, with these *answers* of Docker."""
     engine = folder / "docker"
     engine.touch(0o755)
     path = f"{folder}:{os.environ['PATH']}"
     answers += _ENGINE
-    return _bash(_PRELUDE % answers + 'source "$0"', f"scripts/{script}", PATH=path, **environment)
+    command = _PRELUDE % answers + 'source "$0"'
+    return _bash(command, f"scripts/{script}", *arguments, PATH=path, **environment)
 
 
 def _bash(*command: str, **environment: str) -> tuple[int, str, str]:
@@ -393,7 +396,7 @@ def test_a_rotation_interrupted_in_its_last_step_is_finished(tmp_path: Path) -> 
 
 
 def test_a_rotation_waits_for_another_update(tmp_path: Path) -> None:
-    """An update that is no rotation is awaited; then the rotation starts."""
+    """An update that is not a rotation is awaited; then the rotation starts."""
     updating = f"""
         *UpdateStatus*) ((SECONDS < 5)) && echo updating || echo completed ;;
         *PreviousSpec*) ;;

@@ -70,6 +70,7 @@ def test_a_patch_sees_the_newest_version(patch: Patch, alice: Caller, stored: St
 
     written = patch(doubled)
     assert seen == [Current(b"two", VersionInfo(version=2, created_at=updated_at), {"k": "v"})]
+    assert "two" not in repr(seen)
     assert (written.secret_id, written.version, written.labels) == (secret_id, 3, {"k": "v"})
     assert alice.fetch(secret_id) == "dHdvdHdv"
 
@@ -78,7 +79,7 @@ def test_a_patch_sees_the_newest_version(patch: Patch, alice: Caller, stored: St
 def test_a_patch_sees_the_state_of_the_newest_version(
     app: Flask, patch: Patch, alice: Caller, is_purged: bool
 ) -> None:
-    """Of a deleted version, a patch gets the value as well; of a purged one, nothing is left."""
+    """A patch gets the value of a deleted version as well; of a purged version, nothing is left."""
     alice.create(b"one", name="a/b")
     versions, attempt = services(app).versions, Attempt(action=Action.DELETE, principal=ALICE)
     if is_purged:

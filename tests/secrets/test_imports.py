@@ -320,7 +320,7 @@ def test_batches_are_bounded(tree: Tree, move: Move, monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_that_are_gone_are_left_out(tree: Tree, move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that is removed during the import is no result, however many are read ahead."""
+    """A secret that is removed during the import is not a result, however many are read ahead."""
     monkeypatch.setattr(imports, "_READ_AHEAD", 2)
     tree.fill(4, versions=1)
     read = KVSource.read

@@ -149,7 +149,7 @@ def test_a_busy_source_is_asked_again(fake: Fake, pauses: list[float], status: i
 
 
 def test_a_source_that_disconnects_is_asked_again(fake: Fake, pauses: list[float]) -> None:
-    """A connection that the source has closed is replaced at once."""
+    """A connection that the source has closed is replaced immediately."""
     check(fake, Answer(0), Answer(body=MOUNT))
     assert pauses == [0, 0]
 
@@ -305,14 +305,15 @@ def test_times_have_milliseconds(fake: Fake) -> None:
 
 
 def test_values_are_no_part_of_a_repr(fake: Fake) -> None:
-    """Neither the source nor a secret shows a value or the token."""
+    """Neither the source nor a reply or a secret of it shows a value or the token."""
+    assert "a value" not in repr(kv_source._Reply(200, "", b"a value"))
     secret = read(fake, Answer(body={"data": METADATA}), Answer(body={"data": {"data": {"k": "a value"}}}))
     assert "a value" not in repr(secret)
     assert TOKEN not in repr(fake.source())
 
 
 def test_the_certificate_is_checked(tmp_path: Path, pauses: list[float]) -> None:
-    """A certificate must be of the named CA; another one is refused at once."""
+    """A certificate must be of the named CA; another one is refused immediately."""
     authority = make(tmp_path, "authority")
     pair = make(tmp_path, "source", authority)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

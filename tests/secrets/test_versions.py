@@ -314,7 +314,7 @@ def test_only_the_version_of_a_refused_fetch_is_hidden(three: World) -> None:
 def test_a_fetch_knows_nothing_of_a_secret_that_is_gone(
     app: Flask, stored: Stored, key: MasterKey, fields: dict[str, Any], version: int | None
 ) -> None:
-    """Of a secret that readers may not know of, a refused fetch has neither value nor state."""
+    """A refused fetch has neither value nor state of a secret that is gone for readers."""
     put(stored, key, name=NAME, **fields)
     item = World(app).read(version)
     assert (item.secret, item.info) == (None, None)

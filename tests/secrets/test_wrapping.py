@@ -115,7 +115,7 @@ def test_a_token_that_someone_else_reads_is_not_spent_twice(
 
 @pytest.mark.parametrize("text", ["", "smw_", "smw_x", "smt_" + "0" * 38, "smw_" + "é" * 43, "nope"])
 def test_a_malformed_token_is_refused_without_a_query(wraps: Wrapping, text: str) -> None:
-    """A text that cannot be a wrapping token is refused at once, as an invalid credential."""
+    """A text that cannot be a wrapping token is refused immediately, as an invalid credential."""
     token = WrappingToken(text)
     for use in (
         lambda: wraps.unwrap(token, attempt=attempt()),

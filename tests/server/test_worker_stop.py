@@ -1,4 +1,4 @@
-"""A stopping worker: idle connections end at once, and every request that has begun is answered."""
+"""A stopping worker: idle connections end immediately, and every request that has begun is answered."""
 
 import json
 import signal

@@ -1,11 +1,11 @@
 """The engine of the deployment tests, and the stacks on it."""
 
-import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from tests import system
 from tests.swarm.engine import (
     API,
     IMAGE,
@@ -45,9 +45,7 @@ def missing() -> str:
 def image() -> str:
     """Return the image of this checkout, on an engine without a deployment that tests could destroy."""
     if reason := missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        raise system.missing(reason)
     names = docker("service", "ls", "--format", "{{.Name}}") + docker("volume", "ls", "-q")
     if STACK in names:
         pytest.fail(

@@ -210,7 +210,7 @@ def test_no_request_fails_during_rotations(sample: Swarm) -> None:
     assert len(record["orders"]) == len(set(record["orders"]))
 
 
-#: Starts with any value except a bad one, and stops at once.
+#: Starts with any value except a bad one, and stops immediately.
 _PROGRAM = "grep -q bad /run/secrets/db && exit 1; exec sleep infinity"
 
 

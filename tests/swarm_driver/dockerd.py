@@ -1,7 +1,7 @@
 """A stand-in for Docker's API: the part of a swarm that rotations use, without containers.
 
-A restart replaces the tasks of a service at once, and asks for their secrets as a manager does: one delivery
-for each task and secret.
+A restart replaces the tasks of a service at the same time, and asks for their secrets as a manager does: one
+delivery for each task and secret.
 """
 
 import json
@@ -45,7 +45,7 @@ class Dockerd:
         self.unhealthy: dict[str, set[bytes]] = {}
         #: Called with the name of a service that is about to restart.
         self.before_restart: Callable[[str], object] = lambda _: None
-        #: True if unhealthy tasks end at once: until another one starts, none is kept running.
+        #: True if unhealthy tasks end immediately: until another one starts, none is kept running.
         self.is_crashing = False
         #: The state of the next updates that succeed.
         self.update_state = "completed"

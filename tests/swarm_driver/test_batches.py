@@ -141,7 +141,7 @@ def test_an_error_fails_exactly_the_calls_of_its_flush(
 
 
 def test_without_a_thread_a_call_fails(flush: Flush, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can be started, the call fails at once, and the next one can succeed."""
+    """If no thread can be started, the call fails immediately, and the next one can succeed."""
 
     def fail(_: Thread) -> None:
         raise RuntimeError("can't start new thread")

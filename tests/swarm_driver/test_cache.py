@@ -73,12 +73,13 @@ def test_old_values_leave_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_values_are_removed() -> None:
     """One value, or all of them, can be removed, whether they exist or not."""
     cache = EncryptedCache(60)
-    for key in ("a", "b", "c"):
-        cache.put(key, HUSH, since=monotonic())
-    cache.drop("a")
-    cache.drop("a")
+    for key, secret in (("a", "x"), ("a, version 3", "x"), ("b", "y"), ("c", "z")):
+        cache.put(key, Fetched(3, b"hush", "r-1", frozenset({secret})), since=monotonic())
+    cache.drop("x")
+    cache.drop("x")
     assert cache.get("a") is None
-    assert cache.get("b") == HUSH
+    assert cache.get("a, version 3") is None
+    assert cache.get("b")
     cache.clear()
     assert cache.get("b") is None
     assert cache._size == 0

@@ -126,7 +126,10 @@ def test_a_batch_is_one_request(token: TokenFile) -> None:
         ]
     }
     request_id = headers["X-Request-ID"]
-    assert found == [Fetched(1, b"one", request_id), Fetched(7, b"\x00", request_id)]
+    assert found == [
+        Fetched(1, b"one", request_id, frozenset({"-", "a"})),
+        Fetched(7, b"\x00", request_id, frozenset({"-", "a"})),
+    ]
 
 
 def test_a_refused_item_fails_alone(token: TokenFile) -> None:
@@ -247,7 +250,7 @@ def drip(reply: bytes) -> Handler:
 def test_a_slow_service_is_away_for_a_while(
     token: TokenFile, monkeypatch: pytest.MonkeyPatch, handler: Handler
 ) -> None:
-    """A hanging service, and one that drips, is given up after the timeout; then fetches fail at once."""
+    """A hanging service, and one that drips, is given up after the timeout; then fetches fail immediately."""
     monkeypatch.setattr(module, "_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     with peer(handler) as service:
         client = Client(service.url, token)

@@ -47,8 +47,10 @@ class Service:
     def _one(self, fetch: Fetch) -> Fetched | NotDeliveredError:
         if fetch.refusal:
             return DeniedError("the service answers 403 (delivery_refused)")
-        found = self.secrets[fetch.reference.name or fetch.reference.secret_id]
-        return Fetched(3, found, "r-1") if isinstance(found, bytes) else found
+        reference = fetch.reference.name or fetch.reference.secret_id
+        found = self.secrets[reference]
+        references = frozenset({"b"} if reference == "b" else {"a", ID})
+        return Fetched(3, found, "r-1", references) if isinstance(found, bytes) else found
 
 
 class World:
@@ -148,7 +150,7 @@ def test_a_refusal_is_logged_and_counted(
 
 
 def test_a_malformed_request_is_answered(world: World) -> None:
-    """A body that is no request of Docker's gets an error, and the service is not asked."""
+    """A body that is not a request of Docker's gets an error, and the service is not asked."""
     assert world.driver.get_secret(b"[") == {"Err": "Docker's request is not a JSON object"}
     assert not world.service.batches
 
@@ -230,6 +232,20 @@ def test_a_revoked_right_ends_the_cache(world: World) -> None:
     assert world.ask(name="c") == "the service answers 401 (invalid_credential)"
     world.service.error = AwayError("away")
     assert world.ask(name="b") == "away"
+
+
+@pytest.mark.parametrize("refused", [{"name": "a"}, {"name": "a", "version": "3"}, {"id": ID}])
+def test_a_denied_secret_leaves_the_cache_by_any_reference(world: World, refused: dict[str, str]) -> None:
+    """After a refusal, the cache has the secret neither by its name nor by its ID, nor any version of it."""
+    world.new(cache=EncryptedCache(60))
+    references: list[dict[str, str]] = [{"name": "a"}, {"name": "a", "version": "3"}, {"id": ID}]
+    assert [world.ask(**labels) for labels in references] == [b"hush"] * 3
+    world.service.secrets = dict.fromkeys(
+        ("a", ID), DeniedError("the service answers 404 (secret_not_found)")
+    )
+    world.ask(**refused)
+    world.service.error = AwayError("away")
+    assert [world.ask(**labels) for labels in references] == ["away"] * 3
 
 
 def test_another_token_does_not_get_what_an_earlier_one_got(world: World) -> None:

@@ -25,7 +25,7 @@ def test_the_driver_s_secrets_of_tasks_are_known(world: World) -> None:
 
 
 def test_tasks_of_unknown_services_are_ignored(world: World) -> None:
-    """A task whose service was removed at this moment is no task of a service."""
+    """A task whose service was removed at this moment is not a task of a service."""
     service_id = world.dockerd.service("shop_a", [])
     found = world.engine.service(service_id)
     assert found
@@ -87,7 +87,7 @@ def test_a_node_that_joins_has_no_name(world: World) -> None:
 
 
 def test_configs_change_once(world: World) -> None:
-    """A name is unique, labels change from the newest version only, and removing twice is no error."""
+    """A name is unique, labels change from the newest version only, and removing twice is not an error."""
     assert world.engine.config("a") is None
     assert world.engine.create_config("a-longer-name", {}) is True
     assert world.engine.create_config("a", {"x": "1"}) is True

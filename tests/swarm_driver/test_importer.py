@@ -38,7 +38,7 @@ DONE = json.dumps({"done": True})
 class Memory:
     """A swarm: its services' specifications and secrets by label, and what its tasks say, poll by poll."""
 
-    #: Of each task in turn: the states, of which the last stays, and the lines until then.
+    #: For each poll: the state of the task, and its lines until then.
     polls: Iterator[tuple[TaskState, Sequence[str]]] = field(default_factory=lambda: iter(()))
     made: dict[str, str] = field(default_factory=dict)
     orders: list[dict[str, Any]] = field(default_factory=list)
@@ -128,7 +128,7 @@ def test_a_task_gets_the_order_and_the_secrets() -> None:
         "0": "id-1",
         "1": "id-2",
     }
-    assert TOKEN not in repr(spec)
+    assert TOKEN not in repr((spec, TARGET))
     assert swarm.made == {}
 
 

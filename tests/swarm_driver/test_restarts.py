@@ -22,7 +22,7 @@ def failed(world: World) -> str:
 
 @pytest.mark.parametrize("state", ["paused", "rollback_started", "rollback_paused", "rollback_completed"])
 def test_an_update_that_docker_gives_up_is_a_failure(shop: World, state: str) -> None:
-    """A restart fails at once if its update pauses, or if Docker takes it back."""
+    """A restart fails immediately if its update pauses, or if Docker takes it back."""
     shop.dockerd.update_state = state
     assert f"the update of shop_a is {state}: update completed" in failed(shop)
 

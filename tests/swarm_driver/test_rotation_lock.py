@@ -144,7 +144,7 @@ def test_a_lock_that_changes_hands_is_refused(world: World, monkeypatch: pytest.
 
 
 def test_a_lock_is_released_even_if_docker_is_away(world: World) -> None:
-    """If Docker does not answer at the end, the lock is left to expire, and the end is no error."""
+    """If Docker does not answer at the end, the lock is left to expire, and the end is not an error."""
     with RotationLock(world.engine, "shop/other").held():
         world.dockerd.failures = [(503, "no leader")]
     assert len(locks(world.dockerd)) == 2

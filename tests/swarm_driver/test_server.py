@@ -21,7 +21,7 @@ from vault.swarm.client import Fetch, TokenFile
 from vault.swarm.driver import Driver
 from vault.swarm.metrics import Metrics
 from vault.swarm.policy import NoPolicy
-from vault.swarm.server import SocketInUseError, listening, serving_metrics
+from vault.swarm.server import Answer, SocketInUseError, listening, serving_metrics
 
 
 class Service:
@@ -51,6 +51,11 @@ def driver(service: Service, tmp_path: Path) -> Driver:
     (tmp_path / "token").write_text("smt_abc")
     token = TokenFile(tmp_path / "token")
     return Driver(service, token, policy=NoPolicy(), cache=NoCache(), metrics=Metrics())
+
+
+def test_no_value_is_part_of_a_repr() -> None:
+    """The reply to Docker does not show the value in its `repr`."""
+    assert "aHVzaA==" not in repr(Answer(b'{"Value": "aHVzaA=="}', "application/json"))
 
 
 @contextmanager
@@ -173,7 +178,7 @@ def test_a_client_that_leaves_is_logged_without_its_data(
 def test_connections_are_limited(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A connection beyond the limit is closed at once, and one that ends makes room."""
+    """A connection beyond the limit is closed immediately, and one that ends makes room."""
     monkeypatch.setattr(server, "_MAX_CALLS", 1)
     path = tmp_path / "driver.sock"
     with running(path, driver):
@@ -240,10 +245,10 @@ def test_a_running_driver_is_not_replaced(path: Path, driver: Driver) -> None:
 
 
 def test_another_file_is_not_removed(driver: Driver, tmp_path: Path) -> None:
-    """A path that is no socket stays as it is."""
+    """A path that is not a socket stays as it is."""
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(SocketInUseError, match="is no socket"), listening(path, driver):
+    with pytest.raises(SocketInUseError, match="is not a socket"), listening(path, driver):
         pass
     assert path.read_text() == "mine"
 

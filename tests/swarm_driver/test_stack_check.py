@@ -188,7 +188,7 @@ def test_versions_that_cannot_be_read_are_a_problem() -> None:
 
 
 def test_limits_and_fields_are_notes() -> None:
-    """Read limits, expiries and fields are no problems, and are noted."""
+    """Read limits, expiries and fields are not problems, and are noted."""
     found = {Reference(name="shop/db"): described((1, None), max_reads=5, reads_left=1, expires_at="2030")}
     finding = one("secret-manager.name: shop/db, secret-manager.field: password", found)
     assert finding.problems == []

@@ -14,10 +14,10 @@ from marshmallow import Schema
 from vault.api import auth, json_parser
 from vault.api.client_ip import address_of
 from vault.api.error_docs import responses_with_body
+from vault.api.flask_proxies import unwrapped
 from vault.api.json_parser import StrictJsonParser
 from vault.api.memory import Memory
-from vault.api.proxies import unwrapped
-from vault.api.refusals import refusal
+from vault.api.refusals import recorded_as, refusal
 from vault.api.response_headers import OF_OPERATIONS, references
 from vault.api.slots import Slot
 from vault.core import connections, deadline
@@ -132,8 +132,8 @@ def _record(error: Exception, attempt: Attempt) -> None:
         if services().health.reaches_mongodb():
             with suppress(AuditUnavailableError):
                 attempt.finish(Status.ERROR)
-    elif recorded_as := refusal(error).recorded_as:
-        attempt.finish(recorded_as)
+    elif refusal(error).is_recorded:
+        attempt.finish(recorded_as(error))
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is not typed

@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from flask import Flask, Request, current_app, request
 
+from vault.api.flask_proxies import unwrapped
 from vault.api.prefixes import OPERATIONS
-from vault.api.proxies import unwrapped
 from vault.core.errors import AddressRefusedError
 from vault.core.networks import Network, contain
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-from vault.core.durations import parse_duration
+from vault.core.kv_durations import parse_kv_duration
 
 _SECONDS = re.compile("[0-9]{1,9}")
 
@@ -23,6 +23,6 @@ def duration(value: Any, what: str) -> timedelta:
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text))
     try:
-        return parse_duration(text)
+        return parse_kv_duration(text)
     except ValueError:
         raise BadRequest(f"error parsing {what}: invalid duration") from None

@@ -19,7 +19,7 @@ from vault.core.errors import ScopeMissingError
 _RELATIVE = {".", ".."}
 
 blueprint = DialectBlueprint(
-    "dialect_paths", __name__, description="Every path and method that is no operation."
+    "dialect_paths", __name__, description="Every path and method that is not an operation."
 )
 
 

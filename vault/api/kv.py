@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from vault.api import kv_schemas
 from vault.api.blueprint import current_attempt, services
@@ -139,7 +140,7 @@ def patch_kv_secret(path: str) -> Response:
             raise SecretNotFoundError
         patch = kv_values.restore(data)
         value = None if patch is None else _merged(_value(current.plaintext), patch)
-        return kv_values.encode(value)
+        return _encoded(value)
 
     try:
         written = services().changes.patch(
@@ -201,7 +202,22 @@ def destroy_kv_versions(path: str) -> Response:
 def _cas_and_data() -> tuple[int | None, bytes]:
     """Return the version that must be the newest, and the value, of which decoded megabytes would stay."""
     body = json_body()
-    return cas_in(body), kv_values.encode(data_in(body))
+    return cas_in(body), _encoded(data_in(body))
+
+
+def _encoded(value: Any) -> bytes:
+    """Return *value* as it is stored.
+
+    Raises:
+        RequestEntityTooLarge: It has more values or fields than a read accepts.
+    """
+    encoded = kv_values.encode(value)
+    try:
+        # Patches add fields, and numbers can have more digits than in the request.
+        kv_values.decode(encoded)
+    except TooManyPartsError as error:
+        raise RequestEntityTooLarge(f"The value {error}.") from None
+    return encoded
 
 
 def _item(path: str) -> Fetch:

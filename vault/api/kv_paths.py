@@ -15,7 +15,7 @@ from vault.core.errors import ScopeMissingError, SecretNotFoundError
 _ALL = (LIST, "GET", *WRITES, "PATCH", "DELETE")
 
 #: Not documented.
-blueprint = DialectBlueprint("kv_paths", __name__, path=MOUNT, description="Paths that are no operation.")
+blueprint = DialectBlueprint("kv_paths", __name__, path=MOUNT, description="Paths that are not operations.")
 
 
 @blueprint.route("", methods=_ALL)

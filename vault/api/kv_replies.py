@@ -11,8 +11,8 @@ from vault.api.blueprint import current_attempt
 from vault.api.dialect_messages import CONTENT_TYPE, no_content, reply
 from vault.api.kv_requests import reference_to
 from vault.core.attempt import Status
-from vault.core.durations import duration_text
 from vault.core.errors import SecretNotFoundError
+from vault.core.kv_durations import kv_duration_text
 from vault.core.timestamps import moment
 from vault.documents.secret import VersionInfo
 from vault.documents.write_rules import WriteRules
@@ -48,7 +48,7 @@ def rule_fields(rules: WriteRules) -> dict[str, Any]:
     """Return *rules* as metadata has them."""
     return {
         "cas_required": rules.version_required,
-        "delete_version_after": duration_text(rules.delete_after_seconds),
+        "delete_version_after": kv_duration_text(rules.delete_after_seconds),
         "max_versions": rules.max_versions,
         "metadata_cas_required": rules.metadata_version_required,
     }

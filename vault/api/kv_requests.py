@@ -1,5 +1,6 @@
 """Requests of KV, version 2: their paths, queries and bodies, in the forms that Vault accepts."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -182,7 +183,7 @@ def labels_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the labels in *body*, as they are; None for null, or if it has none.
 
     Raises:
-        BadRequest: They are no object.
+        BadRequest: They are not an object.
     """
     return _object(body, "custom_metadata") if "custom_metadata" in body else None
 
@@ -236,7 +237,7 @@ def _delay(value: Any) -> int:
     delay = duration(value, "delete_version_after")
     if delay > _TEN_YEARS:
         raise BadRequest(f"delete_version_after must be at most {_TEN_YEARS.days} days")
-    return int(delay.total_seconds())
+    return math.ceil(delay.total_seconds())
 
 
 def _unconvertible(name: str, kind: str, parser: str) -> BadRequest:

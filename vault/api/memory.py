@@ -19,7 +19,6 @@ _WAIT_TIMEOUT_SECONDS = 3.0
 #: Seconds between evictions of slow clients, while a request waits for memory.
 _GRACE_SECONDS = 1.0
 
-
 #: Bytes a second of a client that keeps the pace, and does not pause for `_GRACE_SECONDS`; and the seconds
 #: after which it can be evicted all the same.
 _PACE = 131_072
@@ -210,7 +209,9 @@ class Memory:
     def _slow(self) -> list[Reservation]:
         """Return those whose clients are slow, the one that has waited longest first."""
         now = monotonic()
-        return [held for held, since in self._evictable.items() if now - since >= _patience(held, since, now)]
+        return [
+            held for held, since in self._evictable.items() if now - since >= _grace_seconds(held, since, now)
+        ]
 
     def _evict_for(self, mine: Reservation, *, leaving: Iterable[Reservation]) -> list[Reservation]:
         """Disconnect slow clients for *mine*, and return their reservations.
@@ -247,7 +248,7 @@ class Memory:
         return evicted
 
 
-def _patience(held: Reservation, since: float, now: float) -> float:
+def _grace_seconds(held: Reservation, since: float, now: float) -> float:
     """Return the seconds for which the service waits for the client of *held*, if others need its memory."""
     keeps_pace = held.moved >= (now - since) * _PACE and now - held.moved_at < _GRACE_SECONDS
     return _PACED_SECONDS if keeps_pace else _GRACE_SECONDS

@@ -1,6 +1,6 @@
 """The prefixes of the paths of operations."""
 
-#: Of the REST API.
+#: The prefix of the REST API.
 REST = "/vault/"
 
 #: Of Vault's dialect.

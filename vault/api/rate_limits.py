@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _EXTENSION = "secret-manager-limits"
 
-#: Time limit for an operation of the shared storage.
+#: Timeout of an operation of the shared storage.
 _TIMEOUT_MILLISECONDS = 1_000
 
 #: Seconds from a failure until the next attempt with the shared storage.

@@ -7,15 +7,14 @@ from werkzeug import exceptions as http
 
 from vault.core.attempt import Status
 from vault.core.errors import VaultError
+from vault.core.outcomes import outcome_of
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A kind of refusal: its reply, its status in the audit trail, and its page."""
+    """A kind of refusal: its reply, and its page."""
 
     status: int
-    #: The status in the audit trail; None if the trail itself may be unavailable.
-    recorded_as: Status | None
     #: The title of the problem and of its page.
     title: str
     #: The paragraph of the page.
@@ -24,6 +23,8 @@ class Refusal:
     detail: str = ""
     #: The reply's `WWW-Authenticate` header (RFC 6750).
     challenge: str = ""
+    #: The refusal leaves an audit entry; False if the trail itself may be unavailable.
+    is_recorded: bool = True
 
 
 #: Value of `Retry-After`: the driver looks for a new primary about this often.
@@ -39,7 +40,6 @@ REFUSALS = {
     # --- Credentials
     "credential_required": Refusal(
         401,
-        Status.DENIED,
         "Credential required",
         "The operation requires a credential and the request has none. Send a token or a JWT in the header "
         "Authorization: Bearer. To refer to a secret by its name, a credential is always required, because "
@@ -49,7 +49,6 @@ REFUSALS = {
     # The same reply for every reason: the reason would help attackers who guess credentials.
     "invalid_credential": Refusal(
         401,
-        Status.DENIED,
         "Invalid credential",
         "The request has a credential that is not valid: unknown, expired, revoked, sent from another "
         "network, not from a configured issuer, or a JWT that does not match exactly one role. The reply "
@@ -58,14 +57,12 @@ REFUSALS = {
     ),
     "invalid_login": Refusal(
         400,
-        Status.DENIED,
         "Invalid login",
         "A login of Vault's API has a credential that is not valid: unknown, expired, revoked, from another "
         "network, or a JWT that does not match the role. Operators find the reason in the audit trail.",
     ),
     "invalid_wrapping_token": Refusal(
         400,
-        Status.DENIED,
         "Invalid wrapping token",
         "The wrapping token never existed, was unwrapped or used for another request before, or its life is "
         "over. If no one else should have had it, treat what it wrapped as exposed.",
@@ -74,7 +71,6 @@ REFUSALS = {
     # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
     "credentials_unavailable": Refusal(
         503,
-        Status.DENIED,
         "Credentials cannot be checked",
         "The issuer of JWTs is not available, so the service can check no JWT. Retry after the number of "
         "seconds in Retry-After.",
@@ -82,7 +78,6 @@ REFUSALS = {
     ),
     "scope_missing": Refusal(
         403,
-        Status.DENIED,
         "Scope missing",
         "The credential is valid but lacks the scope of this operation, which the detail names. Use a "
         "credential that has the scope.",
@@ -90,28 +85,24 @@ REFUSALS = {
     ),
     "address_refused": Refusal(
         403,
-        Status.DENIED,
         "Address not allowed",
         "The client's address is not in an allowed network. Operators set these networks as "
         "ALLOWED_NETWORKS.",
     ),
     "mount_forbidden": Refusal(
         403,
-        Status.DENIED,
         "Nothing mounted here",
         "A client of Vault asked for the mount of a path at which the service has nothing. Secrets are "
         "mounted at secret/, with version 2 of the KV engine.",
     ),
     "namespace_not_found": Refusal(
         404,
-        Status.DENIED,
         "Namespace not found",
         "The header X-Vault-Namespace names another namespace than that of the credential. Each credential "
         "belongs to one namespace. Leave the header out, or send a credential of that namespace.",
     ),
     "rate_limited": Refusal(
         429,
-        Status.DENIED,
         "Too many requests",
         "This principal or address sent too many requests, or this address sent too many invalid "
         "credentials. Retry after the number of seconds in Retry-After.",
@@ -119,7 +110,6 @@ REFUSALS = {
     # --- Tokens
     "grant_refused": Refusal(
         403,
-        Status.DENIED,
         "Grant exceeds the caller's rights",
         "The new token or role would have more than its creator, or a longer lifetime than operators allow; "
         "or the caller is limited and therefore cannot manage issuers. The detail names the excess or the "
@@ -127,84 +117,70 @@ REFUSALS = {
     ),
     "revocation_refused": Refusal(
         403,
-        Status.DENIED,
         "Revocation not allowed",
         "The token to revoke, or the role to delete, has scopes, networks or paths that the caller lacks. "
         "The detail names them. Use a credential that has at least as much.",
     ),
     "invalid_token_name": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Token name reserved",
         "The service uses this name itself, so no token can have it. Choose another name.",
     ),
     "token_name_taken": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Token name taken",
         "A token of the namespace has or had this name, or another request is creating one with it. Names "
         "of tokens cannot be reused, because the audit trail contains them. Choose another name.",
     ),
     "token_not_renewable": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Token not renewable",
         "The token was created without `renewable`, so it ends at its expiry, or never. Nothing was changed. "
         "Create a new token.",
     ),
     "token_required": Refusal(
         403,
-        Status.DENIED,
         "Token required",
         "The credential is a JWT. The service did not issue it, so it can neither renew nor revoke it. Send "
         "a token.",
     ),
     "token_not_found": Refusal(
         404,
-        Status.NOT_FOUND,
         "Token not found",
         "No token of the caller's namespace has this name.",
     ),
     # --- Issuers and roles
     "issuer_taken": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Issuer taken",
         "An issuer has this name, or this iss and audience, or another request is creating it. The name "
         "`default` is reserved for the issuer in the settings. Choose another name, or delete that issuer.",
     ),
-    "issuer_not_found": Refusal(
-        404, Status.NOT_FOUND, "Issuer not found", "No issuer of JWTs has this name."
-    ),
+    "issuer_not_found": Refusal(404, "Issuer not found", "No issuer of JWTs has this name."),
     "issuer_in_use": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Issuer in use",
         "Roles refer to the issuer, possibly in other namespaces. Delete them first.",
     ),
     "role_name_taken": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Role name taken",
         "A role of the namespace has this name, or another request is creating one with it. Choose another "
         "name, or delete that role.",
     ),
     "role_not_found": Refusal(
         404,
-        Status.NOT_FOUND,
         "Role not found",
         "No role of the caller's namespace and paths has this name.",
     ),
     "role_too_broad": Refusal(
         403,
-        Status.DENIED,
         "Role too broad",
         "Strangers could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
         "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository.",
     ),
     "limit_reached": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Limit reached",
         "There are as many issuers or roles as the service allows, because a JWT is compared with all roles "
         "of its issuer. Delete unused ones.",
@@ -212,76 +188,65 @@ REFUSALS = {
     # --- Secrets
     "outside_paths": Refusal(
         403,
-        Status.DENIED,
         "Name outside the paths",
         "The credential is limited to paths, and the new secret has a name outside them, or no name. The "
         "reply is the same for free and taken names. Choose a name within the paths.",
     ),
     "delivery_refused": Refusal(
         403,
-        Status.DENIED,
         "Delivery refused",
         "The request itself says that the secret must not be delivered to its task, for example because the "
         "policy of the driver forbids it. The refusal is on record, and no value was returned.",
     ),
     "secret_not_found": Refusal(
         404,
-        Status.NOT_FOUND,
         "Secret not found",
         "The secret or version never existed, has expired, was deleted, has reached its read limit, or is "
         "outside your namespace or paths. The reply is the same in all cases.",
     ),
     "invalid_base64": Refusal(
         400,
-        Status.BAD_REQUEST,
         "Invalid base64",
         "The value is not canonical base64 (RFC 4648, section 4): standard alphabet, padded, zero trailing "
         "bits, no white space, not empty. Encode the bytes of the value with a standard encoder.",
     ),
     "secret_too_large": Refusal(
         413,
-        Status.BAD_REQUEST,
         "Secret too large",
         "The value is larger than allowed; the detail contains the limit. Operators set it as "
         "MAX_SECRET_BYTES.",
     ),
     "too_large_for_batch": Refusal(
         413,
-        Status.BAD_REQUEST,
         "Secret too large for this batch",
         "The values of a batch may have 8 MiB together, and none may be larger than MAX_SECRET_BYTES. This "
         "secret has more than its share. Fetch it alone, or in a smaller batch.",
     ),
     "too_many_matches": Refusal(
         422,
-        Status.BAD_REQUEST,
         "Too many secrets with this prefix",
         "More secrets have the name_prefix than a batch can return, which is 100. Use a longer prefix, or "
         "list the secrets and fetch them in several batches.",
     ),
     "too_many_keys": Refusal(
         400,
-        Status.BAD_REQUEST,
         "Too many keys",
         "The keys of this level take more than 1 MiB. List them in parts, with limit and after.",
     ),
     "name_taken": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Name taken",
         "Another secret of the namespace has this name. A deleted secret keeps its name for as long as it "
         "can be restored. Choose another name, update that secret, or purge it.",
     ),
     "version_conflict": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Version conflict",
         "The newest version of the secret is not the expected version, so another request updated it in the "
         "meantime. Nothing was changed. Fetch the secret, and decide whether to update it again.",
     ),
     "expected_version_required": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Expected version required",
         "The metadata of the secret, which clients of Vault's API can set, requires every update to name the "
         "version that it expects to be the newest. Describe the secret, and send its version as "
@@ -289,34 +254,29 @@ REFUSALS = {
     ),
     "secret_not_deleted": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Secret not deleted",
         "Only deleted secrets can be purged as a whole. Delete the secret first, or name one of its older "
         "versions.",
     ),
     "newest_version": Refusal(
         409,
-        Status.BAD_REQUEST,
         "Newest version cannot be purged",
         "The newest version of a secret cannot be purged. Update the secret first, or delete it.",
     ),
     "idempotency_mismatch": Refusal(
         422,
-        Status.BAD_REQUEST,
         "Idempotency key reused",
         "The Idempotency-Key belongs to an earlier request with a different body, or to one under a master "
         "key that was dropped. Nothing was created. Use a new random key for each new request.",
     ),
     "weak_idempotency_key": Refusal(
         422,
-        Status.BAD_REQUEST,
         "Weak idempotency key",
         "Anonymous callers share their idempotency keys, so a key that can be guessed is refused. Send a "
         "random key of at least 32 characters, such as a UUID, or a credential.",
     ),
     "secret_busy": Refusal(
         503,
-        Status.ERROR,
         "Secret busy",
         "Another request is modifying the secret. Nothing was changed. Retry after the number of seconds in "
         "Retry-After.",
@@ -324,7 +284,6 @@ REFUSALS = {
     ),
     "decryption": Refusal(
         500,
-        Status.ERROR,
         "Stored value does not verify",
         "A stored value is not as the service wrote it, so nothing was released. Operators find the request "
         "in the logs and the audit trail by its request ID.",
@@ -333,7 +292,6 @@ REFUSALS = {
     # --- Bodies and queries
     "bad_request": Refusal(
         400,
-        Status.BAD_REQUEST,
         "Malformed request",
         "The body is not valid JSON in UTF-8, or the request violates HTTP. Names that occur twice in one "
         "object, and NaN, are not valid either. The detail says where the body is malformed, if that is "
@@ -342,14 +300,12 @@ REFUSALS = {
     ),
     "client_disconnected": Refusal(
         400,
-        Status.BAD_REQUEST,
         "Incomplete body",
         "The client closed the connection before it had sent the whole body.",
         "The client disconnected before the end of the body.",
     ),
     "unprocessable_entity": Refusal(
         422,
-        Status.BAD_REQUEST,
         "Validation failed",
         "The request is valid JSON but breaks the rules of one or more fields. Each item of errors names a "
         "field and its rule. The OpenAPI document has all rules.",
@@ -357,20 +313,17 @@ REFUSALS = {
     ),
     "invalid_cursor": Refusal(
         422,
-        Status.BAD_REQUEST,
         "Invalid cursor",
         "No earlier reply of this operation contained this cursor. Send a cursor unchanged, or begin "
         "without one.",
     ),
     "request_timeout": Refusal(
         408,
-        Status.BAD_REQUEST,
         "Body too slow",
         "The body did not arrive within 10 seconds. Send the request again.",
     ),
     "request_entity_too_large": Refusal(
         413,
-        Status.BAD_REQUEST,
         "Body too large",
         "The body is larger than allowed, or comes in chunks that are too small. The limit follows from "
         "MAX_SECRET_BYTES, which operators set.",
@@ -378,7 +331,6 @@ REFUSALS = {
     ),
     "unsupported_media_type": Refusal(
         415,
-        Status.BAD_REQUEST,
         "Unsupported body",
         "The body is not declared as JSON in UTF-8, or is compressed. Send Content-Type: application/json, "
         "and no Content-Encoding.",
@@ -386,14 +338,12 @@ REFUSALS = {
     # --- HTTP
     "not_found": Refusal(
         404,
-        Status.BAD_REQUEST,
         "Path not found",
         "The service has nothing at this path. The OpenAPI document, at /openapi.json, has all paths.",
         "No resource exists at this path.",
     ),
     "method_not_allowed": Refusal(
         405,
-        Status.BAD_REQUEST,
         "Method not allowed",
         "The path exists but does not support the method of the request. The header Allow names the methods "
         "that it supports.",
@@ -401,7 +351,6 @@ REFUSALS = {
     ),
     "uri_too_long": Refusal(
         414,
-        Status.BAD_REQUEST,
         "URI too long",
         "The request line, with the URI, is longer than 4,094 bytes. No operation needs parameters in the "
         "URI.",
@@ -409,7 +358,6 @@ REFUSALS = {
     ),
     "expectation_failed": Refusal(
         417,
-        Status.BAD_REQUEST,
         "Expectation failed",
         "The header Expect of the request names something other than 100-continue, which is all that the "
         "service supports.",
@@ -417,7 +365,6 @@ REFUSALS = {
     ),
     "request_header_fields_too_large": Refusal(
         431,
-        Status.BAD_REQUEST,
         "Headers too large",
         "The headers of the request are larger than allowed: 32 KiB together, 8,190 bytes each, and 100 of "
         "them.",
@@ -425,7 +372,6 @@ REFUSALS = {
     ),
     "not_implemented": Refusal(
         501,
-        Status.BAD_REQUEST,
         "Unsupported transfer coding",
         "The body has a Transfer-Encoding other than chunked. Send it in chunks, or with a Content-Length.",
         "The only supported Transfer-Encoding is chunked.",
@@ -433,24 +379,23 @@ REFUSALS = {
     # --- The service
     "overloaded": Refusal(
         503,
-        None,
         "Overloaded",
         "Too many requests are in progress. This one was not started. Retry after the number of seconds in "
         "Retry-After.",
         "The service is overloaded. Try again shortly.",
+        is_recorded=False,
     ),
     "not_ready": Refusal(
         503,
-        None,
         "Not ready",
         "A health check failed, so the service cannot create and fetch secrets now. Each item of errors "
         "names a check and the reason for its failure.",
         "The service is not ready.",
+        is_recorded=False,
     ),
     # Without the keys, or in the wrong state of the trail, no entry can be written.
     "key_missing": Refusal(
         503,
-        Status.ERROR,
         "Master key missing",
         "A master key in use is not in the keyring of this replica, so it does not serve. Operators find "
         "the key in the logs. Retry after the number of seconds in Retry-After: another replica may answer.",
@@ -458,48 +403,47 @@ REFUSALS = {
     ),
     "key_unshared": Refusal(
         503,
-        None,
         "Master key not shared",
         "Other replicas lack the primary master key of this replica, so it does not serve. Operators find "
         "the details in the logs. Retry after the number of seconds in Retry-After.",
         _NOT_READY,
+        is_recorded=False,
     ),
     "audit_state": Refusal(
         503,
-        None,
         "Audit setting differs",
         "AUDIT_ENABLED of this replica differs from the state of the database, so it does not serve. "
         "Operators find the details in the logs. Retry after the number of seconds in Retry-After.",
         _NOT_READY,
+        is_recorded=False,
     ),
     "restore_unfinished": Refusal(
         503,
-        None,
         "Restore incomplete",
         "A restore into the database is incomplete, so the service does not serve. Operators complete it "
         "with the same backup.",
         _NOT_READY,
+        is_recorded=False,
     ),
     "storage_unavailable": Refusal(
         503,
-        None,
         "Storage unavailable",
         "MongoDB is not available, or did not answer in time. A change may or may not have taken effect. "
         "Retry after the number of seconds in Retry-After; with an Idempotency-Key, a repeated create is "
         "safe.",
         "The service cannot reach its storage. Try again shortly.",
+        is_recorded=False,
     ),
     "audit_unavailable": Refusal(
         503,
-        None,
         "Audit trail unavailable",
         "The audit entry of the request could not be written, so nothing was released. Retry after the "
         "number of seconds in Retry-After.",
         "The service cannot write its audit trail. Try again shortly.",
+        is_recorded=False,
     ),
     DEFECT: Refusal(
         500,
-        Status.ERROR,
         "Internal error",
         "The service failed. Operators find the cause in the logs, by the request ID.",
         "The request could not be completed.",
@@ -536,8 +480,10 @@ def refusal(error: Exception) -> Refusal:
 
 
 def recorded_as(error: Exception) -> Status:
-    """Return the status in the audit trail for an item of a batch that failed with *error*."""
-    return refusal(error).recorded_as or Status.ERROR
+    """Return the status in the audit trail of a request that failed with *error*."""
+    if isinstance(error, http.HTTPException) and code_of(error) != DEFECT:
+        return Status.BAD_REQUEST
+    return outcome_of(error)
 
 
 def detail_of(error: Exception) -> str:

@@ -24,7 +24,7 @@ def lifetime() -> int:
     """Return the seconds for which the request asks to keep its reply; 0 if it is not to be wrapped.
 
     Raises:
-        BadRequest: It is no duration, or too long.
+        BadRequest: It is not a duration, or too long.
     """
     found = duration(request.headers.get(_HEADER), f"{_HEADER} header")
     if found > MAX_LIFETIME:

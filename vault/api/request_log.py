@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException
 
 from vault.api.errors import problem
 from vault.api.fields import REQUEST_ID_PATTERN
+from vault.api.flask_proxies import unwrapped
 from vault.api.prefixes import OPERATIONS
-from vault.api.proxies import unwrapped
 from vault.api.refusals import REFUSALS, code_of
 from vault.observability import logs, metrics
 
@@ -98,7 +98,7 @@ def _end(reply: Response) -> Response:
     operation = _operation(rule.endpoint if rule else None)
     seconds = perf_counter() - context.started
     reason = context.get("refused_for")
-    _requests(operation, reply.status_code).inc()
+    _requests(operation, context.get("measured_status", reply.status_code)).inc()
     _duration(operation).observe(seconds)
     if reason:
         _refusals(reason).inc()
@@ -153,7 +153,8 @@ def _operation(endpoint: str | None) -> str:
 
 def _level(status: int) -> int:
     """Return the log level: refusals are for the caller to fix, failures for the operator."""
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    # 501 refuses a framing that strangers can send at will.
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED:
         return logging.INFO
     return logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR
 

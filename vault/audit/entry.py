@@ -94,9 +94,11 @@ class Entry:
             return "does not match the time of the entry before it"
         return None
 
-    def finding(self, text: str, kind: Kind = Kind.TAMPERING) -> Finding:
+    def finding(
+        self, text: str, kind: Kind = Kind.TAMPERING, *, unknown_signer: str = "", is_gap: bool = False
+    ) -> Finding:
         """Return a finding about it."""
-        return Finding(self.stream, self.seq, text, kind)
+        return Finding(self.stream, self.seq, text, kind, unknown_signer, is_gap)
 
 
 _NONE: Mapping[str, Predecessor] = MappingProxyType({})

@@ -36,6 +36,10 @@ class Finding:
     seq: int
     text: str
     kind: Kind = Kind.TAMPERING
+    #: The signer of the entry, if its key is not known; otherwise empty.
+    unknown_signer: str = ""
+    #: Entries are missing: they are in no part of a trail, such as an export with filters.
+    is_gap: bool = False
 
     @property
     def tampering(self) -> bool:

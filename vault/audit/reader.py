@@ -16,7 +16,7 @@ from math import ceil
 from typing import Any
 
 import bson
-from bson import ObjectId
+from bson import Code, ObjectId
 from bson.raw_bson import RawBSONDocument
 from mongoengine import get_connection
 from pymongo import MongoClient, timeout
@@ -61,6 +61,9 @@ _TYPES = {
     "details": dict,
     "replaces": list,
 }
+
+#: The fields that have others inside.
+_NESTED = ("details", "replaces")
 
 #: The fields that determine `_id`.
 _PLACE = {"ts", "stream", "seq"}
@@ -181,7 +184,7 @@ def _newest(
     """Return entries before *cursor*, and the page's cursors."""
     position = Position.decode(cursor) if cursor is not None else Position(_LAST)
     if position.returned:
-        # Of a page in the other order: it is a position for each stream.
+        # The cursor is of a page in the other order: it has a position for each stream.
         raise InvalidCursorError
     before = min(position.settled, latest_id(which.until)) if which.until else position.settled
     with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
@@ -406,7 +409,7 @@ def records(
         before: Mapping[str, Any] | None = None
         for stored in raw.find(query, batch_size=batch_size).sort(order):
             document = bson.decode(stored.raw, options)
-            # Of a field that occurs twice, the driver reads one and MongoDB may find the other.
+            # If a field occurs twice, the driver reads one value, and MongoDB may find the other.
             if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
                 fits = (
                     before is None
@@ -444,7 +447,15 @@ def _is_as_written(document: Mapping[str, Any]) -> bool:
         all(type(value) is _TYPES.get(name, str) for name, value in document.items())
         and document.keys() >= _PLACE
         and stream.entry_id_fits(document)
+        and not any(_has_code(document.get(name)) for name in _NESTED)
     )
+
+
+def _has_code(value: object) -> bool:
+    """Return whether *value* has BSON's code at any depth. It has the hash of a text that queries miss."""
+    if isinstance(value, dict | list):
+        return any(map(_has_code, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Code)
 
 
 def _is_next(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

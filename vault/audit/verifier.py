@@ -120,7 +120,7 @@ class Verifier:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
         Entries older than *kept_since* may be missing. It returns a time as in records, or "" if entries are
-        permanent; it is called for each gap, because pruning goes on meanwhile. *heads* are those of a
+        permanent; it is called for each gap, because pruning continues meanwhile. *heads* are those of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
         """
@@ -205,7 +205,8 @@ class Verifier:
         names = f"entry {first}" if first == entry.seq - 1 else f"entries {first} to {entry.seq - 1}"
         is_expired = "" < entry.previous_ts < self._kept_since()
         fate = "gone, past the retention" if is_expired else "missing, within the retention"
-        yield entry.finding(f"{names} before it: {fate}", Kind.NOTE if is_expired else Kind.TAMPERING)
+        kind = Kind.NOTE if is_expired else Kind.TAMPERING
+        yield entry.finding(f"{names} before it: {fate}", kind, is_gap=True)
         if stream is None:
             return
         if stream.signed:
@@ -247,13 +248,13 @@ class Verifier:
         yield from self._tails(replaced)
         for name, seq, witness in self._cut(bounds, replaced):
             where = "at the end" if name in self._streams else "with its whole stream"
-            yield Finding(name, seq, f"is missing {where}: {witness} lists it")
+            yield Finding(name, seq, f"is missing {where}: {witness} lists it", is_gap=True)
 
     def _signature(self, signed: Entry) -> Iterator[Finding]:
         """Yield a finding unless a known key signed the entry *signed*."""
         key = self._keys.get(signed.signer)
         if key is None:
-            yield signed.finding("is signed by a key that is not known")
+            yield signed.finding("is signed by a key that is not known", unknown_signer=signed.signer)
         elif not key.verifies(signed.signature, signed.hash.encode(errors="replace")):
             yield signed.finding("has an invalid signature: it or an entry before it was forged")
 
@@ -316,7 +317,7 @@ class Verifier:
         elif last.ts < self._kept_since():
             # Expected only while MongoDB is removing the stream. A forged entry can be as old.
             return last.finding("is past the retention, and no signature covers it", Kind.LOOK)
-        return last.finding("ends its stream, and no signature covers it")
+        return last.finding("ends its stream, and no signature covers it", is_gap=True)
 
     def _cut(
         self, bounds: Mapping[str, Heads], replaced: Mapping[str, Predecessor]

@@ -35,7 +35,7 @@ _MAX_DENIED_USER_AGENT_LENGTH = 64
 _HEAD_INTERVAL_SECONDS = 60
 
 #: Seconds between two searches for keys that were dropped from all keyrings, and the maximum random delay: of
-#: workers that start at once, the first one then retires the keys for all.
+#: workers that start at the same time, the first one then retires the keys for all.
 _RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
 
 
@@ -350,7 +350,7 @@ class DisabledAuditTrail(NoAuditTrail):
 def _is_counted(attempt: Attempt, status: Status) -> bool:
     """Return whether the refusal can be counted with others: strangers cause these as often as they like.
 
-    Where no credential is required, callers without one have rights, and are no strangers.
+    Where no credential is required, callers without one have rights, and are not strangers.
     """
     principal = attempt.principal
     is_stranger = not principal.authenticated and not principal.scopes

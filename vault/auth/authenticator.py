@@ -47,7 +47,7 @@ class Credentials(Protocol):
         """
 
 
-class WebCredentials(Protocol):
+class RoleCredentials(Protocol):
     """JWTs as credentials, which can name a role."""
 
     def principal(self, credential: str, role: str) -> Principal:
@@ -58,10 +58,10 @@ class Authenticator:
     """Identifies the principal of each attempt, and checks its scopes."""
 
     def __init__(
-        self, tokens: Credentials, web_tokens: WebCredentials, *, anonymous: Principal, uses: TokenUses
+        self, tokens: Credentials, jwts: RoleCredentials, *, anonymous: Principal, uses: TokenUses
     ) -> None:
         self._tokens = tokens
-        self._web_tokens = web_tokens
+        self._jwts = jwts
         self._anonymous = anonymous
         self._uses = uses
 
@@ -83,7 +83,7 @@ class Authenticator:
             principal = (
                 self._tokens.principal(credential)
                 if credential.startswith(PREFIX)
-                else self._web_tokens.principal(credential, role)
+                else self._jwts.principal(credential, role)
             )
             _require_valid_here_and_now(principal, attempt.ip)
         except InvalidCredentialError as error:

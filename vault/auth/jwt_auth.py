@@ -242,7 +242,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 class _Client(jwt.PyJWKClient):
-    """PyJWT's client with limits: its own reads a reply of any size, for as long as it drips."""
+    """PyJWT's client with limits: its own reads a reply of any size, however slowly it arrives."""
 
     def fetch_data(self) -> Any:
         """Return the issuer's reply, decoded; PyJWT checks it. Raises OSError, ValueError or PyJWTError."""

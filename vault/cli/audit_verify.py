@@ -3,9 +3,9 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import IO
@@ -20,9 +20,12 @@ from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on, retent
 from vault.cli import parameters
 from vault.cli.context import CommandContext, connected
 from vault.cli.output import Output, output_options
+from vault.core.errors import StorageUnavailableError
 from vault.core.text import printable, quantity, unique_names
+from vault.crypto import Keyring
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
+from vault.keys import guard
 
 _MAX_DAYS = 36_500
 
@@ -32,18 +35,45 @@ _MAX_EXPORT_DELAY = timedelta(hours=1)
 #: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
 _EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
+#: The maximum number of findings that are held back, so that what can explain them is printed before them.
+_MAX_HELD = 1_000
+
+#: The maximum number of names in a note, and of characters of a name.
+_MAX_NAMES, _MAX_NAME_LENGTH = 5, 40
+
+#: The trail cannot prove which is the case: anyone who can write to it can sign with a key of their own.
+_OR_REAL = "treat the findings as real"
+_OTHER_KEYS = (
+    f"run this command again with the master keys in use; if it has them, someone else signed: {_OR_REAL}"
+)
+_OTHER_FILE = (
+    "make that file with `audit public-key` and the master keys in use; if it is theirs, someone else "
+    f"signed: {_OR_REAL}"
+)
+_FILTERED = (
+    "Entries are missing. Hint: an export with filters cannot be verified, so export without them; if this "
+    f"one has none, {_OR_REAL}"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
     """The source of entries, with the evidence to verify them."""
 
     keys: Mapping[str, VerifyingKey]
+    #: The place of these keys, for people, and what to do if some are missing there.
+    place: str
+    remedy: str
     records: Iterable[Record]
     #: The retention of entries; 0 if they are permanent.
     days: int
     #: Returns a `Verifier` of these entries.
     verifier: Callable[..., Verifier]
     read_on: ReadOn = nothing_more
+    #: The IDs of master keys in use that are missing here.
+    missing: Sequence[str] = ()
+    #: The entries may be an export with filters.
+    is_file: bool = True
 
 
 def _days(text: str) -> int:
@@ -101,9 +131,16 @@ def verify(
             heads=held.heads if held else None,
             retired=held.retired if held else {},
         )
-        with output.bar("Verifying") as shown:
-            records = reader.counted(source.records, shown.advance)
-            worst = _report(verify_records(verifier, records, source.read_on), output)
+        report = _Report(source, output)
+        try:
+            with output.bar("Verifying") as shown:
+                records = reader.counted(source.records, shown.advance)
+                for finding in verify_records(verifier, records, source.read_on):
+                    report.add(finding)
+        finally:
+            # Also if the rest of the trail cannot be read.
+            report.finish()
+    worst = gravest(report.kinds)
     entries = quantity(verifier.entries, "entry", "entries")
     output.result(
         {
@@ -123,18 +160,29 @@ def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
         keys = {key.signer: key for key in VerifyingKey.from_pem(bundle)}
     except ValueError:
         raise click.UsageError("--public-key does not hold Ed25519 public keys.") from None
-    return _Source(keys, _parsed(file), days, partial(Verifier, keys))
+    return _Source(keys, "--public-key", _OTHER_FILE, _parsed(file), days, partial(Verifier, keys))
 
 
 def _database(context: CommandContext, days: int | None) -> _Source:
     """Return the trail in the connected database."""
     return _Source(
         signing_keys.trusted(context.keyring),
+        "MASTER_KEY and MASTER_KEY_FALLBACKS, nor trusted by these",
+        _OTHER_KEYS,
         reader.export(Filter()),
         context.audit_ttl_days if days is None else days,
         partial(Verifier.of_database, context.keyring),
         partial(read_on, began=datetime.now(UTC)),
+        _missing(context.keyring),
+        is_file=False,
     )
+
+
+def _missing(keyring: Keyring) -> list[str]:
+    """Return the IDs of the master keys in use that *keyring* lacks, if the user may read what needs them."""
+    with suppress(StorageUnavailableError):
+        return sorted(guard.compare(keyring, audit_enabled=None).missing)
+    return []
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[Record]:
@@ -147,10 +195,63 @@ def _parsed(lines: Iterable[str]) -> Iterator[Record]:
         yield record if isinstance(record, dict) else {"stream": "?"}
 
 
-def _report(findings: Iterable[Finding], output: Output) -> Kind:
-    """Print *findings*; return the gravest kind among them."""
-    kinds = set()
-    for finding in findings:
-        kinds.add(finding.kind)
-        output.result(asdict(finding), printable(str(finding)))
-    return gravest(kinds)
+@dataclass(slots=True)
+class _Report:
+    """Prints findings, after what can explain them. An explanation changes no finding, and no exit code."""
+
+    source: _Source
+    output: Output
+    kinds: set[Kind] = field(default_factory=set)
+    #: By signer. There is at most one for each signature that a `Verifier` verifies, as in its own memory.
+    _unknown: dict[str, list[Finding]] = field(default_factory=dict)
+    _held: list[Finding] = field(default_factory=list)
+    #: Tampering, apart from unknown signers: with and without missing entries as its cause.
+    _gaps: int = 0
+    _changes: int = 0
+
+    def add(self, finding: Finding) -> None:
+        """Take the next finding."""
+        self.kinds.add(finding.kind)
+        if finding.unknown_signer:
+            self._unknown.setdefault(finding.unknown_signer, []).append(finding)
+            return
+        self._gaps += finding.tampering and finding.is_gap
+        self._changes += finding.tampering and not finding.is_gap
+        self._held.append(finding)
+        if len(self._held) >= _MAX_HELD:
+            self._print(self._held)
+            self._held.clear()
+
+    def finish(self) -> None:
+        """Print the findings that are left, and before them what can explain them."""
+        source = self.source
+        if self._unknown:
+            missing = f" Master keys in use that are missing here: {_some(source.missing)}."
+            self.output.note(
+                f"These signers are not among the keys of {source.place}: {_some(list(self._unknown))}."
+                f"{missing if source.missing else ''} Hint: {source.remedy}"
+            )
+        if source.is_file and self._gaps and not self._changes:
+            self.output.note(_FILTERED)
+        for signer, findings in self._unknown.items():
+            if len(findings) > 1 and not self.output.as_json:
+                first = findings[0]
+                self.output.text(
+                    f"{first.kind}: {len(findings)} entries are signed by a key that is not known, "
+                    f"{_some([signer])}: stream {printable(first.stream)} seq {first.seq}, and others that "
+                    "--json names"
+                )
+            else:
+                self._print(findings)
+        self._print(self._held)
+
+    def _print(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.output.result(asdict(finding), printable(str(finding)))
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of *names*, each of which can be any text, and the number of the others."""
+    shown = [printable(name[:_MAX_NAME_LENGTH]) for name in names[:_MAX_NAMES]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

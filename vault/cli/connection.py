@@ -11,7 +11,7 @@ import click
 from vault.cli import parameters
 from vault.client import address
 from vault.client.profile import Profile, load
-from vault.client.service import Service
+from vault.client.service import LOGIN, Service
 from vault.core.principal import is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-#: Of a file without a token, such as a device, no more is read.
+#: The maximum that is read of a token file, which may be the wrong file, or a device without an end.
 _MAX_TOKEN_BYTES = 65_536
 
 
@@ -120,14 +120,24 @@ def read_token(file: Path) -> str:
     return token
 
 
-def connect(url: str, token: str, ca_cert: Path | str | None, role: str) -> Service:
+def connect(
+    url: str, token: str, ca_cert: Path | str | None, role: str, *, credential_hint: str = LOGIN
+) -> Service:
     """Return the service at *url*, and warn if others can read what is sent to it.
+
+    *credential_hint* is as for `Service`.
 
     Raises:
         BadParameter: One of the arguments cannot be used.
     """
     try:
-        service = Service(url, token, ca_file=str(ca_cert) if ca_cert else None, role=role)
+        service = Service(
+            url,
+            token,
+            role=role,
+            ca_file=str(ca_cert) if ca_cert else None,
+            credential_hint=credential_hint,
+        )
     except OSError:
         # An SSLError is one, too.
         raise click.BadParameter("must be a file with certificates in PEM", param_hint="--ca-cert") from None
@@ -143,8 +153,14 @@ def connect(url: str, token: str, ca_cert: Path | str | None, role: str) -> Serv
 
 def _service(url: str | None, token_file: Path | None, ca_cert: Path | None, role: str) -> Service:
     token = read_token(token_file) if token_file else os.environ.get("VAULT_TOKEN", "").strip()
-    profile = (None if url and token and ca_cert else load()) or Profile(address.DEFAULT, "")
+    login = None if url and token and ca_cert else load()
+    profile = login or Profile(address.DEFAULT, "")
+    credential_hint = LOGIN
     if url and url != profile.url:
         # A login is for its own service only.
         profile = Profile(url, "")
-    return connect(profile.url, token or profile.token, ca_cert or profile.ca_cert, role)
+        if login and not token:
+            credential_hint = f"your login is for {login.url}: use that address, or {LOGIN}"
+    return connect(
+        profile.url, token or profile.token, ca_cert or profile.ca_cert, role, credential_hint=credential_hint
+    )

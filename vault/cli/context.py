@@ -10,8 +10,10 @@ from vault.auth.jwt_auth import SettingsAuthenticator, settings_authenticator
 from vault.auth.token_keys import TokenKeys
 from vault.cli.output import Output
 from vault.config.settings import Settings, dotenv_path
-from vault.core.attempt import Action, Attempt, Status
-from vault.core.errors import VaultError
+from vault.config.summary import mongodb_address
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import SettingsError, StorageUnavailableError, VaultError
+from vault.core.outcomes import outcome_of
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database
@@ -67,7 +69,7 @@ def connected(
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
     """
-    settings = Settings.from_environment()
+    settings = _settings()
     if settings.dotenv:
         output.note(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}")
     days = 0 if scratch else settings.audit_ttl_days
@@ -80,7 +82,7 @@ def connected(
     trail = audit_trail(keyring, entry_sink, enabled=audited)
     trail.connect()
     try:
-        database.ping()
+        _ping(database, settings.mongo_uri)
         if recorded or not reading:
             require_agreement(keyring, audit_enabled=audited)
         if not reading:
@@ -106,6 +108,29 @@ def connected(
         database.close()
 
 
+def _settings() -> Settings:
+    try:
+        return Settings.from_environment()
+    except SettingsError as error:
+        raise SettingsError(
+            error.problem,
+            hint="this command needs the settings of the service, in the environment or in .env: see "
+            "docs/operations.md",
+        ) from None
+
+
+def _ping(database: Database, uri: str) -> None:
+    try:
+        database.ping()
+    except StorageUnavailableError as error:
+        if error.is_denied:
+            raise
+        raise StorageUnavailableError(
+            error.problem,
+            hint=f"check that MongoDB runs at {mongodb_address(uri)}, and that MONGO_URI leads to it",
+        ) from None
+
+
 @contextmanager
 def operator_attempt(output: Output, action: Action) -> Iterator[tuple[CommandContext, TokenKeys, Attempt]]:
     """Yield the context, the token key and the operator's attempt at *action*; every refusal is recorded."""
@@ -113,6 +138,6 @@ def operator_attempt(output: Output, action: Action) -> Iterator[tuple[CommandCo
         attempt = Attempt(action=action, principal=OPERATOR)
         try:
             yield context, TokenKeys(context.keyring, guard), attempt
-        except VaultError:
-            attempt.finish(Status.ERROR)
+        except VaultError as error:
+            attempt.finish(outcome_of(error))
             raise

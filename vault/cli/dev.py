@@ -291,6 +291,7 @@ def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop) -> None:
         if time.monotonic() > deadline:
             raise VaultError(
                 f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "
-                f"its last reply: {last_reply}"
+                f"its last reply: {last_reply}",
+                hint="see its messages above",
             )
         trial.pause()

@@ -42,7 +42,7 @@ class FiledLog(WholeLog):
             yield file
 
     def show(self) -> None:
-        """Print the warnings and errors since the last call, and lines that are no part of the log."""
+        """Print the warnings and errors since the last call, and lines that are not part of the log."""
         with self._path.open("rb") as file:
             file.seek(self._position)
             complete, newline, _ = file.read().rpartition(b"\n")
@@ -63,7 +63,7 @@ def _shown(line: str) -> str:
 
 
 def _entry(line: str) -> dict[str, Any] | None:
-    """Return the entry of the log in *line*; None if the line is no entry, such as a part of a traceback."""
+    """Return the entry of the log in *line*; None if it has none, such as a part of a traceback."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from vault.cli.output import in_color
+from vault.cli.quotes import masked, usage_problem
 from vault.core.errors import (
     AddressRefusedError,
     CredentialRequiredError,
@@ -25,18 +26,22 @@ from vault.core.errors import (
     ImportSourceAwayError,
     ImportSourceDeniedError,
     InvalidCredentialError,
+    IssuerInUseError,
     IssuerNotFoundError,
+    IssuerTakenError,
     KeyMissingError,
     MountForbiddenError,
     NamespaceNotFoundError,
     OutsidePathsError,
     RevocationRefusedError,
+    RoleNameTakenError,
     RoleNotFoundError,
     ScopeMissingError,
     SecretNotFoundError,
     ServiceAwayError,
     ServiceRefusedError,
     StorageUnavailableError,
+    TokenNameTakenError,
     TokenNotFoundError,
     TrailIndexMissingError,
     VaultError,
@@ -72,6 +77,15 @@ _FULL = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 #: Exit codes by error, with the hint if the error has none. Subclasses share that of their nearest base.
 _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     VaultError: (Exit.FAILED, ""),
+    TokenNameTakenError: (Exit.FAILED, "choose another name"),
+    RoleNameTakenError: (
+        Exit.FAILED,
+        "choose another name, or delete that one: see `secret-manager roles list`, also for orphaned ones",
+    ),
+    IssuerTakenError: (
+        Exit.FAILED,
+        "choose others, or delete that issuer: see `secret-manager issuers list`",
+    ),
     TokenNotFoundError: (Exit.NOT_FOUND, "run `secret-manager tokens list` to see all names"),
     RoleNotFoundError: (Exit.NOT_FOUND, "run `secret-manager roles list` to see all names"),
     IssuerNotFoundError: (Exit.NOT_FOUND, "run `secret-manager issuers list` to see all names"),
@@ -96,6 +110,10 @@ _ENDS: dict[type[Exception], tuple[Exit, str]] = {
     TrailIndexMissingError: (Exit.FAILED, ""),
 }
 
+#: Hints for commands, in place of those that the errors have for callers of the API.
+_HINTS: dict[type[Exception], str] = {
+    IssuerInUseError: "delete them with `secret-manager roles delete`, or add --force"
+}
 
 #: By the kind of an error whose class only some commands load.
 _KINDS = {"docker_away": Exit.AWAY}
@@ -132,9 +150,9 @@ def exit_code(error: VaultError) -> Exit:
 
 
 def described(problem: str, hint: str = "") -> str:
-    """Return the line for a *problem* and the *hint* what to do, if any."""
+    """Return the line for a *problem* and the *hint* what to do, if any, without credentials."""
     line = f"error: {problem.rstrip('.')}. Hint: {hint}" if hint else f"error: {problem}"
-    return printable_lines(line)
+    return printable_lines(masked(line))
 
 
 def printable_lines(text: str) -> str:
@@ -172,7 +190,7 @@ def _report(error: BaseException) -> tuple[int, str]:
     match error:
         case VaultError():
             code, hint = _end(error)
-            return code, described(error.problem, error.hint or hint)
+            return code, described(error.problem, _HINTS.get(type(error), error.hint) or hint)
         case click.UsageError():
             return Exit.USAGE, described(*_usage(error))
         case click.Abort() | KeyboardInterrupt():
@@ -194,7 +212,8 @@ def _report(error: BaseException) -> tuple[int, str]:
 
 def _end(error: VaultError) -> tuple[Exit, str]:
     if isinstance(error, StorageUnavailableError) and error.is_denied:
-        return Exit.DENIED, "check the user in MONGO_URI, and give it the privileges: `replicaset grant`"
+        hint = "check the user in MONGO_URI, and give it the privileges: `secret-manager replicaset grant`"
+        return Exit.DENIED, hint
     if error.kind in _KINDS:
         return _KINDS[error.kind], ""
     if isinstance(error, ServiceRefusedError):
@@ -206,8 +225,7 @@ def _usage(error: click.UsageError) -> tuple[str, str]:
     command = error.ctx.command_path if error.ctx else "secret-manager"
     similar = getattr(error, "possibilities", None)
     guess = f"did you mean {' or '.join(f'`{name}`' for name in similar)}? " if similar else ""
-    problem = error.message if similar else error.format_message()
-    return problem, f"{guess}see `{command} --help`"
+    return usage_problem(error), f"{guess}see `{command} --help`"
 
 
 def _failed_file(error: OSError) -> str:

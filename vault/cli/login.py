@@ -23,6 +23,10 @@ _FIELDS = {"principal", "kind", "role", "namespace", "scopes", "paths", "network
 _MAX_TOKEN_LENGTH = 65_536
 
 
+#: The service does not say why a token is invalid.
+_CHECK = "check the token: it may be mistyped, expired, revoked, or limited to other networks"
+
+
 @click.command
 @partial(address_options, otherwise="standard input")
 @output_options
@@ -33,7 +37,8 @@ def login(url: str | None, token_file: Path | None, ca_cert: Path | None, role: 
     VAULT_TOKEN is not used. Checks both, and keeps them in a file that only you can read.
     """
     url = url or address.DEFAULT
-    service = connect(url, read_token(token_file) if token_file else _asked_token(url), ca_cert, role)
+    token = read_token(token_file) if token_file else _asked_token(url)
+    service = connect(url, token, ca_cert, role, credential_hint=_CHECK)
     found = _self(service)
     profile.save(Profile(service.url, service.token, str(ca_cert.resolve()) if ca_cert else None))
     output.result(
@@ -96,7 +101,8 @@ def _facts(url: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "service": url,
         "name": found["principal"],
         "credential": found["kind"],
-        "role": found["role"],
+        # Only a JWT acts through a role: a token has the scopes of its role, and does not say which.
+        **({"role": found["role"]} if found["role"] else {}),
         "namespace": found["namespace"],
         "scopes": found["scopes"],
         "paths": found["paths"] or "all",

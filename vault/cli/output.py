@@ -48,7 +48,7 @@ class Output:
     def text(self, text: str) -> None:
         """Print a line of a result for people. `--json` has it in another form, so it leaves it out."""
         if not self.as_json:
-            click.echo(text)
+            click.echo(printable(text))
 
     def table(self, columns: Mapping[str, Column], rows: Iterable[Row]) -> None:
         """Print *rows*, each as one line of JSON, or together as a table.

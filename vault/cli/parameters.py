@@ -92,6 +92,19 @@ def note_cut_names(prefixes: Iterable[str], output: Output) -> None:
             output.note(f"note: {prefix} has no slash at its end, so variables can begin within a name")
 
 
+def note_joined_names(prefix: str, output: Output) -> None:
+    """Note a *prefix* that is put before names, and is no folder of them."""
+    if prefix and not prefix.endswith("/"):
+        output.note(f"note: {prefix} has no slash at its end, so the secret for NAME is {prefix}NAME")
+
+
+def note_single_names(paths: Iterable[str], output: Output) -> None:
+    """Note those of *paths* that look like folders, and are the names of single secrets."""
+    for path in paths:
+        if "/" not in path:
+            output.note(f"note: {path} is the name of one secret; all names below it are {path}/")
+
+
 def _network(text: str) -> Network:
     """Return a network."""
     try:

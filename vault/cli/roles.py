@@ -147,6 +147,7 @@ def create(
         raise click.UsageError(
             f"Conditions can have {MAX_TOTAL_BYTES} bytes together, and a glob {MAX_ASTERISKS} asterisks."
         )
+    parameters.note_single_names(paths, output)
     new = NewRole(
         name=name,
         issuer=issuer,

@@ -1,6 +1,7 @@
 """The commands `secret import` and `secret export`: secrets from and to files."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from vault.client.service import Service
 from vault.client.transfer import Change, Kind
 from vault.client.variables import require_harmless, variable_of
 from vault.core.errors import TransferError, VaultError
-from vault.core.text import printable, quantity
+from vault.core.text import is_shown, printable, quantity
 
 _MAX_BYTES = 64 * 1_048_576
 
@@ -45,6 +46,7 @@ def import_file(
 
     Shows what would change, and changes nothing without --apply. With -, reads standard input.
     """
+    parameters.note_joined_names(prefix, output)
     given = Format(form) if form else Format.of(file)
     values = formats.read(_content(file), given)
     named = {_checked(prefix + name, given): value for name, value in values.items()}
@@ -92,6 +94,7 @@ def export(prefix: str, form: str, use_reads: bool, service: Service, output: Ou
             fetched = all_of(secrets.fetch([{"name": name} for name in part]), part)
             found |= {name: one.value for name, one in zip(part, fetched, strict=True)}
             formats.write(found, given, variables)
+            _require_shown(found)
             bar.advance(len(part))
     content = formats.write({name: found[name] for name in names}, given, variables)
     click.echo(content, nl=False)
@@ -117,6 +120,17 @@ def _checked(name: str, form: Format) -> str:
             hint="names have letters, digits and ._-/ only",
         )
     return name
+
+
+def _require_shown(values: Mapping[str, bytes]) -> None:
+    """Require that standard output, if it is a terminal, shows *values*, which are text, as they are."""
+    if not sys.stdout.isatty():
+        return
+    for name, value in values.items():
+        if not is_shown(value.decode()):
+            raise TransferError(
+                f"{name} is not text for a terminal", hint="send the output to a file or a program"
+            )
 
 
 def _variables(names: list[str], prefix: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import click
 
 from vault.cli import parameters
 from vault.cli.connection import service_options
-from vault.cli.output import Output, facts, moment_cell, output_options
+from vault.cli.output import Output, cell, facts, moment_cell, output_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
 from vault.core.errors import VaultError
@@ -90,7 +90,7 @@ def restore(secret: str, service: Service, output: Output) -> None:
 def purge(secret: str, version: int | None, yes: bool, service: Service, output: Output) -> None:
     """Destroy a deleted secret, or an older version.
 
-    It cannot be restored, and its name is free at once. Needs the scope secret:purge, and asks first on a
+    It cannot be restored, and its name is free immediately. Needs the scope secret:purge, and asks first on a
     terminal.
     """
     what = f"version {version} of {secret}" if version else secret
@@ -110,7 +110,7 @@ def _pairs(labels: dict[str, str]) -> str:
 
 def _facts(found: dict[str, Any]) -> dict[str, Any]:
     versions = {
-        f"version {one['version']}": moment_cell(one["created_at"])
+        f"version {cell(one['version'])}": moment_cell(one["created_at"])
         + (f", deleted {moment_cell(one['deleted_at'])}" if one["deleted_at"] else "")
         for one in found["versions"]
     }

@@ -23,8 +23,8 @@ _FOLDER = "SECRETS_DIR"
 
 
 def _assignment(text: str) -> tuple[str, str]:
-    variable, _, secret = text.partition("=")
-    if not is_variable(variable):
+    variable, separator, secret = text.partition("=")
+    if not (separator and is_variable(variable)):
         raise click.BadParameter("must be NAME=SECRET, such as DB_PASSWORD=billing/db-password")
     return variable, parameters.secret(secret)
 

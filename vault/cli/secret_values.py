@@ -21,6 +21,7 @@ from vault.client.secrets import Fetched, Secrets, all_of, reference
 from vault.client.service import Service
 from vault.core import private_files, strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
+from vault.core.text import is_shown
 
 #: The alphabet of generated values. It needs no quotes in shells, URLs and files.
 _ALPHABET = string.ascii_letters + string.digits
@@ -224,8 +225,7 @@ def _field(value: bytes, name: str) -> bytes:
 def _print(value: bytes) -> None:
     """Print *value*; on a terminal in base64 if it is not text: other bytes can change the terminal."""
     if sys.stdout.isatty():
-        text = value.decode(errors="replace").expandtabs(1).replace("\n", "").replace("\ufffd", "\0")
-        if not text.isprintable():
+        if not is_shown(value.decode(errors="replace").replace("\ufffd", "\0")):
             click.echo("warning: the value is not text for a terminal, so this is its base64", err=True)
             value = b64encode(value)
         value += b"\n"

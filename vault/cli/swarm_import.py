@@ -183,7 +183,7 @@ def import_task() -> None:
 
 def _say(line: Mapping[str, Any]) -> None:
     """Print a line for the import."""
-    print(json.dumps(line), flush=True)  # noqa: T201 - at once, not when the task ends
+    print(json.dumps(line), flush=True)  # noqa: T201 - immediately, not when the task ends
 
 
 def _show_plan(planned: Plan, service: Service, output: Output) -> None:

@@ -86,7 +86,7 @@ def _shown_version(row: Mapping[str, Any]) -> str:
 @click.option(
     "--from-version", metavar="N", type=click.IntRange(1), help="The value of an earlier version, to go back."
 )
-@click.option("--resume", is_flag=True, help="Store nothing: go on with the newest version.")
+@click.option("--resume", is_flag=True, help="Store nothing: continue with the newest version.")
 @click.option(
     "--timeout",
     metavar="DURATION",
@@ -163,7 +163,7 @@ def _progress(output: Output) -> Progress:
             else:
                 output.note(text)
         except OSError:
-            # A rotation goes on without a reader of its steps: half of one is worse.
+            # A rotation continues without a reader of its steps: half of one is worse.
             is_gone = True
 
     return report

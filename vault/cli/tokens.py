@@ -16,7 +16,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
-from vault.core.principal import ROLES, Scope, scopes_named
+from vault.core.principal import DEFAULT_NAMESPACE, ROLES, Scope, scopes_named
 from vault.core.text import printable
 
 _FACTS = {
@@ -27,6 +27,10 @@ _FACTS = {
     "renewable until": "renewable_until",
     "last used": "last_used_at",
 }
+
+
+#: The texts for no limit.
+_UNLIMITED = {"networks": "all", "paths": "all", "expires_at": "never"}
 
 
 def _joined(first: str, word: str, second: str) -> Column:
@@ -118,6 +122,7 @@ def create(
         raise click.UsageError("Add --expires-in: --renewable requires it.")
     if max_age and not renewable:
         raise click.UsageError("Add --renewable: --max-age requires it.")
+    parameters.note_single_names(paths, output)
     grant = Grant(
         name=name,
         scopes=ROLES.get(role or "", frozenset()) | scopes_named(scopes),
@@ -133,7 +138,8 @@ def create(
     described = asdict(token.info)
     if display and not output.as_json:
         for heading, field in _FACTS.items():
-            click.echo(f"{heading + ':':<18}{cell(described[field])}", err=True)
+            shown = cell(described[field] or _UNLIMITED.get(field))
+            click.echo(f"{heading + ':':<18}{shown}", err=True)
     try:
         output.result(described | {"token": token.text}, token.text)
     except OSError as error:
@@ -172,13 +178,16 @@ def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> N
     """Revoke the token NAME.
 
     Takes effect on every replica within 5 seconds. With --cascade, every token that it created is also
-    revoked, directly or through other tokens. Prints the names of all revoked tokens. To revoke a token again
-    is no error.
+    revoked, directly or through other tokens. Prints the names of all revoked tokens, after their namespace
+    unless it is the default one. To revoke a token again is not an error.
     """
     with _attempt(output, Action.TOKEN_REVOKE) as (operations, attempt):
         ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
-    lines = [f"revoked: {printable(revoked)}" for revoked in ended] or [f"already revoked: {name}"]
-    output.result({"revoked": list(ended)}, "\n".join(lines))
+    # Tokens are created within their creator's namespace only.
+    found = str(attempt.details["namespace"])
+    place = "" if found == DEFAULT_NAMESPACE else f"{found}/"
+    lines = [f"revoked: {place}{revoked}" for revoked in ended] or [f"already revoked: {place}{name}"]
+    output.result({"namespace": found, "revoked": list(ended)}, "\n".join(map(printable, lines)))
 
 
 @contextmanager

@@ -127,7 +127,8 @@ def _text(name: str, value: bytes) -> str:
 
 def _quoted(name: str, text: str) -> str:
     """Return *text* so that shells and readers of `.env` files both have it."""
-    if re.fullmatch("[A-Za-z0-9_./:@%+,=-]+", text):
+    # Not with "=": zsh takes `=ls`, also after a colon, as the path of a command.
+    if re.fullmatch("[A-Za-z0-9_./:@%+,-]+", text):
         return text
     # In single quotes, readers of `.env` files treat a backslash before a quote or a backslash as an escape.
     # Some replace `${NAME}` even there, and read a carriage return as the end of a line.

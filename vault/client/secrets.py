@@ -11,16 +11,16 @@ from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
 from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
 
-#: The most items of a request.
+#: The maximum number of items in a request.
 MAX_ITEMS = 100
 
 #: The base64 of a batch of new secrets. The service takes 8 MiB of values.
 _MAX_BATCH_LENGTH = 6 * 1_048_576
 
-#: The most secrets of a page.
+#: The maximum number of secrets in a page.
 _PAGE = 1_000
 
-#: The most secrets that an error names.
+#: The maximum number of secrets that an error names.
 _MAX_NAMED = 5
 
 _NAME_TAKEN = "name_taken"
@@ -283,7 +283,8 @@ def deleted_name(name: str) -> VaultError:
     """Return the error for a new secret whose *name* a deleted one keeps."""
     return VaultError(
         f"the name {name} belongs to a deleted secret",
-        hint="bring it back with `secret restore`, or destroy it with `secret purge`",
+        hint="bring it back with `secret-manager secret restore`, or destroy it with "
+        "`secret-manager secret purge`",
     )
 
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import closing
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 from urllib3 import exceptions as errors
@@ -14,7 +14,7 @@ from urllib3 import exceptions as errors
 from vault import __version__
 from vault.client import address
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
-from vault.core.text import printable
+from vault.core.text import printable, quantity
 
 #: A request can take 20 s in MongoDB, after its body has arrived. Between parts of a reply, it is the same.
 _TIMEOUT = urllib3.Timeout(connect=5, read=35)
@@ -22,26 +22,30 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=35)
 #: The service sends at most 11 MB.
 _MAX_REPLY_BYTES = 16 * 1_048_576
 
-#: The most that an error quotes.
+#: The maximum number of characters that an error quotes.
 _MAX_REASON_LENGTH = 400
 
-#: The most fields that an error names.
+#: The maximum number of fields that an error names.
 _MAX_FIELDS = 5
 
 #: Statuses of a service, or of a proxy in front of it, that cannot serve for now.
 _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
-_LOGIN = "run `secret-manager login`, or set VAULT_TOKEN"
+#: What to do about a credential that is missing or invalid.
+LOGIN = "run `secret-manager login`, or set VAULT_TOKEN"
 
 #: The same for a JWT, whose role or age can be why it is refused. A login would keep it past its end.
 _NEW_JWT = "use a new JWT, and name its role with --role or VAULT_ROLE"
 
 #: What to do about a refusal, by its code.
 _HINTS = {
+    "name_taken": "see `secret-manager secret describe` for its newest version, or if the secret is deleted, "
+    "`secret-manager secret list --deleted`",
     "outside_paths": "`secret-manager whoami` shows the paths of your token",
     "scope_missing": "`secret-manager whoami` shows your scopes; use a token that has this one",
     "secret_not_deleted": "delete it first, or name an older version with --version",
-    "secret_not_found": "see `secret list`, `secret list --deleted`, or `secret describe` for its versions",
+    "secret_not_found": "see `secret-manager secret list`, also with --deleted, and for versions "
+    "`secret-manager secret describe`",
     "secret_too_large": "store a shorter value, such as a key to it",
     "version_conflict": "`secret-manager secret describe` shows the newest version",
 }
@@ -49,7 +53,19 @@ _HINTS = {
 #: The code of a path that the service does not have.
 _NO_PATH = "not_found"
 
+#: A number of seconds, as this service sends it.
+_RETRY_AFTER = re.compile("[0-9]{1,6}")
+
 _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
+
+
+class Reply(NamedTuple):
+    """A reply of the service."""
+
+    status: int
+    content: bytes
+    #: The header `Retry-After`.
+    retry_after: str = ""
 
 
 class Service:
@@ -61,8 +77,18 @@ class Service:
     followed and proxies are not used, so the token and the values reach no other server.
     """
 
-    def __init__(self, url: str, token: str, *, ca_file: str | None = None, role: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        role: str = "",
+        ca_file: str | None = None,
+        credential_hint: str = LOGIN,
+    ) -> None:
         """Trust the certificates of *ca_file* in place of the system's.
+
+        *credential_hint* says what to do about a missing or invalid token; JWTs have a hint of their own.
 
         Raises:
             ValueError: *url* is not an address of the service, or *token* or *role* cannot be in a header.
@@ -85,8 +111,10 @@ class Service:
             self._headers["Authorization"] = f"Bearer {token}"
         if role:
             self._headers["X-Role"] = role
-        is_tls = self.url.startswith("https:")
-        context = ssl.create_default_context(cafile=ca_file) if is_tls else None
+        # A JWT has three parts, and a token one.
+        self._credential_hint = _NEW_JWT if token.count(".") == 2 else credential_hint
+        self._is_tls = self.url.startswith("https:")
+        context = ssl.create_default_context(cafile=ca_file) if self._is_tls else None
         self._pools = urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False)
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,13 +124,13 @@ class Service:
             ServiceRefusedError: The service refuses the request.
             ServiceAwayError: It cannot be reached or cannot serve, or something else answers at its address.
         """
-        status, content = self._post(path, json.dumps(body).encode(), self._headers)
+        status, content, retry_after = self._post(path, json.dumps(body).encode(), self._headers)
         reply = _object(content)
         if status == HTTPStatus.OK and reply is not None:
             return reply
-        raise self.refusal(status, reply or {})
+        raise self.refusal(status, reply or {}, retry_after)
 
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         try:
             reply = self._pools.request(
                 "POST", self.url + path, body=body, headers=headers, redirect=False, preload_content=False
@@ -112,36 +140,40 @@ class Service:
                 content = reply.read(_MAX_REPLY_BYTES + 1, decode_content=False)
         except errors.HTTPError as error:
             # Their texts have the addresses of objects, and can contain what was sent.
-            problem, hint = _failure(error)
+            problem, hint = self._failure(error)
             raise ServiceAwayError(f"{self.url} {problem}", hint=hint) from None
         if len(content) > _MAX_REPLY_BYTES:
             raise ServiceAwayError(f"{self.url} sends a reply of more than {_MAX_REPLY_BYTES} bytes")
         if reply.length_remaining:
             raise ServiceAwayError(f"{self.url} breaks off its reply")
-        return reply.status, content
+        return Reply(reply.status, content, reply.headers.get("Retry-After", ""))
 
-    def refusal(self, status: int, problem: Mapping[str, Any]) -> ServiceAwayError | ServiceRefusedError:
-        """Return the error for a *problem* of the service, of a request or of an item of a batch."""
+    def refusal(
+        self, status: int, problem: Mapping[str, Any], retry_after: str = ""
+    ) -> ServiceAwayError | ServiceRefusedError:
+        """Return the error for a *problem* of the service, of a request or of an item of a batch.
+
+        *retry_after* is the header of the reply.
+        """
         code = problem.get("code")
         if status in _REDIRECTS:
             return ServiceAwayError(f"{self.url} redirects", hint="use the address of the service itself")
         # Each path that this client asks for exists, but not below another one.
         if not isinstance(code, str) or code == _NO_PATH:
             return self.odd_reply(f"answers with status {status}")
-        message = f"the service answers {status}: {self._reason(problem)}"
+        hint = _HINTS.get(code, self._credential_hint if status == HTTPStatus.UNAUTHORIZED else "")
+        if _RETRY_AFTER.fullmatch(retry_after):
+            hint = f"try again in {quantity(int(retry_after), 'second')}"
+        message = f"the service answers {status}: {self._reason(problem, is_short=bool(hint))}"
         if status in _AWAY:
-            return ServiceAwayError(message)
+            return ServiceAwayError(message, hint=hint)
         return ServiceRefusedError(
             message,
             status=status,
             code=code,
             request_id=_text(problem.get("request_id")),
-            hint=_HINTS.get(code, self._credential_hint() if status == HTTPStatus.UNAUTHORIZED else ""),
+            hint=hint,
         )
-
-    def _credential_hint(self) -> str:
-        """Return what to do about a credential that is refused; a JWT has three parts, and a token one."""
-        return _NEW_JWT if self.token.count(".") == 2 else _LOGIN
 
     def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:
         """Return the error for a reply that the service does not send; *problem* follows the address."""
@@ -149,14 +181,34 @@ class Service:
             f"{self.url} {problem}, not as this service does", hint="check the address in VAULT_URL, or --url"
         )
 
-    def _reason(self, problem: Mapping[str, Any]) -> str:
-        """Return the reason of a *problem*, as one line without the token: another server may echo it."""
+    def _reason(self, problem: Mapping[str, Any], *, is_short: bool) -> str:
+        """Return the reason of a *problem*, as one line without the token: another server may echo it.
+
+        A short one is the first sentence: the next ones say what callers of the API can do.
+        """
         reason = _text(problem.get("detail")) or _text(problem.get("title")) or _text(problem["code"])
+        if is_short:
+            reason = reason.partition(". ")[0]
         if fields := _fields(problem.get("errors")):
             reason = f"{reason.rstrip('.')}: {', '.join(fields)}"
         if self.token:
             reason = reason.replace(self.token, "…")
         return printable(reason)[:_MAX_REASON_LENGTH].rstrip(".")
+
+    def _failure(self, error: errors.HTTPError) -> tuple[str, str]:
+        """Return the end of a sentence that begins with the address, and what to do."""
+        if isinstance(error, errors.SSLError):
+            if isinstance(error.args[0], ssl.SSLCertVerificationError):
+                return "has a certificate that is not trusted", "name its CA with --ca-cert"
+            return "does not speak TLS", "check the address"
+        if isinstance(error, errors.ProtocolError):
+            return "breaks off its reply", "" if self._is_tls else "if it expects TLS, use https://"
+        # A failed connection is a timeout, too, in this library.
+        if isinstance(error, errors.TimeoutError) and not isinstance(error, errors.NewConnectionError):
+            return "does not answer in time", ""
+        cause = error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) else "there is no such host"
+        return f"cannot be reached: {reason}", "check VAULT_URL, or --url"
 
 
 def _object(content: bytes) -> dict[str, Any] | None:
@@ -179,19 +231,3 @@ def _fields(found: Any) -> list[str]:
         f"{_text(error.get('field'))} {_text(error.get('message')).rstrip('.')}".strip()
         for error in problems[:_MAX_FIELDS]
     ]
-
-
-def _failure(error: errors.HTTPError) -> tuple[str, str]:
-    """Return the end of a sentence that begins with the address, and what to do."""
-    if isinstance(error, errors.SSLError):
-        if isinstance(error.args[0], ssl.SSLCertVerificationError):
-            return "has a certificate that is not trusted", "name its CA with --ca-cert"
-        return "does not speak TLS", "check the address"
-    if isinstance(error, errors.ProtocolError):
-        return "breaks off its reply", ""
-    # A failed connection is a timeout, too, in this library.
-    if isinstance(error, errors.TimeoutError) and not isinstance(error, errors.NewConnectionError):
-        return "does not answer in time", ""
-    cause = error.__cause__
-    reason = cause.strerror if isinstance(cause, OSError) else "there is no such host"
-    return f"cannot be reached: {reason}", "check VAULT_URL, or --url"

@@ -19,7 +19,7 @@ _DECISIVE = re.compile(
             "PYTHON.*|PIP_.*|PERL.*|RUBY.*|GEM_.*|BUNDLE_.*|NODE_.*|NPM_CONFIG_.*|PHP.*|LUA_.*|ERL_.*",
             ".*JAVA.*OPTIONS|.*_OPTS|JAVA_HOME|DOTNET_.*|CORECLR_.*|COMPLUS_.*",
             "GIT_.*|SSH_ASKPASS|SUDO_ASKPASS|LESSOPEN|LESSCLOSE|MAKEFLAGS",
-            "OPENSSL_.*|SSL_CERT_.*|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|.*_PROXY",
+            "OPENSSL_.*|SSL_CERT_.*|SSLKEYLOGFILE|GUNICORN_CMD_ARGS|QT_PLUGIN_PATH|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|.*_PROXY",
         )
     )
 )
@@ -40,7 +40,7 @@ def variable_of(name: str, prefix: str) -> str:
     if not is_variable(found):
         raise ProgramError(
             f"{name} gives no name of a variable",
-            hint=f"name it yourself, with `secret run --env NAME={name}`",
+            hint=f"name it yourself, with `secret-manager secret run --env NAME={name}`",
         )
     return found
 
@@ -59,5 +59,5 @@ def require_harmless(variable: str, name: str) -> None:
         return
     raise ProgramError(
         f"{name} would set {variable}, which {problem}",
-        hint=f"{remedy}, or choose it yourself, with `secret run --env {variable}={name}`",
+        hint=f"{remedy}, or choose it yourself, with `secret-manager secret run --env {variable}={name}`",
     )

@@ -28,7 +28,7 @@ def _shown(field: Field[Any], value: Any) -> Any:
     return [str(network) for network in value] if isinstance(value, tuple) else value
 
 
-def _mongodb(uri: str) -> str:
+def mongodb_address(uri: str) -> str:
     """Return hosts and database, without credentials and options: some options are secret, too."""
     if uri == MEMORY:
         return uri
@@ -50,8 +50,8 @@ def _url(url: str) -> str:
 
 #: Settings with their own form in the summary.
 _SHOWN: dict[str, Callable[[str], str]] = {
-    "mongo_uri": _mongodb,
-    "rate_limit_storage_uri": _mongodb,
+    "mongo_uri": mongodb_address,
+    "rate_limit_storage_uri": mongodb_address,
     "jwt_jwks_url": _url,
     # Too long to be of use.
     "jwt_public_key": lambda _: "set",

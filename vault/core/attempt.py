@@ -45,16 +45,16 @@ class Action(StrEnum):
     TOKEN_SELF = "token_self"
     #: A token extended itself.
     TOKEN_RENEW = "token_renew"
-    #: Someone exchanged a token or a JWT for a client token, in Vault's dialect.
+    #: A client of Vault exchanged a token or a JWT for a client token.
     LOGIN = "login"
-    #: A reply was kept for the one who has its token; that one took it; someone asked what it is.
+    #: In Vault's dialect: a reply was wrapped, the holder of its token took it, or asked what it is.
     WRAP = "wrap"
     UNWRAP = "unwrap"
     WRAP_LOOKUP = "wrap_lookup"
     #: A client of Vault asked what the service has, and what it may do with it.
     MOUNTS = "mounts"
     CAPABILITIES = "capabilities"
-    #: Someone asked, in Vault's dialect, for what the service does not have.
+    #: A client of Vault asked for something that the service does not have.
     UNKNOWN_PATH = "unknown_path"
     TRAIL_RESUMED = "trail_resumed"
     SIGNER_RETIRED = "signer_retired"

@@ -44,7 +44,7 @@ class _Call(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Batch concurrent calls into one round trip: a *flush*.
 
-    A lone call flushes its own item at once; calls that arrive meanwhile share the next flush. A thread
+    A lone call flushes its own item immediately; calls that arrive meanwhile share the next flush. A thread
     (under gevent, a greenlet) runs shared flushes until nothing is pending, so that cancelling one caller
     does not cancel the others. *flush* gets the pending items in the order of their calls, at most
     *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
@@ -209,7 +209,7 @@ class Batcher(Generic[Item, Result]):
 def wait_until_idle() -> None:
     """Return once no other greenlet can run, or after some milliseconds.
 
-    Without greenlets, return at once: threads take turns by themselves.
+    Without greenlets, return immediately: threads take turns by themselves.
     """
     if monkey.is_module_patched("threading"):
         with_timeout(_IDLE_TIMEOUT_SECONDS, idle, timeout_value=None)

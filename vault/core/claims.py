@@ -14,8 +14,8 @@ MAX_VALUE_LENGTH = 512
 #: The maximum number of exact conditions of a role, and of globs.
 MAX_CONDITIONS = 16
 
-#: Of the conditions of a role, the maximum bytes of all together, and the maximum number of asterisks in a
-#: glob: a JWT is compared with all roles of its issuer.
+#: The maximum bytes of all conditions of a role together, and the maximum number of asterisks in a glob. A
+#: JWT is compared with all roles of its issuer.
 MAX_TOTAL_BYTES = 4_096
 MAX_ASTERISKS = 8
 

@@ -1,10 +1,10 @@
-"""Outcomes of imports: the state here of a secret from elsewhere."""
+"""Outcomes of imports: what became of each secret of the source."""
 
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """The state of a secret of the source here."""
+    """The outcome for one secret of the source."""
 
     MISSING = "missing"
     IMPORTED = "imported"

@@ -10,7 +10,7 @@ from typing import Any
 from vault.core import strict_json
 from vault.core.strict_json import InvalidJSONError
 
-#: So many digits always fit into a float.
+#: An integer of up to this number of digits fits into a float.
 _EXACT_DIGITS = 15
 
 #: The absolute values of numbers that have no exponent.

@@ -51,5 +51,5 @@ def unmapped(address: str) -> str:
 
 @lru_cache(1_024)
 def source(address: str) -> str:
-    """Return the unit in which *address* is counted: for IPv6 its /64 network, which one client has whole."""
+    """Return the unit in which *address* is counted: for IPv6, the /64 network, which one client has."""
     return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address

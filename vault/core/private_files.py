@@ -27,16 +27,28 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
         OSError: The file cannot be created or written, or *path* is not replaceable, and so is unchanged.
     """
     # In the same folder, as a file is renamed within its file system only. It has mode 0600.
-    descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _errors_of(path):
+        descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(descriptor)
-        _rename(name, path)
+        with _errors_of(path):
+            _rename(name, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)  # noqa: PTH108 - the same
+        raise
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Make the errors of the block name *path*, not the temporary file, which the user does not know."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
         raise
 
 

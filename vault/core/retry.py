@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 
-#: Time limit for all attempts.
+#: Timeout of all attempts together.
 _TIMEOUT_SECONDS = 3.0
 
 #: Average pause between two attempts.
@@ -12,7 +12,7 @@ _PAUSE_SECONDS = 0.02
 
 
 def attempts() -> Iterator[None]:
-    """Yield once for each attempt: at once, then after short random pauses until the time limit."""
+    """Yield once for each attempt: immediately, then after short random pauses until the time limit."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     yield
     while time.monotonic() < deadline:

@@ -11,7 +11,8 @@ from vault.core.text import RepeatedNameError, unique_names
 #: of two bytes can take a hundred, and validating a field takes longer than reading it.
 _LARGE_BYTES = 131_072
 
-#: Of values, a valid text has fewer than commas in its strings: 100 items with 16 labels of 128 characters.
+#: The maximum number of values and of fields. Values are counted by their separators, so a valid text can
+#: seem to have many: 100 items can have 16 labels each, of 128 commas.
 _MAX_VALUES = 250_000
 _MAX_FIELDS = 2_500
 

@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 
+def is_shown(text: str) -> bool:
+    """Return whether a terminal shows *text* as it is: lines of printable characters and tabs."""
+    return text.expandtabs(1).replace("\n", "").isprintable()
+
+
 def quantity(number: int, singular: str, plural: str = "") -> str:
     """Return *number* with its noun; the plural form is *singular* and an "s" unless given."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

@@ -87,7 +87,7 @@ class Database:
             return self._client
 
         # MongoEngine does not get the URI: it would prefer the URI's read preference, and look up SRV records
-        # at once. It gets the name of the database, and a function that creates the client.
+        # immediately. It gets the name of the database, and a function that creates the client.
         mongoengine.register_connection(
             "default",
             db=self.name,
@@ -219,7 +219,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
     "keys": ("find", "insert", "update"),
-    # Flask-Limiter's storage creates indexes on both, and counts in the first.
+    # The library `limits` creates indexes on both, and counts in the first.
     "rate_limits": ("find", "insert", "update", "createIndex"),
     "rate_limit_windows": ("createIndex",),
 }

@@ -30,7 +30,7 @@ class Issuer(SealedDocument):
     record_kind = RecordKind.ISSUER
     taken_error = IssuerTakenError
     taken = "An issuer has this name, or this `iss` and audience."
-    busy = "Another request is creating this issuer. Try again later."
+    busy = "Another request is creating this issuer."
 
     def _holders(self) -> dict[str, Any]:
         return {"$or": [{"name": self.name}, {"issuer": self.issuer, "audience": self.audience}]}

@@ -40,7 +40,7 @@ class Role(SealedDocument):
     record_kind = RecordKind.ROLE
     taken_error = RoleNameTakenError
     taken = "Role name already used in this namespace."
-    busy = "Another request is creating a role of this name. Try again later."
+    busy = "Another request is creating a role of this name."
 
     @property
     def plain_name(self) -> str:

@@ -76,7 +76,7 @@ class SealedDocument(BaseDocument):
             # A pending document may be withdrawn, or MongoDB may just have removed it.
             if self.raw().find_one({**holders, "pending": None}, {"_id": 1}):
                 raise self.taken_error(self.taken)
-        raise self.taken_error(self.busy)
+        raise self.taken_error(self.busy, hint="Try again later.")
 
     def activate(self) -> bool:
         """Seal the pending document, so that it can be used; return False if it was pending too long."""
@@ -111,9 +111,9 @@ class SealedDocument(BaseDocument):
 
     @classmethod
     def made_by(cls, names: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the documents that the principals with these *names* created; pending ones are removed.
+        """Return the documents that the principals with these *names* created.
 
-        Then `activate` fails.
+        Pending ones are removed, so that `activate` fails.
         """
         made = {"created_by": {"$in": list(names)}}
         cls.raw().delete_many({**made, "pending": True})

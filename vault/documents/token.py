@@ -107,7 +107,7 @@ class Token(SealedDocument):
     record_kind = RecordKind.TOKEN
     taken_error = TokenNameTakenError
     taken = _TAKEN
-    busy = "Another request is creating a token of this name. Try again later."
+    busy = "Another request is creating a token of this name."
 
     @property
     def plain_name(self) -> str:

@@ -86,8 +86,9 @@ class KeyringGuard:
             self.look()
             self._watch.start()
         elif self._is_due():
-            # At once: when one worker of a replica is ready, all of them have to be. And while this process
-            # was stopped, or MongoDB unavailable, another worker may have claimed a key that is unknown here.
+            # Immediately, not in the watch: when one worker of a replica is ready, all of them have to be.
+            # And while this process was stopped, or MongoDB unavailable, another worker may have claimed a
+            # key that this one does not know.
             self.look()
         self._refuse(self._found, is_restored=self._is_restored)
 
@@ -249,7 +250,10 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
     elif not found:
         logger.warning("serving: every master key that is in use is in the keyring")
     if primary in missing:
-        logger.error("not serving: other workers lack this one's primary master key %s", primary)
+        logger.error(
+            "not serving: other workers lack this one's primary master key %s; start this one with theirs",
+            primary,
+        )
     for key_id in sorted(missing - {primary}):
         need = "an unknown number of secret versions need it"
         # With many millions of secrets, the count takes longer than a request may. Log the rest anyway.
@@ -257,7 +261,11 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
             versions = registry.stored_versions(key_id)
             need = "all tokens need it" if registry.opens_tokens(key_id) else "a worker encrypts under it"
             need = f"{versions} secret versions need it" if versions else need
-        logger.error("not serving: master key %s is in use and not in the keyring; %s", key_id, need)
+        logger.error(
+            "not serving: master key %s is in use and not in the keyring; %s: add it to MASTER_KEY_FALLBACKS",
+            key_id,
+            need,
+        )
 
 
 def _signing_key(signer: str) -> str:

@@ -151,8 +151,8 @@ def claim(keyring: Keyring, worker: str, *, audit_enabled: bool = True) -> bool:
 
     It holds if *keyring* has every other worker's primary key, each of them holds that of *keyring*, and the
     state of the audit trail is *audit_enabled*. A database without that state gets it. All claims are one
-    document, so of workers that start at once with different keys, exactly one gets its claim. Times are
-    MongoDB's: the machines' clocks do not matter.
+    document, so of workers that start at the same time with different keys, exactly one gets its claim. Times
+    are MongoDB's: the machines' clocks do not matter.
     """
     known = [key.id for key in keyring]
     holds = {"$in": [keyring.primary.id, "$$this.held"]}

@@ -1,9 +1,9 @@
 """The status of each master key, and the cached counts of secret versions under each key for the metrics.
 
-`key_statuses` counts at once, for a command. A scrape of the metrics cannot wait for that: the count scans an
-index, which takes minutes for many millions of secrets. `KeyUsageCache` therefore keeps the latest count in a
-file that all workers of a replica share. A scrape that finds it outdated starts a count in a thread and waits
-for it briefly. A lock on a second file ensures one count at a time.
+`key_statuses` counts while its caller, a command, waits. A scrape of the metrics cannot wait for that: the
+count scans an index, which takes minutes for many millions of secrets. `KeyUsageCache` therefore keeps the
+latest count in a file that all workers of a replica share. A scrape that finds it outdated starts a count in
+a thread and waits for it briefly. A lock on a second file ensures one count at a time.
 
 A file, because one scraped worker has to show what another one counted, also after that worker has ended.
 The metrics' own multiprocess files cannot do that: they never forget a key that is no longer in use. No

@@ -29,7 +29,7 @@ _SERVICE = {"service.name": "secret-manager", "service.version": __version__}
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 _INCOMING = TraceContextTextMapPropagator()
 
-#: Time limit for sending the remaining spans when a worker ends.
+#: Timeout of sending the remaining spans when a worker ends.
 _CLOSE_TIMEOUT_SECONDS = 3
 
 

@@ -5,8 +5,9 @@ the true outcome. So each change holds a lease on the secret: no other request c
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
@@ -25,10 +26,11 @@ from vault.secrets.service import require_size
 from vault.secrets.versions import states_change
 
 
-class Current(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Current:
     """The newest version of a secret: its value, which is empty if it is purged, and what else there is."""
 
-    plaintext: bytes
+    plaintext: bytes = field(repr=False)
     #: None if the secret has no version yet.
     info: VersionInfo | None
     labels: Mapping[str, str]

@@ -226,7 +226,7 @@ class IdempotentCreate:
     def _is_same(self, secret_id: str, request: CreateRequest) -> bool:
         """Return whether a stored secret has the value, namespace, name and limits of a *request* for one."""
         if request.is_batch:
-            # Of a batch, every record has seals.
+            # The records of batches have seals from the beginning, so one without them is not a batch's.
             return False
         [secret] = request.secrets
         found = self._store.find(secret_id)
@@ -261,7 +261,7 @@ class _Record:
     stored_seal: str | None
     #: Proofs that the service reserved the key for `former`.
     reserved_seals: Sequence[str]
-    #: Of a batch: the outcomes of all items. Its `secret_id` is the base ID.
+    #: The outcomes of all items, if the request is a batch. Its `secret_id` is then the base ID.
     outcomes: Sequence[str]
 
     @classmethod

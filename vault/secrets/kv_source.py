@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
 from vault.core import kv_values
-from vault.core.durations import parse_duration
 from vault.core.errors import (
     ImportRefusedError,
     ImportSourceAwayError,
     ImportSourceDeniedError,
     ImportSourceError,
 )
+from vault.core.kv_durations import parse_kv_duration
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
 from vault.core.timestamps import to_milliseconds
@@ -31,7 +31,7 @@ from vault.documents.write_rules import MAX_NUMBER, WriteRules
 #: Timeout of each wait for the source.
 _TIMEOUT_SECONDS = 30
 
-#: Pauses before the tries after the first one. At first none: the source may have closed an idle connection.
+#: Pauses before all attempts except the first. At first 0: the source may have closed an idle connection.
 _PAUSES_SECONDS = (0, 1, 2, 4, 8)
 
 #: The longest pause that the source can ask for.
@@ -78,11 +78,12 @@ class Found(NamedTuple):
     error: ImportRefusedError | None = None
 
 
-class _Reply(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Reply:
     status: int
     #: Seconds that the source asks to wait.
     retry_after: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 class KVSource:
@@ -317,7 +318,7 @@ def _rules(metadata: Mapping[str, Any]) -> WriteRules:
         # A source can have a larger one, which means no more than the largest here.
         max_versions=min(_number(metadata.get("max_versions", 0)), MAX_NUMBER),
         delete_after_seconds=ceil(
-            parse_duration(metadata.get("delete_version_after") or "0s").total_seconds()
+            parse_kv_duration(metadata.get("delete_version_after") or "0s").total_seconds()
         ),
     )
 

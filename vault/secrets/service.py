@@ -13,6 +13,7 @@ from vault.core.errors import (
     TooLargeForBatchError,
     VaultError,
 )
+from vault.core.outcomes import outcome_of
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
@@ -29,19 +30,10 @@ from vault.secrets.store import SecretStore, share
 class SecretService:
     """Creates and fetches the secrets that one keyring opens."""
 
-    def __init__(
-        self,
-        keyring: Keyring,
-        guard: KeyringGuard,
-        *,
-        max_bytes: int,
-        recorded_as: Callable[[Exception], Status],
-    ) -> None:
-        """Record the error of an item with the status that *recorded_as* returns for it."""
+    def __init__(self, keyring: Keyring, guard: KeyringGuard, *, max_bytes: int) -> None:
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
-        self._recorded_as = recorded_as
         self._store = SecretStore()
         self._idempotent_create = IdempotentCreate(keyring, self._store)
 
@@ -267,9 +259,7 @@ class SecretService:
             item.error = SecretBusyError()
 
     def _outcomes(self, items: Sequence[Item]) -> list[Outcome]:
-        return [
-            (item.attempt, self._recorded_as(item.error) if item.error else Status.SUCCESS) for item in items
-        ]
+        return [(item.attempt, outcome_of(item.error) if item.error else Status.SUCCESS) for item in items]
 
 
 def _reference(secret: StoredSecret) -> Reference:

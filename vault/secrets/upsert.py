@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 #: The version of a secret that does not exist, or has no value yet.
 NO_VERSION = 0
 
-#: Tries, if other requests create and delete the secret meanwhile.
-_TRIES = 5
+#: The maximum number of attempts, if other requests create and delete the secret meanwhile.
+_MAX_ATTEMPTS = 5
 
 
 class Upsert:
@@ -89,8 +89,8 @@ def _either(
 ) -> _T:
     """Return the result of *update* if the secret exists, and otherwise of *create*."""
     taken, details = NameTakenError(), attempt.details
-    for _ in islice(attempts(), _TRIES):
-        # Without what an earlier try has recorded.
+    for _ in islice(attempts(), _MAX_ATTEMPTS):
+        # Without what an earlier attempt has recorded.
         attempt.details = {**details}
         if Scope.SECRET_UPDATE in attempt.principal.scopes:
             attempt.action = update_action

@@ -24,7 +24,7 @@ from vault.secrets.store import SecretStore
 #: The prefix of wrapping tokens.
 PREFIX = "smw_"
 
-#: The longest life of a wrapped reply: who wraps one for longer wants a secret.
+#: The longest life of a wrapped reply: anyone who keeps one for longer needs a secret.
 MAX_LIFETIME = timedelta(days=30)
 
 #: The maximum bytes of a wrapped reply: that of a value of a megabyte, or a long list, as JSON.

@@ -314,7 +314,7 @@ def _is_done(request: Any, limit: int) -> bool:
 def linger(client: Any) -> None:
     """Shut down sending, then discard *client*'s data until it closes the connection, within a limit.
 
-    Closing at once would reset the connection, and the client could lose the reply.
+    Closing immediately would reset the connection, and the client could lose the reply.
     """
     # Not TLS's own, after which nothing more could be read.
     socket.socket.shutdown(client, socket.SHUT_WR)

@@ -40,7 +40,6 @@ _REFUSALS_AT_ONCE = 400
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
 
-
 #: Seconds after the beginning of a stop in which a new connection can still send its first request.
 _FIRST_REQUEST_SECONDS = 1
 
@@ -166,7 +165,7 @@ _REFUSALS: dict[type[Exception], HTTPException] = {
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn is not typed
     """gunicorn's gevent worker, with limits on connections and slow clients.
 
-    It also stops gracefully without its master. By itself it would exit at once, during its requests.
+    It also stops gracefully without its master. By itself it would exit immediately, during its requests.
     """
 
     #: The application.

@@ -31,7 +31,7 @@ class _Call(Generic[Item, Result]):
 class Batches(Generic[Item, Result]):
     """Batch concurrent calls into one *flush* of at most *max_items*.
 
-    A lone call is flushed at once; calls that arrive meanwhile share the next flush. Flushes never run
+    A lone call is flushed immediately; calls that arrive meanwhile share the next flush. Flushes never run
     concurrently, and never in the thread of a caller: a look-up of a name can hang for longer than a caller
     may wait. If a flush raises, its own calls fail.
     """

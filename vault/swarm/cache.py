@@ -24,6 +24,8 @@ class Fetched:
     value: bytes = field(repr=False)
     #: The ID of the request that fetched it, which its audit entry has, too.
     request_id: str
+    #: The ID of the secret, and its name if it has one.
+    references: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 class Cache(Protocol):
@@ -35,8 +37,8 @@ class Cache(Protocol):
     def put(self, key: Hashable, fetched: Fetched, *, since: float) -> None:
         """Store a value for *key*. *since* is the monotonic time just before the fetch."""
 
-    def drop(self, key: Hashable) -> None:
-        """Remove the value for *key*."""
+    def drop(self, reference: str) -> None:
+        """Remove the values of the secret with this ID or name."""
 
     def clear(self) -> None:
         """Remove all values."""
@@ -52,7 +54,7 @@ class NoCache:
     def put(self, key: Hashable, fetched: Fetched, *, since: float) -> None:
         """Keep nothing."""
 
-    def drop(self, key: Hashable) -> None:
+    def drop(self, reference: str) -> None:
         """Do nothing."""
 
     def clear(self) -> None:
@@ -63,6 +65,7 @@ class _Entry(NamedTuple):
     since: float
     version: int
     request_id: str
+    references: frozenset[str]
     nonce: bytes
     ciphertext: bytes
 
@@ -88,23 +91,25 @@ class EncryptedCache:
         if entry is None or monotonic() - entry.since >= self._seconds:
             return None
         value = self._cipher.decrypt(entry.nonce, entry.ciphertext, None)
-        return Fetched(entry.version, value, entry.request_id)
+        return Fetched(entry.version, value, entry.request_id, entry.references)
 
     def put(self, key: Hashable, fetched: Fetched, *, since: float) -> None:
         """Store a value for *key*. *since* is the monotonic time just before the fetch."""
         nonce = os.urandom(_NONCE_BYTES)
         ciphertext = self._cipher.encrypt(nonce, fetched.value, None)
-        entry = _Entry(since, fetched.version, fetched.request_id, nonce, ciphertext)
+        entry = _Entry(since, fetched.version, fetched.request_id, fetched.references, nonce, ciphertext)
         with self._lock:
             self._remove(key)
             self._entries[key] = entry
             self._size += entry.size
             self._evict()
 
-    def drop(self, key: Hashable) -> None:
-        """Remove the value for *key*."""
+    def drop(self, reference: str) -> None:
+        """Remove the values of the secret with this ID or name, by whatever key."""
         with self._lock:
-            self._remove(key)
+            for key, entry in tuple(self._entries.items()):
+                if reference in entry.references:
+                    self._remove(key)
 
     def clear(self) -> None:
         """Remove all values."""

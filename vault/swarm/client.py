@@ -25,7 +25,7 @@ from vault.swarm.requests import Reference, Task
 #: The timeout of a request, with connecting. Calls that wait behind a hanging one still have some time.
 _TIMEOUT_SECONDS = 1.2
 
-#: After a timeout, calls fail at once for this time. A manager holds its store's lock while it waits.
+#: After a timeout, calls fail immediately for this time. A manager holds its store's lock while it waits.
 _PAUSE_SECONDS = 3
 
 #: The service sends at most 11 MB.
@@ -135,7 +135,7 @@ class Client:
             with closing(self._connection(end)) as connection:
                 connection.request("POST", self._path, body, headers)
                 reply = connection.getresponse()
-                # A larger one is cut off, and then it is no JSON.
+                # A larger one is cut off, and then it is not JSON.
                 return reply.status, reply.read(_MAX_REPLY_BYTES)
         except TimeoutError:
             self._paused_until = monotonic() + _PAUSE_SECONDS
@@ -195,7 +195,9 @@ def _outcome(item: Any, request_id: str) -> Fetched | NotDeliveredError:
     try:
         if problem := item.get("problem"):
             return _refusal(problem, problem["status"])
-        return Fetched(int(item["version"]), b64decode(item["secret"], validate=True), request_id)
+        references = frozenset(filter(None, (str(item["secret_id"]), item.get("name"))))
+        value = b64decode(item["secret"], validate=True)
+        return Fetched(int(item["version"]), value, request_id, references)
     except (AttributeError, KeyError, TypeError, ValueError):
         return AwayError(_ODD_REPLY)
 

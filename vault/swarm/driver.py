@@ -128,7 +128,8 @@ class Driver:
                 return found, Outcome.CACHED
             raise
         except DeniedError:
-            self._cache.drop(key)
+            # By every reference: it may be cached by another one, or another version of it.
+            self._cache.drop(fetch.reference.name or fetch.reference.secret_id)
             raise
         self._cache.put(key, fetched, since=began)
         return fetched, Outcome.DELIVERED

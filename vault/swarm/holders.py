@@ -10,7 +10,7 @@ from vault.swarm.engine import Engine, Task
 from vault.swarm.requests import Selection
 from vault.swarm.stored import Secret, Stored
 
-#: The most by which the clocks of the managers and of the service may differ.
+#: The maximum difference between the clocks of the managers and of the service.
 _MAX_SKEW = timedelta(minutes=5)
 
 

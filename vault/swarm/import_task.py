@@ -60,7 +60,9 @@ class Order:
         try:
             content = (folder / ORDER).read_bytes()
         except FileNotFoundError:
-            raise ImportOrderError("this command is for the tasks that `swarm import` starts") from None
+            raise ImportOrderError(
+                "this command is for the tasks that `secret-manager swarm import` starts"
+            ) from None
         return cls(**json.loads(content))
 
 

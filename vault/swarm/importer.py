@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from vault.core.errors import VaultError
@@ -100,7 +100,7 @@ class Target:
     network: str
     node: str
     url: str
-    token: str
+    token: str = field(repr=False)
     #: The role of a JWT; empty for none.
     role: str
     #: Certificates in PEM; empty for the system's.
@@ -122,7 +122,7 @@ class Importer:
     def run(self, items: Sequence[Item]) -> Generator[tuple[Item, Report], None, None]:
         """Yield each of *items* with its report, as they are stored.
 
-        What an earlier run left in the swarm is removed first, and what this one makes in the end.
+        What an earlier run left in the swarm is removed first, and what this run makes at the end.
 
         Raises:
             ImportRunsError: Another import is running.
@@ -212,14 +212,14 @@ class Importer:
 
 
 class _Watch:
-    """The watch over a task that must go on."""
+    """The watch over a task that must make progress."""
 
     def __init__(self) -> None:
         self._phase = (False, False, 0)
         self._since = time.monotonic()
 
     def check(self, state: TaskState, seen: int) -> None:
-        """Require that the task, which has printed *seen* lines, goes on in time.
+        """Require that the task, which has printed *seen* lines, makes progress in time.
 
         Raises:
             ImportTaskError: It does not.

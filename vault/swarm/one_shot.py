@@ -141,7 +141,7 @@ class ImportEngine(Engine):
         Raises:
             EngineError: Docker refuses, or does not answer.
         """
-        # The library's own method would wait for ever, and would raise other errors than it does elsewhere.
+        # The library's own method would wait forever, and would raise other errors than it does elsewhere.
         return (
             _payload(self._get(f"services/{service_id}/logs", {"stdout": True}))
             .decode(errors="replace")

@@ -16,10 +16,10 @@ from vault.swarm.stored import Secret
 
 _POLL_SECONDS = 0.5
 
-#: Docker's states of an update that does not go on.
+#: Docker's states of an update that does not continue.
 _FAILED_UPDATES = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
 
-#: States in which a restart would go on with another update, maybe a bad one.
+#: States in which a restart would continue another update, maybe a bad one.
 _UNSETTLED_UPDATES = frozenset({"updating", "paused", "rollback_started", "rollback_paused"})
 
 #: Docker refuses an update of what has changed since it was read, as when tasks of a service come and go.

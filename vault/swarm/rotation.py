@@ -12,7 +12,7 @@ from vault.swarm.engine import SwarmService
 from vault.swarm.holders import Holder, Holders
 from vault.swarm.outcomes import UnsuitableValueError
 from vault.swarm.restarts import Progress, Restarts, SupersededError, UnhealthyError
-from vault.swarm.standing import Phase, Standing
+from vault.swarm.rotation_state import Phase, RotationState
 from vault.swarm.stored import Secret, Stored
 from vault.swarm.values import content
 
@@ -46,7 +46,7 @@ class Rotation:
         self._holders = holders
         self._restarts = restarts
         self._progress = progress
-        self._standing = Standing(name=secret.name, version=secret.version)
+        self._state = RotationState(name=secret.name, version=secret.version)
         #: The IDs of the services that were restarted for the version.
         self._done: set[str] = set()
         #: The services that were restarted, or are being restarted, by ID.
@@ -55,7 +55,7 @@ class Rotation:
     @property
     def restarted(self) -> Sequence[str]:
         """The names of the services that were restarted and are healthy."""
-        return sorted(self._standing.healthy)
+        return sorted(self._state.healthy)
 
     def run(self, value: bytes) -> int:
         """Store *value* as the newest version, and restart the services that have an older one.
@@ -76,14 +76,14 @@ class Rotation:
         self._require_suitable(value, old, holders)
         self._require_newest(old, holders)
         self._require_settled(holders)
-        self._standing.before = self._secret.version
+        self._state.before = self._secret.version
         with self._stating():
             self._store(value)
             try:
                 self._bring_newest()
             except UnhealthyError as error:
                 self._roll_back(error, old)
-        return self._standing.version
+        return self._state.version
 
     def go_back(self, value: bytes) -> int:
         """Store *value*, that of an earlier version, as `run` does, also if services are not settled.
@@ -102,7 +102,7 @@ class Rotation:
         with self._stating():
             self._store(value)
             self._bring_newest()
-        return self._standing.version
+        return self._state.version
 
     def resume(self) -> int:
         """Restart the services that have an older version than the newest, and return its number.
@@ -110,10 +110,10 @@ class Rotation:
         Raises:
             RotationFailedError: It did not reach its end. Nothing is rolled back.
         """
-        self._standing.phase = Phase.STORED
+        self._state.phase = Phase.STORED
         with self._stating():
             self._bring_newest()
-        return self._standing.version
+        return self._state.version
 
     def _require_suitable(self, value: bytes, old: bytes, holders: Sequence[Holder]) -> None:
         if value == old:
@@ -166,12 +166,12 @@ class Rotation:
 
     def _store(self, value: bytes) -> None:
         """Store *value*, also if the service goes away meanwhile."""
-        standing = self._standing
-        before, unasked = standing.version, standing.phase
+        state = self._state
+        before, unasked = state.version, state.phase
         asked, stored = _STORING[unasked]
 
         def attempt() -> int:
-            was_asked, standing.phase = standing.phase is asked, asked
+            was_asked, state.phase = state.phase is asked, asked
             try:
                 return self._stored.store(self._secret, value, expected_version=before)
             except ServiceRefusedError as error:
@@ -180,16 +180,16 @@ class Rotation:
                 if is_taken and self._stored.value(self._secret, before + 1) == value:
                     return before + 1
                 if is_taken or not was_asked:
-                    standing.phase = unasked
+                    state.phase = unasked
                 raise
 
-        standing.version = self._restarts.retried(attempt)
-        standing.phase, standing.healthy, standing.restarting = stored, [], ""
+        state.version = self._restarts.retried(attempt)
+        state.phase, state.healthy, state.restarting = stored, [], ""
         self._done.clear()
         self._progress(
             "stored",
-            f"version {standing.version} of {self._secret.name} is stored",
-            version=standing.version,
+            f"version {state.version} of {self._secret.name} is stored",
+            version=state.version,
         )
 
     def _bring_newest(self) -> None:
@@ -210,10 +210,10 @@ class Rotation:
         while service := self._next(wanted()):
             self._done.add(service.id)
             self._affected[service.id] = service
-            self._standing.restarting = service.name
-            if self._restarts.run(service, self._standing.version):
-                self._standing.healthy.append(service.name)
-            self._standing.restarting = ""
+            self._state.restarting = service.name
+            if self._restarts.run(service, self._state.version):
+                self._state.healthy.append(service.name)
+            self._state.restarting = ""
 
     def _next(self, services: Mapping[str, SwarmService]) -> SwarmService | None:
         """Return the next of *services* that was not restarted already."""
@@ -222,10 +222,10 @@ class Rotation:
         return left[0] if left else None
 
     def _is_older(self, holder: Holder) -> bool:
-        return holder.version != self._standing.version
+        return holder.version != self._state.version
 
     def _all_holders(self) -> Sequence[Holder]:
-        return self._restarts.retried(lambda: self._restarts.holders(self._standing.version))
+        return self._restarts.retried(lambda: self._restarts.holders(self._state.version))
 
     def _report_left_alone(self) -> None:
         reasons = {
@@ -241,10 +241,10 @@ class Rotation:
             RotationFailedError: Always, with the outcome.
             SupersededError: Someone else stored a version, which stays.
         """
-        standing = self._standing
-        standing.failures.append(str(reason))
+        state = self._state
+        state.failures.append(str(reason))
         self._progress("rolling_back", f"{reason}; rolling back")
-        bad = standing.version
+        bad = state.version
         try:
             self._store(old)
         except ServiceRefusedError as error:
@@ -252,10 +252,8 @@ class Rotation:
                 raise SupersededError(bad) from None
             raise
         self._put_back(bad)
-        outcome = (
-            f"{reason}. Rolled back: version {standing.version} has the value of version {standing.before}"
-        )
-        if failures := standing.failures[1:]:
+        outcome = f"{reason}. Rolled back: version {state.version} has the value of version {state.before}"
+        if failures := state.failures[1:]:
             raise RotationFailedError(
                 f"{outcome}, but {'; '.join(failures)}",
                 hint=f"find out why, then run `secret-manager swarm rotate {self._secret.name} --resume`",
@@ -272,7 +270,7 @@ class Rotation:
                     lambda: restarted | _services(self._all_holders(), lambda holder: bad in holder.delivered)
                 )
             except UnhealthyError as error:
-                self._standing.failures.append(str(error))
+                self._state.failures.append(str(error))
             else:
                 return
 
@@ -289,12 +287,10 @@ class Rotation:
             raise
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, SupersededError):
-                self._standing.phase = Phase.SUPERSEDED
-            if self._standing.phase is Phase.BEGUN:
+                self._state.phase = Phase.SUPERSEDED
+            if self._state.phase is Phase.BEGUN:
                 raise
-            raise RotationFailedError(
-                self._standing.text(_reason(error)), hint=self._standing.hint()
-            ) from None
+            raise RotationFailedError(self._state.text(_reason(error)), hint=self._state.hint()) from None
 
 
 #: The phases while a value is being stored, and then, by the phase before.

@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from os import umask
@@ -15,7 +16,7 @@ from pathlib import Path
 from socketserver import BaseServer, TCPServer, UnixStreamServer
 from threading import BoundedSemaphore, Thread
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from vault.core.errors import VaultError
 from vault.swarm import timed_reads
@@ -39,15 +40,16 @@ _DOCKER_TYPE = "application/vnd.docker.plugins.v1.2+json"
 
 
 class SocketInUseError(VaultError):
-    """Another process listens on the driver's socket, or the path is no socket."""
+    """Another process listens on the driver's socket, or the path is not a socket."""
 
     kind = "socket_in_use"
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """The body of a reply, and its type."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
 
 
@@ -125,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(BaseServer):
     """A server with a thread for each of at most *max_connections*.
 
-    Not `ThreadingMixIn`: it also waits in the end for threads that could not start, which is an error.
+    Not `ThreadingMixIn`: at its end, it also waits for threads that could not start, which is an error.
     """
 
     request_queue_size = 512
@@ -201,10 +203,10 @@ class _MetricsServer(_Server, TCPServer):
 
 @contextmanager
 def listening(path: Path, driver: Driver) -> Iterator[UnixStreamServer]:
-    """Yield the server for Docker on the socket *path*, which is removed in the end.
+    """Yield the server for Docker on the socket *path*, which is removed at the end.
 
     Raises:
-        SocketInUseError: Another process listens on it, or *path* is no socket.
+        SocketInUseError: Another process listens on it, or *path* is not a socket.
         OSError: The socket cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +244,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not is_socket:
-        raise SocketInUseError(f"{path} exists and is no socket")
+        raise SocketInUseError(f"{path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_READ_SECONDS)
         with suppress(ConnectionRefusedError):

@@ -46,7 +46,7 @@ def _json(field: Any) -> str:
 
 def _decoded(part: bytes) -> bytes:
     try:
-        # A trailing newline is no part of base64.
+        # A trailing newline is not part of base64.
         return b64decode(part.strip(), validate=True)
     except ValueError:
         raise UnsuitableValueError("the value is not base64") from None

@@ -2,7 +2,7 @@
 
 from flask import Flask, current_app, g, request
 
-from vault.api.proxies import unwrapped
+from vault.api.flask_proxies import unwrapped
 
 
 def test_a_proxy_is_unwrapped_to_the_object_of_its_request() -> None:

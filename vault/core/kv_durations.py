@@ -13,7 +13,7 @@ _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw])")
 _PARTS = re.compile(f"(?:{_PART.pattern}){{1,6}}")
 
 
-def duration_text(seconds: int) -> str:
+def kv_duration_text(seconds: int) -> str:
     """Return *seconds* in the form of Go, for example `1h0m0s`, and `0s` for none."""
     hours, rest = divmod(seconds, 3_600)
     minutes, rest = divmod(rest, 60)
@@ -22,7 +22,7 @@ def duration_text(seconds: int) -> str:
     return "".join(f"{number}{unit}" for number, unit in parts[first:])
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_kv_duration(text: str) -> timedelta:
     """Return the duration *text*.
 
     Raises:
@@ -33,4 +33,5 @@ def parse_duration(text: str) -> timedelta:
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     if seconds > _MAX_SECONDS:
         raise ValueError("too long")
-    return timedelta(seconds=seconds)
+    # Anything that is not 0 stays so: 0 stands for no limit.
+    return max(timedelta(seconds=seconds), timedelta.resolution) if seconds else timedelta()

@@ -13,12 +13,13 @@ from datetime import datetime
 from itertools import product
 
 from tests.faults import afterwards
-from tests.faults.clients import Pool
+from tests.faults.clients import Pool, running
 from tests.faults.evidence import Evidence, Stored
 from tests.faults.history import History
 from tests.nodes.callers import Reader, Writer
-from tests.nodes.cluster import OVERRIDE, PORT, STACK, Cluster, Node, run, wait_for
+from tests.nodes.cluster import OVERRIDE, PORT, Cluster, Node, run, wait_for
 from tests.nodes.members import are_in_step, members
+from tests.swarm.engine import STACK
 
 #: The host of clients at a node itself.
 LOOPBACK = "127.0.0.1"
@@ -54,7 +55,7 @@ class Form:
 
 
 @dataclass(slots=True)
-class Field:
+class Deployment:
     """The deployed service. *image* is its name in the nodes' registry."""
 
     cluster: Cluster
@@ -67,12 +68,12 @@ class Field:
     kept: dict[str, Stored] = field(default_factory=dict)
 
     def operate(self, *command: str, node: Node | None = None) -> str:
-        """Run the operator's `docker` *command* on *node* or a manager, and note it."""
+        """Run the operator's `docker` *command* on *node*, or else on a manager, and record it."""
         self.by_hand.append(shlex.join(("docker", *command)))
         return (node or self.cluster.manager()).docker(*command)
 
     def deploy(self, **settings: str) -> None:
-        """Deploy with other *settings*, as an operator does, and note it."""
+        """Deploy with other *settings*, as an operator does, and record it."""
         self.by_hand.append("scripts/deploy.sh")
         self.cluster.deploy(*_FILES[1:], **(_SETTINGS | {"IMAGE": self.image} | settings))
 
@@ -106,15 +107,8 @@ class Field:
             kind(number, network=network, host=host, **options)
             for number, ((network, host), kind) in enumerate(product(places, kinds))
         ]
-        for caller in callers:
-            caller.start()
-        try:
+        with running(callers):
             yield
-        finally:
-            for caller in callers:
-                caller.stop()
-            for caller in callers:
-                caller.join()
 
     def read_all(self, history: History) -> None:
         """Fetch everything once more, at a node that has a replica."""
@@ -143,7 +137,7 @@ class Field:
 
 
 @contextmanager
-def deployed(form: Form, image: str, tell: Callable[[str], None]) -> Iterator[Field]:
+def deployed(form: Form, image: str, tell: Callable[[str], None]) -> Iterator[Deployment]:
     """Deploy on a new swarm of three nodes, and remove it afterwards."""
     cluster = Cluster(nodes=3, managers=form.managers)
     try:
@@ -154,7 +148,7 @@ def deployed(form: Form, image: str, tell: Callable[[str], None]) -> Iterator[Fi
         cluster.down()
 
 
-def _deploy(cluster: Cluster, form: Form, image: str, tell: Callable[[str], None]) -> Field:
+def _deploy(cluster: Cluster, form: Form, image: str, tell: Callable[[str], None]) -> Deployment:
     began = time.monotonic()
     if form.secure:
         cluster.deploy(*_FILES[1:], IMAGE=image, **_SETTINGS)
@@ -170,7 +164,7 @@ def _deploy(cluster: Cluster, form: Form, image: str, tell: Callable[[str], None
         files = [option for file in ("stack.yml", *_FILES) for option in ("-c", file)]
         run("docker", "stack", "deploy", *files, STACK, environment=environment)
     token = ""
-    deployment = Field(cluster, image, token, tell)
+    deployment = Deployment(cluster, image, token, tell)
     wait_for(deployment.is_complete, what="a complete deployment")
     if form.secure:
         deployment.token = cluster.run(

@@ -12,7 +12,7 @@ from tests.faults.evidence import Evidence, Findings
 from tests.faults.history import History
 from tests.faults.run import HELD_SECONDS
 from tests.nodes.cluster import wait_for
-from tests.nodes.field import LOOPBACK, Field
+from tests.nodes.deployment import LOOPBACK, Deployment
 from tests.nodes.losses import Loss
 from tests.nodes.measured import Impact, impact
 
@@ -56,33 +56,33 @@ class Outcome:
         return not (any(self.findings) or self.trail)
 
 
-def run(loss: Loss, field: Field, history: History, *, seed: int, pace: Pace = CALM) -> Outcome:
-    """Lose what *loss* says under load, wait for its return, and check the *history*."""
-    wait_for(field.is_complete, what=f"a complete deployment before: {loss.name}")
+def run(loss: Loss, deployment: Deployment, history: History, *, seed: int, pace: Pace = CALM) -> Outcome:
+    """Cause *loss* under load, wait for the return of its nodes, and check the *history*."""
+    wait_for(deployment.is_complete, what=f"a complete deployment before: {loss.name}")
     since = datetime.now(UTC) - timedelta(seconds=1)
-    nodes = loss.find(field)
-    field.by_hand.clear()
+    nodes = loss.find(deployment)
+    deployment.by_hand.clear()
     inside = nodes if loss.asked_inside else ()
-    with field.load(history, seed=seed, also_inside=inside, limits=pace.limits):
+    with deployment.load(history, seed=seed, also_inside=inside, limits=pace.limits):
         wait_until_quiet(history)
         started = time.monotonic()
         time.sleep(pace.before)
         began = time.monotonic()
         busy = os.getloadavg()[0]
-        with loss.lose(field, nodes):
+        with loss.lose(deployment, nodes):
             time.sleep(loss.seconds)
             returned = time.monotonic()
             busy = max(busy, os.getloadavg()[0])
-        wait_for(field.is_whole, what="all members to be in step")
+        wait_for(deployment.is_whole, what="all members to be in step")
         whole = time.monotonic()
         time.sleep(pace.after)
         ended = time.monotonic()
-    field.tell(f"{loss.name}: {len(history.requests)} requests; reading everything once more")
+    deployment.tell(f"{loss.name}: {len(history.requests)} requests; reading everything once more")
     time.sleep(pace.rest)
-    field.read_all(history)
-    evidence = field.evidence(since)
+    deployment.read_all(history)
+    evidence = deployment.evidence(since)
     findings = check(history, evidence)
-    findings.lost += _gone(field, history, evidence)
+    findings.lost += _gone(deployment, history, evidence)
     outside = [one for one in history if one.asked != LOOPBACK]
     return Outcome(
         loss,
@@ -91,21 +91,24 @@ def run(loss: Loss, field: Field, history: History, *, seed: int, pace: Pace = C
         impact(outside, began, returned),
         impact(outside, returned, ended),
         whole - returned,
-        tuple(field.by_hand),
+        tuple(deployment.by_hand),
         findings,
-        field.verify(),
+        deployment.verify(),
         busy,
     )
 
 
-def _gone(field: Field, history: History, evidence: Evidence) -> list[str]:
-    """Compare the secrets of earlier losses, and keep those of this one; MongoDB removes used up ones."""
+def _gone(deployment: Deployment, history: History, evidence: Evidence) -> list[str]:
+    """Return the secrets of earlier losses that have changed, and keep those of this loss for the next one.
+
+    Secrets with a read limit are left out, because MongoDB removes them once it is reached.
+    """
     gone = [
         f"{secret_id} of an earlier loss has changed"
-        for secret_id, stored in field.kept.items()
+        for secret_id, stored in deployment.kept.items()
         if evidence.stored.get(secret_id) != stored
     ]
     created = [one for one in history if one.did("create") and one.body.get("max_reads") is None]
     stored = {one.reply["secret_id"]: evidence.stored.get(one.reply["secret_id"]) for one in created}
-    field.kept |= {secret_id: one for secret_id, one in stored.items() if one}
+    deployment.kept |= {secret_id: one for secret_id, one in stored.items() if one}
     return gone

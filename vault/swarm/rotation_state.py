@@ -1,4 +1,4 @@
-"""Standings of rotations: what is in effect if one ends before its end, and how to go on."""
+"""The state of a rotation: what is in effect if it ends early, and how to continue."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Phase(Enum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
-    """The standing of a rotation of the secret *name*."""
+class RotationState:
+    """The state of a rotation of the secret *name*."""
 
     name: str
     #: The version that services are to get.
@@ -47,7 +47,7 @@ class Standing:
         return f"{reasons}: {'; '.join([_TEXTS[self.phase](self), *self._services()])}"
 
     def hint(self) -> str:
-        """Return how to go on."""
+        """Return how to continue."""
         return _HINTS[self.phase](self)
 
     def _services(self) -> list[str]:
@@ -57,11 +57,11 @@ class Standing:
 
     @property
     def command(self) -> str:
-        """The beginning of a command that goes on."""
+        """The beginning of a command that continues the rotation."""
         return f"secret-manager swarm rotate {self.name}"
 
 
-_TEXTS: Mapping[Phase, Callable[[Standing], str]] = {
+_TEXTS: Mapping[Phase, Callable[[RotationState], str]] = {
     Phase.STORING: lambda at: (
         f"it is unknown if version {at.version + 1} of {at.name} was stored; no service was restarted"
     ),
@@ -76,17 +76,17 @@ _TEXTS: Mapping[Phase, Callable[[Standing], str]] = {
     Phase.SUPERSEDED: lambda at: f"that version of {at.name} stays the newest",
 }
 
-_HINTS: Mapping[Phase, Callable[[Standing], str]] = {
+_HINTS: Mapping[Phase, Callable[[RotationState], str]] = {
     Phase.STORING: lambda at: (
         f"see `secret-manager swarm holders {at.name}`; if it was stored, rotate with --resume"
     ),
     Phase.STORED: lambda at: (
-        f"`{at.command} --resume` goes on, `{at.command} --from-version {at.before or 'N'}` goes back"
+        f"`{at.command} --resume` continues, `{at.command} --from-version {at.before or 'N'}` goes back"
     ),
     Phase.STORING_OLD: lambda at: (
         f"see `secret-manager swarm holders {at.name}`; if version {at.version + 1} is the newest, rotate "
         f"with --resume, else with --from-version {at.before}"
     ),
-    Phase.BACK: lambda at: f"`{at.command} --resume` goes on",
+    Phase.BACK: lambda at: f"`{at.command} --resume` continues",
     Phase.SUPERSEDED: lambda at: f"`{at.command} --resume` gives services the newest version",
 }

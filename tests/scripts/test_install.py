@@ -1,0 +1,168 @@
+"""`install.sh`, run as a process in a checkout where each Python is a stand-in."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.runs import SCRIPTS
+from tests.system import needs
+
+#: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
+_PYTHON = """#!/bin/bash
+[[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && exit 1
+case "$*" in
+    --version) cat "$STATE/version" ;;
+    "-m venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip "*)
+        printf '%s\\n' "$*" >>"$STATE/pip"
+        [[ $* == *--quiet* ]] || printf '%s\\n' "Collecting a" "  Downloading" "Installing collected packages"
+        ;;
+esac
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run of the script, and the arguments of each call of pip."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    pip: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout in *folder*. The only commands are in *tools*; the stand-ins keep their files in *state*."""
+
+    folder: Path
+    tools: Path
+    state: Path
+
+    def install(self, lock: str, *, broken: str = "", version: str = "", terminal: bool = False) -> Done:
+        """Install the lock file *lock* with Pythons that fail at *broken* and have *version*."""
+        (self.state / "broken").write_text(broken)
+        (self.state / "pip").write_text("")
+        if version:
+            (self.state / "version").write_text(version)
+        command = [str(self.folder / "scripts" / "install.sh"), lock]
+        if terminal:
+            options = ("--quiet", "--return", "--command", shlex.join(command))
+            command = [needs("script"), *options, "/dev/null"]
+        done = subprocess.run(
+            command,
+            env={"PATH": str(self.tools), "STATE": str(self.state)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        pip = (self.state / "pip").read_text().splitlines()
+        return Done(done.returncode, done.stdout, done.stderr, pip)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """Return a checkout for Python 3.11.0 in which nothing is installed."""
+    state, tools, folder = tmp_path / "state", tmp_path / "tools", tmp_path / "checkout"
+    for made in (state, tools, folder / "requirements"):
+        made.mkdir(parents=True)
+    (state / "version").write_text("Python 3.11.0\n")
+    for tool in ("bash", "cat", "cp", "dirname", "grep", "mkdir", "rm", "sha256sum"):
+        (tools / tool).symlink_to(needs(tool))
+    for name in ("python3.13", "python3.12", "python3.11", "python3"):
+        (tools / name).write_text(_PYTHON)
+        (tools / name).chmod(0o755)
+    for name in ("requirements/dev.txt", "requirements/test.txt", "setup.cfg", "pyproject.toml"):
+        (folder / name).touch()
+    (folder / "requirements/dev.txt").write_text("# a comment\na==1 \\\n    --hash=sha256:00\n")
+    shutil.copytree(SCRIPTS, folder / "scripts")
+    return Checkout(folder, tools, state)
+
+
+def test_install_uses_the_lock_file_with_its_hashes(checkout: Checkout) -> None:
+    """The first run creates .venv and installs exactly the lock file's packages, then this package."""
+    done = checkout.install("dev")
+    assert done.returncode == 0
+    locked, package = done.pip
+    assert "--require-hashes --requirement requirements/dev.txt" in locked
+    assert "--no-deps --no-build-isolation --editable ." in package
+
+
+def test_install_shows_its_progress(checkout: Checkout) -> None:
+    """The first run says what it does before each step that takes a while; pip says nothing else."""
+    lines = [re.sub(r"[0-9]+ s$", "… s", line) for line in checkout.install("dev").stderr.splitlines()]
+    assert lines == [
+        "Installing requirements/dev.txt into .venv. The first run takes up to a minute.",
+        "Creating .venv with python3.13",
+        "Installing the packages, … s",
+    ]
+
+
+def test_install_shows_each_package_on_a_terminal(checkout: Checkout) -> None:
+    """On a terminal, one line counts the packages and seconds, and is cleared at the end."""
+    done = checkout.install("dev", terminal=True)
+    # Python reads a carriage return as a newline.
+    shown = done.stdout.split("\n")
+    assert any(re.search("Collecting packages: 1 of 1, [0-9]+ s$", line) for line in shown)
+    assert shown[-1] == "\x1b[K"
+
+
+@pytest.mark.parametrize(("first", "then"), [("dev", "dev"), ("test", "test"), ("test", "dev")])
+def test_a_complete_install_is_skipped(checkout: Checkout, first: str, then: str) -> None:
+    """A second run does nothing; an installation for the tests also suffices for a trial."""
+    checkout.install(first)
+    done = checkout.install(then)
+    assert (done.returncode, done.stderr, done.pip) == (0, "", [])
+
+
+def test_tests_need_more_than_a_trial(checkout: Checkout) -> None:
+    """An installation for a trial does not suffice for the tests."""
+    checkout.install("dev")
+    assert "requirements/test.txt" in checkout.install("test").pip[0]
+
+
+@pytest.mark.parametrize("changed", ["requirements/dev.txt", "setup.cfg"])
+def test_a_change_is_installed(checkout: Checkout, changed: str) -> None:
+    """A changed lock file or setup.cfg is installed at the next run."""
+    checkout.install("dev")
+    (checkout.folder / changed).write_text("# changed\n")
+    assert checkout.install("dev").pip
+
+
+def test_another_python_is_installed_for_again(checkout: Checkout) -> None:
+    """A .venv whose Python has changed is updated."""
+    checkout.install("dev")
+    assert checkout.install("dev", version="Python 3.13.0\n").pip
+
+
+def test_an_interrupted_install_is_repeated(checkout: Checkout) -> None:
+    """An installation that failed halfway is repeated."""
+    assert checkout.install("dev", broken="--editable").returncode == 1
+    assert len(checkout.install("dev").pip) == 2
+
+
+def test_an_incomplete_venv_is_replaced(checkout: Checkout) -> None:
+    """A .venv without a working pip is replaced."""
+    checkout.install("dev")
+    (checkout.folder / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    assert len(checkout.install("dev").pip) == 2
+
+
+def test_old_python_is_one_clear_line(checkout: Checkout) -> None:
+    """Without a recent Python, the script says so in one line."""
+    done = checkout.install("dev", broken="sys.version_info")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == ["install.sh: Python 3.11 or newer not found: install it"]
+
+
+@pytest.mark.parametrize("broken", ["ensurepip", "-m venv"])
+def test_missing_venv_module_is_one_clear_line(checkout: Checkout, broken: str) -> None:
+    """If Python cannot create virtual environments, the script names the package to install."""
+    done = checkout.install("dev", broken=broken)
+    assert done.returncode == 1
+    assert "apt install python3-venv" in done.stderr.splitlines()[-1]
