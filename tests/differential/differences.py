@@ -155,6 +155,13 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
+        "`delete_version_after` with a part of a second",
+        "exact",
+        "rounded up to a whole second",
+        "0 stands for never",
+        {"http: settings": {"body.data.delete_version_after": ("GET secret/metadata/~/d",)}},
+    ),
+    Difference(
         "`max_versions` below 0",
         "204: 4294967295",
         "400",

@@ -460,6 +460,8 @@ METADATA = (
             post("secret/metadata/~/c", {"max_versions": 1, "metadata_cas": 1}),
             patch("secret/metadata/~/c", {"max_versions": 2, "metadata_cas": 2}),
             metadata("c"),
+            post("secret/metadata/~/d", {"delete_version_after": "1500ms"}),
+            metadata("d"),
         ),
     ),
     Scenario(

@@ -47,8 +47,8 @@ _OTHER_KEYS = (
     f"run this command again with the master keys in use; if it has them, someone else signed: {_OR_REAL}"
 )
 _OTHER_FILE = (
-    "make that file with `audit public-key` and the master keys in use; if it is theirs, someone else "
-    f"signed: {_OR_REAL}"
+    "make that file with `secret-manager audit public-key` and the master keys in use; if it is theirs, "
+    f"someone else signed: {_OR_REAL}"
 )
 _FILTERED = (
     "Entries are missing. Hint: an export with filters cannot be verified, so export without them; if this "
