@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.system import needs
+
+#: Milliseconds that a page may take, because a busy machine can give it little of a processor.
+TIMEOUT = 120_000
+
+expect.set_options(timeout=TIMEOUT)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
 from tests.api.test_openapi import operations
-from tests.browser import running_browser
+from tests.browser import TIMEOUT, running_browser
 from tests.docs.documents import ROOT
 from tests.service import Service
 from vault.core.principal import ANONYMOUS
@@ -199,6 +199,7 @@ class Watched:
         self.complaints: list[str] = []
         self._origin = service.url + "/"
         self.page: Page = browser.new_page(**context)
+        self.page.set_default_timeout(TIMEOUT)
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("request", self._on_request)
