@@ -13,6 +13,7 @@ import pytest
 from tests.docs.documents import DOCUMENTS, ROOT
 
 GUIDE = DOCUMENTS["CONTRIBUTING.md"]
+_STEPS = 12
 _STEP = re.compile(r"`([\w/.]+)`(, a new file)?:\n\n```(?:diff|python)\n(.*?)```\n", re.DOTALL)
 
 #: Tests that fail without the guide's last steps.
@@ -43,7 +44,8 @@ def changed(text: str, change: str) -> str:
 
 
 def test_the_blocks_fit_the_code() -> None:
-    """The code quoted by the guide exists: a failure names the block to change."""
+    """The guide has all steps, and the code that it quotes exists: a failure names the block to change."""
+    assert len(list(steps())) == _STEPS
     texts: dict[str, str] = {}
     misfits = []
     for path, is_new, change in steps():
@@ -94,7 +96,7 @@ def test_the_guide_leads_to_a_new_operation(checkout: Path) -> None:
         assert file.exists() != new
         file.write_text(text if new else changed(file.read_text(), text))
         done.append(path)
-    assert len(done) == 12
+    assert len(done) == _STEPS
     for command in (["ruff", "check"], ["ruff", "format", "--check"], ["lint-imports"]):
         checked = subprocess.run(
             [Path(sys.executable).with_name(command[0]), *command[1:]],
