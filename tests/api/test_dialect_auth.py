@@ -129,7 +129,7 @@ def test_a_token_is_created(root: DialectClient, stored: Stored) -> None:
 
 
 def test_a_tiny_lifetime_is_one(root: DialectClient) -> None:
-    """A lifetime too short for the service's clock is no missing one: the token has expired."""
+    """A lifetime too short for the service's clock is not treated as unset: the token has expired."""
     auth = root("POST", CREATE, {"ttl": "0.000000001ms"})["auth"]
     assert auth["lease_duration"] == 1
     assert root.having(auth["client_token"]).refused("GET", SELF)[0] == 403

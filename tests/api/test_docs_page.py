@@ -332,7 +332,7 @@ def test_every_operation_fits_the_screen(
 ) -> None:
     """With everything open, no operation is wider than the screen, and every control has a name.
 
-    Every example is one: none has the placeholders of Swagger UI.
+    No example has a placeholder of Swagger UI.
     """
     watched = open_page(**context)
     blocks = watched.page.locator(".opblock")

@@ -90,7 +90,7 @@ def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
 
 
 def test_times_of_an_example_are_in_order(document: dict[str, Any]) -> None:
-    """Of an object with a time of its creation, all other times are later."""
+    """In an object with a creation time, every other time is later."""
     checked = 0
     for path, _, example in replies(document):
         for found in parts(example):

@@ -58,7 +58,7 @@ def test_a_credential_is_masked_in_every_error(text: str) -> None:
 
 
 def test_the_user_of_an_address_is_masked() -> None:
-    """Of an address, the user and the password are masked, and the rest is kept."""
+    """The user and the password in an address are masked, and the rest is kept."""
     assert described("mongodb://me:pass@db:27017/vault") == "error: mongodb://…@db:27017/vault"
 
 

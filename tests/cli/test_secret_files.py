@@ -169,7 +169,7 @@ def test_an_export_is_complete_or_an_error(person: Person) -> None:
 
 @pytest.mark.parametrize("form", ["env", "json", "yaml"])
 def test_an_export_does_not_change_a_terminal(person: Person, form: str) -> None:
-    """On a terminal, one that could change it is an error, and costs no read; to a file, it is printed."""
+    """On a terminal, a value that could change it is an error and costs no read; to a file, it is printed."""
     person.does("secret", "set", "app/once", "--max-reads", "1", send=b"hunter1")
     person.does("secret", "set", "app/title", send="a\u202eb\x7f\x9b31m".encode())
     command = ("secret", "export", "app/", "--format", form, "--use-reads")

@@ -18,7 +18,7 @@ from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
 
 TOKEN = "smt_a-token-of-someone"
 PATH = "/vault/secret/describe"
-#: What a server with TLS does is the same.
+#: A server that expects TLS breaks off in the same way.
 BROKEN = "URL breaks off its reply; if it expects TLS, use https://"
 
 
@@ -122,7 +122,7 @@ def test_the_time_until_a_retry_is_told(header: str, message: str, status: int) 
 
 
 def test_a_broken_reply_over_tls_has_no_hint_at_tls(tmp_path: Path) -> None:
-    """A server with TLS that breaks off is not told to be one without."""
+    """If a server with TLS breaks off its reply, the error does not suggest https://."""
     server = make(tmp_path, "server")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(server.certificate, server.key)

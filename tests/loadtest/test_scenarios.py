@@ -58,10 +58,13 @@ def run(locust: str, scenario: str, service: Service, folder: Path, *options: st
             stderr=output,
         ) as load,
     ):
-        if scenario not in STAGED:
-            wait_until(lambda: load.poll() is not None or counted(folder)[0] > ENOUGH, pause=0.1)
-            load.terminate()
-        assert load.wait(120) == 0, log.read_text()
+        try:
+            if scenario not in STAGED:
+                wait_until(lambda: load.poll() is not None or counted(folder)[0] > ENOUGH, pause=0.1)
+                load.terminate()
+            assert load.wait(120) == 0, log.read_text()
+        finally:
+            load.kill()
     return counted(folder)
 
 

@@ -22,6 +22,7 @@ def listener(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
+        listener.settimeout(60)
         yield listener
 
 
