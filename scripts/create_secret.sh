@@ -128,9 +128,10 @@ main() {
         read_value "${operands[0]}"
     fi
     [[ $value ]] || fail "there is no value. Hint: send one to standard input"
-    # Only the base64 is a reason for 400.
-    request /vault/secret/create/ "{\"secret\":$(json_string "$value")$fields}" \
-        400 "for a value that is not in base64, use --plain"
+    # With --plain, the base64 is not the reason for a 400.
+    local hint=''
+    [[ $plain ]] || hint='for a value that is not in base64, use --plain'
+    request /vault/secret/create/ "{\"secret\":$(json_string "$value")$fields}" 400 "$hint"
     printf '%s\n' "$reply"
 }
 

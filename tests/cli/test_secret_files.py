@@ -181,3 +181,11 @@ def test_an_export_does_not_change_a_terminal(person: Person, form: str) -> None
     assert "tb" in person.does("secret", "export", "other/", "--format", "json")
     person.sit_at_terminal("<stdin>")
     assert "hunter1" in person.does(*command)
+
+
+def test_what_a_format_escapes_is_printed_on_a_terminal(person: Person) -> None:
+    """A value that could change a terminal only without the escapes of JSON or YAML is printed in these."""
+    person.does("secret", "set", "app/pem", send=b"one\r\ntwo\r\n")
+    person.sit_at_terminal("<stdout>")
+    assert "one\\r\\ntwo" in person.does("secret", "export", "app/", "--format", "json")
+    assert "one\\r\\ntwo" in person.does("secret", "export", "app/", "--format", "yaml")

@@ -41,7 +41,7 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(PermissionError) as denied:
         private_files.write(tmp_path / "a", b"new")
-    assert (denied.value.filename, denied.value.filename2) == (str(tmp_path / "a"), None)
+    assert str(denied.value).endswith(f"'{tmp_path / 'a'}'")
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

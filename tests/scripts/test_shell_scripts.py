@@ -76,6 +76,17 @@ def test_a_refusal_of_the_credential_has_no_hint_about_base64(asking: Asking) ->
     assert b"--plain" not in refused.stderr
 
 
+def test_a_refused_plain_value_has_no_hint_about_base64(asking: Asking) -> None:
+    """With `--plain`, the base64 is not the reason of a refusal."""
+    name = b"a\xffb".decode(errors="surrogateescape")
+    refused = run(
+        "create_secret.sh", "--plain", "--name", name, "a", url=asking.url, VAULT_TOKEN=asking.token
+    )
+    assert refused.returncode == 1
+    assert b"malformed JSON" in refused.stderr
+    assert b"--plain" not in refused.stderr
+
+
 def test_a_reason_is_the_detail_alone() -> None:
     """Only the detail of a problem is shown; if it contains a quote, the whole reply is shown."""
     for detail, shown in (("Not \\ this", b"404: Not"), ('A "quote"', b'404: {"title": "T", "detail"')):

@@ -38,7 +38,7 @@ class Finding:
     kind: Kind = Kind.TAMPERING
     #: The signer of the entry, if its key is not known; otherwise empty.
     unknown_signer: str = ""
-    #: Entries are missing: they are in no part of a trail, such as an export with filters.
+    #: Entries are missing. In an export with filters, this is not tampering.
     is_gap: bool = False
 
     @property

@@ -197,7 +197,10 @@ def _parsed(lines: Iterable[str]) -> Iterator[Record]:
 
 @dataclass(slots=True)
 class _Report:
-    """Prints findings, after what can explain them. An explanation changes no finding, and no exit code."""
+    """Prints findings. Up to `_MAX_HELD` of them wait, so that what can explain them comes first.
+
+    An explanation changes no finding, and no exit code.
+    """
 
     source: _Source
     output: Output

@@ -46,7 +46,7 @@ def login(url: str | None, token_file: Path | None, ca_cert: Path | None, role: 
     )
     if os.environ.get("VAULT_TOKEN"):
         output.note("note: VAULT_TOKEN is set, and precedes this login: unset it")
-    if role:
+    if role and not os.environ.get("VAULT_ROLE"):
         output.note("note: the login does not keep the role: name it for each command, or set VAULT_ROLE")
 
 

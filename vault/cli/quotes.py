@@ -14,7 +14,7 @@ _CREDENTIAL = re.compile(
             # A master key.
             r"(?<![0-9A-Za-z+/])[0-9A-Za-z+/]{43}=",
             # The user and the password in a URL.
-            r"(?<=://)[^\s/]+(?=@)",
+            r"(?<=://)\S+(?=@)",
         )
     )
 )

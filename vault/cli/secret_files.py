@@ -94,7 +94,7 @@ def export(prefix: str, form: str, use_reads: bool, service: Service, output: Ou
             fetched = all_of(secrets.fetch([{"name": name} for name in part]), part)
             found |= {name: one.value for name, one in zip(part, fetched, strict=True)}
             formats.write(found, given, variables)
-            _require_shown(found)
+            _require_shown(found, given, variables)
             bar.advance(len(part))
     content = formats.write({name: found[name] for name in names}, given, variables)
     click.echo(content, nl=False)
@@ -122,12 +122,12 @@ def _checked(name: str, form: Format) -> str:
     return name
 
 
-def _require_shown(values: Mapping[str, bytes]) -> None:
-    """Require that standard output, if it is a terminal, shows *values*, which are text, as they are."""
+def _require_shown(values: Mapping[str, bytes], form: Format, variables: Mapping[str, str]) -> None:
+    """Require that standard output, if it is a terminal, shows *values* as they are written in *form*."""
     if not sys.stdout.isatty():
         return
     for name, value in values.items():
-        if not is_shown(value.decode()):
+        if not is_shown(formats.write({name: value}, form, variables)):
             raise TransferError(
                 f"{name} is not text for a terminal", hint="send the output to a file or a program"
             )

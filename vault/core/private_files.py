@@ -48,7 +48,9 @@ def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = str(path), None
+        error.filename = str(path)
+        # None would be shown, too.
+        del error.filename2
         raise
 
 
