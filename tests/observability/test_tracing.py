@@ -271,6 +271,18 @@ def test_nothing_is_traced_outside_of_a_request(
     assert [span.name for span in collector.spans] == ["GET /health/live"]
 
 
+def test_a_path_without_a_route_is_in_no_span(
+    environment: dict[str, str], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The span of a request for an unknown path is named after its method alone: clients choose the path."""
+    variables = asking_for(collector.url)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with running_app({**environment, **variables}) as app:
+        assert app.test_client().post("/hunter2").status_code == 404
+    assert [(span.name, "http.route" in span.attributes) for span in collector.spans] == [("POST", False)]
+
+
 def test_a_failed_wait_is_reported_by_its_kind() -> None:
     """A failed wait is a failed span, with the kind of the failure and no text."""
     kept = InMemorySpanExporter()

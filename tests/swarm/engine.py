@@ -100,9 +100,14 @@ def deploy(**environment: str) -> None:
     run("docker", "stack", "deploy", *files, STACK, PUBLISHED_PORT="0", **environment)
 
 
+def remove_stack(name: str) -> None:
+    """Remove the stack *name*. Docker is asked again while a task still uses one of its networks."""
+    wait_for(lambda: not run("docker", "stack", "rm", name, check=False).returncode, what=f"{name} to go")
+
+
 def remove() -> None:
     """Remove the stack, its data and its secrets; a test machine has nothing else."""
-    docker("stack", "rm", STACK)
+    run("docker", "stack", "rm", STACK, check=False)
     # Its data is removed too: no member needs to hand over to another first.
     for container in docker("ps", "-q", "--filter", f"label=com.docker.stack.namespace={STACK}").split():
         run("docker", "kill", container, check=False)
@@ -110,6 +115,8 @@ def remove() -> None:
         lambda: not docker("ps", "-aq", "--filter", f"label=com.docker.stack.namespace={STACK}"),
         what="an end",
     )
+    # Now that no task uses its networks.
+    remove_stack(STACK)
     wait_for(lambda: STACK not in docker("network", "ls", "--format", "{{.Name}}"), what="networks to go")
     kept = docker("volume", "ls", "-q", "--filter", f"label=com.docker.stack.namespace={STACK}").split()
     if kept:

@@ -17,6 +17,7 @@ from tests.swarm.engine import (
     containers,
     docker,
     is_healthy,
+    remove_stack,
     replicas,
     run,
     wait_for,
@@ -86,7 +87,7 @@ def driver(quick_start: list[Replica]) -> Iterator[Replica]:
         yield replica
     finally:
         for stack in (_SHOP, _DRIVER):
-            docker("stack", "rm", stack)
+            remove_stack(stack)
         wait_for(lambda: is_gone(_SHOP) and is_gone(_DRIVER), what="an end")
         docker("secret", "rm", "swarm_driver_token")
 

@@ -21,7 +21,7 @@ from tests.access import tokens
 from tests.commands import Done, command_environment
 from tests.databases import new_database
 from tests.service import Service
-from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, run, wait_for
+from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, remove_stack, run, wait_for
 from vault.cli.mongod import Mongod
 
 #: In test_driver.py, `rotate_secret.sh` rotates a secret on every run.
@@ -123,7 +123,7 @@ def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) 
                 yield Swarm(service, admin, operator, folder)
             finally:
                 for stack in (_SAMPLE, _MANY):
-                    docker("stack", "rm", stack)
+                    remove_stack(stack)
                 wait_for(lambda: not _containers(_SAMPLE) + _containers(_MANY), what="the end of the stacks")
                 run("docker", "stop", _DRIVER, check=False)
 
