@@ -35,7 +35,7 @@ END
 answer_help "$@"
 # Docker reads the files only after Docker secrets were created.
 for file; do
-    [[ $file != -* ]] || misused "unknown option: $file"
+    [[ $file != -* ]] || misused "unknown option"
     [[ -r $file ]] || misused "no such stack file: $file"
 done
 

@@ -26,7 +26,7 @@ END
 
 answer_help "$@"
 [[ ${1-} ]] || misused "expected a command"
-[[ $1 != -* ]] || misused "unknown option: $1"
+[[ $1 != -* ]] || misused "unknown option"
 
 # shellcheck source=scripts/swarm_lib.sh
 source "$(dirname "$0")/swarm_lib.sh"

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Help and wrong arguments of the scripts that a checkout needs. They define `usage` and source this file first,
-# so that a question or a slip starts nothing. The clients' scripts have http_client.sh, and need no checkout.
+# so that a question or a slip starts nothing. Arguments are not quoted: one may be a key that was pasted. The
+# clients' scripts have http_client.sh, and need no checkout.
 
 misused() { # misused MESSAGE: fail because of the arguments
     printf '%s: %s. Hint: scripts/%s --help\n' "${0##*/}" "$1" "${0##*/}" >&2
@@ -17,5 +18,5 @@ answer_help() { # answer_help ARGUMENT…: print the usage and end if the first 
 }
 
 expect_none() { # expect_none ARGUMENT…: fail if there is any
-    (($# == 0)) || misused "unexpected argument: $1"
+    (($# == 0)) || misused "unexpected argument"
 }

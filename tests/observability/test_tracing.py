@@ -192,8 +192,8 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
 
 def test_an_unreachable_collector_affects_no_caller(environment: dict[str, str], tmp_path: Path) -> None:
     """If spans cannot be sent, requests are still answered, and the service stops quickly."""
-    nobody = asking_for(f"http://127.0.0.1:{free_port()}")
-    with Service({**environment, **nobody}, folder=tmp_path) as service:
+    unreachable = asking_for(f"http://127.0.0.1:{free_port()}")
+    with Service({**environment, **unreachable}, folder=tmp_path) as service:
         secret_id = service.create(b"a value")
         with ThreadPoolExecutor(16) as pool:
             assert {reply.status for reply in pool.map(service.fetch, [secret_id] * 500)} == {200}
@@ -256,14 +256,22 @@ def test_a_missing_package_stops_the_start(environment: dict[str, str], tmp_path
     )
 
 
-def test_nothing_is_traced_outside_of_a_request(
+@pytest.fixture
+def traced_environment(
     environment: dict[str, str], collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The service's own work, such as indexes and key checks, creates no spans."""
+) -> dict[str, str]:
+    """Return the environment of a traced application in this process, whose own variables enable tracing."""
     variables = asking_for(collector.url)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with running_app({**environment, **variables}) as app:
+    return {**environment, **variables}
+
+
+def test_nothing_is_traced_outside_of_a_request(
+    traced_environment: dict[str, str], collector: Collector
+) -> None:
+    """The service's own work, such as indexes and key checks, creates no spans."""
+    with running_app(traced_environment) as app:
         app.extensions["secret-manager"].startup.attempt()
         assert not app.extensions["secret-manager"].health.failures()
         assert app.test_client().get("/health/live").status_code == 200
@@ -272,13 +280,10 @@ def test_nothing_is_traced_outside_of_a_request(
 
 
 def test_a_path_without_a_route_is_in_no_span(
-    environment: dict[str, str], collector: Collector, monkeypatch: pytest.MonkeyPatch
+    traced_environment: dict[str, str], collector: Collector
 ) -> None:
     """The span of a request for an unknown path is named after its method alone: clients choose the path."""
-    variables = asking_for(collector.url)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with running_app({**environment, **variables}) as app:
+    with running_app(traced_environment) as app:
         assert app.test_client().post("/hunter2").status_code == 404
     assert [(span.name, "http.route" in span.attributes) for span in collector.spans] == [("POST", False)]
 

@@ -144,7 +144,7 @@ class DialectBlueprint(Blueprint):
     def enveloped(
         self, data: type[Schema] | None = None, *, description: str, example: Mapping[str, Any] | None = None
     ) -> Any:
-        """Document the reply of an operation: an envelope with *data*, or else without.
+        """Document the reply of an operation: an envelope, with *data* if there is any.
 
         The *example* has what schemas do not show, such as `auth`.
         """

@@ -58,7 +58,7 @@ blueprint = DialectBlueprint(
 _NAME_SUFFIX_BYTES = 6
 _MAX_PREFIX_LENGTH = 50
 
-#: Those of the examples.
+#: The credentials of the examples.
 _TOKEN = f"smt_{'0' * 32}05XDxM"
 _JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjaSJ9.c2ln"
 
@@ -288,7 +288,7 @@ def log_in_with_jwt() -> Response:
     if not jwt:
         raise BadRequest("missing token")
     attempt = current_attempt()
-    # As OpenBao: the JWT of a file ends with a newline.
+    # Like OpenBao, for example because a JWT from a file ends with a newline.
     text = client_token_of_jwt("".join(str(jwt).split()), str(role))
     try:
         identify(text, attempt)

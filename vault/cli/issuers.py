@@ -192,5 +192,5 @@ def _rights(principal: Principal) -> dict[str, Any]:
 
 
 def _right(name: str, rights: Mapping[str, Any]) -> str:
-    """Return the right of this *name* for people: no paths and no networks are not limits."""
+    """Return the right of this *name* for people: without paths or networks, it is not limited."""
     return cell(rights[name] or ("all" if name in ("paths", "networks") else ""))

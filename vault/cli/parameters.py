@@ -93,7 +93,7 @@ def note_cut_names(prefixes: Iterable[str], output: Output) -> None:
 
 
 def note_joined_names(prefix: str, output: Output) -> None:
-    """Note a *prefix* that is put before names, and is no folder of them."""
+    """Note a *prefix* that is put before names, and is not a folder."""
     if prefix and not prefix.endswith("/"):
         output.note(f"note: {prefix} has no slash at its end, so the secret for NAME is {prefix}NAME")
 

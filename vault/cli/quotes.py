@@ -1,4 +1,4 @@
-"""Quotes of arguments in errors: none that could be a value or a credential."""
+"""The arguments that errors quote: none that could be a value or a credential."""
 
 import re
 
@@ -47,7 +47,7 @@ def usage_problem(error: click.UsageError) -> str:
             is_quoted = error.possibilities or _OPTION.fullmatch(error.option_name)
             return error.message if is_quoted else "No such option."
         case click.MissingParameter():
-            # click lists the choices one a line.
+            # click prints each choice on a line of its own.
             return " ".join(error.format_message().split())
         case click.BadParameter():
             plain = error.message

@@ -29,7 +29,7 @@ _FACTS = {
 }
 
 
-#: The texts for no limit.
+#: The texts of fields that do not limit a token.
 _UNLIMITED = {"networks": "all", "paths": "all", "expires_at": "never"}
 
 

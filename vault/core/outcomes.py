@@ -18,11 +18,11 @@ _OUTCOMES: Mapping[str, Status] = {
         ),
         Status.DENIED,
     ),
-    # The names and IDs of nothing.
+    # A name or an ID that does not exist.
     **dict.fromkeys(
         ("token_not_found", "issuer_not_found", "role_not_found", "secret_not_found"), Status.NOT_FOUND
     ),
-    # What no principal can do, as the data is.
+    # What is refused to every principal: the input is invalid, or does not fit what is stored.
     **dict.fromkeys(
         (
             *("invalid_token_name", "token_name_taken", "ambiguous_token_name", "token_not_renewable"),

@@ -49,7 +49,7 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         error.filename = str(path)
-        # None would be shown, too.
+        # If it were None, the text of the error would end in `-> None`.
         del error.filename2
         raise
 

@@ -18,7 +18,7 @@ def failure(path: Path) -> str:
             connection.sock = driver
             connection.request("GET", "/health")
             reply = connection.getresponse()
-            # Whole: the driver logs a client that leaves before the end.
+            # The driver logs a client that leaves before the end of the reply.
             reply.read()
     except (OSError, HTTPException) as error:
         return f"no reply on {path}: {error}"
