@@ -62,9 +62,10 @@ def test_help_starts_nothing(tmp_path: Path, script: str, option: str) -> None:
 
 @pytest.mark.parametrize("script", [script for script in _CALLED if script not in _PASSING])
 def test_an_unknown_option_starts_nothing(tmp_path: Path, script: str) -> None:
-    """An unknown option is refused with exit status 2, before a script starts, asks or changes anything."""
+    """An unknown option is refused, and not quoted, before a script starts, asks or changes anything."""
     status, printed, errors = alone(tmp_path, script, "--no-such-option")
     assert (status, printed) == (2, "")
+    assert "no-such-option" not in errors
     assert script in errors
 
 
