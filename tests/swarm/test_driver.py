@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.swarm.engine import (
     IMAGE,
@@ -54,6 +56,11 @@ def log_of_driver() -> list[dict[str, Any]]:
 def delivered() -> int:
     """Return the number of deliveries in the driver's log."""
     return sum(line["message"] == "delivered" for line in log_of_driver())
+
+
+def is_removed(secret: str) -> bool:
+    """Remove a secret of Docker's; return whether no service used it."""
+    return not run("docker", "secret", "rm", secret, check=False).returncode
 
 
 def is_gone(stack: str) -> bool:
@@ -178,3 +185,32 @@ def test_a_script_rotates_a_secret() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == b"version 2 of shop/db is in use\n"
     assert values("api") == [_VALUE + b" 2"] * 3
+
+
+@pytest.mark.nightly
+def test_a_stack_goes_back_to_dockers_secrets(driver: Replica, tmp_path: Path) -> None:
+    """By docs/swarm-secrets.md: a secret becomes Docker's own, and its tasks start without the driver."""
+    deploy_shop()
+    wait_for(lambda: len(values("api")) == 3, what="the value in three tasks")
+    value, own = values("api")[0], f"{_SHOP}_db_password.docker"
+    token = driver.run("secret-manager", "tokens", "create", "--name", "leaving", "--role", "reader")
+    get = [sys.executable, "-m", "vault.cli", "secret", "get", "shop/db"]
+    environment = {**os.environ, "VAULT_URL": driver.url, "VAULT_TOKEN": token}
+    got = subprocess.run(get, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
+    assert got == value
+    subprocess.run(["docker", "secret", "create", own, "-"], input=got, check=True, capture_output=True)
+    stack = yaml.safe_load((ROOT / "tests/swarm/shop.yml").read_text())
+    stack["secrets"]["db_password"] = {"external": True, "name": own}
+    changed = tmp_path / "shop.yml"
+    changed.write_text(yaml.safe_dump(stack))
+    try:
+        run("docker", "stack", "deploy", "-c", str(changed), _SHOP, INTRUDERS="0")
+        wait_for(lambda: is_removed(f"{_SHOP}_db_password"), what="the driver's secret to be unused")
+        remove_stack(_DRIVER)
+        before = set(containers(f"{_SHOP}_api"))
+        docker("service", "update", "--quiet", "--detach", "--force", f"{_SHOP}_api")
+        wait_for(lambda: not before & set(containers(f"{_SHOP}_api")), what="other tasks")
+        wait_for(lambda: values("api") == [value] * 3, what="the value in three tasks")
+    finally:
+        remove_stack(_SHOP)
+        wait_for(lambda: is_removed(own), what="the secret to be unused")

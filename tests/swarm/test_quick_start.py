@@ -2,6 +2,7 @@
 
 import json
 import time
+from base64 import b64encode
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.swarm.engine import (
     API,
     IMAGE,
     MONGODB_NETWORK,
+    NETWORK,
     STACK,
     Replica,
     assert_nothing_is_lost,
@@ -19,12 +21,18 @@ from tests.swarm.engine import (
     is_settled,
     load,
     primary,
+    remove_stack,
+    replicas,
     run,
     wait_for,
 )
 
 #: The health check of this image runs after one second, and then fails.
 _UNHEALTHY = f"FROM {IMAGE}\nHEALTHCHECK --interval=1s --retries=2 --start-period=0s CMD false\n"
+
+
+def networks() -> list[str]:
+    return docker("network", "ls", "--format", "{{.Name}}").split()
 
 
 def image_of_service() -> str:
@@ -70,6 +78,21 @@ def test_a_repeated_deployment_changes_nothing(two: list[Replica], master_key: s
     wait_for(lambda: is_settled(2), what="two ready replicas")
     assert containers() == before
     assert two[1].fetch(created["secret_id"])[0] == 200
+
+
+@pytest.mark.nightly
+def test_a_removed_stack_has_its_data_when_deployed_again(two: list[Replica], master_key: str) -> None:
+    """`docker stack rm` keeps the data: a deployment with the same master key returns it, and adds to it."""
+    _, created = two[0].create(b"kept")
+    remove_stack(STACK)
+    wait_for(lambda: not containers() and NETWORK not in networks(), what="the stack to end")
+    deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
+    wait_for(lambda: is_settled(2), what="two ready replicas")
+    one, other = replicas()
+    assert one.fetch(created["secret_id"]) == (200, {"secret": b64encode(b"kept").decode()})
+    _, added = other.create(b"added")
+    assert one.fetch(added["secret_id"])[0] == 200
+    assert one.run("secret-manager", "audit", "verify").endswith("intact")
 
 
 def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
