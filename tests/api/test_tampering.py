@@ -11,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app, start
-from tests.lifecycle import Caller, b64
+from tests.lifecycle import CALLS, Caller, b64
 from tests.rotation import Stored, fill, new_key, settings
 from vault.app import CLOSE
 from vault.crypto import Binding, Keyring
@@ -327,6 +327,21 @@ def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) 
             assert alice.refused("fetch", name=name) == 500
         for document in (first, second):
             stored.secrets.replace_one({"_id": document["_id"]}, document)
+
+
+@pytest.mark.new_database
+def test_a_secret_is_found_by_no_equal_name(alice: Caller, stored: Stored) -> None:
+    """In a collation, where MongoDB finds equal names too, a secret is found only by its own."""
+    secret_id = alice.create(name="Billing/DB")
+    [created] = stored.secrets.find()
+    stored.secrets.drop()
+    stored.create_collection("secrets", collation={"locale": "en", "strength": 2})
+    stored.secrets.insert_one(created)
+    assert stored.secrets.find_one({"name": "billing/db"})
+    for action, more in CALLS.items():
+        assert alice.refused(action, name="billing/db", **more) == 404
+    assert list(stored.secrets.find()) == [created]
+    assert alice("describe", name="Billing/DB")["secret_id"] == secret_id
 
 
 def test_a_name_cannot_be_added(alice: Caller, stored: Stored) -> None:
