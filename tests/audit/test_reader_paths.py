@@ -12,10 +12,11 @@ from tests.rotation import Stored
 from vault.audit import reader
 from vault.audit.reader import Filter, Page
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
+from vault.audit.verifier import Verifier, verify_records
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
-from vault.crypto import MasterKey
+from vault.crypto import Keyring, MasterKey
 from vault.documents.audit import Record
 
 PATHS = Paths.of(["billing/", "shared/db"])
@@ -176,3 +177,17 @@ def test_a_query_uses_the_index_of_names(stored: Stored, paths: list[str]) -> No
     assert len(found.entries) == (32 if "p1/" in paths else 0)
     assert operation["docsExamined"] <= 32
     assert operation["keysExamined"] <= 100
+
+
+def test_a_collation_that_hides_entries_is_found(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """In a collation, MongoDB finds no name by its beginning; verification reports the collation."""
+    alice.create(name="billing/db")
+    assert told() == [("create", "success", "billing/db")]
+    entries = list(stored.audit_logs.find())
+    stored.audit_logs.drop()
+    stored.create_collection("audit_logs", collation={"locale": "en"})
+    stored.audit_logs.insert_many(entries)
+    assert told() == []
+    [found] = verify_records(Verifier.of_database(Keyring(key)), reader.export(Filter()))
+    assert found.tampering
+    assert str(found).startswith("TAMPERING: audit_logs is not a plain collection (collation): ")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bson import ObjectId
@@ -121,6 +122,55 @@ def test_tampering_in_the_database_is_found(
     assert all(line.startswith(f"TAMPERING: stream {victim['stream']} seq ") for line in found)
     assert said in done.stdout
     assert verdict.endswith(": NOT what the service wrote")
+
+
+def recreate(stored: Stored, **options: Any) -> None:
+    """Create the collection again with these *options*, and the same entries."""
+    entries = list(stored.audit_logs.find())
+    stored.audit_logs.drop()
+    stored.create_collection("audit_logs", **options)
+    stored.audit_logs.insert_many(entries)
+
+
+def make_view(stored: Stored) -> None:
+    stored.audit_logs.rename("elsewhere")
+    stored.create_collection("audit_logs", viewOn="elsewhere", pipeline=[])
+
+
+_TIME_SERIES = {"timeField": "ts", "metaField": "stream"}
+_NOT_PLAIN: dict[str, Callable[[Stored], None]] = {
+    "capped": lambda stored: recreate(stored, capped=True, size=10**6),
+    "collation": lambda stored: recreate(stored, collation={"locale": "en"}),
+    "timeseries": lambda stored: recreate(stored, timeseries=_TIME_SERIES),
+    "view": make_view,
+}
+
+
+@pytest.mark.new_database
+@pytest.mark.parametrize("name", _NOT_PLAIN)
+def test_a_collection_that_is_not_plain_is_found(trail: Trail, name: str) -> None:
+    """If queries can miss entries, `audit verify` says so and exits with 1, though it reads all."""
+    _NOT_PLAIN[name](trail.stored)
+    done = trail.run("verify")
+    said = f"TAMPERING: audit_logs is not a plain collection ({name}): queries can miss entries"
+    assert (done.returncode, done.stderr) == (1, "")
+    *found, verdict = done.stdout.splitlines()
+    assert said in found
+    assert found == [said] or name == "timeseries"
+    assert verdict == "180 entries in 3 streams: NOT what the service wrote"
+    *found_data, _ = map(json.loads, trail.run("verify", "--json").stdout.splitlines())
+    [told] = [data for data in found_data if data["stream"] == ""]
+    assert (told["seq"], told["kind"]) == (-1, "TAMPERING")
+
+
+def test_other_options_of_the_collection_are_intact(trail: Trail) -> None:
+    """Options that change the result of no query, and a collection that does not exist, are not findings."""
+    recreate(trail.stored, clusteredIndex={"key": {"_id": 1}, "unique": True}, validator={"seq": {"$gte": 0}})
+    done = trail.run("verify")
+    assert (done.returncode, done.stdout) == (0, "180 entries in 3 streams: intact\n")
+    trail.stored.audit_logs.drop()
+    done = trail.run("verify")
+    assert (done.returncode, done.stdout) == (0, "0 entries in 0 streams: intact\n")
 
 
 ROOT = Path(__file__).parents[2]

@@ -28,9 +28,13 @@ _VERDICTS = {
 }
 
 
+#: The stream and the number of a finding about the whole collection.
+NO_PLACE = ("", -1)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding about one entry."""
+    """A finding about one entry, or at `NO_PLACE` about the whole collection."""
 
     stream: str
     seq: int
@@ -47,7 +51,8 @@ class Finding:
         return self.kind is Kind.TAMPERING
 
     def __str__(self) -> str:
-        return f"{self.kind}: stream {self.stream} seq {self.seq}: {self.text}"
+        is_whole = (self.stream, self.seq) == NO_PLACE
+        return f"{self.kind}: {'' if is_whole else f'stream {self.stream} seq {self.seq}: '}{self.text}"
 
 
 def gravest(kinds: Iterable[Kind]) -> Kind:

@@ -68,6 +68,9 @@ _NESTED = ("details", "replaces")
 #: The fields that determine `_id`.
 _PLACE = {"ts", "stream", "seq"}
 
+#: The options of a collection with which queries can miss entries.
+_FLAWS = {"capped", "collation"}
+
 _ID_BYTES = 12
 #: Below and above every identifier that the service makes.
 _FIRST, _LAST = ObjectId(bytes(_ID_BYTES)), ObjectId(b"\xff" * _ID_BYTES)
@@ -429,6 +432,23 @@ def collection() -> Any:
     # Text that is not UTF-8 is a finding, and must not prevent reading the rest.
     options = found.codec_options.with_options(unicode_decode_error_handler="replace")
     return found.with_options(codec_options=options)
+
+
+def flaw() -> str | None:
+    """Return the reason why queries can miss entries that `export` returns; None without such a reason.
+
+    A time series stores bounds apart from its entries, and a query with conditions skips what is outside. A
+    collation sorts names differently. On a capped collection, MongoDB refuses queries of the API.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    entries = AuditEntry.raw()
+    with storage_errors():
+        found = list(entries.database.list_collections(filter={"name": entries.name}))
+    kinds = {one["type"] for one in found}.union(*(_FLAWS & one["options"].keys() for one in found))
+    flaws = ", ".join(sorted(kinds - {"collection"}))
+    return f"{entries.name} is not a plain collection ({flaws}): queries can miss entries" if flaws else None
 
 
 def earliest_id(time: datetime) -> ObjectId:

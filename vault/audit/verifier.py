@@ -19,8 +19,8 @@ from typing import Self
 
 from vault.audit import retirement, signing_keys
 from vault.audit.entry import FOREIGN, Entry, Predecessor
-from vault.audit.findings import Finding, Kind
-from vault.audit.reader import earliest_id, records
+from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.audit.reader import earliest_id, flaw, records
 from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.timestamps import moment
@@ -116,6 +116,7 @@ class Verifier:
         retirements: Sequence[Part] = (),
         retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
+        flaw: str | None = None,
     ) -> None:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
@@ -123,6 +124,7 @@ class Verifier:
         permanent; it is called for each gap, because pruning continues meanwhile. *heads* are those of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
+        *flaw* is that of the collection, if it has one.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -132,6 +134,7 @@ class Verifier:
         self._retirements = list(retirements)
         self._retired = retired
         self._dropped = dropped
+        self._flaw = flaw
         self._streams: dict[str, StreamState] = {}
         #: Signer and place of the last signature before each gap, except those of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
@@ -158,6 +161,7 @@ class Verifier:
             retirements=signing_keys.retirements(keyring),
             retired=retired,
             dropped=signing_keys.dropped(keyring),
+            flaw=flaw(),
         )
 
     @property
@@ -237,7 +241,9 @@ class Verifier:
         return tails + [End(name, self._reached(name), seq) for name, seq, _ in self._cut(bounds, replaced)]
 
     def finish(self) -> Iterator[Finding]:
-        """Yield the final judgement: the findings about the ends of all streams."""
+        """Yield the final judgement: the findings about the collection, and about the ends of all streams."""
+        if self._flaw:
+            yield Finding(*NO_PLACE, self._flaw)
         for stream in self._streams.values():
             if stream.signed:
                 yield from self._signature(stream.signed)
