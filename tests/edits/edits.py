@@ -20,6 +20,9 @@ Document = dict[str, Any]
 #: The attacker's own key, which no trusted key endorses.
 FORGER = SigningKey(new_key())
 
+#: The name of the collection after `recreate`.
+_RENAMED = "elsewhere"
+
 _FIELDS = (
     *("ts", "action", "status", "principal", "secret_id", "ip", "ua", "request_id", "details"),
     *("stream", "seq", "previous", "previous_ts", "replaces", "hash", "signer", "signature"),
@@ -340,6 +343,23 @@ def drop_indexes(attack: Attack) -> None:
         attack.entries.create_index([("seq", -1), ("stream", -1)])
 
 
+def recreate(attack: Attack) -> None:
+    """Create the collection again, with other options or as a view, and the same entries."""
+    choices: tuple[Document, ...] = (
+        {"capped": True, "size": 10**7},
+        {"clusteredIndex": {"key": {"_id": 1}, "unique": True}},
+        {"collation": {"locale": "en"}},
+        {"timeseries": {"timeField": "ts", "metaField": "stream"}},
+        {"validator": {"seq": {"$gte": 0}}},
+        {"viewOn": _RENAMED, "pipeline": []},
+    )
+    options = attack.random.choice(choices)
+    attack.entries.rename(_RENAMED, dropTarget=True)
+    made = attack.entries.database.create_collection(attack.entries.name, **options)
+    if "viewOn" not in options:
+        made.insert_many(attack.documents)
+
+
 def combine(attack: Attack) -> None:
     """Apply two or three of the others, one after the other."""
     for _ in range(attack.random.choice((2, 3))):
@@ -373,5 +393,6 @@ EDITS: list[Edit] = [
         drop_indexes,
     ),
     move_id,
+    recreate,
     combine,
 ]
