@@ -63,8 +63,9 @@ class EmptyDatabases:
 
 
 def _indexes(database: MongoDatabase[dict[str, Any]]) -> dict[str, object]:
-    """Return the indexes of each collection, with the collection's options."""
+    """Return the indexes of each collection, with the collection's options; views have none."""
     return {
         found["name"]: (found["options"], list(database[found["name"]].list_indexes()))
         for found in database.list_collections()
+        if found["type"] != "view"
     }
