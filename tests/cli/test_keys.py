@@ -269,6 +269,24 @@ def test_a_refused_rewrap_is_one_line(keys: Run, stored: Stored, mongo_uri: str)
     assert under(stored, OLD) == 5
 
 
+def test_a_rewrap_next_to_the_old_primary_must_be_repeated(keys: Run, stored: Stored, mongo_uri: str) -> None:
+    """While some workers encrypt under another key, a rewrap succeeds, and a warning asks to repeat it."""
+    fill(stored, OLD, 5)
+    claim_at(mongo_uri, Keyring(OLD, [NEW]), "not swapped")
+    claim_at(mongo_uri, Keyring(NEW, [OLD]), "swapped")
+    done = keys("rewrap")
+    assert (done.returncode, done.stdout) == (0, "5 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n")
+    assert done.stderr == (
+        f"warning: some workers still encrypt under {OLD.id}. "
+        "Hint: run this again once `secret-manager keys status` shows that none of them does\n"
+    )
+    fill(stored, OLD, 2)
+    claim_at(mongo_uri, Keyring(NEW, [OLD]), "not swapped")
+    done = keys("rewrap")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
+
+
 def test_a_terminal_shows_rate_and_remaining_time(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """The bar goes to standard error alone; standard output is the one line of counts."""
     before = fill(stored, OLD, 3_000)

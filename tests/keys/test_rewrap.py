@@ -617,3 +617,43 @@ def test_updates_during_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) ->
         expected = {version: b"value %d" % version for version in range(1, 8)}
         for secret_id in secrets:
             assert versions_of(stored, secret_id, NEW) == expected
+
+
+def test_changes_under_the_old_key_during_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) -> None:
+    """While a worker encrypts under the old key, rewraps lose no version, label, expiry, read or deletion."""
+    secrets = [versioned(stored, OLD, NEW, max_reads=9)[0] for _ in range(8)]
+    assert claim(Keyring(NEW, [OLD]))
+    with running_app({**settings(mongo_uri, OLD, NEW), "DELETE_RECOVERY_DAYS": "1"}) as app:
+        client = app.test_client()
+
+        def ask(action: str, secret_id: str, **body: Any) -> Any:
+            reply = client.post(f"/vault/secret/{action}", json={"secret_id": secret_id, **body})
+            assert reply.status_code == 200, reply.data
+            return reply.json
+
+        def change(secret_id: str) -> None:
+            for version in range(3, 7):
+                value = b64(b"value %d" % version)
+                ask("update", secret_id, secret=value, expected_version=version - 1)
+                ask("update-metadata", secret_id, labels={"version": str(version)})
+                ask("update-metadata", secret_id, ttl_seconds=version * 1_000)
+                ask("delete", secret_id)
+                ask("restore", secret_id)
+                assert ask("fetch", secret_id) == {"secret": value}
+            ask("delete", secret_id)
+
+        with ThreadPoolExecutor(4) as pool:
+            changing = [pool.submit(change, secret_id) for secret_id in secrets]
+            while not all(future.done() for future in changing):
+                run()
+            for future in changing:
+                future.result()
+        assert run().left == 0
+        assert registry.stored_key_ids() == {NEW.id}
+    for secret_id in secrets:
+        assert versions_of(stored, secret_id, NEW) == {n: b"value %d" % n for n in range(1, 7)}
+        found = stored.secrets.find_one({"_id": secret_id})
+        assert found
+        assert (found["labels"], found["reads"]) == (["version=6"], 4)
+        assert found["expires_at"] > in_future(seconds=5_000)
+        assert found["deleted_at"]

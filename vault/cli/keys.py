@@ -15,7 +15,8 @@ from vault.cli.output import Column, Output, Row, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
 from vault.core.principal import OPERATOR
-from vault.keys.rewrap import Rewrap
+from vault.core.text import printable
+from vault.keys.rewrap import Rewrap, other_writing_keys
 from vault.keys.rewrap import rewrap as rewrap_all
 from vault.keys.status import KeyRole, KeyStatus, key_statuses
 
@@ -91,8 +92,8 @@ def rewrap(output: Output, dry_run: bool) -> None:
     """Re-encrypt all values under the primary key.
 
     These are all versions of secrets, and the key of all tokens. Safe to interrupt, to repeat and to run
-    concurrently. Exits with 1 while any value needs another key. While a key in use is missing here, only
-    --dry-run works.
+    concurrently. Exits with 1 while any value needs another key. Repeat it if workers encrypted under another
+    key meanwhile. While a key in use is missing here, only --dry-run works.
     """
     with connected(output, reading=dry_run) as context, output.bar("Rewrapping") as shown:
 
@@ -100,10 +101,16 @@ def rewrap(output: Output, dry_run: bool) -> None:
             shown.reach(outcome.seen, outcome.total)
 
         outcome = rewrap_all(context.keyring, dry_run=dry_run, progress=show)
+        writing = other_writing_keys(context.keyring)
     verb = "could be rewrapped" if dry_run else "rewrapped"
     output.result(
         asdict(outcome),
         f"{outcome.rewrapped} {verb}, {outcome.overtaken} changed meanwhile, "
         f"{outcome.unreadable} failed, {outcome.left} left",
     )
+    if writing:
+        output.note(
+            f"warning: some workers still encrypt under {', '.join(map(printable, sorted(writing)))}. "
+            "Hint: run this again once `secret-manager keys status` shows that none of them does"
+        )
     sys.exit(outcome.left > 0)

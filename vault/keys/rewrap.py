@@ -113,6 +113,18 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
     return outcome
 
 
+def other_writing_keys(keyring: Keyring) -> set[str]:
+    """Return the IDs of other keys than the primary key that running workers encrypt under.
+
+    After a rewrap, they may still write values that need another one.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not available.
+    """
+    with storage_errors():
+        return registry.writing_key_ids() - {keyring.primary.id}
+
+
 def _pretend(changes: Sequence[Rewrapped]) -> int:
     return len(changes)
 

@@ -18,7 +18,7 @@ from vault.core.errors import (
 )
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
-from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo
+from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo, purge_at
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import leased
 from vault.secrets.requests import Reference, Written
@@ -132,7 +132,8 @@ class SecretWriter:
             until = min(now + self._recovery, secret.expires_at or datetime.max.replace(tzinfo=UTC))
             attempt.finish(Status.SUCCESS)
             if self._recovery:
-                lease.apply({"deleted_at": now, "purge_at": until})
+                # The last read may have been counted since the lease began.
+                lease.apply({"deleted_at": now, "purge_at": purge_at(until)})
                 return secret.id, until
             lease.remove()
         return secret.id, None
